@@ -1,0 +1,58 @@
+# `make help` tells what there is. Set-up is by itself: see scripts/setup-venv.
+BIN := .venv/bin
+CONFIG := pbxrouter.toml
+TESTS := tests
+need-number = $(if $(NUMBER),,$(error which number? make $@ NUMBER=21 FROM=33))
+
+.DEFAULT_GOAL := help
+.PHONY: help run call explain test coverage check format lab wheel clean ready ready-dev
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ready $(CONFIG) ## Start the gateway on the workshop's rules (LISTEN=tcp:5573:interface=127.0.0.1)
+	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
+	@exec $(BIN)/twistd -n --pidfile= pbxrouter --config $(CONFIG) $(if $(LISTEN),--listen '$(LISTEN)')
+
+call: ready $(CONFIG) ## Play a call to the running gateway (NUMBER=21 FROM=33 PIN=123456)
+	$(need-number)
+	@exec $(BIN)/pbxrouter call --config $(CONFIG) --from '$(FROM)' $(foreach pin,$(PIN),--pin '$(pin)') -- '$(NUMBER)'
+
+explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=33 PIN=123456)
+	$(need-number)
+	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
+
+test: ready-dev ## Run the tests (TESTS=tests.test_rules for some of them)
+	@$(BIN)/python -m twisted.trial $(TESTS)
+
+coverage: ready-dev ## Run the tests and tell which lines they never reach
+	@$(BIN)/coverage run -m twisted.trial $(TESTS) && $(BIN)/coverage report
+
+check: ready-dev ## Check format, lint and types, as CI does
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: ready-dev ## Put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
+	@lab/up
+
+wheel: ready-dev ## Build the wheel and the source archive into dist/
+	@$(BIN)/python -m build --outdir dist .
+
+clean: ## Remove what make made, except the gateway's settings and rules
+	@rm -rf .venv build dist *.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache
+	@rm -f twisted/plugins/dropin.cache
+	@find pbxrouter tests twisted -name __pycache__ -prune -exec rm -rf {} +
+
+ready:
+	@scripts/setup-venv
+
+ready-dev:
+	@scripts/setup-venv --dev
+
+$(CONFIG):
+	@cp pbxrouter.sample.toml $@
