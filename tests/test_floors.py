@@ -28,8 +28,8 @@ FLOORS: tuple[frozenset[str], ...] = (
 
 # Floor 0 may name a path (pathlib), but not look at what is there.
 IMPURE_MODULES = frozenset(
-    "asyncio ctypes fcntl glob http io logging multiprocessing os queue select selectors shutil signal socket "
-    "socketserver sqlite3 ssl subprocess tempfile threading twisted urllib zope".split()
+    "asyncio ctypes fcntl glob http io logging multiprocessing os queue select selectors shutil signal "
+    "socket socketserver sqlite3 ssl subprocess tempfile threading twisted urllib zope".split()
 )
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 IMPURE_METHODS = frozenset(
