@@ -1,14 +1,16 @@
 """However pbxrouter is installed, both commands work and the schema came along.
 
-These are tests of real installs: one environment is made with what the project needs from PyPI, and the four
-ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it one after the other. Where
-PyPI cannot be reached they are skipped; under CI=true that is a failure.
+These are tests of real installs: one environment is made with what the project needs from PyPI, and the
+four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it one after the
+other. Where PyPI cannot be reached they are skipped; under CI=true that is a failure.
 
 Not here: what the commands do, see test_cli and test_tap.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -31,7 +33,7 @@ from pbxrouter import config
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
 
-# Run inside the installed environment: tells where the package is, and what twistd and the drivers' group find.
+# Run in the installed environment: tells where the package is, what twistd and the drivers' group find.
 PROBE = """
 import json, sqlite3, sys
 from importlib import metadata, resources
@@ -99,80 +101,90 @@ class SourceTests(SynchronousTestCase):
         config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
 
 
-class InstallTests(SynchronousTestCase):
-    """The four ways to install, in one environment that is no checkout's."""
+class Environment:
+    """A directory with a copy of the checkout, both archives built from it, and a Python to install them in.
 
-    workplace: Path
-    checkout: Path
-    python: Path
+    Attributes:
+        checkout: the copy; what a gateway leaves lying about in a checkout is in it too.
+        python: the interpreter of an environment that has what pbxrouter needs.
+        elsewhere: a directory that has nothing to do with pbxrouter.
+    """
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Copy the checkout, build both archives, and make the environment with the wheel's needs."""
-        cls.workplace = Path(tempfile.mkdtemp(prefix="pbxrouter-packaging-"))
-        try:
-            cls.prepare()
-        except BaseException:
-            shutil.rmtree(cls.workplace)
-            raise
+    def __init__(self, workplace: Path) -> None:
+        """Raises SkipTest where PyPI cannot be reached, AssertionError when a step fails."""
+        self._workplace = workplace
+        self.checkout = workplace / "checkout"
+        self.python = workplace / "environment" / "bin" / "python"
+        self.elsewhere = workplace / "elsewhere"
+        self.elsewhere.mkdir()
+        self._reach_pypi()
+        unwanted = (".git", ".venv", "build", "dist", "*.egg-info", "_trial_temp*", "__pycache__", ".*_cache")
+        ignore = shutil.ignore_patterns(*unwanted, "dropin.cache", "*.sock", ".hypothesis")
+        shutil.copytree(ROOT, self.checkout, symlinks=True, ignore=ignore)
+        (self.checkout / "twisted" / "plugins" / "dropin.cache").write_bytes(b"stale")
+        (self.checkout / "pbxrouter" / "left.sqlite").write_bytes(b"rules")
+        run(sys.executable, "-m", "build", "--outdir", workplace / "dist", self.checkout, cwd=workplace)
+        venv.create(workplace / "environment", with_pip=True, symlinks=True)
+        self._pip("install", self.built("*.whl"))
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """Leave nothing behind."""
-        shutil.rmtree(cls.workplace)
+    def _pip(self, *arguments: str | Path) -> None:
+        run(self.python, "-m", "pip", arguments[0], "--quiet", *arguments[1:], cwd=self._workplace)
 
-    @classmethod
-    def prepare(cls) -> None:
-        """The slow part, once."""
-        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1")
+    def _reach_pypi(self) -> None:
         needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"][
             "requires"
         ]
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1")
         try:
-            run(*pip, "--timeout", "10", "--dest", cls.workplace / "probe", *needs, cwd=cls.workplace)
+            run(*pip, "--timeout", "10", "--dest", self._workplace / "probe", *needs, cwd=self._workplace)
         except AssertionError as unreachable:
             if os.environ.get("CI") == "true":
                 raise
             raise unittest.SkipTest("PyPI cannot be reached, so nothing can be installed") from unreachable
-        cls.checkout = cls.workplace / "checkout"
-        unwanted = (".git", ".venv", "build", "dist", "*.egg-info", "_trial_temp*", "__pycache__", ".*_cache")
-        shutil.copytree(
-            ROOT,
-            cls.checkout,
-            symlinks=True,
-            ignore=shutil.ignore_patterns(*unwanted, "dropin.cache", "*.sock", ".hypothesis"),
-        )
-        # What a gateway run from the checkout leaves there must not be shipped.
-        (cls.checkout / "twisted" / "plugins" / "dropin.cache").write_bytes(b"stale")
-        (cls.checkout / "pbxrouter" / "left.sqlite").write_bytes(b"rules")
-        run(
-            sys.executable, "-m", "build", "--outdir", cls.workplace / "dist", cls.checkout, cwd=cls.workplace
-        )
-        environment = cls.workplace / "environment"
-        venv.create(environment, with_pip=True, symlinks=True)
-        cls.python = environment / "bin" / "python"
-        run(cls.python, "-m", "pip", "install", "--quiet", cls.built("*.whl"), cwd=cls.workplace)
 
-    @classmethod
-    def built(cls, pattern: str) -> Path:
+    def built(self, pattern: str) -> Path:
         """The one archive of that kind."""
-        (archive,) = (cls.workplace / "dist").glob(pattern)
+        (archive,) = (self._workplace / "dist").glob(pattern)
         return archive
 
     def install(self, *what: str | Path) -> None:
         """Put another form of pbxrouter in the place of the one that is there; its needs stay."""
-        pip = (self.python, "-m", "pip")
-        run(*pip, "uninstall", "--quiet", "--yes", "pbxrouter", cwd=self.workplace)
-        run(*pip, "install", "--quiet", "--no-deps", *what, cwd=self.workplace)
+        self._pip("uninstall", "--yes", "pbxrouter")
+        self._pip("install", "--no-deps", *what)
+
+
+@functools.cache
+def environment() -> Environment | Exception:
+    """The environment, made when the first test wants it, or why there is none; removed when Python ends.
+
+    Trial calls no setUpClass.
+    """
+    workplace = Path(tempfile.mkdtemp(prefix="pbxrouter-packaging-"))
+    atexit.register(shutil.rmtree, workplace, ignore_errors=True)
+    try:
+        return Environment(workplace)
+    except (AssertionError, unittest.SkipTest) as problem:
+        return problem
+
+
+class InstallTests(SynchronousTestCase):
+    """The four ways to install."""
+
+    def setUp(self) -> None:
+        """All tests share the slow part."""
+        made = environment()
+        if isinstance(made, Exception):
+            raise made
+        self.environment = made
+        self.installed = made.python.parent.parent
 
     def check(self, inside: Path) -> None:
         """Both commands answer, and all parts are there, from a directory that has nothing to do with us."""
-        elsewhere = self.workplace / "elsewhere"
-        elsewhere.mkdir(exist_ok=True)
-        scripts = self.python.parent
+        python, elsewhere = self.environment.python, self.environment.elsewhere
+        scripts = python.parent
         self.assertIn("--config", run(scripts / "twistd", "pbxrouter", "--help", cwd=elsewhere))
         self.assertIn("explain", run(scripts / "pbxrouter", "--help", cwd=elsewhere))
-        seen = json.loads(run(self.python, "-c", PROBE, cwd=elsewhere))
+        seen = json.loads(run(python, "-c", PROBE, cwd=elsewhere))
         self.assertTrue(Path(seen["file"]).is_relative_to(inside), f"{seen['file']} is not in {inside}")
         self.assertEqual(seen["version"][0], seen["version"][1])
         self.assertTrue(seen["typed"], "py.typed is missing")
@@ -192,29 +204,29 @@ class InstallTests(SynchronousTestCase):
 
     def test_wheel(self) -> None:
         """The wheel, which was itself built from the source archive."""
-        self.install(self.built("*.whl"))
-        self.check(self.python.parent.parent)
+        self.environment.install(self.environment.built("*.whl"))
+        self.check(self.installed)
 
     def test_source_archive(self) -> None:
         """The source archive."""
-        self.install(self.built("*.tar.gz"))
-        self.check(self.python.parent.parent)
+        self.environment.install(self.environment.built("*.tar.gz"))
+        self.check(self.installed)
 
     def test_checkout(self) -> None:
         """``pip install .``"""
-        self.install(self.checkout)
-        self.check(self.python.parent.parent)
+        self.environment.install(self.environment.checkout)
+        self.check(self.installed)
 
     def test_editable(self) -> None:
         """``pip install -e .``: twistd finds the plug-in in the checkout."""
-        self.install("--editable", self.checkout)
-        self.check(self.checkout)
+        self.environment.install("--editable", self.environment.checkout)
+        self.check(self.environment.checkout)
 
     def test_archives_hold_no_litter(self) -> None:
-        """No plug-in cache, no database; the wheel has our packages alone, the source the schema as a file."""
-        with tarfile.open(self.built("*.tar.gz")) as archive:
+        """No plug-in cache, no database; the wheel has our packages alone, and the schema is a file."""
+        with tarfile.open(self.environment.built("*.tar.gz")) as archive:
             source = {member.name.partition("/")[2]: member for member in archive}
-        with zipfile.ZipFile(self.built("*.whl")) as wheel:
+        with zipfile.ZipFile(self.environment.built("*.whl")) as wheel:
             shipped = set(wheel.namelist())
         for name in (*source, *shipped):
             self.assertFalse(name.endswith(("dropin.cache", ".sqlite", ".pyc", ".pinkey")), name)
