@@ -1,0 +1,291 @@
+"""AGI's bytes: the opening block, commands, replies. Pure; no connection here.
+
+Asterisk opens with one ``agi_key: value`` line for each variable and an empty line.
+Then we send one command line at a time, and Asterisk answers each with
+
+* ``200 result=N``, perhaps with `` (text)`` or `` endpos=N`` behind it,
+* ``510 …`` unknown command, ``511 …`` not on a dead channel,
+* ``520-…``, lines of any text, and ``520 …``: bad syntax,
+* ``100 …``: still working on it, the answer follows.
+
+A bare line ``HANGUP`` may come at any moment and answers nothing.
+Source: facts A1 to A7, seen on Asterisk 22. Not here: reading from a connection
+(fastagi) or from AMI events, and what the commands are for (verbs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs
+
+from pbxrouter.errors import ForgedRequest, InvalidArgument, ProtocolViolation
+from pbxrouter.rules import NO_CALLER
+
+MAX_COMMAND: Final = 8190
+"""Bytes of the longest command line; Asterisk cuts a longer one into several (facts A6)."""
+
+HANGUP: Final = b"HANGUP"
+
+# The keys in the order in which Asterisk writes them (facts A1); True: always there.
+_KEYS: Final = (
+    (b"agi_network", False),
+    (b"agi_network_script", False),
+    (b"agi_request", True),
+    (b"agi_channel", True),
+    (b"agi_language", True),
+    (b"agi_type", True),
+    (b"agi_uniqueid", True),
+    (b"agi_version", True),
+    (b"agi_callerid", True),
+    (b"agi_calleridname", True),
+    (b"agi_callingpres", True),
+    (b"agi_callingani2", True),
+    (b"agi_callington", True),
+    (b"agi_callingtns", True),
+    (b"agi_dnid", True),
+    (b"agi_rdnis", True),
+    (b"agi_context", True),
+    (b"agi_extension", True),
+    (b"agi_priority", True),
+    (b"agi_enhanced", True),
+    (b"agi_accountcode", True),
+    (b"agi_threadid", True),
+)
+_ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): ?(.*)", re.DOTALL)
+_UNSENDABLE: Final = re.compile(r"[\r\n\0]")
+_REPLY: Final = re.compile(r"(\d{3})(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
+_ENDPOS: Final = re.compile(r" endpos=(\d+)")
+
+
+def decode(data: bytes) -> str:
+    """Bytes from Asterisk as text; what is not UTF-8 survives a way back (surrogateescape)."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Text for Asterisk as bytes, the opposite of decode."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class AGIRequest:
+    """What Asterisk says of a call before the first command.
+
+    Attributes:
+        variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
+        arguments: what the dialplan passed to AGI() after the address.
+    """
+
+    variables: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def caller(self) -> str | None:
+        """The calling number; None if the call shows none."""
+        caller = self.variables.get("callerid", "")
+        return None if caller in ("", NO_CALLER) else caller
+
+    @property
+    def extension(self) -> str:
+        """The dialplan's extension: the dialled number, or a name such as ``s`` or ``h``."""
+        return self.variables.get("extension", "")
+
+    @property
+    def dnid(self) -> str | None:
+        """The number the caller dialled, where the channel knows; else None."""
+        dnid = self.variables.get("dnid", "")
+        return None if dnid in ("", NO_CALLER) else dnid
+
+    @property
+    def channel(self) -> str:
+        """The channel's name, such as ``PJSIP/33-00000000``; it may change during the call."""
+        return self.variables.get("channel", "")
+
+    @property
+    def uniqueid(self) -> str:
+        """The channel's Uniqueid, which does not change."""
+        return self.variables.get("uniqueid", "")
+
+    @property
+    def language(self) -> str:
+        """The channel's language, such as ``en`` or ``es``."""
+        return self.variables.get("language", "")
+
+    @property
+    def script(self) -> str:
+        """The path of the ``agi://`` address, before any ``?``."""
+        return self.variables.get("network_script", "").partition("?")[0]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query of the ``agi://`` address; of a repeated key the first value."""
+        query = self.variables.get("network_script", "").partition("?")[2]
+        return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
+
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether the dialplan runs us on a channel that is gone (extension ``h``)."""
+        return self.extension == "h"
+
+
+def parse_request(block: bytes) -> AGIRequest:
+    """Read the opening block, without the empty line that ends it.
+
+    Only Asterisk's own keys are accepted, in Asterisk's order, once each: a caller
+    can put line ends into a number and so add lines, but not in the right places
+    without leaving the true ones over (facts A7).
+
+    Raises:
+        ForgedRequest: a key that is out of place, repeated, missing or unknown.
+        ProtocolViolation: a line that is no ``agi_key: value`` at all.
+    """
+    variables: dict[str, str] = {}
+    arguments: list[str] = []
+    place = 0
+    for line in block.split(b"\n"):
+        key, colon, value = line.partition(b":")
+        if not colon or not key.startswith(b"agi_"):
+            raise _out_of_place(line, bool(variables))
+        while place < len(_KEYS) and key != _KEYS[place][0] and not _KEYS[place][1]:
+            place += 1
+        if place < len(_KEYS):
+            if key != _KEYS[place][0]:
+                raise _out_of_place(line, True)
+            variables[key[4:].decode("ascii")] = decode(value.removeprefix(b" "))
+            place += 1
+            continue
+        argument = _ARGUMENT.fullmatch(line)
+        if argument is None or int(argument[1]) != len(arguments) + 1:
+            raise _out_of_place(line, True)
+        arguments.append(decode(argument[2]))
+    if place < len(_KEYS):
+        missing = _KEYS[place][0].decode("ascii")
+        raise ForgedRequest(f"the opening block ends before {missing}")
+    return AGIRequest(variables, tuple(arguments))
+
+
+def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
+    shown = ascii(decode(line[:60]))
+    if began_well:
+        return ForgedRequest(f"the opening block holds {shown} where Asterisk would not write it")
+    return ProtocolViolation(f"the opening block begins with {shown}; expected is agi_network: yes")
+
+
+def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) -> bytes:
+    """The opening block as Asterisk writes it, empty line included; for Asterisk's side of a call."""
+    lines = [
+        key + b": " + encode(variables[key[4:].decode("ascii")]) for key, _ in _KEYS if key[4:].decode("ascii") in variables
+    ]
+    lines.extend(b"agi_arg_%d: %s" % (number, encode(value)) for number, value in enumerate(arguments, 1))
+    return b"\n".join(lines) + b"\n\n"
+
+
+# --- commands ----------------------------------------------------------------
+
+
+def quote(argument: str) -> str:
+    """An argument as AGI needs it to arrive as it is.
+
+    Raises:
+        InvalidArgument: it holds CR, LF or NUL, which no quoting makes safe.
+    """
+    found = _UNSENDABLE.search(argument)
+    if found:
+        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {ascii(argument[:60])}")
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def command(name: str, *arguments: str | int) -> str:
+    """A command line: the name as it is, each argument quoted.
+
+    Raises:
+        InvalidArgument: as quote.
+    """
+    return " ".join([name, *(str(each) if isinstance(each, int) else quote(each) for each in arguments)])
+
+
+def encode_command(line: str) -> bytes:
+    """A command line as bytes, line end included.
+
+    Raises:
+        InvalidArgument: CR, LF or NUL in it, or longer than Asterisk reads.
+    """
+    found = _UNSENDABLE.search(line)
+    if found:
+        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {ascii(line[:60])}")
+    data = encode(line)
+    if len(data) > MAX_COMMAND:
+        raise InvalidArgument(f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {ascii(line[:60])}")
+    return data + b"\n"
+
+
+_DEAD_ALLOWED: Final = re.compile(
+    r"(?:noop|get variable|get full variable|set variable|verbose|exec|database \w+)\b", re.IGNORECASE
+)
+
+
+def allowed_when_hung_up(line: str) -> bool:
+    """Whether Asterisk still does this command on a channel that is hung up (facts A5)."""
+    return bool(_DEAD_ALLOWED.match(line))
+
+
+# --- replies -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AGIReply:
+    """Asterisk's answer to one command.
+
+    Attributes:
+        code: 200, 510, 511 or 520.
+        result: what stands behind ``result=``; ``""`` if nothing does.
+        data: what stands in the outer brackets; None if there are none.
+        endpos: samples played, where the command plays; else None.
+        text: the answer as it came, without the code.
+    """
+
+    code: int
+    result: str = ""
+    data: str | None = None
+    endpos: int | None = None
+    text: str = ""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the caller keyed too little in time (GET DATA)."""
+        return self.data == "timeout"
+
+
+def parse_reply(reply: bytes) -> AGIReply:
+    """Read one whole reply; a 520's lines all together.
+
+    Raises:
+        ProtocolViolation: it does not begin with three digits, or is a 200 without
+            ``result=``.
+    """
+    text = decode(reply)
+    found = _REPLY.fullmatch(text)
+    if found is None:
+        raise ProtocolViolation(f"{ascii(text[:60])} is no reply of Asterisk's")
+    code, result, rest = int(found[1]), found[2], found[3]
+    if code == 200 and result is None:
+        raise ProtocolViolation(f"{ascii(text[:60])} has no result=")
+    opening, closing = rest.find("("), rest.rfind(")")
+    data = rest[opening + 1 : closing] if 0 <= opening < closing else None
+    position = _ENDPOS.search(rest) if data is None else None
+    return AGIReply(code, result or "", data, int(position[1]) if position else None, text[4:])
+
+
+_KEYED: Final = re.compile(r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE)
+_KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!-1\b|0\b)[^\s(]+")
+
+
+def masked_reply(line: str, reply: str) -> str:
+    """A reply fit to be shown: what the caller keyed in answer to a command is starred."""
+    if not _KEYED.match(line):
+        return reply
+    return _KEYED_RESULT.sub("***", reply)

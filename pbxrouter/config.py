@@ -1,0 +1,192 @@
+"""The configuration: a TOML text as typed, frozen values.
+
+Every key is optional. Whatever cannot be used becomes a ConfigError whose one line
+names the file, the key, and what is accepted. Relative paths count from the folder
+of the file. Not here: reading the file (tap), opening what it names (service).
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import tomllib
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Final, get_args, get_type_hints
+
+import msgspec
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.prompts import Prompts, is_prompt_name
+
+DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
+TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
+"""What the workshop's names are called on today's Asterisk."""
+
+
+class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[fastagi]``: where Asterisk asks us. ``debug`` writes every AGI dialogue to the log, PINs masked."""
+
+    listen: str = DEFAULT_LISTEN
+    debug: bool = False
+
+
+class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[asterisk]]``: one Asterisk to talk to over AMI."""
+
+    name: str = "asterisk"
+    ami: str = "tcp:127.0.0.1:5038"
+    username: str = ""
+    secret_file: str = ""
+
+
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[web]``: where the console is served; not at all without ``listen``."""
+
+    listen: str | None = None
+
+
+class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[dial]``: how Dial is run. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
+
+    timeout: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 60
+    options: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. Paths are made absolute by ``parse``; the empty ones follow the database."""
+
+    database: str = "pbxrouter.sqlite"
+    pin_key_file: str = ""
+    control: str = ""
+    fastagi: FastAGI = FastAGI()
+    asterisk: tuple[Asterisk, ...] = ()
+    web: Web = Web()
+    prompts: Prompts = Prompts()
+    dial: Dial = Dial()
+    technologies: dict[str, str] = {}  # noqa: RUF012  (msgspec copies it)
+
+
+def parse(text: str, source: str, base: pathlib.Path) -> Config:
+    """Read a configuration.
+
+    Args:
+        text: TOML.
+        source: the file's name, for messages.
+        base: the folder that relative paths count from.
+
+    Raises:
+        ConfigError: one line with file, key and what is accepted.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from None
+    return from_table(table, source, base)
+
+
+def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config:
+    """As parse, from a table already read."""
+    _refuse_unknown_keys(table, Config, source, "")
+    try:
+        config = msgspec.convert(table, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_plain(str(error))}") from None
+    _check_values(config, source)
+    return resolved(config, base)
+
+
+def resolved(config: Config, base: pathlib.Path) -> Config:
+    """The same with absolute paths and the built-in technologies beneath the configured ones."""
+    database = base / config.database
+    changes = {
+        "database": str(database),
+        "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
+        "control": str(base / config.control if config.control else f"{database}.sock"),
+        "technologies": {**TECHNOLOGIES, **config.technologies},
+        "asterisk": tuple(
+            msgspec.structs.replace(each, secret_file=str(base / each.secret_file) if each.secret_file else "")
+            for each in config.asterisk
+        ),
+    }
+    return msgspec.structs.replace(config, **changes)
+
+
+def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], source: str, path: str) -> None:
+    """Name the first unknown key and what is accepted beside it."""
+    hints = get_type_hints(struct)
+    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
+    for key, value in table.items():
+        where = f"{path}.{key}" if path else key
+        if key not in fields:
+            accepted = ", ".join(sorted(fields))
+            raise ConfigError(f"{source}: {where}: no such key; accepted {'here' if path else 'at the top'} are {accepted}")
+        inner = _struct_inside(fields[key])
+        if key == "technologies" and isinstance(value, dict):
+            for name, technology in value.items():
+                if not isinstance(technology, str):
+                    raise ConfigError(f"{source}: technologies.{name}: accepted is text in quotes")
+        if inner is None:
+            continue
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            if isinstance(entry, dict):
+                _refuse_unknown_keys(entry, inner, source, where)
+
+
+def _struct_inside(hint: Any) -> type[msgspec.Struct] | None:
+    for candidate in (hint, *get_args(hint)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+_TYPES: Final = {
+    "str": "text in quotes",
+    "int": "a whole number",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "a list of tables, written [[asterisk]]",
+    "null": "nothing",
+}
+
+
+def _plain(message: str) -> str:
+    """msgspec's message in words: «fastagi.debug: accepted is true or false, not text in quotes»."""
+    what, _, path = message.partition(" - at `$.")
+    where = path.rstrip("`") or "the file"
+    bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
+    if bound:
+        return f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
+    found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
+    if found:
+        accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")
+        return f"{where}: accepted is {accepted}, not {_TYPES.get(found[2], found[2])}"
+    return f"{where}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def _check_values(config: Config, source: str) -> None:
+    def demand(condition: bool, key: str, accepted: str) -> None:
+        if not condition:
+            raise ConfigError(f"{source}: {key}: accepted is {accepted}")
+
+    demand(bool(config.database), "database", "the path of a file")
+    demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
+    for role, name in msgspec.structs.asdict(config.prompts).items():
+        demand(
+            is_prompt_name(name),
+            f"prompts.{role.replace('_', '-')}",
+            "the name of a sound: letters, digits, _ - . / and {language}",
+        )
+    for name, technology in config.technologies.items():
+        demand(
+            _is_dial_part(technology) and _is_dial_part(name),
+            f"technologies.{name}",
+            'a technology, or the beginning of a dial string, such as "PJSIP" or "DAHDI/g0"',
+        )
+    demand(_is_dial_part(config.dial.options) or not config.dial.options, "dial.options", "the letters of Dial()'s options")
+    names = [each.name for each in config.asterisk]
+    demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
+
+
+_is_dial_part: Final[Callable[[str], object]] = re.compile(r"[^\s,&|\"\\]+").fullmatch

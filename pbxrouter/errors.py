@@ -1,0 +1,115 @@
+"""Every failure the product knows, as one typed tree.
+
+``str()`` of each is one line for a person: it names what was wrong and, where
+that helps, what is accepted. No PIN and no secret ever stands in one.
+Not here: what is done about a failure; that is its catcher's business.
+"""
+
+from __future__ import annotations
+
+
+class PbxrouterError(Exception):
+    """Root of the tree: whatever a person may be shown as one line."""
+
+
+class ConfigError(PbxrouterError):
+    """A setting cannot be used; the line names file, key and what is accepted."""
+
+
+class PatternError(PbxrouterError):
+    """A dial pattern that cannot be read."""
+
+
+class PinError(PbxrouterError):
+    """A PIN that cannot be used; the line never shows the PIN."""
+
+
+class KeyFileError(PbxrouterError):
+    """The file with the PIN key is missing, open to others, or holds no key."""
+
+
+class ImportRefused(PbxrouterError):
+    """A file to import is not what the import accepts; nothing was changed."""
+
+
+# --- the database -----------------------------------------------------------
+
+
+class StoreError(PbxrouterError):
+    """The database cannot be used now."""
+
+
+class DatabaseMissing(StoreError):
+    """There is no file at the configured place."""
+
+
+class DatabaseLocked(StoreError):
+    """Another program holds the database."""
+
+
+class DatabaseTooNew(StoreError):
+    """The database was made by a later version of the program."""
+
+
+class NotADatabase(StoreError):
+    """The file is no SQLite database."""
+
+
+class DatabaseForeign(StoreError):
+    """An SQLite database, but of some other program."""
+
+
+# --- the conversation of a call ---------------------------------------------
+
+
+class AGIError(PbxrouterError):
+    """Something in the conversation with Asterisk about one call."""
+
+
+class InvalidArgument(AGIError):
+    """A command we were about to send holds a byte that would break the protocol."""
+
+
+class ChannelHungUp(AGIError):
+    """The caller has gone; no further command makes sense. Never an error in the log."""
+
+    def __init__(self, message: str = "the channel is hung up") -> None:
+        super().__init__(message)
+
+
+class ConnectionClosed(ChannelHungUp):
+    """The connection to Asterisk ended: to us that call is over, too."""
+
+    def __init__(self, message: str = "the connection was closed") -> None:
+        super().__init__(message)
+
+
+class CommandRefused(AGIError):
+    """Asterisk answered 510, 511 or 520: it will not do that command."""
+
+    def __init__(self, code: int, command: str, text: str) -> None:
+        super().__init__(f"Asterisk answered {code} to {command}: {text}")
+        self.code = code
+
+
+class ProtocolViolation(AGIError):
+    """The far end said what Asterisk would not say in that place."""
+
+
+class ForgedRequest(ProtocolViolation):
+    """The opening block holds lines that Asterisk would not have written.
+
+    A caller can put line ends into a number (facts A7); such a call is refused.
+    """
+
+
+class ReplyTimeout(AGIError):
+    """A command that takes no time got no reply in time."""
+
+
+class PromptMissing(AGIError):
+    """Asterisk has no sound of that name in the channel's language."""
+
+
+class ApplicationFailed(AGIError):
+    """A driver could not run its application."""

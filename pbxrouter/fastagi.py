@@ -1,0 +1,294 @@
+"""FastAGI: Asterisk connects, tells of a call, and does what we answer.
+
+One connection is one run of the dialplan's AGI() (facts A). What matters here:
+
+* The channel lives until *we* close the connection, so it is closed in every case.
+* A bare ``HANGUP`` line may come at any moment and is never a reply.
+* A command sent while another runs would cancel that one or be left unread, so
+  there is never more than one.
+* A reply ``-1`` may mean that the caller went; its HANGUP line follows at once.
+* What a caller forged shows by standing where nothing should; such a call is refused.
+
+Not here: framing (agi_reader), and what is said to the caller (callflow).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from typing import Final
+from typing import Protocol as Interface
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pbxrouter.agi import AGIReply, AGIRequest, allowed_when_hung_up, encode_command
+from pbxrouter.agi_reader import AGIReader, HangupLine
+from pbxrouter.errors import (
+    AGIError,
+    ChannelHungUp,
+    CommandRefused,
+    ConnectionClosed,
+    ProtocolViolation,
+    ReplyTimeout,
+)
+from pbxrouter.trace import printable
+from pbxrouter.watch import DialogueWatch
+
+OPENING_TIMEOUT_S: Final = 10.0
+"""Asterisk writes the opening block at once; whoever does not is not Asterisk."""
+REPLY_TIMEOUT_S: Final = 30.0
+"""For commands that take no time."""
+KEYING_TIMEOUT_S: Final = 600.0
+"""For commands that play something or wait for keys; Asterisk bounds those itself."""
+HANGUP_GRACE_S: Final = 0.25
+"""How long after a ``-1`` its HANGUP line may take."""
+ENDING_TIMEOUT_S: Final = 5.0
+"""How long a dead channel's last reply, or the far end's reading, may take."""
+REFUSAL_STEP_S: Final = 0.3
+"""Between the last commands to a call that is refused, whose replies cannot be trusted."""
+
+_IS_EXEC: Final = re.compile(r"exec\b", re.IGNORECASE)
+_TAKES_TIME: Final = re.compile(
+    r"(?:answer|get data|stream file|control stream file|wait for digit|get option|say |record file|receive |gosub)",
+    re.IGNORECASE,
+)
+
+
+class _State(enum.Enum):
+    OPENING = "reading the opening block"
+    OURS = "ours; nothing asked"
+    ASKED = "waiting for a reply"
+    HELD = "a reply of -1 came; a HANGUP may follow"
+    REFUSING = "saying no to a forged call"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class CallOwner(Interface):
+    """Whom a call's protocol tells of its life (fastagi_factory)."""
+
+    clock: IReactorTime
+    watch: DialogueWatch
+    draining: bool
+
+    def opened(self, call: FastAGIProtocol) -> None:
+        """A connection was made."""
+
+    def begin(self, call: FastAGIProtocol) -> None:
+        """The opening block is read: the call may be served."""
+
+    def refused(self, call: FastAGIProtocol) -> None:
+        """The call was forged and is being turned away."""
+
+    def closed(self, call: FastAGIProtocol) -> None:
+        """The connection is gone."""
+
+
+class FastAGIProtocol(Protocol):
+    """One call over one connection; provides channel.Channel once it has opened."""
+
+    log = Logger()
+    transport: ITCPTransport
+
+    def __init__(self, owner: CallOwner) -> None:
+        self._owner = owner
+        self.request = AGIRequest({})
+        self.hung_up = False
+        self._state = _State.OPENING
+        self._reader = AGIReader(self._line_received)
+        self._command = ""
+        self._waiting: Deferred[AGIReply] | None = None
+        self._timer: IDelayedCall | None = None
+
+    # --- the connection ---
+
+    def connectionMade(self) -> None:
+        """Asterisk runs AGI()."""
+        self._owner.opened(self)
+        self._set_timer(OPENING_TIMEOUT_S, self._opening_took_too_long)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The call is over for us, whichever side closed."""
+        if self._state is _State.OPENING:
+            self.log.debug("a connection ended before it told of a call")
+        self._state = _State.CLOSED
+        self.hung_up = True
+        self._clear_timer()
+        if self._owner.watch.active:
+            self._owner.watch.noted(self.request, "the connection is closed")
+        self._fail(ConnectionClosed())
+        self._owner.closed(self)
+
+    def close(self) -> None:
+        """Give the call back to the dialplan; harmless if it is closed or about to be."""
+        if self._state in (_State.REFUSING, _State.CLOSING, _State.CLOSED):
+            return
+        self._close()
+
+    def _close(self) -> None:
+        self._state = _State.CLOSING
+        self._set_timer(ENDING_TIMEOUT_S, self.transport.abortConnection)
+        self._fail(ConnectionClosed())
+        self.transport.loseConnection()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command is being carried out."""
+        return self._state in (_State.ASKED, _State.HELD)
+
+    # --- what comes from Asterisk ---
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes, cut anywhere."""
+        if self._state in (_State.REFUSING, _State.CLOSING, _State.CLOSED):
+            return
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while (event := reader.next_event()) is not None:
+                if isinstance(event, AGIReply):
+                    self._reply_received(event)
+                elif isinstance(event, AGIRequest):
+                    self._opening_received(event)
+                else:
+                    self._hangup_received()
+                if self._state in (_State.CLOSING, _State.CLOSED):
+                    return
+        except ProtocolViolation as error:
+            self._refuse(error)
+
+    def _line_received(self, command: str, line: bytes) -> None:
+        if self._owner.watch.active:
+            self._owner.watch.received(self.request, command, line)
+
+    def _opening_received(self, request: AGIRequest) -> None:
+        self._clear_timer()
+        self.request = request
+        self._state = _State.OURS
+        if self._owner.watch.active:
+            for name, value in request.variables.items():
+                self._owner.watch.received(request, "", f"agi_{name}: {value}".encode("utf-8", "surrogateescape"))
+        self._owner.begin(self)
+
+    def _reply_received(self, reply: AGIReply) -> None:
+        if self._waiting is None:
+            return  # its command was given up when the caller went
+        if reply.code == 511:
+            self.hung_up = True
+            self._fail(ChannelHungUp())
+        elif reply.code != 200:
+            self._fail(CommandRefused(reply.code, self._command, reply.text.split("\n")[0]))
+        elif reply.result != "-1" or not _may_mean_hangup(self._command):
+            self._succeed(reply)
+        elif self.hung_up:
+            self._fail(ChannelHungUp())
+        else:
+            self._state = _State.HELD
+            self._set_timer(HANGUP_GRACE_S, lambda: self._succeed(reply))
+
+    def _hangup_received(self) -> None:
+        self.hung_up = True
+        if self._state is _State.ASKED and _IS_EXEC.match(self._command):
+            # The application's own answer tells how it went, and is on its way.
+            self._set_timer(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
+        else:
+            self._fail(ChannelHungUp())
+
+    def _refuse(self, error: ProtocolViolation) -> None:
+        """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
+        request = self.request
+        self.log.warn(
+            "call {uniqueid} from {peer} refused: {error}",
+            uniqueid=printable(request.uniqueid) or "(unknown)",
+            peer=self._peer(),
+            error=str(error),
+        )
+        self._state = _State.REFUSING
+        self._owner.refused(self)
+        self._fail(error)
+        self.transport.write(b'SET VARIABLE PBXROUTER "refused"\n')
+        self._set_timer(REFUSAL_STEP_S, self._hang_up_refused)
+
+    def _hang_up_refused(self) -> None:
+        self.transport.write(b"HANGUP\n")
+        self._set_timer(REFUSAL_STEP_S, self._close)
+
+    # --- what goes to Asterisk ---
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See channel.Channel."""
+        if self.is_busy:
+            return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
+        if self._owner.draining:
+            self.close()
+        if self._state is not _State.OURS:
+            return fail(ConnectionClosed())
+        if self.hung_up and (self._reader.command or not allowed_when_hung_up(command)):
+            return fail(ChannelHungUp())
+        try:
+            line = encode_command(command)
+        except AGIError as error:
+            return fail(error)
+        self._state = _State.ASKED
+        self._command = self._reader.command = command
+        self._waiting = waiting = Deferred(lambda _: self.close())
+        if self._owner.watch.active:
+            self._owner.watch.sent(self.request, command)
+        if not _IS_EXEC.match(command):  # an application may run for hours
+            allowed_s = KEYING_TIMEOUT_S if _TAKES_TIME.match(command) else REPLY_TIMEOUT_S
+            self._set_timer(allowed_s, self._reply_took_too_long)
+        self.transport.write(line)
+        return waiting
+
+    def _succeed(self, reply: AGIReply) -> None:
+        self._answered().callback(reply)
+
+    def _fail(self, error: AGIError) -> None:
+        if self._waiting is not None:
+            self._answered().errback(error)
+
+    def _answered(self) -> Deferred[AGIReply]:
+        waiting, self._waiting = self._waiting, None
+        assert waiting is not None
+        if self.is_busy:
+            self._state = _State.OURS
+            self._clear_timer()
+        return waiting
+
+    # --- time ---
+
+    def _opening_took_too_long(self) -> None:
+        self.log.info("a connection from {peer} told of no call in {seconds} s", peer=self._peer(), seconds=OPENING_TIMEOUT_S)
+        self._close()
+
+    def _reply_took_too_long(self) -> None:
+        name = self._command.split(" ", 1)[0]
+        self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
+        self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
+        self._close()
+
+    def _set_timer(self, seconds: float, then: Callable[[], object]) -> None:
+        self._clear_timer()
+        self._timer = self._owner.clock.callLater(seconds, self._timer_fired, then)
+
+    def _timer_fired(self, then: Callable[[], object]) -> None:
+        self._timer = None
+        then()
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _peer(self) -> str:
+        peer = self.transport.getPeer()
+        return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
+
+
+def _may_mean_hangup(command: str) -> bool:
+    return bool(_IS_EXEC.match(command) or _TAKES_TIME.match(command))

@@ -1,0 +1,205 @@
+"""Dial patterns: what they match, and which of several wins, as Asterisk does it.
+
+A pattern is what stands in the column ``pattern``: ``2X``, ``_NXXXXXX``, ``911``,
+``_0[1-3]!``. Asterisk knows a pattern by its leading ``_``; here the mark may be
+left out when the text has something to it that only a pattern has (X Z N, a set,
+``.`` or ``!``). Text without any is one number and, as in Asterisk, comes before
+every pattern.
+
+Sources: facts D1 and D2; Asterisk's pbx.c, ``_extension_match_core`` and
+``ext_cmp_pattern_pos``. Not here: finding the winner among many quickly
+(pattern_index), and caller-ID matching (``/``): who may use a pattern is what
+grants are for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.errors import PatternError
+
+MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
+
+_CLASSES: Final = {"X": "0123456789", "Z": "123456789", "N": "23456789"}
+_TOKEN: Final = re.compile(r"\[[^\]]*\]|.", re.DOTALL)
+_PATTERN_SIGN: Final = re.compile(r"[XxZzNn\[.!]")
+_UNUSABLE: Final = re.compile(r"[^!-~]|/")
+
+# How an element compares; the smaller wins. Sets of characters come first, by size,
+# smallest character and membership; then these three.
+_DOT: Final = (0x180, 0, ())
+_BANG: Final = (0x280, 0, ())
+_END: Final = (0x300, 0, ())
+
+ElementOrder = tuple[int, int, tuple[int, ...]]
+"""How one element compares: number of characters, smallest character, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One dial pattern, read.
+
+    Attributes:
+        text: as stored.
+        literal: the number itself, if the text is a plain number; else None.
+        sets: what each position accepts, up to the first ``.`` or ``!``.
+        tail: what may follow: ``""`` nothing, ``"."`` one character or more of
+            anything, ``"!"`` nothing or more.
+        order: sorts patterns as Asterisk does: the smallest that matches wins.
+    """
+
+    text: str
+    literal: str | None
+    sets: tuple[frozenset[str], ...]
+    tail: str
+    order: tuple[ElementOrder, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Read a pattern.
+
+        Raises:
+            PatternError: empty, too long, a ``[`` without ``]``, or a character
+                that no dialled number can hold.
+        """
+        _refuse_unusable(text)
+        marked = text.startswith("_")
+        if not marked and not _PATTERN_SIGN.search(text):
+            digits = text.replace("-", "")
+            if not digits:
+                raise PatternError(f"pattern {text!r} is empty but for dashes")
+            sets = tuple(frozenset(character) for character in digits)
+            return cls(text, digits, sets, "", tuple(_element_order(character) for character in digits) + (_END,))
+        return cls(text, None, *_read_elements(text.removeprefix("_")))
+
+    def matches(self, number: str) -> bool:
+        """Whether this pattern matches the number; dashes in it mean nothing."""
+        number = number.replace("-", "")
+        size = len(self.sets)
+        if self.tail == "":
+            if len(number) != size:
+                return False
+        elif len(number) < size + (self.tail == "."):
+            return False
+        return all(character in accepted for character, accepted in zip(number, self.sets, strict=False))
+
+    @property
+    def never_matches(self) -> bool:
+        """Whether an element accepts nothing, as ``[5-1]`` does."""
+        return frozenset() in self.sets
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether an element accepts one character but sorts as another, as ``[5-19]`` does."""
+        return any(
+            order[0] == 1 and not _is_digit(accepted, order)
+            for accepted, order in zip(self.sets, self.order, strict=False)
+        )
+
+    def digits_from(self, place: int) -> str:
+        """The run of elements of exactly one character that starts at a place."""
+        run: list[str] = []
+        for accepted, order in zip(self.sets[place:], self.order[place:], strict=False):
+            if not _is_digit(accepted, order):
+                break
+            run.append(chr(order[1]))
+        return "".join(run)
+
+
+def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
+    return order[0] == 1 and chr(order[1]) in accepted
+
+
+def _refuse_unusable(text: str) -> None:
+    if not text or text == "_":
+        raise PatternError("the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end")
+    if len(text) > MAX_LENGTH:
+        raise PatternError(f"pattern {text[:20]!r}… has {len(text)} characters; at most {MAX_LENGTH} are accepted")
+    found = _UNUSABLE.search(text)
+    if found:
+        raise PatternError(
+            f"pattern {text!r} holds {found.group()!r}, which no dialled number can; "
+            "accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end"
+        )
+
+
+def _read_elements(body: str) -> tuple[tuple[frozenset[str], ...], str, tuple[ElementOrder, ...]]:
+    """Split a pattern's body into what matches and what compares.
+
+    Both stop at different places: matching ends at the first ``.`` or ``!``,
+    comparing goes on to the end (facts D2).
+    """
+    sets: list[frozenset[str]] = []
+    order: list[ElementOrder] = []
+    tail: str | None = None
+    empty_set_before = False
+    for token in _TOKEN.findall(body):
+        if token == "-":
+            continue
+        if token == "[":
+            raise PatternError(f"pattern {body!r} has a [ without its ]")
+        if token in (".", "!"):
+            order.append(_DOT if token == "." else _BANG)
+            if tail is None:
+                # "[]" is skipped only while characters are left to match (pbx.c),
+                # so "12[]!" needs one more character, as "12." does.
+                tail = "." if empty_set_before else token
+            continue
+        key = _element_order(token)
+        if key[0]:
+            order.append(key)
+        if tail is None:
+            empty_set_before = token == "[]"
+            if not empty_set_before:
+                sets.append(_members(token))
+    if tail is None and empty_set_before:
+        sets.append(frozenset())  # likewise "12[]" never matches
+    return tuple(sets), tail or "", (*order, _END)
+
+
+@functools.cache
+def _element_order(token: str) -> ElementOrder:
+    """Sort key of one element: size, smallest character, then membership.
+
+    At the same size and smallest character, the set that has the first character
+    which only one of them has comes first: sorted code points compare just so.
+    """
+    if token[0] != "[" or len(token) == 1:
+        members = sorted(map(ord, _CLASSES.get(token.upper(), token)))
+        return len(members), members[0], tuple(members)
+    members = sorted(map(ord, _members(token)))
+    if not members:
+        return 0, 0, ()  # as if it were not there
+    return len(members), _smallest_named(token), tuple(members)
+
+
+@functools.cache
+def _members(token: str) -> frozenset[str]:
+    if token[0] != "[" or len(token) == 1:
+        return frozenset(_CLASSES.get(token.upper(), token))
+    members: set[str] = set()
+    for first, last in _ranges(token):
+        members.update(map(chr, range(ord(first), ord(last) + 1)))
+    return frozenset(members)
+
+
+def _smallest_named(token: str) -> int:
+    """The smallest character that opens a range, backward ranges such as 5-1 too (pbx.c's cmin)."""
+    return min(ord(first) for first, _ in _ranges(token))
+
+
+def _ranges(token: str) -> list[tuple[str, str]]:
+    inside = token[1:-1]
+    found: list[tuple[str, str]] = []
+    place = 0
+    while place < len(inside):
+        if place + 2 < len(inside) and inside[place + 1] == "-":
+            found.append((inside[place], inside[place + 2]))
+            place += 3
+        else:
+            found.append((inside[place], inside[place]))
+            place += 1
+    return found

@@ -1,0 +1,46 @@
+"""The sounds a caller hears from the gateway, by role.
+
+The defaults are files of Asterisk's core sounds that exist in English and in
+Spanish; Asterisk itself chooses by the channel's language. A name may hold
+``{language}``, for sounds that carry their language in the name, as the workshop's
+``iss_ask_auth_en`` do. Not here: playing them (verbs).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_./{}-]+")
+
+
+class Prompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Sound names by role, as under ``[prompts]`` in the configuration."""
+
+    ask_pin: str = "agent-pass"
+    """«Please enter your password followed by the pound key.»"""
+    wrong_pin: str = "vm-incorrect"
+    """«Login incorrect.»"""
+    invalid_number: str = "invalid"
+    """«I am sorry, that is not a valid extension.»"""
+    goodbye: str = "vm-goodbye"
+    """«Goodbye.»"""
+    technical_failure: str = "tt-somethingwrong"
+    """«Something is terribly wrong.»"""
+    ask_number: str = "vm-enter-num-to-call"
+    """«Please enter the number you wish to call.»"""
+
+
+def is_prompt_name(name: str) -> bool:
+    """Whether Asterisk can be asked for a sound of this name, without a way to say more."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name
+
+
+def localised(name: str, language: str) -> str:
+    """The sound's name for a channel's language; only a plain language code is put in."""
+    if "{language}" not in name:
+        return name
+    safe = language if re.fullmatch(r"[A-Za-z0-9_-]{1,20}", language) else "en"
+    return name.replace("{language}", safe)

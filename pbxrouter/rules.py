@@ -1,0 +1,226 @@
+"""The rules: who may dial what, and what a call comes to.
+
+A RuleSet is all of them at one moment, never changed, only replaced as a whole, so
+that a decision is made on rules that belong together. ``decide`` turns Facts into a
+Decision and says why. Not here: where the rules are kept (database, store), and what
+a driver does with the decision.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pbxrouter.errors import PatternError
+from pbxrouter.pattern_index import PatternIndex
+from pbxrouter.patterns import Pattern
+from pbxrouter.trace import Step, printable, step
+
+_NUMBER: Final = re.compile(r"[0-9*#+-]+")
+NO_CALLER: Final = "unknown"
+"""What Asterisk writes where a call shows no number (facts A1)."""
+
+
+def normalise_number(text: str) -> str | None:
+    """A dialled number without its dashes, which mean nothing; None if it is no number.
+
+    Accepted are digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
+    ever reaches Dial (facts A7).
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    return text.replace("-", "") or None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A pattern and the application it leads to (table applications_mappings)."""
+
+    map_id: int
+    pattern: str
+    application: str
+    data: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody known by a PIN, and the mappings granted to them."""
+
+    name: str
+    grants: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a call when it is decided.
+
+    Attributes:
+        caller: the number that calls, as Asterisk says it; None where it says none.
+        number: what was dialled, as dialled.
+        pin: the digits keyed when asked for a PIN; None if not asked yet.
+    """
+
+    caller: str | None
+    number: str
+    pin: str | None = field(default=None, repr=False)
+
+
+class Verdict(enum.Enum):
+    """What a call comes to."""
+
+    ALLOW = "allow"
+    """The application is run."""
+    PIN = "pin"
+    """A PIN is asked for."""
+    DENY = "deny"
+    """The PIN given does not open this mapping."""
+    INVALID = "invalid"
+    """Nothing is at that number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to happen with a call, and why.
+
+    Attributes:
+        number: the dialled number without dashes; as dialled if it is none.
+        mapping: the mapping whose pattern won; None if none matches.
+        granted_by: extension or user whose grant allowed it; None if not allowed.
+        trace: the steps that led here, in order.
+    """
+
+    verdict: Verdict
+    number: str
+    mapping: Mapping | None
+    granted_by: str | None
+    trace: tuple[Step, ...]
+
+    def words(self) -> list[str]:
+        """The trace as English sentences."""
+        return [entry.words for entry in self.trace]
+
+    def noting(self, entry: Step) -> Decision:
+        """The same decision with one step more."""
+        return replace(self, trace=(*self.trace, entry))
+
+
+class RuleSet:
+    """All the rules at one moment.
+
+    Attributes:
+        problems: what was left out and why, in words for the PBX owner.
+    """
+
+    def __init__(
+        self,
+        index: PatternIndex[Mapping],
+        disabled: tuple[tuple[Pattern, Mapping], ...],
+        extensions: dict[str, frozenset[int]],
+        users: dict[str, User],
+        hash_pin: Callable[[str], str],
+        problems: tuple[str, ...],
+    ) -> None:
+        self._index = index
+        self._disabled = disabled
+        self._extensions = extensions
+        self._users = users
+        self._hash_pin = hash_pin
+        self.problems = problems
+
+    @classmethod
+    def build(
+        cls,
+        mappings: Iterable[Mapping],
+        extensions: Iterable[tuple[str, frozenset[int]]],
+        users: Iterable[tuple[str, str | None, frozenset[int]]],
+        hash_pin: Callable[[str], str],
+        problems: Iterable[str] = (),
+    ) -> RuleSet:
+        """Make a RuleSet; what cannot be used is left out and named in ``problems``.
+
+        Args:
+            mappings: in configured order (by map_id): of equal patterns the first wins.
+            extensions: number, and the map_ids granted to it.
+            users: name, hashed PIN or None, and the map_ids granted.
+            hash_pin: makes of a PIN what is stored as hashed PIN.
+            problems: what the reader of the rules already had to leave out.
+        """
+        found_problems = list(problems)
+        live: list[tuple[Pattern, Mapping]] = []
+        disabled: list[tuple[Pattern, Mapping]] = []
+        for mapping in mappings:
+            try:
+                pattern = Pattern.parse(mapping.pattern)
+            except PatternError as error:
+                found_problems.append(f"mapping {mapping.map_id} is left out: {error}")
+                continue
+            (live if mapping.enabled else disabled).append((pattern, mapping))
+        return cls(
+            PatternIndex(live),
+            tuple(disabled),
+            {number: grants for number, grants in extensions if number not in ("", NO_CALLER)},
+            {pin: User(name, grants) for name, pin, grants in users if pin},
+            hash_pin,
+            tuple(found_problems),
+        )
+
+    def decide(self, facts: Facts) -> Decision:
+        """What becomes of a call."""
+        number = normalise_number(facts.number)
+        if number is None:
+            reason = step(
+                "{number} is no number that can be dialled; accepted are digits, * # and +",
+                number=facts.number or "(nothing)",
+            )
+            return Decision(Verdict.INVALID, printable(facts.number), None, None, (reason,))
+        best = self._index.best(number)
+        if best is None:
+            return Decision(Verdict.INVALID, number, None, None, self._why_invalid(number))
+        mapping = best[1]
+        matched = step(
+            "{number} matches {pattern}: {application} {data}" if mapping.data else "{number} matches {pattern}: {application}",
+            number=number,
+            pattern=mapping.pattern,
+            application=mapping.application,
+            data=mapping.data,
+        )
+        return self._authorise(facts, number, mapping, matched)
+
+    def _why_invalid(self, number: str) -> tuple[Step, ...]:
+        switched_off = tuple(
+            step("{pattern} would match but is switched off", pattern=mapping.pattern)
+            for pattern, mapping in self._disabled
+            if pattern.matches(number)
+        )
+        return (*switched_off, step("no pattern matches {number}", number=number))
+
+    def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Step) -> Decision:
+        caller = facts.caller
+        if caller is None or caller in ("", NO_CALLER):
+            by_extension = step("the call shows no caller number")
+        elif caller not in self._extensions:
+            by_extension = step("{caller} is not among the extensions", caller=caller)
+        elif mapping.map_id in self._extensions[caller]:
+            granted = step("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
+            return Decision(Verdict.ALLOW, number, mapping, caller, (matched, granted))
+        else:
+            by_extension = step("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
+        trace = (matched, by_extension)
+        if facts.pin is None:
+            return Decision(Verdict.PIN, number, mapping, None, (*trace, step("a PIN is asked for")))
+        return self._authorise_by_pin(facts.pin, number, mapping, trace)
+
+    def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Step, ...]) -> Decision:
+        user = self._users.get(self._hash_pin(pin)) if pin else None
+        if user is None:
+            why = "the PIN is of no user" if pin else "no PIN was keyed"
+            return Decision(Verdict.DENY, number, mapping, None, (*trace, step(why)))
+        if mapping.map_id in user.grants:
+            granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
+            return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted))
+        refused = step("the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern)
+        return Decision(Verdict.DENY, number, mapping, None, (*trace, refused))
