@@ -1,0 +1,181 @@
+"""The rules as rows: reading all of them, the sample, setting a PIN."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.database.connection import path_of, reading, transaction
+from pbxrouter.errors import PinError, StoreError
+from pbxrouter.rules import Mapping, RuleSet
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Holders:
+    """Of the two kinds of grant, where each is kept and what its words are."""
+
+    kind: str
+    query: str
+    grants: str
+
+
+_EXTENSIONS: Final = _Holders(
+    "extension",
+    "SELECT extension_id, extension_number, NULL FROM extensions ORDER BY extension_id",
+    "SELECT ext_map_id, extension_id, map_id FROM extensions_mappings ORDER BY ext_map_id",
+)
+_USERS: Final = _Holders(
+    "user",
+    "SELECT user_id, user_name, user_pin FROM users ORDER BY user_id",
+    "SELECT usr_map_id, user_id, map_id FROM users_mappings ORDER BY usr_map_id",
+)
+
+# The workshop's rules, with its numbers.
+_SAMPLE_MAPPINGS: Final = (
+    (1, "dial", "IAX2", "3X"),
+    (2, "dial", "SIP", "2X"),
+    (3, "dial", "Zap", "XXXXXXXX"),
+    (4, "voicemail", "", "66"),
+    (5, "conference", "", "7X"),
+)
+_SAMPLE_EXTENSION: Final = (1, "33", (2,))
+_SAMPLE_USER: Final = (1, "moises silva", "123456", (1, 2, 4, 5))
+
+
+def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> RuleSet:
+    """Read all rules as of one moment.
+
+    Rows that make no sense are left out; RuleSet.problems names them.
+
+    Args:
+        connection: an open database.
+        hash_pin: makes of a PIN what is stored of it.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    problems: list[str] = []
+    with reading(connection):
+        mappings = _read_mappings(connection, problems)
+        known = {mapping.map_id for mapping in mappings}
+        extensions = [
+            (number.strip(), grants)
+            for number, _, grants in _read_holders(connection, _EXTENSIONS, known, problems)
+        ]
+        users = _read_holders(connection, _USERS, known, problems)
+    for name, pin, _ in users:
+        if pin is not None and not _HASH.fullmatch(pin):
+            problems.append(
+                f"the PIN of user {name} is in clear and does not count: set it with `pbxrouter pin`"
+            )
+    return RuleSet.build(mappings, extensions, users, hash_pin, problems)
+
+
+def _read_mappings(connection: sqlite3.Connection, problems: list[str]) -> list[Mapping]:
+    rows = connection.execute(
+        "SELECT map_id, pattern, application_name, application_data, mappings_disabled.map_id IS NULL"
+        " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
+    )
+    found: list[Mapping] = []
+    for map_id, pattern, application, data, enabled in rows:
+        if isinstance(pattern, str) and isinstance(application, str):
+            found.append(Mapping(map_id, pattern.strip(), application.strip(), _text(data), bool(enabled)))
+        else:
+            problems.append(f"mapping {map_id} is left out: its pattern or its application is no text")
+    return found
+
+
+def _read_holders(
+    connection: sqlite3.Connection, holders: _Holders, mappings: set[int], problems: list[str]
+) -> list[tuple[str, str | None, frozenset[int]]]:
+    """Extensions or users, each with the mappings granted: (number or name, PIN hash, map_ids)."""
+    rows = connection.execute(holders.query).fetchall()
+    known = {row[0]: _text(row[1]) for row in rows}
+    granted: defaultdict[int, list[int]] = defaultdict(list)
+    for grant_id, holder_id, map_id in connection.execute(holders.grants):
+        if holder_id not in known:
+            problems.append(
+                f"{holders.kind} grant {grant_id} is left out: there is no {holders.kind} {holder_id}"
+            )
+        elif map_id not in mappings:
+            problems.append(
+                f"a grant of {holders.kind} {known[holder_id]} is left out: there is no mapping {map_id}"
+            )
+        else:
+            granted[holder_id].append(map_id)
+    return [
+        (known[row_id], None if pin is None else _text(pin), frozenset(granted[row_id]))
+        for row_id, _, pin in rows
+    ]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def add_sample(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> None:
+    """Write the workshop's rules, under the workshop's own numbers, into a new database.
+
+    Raises:
+        StoreError: there are rules already, or the database cannot be written.
+    """
+    with transaction(connection):
+        if connection.execute("SELECT count(*) FROM applications_mappings").fetchone()[0]:
+            raise StoreError(f"database {path_of(connection)} has rules already; the sample is for a new one")
+        connection.executemany(
+            "INSERT INTO applications_mappings (map_id, application_name, application_data, pattern)"
+            " VALUES (:map_id, :name, :data, :pattern)",
+            [dict(zip(("map_id", "name", "data", "pattern"), row, strict=True)) for row in _SAMPLE_MAPPINGS],
+        )
+        extension_id, number, extension_grants = _SAMPLE_EXTENSION
+        connection.execute(
+            "INSERT INTO extensions (extension_id, extension_number) VALUES (:id, :number)",
+            {"id": extension_id, "number": number},
+        )
+        connection.executemany(
+            "INSERT INTO extensions_mappings (extension_id, map_id) VALUES (:holder, :map_id)",
+            _grants(extension_id, extension_grants),
+        )
+        user_id, name, pin, user_grants = _SAMPLE_USER
+        connection.execute(
+            "INSERT INTO users (user_id, user_name, user_pin) VALUES (:id, :name, :pin)",
+            {"id": user_id, "name": name, "pin": hash_pin(pin)},
+        )
+        connection.executemany(
+            "INSERT INTO users_mappings (user_id, map_id) VALUES (:holder, :map_id)",
+            _grants(user_id, user_grants),
+        )
+
+
+def _grants(holder: int, map_ids: Iterable[int]) -> list[dict[str, int]]:
+    return [{"holder": holder, "map_id": map_id} for map_id in map_ids]
+
+
+def set_pin(connection: sqlite3.Connection, user_name: str, pin_hash: str | None) -> None:
+    """Give a user a PIN, by its hash, or take it away with None.
+
+    Raises:
+        StoreError: no user of that name, or several; the database cannot be written.
+        PinError: the PIN is another user's.
+    """
+    with transaction(connection):
+        rows = connection.execute(
+            "SELECT user_id FROM users WHERE user_name = :name LIMIT 2", {"name": user_name}
+        ).fetchall()
+        if len(rows) != 1:
+            count = "several users are" if rows else "no user is"
+            raise StoreError(
+                f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one"
+            )
+        try:
+            connection.execute(
+                "UPDATE users SET user_pin = :pin WHERE user_id = :id", {"pin": pin_hash, "id": rows[0][0]}
+            )
+        except sqlite3.IntegrityError:
+            raise PinError("this PIN cannot be used: another user has it") from None

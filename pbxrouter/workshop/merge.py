@@ -1,0 +1,262 @@
+"""Merging the workshop's tables into a database of ours.
+
+Rows that are there already are found by what they say (a mapping by application, data
+and pattern; an extension by number; a user by name and PIN), not by their number, and
+are left as they are. A new row keeps its number where that is free. All of it is one
+transaction, and the same content is taken only once: what the owner has changed or
+deleted since is not brought back, unless asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.database import transaction
+from pbxrouter.errors import PatternError, PinError
+from pbxrouter.patterns import Pattern
+from pbxrouter.pins import check_pin
+from pbxrouter.workshop.report import ImportReport
+from pbxrouter.workshop.tables import WorkshopTables
+
+_KEYABLE: Final = re.compile(r"[0-9*]+")
+
+
+def import_tables(
+    connection: sqlite3.Connection,
+    tables: WorkshopTables,
+    hash_pin: Callable[[str], str],
+    source: str,
+    again: bool = False,
+) -> ImportReport:
+    """Merge the workshop's tables into an open database of ours, wholly or not at all.
+
+    Args:
+        connection: from database.connect.
+        tables: what was read.
+        hash_pin: makes of a PIN what is stored of it.
+        source: the file's name, for the report and the table of imports.
+        again: merge even if this content was imported before.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    report = ImportReport(source, holds_pins=any(pin for _, _, pin in tables.users))
+    digest = hash_pin(f"pbxrouter import 1\n{tables.content()}")
+    with transaction(connection):
+        known = connection.execute(
+            "SELECT 1 FROM imports WHERE digest = :digest", {"digest": digest}
+        ).fetchone()
+        if known and not again:
+            report.done_before = True
+            return report
+        _Merge(connection, hash_pin, report).run(tables)
+        connection.execute(
+            "INSERT INTO imports (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING",
+            {"digest": digest, "source": source},
+        )
+    return report
+
+
+@dataclass(slots=True)
+class _New:
+    """A row of the source, to be found in a table of ours or put there."""
+
+    source_id: int | None
+    key: Hashable
+    values: Mapping[str, str | None]
+
+
+class _Merge:
+    def __init__(
+        self, connection: sqlite3.Connection, hash_pin: Callable[[str], str], report: ImportReport
+    ) -> None:
+        self._connection = connection
+        self._hash_pin = hash_pin
+        self._report = report
+        self._warn = report.warnings.append
+
+    def run(self, tables: WorkshopTables) -> None:
+        mappings = self._merge_mappings(tables.mappings)
+        extensions = self._merge_extensions(tables.extensions)
+        users = self._merge_users(tables.users)
+        self._merge_grants("extension", tables.extension_grants, extensions, mappings)
+        self._merge_grants("user", tables.user_grants, users, mappings)
+
+    def _merge_mappings(
+        self, rows: Iterable[tuple[int | None, str | None, str | None, str | None]]
+    ) -> dict[int, int]:
+        wanted: list[_New] = []
+        for source_id, name, data, pattern in rows:
+            if not name or not pattern:
+                self._warn(
+                    f"mapping {_shown(source_id)} has no {'pattern' if name else 'application'}: left out"
+                )
+                continue
+            try:
+                Pattern.parse(pattern)
+            except PatternError as error:
+                self._warn(f"mapping {_shown(source_id)} will match nothing: {error}")
+            values = {"application_name": name, "application_data": data or "", "pattern": pattern}
+            wanted.append(_New(source_id, (name.lower(), data or "", pattern), values))
+        there: dict[Hashable, int] = {}
+        for map_id, name, data, pattern in self._connection.execute(
+            "SELECT map_id, application_name, application_data, pattern FROM applications_mappings"
+            " ORDER BY map_id"
+        ):
+            there.setdefault((name.strip().lower(), data.strip(), pattern.strip()), map_id)
+        return self._place("mappings", "applications_mappings", "map_id", wanted, there)
+
+    def _merge_extensions(self, rows: Iterable[tuple[int | None, str | None]]) -> dict[int, int]:
+        wanted: list[_New] = []
+        for source_id, number in rows:
+            if number:
+                wanted.append(_New(source_id, number, {"extension_number": number}))
+            else:
+                self._warn(f"extension {_shown(source_id)} has no number: left out")
+        there: dict[Hashable, int] = {
+            number.strip(): row_id
+            for row_id, number in self._connection.execute(
+                "SELECT extension_id, extension_number FROM extensions"
+            )
+        }
+        return self._place("extensions", "extensions", "extension_id", wanted, there)
+
+    def _merge_users(self, rows: Iterable[tuple[int | None, str | None, str | None]]) -> dict[int, int]:
+        users = self._connection.execute(
+            "SELECT user_id, user_name, user_pin FROM users ORDER BY user_id"
+        ).fetchall()
+        owners = {pin: name for _, name, pin in users if pin is not None}
+        wanted = [self._read_user(*row, owners) for row in rows]
+        there: dict[Hashable, int] = {}
+        without: dict[str, list[int]] = {}
+        for user_id, name, pin in users:
+            if pin is None:
+                without.setdefault(name, []).append(user_id)
+            else:
+                there[name, pin] = user_id
+        unclaimed = {row_id: name for row_id, name, _ in users}
+        for user in wanted:
+            unclaimed.pop(there.get(user.key, 0), None)
+        for user in wanted:
+            name = user.values["user_name"] or ""
+            if user.key in there:
+                continue
+            if user.values["user_pin"] is None:
+                # Two of one name without PINs are two people still.
+                user.key = (user.key, user.source_id)
+                if without.get(name):
+                    there[user.key] = without[name].pop(0)
+                    unclaimed.pop(there[user.key], None)
+                    continue
+            if user.source_id is not None and unclaimed.get(user.source_id) == name:
+                there[user.key] = user.source_id
+                del unclaimed[user.source_id]
+                self._warn(f"user {name} has another PIN by now: that one is kept")
+        return self._place("users", "users", "user_id", wanted, there)
+
+    def _read_user(
+        self, source_id: int | None, name: str | None, pin: str | None, owners: dict[str, str]
+    ) -> _New:
+        """A user with the PIN hashed, or without one if it can be theirs no more; ``owners`` learns of it."""
+        if not name:
+            name = f"user {_shown(source_id)}"
+            self._warn(f"user {_shown(source_id)} has no name: called {name!r}")
+        hashed: str | None = None
+        if not pin:
+            self._warn(f"user {name} has no PIN")
+        elif not _KEYABLE.fullmatch(pin):
+            self._warn(f"the PIN of user {name} cannot be keyed on a phone: the user has none now")
+        else:
+            hashed = self._hash_pin(pin)
+            if owners.setdefault(hashed, name) != name:
+                self._warn(
+                    f"the PIN of user {name} is also that of user {owners[hashed]}: {name} has none now"
+                )
+                hashed = None
+            else:
+                try:
+                    check_pin(pin)
+                except PinError as error:
+                    self._warn(f"user {name} keeps a PIN that could not be set today: {error}")
+        return _New(source_id, (name, hashed), {"user_name": name, "user_pin": hashed})
+
+    def _place(
+        self, kind: str, table: str, id_column: str, wanted: Sequence[_New], there: dict[Hashable, int]
+    ) -> dict[int, int]:
+        """Find each row or put it there; return our number of each by its number in the source."""
+        taken = self._taken(table, id_column)
+        numbers: dict[int, int] = {}
+        waiting: list[_New] = []
+        for row in wanted:
+            if row.key in there:
+                self._report.found[kind] += 1
+                self._number(kind, numbers, row, there[row.key])
+            elif row.source_id is not None and row.source_id not in taken:
+                there[row.key] = self._insert(table, {id_column: row.source_id, **row.values})
+                taken.add(row.source_id)
+                self._report.added[kind] += 1
+                self._number(kind, numbers, row, row.source_id)
+            else:
+                waiting.append(row)
+        # Only now, so that a number made up is none that another row brings along.
+        for row in waiting:
+            if row.key in there:
+                self._report.found[kind] += 1
+            else:
+                there[row.key] = self._insert(table, row.values)
+                self._report.added[kind] += 1
+            self._number(kind, numbers, row, there[row.key])
+        return numbers
+
+    def _number(self, kind: str, numbers: dict[int, int], row: _New, number: int) -> None:
+        if row.source_id is None:
+            return
+        if numbers.setdefault(row.source_id, number) != number:
+            self._warn(f"{kind} {row.source_id} is there twice: grants go to the first")
+
+    def _taken(self, table: str, id_column: str) -> set[int]:
+        """Numbers that are in use, or that grants left behind still name."""
+        grants = {
+            "applications_mappings": ("extensions_mappings", "users_mappings", "mappings_disabled"),
+            "extensions": ("extensions_mappings",),
+            "users": ("users_mappings",),
+        }[table]
+        return {
+            number
+            for each in (table, *grants)
+            for (number,) in self._connection.execute(f"SELECT {id_column} FROM {each}")
+        }
+
+    def _insert(self, table: str, values: Mapping[str, int | str | None]) -> int:
+        columns = ", ".join(values)
+        parameters = ", ".join(f":{column}" for column in values)
+        inserted = self._connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({parameters})", values)
+        return inserted.lastrowid or 0
+
+    def _merge_grants(
+        self,
+        kind: str,
+        rows: Iterable[tuple[int | None, int | None]],
+        holders: dict[int, int],
+        mappings: dict[int, int],
+    ) -> None:
+        for holder, map_id in rows:
+            if holder not in holders:
+                self._warn(f"a grant to {kind} {_shown(holder)} is left out: there is no such {kind}")
+            elif map_id not in mappings:
+                self._warn(f"a grant to {kind} {holder} is left out: there is no mapping {_shown(map_id)}")
+            else:
+                added = self._connection.execute(
+                    f"INSERT INTO {kind}s_mappings ({kind}_id, map_id) VALUES (:holder, :map_id)"
+                    " ON CONFLICT DO NOTHING",
+                    {"holder": holders[holder], "map_id": mappings[map_id]},
+                ).rowcount
+                (self._report.added if added else self._report.found)["grants"] += 1
+
+
+def _shown(number: int | None) -> str:
+    return "without a number" if number is None else str(number)

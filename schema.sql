@@ -1,0 +1,116 @@
+-- The rules of pbxrouter, and what it keeps: schema version 1.
+--
+-- `pbxrouter init` makes a database of this file. Everything in it may be read and
+-- changed with any SQLite tool while the gateway runs; a change reaches the next
+-- call within a second. For example, with `sqlite3 pbxrouter.sqlite`:
+--
+--   INSERT INTO applications_mappings(application_name, application_data, pattern)
+--          VALUES ('dial', 'SIP', '2X');
+--   INSERT INTO extensions(extension_number) VALUES ('33');
+--   INSERT INTO extensions_mappings(extension_id, map_id) VALUES (1, 1);
+--
+-- now extension 33 dials 20 to 29 without a PIN. Write numbers and patterns in quotes:
+-- SQL drops the leading zero of an unquoted 033.
+--
+-- The first five tables are those of the 2006 workshop, under their own names and with
+-- their own columns, so that the workshop's own INSERTs work too (but for the PIN in
+-- clear, see users). What we need beyond them is in tables of its own, further down.
+--
+-- AUTOINCREMENT: the number of a deleted row never comes back, so a grant that was left
+-- behind can never come to mean another mapping, extension or user. The sqlite3 shell
+-- leaves such grants behind unless you type `PRAGMA foreign_keys = ON;` first. They
+-- open nothing, and the gateway names them in its log.
+
+-- What can be dialled, and what it leads to.
+CREATE TABLE applications_mappings (
+    map_id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- What runs: dial, voicemail, conference, playback, saydigits, hangup, or a driver
+    -- of your own. Upper and lower case are the same.
+    application_name  TEXT NOT NULL
+                      CONSTRAINT application_name_is_not_empty CHECK (trim(application_name) <> ''),
+    -- What the application is told: for dial a technology such as SIP or IAX2, or a
+    -- template such as PJSIP/{number}@trunk; for playback the sound. May be empty.
+    application_data  TEXT NOT NULL DEFAULT '',
+    -- A dial pattern with Asterisk's meaning (2X, NXXXXXX, 0[1-3]., 911). When several
+    -- match, the one that Asterisk would choose is taken; of equal ones the lowest map_id.
+    pattern           TEXT NOT NULL
+                      CONSTRAINT pattern_is_not_empty CHECK (trim(pattern) <> '')
+);
+
+-- Phones that are known by their number (the caller ID).
+CREATE TABLE extensions (
+    extension_id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- As Asterisk shows it: text, so 033 stays 033.
+    extension_number  TEXT NOT NULL
+                      CONSTRAINT extension_number_is_there_once UNIQUE
+                      CONSTRAINT extension_number_is_not_empty CHECK (trim(extension_number) <> '')
+);
+
+-- Grants to extensions: this extension may use this mapping, without a PIN.
+CREATE TABLE extensions_mappings (
+    ext_map_id        INTEGER PRIMARY KEY,
+    extension_id      INTEGER NOT NULL
+                      CONSTRAINT grant_to_an_extension
+                      REFERENCES extensions (extension_id) ON DELETE CASCADE,
+    map_id            INTEGER NOT NULL
+                      CONSTRAINT extension_may_use_a_mapping
+                      REFERENCES applications_mappings (map_id) ON DELETE CASCADE,
+    CONSTRAINT extension_has_the_grant_already UNIQUE (extension_id, map_id)
+);
+CREATE INDEX extensions_mappings_by_map ON extensions_mappings (map_id);
+
+-- People who are known by a PIN, from whatever phone they call.
+CREATE TABLE users (
+    user_id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_name         TEXT NOT NULL
+                      CONSTRAINT user_name_is_not_empty CHECK (trim(user_name) <> ''),
+    -- Never the PIN itself, but its HMAC-SHA256 under the key in the file
+    -- pbxrouter.sqlite.pinkey, as 64 hex digits. Leave it out, or NULL: the user has no
+    -- PIN. Then set it with: pbxrouter pin USER
+    -- No two users have one PIN: the PIN is all that tells who they are.
+    user_pin          TEXT
+                      CONSTRAINT user_pin_is_another_users UNIQUE
+                      CONSTRAINT user_pin_must_be_set_with_pbxrouter_pin
+                      CHECK (user_pin IS NULL OR length(user_pin) = 64 AND user_pin NOT GLOB '*[^0-9a-f]*')
+);
+CREATE INDEX users_by_name ON users (user_name);
+
+-- Grants to users: who keys this user's PIN may use this mapping.
+CREATE TABLE users_mappings (
+    usr_map_id        INTEGER PRIMARY KEY,
+    user_id           INTEGER NOT NULL
+                      CONSTRAINT grant_to_a_user
+                      REFERENCES users (user_id) ON DELETE CASCADE,
+    map_id            INTEGER NOT NULL
+                      CONSTRAINT user_may_use_a_mapping
+                      REFERENCES applications_mappings (map_id) ON DELETE CASCADE,
+    CONSTRAINT user_has_the_grant_already UNIQUE (user_id, map_id)
+);
+CREATE INDEX users_mappings_by_map ON users_mappings (map_id);
+
+-- Mappings that are switched off for now, with their grants kept for later:
+--   INSERT INTO mappings_disabled(map_id) VALUES (2);      -- off
+--   DELETE FROM mappings_disabled WHERE map_id = 2;        -- on again
+CREATE TABLE mappings_disabled (
+    map_id            INTEGER PRIMARY KEY
+                      CONSTRAINT mapping_to_switch_off
+                      REFERENCES applications_mappings (map_id) ON DELETE CASCADE,
+    disabled_at       TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+);
+
+-- What `pbxrouter import` has brought over, so that the same content is taken once.
+CREATE TABLE imports (
+    import_id         INTEGER PRIMARY KEY,
+    -- HMAC-SHA256 of the content, under the PIN key, since the content holds PINs.
+    digest            TEXT NOT NULL CONSTRAINT import_is_there_once UNIQUE,
+    -- The file's name.
+    source            TEXT NOT NULL,
+    imported_at       TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+);
+
+-- The versions of this schema that this database has been through; the highest counts.
+CREATE TABLE schema_version (
+    version           INTEGER PRIMARY KEY,
+    applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+);
+INSERT INTO schema_version (version) VALUES (1);
