@@ -37,6 +37,8 @@ class SimulatedAsterisk:
         prompts: the prompts that began to play.
         applications: name and argument of each EXEC.
         dials: argument and DIALSTATUS of each EXEC Dial.
+        journal: all of these in the order in which they happened, as a kind (`prompt`, `application`,
+            `dial`) and its words.
         given: for each GET DATA the digits that it returned.
         complaints: in words, what a gateway must not do: a second command before the reply, one that is
             unknown or badly written, a line that is too long.
@@ -53,6 +55,7 @@ class SimulatedAsterisk:
         self.prompts: list[str] = []
         self.applications: list[tuple[str, str]] = []
         self.dials: list[tuple[str, str]] = []
+        self.journal: list[tuple[str, tuple[str, ...]]] = []
         self.given: list[str] = []
         self.complaints: list[str] = []
         self.agistatus = "SUCCESS"
@@ -72,6 +75,11 @@ class SimulatedAsterisk:
         }
 
     # For whoever carries the bytes
+
+    @property
+    def unfinished(self) -> bytes:
+        """What the gateway sent without a line end."""
+        return self._reader.unread
 
     @property
     def dead(self) -> bool:
@@ -161,6 +169,7 @@ class SimulatedAsterisk:
         if sound in self.script.missing:
             return False
         self.prompts.append(sound)
+        self.journal.append(("prompt", (sound,)))
         if len(self.prompts) == self.script.hangup_at:
             self.caller_leaves()
             return None
@@ -179,6 +188,8 @@ class SimulatedAsterisk:
     def starts_application(self, name: str, argument: str) -> None:
         """An EXEC begins."""
         self.applications.append((name, argument))
+        if name.lower() != "dial":  # which is noted with its end
+            self.journal.append(("application", (name, argument)))
         self._keypad.forget_ahead()
 
     def next_dialstatus(self, argument: str, forced: str | None) -> str:
@@ -186,6 +197,7 @@ class SimulatedAsterisk:
         scripted = self.script.dialstatus or ("ANSWER",)
         status = forced or scripted[min(len(self.dials), len(scripted) - 1)]
         self.dials.append((argument, status))
+        self.journal.append(("dial", (argument, status)))
         return status
 
     def _dies(self, by: str) -> None:

@@ -1,0 +1,5 @@
+"""`python -m pbxrouter` is the command `pbxrouter`."""
+
+from pbxrouter.cli import main
+
+main()

@@ -1,0 +1,144 @@
+"""The frame of the command `pbxrouter`: which commands there are, and what people see when one fails.
+
+To add a command, write a module with a click command that takes `@config_option` (see
+`pbxrouter.cli.options`) and name it in `COMMANDS`. A command returns its exit status, or None for 0, and
+raises a PbxrouterError for whatever else; modules that are slow to import (Twisted above all) are imported
+inside it. What the commands do is in their modules.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from pbxrouter import __version__
+from pbxrouter.errors import PbxrouterError
+from pbxrouter.trace import printable
+
+COMMANDS = {
+    "init": "pbxrouter.cli.init:init",
+    "explain": "pbxrouter.cli.explain:explain",
+    "call": "pbxrouter.cli.call:call",
+    "import": "pbxrouter.cli.imports:import_",
+    "pin": "pbxrouter.cli.pin:pin",
+}
+
+WRONG = 2  # bad input, a file that cannot be used, nothing that listens
+_INTERRUPTED = 130
+_CLOSED_PIPE = 1
+
+
+class CommandGroup(click.Group):
+    """Imports a command when it is asked for, and turns every failure into one line on stderr."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order of `--help`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None when there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends it without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(_INTERRUPTED) from None
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
+        """Run a command line, and exit.
+
+        Args:
+            args: the arguments; None is those of the process.
+            extra: for click's own tests of commands.
+        """
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            # A byte or a name that the terminal's character set does not have is no reason to stop.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        extra.update(prog_name="pbxrouter", standalone_mode=False)
+        status = self._status(args, extra)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            status = _drop_output()
+        except (AttributeError, OSError, ValueError):  # no stdout at all, or it is closed
+            pass
+        sys.exit(status)
+
+    def _status(self, args: Sequence[str] | None, extra: dict[str, Any]) -> int:
+        try:
+            status = super().main(args, **extra)
+        except click.UsageError as error:
+            return _usage(error)
+        except click.ClickException as error:
+            return complain(error.format_message())
+        except click.Abort:
+            return _INTERRUPTED
+        except PbxrouterError as error:
+            return complain(str(error))
+        except BrokenPipeError:
+            return _drop_output()
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return complain(f"{where}{error.strerror or error}")
+        except Exception as error:
+            return complain(_unexpected(error))
+        return status if isinstance(status, int) else 0
+
+
+def complain(message: str) -> int:
+    """Say on stderr, in one line, what was wrong.
+
+    Returns:
+        The exit status for it.
+    """
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    click.echo(f"pbxrouter: {printable(line)}", err=True)
+    return WRONG
+
+
+def _usage(error: click.UsageError) -> int:
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return WRONG
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "pbxrouter"
+    name = command.removeprefix("pbxrouter").strip()
+    return complain(
+        f"{name + ': ' if name else ''}{message[:1].lower()}{message[1:]} (see `{command} --help`)"
+    )
+
+
+def _unexpected(error: Exception) -> str:
+    """A fault of ours: still one line, with what whoever mends it must know."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    return f"a fault in pbxrouter itself: {type(error).__name__}{where}: {error}; please report it"
+
+
+def _drop_output() -> int:
+    """Whoever read our output has gone: what is left of it goes nowhere, without a word."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _CLOSED_PIPE
+
+
+@click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pbxrouter", message="%(prog)s %(version)s")
+def pbxrouter() -> None:
+    """Route the calls of an Asterisk PBX: who may dial what, and where it goes.
+
+    The gateway itself is started with `twistd -n pbxrouter`. Each command tells more: `pbxrouter call
+    --help`.
+    """

@@ -1,0 +1,166 @@
+"""`pbxrouter call`: plays Asterisk's side of a call against the running gateway, and shows it."""
+
+import os
+import time
+
+import click
+
+from pbxrouter.cli.app import complain
+from pbxrouter.cli.options import caller_option, config_option, given_pin, read_config
+
+_DIALSTATUS = (
+    "ANSWER",
+    "BUSY",
+    "NOANSWER",
+    "CHANUNAVAIL",
+    "CONGESTION",
+    "CANCEL",
+    "DONTCALL",
+    "TORTURE",
+    "INVALIDARGS",
+)
+_ROLES = {
+    "ask_pin": "PIN prompt",
+    "wrong_pin": "wrong-PIN prompt",
+    "invalid_number": "invalid-number prompt",
+    "goodbye": "goodbye",
+    "technical_failure": "technical-failure prompt",
+    "ask_number": "number prompt",
+}
+_FAULTY = 1
+
+
+@click.command(epilog="Write -- before a NUMBER that begins with a dash.")
+@click.argument("number")
+@caller_option
+@click.option(
+    "--pin",
+    "pins",
+    metavar="PIN",
+    multiple=True,
+    help="Keyed at one PIN prompt; may come several times. `-` reads one from standard input. "
+    "When they are used up the caller keys nothing.",
+)
+@click.option("--name", metavar="NAME", help="The caller's name.")
+@click.option("--dnid", metavar="DNID", help="The number as the line brought it; NUMBER unless told.")
+@click.option(
+    "--extension",
+    metavar="EXTENSION",
+    help="The dialplan's extension; NUMBER unless told. `s`: an analogue line; `h`: a call that is over.",
+)
+@click.option("--channel", metavar="CHANNEL", help="The channel's name; PJSIP/CALLER-00000001 unless told.")
+@click.option("--language", metavar="CODE", default="en", show_default=True, help="The channel's language.")
+@click.option(
+    "--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan's context."
+)
+@click.option(
+    "--dialstatus",
+    type=click.Choice(_DIALSTATUS, case_sensitive=False),
+    metavar="STATUS",
+    multiple=True,
+    help=f"How a Dial ends: {', '.join(_DIALSTATUS)}. Several for several Dials; ANSWER unless told.",
+)
+@click.option(
+    "--hangup-at",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The caller hangs up while the Nth prompt plays.",
+)
+@click.option(
+    "--hangup-in",
+    metavar="APPLICATION",
+    help="The caller hangs up in this application, such as Dial or ConfBridge.",
+)
+@click.option(
+    "--connect", metavar="HOST:PORT", help="Where the gateway listens; as in the settings unless told."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the gateway may say nothing.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show everything that Asterisk says of the call.")
+@config_option
+def call(
+    number: str,
+    caller: str,
+    pins: tuple[str, ...],
+    name: str | None,
+    dnid: str | None,
+    extension: str | None,
+    channel: str | None,
+    language: str,
+    context: str,
+    dialstatus: tuple[str, ...],
+    hangup_at: int | None,
+    hangup_in: str | None,
+    connect: str | None,
+    timeout_s: float,
+    verbose: bool,
+    config_file: str | None,
+) -> int:
+    """Place a call to the running gateway: CALLER dials NUMBER.
+
+    No Asterisk is needed: its side is played. Lines with > are the gateway's commands, lines with < what
+    Asterisk says. The exit status is 0 when the conversation ended as it should, 1 when the gateway
+    misbehaved, 2 when none listens.
+    """
+    import msgspec
+
+    from pbxrouter.cli import address, conversation
+    from pbxrouter.cli.transcript import Transcript, story
+    from pbxrouter.rules import normalise_number
+    from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+
+    config = read_config(config_file)
+    place = address.of_option(connect) if connect else address.of_endpoint(config.fastagi.listen)
+    extension = number if extension is None else extension
+    dnid = number if dnid is None else dnid
+    keyed = [given_pin(pin) for pin in pins]
+    # Neither says what was dialled: the gateway asks for the number before anything else.
+    asked = not (normalise_number(extension) or normalise_number(dnid))
+    asterisk = SimulatedAsterisk(
+        SimulatedCall(
+            extension,
+            caller=caller,
+            name=name,
+            dnid=dnid,
+            channel=channel or f"PJSIP/{caller or 'unknown'}-00000001",
+            language=language,
+            context=context,
+            uniqueid=f"{int(time.time())}.{os.getpid()}",
+            address="localhost" if place.path else str(place),
+            dead=extension == "h",
+        ),
+        Script(
+            keys=tuple(f"{digits}#" if digits else "" for digits in ([number] if asked else []) + keyed),
+            dialstatus=dialstatus,
+            hangup_at=hangup_at,
+            hangup_in=hangup_in,
+        ),
+    )
+    try:
+        connection = place.connect(timeout_s)
+    except OSError as error:
+        return complain(
+            f"no gateway listens at {place} ({error.strerror or error}): start it with `make run` or "
+            "`twistd -n pbxrouter`, or tell where it is by --config FILE or --connect HOST:PORT"
+        )
+    with connection:
+        click.echo(f"connected to the gateway at {place}")
+        transcript = Transcript(keyed, number_asked=asked, verbose=verbose)
+        ending = conversation.converse(connection, asterisk, transcript, timeout_s)
+    roles = {
+        getattr(config.prompts, field.name).replace("{language}", language): _ROLES[field.name]
+        for field in msgspec.structs.fields(config.prompts)
+        if field.name in _ROLES
+    }
+    found = conversation.faults(asterisk, ending, timeout_s)
+    click.echo(transcript.masked(story(asterisk, roles)))
+    for fault in found:
+        complain(transcript.masked(fault))
+    return _FAULTY if found else 0

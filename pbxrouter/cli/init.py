@@ -1,0 +1,100 @@
+"""`pbxrouter init`: makes the database and the key of its PINs; done already, it changes nothing."""
+
+import os
+import pathlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+import click
+
+from pbxrouter.cli.options import config_option, database_option, pin_hasher, read_config
+from pbxrouter.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from pbxrouter.config import Config
+
+_RULE_TABLES = ("applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings")
+
+
+@click.command()
+@click.option("--sample", is_flag=True, help="Add the workshop's rules, if the database has none.")
+@config_option
+@database_option
+def init(sample: bool, config_file: str | None, database: str | None) -> None:
+    """Make the database and the PIN key file.
+
+    What is there already is kept; a database of an older pbxrouter is brought up to date.
+    """
+    from pbxrouter import database as databases
+
+    config = read_config(config_file, database)
+    path = pathlib.Path(config.database)
+    # An empty file is what `mktemp` and a failed copy leave: SQLite takes it for a new database.
+    new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    before = None if new else _version(path)
+    if new:
+        databases.create(path)
+    connection = databases.connect(path)
+    try:
+        if new:
+            click.echo(f"made the database {path}")
+        elif before is not None and before < databases.SCHEMA_VERSION:
+            click.echo(f"brought the database {path} from version {before} to {databases.SCHEMA_VERSION}")
+        else:
+            click.echo(f"the database {path} is there already: nothing changed")
+        _ensure_key(config, connection)
+        if sample:
+            if _has_rules(connection):
+                click.echo("the sample is not added: there are rules already")
+            else:
+                databases.add_sample(connection, pin_hasher(config))
+                click.echo("added the workshop's rules: try `pbxrouter explain 21 --from 33`")
+    finally:
+        connection.close()
+
+
+def _version(path: pathlib.Path) -> int | None:
+    """The schema version before anybody changes it; None when it is for `connect` to say what is wrong."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return None
+    try:
+        version: int | None = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
+        return version or 0
+    except sqlite3.Error:
+        return None
+    finally:
+        connection.close()
+
+
+def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
+    """Make the key if there is none and none is missed.
+
+    Raises:
+        KeyFileError: there is one that cannot be used, or users have PINs that only the missing one can
+        check.
+    """
+    from pbxrouter.keyfile import create_key, read_key
+
+    path = pathlib.Path(config.pin_key_file)
+    try:
+        read_key(path)
+        return
+    except KeyFileError:
+        if os.path.lexists(path):
+            raise
+    with_pin = connection.execute("SELECT count(*) FROM users WHERE user_pin IS NOT NULL").fetchone()[0]
+    if with_pin:
+        raise KeyFileError(
+            f"PIN key {path} is missing, and {with_pin} PINs were hashed with it: "
+            "bring it back from a backup, or clear them (UPDATE users SET user_pin = NULL) and run this again"
+        )
+    create_key(path)
+    click.echo(f"made the PIN key {path}: keep a copy of it, apart from the database")
+
+
+def _has_rules(connection: sqlite3.Connection) -> bool:
+    return any(
+        connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0] for table in _RULE_TABLES
+    )

@@ -1,0 +1,62 @@
+"""`pbxrouter pin`: sets a user's PIN. The PIN never stands in the arguments of a process."""
+
+import pathlib
+
+import click
+
+from pbxrouter.cli.options import (
+    STDIN,
+    config_option,
+    database_option,
+    given_pin,
+    pin_hasher,
+    read_config,
+)
+
+_TRIES = 20
+
+
+@click.command(context_settings={"allow_extra_args": True})
+@click.argument("user")
+@click.option("--generate", is_flag=True, help="Make a PIN, and print it this once.")
+@config_option
+@database_option
+@click.pass_context
+def pin(
+    context: click.Context, user: str, generate: bool, config_file: str | None, database: str | None
+) -> None:
+    """Set the PIN of USER, by name.
+
+    The PIN is asked for twice at a terminal, without being shown; otherwise one line of standard input is
+    read.
+    """
+    if context.args:
+        # Not click's own message: it would show the arguments, and one of them may be the PIN.
+        raise click.UsageError(
+            "one argument is accepted, a user's name, in quotes if it has blanks; the PIN is asked for"
+        )
+    from pbxrouter import database as databases
+    from pbxrouter.errors import PinError
+    from pbxrouter.pins import check_pin, generate_pin
+
+    config = read_config(config_file, database)
+    hash_pin = pin_hasher(config)
+    connection = databases.connect(pathlib.Path(config.database))
+    try:
+        if not generate:
+            new = check_pin(given_pin(STDIN, twice=True))
+            databases.set_pin(connection, user, hash_pin(new))
+            click.echo(f"{user} has a new PIN")
+            return
+        for left in reversed(range(_TRIES)):
+            new = generate_pin()
+            try:
+                databases.set_pin(connection, user, hash_pin(new))
+            except PinError:  # by chance another user's
+                if not left:
+                    raise
+                continue
+            click.echo(new)
+            return
+    finally:
+        connection.close()

@@ -1,0 +1,139 @@
+"""How `pbxrouter call` shows a conversation: line by line, then in one sentence. PINs are masked."""
+
+import collections
+import re
+from collections.abc import Collection, Mapping
+
+import click
+
+from pbxrouter.pins import MIN_DIGITS
+from pbxrouter.simulator import SimulatedAsterisk, split_words
+from pbxrouter.trace import printable
+
+MASK = "****"
+_COLUMN = 52
+_ABRIDGED = ("channel", "language", "callerid", "calleridname", "dnid", "extension", "context")
+
+# The beginning of a command -> what it is for. The first that fits counts.
+_WORDS = {
+    "ANSWER": "the call is answered",
+    "CHANNEL STATUS": "is the caller still there?",
+    "EXEC CONFBRIDGE": "the caller enters the conference",
+    "EXEC DIAL": "the phone rings, and they talk",
+    "EXEC PLAYBACK": "the caller hears it",
+    "EXEC VOICEMAILMAIN": "the caller hears the mailbox",
+    "GET DATA": "the caller hears it, and may key digits",
+    "GET VARIABLE DIALSTATUS": "how did the call end?",
+    "HANGUP": "the gateway hangs up",
+    "SAY DIGITS": "the caller hears the digits",
+    "SET VARIABLE PBXROUTER": "a mark for the dialplan",
+    "STREAM FILE": "the caller hears it",
+    "VERBOSE": "a line on Asterisk's console",
+}
+_REPLIES = {
+    "HANGUP": "the call is over",
+    "510": "no such command",
+    "511": "not on a call that is over",
+    "520": "wrong arguments",
+}
+_NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+
+
+class Transcript:
+    """Prints a conversation.
+
+    Args:
+        pins: never shown.
+        number_asked: whether the first digits keyed are the number and not a PIN.
+        verbose: show the environment whole.
+    """
+
+    def __init__(self, pins: Collection[str], *, number_asked: bool, verbose: bool) -> None:
+        # A shorter one is no PIN, and would mask half of the conversation.
+        secret = sorted({pin for pin in pins if len(pin) >= MIN_DIGITS}, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, secret))) if secret else None
+        self._number_asked = number_asked
+        self._verbose = verbose
+        self._asked = 0
+
+    def environment(self, data: bytes) -> None:
+        """What Asterisk sends first."""
+        lines = data.decode("utf-8", "surrogateescape").split("\n")
+        shown = [
+            line
+            for line in lines
+            if line and (self._verbose or line.partition(":")[0].removeprefix("agi_") in _ABRIDGED)
+        ]
+        for line in shown:
+            click.echo(f"< {printable(line)}")
+        if not self._verbose:
+            click.echo(f"< … and {len(lines) - 2 - len(shown)} more lines (--verbose shows them)")
+
+    def command(self, line: bytes) -> None:
+        """A command of the gateway."""
+        text = printable(self._masked(line))
+        upper = text.upper()
+        words = next((words for start, words in _WORDS.items() if upper.startswith(start)), "")
+        click.echo(f"> {text:{_COLUMN}}  {words}".rstrip())
+
+    def reply(self, line: bytes, command: bytes | None) -> None:
+        """A line of Asterisk's, and the command that it answers."""
+        text = self._masked(line)
+        words = next((words for start, words in _REPLIES.items() if text.startswith(start)), "")
+        if command is not None and [word.upper() for word in split_words(command)[:2]] == [b"GET", b"DATA"]:
+            text, words = self._keyed(text)
+        click.echo(f"< {printable(text):{_COLUMN}}  {words}".rstrip())
+
+    def masked(self, text: str) -> str:
+        """The text without any of the PINs."""
+        return self._secrets.sub(MASK, text) if self._secrets else text
+
+    def _masked(self, line: bytes) -> str:
+        return self.masked(line.decode("utf-8", "surrogateescape"))
+
+    def _keyed(self, text: str) -> tuple[str, str]:
+        """The reply to GET DATA, without what was keyed, and what it means."""
+        result = re.fullmatch(r"200 result=(\S*)( \(timeout\))?", text)
+        if result is None:
+            return text, _REPLIES.get(text, "")
+        if result[1] == "-1":
+            return text, "nothing was heard"
+        self._asked += 1
+        if not result[1]:
+            return text, "nothing was keyed"
+        if self._asked == 1 and self._number_asked:
+            return text, "the number was keyed"
+        return f"200 result={MASK}{result[2] or ''}", "digits were keyed"
+
+
+def story(asterisk: SimulatedAsterisk, roles: Mapping[str, str]) -> str:
+    """What happened, in one line.
+
+    Args:
+        asterisk: after the call.
+        roles: what the caller takes a sound for (`PIN prompt`), by the sound's name.
+    """
+    parts: list[str] = []
+    prompts = collections.Counter(asterisk.prompts)
+    for kind, words in asterisk.journal:
+        if kind == "prompt" and words[0] in prompts:
+            parts.append(_times(prompts.pop(words[0]), roles.get(words[0], f"prompt {words[0]}")))
+        elif kind == "dial":
+            parts.append(f"Dial {words[0]} -> {words[1]}")
+        elif kind == "application" and words[0].lower() not in ("playback", "background"):
+            parts.append(" ".join(words).strip())
+    if any(line.upper().startswith(b"SAY DIGITS") for line in asterisk.commands):
+        parts.append("digits said")
+    mark, outcome = asterisk.variable("PBXROUTER"), asterisk.variable("PBXROUTER_OUTCOME")
+    if asterisk.hung_up_by == "gateway":
+        parts.append("hung up")
+    elif asterisk.hung_up_by == "caller":
+        parts.append("the call was over before it began" if asterisk.call.dead else "the caller hung up")
+    elif mark:
+        parts.append(f"back to the dialplan with PBXROUTER={mark}")
+    line = ", ".join(parts) or "nothing happened"
+    return printable(line + (f" (outcome {outcome})" if outcome else ""))
+
+
+def _times(count: int, what: str) -> str:
+    return what if count == 1 else f"{_NUMBERS.get(count, str(count))} {what}s"
