@@ -55,6 +55,7 @@ _KEYS: Final = (
     (b"agi_threadid", True),
 )
 _ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): ?(.*)", re.DOTALL)
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_./@,:=+*#&-]+")
 _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 _REPLY: Final = re.compile(r"(\d{3})(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
 _ENDPOS: Final = re.compile(r" endpos=(\d+)")
@@ -177,7 +178,9 @@ def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
 def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) -> bytes:
     """The opening block as Asterisk writes it, empty line included; for Asterisk's side of a call."""
     lines = [
-        key + b": " + encode(variables[key[4:].decode("ascii")]) for key, _ in _KEYS if key[4:].decode("ascii") in variables
+        key + b": " + encode(variables[key[4:].decode("ascii")])
+        for key, _ in _KEYS
+        if key[4:].decode("ascii") in variables
     ]
     lines.extend(b"agi_arg_%d: %s" % (number, encode(value)) for number, value in enumerate(arguments, 1))
     return b"\n".join(lines) + b"\n\n"
@@ -187,7 +190,7 @@ def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) 
 
 
 def quote(argument: str) -> str:
-    """An argument as AGI needs it to arrive as it is.
+    """An argument as AGI needs it to arrive as it is; a plain word needs nothing.
 
     Raises:
         InvalidArgument: it holds CR, LF or NUL, which no quoting makes safe.
@@ -195,12 +198,14 @@ def quote(argument: str) -> str:
     found = _UNSENDABLE.search(argument)
     if found:
         raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {ascii(argument[:60])}")
+    if _PLAIN_WORD.fullmatch(argument):
+        return argument
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def command(name: str, *arguments: str | int) -> str:
-    """A command line: the name as it is, each argument quoted.
+    """A command line: the name as it is, each argument quoted where it must be.
 
     Raises:
         InvalidArgument: as quote.
@@ -219,7 +224,9 @@ def encode_command(line: str) -> bytes:
         raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {ascii(line[:60])}")
     data = encode(line)
     if len(data) > MAX_COMMAND:
-        raise InvalidArgument(f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {ascii(line[:60])}")
+        raise InvalidArgument(
+            f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {ascii(line[:60])}"
+        )
     return data + b"\n"
 
 
@@ -280,7 +287,9 @@ def parse_reply(reply: bytes) -> AGIReply:
     return AGIReply(code, result or "", data, int(position[1]) if position else None, text[4:])
 
 
-_KEYED: Final = re.compile(r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE)
+_KEYED: Final = re.compile(
+    r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE
+)
 _KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!-1\b|0\b)[^\s(]+")
 
 

@@ -105,7 +105,9 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
         "asterisk": tuple(
-            msgspec.structs.replace(each, secret_file=str(base / each.secret_file) if each.secret_file else "")
+            msgspec.structs.replace(
+                each, secret_file=str(base / each.secret_file) if each.secret_file else ""
+            )
             for each in config.asterisk
         ),
     }
@@ -120,7 +122,9 @@ def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], so
         where = f"{path}.{key}" if path else key
         if key not in fields:
             accepted = ", ".join(sorted(fields))
-            raise ConfigError(f"{source}: {where}: no such key; accepted {'here' if path else 'at the top'} are {accepted}")
+            raise ConfigError(
+                f"{source}: {where}: no such key; accepted {'here' if path else 'at the top'} are {accepted}"
+            )
         inner = _struct_inside(fields[key])
         if key == "technologies" and isinstance(value, dict):
             for name, technology in value.items():
@@ -157,7 +161,9 @@ def _plain(message: str) -> str:
     where = path.rstrip("`") or "the file"
     bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
     if bound:
-        return f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
+        return (
+            f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
+        )
     found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
     if found:
         accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")
@@ -166,7 +172,7 @@ def _plain(message: str) -> str:
 
 
 def _check_values(config: Config, source: str) -> None:
-    def demand(condition: bool, key: str, accepted: str) -> None:
+    def demand(condition: object, key: str, accepted: str) -> None:
         if not condition:
             raise ConfigError(f"{source}: {key}: accepted is {accepted}")
 
@@ -184,7 +190,11 @@ def _check_values(config: Config, source: str) -> None:
             f"technologies.{name}",
             'a technology, or the beginning of a dial string, such as "PJSIP" or "DAHDI/g0"',
         )
-    demand(_is_dial_part(config.dial.options) or not config.dial.options, "dial.options", "the letters of Dial()'s options")
+    demand(
+        _is_dial_part(config.dial.options) or not config.dial.options,
+        "dial.options",
+        "the letters of Dial()'s options",
+    )
     names = [each.name for each in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 

@@ -54,7 +54,7 @@ REFUSAL_STEP_S: Final = 0.3
 
 _IS_EXEC: Final = re.compile(r"exec\b", re.IGNORECASE)
 _TAKES_TIME: Final = re.compile(
-    r"(?:answer|get data|stream file|control stream file|wait for digit|get option|say |record file|receive |gosub)",
+    r"(?:answer|get data|get option|stream file|control stream|wait for digit|say |record file|receive |gosub)",
     re.IGNORECASE,
 )
 
@@ -172,7 +172,9 @@ class FastAGIProtocol(Protocol):
         self._state = _State.OURS
         if self._owner.watch.active:
             for name, value in request.variables.items():
-                self._owner.watch.received(request, "", f"agi_{name}: {value}".encode("utf-8", "surrogateescape"))
+                self._owner.watch.received(
+                    request, "", f"agi_{name}: {value}".encode("utf-8", "surrogateescape")
+                )
         self._owner.begin(self)
 
     def _reply_received(self, reply: AGIReply) -> None:
@@ -223,7 +225,9 @@ class FastAGIProtocol(Protocol):
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See channel.Channel."""
         if self.is_busy:
-            return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
+            return fail(
+                AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
+            )
         if self._owner.draining:
             self.close()
         if self._state is not _State.OURS:
@@ -236,7 +240,8 @@ class FastAGIProtocol(Protocol):
             return fail(error)
         self._state = _State.ASKED
         self._command = self._reader.command = command
-        self._waiting = waiting = Deferred(lambda _: self.close())
+        waiting: Deferred[AGIReply] = Deferred(lambda _: self.close())
+        self._waiting = waiting
         if self._owner.watch.active:
             self._owner.watch.sent(self.request, command)
         if not _IS_EXEC.match(command):  # an application may run for hours
@@ -263,12 +268,18 @@ class FastAGIProtocol(Protocol):
     # --- time ---
 
     def _opening_took_too_long(self) -> None:
-        self.log.info("a connection from {peer} told of no call in {seconds} s", peer=self._peer(), seconds=OPENING_TIMEOUT_S)
+        self.log.info(
+            "a connection from {peer} told of no call in {seconds} s",
+            peer=self._peer(),
+            seconds=OPENING_TIMEOUT_S,
+        )
         self._close()
 
     def _reply_took_too_long(self) -> None:
         name = self._command.split(" ", 1)[0]
-        self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
+        self.log.warn(
+            "call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name
+        )
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
         self._close()
 

@@ -99,7 +99,9 @@ class _Fork(Generic[T]):
             pattern = item[0]
             if place < len(pattern.sets):
                 groups.setdefault(pattern.order[place], []).append(item)
-            elif pattern.tail not in seen_tails:  # sorted: "." before "!" before the end, the best of each first
+            elif (
+                pattern.tail not in seen_tails
+            ):  # sorted: "." before "!" before the end, the best of each first
                 seen_tails.add(pattern.tail)
                 self._last.append(item)
         self._branches: list[tuple[frozenset[str], _Level[T] | _Item[T]]] = [

@@ -72,7 +72,7 @@ class Pattern:
             if not digits:
                 raise PatternError(f"pattern {text!r} is empty but for dashes")
             sets = tuple(frozenset(character) for character in digits)
-            return cls(text, digits, sets, "", tuple(_element_order(character) for character in digits) + (_END,))
+            return cls(text, digits, sets, "", (*map(_element_order, digits), _END))
         return cls(text, None, *_read_elements(text.removeprefix("_")))
 
     def matches(self, number: str) -> bool:
@@ -115,9 +115,13 @@ def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
 
 def _refuse_unusable(text: str) -> None:
     if not text or text == "_":
-        raise PatternError("the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end")
+        raise PatternError(
+            "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], . or ! at the end"
+        )
     if len(text) > MAX_LENGTH:
-        raise PatternError(f"pattern {text[:20]!r}… has {len(text)} characters; at most {MAX_LENGTH} are accepted")
+        raise PatternError(
+            f"pattern {text[:20]!r}… has {len(text)} characters; at most {MAX_LENGTH} are accepted"
+        )
     found = _UNUSABLE.search(text)
     if found:
         raise PatternError(

@@ -182,7 +182,9 @@ class RuleSet:
             return Decision(Verdict.INVALID, number, None, None, self._why_invalid(number))
         mapping = best[1]
         matched = step(
-            "{number} matches {pattern}: {application} {data}" if mapping.data else "{number} matches {pattern}: {application}",
+            "{number} matches {pattern}: {application} {data}"
+            if mapping.data
+            else "{number} matches {pattern}: {application}",
             number=number,
             pattern=mapping.pattern,
             application=mapping.application,
@@ -205,7 +207,9 @@ class RuleSet:
         elif caller not in self._extensions:
             by_extension = step("{caller} is not among the extensions", caller=caller)
         elif mapping.map_id in self._extensions[caller]:
-            granted = step("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
+            granted = step(
+                "{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern
+            )
             return Decision(Verdict.ALLOW, number, mapping, caller, (matched, granted))
         else:
             by_extension = step("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
@@ -222,5 +226,7 @@ class RuleSet:
         if mapping.map_id in user.grants:
             granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
             return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted))
-        refused = step("the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern)
+        refused = step(
+            "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
+        )
         return Decision(Verdict.DENY, number, mapping, None, (*trace, refused))

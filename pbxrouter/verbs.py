@@ -127,20 +127,18 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:
         await run_application(channel, "Dial", argument)
+        unknown = "CHANUNAVAIL"
     except ChannelHungUp:
-        status = await _ask_the_dead(channel, "DIALSTATUS")
-        return DialResult(status or "CANCEL", await _ask_the_dead(channel, "HANGUPCAUSE"), await _talk_time(channel))
-    status = await get_variable(channel, "DIALSTATUS") or "CHANUNAVAIL"
-    cause = await get_variable(channel, "HANGUPCAUSE") or ""
-    return DialResult(status, cause, await _talk_time(channel) if status == "ANSWER" else None)
+        unknown = "CANCEL"
+    status = await _variable_of_any(channel, "DIALSTATUS") or unknown
+    if status != "ANSWER":
+        return DialResult(status, await _variable_of_any(channel, "HANGUPCAUSE"))
+    seconds = await _variable_of_any(channel, "ANSWEREDTIME")
+    return DialResult(status, answered_s=int(seconds) if seconds.isascii() and seconds.isdigit() else None)
 
 
-async def _talk_time(channel: Channel) -> int | None:
-    seconds = await _ask_the_dead(channel, "ANSWEREDTIME")
-    return int(seconds) if seconds.isascii() and seconds.isdigit() else None
-
-
-async def _ask_the_dead(channel: Channel, name: str) -> str:
+async def _variable_of_any(channel: Channel, name: str) -> str:
+    """A variable of a channel that may be dead; ``""`` if it is not set or cannot be asked."""
     try:
         return await get_variable(channel, name) or ""
     except ChannelHungUp:
@@ -167,9 +165,12 @@ async def say_digits(channel: Channel, digits: str) -> None:
             await _raise_if_hung_up(channel)
 
 
-async def hang_up(channel: Channel) -> None:
-    """Hang the call up."""
-    await channel.execute("HANGUP")
+async def hang_up(channel: Channel, cause: str = "") -> None:
+    """Hang the call up, with a Q.850 cause if one is given (17: the caller gets the busy tone)."""
+    if cause:
+        await run_application(channel, "Hangup", cause)
+    else:
+        await channel.execute("HANGUP")
 
 
 async def _raise_if_hung_up(channel: Channel) -> None:

@@ -1,0 +1,260 @@
+"""The conversation of one call, from its first fact to its outcome.
+
+The workshop's flow: find out the number, decide, ask for a PIN where no grant allows
+the call, run the driver. Whatever fails becomes an outcome and channel variables, and
+the dialplan goes on; a caller who hangs up costs nothing in any state.
+
+Channel variables left for the dialplan:
+
+* ``PBXROUTER``: ``routing`` while we talk, ``dialling`` while an application runs,
+  then ``done``, or ``failed`` if something broke on our side. If the gateway dies,
+  the word shows how far the call had come.
+* ``PBXROUTER_OUTCOME``: what became of the call (drivers.Outcome.status, or a word of
+  Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
+
+Not here: what applications do (drivers), how a call reaches us (fastagi), who may
+what (rules).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from twisted.logger import Logger
+
+from pbxrouter import verbs
+from pbxrouter.agi import AGIRequest
+from pbxrouter.channel import Channel
+from pbxrouter.drivers import Call, Driver, Outcome
+from pbxrouter.engine import RulesEngine
+from pbxrouter.errors import AGIError, ChannelHungUp, ConnectionClosed, PromptMissing, ProtocolViolation
+from pbxrouter.prompts import Prompts
+from pbxrouter.rules import Decision, Facts, Verdict, normalise_number
+from pbxrouter.trace import printable, step
+
+PIN_PROMPTS: Final = 3
+"""How often a caller is asked for a PIN; each answer is checked."""
+
+_DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
+"""An extension that is no number: the call came to ``s`` or the like."""
+
+
+class Ending:
+    """Outcomes that are no driver's."""
+
+    INVALID: Final = "INVALID"
+    """No pattern matches the number."""
+    DENIED: Final = "DENIED"
+    """No PIN given opens the mapping."""
+    NO_DRIVER: Final = "NODRIVER"
+    """The mapping leads to an application that nobody provides."""
+    FAILED: Final = "FAILED"
+    """Something broke on our side."""
+    REFUSED: Final = "REFUSED"
+    """The call was forged."""
+    HUNG_UP: Final = "HANGUP"
+    """The caller, or the connection, went before it was over."""
+    DEAD: Final = "DEAD"
+    """The dialplan ran us on a channel that was hung up before."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What there is to say of a call when it is over for us.
+
+    Attributes:
+        decision: the last one made; None if the call ended before any.
+    """
+
+    request: AGIRequest
+    decision: Decision | None
+    outcome: Outcome
+
+
+class _Conversation:
+    """One call in progress: the channel, and what was found out so far."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.decision: Decision | None = None
+        self.answered = False
+
+
+class CallFlow:
+    """Has the conversation with each caller.
+
+    Args:
+        engine: decides.
+        drivers: by application name, lower case.
+        prompts: what callers hear.
+        report: told of each call once, when it is over.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        engine: RulesEngine,
+        drivers: Mapping[str, Driver],
+        prompts: Prompts,
+        report: Callable[[CallRecord], None],
+    ) -> None:
+        self._engine = engine
+        self._drivers = drivers
+        self._prompts = prompts
+        self._report = report
+
+    async def serve(self, channel: Channel) -> None:
+        """Have the conversation of one call, whatever comes of it; never fails."""
+        call = _Conversation(channel)
+        try:
+            outcome = await self._converse(call)
+        except ChannelHungUp:
+            outcome = Outcome(Ending.HUNG_UP)
+        except ProtocolViolation:
+            outcome = Outcome(Ending.REFUSED)  # the channel itself has said no, and why
+        self._report(CallRecord(channel.request, call.decision, outcome))
+
+    async def _converse(self, call: _Conversation) -> Outcome:
+        if call.channel.request.is_hung_up:
+            return Outcome(Ending.DEAD)
+        try:
+            outcome = await self._route(call)
+            await self._mark_outcome(call, outcome)
+            if outcome.hang_up:
+                await verbs.hang_up(call.channel, outcome.cause)
+            return outcome
+        except (ChannelHungUp, ProtocolViolation):
+            raise
+        except Exception as error:
+            return await self._failed(call, error)
+
+    # --- the flow ---
+
+    async def _route(self, call: _Conversation) -> Outcome:
+        facts = Facts(call.channel.request.caller, await self._dialled_number(call))
+        decision = call.decision = await self._engine.decide(facts)
+        if decision.verdict is Verdict.PIN:
+            await self._mark(call, "routing")
+            decision = call.decision = await self._ask_for_pin(call, facts)
+        if decision.verdict is Verdict.ALLOW:
+            return await self._run_driver(call, facts.caller, decision)
+        if decision.verdict is Verdict.INVALID:
+            await self._mark(call, "routing")
+            await self._play(call, self._prompts.invalid_number)
+            return Outcome(Ending.INVALID, hang_up=True)
+        await self._play(call, self._prompts.goodbye)
+        return Outcome(Ending.DENIED, hang_up=True)
+
+    async def _dialled_number(self, call: _Conversation) -> str:
+        """What was dialled; the caller is asked where neither extension nor DNID says it."""
+        request = call.channel.request
+        if not _DIALPLAN_NAME.fullmatch(request.extension):
+            return request.extension
+        if request.dnid is not None and normalise_number(request.dnid):
+            return request.dnid
+        await self._mark(call, "routing")
+        await self._answer(call)
+        return (await self._ask(call, self._prompts.ask_number)).digits
+
+    async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
+        await self._answer(call)
+        typed_ahead = ""
+        for _ in range(PIN_PROMPTS):
+            keyed = await self._ask(call, self._prompts.ask_pin)
+            decision = await self._engine.decide(replace(facts, pin=typed_ahead + keyed.digits))
+            if decision.verdict is not Verdict.DENY:
+                return decision
+            call.decision = decision
+            # A caller who knows the way keys the next PIN while this plays; the key
+            # that stops it is the first of that PIN.
+            key = await self._play_interruptible(call, self._prompts.wrong_pin)
+            typed_ahead = key.strip("#")
+        return decision.noting(step("that was the last of {count} PIN prompts", count=PIN_PROMPTS))
+
+    async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
+        mapping = decision.mapping
+        assert mapping is not None  # what is allowed has a mapping
+        driver = self._drivers.get(mapping.application.lower())
+        await self._mark(call, "routing" if driver is None else "dialling")
+        await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
+        await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
+        if driver is None:
+            self.log.error("no driver provides the application {name}", name=printable(mapping.application))
+            await self._play(call, self._prompts.goodbye)
+            return Outcome(Ending.NO_DRIVER, hang_up=True)
+        try:
+            return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
+        except ConnectionClosed:
+            raise
+        except ChannelHungUp:
+            return Outcome()  # the caller ends most applications by hanging up
+
+    async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
+        """Something broke on our side: say so to the caller, mark it, let the dialplan go on."""
+        uniqueid = printable(call.channel.request.uniqueid)
+        if isinstance(error, AGIError):
+            self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
+        else:
+            self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)
+        if call.decision is not None:
+            call.decision = call.decision.noting(step("it failed: {error}", error=error))
+        outcome = Outcome(Ending.FAILED)
+        try:
+            await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
+            await self._mark(call, "failed")
+            await self._play(call, self._prompts.technical_failure)
+        except ChannelHungUp:
+            pass
+        except AGIError as again:
+            self.log.error("call {uniqueid}: {error}", uniqueid=uniqueid, error=str(again))
+        return outcome
+
+    # --- what is left for the dialplan ---
+
+    async def _mark(self, call: _Conversation, word: str) -> None:
+        await verbs.set_variable(call.channel, "PBXROUTER", word)
+
+    async def _mark_outcome(self, call: _Conversation, outcome: Outcome) -> None:
+        """Leave the outcome on the channel, also on one that was hung up in the application."""
+        try:
+            await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
+            if outcome.cause:
+                await verbs.set_variable(call.channel, "PBXROUTER_CAUSE", outcome.cause)
+            await self._mark(call, "done")
+        except ChannelHungUp:
+            pass
+
+    # --- talking; a sound that is missing never ends a call ---
+
+    async def _answer(self, call: _Conversation) -> None:
+        if not call.answered:
+            await verbs.answer(call.channel)
+            call.answered = True
+
+    async def _ask(self, call: _Conversation, prompt: str) -> verbs.Keyed:
+        for sound in (prompt, "beep"):
+            try:
+                return await verbs.get_digits(call.channel, sound)
+            except PromptMissing as error:
+                self._tell_missing(error)
+        return await verbs.get_digits(call.channel, "")
+
+    async def _play_interruptible(self, call: _Conversation, prompt: str) -> str:
+        try:
+            return await verbs.play_interruptible(call.channel, prompt)
+        except PromptMissing as error:
+            self._tell_missing(error)
+            return ""
+
+    async def _play(self, call: _Conversation, prompt: str) -> None:
+        try:
+            await verbs.playback(call.channel, prompt)
+        except PromptMissing as error:
+            self._tell_missing(error)
+
+    def _tell_missing(self, error: PromptMissing) -> None:
+        self.log.error("{error}; install it or name another under [prompts]", error=str(error))

@@ -1,0 +1,25 @@
+"""conference: a conference room for each number dialled.
+
+``application_data`` is what ConfBridge() takes behind the room (a bridge profile,
+then a user profile); usually empty.
+"""
+
+from __future__ import annotations
+
+from pbxrouter import verbs
+from pbxrouter.config import Config
+from pbxrouter.drivers import Call, Outcome
+
+
+class Conference:
+    """Asterisk's ConfBridge()."""
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    async def run(self, call: Call) -> Outcome:
+        """Bring the caller into the room of that number."""
+        await verbs.answer(call.channel)
+        room = call.number + (f",{call.data}" if call.data else "")
+        await verbs.run_application(call.channel, "ConfBridge", room)
+        return Outcome()

@@ -1,0 +1,56 @@
+"""dial: connects the caller with somebody.
+
+``application_data`` is a technology, as in the workshop (``SIP``, ``IAX2``, ``Zap/1``:
+the number is put behind it), or a template with ``{number}`` and ``{caller}``
+(``PJSIP/{number}@trunk``); several, joined by ``&``, ring together. ``[technologies]``
+in the configuration says what a technology is called on this Asterisk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pbxrouter import verbs
+from pbxrouter.config import Config
+from pbxrouter.drivers import Call, Outcome
+from pbxrouter.errors import ApplicationFailed
+from pbxrouter.rules import normalise_number
+
+
+class Dial:
+    """Asterisk's Dial()."""
+
+    def __init__(self, config: Config) -> None:
+        self._dial = config.dial
+        self._technologies = config.technologies
+
+    async def run(self, call: Call) -> Outcome:
+        """Dial, then tell how it went."""
+        target = dial_string(call.data, call.number, call.caller, self._technologies)
+        result = await verbs.dial(call.channel, target, self._dial.timeout, self._dial.options)
+        return Outcome(result.status, result.cause, result.answered_s)
+
+
+def dial_string(data: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:
+    """What to pass to Dial().
+
+    Raises:
+        ApplicationFailed: the data names nothing to dial, or needs a caller's number
+            that the call does not show.
+    """
+    return "&".join(_one_target(part.strip(), number, caller, technologies) for part in data.split("&"))
+
+
+def _one_target(part: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:
+    if not part or "," in part or any(character.isspace() for character in part):
+        raise ApplicationFailed(
+            f"a mapping to dial needs a technology or a template as its data, not {part!r}"
+        )
+    if "{caller}" in part:
+        shown = normalise_number(caller or "")
+        if shown is None:
+            raise ApplicationFailed(f"{part} needs the caller's number, and the call shows none")
+        part = part.replace("{caller}", shown)
+    part = part.replace("{number}", number) if "{number}" in part else f"{part}/{number}"
+    technology, slash, rest = part.partition("/")
+    return technologies.get(technology, technology) + slash + rest

@@ -1,0 +1,25 @@
+"""playback: plays the sound that ``application_data`` names, as the workshop's hello-world does."""
+
+from __future__ import annotations
+
+from pbxrouter import verbs
+from pbxrouter.config import Config
+from pbxrouter.drivers import Call, Outcome
+from pbxrouter.errors import ApplicationFailed
+from pbxrouter.prompts import is_prompt_name
+
+
+class Playback:
+    """Asterisk's Playback()."""
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    async def run(self, call: Call) -> Outcome:
+        """Answer and play."""
+        if not is_prompt_name(call.data):
+            raise ApplicationFailed(
+                f"a mapping to playback needs the name of a sound as its data, not {call.data!r}"
+            )
+        await verbs.playback(call.channel, call.data)
+        return Outcome()

@@ -1,0 +1,20 @@
+"""saydigits: says the dialled number back to the caller; ``application_data`` is not used."""
+
+from __future__ import annotations
+
+from pbxrouter import verbs
+from pbxrouter.config import Config
+from pbxrouter.drivers import Call, Outcome
+
+
+class SayDigits:
+    """AGI's SAY DIGITS."""
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    async def run(self, call: Call) -> Outcome:
+        """Answer and say the number."""
+        await verbs.answer(call.channel)
+        await verbs.say_digits(call.channel, call.number)
+        return Outcome()

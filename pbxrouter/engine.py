@@ -1,0 +1,141 @@
+"""The one place that decides, for every way in.
+
+FastAGI, the command line and whatever comes later ask ``RulesEngine.decide``; it
+answers from a RuleSet in memory, so no call waits for the database. RulesKeeper keeps
+that RuleSet fresh. Not here: the rules' meaning (rules) and where they lie (store).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pbxrouter.errors import StoreError
+from pbxrouter.rules import Decision, Facts, RuleSet, Verdict
+from pbxrouter.trace import step
+
+POLL_S: Final = 0.25
+"""How often the database is asked whether the rules changed."""
+
+
+class RulesEngine:
+    """Decides calls by the rules of this moment.
+
+    Args:
+        applications: the names that drivers provide, lower case.
+    """
+
+    def __init__(self, applications: Collection[str]) -> None:
+        self._applications = frozenset(applications)
+        self._rules: RuleSet | None = None
+        self._waiting: list[Deferred[RuleSet]] = []
+
+    def replace(self, rules: RuleSet) -> None:
+        """Decide by these rules from now on."""
+        self._rules = rules
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(rules)
+
+    def decide(self, facts: Facts) -> Deferred[Decision]:
+        """What becomes of a call; waits only until the first rules are there."""
+        if self._rules is None:
+            first: Deferred[RuleSet] = Deferred()
+            self._waiting.append(first)
+            return first.addCallback(self._decide, facts)
+        try:
+            return succeed(self._decide(self._rules, facts))
+        except Exception:
+            return fail(Failure())
+
+    def _decide(self, rules: RuleSet, facts: Facts) -> Decision:
+        return note_missing_driver(rules.decide(facts), self._applications)
+
+
+def note_missing_driver(decision: Decision, applications: Collection[str]) -> Decision:
+    """The decision, with a step if nobody provides the application it leads to."""
+    if decision.mapping is None or decision.verdict is Verdict.DENY:
+        return decision
+    if decision.mapping.application.lower() in applications:
+        return decision
+    return decision.noting(
+        step("no driver provides the application {name}", name=decision.mapping.application)
+    )
+
+
+class RulesSource(Protocol):
+    """Where the rules lie (store.Store)."""
+
+    def load_rules(self) -> Deferred[RuleSet]:
+        """All rules as they are now; fails with StoreError."""
+        ...
+
+    def version(self) -> Deferred[tuple[int, ...]]:
+        """A mark that differs once anything was changed; fails with StoreError."""
+        ...
+
+
+class RulesKeeper(MultiService):
+    """Loads the rules at the start and again whenever they changed.
+
+    While the database cannot be read the last rules stay in force; that is said in
+    the log once, and once again when it is over.
+    """
+
+    log = Logger()
+
+    def __init__(self, source: RulesSource, engine: RulesEngine, clock: IReactorTime) -> None:
+        super().__init__()
+        self._source = source
+        self._engine = engine
+        self._loaded: tuple[int, ...] | None = None
+        self._away = False
+        self._problems: tuple[str, ...] = ()
+        timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.refresh()))
+        timer.clock = clock
+        timer.setServiceParent(self)
+
+    async def refresh(self) -> None:
+        """Look whether the rules changed and load them if so; never fails."""
+        try:
+            # Asked before loading: a change in between is found the next time.
+            version = await self._source.version()
+            if version == self._loaded:
+                self._is_back()
+                return
+            rules = await self._source.load_rules()
+        except StoreError as error:
+            if not self._away:
+                self._away = True
+                self.log.error(
+                    "the rules cannot be read, the last ones stay in force: {error}", error=str(error)
+                )
+            return
+        except Exception:
+            self.log.failure("reading the rules broke; the last ones stay in force")
+            return
+        self._is_back()
+        self._tell_problems(rules.problems)
+        self.log.info("rules loaded") if self._loaded is None else self.log.info(
+            "rules changed and loaded again"
+        )
+        self._loaded = version
+        self._engine.replace(rules)
+
+    def _is_back(self) -> None:
+        if self._away:
+            self._away = False
+            self.log.info("the database can be read again")
+
+    def _tell_problems(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            if problem not in self._problems:
+                self.log.warn("{problem}", problem=problem)
+        self._problems = problems

@@ -1,0 +1,149 @@
+"""The gateway as one service: everything that runs in the reactor, put together.
+
+Not here: options and files (tap, settings); what the parts do.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from twisted.application import strports
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from pbxrouter import __version__, pins
+from pbxrouter.callflow import CallFlow, CallRecord
+from pbxrouter.config import Config
+from pbxrouter.control import ControlService
+from pbxrouter.drivers import load_drivers
+from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.keyfile import read_key
+from pbxrouter.store import Store
+from pbxrouter.trace import printable
+from pbxrouter.watch import DialogueLine, DialogueWatch
+
+BACKLOG = 4096
+"""Connections the kernel keeps for us; with Twisted's 50 a burst of calls waits a second (SYN retry)."""
+
+
+def build(config: Config, reactor: Any) -> MultiService:
+    """Everything that the configuration asks for, ready to start.
+
+    Raises:
+        KeyFileError: the PIN key cannot be read.
+    """
+    hash_pin = functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
+    drivers = load_drivers(config)
+    engine = RulesEngine(drivers.keys())
+    watch = DialogueWatch()
+    if config.fastagi.debug:
+        watch.add(_DialogueLog().tell)
+    store = Store(Path(config.database), hash_pin, reactor)
+    flow = CallFlow(engine, drivers, config.prompts, _CallLog().report)
+
+    gateway = MultiService()
+    # Stopped in reverse: calls first, the database last.
+    StoreService(store).setServiceParent(gateway)
+    RulesKeeper(store, engine, reactor).setServiceParent(gateway)
+    ControlService(config.control, watch, reactor).setServiceParent(gateway)
+    FastAGIService(
+        config.fastagi.listen, FastAGIFactory(flow.serve, reactor, watch), reactor
+    ).setServiceParent(gateway)
+    Banner(config).setServiceParent(gateway)
+    return gateway
+
+
+class StoreService(Service):
+    """Closes the store when the gateway stops."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def stopService(self) -> Deferred[None]:
+        """Close the database."""
+        super().stopService()
+        return self._store.close()
+
+
+class FastAGIService(MultiService):
+    """Listens for Asterisk; when stopped, lets the calls' commands in progress finish first.
+
+    Args:
+        description: a server endpoint string.
+    """
+
+    def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
+        super().__init__()
+        self._factory = factory
+        listener: IService = strports.service(with_backlog(description), factory, reactor=reactor)
+        listener.setServiceParent(self)
+
+    def stopService(self) -> Deferred[Any]:
+        """Take no new calls, and close those there are."""
+        stopped = super().stopService()
+        return DeferredList([stopped, self._factory.drain()])
+
+
+def with_backlog(description: str) -> str:
+    """A TCP endpoint that says no backlog, with ours."""
+    if description.startswith("tcp:") and ":backlog=" not in description:
+        return f"{description}:backlog={BACKLOG}"
+    return description
+
+
+class Banner(Service):
+    """Says in the log that the gateway is up, and what to type next."""
+
+    log = Logger(namespace="pbxrouter")
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def startService(self) -> None:
+        """All others have started."""
+        super().startService()
+        self.log.info(
+            "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",
+            version=__version__,
+            listen=self._config.fastagi.listen,
+            database=self._config.database,
+        )
+        if self._config.asterisk:
+            self.log.warn("[[asterisk]] is configured, but this version does not connect to AMI yet")
+        if self._config.web.listen:
+            self.log.warn("[web] is configured, but this version does not serve the console yet")
+        self.log.info(
+            "next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )
+
+
+class _CallLog:
+    """One line in the log for each call."""
+
+    log = Logger(namespace="pbxrouter.calls")
+
+    def report(self, record: CallRecord) -> None:
+        """The call is over for us."""
+        decision = record.decision
+        self.log.info(
+            "call {uniqueid}: {caller} -> {number}: {outcome} ({trace})",
+            uniqueid=printable(record.request.uniqueid) or "?",
+            caller=printable(record.request.caller or "unknown"),
+            number=decision.number if decision else printable(record.request.extension) or "?",
+            outcome=record.outcome.status,
+            trace="; ".join(decision.words()) if decision else "nothing decided",
+        )
+
+
+class _DialogueLog:
+    """``[fastagi] debug``: every dialogue in the log."""
+
+    log = Logger(namespace="pbxrouter.agi")
+
+    def tell(self, line: DialogueLine) -> None:
+        """A line was said."""
+        self.log.info("{line}", line=str(line))

@@ -1,0 +1,139 @@
+"""``twistd pbxrouter``: options, the checks before the start, and the service.
+
+Whatever is wrong is one line on stderr and exit status 2, before anything runs.
+Not here: what is put together (service).
+"""
+
+from __future__ import annotations
+
+import errno
+import pathlib
+import socket
+import sys
+from typing import NoReturn
+
+import msgspec
+from twisted.application.service import MultiService
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
+from twisted.python import usage
+
+from pbxrouter import database, service
+from pbxrouter.config import Config
+from pbxrouter.errors import ConfigError, PbxrouterError
+from pbxrouter.settings import read_config
+
+__all__ = ["Options", "makeService", "read_config"]
+
+
+class Options(usage.Options):
+    """What may be said on the command line; the rest stands in the file."""
+
+    synopsis = "[options]"
+    longdesc = "pbxrouter: a call router for Asterisk. FastAGI server, rules, PINs."
+    optParameters = [  # noqa: RUF012  (Twisted's own way)
+        ["config", "c", None, "Configuration file, TOML. [default: pbxrouter.toml, if it is there]"],
+        [
+            "database",
+            "d",
+            None,
+            "SQLite database with the rules. [default: pbxrouter.sqlite beside the configuration]",
+        ],
+        [
+            "listen",
+            "l",
+            None,
+            "Where Asterisk finds us, an endpoint. [default: tcp:4573:interface=127.0.0.1]",
+        ],
+    ]
+    optFlags = [  # noqa: RUF012
+        ["agi-debug", "g", "Write every AGI dialogue to the log, PINs masked."],
+    ]
+
+
+def makeService(options: Options) -> MultiService:
+    """The gateway; ends the program with status 2 if it cannot run."""
+    from twisted.internet import reactor
+
+    try:
+        config = configured(options)
+        check(config, reactor)
+        return service.build(config, reactor)
+    except PbxrouterError as error:
+        give_up(str(error))
+
+
+def give_up(line: str) -> NoReturn:
+    """Say why on stderr, and end with status 2."""
+    sys.__stderr__.write(f"pbxrouter: {line}\n") if sys.__stderr__ else None
+    raise SystemExit(2)
+
+
+def configured(options: Options) -> Config:
+    """The file's settings, with those of the command line over them.
+
+    Raises:
+        ConfigError: as read_config.
+    """
+    config = read_config(options["config"])
+    here = pathlib.Path.cwd()
+    if options["database"]:
+        path = here / options["database"]
+        before = config.database
+        config = msgspec.structs.replace(config, database=str(path))
+        for name in ("pin_key_file", "control"):
+            value: str = getattr(config, name)
+            if value.startswith(before):  # it followed the database, and follows it still
+                config = msgspec.structs.replace(config, **{name: f"{path}{value.removeprefix(before)}"})
+    fastagi = config.fastagi
+    if options["listen"]:
+        fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])
+    if options["agi-debug"]:
+        fastagi = msgspec.structs.replace(fastagi, debug=True)
+    return msgspec.structs.replace(config, fastagi=fastagi)
+
+
+def check(config: Config, reactor: object) -> None:
+    """Whether the gateway can run: endpoint, port, database.
+
+    An older database is brought up to date here.
+
+    Raises:
+        ConfigError: the endpoint cannot be understood or opened.
+        StoreError: the database cannot be used.
+    """
+    try:
+        serverFromString(reactor, service.with_backlog(config.fastagi.listen))
+    except Exception as error:
+        raise ConfigError(
+            f"fastagi.listen: {config.fastagi.listen!r} is no endpoint ({error}); accepted is for example "
+            "tcp:4573:interface=127.0.0.1 or unix:/run/pbxrouter.sock"
+        ) from None
+    _check_port(config.fastagi.listen)
+    connection = database.connect(pathlib.Path(config.database))
+    try:
+        for version in database.upgrade(connection) or ():
+            Logger().info("database upgraded to version {version}", version=version)
+    finally:
+        connection.close()
+
+
+def _check_port(description: str) -> None:
+    """Bind a TCP port for a moment, for a better message than a traceback later."""
+    kind, _, rest = description.partition(":")
+    port = rest.partition(":")[0].removeprefix("port=")
+    if kind != "tcp" or not port.isdigit():
+        return
+    found = [part.removeprefix("interface=") for part in rest.split(":") if part.startswith("interface=")]
+    host = found[0] if found else ""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+            probe.listen()
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            why = f"port {port} is in use by another program; stop it or choose another port"
+        else:
+            why = f"cannot listen at {description}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(f"fastagi.listen: {why}") from None
