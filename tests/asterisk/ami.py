@@ -1,0 +1,82 @@
+"""An AMI client in a few plain blocking lines, for the tests: to press keys without a phone, and to ask.
+
+Not here: events; what happened is read from Asterisk's log (harness).
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterable
+
+_numbers = itertools.count(1)
+
+
+class Ami:
+    """One logged-in AMI connection of the user that may do all."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._stream = self._socket.makefile("rwb")
+        self._stream.readline()  # the banner
+        login = self.action("Login", Username="fsl", Secret="junio2006", Events="off")
+        assert login["Response"] == "Success", login
+
+    def action(self, name: str, *, variables: Iterable[str] = (), **headers: str | int) -> dict[str, str]:
+        """Send one action and return the headers of its response; "Output" holds all the output lines."""
+        action_id = f"test-{next(_numbers)}"
+        lines = [f"Action: {name}", f"ActionID: {action_id}"]
+        lines += [f"{key}: {value}" for key, value in headers.items()]
+        lines += [f"Variable: {each}" for each in variables]
+        self._stream.write("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
+        self._stream.flush()
+        while (reply := self._message()).get("ActionID") != action_id or "Response" not in reply:
+            pass
+        return reply
+
+    def getvar(self, variable: str) -> str:
+        """The value of a variable or function, global or without a channel."""
+        return self.action("Getvar", Variable=variable).get("Value", "")
+
+    def originate(self, channel: str, *, variables: Iterable[str] = (), **headers: str | int) -> str:
+        """Start a call; return the Uniqueid of its Local channel's ``;2`` half, the one in the dialplan."""
+        number = f"test-{next(_numbers):06}"  # of one length: no id may be the beginning of another
+        headers = {"Application": "Wait", "Data": "60", **headers}
+        reply = self.action(
+            "Originate",
+            variables=variables,
+            Channel=channel,
+            Async="true",
+            ChannelId=f"{number}-1",
+            OtherChannelId=f"{number}-2",
+            **headers,
+        )
+        assert reply["Response"] == "Success", reply
+        return f"{number}-2"
+
+    def channel_named(self, prefix: str, suffix: str = "") -> str:
+        """The name of a live channel, or an empty string."""
+        output = self.action("Command", Command="core show channels concise")["Output"]
+        for line in output.splitlines():
+            name = line.partition("!")[0]
+            if name.startswith(prefix) and name.endswith(suffix):
+                return name
+        return ""
+
+    def press(self, channel: str, digits: str) -> None:
+        """Press keys as the one at that channel; none is lost if AGI is listening."""
+        for digit in digits:
+            reply = self.action("PlayDTMF", Channel=channel, Digit=digit, Receive="true")
+            assert reply["Response"] == "Success", reply
+
+    def close(self) -> None:
+        """Leave."""
+        self._stream.close()
+        self._socket.close()
+
+    def _message(self) -> dict[str, str]:
+        headers: dict[str, str] = {"Output": ""}
+        while line := self._stream.readline().rstrip(b"\r\n").decode("utf-8", "replace"):
+            key, _, value = line.partition(": ")
+            headers[key] = headers[key] + value + "\n" if key == "Output" else value
+        return headers

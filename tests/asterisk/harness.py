@@ -1,0 +1,365 @@
+"""What the tests against Asterisk stand on: a lab of their own, a gateway on it, calls, and Asterisk's log.
+
+One Asterisk serves a whole run of the tests; it starts with the first test and stops when Python
+does. A gateway runs per configuration. Every test begins with a silent PBX and must leave one: no channel, no
+open AGI connection. Not here: the lab itself (lab/), the AMI client (ami).
+
+Needs root, a Debian root with Asterisk (lab/setup), sipp and openssl. Without them the tests are skipped with
+the reason; with CI=true in the environment they fail.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from tests.asterisk.ami import Ami
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+LAB = PROJECT / "lab"
+ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
+
+LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
+"""Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
+
+
+def why_not() -> str | None:
+    """Why these tests cannot run on this machine."""
+    if os.geteuid() != 0:
+        return "the tests against Asterisk need root (chroot)"
+    if not (ASTERISK_ROOT / "usr/sbin/asterisk").exists():
+        return f"no Asterisk in {ASTERISK_ROOT}; run lab/setup"
+    missing = [name for name in ("sipp", "openssl") if not shutil.which(name)]
+    return f"{', '.join(missing)} not installed; run lab/setup" if missing else None
+
+
+def wait_for(what: str, condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait until the condition holds, at most ``timeout`` seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.02)
+
+
+class Lab:
+    """An Asterisk of this test run alone, with the lab's scripts bound to it."""
+
+    def __init__(self) -> None:
+        self.base = next(base for base in range(20000, 32000, 1000) if _is_free(base))
+        self.agi_port = self.base + 73
+        name = f"test-{os.getpid()}"
+        self.run = ASTERISK_ROOT / "srv" / name
+        self.environment = {
+            **os.environ,
+            "LAB_BASE": str(self.base),
+            "LAB_NAME": name,
+            "LAB_AGI": f"agi://127.0.0.1:{self.agi_port}",
+            "LAB_EXTENSIONS": str(Path(__file__).parent / "extensions.conf"),
+            "ASTERISK_ROOT": str(ASTERISK_ROOT),
+        }
+        atexit.register(self.stop)
+        self.script("start")
+        self.ami = Ami(self.base + 38)
+        self.cli("agi set debug on")
+
+    def script(self, name: str, *arguments: str) -> str:
+        """Run one of the lab's scripts and return what it said."""
+        done = subprocess.run(
+            [LAB / name, *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"lab/{name} {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def cli(self, command: str) -> str:
+        """Run a command of Asterisk's command line."""
+        return self.ami.action("Command", Command=command)["Output"]
+
+    def channels(self) -> list[str]:
+        """The names of all live channels."""
+        lines = self.cli("core show channels concise").splitlines()
+        return [line.partition("!")[0] for line in lines if line]
+
+    def log(self, since: int = 0) -> str:
+        """Asterisk's log from a byte offset on."""
+        with (self.run / "log/messages").open("rb") as log:
+            log.seek(since)
+            return log.read().decode("utf-8", "backslashreplace")
+
+    def log_size(self) -> int:
+        """The offset of what comes next in Asterisk's log."""
+        return (self.run / "log/messages").stat().st_size
+
+    def agi_connections(self) -> int:
+        """How many connections to the FastAGI port the server's side still holds."""
+        port = f":{self.agi_port:04X}"
+        established, close_wait = "01", "08"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(port) and row[3] in (established, close_wait) for row in rows)
+
+    def stop(self) -> None:
+        """Stop Asterisk and remove what it wrote."""
+        subprocess.run([LAB / "stop"], env=self.environment, stdin=subprocess.DEVNULL, check=False)
+        shutil.rmtree(self.run, ignore_errors=True)
+
+
+def _is_free(base: int) -> bool:
+    wanted = [(socket.SOCK_STREAM, (38, 39, 73)), (socket.SOCK_DGRAM, (21, 22, 33, 60, 69))]
+    with contextlib.ExitStack() as stack:
+        for kind, offsets in wanted:
+            for offset in offsets:
+                probe = stack.enter_context(socket.socket(socket.AF_INET, kind))
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", base + offset))
+                except OSError:
+                    return False
+    return True
+
+
+@functools.cache
+def the_lab() -> Lab:
+    """The lab of this run; started when first asked for."""
+    return Lab()
+
+
+class Gateway:
+    """A gateway process under twistd, with the workshop's rules in a database of its own."""
+
+    def __init__(self, port: int, config: str = "") -> None:
+        self._port = port
+        self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-"))
+        atexit.register(self.remove)
+        self.config = self.folder / "pbxrouter.toml"
+        self.config.write_text(f'{config}\n[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"\n')
+        self.database = self.folder / "pbxrouter.sqlite"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.command("init", "--sample")
+        self.start()
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Run a command of the command line on this gateway's configuration."""
+        program = [sys.executable, "-c", "from pbxrouter.cli import main; main()"]
+        done = subprocess.run(
+            [*program, name, "--config", str(self.config), *arguments],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"pbxrouter {name}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self) -> None:
+        """Start it (again), and wait until it listens."""
+        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*twistd, "-n", "--pidfile=", "pbxrouter", "--config", str(self.config)],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(f"the gateway listens:\n{self.log()[-2000:]}", self._listens_or_died)
+        assert self.process.poll() is None, self.log()
+
+    def _listens_or_died(self) -> bool:
+        assert self.process is not None
+        listens = f":{self._port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+        return listens or self.process.poll() is not None
+
+    def stop(self) -> None:
+        """Stop it as an administrator does."""
+        self._end(kill=False)
+
+    def kill(self) -> None:
+        """Let it die at once."""
+        self._end(kill=True)
+
+    def _end(self, *, kill: bool) -> None:
+        if self.process is None:
+            return
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the gateway did not stop:\n{self.log()[-2000:]}") from None
+        finally:
+            self.process = None
+
+    def running(self) -> bool:
+        """Whether it is up."""
+        return self.process is not None and self.process.poll() is None
+
+    def log(self, since: int = 0) -> str:
+        """What it logged, from a byte offset on."""
+        return (self.folder / "log").read_bytes()[since:].decode("utf-8", "replace")
+
+    def log_size(self) -> int:
+        """The offset of what comes next in its log."""
+        return (self.folder / "log").stat().st_size
+
+    def complaints(self, since: int = 0) -> list[str]:
+        """Its log lines above info, and tracebacks."""
+        bad = re.compile(r"#(warn|error|critical)\b|Traceback|Unhandled")
+        return [line for line in self.log(since).splitlines() if bad.search(line)]
+
+    def sql(self, statement: str, **values: str | int) -> None:
+        """Change its database by hand, as an administrator may."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(statement, values)
+
+    def sockets(self) -> int:
+        """How many sockets the process holds."""
+        assert self.process is not None
+        names = []
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                names.append(os.readlink(entry))
+        return sum(name.startswith("socket:") for name in names)
+
+    def remove(self) -> None:
+        """Stop it, if need be, and remove its folder."""
+        with contextlib.suppress(AssertionError):
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_gateways: dict[str, Gateway] = {}
+
+
+class AsteriskTest(unittest.TestCase):
+    """A test with a lab, and with a gateway on it unless ``config`` is None."""
+
+    config: str | None = ""
+    timeout = 240
+
+    def setUp(self) -> None:
+        """Find or start the lab and the right gateway; note where the logs are."""
+        reason = why_not()
+        if reason:
+            if os.environ.get("CI") == "true":
+                self.fail(reason)
+            raise unittest.SkipTest(reason)
+        self.lab = the_lab()
+        for config, gateway in _gateways.items():
+            if config != self.config and gateway.running():
+                gateway.stop()
+        if self.config is not None:
+            if self.config not in _gateways:
+                _gateways[self.config] = Gateway(self.lab.agi_port, self.config)
+            self.gateway = _gateways[self.config]
+            if not self.gateway.running():
+                self.gateway.start()
+            self._gateway_mark = self.gateway.log_size()
+            self._sockets = self.gateway.sockets()
+        self._mark = self.lab.log_size()
+        self.addCleanup(self._nothing_left)
+
+    def _nothing_left(self) -> None:
+        """No zombie call, no leaked connection: what each test must leave behind."""
+        try:
+            wait_for("all channels gone", lambda: not self.lab.channels(), 5)
+            wait_for("all AGI connections closed", lambda: not self.lab.agi_connections(), 3)
+            if self.config is not None and self.gateway.running():
+                wait_for("the gateway closed its sockets", lambda: self.gateway.sockets() <= self._sockets, 3)
+        except AssertionError as problem:
+            left = self.lab.channels()
+            self.lab.cli("channel request hangup all")
+            raise AssertionError(f"{problem}: {left}") from None
+
+    # Placing calls
+
+    def call(self, number: str, *options: str) -> str:
+        """Place one call with lab/call; return what became of it: "answered, hung up by the caller"."""
+        return self.lab.script("call", *options, "--", number).partition(": ")[2]
+
+    @contextlib.contextmanager
+    def calling(self, number: str, *options: str) -> Iterator[None]:
+        """Place a call that goes on while the body runs; at the end wait until it is over."""
+        call = subprocess.Popen(
+            [LAB / "call", *options, "--", number],
+            env=self.lab.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield
+        finally:
+            self.said = call.communicate(timeout=90)[0].strip().partition(": ")[2]
+
+    @contextlib.contextmanager
+    def phone(self, number: int, manner: str, *options: str) -> Iterator[None]:
+        """Be the phone of that number while the body runs."""
+        phone = subprocess.Popen(
+            [LAB / "phone", *options, str(number), manner], env=self.lab.environment, stdin=subprocess.DEVNULL
+        )
+        port = f":{self.lab.base + number:04X} "
+        wait_for(f"phone {number} listens", lambda: port in Path("/proc/net/udp").read_text())
+        try:
+            yield
+        finally:
+            phone.terminate()
+            phone.wait(10)
+
+    # What Asterisk did
+
+    def log(self) -> str:
+        """Asterisk's log of this test."""
+        return self.lab.log(self._mark)
+
+    def commands(self) -> list[str]:
+        """The AGI commands that Asterisk got during this test, without NOOP and VERBOSE, quotes taken off."""
+        lines = re.findall(r"AGI Rx << (.*)$", self.log(), re.MULTILINE)
+        return [line.replace('"', "") for line in lines if not re.match("(?i)noop|verbose", line)]
+
+    def applications(self) -> list[str]:
+        """What ran by EXEC, such as "Dial PJSIP/21,60"."""
+        return [line[5:] for line in self.commands() if line.startswith("EXEC ")]
+
+    def dialled(self) -> list[str]:
+        """The destinations of all EXEC Dial, such as "PJSIP/21"."""
+        return [each[5:].partition(",")[0] for each in self.applications() if each.startswith("Dial ")]
+
+    def played(self) -> list[str]:
+        """The sounds that Asterisk really played, in order, with their language: ["agent-pass en"]."""
+        sounds = re.findall(r"Playing '([^']+)' .*\(language '([^']*)'\)", self.log())
+        return [f"{re.sub(r'[.][a-z0-9]+$', '', name)} {language}" for name, language in sounds]
+
+    def executed(self) -> list[str]:
+        """The dialplan lines that ran: ["21@pbxrouter-ask:1 Set"]."""
+        return [" ".join(each) for each in re.findall(r"Executing \[(\S+)\] (\w+)\(", self.log())]
+
+    def variables(self) -> dict[str, str]:
+        """What the gateway set by SET VARIABLE; the last value of each."""
+        words = [line.split(" ", 3) for line in self.commands() if line.startswith("SET VARIABLE ")]
+        return {each[2]: each[3] if len(each) > 3 else "" for each in words}
+
+    def complaints(self) -> list[str]:
+        """The gateway's log lines above info since the test began."""
+        return self.gateway.complaints(self._gateway_mark)

@@ -1,0 +1,345 @@
+"""dialplan/pbxrouter.conf: what a call comes to when the gateway is up, down, dying, or strange.
+
+Phone 36 enters by it. The lab's context `fallback` stands for the administrator's own. Not here: what
+the gateway decides (test_workshop).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+from tests.asterisk.harness import AsteriskTest, wait_for
+
+MARK = "SET VARIABLE PBXROUTER "
+OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
+APPLICATION = "SET VARIABLE PBXROUTER_APPLICATION "
+
+
+class FakeGateway:
+    """A FastAGI server that says the same to every call, then closes. With None it says nothing, for ever."""
+
+    def __init__(self, port: int, commands: list[str] | None) -> None:
+        self._commands = commands
+        self._silent: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            if self._commands is None:
+                self._silent.append(connection)
+            else:
+                threading.Thread(target=self._serve, args=(connection, self._commands), daemon=True).start()
+
+    def _serve(self, connection: socket.socket, commands: list[str]) -> None:
+        with connection, connection.makefile("rwb", buffering=0) as stream:
+            while stream.readline().strip():
+                pass
+            for each in commands:
+                stream.write(each.encode() + b"\n")
+                while stream.readline().startswith(b"HANGUP"):
+                    pass
+
+    def close(self) -> None:
+        """Stop, and hang up on whoever still waits."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for each in self._silent:
+            each.close()
+
+
+class DialplanTest(AsteriskTest):
+    """What the tests below share."""
+
+    def _places(self) -> list[str]:
+        """Which dialplan lines ran, as "21@fallback"."""
+        return [each.partition(":")[0] for each in self.executed()]
+
+    def _call_36(self, number: str, *options: str) -> str:
+        return self.call(number, "-f", "36", *options)
+
+    def _originate(self, place: str, *variables: str) -> None:
+        """A call without a phone, into that place of the dialplan."""
+        self.lab.ami.originate(f"Local/{place}/n", variables=variables)
+
+    def _hang_up_all(self) -> None:
+        self.lab.cli("channel request hangup all")
+
+
+class WithoutGatewayTest(DialplanTest):
+    """Nothing listens where the gateway should."""
+
+    config = None
+
+    def test_fallback(self) -> None:
+        """The call goes to the administrator's fallback, which rings the phone by itself."""
+        with self.phone(22, "answer"):
+            self.assertEqual(self._call_36("22", "-t", "500"), "answered, hung up by the caller")
+        self.assertIn("22@fallback", self._places())
+
+    def test_fallback_without_that_number(self) -> None:
+        """A number that the administrator's fallback lacks comes to ours, and is not dropped in silence."""
+        self.assertEqual(self._call_36("999", "-t", "1000"), "answered, hung up by the caller")
+        self.assertIn("999@pbxrouter-fallback", self._places())
+        self.assertEqual(self.played(), ["tt-somethingwrong en"])
+
+    def test_emergency(self) -> None:
+        """112 and 911 get through."""
+        for number in "112", "911":
+            self._mark = self.lab.log_size()
+            self.assertEqual(self._call_36(number), "answered, hung up by the far end")
+            self.assertIn(f"{number}@emergency", self._places())
+            self.assertNotIn("AGI(", self.log())
+
+    def test_second_emergency_trunk(self) -> None:
+        """When the first trunk fails, the second is tried; a port in its name is no obstacle."""
+        self._set_global("PBXROUTER_EMERGENCY", "Local/{number}@nowhere")
+        self._set_global("PBXROUTER_EMERGENCY_2", "PJSIP/99/sip:x@127.0.0.1:9&Local/{number}@emergency")
+        self.assertEqual(self._call_36("112"), "answered, hung up by the far end")
+        self.assertIn("112@emergency", self._places())
+
+    def test_no_emergency_trunk(self) -> None:
+        """Nobody named a trunk: the caller hears so at once, and the log shouts."""
+        self._set_global("PBXROUTER_EMERGENCY", "")
+        self.assertEqual(self._call_36("112"), "not answered, 503 congestion")
+        self.assertIn("ERROR", self.log())
+
+    def _set_global(self, name: str, value: str) -> None:
+        before = self.lab.ami.getvar(name)
+        self.lab.ami.action("Setvar", Variable=name, Value=value)
+        self.addCleanup(self.lab.ami.action, "Setvar", Variable=name, Value=before)
+
+    def test_marks_from_elsewhere(self) -> None:
+        """Neither an inherited variable, nor a stale one, nor a global passes for the gateway's mark."""
+        stale = ("PBXROUTER=done", "__PBXROUTER=done", "_PBXROUTER=dialling", "PBXROUTER_OUTCOME=ANSWER")
+        for variable in stale:
+            self._mark = self.lab.log_size()
+            self._originate("999@pbxrouter-phones", variable)
+            wait_for(variable, lambda: "999@pbxrouter-fallback" in self._places())
+            self._hang_up_all()
+        self._mark = self.lab.log_size()
+        self._set_global("PBXROUTER", "done")
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self._hang_up_all()
+
+    def test_door(self) -> None:
+        """What is no dialled number is refused before there is a channel: no call, no event, no AGI."""
+        hostile = ("9%0aagi_callerid%3a%2022", "9%2cdefault", "2x", "abc", "21%ff", "s", "h", "1" * 21)
+        for number in hostile:
+            self.assertEqual(self._call_36(number, "-t", "1"), "not answered, 404 not found", number)
+        self.assertEqual(self.executed(), [])
+
+    def test_line_with_a_number(self) -> None:
+        """A call at s with a number is as if that had been dialled; an emergency number too."""
+        self._originate("s@lines", "CALLERID(dnid)=112")
+        wait_for("the emergency line", lambda: "112@emergency" in self._places())
+        self._hang_up_all()
+        self._originate("s@lines", "CALLERID(dnid)=23")
+        wait_for("the fallback", lambda: "23@fallback" in self._places())
+        self._hang_up_all()
+
+    def test_line_without_a_number(self) -> None:
+        """A caller at s is asked for the number; 112 works without the gateway."""
+        self._originate("s@lines")
+        wait_for("the question", lambda: "vm-enter-num-to-call en" in self.played())
+        self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), "112#")
+        wait_for("the emergency line", lambda: "112@emergency" in self._places())
+        self._hang_up_all()
+
+    def test_line_with_a_hostile_number(self) -> None:
+        """The number sent with the call cannot name another place of the dialplan."""
+        self._originate("s@lines", '"CALLERID(dnid)=21,1:localline,5,1"')
+        wait_for("the fallback", lambda: "pbxrouter-ask" in "".join(self._places()))
+        self._hang_up_all()
+        self.assertNotIn("5@localline", self._places())
+
+
+class StrangeGatewayTest(DialplanTest):
+    """Something listens, but what it does is not all that a gateway does."""
+
+    config = None
+
+    def _expect(self, commands: list[str], place: str, number: str = "999") -> None:
+        """With a gateway that says just this, the call comes to that place."""
+        gateway = FakeGateway(self.lab.agi_port, commands)
+        self.addCleanup(gateway.close)
+        self._originate(f"{number}@pbxrouter-phones")
+        wait_for(place, lambda: place in self._places())
+        self._hang_up_all()
+
+    def test_closes_at_once(self) -> None:
+        """Asterisk calls that a SUCCESS; the caller gets the fallback."""
+        self._expect([], "999@pbxrouter-fallback")
+        self.assertIn("AGISTATUS SUCCESS", self.log())
+
+    def test_dies_before_it_decided(self) -> None:
+        """Routing: the fallback."""
+        self._expect([MARK + "routing"], "999@pbxrouter-fallback")
+
+    def test_failed(self) -> None:
+        """It says itself that something broke: the fallback."""
+        self._expect([OUTCOME + "FAILED", MARK + "failed"], "999@pbxrouter-fallback")
+
+    def test_refused(self) -> None:
+        """A forged call gets no second chance."""
+        self._expect([MARK + "refused"], "REFUSED@pbxrouter-outcome")
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_dies_before_it_named_the_application(self) -> None:
+        """Dialling, but nothing was: the fallback."""
+        self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
+
+    def test_dies_before_the_dial(self) -> None:
+        """Dialling was announced and never begun: the fallback."""
+        self._expect([MARK + "dialling", APPLICATION + "Dial"], "999@pbxrouter-fallback")
+
+    def test_dies_during_another_application(self) -> None:
+        """That ran to its end by itself: the call is over."""
+        commands = [MARK + "dialling", APPLICATION + "playback", "EXEC Playback hello-world"]
+        self._expect(commands, "DONE@pbxrouter-outcome")
+
+    def test_unknown_outcome(self) -> None:
+        """An outcome of a later version ends the call."""
+        self._expect([OUTCOME + "LATER", MARK + "done"], "LATER@pbxrouter-outcome")
+
+    def test_no_outcome(self) -> None:
+        """Done, and no word about what: the call is over."""
+        self._expect([MARK + "done"], "FAILED@pbxrouter-outcome")
+
+    def test_emergency_beside_a_silent_one(self) -> None:
+        """A gateway that accepts and never speaks holds up its own calls, not an emergency call."""
+        gateway = FakeGateway(self.lab.agi_port, None)
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the AGI", lambda: "999@pbxrouter-ask" in self._places())
+        self._originate("112@pbxrouter-phones")
+        wait_for("the emergency line", lambda: "112@emergency" in self._places())
+        self._hang_up_all()
+
+
+class GatewayTest(DialplanTest):
+    """The real gateway, at work and dying."""
+
+    config = "[dial]\ntimeout = 4\n"
+
+    def setUp(self) -> None:
+        """Let 36 call 2X without a PIN."""
+        super().setUp()
+        if not getattr(self.gateway, "knows_36", False):
+            self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('36')")
+            self.gateway.sql(
+                "INSERT INTO extensions_mappings (extension_id, map_id)"
+                " SELECT extension_id, map_id FROM extensions, applications_mappings"
+                " WHERE extension_number = '36' AND pattern = '2X'"
+            )
+            self.gateway.knows_36 = True  # type: ignore[attr-defined]
+            time.sleep(1)
+
+    def test_busy(self) -> None:
+        """Busy: the caller's phone gets 486."""
+        with self.phone(21, "busy"):
+            self.assertEqual(self._call_36("21"), "not answered, 486 busy")
+
+    def test_answer(self) -> None:
+        """Answered: the call is over when the talk is."""
+        with self.phone(21, "answer", "-t", "500"):
+            self.assertEqual(self._call_36("21"), "answered, hung up by the far end")
+        self.assertIn("ANSWER@pbxrouter-outcome", self._places())
+
+    def test_no_answer(self) -> None:
+        """Nobody answers: the caller is told."""
+        with self.phone(21, "noanswer"):
+            self.assertEqual(self._call_36("21", "-t", "9000"), "answered, hung up by the far end")
+        self.assertEqual(self.played(), ["vm-nobodyavail en"])
+
+    def test_hung_up(self) -> None:
+        """The caller gives up while it rings: h knows the outcome."""
+        with self.phone(21, "noanswer"):
+            self._originate("21@pbxrouter-phones", "CALLERID(num)=36")
+            wait_for("ringing", lambda: "is ringing" in self.log())
+            self._hang_up_all()
+            wait_for("h", lambda: "pbxrouter 21: done CANCEL 2X CANCEL" in self.log())
+        self.assertEqual(self.complaints(), [])
+
+    def test_denied(self) -> None:
+        """The gateway has said goodbye: no fallback after that."""
+        self._call_36("999", "-t", "9000")
+        self.assertEqual(self.played(), ["invalid en"])
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_emergency_never_asks(self) -> None:
+        """Even where the rules would have 112: the dialplan matches it first."""
+        self.gateway.sql(
+            "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+            " VALUES ('hangup', '', '112')"
+        )
+        self.assertEqual(self._call_36("112"), "answered, hung up by the far end")
+        self.assertEqual(self.commands(), [])
+
+    def test_killed_during_the_prompt(self) -> None:
+        """kill -9 while the PIN prompt plays: the fallback."""
+        with self.calling("34", "-f", "36", "-t", "4000"):
+            wait_for("the prompt", self.played)
+            self.gateway.kill()
+            wait_for("the fallback", lambda: "34@fallback" in self._places(), 3)
+        self._emergency_works()
+
+    def test_stopped_during_the_prompt(self) -> None:
+        """An orderly stop while the PIN prompt plays: the fallback as well, and soon."""
+        with self.calling("34", "-f", "36", "-t", "25000"):
+            wait_for("the prompt", self.played)
+            self.gateway.stop()
+            wait_for("the fallback", lambda: "34@fallback" in self._places(), 15)
+            self._hang_up_all()
+        self.assertEqual(self.complaints(), [])
+
+    def test_killed_while_it_rings(self) -> None:
+        """kill -9 while it rings: the phone goes on ringing, is answered, and they talk."""
+        with self.phone(21, "answer", "-r", "1500", "-t", "1000"), self.calling("21", "-f", "36"):
+            wait_for("ringing", lambda: "is ringing" in self.log())
+            self.gateway.kill()
+        self.assertEqual(self.said, "answered, hung up by the far end")
+        self.assertIn("ANSWER@pbxrouter-outcome", self._places())
+
+    def test_killed_while_it_rings_in_vain(self) -> None:
+        """kill -9 while it rings, and nobody answers: the caller is told that, as with the gateway."""
+        with self.phone(21, "noanswer"), self.calling("21", "-f", "36", "-t", "9000"):
+            wait_for("ringing", lambda: "is ringing" in self.log())
+            self.gateway.kill()
+        self.assertIn("NOANSWER@pbxrouter-outcome", self._places())
+        self.assertEqual(self.played(), ["vm-nobodyavail en"])
+
+    def test_killed_during_the_talk(self) -> None:
+        """kill -9 while they talk: they talk on, until one hangs up."""
+        with self.phone(21, "answer", "-t", "2500"), self.calling("21", "-f", "36", "-t", "20000"):
+            wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
+            self.gateway.kill()
+            time.sleep(1)
+            self.assertEqual(len(self.lab.channels()), 2)
+        self.assertEqual(self.said, "answered, hung up by the far end")
+        self.assertIn("ANSWER@pbxrouter-outcome", self._places())
+
+    def test_stopped_during_the_talk(self) -> None:
+        """An orderly stop while they talk does not end the talk."""
+        with self.phone(21, "answer", "-t", "4000"), self.calling("21", "-f", "36", "-t", "20000"):
+            wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
+            self.gateway.stop()
+            self.assertEqual(len(self.lab.channels()), 2)
+        self.assertEqual(self.said, "answered, hung up by the far end")
+
+    def test_back_again(self) -> None:
+        """After a kill and a start the next call is the gateway's."""
+        self.gateway.kill()
+        self.gateway.start()
+        self._call_36("999", "-t", "9000")
+        self.assertEqual(self.played(), ["invalid en"])
+
+    def _emergency_works(self) -> None:
+        self.assertEqual(self._call_36("112"), "answered, hung up by the far end")

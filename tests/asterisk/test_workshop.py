@@ -1,0 +1,249 @@
+"""The workshop's rules with real phones: who may call whom, who is asked for a PIN, what the caller hears.
+
+Not here: what becomes of a Dial (test_outcomes), hostile callers (test_hostile).
+"""
+
+from __future__ import annotations
+
+import time
+
+from tests.asterisk.harness import LOOP, AsteriskTest
+
+ASK, WRONG, INVALID, GOODBYE = "agent-pass", "vm-incorrect", "invalid", "vm-goodbye"
+
+
+class TableTest(AsteriskTest):
+    """Every row of the workshop's table."""
+
+    def _prompts(self, *names: str) -> list[str]:
+        return [f"{name} en" for name in names]
+
+    def test_own_grant(self) -> None:
+        """33 calls 21: the phone rings at once, no prompt, and the two talk."""
+        with self.phone(21, "answer"):
+            self.assertEqual(self.call("21", "-t", "1000"), "answered, hung up by the caller")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertEqual(self.played(), [])
+        self.assertEqual(self.complaints(), [])
+
+    def test_pin(self) -> None:
+        """33 calls 34: one prompt, the PIN, IAX."""
+        self.call("34", "-d", "123456#", "-t", "6000")
+        self.assertEqual(self.played()[:1], self._prompts(ASK))
+        self.assertEqual(self.dialled(), ["IAX2/34"])
+        self.assertEqual(self.played().count(f"{ASK} en"), 1)
+
+    def test_second_pin(self) -> None:
+        """A wrong PIN: the wrong-PIN prompt, the question again, and on."""
+        self.call("34", "-d", "000000#pp123456#", "-t", "8000")
+        self.assertEqual(self.played()[:3], self._prompts(ASK, WRONG, ASK))
+        self.assertEqual(self.dialled(), ["IAX2/34"])
+
+    def test_three_wrong_pins(self) -> None:
+        """Three wrong ones: exactly three questions, goodbye, the end; the third answer is judged too."""
+        said = self.call("34", "-d", "000000#ppp111111#ppp222222#", "-t", "20000")
+        self.assertEqual(said, "answered, hung up by the far end")
+        played = self.played()
+        self.assertEqual(played, self._prompts(ASK, WRONG, ASK, WRONG, ASK, WRONG, GOODBYE))
+        self.assertEqual(self.dialled(), [])
+
+    def test_voicemail(self) -> None:
+        """33 calls 66: the mailbox of 33."""
+        self.call("66", "-d", "123456#", "-t", "4000")
+        [voicemail] = self.applications()
+        self.assertRegex(voicemail, r"^VoiceMailMain 33(@default)?\b")
+        self.assertRegex(self.log(), r'VoiceMailMain\("PJSIP/33-\w+", "33')
+
+    def test_conference(self) -> None:
+        """33 calls 75: ConfBridge 75, and the caller is in it."""
+        with self.calling("75", "-d", "123456#", "-t", "5000"):
+            self._wait_for_conference("75")
+        self.assertRegex(self.applications()[0], r"^ConfBridge 75\b")
+
+    def _wait_for_conference(self, room: str) -> None:
+        from tests.asterisk.harness import wait_for
+
+        wait_for("the conference", lambda: room in self.lab.cli("confbridge list"), 12)
+
+    def test_pin_without_that_grant(self) -> None:
+        """33 calls 12345678: the user of that PIN has no grant for it, so it counts as a wrong one."""
+        self.call("12345678", "-d", "123456#", "-t", "4500")
+        self.assertEqual(self.played()[:2], self._prompts(ASK, WRONG))
+        self.assertEqual(self.dialled(), [])
+
+    def test_no_such_number(self) -> None:
+        """33 calls 999: the invalid-number prompt, and the end."""
+        self.assertEqual(self.call("999", "-t", "15000"), "answered, hung up by the far end")
+        self.assertEqual(self.played(), self._prompts(INVALID))
+        self.assertEqual(self.dialled(), [])
+
+    def test_unknown_extension(self) -> None:
+        """44 is in no table: it is asked for a PIN where 33 is not."""
+        self.call("21", "-s", "127.0.0.2", "-f", "44", "-d", "123456#", "-t", "6000")
+        self.assertEqual(self.played()[:1], self._prompts(ASK))
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+
+    def test_no_caller_number(self) -> None:
+        """A call that says no number at all (Asterisk's word is unknown) is asked for a PIN."""
+        channel = self.lab.ami.originate("Local/21@pbxrouter/n")
+        self._press_when_asked(channel, "123456#")
+        self.assertIn("agi_callerid: unknown", self.log())
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.lab.cli("channel request hangup all")
+
+    def test_called_unknown(self) -> None:
+        """A caller who calls himself unknown is nobody, too."""
+        self.call("21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#", "-t", "6000")
+        self.assertEqual(self.played()[:1], self._prompts(ASK))
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+
+    def test_hang_up_while_the_prompt_plays(self) -> None:
+        """The caller leaves in the middle of the question: nothing more is sent, nothing worth a warning."""
+        self.assertEqual(self.call("34", "-w", "500", "-t", "200"), "answered, hung up by the caller")
+        time.sleep(0.5)
+        self.assertTrue(self.commands()[-1].startswith("GET DATA"), self.commands())
+        self.assertEqual(self.dialled(), [])
+        self.assertEqual(self.complaints(), [])
+
+    def test_typed_ahead(self) -> None:
+        """Who knows the prompts types straight on, across all of them: no digit is lost."""
+        self.call("34", "-d", "000000#123456#", "-t", "8000")
+        self.assertEqual(self.dialled(), ["IAX2/34"])
+
+    def test_typed_ahead_thrice(self) -> None:
+        """Two wrong ones and the right one in one breath, the first digit as soon as the call is answered."""
+        self.call("34", "-w", "100", "-d", "000000#111111#123456#", "-t", "9000")
+        self.assertEqual(self.dialled(), ["IAX2/34"])
+
+    def test_pin_without_hash(self) -> None:
+        """The PIN counts without # too, once the digits stop."""
+        self.call("34", "-d", "123456", "-t", "12000")
+        self.assertEqual(self.dialled(), ["IAX2/34"])
+
+    def test_pin_stays_out_of_the_log(self) -> None:
+        """Neither a right nor a wrong PIN is in the gateway's log."""
+        self.call("34", "-d", "907856#pp123456#", "-t", "8000")
+        log = self.gateway.log(self._gateway_mark)
+        self.assertNotIn("907856", log)
+        self.assertNotIn("123456", log)
+
+    def _press_when_asked(self, unique_id: str, digits: str) -> None:
+        from tests.asterisk.harness import wait_for
+
+        wait_for("the PIN prompt", lambda: f"{ASK} en" in self.played())
+        name = self.lab.ami.channel_named("Local/", ";2")
+        self.lab.ami.press(name, digits)
+        wait_for("the Dial", self.dialled)
+
+
+class ArrivalTest(AsteriskTest):
+    """Calls that do not arrive at their number."""
+
+    def test_number_in_dnid(self) -> None:
+        """On an analogue line the call arrives at s; the number sent with it counts."""
+        self.lab.ami.originate("Local/s@analogue/n", variables=["CALLERID(dnid)=21", "CALLERID(num)=33"])
+        self._until_over()
+        self.assertIn("agi_extension: s", self.log())
+
+    def _until_over(self) -> None:
+        from tests.asterisk.harness import wait_for
+
+        wait_for("the gateway's work", lambda: "completed, returning" in self.log(), 20)
+        self.lab.cli("channel request hangup all")
+
+    def test_asked_for_the_number(self) -> None:
+        """Without any number the caller is asked for it."""
+        from tests.asterisk.harness import wait_for
+
+        self.lab.ami.originate("Local/s@analogue/n")
+        wait_for("the question", lambda: "vm-enter-num-to-call en" in self.played())
+        self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), "999#")
+        wait_for("the verdict", lambda: "invalid en" in self.played(), 15)
+        self._until_over()
+
+    def test_dead_channel(self) -> None:
+        """In h the gateway neither prompts nor dials, and is through at once."""
+        self.lab.ami.originate("Local/21@dead/n")
+        self._until_over()
+        self.assertEqual(self.played(), [])
+        self.assertEqual(self.dialled(), [])
+        self.assertEqual(self.complaints(), [])
+
+
+class SpanishTest(AsteriskTest):
+    """A phone whose language is Spanish."""
+
+    def test_spanish(self) -> None:
+        """35 hears each prompt in Spanish."""
+        self.call("34", "-f", "35", "-d", "000000#ppp111111#ppp222222#", "-t", "20000")
+        expected = [ASK, WRONG, ASK, WRONG, ASK, WRONG, GOODBYE]
+        self.assertEqual(self.played(), [f"{name} es" for name in expected])
+        self.assertIn("es_MX", self._sound_of("agent-pass"))
+
+    def _sound_of(self, name: str) -> str:
+        link = self.lab.run.parent.parent / "usr/share/asterisk/sounds/es"
+        target = self.lab.run.parent.parent / str(link.readlink()).lstrip("/")
+        folder = target.readlink() if target.is_symlink() else target
+        found = self.lab.run.parent.parent / str(folder).lstrip("/") / f"{name}.gsm"
+        self.assertTrue(found.exists(), found)
+        return str(found)
+
+
+class WorkshopPromptsTest(AsteriskTest):
+    """The workshop's own five sounds, by their names."""
+
+    config = """
+[prompts]
+ask-pin = "iss_ask_auth_{language}"
+wrong-pin = "iss_wrong_auth_en"
+invalid-number = "iss_invalid_pbx_number_en"
+goodbye = "iss_hangup_en"
+technical-failure = "iss_technical_failure_en"
+"""
+
+    def test_pins(self) -> None:
+        """Three wrong PINs with the workshop's sounds."""
+        self.call("34", "-d", "000000#pp111111#pp222222#", "-t", "15000")
+        ask, wrong = "iss_ask_auth_en en", "iss_wrong_auth_en en"
+        self.assertEqual(self.played(), [ask, wrong, ask, wrong, ask, wrong, "iss_hangup_en en"])
+
+    def test_invalid_number(self) -> None:
+        """The number that leads nowhere."""
+        self.call("999")
+        self.assertEqual(self.played(), ["iss_invalid_pbx_number_en en"])
+
+
+class DatabaseChangeTest(AsteriskTest):
+    """The rules change while the gateway runs."""
+
+    config = LOOP
+
+    def test_next_call(self) -> None:
+        """A rule added by hand is there for a call one second later, and gone again after its removal."""
+        self.gateway.sql(
+            "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+            " VALUES ('dial', 'Local/{number}@localline', '88XX')"
+        )
+        time.sleep(1)
+        self.call("8812", "-t", "500")
+        self.gateway.sql("DELETE FROM applications_mappings WHERE pattern = '88XX'")
+        time.sleep(1)
+        self.call("8812", "-t", "9000")
+        self.assertEqual(self.played().count("invalid en"), 1)
+        self.assertEqual(self.played()[:1], [f"{ASK} en"])
+
+    def test_new_grant(self) -> None:
+        """A grant takes effect: 33 may call 34 without a PIN, and the loop answers."""
+        self.gateway.sql(
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '3X'"
+        )
+        self.addCleanup(
+            self.gateway.sql,
+            "DELETE FROM extensions_mappings WHERE map_id ="
+            " (SELECT map_id FROM applications_mappings WHERE pattern = '3X')",
+        )
+        time.sleep(1)
+        self.assertEqual(self.call("34", "-t", "5000"), "answered, hung up by the far end")
+        self.assertEqual(self.dialled(), ["IAX2/loop/34"])
+        self.assertEqual(self.played(), [])
