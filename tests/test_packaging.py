@@ -95,7 +95,7 @@ class SourceTests(SynchronousTestCase):
         """pbxrouter.sample.toml is read, as it is and with each of its commented lines in force."""
         text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
         as_it_is = config.parse(text, "pbxrouter.sample.toml", ROOT)
-        self.assertEqual(as_it_is, config.default(ROOT))
+        self.assertEqual(as_it_is, config.resolved(config.Config(), ROOT))
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
         config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
