@@ -197,7 +197,7 @@ def quote(argument: str) -> str:
     """
     found = _UNSENDABLE.search(argument)
     if found:
-        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {ascii(argument[:60])}")
+        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {argument[:60]!a}")
     if _PLAIN_WORD.fullmatch(argument):
         return argument
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
@@ -221,11 +221,11 @@ def encode_command(line: str) -> bytes:
     """
     found = _UNSENDABLE.search(line)
     if found:
-        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {ascii(line[:60])}")
+        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {line[:60]!a}")
     data = encode(line)
     if len(data) > MAX_COMMAND:
         raise InvalidArgument(
-            f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {ascii(line[:60])}"
+            f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {line[:60]!a}"
         )
     return data + b"\n"
 
@@ -277,10 +277,10 @@ def parse_reply(reply: bytes) -> AGIReply:
     text = decode(reply)
     found = _REPLY.fullmatch(text)
     if found is None:
-        raise ProtocolViolation(f"{ascii(text[:60])} is no reply of Asterisk's")
+        raise ProtocolViolation(f"{text[:60]!a} is no reply of Asterisk's")
     code, result, rest = int(found[1]), found[2], found[3]
     if code == 200 and result is None:
-        raise ProtocolViolation(f"{ascii(text[:60])} has no result=")
+        raise ProtocolViolation(f"{text[:60]!a} has no result=")
     opening, closing = rest.find("("), rest.rfind(")")
     data = rest[opening + 1 : closing] if 0 <= opening < closing else None
     position = _ENDPOS.search(rest) if data is None else None

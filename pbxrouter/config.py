@@ -64,7 +64,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     web: Web = Web()
     prompts: Prompts = Prompts()
     dial: Dial = Dial()
-    technologies: dict[str, str] = {}  # noqa: RUF012  (msgspec copies it)
+    technologies: dict[str, str] = {}
 
 
 def parse(text: str, source: str, base: pathlib.Path) -> Config:

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi import AGIReply, AGIRequest, allowed_when_hung_up, encode_command
-from pbxrouter.agi_reader import AGIReader, HangupLine
+from pbxrouter.agi_reader import AGIReader
 from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
