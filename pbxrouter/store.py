@@ -59,7 +59,7 @@ class Store:
             cp_openfun=self._opened,
             cp_reactor=reactor,
         )
-        self._closed = False
+        self._used = self._closed = False
         # The rest belongs to the pool's thread.
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -88,6 +88,7 @@ class Store:
         """
         if self._closed or self._pool.threadpool.joined:
             return fail(StoreError(f"database {self._path} is closed"))
+        self._used = True
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
 
     def close(self) -> Deferred[None]:
@@ -98,7 +99,8 @@ class Store:
         if self._closed:
             return
         self._closed = True
-        if self._pool.running:
+        if self._used and not self._pool.threadpool.joined:
+            self._pool.start()  # which the reactor may not have got to yet
             # The one thread does this after all that was asked before. The pool itself
             # would wait for that with the reactor standing still.
             await deferToThreadPool(self._reactor, self._pool.threadpool, self._disconnect)

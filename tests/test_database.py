@@ -457,7 +457,8 @@ class RowTests(DatabaseCase):
             "PRAGMA ignore_check_constraints = ON;"
             "INSERT INTO extensions_mappings(extension_id, map_id) VALUES (1, 77), (88, 1);"
             "INSERT INTO users_mappings(user_id, map_id) VALUES (99, 1);"
-            "INSERT INTO applications_mappings(application_name, pattern) VALUES ('dial', '4['), (x'ff', '4X');"
+            "INSERT INTO applications_mappings(application_name, pattern)"
+            " VALUES ('dial', '4['), (x'ff', '4X');"
             "INSERT INTO users(user_name, user_pin) VALUES (CAST(x'4d6f6973e973' AS TEXT), '4444');"
         )
         rules = database.read_rules(self.opened(), hash_pin)
@@ -533,11 +534,11 @@ class SqlTextTests(SynchronousTestCase):
 
     def test_digits_kept(self) -> None:
         """Only whole numbers that SQLite would change are put in quotes."""
-        source = "VALUES(0123, 123, 0, 00, 1.05, 05e1, x'01', '012', a01, 0x01, 12345678901234567890, 1e+05)"
+        source = "VALUES(0123, 123, 0, 00, 1.05, 05e1, x'01', '012', a0, 0x01, 12345678901234567890, 1e+05)"
         (statement,) = split(source, keep_digits=True)
         self.assertEqual(
             statement.text,
-            "VALUES('0123', 123, 0, '00', 1.05, 05e1, x'01', '012', a01, 0x01, '12345678901234567890', 1e+05)",
+            "VALUES('0123', 123, 0, '00', 1.05, 05e1, x'01', '012', a0, 0x01, '12345678901234567890', 1e+05)",
         )
 
     def test_the_packaged_schema(self) -> None:
