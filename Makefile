@@ -2,7 +2,7 @@
 BIN := .venv/bin
 CONFIG := pbxrouter.toml
 TESTS := tests
-need-number = $(if $(NUMBER),,$(error which number? make $@ NUMBER=21 FROM=33))
+need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
 .PHONY: help run call explain test coverage check format lab wheel clean ready ready-dev
@@ -14,9 +14,10 @@ run: ready $(CONFIG) ## Start the gateway on the workshop's rules (LISTEN=tcp:55
 	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
 	@exec $(BIN)/twistd -n --pidfile= pbxrouter --config $(CONFIG) $(if $(LISTEN),--listen '$(LISTEN)')
 
-call: ready $(CONFIG) ## Play a call to the running gateway (NUMBER=21 FROM=33 PIN=123456)
+call: ready $(CONFIG) ## Play a call to the gateway (NUMBER=21 FROM=33 PIN="000000 123456" CONNECT=127.0.0.1:5573)
 	$(need-number)
-	@exec $(BIN)/pbxrouter call --config $(CONFIG) --from '$(FROM)' $(foreach pin,$(PIN),--pin '$(pin)') -- '$(NUMBER)'
+	@exec $(BIN)/pbxrouter call --config $(CONFIG) --from '$(FROM)' $(foreach pin,$(PIN),--pin '$(pin)') \
+		$(if $(CONNECT),--connect '$(CONNECT)') -- '$(NUMBER)'
 
 explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=33 PIN=123456)
 	$(need-number)
