@@ -114,6 +114,16 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
     return msgspec.structs.replace(config, **changes)
 
 
+def at_database(config: Config, path: pathlib.Path) -> Config:
+    """The same with another database, and with what lies beside it unless it was put elsewhere."""
+    changes = {"database": str(path)}
+    for name in ("pin_key_file", "control"):
+        value: str = getattr(config, name)
+        if value.startswith(f"{config.database}."):
+            changes[name] = f"{path}{value.removeprefix(config.database)}"
+    return msgspec.structs.replace(config, **changes)
+
+
 def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], source: str, path: str) -> None:
     """Name the first unknown key and what is accepted beside it."""
     hints = get_type_hints(struct)

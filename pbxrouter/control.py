@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.endpoints import UNIXServerEndpoint
-from twisted.internet.interfaces import IAddress, IListeningPort, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, IListeningPort, IPushProducer
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -33,7 +33,7 @@ class ControlProtocol(LineOnlyReceiver):
 
     delimiter = b"\n"
     MAX_LENGTH = 4096
-    transport: ITCPTransport
+    transport: Any  # ITransport and IConsumer in one
 
     def __init__(self, watch: DialogueWatch) -> None:
         self._watch = watch

@@ -18,8 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.errors import StoreError
-from pbxrouter.rules import Decision, Facts, RuleSet, Verdict
-from pbxrouter.trace import step
+from pbxrouter.rules import Decision, Facts, RuleSet
 
 POLL_S: Final = 0.25
 """How often the database is asked whether the rules changed."""
@@ -56,18 +55,7 @@ class RulesEngine:
             return fail(Failure())
 
     def _decide(self, rules: RuleSet, facts: Facts) -> Decision:
-        return note_missing_driver(rules.decide(facts), self._applications)
-
-
-def note_missing_driver(decision: Decision, applications: Collection[str]) -> Decision:
-    """The decision, with a step if nobody provides the application it leads to."""
-    if decision.mapping is None or decision.verdict is Verdict.DENY:
-        return decision
-    if decision.mapping.application.lower() in applications:
-        return decision
-    return decision.noting(
-        step("no driver provides the application {name}", name=decision.mapping.application)
-    )
+        return rules.decide(facts).checked_for_driver(self._applications)
 
 
 class RulesSource(Protocol):

@@ -54,7 +54,7 @@ REFUSAL_STEP_S: Final = 0.3
 
 _IS_EXEC: Final = re.compile(r"exec\b", re.IGNORECASE)
 _TAKES_TIME: Final = re.compile(
-    r"(?:answer|get data|get option|stream file|control stream|wait for digit|say |record file|receive |gosub)",
+    r"(?:answer|get data|get option|(?:control )?stream|wait for digit|say |record file|receive |gosub)",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -106,6 +106,20 @@ class Decision:
     def noting(self, entry: Step) -> Decision:
         """The same decision with one step more."""
         return replace(self, trace=(*self.trace, entry))
+
+    def checked_for_driver(self, applications: Container[str]) -> Decision:
+        """The same, with a step more if nobody provides the application it leads to.
+
+        Args:
+            applications: the names that drivers provide, lower case.
+        """
+        if (
+            self.mapping is None
+            or self.verdict is Verdict.DENY
+            or self.mapping.application.lower() in applications
+        ):
+            return self
+        return self.noting(step("no driver provides the application {name}", name=self.mapping.application))
 
 
 class RuleSet:

@@ -49,7 +49,7 @@ class Store:
         self._hash_pin = hash_pin
         self._reactor = reactor
         self._timeout_s = timeout_s
-        self._pool: Any = ConnectionPool(  # type: ignore[no-untyped-call]
+        self._pool: Any = ConnectionPool(
             "sqlite3",
             database.uri_of(self._path),
             **database.OPTIONS,

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from pbxrouter import database, service
-from pbxrouter.config import Config
+from pbxrouter.config import Config, at_database
 from pbxrouter.errors import ConfigError, PbxrouterError
 from pbxrouter.settings import read_config
 
@@ -76,15 +76,8 @@ def configured(options: Options) -> Config:
         ConfigError: as read_config.
     """
     config = read_config(options["config"])
-    here = pathlib.Path.cwd()
     if options["database"]:
-        path = here / options["database"]
-        before = config.database
-        config = msgspec.structs.replace(config, database=str(path))
-        for name in ("pin_key_file", "control"):
-            value: str = getattr(config, name)
-            if value.startswith(before):  # it followed the database, and follows it still
-                config = msgspec.structs.replace(config, **{name: f"{path}{value.removeprefix(before)}"})
+        config = at_database(config, pathlib.Path.cwd() / options["database"])
     fastagi = config.fastagi
     if options["listen"]:
         fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])

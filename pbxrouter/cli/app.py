@@ -26,6 +26,7 @@ COMMANDS = {
     "call": "pbxrouter.cli.call:call",
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
+    "debug": "pbxrouter.cli.debug:debug",
 }
 
 WRONG = 2  # bad input, a file that cannot be used, nothing that listens

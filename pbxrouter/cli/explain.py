@@ -18,6 +18,9 @@ from pbxrouter.cli.options import (
 if TYPE_CHECKING:
     from pbxrouter.rules import Decision
 
+DRIVERS = "pbxrouter.drivers"
+"""The entry points of drivers; importing pbxrouter.drivers for its name would import Twisted."""
+
 _VERDICTS = {
     "allow": "allowed",
     "pin": "a PIN is needed",
@@ -40,6 +43,8 @@ def explain(
 
     The rules are read as the gateway reads them. Whatever is decided, the exit status is 0.
     """
+    from importlib.metadata import entry_points
+
     from pbxrouter import database as databases
     from pbxrouter.rules import NO_CALLER, Facts
 
@@ -51,6 +56,7 @@ def explain(
         connection.close()
     shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None
     decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
+    decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
     if as_json:
         click.echo(json.dumps(_as_json(decision, shown, rules.problems), indent=2))
         return

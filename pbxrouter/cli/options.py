@@ -3,20 +3,16 @@
 import functools
 import pathlib
 import sys
-import tomllib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from pbxrouter.errors import ConfigError, PinError
+from pbxrouter.errors import PinError
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-DEFAULT_FILE = "pbxrouter.toml"
 STDIN = "-"
 
 config_option = click.option(
@@ -24,7 +20,7 @@ config_option = click.option(
     "--config",
     "config_file",
     metavar="FILE",
-    help=f"The settings (TOML). Without it {DEFAULT_FILE} in the working directory, if it is there.",
+    help="The settings (TOML). Without it pbxrouter.toml in the working directory, if it is there.",
 )
 database_option = click.option(
     "-d", "--database", metavar="FILE", help="The database, instead of the one that the settings name."
@@ -49,23 +45,11 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     Raises:
         ConfigError: the file cannot be read, or a setting is not accepted.
     """
-    from pbxrouter.config import from_table
+    from pbxrouter import settings
+    from pbxrouter.config import at_database
 
-    here = pathlib.Path.cwd()
-    path = pathlib.Path(DEFAULT_FILE if config_file is None else config_file)
-    table: dict[str, Any] = {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if config_file is not None:
-            raise ConfigError(f"{path}: no such file; accepted is a TOML file with the settings") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if database is not None:
-        table["database"] = str(here / database)
-    return from_table(table, str(path), (here / path).parent)
+    config = settings.read_config(config_file)
+    return config if database is None else at_database(config, pathlib.Path.cwd() / database)
 
 
 def pin_hasher(config: "Config") -> Callable[[str], str]:
