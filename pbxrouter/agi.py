@@ -10,7 +10,7 @@ Then we send one command line at a time, and Asterisk answers each with
 
 A bare line ``HANGUP`` may come at any moment and answers nothing.
 Source: facts A1 to A7, seen on Asterisk 22. Not here: reading from a connection
-(fastagi) or from AMI events, and what the commands are for (verbs).
+(agi_reader, fastagi), making commands (agi_commands), what they are for (verbs).
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
 
-from pbxrouter.errors import ForgedRequest, InvalidArgument, ProtocolViolation
-from pbxrouter.rules import NO_CALLER
-
-MAX_COMMAND: Final = 8190
-"""Bytes of the longest command line; Asterisk cuts a longer one into several (facts A6)."""
+from pbxrouter.errors import ForgedRequest, ProtocolViolation
 
 HANGUP: Final = b"HANGUP"
+
+NOT_SHOWN: Final = "unknown"
+"""What Asterisk writes for a number that is not there, and a caller may call himself (facts A1)."""
 
 # The keys in the order in which Asterisk writes them (facts A1); True: always there.
 _KEYS: Final = (
@@ -55,8 +54,6 @@ _KEYS: Final = (
     (b"agi_threadid", True),
 )
 _ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): ?(.*)", re.DOTALL)
-_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_./@,:=+*#&-]+")
-_UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 _REPLY: Final = re.compile(r"(\d{3})(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
 _ENDPOS: Final = re.compile(r" endpos=(\d+)")
 
@@ -87,7 +84,7 @@ class AGIRequest:
     def caller(self) -> str | None:
         """The calling number; None if the call shows none."""
         caller = self.variables.get("callerid", "")
-        return None if caller in ("", NO_CALLER) else caller
+        return None if caller in ("", NOT_SHOWN) else caller
 
     @property
     def extension(self) -> str:
@@ -98,7 +95,7 @@ class AGIRequest:
     def dnid(self) -> str | None:
         """The number the caller dialled, where the channel knows; else None."""
         dnid = self.variables.get("dnid", "")
-        return None if dnid in ("", NO_CALLER) else dnid
+        return None if dnid in ("", NOT_SHOWN) else dnid
 
     @property
     def channel(self) -> str:
@@ -186,60 +183,6 @@ def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) 
     return b"\n".join(lines) + b"\n\n"
 
 
-# --- commands ----------------------------------------------------------------
-
-
-def quote(argument: str) -> str:
-    """An argument as AGI needs it to arrive as it is; a plain word needs nothing.
-
-    Raises:
-        InvalidArgument: it holds CR, LF or NUL, which no quoting makes safe.
-    """
-    found = _UNSENDABLE.search(argument)
-    if found:
-        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {argument[:60]!a}")
-    if _PLAIN_WORD.fullmatch(argument):
-        return argument
-    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def command(name: str, *arguments: str | int) -> str:
-    """A command line: the name as it is, each argument quoted where it must be.
-
-    Raises:
-        InvalidArgument: as quote.
-    """
-    return " ".join([name, *(str(each) if isinstance(each, int) else quote(each) for each in arguments)])
-
-
-def encode_command(line: str) -> bytes:
-    """A command line as bytes, line end included.
-
-    Raises:
-        InvalidArgument: CR, LF or NUL in it, or longer than Asterisk reads.
-    """
-    found = _UNSENDABLE.search(line)
-    if found:
-        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {line[:60]!a}")
-    data = encode(line)
-    if len(data) > MAX_COMMAND:
-        raise InvalidArgument(
-            f"an AGI command has {len(data)} bytes; Asterisk reads at most {MAX_COMMAND}: {line[:60]!a}"
-        )
-    return data + b"\n"
-
-
-_DEAD_ALLOWED: Final = re.compile(
-    r"(?:noop|get variable|get full variable|set variable|verbose|exec|database \w+)\b", re.IGNORECASE
-)
-
-
-def allowed_when_hung_up(line: str) -> bool:
-    """Whether Asterisk still does this command on a channel that is hung up (facts A5)."""
-    return bool(_DEAD_ALLOWED.match(line))
-
-
 # --- replies -----------------------------------------------------------------
 
 
@@ -285,16 +228,3 @@ def parse_reply(reply: bytes) -> AGIReply:
     data = rest[opening + 1 : closing] if 0 <= opening < closing else None
     position = _ENDPOS.search(rest) if data is None else None
     return AGIReply(code, result or "", data, int(position[1]) if position else None, text[4:])
-
-
-_KEYED: Final = re.compile(
-    r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE
-)
-_KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!-1\b|0\b)[^\s(]+")
-
-
-def masked_reply(line: str, reply: str) -> str:
-    """A reply fit to be shown: what the caller keyed in answer to a command is starred."""
-    if not _KEYED.match(line):
-        return reply
-    return _KEYED_RESULT.sub("***", reply)

@@ -26,7 +26,7 @@ class Channel(Protocol):
         """Send one AGI command and wait for its reply; one at a time.
 
         Args:
-            command: a line as agi.command makes it.
+            command: a line as agi_commands.command makes it.
 
         Returns:
             The reply, which is always a 200. It fails with

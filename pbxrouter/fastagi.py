@@ -15,7 +15,6 @@ Not here: framing (agi_reader), and what is said to the caller (callflow).
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable
 from typing import Final
 from typing import Protocol as Interface
@@ -26,7 +25,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi import AGIReply, AGIRequest, allowed_when_hung_up, encode_command
+from pbxrouter.agi import AGIReply, AGIRequest
+from pbxrouter.agi_commands import (
+    allowed_when_hung_up,
+    encode_command,
+    may_mean_hangup,
+    reply_timeout_s,
+    runs_application,
+)
 from pbxrouter.agi_reader import AGIReader
 from pbxrouter.errors import (
     AGIError,
@@ -41,22 +47,12 @@ from pbxrouter.watch import DialogueWatch
 
 OPENING_TIMEOUT_S: Final = 10.0
 """Asterisk writes the opening block at once; whoever does not is not Asterisk."""
-REPLY_TIMEOUT_S: Final = 30.0
-"""For commands that take no time."""
-KEYING_TIMEOUT_S: Final = 600.0
-"""For commands that play something or wait for keys; Asterisk bounds those itself."""
 HANGUP_GRACE_S: Final = 0.25
 """How long after a ``-1`` its HANGUP line may take."""
 ENDING_TIMEOUT_S: Final = 5.0
 """How long a dead channel's last reply, or the far end's reading, may take."""
 REFUSAL_STEP_S: Final = 0.3
 """Between the last commands to a call that is refused, whose replies cannot be trusted."""
-
-_IS_EXEC: Final = re.compile(r"exec\b", re.IGNORECASE)
-_TAKES_TIME: Final = re.compile(
-    r"(?:answer|get data|get option|(?:control )?stream|wait for digit|say |record file|receive |gosub)",
-    re.IGNORECASE,
-)
 
 
 class _State(enum.Enum):
@@ -109,6 +105,8 @@ class FastAGIProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Asterisk runs AGI()."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
         self._owner.opened(self)
         self._set_timer(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
@@ -185,7 +183,7 @@ class FastAGIProtocol(Protocol):
             self._fail(ChannelHungUp())
         elif reply.code != 200:
             self._fail(CommandRefused(reply.code, self._command, reply.text.split("\n")[0]))
-        elif reply.result != "-1" or not _may_mean_hangup(self._command):
+        elif reply.result != "-1" or not may_mean_hangup(self._command):
             self._succeed(reply)
         elif self.hung_up:
             self._fail(ChannelHungUp())
@@ -195,7 +193,7 @@ class FastAGIProtocol(Protocol):
 
     def _hangup_received(self) -> None:
         self.hung_up = True
-        if self._state is _State.ASKED and _IS_EXEC.match(self._command):
+        if self._state is _State.ASKED and runs_application(self._command):
             # The application's own answer tells how it went, and is on its way.
             self._set_timer(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
         else:
@@ -244,8 +242,8 @@ class FastAGIProtocol(Protocol):
         self._waiting = waiting
         if self._owner.watch.active:
             self._owner.watch.sent(self.request, command)
-        if not _IS_EXEC.match(command):  # an application may run for hours
-            allowed_s = KEYING_TIMEOUT_S if _TAKES_TIME.match(command) else REPLY_TIMEOUT_S
+        allowed_s = reply_timeout_s(command)
+        if allowed_s is not None:
             self._set_timer(allowed_s, self._reply_took_too_long)
         self.transport.write(line)
         return waiting
@@ -299,7 +297,3 @@ class FastAGIProtocol(Protocol):
     def _peer(self) -> str:
         peer = self.transport.getPeer()
         return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
-
-
-def _may_mean_hangup(command: str) -> bool:
-    return bool(_IS_EXEC.match(command) or _TAKES_TIME.match(command))

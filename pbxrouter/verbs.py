@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.agi import AGIReply, command
+from pbxrouter.agi import AGIReply
+from pbxrouter.agi_commands import command
 from pbxrouter.channel import Channel
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp, PromptMissing
 from pbxrouter.prompts import localised

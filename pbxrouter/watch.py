@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pbxrouter.agi import AGIRequest, decode, masked_reply
+from pbxrouter.agi import AGIRequest, decode
+from pbxrouter.agi_commands import masked_reply
 from pbxrouter.trace import printable
 
 
