@@ -2,6 +2,7 @@
 BIN := .venv/bin
 CONFIG := pbxrouter.toml
 TESTS := tests
+REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
@@ -23,11 +24,11 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 	$(need-number)
 	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
 
-test: ready-dev ## Run the tests (TESTS=tests.test_rules for some of them)
-	@$(BIN)/python -m twisted.trial $(TESTS)
+test: ready-dev ## Run the tests (TESTS=tests.test_rules for some, REPORTER=tree for their names)
+	@$(BIN)/python -m twisted.trial --reporter=$(REPORTER) $(TESTS)
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
-	@$(BIN)/coverage run -m twisted.trial $(TESTS) && $(BIN)/coverage report
+	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(TESTS) && $(BIN)/coverage report
 
 check: ready-dev ## Check format, lint and types, as CI does
 	@$(BIN)/ruff format --check .

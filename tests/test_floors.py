@@ -19,7 +19,7 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules pins agi agi_reader config prompts",
+        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami config prompts",
         # 1, transports and stores.
         "channel fastagi fastagi_factory watch settings keyfile database store workshop",
         # 2, the call.
@@ -103,6 +103,8 @@ def own(full_names: Iterator[str]) -> set[str]:
 class FloorTests(SynchronousTestCase):
     """Imports go down."""
 
+    maxDiff = None
+
     def test_every_module_has_a_floor(self) -> None:
         """A new module is put on a floor in this file, knowingly."""
         homeless = [
@@ -158,6 +160,8 @@ class FloorTests(SynchronousTestCase):
 
 class HabitTests(SynchronousTestCase):
     """Size, tests, logging."""
+
+    maxDiff = None
 
     def test_modules_are_short(self) -> None:
         """A module that grew past 300 lines is two modules."""
