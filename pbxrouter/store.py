@@ -121,14 +121,17 @@ class Store:
         except StoreError:
             self._disconnect()
             raise
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             self._disconnect()
             raise database.explain(error, self._path) from error
 
     def _current_connection(self) -> sqlite3.Connection:
         """The connection to what is at the path now."""
         # Looked at before it is opened: if it is replaced in between, the next call sees that.
-        status = os.stat(self._path)
+        try:
+            status = os.stat(self._path)
+        except OSError as error:
+            raise database.explain(error, self._path) from error
         file = (status.st_dev, status.st_ino)
         if self._connection is not None and file != self._file:
             self._disconnect()

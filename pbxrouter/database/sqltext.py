@@ -16,7 +16,7 @@ from typing import Final
 # What is not closed ends with the text: SQLite then says what it thinks of that.
 _TOKEN: Final = re.compile(
     r"""
-      (?P<fence>   ^[ \t]*```[\w-]*[ \t]*$ )
+      (?P<fence>   ^[ \t]*```[\w-]*[ \t\r]*$ )
     | (?P<blank>   \s+ | --[^\n]* | /\*.*?(?:\*/|\Z) )
     | (?P<literal> '[^']*(?:''[^']*)*(?:'|\Z) )
     | (?P<name>   "[^"]*(?:""[^"]*)*(?:"|\Z) | `[^`]*(?:``[^`]*)*(?:`|\Z) | \[[^\]]*(?:\]|\Z) | [^\W\d][\w$]*)
@@ -96,4 +96,4 @@ def _is_whole(head: list[str], text: list[str]) -> bool:
 
 def _statement(text: list[str], line: int, head: list[str]) -> Statement:
     words = tuple(word.strip('"[]`').upper() for word in head)
-    return Statement("".join(text).strip(), line, " ".join(head) or "statement", words)
+    return Statement("".join(text).strip(), line, " ".join(" ".join(head).split()) or "statement", words)

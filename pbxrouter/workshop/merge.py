@@ -103,11 +103,20 @@ class _Merge:
             values = {"application_name": name, "application_data": data or "", "pattern": pattern}
             wanted.append(_New(source_id, (name.lower(), data or "", pattern), values))
         there: dict[Hashable, int] = {}
+        leads_to: dict[str, str] = {}
         for map_id, name, data, pattern in self._connection.execute(
             "SELECT map_id, application_name, application_data, pattern FROM applications_mappings"
             " ORDER BY map_id"
         ):
             there.setdefault((name.strip().lower(), data.strip(), pattern.strip()), map_id)
+            leads_to.setdefault(pattern.strip(), f"{name} {data}".strip())
+        for row in wanted:
+            pattern = row.values["pattern"] or ""
+            if row.key not in there and pattern in leads_to:
+                self._warn(
+                    f"pattern {pattern} of mapping {_shown(row.source_id)} leads to {leads_to[pattern]} "
+                    "already: of the two, the one with the lower map_id counts"
+                )
         return self._place("mappings", "applications_mappings", "map_id", wanted, there)
 
     def _merge_extensions(self, rows: Iterable[tuple[int | None, str | None]]) -> dict[int, int]:

@@ -181,12 +181,14 @@ def _authorize_shape(action: int, first: str | None, second: str | None, *_: str
 
 def _in_words(error: sqlite3.Error) -> str:
     """SQLite's words, with no value in them."""
+    words = str(error)
     match error.sqlite_errorcode & 0xFF:
         case sqlite3.SQLITE_AUTH:
             return f"not accepted; {_ALLOWED}"
+        case sqlite3.SQLITE_ERROR if words.startswith("not authorized"):
+            return f"not accepted; {_ALLOWED}"
         case sqlite3.SQLITE_INTERRUPT | sqlite3.SQLITE_FULL | sqlite3.SQLITE_TOOBIG:
             return f"it asks for too much work; {_ALLOWED}"
-    words = str(error)
     if re.search(r"\bhas \d+ columns but \d+ values\b", words) or words.startswith(
         "UNIQUE constraint failed"
     ):
