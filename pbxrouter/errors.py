@@ -113,3 +113,34 @@ class PromptMissing(AGIError):
 
 class ApplicationFailed(AGIError):
     """A driver could not run its application."""
+
+
+# --- AMI ---------------------------------------------------------------------
+
+
+class ManagerError(PbxrouterError):
+    """Something between us and Asterisk's manager interface."""
+
+
+class InvalidAction(ManagerError):
+    """An action we were about to send holds what would break the protocol; nothing was sent."""
+
+
+class ManagerProtocolError(ManagerError):
+    """The far end does not speak AMI as Asterisk does."""
+
+
+class ManagerUnavailable(ManagerError):
+    """There is no connection to Asterisk, or it was lost before the answer came."""
+
+
+class LoginRefused(ManagerError):
+    """Asterisk does not accept user name and secret."""
+
+
+class ActionFailed(ManagerError):
+    """Asterisk answered ``Response: Error``; the line is Asterisk's own message."""
+
+
+class ActionTimeout(ManagerError):
+    """An action was not answered in time."""

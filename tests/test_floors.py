@@ -19,7 +19,7 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami config prompts",
+        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls config prompts",
         # 1, transports and stores.
         "channel fastagi fastagi_factory watch settings keyfile database store workshop",
         # 2, the call.

@@ -1,0 +1,184 @@
+"""AMI's bytes: messages from Asterisk, and actions to it. Pure; no connection here.
+
+A message is lines ``Header: value``, ended by ``\\r\\n``, and an empty line. It is an
+event, a response to an action of ours, or an item of a list that answers one. A
+busy PBX sends tens of thousands of events a second of which few are wanted, so a
+message is only cut out here and its headers are read when somebody asks for them.
+
+Source: facts B1, B2. Numbers in events are raw, so a caller can forge whole events
+(B6); nothing here can tell those, and nothing here breaks by them. Not here: the
+connection and what belongs to which action (manager).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pbxrouter.agi import decode, encode
+from pbxrouter.errors import InvalidAction, ManagerProtocolError
+
+MAX_MESSAGE: Final = 1 << 20
+"""Bytes that one message may have; more is refused, not kept."""
+MAX_LINE: Final = 1022
+"""Bytes of the longest line that Asterisk reads (facts B2)."""
+MAX_LINES: Final = 128
+"""Lines that an action may have (facts B2)."""
+
+_END: Final = b"\r\n\r\n"
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_UNSENDABLE: Final = re.compile(r"[\r\n\0]")
+
+
+class Message:
+    """One message; its headers are read when first asked for.
+
+    Attributes:
+        raw: the bytes, without the empty line.
+    """
+
+    __slots__ = ("_headers", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._headers: list[tuple[str, str]] | None = None
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers in order, repeated ones too; names as Asterisk spells them."""
+        if self._headers is None:
+            self._headers = [_header(line) for line in self.raw.split(b"\r\n")]
+        return self._headers
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of a header; names are compared without case."""
+        wanted = name.lower()
+        return next((value for header, value in self.headers if header.lower() == wanted), default)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header that may stand several times, such as ``Output``."""
+        wanted = name.lower()
+        return [value for header, value in self.headers if header.lower() == wanted]
+
+    def __contains__(self, name: str) -> bool:
+        wanted = name.lower()
+        return any(header.lower() == wanted for header, _ in self.headers)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.headers)
+
+    @property
+    def kind(self) -> str:
+        """``Event`` or ``Response``; ``""`` for what is neither."""
+        first = self.raw[:10].lower()
+        return "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
+
+    @property
+    def name(self) -> str:
+        """What stands in the first line: ``Newchannel``, ``Success``."""
+        return decode(self.raw.partition(b"\r\n")[0].partition(b":")[2].strip(b" "))
+
+    @property
+    def action_id(self) -> str:
+        """Whose answer this is; ``""`` for an event of nobody's."""
+        return self.get("ActionID")
+
+    @property
+    def is_success(self) -> bool:
+        """Whether a response says that the action was accepted."""
+        return self.kind == "Response" and self.name in ("Success", "Goodbye", "Follows")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind or 'Message'} {self.name!a}>"
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    name, _, value = line.partition(b":")
+    return decode(name), decode(value.removeprefix(b" "))
+
+
+class MessageReader:
+    """Cuts a stream of bytes into messages.
+
+    The banner, Asterisk's first line, comes before any message and is taken by ``banner``.
+    """
+
+    def __init__(self) -> None:
+        self.banner: str | None = None
+        self._buffer = b""
+        self._searched = 0
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes as they come; returns the messages that became whole.
+
+        Raises:
+            ManagerProtocolError: the first line is no banner of Asterisk's, or a
+                message has no end.
+        """
+        buffer = self._buffer + data if self._buffer else data
+        if self.banner is None:
+            line, end, rest = buffer.partition(b"\r\n")
+            if not end:
+                return self._keep(buffer)
+            self.banner = _banner(line)
+            buffer, self._searched = rest, 0
+        start = max(0, self._searched - len(_END) + 1)
+        last = buffer.rfind(_END, start)
+        if last < 0:
+            return self._keep(buffer)
+        whole, rest = buffer[:last], buffer[last + len(_END) :]
+        self._keep(rest)
+        return [Message(raw) for raw in whole.split(_END) if raw]
+
+    def _keep(self, rest: bytes) -> list[Message]:
+        if len(rest) > MAX_MESSAGE:
+            raise ManagerProtocolError(f"Asterisk's side sent more than {MAX_MESSAGE} bytes without an end")
+        self._buffer = rest
+        self._searched = len(rest)
+        return []
+
+
+def _banner(line: bytes) -> str:
+    if not line.startswith(b"Asterisk Call Manager/"):
+        raise ManagerProtocolError(
+            f"{ascii(decode(line[:60]))} is not how AMI begins; expected is Asterisk Call Manager/…"
+        )
+    return decode(line)
+
+
+def format_action(name: str, headers: Iterable[tuple[str, str]], action_id: str) -> bytes:
+    """An action as bytes.
+
+    Args:
+        name: such as ``Originate``.
+        headers: in order; a header may stand several times (``Variable``).
+        action_id: what Asterisk will repeat in the answer.
+
+    Raises:
+        InvalidAction: a name or value that would become another header or another
+            action (CR, LF, NUL), or more than Asterisk reads.
+    """
+    lines = [_line("Action", name), _line("ActionID", action_id)]
+    lines.extend(_line(header, value) for header, value in headers)
+    if len(lines) > MAX_LINES:
+        raise InvalidAction(f"action {name} has {len(lines)} lines; Asterisk reads at most {MAX_LINES}")
+    return b"\r\n".join(lines) + _END
+
+
+def _line(name: str, value: str) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise InvalidAction(f"{name[:60]!a} is no name of an AMI header")
+    found = _UNSENDABLE.search(value)
+    if found:
+        raise InvalidAction(f"the AMI header {name} may not hold {found.group()!r}")
+    line = encode(f"{name}: {value}")
+    if len(line) > MAX_LINE:
+        raise InvalidAction(f"the AMI header {name} has {len(line)} bytes; Asterisk reads at most {MAX_LINE}")
+    return line
+
+
+def variable(name: str, value: str) -> str:
+    """A value for the header ``Variable`` that sets just that one (facts B2)."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}="{escaped}"'
