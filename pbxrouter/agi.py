@@ -54,8 +54,8 @@ _KEYS: Final = (
     (b"agi_threadid", True),
 )
 _ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): ?(.*)", re.DOTALL)
-_REPLY: Final = re.compile(r"(\d{3})(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
-_ENDPOS: Final = re.compile(r" endpos=(\d+)")
+_REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
+_ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
 def decode(data: bytes) -> str:
@@ -156,7 +156,7 @@ def parse_request(block: bytes) -> AGIRequest:
             place += 1
             continue
         argument = _ARGUMENT.fullmatch(line)
-        if argument is None or int(argument[1]) != len(arguments) + 1:
+        if argument is None or argument[1] != b"%d" % (len(arguments) + 1):
             raise _out_of_place(line, True)
         arguments.append(decode(argument[2]))
     if place < len(_KEYS):
@@ -214,8 +214,8 @@ def parse_reply(reply: bytes) -> AGIReply:
     """Read one whole reply; a 520's lines all together.
 
     Raises:
-        ProtocolViolation: it does not begin with three digits, or is a 200 without
-            ``result=``.
+        ProtocolViolation: it begins with none of Asterisk's codes, or is a 200
+            without ``result=``.
     """
     text = decode(reply)
     found = _REPLY.fullmatch(text)
