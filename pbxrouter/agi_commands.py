@@ -82,7 +82,7 @@ def allowed_when_hung_up(line: str) -> bool:
 _KEYED: Final = re.compile(
     r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE
 )
-_KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!-1\b|0\b)[^\s(]+")
+_KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!(?:-1|0)(?:\s|$))[^\s(]+")
 
 
 def masked_reply(line: str, reply: str) -> str:
