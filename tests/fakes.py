@@ -1,0 +1,246 @@
+"""Hand-written stand-ins: a channel that answers from a script, and Asterisk's end of a connection in memory.
+
+Not here: Asterisk's behaviour as such; that is pbxrouter.simulator, which the last of these carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, LogLevel
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
+from pbxrouter.agi_commands import allowed_when_hung_up, encode_command
+from pbxrouter.callflow import CallRecord
+from pbxrouter.errors import AGIError, ChannelHungUp, CommandRefused
+from pbxrouter.fastagi import FastAGIProtocol
+from pbxrouter.rules import Mapping as Rule
+from pbxrouter.rules import RuleSet
+from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+from pbxrouter.watch import DialogueWatch
+
+HUNG_UP = "200 result=-1\nHANGUP"
+"""What Asterisk says to a command during which the caller hangs up."""
+
+ANSWERS: Mapping[str, str] = {
+    "": "200 result=0",
+    "CHANNEL STATUS": "200 result=6",
+    "GET DATA": "200 result= (timeout)",
+    "HANGUP": "200 result=1\nHANGUP",
+    "SET VARIABLE": "200 result=1",
+    "STREAM FILE": "200 result=0 endpos=3520",
+}
+"""How a call goes in which nobody does anything."""
+
+
+def request_of(call: SimulatedCall) -> AGIRequest:
+    """What Asterisk says of a call, read."""
+    return parse_request(call.environment().removesuffix(b"\n\n"))
+
+
+class FakeChannel:
+    """A Channel that answers commands from a script, and records them.
+
+    Args:
+        call: whose call it is.
+        answers: by the beginning of a command (the longest that fits counts) what
+            Asterisk says: one text for every time, or one for each time, the last for
+            ever. A text holds the reply's lines and ``HANGUP`` lines; an exception is
+            what execute fails with; None leaves the command unanswered.
+    """
+
+    def __init__(
+        self,
+        call: SimulatedCall | None = None,
+        answers: Mapping[str, str | Exception | Sequence[str | Exception | None] | None] | None = None,
+    ) -> None:
+        self.request = request_of(call or SimulatedCall("21", caller="33"))
+        self.commands: list[str] = []
+        self.hung_up = False
+        self.waiting: Deferred[AGIReply] | None = None
+        self._answers: dict[str, list[str | Exception | None]] = {
+            start: [given] if given is None or isinstance(given, str | Exception) else list(given)
+            for start, given in {**ANSWERS, **(answers or {})}.items()
+        }
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See pbxrouter.channel.Channel."""
+        if self.waiting is not None:
+            return fail(AGIError("a command is still being answered"))
+        if self.hung_up and not allowed_when_hung_up(command):
+            return fail(ChannelHungUp())
+        try:
+            encode_command(command)
+        except AGIError as error:
+            return fail(error)
+        self.commands.append(command)
+        answers = self._answers[max((each for each in self._answers if command.startswith(each)), key=len)]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is None:
+            self.waiting = Deferred()
+            return self.waiting
+        return fail(answer) if isinstance(answer, Exception) else self._answered(command, answer)
+
+    def _answered(self, command: str, text: str) -> Deferred[AGIReply]:
+        lines = text.split("\n")
+        went = "HANGUP" in lines
+        reply = parse_reply("\n".join(line for line in lines if line != "HANGUP").encode())
+        self.hung_up = self.hung_up or went or reply.code == 511
+        if reply.code == 511 or (self.hung_up and reply.result == "-1"):
+            return fail(ChannelHungUp())
+        if reply.code != 200:
+            return fail(CommandRefused(reply.code, command, reply.text.split("\n")[0]))
+        return succeed(reply)
+
+
+class FakeOwner:
+    """Whom a call's protocol tells of its life; records what it is told."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.watch = DialogueWatch()
+        self.draining = False
+        self.told: list[str] = []
+
+    def opened(self, call: FastAGIProtocol) -> None:
+        """A connection was made."""
+        self.told.append("opened")
+
+    def begin(self, call: FastAGIProtocol) -> None:
+        """The opening block is read."""
+        self.told.append("begin")
+
+    def refused(self, call: FastAGIProtocol) -> None:
+        """The call was forged."""
+        self.told.append("refused")
+
+    def closed(self, call: FastAGIProtocol) -> None:
+        """The connection is gone."""
+        self.told.append("closed")
+
+
+class AsteriskEnd:
+    """Asterisk's end of a FastAGI connection, in memory."""
+
+    def __init__(self, protocol: FastAGIProtocol) -> None:
+        self.protocol = protocol
+        self.transport = StringTransport()
+        protocol.makeConnection(self.transport)
+
+    def says(self, data: bytes) -> None:
+        """Bytes arrive in one segment."""
+        self.protocol.dataReceived(data)
+
+    def hears(self) -> bytes:
+        """What was sent since the last look."""
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return data
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the gateway closed its end."""
+        return bool(self.transport.disconnecting)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the gateway did not even wait for what it had sent."""
+        return bool(self.transport.disconnected)
+
+    def goes(self) -> None:
+        """The connection ends."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+def in_one(data: bytes) -> list[bytes]:
+    """Everything in one segment."""
+    return [data]
+
+
+def byte_by_byte(data: bytes) -> list[bytes]:
+    """Each byte in a segment of its own."""
+    return [data[place : place + 1] for place in range(len(data))]
+
+
+def play(
+    protocol: FastAGIProtocol,
+    clock: Clock,
+    asterisk: SimulatedAsterisk,
+    cut: Callable[[bytes], Iterable[bytes]] = in_one,
+) -> AsteriskEnd:
+    """A whole call over the protocol, until the gateway closes or says nothing for an hour."""
+    end = AsteriskEnd(protocol)
+    answer = asterisk.environment()
+    waited_s = 0.0
+    while True:
+        for segment in cut(answer):
+            end.says(segment)
+        if sent := end.hears():
+            answer = asterisk.receive(sent)
+            waited_s = 0.0
+        elif end.is_closed or asterisk.ended or waited_s > 3600:
+            break
+        else:
+            answer = b""
+            clock.advance(0.1)
+            waited_s += 0.1
+    end.goes()
+    return end
+
+
+class Reports:
+    """Collects what the call flow reports."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+
+    def __call__(self, record: CallRecord) -> None:
+        """A call is over."""
+        self.records.append(record)
+
+    @property
+    def statuses(self) -> list[str]:
+        """The outcome of each call."""
+        return [record.outcome.status for record in self.records]
+
+
+def hash_pin(pin: str) -> str:
+    """A hash for tests, that one can read."""
+    return f"hash of {pin}"
+
+
+def workshop_rules(*more: Rule) -> RuleSet:
+    """The workshop's rules: 33 may dial 2X, and whoever knows 123456 all but the outside."""
+    rules = [
+        Rule(1, "3X", "dial", "IAX2"),
+        Rule(2, "2X", "dial", "SIP"),
+        Rule(3, "XXXXXXXX", "dial", "Zap"),
+        Rule(4, "66", "voicemail", ""),
+        Rule(5, "7X", "conference", ""),
+        *more,
+    ]
+    everything = frozenset(rule.map_id for rule in more)
+    return RuleSet.build(
+        rules,
+        [("33", frozenset({2}) | everything)],
+        [("pepe", hash_pin("123456"), frozenset({1, 2, 4, 5}))],
+        hash_pin,
+    )
+
+
+def loud(events: Iterable[LogEvent]) -> list[LogEvent]:
+    """Those that a PBX owner would be woken by: above info."""
+    return [event for event in events if event["log_level"] >= LogLevel.warn]
+
+
+def failure_of(test: SynchronousTestCase, waiting: Deferred[AGIReply], kind: type[Exception]) -> str:
+    """That it failed so, and its line."""
+    line = str(test.failureResultOf(waiting, kind).value)
+    test.assertNotIn("\n", line)
+    return line
