@@ -72,7 +72,9 @@ class Message:
     def kind(self) -> str:
         """``Event`` or ``Response``; ``""`` for what is neither."""
         first = self.raw[:10].lower()
-        return "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
+        return (
+            "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
+        )
 
     @property
     def name(self) -> str:
@@ -142,7 +144,7 @@ class MessageReader:
 def _banner(line: bytes) -> str:
     if not line.startswith(b"Asterisk Call Manager/"):
         raise ManagerProtocolError(
-            f"{ascii(decode(line[:60]))} is not how AMI begins; expected is Asterisk Call Manager/…"
+            f"{decode(line[:60])!a} is not how AMI begins; expected is Asterisk Call Manager/…"
         )
     return decode(line)
 

@@ -71,7 +71,7 @@ class CallListener:
         """Two sides of a call talk."""
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
-        """A call has lost its last channel. ``ended`` in epoch seconds; ``cause`` Q.850, ``""`` if unknown."""
+        """A call lost its last channel, at epoch second ``ended``; ``cause`` is Q.850 or empty."""
 
 
 class CallTable:

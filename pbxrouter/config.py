@@ -12,7 +12,7 @@ import re
 import tomllib
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -32,12 +32,18 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[[asterisk]]``: one Asterisk to talk to over AMI."""
+    """``[[asterisk]]``: one Asterisk to talk to over AMI.
+
+    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls are ours.
+    """
 
     name: str = "asterisk"
     ami: str = "tcp:127.0.0.1:5038"
-    username: str = ""
+    username: str = "pbxrouter"
     secret_file: str = ""
+    login: Literal["md5", "plain"] = "md5"
+    magi: tuple[str, ...] = ()
+    heartbeat: bool = True
 
 
 class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,6 +175,9 @@ def _plain(message: str) -> str:
     """msgspec's message in words: «fastagi.debug: accepted is true or false, not text in quotes»."""
     what, _, path = message.partition(" - at `$.")
     where = path.rstrip("`") or "the file"
+    choice = re.fullmatch(r"Invalid enum value '(.*)'", what)
+    if choice:
+        return f"{where}: {choice[1]!r} is not accepted; see the documentation of this key for what is"
     bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
     if bound:
         return (
@@ -205,6 +214,8 @@ def _check_values(config: Config, source: str) -> None:
         "dial.options",
         "the letters of Dial()'s options",
     )
+    for each in config.asterisk:
+        demand(bool(each.username), "asterisk.username", "the name of a user in Asterisk's manager.conf")
     names = [each.name for each in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 

@@ -8,7 +8,9 @@ Not here: the protocol (manager).
 
 from __future__ import annotations
 
+import itertools
 import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,6 +63,8 @@ class Manager(ClientService):
         self._when_up: list[Callable[[], object]] = []
         self._when_down: list[Callable[[], object]] = []
         self._protocol: ManagerProtocol | None = None
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = itertools.count(1)
         self._refused = False
         self._complained = False
         super().__init__(
@@ -116,6 +120,10 @@ class Manager(ClientService):
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.listing(name, headers, timeout_s)
+
+    def new_id(self) -> str:
+        """An id for Asterisk to repeat (CommandID, ChannelId), all of one length, that nobody guesses."""
+        return f"{self._id_prefix}-{next(self._ids):010}"
 
     def _unavailable(self) -> ManagerUnavailable:
         return ManagerUnavailable(f"there is no connection to {self.name} now")

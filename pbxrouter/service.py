@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from pbxrouter import __version__, pins
+from pbxrouter.asterisk_service import AsteriskService
 from pbxrouter.callflow import CallFlow, CallRecord
 from pbxrouter.config import Config
 from pbxrouter.control import ControlService
@@ -34,6 +35,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     """Everything that the configuration asks for, ready to start.
 
     Raises:
+        ConfigError: an AMI endpoint or secret file cannot be used.
         KeyFileError: the PIN key cannot be read.
     """
     hash_pin = functools.partial(pins.hash_pin, read_key(Path(config.pin_key_file)))
@@ -53,6 +55,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     FastAGIService(
         config.fastagi.listen, FastAGIFactory(flow.serve, reactor, watch), reactor
     ).setServiceParent(gateway)
+    for each in config.asterisk:
+        AsteriskService(each, flow.serve, watch, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
 
@@ -112,8 +116,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        if self._config.asterisk:
-            self.log.warn("[[asterisk]] is configured, but this version does not connect to AMI yet")
         if self._config.web.listen:
             self.log.warn("[web] is configured, but this version does not serve the console yet")
         self.log.info(

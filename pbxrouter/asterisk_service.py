@@ -1,0 +1,73 @@
+"""All that runs for one Asterisk: its AMI connection and what lives on it.
+
+Not here: any of the parts; this puts them together as the configuration says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.logger import Logger
+
+from pbxrouter.config import Asterisk
+from pbxrouter.errors import ConfigError
+from pbxrouter.heartbeat import Heartbeat
+from pbxrouter.magi import MagiService, Serve
+from pbxrouter.manager_service import Account, Manager
+from pbxrouter.watch import DialogueWatch
+
+
+class AsteriskService(MultiService):
+    """One ``[[asterisk]]`` of the configuration.
+
+    Args:
+        serve: has the conversation of a call that comes by MAGI.
+
+    Raises:
+        ConfigError: the endpoint or the secret file cannot be used.
+    """
+
+    log = Logger()
+
+    def __init__(self, config: Asterisk, serve: Serve, watch: DialogueWatch, reactor: Any) -> None:
+        super().__init__()
+        self.manager: Manager | None = None
+        if not config.secret_file:
+            self.log.error(
+                "{name}: no secret_file is set, so there is no connection to AMI", name=config.name
+            )
+            return
+        read_secret(config)  # to say so now if it cannot be read
+        account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
+        try:
+            self.manager = Manager(config.name, config.ami, account, reactor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"asterisk.ami: {config.ami!r} is no client endpoint ({error}); accepted is for example "
+                "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
+            ) from None
+        # Stopped in reverse: the connection last.
+        self.manager.setServiceParent(self)
+        if config.heartbeat:
+            Heartbeat(self.manager, reactor).setServiceParent(self)
+        MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
+
+
+def read_secret(config: Asterisk) -> str:
+    """The AMI user's secret: the first line of its file.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty.
+    """
+    try:
+        secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"asterisk.secret_file: {config.secret_file}: cannot be read: {why}") from None
+    if not secret:
+        raise ConfigError(
+            f"asterisk.secret_file: {config.secret_file} is empty; accepted is one line, the secret"
+        )
+    return secret

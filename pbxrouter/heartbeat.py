@@ -1,0 +1,66 @@
+"""A sign of life for the dialplan: a global variable that we keep fresh over AMI.
+
+The dialplan compares ``PBXROUTER_HEARTBEAT`` with its own clock before it hands a
+call over, so that no caller waits for a gateway that is gone, or frozen: to Asterisk
+a frozen one still accepts connections (facts A8). The value is Asterisk's own time,
+taken from its answer to Ping, so the clocks of two machines need not agree.
+
+Not here: what the dialplan does with it (dialplan/).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pbxrouter.errors import ManagerError
+from pbxrouter.manager_service import Manager
+
+VARIABLE: Final = "PBXROUTER_HEARTBEAT"
+EVERY_S: Final = 2.0
+TIMEOUT_S: Final = 4.0
+
+
+class Heartbeat(MultiService):
+    """Beats on one Asterisk while the gateway runs; stops with it."""
+
+    log = Logger()
+
+    def __init__(self, manager: Manager, clock: IReactorTime) -> None:
+        super().__init__()
+        self._manager = manager
+        self._refused = False
+        timer = TimerService(EVERY_S, lambda: Deferred.fromCoroutine(self.beat()))
+        timer.clock = clock
+        timer.setServiceParent(self)
+        manager.when_up(lambda: Deferred.fromCoroutine(self.beat()))
+
+    async def beat(self) -> None:
+        """One sign of life; never fails."""
+        if not self.running:
+            return
+        try:
+            answer = await self._manager.action("Ping", timeout_s=TIMEOUT_S)
+            await self._set(answer.get("Timestamp").partition(".")[0] or "0")
+        except ManagerError as error:
+            # While there is no connection there is nothing to say; a refusal is said once.
+            if self._manager.is_up and not self._refused:
+                self._refused = True
+                self.log.warn("{name}: no heartbeat: {error}", name=self._manager.name, error=str(error))
+        else:
+            self._refused = False
+
+    def stopService(self) -> Deferred[None]:
+        """Tell the dialplan at once that we are gone."""
+        stopped: Deferred[None] = super().stopService()
+        farewell = Deferred.fromCoroutine(self._set("0"))
+        farewell.addErrback(lambda failure: failure.trap(ManagerError) and None)
+        return farewell.addCallback(lambda _: stopped)
+
+    async def _set(self, value: str) -> None:
+        await self._manager.action("Setvar", [("Variable", VARIABLE), ("Value", value)], TIMEOUT_S)
