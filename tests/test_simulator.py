@@ -320,6 +320,29 @@ class GetDataTests(SynchronousTestCase):
             "200 result= (timeout)\n",
         )
 
+    def test_key_during_a_prompt(self) -> None:
+        """A key stops STREAM FILE where it is accepted; one that waits does so at once."""
+        asterisk = SimulatedAsterisk(CALL, Script(keys=("12345",), interrupts=("5", "5", "")))
+        self.assertEqual(
+            conversation(
+                asterisk,
+                'STREAM FILE a ""',
+                "STREAM FILE a 0123456789",
+                "STREAM FILE a 0#",
+                "STREAM FILE a 0123456789",
+                "GET DATA a 0 4",
+                "STREAM FILE a 0123456789",
+            ),
+            [
+                "200 result=0 endpos=3520\n",
+                "200 result=53 endpos=4000\n",
+                "200 result=0 endpos=3520\n",
+                "200 result=0 endpos=3520\n",
+                "200 result=1234\n",
+                "200 result=53 endpos=4000\n",
+            ],
+        )
+
     def test_unanswered(self) -> None:
         """A phone that was not answered sends no digits."""
         asterisk = SimulatedAsterisk(SimulatedCall("34"), Script(keys=("1#",)))

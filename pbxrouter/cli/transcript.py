@@ -19,11 +19,14 @@ _WORDS = {
     "ANSWER": "the call is answered",
     "CHANNEL STATUS": "is the caller still there?",
     "EXEC CONFBRIDGE": "the caller enters the conference",
-    "EXEC DIAL": "the phone rings, and they talk",
+    "EXEC DIAL": "the phone is called",
     "EXEC PLAYBACK": "the caller hears it",
     "EXEC VOICEMAILMAIN": "the caller hears the mailbox",
     "GET DATA": "the caller hears it, and may key digits",
+    "GET VARIABLE ANSWEREDTIME": "for how many seconds did they talk?",
     "GET VARIABLE DIALSTATUS": "how did the call end?",
+    "GET VARIABLE HANGUPCAUSE": "why?",
+    "GET VARIABLE PLAYBACKSTATUS": "was it heard?",
     "HANGUP": "the gateway hangs up",
     "SAY DIGITS": "the caller hears the digits",
     "SET VARIABLE PBXROUTER": "a mark for the dialplan",
@@ -51,7 +54,8 @@ class Transcript:
     def __init__(self, pins: Collection[str], *, number_asked: bool, verbose: bool) -> None:
         # A shorter one is no PIN, and would mask half of the conversation.
         secret = sorted({pin for pin in pins if len(pin) >= MIN_DIGITS}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, secret))) if secret else None
+        # "Any key" is ten digits in a row, and no PIN, though 123456 stands in it.
+        self._secrets = re.compile("|".join(["(0123456789)", *map(re.escape, secret)])) if secret else None
         self._number_asked = number_asked
         self._verbose = verbose
         self._asked = 0
@@ -86,7 +90,7 @@ class Transcript:
 
     def masked(self, text: str) -> str:
         """The text without any of the PINs."""
-        return self._secrets.sub(MASK, text) if self._secrets else text
+        return self._secrets.sub(lambda found: found[1] or MASK, text) if self._secrets else text
 
     def _masked(self, line: bytes) -> str:
         return self.masked(line.decode("utf-8", "surrogateescape"))

@@ -60,7 +60,7 @@ class SimulatedAsterisk:
         self.complaints: list[str] = []
         self.agistatus = "SUCCESS"
         self._reader = LineReader()
-        self._keypad = Keypad(self.script.keys)
+        self._keypad = Keypad(self.script.keys, self.script.interrupts)
         self._variables = {
             "CALLERID(num)": call.caller or "",
             "CALLERID(name)": call.name or "",
@@ -180,6 +180,10 @@ class SimulatedAsterisk:
         digits, complete = self._keypad.read(most, heard=self.state is ChannelState.UP)
         self.given.append(digits)
         return digits, complete
+
+    def read_key(self, accepted: str) -> str:
+        """The key that stops a prompt, one of those accepted; empty when none does."""
+        return self._keypad.read_one(accepted, heard=self.state is ChannelState.UP) if accepted else ""
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a channel variable; a leading `_` or `__` says who inherits it and is no part of its name."""

@@ -89,6 +89,7 @@ class Script:
     Attributes:
         keys: what the caller presses, one string for each GET DATA, `#` included if pressed. When they are
             used up the caller stays silent. Before the call is answered no key arrives.
+        interrupts: the key pressed during each STREAM FILE that keys can stop; empty for none.
         dialstatus: how each Dial ends, DIALSTATUS words; the last one is for all further ones. Empty:
             ANSWER, but CHANUNAVAIL for the technologies that today's Asterisk has no more (SIP, Zap).
             CANCEL: the caller hangs up while the phone rings.
@@ -101,6 +102,7 @@ class Script:
     """
 
     keys: tuple[str, ...] = ()
+    interrupts: tuple[str, ...] = ()
     dialstatus: tuple[str, ...] = ()
     hangup_at: int | None = None
     hangup_in: str | None = None

@@ -84,6 +84,8 @@ def _set_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
 def _stream_file(call: "SimulatedAsterisk", words: list[str]) -> str:
     _expect(words, 2, 3)
     heard = call.play(words[0])
+    if heard and (key := call.read_key(words[1])):
+        return f"200 result={ord(key)} endpos=4000"
     if heard:
         return "200 result=0 endpos=3520"
     if heard is False:

@@ -8,10 +8,12 @@ class Keypad:
 
     Args:
         presses: one string for each GET DATA, `#` included if pressed; afterwards nothing is pressed.
+        interrupts: one key or none for each prompt that a key can stop.
     """
 
-    def __init__(self, presses: Iterable[str]) -> None:
+    def __init__(self, presses: Iterable[str], interrupts: Iterable[str] = ()) -> None:
         self._presses = list(presses)
+        self._interrupts = list(interrupts)
         self._ahead = ""
 
     def read(self, most: int, *, heard: bool) -> tuple[str, bool]:
@@ -33,6 +35,20 @@ class Keypad:
             return taken, True
         digits, self._ahead = self._ahead, ""
         return digits, False
+
+    def read_one(self, accepted: str, *, heard: bool) -> str:
+        """The key that stops a prompt: the next that waits, else one pressed meanwhile; empty when none does.
+
+        Args:
+            accepted: the keys that can stop it; others are lost.
+            heard: whether the keys arrive.
+        """
+        while self._ahead:
+            key, self._ahead = self._ahead[0], self._ahead[1:]
+            if key in accepted:
+                return key
+        key = self._interrupts.pop(0)[:1] if self._interrupts else ""
+        return key if heard and key and key in accepted else ""
 
     def forget_ahead(self) -> None:
         """Digits that wait are lost, as during an application."""

@@ -1,0 +1,624 @@
+"""The command `pbxrouter`: what each command does, and what it says when it cannot.
+
+Not here: `pbxrouter call` (test_cli_call), and the PINs in the list of processes (test_cli_procname).
+"""
+
+import json
+import os
+import pathlib
+import pty
+import select
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import click
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.cli.app import COMMANDS, pbxrouter
+from pbxrouter.cli.options import pin_hasher, read_config
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORKSHOP = """BEGIN TRANSACTION;
+CREATE TABLE applications_mappings (map_id INTEGER PRIMARY KEY, application_name VARCHAR(10),
+application_data VARCHAR(10), pattern VARCHAR(30));
+INSERT INTO "applications_mappings" VALUES(1, 'dial', 'IAX2', '3X');
+CREATE TABLE extensions (extension_id INTEGER PRIMARY KEY, extension_number INTEGER);
+INSERT INTO "extensions" VALUES(1, 33);
+CREATE TABLE extensions_mappings (ext_map_id INTEGER PRIMARY KEY, extension_id INTEGER, map_id INTEGER);
+CREATE TABLE users (user_id INTEGER PRIMARY KEY, user_name VARCHAR(30), user_pin INTEGER);
+INSERT INTO "users" VALUES(1, 'moises silva', 123456);
+CREATE TABLE users_mappings (usr_map_id INTEGER PRIMARY KEY, user_id INTEGER, map_id INTEGER);
+INSERT INTO "users_mappings" VALUES(1, 1, 1);
+COMMIT;
+"""
+
+
+def run(*arguments: str, stdin: str | bytes = "") -> Result:
+    """Run a command line in this process."""
+    return CliRunner().invoke(pbxrouter, arguments, input=stdin)
+
+
+def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "subprocess.Popen[bytes]":
+    """Run a command line as people do."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pbxrouter", *arguments],
+        cwd=cwd,
+        env=environment,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},  # type: ignore[call-overload]
+    )
+
+
+class CommandTestCase(SynchronousTestCase):
+    """Has a directory of its own, and a configuration in it."""
+
+    def setUp(self) -> None:
+        """Make the directory."""
+        self.directory = pathlib.Path(self.mktemp()).absolute()
+        self.directory.mkdir(parents=True)
+        self.database = self.directory / "rules.sqlite"
+        self.key = self.directory / "rules.sqlite.pinkey"
+        self.config = str(self.directory / "settings.toml")
+        self.write('database = "rules.sqlite"\n')
+
+    def write(self, settings: str) -> None:
+        """Write the configuration."""
+        pathlib.Path(self.config).write_text(settings, encoding="utf-8")
+
+    def good(self, *arguments: str, stdin: str = "") -> str:
+        """What a command line prints that succeeds."""
+        result = run(arguments[0], "--config", self.config, *arguments[1:], stdin=stdin)
+        self.assertEqual((result.exit_code, result.stderr), (0, ""), result.output)
+        return result.stdout
+
+    def bad(self, *arguments: str, stdin: str | bytes = "") -> str:
+        """The one line that a command line says that fails."""
+        result = run(arguments[0], "--config", self.config, *arguments[1:], stdin=stdin)
+        self.assertEqual((result.exit_code, result.stdout), (2, ""), result.output)
+        self.assertTrue(result.stderr.startswith("pbxrouter: "), result.stderr)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        return result.stderr.removeprefix("pbxrouter: ").rstrip("\n")
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """What stands in the database."""
+        connection = sqlite3.connect(self.database)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def execute(self, statement: str) -> None:
+        """Change the database by hand."""
+        connection = sqlite3.connect(self.database)
+        try:
+            connection.execute(statement)
+            connection.commit()
+        finally:
+            connection.close()
+
+
+class FrameTests(CommandTestCase):
+    """What all commands have in common."""
+
+    def test_help(self) -> None:
+        """Every command is listed, and has a help of its own that names --config."""
+        listed = run("--help")
+        self.assertEqual(listed.exit_code, 0)
+        for name in COMMANDS:
+            self.assertIn(f"\n  {name} ", listed.stdout)
+            own = run(name, "--help")
+            self.assertEqual(own.exit_code, 0)
+            self.assertIn("--config FILE", own.stdout)
+
+    def test_version(self) -> None:
+        """--version tells name and number."""
+        self.assertRegex(run("--version").stdout, r"\Apbxrouter \d+\.\d+\S*\n\Z")
+
+    def test_usage_errors(self) -> None:
+        """One line that names the command and where to read more."""
+        for arguments, words in [
+            (("frob",), "no such command 'frob'"),
+            (("--frob",), "no such option"),
+            (("explain", "--from", "33"), "explain: missing argument 'NUMBER'"),
+            (("explain", "21"), "explain: missing option '--from'"),
+            (("explain", "21", "34", "--from", "33"), "unexpected extra argument"),
+            (("explain", "-5", "--from", "33"), "no such option"),
+            (("call", "21", "--from", "33", "--hangup-at", "x"), "'x' is not a valid integer"),
+            (("call", "21", "--from", "33", "--dialstatus", "MAYBE"), "'MAYBE' is not one of"),
+        ]:
+            result = run(*arguments)
+            self.assertEqual(result.exit_code, 2, arguments)
+            self.assertTrue(result.stderr.startswith("pbxrouter: "), result.stderr)
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            self.assertIn(words, result.stderr)
+            self.assertIn("--help`", result.stderr)
+
+    def test_no_command(self) -> None:
+        """Without a command the help is shown."""
+        self.assertIn("Commands:", run().output)
+
+    def test_bad_configuration(self) -> None:
+        """The line names the file, the key and what is accepted."""
+        for settings, words in [
+            ('databas = "x"', ("settings.toml", "databas", "database")),
+            ("[fastagi]\nlisten = 5", ("settings.toml", "fastagi.listen")),
+            ("database = ", ("settings.toml", "not TOML")),
+        ]:
+            self.write(settings)
+            for command in (("init",), ("explain", "21", "--from", "33"), ("call", "21", "--from", "33")):
+                line = self.bad(*command)
+                for word in words:
+                    self.assertIn(word, line)
+
+    def test_no_configuration(self) -> None:
+        """A file that was named must be there."""
+        self.assertIn("nosuch.toml", self.bad("init", "--config", "nosuch.toml"))
+        self.assertIn(str(self.directory), self.bad("init", "--config", str(self.directory)))
+
+    def test_fault_of_ours(self) -> None:
+        """An exception that nobody foresaw is one line too."""
+
+        def broken() -> None:
+            raise RuntimeError("a\nb")
+
+        command = click.Command("broken", callback=broken)
+        COMMANDS["broken"] = "tests.test_cli:BROKEN"
+        self.addCleanup(COMMANDS.pop, "broken")
+        sys.modules[__name__].BROKEN = command  # type: ignore[attr-defined]
+        result = run("broken")
+        self.assertEqual(result.exit_code, 2)
+        self.assertRegex(
+            result.stderr,
+            r"\Apbxrouter: a fault in pbxrouter itself: RuntimeError at test_cli.py:\d+: a b; "
+            r"please report it\n\Z",
+        )
+
+
+class InitTests(CommandTestCase):
+    """pbxrouter init."""
+
+    def test_new(self) -> None:
+        """Database and key are made, for their owner alone."""
+        printed = self.good("init")
+        self.assertIn(str(self.database), printed)
+        self.assertIn(str(self.key), printed)
+        for path in (self.database, self.key):
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600, path)
+        self.assertEqual(self.rows("SELECT * FROM applications_mappings"), [])
+
+    def test_again(self) -> None:
+        """A second time nothing changes, and it says so."""
+        self.good("init", "--sample")
+        key = self.key.read_bytes()
+        self.execute("UPDATE extensions SET extension_number = '44'")
+        printed = self.good("init")
+        self.assertIn("nothing changed", printed)
+        self.assertEqual(self.key.read_bytes(), key)
+        self.assertEqual(self.rows("SELECT extension_number FROM extensions"), [("44",)])
+
+    def test_sample(self) -> None:
+        """--sample writes the workshop's rules."""
+        self.assertIn("workshop", self.good("init", "--sample"))
+        self.assertEqual(len(self.rows("SELECT * FROM applications_mappings")), 5)
+
+    def test_sample_later(self) -> None:
+        """--sample fills a database that is there and empty."""
+        self.good("init")
+        self.assertIn("added the workshop's rules", self.good("init", "--sample"))
+
+    def test_sample_not_into_rules(self) -> None:
+        """--sample leaves alone what has a row in any of the tables."""
+        self.good("init")
+        self.execute("INSERT INTO extensions (extension_number) VALUES ('7')")
+        self.assertIn("not added", self.good("init", "--sample"))
+        self.assertEqual(self.rows("SELECT * FROM applications_mappings"), [])
+
+    def test_something_else(self) -> None:
+        """What is no database of ours is refused and left as it was; no key is made."""
+        self.database.write_text("hello, this is no database at all")
+        self.assertIn(str(self.database), self.bad("init"))
+        self.assertEqual(self.database.read_text(), "hello, this is no database at all")
+        self.database.unlink()
+        self.execute("CREATE TABLE recipes (name)")
+        self.assertIn(str(self.database), self.bad("init", "--sample"))
+        self.assertEqual(self.rows("SELECT name FROM sqlite_master"), [("recipes",)])
+        self.assertFalse(self.key.exists())
+
+    def test_a_directory(self) -> None:
+        """A directory is refused."""
+        self.database.mkdir()
+        self.assertIn("directory", self.bad("init"))
+
+    def test_nowhere(self) -> None:
+        """A directory that is not there is named."""
+        self.write('database = "no/such/rules.sqlite"\n')
+        self.assertIn(str(self.directory / "no/such"), self.bad("init"))
+
+    def test_key_kept(self) -> None:
+        """A key that is there is used for a new database."""
+        self.good("init")
+        key = self.key.read_bytes()
+        for path in self.directory.glob("rules.sqlite*"):
+            if path != self.key:
+                path.unlink()
+        self.good("init")
+        self.assertEqual(self.key.read_bytes(), key)
+
+    def test_key_that_is_none(self) -> None:
+        """A key file that holds something else is named."""
+        self.key.write_text("x")
+        self.key.chmod(0o600)
+        self.assertIn(str(self.key), run("init", "--config", self.config).stderr)
+
+    def test_key_lost(self) -> None:
+        """Without the key no new one is made while PINs need the old one; when none does, it is."""
+        self.good("init", "--sample")
+        self.key.unlink()
+        self.assertIn("bring it back from a backup", run("init", "--config", self.config).stderr)
+        self.assertFalse(self.key.exists())
+        self.execute("UPDATE users SET user_pin = NULL")
+        self.assertIn(str(self.key), self.good("init"))
+
+    def test_database_option(self) -> None:
+        """--database takes precedence over the settings; the key lies beside it."""
+        other = self.directory / "other.sqlite"
+        self.good("init", "--database", str(other))
+        self.assertTrue(other.exists())
+        self.assertTrue(self.directory.joinpath("other.sqlite.pinkey").exists())
+        self.assertFalse(self.database.exists())
+
+    def test_file_in_the_working_directory(self) -> None:
+        """Without --config pbxrouter.toml is read if it is there, else the defaults."""
+        process = start("init", cwd=self.directory)
+        process.communicate()
+        self.assertTrue(self.directory.joinpath("pbxrouter.sqlite").exists())
+        self.directory.joinpath("pbxrouter.toml").write_text('database = "named.sqlite"\n')
+        process = start("init", cwd=self.directory)
+        process.communicate()
+        self.assertTrue(self.directory.joinpath("named.sqlite").exists())
+
+
+class ExplainTests(CommandTestCase):
+    """pbxrouter explain, on the workshop's rules."""
+
+    def setUp(self) -> None:
+        """Make the workshop's database."""
+        super().setUp()
+        self.good("init", "--sample")
+
+    def explained(self, *arguments: str, stdin: str = "") -> dict[str, object]:
+        """The JSON."""
+        printed = self.good("explain", "--json", *arguments, stdin=stdin)
+        found = json.loads(printed)
+        assert isinstance(found, dict)
+        return found
+
+    def test_allowed(self) -> None:
+        """An extension's own grant."""
+        self.assertEqual(
+            self.explained("21", "--from", "33"),
+            {
+                "number": "21",
+                "caller": "33",
+                "decision": "allow",
+                "pattern": "2X",
+                "application": "dial",
+                "data": "SIP",
+                "map_id": 2,
+                "granted_by": "33",
+                "trace": ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"],
+                "problems": [],
+            },
+        )
+
+    def test_decisions(self) -> None:
+        """The verdict and who granted it, for the workshop's callers."""
+        for arguments, decision, granted_by in [
+            (("34", "--from", "33"), "pin", None),
+            (("34", "--from", "33", "--pin", "123456"), "allow", "moises silva"),
+            (("34", "--from", "33", "--pin=123456"), "allow", "moises silva"),
+            (("34", "--from", "33", "--pin", "000000"), "deny", None),
+            (("12345678", "--from", "33", "--pin", "123456"), "deny", None),
+            (("999", "--from", "33"), "invalid", None),
+            (("21", "--from", "44"), "pin", None),
+            (("2-1", "--from", "33"), "allow", "33"),
+            (("*72#", "--from", "33"), "invalid", None),
+            (("+5215512345678", "--from", "33"), "invalid", None),
+            (("--from", "33", "--", "-21"), "allow", "33"),
+            (("abc", "--from", "33"), "invalid", None),
+        ]:
+            found = self.explained(*arguments)
+            self.assertEqual((found["decision"], found["granted_by"]), (decision, granted_by), arguments)
+
+    def test_nothing_matches(self) -> None:
+        """Then there is no pattern and no application."""
+        found = self.explained("999", "--from", "33")
+        self.assertEqual([found[key] for key in ("pattern", "application", "data", "map_id")], [None] * 4)
+        self.assertEqual(found["trace"], ["no pattern matches 999"])
+
+    def test_pattern_as_stored(self) -> None:
+        """The pattern is shown as somebody wrote it."""
+        self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('hangup', '_5x')")
+        self.assertEqual(self.explained("51", "--from", "33")["pattern"], "_5x")
+
+    def test_no_caller(self) -> None:
+        """unknown, or nothing, is a caller who shows no number."""
+        for caller in ("unknown", ""):
+            self.assertIsNone(self.explained("21", "--from", caller)["caller"])
+
+    def test_words(self) -> None:
+        """For people: the verdict, then the trace."""
+        self.assertEqual(
+            self.good("explain", "34", "--from", "33", "--pin", "123456"),
+            "allowed: 33 dials 34, which runs dial IAX2\n  34 matches 3X: dial IAX2\n"
+            "  33 has no grant for 3X\n  moises silva may use 3X by PIN\n",
+        )
+        self.assertTrue(
+            self.good("explain", "999", "--from", "33").startswith("invalid number: 33 dials 999\n")
+        )
+
+    def test_pin_never_printed(self) -> None:
+        """Neither for people nor in JSON."""
+        for pin in ("123456", "987654"):
+            for form in ((), ("--json",)):
+                self.assertNotIn(pin, self.good("explain", "34", "--from", "33", "--pin", pin, *form))
+
+    def test_pin_from_stdin(self) -> None:
+        """`-` reads one line."""
+        self.assertEqual(
+            self.explained("34", "--from", "33", "--pin", "-", stdin="123456\n")["decision"], "allow"
+        )
+        self.assertEqual(
+            self.explained("34", "--from", "33", "--pin", "-", stdin="123456")["decision"], "allow"
+        )
+        self.assertIn("standard input", self.bad("explain", "34", "--from", "33", "--pin", "-"))
+
+    def test_problems(self) -> None:
+        """What the rules leave out is said."""
+        self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('dial', '[5')")
+        self.assertIn("mapping 6 is left out", self.good("explain", "21", "--from", "33"))
+        self.assertEqual(len(self.explained("21", "--from", "33")["problems"]), 1)  # type: ignore[arg-type]
+
+    def test_missing_driver(self) -> None:
+        """An application that nobody provides is said."""
+        self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('teapot', '5X')")
+        self.assertIn(
+            "no driver provides the application teapot", self.good("explain", "51", "--from", "unknown")
+        )
+
+    def test_no_database(self) -> None:
+        """A missing database is one line that says what to do."""
+        for path in self.directory.glob("rules.sqlite*"):
+            path.unlink()
+        self.assertIn("pbxrouter init", self.bad("explain", "21", "--from", "33"))
+
+    def test_key_only_for_pins(self) -> None:
+        """The key is read when a PIN is given, not before."""
+        self.key.unlink()
+        self.assertEqual(self.explained("34", "--from", "33")["decision"], "pin")
+        self.assertIn(str(self.key), self.bad("explain", "34", "--from", "33", "--pin", "1234"))
+
+    def test_no_twisted(self) -> None:
+        """It does not wait for Twisted to be imported."""
+        program = (
+            "import sys; sys.argv = ['pbxrouter', 'explain', '21', '--from', '33', '-c', sys.argv[1]]\n"
+            "from pbxrouter.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print([name for name in sys.modules if name.startswith('twisted')])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, self.config],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.stdout.splitlines()[-1], "[]", done.stderr)
+
+
+class PinTests(CommandTestCase):
+    """pbxrouter pin."""
+
+    def setUp(self) -> None:
+        """Make the workshop's database."""
+        super().setUp()
+        self.good("init", "--sample")
+
+    def opens(self, pin: str) -> bool:
+        """Whether a PIN is the user's."""
+        hash_pin = pin_hasher(read_config(self.config))
+        return self.rows("SELECT user_pin FROM users") == [(hash_pin(pin),)]
+
+    def test_from_stdin(self) -> None:
+        """One line of standard input; a leading zero lives."""
+        printed = self.good("pin", "moises silva", stdin="0471\n")
+        self.assertNotIn("0471", printed)
+        self.assertTrue(self.opens("0471"))
+
+    def test_generate(self) -> None:
+        """The PIN made is printed alone on its line."""
+        pin = self.good("pin", "moises silva", "--generate")
+        self.assertRegex(pin, r"\A[0-9]{6}\n\Z")
+        self.assertTrue(self.opens(pin.strip()))
+
+    def test_refused(self) -> None:
+        """What is no PIN is refused without being shown, and the old one stays."""
+        for line in ("12\n", "12345678901234567\n", "12ab\n", "\n", ""):
+            said = self.bad("pin", "moises silva", stdin=line)
+            self.assertIn("accepted", said)
+            self.assertNotIn(line.strip() or "\0", said.replace("3 to 16", ""))
+        self.assertIn("accepted", self.bad("pin", "moises silva", stdin=b"\xff\xfe\n"))
+        self.assertTrue(self.opens("123456"))
+
+    def test_no_such_user(self) -> None:
+        """The name is shown."""
+        self.assertIn("'nobody'", self.bad("pin", "nobody", "--generate"))
+
+    def test_taken(self) -> None:
+        """Another user's PIN is refused."""
+        self.execute("INSERT INTO users (user_name) VALUES ('ana')")
+        self.assertIn("another user", self.bad("pin", "ana", stdin="123456\n"))
+
+    def test_not_among_the_arguments(self) -> None:
+        """A PIN given as an argument is refused, and not shown."""
+        self.assertNotIn("4711", self.bad("pin", "moises silva", "4711"))
+
+    def at_terminal(self, *typed: str) -> tuple[int, str]:
+        """Type lines at a terminal; the exit status and what the terminal showed."""
+        terminal, other = pty.openpty()
+        process = start(
+            "pin",
+            "moises silva",
+            "-c",
+            self.config,
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            start_new_session=True,
+        )
+        os.close(other)
+        self.addCleanup(process.kill)
+        shown = b""
+        for prompts, line in enumerate(typed, 1):
+            # What is typed before the prompt is thrown away.
+            while shown.count(b"PIN: ") + shown.count(b"confirmation: ") < prompts:
+                self.assertTrue(select.select([terminal], [], [], 20)[0], shown)
+                shown += os.read(terminal, 1024)
+            os.write(terminal, line.encode() + b"\n")
+        try:
+            while chunk := os.read(terminal, 1024):
+                shown += chunk
+        except OSError:  # Linux's way to say that nobody holds the other end
+            pass
+        os.close(terminal)
+        return process.wait(), shown.decode()
+
+    def test_at_a_terminal(self) -> None:
+        """Asked for twice, and not shown."""
+        status, shown = self.at_terminal("4711", "4711")
+        self.assertEqual(status, 0, shown)
+        self.assertNotIn("4711", shown)
+        self.assertTrue(self.opens("4711"))
+
+    def test_mistyped_at_a_terminal(self) -> None:
+        """Asked for anew when the second differs."""
+        status, shown = self.at_terminal("4711", "4712", "5822", "5822")
+        self.assertEqual(status, 0, shown)
+        self.assertTrue(self.opens("5822"))
+
+
+class ImportTests(CommandTestCase):
+    """pbxrouter import."""
+
+    def setUp(self) -> None:
+        """Make an empty database and a workshop's file."""
+        super().setUp()
+        self.good("init")
+        self.file = self.directory / "workshop.sql"
+        self.file.write_text(WORKSHOP)
+
+    def test_import(self) -> None:
+        """The tables come over, the PIN hashed; the report says how many."""
+        printed = self.good("import", str(self.file))
+        self.assertIn("mappings: 1 added", printed)
+        self.assertNotIn("123456", printed)
+        self.assertEqual(
+            json.loads(self.good("explain", "34", "--from", "33", "--pin", "123456", "--json"))["decision"],
+            "allow",
+        )
+
+    def test_twice(self) -> None:
+        """A second import changes nothing; --again brings back what was deleted."""
+        self.good("import", str(self.file))
+        self.execute("DELETE FROM users")
+        self.assertIn("imported before", self.good("import", str(self.file)))
+        self.assertEqual(self.rows("SELECT user_name FROM users"), [])
+        self.good("import", str(self.file), "--again")
+        self.assertEqual(self.rows("SELECT user_name FROM users"), [("moises silva",)])
+
+    def test_refused(self) -> None:
+        """A file that cannot be read, or is something else, is named."""
+        self.assertIn("nosuch.sql", self.bad("import", "nosuch.sql"))
+        self.file.write_text("hello")
+        self.assertIn(str(self.file), self.bad("import", str(self.file)))
+
+
+class ProcessTests(CommandTestCase):
+    """What only a real process shows."""
+
+    def setUp(self) -> None:
+        """Make the workshop's database."""
+        super().setUp()
+        self.good("init", "--sample")
+
+    def test_closed_pipe(self) -> None:
+        """Whoever stops reading gets no complaint."""
+        for arguments in (("--help",), ("explain", "21", "--from", "33", "-c", self.config)):
+            reader, writer = os.pipe()
+            os.close(reader)
+            process = start(*arguments, stdout=writer)
+            os.close(writer)
+            self.assertEqual(process.communicate()[1], b"", arguments)
+
+    def test_no_stdout(self) -> None:
+        """A closed stdout is no complaint either."""
+        done = subprocess.run(
+            [
+                "/bin/sh",
+                "-c",
+                '"$0" -m pbxrouter explain 21 --from 33 -c "$1" >&-',
+                sys.executable,
+                self.config,
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it without a word."""
+        process = start(
+            "explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE
+        )
+        self.addCleanup(process.kill)
+        self._wait_for_pipe(process.pid)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        self.assertEqual((process.returncode, out, err), (130, b"", b""))
+
+    def _wait_for_pipe(self, pid: int) -> None:
+        """Until the process waits for its standard input."""
+        waiting = pathlib.Path(f"/proc/{pid}/wchan")
+        for _ in range(500):
+            if "pipe" in waiting.read_text():
+                return
+            time.sleep(0.01)
+        self.fail("it never read its standard input")
+
+    def test_other_character_sets(self) -> None:
+        """A name that the terminal cannot show is no reason to stop."""
+        self.execute("UPDATE users SET user_name = 'Łukasz'")
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pbxrouter",
+                "explain",
+                "34",
+                "--from",
+                "33",
+                "--pin",
+                "123456",
+                "-c",
+                self.config,
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
+            capture_output=True,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertIn(b"\\u0141ukasz may use 3X by PIN", done.stdout)
