@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, LogLevel
@@ -88,7 +89,7 @@ class FakeChannel:
         return fail(answer) if isinstance(answer, Exception) else self._answered(command, answer)
 
     def _answered(self, command: str, text: str) -> Deferred[AGIReply]:
-        lines = text.split("\n")
+        lines = [line for line in text.split("\n") if not line.startswith("100 ")]
         went = "HANGUP" in lines
         reply = parse_reply("\n".join(line for line in lines if line != "HANGUP").encode())
         self.hung_up = self.hung_up or went or reply.code == 511
@@ -103,7 +104,8 @@ class FakeOwner:
     """Whom a call's protocol tells of its life; records what it is told."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.time = Clock()
+        self.clock: IReactorTime = self.time
         self.watch = DialogueWatch()
         self.draining = False
         self.told: list[str] = []
