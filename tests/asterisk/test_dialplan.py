@@ -65,8 +65,8 @@ class DialplanTest(AsteriskTest):
         return self.call(number, "-f", "36", *options)
 
     def _originate(self, place: str, *variables: str) -> None:
-        """A call without a phone, into that place of the dialplan."""
-        self.lab.ami.originate(f"Local/{place}/n", variables=variables)
+        """A call of 36 without a phone, into that place of the dialplan."""
+        self.lab.ami.originate(f"Local/{place}/n", variables=variables, CallerID="36")
 
     def _hang_up_all(self) -> None:
         self.lab.cli("channel request hangup all")
@@ -117,17 +117,21 @@ class WithoutGatewayTest(DialplanTest):
 
     def test_marks_from_elsewhere(self) -> None:
         """Neither an inherited variable, nor a stale one, nor a global passes for the gateway's mark."""
-        stale = ("PBXROUTER=done", "__PBXROUTER=done", "_PBXROUTER=dialling", "PBXROUTER_OUTCOME=ANSWER")
-        for variable in stale:
-            self._mark = self.lab.log_size()
-            self._originate("999@pbxrouter-phones", variable)
-            wait_for(variable, lambda: "999@pbxrouter-fallback" in self._places())
-            self._hang_up_all()
-        self._mark = self.lab.log_size()
+        for context, variable in (
+            ("stale", "X=1"),
+            ("pbxrouter-phones", "__PBXROUTER=done"),
+            ("pbxrouter-phones", "_PBXROUTER=refused"),
+        ):
+            self._assert_fallback(context, variable)
         self._set_global("PBXROUTER", "done")
-        self._originate("999@pbxrouter-phones")
-        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self._assert_fallback("pbxrouter-phones", "X=1")
+
+    def _assert_fallback(self, context: str, variable: str) -> None:
+        self._mark = self.lab.log_size()
+        self._originate(f"999@{context}", variable)
+        wait_for(f"the fallback with {variable}", lambda: "999@pbxrouter-fallback" in self._places())
         self._hang_up_all()
+        wait_for("the end", lambda: not self.lab.channels())
 
     def test_door(self) -> None:
         """What is no dialled number is refused before there is a channel: no call, no event, no AGI."""
@@ -262,7 +266,7 @@ class GatewayTest(DialplanTest):
     def test_hung_up(self) -> None:
         """The caller gives up while it rings: h knows the outcome."""
         with self.phone(21, "noanswer"):
-            self._originate("21@pbxrouter-phones", "CALLERID(num)=36")
+            self._originate("21@pbxrouter-phones")
             wait_for("ringing", lambda: "is ringing" in self.log())
             self._hang_up_all()
             wait_for("h", lambda: "pbxrouter 21: done CANCEL 2X CANCEL" in self.log())

@@ -53,26 +53,28 @@ class ForgedRequestTest(AsteriskTest):
         """Bytes that mean something to Dial make an invalid number, and none of them reaches Dial."""
         for number in ("2%261", "2%2c1", "2%2f1", "21%40x", "2%5f1", "2%7c1", "2%ff1", "21%09", "21%20"):
             self._mark = self.lab.log_size()
-            self.call(number, "-t", "300")
+            self.call(number, "-w", "50", "-t", "50")
             wait_for("the end of the call", lambda: "completed, returning" in self.log())
             self.assertEqual(self.dialled(), [], number)
 
     def test_byte_that_is_not_utf8(self) -> None:
         """A caller's number that is no text is no one's number; the call goes on, with a PIN."""
-        self._from_trunk("5%ff", "21", "-d", "123456#", "-t", "4000")
+        self._from_trunk("5%ff", "21", "-d", "123456#", "-t", "2000")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_strange_names(self) -> None:
         """Names with quotes, backslashes and accents change nothing."""
         for name in ('O\'Brien, \\\\"Pat\\\\"', "Moisés Ñandú", "a: b"):
             self._mark = self.lab.log_size()
-            self.call("21", "-s", "127.0.0.2", "-f", "33", "-n", name, "-t", "100")
+            with self.phone(21, "busy"):
+                self.call("21", "-s", "127.0.0.2", "-f", "33", "-n", name)
             self.assertEqual(self.dialled(), ["PJSIP/21"], name)
         self.assertEqual(self.complaints(), [])
 
     def test_a_hyphen_means_nothing(self) -> None:
         """As in Asterisk: 2-1 is 21."""
-        self.call("2-1", "-t", "100")
+        with self.phone(21, "busy"):
+            self.call("2-1")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_the_gateway_goes_on(self) -> None:

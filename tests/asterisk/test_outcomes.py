@@ -50,7 +50,7 @@ class OutcomeTest(AsteriskTest):
 
     def _dial(self, number: str) -> list[str]:
         """Dial from 33 through the context that reports what it finds after the gateway."""
-        self.lab.ami.originate(f"Local/{number}@after/n", variables=["CALLERID(num)=33"])
+        self.lab.ami.originate(f"Local/{number}@after/n", CallerID="33")
         wait_for("the end of the gateway's work", lambda: self._report("(?:after|hung up)"), 20)
         return self._report("(?:after|hung up)").split()
 
@@ -91,7 +91,7 @@ class OutcomeTest(AsteriskTest):
     def test_cancel(self) -> None:
         """The caller hangs up while it rings: the gateway learns how the Dial ended, and h finds it."""
         with self.phone(21, "noanswer"):
-            self.lab.ami.originate("Local/21@after/n", variables=["CALLERID(num)=33"])
+            self.lab.ami.originate("Local/21@after/n", CallerID="33")
             wait_for("ringing", lambda: self.dialled() and "is ringing" in self.log())
             self.lab.cli(f"channel request hangup {self.lab.ami.channel_named('Local/', ';1')}")
             wait_for("the end", lambda: self._report("hung up"))
@@ -99,18 +99,21 @@ class OutcomeTest(AsteriskTest):
         self.assertEqual(self.complaints(), [])
 
     def test_cancel_from_a_phone(self) -> None:
-        """A real phone that gives up while it rings."""
+        """A real phone gives up while it rings; the other one stops ringing."""
         with self.phone(21, "noanswer"):
-            self.call("21", "-t", "100")
-        self.assertEqual(self.variables()["PBXROUTER"], "done")
+            self.assertEqual(self.call("21", "-c", "700"), "not answered, given up after 700 ms")
+        self._assert_left("CANCEL")
+
+    def _assert_left(self, outcome: str) -> None:
+        wait_for("the mark", lambda: self.variables().get("PBXROUTER") == "done")
+        self.assertEqual(self.variables()["PBXROUTER_OUTCOME"], outcome)
         self.assertEqual(self.complaints(), [])
 
     def test_caller_ends_the_talk(self) -> None:
         """Answered, and hung up by the caller: ANSWER all the same."""
         with self.phone(21, "answer"):
-            self.call("21", "-t", "800")
-        self.assertEqual(self.variables()["PBXROUTER_OUTCOME"], "ANSWER")
-        self.assertEqual(self.complaints(), [])
+            self.call("21", "-t", "300")
+        self._assert_left("ANSWER")
 
     def test_playback(self) -> None:
         """The workshop's hello-world."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from tests.asterisk.harness import LOOP, AsteriskTest
+from tests.asterisk.harness import LOOP, AsteriskTest, wait_for
 
 ASK, WRONG, INVALID, GOODBYE = "agent-pass", "vm-incorrect", "invalid", "vm-goodbye"
 
@@ -28,14 +28,14 @@ class TableTest(AsteriskTest):
 
     def test_pin(self) -> None:
         """33 calls 34: one prompt, the PIN, IAX."""
-        self.call("34", "-d", "123456#", "-t", "6000")
+        self.call("34", "-d", "123456#", "-t", "2000")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["IAX2/34"])
         self.assertEqual(self.played().count(f"{ASK} en"), 1)
 
     def test_second_pin(self) -> None:
         """A wrong PIN: the wrong-PIN prompt, the question again, and on."""
-        self.call("34", "-d", "000000#pp123456#", "-t", "8000")
+        self.call("34", "-d", "000000#pp123456#", "-t", "5300")
         self.assertEqual(self.played()[:3], self._prompts(ASK, WRONG, ASK))
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
@@ -48,11 +48,10 @@ class TableTest(AsteriskTest):
         self.assertEqual(self.dialled(), [])
 
     def test_voicemail(self) -> None:
-        """33 calls 66: the mailbox of 33."""
-        self.call("66", "-d", "123456#", "-t", "4000")
-        [voicemail] = self.applications()
-        self.assertRegex(voicemail, r"^VoiceMailMain 33(@default)?\b")
-        self.assertRegex(self.log(), r'VoiceMailMain\("PJSIP/33-\w+", "33')
+        """33 calls 66: the mailbox of 33, which opens with its password, 3333."""
+        self.call("66", "-d", "123456#pp3333#", "-t", "6000")
+        self.assertEqual(self.applications(), ["VoiceMailMain 33@default"])
+        self.assertEqual(self.played()[:4], self._prompts(ASK, "vm-password", "vm-youhave", "vm-no"))
 
     def test_conference(self) -> None:
         """33 calls 75: ConfBridge 75, and the caller is in it."""
@@ -61,13 +60,11 @@ class TableTest(AsteriskTest):
         self.assertRegex(self.applications()[0], r"^ConfBridge 75\b")
 
     def _wait_for_conference(self, room: str) -> None:
-        from tests.asterisk.harness import wait_for
-
         wait_for("the conference", lambda: room in self.lab.cli("confbridge list"), 12)
 
     def test_pin_without_that_grant(self) -> None:
         """33 calls 12345678: the user of that PIN has no grant for it, so it counts as a wrong one."""
-        self.call("12345678", "-d", "123456#", "-t", "4500")
+        self.call("12345678", "-d", "123456#", "-t", "3000")
         self.assertEqual(self.played()[:2], self._prompts(ASK, WRONG))
         self.assertEqual(self.dialled(), [])
 
@@ -79,7 +76,7 @@ class TableTest(AsteriskTest):
 
     def test_unknown_extension(self) -> None:
         """44 is in no table: it is asked for a PIN where 33 is not."""
-        self.call("21", "-s", "127.0.0.2", "-f", "44", "-d", "123456#", "-t", "6000")
+        self.call("21", "-s", "127.0.0.2", "-f", "44", "-d", "123456#", "-t", "2000")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
@@ -93,7 +90,7 @@ class TableTest(AsteriskTest):
 
     def test_called_unknown(self) -> None:
         """A caller who calls himself unknown is nobody, too."""
-        self.call("21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#", "-t", "6000")
+        self.call("21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#", "-t", "2000")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
@@ -107,29 +104,27 @@ class TableTest(AsteriskTest):
 
     def test_typed_ahead(self) -> None:
         """Who knows the prompts types straight on, across all of them: no digit is lost."""
-        self.call("34", "-d", "000000#123456#", "-t", "8000")
+        self.call("34", "-d", "000000#123456#", "-t", "4000")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_typed_ahead_thrice(self) -> None:
         """Two wrong ones and the right one in one breath, the first digit as soon as the call is answered."""
-        self.call("34", "-w", "100", "-d", "000000#111111#123456#", "-t", "9000")
+        self.call("34", "-w", "100", "-d", "000000#111111#123456#", "-t", "5200")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_pin_without_hash(self) -> None:
         """The PIN counts without # too, once the digits stop."""
-        self.call("34", "-d", "123456", "-t", "12000")
+        self.call("34", "-d", "123456", "-t", "7500")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_pin_stays_out_of_the_log(self) -> None:
         """Neither a right nor a wrong PIN is in the gateway's log."""
-        self.call("34", "-d", "907856#pp123456#", "-t", "8000")
+        self.call("34", "-d", "907856#pp123456#", "-t", "5300")
         log = self.gateway.log(self._gateway_mark)
         self.assertNotIn("907856", log)
         self.assertNotIn("123456", log)
 
     def _press_when_asked(self, unique_id: str, digits: str) -> None:
-        from tests.asterisk.harness import wait_for
-
         wait_for("the PIN prompt", lambda: f"{ASK} en" in self.played())
         name = self.lab.ami.channel_named("Local/", ";2")
         self.lab.ami.press(name, digits)
@@ -141,20 +136,18 @@ class ArrivalTest(AsteriskTest):
 
     def test_number_in_dnid(self) -> None:
         """On an analogue line the call arrives at s; the number sent with it counts."""
-        self.lab.ami.originate("Local/s@analogue/n", variables=["CALLERID(dnid)=21", "CALLERID(num)=33"])
-        self._until_over()
+        with self.phone(21, "busy"):
+            self.lab.ami.originate("Local/s@analogue/n", variables=["CALLERID(dnid)=21"], CallerID="33")
+            self._until_over()
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertIn("agi_extension: s", self.log())
 
     def _until_over(self) -> None:
-        from tests.asterisk.harness import wait_for
-
         wait_for("the gateway's work", lambda: "completed, returning" in self.log(), 20)
         self.lab.cli("channel request hangup all")
 
     def test_asked_for_the_number(self) -> None:
         """Without any number the caller is asked for it."""
-        from tests.asterisk.harness import wait_for
-
         self.lab.ami.originate("Local/s@analogue/n")
         wait_for("the question", lambda: "vm-enter-num-to-call en" in self.played())
         self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), "999#")
