@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -108,8 +109,8 @@ class StoreTests(TestCase):
         content = self.path.read_bytes()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        for call in (self.store.version, self.store.load_rules):
-            await self.assertFailure(call(), DatabaseMissing)
+        await self.assertFailure(self.store.version(), DatabaseMissing)
+        await self.assertFailure(self.store.load_rules(), DatabaseMissing)
         self.assertFalse(self.path.exists())
         self.path.write_bytes(content)
         self.assertNotEqual(await self.store.version(), before)
@@ -196,11 +197,14 @@ class StoreTests(TestCase):
     async def test_one_thread_in_order(self) -> None:
         """All that is asked at once is done one after the other in one thread."""
         done: list[int] = []
-        idents = await gatherResults(
-            [self.store.run(lambda _, n=n: (done.append(n), threading.get_ident())) for n in range(20)]  # type: ignore[misc]
-        )
+
+        def work(number: int, _: sqlite3.Connection) -> int:
+            done.append(number)
+            return threading.get_ident()
+
+        idents = await gatherResults([self.store.run(partial(work, number)) for number in range(20)])
         self.assertEqual(done, list(range(20)))
-        self.assertEqual(len({ident for _, ident in idents}), 1)
+        self.assertEqual(len(set(idents)), 1)
 
     async def test_close(self) -> None:
         """What was asked before is still answered; afterwards no thread, no open file, and calls fail."""

@@ -118,7 +118,7 @@ class SqlTests(SynchronousTestCase):
                 "VALUES(1, 'moises silva', 123456)", "(user_pin, user_name) VALUES ('123456', 'moises silva')"
             ),
             re.sub(r'\(3, 1, 4\);\nINSERT INTO "users_mappings" VALUES', "(3, 1, 4), ", WORKSHOP),
-            "PRAGMA foreign_keys=OFF;\nDROP TABLE IF EXISTS users;"
+            "PRAGMA foreign_keys=OFF;\nDROP TABLE IF EXISTS users;\n"
             + WORKSHOP
             + "CREATE INDEX i ON users(user_pin);",
             WORKSHOP.replace("COMMIT;", "UPDATE users SET user_pin = 123456 WHERE user_id = 1; END;"),

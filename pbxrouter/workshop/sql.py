@@ -40,7 +40,7 @@ _SKIPPED_PAIRS: Final = frozenset(
     }
 )
 _HARMLESS: Final = frozenset(
-    "abs cast char coalesce count hex ifnull length lower ltrim max min nullif quote replace rtrim substr "
+    "abs char coalesce count glob hex ifnull length like lower ltrim max min nullif quote replace rtrim substr "
     "total trim upper".split()
 )
 _ALLOWED: Final = "accepted are CREATE TABLE, INSERT, UPDATE and DELETE on the workshop's five tables"
