@@ -43,7 +43,9 @@ lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up
 
 wheel: ready-dev ## Build the wheel and the source archive into dist/
-	@$(BIN)/python -m build --outdir dist .
+	@mkdir -p dist
+	@$(BIN)/python -m build --outdir dist . >dist/build.log 2>&1 || { tail -n 20 dist/build.log; exit 1; }
+	@ls dist/*.whl dist/*.tar.gz
 
 clean: ## Remove what make made, except the gateway's settings and rules
 	@rm -rf .venv build dist *.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache

@@ -123,6 +123,8 @@ class Environment:
         shutil.copytree(ROOT, self.checkout, symlinks=True, ignore=ignore)
         (self.checkout / "twisted" / "plugins" / "dropin.cache").write_bytes(b"stale")
         (self.checkout / "pbxrouter" / "left.sqlite").write_bytes(b"rules")
+        (self.checkout / "lab" / "run").mkdir(exist_ok=True)
+        (self.checkout / "lab" / "run" / "left").write_bytes(b"who called whom")
         run(sys.executable, "-m", "build", "--outdir", workplace / "dist", self.checkout, cwd=workplace)
         venv.create(workplace / "environment", with_pip=True, symlinks=True)
         self._pip("install", self.built("*.whl"))
@@ -229,7 +231,8 @@ class InstallTests(SynchronousTestCase):
         with zipfile.ZipFile(self.environment.built("*.whl")) as wheel:
             shipped = set(wheel.namelist())
         for name in (*source, *shipped):
-            self.assertFalse(name.endswith(("dropin.cache", ".sqlite", ".pyc", ".pinkey")), name)
+            self.assertFalse(name.endswith(("dropin.cache", ".sqlite", ".pyc", ".pinkey", ".log")), name)
+            self.assertNotIn("lab/run", name)
         self.assertEqual({"LICENSE", "README.md", "schema.sql", "tac/pbxrouter.tac"} - set(source), set())
         self.assertTrue(source["pbxrouter/schema.sql"].isfile())
         tops = {name.partition("/")[0] for name in shipped if ".dist-info/" not in name}
