@@ -234,6 +234,35 @@ class InitTests(CommandTestCase):
         self.database.mkdir()
         self.assertIn("directory", self.bad("init"))
 
+    def test_no_file(self) -> None:
+        """What is neither file nor directory is refused, and not waited for."""
+        os.mkfifo(self.database)
+        self.assertIn("no file", self.bad("init"))
+        self.assertIn("/dev/null", self.bad("init", "--database", "/dev/null"))
+
+    def test_nothing_in_it(self) -> None:
+        """A file of no bytes, and a database without tables, are used."""
+        self.database.touch()
+        self.assertIn("made", self.good("init"))
+        self.database.unlink()
+        self.execute("VACUUM")
+        self.assertIn("made", self.good("init"))
+        self.assertIn("nothing changed", self.good("init"))
+
+    def test_older(self) -> None:
+        """A database of a version that no upgrade leads from is one line."""
+        self.good("init")
+        self.execute("DELETE FROM schema_version")
+        self.assertIn("upgrade", run("init", "--config", self.config).stderr)
+
+    def test_locked(self) -> None:
+        """A database that another program has locked is named."""
+        self.good("init", "--sample")
+        connection = sqlite3.connect(self.database, isolation_level=None)
+        self.addCleanup(connection.close)
+        connection.execute("BEGIN EXCLUSIVE")
+        self.assertIn("locked", self.bad("pin", "moises silva", "--generate"))
+
     def test_nowhere(self) -> None:
         """A directory that is not there is named."""
         self.write('database = "no/such/rules.sqlite"\n')
@@ -377,6 +406,12 @@ class ExplainTests(CommandTestCase):
             self.explained("34", "--from", "33", "--pin", "-", stdin="123456")["decision"], "allow"
         )
         self.assertIn("standard input", self.bad("explain", "34", "--from", "33", "--pin", "-"))
+
+    def test_odd_bytes(self) -> None:
+        """Nothing from outside reaches the terminal raw."""
+        printed = self.good("explain", "9\n\x1b[31m", "--from", "3\n\x1b[31m")
+        self.assertNotIn("\x1b", printed)
+        self.assertEqual(printed.count("\n"), 2)
 
     def test_problems(self) -> None:
         """What the rules leave out is said."""

@@ -356,6 +356,18 @@ class NobodyThereTests(SynchronousTestCase):
             self.assertIn("no gateway listens at", result.stderr)
             self.assertIn("twistd", result.stderr)
 
+    def test_no_host_at_all(self) -> None:
+        """A host name that cannot be one, and a timeout that is none."""
+        for arguments in (
+            ("--connect", "x" * 300),
+            ("--connect", "a..b"),
+            ("--timeout", "nan"),
+            ("--timeout", "inf"),
+        ):
+            result = run("call", "21", "--from", "33", *arguments)
+            self.assertEqual((result.exit_code, result.stdout), (2, ""), arguments)
+            self.assertNotIn("fault", result.stderr)
+
     def test_interrupted(self) -> None:
         """Ctrl-C in a conversation is quiet."""
         with socket.create_server(("127.0.0.1", 0)) as server:

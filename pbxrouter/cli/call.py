@@ -28,6 +28,7 @@ _ROLES = {
     "ask_number": "number prompt",
 }
 _FAULTY = 1
+_LONGEST_S = 86400
 
 
 @click.command(epilog="Write -- before a NUMBER that begins with a dash.")
@@ -116,6 +117,10 @@ def call(
     from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
+    if not timeout_s <= _LONGEST_S:  # also what is no number
+        raise click.BadParameter(
+            f"{timeout_s} is not in the range 0<x<={_LONGEST_S}", param_hint="'--timeout'"
+        )
     config = read_config(config_file)
     place = address.of_option(connect) if connect else address.of_endpoint(config.fastagi.listen)
     extension = number if extension is None else extension
@@ -145,10 +150,11 @@ def call(
     )
     try:
         connection = place.connect(timeout_s)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter is of a host name that cannot be one
+        why = getattr(error, "strerror", None) or error
         return complain(
-            f"no gateway listens at {place} ({error.strerror or error}): start it with `make run` or "
-            "`twistd -n pbxrouter`, or tell where it is by --config FILE or --connect HOST:PORT"
+            f"no gateway listens at {place} ({why}): start it with `make run` or `twistd -n pbxrouter`, "
+            "or tell where it is by --config FILE or --connect HOST:PORT"
         )
     with connection:
         click.echo(f"connected to the gateway at {place}")

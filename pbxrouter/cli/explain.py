@@ -14,6 +14,7 @@ from pbxrouter.cli.options import (
     pin_hasher,
     read_config,
 )
+from pbxrouter.trace import printable
 
 if TYPE_CHECKING:
     from pbxrouter.rules import Decision
@@ -68,7 +69,7 @@ def explain(
 
 
 def _headline(decision: "Decision", caller: str | None) -> str:
-    who = caller or "a caller without number"
+    who = printable(caller) if caller else "a caller without number"
     line = f"{_VERDICTS[decision.verdict.value]}: {who} dials {decision.number}"
     if decision.mapping is not None and decision.granted_by is not None:
         line += f", which runs {decision.mapping.application} {decision.mapping.data}".rstrip()

@@ -1,5 +1,6 @@
 """`pbxrouter init`: makes the database and the key of its PINs; done already, it changes nothing."""
 
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbxrouter.cli.options import config_option, database_option, pin_hasher, read_config
-from pbxrouter.errors import KeyFileError
+from pbxrouter.errors import KeyFileError, NotADatabase
 
 if TYPE_CHECKING:
     from pbxrouter.config import Config
@@ -29,8 +30,10 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
 
     config = read_config(config_file, database)
     path = pathlib.Path(config.database)
-    # An empty file is what `mktemp` and a failed copy leave: SQLite takes it for a new database.
-    new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # Opening a named pipe would wait for whoever writes to it.
+        raise NotADatabase(f"database {path} is no file; accepted is the path of a file, or of none yet")
+    new = not path.exists() or _is_empty(path)
     before = None if new else _version(path)
     if new:
         databases.create(path)
@@ -53,19 +56,26 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
         connection.close()
 
 
+def _is_empty(path: pathlib.Path) -> bool:
+    """Whether there is a database without any table, as in a file of no bytes."""
+    return path.is_file() and _ask(path, "SELECT count(*) FROM sqlite_master") == 0
+
+
 def _version(path: pathlib.Path) -> int | None:
     """The schema version before anybody changes it; None when it is for `connect` to say what is wrong."""
+    return _ask(path, "SELECT coalesce(max(version), 0) FROM schema_version")
+
+
+def _ask(path: pathlib.Path, query: str) -> int | None:
+    """A number from a file that may be no database; None when it has none to give."""
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            number: int = connection.execute(query).fetchone()[0]
+            return number
     except sqlite3.Error:
         return None
-    try:
-        version: int | None = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
-        return version or 0
-    except sqlite3.Error:
-        return None
-    finally:
-        connection.close()
 
 
 def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
