@@ -68,6 +68,12 @@ class DialplanTest(AsteriskTest):
         """A call of 36 without a phone, into that place of the dialplan."""
         self.lab.ami.originate(f"Local/{place}/n", variables=variables, CallerID="36")
 
+    def _set_global(self, name: str, value: str) -> None:
+        """Set a global variable for the rest of the test."""
+        before = self.lab.ami.getvar(name)
+        self.lab.ami.action("Setvar", Variable=name, Value=value)
+        self.addCleanup(self.lab.ami.action, "Setvar", Variable=name, Value=before)
+
     def _hang_up_all(self) -> None:
         self.lab.cli("channel request hangup all")
 
@@ -109,11 +115,6 @@ class WithoutGatewayTest(DialplanTest):
         self._set_global("PBXROUTER_EMERGENCY", "")
         self.assertEqual(self._call_36("112"), "not answered, 503 congestion")
         self.assertIn("ERROR", self.log())
-
-    def _set_global(self, name: str, value: str) -> None:
-        before = self.lab.ami.getvar(name)
-        self.lab.ami.action("Setvar", Variable=name, Value=value)
-        self.addCleanup(self.lab.ami.action, "Setvar", Variable=name, Value=before)
 
     def test_marks_from_elsewhere(self) -> None:
         """Neither an inherited variable, nor a stale one, nor a global passes for the gateway's mark."""
@@ -228,6 +229,43 @@ class StrangeGatewayTest(DialplanTest):
         self._hang_up_all()
 
 
+class HeartbeatTest(DialplanTest):
+    """The gateway accepts calls and never speaks; only its missing heartbeat tells."""
+
+    config = None
+
+    def setUp(self) -> None:
+        """Let the dialplan look at the heartbeat."""
+        super().setUp()
+        gateway = FakeGateway(self.lab.agi_port, None)
+        self.addCleanup(gateway.close)
+        self._set_global("PBXROUTER_HEARTBEAT_S", "10")
+
+    def _assert_trusted(self, beat: str, *, trusted: bool) -> None:
+        self._set_global("PBXROUTER_HEARTBEAT", beat)
+        self._originate("999@pbxrouter-phones")
+        place = "AGI" if trusted else "999@pbxrouter-fallback"
+        wait_for(place, lambda: place in "".join(self.executed()))
+        self.assertEqual("AGI(" in self.log(), trusted)
+        self._hang_up_all()
+
+    def test_fresh(self) -> None:
+        """A beat of just now: the gateway is asked."""
+        self._assert_trusted(str(int(time.time())), trusted=True)
+
+    def test_stale(self) -> None:
+        """No beat for too long: the fallback, at once."""
+        self._assert_trusted(str(int(time.time()) - 60), trusted=False)
+
+    def test_never(self) -> None:
+        """None since Asterisk started: the fallback."""
+        self._assert_trusted("", trusted=False)
+
+    def test_farewell(self) -> None:
+        """The gateway said that it stops: the fallback."""
+        self._assert_trusted("0", trusted=False)
+
+
 class GatewayTest(DialplanTest):
     """The real gateway, at work and dying."""
 
@@ -268,7 +306,7 @@ class GatewayTest(DialplanTest):
         with self.phone(21, "noanswer"):
             self._originate("21@pbxrouter-phones")
             wait_for("ringing", lambda: "is ringing" in self.log())
-            self._hang_up_all()
+            self.lab.cli(f"channel request hangup {self.lab.ami.channel_named('Local/', ';1')}")
             wait_for("h", lambda: "pbxrouter 21: done CANCEL 2X CANCEL" in self.log())
         self.assertEqual(self.complaints(), [])
 

@@ -52,6 +52,7 @@ class TableTest(AsteriskTest):
         self.call("66", "-d", "123456#pp3333#", "-t", "6000")
         self.assertEqual(self.applications(), ["VoiceMailMain 33@default"])
         self.assertEqual(self.played()[:4], self._prompts(ASK, "vm-password", "vm-youhave", "vm-no"))
+        wait_for("the mark", lambda: self.variables().get("PBXROUTER") == "done")
 
     def test_conference(self) -> None:
         """33 calls 75: ConfBridge 75, and the caller is in it."""
