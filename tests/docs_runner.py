@@ -1,0 +1,252 @@
+"""Runs what a page of the documentation shows, in a directory of its own.
+
+A page is Markdown. What its fenced blocks mean:
+
+* ``console``: lines with ``$ `` are run by bash, the lines beneath are what must come of it, with ``…`` for
+  whatever stands there; a line that is ``…`` alone stands for any number of lines. A command that goes on
+  (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then.
+* ``sql``: run on the page's database. ``toml``: must be accepted as settings. ``python``: run.
+* ``sql FILE``, ``toml FILE``, ``python FILE``: put into that file instead.
+* ``text`` and ``ini``: for people only, since it needs a PBX or would last too long.
+
+In what commands write, the page's own directory is shown as ``/srv/pbxrouter``, and the port of its gateway
+as 4573. Not here: what the pages must tell (test_docs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbxrouter import config
+from tests.test_workshop import WORKSHOP
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = ("console", "sql", "toml", "python")
+SHOWN = ("text", "ini")
+SHOWN_DIRECTORY = "/srv/pbxrouter"
+_FENCE = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_GOES_ON = re.compile(r"(?:twistd -n|make run|pbxrouter debug)\b(?!.*tcp:no)")
+_NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug)\b")
+_GATEWAY = "twistd -n --pidfile= pbxrouter"
+_UP = {"debug": "watching;", "gateway": "rules loaded"}
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        kind: the language behind the fence.
+        file: the name behind the language; empty if there is none.
+        line: where it begins in the page.
+    """
+
+    kind: str
+    file: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    return [
+        Block(found[1], found[2] or "", found[3], page.count("\n", 0, found.start()) + 1)
+        for found in _FENCE.finditer(page)
+    ]
+
+
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """The commands of a console block, each with the output that is expected."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+def fits(expected: str, actual: str) -> bool:
+    """Whether output is what a page shows, ``…`` being whatever is there."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"\n"
+        for line in expected.splitlines()
+    )
+    return bool(re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in actual.splitlines())))
+
+
+class Page:
+    """One page while it is run.
+
+    Attributes:
+        ran: how many blocks of each kind were run.
+        directory: where its commands run; it is the page's, and has the sample rules unless the page makes
+            its own database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.ran: Counter[str] = Counter()
+        self.directory = Path(tempfile.mkdtemp(prefix="docs-"))
+        self._name = path.relative_to(ROOT)
+        self._text = path.read_text(encoding="utf-8")
+        self._going_on: list[tuple[str, str, subprocess.Popen[bytes], Path]] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = str(probe.getsockname()[1])
+        self._environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": f"{self.directory}{os.pathsep}{ROOT}",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What a checkout has, with a gateway on a port of its own and nothing to set up."""
+        (self.directory / "pbxrouter.toml").write_text(
+            f'[fastagi]\nlisten = "tcp:{self._port}:interface=127.0.0.1"\n', encoding="utf-8"
+        )
+        (self.directory / "Makefile").symlink_to(ROOT / "Makefile")
+        for name, target in (("scripts/setup-venv", "/bin/true"), (".venv/bin", Path(sys.executable).parent)):
+            (self.directory / name).parent.mkdir()
+            (self.directory / name).symlink_to(target)
+        (self.directory / "workshop.sql").write_text(WORKSHOP, encoding="utf-8")
+        if not re.search(r"^\$ (?:pbxrouter init(?: --sample)?|make run)$", self._text, re.MULTILINE):
+            self._run("pbxrouter init --sample")
+
+    def run(self) -> None:
+        """Run the page from top to bottom.
+
+        Raises:
+            AssertionError: a block does not do what the page says.
+        """
+        for block in blocks(self._text):
+            if block.kind in SHOWN:
+                continue
+            where = f"{self._name}, line {block.line}"
+            if block.file:
+                (self.directory / block.file).write_text(block.text, encoding="utf-8")
+                if block.file == "pyproject.toml":
+                    self._install(tomllib.loads(block.text))
+            elif block.kind == "console":
+                for command, expected in commands(block):
+                    self._check(where, command, expected)
+            elif block.kind == "sql":
+                self._run_sql(block.text)
+            elif block.kind == "toml":
+                config.parse(block.text, where, self.directory)
+            elif block.kind == "python":
+                self._check(where, f"python - <<'END'\n{block.text}END", "…")
+            else:
+                raise AssertionError(f"{where}: what is a {block.kind!r} block?")
+            self.ran[block.kind] += 1
+
+    def close(self) -> None:
+        """Stop what goes on, and look at what it wrote; the directory is gone afterwards.
+
+        Raises:
+            AssertionError: it is not what the page shows.
+        """
+        wrong: list[str] = []
+        for command, expected, process, log in reversed(self._going_on):
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(_PATIENCE_S)
+            actual = self._shown(log.read_bytes())
+            if not fits(expected, actual):
+                wrong.append(f"{self._name}: $ {command}\n{actual}\ninstead of\n{expected}")
+        self._going_on.clear()
+        shutil.rmtree(self.directory)
+        if wrong:
+            raise AssertionError("\n".join(wrong))
+
+    def _check(self, where: str, command: str, expected: str) -> None:
+        if _NEEDS_GATEWAY.search(command) and not self._gateway_log():
+            self._start(_GATEWAY, "…")
+        if _GOES_ON.search(command):
+            self._start(command, expected)
+            return
+        output, status = self._run(command)
+        told = any(line.startswith("pbxrouter: ") for line in expected.splitlines())
+        if not fits(expected, output) or (status != 0) != told:
+            raise AssertionError(f"{where}: $ {command}\n{output}(status {status}) instead of\n{expected}")
+
+    def _run(self, command: str) -> tuple[str, int]:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.directory,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PATIENCE_S,
+        )
+        return self._shown(done.stdout), done.returncode
+
+    def _start(self, command: str, expected: str) -> None:
+        log = self.directory / f"log{len(self._going_on)}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self.directory,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._going_on.append((command, expected, process, log))
+        self._await(log, _UP["debug" if "debug" in command else "gateway"], 1)
+
+    def _await(self, log: Path, words: str, times: int) -> None:
+        until = time.monotonic() + _PATIENCE_S
+        while log.read_text(errors="replace").count(words) < times:
+            if time.monotonic() > until:
+                raise AssertionError(f"{self._name}: no {words!r} came in\n{log.read_text(errors='replace')}")
+            time.sleep(0.02)
+
+    def _gateway_log(self) -> Path | None:
+        return next((log for command, _, _, log in self._going_on if "debug" not in command), None)
+
+    def _run_sql(self, script: str) -> None:
+        log = self._gateway_log()
+        before = log.read_text(errors="replace").count("loaded") if log else 0
+        connection = sqlite3.connect(self.directory / "pbxrouter.sqlite")
+        try:
+            changes = connection.total_changes
+            with contextlib.chdir(self.directory):
+                connection.executescript(script)
+            changed = connection.total_changes > changes
+        finally:
+            connection.close()
+        if log and changed:
+            self._await(log, "loaded", before + 1)
+
+    def _install(self, project: dict[str, dict[str, object]]) -> None:
+        """What pip would leave of a package beside its modules; PYTHONPATH leads here."""
+        name, version = project["project"]["name"], project["project"]["version"]
+        info = self.directory / f"{str(name).replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        groups = project["project"]["entry-points"]
+        assert isinstance(groups, dict)
+        lines = [
+            f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in points.items())
+            for group, points in groups.items()
+        ]
+        (info / "entry_points.txt").write_text("".join(lines))
+
+    def _shown(self, output: bytes) -> str:
+        text = output.decode("utf-8", "backslashreplace")
+        return text.replace(str(self.directory), SHOWN_DIRECTORY).replace(self._port, "4573")
