@@ -53,7 +53,19 @@ _KEYS: Final = (
     (b"agi_accountcode", True),
     (b"agi_threadid", True),
 )
-_ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): ?(.*)", re.DOTALL)
+# Exactly as Asterisk writes them: a caller has 79 bytes to forge with, and this leaves
+# too few to complete a block and put a reply behind it.
+_INTEGER: Final = re.compile(rb"-?[0-9]+")
+_FORMS: Final = {
+    "callingpres": _INTEGER,
+    "callingani2": _INTEGER,
+    "callington": _INTEGER,
+    "callingtns": _INTEGER,
+    "priority": _INTEGER,
+    "enhanced": re.compile(rb"[01]\.0"),
+    "threadid": _INTEGER,
+}
+_ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): (.*)", re.DOTALL)
 _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
@@ -144,7 +156,7 @@ def parse_request(block: bytes) -> AGIRequest:
     arguments: list[str] = []
     place = 0
     for line in block.split(b"\n"):
-        key, colon, value = line.partition(b":")
+        key, colon, value = line.partition(b": ")
         if not colon or not key.startswith(b"agi_"):
             raise _out_of_place(line, bool(variables))
         while place < len(_KEYS) and key != _KEYS[place][0] and not _KEYS[place][1]:
@@ -152,7 +164,11 @@ def parse_request(block: bytes) -> AGIRequest:
         if place < len(_KEYS):
             if key != _KEYS[place][0]:
                 raise _out_of_place(line, True)
-            variables[key[4:].decode("ascii")] = decode(value.removeprefix(b" "))
+            name = key[4:].decode("ascii")
+            form = _FORMS.get(name)
+            if form is not None and not form.fullmatch(value):
+                raise _out_of_place(line, True)
+            variables[name] = decode(value)
             place += 1
             continue
         argument = _ARGUMENT.fullmatch(line)

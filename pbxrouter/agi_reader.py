@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from pbxrouter.agi import HANGUP, AGIReply, AGIRequest, parse_reply, parse_request
+from pbxrouter.agi import HANGUP, AGIReply, AGIRequest, decode, parse_reply, parse_request
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
 
 MAX_BUFFER: Final = 1 << 20
 """Bytes that one block or one reply may have."""
+MAX_TRYING: Final = 100
+"""Lines ``100`` before one answer; Asterisk sends one."""
 
 _ANSWERS_MANY_LINES: Final = re.compile(r"(?:get variable|get full variable|database get)\b", re.IGNORECASE)
 
@@ -49,6 +51,7 @@ class AGIReader:
         self._opened = False
         self._lines: list[bytes] = []  # of a reply of many lines, so far
         self._collected = 0
+        self._trying = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they come."""
@@ -71,7 +74,9 @@ class AGIReader:
         return None
 
     def _opening(self) -> AGIRequest | None:
-        end = 0 if self._buffer.startswith(b"\n") else self._buffer.find(b"\n\n", max(0, self._searched - 1))
+        if self._buffer[:4] != b"agi_"[: len(self._buffer)]:
+            raise ProtocolViolation(f"{decode(bytes(self._buffer[:60]))!a} is not how Asterisk opens a call")
+        end = self._buffer.find(b"\n\n", max(0, self._searched - 1))
         if end < 0:
             self._searched = len(self._buffer)
             self._demand_bound(self._searched)
@@ -80,9 +85,13 @@ class AGIReader:
         del self._buffer[: end + 2]
         self._searched = 0
         self._opened = True
-        if self._buffer and not b"HANGUP\nHANGUP\n".startswith(self._buffer):
-            raise ForgedRequest("something follows the opening block before we asked anything")
+        self._demand_nothing_more(ForgedRequest)
         return request
+
+    def _demand_nothing_more(self, wrong: type[ProtocolViolation]) -> None:
+        """Asterisk says nothing unasked but HANGUP; so what else is here already is not its own."""
+        if self._buffer and not b"HANGUP\nHANGUP\n".startswith(self._buffer):
+            raise wrong("something follows that Asterisk was not asked")
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._searched)
@@ -101,6 +110,9 @@ class AGIReader:
         if not self.command:
             raise ProtocolViolation("a line came that answers nothing we asked")
         if line.startswith(b"100") and not self._lines:
+            self._trying += 1
+            if self._trying > MAX_TRYING:
+                raise ProtocolViolation("a command is said to be in progress without end")
             return None  # still at it; the answer follows
         self._lines.append(line)
         self._collected += len(line) + 1
@@ -109,8 +121,9 @@ class AGIReader:
             return None
         reply = b"\n".join(self._lines)
         self._lines.clear()
-        self._collected = 0
+        self._collected = self._trying = 0
         self.command = ""
+        self._demand_nothing_more(ProtocolViolation)
         return parse_reply(reply)
 
     def _needs_more(self, line: bytes) -> bool:

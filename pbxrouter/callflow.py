@@ -30,7 +30,14 @@ from pbxrouter.agi import AGIRequest
 from pbxrouter.channel import Channel
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.engine import RulesEngine
-from pbxrouter.errors import AGIError, ChannelHungUp, ConnectionClosed, PromptMissing, ProtocolViolation
+from pbxrouter.errors import (
+    AGIError,
+    ChannelHungUp,
+    CommandRefused,
+    ConnectionClosed,
+    PromptMissing,
+    ProtocolViolation,
+)
 from pbxrouter.prompts import Prompts
 from pbxrouter.rules import Decision, Facts, Verdict, normalise_number
 from pbxrouter.trace import printable, step
@@ -81,6 +88,7 @@ class _Conversation:
         self.channel = channel
         self.decision: Decision | None = None
         self.answered = False
+        self.mark = ""
 
 
 class CallFlow:
@@ -154,11 +162,19 @@ class CallFlow:
         request = call.channel.request
         if not _DIALPLAN_NAME.fullmatch(request.extension):
             return request.extension
+        await self._raise_if_dead(call)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
         await self._mark(call, "routing")
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
+
+    async def _raise_if_dead(self, call: _Conversation) -> None:
+        """A hang-up handler runs at a name such as ``s``, on a channel that is gone."""
+        try:
+            await verbs.raise_if_hung_up(call.channel)
+        except CommandRefused as error:
+            self.log.debug("{error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
         await self._answer(call)
@@ -216,7 +232,9 @@ class CallFlow:
     # --- what is left for the dialplan ---
 
     async def _mark(self, call: _Conversation, word: str) -> None:
-        await verbs.set_variable(call.channel, "PBXROUTER", word)
+        if call.mark != word:
+            await verbs.set_variable(call.channel, "PBXROUTER", word)
+            call.mark = word
 
     async def _mark_outcome(self, call: _Conversation, outcome: Outcome) -> None:
         """Leave the outcome on the channel, also on one that was hung up in the application."""

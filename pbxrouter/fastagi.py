@@ -20,7 +20,7 @@ from typing import Final
 from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -42,6 +42,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.oneshot import OneShot
+from pbxrouter.refusal import Refusal
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueWatch
 
@@ -51,15 +53,15 @@ HANGUP_GRACE_S: Final = 0.25
 """How long after a ``-1`` its HANGUP line may take."""
 ENDING_TIMEOUT_S: Final = 5.0
 """How long a dead channel's last reply, or the far end's reading, may take."""
-REFUSAL_STEP_S: Final = 0.3
-"""Between the last commands to a call that is refused, whose replies cannot be trusted."""
+SETTLE_S: Final = 0.005
+"""How long the first reply is held: what a caller forged came before it, or comes right behind."""
 
 
 class _State(enum.Enum):
     OPENING = "reading the opening block"
     OURS = "ours; nothing asked"
     ASKED = "waiting for a reply"
-    HELD = "a reply of -1 came; a HANGUP may follow"
+    HELD = "a reply came; what may follow it is waited for"
     REFUSING = "saying no to a forged call"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -77,9 +79,6 @@ class CallOwner(Interface):
 
     def begin(self, call: FastAGIProtocol) -> None:
         """The opening block is read: the call may be served."""
-
-    def refused(self, call: FastAGIProtocol) -> None:
-        """The call was forged and is being turned away."""
 
     def closed(self, call: FastAGIProtocol) -> None:
         """The connection is gone."""
@@ -99,7 +98,9 @@ class FastAGIProtocol(Protocol):
         self._reader = AGIReader(self._line_received)
         self._command = ""
         self._waiting: Deferred[AGIReply] | None = None
-        self._timer: IDelayedCall | None = None
+        self._settled = False
+        self._refusal: Refusal | None = None
+        self._timer = OneShot(owner.clock)
 
     # --- the connection ---
 
@@ -108,7 +109,7 @@ class FastAGIProtocol(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
         self._owner.opened(self)
-        self._set_timer(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The call is over for us, whichever side closed."""
@@ -116,7 +117,9 @@ class FastAGIProtocol(Protocol):
             self.log.debug("a connection ended before it told of a call")
         self._state = _State.CLOSED
         self.hung_up = True
-        self._clear_timer()
+        self._timer.clear()
+        if self._refusal is not None:
+            self._refusal.stop()
         if self._owner.watch.active:
             self._owner.watch.noted(self.request, "the connection is closed")
         self._fail(ConnectionClosed())
@@ -130,7 +133,7 @@ class FastAGIProtocol(Protocol):
 
     def _close(self) -> None:
         self._state = _State.CLOSING
-        self._set_timer(ENDING_TIMEOUT_S, self.transport.abortConnection)
+        self._timer.set(ENDING_TIMEOUT_S, self.transport.abortConnection)
         self._fail(ConnectionClosed())
         self.transport.loseConnection()
 
@@ -143,6 +146,8 @@ class FastAGIProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes, cut anywhere."""
+        if self._state is _State.REFUSING and self._refusal is not None:
+            self._refusal.data_received(data)
         if self._state in (_State.REFUSING, _State.CLOSING, _State.CLOSED):
             return
         reader = self._reader
@@ -165,19 +170,24 @@ class FastAGIProtocol(Protocol):
             self._owner.watch.received(self.request, command, line)
 
     def _opening_received(self, request: AGIRequest) -> None:
-        self._clear_timer()
+        self._timer.clear()
         self.request = request
         self._state = _State.OURS
         if self._owner.watch.active:
-            for name, value in request.variables.items():
-                self._owner.watch.received(
-                    request, "", f"agi_{name}: {value}".encode("utf-8", "surrogateescape")
-                )
+            self._owner.watch.opened(request)
         self._owner.begin(self)
 
     def _reply_received(self, reply: AGIReply) -> None:
         if self._waiting is None:
             return  # its command was given up when the caller went
+        if self._settled:
+            self._deliver(reply)
+        else:
+            self._settled = True
+            self._state = _State.HELD
+            self._timer.set(SETTLE_S, lambda: self._deliver(reply))
+
+    def _deliver(self, reply: AGIReply) -> None:
         if reply.code == 511:
             self.hung_up = True
             self._fail(ChannelHungUp())
@@ -189,13 +199,13 @@ class FastAGIProtocol(Protocol):
             self._fail(ChannelHungUp())
         else:
             self._state = _State.HELD
-            self._set_timer(HANGUP_GRACE_S, lambda: self._succeed(reply))
+            self._timer.set(HANGUP_GRACE_S, lambda: self._succeed(reply))
 
     def _hangup_received(self) -> None:
         self.hung_up = True
         if self._state is _State.ASKED and runs_application(self._command):
             # The application's own answer tells how it went, and is on its way.
-            self._set_timer(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
+            self._timer.set(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
         else:
             self._fail(ChannelHungUp())
 
@@ -208,15 +218,11 @@ class FastAGIProtocol(Protocol):
             peer=self._peer(),
             error=str(error),
         )
+        asked = self._state is _State.ASKED
         self._state = _State.REFUSING
-        self._owner.refused(self)
         self._fail(error)
-        self.transport.write(b'SET VARIABLE PBXROUTER "refused"\n')
-        self._set_timer(REFUSAL_STEP_S, self._hang_up_refused)
-
-    def _hang_up_refused(self) -> None:
-        self.transport.write(b"HANGUP\n")
-        self._set_timer(REFUSAL_STEP_S, self._close)
+        self._timer.clear()
+        self._refusal = Refusal(self.transport.write, self._close, self._owner.clock, asked)
 
     # --- what goes to Asterisk ---
 
@@ -244,7 +250,7 @@ class FastAGIProtocol(Protocol):
             self._owner.watch.sent(self.request, command)
         allowed_s = reply_timeout_s(command)
         if allowed_s is not None:
-            self._set_timer(allowed_s, self._reply_took_too_long)
+            self._timer.set(allowed_s, self._reply_took_too_long)
         self.transport.write(line)
         return waiting
 
@@ -260,7 +266,7 @@ class FastAGIProtocol(Protocol):
         assert waiting is not None
         if self.is_busy:
             self._state = _State.OURS
-            self._clear_timer()
+            self._timer.clear()
         return waiting
 
     # --- time ---
@@ -280,19 +286,6 @@ class FastAGIProtocol(Protocol):
         )
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
         self._close()
-
-    def _set_timer(self, seconds: float, then: Callable[[], object]) -> None:
-        self._clear_timer()
-        self._timer = self._owner.clock.callLater(seconds, self._timer_fired, then)
-
-    def _timer_fired(self, then: Callable[[], object]) -> None:
-        self._timer = None
-        then()
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _peer(self) -> str:
         peer = self.transport.getPeer()

@@ -68,9 +68,6 @@ class FastAGIFactory(ServerFactory):
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
 
-    def refused(self, call: FastAGIProtocol) -> None:
-        """A forged call was turned away; for those who count."""
-
     def begin(self, call: FastAGIProtocol) -> None:
         """A call has opened: have the conversation, then close, whatever happened."""
         conversation = Deferred.fromCoroutine(self._serve(call))

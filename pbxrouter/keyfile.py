@@ -59,7 +59,7 @@ def read_key(path: Path, environ: Mapping[str, str] = os.environ) -> bytes:
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
     credential = Path(directory, CREDENTIAL) if directory else None
-    if credential is not None and credential.exists():
+    if credential is not None and os.path.lexists(credential):
         return _read(credential, private=False)
     return _read(path, private=True)
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -38,6 +38,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.oneshot import OneShot
 from pbxrouter.watch import DialogueWatch
 
 END_GRACE_S: Final = 0.5
@@ -77,13 +78,12 @@ class MagiChannel:
         self.rest = b""
         self._send = send
         self._new_id = new_id
-        self._clock = clock
         self._watch = watch
         self._command = ""
         self._command_id = ""
         self._waiting: Deferred[AGIReply] | None = None
         self._held = False
-        self._timer: IDelayedCall | None = None
+        self._timer = OneShot(clock)
 
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See channel.Channel."""
@@ -104,7 +104,7 @@ class MagiChannel:
             self._watch.sent(self.request, command)
         allowed_s = reply_timeout_s(command)
         if allowed_s is not None:
-            self._set_timer(allowed_s, self._reply_took_too_long)
+            self._timer.set(allowed_s, self._reply_took_too_long)
         command_id = self._command_id
         queued = self._send(self.address, command, command_id)
         queued.addErrback(self._not_queued, command_id)
@@ -132,7 +132,7 @@ class MagiChannel:
             self._fail(CommandRefused(reply.code, self._command.split(" ", 1)[0], reply.text.split("\n")[0]))
         elif reply.result == "-1" and may_mean_hangup(self._command):
             self._held = True
-            self._set_timer(END_GRACE_S, lambda: self._succeed(reply))
+            self._timer.set(END_GRACE_S, lambda: self._succeed(reply))
         else:
             self._succeed(reply)
 
@@ -181,14 +181,8 @@ class MagiChannel:
     def _forget(self) -> Deferred[AGIReply] | None:
         waiting, self._waiting = self._waiting, None
         self._held = False
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.clear()
         return waiting
-
-    def _set_timer(self, seconds: float, then: Callable[[], object]) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._clock.callLater(seconds, then)
 
 
 def split_rest(raw: bytes) -> tuple[bytes, bytes]:

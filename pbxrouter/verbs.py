@@ -18,6 +18,7 @@ from pbxrouter.errors import ApplicationFailed, ChannelHungUp, PromptMissing
 from pbxrouter.prompts import localised
 
 KEYS: Final = "0123456789*#"
+_KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
 PIN_TIMEOUT_MS: Final = 5000
 """After a prompt's end, and again after each digit."""
 MAX_DIGITS: Final = 20
@@ -60,7 +61,7 @@ async def answer(channel: Channel) -> None:
     """Answer the call; at once if it is answered already."""
     reply = await channel.execute("ANSWER")
     if reply.result == "-1":
-        await _raise_if_hung_up(channel)
+        await raise_if_hung_up(channel)
         raise ApplicationFailed("Asterisk could not answer the channel")
 
 
@@ -74,7 +75,7 @@ async def get_digits(
     """
     reply = await channel.execute(command("GET DATA", _sound(channel, prompt), timeout_ms, max_digits))
     if reply.result == "-1":
-        await _raise_if_hung_up(channel)
+        await raise_if_hung_up(channel)
         raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
     return Keyed(reply.result, reply.timed_out)
 
@@ -87,9 +88,9 @@ async def play_interruptible(channel: Channel, prompt: str) -> str:
     """
     reply = await channel.execute(command("STREAM FILE", _sound(channel, prompt), KEYS))
     if reply.result == "-1":
-        await _raise_if_hung_up(channel)
+        await raise_if_hung_up(channel)
         raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
-    return chr(int(reply.result)) if reply.result.isdigit() and reply.result != "0" else ""
+    return _KEY_OF_RESULT.get(reply.result, "")
 
 
 async def playback(channel: Channel, prompt: str) -> None:
@@ -163,7 +164,7 @@ async def say_digits(channel: Channel, digits: str) -> None:
     if sayable:
         reply = await channel.execute(command("SAY DIGITS", sayable, ""))
         if reply.result == "-1":
-            await _raise_if_hung_up(channel)
+            await raise_if_hung_up(channel)
 
 
 async def hang_up(channel: Channel, cause: str = "") -> None:
@@ -174,7 +175,7 @@ async def hang_up(channel: Channel, cause: str = "") -> None:
         await channel.execute("HANGUP")
 
 
-async def _raise_if_hung_up(channel: Channel) -> None:
+async def raise_if_hung_up(channel: Channel) -> None:
     """Ask: a ``-1`` may mean hung up, or something missing; a dead channel answers 511."""
     await channel.execute("CHANNEL STATUS")
 

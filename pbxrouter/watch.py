@@ -73,6 +73,13 @@ class DialogueWatch:
 
         return stop
 
+    def opened(self, request: AGIRequest) -> None:
+        """A call told of itself."""
+        for name, value in request.variables.items():
+            self._tell(request, "<", f"agi_{name}: {value}")
+        for number, value in enumerate(request.arguments, 1):
+            self._tell(request, "<", f"agi_arg_{number}: {value}")
+
     def sent(self, request: AGIRequest, command: str) -> None:
         """A command went to Asterisk."""
         self._tell(request, ">", command)

@@ -21,7 +21,7 @@ FLOORS = tuple(
         # 0, pure: values in, values out.
         "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls config prompts",
         # 1, transports and stores.
-        "channel fastagi fastagi_factory manager manager_service magi magi_channel watch settings "
+        "channel fastagi fastagi_factory oneshot refusal manager manager_service magi magi_channel watch settings "
         "keyfile database store workshop",
         # 2, the call.
         "engine drivers verbs callflow heartbeat",
