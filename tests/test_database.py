@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.sqltext import split
@@ -310,13 +312,35 @@ class ConnectTests(DatabaseCase):
         with self.assertRaisesRegex(StoreError, "is damaged"):
             database.read_rules(self.opened(), hash_pin)
 
+    def made_for_nobody(self, mode: int, directory_mode: int = 0o555) -> None:
+        """A database of these modes, where the rest of the test is nobody's friend."""
+        directory = Path(tempfile.mkdtemp(prefix="pbxrouter-test-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.addCleanup(directory.chmod, 0o755)
+        self.path = directory / "pbxrouter.sqlite"
+        self.made().close()
+        self.path.chmod(mode)
+        directory.chmod(directory_mode)
+        if os.geteuid() == 0:  # who may do everything
+            os.seteuid(65534)
+            self.addCleanup(os.seteuid, 0)
+
     def test_not_readable(self) -> None:
         """Somebody else's file."""
-        if os.geteuid() == 0:
-            raise SkipTest("root may read everything")
-        self.made().close()
-        self.path.chmod(0)
+        self.made_for_nobody(0)
         self.assertIn("may not read and write it", self.refused(StoreError))
+        error = self.assertRaises(StoreError, database.create, self.path)
+        self.assertIn("Permission denied", str(error))
+
+    def test_not_writable(self) -> None:
+        """A file that may be read but not written, in a directory likewise."""
+        self.made_for_nobody(0o444)
+        self.assertIn("is read-only for this user", self.refused(StoreError))
+
+    def test_in_a_closed_directory(self) -> None:
+        """Where one may not even look whether there is a file."""
+        self.made_for_nobody(0o644, 0)
+        self.assertIn("Permission denied", self.refused(StoreError))
 
 
 class UpgradeTests(DatabaseCase):

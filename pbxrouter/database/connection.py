@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,15 +206,15 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             return StoreError(f"database {path}: {error}")
 
 
-def _explain_unopened(error: Exception, path: Path) -> StoreError:
-    if path.is_dir():
-        return NotADatabase(f"database {path} is a directory; a file is wanted")
-    if not path.parent.is_dir():
-        return DatabaseMissing(f"database {path} cannot be there: there is no directory {path.parent}")
+def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+    # Asked after the attempt, not before: in between, the answer may change.
     try:
-        path.stat()
-    except FileNotFoundError:
-        if not isinstance(error, OSError) or isinstance(error, FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            return NotADatabase(f"database {path} is a directory; a file is wanted")
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(path.parent):
+            return DatabaseMissing(f"database {path} cannot be there: there is no directory {path.parent}")
+        if isinstance(error, sqlite3.Error | FileNotFoundError):
             return DatabaseMissing(f"database {path} is missing: make it with `pbxrouter init`")
     except OSError as why:
         return StoreError(f"database {path} cannot be opened: {why.strerror}")

@@ -40,8 +40,8 @@ _SKIPPED_PAIRS: Final = frozenset(
     }
 )
 _HARMLESS: Final = frozenset(
-    "abs char coalesce count glob hex ifnull length like lower ltrim max min nullif quote replace rtrim substr "
-    "total trim upper".split()
+    "abs char coalesce count glob hex ifnull length like lower ltrim max min nullif quote replace rtrim "
+    "substr total trim upper".split()
 )
 _ALLOWED: Final = "accepted are CREATE TABLE, INSERT, UPDATE and DELETE on the workshop's five tables"
 
