@@ -15,7 +15,6 @@ Not here: framing (agi_reader), and what is said to the caller (callflow).
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import Final
 from typing import Protocol as Interface
 
