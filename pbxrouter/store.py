@@ -62,7 +62,7 @@ class Store:
         self._used = self._closed = False
         # The rest belongs to the pool's thread.
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file: tuple[int, ...] = ()
         self._opening = 0
 
     def load_rules(self) -> Deferred[RuleSet]:
@@ -129,10 +129,9 @@ class Store:
         """The connection to what is at the path now."""
         # Looked at before it is opened: if it is replaced in between, the next call sees that.
         try:
-            status = os.stat(self._path)
+            file = self._look()
         except OSError as error:
             raise database.explain(error, self._path) from error
-        file = (status.st_dev, status.st_ino)
         if self._connection is not None and file != self._file:
             self._disconnect()
         if self._connection is None:
@@ -141,6 +140,15 @@ class Store:
             # A file may get the number of one that was deleted; this count tells them apart.
             self._opening += 1
         return self._connection
+
+    def _look(self) -> tuple[int, ...]:
+        """What tells the file from another, or from itself after something was copied over it.
+
+        The latter SQLite would not notice. The time changes also when somebody's -wal is
+        brought in; then the file is opened anew without need, which costs little.
+        """
+        status = os.stat(self._path)
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _opened(self, connection: sqlite3.Connection) -> None:
         database.prepare(connection, self._path)
@@ -152,7 +160,7 @@ class Store:
 
     def _version(self, connection: sqlite3.Connection) -> tuple[int, ...]:
         (data_version,) = connection.execute("PRAGMA data_version").fetchone()
-        return (self._opening, data_version, *(self._file or ()))
+        return (self._opening, data_version)
 
     def _load_rules(self, connection: sqlite3.Connection) -> RuleSet:
         rules = database.read_rules(connection, self._hash_pin)
@@ -175,7 +183,8 @@ class Store:
         try:
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.OperationalError:
-            pass  # Somebody is reading. It is tried again with the next change.
+            self._file = self._look()
+        except (sqlite3.OperationalError, OSError):
+            pass  # Somebody is reading, or it is gone. It is tried again with the next change.
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")

@@ -103,6 +103,19 @@ class StoreTests(TestCase):
         self.assertNotEqual(await self.store.version(), before)
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
+    async def test_copied_over(self) -> None:
+        """A backup copied over the file in place, which SQLite itself does not notice."""
+        await self.store.load_rules()
+        backup = self.path.read_bytes()
+        self.shell("DELETE FROM extensions_mappings; INSERT INTO extensions(extension_number) VALUES ('44')")
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
+        before = await self.store.version()
+        self.path.write_bytes(backup)
+        self.assertNotEqual(await self.store.version(), before)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        with closing(sqlite3.connect(self.path)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+
     async def test_a_deleted_file(self) -> None:
         """Gone: StoreError, nothing is made in its place. Back: the rules are read again, as changed."""
         before = await self.store.version()
