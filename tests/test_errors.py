@@ -1,0 +1,32 @@
+"""One tree of failures, each of them one line."""
+
+from __future__ import annotations
+
+import inspect
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import errors
+
+
+class Tree(SynchronousTestCase):
+    """What catchers rely on."""
+
+    def test_one_root(self) -> None:
+        """Everything may be shown to a person, and says what it is."""
+        for name, kind in inspect.getmembers(errors, inspect.isclass):
+            self.assertTrue(issubclass(kind, errors.PbxrouterError), name)
+            self.assertTrue(inspect.getdoc(kind), name)
+
+    def test_gone(self) -> None:
+        """A lost connection is a hang-up; neither is a violation, and both have words."""
+        self.assertTrue(issubclass(errors.ConnectionClosed, errors.ChannelHungUp))
+        self.assertFalse(issubclass(errors.ChannelHungUp, errors.ProtocolViolation))
+        self.assertEqual(str(errors.ChannelHungUp()), "the channel is hung up")
+        self.assertEqual(str(errors.ConnectionClosed()), "the connection was closed")
+
+    def test_refused_command(self) -> None:
+        """It names code and command."""
+        error = errors.CommandRefused(510, "FOO", "Invalid or unknown command")
+        self.assertEqual(str(error), "Asterisk answered 510 to FOO: Invalid or unknown command")
+        self.assertEqual(error.code, 510)
