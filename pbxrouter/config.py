@@ -18,6 +18,7 @@ import msgspec
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.prompts import Prompts, is_prompt_name
+from pbxrouter.trace import printable
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
@@ -97,7 +98,7 @@ def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config
     try:
         config = msgspec.convert(table, Config, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_plain(str(error))}") from None
+        raise ConfigError(f"{source}: {printable(_plain(str(error)))}") from None
     _check_values(config, source)
     return resolved(config, base)
 
@@ -135,7 +136,7 @@ def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], so
     hints = get_type_hints(struct)
     fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
     for key, value in table.items():
-        where = f"{path}.{key}" if path else key
+        where = printable(f"{path}.{key}" if path else key)
         if key not in fields:
             accepted = ", ".join(sorted(fields))
             raise ConfigError(
@@ -145,7 +146,7 @@ def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], so
         if key == "technologies" and isinstance(value, dict):
             for name, technology in value.items():
                 if not isinstance(technology, str):
-                    raise ConfigError(f"{source}: technologies.{name}: accepted is text in quotes")
+                    raise ConfigError(f"{source}: technologies.{printable(name)}: accepted is text in quotes")
         if inner is None:
             continue
         entries = value if isinstance(value, list) else [value]
@@ -193,9 +194,11 @@ def _plain(message: str) -> str:
 def _check_values(config: Config, source: str) -> None:
     def demand(condition: object, key: str, accepted: str) -> None:
         if not condition:
-            raise ConfigError(f"{source}: {key}: accepted is {accepted}")
+            raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
-    demand(bool(config.database), "database", "the path of a file")
+    demand(config.database, "database", "the path of a file")
+    for key in ("database", "pin_key_file", "control"):
+        demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
     for role, name in msgspec.structs.asdict(config.prompts).items():
         demand(
