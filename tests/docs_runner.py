@@ -45,6 +45,7 @@ _NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug)\b")
 _GATEWAY = "twistd -n --pidfile= pbxrouter"
 _UP = {"debug": "watching;", "gateway": "rules loaded"}
 _PATIENCE_S = 30.0
+_LAST_WORDS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Page:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{self.directory}{os.pathsep}{ROOT}",
             "PYTHONUNBUFFERED": "1",
+            "LC_ALL": "C.UTF-8",
         }
         self._prepare()
 
@@ -161,8 +163,15 @@ class Page:
         """
         wrong: list[str] = []
         for command, expected, process, log in reversed(self._going_on):
+            until = time.monotonic() + _LAST_WORDS_S
+            while not fits(expected, self._shown(log.read_bytes())) and time.monotonic() < until:
+                time.sleep(0.02)
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(_PATIENCE_S)
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                wrong.append(f"{self._name}: $ {command}\ndid not stop")
             actual = self._shown(log.read_bytes())
             if not fits(expected, actual):
                 wrong.append(f"{self._name}: $ {command}\n{actual}\ninstead of\n{expected}")

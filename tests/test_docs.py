@@ -220,7 +220,7 @@ class CommandsTests(SynchronousTestCase):
         """Wherever a page shows a command line, command and options are there."""
         for page in PAGES:
             for line in re.findall(r"(?:^\$ .*|`[^`\n]+`)", read(page), re.MULTILINE):
-                for name, rest in re.findall(r"(?<![\w./-])pbxrouter ([a-z]+)\b([^|>`]*)", line):
+                for name, rest in re.findall(r"(?:^\$ |`|\| |/bin/)pbxrouter ([a-z]+)\b([^|>`]*)", line):
                     given = set(re.findall(r"(?<![\w'])--?[a-zA-Z][\w-]*", rest))
                     if re.search(r"twistd\b.* pbxrouter", line):
                         continue
@@ -236,11 +236,12 @@ class WordsTests(SynchronousTestCase):
     """Variables and messages are those of the code."""
 
     def test_variables(self) -> None:
-        """protocol.md tells every PBXROUTER variable of gateway and dialplan; no page tells of others."""
+        """Every PBXROUTER variable of gateway and dialplan is told; no page tells of others."""
         pattern = re.compile(r"\bPBXROUTER(?:_[A-Z0-9]+)*\b")
         sources = [*(ROOT / "pbxrouter").rglob("*.py"), ROOT / "dialplan" / "pbxrouter.conf"]
         known = {name for source in sources for name in pattern.findall(read(source))}
-        told = set(pattern.findall(read(DOCS / "protocol.md") + read(DOCS / "dialplan.md")))
+        pages = (DOCS / "protocol.md", DOCS / "dialplan.md", ROOT / "dialplan" / "README.md")
+        told = {name for page in pages for name in pattern.findall(read(page))}
         self.assertEqual(known - told, set())
         for page in PAGES:
             self.assertEqual(set(pattern.findall(read(page))) - known, set(), page.name)
