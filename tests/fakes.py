@@ -88,6 +88,12 @@ class FakeChannel:
             return self.waiting
         return fail(answer) if isinstance(answer, Exception) else self._answered(command, answer)
 
+    def answer(self, text: str) -> None:
+        """Asterisk says this to the command that waits."""
+        waiting, self.waiting = self.waiting, None
+        assert waiting is not None
+        self._answered(self.commands[-1], text).chainDeferred(waiting)
+
     def _answered(self, command: str, text: str) -> Deferred[AGIReply]:
         lines = [line for line in text.split("\n") if not line.startswith("100 ")]
         went = "HANGUP" in lines
@@ -117,10 +123,6 @@ class FakeOwner:
     def begin(self, call: FastAGIProtocol) -> None:
         """The opening block is read."""
         self.told.append("begin")
-
-    def refused(self, call: FastAGIProtocol) -> None:
-        """The call was forged."""
-        self.told.append("refused")
 
     def closed(self, call: FastAGIProtocol) -> None:
         """The connection is gone."""

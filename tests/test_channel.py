@@ -213,7 +213,7 @@ class OverFastAGI(ChannelContract, SynchronousTestCase):
         """Bytes come; then a second goes by, for HANGUP may follow."""
         for segment in self.segments(says.encode() + b"\n"):
             self.end.says(segment)
-        self.owner.time.advance(1)
+        self.owner.time.pump([1, 1])
 
     def sent(self) -> list[str]:
         """The lines on the wire."""

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.channel import Channel
 from pbxrouter.errors import ChannelHungUp
+from pbxrouter.fastagi import SETTLE_S
 from pbxrouter.fastagi_factory import DRAIN_TIMEOUT_S, FastAGIFactory
 from pbxrouter.simulator import SimulatedCall
 from pbxrouter.watch import DialogueWatch
@@ -42,6 +43,11 @@ class FactoryCase(SynchronousTestCase):
         assert protocol is not None
         return AsteriskEnd(protocol)
 
+    def answers(self, asterisk: AsteriskEnd) -> None:
+        """Asterisk answers; the first answer of a call is held for a moment."""
+        asterisk.says(b"200 result=0\n")
+        self.clock.advance(SETTLE_S)
+
     def call(self) -> AsteriskEnd:
         """A call that has opened."""
         asterisk = self.connect()
@@ -58,9 +64,9 @@ class Serving(FactoryCase):
         self.assertEqual((self.factory.open_calls, asterisk.hears()), (1, b""))
         asterisk.says(BLOCK)
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
-        asterisk.says(b"200 result=0\n")
+        self.answers(asterisk)
         self.assertFalse(asterisk.is_closed)
-        asterisk.says(b"200 result=0\n")
+        self.answers(asterisk)
         self.assertTrue(asterisk.is_closed)
         self.assertEqual(self.ended, ["done"])
         asterisk.goes()
@@ -72,7 +78,7 @@ class Serving(FactoryCase):
         calls = [self.call() for _ in range(50)]
         self.assertEqual(self.factory.open_calls, 50)
         for asterisk in calls:
-            asterisk.says(b"200 result=0\n")
+            self.answers(asterisk)
             self.assertEqual(asterisk.hears(), b"ANSWER\nEXEC Dial x\n")
             asterisk.goes()
         self.assertEqual(self.factory.open_calls, 0)
@@ -128,7 +134,7 @@ class Draining(FactoryCase):
             self.assertFalse(busy.is_closed)
             self.assertTrue(fresh.is_closed)
             fresh.goes()
-            busy.says(b"200 result=0\n")
+            self.answers(busy)
             self.assertTrue(busy.is_closed)
             self.assertEqual(busy.hears(), b"")
             self.assertNoResult(drained)
@@ -141,7 +147,7 @@ class Draining(FactoryCase):
     def test_command_of_hours(self) -> None:
         """A Dial is left alone after three seconds: it goes on in Asterisk."""
         asterisk = self.call()
-        asterisk.says(b"200 result=0\n")
+        self.answers(asterisk)
         drained = self.factory.drain()
         self.clock.advance(DRAIN_TIMEOUT_S - 0.1)
         self.assertFalse(asterisk.is_closed)
@@ -165,7 +171,7 @@ class Draining(FactoryCase):
         asterisk = self.connect()
         asterisk.says(b"x\n\n")
         drained = self.factory.drain()
-        self.clock.pump([0.5, 0.5, 0.5])
+        self.clock.pump([1, 1, 1])
         self.assertTrue(asterisk.is_closed)
         asterisk.goes()
         self.successResultOf(drained)
