@@ -5,6 +5,7 @@ Not here: any of the parts; this puts them together as the configuration says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from twisted.application.service import MultiService
 from twisted.logger import Logger
 
 from pbxrouter.config import Asterisk
+from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
 from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.manager_service import Account, Manager
+from pbxrouter.originate import Originator
 from pbxrouter.watch import DialogueWatch
 
 
@@ -24,6 +27,12 @@ class AsteriskService(MultiService):
 
     Args:
         serve: has the conversation of a call that comes by MAGI.
+        engine: decides about calls that begin with us.
+        technologies: what a technology is called on this Asterisk.
+
+    Attributes:
+        name: as configured.
+        originator: begins calls; None without a connection to AMI.
 
     Raises:
         ConfigError: the endpoint or the secret file cannot be used.
@@ -31,9 +40,19 @@ class AsteriskService(MultiService):
 
     log = Logger()
 
-    def __init__(self, config: Asterisk, serve: Serve, watch: DialogueWatch, reactor: Any) -> None:
+    def __init__(
+        self,
+        config: Asterisk,
+        serve: Serve,
+        engine: RulesEngine,
+        technologies: Mapping[str, str],
+        watch: DialogueWatch,
+        reactor: Any,
+    ) -> None:
         super().__init__()
+        self.name: str = config.name
         self.manager: Manager | None = None
+        self.originator: Originator | None = None
         if not config.secret_file:
             self.log.error(
                 "{name}: no secret_file is set, so there is no connection to AMI", name=config.name
@@ -52,6 +71,7 @@ class AsteriskService(MultiService):
         self.manager.setServiceParent(self)
         if config.heartbeat:
             Heartbeat(self.manager, reactor).setServiceParent(self)
+        self.originator = Originator(self.manager, engine, technologies, reactor)
         MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
 
 

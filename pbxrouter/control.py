@@ -1,16 +1,17 @@
 """The gateway's own door for the command line: a unix socket that only its user may open.
 
-One JSON object a line each way. ``{"watch": {"caller": "33", "extension": null}}``
-starts a stream of what those calls say to Asterisk and it to them, PINs masked.
-Not here: printing it (cli).
+One JSON object a line each way. A wish is ``{"NAME": {…}}``, one a connection; what
+answers it is a stream of objects until either side closes. Not here: the wishes there
+are (control_wishes), and printing the answers (cli).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+from typing import Protocol as Interface
 
 from twisted.application.service import Service
 from twisted.internet.endpoints import UNIXServerEndpoint
@@ -21,10 +22,35 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pbxrouter.watch import DialogueLine, DialogueWatch
+from pbxrouter.errors import PbxrouterError
 
 MAX_PATH: Final = 107
 """Bytes that the path of a unix socket may have on Linux."""
+
+
+Answer = dict[str, Any]
+
+
+class Wish(Interface):
+    """What can be asked for over the socket."""
+
+    def __call__(
+        self, asked: Answer, send: Callable[[Answer], None], end: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Begin to answer.
+
+        Args:
+            asked: the wish's own values, from outside: anything may stand in it.
+            send: gives one answer.
+            end: nothing more comes.
+
+        Returns:
+            What is called when nobody listens any more.
+
+        Raises:
+            PbxrouterError: the wish cannot be granted; the line is answered.
+        """
+        ...
 
 
 @implementer(IPushProducer)
@@ -35,9 +61,10 @@ class ControlProtocol(LineOnlyReceiver):
     MAX_LENGTH = 4096
     transport: Any  # ITransport and IConsumer in one
 
-    def __init__(self, watch: DialogueWatch) -> None:
-        self._watch = watch
+    def __init__(self, wishes: Mapping[str, Wish]) -> None:
+        self._wishes = wishes
         self._stop: Callable[[], None] = lambda: None
+        self._asked = False
         self._paused = False
         self._skipped = 0
 
@@ -47,40 +74,39 @@ class ControlProtocol(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         """A wish."""
-        try:
-            asked = json.loads(line)["watch"]
-            caller, extension = asked.get("caller"), asked.get("extension")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            self._send({"error": 'accepted is {"watch": {"caller": …, "extension": …}}'})
-            self.transport.loseConnection()
+        if self._asked:
             return
-        self._stop()
-        self._stop = self._watch.add(self._tell, caller, extension)
-        self._send({"watching": True})
+        self._asked = True
+        try:
+            ((name, asked),) = json.loads(line).items()
+            wish = self._wishes[name]
+            if not isinstance(asked, dict):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            accepted = ", ".join(self._wishes)
+            self._refuse(f'accepted is {{"NAME": {{…}}}} with one of these names: {accepted}')
+            return
+        try:
+            self._stop = wish(asked, self._send, self.transport.loseConnection)
+        except PbxrouterError as error:
+            self._refuse(str(error))
+
+    def _refuse(self, why: str) -> None:
+        self._send({"error": why})
+        self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nobody listens here any more."""
         self._stop()
 
-    def _tell(self, line: DialogueLine) -> None:
+    def _send(self, answer: Answer) -> None:
         if self._paused:
             self._skipped += 1
-            return
-        self._send(
-            {
-                "uniqueid": line.uniqueid,
-                "caller": line.caller,
-                "extension": line.extension,
-                "direction": line.direction,
-                "text": line.text,
-            }
-        )
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self.sendLine(json.dumps(message).encode("ascii"))
+        else:
+            self.sendLine(json.dumps(answer).encode("ascii"))
 
     def pauseProducing(self) -> None:
-        """The far end does not keep up: lines are counted instead of kept."""
+        """The far end does not keep up: answers are counted instead of kept."""
         self._paused = True
 
     def resumeProducing(self) -> None:
@@ -98,11 +124,11 @@ class ControlProtocol(LineOnlyReceiver):
 class _ControlFactory(ServerFactory):
     noisy = False
 
-    def __init__(self, watch: DialogueWatch) -> None:
-        self._watch = watch
+    def __init__(self, wishes: Mapping[str, Wish]) -> None:
+        self._wishes = wishes
 
     def buildProtocol(self, addr: IAddress | None) -> ControlProtocol:
-        return ControlProtocol(self._watch)
+        return ControlProtocol(self._wishes)
 
 
 class ControlService(Service):
@@ -113,10 +139,10 @@ class ControlService(Service):
 
     log = Logger()
 
-    def __init__(self, path: str, watch: DialogueWatch, reactor: Any) -> None:
+    def __init__(self, path: str, wishes: Mapping[str, Wish], reactor: Any) -> None:
         self._path = path
         self._reactor = reactor
-        self._watch = watch
+        self._wishes = wishes
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
@@ -124,11 +150,11 @@ class ControlService(Service):
         super().startService()
         if len(os.fsencode(self._path)) > MAX_PATH:
             self.log.warn(
-                "control: {path} is longer than a unix socket may be; pbxrouter debug will not work",
+                "control: {path} is too long for a unix socket; the command line cannot reach this gateway",
                 path=self._path,
             )
             return
-        factory = _ControlFactory(self._watch)
+        factory = _ControlFactory(self._wishes)
         endpoint = UNIXServerEndpoint(self._reactor, self._path, mode=0o600, wantPID=True)
         endpoint.listen(factory).addCallbacks(self._listening, self._cannot_listen)
 
@@ -137,7 +163,7 @@ class ControlService(Service):
 
     def _cannot_listen(self, failure: Failure) -> None:
         self.log.warn(
-            "control: {path} cannot be opened; pbxrouter debug will not work: {error}",
+            "control: {path} cannot be opened; the command line cannot reach this gateway: {error}",
             path=self._path,
             error=failure.getErrorMessage(),
         )

@@ -144,3 +144,19 @@ class ActionFailed(ManagerError):
 
 class ActionTimeout(ManagerError):
     """An action was not answered in time."""
+
+
+class ControlRefused(PbxrouterError):
+    """The command line asked the gateway for what it cannot do."""
+
+
+class OriginateRefused(PbxrouterError):
+    """A call that we will not begin: malformed, or not allowed by the rules.
+
+    Attributes:
+        decision: what the rules said; None if it never came so far.
+    """
+
+    def __init__(self, message: str, decision: object = None) -> None:
+        super().__init__(message)
+        self.decision = decision

@@ -18,7 +18,8 @@ from pbxrouter import __version__, pins
 from pbxrouter.asterisk_service import AsteriskService
 from pbxrouter.callflow import CallFlow, CallRecord
 from pbxrouter.config import Config
-from pbxrouter.control import ControlService
+from pbxrouter.control import ControlService, Wish
+from pbxrouter.control_wishes import OriginateWish, WatchWish
 from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.fastagi_factory import FastAGIFactory
@@ -51,12 +52,18 @@ def build(config: Config, reactor: Any) -> MultiService:
     # Stopped in reverse: calls first, the database last.
     StoreService(store).setServiceParent(gateway)
     RulesKeeper(store, engine, reactor).setServiceParent(gateway)
-    ControlService(config.control, watch, reactor).setServiceParent(gateway)
     FastAGIService(
         config.fastagi.listen, FastAGIFactory(flow.serve, reactor, watch), reactor
     ).setServiceParent(gateway)
-    for each in config.asterisk:
-        AsteriskService(each, flow.serve, watch, reactor).setServiceParent(gateway)
+    asterisks = [
+        AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor)
+        for each in config.asterisk
+    ]
+    for asterisk in asterisks:
+        asterisk.setServiceParent(gateway)
+    originators = {each.name: each.originator for each in asterisks if each.originator is not None}
+    wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
+    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
 

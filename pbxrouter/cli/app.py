@@ -26,6 +26,7 @@ COMMANDS = {
     "call": "pbxrouter.cli.call:call",
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
+    "originate": "pbxrouter.cli.originate:originate",
     "debug": "pbxrouter.cli.debug:debug",
 }
 

@@ -1,0 +1,46 @@
+"""Talking with the running gateway over its control socket."""
+
+import json
+import pathlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from pbxrouter.errors import PbxrouterError
+
+_CONNECT_TIMEOUT_S = 5.0
+
+
+def answers(control: str, name: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Ask the gateway for something; gives its answers until it has no more.
+
+    Args:
+        control: the socket's path, as configured.
+        name: of the wish.
+        asked: its values.
+
+    Raises:
+        PbxrouterError: no gateway answers, or it refuses.
+    """
+    with _connected(pathlib.Path(control)) as connection, connection.makefile("rb") as lines:
+        connection.sendall(json.dumps({name: asked}).encode("ascii") + b"\n")
+        for line in lines:
+            answer: dict[str, Any] = json.loads(line)
+            if "error" in answer:
+                raise PbxrouterError(str(answer["error"]))
+            yield answer
+
+
+def _connected(path: pathlib.Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_CONNECT_TIMEOUT_S)
+    try:
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        why = error.strerror or str(error)
+        raise PbxrouterError(
+            f"no gateway answers at {path}: {why}; start it with `twistd -n pbxrouter`, as the same user"
+        ) from None
+    connection.settimeout(None)
+    return connection

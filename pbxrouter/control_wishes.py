@@ -1,0 +1,95 @@
+"""What the command line can ask of the running gateway (control).
+
+``watch`` streams the AGI dialogues of calls, ``originate`` begins a call and tells what
+becomes of it. Not here: the socket (control).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pbxrouter.control import Answer
+from pbxrouter.errors import ControlRefused, PbxrouterError
+from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.watch import DialogueLine, DialogueWatch
+
+Send = Callable[[Answer], None]
+End = Callable[[], None]
+
+
+def text(asked: Answer, name: str) -> str | None:
+    """A value that must be text, or not be there.
+
+    Raises:
+        ControlRefused: it is something else.
+    """
+    value: Any = asked.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise ControlRefused(f"{name}: accepted is text")
+
+
+def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
+    """That of the Asterisk of a name; the only one if none is named.
+
+    Raises:
+        ControlRefused: there is none, or it must be named.
+    """
+    if not originators:
+        raise ControlRefused(
+            "there is no connection to AMI: no [[asterisk]] with a secret_file is configured"
+        )
+    if name is None and len(originators) == 1:
+        return next(iter(originators.values()))
+    if name is None or name not in originators:
+        raise ControlRefused(f"which Asterisk? accepted are {', '.join(originators)}")
+    return originators[name]
+
+
+class WatchWish:
+    """``{"watch": {"caller": "33", "extension": null}}``: dialogue lines, PINs masked."""
+
+    def __init__(self, watch: DialogueWatch) -> None:
+        self._watch = watch
+
+    def __call__(self, asked: Answer, send: Send, end: End) -> Callable[[], None]:
+        """See control.Wish."""
+
+        def tell(line: DialogueLine) -> None:
+            send(dataclasses.asdict(line))
+
+        stop = self._watch.add(tell, text(asked, "caller"), text(asked, "extension"))
+        send({"watching": True})
+        return stop
+
+
+class OriginateWish:
+    """``{"originate": {"channel": …, "to": …, "context": …, "wait": false}}``: a call and its progress."""
+
+    def __init__(self, originators: Mapping[str, Originator]) -> None:
+        self._originators = originators
+
+    def __call__(self, asked: Answer, send: Send, end: End) -> Callable[[], None]:
+        """See control.Wish."""
+        originator = chosen(text(asked, "asterisk"), self._originators)
+        channel, number, context = (text(asked, name) or "" for name in ("channel", "to", "context"))
+        wish = Wish(channel, number, context)
+        wait = asked.get("wait") is True
+
+        def tell(progress: Progress) -> None:
+            send({"state": progress.state, "why": progress.why, "uniqueid": progress.uniqueid})
+            if progress.is_last or (progress.state == "answered" and not wait):
+                end()
+
+        def refused(failure: Failure) -> None:
+            failure.trap(PbxrouterError)
+            send({"error": str(failure.value)})
+            end()
+
+        Deferred.fromCoroutine(originator.originate(wish, tell)).addErrback(refused)
+        return lambda: None
