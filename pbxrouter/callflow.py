@@ -133,7 +133,7 @@ class CallFlow:
             outcome = await self._route(call)
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
-                await verbs.hang_up(call.channel, outcome.cause)
+                await self._hang_up(call, outcome.cause)
             return outcome
         except (ChannelHungUp, ProtocolViolation):
             raise
@@ -235,6 +235,13 @@ class CallFlow:
         if call.mark != word:
             await verbs.set_variable(call.channel, "PBXROUTER", word)
             call.mark = word
+
+    async def _hang_up(self, call: _Conversation, cause: str) -> None:
+        """Hang up; that the caller went first changes nothing of what the call came to."""
+        try:
+            await verbs.hang_up(call.channel, cause)
+        except ChannelHungUp:
+            pass
 
     async def _mark_outcome(self, call: _Conversation, outcome: Outcome) -> None:
         """Leave the outcome on the channel, also on one that was hung up in the application."""
