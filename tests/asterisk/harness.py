@@ -143,14 +143,25 @@ def the_lab() -> Lab:
 
 
 class Gateway:
-    """A gateway process under twistd, with the workshop's rules in a database of its own."""
+    """A gateway process under twistd, with the workshop's rules in a database of its own.
 
-    def __init__(self, port: int, config: str = "") -> None:
-        self._port = port
+    Args:
+        lab: whose Asterisk asks it.
+        config: its configuration, with AMI_PORT for that Asterisk's; where it listens is added.
+    """
+
+    def __init__(self, lab: Lab, config: str = "") -> None:
+        self._port = port = lab.agi_port
         self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-"))
         atexit.register(self.remove)
         self.config = self.folder / "pbxrouter.toml"
-        self.config.write_text(f'{config}\n[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"\n')
+        if "[fastagi]" not in config:
+            config += "\n[fastagi]\n"
+        config = config.replace("[fastagi]", f'[fastagi]\nlisten = "tcp:{port}:interface=127.0.0.1"')
+        self.config.write_text(config.replace("AMI_PORT", str(lab.base + 38)))
+        secret = self.folder / "ami.secret"
+        secret.touch(mode=0o600)
+        secret.write_text("enero2007\n")
         self.database = self.folder / "pbxrouter.sqlite"
         self.process: subprocess.Popen[bytes] | None = None
         self.command("init", "--sample")
@@ -271,7 +282,7 @@ class AsteriskTest(unittest.TestCase):
                 gateway.stop()
         if self.config is not None:
             if self.config not in _gateways:
-                _gateways[self.config] = Gateway(self.lab.agi_port, self.config)
+                _gateways[self.config] = Gateway(self.lab, self.config)
             self.gateway = _gateways[self.config]
             if not self.gateway.running():
                 self.gateway.start()

@@ -6,6 +6,7 @@ the gateway decides (test_workshop).
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -266,6 +267,37 @@ class HeartbeatTest(DialplanTest):
         self._assert_trusted("0", trusted=False)
 
 
+class FrozenGatewayTest(DialplanTest):
+    """The real gateway with its heartbeat over AMI, stopped in its tracks: it still accepts connections."""
+
+    config = """
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+"""
+
+    def test_frozen(self) -> None:
+        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Thawed: asked again."""
+        self._set_global("PBXROUTER_HEARTBEAT_S", "3")
+        wait_for("the first beat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT"))
+        self._call_36("999")
+        self.assertEqual(self.played(), ["invalid en"])
+        assert self.gateway.process is not None
+        self.gateway.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.gateway.process.send_signal, signal.SIGCONT)
+        time.sleep(5)
+        self._mark = self.lab.log_size()
+        self._call_36("999", "-t", "100")
+        self.assertIn("999@pbxrouter-fallback", self._places())
+        self.assertNotIn("AGI(", self.log())
+        self.gateway.process.send_signal(signal.SIGCONT)
+        time.sleep(2.5)
+        self._mark = self.lab.log_size()
+        self._call_36("999")
+        self.assertEqual(self.played(), ["invalid en"])
+
+
 class GatewayTest(DialplanTest):
     """The real gateway, at work and dying."""
 
@@ -315,6 +347,23 @@ class GatewayTest(DialplanTest):
         self._call_36("999", "-t", "9000")
         self.assertEqual(self.played(), ["invalid en"])
         self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_broken_rule(self) -> None:
+        """Something breaks on our side: the caller hears so, and the dialplan takes the call over."""
+        self.gateway.sql(
+            "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+            " VALUES ('dial', '', '61')"
+        )
+        self.gateway.sql(
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings"
+            " WHERE extension_number = '36' AND pattern = '61'"
+        )
+        time.sleep(1)
+        self._call_36("61", "-t", "3000")
+        self.assertIn("61@pbxrouter-fallback", self._places())
+        self.assertEqual(self.played()[:1], ["tt-somethingwrong en"])
+        self.assertEqual(self.variables()["PBXROUTER"], "failed")
 
     def test_emergency_never_asks(self) -> None:
         """Even where the rules would have 112: the dialplan matches it first."""

@@ -206,6 +206,36 @@ technical-failure = "iss_technical_failure_en"
         self.call("999")
         self.assertEqual(self.played(), ["iss_invalid_pbx_number_en en"])
 
+    def test_technical_failure(self) -> None:
+        """A rule that cannot be run."""
+        self.gateway.sql(
+            "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+            " VALUES ('hangup', 'soon', '61')"
+        )
+        self.gateway.sql(
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '61'"
+        )
+        time.sleep(1)
+        self.call("61")
+        self.assertEqual(self.played(), ["iss_technical_failure_en en"])
+
+
+class WatchedTest(AsteriskTest):
+    """The gateway writes each AGI dialogue to its log, as `agi debug` of the workshop."""
+
+    config = "[fastagi]\ndebug = true\n"
+
+    def test_pins_are_masked(self) -> None:
+        """The dialogue is all there, but neither the right nor the wrong PIN."""
+        self.call("34", "-d", "907856#123456#", "-t", "4000")
+        log = self.gateway.log(self._gateway_mark).replace("0123456789*#", "")  # the keys that end a sound
+        self.assertIn("GET DATA", log)
+        self.assertIn("IAX2/34", log)
+        self.assertNotIn("907856", log)
+        self.assertNotIn("123456", log)
+        self.assertNotIn("07856", log)  # without the digit that stopped the prompt
+
 
 class DatabaseChangeTest(AsteriskTest):
     """The rules change while the gateway runs."""
