@@ -1,0 +1,25 @@
+"""``python -m pbxrouter.compat.starpy PROGRAM [ARGUMENT…]``: a StarPy program as it is, on our classes."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+from pbxrouter.compat import starpy
+
+
+def main() -> None:
+    """Run the program named first, with ``import starpy`` leading here."""
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m pbxrouter.compat.starpy PROGRAM [ARGUMENT...]")
+    for name, module in (("", starpy), (".fastagi", starpy.fastagi), (".error", starpy.error)):
+        sys.modules[f"starpy{name}"] = module
+    program = sys.argv[1]
+    del sys.argv[0]
+    sys.path[0] = str(Path(program).resolve().parent)
+    runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
