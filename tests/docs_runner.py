@@ -41,7 +41,7 @@ SHOWN = ("text", "ini")
 SHOWN_DIRECTORY = "/srv/pbxrouter"
 _FENCE = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GOES_ON = re.compile(r"(?:twistd -n|make run|pbxrouter debug)\b(?!.*tcp:no)")
-_NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug)\b")
+_NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug|originate)\b")
 _GATEWAY = "twistd -n --pidfile= pbxrouter"
 _UP = {"debug": "watching;", "gateway": "rules loaded"}
 _PATIENCE_S = 30.0
@@ -154,31 +154,28 @@ class Page:
             else:
                 raise AssertionError(f"{where}: what is a {block.kind!r} block?")
             self.ran[block.kind] += 1
+        self._check_going_on()
 
     def close(self) -> None:
-        """Stop what goes on, and look at what it wrote; the directory is gone afterwards.
-
-        Raises:
-            AssertionError: it is not what the page shows.
-        """
-        wrong: list[str] = []
-        for command, expected, process, log in reversed(self._going_on):
-            until = time.monotonic() + _LAST_WORDS_S
-            while not fits(expected, self._shown(log.read_bytes())) and time.monotonic() < until:
-                time.sleep(0.02)
+        """Stop what goes on; the directory is gone afterwards."""
+        while self._going_on:
+            _, _, process, _ = self._going_on.pop()
             os.killpg(process.pid, signal.SIGINT)
             try:
                 process.wait(_PATIENCE_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                wrong.append(f"{self._name}: $ {command}\ndid not stop")
-            actual = self._shown(log.read_bytes())
-            if not fits(expected, actual):
-                wrong.append(f"{self._name}: $ {command}\n{actual}\ninstead of\n{expected}")
-        self._going_on.clear()
+                process.wait()
         shutil.rmtree(self.directory)
-        if wrong:
-            raise AssertionError("\n".join(wrong))
+
+    def _check_going_on(self) -> None:
+        """Look at what those wrote that go on; the last of it may take a moment to come."""
+        for command, expected, _, log in self._going_on:
+            until = time.monotonic() + _LAST_WORDS_S
+            while not fits(expected, actual := self._shown(log.read_bytes())):
+                if time.monotonic() > until:
+                    raise AssertionError(f"{self._name}: $ {command}\n{actual}\ninstead of\n{expected}")
+                time.sleep(0.02)
 
     def _check(self, where: str, command: str, expected: str) -> None:
         if _NEEDS_GATEWAY.search(command) and not self._gateway_log():
