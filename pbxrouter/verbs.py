@@ -14,7 +14,7 @@ from typing import Final
 from pbxrouter.agi import AGIReply
 from pbxrouter.agi_commands import command
 from pbxrouter.channel import Channel
-from pbxrouter.errors import ApplicationFailed, ChannelHungUp, PromptMissing
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed, PromptMissing
 from pbxrouter.prompts import localised
 
 KEYS: Final = "0123456789*#"
@@ -130,6 +130,8 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     try:
         await run_application(channel, "Dial", argument)
         unknown = "CHANUNAVAIL"
+    except ConnectionClosed:
+        raise  # Asterisk goes on with the Dial, and nobody can say how it ends
     except ChannelHungUp:
         unknown = "CANCEL"
     status = await _variable_of_any(channel, "DIALSTATUS") or unknown

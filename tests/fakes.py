@@ -26,6 +26,9 @@ from pbxrouter.rules import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from pbxrouter.watch import DialogueWatch
 
+Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
+"""What Asterisk says to commands, by their beginnings."""
+
 HUNG_UP = "200 result=-1\nHANGUP"
 """What Asterisk says to a command during which the caller hangs up."""
 
@@ -59,7 +62,7 @@ class FakeChannel:
     def __init__(
         self,
         call: SimulatedCall | None = None,
-        answers: Mapping[str, str | Exception | Sequence[str | Exception | None] | None] | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.request = request_of(call or SimulatedCall("21", caller="33"))
         self.commands: list[str] = []

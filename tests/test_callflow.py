@@ -6,7 +6,7 @@ the simulated Asterisk. Not here: what each driver does (test_drivers).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -37,6 +37,7 @@ from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from pbxrouter.watch import DialogueWatch
 from tests.fakes import (
     HUNG_UP,
+    Answers,
     AsteriskEnd,
     FakeChannel,
     Reports,
@@ -58,7 +59,6 @@ DRIVERS: Mapping[str, Driver] = {
 DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
 ASK_PIN = "GET DATA agent-pass 5000 20"
 WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
-Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
 
 
 def variable(name: str, value: str) -> str:
