@@ -39,6 +39,13 @@ INSERT INTO "extensions_mappings" VALUES(1, 1, 2);
 INSERT INTO "users_mappings" VALUES(1, 1, 1);
 """
 
+NOW = database.SCHEMA_VERSION
+FIRST, SECOND = NOW + 1, NOW + 2
+"""The versions that the steps of UpgradeTests lead to."""
+
+LATER = ("counter_",)
+"""How the tables begin that version 1 did not have."""
+
 
 def hash_pin(pin: str) -> str:
     """A hash for tests, that one can read."""
@@ -351,56 +358,59 @@ class UpgradeTests(DatabaseCase):
         super().setUp()
         self.steps = self.path.parent / "steps"
         self.steps.mkdir()
-        (self.steps / "0002_history.sql").write_text("CREATE TABLE history (call TEXT); -- new\n")
-        (self.steps / "0003_names.sql").write_text(
+        (self.steps / f"{FIRST:04}_history.sql").write_text("CREATE TABLE history (call TEXT); -- new\n")
+        (self.steps / f"{SECOND:04}_names.sql").write_text(
             "CREATE TABLE fresh (extension_id INTEGER PRIMARY KEY, extension_number TEXT, name TEXT);\n"
             "INSERT INTO fresh SELECT extension_id, extension_number, 'a;b' FROM extensions;\n"
             "DROP TABLE extensions; ALTER TABLE fresh RENAME TO extensions;\n"
             "CREATE TRIGGER t AFTER INSERT ON history BEGIN DELETE FROM history WHERE 0; SELECT 1; END;\n"
         )
         (self.steps / "__init__.py").touch()
-        (self.steps / "0002_history.sql~").touch()
+        (self.steps / f"{FIRST:04}_history.sql~").touch()
 
     def test_all_steps(self) -> None:
         """Each is taken once, in order, and noted; grants survive a rebuilt table."""
         connection = self.made()
         database.add_sample(connection, hash_pin)
-        self.assertEqual(upgrade(connection, 3, self.steps), [2, 3])
+        self.assertEqual(upgrade(connection, SECOND, self.steps), [FIRST, SECOND])
         self.assertEqual(connection.execute("SELECT name FROM extensions").fetchall(), [("a;b",)])
         self.assertEqual(connection.execute("SELECT count(*) FROM extensions_mappings").fetchone(), (1,))
         self.assertEqual(
-            connection.execute("SELECT version FROM schema_version").fetchall(), [(1,), (2,), (3,)]
+            connection.execute("SELECT version FROM schema_version").fetchall(),
+            [(NOW,), (FIRST,), (SECOND,)],
         )
         self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
-        self.assertEqual(upgrade(connection, 3, self.steps), [])
+        self.assertEqual(upgrade(connection, SECOND, self.steps), [])
 
     def test_a_step_is_whole(self) -> None:
         """One that fails leaves nothing; those before it stay."""
-        (self.steps / "0003_names.sql").write_text("DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;")
+        (self.steps / f"{SECOND:04}_names.sql").write_text(
+            "DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;"
+        )
         connection = self.made()
-        error = self.assertRaises(StoreError, upgrade, connection, 3, self.steps)
-        self.assertIn("0003_names.sql, line 3", str(error))
-        self.assertEqual(version_of(connection), 2)
+        error = self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps)
+        self.assertIn(f"{SECOND:04}_names.sql, line 3", str(error))
+        self.assertEqual(version_of(connection), FIRST)
         self.assertEqual(connection.execute("SELECT * FROM users").fetchall(), [])
         self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
 
     def test_no_transactions_of_its_own(self) -> None:
         """A COMMIT inside a step would break it in two."""
-        (self.steps / "0002_history.sql").write_text("CREATE TABLE history (call); COMMIT; BEGIN;")
+        (self.steps / f"{FIRST:04}_history.sql").write_text("CREATE TABLE history (call); COMMIT; BEGIN;")
         connection = self.made()
-        error = self.assertRaises(StoreError, upgrade, connection, 2, self.steps)
+        error = self.assertRaises(StoreError, upgrade, connection, FIRST, self.steps)
         self.assertIn("COMMIT", str(error))
-        self.assertEqual(version_of(connection), 1)
+        self.assertEqual(version_of(connection), NOW)
 
     def test_a_missing_step(self) -> None:
         """A hole in the numbers is said, and what was there before it is done."""
-        (self.steps / "0002_history.sql").unlink()
-        error = self.assertRaises(StoreError, upgrade, self.made(), 3, self.steps)
-        self.assertIn("from version 1 of the database to 2", str(error))
+        (self.steps / f"{FIRST:04}_history.sql").unlink()
+        error = self.assertRaises(StoreError, upgrade, self.made(), SECOND, self.steps)
+        self.assertIn(f"from version {NOW} of the database to {FIRST}", str(error))
 
     def test_the_same_number_twice(self) -> None:
         """Two steps cannot have one number."""
-        (self.steps / "0002_other.sql").touch()
+        (self.steps / f"{FIRST:04}_other.sql").touch()
         error = self.assertRaises(StoreError, find_steps, self.steps)
         self.assertIn("twice", str(error))
 
@@ -411,9 +421,9 @@ class UpgradeTests(DatabaseCase):
             "import sys, pathlib; from pbxrouter import database\n"
             "from pbxrouter.database.upgrade import upgrade\n"
             "connection = database.connect(pathlib.Path(sys.argv[1])); print('ready', flush=True)\n"
-            "sys.stdin.readline(); print(*upgrade(connection, 3, pathlib.Path(sys.argv[2])))\n"
+            "sys.stdin.readline(); print(*upgrade(connection, int(sys.argv[3]), pathlib.Path(sys.argv[2])))\n"
         )
-        paths = [str(self.path.absolute()), str(self.steps.absolute())]
+        paths = [str(self.path.absolute()), str(self.steps.absolute()), str(SECOND)]
         root = Path(database.__file__).parent.parent.parent
         running = [
             subprocess.Popen(
@@ -433,12 +443,28 @@ class UpgradeTests(DatabaseCase):
             process.stdin.write("\n")
             process.stdin.flush()
         taken = [step for process in running for step in process.communicate(timeout=60)[0].split()]
-        self.assertEqual(sorted(taken), ["2", "3"])
+        self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
     def test_the_packages_own_steps(self) -> None:
         """They lead without a hole from version 1 to the newest."""
-        self.assertEqual(sorted(find_steps()), list(range(2, database.SCHEMA_VERSION + 1)))
+        self.assertEqual(sorted(find_steps()), list(range(2, NOW + 1)))
+
+    def test_the_same_schema(self) -> None:
+        """A database of version 1 comes to be what schema.sql makes; what is in it stays."""
+        connection = self.made()
+        query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+        new = connection.execute(query).fetchall()
+        for kind, name, _ in new:
+            if kind == "table" and name.startswith(LATER):
+                connection.execute(f"DROP TABLE {name}")
+        connection.execute("UPDATE schema_version SET version = 1")
+        connection.commit()
+        database.add_sample(connection, hash_pin)
+        self.assertNotEqual(connection.execute(query).fetchall(), new)
+        self.assertEqual(upgrade(connection), list(range(2, NOW + 1)))
+        self.assertEqual(connection.execute(query).fetchall(), new)
+        self.assertEqual(connection.execute("SELECT count(*) FROM users_mappings").fetchone(), (4,))
 
 
 class RowTests(DatabaseCase):
