@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
@@ -18,7 +20,7 @@ class Hangup:
 
     async def run(self, call: Call) -> Outcome:
         """Ask for the call to be hung up, with the cause if there is one."""
-        if call.data and not (call.data.isascii() and call.data.isdigit() and int(call.data) < 128):
+        if call.data and not (re.fullmatch(r"[0-9]{1,3}", call.data) and int(call.data) < 128):
             raise ApplicationFailed(
                 f"a mapping to hangup takes a cause from 0 to 127 as its data, not {call.data!r}"
             )

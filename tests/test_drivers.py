@@ -1,0 +1,207 @@
+"""The built-in drivers over the fake channel, and how drivers are found."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import config
+from pbxrouter.config import Config
+from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
+from pbxrouter.drivers.conference import Conference
+from pbxrouter.drivers.dial import Dial, dial_string
+from pbxrouter.drivers.hangup import Hangup
+from pbxrouter.drivers.playback import Playback
+from pbxrouter.drivers.saydigits import SayDigits
+from pbxrouter.drivers.voicemail import Voicemail
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp
+from tests.fakes import HUNG_UP, Answers, FakeChannel, loud
+
+SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=config.Dial(timeout=5, options="tT"))
+
+
+class DriverCase(SynchronousTestCase):
+    """A driver and a channel."""
+
+    def run_driver(
+        self,
+        driver: Driver,
+        data: str = "",
+        number: str = "21",
+        caller: str | None = "33",
+        answers: Answers | None = None,
+    ) -> tuple[Outcome, list[str]]:
+        """What it comes to, and what it sent."""
+        channel = FakeChannel(answers=answers)
+        outcome = self.successResultOf(
+            Deferred.fromCoroutine(driver.run(Call(channel, caller, number, data)))
+        )
+        return outcome, channel.commands
+
+    def refused(self, driver: Driver, data: str = "", caller: str | None = "33") -> str:
+        """The line of one that cannot run, which sent nothing."""
+        channel = FakeChannel()
+        failure = self.failureResultOf(
+            Deferred.fromCoroutine(driver.run(Call(channel, caller, "21", data))), ApplicationFailed
+        )
+        self.assertEqual(channel.commands, [])
+        self.assertNotIn("\n", str(failure.value))
+        return str(failure.value)
+
+
+class Dialling(DriverCase):
+    """dial."""
+
+    def test_data(self) -> None:
+        """The workshop's technologies, templates, several at once."""
+        for data, target in (
+            ("SIP", "PJSIP/21"),
+            ("IAX2", "IAX2/21"),
+            ("Zap/1", "DAHDI/1/21"),
+            ("PJSIP/{number}@trunk", "PJSIP/21@trunk"),
+            ("SIP/{number}@{caller}", "PJSIP/21@33"),
+            ("SIP/x{number}y{number}", "PJSIP/x21y21"),
+            ("SIP & IAX2", "PJSIP/21&IAX2/21"),
+            ("Local/{number}@default/n", "Local/21@default/n"),
+            ("sip", "sip/21"),
+        ):
+            self.assertEqual(dial_string(data, "21", "3-3", SETTINGS.technologies), target)
+
+    def test_data_that_names_nothing(self) -> None:
+        """What could mean something else to Dial is refused."""
+        for data in ("", " ", "SIP&", "&", "SIP,5", "S IP", "SIP&a b"):
+            self.refused(Dial(SETTINGS), data)
+
+    def test_caller_that_is_not_shown(self) -> None:
+        """Nor may a caller's own text come into the dial string."""
+        for caller in (None, "", "unknown", "3&SIP/1", "3,3"):
+            line = self.refused(Dial(SETTINGS), "SIP/{caller}", caller)
+            self.assertIn("needs the caller's number", line)
+
+    def test_run(self) -> None:
+        """Time-out and options are the configuration's; the outcome is the Dial's."""
+        answers: Answers = {
+            "GET VARIABLE DIALSTATUS": "200 result=1 (BUSY)",
+            "GET VARIABLE HANGUPCAUSE": "200 result=1 (17)",
+        }
+        outcome, commands = self.run_driver(Dial(SETTINGS), "SIP", answers=answers)
+        self.assertEqual(outcome, Outcome("BUSY", "17"))
+        self.assertEqual(commands[0], "EXEC Dial PJSIP/21,5,tT")
+
+    def test_answered(self) -> None:
+        """The seconds of talk are told."""
+        answers: Answers = {
+            "GET VARIABLE DIALSTATUS": "200 result=1 (ANSWER)",
+            "GET VARIABLE ANSWEREDTIME": "200 result=1 (7)",
+        }
+        self.assertEqual(self.run_driver(Dial(SETTINGS), "SIP", answers=answers)[0].answered_s, 7)
+
+
+class Others(DriverCase):
+    """The small ones."""
+
+    def test_voicemail(self) -> None:
+        """The caller's own mailbox, in the context that the data names."""
+        outcome, commands = self.run_driver(Voicemail(SETTINGS))
+        self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
+        self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][-1], "EXEC VoiceMailMain 33@work")
+
+    def test_voicemail_of_nobody(self) -> None:
+        """Without a number there is no mailbox; a number is digits, not options."""
+        for caller in (None, "", "33,s", "33@other"):
+            self.refused(Voicemail(SETTINGS), "", caller)
+        for data in ("a b", "a,s", "ñ", "a@b"):
+            self.assertIn("context", self.refused(Voicemail(SETTINGS), data))
+
+    def test_conference(self) -> None:
+        """The number's room, with profiles if there are."""
+        self.assertEqual(self.run_driver(Conference(SETTINGS))[1], ["ANSWER", "EXEC ConfBridge 21"])
+        self.assertEqual(
+            self.run_driver(Conference(SETTINGS), "big,loud")[1][-1], "EXEC ConfBridge 21,big,loud"
+        )
+
+    def test_playback(self) -> None:
+        """A sound, which answers by itself."""
+        outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")
+        self.assertEqual(outcome, Outcome())
+        self.assertEqual(commands, ["EXEC Playback hello-world", "GET VARIABLE PLAYBACKSTATUS"])
+        for data in ("", "a b", "a&b", "a,noanswer"):
+            self.assertIn("name of a sound", self.refused(Playback(SETTINGS), data))
+
+    def test_saydigits(self) -> None:
+        """The number itself."""
+        outcome, commands = self.run_driver(SayDigits(SETTINGS), "ignored")
+        self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", 'SAY DIGITS 21 ""']))
+
+    def test_hangup(self) -> None:
+        """It asks for the hang-up; the flow does it, after it has left its marks."""
+        self.assertEqual(self.run_driver(Hangup(SETTINGS)), (Outcome(hang_up=True), []))
+        self.assertEqual(self.run_driver(Hangup(SETTINGS), "17"), (Outcome(cause="17", hang_up=True), []))
+        for data in ("128", "x", "-1", "1.5", "²", " 17", "9" * 5000):
+            self.assertIn("0 to 127", self.refused(Hangup(SETTINGS), data))
+
+    def test_caller_leaves(self) -> None:
+        """Each tells that the caller went, and sends nothing more."""
+        for driver, data in (
+            (Voicemail(SETTINGS), ""),
+            (Conference(SETTINGS), ""),
+            (Playback(SETTINGS), "x"),
+            (SayDigits(SETTINGS), ""),
+        ):
+            channel = FakeChannel(answers={"EXEC": HUNG_UP, "SAY": HUNG_UP})
+            self.failureResultOf(
+                Deferred.fromCoroutine(driver.run(Call(channel, "33", "21", data))), ChannelHungUp
+            )
+            self.assertLessEqual(len(channel.commands), 2)
+
+
+class Broken:
+    """A driver that cannot be made."""
+
+    def __init__(self, config: Config) -> None:
+        raise RuntimeError("on purpose")
+
+
+def point(name: str, value: str) -> EntryPoint:
+    """An entry point as a package would install it."""
+    return EntryPoint(name, value, GROUP)
+
+
+class Finding(SynchronousTestCase):
+    """Drivers come by entry point, the built-in ones too."""
+
+    def test_installed(self) -> None:
+        """Those of the package."""
+        drivers = load_drivers(SETTINGS)
+        for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup"):
+            self.assertIn(name, drivers)
+        self.assertIsInstance(drivers["dial"], Dial)
+
+    def test_names(self) -> None:
+        """In any case; of two the first counts, and the second is named in the log."""
+        with capturedLogs() as logs:
+            drivers = load_drivers(
+                SETTINGS,
+                [
+                    point("Page", "pbxrouter.drivers.conference:Conference"),
+                    point("page", "pbxrouter.drivers.dial:Dial"),
+                ],
+            )
+        self.assertIsInstance(drivers["page"], Conference)
+        self.assertEqual([event["value"] for event in loud(logs)], ["pbxrouter.drivers.dial:Dial"])
+
+    def test_broken(self) -> None:
+        """One that cannot be loaded or made is left out; the others work."""
+        drivers = load_drivers(
+            SETTINGS,
+            [
+                point("a", "no.such.module:X"),
+                point("b", "tests.test_drivers:Broken"),
+                point("c", "pbxrouter.drivers.hangup:Hangup"),
+            ],
+        )
+        self.assertEqual(list(drivers), ["c"])
+        self.assertEqual(len(self.flushLoggedErrors()), 2)
