@@ -82,7 +82,7 @@ class ControlProtocol(LineOnlyReceiver):
             wish = self._wishes[name]
             if not isinstance(asked, dict):
                 raise TypeError
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             accepted = ", ".join(self._wishes)
             self._refuse(f'accepted is {{"NAME": {{…}}}} with one of these names: {accepted}')
             return

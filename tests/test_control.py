@@ -1,0 +1,231 @@
+"""The socket for the command line: wishes, answers, those who do not keep up.
+
+Of what can be wished (control_wishes) only watching is here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.control import MAX_PATH, Answer, ControlProtocol, ControlService
+from pbxrouter.control_wishes import WatchWish
+from pbxrouter.errors import ControlRefused
+from pbxrouter.simulator import SimulatedCall
+from pbxrouter.watch import DialogueWatch
+from tests.fakes import loud, request_of
+
+CALL = request_of(SimulatedCall("21", caller="33"))
+
+
+class FakeWish:
+    """A wish that is granted as the test likes."""
+
+    def __init__(self) -> None:
+        self.asked: list[Answer] = []
+        self.stopped = 0
+
+    def __call__(
+        self, asked: Answer, send: Callable[[Answer], None], end: Callable[[], None]
+    ) -> Callable[[], None]:
+        """See control.Wish."""
+        if "refuse" in asked:
+            raise ControlRefused("not that")
+        self.asked.append(asked)
+        self.send, self.end = send, end
+        return self.stop
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+        self.stopped += 1
+
+
+class ProtocolCase(SynchronousTestCase):
+    """A connection in memory."""
+
+    def setUp(self) -> None:
+        """A command line connects."""
+        self.wish = FakeWish()
+        self.watch = DialogueWatch()
+        self.protocol = ControlProtocol({"fake": self.wish, "watch": WatchWish(self.watch)})
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+
+    def says(self, line: bytes) -> None:
+        """A line comes."""
+        self.protocol.dataReceived(line + b"\n")
+
+    def hears(self) -> list[Any]:
+        """The answers since the last look."""
+        lines = self.transport.value().splitlines()
+        self.transport.clear()
+        return [json.loads(line) for line in lines]
+
+    def goes(self) -> None:
+        """The command line ends."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class Wishing(ProtocolCase):
+    """One wish a connection."""
+
+    def test_granted(self) -> None:
+        """Its values come through, its answers go out, in lines of ASCII; it ends when it likes."""
+        self.says('{"fake": {"a": "ñ"}}'.encode())
+        self.assertEqual(self.wish.asked, [{"a": "ñ"}])
+        self.wish.send({"b": "ñ\n\udcff"})
+        self.assertTrue(self.transport.value().isascii())
+        self.assertEqual(self.hears(), [{"b": "ñ\n\udcff"}])
+        self.assertFalse(self.transport.disconnecting)
+        self.wish.end()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_byte_by_byte(self) -> None:
+        """A line may come in pieces."""
+        for byte in b'{"fake": {}}\n':
+            self.assertEqual(self.wish.asked, [])
+            self.protocol.dataReceived(bytes([byte]))
+        self.assertEqual(self.wish.asked, [{}])
+
+    def test_second_wish(self) -> None:
+        """It is not heard."""
+        self.protocol.dataReceived(b'{"fake": {}}\n{"fake": {}}\n')
+        self.assertEqual(len(self.wish.asked), 1)
+
+    def test_not_understood(self) -> None:
+        """It is said what is accepted, and the connection ends."""
+        for line in (
+            *(b"", b"x", b"null", b"1", b"[]", b"{}", b'{"fake": null}', b'{"fake": []}', b'{"no": {}}'),
+            *(b'{"fake": {}, "watch": {}}', b"\xff", b'{"fake": {}', b'"fake"', b"[" * 4000),
+        ):
+            self.setUp()
+            self.says(line)
+            self.assertEqual(
+                self.hears(),
+                [{"error": 'accepted is {"NAME": {…}} with one of these names: fake, watch'}],
+                line,
+            )
+            self.assertTrue(self.transport.disconnecting)
+            self.assertEqual(self.wish.asked, [])
+            self.goes()
+
+    def test_refused(self) -> None:
+        """The wish's own reason is answered."""
+        self.says(b'{"fake": {"refuse": 1}}')
+        self.assertEqual(self.hears(), [{"error": "not that"}])
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_too_long(self) -> None:
+        """A line without end is not kept."""
+        self.protocol.dataReceived(b"x" * 5000)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_goes(self) -> None:
+        """The wish is told, once; without a wish nobody is."""
+        self.says(b'{"fake": {}}')
+        self.goes()
+        self.assertEqual(self.wish.stopped, 1)
+        self.setUp()
+        self.goes()
+        self.assertEqual(self.wish.stopped, 0)
+
+
+class KeepingUp(ProtocolCase):
+    """Who reads slowly slows nobody down."""
+
+    def test_slow(self) -> None:
+        """What it misses is counted, and said when it has caught up."""
+        self.assertIs(self.transport.producer, self.protocol)
+        self.says(b'{"fake": {}}')
+        self.protocol.pauseProducing()
+        for _ in range(3):
+            self.wish.send({})
+        self.assertEqual(self.hears(), [])
+        self.protocol.resumeProducing()
+        self.wish.send({"x": 1})
+        self.assertEqual(self.hears(), [{"skipped": 3}, {"x": 1}])
+
+    def test_nothing_missed(self) -> None:
+        """Then nothing is said of it."""
+        self.protocol.pauseProducing()
+        self.protocol.resumeProducing()
+        self.assertEqual(self.hears(), [])
+
+    def test_over(self) -> None:
+        """After the end nothing is written."""
+        self.says(b'{"fake": {}}')
+        self.protocol.stopProducing()
+        self.wish.send({})
+        self.assertEqual(self.hears(), [])
+
+
+class WatchingCalls(ProtocolCase):
+    """The wish behind ``pbxrouter debug``."""
+
+    def test_streams(self) -> None:
+        """The lines of the calls wished for, until the command line goes."""
+        self.says(b'{"watch": {"caller": "33"}}')
+        self.assertEqual(self.hears(), [{"watching": True}])
+        self.watch.received(CALL, "GET DATA x", b"200 result=1234")
+        self.watch.noted(request_of(SimulatedCall("21", caller="44")), "x")
+        self.assertEqual(
+            self.hears(),
+            [
+                {
+                    "uniqueid": "1795409729.6",
+                    "caller": "33",
+                    "extension": "21",
+                    "direction": "<",
+                    "text": "200 result=***",
+                }
+            ],
+        )
+        self.goes()
+        self.assertFalse(self.watch.active)
+
+    def test_wrong_values(self) -> None:
+        """A number that is not text would never match; so it is refused."""
+        self.says(b'{"watch": {"caller": 33}}')
+        self.assertEqual(self.hears(), [{"error": "caller: accepted is text"}])
+        self.assertFalse(self.watch.active)
+
+
+class Refusing(MemoryReactor):
+    """A reactor that cannot open the socket."""
+
+    def listenUNIX(self, *args: object, **arguments: object) -> Any:
+        """As when somebody else has it."""
+        raise CannotListenError(None, "/x.sock", OSError("in use"))
+
+
+class Serving(SynchronousTestCase):
+    """The service that has the socket."""
+
+    def test_listens(self) -> None:
+        """From start to stop, for its own user only."""
+        reactor = MemoryReactor()
+        service = ControlService("/x.sock", {"fake": FakeWish()}, reactor)
+        service.startService()
+        ((path, factory, _, mode, lock),) = reactor.unixServers
+        self.assertEqual((path, mode, lock), ("/x.sock", 0o600, True))
+        self.assertIsInstance(factory.buildProtocol(None), ControlProtocol)
+        service.stopService()
+        self.assertFalse(service.running)
+        service.stopService()
+
+    def test_cannot(self) -> None:
+        """A path that is too long, or taken: one warning, and the gateway runs."""
+        for path, reactor in (("/" + "x" * MAX_PATH, MemoryReactor()), ("/x.sock", Refusing())):
+            service = ControlService(path, {}, reactor)
+            with capturedLogs() as logs:
+                service.startService()
+            self.assertEqual([event["path"] for event in loud(logs)], [path])
+            self.assertTrue(service.running)
+            service.stopService()
