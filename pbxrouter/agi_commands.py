@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pbxrouter.agi import encode
-from pbxrouter.errors import InvalidArgument
+from pbxrouter.agi import AGIReply, encode
+from pbxrouter.errors import CommandRefused, InvalidArgument
 
 MAX_COMMAND: Final = 8190
 """Bytes of the longest command line; Asterisk cuts a longer one into several (facts A6)."""
@@ -22,6 +22,7 @@ KEYING_TIMEOUT_S: Final = 600.0
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_./@,:=+*#&-]+")
 _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 _IS_EXEC: Final = re.compile(r"exec\b", re.IGNORECASE)
+_IS_DIAL: Final = re.compile(r"exec dial\b", re.IGNORECASE)
 _TAKES_TIME: Final = re.compile(
     r"(?:answer|get data|get option|(?:control )?stream|wait for digit|say |record file|receive |gosub)",
     re.IGNORECASE,
@@ -82,19 +83,31 @@ def allowed_when_hung_up(line: str) -> bool:
 _KEYED: Final = re.compile(
     r"(?:get data|stream file|control stream file|wait for digit|get option|say |exec read)", re.IGNORECASE
 )
+_GOOD_REPLY: Final = re.compile(r"(?:200 result=|5\d\d[ -](?:Invalid|Command|End|$))")
 _KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!(?:-1|0)(?:\s|$))[^\s(]+")
 
 
 def masked_reply(line: str, reply: str) -> str:
     """A reply fit to be shown: what the caller keyed in answer to a command is starred."""
-    if not _KEYED.match(line):
+    if not is_keyed(line):
         return reply
-    return _KEYED_RESULT.sub("***", reply)
+    return _KEYED_RESULT.sub("***", reply) if _GOOD_REPLY.match(reply) else "***"
 
 
-def runs_application(line: str) -> bool:
-    """Whether this is EXEC, which may take hours and may go on when the caller has gone."""
-    return bool(_IS_EXEC.match(line))
+def is_keyed(line: str) -> bool:
+    """Whether the answer to this command holds what a caller keyed, perhaps a PIN."""
+    return bool(_KEYED.match(line))
+
+
+def refused(reply: AGIReply, line: str) -> CommandRefused:
+    """The failure for a 510 or 520; quotes nothing that a caller may have keyed."""
+    text = "" if is_keyed(line) else reply.text.split("\n")[0]
+    return CommandRefused(reply.code, " ".join(line.split(" ")[:2]), text)
+
+
+def outlives_caller(line: str) -> bool:
+    """Whether this is a Dial: what became of it can be asked of a channel that is hung up, too."""
+    return bool(_IS_DIAL.match(line))
 
 
 def reply_timeout_s(line: str) -> float | None:

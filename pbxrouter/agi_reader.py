@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pbxrouter.agi import HANGUP, AGIReply, AGIRequest, decode, parse_reply, parse_request
+from pbxrouter.agi_commands import is_keyed
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
 
 MAX_BUFFER: Final = 1 << 20
@@ -122,9 +123,16 @@ class AGIReader:
         reply = b"\n".join(self._lines)
         self._lines.clear()
         self._collected = self._trying = 0
-        self.command = ""
+        command, self.command = self.command, ""
         self._demand_nothing_more(ProtocolViolation)
-        return parse_reply(reply)
+        try:
+            return parse_reply(reply)
+        except ProtocolViolation:
+            if is_keyed(command):  # what came may be a PIN: not to be quoted
+                raise ProtocolViolation(
+                    "the answer to a question for digits is no reply of Asterisk's"
+                ) from None
+            raise
 
     def _needs_more(self, line: bytes) -> bool:
         first = self._lines[0]

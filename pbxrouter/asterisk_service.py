@@ -12,12 +12,13 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.logger import Logger
 
+from pbxrouter.adapters import demand_starpy
 from pbxrouter.config import Asterisk
 from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
 from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
-from pbxrouter.manager_service import Account, Manager
+from pbxrouter.manager_service import Account, Manager, ProtocolFactory
 from pbxrouter.originate import Originator
 from pbxrouter.watch import DialogueWatch
 
@@ -61,7 +62,9 @@ class AsteriskService(MultiService):
         read_secret(config)  # to say so now if it cannot be read
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
         try:
-            self.manager = Manager(config.name, config.ami, account, reactor)
+            self.manager = Manager(
+                config.name, config.ami, account, reactor, factory=protocol_factory(config)
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(
                 f"asterisk.ami: {config.ami!r} is no client endpoint ({error}); accepted is for example "
@@ -73,6 +76,20 @@ class AsteriskService(MultiService):
             Heartbeat(self.manager, reactor).setServiceParent(self)
         self.originator = Originator(self.manager, engine, technologies, reactor)
         MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
+
+
+def protocol_factory(config: Asterisk) -> ProtocolFactory | None:
+    """What makes the AMI connection's protocols; None: our own.
+
+    Raises:
+        ConfigError: StarPy is asked for and not installed.
+    """
+    if config.library != "starpy":
+        return None
+    demand_starpy("asterisk.library")
+    from pbxrouter.adapters.starpy_ami import StarpyAMIFactory  # imports StarPy
+
+    return StarpyAMIFactory
 
 
 def read_secret(config: Asterisk) -> str:

@@ -18,6 +18,7 @@ what (rules).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -238,10 +239,8 @@ class CallFlow:
 
     async def _hang_up(self, call: _Conversation, cause: str) -> None:
         """Hang up; that the caller went first changes nothing of what the call came to."""
-        try:
+        with contextlib.suppress(ChannelHungUp):
             await verbs.hang_up(call.channel, cause)
-        except ChannelHungUp:
-            pass
 
     async def _mark_outcome(self, call: _Conversation, outcome: Outcome) -> None:
         """Leave the outcome on the channel, also on one that was hung up in the application."""

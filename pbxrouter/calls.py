@@ -1,14 +1,15 @@
-"""Live calls and their counts, from AMI events, by the exact rule of facts B6.
+"""Live calls, from AMI events, by the exact rule of facts B6.
 
 A call is all channels with one Linkedid. Pure: events and times go in; who listens is
 told when a call starts, is answered, ends. After a lost connection the table is
 reconciled with a list of channels (``resync``). Not here: where events come from
-(manager) and where counts are kept.
+(manager), what is counted of them (counting) and where counts are kept.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,7 +17,10 @@ from typing import Final
 REMEMBER_HUNG_UP_S: Final = 60.0
 """How long a Uniqueid is remembered after its Hangup, so that a late event revives nothing."""
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]+")
+JOINED: Final = "joined"
+"""In place of a Q.850 cause: the call's last channel became part of another call."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
 
 
 @dataclass(slots=True)
@@ -31,6 +35,8 @@ class LiveCall:
         caller: the first channel's number; ``""`` if it shows none.
         number: what it dialled; ``""`` if unknown.
         dial_status: how the last Dial within it ended, such as BUSY; ``""`` if none did.
+        outcome: how the gateway's part in it ended (CallRecord); ``""`` if it had none.
+        labels: what it is counted under besides all calls, as (kind, name).
         certain: False once a gap in the events made its times uncertain.
     """
 
@@ -41,6 +47,8 @@ class LiveCall:
     caller: str = ""
     number: str = ""
     dial_status: str = ""
+    outcome: str = ""
+    labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
 
 
@@ -71,7 +79,10 @@ class CallListener:
         """Two sides of a call talk."""
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
-        """A call lost its last channel, at epoch second ``ended``; ``cause`` is Q.850 or empty."""
+        """A call lost its last channel, at epoch second ``ended``.
+
+        ``cause`` is the last channel's, in Q.850's numbers; or JOINED, or empty if unknown.
+        """
 
 
 class CallTable:
@@ -86,7 +97,9 @@ class CallTable:
         self._linkedids: dict[str, str] = {}  # channel -> call
         self._calls: dict[str, LiveCall] = {}
         self._bridges: dict[str, set[str]] = {}
-        self._hung_up: dict[str, float] = {}  # in order of time
+        self._bridge_of: dict[str, str] = {}  # channel -> bridge
+        self._hung_up: set[str] = set()
+        self._hung_up_at: deque[tuple[float, str]] = deque()
 
     @property
     def live(self) -> Mapping[str, LiveCall]:
@@ -98,17 +111,31 @@ class CallTable:
         """Uniqueids of the channels known."""
         return frozenset(self._linkedids)
 
+    def call_of(self, uniqueid: str) -> LiveCall | None:
+        """The call that a channel is part of; None if the channel is not known."""
+        linkedid = self._linkedids.get(uniqueid)
+        return None if linkedid is None else self._calls[linkedid]
+
+    def restore(self, calls: Iterable[LiveCall]) -> None:
+        """Take up calls that an earlier run knew and has counted; nobody is told."""
+        for call in calls:
+            channels = {each for each in call.channels if each not in self._linkedids}
+            if channels and call.linkedid not in self._calls:
+                call.channels = channels
+                call.certain = False
+                self._calls[call.linkedid] = call
+                self._linkedids.update(dict.fromkeys(channels, call.linkedid))
+
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
         """Take one event.
+
+        ``Shutdown`` needs no word here: the Hangups of all channels come just before it.
 
         Args:
             name: of the event, as Asterisk spells it.
             headers: gives a header's first value, ``""`` if it is not there.
             now: epoch seconds, the event's own Timestamp where it has one.
         """
-        if name == "Shutdown":
-            self._end_all(now)
-            return
         if name == "DialEnd":
             self._dial_ended(headers)
             return
@@ -116,6 +143,7 @@ class CallTable:
         if not (_ID.fullmatch(uniqueid) and _ID.fullmatch(linkedid)):
             return
         if name == "Newchannel":
+            self._forget_old(now)
             if uniqueid not in self._linkedids and uniqueid not in self._hung_up:
                 self._add(uniqueid, linkedid, now, headers("CallerIDNum"), headers("Exten"))
             return
@@ -126,45 +154,53 @@ class CallTable:
         if name == "BridgeEnter":
             self._enter(headers("BridgeUniqueid"), uniqueid, now)
         elif name == "BridgeLeave":
-            self._leave(headers("BridgeUniqueid"), uniqueid)
+            self._leave(uniqueid)
         elif name == "Hangup":
             self._hang_up(uniqueid, now, headers("Cause"))
 
-    def resync(self, known_before: Iterable[str], listed: Iterable[ChannelSeen], now: float) -> None:
+    def resync(
+        self,
+        known_before: Iterable[str],
+        listed: Iterable[ChannelSeen],
+        now: float,
+        ended: float | None = None,
+    ) -> None:
         """Reconcile with the channels that Asterisk says there are, after events may have been missed.
+
+        The list is a snapshot taken ahead of the queued events (facts B5), so it says
+        nothing about the Linkedid of a channel that is known: its events do, in order.
 
         Args:
             known_before: ``channels`` as it was when the list was asked for.
             listed: the whole list.
             now: epoch seconds.
+            ended: epoch seconds that count as the end of those that ended unseen; ``now`` unless told.
         """
         seen = {
             item.uniqueid: item
             for item in listed
             if _ID.fullmatch(item.uniqueid) and _ID.fullmatch(item.linkedid)
         }
+        self._forget_old(now)
         for uniqueid in known_before:
             if uniqueid in self._linkedids and uniqueid not in seen:
                 self._calls[self._linkedids[uniqueid]].certain = False
-                self._hang_up(uniqueid, now, "")
+                self._hang_up(uniqueid, now, "", now if ended is None else ended)
         for item in seen.values():
-            known = self._linkedids.get(item.uniqueid)
-            if known is None:
-                if item.uniqueid not in self._hung_up:
-                    self._add(item.uniqueid, item.linkedid, now - item.duration_s, item.caller, item.number)
-                    self._calls[item.linkedid].certain = False
-            elif known != item.linkedid:
-                self._move(item.uniqueid, item.linkedid, now)
+            if item.uniqueid not in self._linkedids and item.uniqueid not in self._hung_up:
+                self._add(item.uniqueid, item.linkedid, now - item.duration_s, item.caller, item.number)
+                self._calls[item.linkedid].certain = False
         self._bridges.clear()
+        self._bridge_of.clear()
         for item in seen.values():
             if item.bridge and item.uniqueid in self._linkedids:
                 self._enter(item.bridge, item.uniqueid, now)
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
         """Note why a call was not answered; counts nothing (facts B6, rule 7)."""
-        linkedid = self._linkedids.get(headers("Uniqueid")) or self._linkedids.get(headers("DestUniqueid"))
-        if linkedid is not None:
-            self._calls[linkedid].dial_status = headers("DialStatus")
+        call = self.call_of(headers("Uniqueid")) or self.call_of(headers("DestUniqueid"))
+        if call is not None:
+            call.dial_status = headers("DialStatus")
 
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str) -> None:
         self._linkedids[uniqueid] = linkedid
@@ -179,31 +215,31 @@ class CallTable:
     def _move(self, uniqueid: str, linkedid: str, now: float) -> None:
         """A channel became part of another call (masquerade, bridge of two calls)."""
         old = self._calls[self._linkedids[uniqueid]]
+        call = self._calls.get(linkedid)
+        if call is None and len(old.channels) == 1:
+            # A call's only channel goes by another Linkedid: still the same call.
+            del self._calls[old.linkedid]
+            old.linkedid = linkedid
+            self._calls[linkedid] = old
+            self._linkedids[uniqueid] = linkedid
+            return
         old.channels.discard(uniqueid)
         self._linkedids[uniqueid] = linkedid
-        call = self._calls.get(linkedid)
-        if call is None and not old.channels:
-            self._rename(old, linkedid, uniqueid)
-            return
         if call is None:
-            call = self._calls[linkedid] = LiveCall(
-                linkedid, old.started, old.answered, caller=old.caller, number=old.number
-            )
+            call = self._calls[linkedid] = LiveCall(linkedid, now, caller=old.caller, number=old.number)
+            call.channels.add(uniqueid)
             self._listener.started(call)
-        call.channels.add(uniqueid)
+        else:
+            call.channels.add(uniqueid)
         if not old.channels:
-            self._finish(old, now, "")
-
-    def _rename(self, call: LiveCall, linkedid: str, uniqueid: str) -> None:
-        """A call's only channel goes by another Linkedid: still the same call."""
-        del self._calls[call.linkedid]
-        call.linkedid = linkedid
-        call.channels.add(uniqueid)
-        self._calls[linkedid] = call
+            self._finish(old, now, JOINED)
 
     def _enter(self, bridge: str, uniqueid: str, now: float) -> None:
         if not bridge:
             return
+        if self._bridge_of.get(uniqueid) != bridge:
+            self._leave(uniqueid)
+        self._bridge_of[uniqueid] = bridge
         inside = self._bridges.setdefault(bridge, set())
         inside.add(uniqueid)
         if len(inside) < 2:
@@ -214,33 +250,27 @@ class CallTable:
                 call.answered = now
                 self._listener.answered(call)
 
-    def _leave(self, bridge: str, uniqueid: str) -> None:
-        inside = self._bridges.get(bridge)
-        if inside is not None:
+    def _leave(self, uniqueid: str) -> None:
+        bridge = self._bridge_of.pop(uniqueid, None)
+        if bridge is not None:
+            inside = self._bridges[bridge]
             inside.discard(uniqueid)
             if not inside:
                 del self._bridges[bridge]
 
-    def _hang_up(self, uniqueid: str, now: float, cause: str) -> None:
-        for bridge in [bridge for bridge, inside in self._bridges.items() if uniqueid in inside]:
-            self._leave(bridge, uniqueid)
-        self._forget_old(now)
-        self._hung_up[uniqueid] = now
+    def _hang_up(self, uniqueid: str, now: float, cause: str, ended: float | None = None) -> None:
+        self._leave(uniqueid)
+        self._hung_up.add(uniqueid)
+        self._hung_up_at.append((now, uniqueid))
         call = self._calls[self._linkedids.pop(uniqueid)]
         call.channels.discard(uniqueid)
         if not call.channels:
-            self._finish(call, now, cause)
+            self._finish(call, now if ended is None else ended, cause)
 
     def _finish(self, call: LiveCall, ended: float, cause: str) -> None:
         del self._calls[call.linkedid]
         self._listener.finished(call, ended, cause)
 
-    def _end_all(self, now: float) -> None:
-        for uniqueid in tuple(self._linkedids):
-            self._hang_up(uniqueid, now, "")
-
     def _forget_old(self, now: float) -> None:
-        for uniqueid, when in tuple(self._hung_up.items()):
-            if now - when < REMEMBER_HUNG_UP_S:
-                break
-            del self._hung_up[uniqueid]
+        while self._hung_up_at and now - self._hung_up_at[0][0] >= REMEMBER_HUNG_UP_S:
+            self._hung_up.discard(self._hung_up_at.popleft()[1])

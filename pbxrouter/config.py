@@ -24,12 +24,16 @@ DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
 """What the workshop's names are called on today's Asterisk."""
 
+Library = Literal["pbxrouter", "starpy"]
+"""Whose protocols are used: our own, or StarPy's where that is installed."""
+
 
 class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where Asterisk asks us. ``debug`` writes every AGI dialogue to the log, PINs masked."""
 
     listen: str = DEFAULT_LISTEN
     debug: bool = False
+    library: Library = "pbxrouter"
 
 
 class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +49,7 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login: Literal["md5", "plain"] = "md5"
     magi: tuple[str, ...] = ()
     heartbeat: bool = True
+    library: Library = "pbxrouter"
 
 
 class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +202,13 @@ def _check_values(config: Config, source: str) -> None:
             raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
     demand(config.database, "database", "the path of a file")
+    paths = [
+        config.database,
+        config.pin_key_file,
+        config.control,
+        *(each.secret_file for each in config.asterisk),
+    ]
+    demand("\0" not in "".join(paths), "a path", "text without NUL")
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from pbxrouter.errors import StoreError
 from pbxrouter.rules import Decision, Facts, RuleSet
 
-POLL_S: Final = 0.25
+POLL_S: Final = 0.1
 """How often the database is asked whether the rules changed."""
 
 

@@ -29,14 +29,14 @@ from pbxrouter.agi_commands import (
     allowed_when_hung_up,
     encode_command,
     may_mean_hangup,
+    outlives_caller,
+    refused,
     reply_timeout_s,
-    runs_application,
 )
 from pbxrouter.agi_reader import AGIReader
 from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
-    CommandRefused,
     ConnectionClosed,
     ProtocolViolation,
     ReplyTimeout,
@@ -191,8 +191,8 @@ class FastAGIProtocol(Protocol):
             self.hung_up = True
             self._fail(ChannelHungUp())
         elif reply.code != 200:
-            self._fail(CommandRefused(reply.code, self._command, reply.text.split("\n")[0]))
-        elif reply.result != "-1" or not may_mean_hangup(self._command):
+            self._fail(refused(reply, self._command))
+        elif reply.result != "-1" or not may_mean_hangup(self._command) or outlives_caller(self._command):
             self._succeed(reply)
         elif self.hung_up:
             self._fail(ChannelHungUp())
@@ -202,8 +202,8 @@ class FastAGIProtocol(Protocol):
 
     def _hangup_received(self) -> None:
         self.hung_up = True
-        if self._state is _State.ASKED and runs_application(self._command):
-            # The application's own answer tells how it went, and is on its way.
+        if self._state is _State.ASKED and allowed_when_hung_up(self._command):
+            # An application's answer tells how it went; such answers are on their way.
             self._timer.set(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
         else:
             self._fail(ChannelHungUp())

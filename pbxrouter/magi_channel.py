@@ -24,13 +24,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi import AGIReply, AGIRequest, parse_reply
-from pbxrouter.agi_commands import encode_command, may_mean_hangup, reply_timeout_s
+from pbxrouter.agi_commands import encode_command, may_mean_hangup, refused, reply_timeout_s
 from pbxrouter.ami import Message
 from pbxrouter.errors import (
     ActionFailed,
     AGIError,
     ChannelHungUp,
-    CommandRefused,
     ConnectionClosed,
     InvalidAction,
     InvalidArgument,
@@ -129,7 +128,7 @@ class MagiChannel:
         if reply.code == 511:
             self._fail(ChannelHungUp())
         elif reply.code != 200:
-            self._fail(CommandRefused(reply.code, self._command.split(" ", 1)[0], reply.text.split("\n")[0]))
+            self._fail(refused(reply, self._command))
         elif reply.result == "-1" and may_mean_hangup(self._command):
             self._held = True
             self._timer.set(END_GRACE_S, lambda: self._succeed(reply))

@@ -41,6 +41,10 @@ class Account:
     plain: bool = False
 
 
+ProtocolFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]
+"""Of a clock, and of who wants which event."""
+
+
 class Manager(ClientService):
     """One Asterisk's AMI, for as long as the gateway runs.
 
@@ -49,12 +53,19 @@ class Manager(ClientService):
         description: a client endpoint string.
         account: how to log in.
         event_mask: event classes to receive.
+        factory: what makes the protocols, if they are to be others than ours (adapters).
     """
 
     log = Logger()
 
     def __init__(
-        self, name: str, description: str, account: Account, reactor: Any, event_mask: str = "system,call,agi"
+        self,
+        name: str,
+        description: str,
+        account: Account,
+        reactor: Any,
+        event_mask: str = "system,call,agi",
+        factory: ProtocolFactory | None = None,
     ) -> None:
         self.name = name
         self._account = account
@@ -69,7 +80,7 @@ class Manager(ClientService):
         self._complained = False
         super().__init__(
             clientFromString(reactor, description),
-            _ManagerFactory(reactor, self._handlers),
+            (factory or _ManagerFactory)(reactor, self._handlers),
             retryPolicy=self._retry_in,
             clock=reactor,
             prepareConnection=self._prepare,

@@ -33,10 +33,14 @@ class PatternIndex(Generic[T]):
         for pattern, value in entries:
             if pattern.literal is not None:
                 self._literals.setdefault(pattern.literal, (pattern, value))
-            elif not pattern.never_matches:
+            else:
                 items.append((pattern, value))
         items.sort(key=lambda item: item[0].order)  # stable: the first configured stays first
-        self._tree: _Level[T] = _Level(items, 0)
+        # Asterisk loads only the first of equal patterns, even where that one can never match.
+        distinct = [
+            item for item, before in zip(items, [None, *items], strict=False) if not _alike(item, before)
+        ]
+        self._tree: _Level[T] = _Level([item for item in distinct if not item[0].never_matches], 0)
 
     def best(self, number: str) -> tuple[Pattern, T] | None:
         """The entry whose pattern Asterisk would choose for the number, or None."""
@@ -45,6 +49,10 @@ class PatternIndex(Generic[T]):
 
 
 _Item = tuple[Pattern, T]
+
+
+def _alike(one: _Item[T], other: _Item[T] | None) -> bool:
+    return other is not None and one[0].order == other[0].order
 
 
 class _Level(Generic[T]):

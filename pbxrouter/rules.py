@@ -91,6 +91,8 @@ class Decision:
         mapping: the mapping whose pattern won; None if none matches.
         granted_by: extension or user whose grant allowed it; None if not allowed.
         trace: the steps that led here, in order.
+        extension: the caller's number if it is among the extensions.
+        user: whose PIN was keyed, whether or not it opened the mapping.
     """
 
     verdict: Verdict
@@ -98,6 +100,8 @@ class Decision:
     mapping: Mapping | None
     granted_by: str | None
     trace: tuple[Step, ...]
+    extension: str | None = None
+    user: str | None = None
 
     def words(self) -> list[str]:
         """The trace as English sentences."""
@@ -204,7 +208,9 @@ class RuleSet:
             application=mapping.application,
             data=mapping.data,
         )
-        return self._authorise(facts, number, mapping, matched)
+        decision = self._authorise(facts, number, mapping, matched)
+        # "" and Asterisk's word for nobody are never among the extensions.
+        return replace(decision, extension=facts.caller) if facts.caller in self._extensions else decision
 
     def _why_invalid(self, number: str) -> tuple[Step, ...]:
         switched_off = tuple(
@@ -239,8 +245,8 @@ class RuleSet:
             return Decision(Verdict.DENY, number, mapping, None, (*trace, step(why)))
         if mapping.map_id in user.grants:
             granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
-            return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted))
+            return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)
         refused = step(
             "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )
-        return Decision(Verdict.DENY, number, mapping, None, (*trace, refused))
+        return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)

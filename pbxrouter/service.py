@@ -12,9 +12,11 @@ from typing import Any
 from twisted.application import strports
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from pbxrouter import __version__, pins
+from pbxrouter.adapters import demand_starpy
 from pbxrouter.asterisk_service import AsteriskService
 from pbxrouter.callflow import CallFlow, CallRecord
 from pbxrouter.config import Config
@@ -22,6 +24,7 @@ from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
 from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.errors import ConfigError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.keyfile import read_key
 from pbxrouter.store import Store
@@ -53,7 +56,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     StoreService(store).setServiceParent(gateway)
     RulesKeeper(store, engine, reactor).setServiceParent(gateway)
     FastAGIService(
-        config.fastagi.listen, FastAGIFactory(flow.serve, reactor, watch), reactor
+        config.fastagi.listen, fastagi_factory(config)(flow.serve, reactor, watch), reactor
     ).setServiceParent(gateway)
     asterisks = [
         AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor)
@@ -66,6 +69,20 @@ def build(config: Config, reactor: Any) -> MultiService:
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
+
+
+def fastagi_factory(config: Config) -> type[FastAGIFactory]:
+    """The FastAGI server that the configuration asks for.
+
+    Raises:
+        ConfigError: StarPy is asked for and not installed.
+    """
+    if config.fastagi.library != "starpy":
+        return FastAGIFactory
+    demand_starpy("fastagi.library")
+    from pbxrouter.adapters.starpy_fastagi import StarpyFactory  # imports StarPy
+
+    return StarpyFactory
 
 
 class StoreService(Service):
@@ -89,9 +106,22 @@ class FastAGIService(MultiService):
 
     def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
         super().__init__()
+        self._description = description
         self._factory = factory
         listener: IService = strports.service(with_backlog(description), factory, reactor=reactor)
         listener.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Open the port.
+
+        Raises:
+            ConfigError: it cannot be opened.
+        """
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            why = getattr(error, "socketError", error)
+            raise ConfigError(f"fastagi.listen: cannot listen at {self._description}: {why}") from None
 
     def stopService(self) -> Deferred[Any]:
         """Take no new calls, and close those there are."""

@@ -10,12 +10,11 @@ import errno
 import pathlib
 import socket
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import Logger
 from twisted.python import usage
 
 from pbxrouter import database, service
@@ -50,6 +49,13 @@ class Options(usage.Options):
         ["agi-debug", "g", "Write every AGI dialogue to the log, PINs masked."],
     ]
 
+    def parseOptions(self, options: Any = None) -> None:
+        """As usage.Options, but what is wrong is one line."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            give_up(f"{str(error).rstrip('.')}; see twistd pbxrouter --help")
+
 
 def makeService(options: Options) -> MultiService:
     """The gateway; ends the program with status 2 if it cannot run."""
@@ -58,9 +64,22 @@ def makeService(options: Options) -> MultiService:
     try:
         config = configured(options)
         check(config, reactor)
-        return service.build(config, reactor)
+        gateway = Gateway()
+        service.build(config, reactor).setServiceParent(gateway)
+        return gateway
     except PbxrouterError as error:
         give_up(str(error))
+
+
+class Gateway(MultiService):
+    """The outermost service: what fails while it opens its ports is one line, too."""
+
+    def privilegedStartService(self) -> None:
+        """Open the ports."""
+        try:
+            super().privilegedStartService()
+        except PbxrouterError as error:
+            give_up(str(error))
 
 
 def give_up(line: str) -> NoReturn:
@@ -105,8 +124,7 @@ def check(config: Config, reactor: object) -> None:
     _check_port(config.fastagi.listen)
     connection = database.connect(pathlib.Path(config.database))
     try:
-        for version in database.upgrade(connection) or ():
-            Logger().info("database upgraded to version {version}", version=version)
+        database.check_columns(connection)
     finally:
         connection.close()
 

@@ -129,24 +129,22 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:
         await run_application(channel, "Dial", argument)
-        unknown = "CHANUNAVAIL"
     except ConnectionClosed:
         raise  # Asterisk goes on with the Dial, and nobody can say how it ends
     except ChannelHungUp:
-        unknown = "CANCEL"
-    status = await _variable_of_any(channel, "DIALSTATUS") or unknown
-    if status != "ANSWER":
-        return DialResult(status, await _variable_of_any(channel, "HANGUPCAUSE"))
-    seconds = await _variable_of_any(channel, "ANSWEREDTIME")
-    return DialResult(status, answered_s=int(seconds) if seconds.isascii() and seconds.isdigit() else None)
-
-
-async def _variable_of_any(channel: Channel, name: str) -> str:
-    """A variable of a channel that may be dead; ``""`` if it is not set or cannot be asked."""
+        pass  # the channel may tell all the same
+    status = cause = seconds = ""
     try:
-        return await get_variable(channel, name) or ""
+        status = await get_variable(channel, "DIALSTATUS") or "CHANUNAVAIL"
+        if status == "ANSWER":
+            seconds = await get_variable(channel, "ANSWEREDTIME") or ""
+        else:
+            cause = await get_variable(channel, "HANGUPCAUSE") or ""
+    except ConnectionClosed:
+        raise
     except ChannelHungUp:
-        return ""
+        status = status or "CANCEL"
+    return DialResult(status, cause, int(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else None)
 
 
 async def get_variable(channel: Channel, name: str) -> str | None:

@@ -19,7 +19,8 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls tokens ratelimit config prompts",
+        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls "
+        "tokens ratelimit config prompts",
         # 1, transports and stores.
         "channel fastagi fastagi_factory oneshot refusal manager manager_service magi magi_channel watch "
         "settings keyfile database store workshop compat adapters",

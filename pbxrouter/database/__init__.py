@@ -17,7 +17,7 @@ from pbxrouter.database.connection import (
     transaction,
     uri_of,
 )
-from pbxrouter.database.rows import add_sample, read_rules, set_pin
+from pbxrouter.database.rows import add_sample, check_columns, read_rules, set_pin
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TIMEOUT_S",
     "add_sample",
+    "check_columns",
     "connect",
     "create",
     "explain",

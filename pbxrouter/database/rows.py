@@ -25,6 +25,10 @@ class _Holders:
     grants: str
 
 
+_MAPPINGS: Final = (
+    "SELECT map_id, pattern, application_name, application_data, mappings_disabled.map_id IS NULL"
+    " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
+)
 _EXTENSIONS: Final = _Holders(
     "extension",
     "SELECT extension_id, extension_number, NULL FROM extensions ORDER BY extension_id",
@@ -77,11 +81,19 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
     return RuleSet.build(mappings, extensions, users, hash_pin, problems)
 
 
+def check_columns(connection: sqlite3.Connection) -> None:
+    """See that the rules could be read, without reading them.
+
+    Raises:
+        StoreError: a table or a column is not there, or the database cannot be read.
+    """
+    with reading(connection):
+        for query in (_MAPPINGS, _EXTENSIONS.query, _EXTENSIONS.grants, _USERS.query, _USERS.grants):
+            connection.execute(f"EXPLAIN {query}")
+
+
 def _read_mappings(connection: sqlite3.Connection, problems: list[str]) -> list[Mapping]:
-    rows = connection.execute(
-        "SELECT map_id, pattern, application_name, application_data, mappings_disabled.map_id IS NULL"
-        " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
-    )
+    rows = connection.execute(_MAPPINGS)
     found: list[Mapping] = []
     for map_id, pattern, application, data, enabled in rows:
         if isinstance(pattern, str) and isinstance(application, str):

@@ -1,0 +1,41 @@
+"""API tokens."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.tokens import bearer, hash_token, new_token
+
+
+class TokenTests(SynchronousTestCase):
+    """What a token is."""
+
+    def test_fresh(self) -> None:
+        """No two alike, and each is found in its header."""
+        one, two = new_token(), new_token()
+        self.assertNotEqual(one, two)
+        self.assertNotEqual(hash_token(one), hash_token(two))
+        self.assertEqual(bearer(f"Bearer {one}"), one)
+        self.assertEqual(bearer(f"bearer  {one} "), one)
+
+    def test_hash(self) -> None:
+        """Hex, and not the token; text that is not ASCII harms nothing."""
+        token = new_token()
+        self.assertRegex(hash_token(token), "^[0-9a-f]{64}$")
+        self.assertNotIn(token, hash_token(token))
+        self.assertEqual(len(hash_token("ñ\udc80")), 64)
+
+    def test_no_token_of_ours(self) -> None:
+        """Anything else is none."""
+        token = new_token()
+        for header in (
+            None,
+            "",
+            "Bearer",
+            "Bearer ",
+            f"Basic {token}",
+            token,
+            f"Bearer {token}x",
+            "Bearer pbxr_ñ",
+        ):
+            self.assertIsNone(bearer(header), header)
