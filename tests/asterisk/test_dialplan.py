@@ -75,9 +75,6 @@ class DialplanTest(AsteriskTest):
         self.lab.ami.action("Setvar", Variable=name, Value=value)
         self.addCleanup(self.lab.ami.action, "Setvar", Variable=name, Value=before)
 
-    def _hang_up_all(self) -> None:
-        self.lab.cli("channel request hangup all")
-
 
 class WithoutGatewayTest(DialplanTest):
     """Nothing listens where the gateway should."""
@@ -132,7 +129,7 @@ class WithoutGatewayTest(DialplanTest):
         self._mark = self.lab.log_size()
         self._originate(f"999@{context}", variable)
         wait_for(f"the fallback with {variable}", lambda: "999@pbxrouter-fallback" in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
         wait_for("the end", lambda: not self.lab.channels())
 
     def test_door(self) -> None:
@@ -146,10 +143,10 @@ class WithoutGatewayTest(DialplanTest):
         """A call at s with a number is as if that had been dialled; an emergency number too."""
         self._originate("s@lines", "CALLERID(dnid)=112")
         wait_for("the emergency line", lambda: "112@emergency" in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
         self._originate("s@lines", "CALLERID(dnid)=23")
         wait_for("the fallback", lambda: "23@fallback" in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
 
     def test_line_without_a_number(self) -> None:
         """A caller at s is asked for the number; 112 works without the gateway."""
@@ -157,13 +154,13 @@ class WithoutGatewayTest(DialplanTest):
         wait_for("the question", lambda: "vm-enter-num-to-call en" in self.played())
         self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), "112#")
         wait_for("the emergency line", lambda: "112@emergency" in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
 
     def test_line_with_a_hostile_number(self) -> None:
         """The number sent with the call cannot name another place of the dialplan."""
         self._originate("s@lines", '"CALLERID(dnid)=21,1:localline,5,1"')
         wait_for("the fallback", lambda: "pbxrouter-ask" in "".join(self._places()))
-        self._hang_up_all()
+        self.hang_up_all()
         self.assertNotIn("5@localline", self._places())
 
 
@@ -178,7 +175,7 @@ class StrangeGatewayTest(DialplanTest):
         self.addCleanup(gateway.close)
         self._originate(f"{number}@pbxrouter-phones")
         wait_for(place, lambda: place in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
 
     def test_closes_at_once(self) -> None:
         """Asterisk calls that a SUCCESS; the caller gets the fallback."""
@@ -227,7 +224,7 @@ class StrangeGatewayTest(DialplanTest):
         wait_for("the AGI", lambda: "999@pbxrouter-ask" in self._places())
         self._originate("112@pbxrouter-phones")
         wait_for("the emergency line", lambda: "112@emergency" in self._places())
-        self._hang_up_all()
+        self.hang_up_all()
 
 
 class HeartbeatTest(DialplanTest):
@@ -248,7 +245,7 @@ class HeartbeatTest(DialplanTest):
         place = "AGI" if trusted else "999@pbxrouter-fallback"
         wait_for(place, lambda: place in "".join(self.executed()))
         self.assertEqual("AGI(" in self.log(), trusted)
-        self._hang_up_all()
+        self.hang_up_all()
 
     def test_fresh(self) -> None:
         """A beat of just now: the gateway is asked."""
@@ -388,7 +385,7 @@ class GatewayTest(DialplanTest):
             wait_for("the prompt", self.played)
             self.gateway.stop()
             wait_for("the fallback", lambda: "34@fallback" in self._places(), 15)
-            self._hang_up_all()
+            self.hang_up_all()
         self.assertEqual(self.complaints(), [])
 
     def test_killed_while_it_rings(self) -> None:

@@ -59,7 +59,7 @@ class ForgedRequestTest(AsteriskTest):
 
     def test_byte_that_is_not_utf8(self) -> None:
         """A caller's number that is no text is no one's number; the call goes on, with a PIN."""
-        self._from_trunk("5%ff", "21", "-d", "123456#", "-t", "2000")
+        self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "5%ff", "-d", "123456#")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_strange_names(self) -> None:

@@ -35,7 +35,7 @@ class TableTest(AsteriskTest):
 
     def test_second_pin(self) -> None:
         """A wrong PIN: the wrong-PIN prompt, the question again, and on."""
-        self.call("34", "-d", "000000#pp123456#", "-t", "5300")
+        self.call_until(self.dialled, "34", "-d", "000000#pp123456#")
         self.assertEqual(self.played()[:3], self._prompts(ASK, WRONG, ASK))
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
@@ -49,23 +49,19 @@ class TableTest(AsteriskTest):
 
     def test_voicemail(self) -> None:
         """33 calls 66: the mailbox of 33, which opens with its password, 3333."""
-        self.call("66", "-d", "123456#pp3333#", "-t", "6000")
+        self.call_until(lambda: "vm-no en" in self.played(), "66", "-d", "123456#pp3333#")
         self.assertEqual(self.applications(), ["VoiceMailMain 33@default"])
         self.assertEqual(self.played()[:4], self._prompts(ASK, "vm-password", "vm-youhave", "vm-no"))
         wait_for("the mark", lambda: self.variables().get("PBXROUTER") == "done")
 
     def test_conference(self) -> None:
         """33 calls 75: ConfBridge 75, and the caller is in it."""
-        with self.calling("75", "-d", "123456#", "-t", "5000"):
-            self._wait_for_conference("75")
+        self.call_until(lambda: "75" in self.lab.cli("confbridge list"), "75", "-d", "123456#")
         self.assertRegex(self.applications()[0], r"^ConfBridge 75\b")
-
-    def _wait_for_conference(self, room: str) -> None:
-        wait_for("the conference", lambda: room in self.lab.cli("confbridge list"), 12)
 
     def test_pin_without_that_grant(self) -> None:
         """33 calls 12345678: the user of that PIN has no grant for it, so it counts as a wrong one."""
-        self.call("12345678", "-d", "123456#", "-t", "3000")
+        self.call_until(lambda: f"{WRONG} en" in self.played(), "12345678", "-d", "123456#")
         self.assertEqual(self.played()[:2], self._prompts(ASK, WRONG))
         self.assertEqual(self.dialled(), [])
 
@@ -77,7 +73,7 @@ class TableTest(AsteriskTest):
 
     def test_unknown_extension(self) -> None:
         """44 is in no table: it is asked for a PIN where 33 is not."""
-        self.call("21", "-s", "127.0.0.2", "-f", "44", "-d", "123456#", "-t", "2000")
+        self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "44", "-d", "123456#")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
@@ -87,11 +83,11 @@ class TableTest(AsteriskTest):
         self._press_when_asked(channel, "123456#")
         self.assertIn("agi_callerid: unknown", self.log())
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.lab.cli("channel request hangup all")
+        self.hang_up_all()
 
     def test_called_unknown(self) -> None:
         """A caller who calls himself unknown is nobody, too."""
-        self.call("21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#", "-t", "2000")
+        self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
@@ -105,22 +101,22 @@ class TableTest(AsteriskTest):
 
     def test_typed_ahead(self) -> None:
         """Who knows the prompts types straight on, across all of them: no digit is lost."""
-        self.call("34", "-d", "000000#123456#", "-t", "4000")
+        self.call_until(self.dialled, "34", "-d", "000000#123456#")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_typed_ahead_thrice(self) -> None:
         """Two wrong ones and the right one in one breath, the first digit as soon as the call is answered."""
-        self.call("34", "-w", "100", "-d", "000000#111111#123456#", "-t", "5200")
+        self.call_until(self.dialled, "34", "-w", "100", "-d", "000000#111111#123456#")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_pin_without_hash(self) -> None:
         """The PIN counts without # too, once the digits stop."""
-        self.call("34", "-d", "123456", "-t", "7500")
+        self.call_until(self.dialled, "34", "-d", "123456")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_pin_stays_out_of_the_log(self) -> None:
         """Neither a right nor a wrong PIN is in the gateway's log."""
-        self.call("34", "-d", "907856#pp123456#", "-t", "5300")
+        self.call_until(self.dialled, "34", "-d", "907856#pp123456#")
         log = self.gateway.log(self._gateway_mark)
         self.assertNotIn("907856", log)
         self.assertNotIn("123456", log)
@@ -145,7 +141,7 @@ class ArrivalTest(AsteriskTest):
 
     def _until_over(self) -> None:
         wait_for("the gateway's work", lambda: "completed, returning" in self.log(), 20)
-        self.lab.cli("channel request hangup all")
+        self.hang_up_all()
 
     def test_asked_for_the_number(self) -> None:
         """Without any number the caller is asked for it."""
@@ -228,7 +224,7 @@ class WatchedTest(AsteriskTest):
 
     def test_pins_are_masked(self) -> None:
         """The dialogue is all there, but neither the right nor the wrong PIN."""
-        self.call("34", "-d", "907856#123456#", "-t", "4000")
+        self.call_until(self.dialled, "34", "-d", "907856#123456#")
         log = self.gateway.log(self._gateway_mark).replace("0123456789*#", "")  # the keys that end a sound
         self.assertIn("GET DATA", log)
         self.assertIn("IAX2/34", log)
@@ -249,12 +245,10 @@ class DatabaseChangeTest(AsteriskTest):
             " VALUES ('dial', 'Local/{number}@localline', '88XX')"
         )
         time.sleep(1)
-        self.call("8812", "-t", "500")
+        self.call_until(lambda: f"{ASK} en" in self.played(), "8812")
         self.gateway.sql("DELETE FROM applications_mappings WHERE pattern = '88XX'")
         time.sleep(1)
-        self.call("8812", "-t", "9000")
-        self.assertEqual(self.played().count("invalid en"), 1)
-        self.assertEqual(self.played()[:1], [f"{ASK} en"])
+        self.call_until(lambda: f"{INVALID} en" in self.played(), "8812")
 
     def test_new_grant(self) -> None:
         """A grant takes effect: 33 may call 34 without a PIN, and the loop answers."""
