@@ -1,0 +1,249 @@
+"""What is counted of calls, minute by minute, and why a call failed.
+
+A call is counted once when it starts, is answered and is finished, each in the minute in
+which that happens; and again under each label (the mapping, user and extension that
+the gateway routed it by). Pure: calls tells what happens, ``take`` gives what has come
+to be since it was last asked, for somebody else to keep. Not here: which channels
+make a call (calls), the database (counter_rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pbxrouter.calls import JOINED, CallListener, LiveCall
+from pbxrouter.rules import Decision
+
+MINUTE_S: Final = 60
+ALL: Final = ("all", "")
+"""The label that every call has."""
+KINDS: Final = ("mapping", "user", "extension")
+MAX_NAMES: Final = 1000
+"""Names of one kind that are told apart; all further ones are counted under OTHERS."""
+OTHERS: Final = "(others)"
+
+REASONS: Final[Mapping[str, str]] = {
+    "busy": "the callee was busy",
+    "noanswer": "nobody answered in time",
+    "cancelled": "the caller gave up",
+    "rejected": "the callee refused the call",
+    "unavailable": "the callee could not be reached",
+    "unallocated": "there is no such number out there",
+    "congestion": "no line was free on the way",
+    "denied": "the rules or the PIN did not allow it",
+    "invalid": "no pattern matches the number",
+    "refused": "the call was forged",
+    "gateway": "something broke in the gateway",
+    "unknown": "it ended while nobody looked",
+    "other": "any other cause",
+}
+"""Why a call was never answered; every failed call has one of these."""
+
+_BY_OUTCOME: Final = {
+    "DENIED": "denied",
+    "INVALID": "invalid",
+    "REFUSED": "refused",
+    "FAILED": "gateway",
+    "NODRIVER": "gateway",
+}
+_BY_DIAL_STATUS: Final = {
+    "BUSY": "busy",
+    "NOANSWER": "noanswer",
+    "CANCEL": "cancelled",
+    # Answered at the very moment at which the caller gave up.
+    "ANSWER": "cancelled",
+    "CHANUNAVAIL": "unavailable",
+    "INVALIDARGS": "unavailable",
+    "CONGESTION": "congestion",
+    "DONTCALL": "rejected",
+    "TORTURE": "rejected",
+}
+# Q.850. 16 and 0 are how calls end that went well.
+_BY_CAUSE: Final = {
+    "1": "unallocated",
+    "2": "unallocated",
+    "3": "unavailable",
+    "17": "busy",
+    "18": "noanswer",
+    "19": "noanswer",
+    "20": "unavailable",
+    "21": "rejected",
+    "22": "unallocated",
+    "27": "unavailable",
+    "28": "unallocated",
+    "34": "congestion",
+    "38": "congestion",
+    "41": "congestion",
+    "42": "congestion",
+    "44": "congestion",
+}
+_ENDED_WELL: Final = ("", "0", "16")
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many calls; of a finished one, talked + served + all of failed is 1.
+
+    Attributes:
+        talked: finished, and had been answered.
+        served: finished without two sides that talked, by nobody's failure: voicemail, a
+            prompt, one alone in a conference, or it became part of another call.
+        talk_s: seconds from answer to end, of those finished.
+        peak: most at a time.
+        failed: by reason.
+    """
+
+    started: int = 0
+    answered: int = 0
+    finished: int = 0
+    talked: int = 0
+    served: int = 0
+    talk_s: float = 0.0
+    peak: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: Counts) -> None:
+        """Count what another one of the same minute, or of another part of the time, has counted."""
+        self.started += other.started
+        self.answered += other.answered
+        self.finished += other.finished
+        self.talked += other.talked
+        self.served += other.served
+        self.talk_s += other.talk_s
+        self.peak = max(self.peak, other.peak)
+        for reason, calls in other.failed.items():
+            self.failed[reason] = self.failed.get(reason, 0) + calls
+
+
+Minutes = dict[tuple[int, str, str], Counts]
+"""By (the minute's first second, kind, name)."""
+
+
+class Counting(CallListener):
+    """Counts the calls of one Asterisk.
+
+    Attributes:
+        active: calls in progress.
+        totals: since the process began, by (kind, name).
+    """
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.totals: dict[tuple[str, str], Counts] = {ALL: Counts()}
+        self._minutes: Minutes = {}
+
+    def started(self, call: LiveCall) -> None:
+        """See CallListener."""
+        self.active += 1
+        for counts in self._at(call.started, ALL):
+            counts.started += 1
+            counts.peak = max(counts.peak, self.active)
+
+    def answered(self, call: LiveCall) -> None:
+        """See CallListener."""
+        assert call.answered is not None
+        for label in (ALL, *call.labels):
+            for counts in self._at(call.answered, label):
+                counts.answered += 1
+
+    def finished(self, call: LiveCall, ended: float, cause: str) -> None:
+        """See CallListener."""
+        self.active -= 1
+        reason = None if call.answered is not None else why_failed(call, cause)
+        for label in (ALL, *call.labels):
+            for counts in self._at(ended, label):
+                counts.finished += 1
+                if call.answered is not None:
+                    counts.talked += 1
+                    counts.talk_s += max(0.0, ended - call.answered)
+                elif reason is None:
+                    counts.served += 1
+                else:
+                    counts.failed[reason] = counts.failed.get(reason, 0) + 1
+
+    def routed(self, call: LiveCall, decision: Decision | None, outcome: str) -> None:
+        """The gateway has done its part in a call, with this outcome; the call goes on.
+
+        Of several parts in one call (a Local channel that comes back) each counts for
+        its mapping, and the last one's outcome stands.
+        """
+        call.outcome = outcome
+        for label in labels_of(decision):
+            if label not in self.totals and sum(kind == label[0] for kind, _ in self.totals) >= MAX_NAMES:
+                label = (label[0], OTHERS)
+            if label in call.labels:
+                continue
+            call.labels.add(label)
+            for counts in self._at(call.started, label):
+                counts.started += 1
+            if call.answered is not None:
+                for counts in self._at(call.answered, label):
+                    counts.answered += 1
+
+    def tick(self, now: float) -> None:
+        """It is this late, and the calls in progress still are: the minute's peak has to know."""
+        if self.active:
+            for counts in self._at(now, ALL):
+                counts.peak = max(counts.peak, self.active)
+
+    def take(self) -> Minutes:
+        """What was counted since the last time."""
+        minutes, self._minutes = self._minutes, {}
+        return minutes
+
+    def give_back(self, minutes: Minutes) -> None:
+        """What was taken could not be kept: it will be taken again, with what has come since."""
+        for key, counts in minutes.items():
+            self._minutes.setdefault(key, Counts()).add(counts)
+
+    def _at(self, when: float, label: tuple[str, str]) -> tuple[Counts, Counts]:
+        """What counts for a label at a time: its minute, and its total."""
+        key = (minute_of(when), *label)
+        minute = self._minutes.get(key)
+        if minute is None:
+            minute = self._minutes[key] = Counts()
+        total = self.totals.get(label)
+        if total is None:
+            total = self.totals[label] = Counts()
+        return minute, total
+
+
+def minute_of(when: float) -> int:
+    """The first second of the minute that an epoch second is in."""
+    return int(when // MINUTE_S) * MINUTE_S
+
+
+def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
+    """What a call is counted under besides all calls."""
+    if decision is None:
+        return set()
+    mapping = decision.mapping
+    names = (mapping.pattern if mapping else None, decision.user, decision.extension)
+    return {(kind, name) for kind, name in zip(KINDS, names, strict=True) if name}
+
+
+def why_failed(call: LiveCall, cause: str) -> str | None:
+    """Why a call that was never answered ended, a key of REASONS; None if nothing failed.
+
+    Args:
+        cause: as in CallListener.finished.
+    """
+    if call.outcome in _BY_OUTCOME:
+        return _BY_OUTCOME[call.outcome]
+    if cause == JOINED:
+        return None
+    if not cause and not call.certain:
+        return "unknown"
+    status = _BY_DIAL_STATUS.get(call.dial_status or call.outcome)
+    by_cause = _BY_CAUSE.get(cause)
+    if status in ("unavailable", "congestion") and by_cause is not None:
+        return by_cause  # which tells a refusal from a phone that is not there
+    if status is not None:
+        return status
+    if call.dial_status:
+        return "other"
+    if cause in _ENDED_WELL:
+        return "cancelled" if call.outcome == "HANGUP" else None
+    return by_cause or "other"
