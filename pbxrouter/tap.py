@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import pathlib
+import re
 import socket
 import sys
 from typing import Any, NoReturn
@@ -131,14 +132,15 @@ def check(config: Config, reactor: object) -> None:
 
 def _check_port(description: str) -> None:
     """Bind a TCP port for a moment, for a better message than a traceback later."""
-    kind, _, rest = description.partition(":")
-    port = rest.partition(":")[0].removeprefix("port=")
+    # In an endpoint string a backslash makes the next character literal, as in interface=\:\:1.
+    kind, *rest = (re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", description))
+    port = rest[0].removeprefix("port=") if rest else ""
     if kind != "tcp" or not port.isdigit():
         return
-    found = [part.removeprefix("interface=") for part in rest.split(":") if part.startswith("interface=")]
+    found = [part.removeprefix("interface=") for part in rest if part.startswith("interface=")]
     host = found[0] if found else ""
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, int(port)))
             probe.listen()

@@ -1,0 +1,186 @@
+"""``twistd pbxrouter``: its options, and one line with exit status 2 for whatever stands against a start."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+
+from twisted.application.service import IService, IServiceMaker, MultiService
+from twisted.internet import reactor
+from twisted.plugin import getPlugins
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database, keyfile, tap
+from pbxrouter.config import Config
+from pbxrouter.errors import ConfigError, DatabaseMissing
+from pbxrouter.tap import Options
+
+LISTEN = "unix:s"
+
+
+class TapCase(SynchronousTestCase):
+    """A working directory of our own, with a database and its key."""
+
+    def setUp(self) -> None:
+        """Make it and go there."""
+        self.here = Path(self.mktemp()).absolute()
+        self.here.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.here)
+        database.create(self.here / "pbxrouter.sqlite")
+        keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
+
+    def options(self, *arguments: str) -> Options:
+        """A command line, read."""
+        options = Options()
+        options.parseOptions(list(arguments))
+        return options
+
+    def refused(self, *arguments: str) -> str:
+        """The one line that a start ends with."""
+        said = io.StringIO()
+        self.patch(sys, "__stderr__", said)
+        failure = self.assertRaises(SystemExit, lambda: tap.makeService(self.options(*arguments)))
+        self.assertEqual(failure.code, 2)
+        line = said.getvalue()
+        self.assertTrue(line.startswith("pbxrouter: "), line)
+        self.assertEqual(line.count("\n"), 1, line)
+        return line
+
+
+class CommandLine(TapCase):
+    """Options over the file's settings."""
+
+    def test_nothing_said(self) -> None:
+        """The defaults."""
+        config = tap.configured(self.options())
+        self.assertEqual(config.fastagi.listen, "tcp:4573:interface=127.0.0.1")
+        self.assertFalse(config.fastagi.debug)
+
+    def test_long_and_short(self) -> None:
+        """Each option wins over the file; key and socket follow the database."""
+        (self.here / "a.toml").write_text('database = "x.db"\n[fastagi]\nlisten = "tcp:1"')
+        for arguments in (
+            ("--config", "a.toml", "--database", "y.db", "--listen", "tcp:2", "--agi-debug"),
+            ("-c", "a.toml", "-d", "y.db", "-l", "tcp:2", "-g"),
+        ):
+            config = tap.configured(self.options(*arguments))
+            self.assertEqual(config.database, str(self.here / "y.db"))
+            self.assertEqual(config.pin_key_file, str(self.here / "y.db.pinkey"))
+            self.assertEqual(config.control, str(self.here / "y.db.sock"))
+            self.assertEqual((config.fastagi.listen, config.fastagi.debug), ("tcp:2", True))
+        self.assertEqual(tap.configured(self.options("-c", "a.toml")).fastagi.listen, "tcp:1")
+
+    def test_help(self) -> None:
+        """Every option says what it is for."""
+        text = str(self.options())
+        for option in ("--config", "--database", "--listen", "--agi-debug"):
+            self.assertIn(option, text)
+
+    def test_plugin(self) -> None:
+        """twistd finds it."""
+        found = [each for each in getPlugins(IServiceMaker) if each.tapname == "pbxrouter"]
+        self.assertEqual([each.options for each in found], [Options])
+
+
+class Starting(TapCase):
+    """What can stand against it."""
+
+    def test_good(self) -> None:
+        """A service that can be put into an application."""
+        service = tap.makeService(self.options("-l", LISTEN))
+        self.assertTrue(IService.providedBy(service))
+        self.assertIsInstance(service, MultiService)
+        self.assertFalse(service.running)
+
+    def test_configuration(self) -> None:
+        """A file that is not there, a key that does not exist."""
+        self.assertIn("no.toml: cannot be read", self.refused("-c", "no.toml"))
+        (self.here / "pbxrouter.toml").write_text("databse = 1")
+        self.assertIn("pbxrouter.toml: databse: no such key", self.refused())
+
+    def test_database(self) -> None:
+        """Missing, not one, somebody else's."""
+        self.assertIn("no.db", self.refused("-l", LISTEN, "-d", "no.db"))
+        (self.here / "text.db").write_text("x" * 5000)
+        self.assertIn("text.db", self.refused("-l", LISTEN, "-d", "text.db"))
+        connection = sqlite3.connect(self.here / "other.db")
+        connection.execute("CREATE TABLE notes (x)")
+        connection.close()
+        self.assertIn("other.db", self.refused("-l", LISTEN, "-d", "other.db"))
+
+    def test_key(self) -> None:
+        """Missing, or open to others."""
+        key = self.here / "pbxrouter.sqlite.pinkey"
+        key.chmod(0o644)
+        self.assertIn("pinkey", self.refused("-l", LISTEN))
+        key.unlink()
+        self.assertIn("pinkey", self.refused("-l", LISTEN))
+
+    def test_endpoint(self) -> None:
+        """What cannot be understood is answered with examples."""
+        for listen in ("nonsense", "tcp:http", "bogus:1", "tcp:1:2:3:4:5:6", "4573"):
+            self.assertIn("accepted is for example", self.refused("-l", listen))
+
+    def test_port_in_use(self) -> None:
+        """It is said which, and what to do."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            for listen in (f"tcp:{port}:interface=127.0.0.1", f"tcp:port={port}:interface=127.0.0.1"):
+                self.assertIn(f"port {port} is in use", self.refused("-l", listen))
+
+    def test_port_that_cannot_be(self) -> None:
+        """An address of another machine, a port that is none."""
+        for listen in ("tcp:4573:interface=192.0.2.1", "tcp:70000:interface=127.0.0.1"):
+            self.assertIn("cannot listen", self.refused("-l", listen))
+
+    def test_without_stderr(self) -> None:
+        """There may be none (pythonw, a daemon): the status says it."""
+        self.patch(sys, "__stderr__", None)
+        self.assertRaises(SystemExit, tap.give_up, "x")
+
+
+class Checking(TapCase):
+    """tap.check by itself."""
+
+    def config(self, listen: str) -> Config:
+        """Settings with this endpoint."""
+        return tap.configured(self.options("-l", listen))
+
+    def test_endpoints(self) -> None:
+        """Any endpoint string is accepted, IPv6 and escaped ones too."""
+        for listen in (
+            "tcp:0",
+            "tcp:0:interface=127.0.0.1",
+            "tcp:0:backlog=5",
+            "tcp:port=0",
+            r"tcp:0:interface=\:\:1",
+            r"tcp6:0:interface=\:\:1",
+            "unix:/nowhere/x",
+        ):
+            if "6" in listen + ("6" if r"\:" in listen else "") and not socket.has_ipv6:
+                continue
+            tap.check(self.config(listen), reactor)
+
+    def test_raises(self) -> None:
+        """Typed, for other callers than twistd."""
+        self.assertRaises(ConfigError, tap.check, self.config("nonsense"), reactor)
+        config = tap.configured(self.options("-d", "no.db", "-l", LISTEN))
+        self.assertRaises(DatabaseMissing, tap.check, config, reactor)
+
+
+class WrongOptions(TapCase):
+    """A command line that is none."""
+
+    def test_unknown(self) -> None:
+        """An option that does not exist, or wants a value."""
+        self.patch(sys, "__stderr__", io.StringIO())
+        for arguments in (("--port", "1"), ("--config",), ("-x",), ("surplus",)):
+            self.assertRaises((usage.UsageError, SystemExit), self.options, *arguments)
