@@ -1,0 +1,180 @@
+"""The gateway put together: a whole one in the real reactor, and its small parts by themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pbxrouter import config, database, keyfile, pins, service
+from pbxrouter.callflow import CallRecord
+from pbxrouter.config import Config
+from pbxrouter.drivers import Outcome
+from pbxrouter.errors import KeyFileError
+from pbxrouter.rules import Facts
+from pbxrouter.service import Banner, with_backlog
+from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from pbxrouter.watch import DialogueLine
+from tests.fakes import loud, request_of, workshop_rules
+
+
+class AsteriskOverASocket(Protocol):
+    """A simulated Asterisk that calls the gateway for real."""
+
+    def __init__(self, asterisk: SimulatedAsterisk) -> None:
+        self.asterisk = asterisk
+        self.over: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Tell of the call."""
+        assert self.transport is not None
+        self.transport.write(self.asterisk.environment())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Do what the gateway says."""
+        assert self.transport is not None
+        self.transport.write(self.asterisk.receive(data))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The gateway gave the call back."""
+        self.over.callback(None)
+
+
+def wait(seconds: float) -> Deferred[None]:
+    """A moment of real time."""
+    clock = IReactorTime(reactor)
+    return deferLater(clock, seconds, lambda: None)
+
+
+class WholeGateway(TestCase):
+    """Socket, rules from a database file, drivers, control socket, in the real reactor."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        """A gateway on the workshop's rules, on unix sockets with short names."""
+        here = Path(self.mktemp())
+        here.mkdir(parents=True)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(here)
+        path = Path("x.db").absolute()
+        database.create(path)
+        key = keyfile.create_key(Path("x.db.pinkey"))
+        connection = database.connect(path)
+        database.add_sample(connection, lambda pin: pins.hash_pin(key, pin))
+        connection.commit()
+        connection.close()
+        self.path = path
+        settings = config.parse(
+            'database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd()
+        )
+        self.settings = msgspec.structs.replace(settings, control="c")
+        self.gateway = service.build(self.settings, reactor)
+
+    async def run_call(self, extension: str, *keys: str) -> SimulatedAsterisk:
+        """A call of 33, over the socket."""
+        asterisk = SimulatedAsterisk(SimulatedCall(extension, caller="33"), Script(keys=keys))
+        endpoint = clientFromString(reactor, "unix:s")
+        protocol = await connectProtocol(endpoint, AsteriskOverASocket(asterisk))
+        await protocol.over
+        return asterisk
+
+    async def test_from_start_to_stop(self) -> None:
+        """Calls, a change of the rules that reaches the next call, and an end that leaves nothing."""
+        self.gateway.privilegedStartService()
+        self.gateway.startService()
+        try:
+            self.assertEqual(os.stat("c").st_mode & 0o777, 0o600)
+            granted = await self.run_call("21")
+            self.assertEqual(granted.dials, [("PJSIP/21,60", "ANSWER")])
+            by_pin = await self.run_call("34", "000000#", "123456#")
+            self.assertEqual(by_pin.prompts, ["agent-pass", "vm-incorrect", "agent-pass"])
+            self.assertEqual(len(by_pin.dials), 1)
+            await self.change_the_rules()
+        finally:
+            await self.gateway.stopService()
+        self.assertFalse(os.path.exists("s"))
+
+    async def change_the_rules(self) -> None:
+        """By hand, with SQL; the next call a second later goes by it."""
+        self.assertEqual((await self.run_call("911")).prompts, ["invalid"])
+        connection = database.connect(self.path)
+        connection.execute(
+            "INSERT INTO applications_mappings(application_name, application_data, pattern)"
+            " VALUES ('playback', 'hello-world', '911')"
+        )
+        connection.execute(
+            "INSERT INTO extensions_mappings(extension_id, map_id)"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings"
+            " WHERE extension_number = '33' AND pattern = '911'"
+        )
+        connection.commit()
+        connection.close()
+        await wait(1)
+        self.assertEqual((await self.run_call("911")).prompts, ["hello-world"])
+
+
+class Parts(SynchronousTestCase):
+    """By themselves."""
+
+    def test_backlog(self) -> None:
+        """TCP gets ours, unless one is said; other endpoints stay as they are."""
+        for description, expected in (
+            ("tcp:4573:interface=127.0.0.1", "tcp:4573:interface=127.0.0.1:backlog=4096"),
+            ("tcp:4573:backlog=5", "tcp:4573:backlog=5"),
+            ("unix:/x", "unix:/x"),
+        ):
+            self.assertEqual(with_backlog(description), expected)
+
+    def test_key(self) -> None:
+        """Without the PIN key there is no gateway."""
+        settings = config.resolved(Config(), Path(self.mktemp()).absolute())
+        self.assertRaises(KeyFileError, service.build, settings, reactor)
+
+    def test_banner(self) -> None:
+        """The log says that it is up, and what to type next."""
+        with capturedLogs() as logs:
+            Banner(Config()).startService()
+        said = [event["log_format"] for event in logs if event["log_namespace"].startswith("pbxrouter")]
+        self.assertIn("is up", said[0])
+        self.assertIn("pbxrouter call 21 --from 33", said[-1])
+        self.assertEqual(loud(logs), [])
+
+    def said_of(self, extension: str, caller: str | None, decided: bool) -> LogEvent:
+        """The log's one line for a call."""
+        request = request_of(SimulatedCall(extension, caller=caller))
+        decision = workshop_rules().decide(Facts(caller, extension, "123456")) if decided else None
+        with capturedLogs() as logs:
+            service._CallLog().report(CallRecord(request, decision, Outcome("BUSY")))
+        (event,) = (event for event in logs if event["log_namespace"].startswith("pbxrouter"))
+        return event
+
+    def test_call_log(self) -> None:
+        """Who, where, what came of it and why; never a PIN, always one line."""
+        event = self.said_of("34", "33", decided=True)
+        self.assertEqual(
+            (event["uniqueid"], event["caller"], event["number"], event["outcome"]),
+            ("1795409729.6", "33", "34", "BUSY"),
+        )
+        self.assertIn("pepe may use 3X by PIN", event["trace"])
+        self.assertNotIn("123456", str(event["trace"]))
+        event = self.said_of("2\udcff\x1b", None, decided=False)
+        self.assertEqual((event["caller"], event["number"]), ("unknown", "2\\udcff\\x1b"))
+        self.assertEqual(event["trace"], "nothing decided")
+
+    def test_dialogue_log(self) -> None:
+        """Each line of a dialogue, where that is asked for."""
+        with capturedLogs() as logs:
+            service._DialogueLog().tell(DialogueLine("1.2", "33", "21", ">", "NOOP {x}"))
+        (event,) = (event for event in logs if event["log_namespace"].startswith("pbxrouter"))
+        self.assertEqual(event["line"], "1.2 33->21 > NOOP {x}")
