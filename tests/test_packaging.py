@@ -13,6 +13,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -26,6 +27,7 @@ import zipfile
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import config
@@ -98,7 +100,18 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(as_it_is, config.resolved(config.Config(), ROOT))
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
-        config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
+        in_force = config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
+        self.assertEqual(
+            msgspec.structs.replace(in_force, asterisk=()), msgspec.structs.replace(as_it_is, asterisk=())
+        )
+
+    def test_the_sample_settings_are_all(self) -> None:
+        """Each key that does something is in pbxrouter.sample.toml."""
+        text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
+        told = set(re.findall(r"^#?([\w-]+) = ", text, re.MULTILINE)) | set(re.findall(r"\[(\w+)\]", text))
+        parts = (config.Config, config.FastAGI, config.Asterisk, config.Dial, type(config.Config().prompts))
+        keys = {field.encode_name for part in parts for field in msgspec.structs.fields(part)}
+        self.assertEqual(keys - told, {"web"})
 
 
 class Environment:
