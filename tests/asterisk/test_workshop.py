@@ -28,7 +28,7 @@ class TableTest(AsteriskTest):
 
     def test_pin(self) -> None:
         """33 calls 34: one prompt, the PIN, IAX."""
-        self.call("34", "-d", "123456#", "-t", "2000")
+        self.call_until(self.dialled, "34", "-d", "123456#")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["IAX2/34"])
         self.assertEqual(self.played().count(f"{ASK} en"), 1)
