@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
-from pbxrouter.agi_commands import allowed_when_hung_up, encode_command
+from pbxrouter.agi_commands import allowed_when_hung_up, encode_command, outlives_caller, refused
 from pbxrouter.callflow import CallRecord
-from pbxrouter.errors import AGIError, ChannelHungUp, CommandRefused
+from pbxrouter.errors import AGIError, ChannelHungUp
 from pbxrouter.fastagi import FastAGIProtocol
 from pbxrouter.rules import Mapping as Rule
 from pbxrouter.rules import RuleSet
@@ -102,10 +102,10 @@ class FakeChannel:
         went = "HANGUP" in lines
         reply = parse_reply("\n".join(line for line in lines if line != "HANGUP").encode())
         self.hung_up = self.hung_up or went or reply.code == 511
-        if reply.code == 511 or (self.hung_up and reply.result == "-1"):
+        if reply.code == 511 or (self.hung_up and reply.result == "-1" and not outlives_caller(command)):
             return fail(ChannelHungUp())
         if reply.code != 200:
-            return fail(CommandRefused(reply.code, command, reply.text.split("\n")[0]))
+            return fail(refused(reply, command))
         return succeed(reply)
 
 

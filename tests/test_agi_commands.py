@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import agi_commands as commands
-from pbxrouter.agi import encode
+from pbxrouter.agi import AGIReply, encode
 from pbxrouter.errors import InvalidArgument
 from pbxrouter.simulator import split_words
 
@@ -79,6 +79,8 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "200 result=0#1", "200 result=***"),
             ("STREAM FILE x 123", "200 result=53 endpos=4000", "200 result=*** endpos=4000"),
             ("SAY DIGITS 1 2", "200 result=50", "200 result=***"),
+            ("GET DATA x", "1234", "***"),
+            ("GET DATA x", "2001234", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 
@@ -91,6 +93,8 @@ class Masking(SynchronousTestCase):
             ("STREAM FILE x 1", "200 result=-1 endpos=0"),
             ("GET VARIABLE X", "200 result=1 (1234)"),
             ("", "HANGUP"),
+            ("GET DATA x", "511 Command Not Permitted on a dead channel or intercept routine"),
+            ("GET DATA x", "520-Invalid command syntax.  Proper usage follows:"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), reply)
 
@@ -120,7 +124,16 @@ class Kinds(SynchronousTestCase):
         for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X"):
             self.assertFalse(commands.may_mean_hangup(line), line)
 
-    def test_applications(self) -> None:
-        """EXEC, in any case."""
-        self.assertTrue(commands.runs_application("Exec Dial"))
-        self.assertFalse(commands.runs_application("EXECUTE"))
+    def test_dial(self) -> None:
+        """Of all applications only a Dial can be asked about afterwards."""
+        self.assertTrue(commands.outlives_caller("Exec dial x"))
+        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL"):
+            self.assertFalse(commands.outlives_caller(line), line)
+
+    def test_refused(self) -> None:
+        """The failure names code and command, and quotes nothing that may have been keyed."""
+        reply = AGIReply(520, text="Invalid\nUsage")
+        self.assertEqual(
+            str(commands.refused(reply, "SET VARIABLE X y")), "Asterisk answered 520 to SET VARIABLE: Invalid"
+        )
+        self.assertNotIn("Invalid", str(commands.refused(reply, "GET DATA x 1 2")))

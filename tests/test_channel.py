@@ -67,9 +67,10 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         Turn("ANSWER", None, ChannelHungUp),
     ],
     "hung up while dialling": [
-        Turn("EXEC Dial x", "200 result=-1\nHANGUP", ChannelHungUp),
+        Turn("EXEC Dial x", "200 result=-1\nHANGUP", AGIReply(200, "-1", text="result=-1")),
         Turn("GET VARIABLE X", "200 result=1 (BUSY)", AGIReply(200, "1", "BUSY", text="result=1 (BUSY)")),
-        Turn("EXEC Dial x", "200 result=-1", ChannelHungUp),
+        Turn("EXEC Dial x", "200 result=-1", AGIReply(200, "-1", text="result=-1")),
+        Turn("EXEC Wait 1", "200 result=-1", ChannelHungUp),
         Turn("EXEC Wait 1", "200 result=0", AGIReply(200, "0", text="result=0")),
     ],
     "dead without a word": [
@@ -203,11 +204,15 @@ class OverFastAGI(ChannelContract, SynchronousTestCase):
     segments = staticmethod(in_one)
 
     def open(self, turns: list[Turn]) -> None:
-        """A connection that has opened."""
+        """A connection that has opened and settled: the very first reply is held for a moment."""
         self.owner = FakeOwner()
         self.channel = FastAGIProtocol(self.owner)
         self.end = AsteriskEnd(self.channel)
         self.end.says(SimulatedCall("21", caller="33").environment())
+        self.channel.execute("NOOP")
+        self.end.says(b"200 result=0\n")
+        self.owner.time.advance(1)
+        self.end.hears()
 
     def say(self, says: str) -> None:
         """Bytes come; then a second goes by, for HANGUP may follow."""

@@ -497,8 +497,10 @@ class HangingUp(ProtocolCase):
         self.assertTrue(self.call.hung_up)
         self.failureResultOf(self.call.execute("ANSWER"), ChannelHungUp)
         waiting = self.ask("SET VARIABLE A b")
-        self.asterisk.says(b"HANGUP\n200 result=1\n")
-        self.failureResultOf(waiting, ChannelHungUp)
+        self.asterisk.says(b"HANGUP\n")
+        self.assertNoResult(waiting)
+        self.asterisk.says(b"200 result=1\n")
+        self.successResultOf(waiting)
         self.assertQuiet()
 
     def test_before_the_reply(self) -> None:
@@ -515,10 +517,13 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_inside_a_reply(self) -> None:
-        """Between the lines of a 520."""
-        waiting = self.ask("GET VARIABLE")
-        self.asterisk.says(b"520-Invalid\n x\nHANGUP\n520 End of proper usage.\n")
-        self.failureResultOf(waiting, ChannelHungUp)
+        """Between the lines of a 520, of a command that a dead channel does and of one that it does not."""
+        for command, kind in (("GET VARIABLE", CommandRefused), ("GET DATA", ChannelHungUp)):
+            self.connect()
+            self.begin()
+            waiting = self.ask(command)
+            self.asterisk.says(b"520-Invalid\n x\nHANGUP\n520 End of proper usage.\n")
+            self.failureResultOf(waiting, kind)
         waiting = self.ask("NOOP")
         self.asterisk.says(b"200 result=0\n")
         self.successResultOf(waiting)
@@ -534,9 +539,12 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_in_an_application_minus_one(self) -> None:
-        """A -1 after HANGUP is hung up at once."""
+        """A -1 after HANGUP is hung up at once; but how a Dial went can still be asked."""
         waiting = self.ask("EXEC Dial x")
         self.asterisk.says(b"HANGUP\n200 result=-1\n")
+        self.assertEqual(self.successResultOf(waiting).result, "-1")
+        waiting = self.ask("EXEC ConfBridge x")
+        self.asterisk.says(b"200 result=-1\n")
         self.failureResultOf(waiting, ChannelHungUp)
         self.assertQuiet()
 

@@ -236,13 +236,16 @@ class Dialling(VerbCase):
         """The dead channel is asked all the same; if it does not say, the caller gave up."""
         result = self.dialled("200 result=1 (ANSWER)", "", "200 result=1 (3)", exec_=HUNG_UP)
         self.assertEqual(result, DialResult("ANSWER", answered_s=3))
-        self.assertEqual(self.dialled("200 result=0", exec_=HUNG_UP), DialResult("CANCEL"))
         self.assertEqual(self.dialled(ChannelHungUp(), exec_=HUNG_UP).status, "CANCEL")
+        self.assertEqual(self.dialled(ChannelHungUp(), exec_=ChannelHungUp()).status, "CANCEL")
+        result = self.dialled("200 result=1 (BUSY)", ChannelHungUp(), exec_=HUNG_UP)
+        self.assertEqual(result, DialResult("BUSY"))
 
     def test_connection_lost(self) -> None:
         """Nobody knows how that Dial goes on: it is not said that the caller gave up."""
-        verb = verbs.dial(self.channel({"EXEC": ConnectionClosed()}), "PJSIP/21", 60)
-        self.fails(verb, ConnectionClosed)
+        for command in ("EXEC", "GET VARIABLE"):
+            verb = verbs.dial(self.channel({command: ConnectionClosed()}), "PJSIP/21", 60)
+            self.fails(verb, ConnectionClosed)
 
     def test_no_dial(self) -> None:
         """An Asterisk without the application."""
