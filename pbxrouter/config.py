@@ -202,13 +202,10 @@ def _check_values(config: Config, source: str) -> None:
             raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
     demand(config.database, "database", "the path of a file")
-    paths = [
-        config.database,
-        config.pin_key_file,
-        config.control,
-        *(each.secret_file for each in config.asterisk),
-    ]
-    demand("\0" not in "".join(paths), "a path", "text without NUL")
+    for key in ("database", "pin_key_file", "control"):
+        demand("\0" not in getattr(config, key), key, "the path of a file")
+    for each in config.asterisk:
+        demand("\0" not in each.secret_file, "asterisk.secret_file", "the path of a file")
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")

@@ -95,7 +95,7 @@ REFUSED = {
         "databse: no such key; accepted at the top are asterisk, control, database, dial, fastagi, "
         "pin_key_file, prompts, technologies, web"
     ),
-    "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are debug, listen",
+    "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are debug, ",
     "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": (
         "asterisk.host: no such key; accepted here are ami, "
     ),
@@ -115,6 +115,8 @@ REFUSED = {
     "[asterisk]\nname = 'x'": "asterisk: accepted is a list of tables, written [[asterisk]], not a table",
     "[[asterisk]]\nname = 1": "asterisk[0].name: accepted is text in quotes, not a whole number",
     "[[asterisk]]\n[[asterisk]]": "asterisk.name: accepted is a different name for each [[asterisk]]",
+    "[fastagi]\nlibrary = 'x'": "fastagi.library: 'x' is not accepted",
+    '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
     "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",
     "[dial]\ntimeout = 0": "dial.timeout: accepted is a whole number, at least 1",
     "[dial]\ntimeout = 86401": "dial.timeout: accepted is a whole number, at most 86400",
