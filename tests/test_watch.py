@@ -42,6 +42,14 @@ class Watching(SynchronousTestCase):
             ],
         )
 
+    def test_opened(self) -> None:
+        """What Asterisk said of the call, in its order, arguments last."""
+        self.watch.add(self.seen.append)
+        self.watch.opened(request_of(SimulatedCall("21", caller="33", arguments=("a", "b\x1b"))))
+        texts = [line.text for line in self.seen]
+        self.assertEqual(texts[0], "agi_network: yes")
+        self.assertEqual(texts[-2:], ["agi_arg_1: a", "agi_arg_2: b\\x1b"])
+
     def test_choosing(self) -> None:
         """By caller, by extension, by both."""
         for caller, extension, count in (
