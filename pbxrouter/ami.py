@@ -26,7 +26,11 @@ MAX_LINE: Final = 1022
 MAX_LINES: Final = 128
 """Lines that an action may have (facts B2)."""
 
-_END: Final = b"\r\n\r\n"
+MAX_BANNER: Final = 1024
+"""Bytes that the banner may have."""
+
+_LINE_END: Final = b"\r\n"
+_END: Final = _LINE_END + _LINE_END
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 
@@ -48,7 +52,7 @@ class Message:
     def headers(self) -> list[tuple[str, str]]:
         """All headers in order, repeated ones too; names as Asterisk spells them."""
         if self._headers is None:
-            self._headers = [_header(line) for line in self.raw.split(b"\r\n")]
+            self._headers = [_header(line) for line in self.raw.split(_LINE_END)]
         return self._headers
 
     def get(self, name: str, default: str = "") -> str:
@@ -79,7 +83,7 @@ class Message:
     @property
     def name(self) -> str:
         """What stands in the first line: ``Newchannel``, ``Success``."""
-        return decode(self.raw.partition(b"\r\n")[0].partition(b":")[2].strip(b" "))
+        return decode(self.raw.partition(_LINE_END)[0].partition(b":")[2].strip(b" "))
 
     @property
     def action_id(self) -> str:
@@ -108,8 +112,9 @@ class MessageReader:
 
     def __init__(self) -> None:
         self.banner: str | None = None
-        self._buffer = b""
-        self._searched = 0
+        self._parts: list[bytes] = []
+        self._kept = 0
+        self._tail = b""
 
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes as they come; returns the messages that became whole.
@@ -118,27 +123,31 @@ class MessageReader:
             ManagerProtocolError: the first line is no banner of Asterisk's, or a
                 message has no end.
         """
-        buffer = self._buffer + data if self._buffer else data
-        if self.banner is None:
-            line, end, rest = buffer.partition(b"\r\n")
-            if not end:
-                return self._keep(buffer)
-            self.banner = _banner(line)
-            buffer, self._searched = rest, 0
-        start = max(0, self._searched - len(_END) + 1)
-        last = buffer.rfind(_END, start)
-        if last < 0:
-            return self._keep(buffer)
-        whole, rest = buffer[:last], buffer[last + len(_END) :]
-        self._keep(rest)
-        return [Message(raw) for raw in whole.split(_END) if raw]
+        return [Message(raw) for raw in self.cut(data)]
 
-    def _keep(self, rest: bytes) -> list[Message]:
-        if len(rest) > MAX_MESSAGE:
-            raise ManagerProtocolError(f"Asterisk's side sent more than {MAX_MESSAGE} bytes without an end")
-        self._buffer = rest
-        self._searched = len(rest)
-        return []
+    def cut(self, data: bytes) -> list[bytes]:
+        """As ``feed``, for who wants the bytes of few of them."""
+        end = _END if self.banner is not None else _LINE_END
+        if end not in self._tail + data[: len(_END)] and end not in data:
+            self._keep(data)
+            return []
+        buffer = b"".join((*self._parts, data))
+        if self.banner is None:
+            line, _, buffer = buffer.partition(_LINE_END)
+            self.banner = _banner(line)
+        whole = buffer.split(_END)
+        self._parts, self._kept, self._tail = [], 0, b""
+        self._keep(whole.pop())
+        # A line end too many, as a caller can forge one, belongs to no message.
+        return [raw.removeprefix(_LINE_END) for raw in whole if raw and raw != _LINE_END]
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep a message's beginning, without copying it each time that some of it comes."""
+        self._kept += len(rest)
+        if self._kept > MAX_MESSAGE or (self.banner is None and self._kept > MAX_BANNER):
+            raise ManagerProtocolError(f"the far end sent {self._kept} bytes without an end")
+        self._parts.append(rest)
+        self._tail = (self._tail + rest[-len(_END) :])[1 - len(_END) :]
 
 
 def _banner(line: bytes) -> str:

@@ -3,9 +3,10 @@
 Many actions may be in flight; each is answered by its ActionID, which begins with
 letters that nobody can guess, so that neither an event nor a forged line is taken for
 an answer. Events go to those who asked for them by name; the others are not even
-read. A peer that says nothing for too long is asked (Ping), and given up.
+read.
 
-Source: facts B1 to B3. Not here: staying connected (manager_service), bytes (ami).
+Source: facts B1 to B3. Not here: staying connected (manager_service), bytes (ami),
+noticing that the peer is dead (manager_watchdog).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
@@ -22,6 +23,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbxrouter.agi import encode
 from pbxrouter.ami import Message, MessageReader, format_action
 from pbxrouter.errors import (
     ActionFailed,
@@ -31,16 +33,13 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
+from pbxrouter.manager_watchdog import Watchdog
+from pbxrouter.trace import printable
 
 ACTION_TIMEOUT_S: Final = 10.0
 """How long an answer may take."""
-BANNER_TIMEOUT_S: Final = 5.0
-"""A connect may succeed during a restart and no banner ever come (facts B1)."""
-PING_AFTER_S: Final = 8.0
-"""Silence after which the peer is asked whether it lives."""
-DEAD_AFTER_S: Final = 20.0
-"""Silence after which it is given up."""
-
+MAX_ITEMS: Final = 100_000
+"""Items that a list may have."""
 EventHandler = Callable[[Message], None]
 Headers = Iterable[tuple[str, str]]
 
@@ -52,7 +51,7 @@ class _Pending:
     timer: IDelayedCall
     items: list[Message] | None = None
     """The items of a list so far; None if the action is answered by one response."""
-    listing: bool = field(default=False)
+    begun: bool = False
     """Whether the list has begun."""
 
 
@@ -80,10 +79,11 @@ class ManagerProtocol(Protocol):
         self._id_prefix = secrets.token_hex(6)
         self._id_bytes = self._id_prefix.encode("ascii")
         self._sent = 0
+        self._lists = 0
         self._connected = False
-        self._heard = 0.0
-        self._watchdog: IDelayedCall | None = None
-        self._greeted: Deferred[str] = Deferred()
+        self._watchdog: Watchdog | None = None
+        self._greeted: Deferred[str] | None = None
+        self._why = ""
         self.banner: str | None = None
         self.logged_in = False
         self.lost: Deferred[None] = Deferred()
@@ -93,85 +93,118 @@ class ManagerProtocol(Protocol):
     def connectionMade(self) -> None:
         """Connected; the banner should come at once."""
         self._connected = True
-        self._heard = self._clock.seconds()
-        self._watchdog = self._clock.callLater(BANNER_TIMEOUT_S, self._no_banner)
+        self._watchdog = Watchdog(
+            self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up
+        )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Every action in flight fails."""
         self._connected = self.logged_in = False
-        if self._watchdog is not None and self._watchdog.active():
-            self._watchdog.cancel()
-        error = ManagerUnavailable(f"the connection to Asterisk was lost: {reason.getErrorMessage()}")
-        if self.banner is None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        why = self._why or f"the connection to Asterisk was lost: {printable(reason.getErrorMessage())}"
+        error = ManagerUnavailable(why)
+        if self.banner is None and self._greeted is not None:
             self._greeted.errback(error)
-        pending, self._pending = self._pending, {}
-        for each in pending.values():
-            each.timer.cancel()
-            each.answer.errback(error)
+        for action_id in tuple(self._pending):
+            self._fail(action_id, error)
         self.lost.callback(None)
 
     def close(self) -> None:
         """Give the connection up at once."""
-        self.transport.abortConnection()
+        if self._connected:
+            self.transport.abortConnection()
+
+    def _give_up(self, why: str) -> None:
+        """Close, and let those who wait know why; whoever waits for the log-in tells the log."""
+        self._why = why
+        if self.logged_in:
+            self.log.warn("AMI: {why}; the connection is given up", why=why)
+        self.close()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes, cut anywhere."""
-        self._heard = self._clock.seconds()
+        watchdog = self._watchdog
+        if watchdog is None:
+            return
+        watchdog.heard()
         try:
-            messages = self._reader.feed(data)
+            messages = self._reader.cut(data)
         except ManagerProtocolError as error:
-            self.log.error("AMI: {error}; the connection is given up", error=str(error))
-            self.close()
+            self._give_up(str(error))
             return
         if self.banner is None and self._reader.banner is not None:
             self.banner = self._reader.banner
-            self._greeted.callback(self.banner)
+            watchdog.greeted = True
+            if self._greeted is not None:
+                self._greeted.callback(self.banner)
         handlers = self._handlers
-        for message in messages:
-            raw = message.raw
-            if raw.startswith(b"Event: "):
-                wanted = handlers.get(raw[7 : raw.find(b"\r", 7)] if b"\r" in raw else raw[7:])
-                if wanted or self._pending:
-                    self._event_received(message, wanted or ())
+        everyone = handlers.get(b"*")
+        for raw in messages:
+            if raw[:7] == b"Event: ":
+                end = raw.find(b"\r", 7)
+                wanted = handlers.get(raw[7:end] if end > 0 else raw[7:])
+                if wanted or everyone or (self._lists and self._id_bytes in raw):
+                    self._event_received(Message(raw))
             else:
-                self._response_received(message)
+                self._other_received(Message(raw))
 
     # --- what comes ---
 
-    def _event_received(self, message: Message, wanted: Iterable[EventHandler]) -> None:
-        if self._pending and self._id_bytes in message.raw:
-            pending = self._pending.get(message.action_id)
-            if pending is not None and pending.listing and pending.items is not None:
-                if message.get("EventList").lower() == "complete":
-                    self._answered(message.action_id).answer.callback(pending.items)
-                else:
-                    pending.items.append(message)
-                return
-        for handler in tuple(wanted):
+    def _event_received(self, event: Message) -> None:
+        if self._lists and self._id_bytes in event.raw and self._item_received(event):
+            return
+        wanted = self._handlers.get(encode(event.name), ())
+        for handler in (*wanted, *self._handlers.get(b"*", ())):
             try:
-                handler(message)
+                handler(event)
             except Exception:
-                self.log.failure("AMI: whoever wants {name} failed on it", name=message.name)
+                self.log.failure("AMI: whoever wants {name} failed on it", name=printable(event.name))
 
-    def _response_received(self, message: Message) -> None:
-        pending = self._pending.get(message.action_id) if message.kind == "Response" else None
+    def _item_received(self, event: Message) -> bool:
+        """Take an item of a list of ours; False if it is an event for anybody."""
+        action_id = event.action_id
+        pending = self._pending.get(action_id)
+        if pending is None or pending.items is None or not pending.begun:
+            return False
+        if event.get("EventList").lower() == "complete":
+            self._answered(action_id).answer.callback(pending.items)
+        elif len(pending.items) >= MAX_ITEMS:
+            self._fail(action_id, ManagerProtocolError(f"{pending.name}: more than {MAX_ITEMS} items came"))
+        else:
+            pending.items.append(event)
+        return True
+
+    def _other_received(self, message: Message) -> None:
+        """A response; or an event whose name stands close behind the colon."""
+        if message.kind == "Event":
+            self._event_received(message)
+            return
+        action_id = message.action_id if message.kind == "Response" else ""
+        pending = self._pending.get(action_id)
         if pending is None:
             self.log.debug("AMI: {message} answers nothing of ours", message=repr(message))
+        elif pending.begun:
+            pass  # said already, and the items are on their way
         elif not message.is_success:
-            said = message.get("Message") or message.name
-            self._answered(message.action_id).answer.errback(ActionFailed(f"{pending.name}: {said}"))
+            said = printable(message.get("Message") or message.name)
+            self._fail(action_id, ActionFailed(f"{pending.name}: {said}"))
         elif pending.items is None:
-            self._answered(message.action_id).answer.callback(message)
+            self._answered(action_id).answer.callback(message)
         elif message.get("EventList").lower() == "start":
-            pending.listing = True
+            pending.begun = True
         else:
-            self._answered(message.action_id).answer.callback([])
+            self._answered(action_id).answer.callback([])
 
     def _answered(self, action_id: str) -> _Pending:
         pending = self._pending.pop(action_id)
+        self._lists -= pending.items is not None
         if pending.timer.active():
             pending.timer.cancel()
         return pending
+
+    def _fail(self, action_id: str, error: ManagerError) -> None:
+        self._answered(action_id).answer.errback(error)
 
     # --- what goes ---
 
@@ -209,6 +242,7 @@ class ManagerProtocol(Protocol):
         answer: Deferred[Any] = Deferred(lambda _: self._forget(action_id))
         timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
         self._pending[action_id] = _Pending(name, answer, timer, items)
+        self._lists += items is not None
         self.transport.write(data)
         return answer
 
@@ -217,8 +251,8 @@ class ManagerProtocol(Protocol):
             self._answered(action_id)
 
     def _timed_out(self, action_id: str) -> None:
-        pending = self._answered(action_id)
-        pending.answer.errback(ActionTimeout(f"{pending.name}: Asterisk did not answer in time"))
+        name = self._pending[action_id].name
+        self._fail(action_id, ActionTimeout(f"{name}: Asterisk did not answer in time"))
 
     # --- logging in ---
 
@@ -232,7 +266,9 @@ class ManagerProtocol(Protocol):
             LoginRefused: Asterisk does not accept user and secret.
             ManagerError: the connection failed meanwhile.
         """
-        await self._greeted
+        if self.banner is None:
+            self._greeted = Deferred()
+            await self._greeted
         try:
             if plain:
                 proof = [("Secret", secret)]
@@ -244,27 +280,5 @@ class ManagerProtocol(Protocol):
         except ActionFailed as error:
             raise LoginRefused(f"Asterisk refuses the login of {username!a}: {error}") from None
         self.logged_in = True
-
-    # --- silence ---
-
-    def _no_banner(self) -> None:
-        if self.banner is None:
-            self.log.warn(
-                "AMI: no banner came in {seconds} s; the connection is given up", seconds=BANNER_TIMEOUT_S
-            )
-            self.close()
-        else:
-            self._look_for_life()
-
-    def _look_for_life(self) -> None:
-        silent_s = self._clock.seconds() - self._heard
-        if silent_s >= DEAD_AFTER_S:
-            self.log.warn(
-                "AMI: Asterisk has been silent for {seconds:.0f} s; the connection is given up",
-                seconds=silent_s,
-            )
-            self.close()
-            return
-        if silent_s >= PING_AFTER_S and self.logged_in:
-            self.action("Ping", timeout_s=DEAD_AFTER_S).addErrback(lambda _: None)
-        self._watchdog = self._clock.callLater(PING_AFTER_S / 2, self._look_for_life)
+        if self._watchdog is not None:
+            self._watchdog.may_ask = True

@@ -16,17 +16,18 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pbxrouter.ami import Message
-from pbxrouter.errors import LoginRefused, ManagerError, ManagerUnavailable, PbxrouterError
+from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.oneshot import OneShot
 from pbxrouter.trace import printable
@@ -42,8 +43,6 @@ SAY_AFTER: Final = 3
 LEAVING_S: Final = 3.0
 """How long the far end may take to read our last words."""
 
-MakeFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -54,8 +53,12 @@ class Account:
     plain: bool = False
 
 
+ProtocolFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]
+"""Of a clock, and of who wants which event."""
+
+
 class ManagerFactory(Factory):
-    """Makes a ManagerProtocol for each connection."""
+    """Makes our own protocol for each connection."""
 
     noisy = False
 
@@ -76,7 +79,7 @@ class Manager(Service):
         description: a client endpoint string.
         account: how to log in.
         event_mask: event classes to receive.
-        make_factory: what makes a connection's protocol, with the clock and the table of subscriptions.
+        factory: what makes the protocols, if they are to be others than ours (adapters).
     """
 
     log = Logger()
@@ -88,7 +91,7 @@ class Manager(Service):
         account: Account,
         reactor: Any,
         event_mask: str = "system,call,agi",
-        make_factory: MakeFactory = ManagerFactory,
+        factory: ProtocolFactory | None = None,
     ) -> None:
         self.name = name
         self._account = account
@@ -98,10 +101,9 @@ class Manager(Service):
         self._when_up: list[Callable[[], object]] = []
         self._when_down: list[Callable[[], object]] = []
         self._endpoint = clientFromString(reactor, description)
-        self._factory = make_factory(reactor, self._handlers)
+        self._factory = (factory or ManagerFactory)(reactor, self._handlers)
         self._protocol: ManagerProtocol | None = None
-        self._connecting: Deferred[None] | None = None
-        self._retry = OneShot(reactor)
+        self._life: Deferred[None] | None = None
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
         self._failures = 0
@@ -166,78 +168,86 @@ class Manager(Service):
         """Connect, and stay connected."""
         if not self.running:
             super().startService()
-            if self._connecting is None:
-                self._connect()
+            self._life = Deferred.fromCoroutine(self._stay_connected())
 
     def stopService(self) -> Deferred[None]:
         """Leave; what was sent goes out first, if the far end takes it soon."""
         super().stopService()
-        self._retry.clear()
-        connecting = self._connecting
-        if connecting is None:
+        life, self._life = self._life, None
+        if life is None:
             return succeed(None)
-        protocol = self._protocol
-        if protocol is None:
-            connecting.cancel()
-        else:
-            protocol.transport.loseConnection()
-            self._retry.set(LEAVING_S, protocol.close)
-        gone: Deferred[None] = Deferred()
-        connecting.addBoth(lambda _: gone.callback(None))
-        return gone
+        life.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        if self._protocol is None:
+            life.cancel()
+            return life
+        leaving = OneShot(self._clock)
+        leaving.set(LEAVING_S, self._protocol.close)
+        self._protocol.transport.loseConnection()
+        return life.addCallback(lambda _: leaving.clear())
 
-    def _connect(self) -> None:
-        self._connecting = Deferred.fromCoroutine(self._one_connection())
-        self._connecting.addErrback(self._broken).addBoth(self._ended)
+    async def _stay_connected(self) -> None:
+        while self.running:
+            wait_s = await self._one_connection()
+            if self.running:
+                await deferLater(self._clock, wait_s)
 
-    async def _one_connection(self) -> None:
-        """Connect, log in, and be there until the connection is lost."""
-        protocol = await self._reach()
+    async def _one_connection(self) -> float:
+        """Connect, log in, and be there until all is lost; returns the seconds until the next attempt."""
         try:
-            await self._log_in(protocol)
-        except (PbxrouterError, CancelledError) as error:
-            self._complain(str(error) or "interrupted")
+            protocol: Any = await self._endpoint.connect(self._factory)
+        except Exception as error:  # each kind of endpoint has its own
+            return self._failed(f"nobody answers there: {printable(str(error))}")
+        account = self._account
+        try:
+            await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)
+        except CancelledError:
             protocol.close()
             raise
+        except LoginRefused as error:
+            protocol.close()
+            self._complain(f"{error}; check username and secret_file, and manager.conf")
+            return REFUSED_RETRY_S
+        except PbxrouterError as error:
+            protocol.close()
+            return self._failed(str(error))
         began = self._clock.seconds()
         self._complaint = ""
-        self.log.info("{name}: connected to AMI ({banner})", name=self.name, banner=protocol.banner)
+        self.log.info(
+            "{name}: connected to AMI ({banner})", name=self.name, banner=printable(protocol.banner)
+        )
         self._protocol = protocol
         self._tell(self._when_up)
         await protocol.lost
         self._protocol = None
-        if self._clock.seconds() - began >= STEADY_S:
-            self._failures = 0
         if self.running:
             self.log.warn("{name}: the connection to AMI is lost", name=self.name)
         self._tell(self._when_down)
+        if self._clock.seconds() - began >= STEADY_S:
+            self._failures = 0
+        else:
+            self._failures += 1
+        return self._retry_in()
 
-    async def _reach(self) -> Any:
-        try:
-            return await self._endpoint.connect(self._factory)
-        except CancelledError:
-            raise
-        except Exception as error:
-            raise ManagerUnavailable(f"nobody answers there: {printable(str(error))}") from None
+    def _failed(self, why: str) -> float:
+        self._failures += 1
+        if self._failures >= SAY_AFTER:
+            self._complain(why)
+        return self._retry_in()
 
-    async def _log_in(self, protocol: ManagerProtocol) -> None:
-        account = self._account
-        try:
-            await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)
-        except LoginRefused as error:
-            refused = LoginRefused(f"{error}; check username and secret_file, and manager.conf")
-            raise refused from None
+    def _retry_in(self) -> float:
+        """Seconds until the next attempt: growing, with jitter, without end."""
+        grown: float = min(SLOWEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 10))
+        return grown * random.uniform(0.5, 1.0)
 
-    def _broken(self, failure: Any) -> None:
-        """An attempt came to nothing; what is no failure of the connection is a fault of ours."""
-        error = failure.value
-        if isinstance(error, LoginRefused):
-            self._failures = max(self._failures, 1)
-            self._next_retry_s = REFUSED_RETRY_S
-        elif isinstance(error, ManagerUnavailable) and self._failures + 1 >= SAY_AFTER:
-            self._complain(str(error))
-        elif not isinstance(error, PbxrouterError | CancelledError):
-            self.log.failure("{name}: connecting to AMI broke", failure, name=self.name)
+    def _complain(self, why: str) -> None:
+        """Say once what is wrong; a retry that fails in the same way says nothing new."""
+        if self._complaint != why and self.running:
+            self._complaint = why
+            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why)
 
-    def _ended(self, _: object) -> None:
-        self._connecting = None
+    def _tell(self, listeners: list[Callable[[], object]]) -> None:
+        for tell in tuple(listeners):
+            try:
+                tell()
+            except Exception:
+                self.log.failure("{name}: a listener failed", name=self.name)

@@ -19,11 +19,11 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls "
+        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami calls counting "
         "tokens ratelimit config prompts",
         # 1, transports and stores.
-        "channel fastagi fastagi_factory oneshot refusal manager manager_service magi magi_channel watch "
-        "settings keyfile database store workshop compat adapters",
+        "channel fastagi fastagi_factory oneshot refusal manager manager_watchdog manager_service "
+        "magi magi_channel watch settings keyfile database store workshop compat adapters",
         # 2, the call.
         "engine drivers verbs callflow heartbeat",
         # 3, the edges.

@@ -32,7 +32,8 @@ from pbxrouter.errors import (
     ManagerError,
     ManagerUnavailable,
 )
-from pbxrouter.manager import ACTION_TIMEOUT_S, PING_AFTER_S, EventHandler, Headers
+from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers
+from pbxrouter.manager_watchdog import PING_AFTER_S
 
 
 @dataclass(slots=True)
