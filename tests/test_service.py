@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import config, database, keyfile, pins, service
 from pbxrouter.callflow import CallRecord
+from pbxrouter.channel import Channel
 from pbxrouter.config import Config
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import KeyFileError
+from pbxrouter.errors import ConfigError, KeyFileError
+from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.rules import Facts
-from pbxrouter.service import Banner, with_backlog
+from pbxrouter.service import Banner, FastAGIService, with_backlog
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
-from pbxrouter.watch import DialogueLine
+from pbxrouter.watch import DialogueLine, DialogueWatch
 from tests.fakes import loud, request_of, workshop_rules
 
 
@@ -124,6 +129,14 @@ class WholeGateway(TestCase):
         self.assertEqual((await self.run_call("911")).prompts, ["hello-world"])
 
 
+class Refusing(MemoryReactor):
+    """A reactor whose ports are all taken."""
+
+    def listenTCP(self, *args: object, **arguments: object) -> Any:
+        """As when somebody else has it."""
+        raise CannotListenError("", 4573, OSError("in use"))
+
+
 class Parts(SynchronousTestCase):
     """By themselves."""
 
@@ -135,6 +148,23 @@ class Parts(SynchronousTestCase):
             ("unix:/x", "unix:/x"),
         ):
             self.assertEqual(with_backlog(description), expected)
+
+    def test_other_features(self) -> None:
+        """What is configured and cannot be served yet is said in the log."""
+        with capturedLogs() as logs:
+            Banner(Config(web=config.Web(listen="tcp:80"))).startService()
+        self.assertEqual(len(loud(logs)), 1)
+
+    def test_cannot_listen(self) -> None:
+        """A port that somebody took meanwhile is one line that names key and endpoint."""
+
+        async def serve(channel: Channel) -> None:
+            """Nobody calls."""
+
+        factory = FastAGIFactory(serve, Clock(), DialogueWatch())
+        fastagi = FastAGIService("tcp:4573", factory, Refusing())
+        line = str(self.assertRaises(ConfigError, fastagi.privilegedStartService))
+        self.assertEqual(line, "fastagi.listen: cannot listen at tcp:4573: in use")
 
     def test_key(self) -> None:
         """Without the PIN key there is no gateway."""

@@ -141,6 +141,22 @@ class Starting(TapCase):
         for listen in ("tcp:4573:interface=192.0.2.1", "tcp:70000:interface=127.0.0.1"):
             self.assertIn("cannot listen", self.refused("-l", listen))
 
+    def test_port_taken_meanwhile(self) -> None:
+        """Between the check and the start: one line, too."""
+        said = io.StringIO()
+        self.patch(sys, "__stderr__", said)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        gateway = tap.makeService(self.options("-l", f"tcp:{port}:interface=127.0.0.1"))
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            failure = self.assertRaises(SystemExit, gateway.privilegedStartService)
+        self.assertEqual(failure.code, 2)
+        self.assertIn("fastagi.listen: cannot listen at", said.getvalue())
+        self.assertEqual(said.getvalue().count("\n"), 1)
+
     def test_without_stderr(self) -> None:
         """There may be none (pythonw, a daemon): the status says it."""
         self.patch(sys, "__stderr__", None)
