@@ -150,7 +150,8 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         message = self._message
         if message.kind != "Event" or message.action_id in self._pending:
             return
-        for handler in tuple(self._handlers.get(message.name.encode("utf-8", "surrogateescape"), ())):
+        name = message.name.encode("utf-8", "surrogateescape")
+        for handler in (*self._handlers.get(name, ()), *self._handlers.get(b"*", ())):
             try:
                 handler(message)
             except Exception:

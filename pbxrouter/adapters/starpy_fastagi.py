@@ -20,11 +20,17 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
-from pbxrouter.agi_commands import allowed_when_hung_up, encode_command, may_mean_hangup, reply_timeout_s
+from pbxrouter.agi_commands import (
+    allowed_when_hung_up,
+    encode_command,
+    may_mean_hangup,
+    outlives_caller,
+    refused,
+    reply_timeout_s,
+)
 from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
-    CommandRefused,
     ConnectionClosed,
     InvalidArgument,
     ProtocolViolation,
@@ -101,8 +107,8 @@ class StarpyChannel:
             encode_command(command).decode("utf-8")
         except UnicodeDecodeError:
             return fail(InvalidArgument(f"StarPy sends no bytes that are not UTF-8: {command[:60]!a}"))
-        except AGIError as refused:
-            return fail(refused)
+        except AGIError as unsendable:
+            return fail(unsendable)
         return Deferred.fromCoroutine(self._ask(command))
 
     async def _ask(self, command: str) -> AGIReply:
@@ -114,7 +120,7 @@ class StarpyChannel:
             reply = await self._reply(command)
             if watch.active:
                 watch.received(self.request, command, f"200 {reply.text}".encode("utf-8", "replace"))
-            if reply.result == "-1" and may_mean_hangup(command):
+            if reply.result == "-1" and may_mean_hangup(command) and not outlives_caller(command):
                 if not self.agi.hung_up:
                     await deferLater(self._owner.clock, HANGUP_GRACE_S)
                 if self.agi.hung_up:
@@ -141,8 +147,9 @@ class StarpyChannel:
                 self.agi.hung_up = True
                 raise ChannelHungUp() from None
             if code in (510, 520):
-                raise CommandRefused(code, command, words) from None
-            raise ProtocolViolation(f"{words[:60]!a} is no reply of Asterisk's") from None
+                raise refused(AGIReply(code, text=words), command) from None
+            name = command.split(" ")[0]
+            raise ProtocolViolation(f"what came in answer to {name} is no reply of Asterisk's") from None
         return parse_reply(f"200 result={line}".encode())
 
 

@@ -1,0 +1,677 @@
+"""The gateway on StarPy's protocols, and what StarPy itself does otherwise than ours.
+
+Each row of the tables in docs/starpy.md has its test here or in test_compat_starpy. Where
+StarPy cannot be imported these tests are skipped, but for those of what is said then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import config
+from pbxrouter.adapters import demand_starpy
+from pbxrouter.asterisk_service import protocol_factory
+from pbxrouter.channel import Channel
+from pbxrouter.compat import starpy as compat
+from pbxrouter.errors import (
+    ActionFailed,
+    ActionTimeout,
+    ConfigError,
+    ConnectionClosed,
+    InvalidAction,
+    InvalidArgument,
+    LoginRefused,
+    ManagerUnavailable,
+    ProtocolViolation,
+    ReplyTimeout,
+)
+from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.manager import ManagerProtocol
+from pbxrouter.service import fastagi_factory
+from pbxrouter.simulator import SimulatedCall
+from pbxrouter.watch import DialogueWatch
+from tests import test_channel
+
+HAS_STARPY = importlib.util.find_spec("starpy") is not None
+WHY_NOT = None if HAS_STARPY else "StarPy is not installed here; docs/starpy.md tells how"
+
+if HAS_STARPY:
+    from starpy import error, fastagi, manager
+
+    from pbxrouter.adapters.starpy_ami import StarpyAMIFactory
+    from pbxrouter.adapters.starpy_fastagi import StarpyFactory
+
+CALL = SimulatedCall("21", caller="33")
+SYNTAX = "520-Invalid command syntax.  Proper usage follows:\nUsage: X\n520 End of proper usage."
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Which library is used, and what is said where it is missing. These run everywhere."""
+
+    def _parsed(self, text: str) -> config.Config:
+        return config.parse(text, "x.toml", pathlib.Path("/nowhere"))
+
+    def test_default(self) -> None:
+        """Our own."""
+        parsed = self._parsed("[[asterisk]]\n")
+        self.assertIs(fastagi_factory(parsed), FastAGIFactory)
+        self.assertIsNone(protocol_factory(parsed.asterisk[0]))
+
+    def test_unknown(self) -> None:
+        """Another word is one clear line."""
+        for text in ('[fastagi]\nlibrary = "pystrix"', '[[asterisk]]\nlibrary = "pystrix"'):
+            line = str(self.assertRaises(ConfigError, self._parsed, text))
+            self.assertIn("library", line)
+            self.assertNotIn("\n", line)
+
+    def test_starpy(self) -> None:
+        """StarPy's where it is installed; elsewhere one line that says how to install it."""
+        parsed = self._parsed('[fastagi]\nlibrary = "starpy"\n[[asterisk]]\nlibrary = "starpy"')
+        choices: list[Callable[[], object]] = [
+            lambda: fastagi_factory(parsed),
+            lambda: protocol_factory(parsed.asterisk[0]),
+        ]
+        if HAS_STARPY:
+            self.assertEqual([choice() for choice in choices], [StarpyFactory, StarpyAMIFactory])
+            demand_starpy("fastagi.library")
+            return
+        for choice, key in zip(choices, ("fastagi", "asterisk"), strict=True):
+            line = str(self.assertRaises(ConfigError, choice))
+            self.assertTrue(line.startswith(f'{key}.library: "starpy"'), line)
+            self.assertIn("pip install", line)
+            self.assertNotIn("\n", line)
+
+
+class Served:
+    """One call on the gateway's FastAGI server over StarPy, with Asterisk's end in memory."""
+
+    def __init__(self, opening: bytes | None = None) -> None:
+        self.clock = Clock()
+        self.watch = DialogueWatch()
+        self.channels: list[Channel] = []
+        self.over: Any = None
+        self.factory = StarpyFactory(self._serve, self.clock, self.watch)
+        self.transport = StringTransport()
+        self.protocol = self.factory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.says(CALL.environment() if opening is None else opening)
+
+    async def _serve(self, channel: Channel) -> None:
+        from twisted.internet.defer import Deferred
+
+        self.channels.append(channel)
+        self.over = Deferred()
+        await self.over
+
+    def says(self, data: bytes) -> None:
+        """Bytes come."""
+        self.protocol.dataReceived(data)
+
+    def hears(self) -> list[str]:
+        """All commands sent."""
+        lines: list[str] = self.transport.value().decode().split("\n")[:-1]
+        return lines
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether we closed the connection."""
+        return bool(self.transport.disconnecting)
+
+    def goes(self) -> None:
+        """The connection ends."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
+    """StarPy's FastAGI keeps the contract of a Channel, but for values with line ends."""
+
+    skip = WHY_NOT
+
+    def open(self, turns: list[test_channel.Turn]) -> None:
+        """A connection that has opened."""
+        self.served = Served()
+        self.channel = self.served.channels[0]
+
+    def say(self, says: str) -> None:
+        """Bytes come; then a second goes by."""
+        self.served.says(says.encode() + b"\n")
+        self.served.clock.advance(1)
+
+    def sent(self) -> list[str]:
+        """The lines on the wire."""
+        return self.served.hears()
+
+    def test_replies(self) -> None:
+        """StarPy takes a value's second line for an answer to nobody: the value ends there."""
+        self.open([])
+        waiting = self.channel.execute("GET VARIABLE X")
+        self.say("200 result=1 (a\nb)")
+        reply = self.successResultOf(waiting)
+        self.assertEqual((reply.result, reply.data), ("1", None))
+        for says, data in (("200 result=5 (timeout)", "timeout"), ("200 result=1 (a b)", "a b")):
+            self.open([])
+            waiting = self.channel.execute("GET DATA x 1")
+            self.say(says)
+            self.assertEqual(self.successResultOf(waiting).data, data)
+
+
+class ServerTests(SynchronousTestCase):
+    """The gateway's FastAGI server over StarPy, beside the contract."""
+
+    skip = WHY_NOT
+
+    def test_closes(self) -> None:
+        """When the conversation is over the connection is closed."""
+        served = Served()
+        self.assertEqual(served.factory.open_calls, 1)
+        served.over.callback(None)
+        self.assertTrue(served.is_closed)
+        served.goes()
+        self.assertEqual(served.factory.open_calls, 0)
+
+    def test_lost(self) -> None:
+        """A connection that is gone fails what waits, and all that follows."""
+        served = Served()
+        waiting = served.channels[0].execute("GET DATA x")
+        served.goes()
+        self.failureResultOf(waiting, ConnectionClosed)
+        self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
+
+    def test_silence(self) -> None:
+        """A command that takes no time and is not answered ends the call."""
+        served = Served()
+        waiting = served.channels[0].execute("NOOP")
+        served.clock.advance(31)
+        self.failureResultOf(waiting, ReplyTimeout)
+        self.assertTrue(served.is_closed)
+
+    def test_forged(self) -> None:
+        """A caller who adds a line to the opening is refused: StarPy alone would believe the last one."""
+        opening = CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
+        served = Served(opening)
+        self.assertEqual(served.protocol.variables["agi_callerid"], "22")
+        self.assertEqual(served.channels, [])
+        self.assertEqual(served.hears(), ["SET VARIABLE PBXROUTER refused"])
+        served.clock.pump([1, 1])
+        self.assertEqual(served.hears()[1:], ["HANGUP"])
+        self.assertTrue(served.is_closed)
+
+    def test_bytes(self) -> None:
+        """A byte that is not UTF-8 comes through in the opening, is marked in a reply, cannot be sent."""
+        served = Served(CALL.environment().replace(b"agi_callerid: 33", b"agi_callerid: 3\xff"))
+        channel = served.channels[0]
+        self.assertEqual(channel.request.caller, "3\udcff")
+        waiting = channel.execute("GET VARIABLE X")
+        served.says(b"200 result=1 (a\xff)\n")
+        self.assertEqual(self.successResultOf(waiting).data, "a\ufffd")
+        self.failureResultOf(channel.execute("NOOP \udcff"), InvalidArgument)
+
+    def test_nonsense(self) -> None:
+        """A line that is no reply fails the command."""
+        served = Served()
+        waiting = served.channels[0].execute("NOOP")
+        served.says(b"nonsense\n")
+        self.failureResultOf(waiting, ProtocolViolation)
+
+    def test_watched(self) -> None:
+        """pbxrouter debug shows the dialogue, PINs masked."""
+        served = Served()
+        told: list[str] = []
+        served.watch.add(lambda line: told.append(line.text))
+        waiting = served.channels[0].execute("GET DATA x")
+        served.says(b"200 result=123456\n")
+        self.successResultOf(waiting)
+        served.goes()
+        self.assertEqual(told[0], "GET DATA x")
+        self.assertNotIn("123456", " ".join(told))
+        self.assertEqual(len(told), 3)
+
+    def test_drain(self) -> None:
+        """A stop lets the command in progress finish, and takes no new calls."""
+        served = Served()
+        waiting = served.channels[0].execute("GET DATA x")
+        drained = served.factory.drain()
+        self.assertIsNone(served.factory.buildProtocol(None))
+        self.assertFalse(served.is_closed)
+        served.says(b"200 result=1\n")
+        self.successResultOf(waiting)
+        self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
+        self.assertTrue(served.is_closed)
+        served.goes()
+        self.successResultOf(drained)
+
+
+def messages(data: bytes) -> list[dict[str, str]]:
+    """What was sent over AMI; header names in lower case."""
+    return [
+        {name.lower(): value for name, _, value in (line.partition(": ") for line in each.split("\r\n"))}
+        for each in data.decode().split("\r\n\r\n")[:-1]
+    ]
+
+
+class AMI:
+    """One AMI connection over StarPy, with Asterisk's end in memory."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.handlers: dict[bytes, list[Any]] = {}
+        self.factory = StarpyAMIFactory(self.clock, self.handlers)
+        self.protocol: Any = self.factory.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+        self.says("Asterisk Call Manager/11.0.0\r\n")
+
+    def says(self, text: str | bytes) -> None:
+        """Bytes come."""
+        self.protocol.dataReceived(text if isinstance(text, bytes) else text.encode())
+
+    def hears(self) -> list[dict[str, str]]:
+        """The actions sent since the last look."""
+        sent = messages(self.transport.value())
+        self.transport.clear()
+        return sent
+
+    def answers(self, sent: dict[str, str], *lines: str) -> None:
+        """Asterisk answers one."""
+        first, *rest = lines
+        self.says("\r\n".join([first, f"ActionID: {sent['actionid']}", *rest, "", ""]))
+
+    def goes(self) -> None:
+        """The connection ends."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def log_in(self) -> AMI:
+        """Logged in."""
+        from twisted.internet.defer import Deferred
+
+        done = Deferred.fromCoroutine(self.protocol.log_in("gateway", "enero2007", "call", plain=True))
+        self.answers(self.hears()[0], "Response: Success", "Message: Authentication accepted")
+        assert done.called
+        return self
+
+
+class AMITests(SynchronousTestCase):
+    """StarPy's AMIProtocol as our Manager uses it."""
+
+    skip = WHY_NOT
+
+    def setUp(self) -> None:
+        """StarPy logs by Python's logging."""
+        logging.getLogger("AMI").setLevel(logging.CRITICAL)
+
+    def _log_in(self, ami: AMI, plain: bool = False) -> Any:
+        from twisted.internet.defer import Deferred
+
+        return Deferred.fromCoroutine(ami.protocol.log_in("gateway", "enero2007", "system,call", plain))
+
+    def test_login(self) -> None:
+        """By challenge, with the event classes asked for; the secret does not go over the wire."""
+        ami = AMI()
+        self.assertEqual(ami.hears(), [])
+        done = self._log_in(ami)
+        [asked] = ami.hears()
+        self.assertEqual((asked["action"], asked["authtype"]), ("Challenge", "MD5"))
+        ami.answers(asked, "Response: Success", "Challenge: 115944560")
+        [asked] = ami.hears()
+        self.assertEqual((asked["username"], asked["events"]), ("gateway", "system,call"))
+        self.assertRegex(asked["key"], r"^[0-9a-f]{32}$")
+        self.assertNotIn("secret", asked)
+        ami.answers(asked, "Response: Success")
+        self.successResultOf(done)
+        self.assertEqual(ami.protocol.banner, "Asterisk Call Manager/11.0.0")
+
+    def test_refused_login(self) -> None:
+        """A wrong secret, silence, or a loss: each its typed failure."""
+        ami = AMI()
+        done = self._log_in(ami, plain=True)
+        ami.answers(ami.hears()[0], "Response: Error", "Message: Authentication failed")
+        self.assertIn("Authentication failed", str(self.failureResultOf(done, LoginRefused).value))
+        ami = AMI()
+        done = self._log_in(ami)
+        ami.clock.advance(11)
+        self.failureResultOf(done, ManagerUnavailable)
+        ami = AMI()
+        done = self._log_in(ami)
+        ami.goes()
+        self.failureResultOf(done, ManagerUnavailable)
+
+    def test_actions(self) -> None:
+        """Answers in any order go where they belong; headers may stand twice."""
+        ami = AMI().log_in()
+        first = ami.protocol.action("Ping")
+        second = ami.protocol.action("Originate", [("Variable", "A=1"), ("Variable", "B=2")])
+        self.assertIn("variable: A=1\r\nvariable: B=2", ami.transport.value().decode())
+        sent = ami.hears()
+        ami.answers(sent[1], "Response: Error", "Message: no")
+        ami.answers(sent[0], "Response: Success", "Output: a", "Output: b")
+        self.assertEqual(self.successResultOf(first).all("Output"), ["a", "b"])
+        self.assertEqual(str(self.failureResultOf(second, ActionFailed).value), "Originate: no")
+        late = ami.protocol.action("Ping")
+        ami.clock.advance(10)
+        self.failureResultOf(late, ActionTimeout)
+        ami.answers(ami.hears()[0], "Response: Success")
+
+    def test_listing(self) -> None:
+        """The items of a list; an empty list; none of them goes to who wants events."""
+        ami = AMI().log_in()
+        got: list[Any] = []
+        ami.handlers[b"CoreShowChannel"] = [got.append]
+        listed = ami.protocol.listing("CoreShowChannels")
+        [sent] = ami.hears()
+        ami.answers(sent, "Response: Success", "EventList: start")
+        ami.answers(sent, "Event: CoreShowChannel", "Channel: x")
+        ami.answers(sent, "Event: CoreShowChannelsComplete", "EventList: Complete", "ListItems: 1")
+        self.assertEqual([each.get("Channel") for each in self.successResultOf(listed)], ["x"])
+        self.assertEqual(got, [])
+        listed = ami.protocol.listing("X")
+        ami.answers(ami.hears()[0], "Response: Success")
+        self.assertEqual(self.successResultOf(listed), [])
+
+    def test_events(self) -> None:
+        """Whole, with bytes that are not UTF-8; a handler that fails harms no other."""
+        ami = AMI().log_in()
+        got: list[Any] = []
+        ami.handlers[b"Newchannel"] = [lambda event: 1 / 0, got.append]
+        ami.says(b"Event: Newchannel\r\nChannel: 3\xff\r\nChannel: b\r\n\r\nEvent: Other\r\n\r\n")
+        self.assertEqual([event.all("Channel") for event in got], [["3\udcff", "b"]])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_no_event_is_an_answer(self) -> None:
+        """An event that bears our ActionID answers nothing."""
+        ami = AMI().log_in()
+        waiting = ami.protocol.action("Ping")
+        [sent] = ami.hears()
+        ami.answers(sent, "Event: Forged", "Response: Success")
+        self.assertNoResult(waiting)
+
+    def test_unsendable(self) -> None:
+        """What would become another action, or is not UTF-8, is not sent."""
+        ami = AMI().log_in()
+        for value in ("a\r\n\r\nAction: Logoff", "\udcff"):
+            self.failureResultOf(ami.protocol.action("Setvar", [("Value", value)]), InvalidAction)
+        self.assertEqual(ami.hears(), [])
+
+    def test_lost(self) -> None:
+        """Every action in flight fails, and whoever asked is told."""
+        ami = AMI().log_in()
+        waiting = [ami.protocol.action("Ping"), ami.protocol.listing("X")]
+        ami.goes()
+        for each in (*waiting, ami.protocol.action("Ping")):
+            self.failureResultOf(each, ManagerUnavailable)
+        self.successResultOf(ami.protocol.lost)
+
+    def test_dead_peer(self) -> None:
+        """An Asterisk that answers no Ping is given up within 30 s."""
+        ami = AMI().log_in()
+        ami.clock.pump([8, 1])
+        [ping] = ami.hears()
+        ami.answers(ping, "Response: Success", "Ping: Pong")
+        ami.clock.pump([8, 5, 5])
+        self.assertTrue(ami.transport.disconnected or ami.transport.disconnecting)
+
+
+class Raw:
+    """StarPy's own FastAGIProtocol, or ours under its name, each with Asterisk's end in memory."""
+
+    def __init__(self, factory: Any) -> None:
+        self.agi: Any = None
+        factory.mainFunction = lambda agi: setattr(self, "agi", agi)
+        self.protocol = factory.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+        self.clock = getattr(factory, "clock", Clock())
+
+    def says(self, data: bytes) -> None:
+        """Bytes come, then half a second goes by."""
+        self.protocol.dataReceived(data)
+        self.clock.pump([0.3, 0.3])
+
+    def hears(self) -> str:
+        """What was sent since the last look."""
+        text: str = self.transport.value().decode()
+        self.transport.clear()
+        return text
+
+
+class DifferenceTests(SynchronousTestCase):
+    """Rows of docs/starpy.md: StarPy first, then our classes under its name."""
+
+    skip = WHY_NOT
+
+    def setUp(self) -> None:
+        """StarPy logs by Python's logging."""
+        for name in ("FastAGI", "AMI"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def _both(self, opening: bytes | None = None) -> tuple[Raw, Raw]:
+        both = Raw(fastagi.FastAGIFactory(None)), Raw(compat.FastAGIFactory(print, Clock()))
+        for each in both:
+            each.says(CALL.environment() if opening is None else opening)
+        return both
+
+    def test_hangup_line(self) -> None:
+        """HANGUP is taken for a reply, and every reply after it goes to the wrong command."""
+        theirs, ours = self._both()
+        first, second = theirs.agi.execute("Wait", 1), theirs.agi.getVariable("CHANNEL")
+        theirs.says(b"HANGUP\n200 result=-1\n200 result=1 (PJSIP/33)\n")
+        self.failureResultOf(first, error.AGICommandFailure)
+        self.failureResultOf(second, IndexError)
+        run = ours.agi.execute("Wait", 1)
+        ours.says(b"HANGUP\n200 result=-1\n")
+        self.assertEqual(self.successResultOf(run), "-1")
+        asked = ours.agi.getVariable("CHANNEL")
+        ours.says(b"200 result=1 (PJSIP/33)\n")
+        self.assertEqual(self.successResultOf(asked), "PJSIP/33")
+
+    def test_syntax(self) -> None:
+        """Of a 520 the first line fails the command under code 500; the others answer what comes next."""
+        theirs, ours = self._both()
+        first, second = theirs.agi.sendCommand("X"), theirs.agi.noop()
+        theirs.says(SYNTAX.encode() + b"\n")
+        self.assertEqual(self.failureResultOf(first, error.AGICommandFailure).value.args[0], 500)
+        self.failureResultOf(second, error.AGICommandFailure)
+        first, second = ours.agi.sendCommand("X"), ours.agi.noop()
+        ours.says(SYNTAX.encode() + b"\n")
+        self.assertEqual(self.failureResultOf(first, compat.AGICommandFailure).value.args[0], 520)
+        ours.says(b"200 result=0\n")
+        self.assertEqual(self.successResultOf(second), 0)
+
+    def test_not_waited_for(self) -> None:
+        """Commands are written at once, though Asterisk drops or delays those that follow (facts A6)."""
+        theirs, ours = self._both()
+        for each in (theirs, ours):
+            each.agi.streamFile("beep")
+            each.agi.noop()
+        self.assertEqual(theirs.hears().count("\n"), 2)
+        self.assertEqual(ours.hears().count("\n"), 1)
+
+    def test_not_utf8(self) -> None:
+        """A byte that is not UTF-8, which any caller can send, breaks the connection."""
+        opening = CALL.environment().replace(b"agi_callerid: 33", b"agi_callerid: 3\xff")
+        theirs = Raw(fastagi.FastAGIFactory(None))
+        self.assertRaises(UnicodeDecodeError, theirs.says, opening)
+        ours = Raw(compat.FastAGIFactory(print, Clock()))
+        ours.says(opening)
+        self.assertEqual(ours.agi.variables["agi_callerid"], "3\udcff")
+
+    def test_long_reply(self) -> None:
+        """A reply of more than 16384 bytes closes the connection."""
+        theirs, ours = self._both()
+        for each in (theirs, ours):
+            each.waiting = each.agi.getVariable("X")  # type: ignore[attr-defined]
+            each.says(b"200 result=1 (" + b"x" * 20000 + b")\n")
+        self.assertTrue(theirs.transport.disconnecting)
+        self.assertEqual(len(self.successResultOf(ours.waiting)), 20000)  # type: ignore[attr-defined]
+
+    def test_forged(self) -> None:
+        """Of a key that stands twice the last one counts, and a caller can add one."""
+        theirs, ours = self._both(
+            CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
+        )
+        self.assertEqual(theirs.agi.variables["agi_callerid"], "22")
+        self.assertIsNone(ours.agi)
+
+    def test_quoting(self) -> None:
+        """Blanks and quotation marks in arguments fall apart; a line end makes a second command."""
+        theirs, ours = self._both()
+        for act, apart, whole in (
+            (lambda agi: agi.setVariable("A", "b c"), 'SET VARIABLE "A" ""b c""\n', 'SET VARIABLE A "b c"\n'),
+            (lambda agi: agi.sendText("b c"), "SEND TEXT 'b c'\n", 'SEND TEXT "b c"\n'),
+            (lambda agi: agi.setContext("b c"), "SET CONTEXT b c\n", 'SET CONTEXT "b c"\n'),
+            (lambda agi: agi.playback("beep"), 'EXEC "PLAYBACK "beep" "answer""\n', "EXEC Playback beep\n"),
+        ):
+            _, both = act(theirs.agi), [theirs.hears()]
+            waiting = act(ours.agi)
+            both.append(ours.hears())
+            self.assertEqual(both, [apart, whole])
+            ours.says(b"200 result=0\n")
+            self.successResultOf(waiting)
+        theirs.agi.verbose("x").addErrback(lambda _: None)
+        theirs.agi.sendCommand("NOOP\nHANGUP")
+        self.assertIn("NOOP\nHANGUP\n", theirs.hears())
+        self.failureResultOf(ours.agi.sendCommand("NOOP\nHANGUP"), compat.AGICommandFailure)
+
+    def test_delimiter(self) -> None:
+        """Options are joined with | unless told otherwise; since 1.6 that is no separator."""
+        theirs, ours = self._both()
+        for each in (theirs, ours):
+            each.agi.execute("Dial", "PJSIP/22", 20)
+        self.assertEqual(theirs.hears(), 'EXEC "Dial" "PJSIP/22|20"\n')
+        self.assertEqual(ours.hears(), "EXEC Dial PJSIP/22,20\n")
+
+    def test_fractions(self) -> None:
+        """Durations and moments are sent as Python writes them; ours are whole numbers."""
+        theirs, ours = self._both()
+        for each in (theirs, ours):
+            each.agi.getData("p", 2.5)
+        self.assertEqual(theirs.hears(), 'GET DATA "p" 2500.0\n')
+        self.assertEqual(ours.hears(), "GET DATA p 2500\n")
+
+    def test_asked_too_late(self) -> None:
+        """A command on a connection that is gone never fires."""
+        theirs, ours = self._both()
+        for each in (theirs, ours):
+            each.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertNoResult(theirs.agi.noop())
+        self.failureResultOf(ours.agi.noop(), ConnectionDone)
+
+    def test_failing_handler(self) -> None:
+        """A handler whose Deferred fails leaves a call that nobody ends."""
+        from twisted.internet.defer import fail
+
+        closed = []
+        for factory in (
+            fastagi.FastAGIFactory(lambda agi: fail(ZeroDivisionError()).addErrback(lambda _: None)),
+            compat.FastAGIFactory(lambda agi: fail(ZeroDivisionError()), Clock()),
+        ):
+            protocol: Any = factory.buildProtocol(None)
+            transport = StringTransport()
+            protocol.makeConnection(transport)
+            protocol.dataReceived(CALL.environment())
+            closed.append(bool(transport.disconnecting))
+        self.assertEqual(closed, [False, True])
+
+
+class RawAMI:
+    """StarPy's own AMIProtocol with Asterisk's end in memory."""
+
+    def __init__(self, plain: bool = True) -> None:
+        self.factory = manager.AMIFactory("gateway", "enero2007", plaintext_login=plain)
+        from twisted.internet.defer import Deferred
+
+        self.factory.loginDefer = Deferred()
+        self.protocol: Any = self.factory.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+        self.protocol.dataReceived(b"Asterisk Call Manager/11.0.0\r\n")
+
+    def hears(self) -> list[dict[str, str]]:
+        """The actions sent since the last look."""
+        sent = messages(self.transport.value())
+        self.transport.clear()
+        return sent
+
+    def answers(self, *lines: str) -> None:
+        """Asterisk answers the last action."""
+        sent = self.hears()[-1]
+        first, *rest = lines
+        data = "\r\n".join([first, f"ActionID: {sent['actionid']}", *rest, "", ""])
+        self.protocol.dataReceived(data.encode())
+
+
+class AMIDifferenceTests(SynchronousTestCase):
+    """Rows of docs/starpy.md about AMI; what ours does instead is tested in test_manager, test_ami."""
+
+    skip = WHY_NOT
+
+    def setUp(self) -> None:
+        """StarPy logs by Python's logging."""
+        logging.getLogger("AMI").setLevel(logging.CRITICAL)
+
+    def _logged_in(self) -> RawAMI:
+        raw = RawAMI()
+        raw.answers("Response: Success")
+        self.assertIs(self.successResultOf(raw.factory.loginDefer), raw.protocol)
+        return raw
+
+    def test_md5_login(self) -> None:
+        """The login by challenge fails on Python 3."""
+        raw = RawAMI(plain=False)
+        raw.answers("Response: Success", "Challenge: 1")
+        self.failureResultOf(raw.factory.loginDefer, TypeError)
+
+    def test_command(self) -> None:
+        """command() always fails, and of many lines of output the last is kept."""
+        raw = self._logged_in()
+        waiting = raw.protocol.command("core show channels")
+        raw.answers("Response: Success", "Message: Command output follows", "Output: a", "Output: b")
+        [message] = self.failureResultOf(waiting, error.AMICommandFailure).value.args
+        self.assertEqual(message["output"], "b")
+
+    def test_not_utf8(self) -> None:
+        """An event with a byte that is not UTF-8 breaks the connection."""
+        raw = self._logged_in()
+        self.assertRaises(UnicodeDecodeError, raw.protocol.dataReceived, b"Event: X\r\nY: \xff\r\n\r\n")
+
+    def test_injection(self) -> None:
+        """A line end in a value makes a second action."""
+        raw = self._logged_in()
+        raw.protocol.action("Setvar", value="a\r\n\r\nAction: Logoff")
+        self.assertEqual(len(raw.hears()), 2)
+        ours = ManagerProtocol(Clock(), {})
+        ours.makeConnection(StringTransport())
+        self.failureResultOf(ours.action("Setvar", [("Value", "a\r\n\r\nAction: Logoff")]), InvalidAction)
+
+    def test_event_as_answer(self) -> None:
+        """An event that bears the ActionID is taken for the response; the id can be guessed."""
+        raw = self._logged_in()
+        waiting = raw.protocol.ping()
+        raw.answers("Event: Forged", "Response: Success")
+        self.assertEqual(self.successResultOf(waiting)["event"], "Forged")
+
+    def test_lost(self) -> None:
+        """With an action in flight, the end of the connection raises, and the others never fire."""
+        raw = self._logged_in()
+        waiting = [raw.protocol.ping(), raw.protocol.ping()]
+        for each in waiting:
+            each.addErrback(lambda _: None)
+        self.assertRaises(RuntimeError, raw.protocol.connectionLost, Failure(ConnectionDone()))
+        self.assertNoResult(waiting[1])
+
+    def test_repeated_headers(self) -> None:
+        """Of a header that stands twice the last one counts: a forged event cannot be told."""
+        raw = self._logged_in()
+        got: list[Any] = []
+        raw.protocol.registerEvent("Newchannel", lambda _, event: got.append(event["channel"]))
+        raw.protocol.dataReceived(b"Event: Newchannel\r\nChannel: a\r\nChannel: b\r\n\r\n")
+        self.assertEqual(got, ["b"])
