@@ -149,12 +149,6 @@ class Parts(SynchronousTestCase):
         ):
             self.assertEqual(with_backlog(description), expected)
 
-    def test_other_features(self) -> None:
-        """What is configured and cannot be served yet is said in the log."""
-        with capturedLogs() as logs:
-            Banner(Config(web=config.Web(listen="tcp:80"))).startService()
-        self.assertEqual(len(loud(logs)), 1)
-
     def test_cannot_listen(self) -> None:
         """A port that somebody took meanwhile is one line that names key and endpoint."""
 
