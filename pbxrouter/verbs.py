@@ -161,10 +161,14 @@ async def set_variable(channel: Channel, name: str, value: str) -> None:
 async def say_digits(channel: Channel, digits: str) -> None:
     """Say digits, ``*`` and ``#`` one by one; what cannot be said is left out."""
     sayable = "".join(_SAYABLE.findall(digits))
-    if sayable:
-        reply = await channel.execute(command("SAY DIGITS", sayable, ""))
-        if reply.result == "-1":
-            await raise_if_hung_up(channel)
+    if not sayable:
+        return
+    if not sayable[0].isdigit():  # the AGI command refuses those, the application does not
+        await run_application(channel, "SayDigits", sayable)
+        return
+    reply = await channel.execute(command("SAY DIGITS", sayable, ""))
+    if reply.result == "-1":
+        await raise_if_hung_up(channel)
 
 
 async def hang_up(channel: Channel, cause: str = "") -> None:
