@@ -58,6 +58,12 @@ class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str | None = None
 
 
+class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[counter]``: how the calls of each ``[[asterisk]]`` are counted. ``keep_days`` in days."""
+
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 400
+
+
 class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[dial]``: how Dial is run. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
 
@@ -76,6 +82,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     web: Web = Web()
     prompts: Prompts = Prompts()
     dial: Dial = Dial()
+    counter: Counter = Counter()
     technologies: dict[str, str] = {}
 
 

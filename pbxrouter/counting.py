@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pbxrouter.calls import JOINED, CallListener, LiveCall
-from pbxrouter.rules import Decision
+from pbxrouter.rules import Decision, Verdict
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
@@ -48,6 +48,7 @@ _BY_OUTCOME: Final = {
     "FAILED": "gateway",
     "NODRIVER": "gateway",
 }
+_BY_VERDICT: Final = {Verdict.DENY: "DENIED", Verdict.INVALID: "INVALID"}
 _BY_DIAL_STATUS: Final = {
     "BUSY": "busy",
     "NOANSWER": "noanswer",
@@ -169,7 +170,11 @@ class Counting(CallListener):
         Of several parts in one call (a Local channel that comes back) each counts for
         its mapping, and the last one's outcome stands.
         """
-        call.outcome = outcome
+        if outcome == "HANGUP" and decision is not None:
+            # They went when they heard what was decided.
+            outcome = _BY_VERDICT.get(decision.verdict, outcome)
+        if outcome != "DEAD":  # run on what is left of a call (in h), which says nothing new
+            call.outcome = outcome
         for label in labels_of(decision):
             if label not in self.totals and sum(kind == label[0] for kind, _ in self.totals) >= MAX_NAMES:
                 label = (label[0], OTHERS)

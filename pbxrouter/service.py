@@ -6,6 +6,7 @@ Not here: options and files (tap, settings); what the parts do.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from pbxrouter.callflow import CallFlow, CallRecord
 from pbxrouter.config import Config
 from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
+from pbxrouter.counter_service import CallCounter
 from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.errors import ConfigError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.keyfile import read_key
+from pbxrouter.reports import Reports
 from pbxrouter.store import Store
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueLine, DialogueWatch
@@ -49,7 +52,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     if config.fastagi.debug:
         watch.add(_DialogueLog().tell)
     store = Store(Path(config.database), hash_pin, reactor)
-    flow = CallFlow(engine, drivers, config.prompts, _CallLog().report)
+    reports = Reports()
+    reports.add(_CallLog().report)
+    flow = CallFlow(engine, drivers, config.prompts, reports)
 
     gateway = MultiService()
     # Stopped in reverse: calls first, the database last.
@@ -64,6 +69,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
+    counters = add_counters(config, asterisks, store, reports, reactor)
+    if config.web.listen is not None:
+        web_service(config.web.listen, counters, reactor).setServiceParent(gateway)
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
     wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
@@ -83,6 +91,34 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     from pbxrouter.adapters.starpy_fastagi import StarpyFactory  # imports StarPy
 
     return StarpyFactory
+
+
+def add_counters(
+    config: Config, asterisks: Iterable[AsteriskService], store: Store, reports: Reports, reactor: Any
+) -> list[CallCounter]:
+    """A call counter on each Asterisk that there is a connection to."""
+    counters = []
+    for asterisk in asterisks:
+        if asterisk.manager is not None:
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days)
+            counter.setServiceParent(asterisk)
+            reports.add(counter.report)
+            counters.append(counter)
+    return counters
+
+
+def web_service(listen: str, counters: list[CallCounter], reactor: Any) -> IService:
+    """The web server, with all its parts.
+
+    Raises:
+        ConfigError: the endpoint cannot be used.
+    """
+    # Its libraries import the global reactor: not before it is needed.
+    from pbxrouter.metrics import registry_of
+    from pbxrouter.web.metrics import metrics_route
+    from pbxrouter.web.site import WebService, resource
+
+    return WebService(listen, resource([metrics_route(registry_of(counters))]), reactor)
 
 
 class StoreService(Service):
@@ -154,7 +190,7 @@ class Banner(Service):
             database=self._config.database,
         )
         if self._config.web.listen:
-            self.log.warn("[web] is configured, but this version does not serve the console yet")
+            self.log.info("metrics at {listen}, /metrics", listen=self._config.web.listen)
         self.log.info(
             "next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
         )

@@ -1,0 +1,218 @@
+"""The call counter's rows: what the gateway writes about once a second, and takes up again.
+
+Everything here blocks; it is called in the store's thread. One Batch is one transaction,
+so counts, calls in progress and how far they are known always belong together, and
+after a kill -9 at any moment no call is counted twice. Not here: what the rows say to
+people (counter_report).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from pbxrouter.calls import LiveCall
+from pbxrouter.counting import Minutes
+from pbxrouter.database import reading, transaction
+
+LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]
+"""What is kept of a call in progress, in the order of the table's columns."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be written at once for one Asterisk.
+
+    Attributes:
+        minutes: to be added to what is there.
+        live: calls in progress that are new or have changed, by Linkedid.
+        gone: Linkedids of calls that are not in progress any more.
+        all_live: whether ``live`` is all of them, so that whatever else is there goes.
+        seen: until when calls have been counted, epoch seconds; None if that is not known now.
+        gaps: times in which nobody looked, (began, ended) in epoch seconds.
+        started_up: Asterisk's own words for when it was started; ``""`` leaves what is there.
+    """
+
+    asterisk: str
+    minutes: Minutes = field(default_factory=dict)
+    live: dict[str, LiveRow] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    all_live: bool = False
+    seen: float | None = None
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    started_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an earlier run has left of one Asterisk.
+
+    Attributes:
+        last_seen: until when it counted, epoch seconds; None if it never did.
+    """
+
+    last_seen: float | None
+    started_up: str
+    live: tuple[LiveCall, ...]
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Write a batch, wholly or not at all.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    asterisk = batch.asterisk
+    with transaction(connection):
+        connection.executemany(
+            "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked,"
+            " served, talk_seconds, peak) VALUES (:minute, :asterisk, :kind, :name, :started, :answered,"
+            " :finished, :talked, :served, :talk_s, :peak)"
+            " ON CONFLICT DO UPDATE SET started = started + excluded.started,"
+            " answered = answered + excluded.answered, finished = finished + excluded.finished,"
+            " talked = talked + excluded.talked, served = served + excluded.served,"
+            " talk_seconds = talk_seconds + excluded.talk_seconds, peak = max(peak, excluded.peak)",
+            [_minute_row(asterisk, key, counts) for key, counts in batch.minutes.items()],
+        )
+        connection.executemany(
+            "INSERT INTO counter_failures (minute, asterisk, kind, name, reason, calls)"
+            " VALUES (:minute, :asterisk, :kind, :name, :reason, :calls)"
+            " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+            [
+                {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
+                | {"reason": reason, "calls": calls}
+                for (minute, kind, name), counts in batch.minutes.items()
+                for reason, calls in counts.failed.items()
+            ],
+        )
+        _write_live(connection, batch)
+        _write_seen(connection, batch)
+
+
+def _minute_row(asterisk: str, key: tuple[int, str, str], counts: Any) -> dict[str, Any]:
+    minute, kind, name = key
+    row: dict[str, Any] = {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
+    for each in ("started", "answered", "finished", "talked", "served", "talk_s", "peak"):
+        row[each] = getattr(counts, each)
+    return row
+
+
+def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
+    if batch.all_live:
+        connection.execute(
+            "DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk}
+        )
+    else:
+        connection.executemany(
+            "DELETE FROM counter_live WHERE asterisk = :asterisk AND linkedid = :linkedid",
+            [{"asterisk": batch.asterisk, "linkedid": each} for each in batch.gone],
+        )
+    names = ("started", "answered", "channels", "caller", "number", "dial_status", "outcome", "labels")
+    connection.executemany(
+        "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller,"
+        " number, dial_status, outcome, labels, certain) VALUES (:asterisk, :linkedid, :started, :answered,"
+        " :channels, :caller, :number, :dial_status, :outcome, :labels, :certain)",
+        [
+            {"asterisk": batch.asterisk, "linkedid": linkedid}
+            | dict(zip((*names, "certain"), row, strict=True))
+            for linkedid, row in batch.live.items()
+        ],
+    )
+
+
+def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (:asterisk, :began, :ended)",
+        [{"asterisk": batch.asterisk, "began": began, "ended": ended} for began, ended in batch.gaps],
+    )
+    if batch.seen is not None:
+        connection.execute(
+            "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES (:asterisk, :seen, :seen)"
+            " ON CONFLICT DO UPDATE SET last_seen = excluded.last_seen",
+            {"asterisk": batch.asterisk, "seen": batch.seen},
+        )
+    if batch.started_up:
+        connection.execute(
+            "UPDATE counter_asterisks SET started_up = :started_up WHERE asterisk = :asterisk",
+            {"asterisk": batch.asterisk, "started_up": batch.started_up},
+        )
+
+
+def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
+    """What there is of one Asterisk.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    name = {"asterisk": asterisk}
+    with reading(connection):
+        row = connection.execute(
+            "SELECT last_seen, started_up FROM counter_asterisks WHERE asterisk = :asterisk", name
+        ).fetchone()
+        live = connection.execute(
+            "SELECT linkedid, started, answered, channels, caller, number, dial_status, outcome, labels"
+            " FROM counter_live WHERE asterisk = :asterisk ORDER BY started",
+            name,
+        ).fetchall()
+    return Kept(row[0] if row else None, row[1] if row else "", tuple(_live_call(each) for each in live))
+
+
+def live_row(call: LiveCall) -> LiveRow:
+    """A call in progress, as it is kept."""
+    return (
+        call.started,
+        call.answered,
+        " ".join(sorted(call.channels)),
+        _storable(call.caller),
+        _storable(call.number),
+        _storable(call.dial_status),
+        call.outcome,
+        json.dumps(sorted(call.labels)) if call.labels else "[]",
+        call.certain,
+    )
+
+
+def _live_call(row: tuple[Any, ...]) -> LiveCall:
+    linkedid, started, answered, channels, caller, number, dial_status, outcome, labels = row
+    return LiveCall(
+        linkedid,
+        started,
+        answered,
+        set(channels.split()),
+        caller,
+        number,
+        dial_status,
+        outcome,
+        _labels(labels),
+        certain=False,
+    )
+
+
+def _labels(text: str) -> set[tuple[str, str]]:
+    """Labels as kept; a row that somebody spoilt by hand has none."""
+    try:
+        return {(str(kind), str(name)) for kind, name in json.loads(text)}
+    except (ValueError, TypeError):
+        return set()
+
+
+def _storable(text: str) -> str:
+    """Bytes that were no UTF-8 (a caller chooses them) are surrogates in str; SQLite refuses those."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def forget(connection: sqlite3.Connection, before: float) -> None:
+    """Remove what is older than an epoch second.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        for table, column in (
+            ("counter_minutes", "minute"),
+            ("counter_failures", "minute"),
+            ("counter_gaps", "ended"),
+        ):
+            connection.execute(f"DELETE FROM {table} WHERE {column} < :before", {"before": before})

@@ -1,0 +1,276 @@
+"""The call counter of one Asterisk: AMI events in, the database out, reconciled at every turn.
+
+What is counted is written about once a second, in one transaction with the calls in
+progress. While the database is away it is kept and written later. After each log-in,
+and every few minutes, Asterisk is asked which channels there are (facts B6, rule 6),
+and the time in which nobody looked is noted as a gap: unknown, not zero.
+
+All times are those of the gateway's clock. Not here: what makes a call (calls), what is
+counted of it (counting), the tables (counter_rows).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pbxrouter.ami import Message
+from pbxrouter.callflow import CallRecord
+from pbxrouter.calls import CallTable, ChannelSeen
+from pbxrouter.counter_clock import AsteriskClock
+from pbxrouter.counter_writer import CounterWriter, Keeper
+from pbxrouter.counting import Counting
+from pbxrouter.errors import ManagerError, StoreError
+from pbxrouter.magi import is_whole
+from pbxrouter.manager_service import Manager
+
+WRITE_S: Final = 1.0
+LOOK_S: Final = 2.0
+"""How often Asterisk is asked whether it lives, which is what ``last_seen`` rests on."""
+RESYNC_S: Final = 180.0
+FORGET_S: Final = 3600.0
+EARLY_S: Final = 30.0
+EARLY_RECORDS: Final = 1000
+"""What the gateway says of a call may come before Asterisk's own first event of it."""
+
+EVENTS: Final = ("Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd")
+
+_ONCE: Final = frozenset(
+    ("Channel", "Uniqueid", "Linkedid", "BridgeUniqueid", "DestUniqueid", "Timestamp", "Cause", "DialStatus")
+)
+_DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
+
+
+class CallCounter(MultiService):
+    """Counts one Asterisk's calls while the gateway runs.
+
+    Args:
+        keep_days: what is older is removed.
+
+    Attributes:
+        asterisk: its name in the configuration.
+        counting: the counts since the process began.
+        in_sync: whether what is known of the calls is all there is to know just now.
+        restarts: how often Asterisk was found restarted.
+        gaps: how many times there have been in which nobody looked.
+    """
+
+    log = Logger()
+
+    def __init__(self, manager: Manager, store: Keeper, clock: IReactorTime, keep_days: int) -> None:
+        super().__init__()
+        self.asterisk = str(manager.name)
+        self.counting = Counting()
+        self.in_sync = False
+        self.restarts = self.gaps = 0
+        self._manager = manager
+        self._clock = clock
+        self._keep_days = keep_days
+        self._time = AsteriskClock()
+        self._table = CallTable(self.counting)
+        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store)
+        self._restored = self._listening = self._looking = False
+        self._unknown_s = 0.0
+        self._resynced = 0.0
+        self._early: dict[str, tuple[float, CallRecord]] = {}
+        self._complaint = ""
+        for name in EVENTS:
+            manager.subscribe(name, functools.partial(self._event, name))
+        # Its Hangups have come; if a caller has forged it, asking shows that nothing has ended.
+        manager.subscribe("Shutdown", lambda _: self._ask_again())
+        manager.when_up(self._up)
+        manager.when_down(self._down)
+        for every_s, what in ((LOOK_S, self.look), (WRITE_S, self.write), (FORGET_S, self._forget)):
+            timer = TimerService(every_s, functools.partial(_started, what))
+            timer.clock = clock
+            timer.setServiceParent(self)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to AMI."""
+        return self._manager.is_up
+
+    @property
+    def database_up(self) -> bool:
+        """Whether the last write went well."""
+        return self._writer.database_up
+
+    @property
+    def active(self) -> int | None:
+        """Calls in progress; None while that is not known."""
+        return self.counting.active if self.in_sync else None
+
+    @property
+    def unknown_s(self) -> float:
+        """Seconds in which nobody looked, the present ones included; since the process began."""
+        lasting = 0.0
+        if not self.in_sync and self._writer.seen is not None:
+            lasting = max(0.0, self._clock.seconds() - self._writer.seen)
+        return self._unknown_s + lasting
+
+    def report(self, record: CallRecord) -> None:
+        """The gateway is done with a call, of this Asterisk or another."""
+        uniqueid = record.request.uniqueid
+        call = self._table.call_of(uniqueid)
+        if call is not None:
+            self.counting.routed(call, record.decision, record.outcome.status)
+            return
+        now = self._clock.seconds()
+        for old in [each for each, (when, _) in self._early.items() if now - when > EARLY_S]:
+            del self._early[old]
+        if len(self._early) < EARLY_RECORDS:
+            self._early[uniqueid] = (now, record)
+
+    # --- events ---
+
+    def _event(self, name: str, message: Message) -> None:
+        if not self._listening:
+            return
+        found: dict[str, str] = {}
+        for header, value in message.headers:
+            if header in _ONCE and header in found:
+                return  # two events in one, made by a caller (facts B6)
+            found[header] = value
+        if name != "DialEnd" and "Channel" not in found:
+            return
+        when = self._time.ours(found.get("Timestamp", ""), self._clock.seconds())
+        self._table.event(name, lambda header: found.get(header, ""), when)
+        if self._early and name == "Newchannel":
+            self._take_early(found.get("Uniqueid", ""))
+
+    def _take_early(self, uniqueid: str) -> None:
+        if uniqueid in self._early:
+            self.report(self._early.pop(uniqueid)[1])
+
+    # --- the connection ---
+
+    def _up(self) -> None:
+        self._listening = self._restored
+        if self.running:
+            Deferred.fromCoroutine(self.look())
+
+    def _down(self) -> None:
+        self._listening = self.in_sync = False
+
+    def _ask_again(self) -> None:
+        self._resynced = 0.0
+
+    async def look(self) -> None:
+        """See that what is known is so; never fails."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            if not self._restored:
+                await self._writer.restore()
+                self._restored = True
+                self._listening = self._manager.is_up
+            if not self._manager.is_up:
+                return
+            began = self._clock.seconds()
+            await self._compare_clocks(began)
+            if self.in_sync and began - self._resynced < RESYNC_S:
+                self._writer.seen = began
+            else:
+                await self._resync()
+        except StoreError as error:
+            self._complain(f"calls are not counted yet: {error}")
+        except ManagerError as error:
+            if self._manager.is_up and not self.in_sync:
+                self._complain(
+                    f"calls are not counted: {error}; is reporting among the user's write classes?"
+                )
+        except Exception:
+            self.log.failure("{name}: looking after the calls broke", name=self.asterisk)
+        finally:
+            self._looking = False
+
+    async def _compare_clocks(self, asked: float) -> None:
+        answer = await self._manager.action("Ping")
+        agreed = not self._time.ahead_s
+        self._time.compare(answer.get("Timestamp"), asked, self._clock.seconds())
+        if agreed and self._time.ahead_s:
+            self.log.warn(
+                "{name}: its clock is {ahead:.0f} s ahead of ours; calls are counted by ours",
+                name=self.asterisk,
+                ahead=self._time.ahead_s,
+            )
+
+    async def _resync(self) -> None:
+        status = await self._manager.action("CoreStatus")
+        known = self._table.channels
+        listed = await self._manager.listing("CoreShowChannels")
+        if not self._listening:
+            return  # Connected anew meanwhile: who knows what this list is worth.
+        now = self._clock.seconds()
+        gap_began = None if self.in_sync else self._writer.seen
+        seen = [_channel_seen(item) for item in listed if is_whole(item)]
+        self._table.resync(known, seen, now, now if gap_began is None else min(gap_began, now))
+        for each in seen:
+            self._take_early(each.uniqueid)
+        if gap_began is not None and gap_began < now:
+            self._writer.gaps.append((gap_began, now))
+            self.gaps += 1
+            self._unknown_s += now - gap_began
+            self.log.info(
+                "{name}: calls are counted again, after {seconds:.1f} s unseen",
+                name=self.asterisk,
+                seconds=now - gap_began,
+            )
+        started_up = f"{status.get('CoreStartupDate')} {status.get('CoreStartupTime')}".strip()
+        if self._writer.started_up and started_up != self._writer.started_up:
+            self.restarts += 1
+            self.log.info("{name}: it was restarted at {when}", name=self.asterisk, when=started_up)
+        self._writer.started_up = started_up
+        self._writer.seen = self._resynced = now
+        self.in_sync = self._writer.rewrite = True
+        self._complaint = ""
+
+    def _complain(self, why: str) -> None:
+        """Say it, but not again and again."""
+        if why != self._complaint:
+            self._complaint = why
+            self.log.warn("{name}: {why}", name=self.asterisk, why=why)
+
+    # --- the database ---
+
+    async def write(self, last: bool = False) -> None:
+        """Write what has come to be. Never fails."""
+        if self._restored:
+            if self.in_sync:
+                self.counting.tick(self._clock.seconds())
+            await self._writer.write(last)
+
+    async def _forget(self) -> None:
+        await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
+
+    def stopService(self) -> Deferred[Any]:
+        """Write what there is."""
+        stopped = super().stopService()
+        return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
+
+
+def _started(what: Callable[[], Any]) -> Deferred[None]:
+    return Deferred.fromCoroutine(what())
+
+
+def _channel_seen(item: Message) -> ChannelSeen:
+    """An item of CoreShowChannels; a duration that makes no sense is none."""
+    duration = _DURATION.fullmatch(item.get("Duration"))
+    hours, minutes, seconds = map(int, duration.groups()) if duration else (0, 0, 0)
+    return ChannelSeen(
+        item.get("Uniqueid"),
+        item.get("Linkedid"),
+        hours * 3600 + minutes * 60 + seconds,
+        item.get("BridgeId"),
+        item.get("CallerIDNum"),
+        item.get("Exten"),
+    )

@@ -1,0 +1,123 @@
+"""Keeping the counts of one Asterisk in the database, while it may come and go.
+
+Not here: what is counted (counting), the rows (counter_rows), when to write (counter_service).
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pbxrouter import counter_rows
+from pbxrouter.calls import CallTable
+from pbxrouter.counter_rows import Batch, Kept, LiveRow
+from pbxrouter.counting import Counting
+from pbxrouter.errors import StoreError
+
+
+class Keeper(Protocol):
+    """What is needed of store.Store."""
+
+    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+        """See Store.run."""
+        ...
+
+
+class CounterWriter:
+    """Writes what has changed since it last did; what cannot be written now is kept.
+
+    Attributes:
+        seen: until when calls have been counted, epoch seconds; None before the first time.
+        started_up: Asterisk's own words for when it was started.
+        gaps: times in which nobody looked that are still to be written.
+        rewrite: whether all calls in progress are to be written, changed or not.
+        database_up: whether the last write went well.
+    """
+
+    log = Logger()
+
+    def __init__(self, asterisk: str, table: CallTable, counting: Counting, store: Keeper) -> None:
+        self.seen: float | None = None
+        self.started_up = ""
+        self.gaps: list[tuple[float, float]] = []
+        self.rewrite = self.database_up = True
+        self._asterisk = asterisk
+        self._table = table
+        self._counting = counting
+        self._store = store
+        self._writing = False
+        self._written: dict[str, LiveRow] = {}
+        self._written_seen: float | None = None
+
+    async def restore(self) -> None:
+        """Take up what an earlier run has left.
+
+        Raises:
+            StoreError: the database cannot be read now.
+        """
+        kept = await self._store.run(self._load)
+        self.seen, self.started_up = kept.last_seen, kept.started_up
+        self._table.restore(kept.live)
+        self._counting.active = len(self._table.live)
+
+    def _load(self, connection: sqlite3.Connection) -> Kept:
+        return counter_rows.load(connection, self._asterisk)
+
+    async def write(self, last: bool = False) -> None:
+        """Write. Never fails.
+
+        Args:
+            last: there is no later time, so do not wait for a write that is under way.
+        """
+        if self._writing and not last:
+            return
+        live = {linkedid: counter_rows.live_row(call) for linkedid, call in self._table.live.items()}
+        whole = self.rewrite or last
+        batch = Batch(
+            self._asterisk,
+            self._counting.take(),
+            live if whole else {key: row for key, row in live.items() if self._written.get(key) != row},
+            [key for key in self._written if key not in live],
+            whole,
+            self.seen,
+            self.gaps,
+            self.started_up,
+        )
+        if not (batch.minutes or batch.live or batch.gone or whole) and self.seen == self._written_seen:
+            return
+        self.gaps, self.rewrite, self._writing = [], False, True
+        try:
+            await self._store.run(functools.partial(counter_rows.write, batch=batch))
+        except Exception as error:
+            self._counting.give_back(batch.minutes)
+            self.gaps = batch.gaps + self.gaps
+            self.rewrite = True
+            self._failed(error)
+        else:
+            self._written, self._written_seen = live, batch.seen
+            if not self.database_up:
+                self.database_up = True
+                self.log.info("{name}: counts are written again, none is lost", name=self._asterisk)
+        finally:
+            self._writing = False
+
+    def _failed(self, error: Exception) -> None:
+        if self.database_up:
+            self.log.error(
+                "{name}: counts cannot be written and are kept for later: {error}",
+                name=self._asterisk,
+                error=str(error),
+            )
+        self.database_up = False
+
+    async def forget(self, before: float) -> None:
+        """Remove what is older than an epoch second; if that cannot be done now, it can wait."""
+        try:
+            await self._store.run(functools.partial(counter_rows.forget, before=before))
+        except StoreError as error:
+            self.log.debug("old counts stay for now: {error}", error=str(error))
