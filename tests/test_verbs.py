@@ -145,6 +145,8 @@ class Playing(VerbCase):
     def test_say_digits(self) -> None:
         """What cannot be said is left out; a + is no digit."""
         self.does(verbs.say_digits(self.channel(), "+1-2*#"), 'SAY DIGITS 12*# ""')
+        self.does(verbs.say_digits(self.channel(), "*72#"), "EXEC SayDigits *72#")
+        self.fails(verbs.say_digits(self.channel({"EXEC": HUNG_UP}), "#1"), ChannelHungUp)
         self.does(verbs.say_digits(self.channel(), "+"))
         self.does(
             verbs.say_digits(self.channel({"SAY": "200 result=-1"}), "1"), 'SAY DIGITS 1 ""', "CHANNEL STATUS"
