@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,29 @@ class ChoiceTests(SynchronousTestCase):
             self.assertTrue(line.startswith(f'{key}.library: "starpy"'), line)
             self.assertIn("pip install", line)
             self.assertNotIn("\n", line)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/starpy.md. These run everywhere."""
+
+    def test_every_difference_has_its_test(self) -> None:
+        """The last cell of each row names tests, and they are there."""
+        root = pathlib.Path(__file__).parent
+        tests = "".join(
+            (root / f"test_{name}_starpy.py").read_text("utf-8") for name in ("adapters", "compat")
+        )
+        tests += (root / "test_channel.py").read_text("utf-8")
+        page = (root.parent / "docs" / "starpy.md").read_text("utf-8")
+        rows = [
+            line.split("|")[-2] for line in page.splitlines() if line.startswith("|") and "---" not in line
+        ]
+        cells = [cell for cell in rows if cell.strip() != "test"]
+        self.assertGreater(len(cells), 20)
+        for cell in cells:
+            names = re.findall(r"`(test_\w+)`", cell)
+            self.assertTrue(names, cell)
+            for name in names:
+                self.assertIn(f"def {name}(self)", tests)
 
 
 class Served:
@@ -667,6 +691,28 @@ class AMIDifferenceTests(SynchronousTestCase):
             each.addErrback(lambda _: None)
         self.assertRaises(RuntimeError, raw.protocol.connectionLost, Failure(ConnectionDone()))
         self.assertNoResult(waiting[1])
+
+    def test_secrets_in_the_log(self) -> None:
+        """At level DEBUG the secret is logged."""
+        told: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+        log = logging.getLogger("AMI")
+        log.addHandler(handler)
+        log.setLevel(logging.DEBUG)
+        log.propagate = False
+        self.addCleanup(setattr, log, "propagate", True)
+        self.addCleanup(log.removeHandler, handler)
+        RawAMI()
+        self.assertIn("enero2007", " ".join(told))
+
+    def test_every_event_is_read(self) -> None:
+        """An event that nobody wants is read all the same."""
+        raw = self._logged_in()
+        read: list[Any] = []
+        raw.protocol.dispatchEvent = read.append
+        raw.protocol.dataReceived(b"Event: Unwanted\r\nX: 1\r\n\r\n")
+        self.assertEqual(read, [{"event": "Unwanted", "x": "1"}])
 
     def test_repeated_headers(self) -> None:
         """Of a header that stands twice the last one counts: a forged event cannot be told."""
