@@ -48,7 +48,7 @@ IMPURE_METHODS = frozenset(
 REACTOR_USERS = frozenset({"tap", "cli", "compat", "library"})
 MAX_LINES = 300
 # Modules whose tests bear another name.
-MIRRORS = {"pattern_index": "patterns", "__main__": "cli"}
+MIRRORS = {"adapters": "adapters_starpy", "pattern_index": "patterns", "__main__": "cli"}
 
 
 def modules() -> list[Path]:
