@@ -26,7 +26,9 @@ COMMANDS = {
     "call": "pbxrouter.cli.call:call",
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
+    "token": "pbxrouter.cli.token:token",
     "originate": "pbxrouter.cli.originate:originate",
+    "counter": "pbxrouter.cli.counter:counter",
     "debug": "pbxrouter.cli.debug:debug",
 }
 

@@ -1,0 +1,176 @@
+"""What the call counter's rows say of a span of time: how many calls, and how much of it is unknown.
+
+Everything here blocks; it reads the database and needs no gateway. Not here: writing the
+rows (counter_rows), showing figures to people (cli.counter).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pbxrouter.counting import MINUTE_S, Counts
+from pbxrouter.database import reading
+
+FRESH_S: Final = 15.0
+"""A gateway that counts says so every two seconds; one that has not for so long does not count."""
+TOLERABLE: Final = 0.1
+"""Figures are given if no more than this part of their time is unknown."""
+
+_COLUMNS: Final = "started, answered, finished, talked, served, talk_seconds, peak"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time in which nobody looked, epoch seconds."""
+
+    asterisk: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A span of time.
+
+    Attributes:
+        began: epoch seconds.
+        ended: epoch seconds.
+        active: calls in progress now; None if that is not known.
+        minutes: counts of all calls by the minute's first second; minutes without calls are left out.
+        by: counts by (kind, name), without ``all``.
+        gaps: what is unknown of it, in order of time.
+    """
+
+    began: float
+    ended: float
+    active: int | None
+    minutes: dict[int, Counts]
+    by: dict[tuple[str, str], Counts]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def total(self) -> Counts:
+        """All of it."""
+        total = Counts()
+        for counts in self.minutes.values():
+            total.add(counts)
+        return total
+
+    def unknown_s(self, began: float | None = None, ended: float | None = None) -> float:
+        """Seconds of the span, or of a part of it, in which at least one Asterisk was not looked at."""
+        first = self.began if began is None else began
+        last = self.ended if ended is None else ended
+        unknown, until = 0.0, first
+        for gap in self.gaps:
+            start, end = max(gap.began, until), min(gap.ended, last)
+            if end > start:
+                unknown += end - start
+                until = end
+        return unknown
+
+    def is_known(self, began: float | None = None, ended: float | None = None) -> bool:
+        """Whether figures of the span, or of a part of it, can be given."""
+        length = (self.ended if ended is None else ended) - (self.began if began is None else began)
+        return self.unknown_s(began, ended) <= TOLERABLE * length
+
+    def busiest(self, count: int) -> list[tuple[int, Counts]]:
+        """The minutes in which most calls began."""
+        return sorted(self.minutes.items(), key=lambda item: (-item[1].started, item[0]))[:count]
+
+
+def asterisks(connection: sqlite3.Connection) -> list[str]:
+    """The names of those that have been counted."""
+    rows = connection.execute("SELECT asterisk FROM counter_asterisks ORDER BY asterisk").fetchall()
+    return [name for (name,) in rows]
+
+
+def read(connection: sqlite3.Connection, names: Iterable[str], began: int, ended: int, now: float) -> Report:
+    """Read a span.
+
+    Args:
+        names: the Asterisks whose calls are added up.
+        began: its first second, a whole minute.
+        ended: the second behind its last, not after ``now``.
+        now: epoch seconds.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    minutes: dict[int, Counts] = {}
+    by: dict[tuple[str, str], Counts] = {}
+    gaps: list[Gap] = []
+    active: int | None = 0
+    names = list(names)
+    with reading(connection):
+        for name in names:
+            span = {"asterisk": name, "began": began, "ended": ended}
+            _add_counts(connection, span, minutes, by)
+            gaps += _gaps(connection, span, now)
+            live = _active(connection, name, now)
+            active = None if active is None or live is None else active + live
+    if not names:
+        gaps, active = [Gap("", began, ended)], None
+    return Report(began, ended, active, minutes, by, tuple(sorted(gaps, key=lambda gap: gap.began)))
+
+
+def _add_counts(
+    connection: sqlite3.Connection,
+    span: dict[str, Any],
+    minutes: dict[int, Counts],
+    by: dict[tuple[str, str], Counts],
+) -> None:
+    where = "WHERE minute >= :began AND minute < :ended AND asterisk = :asterisk"
+    for minute, kind, name, *numbers in connection.execute(
+        f"SELECT minute, kind, name, {_COLUMNS} FROM counter_minutes {where} ORDER BY minute", span
+    ):
+        counts = Counts(*numbers)
+        if kind == "all":
+            there = minutes.setdefault(minute, Counts())
+            peak = there.peak + counts.peak  # of several Asterisks: at most
+            there.add(counts)
+            there.peak = peak
+        else:
+            by.setdefault((kind, name), Counts()).add(counts)
+    for minute, kind, name, reason, calls in connection.execute(
+        f"SELECT minute, kind, name, reason, calls FROM counter_failures {where}", span
+    ):
+        counts = (
+            minutes.setdefault(minute, Counts()) if kind == "all" else by.setdefault((kind, name), Counts())
+        )
+        counts.add(Counts(failed={reason: calls}))
+
+
+def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> list[Gap]:
+    """What is unknown of a span: what was noted, what was before, what is after."""
+    name, began, ended = span["asterisk"], span["began"], span["ended"]
+    found: list[tuple[float, float]] = connection.execute(
+        "SELECT began, ended FROM counter_gaps"
+        " WHERE asterisk = :asterisk AND ended > :began AND began < :ended",
+        span,
+    ).fetchall()
+    row = connection.execute(
+        "SELECT first_seen, last_seen FROM counter_asterisks WHERE asterisk = :asterisk", span
+    ).fetchone()
+    first_seen, last_seen = row or (ended, ended)
+    found.append((began, first_seen))
+    if now - last_seen > FRESH_S:
+        found.append((last_seen, ended))
+    clipped = ((max(start, began), min(end, ended)) for start, end in found)
+    return [Gap(name, start, end) for start, end in clipped if end > start]
+
+
+def _active(connection: sqlite3.Connection, name: str, now: float) -> int | None:
+    row = connection.execute(
+        "SELECT last_seen, (SELECT count(*) FROM counter_live WHERE asterisk = :asterisk)"
+        " FROM counter_asterisks WHERE asterisk = :asterisk",
+        {"asterisk": name},
+    ).fetchone()
+    return None if row is None or now - row[0] > FRESH_S else int(row[1])
+
+
+def minutes_of(report: Report) -> list[int]:
+    """The first seconds of all minutes of a span."""
+    return list(range(int(report.began), int(report.ended), MINUTE_S))
