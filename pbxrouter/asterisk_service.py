@@ -5,11 +5,13 @@ Not here: any of the parts; this puts them together as the configuration says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
@@ -20,7 +22,13 @@ from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.manager_service import Account, Manager, ProtocolFactory
 from pbxrouter.originate import Originator
+from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueWatch
+
+LEAVING_S: Final = 3.0
+"""How long taking leave may last when the gateway stops."""
+
+_TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
 
 
 class AsteriskService(MultiService):
@@ -51,6 +59,7 @@ class AsteriskService(MultiService):
         reactor: Any,
     ) -> None:
         super().__init__()
+        self._clock = reactor
         self.name: str = config.name
         self.manager: Manager | None = None
         self.originator: Originator | None = None
@@ -65,17 +74,44 @@ class AsteriskService(MultiService):
             self.manager = Manager(
                 config.name, config.ami, account, reactor, factory=protocol_factory(config)
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OSError) as error:
             raise ConfigError(
-                f"asterisk.ami: {config.ami!r} is no client endpoint ({error}); accepted is for example "
-                "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
+                f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(str(error))}); "
+                "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
             ) from None
-        # Stopped in reverse: the connection last.
+        check_trust(config.ami)
+        if config.ami.startswith("ssl:"):
+            self.log.warn("{name}: ssl: verifies no certificate; tls: does", name=config.name)
         self.manager.setServiceParent(self)
         if config.heartbeat:
             Heartbeat(self.manager, reactor).setServiceParent(self)
         self.originator = Originator(self.manager, engine, technologies, reactor)
         MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
+
+    def stopService(self) -> Deferred[Any]:
+        """Let what lives on the connection take its leave, and then close it."""
+        Service.stopService(self)
+        manager = self.manager
+        leaving = DeferredList(
+            [maybeDeferred(each.stopService) for each in self if each is not manager], consumeErrors=True
+        )
+        if manager is None:
+            return leaving
+        leaving.addTimeout(LEAVING_S, self._clock)
+        return leaving.addBoth(lambda _: manager.stopService())
+
+
+def check_trust(description: str) -> None:
+    """A folder of certificates without any makes every connection fail, and nobody says why.
+
+    Raises:
+        ConfigError: ``trustRoots`` of a ``tls:`` endpoint names such a folder.
+    """
+    found = _TRUST.match(description)
+    if found and not any(Path(found[1]).glob("*.[Pp][Ee][Mm]")):
+        raise ConfigError(
+            f"asterisk.ami: no certificate in {found[1]}; trustRoots takes a folder with files named *.pem"
+        )
 
 
 def protocol_factory(config: Asterisk) -> ProtocolFactory | None:

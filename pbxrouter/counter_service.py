@@ -29,7 +29,7 @@ from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_writer import CounterWriter, Keeper
 from pbxrouter.counting import Counting
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.magi import is_whole
+from pbxrouter.magi_wire import is_whole
 from pbxrouter.manager_service import Manager
 
 WRITE_S: Final = 1.0

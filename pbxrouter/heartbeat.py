@@ -46,7 +46,8 @@ class Heartbeat(MultiService):
             return
         try:
             answer = await self._manager.action("Ping", timeout_s=TIMEOUT_S)
-            await self._set(answer.get("Timestamp").partition(".")[0] or "0")
+            if self.running:  # else our farewell has been said meanwhile
+                await self._set(answer.get("Timestamp").partition(".")[0] or "0")
         except ManagerError as error:
             # While there is no connection there is nothing to say; a refusal is said once.
             if self._manager.is_up and not self._refused:

@@ -2,41 +2,41 @@
 
 A call begins with AsyncAGIStart; it is ours if it stands in a context that we are
 configured for, since any other program on AMI may drive calls too. Calls that were
-waiting before we connected are found by asking, and served as well. A call whose
-events a caller has forged is told by headers that stand twice or not at all, and
-is not touched; looking again finds whatever was lost by that.
+waiting before we connected are found by asking, and served as well, or given back if
+an application has run already. An event that a caller has forged is told by its
+headers and not believed; looking again finds whatever was lost by that.
 
 Source: facts C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
-Not here: one call (magi_channel), the conversation (callflow).
+Not here: one call (magi_channel), bytes (magi_wire), the conversation (callflow).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest, parse_request
-from pbxrouter.agi_commands import command
+from pbxrouter.agi import AGIRequest, parse_request
 from pbxrouter.ami import Message
 from pbxrouter.channel import Channel
-from pbxrouter.errors import AGIError, ChannelHungUp, ForgedRequest, ManagerError, ProtocolViolation
+from pbxrouter.errors import AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi_channel import BREAK, MagiChannel
+from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, request_so_far, whole_request
+from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
 from pbxrouter.manager_service import Manager
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueWatch
 
-LOOK_AGAIN_S: Final = 10.0
+LOOK_AGAIN_S: Final = 5.0
 """How often calls that wait for nobody are looked for."""
-
-_BLOCK_END: Final = b"\n\n"
+RELEASED_S: Final = 5.0
+"""How long a call that was given back is remembered if its end is not told."""
 
 Serve = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
 
@@ -66,12 +66,17 @@ class MagiService(Service):
         self._clock = clock
         self._watch = watch
         self._calls: dict[str, MagiChannel] = {}
+        self._adopting: set[str] = set()
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
         self._search.clock = clock
-        manager.subscribe("AsyncAGIStart", self._started)
-        manager.subscribe("AsyncAGIExec", self._result)
-        manager.subscribe("AsyncAGIEnd", self._ended)
-        manager.subscribe("MAGIExec", self._historical)
+        for name, handler in (
+            ("AsyncAGIStart", self._started),
+            ("AsyncAGIExec", self._result),
+            ("AsyncAGIEnd", self._ended),
+            ("DialEnd", self._dial_ended),
+            ("MAGIExec", self._historical),
+        ):
+            manager.subscribe(name, handler)
         manager.when_up(self._up)
         manager.when_down(self._down)
 
@@ -80,67 +85,83 @@ class MagiService(Service):
         """How many calls are being served."""
         return len(self._calls)
 
-    def stopService(self) -> None:
-        """Look for no more calls; those being served go on until the connection closes."""
+    def startService(self) -> None:
+        """Begin with what waits."""
+        super().startService()
+        if self._manager.is_up:
+            self._up()
+
+    def stopService(self) -> Deferred[Any]:
+        """Give every call back: what runs for it ends, and then the dialplan goes on."""
         super().stopService()
-        if self._search.running:
-            self._search.stop()
+        self._stop_looking()
+        calls, self._calls = self._calls, {}
+        released = []
+        for call in calls.values():
+            if not call.ended:
+                call.connection_lost("the gateway stops")
+                released.append(self._send(call.address, BREAK, self._manager.new_id()))
+        return DeferredList(released, consumeErrors=True)
 
     # --- events ---
 
     def _started(self, event: Message) -> None:
-        if not is_whole(event, "Env") or event.get("Context") not in self._contexts or not self.running:
+        if not self.running or event.get("Context") not in self._contexts:
+            return
+        if not is_whole(event, "Env"):
+            self.log.warn("MAGI: an AsyncAGIStart that a caller has tampered with is not believed")
             return
         uniqueid = event.get("Uniqueid")
+        if uniqueid in self._adopting:
+            return  # it was found before it was told; what it would tell is being asked
         if uniqueid in self._calls:
             self._calls.pop(uniqueid).end_received()  # a second AGI() on the same channel
-        block = unquote_to_bytes(event.get("Env"))
-        if block.endswith(_BLOCK_END):
-            self._open(block, uniqueid)
+        env = piece(event.get("Env"))
+        if env.lost:
+            self._spawn(self._adopt(event))
+        elif env.more:
+            self._spawn(self._open_cut(env.data, event))
         else:
-            Deferred.fromCoroutine(self._open_cut(block, uniqueid)).addErrback(
-                lambda failure: self.log.failure("a call's opening block could not be completed", failure)
-            )
+            self._open(self._channel(request_so_far(event), uniqueid), env.data)
 
-    async def _open_cut(self, block: bytes, uniqueid: str) -> None:
-        """Asterisk cuts a block at 1024 bytes; its rest stands before the first result."""
-        probe = self._channel(AGIRequest({"uniqueid": uniqueid}), uniqueid)
-        self._calls[uniqueid] = probe
+    async def _open_cut(self, block: bytes, event: Message) -> None:
+        """Asterisk cuts a block at 1023 bytes; its rest stands before the first answer."""
+        call = self._channel(request_so_far(event), event.get("Uniqueid"), unread=True)
+        self._calls[call.address] = call
         try:
-            await probe.execute("NOOP")
-        except ChannelHungUp:
-            self._drop(probe)
-        except ProtocolViolation as error:
-            self._refuse(uniqueid, error)
+            await call.execute(FLUSH)
+        except AGIError as error:
+            self._lose(call, error)
+            return
+        if call.rest is None:
+            await self._adopt(event)
         else:
-            self._open(block + probe.rest, uniqueid)
+            self._open(call, block + call.rest)
 
-    def _open(self, block: bytes, uniqueid: str) -> None:
+    def _open(self, call: MagiChannel, block: bytes) -> None:
         try:
-            request = parse_request(block.removesuffix(_BLOCK_END))
-            if request.uniqueid != uniqueid:
-                raise ForgedRequest("the block names another channel")
+            if not block.endswith(BLOCK_END):
+                raise ProtocolViolation("the opening block has no end")
+            request = parse_request(block.removesuffix(BLOCK_END))
+            if request.uniqueid != call.address or request.variables.get("context") not in self._contexts:
+                raise ForgedRequest("the opening block is of another call")
         except ProtocolViolation as error:
-            self._refuse(uniqueid, error)
+            self._refuse(call, error)
         else:
-            self._begin(request, uniqueid)
+            self._begin(call, request)
 
     def _historical(self, event: Message) -> None:
-        """The 2006 patch's event: ``Channel``, and the ``agi_*`` block in ``Result``."""
-        if not self.running:
+        """The 2006 patch's event."""
+        name = event.get("Channel")
+        try:
+            request = historical_request(event) if self.running else None
+        except ForgedRequest as error:
+            self.log.warn("MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
             return
-        block = unquote_to_bytes(event.get("Result")).replace(b"\r\n", b"\n").strip(b"\n")
-        variables: dict[str, str] = {}
-        for line in block.decode("utf-8", "surrogateescape").split("\n"):
-            name, colon, value = line.partition(":")
-            if not colon or not name.startswith("agi_") or name[4:] in variables:
-                self.log.warn(
-                    "MAGIExec of {channel} refused: its block is not Asterisk's",
-                    channel=printable(event.get("Channel")),
-                )
-                return
-            variables[name[4:]] = value.removeprefix(" ")
-        self._begin(AGIRequest({"channel": event.get("Channel"), **variables}), event.get("Channel"))
+        if request is None:
+            self._result(event)
+        elif request.variables["context"] in self._contexts and name not in self._calls:
+            self._begin(self._channel(request, name), request)
 
     def _result(self, event: Message) -> None:
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
@@ -148,44 +169,73 @@ class MagiService(Service):
             call.result_received(event)
 
     def _ended(self, event: Message) -> None:
-        if is_whole(event):
-            call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
-            if call is not None:
-                call.end_received()
+        if not is_whole(event):
+            return
+        call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
+        if call is not None:
+            call.end_received()
+
+    def _dial_ended(self, event: Message) -> None:
+        call = self._calls.get(event.get("Uniqueid"))
+        if call is not None and len(event.all("Uniqueid")) == len(event.all("DialStatus")) == 1:
+            call.dial_ended(event.get("DialStatus"))
 
     # --- calls ---
 
-    def _begin(self, request: AGIRequest, address: str) -> None:
-        call = self._calls[address] = self._channel(request, address)
-        conversation = Deferred.fromCoroutine(self._serve_and_release(call))
-        conversation.addErrback(lambda failure: self.log.failure("a call's conversation broke", failure))
+    def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
+        call.request = request
+        self._calls[call.address] = call
+        if self._watch.active:
+            self._watch.opened(request)
+        self._spawn(self._serve_and_release(call))
 
-    def _channel(self, request: AGIRequest, address: str) -> MagiChannel:
-        return MagiChannel(request, address, self._send, self._manager.new_id, self._clock, self._watch)
+    def _channel(self, request: AGIRequest, address: str, unread: bool = False) -> MagiChannel:
+        new_id = self._manager.new_id
+        return MagiChannel(request, address, self._send, new_id, self._clock, self._watch, unread)
+
+    def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
+        Deferred.fromCoroutine(conversation).addErrback(
+            lambda failure: self.log.failure("a call's conversation broke", failure)
+        )
 
     async def _serve_and_release(self, call: MagiChannel) -> None:
         """Have the conversation; whatever came of it, give the call back to the dialplan."""
         try:
             await self._serve(call)
         finally:
-            if not call.ended:
-                try:
-                    await call.execute(BREAK)
-                except AGIError as error:
-                    self.log.debug("releasing {call}: {error}", call=call.address, error=str(error))
+            await self._release(call)
+
+    async def _release(self, call: MagiChannel) -> None:
+        """Let the dialplan go on; remembered until its end is told, so as not to be found anew."""
+        try:
+            await call.execute(BREAK)
+        except AGIError as error:
+            self.log.debug("releasing {call}: {error}", call=printable(call.address), error=str(error))
+        if call.ended:
             self._drop(call)
+        else:
+            self._clock.callLater(RELEASED_S, self._drop, call)
 
     def _drop(self, call: MagiChannel) -> None:
         """Forget a call, unless another run on the same channel has taken its place."""
         if self._calls.get(call.address) is call:
             del self._calls[call.address]
 
-    def _refuse(self, uniqueid: str, error: ProtocolViolation) -> None:
+    def _lose(self, call: MagiChannel, error: AGIError) -> None:
+        self.log.info(
+            "call {uniqueid} could not be taken up: {error}",
+            uniqueid=printable(call.address),
+            error=str(error),
+        )
+        self._drop(call)
+
+    def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call, hang it up."""
-        self._calls.pop(uniqueid, None)
-        self.log.warn("call {uniqueid} refused: {error}", uniqueid=printable(uniqueid), error=str(error))
+        self.log.warn("call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        self._calls[call.address] = call  # not to be found anew before it is gone
+        self._clock.callLater(RELEASED_S, self._drop, call)
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):
-            self._send(uniqueid, line, self._manager.new_id()).addErrback(lambda _: None)
+            self._send(call.address, line, self._manager.new_id()).addErrback(lambda _: None)
 
     def _send(self, address: str, line: str, command_id: str) -> Deferred[Message]:
         headers = [("Channel", address), ("Command", line), ("CommandID", command_id)]
@@ -194,73 +244,49 @@ class MagiService(Service):
     # --- the connection, and calls that were there before ---
 
     def _up(self) -> None:
-        if self.running and not self._search.running:
-            self._search.start(LOOK_AGAIN_S)
+        if self.running and self._contexts and not self._search.running:
+            self._search.start(LOOK_AGAIN_S).addErrback(
+                lambda failure: self.log.failure("looking for waiting calls broke", failure)
+            )
 
-    def startService(self) -> None:
-        """Begin with what waits."""
-        super().startService()
-        if self._manager.is_up:
-            self._up()
-
-    def _down(self) -> None:
+    def _stop_looking(self) -> None:
         if self._search.running:
             self._search.stop()
+
+    def _down(self) -> None:
+        self._stop_looking()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.connection_lost()
 
     async def _find_waiting(self) -> None:
         """Serve the calls in our contexts that wait in AGI(agi:async) and are nobody's."""
-        if not self._contexts:
-            return
         try:
             listed = await self._manager.listing("CoreShowChannels")
         except ManagerError as error:
             self.log.debug("looking for waiting calls: {error}", error=str(error))
             return
         for item in listed:
-            if self._is_waiting(item):
-                Deferred.fromCoroutine(self._adopt(item)).addErrback(
-                    lambda failure: self.log.failure("a waiting call could not be taken up", failure)
-                )
-
-    def _is_waiting(self, item: Message) -> bool:
-        return (
-            is_whole(item)
-            and item.get("Context") in self._contexts
-            and item.get("Application") == "AGI"
-            and item.get("ApplicationData").partition(",")[0] == "agi:async"
-            and item.get("Uniqueid") not in self._calls
-        )
+            if is_waiting(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
+                self._spawn(self._adopt(item))
 
     async def _adopt(self, item: Message) -> None:
-        """Find out by asking what AsyncAGIStart would have said."""
-        uniqueid = item.get("Uniqueid")
-        variables = {
-            "request": "async",
-            "channel": item.get("Channel"),
-            "language": item.get("Language"),
-            "uniqueid": uniqueid,
-            "context": item.get("Context"),
-        }
-        probe = self._calls[uniqueid] = self._channel(AGIRequest(variables), uniqueid)
+        """Take up a call of which AsyncAGIStart did not tell all, or not to us."""
+        call = self._channel(request_so_far(item), item.get("Uniqueid"), unread=True)
+        self._calls[call.address] = call
+        self._adopting.add(call.address)
         try:
-            for name, expression in (
-                ("callerid", "${CALLERID(num)}"),
-                ("dnid", "${CALLERID(dnid)}"),
-                ("extension", "${EXTEN}"),
-            ):
-                reply = await probe.execute(command("GET FULL VARIABLE", expression))
-                variables[name] = reply.data or NOT_SHOWN
+            mark = await mark_of(call)
+            request = call.request if mark in SPENT else await whole_request(call)
         except AGIError as error:
-            self.log.info("a waiting call could not be taken up: {error}", error=str(error))
-            self._drop(probe)
+            self._lose(call, error)
             return
-        self.log.info("call {uniqueid} was waiting and is taken up", uniqueid=printable(uniqueid))
-        self._begin(AGIRequest(variables), uniqueid)
-
-
-def is_whole(message: Message, *also: str) -> bool:
-    """Whether a channel's event has its headers once each; those that a caller forged have not (facts B6)."""
-    return all(len(message.all(name)) == 1 for name in ("Channel", "Uniqueid", "Linkedid", *also))
+        finally:
+            self._adopting.discard(call.address)
+        shown = printable(call.address)
+        if mark in SPENT:
+            self.log.info("call {uniqueid} was waiting, {mark}: given back", uniqueid=shown, mark=mark)
+            await self._release(call)
+        else:
+            self.log.info("call {uniqueid} was waiting and is taken up", uniqueid=shown)
+            self._begin(call, request)

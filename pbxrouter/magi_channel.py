@@ -4,27 +4,32 @@ Provides channel.Channel over AMI actions, so the same conversation runs as over
 FastAGI. What makes AsyncAGI different (facts C):
 
 * The end (AsyncAGIEnd) comes when the caller hangs up, and then no command works any
-  more, not even a look at a variable; nothing queued is answered.
-* A block or a result longer than 1024 bytes is cut, and its rest stands before the next result.
+  more, not even a look at a variable; nothing queued is answered. How a Dial went is
+  known from its event, and told as if Asterisk had been asked.
+* A long answer is cut, and its rest stands before the next one; so it is fetched.
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
 
-Not here: which calls are ours, and finding them (magi).
+Not here: which calls are ours, and finding them (magi); bytes (magi_wire).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi import AGIReply, AGIRequest, parse_reply
-from pbxrouter.agi_commands import encode_command, may_mean_hangup, refused, reply_timeout_s
+from pbxrouter.agi_commands import (
+    encode_command,
+    may_mean_hangup,
+    outlives_caller,
+    refused,
+    reply_timeout_s,
+)
 from pbxrouter.ami import Message
 from pbxrouter.errors import (
     ActionFailed,
@@ -37,13 +42,19 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.magi_wire import FLUSH, FLUSHED, as_asked, harmless, piece, without_progress
 from pbxrouter.oneshot import OneShot
+from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueWatch
 
-END_GRACE_S: Final = 0.5
+END_GRACE_S: Final = 0.25
 """How long after a ``-1`` the event of the end may take."""
-_RESULT: Final = re.compile(rb"^(?:[1-5]\d\d result=|5\d\d[ -])", re.MULTILINE)
+MAX_ANSWER: Final = 1 << 16
+"""Bytes of the longest answer that is put together; more than Asterisk's pipe holds."""
 BREAK: Final = "ASYNCAGI BREAK"
+
+_DIAL_STATUS: Final = "GET VARIABLE DIALSTATUS"
+_GONE: Final = ("does not exist", "Failed to add AGI command")
 
 SendCommand = Callable[[str, str, str], Deferred[Any]]
 """Sends (Uniqueid, command, CommandID) and fires when Asterisk has queued it."""
@@ -55,9 +66,12 @@ class MagiChannel:
     Args:
         request: what is known of the call.
         address: the channel for Action AGI: its Uniqueid, since names change.
-        rest: what stood before the last result, cut off from something longer.
         send: puts a command into Asterisk's queue.
         new_id: makes CommandIDs.
+        unread: whether something may stand before the first answer; ``rest`` tells after it.
+
+    Attributes:
+        rest: what stood before an answer, cut off from something longer; None if it was lost.
     """
 
     log = Logger()
@@ -70,24 +84,31 @@ class MagiChannel:
         new_id: Callable[[], str],
         clock: IReactorTime,
         watch: DialogueWatch,
+        unread: bool = False,
     ) -> None:
         self.request = request
         self.address = address
-        self.ended = False
-        self.rest = b""
+        self.rest: bytes | None = b""
         self._send = send
         self._new_id = new_id
         self._watch = watch
-        self._command = ""
-        self._command_id = ""
+        self._unread = unread
+        self._end: ChannelHungUp | None = None
+        self._dial_status = ""
+        self._command = self._sent = self._command_id = ""
         self._waiting: Deferred[AGIReply] | None = None
-        self._held = False
+        self._fetched = b""
+        self._flushes = 0
+        self._clearing = self._lost = False
         self._timer = OneShot(clock)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call is ours no more."""
+        return self._end is not None
 
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See channel.Channel."""
-        if self.ended:
-            return fail(ChannelHungUp())
         if self._waiting is not None:
             return fail(
                 AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
@@ -96,64 +117,124 @@ class MagiChannel:
             encode_command(command)
         except AGIError as error:
             return fail(error)
-        self._command, self._command_id = command, self._new_id()
-        waiting: Deferred[AGIReply] = Deferred(lambda _: self._set_aside())
+        if self._end is not None:
+            known = self._known_at_the_end(command)
+            return succeed(known) if known else fail(self._end)
+        if outlives_caller(command):
+            self._dial_status = ""
+        self._command, self._sent = command, harmless(command)
+        waiting: Deferred[AGIReply] = Deferred(self._set_aside)
         self._waiting = waiting
-        if self._watch.active:
-            self._watch.sent(self.request, command)
         allowed_s = reply_timeout_s(command)
         if allowed_s is not None:
             self._timer.set(allowed_s, self._reply_took_too_long)
-        command_id = self._command_id
-        queued = self._send(self.address, command, command_id)
-        queued.addErrback(self._not_queued, command_id)
+        self._clearing = self._unread
+        self._ask(FLUSH if self._clearing else self._sent)
         return waiting
+
+    def _ask(self, line: str) -> None:
+        self._fetched, self._flushes, self._lost = b"", 0, False
+        self._put(line)
+
+    def _put(self, line: str) -> None:
+        command_id = self._command_id = self._new_id()
+        if self._watch.active:
+            self._watch.sent(self.request, line)
+        self._send(self.address, line, command_id).addErrback(self._not_queued, command_id)
 
     # --- what comes ---
 
-    def result_received(self, message: Message) -> None:
+    def result_received(self, event: Message) -> None:
         """An AsyncAGIExec for this call."""
-        if self._waiting is None or self._held or message.get("CommandId") != self._command_id:
+        came = piece(event.get("Result"))
+        self._unread = came.more
+        if self._waiting is None or event.get("CommandId") != self._command_id:
             return  # another controller's, or one that was given up
-        raw = unquote_to_bytes(message.get("Result"))
+        self._command_id = ""
+        self._fetched += came.data
+        self._lost = self._lost or came.lost
+        if came.more and len(self._fetched) < MAX_ANSWER:
+            self._flushes += 1
+            self._put(FLUSH)
+            return
+        self._answer_received(self._fetched, self._lost or came.more)
+
+    def _answer_received(self, answer: bytes, lost: bool) -> None:
+        """All of it: what the flushes answered stands at its end."""
+        flushed = FLUSHED * (self._flushes + self._clearing)
+        lost = lost or not answer.endswith(flushed)
+        answer = answer.removesuffix(flushed)
         if self._watch.active:
-            for line in raw.rstrip(b"\n").split(b"\n"):
-                self._watch.received(self.request, self._command, line)
+            for line in answer.rstrip(b"\n").split(b"\n"):
+                self._watch.received(self.request, self._sent, line)
+        if self._clearing:
+            self._clearing = False
+            self.rest = None if lost else answer
+            self._ask(self._sent)
+        elif lost:
+            name = self._command.split(" ", 1)[0]
+            self._fail(AGIError(f"the answer to {name} is longer than AMI carries"))
+        else:
+            self._reply_received(without_progress(answer))
+
+    def _reply_received(self, answer: bytes) -> None:
         try:
-            self.rest, result = split_rest(raw)
-            reply = parse_reply(result.removesuffix(b"\n"))
+            reply = parse_reply(answer.removesuffix(b"\n"))
         except ProtocolViolation as error:
+            self.log.warn(
+                "call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error)
+            )
             self._fail(error)
             return
         if reply.code == 511:
-            self._fail(ChannelHungUp())
+            self.end_received()
         elif reply.code != 200:
             self._fail(refused(reply, self._command))
-        elif reply.result == "-1" and may_mean_hangup(self._command):
-            self._held = True
+        elif reply.result == "-1" and may_mean_hangup(self._command) and not outlives_caller(self._command):
             self._timer.set(END_GRACE_S, lambda: self._succeed(reply))
         else:
-            self._succeed(reply)
+            self._succeed(as_asked(reply, self._command, self._sent))
+
+    def dial_ended(self, status: str) -> None:
+        """A DialEnd of this call; of several that rang together one may have answered."""
+        if self._dial_status != "ANSWER":
+            self._dial_status = status
 
     def end_received(self) -> None:
         """Asterisk says that the call is ours no more."""
-        self.ended = True
-        self._fail(ChannelHungUp())
+        self._finish(ChannelHungUp())
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, why: str = "the connection to AMI was lost") -> None:
         """AMI is gone, and with it our hold on the call."""
-        self.ended = True
-        self._fail(ConnectionClosed("the connection to AMI was lost"))
+        self._finish(ConnectionClosed(why))
+
+    def _finish(self, error: ChannelHungUp) -> None:
+        if self._end is not None:
+            return
+        self._end = error
+        if self._watch.active:
+            self._watch.noted(self.request, "the call is ours no more")
+        known = self._known_at_the_end(self._command)
+        if known is not None:
+            self._succeed(known)
+        else:
+            self._fail(error)
+
+    def _known_at_the_end(self, command: str) -> AGIReply | None:
+        """How the Dial went, which FastAGI's Asterisk tells also when the caller has gone."""
+        if command != _DIAL_STATUS or not self._dial_status or isinstance(self._end, ConnectionClosed):
+            return None
+        return AGIReply(200, "1", self._dial_status, text=f"result=1 ({self._dial_status})")
 
     def _not_queued(self, failure: Failure, command_id: str) -> None:
         error = failure.value
         if command_id != self._command_id:
             return
-        if isinstance(error, ActionFailed):  # no such channel, or no longer in AsyncAGI
+        if isinstance(error, ActionFailed) and any(words in str(error) for words in _GONE):
             self.end_received()
         elif isinstance(error, InvalidAction):
             self._fail(InvalidArgument(str(error)))
-        elif isinstance(error, ManagerError):
+        elif isinstance(error, ManagerError) and not isinstance(error, ActionFailed):
             self.connection_lost()
         else:
             self._fail(AGIError(str(error)))
@@ -174,26 +255,11 @@ class MagiChannel:
         if waiting is not None:
             waiting.errback(error)
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, _: object) -> None:
         self._forget()
 
     def _forget(self) -> Deferred[AGIReply] | None:
         waiting, self._waiting = self._waiting, None
-        self._held = False
+        self._command_id = ""
         self._timer.clear()
         return waiting
-
-
-def split_rest(raw: bytes) -> tuple[bytes, bytes]:
-    """Part what was cut off something before and glued to a result's front from the result (facts C).
-
-    A result begins with three digits at the beginning of a line; the last such line
-    but for a 520's is where it begins.
-    """
-    found = list(_RESULT.finditer(raw))
-    if not found:
-        return b"", raw
-    place = found[-1].start()
-    if raw.startswith(b"520-", found[0].start()):
-        place = found[0].start()
-    return raw[:place], raw[place:]

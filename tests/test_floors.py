@@ -28,7 +28,7 @@ FLOORS = tuple(
         # 2, the call.
         "engine drivers verbs callflow heartbeat reports counter_writer counter_service",
         # 3, the edges.
-        "library asterisk_service metrics web simulator service tap control control_wishes originate cli "
+        "library sequential asterisk_service metrics web simulator service tap control control_wishes originate cli "
         "__main__",
     )
 )

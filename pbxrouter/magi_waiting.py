@@ -1,0 +1,61 @@
+"""Calls that wait in AGI(agi:async) and were never told to us, as after a restart of ours.
+
+A list of channels names them; what else AsyncAGIStart would have said is asked. What an
+earlier gateway left in ``PBXROUTER`` tells how far it came: a call whose application
+has run is not routed again. Not here: when to look (magi).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from pbxrouter.agi import NOT_SHOWN, AGIRequest
+from pbxrouter.agi_commands import command
+from pbxrouter.ami import Message
+from pbxrouter.magi_channel import MagiChannel
+from pbxrouter.magi_wire import is_whole
+
+SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
+"""PBXROUTER of a call whose application has run, or that was refused: the dialplan's turn."""
+
+_ASKED: Final = (
+    ("callerid", "${CALLERID(num)}"),
+    ("calleridname", "${CALLERID(name)}"),
+    ("dnid", "${CALLERID(dnid)}"),
+    ("extension", "${EXTEN}"),
+)
+
+
+def is_waiting(item: Message, contexts: Collection[str]) -> bool:
+    """Whether an item of CoreShowChannels is a call in AGI(agi:async) in one of the contexts.
+
+    While an application runs for it, the list names that one instead.
+    """
+    return (
+        b"agi:async" in item.raw
+        and is_whole(item, "Application", "ApplicationData")
+        and item.get("Context") in contexts
+        and item.get("Application") == "AGI"
+        and item.get("ApplicationData").partition(",")[0] == "agi:async"
+    )
+
+
+def request_so_far(item: Message) -> AGIRequest:
+    """What a channel's event, or an item of that list, tells of it."""
+    told = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
+    return AGIRequest({"request": "async", **told})
+
+
+async def mark_of(call: MagiChannel) -> str:
+    """How far an earlier gateway came; fails as ``Channel.execute``."""
+    return (await call.execute(command("GET VARIABLE", "PBXROUTER"))).data or ""
+
+
+async def whole_request(call: MagiChannel) -> AGIRequest:
+    """The rest of what a call's opening block would have told; fails as ``Channel.execute``."""
+    variables = dict(call.request.variables)
+    for name, expression in _ASKED:
+        reply = await call.execute(command("GET FULL VARIABLE", expression))
+        variables[name] = reply.data or NOT_SHOWN
+    return AGIRequest(variables)

@@ -1,0 +1,123 @@
+"""AsyncAGI's own habits, as far as they are bytes. Pure; no connection here.
+
+Asterisk reads the answer to a command from a pipe, once, at most 1023 bytes, encodes it
+and cuts that at 2047: what it did not read stands before the next answer (facts C). As
+it asks for what there is, an answer shorter than that leaves nothing behind.
+
+Not here: a call (magi_channel), which calls are ours (magi).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from pbxrouter.agi import AGIReply, AGIRequest, decode
+from pbxrouter.ami import Message
+from pbxrouter.errors import ForgedRequest
+
+BLOCK_END: Final = b"\n\n"
+FLUSH: Final = "NOOP"
+"""The command that brings to light what is left in the pipe."""
+FLUSHED: Final = b"200 result=0\n"
+"""Its own answer."""
+
+_PIPE: Final = 1023
+_ENCODED: Final = 2045  # 2047, less a %XX that would not fit
+
+_SNAPSHOT: Final = (
+    "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
+    "Language AccountCode Context Exten Priority Uniqueid Linkedid"
+).split()
+_HISTORICAL: Final = (
+    "request channel language type uniqueid callerid context extension priority enhanced".split()
+)
+_STREAM: Final = re.compile(r'STREAM FILE (\S+|"(?:[^"\\]|\\.)*") 0123456789\*#', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one event brought of an answer.
+
+    Attributes:
+        more: whether Asterisk may have left some of it in the pipe.
+        lost: whether some of it will never come.
+    """
+
+    data: bytes
+    more: bool
+    lost: bool
+
+
+def piece(encoded: str) -> Piece:
+    """The value of ``Result`` or ``Env``."""
+    data = unquote_to_bytes(encoded)
+    lost = len(encoded) >= _ENCODED
+    return Piece(data, lost or len(data) >= _PIPE, lost)
+
+
+def is_whole(event: Message, *also: str) -> bool:
+    """Whether a channel's event has all its headers, once each.
+
+    A caller has 79 bytes to forge with: too few for an event with all of these, and what
+    is put into a true one stands beside the true headers (facts A7, B6).
+    """
+    names = [name.lower() for name, _ in event]
+    return all(names.count(name.lower()) == 1 for name in (*_SNAPSHOT, *also))
+
+
+def without_progress(answer: bytes) -> bytes:
+    """An answer without the ``100`` line that may precede it."""
+    while answer.startswith(b"100 "):
+        answer = answer.partition(b"\n")[2]
+    return answer
+
+
+def harmless(command: str) -> str:
+    """The command that does the same without ending our control of the call.
+
+    A STREAM FILE whose sound is missing ends the run (facts C); a GET DATA for one key does not.
+    """
+    found = _STREAM.fullmatch(command)
+    return f"GET DATA {found[1]} 1 1" if found else command
+
+
+def as_asked(reply: AGIReply, command: str, sent: str) -> AGIReply:
+    """The reply to what was sent as one to the command."""
+    if command == sent or reply.code != 200 or reply.result == "-1":
+        return reply
+    key = reply.result[:1] or ("" if reply.timed_out else "#")
+    result = str(ord(key)) if key else "0"
+    return AGIReply(200, result, text=f"result={result}")
+
+
+def historical_request(event: Message) -> AGIRequest | None:
+    """What the 2006 patch's ``MAGIExec`` tells of a call; None if it tells of none.
+
+    The workshop reads ``Channel``, and the ``agi_*`` block in ``Result``.
+
+    Raises:
+        ForgedRequest: the block is not all there, or not of that channel.
+    """
+    lines = unquote_to_bytes(event.get("Result")).replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
+    if not lines[0].startswith(b"agi_"):
+        return None
+    variables: dict[str, str] = {}
+    for name, value in (*(_split(line) for line in lines), *event):
+        if name.startswith("agi_"):
+            if name[4:] in variables:
+                raise ForgedRequest(f"{name[:60]!a} stands twice in it")
+            variables[name[4:]] = value
+    missing = [name for name in _HISTORICAL if name not in variables]
+    if missing:
+        raise ForgedRequest(f"agi_{missing[0]} is not in it")
+    if variables["channel"] != event.get("Channel"):
+        raise ForgedRequest("it is of another channel")
+    return AGIRequest(variables)
+
+
+def _split(line: bytes) -> tuple[str, str]:
+    name, _, value = line.partition(b":")
+    return decode(name), decode(value.removeprefix(b" "))
