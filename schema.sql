@@ -89,7 +89,7 @@ CREATE TABLE users_mappings (
 CREATE INDEX users_mappings_by_map ON users_mappings (map_id);
 
 -- Mappings that are switched off for now, with their grants kept for later:
---   INSERT INTO mappings_disabled(map_id) VALUES (2);      -- off
+--   INSERT INTO mappings_disabled(map_id) VALUES (3);      -- off
 --   DELETE FROM mappings_disabled WHERE map_id = 2;        -- on again
 CREATE TABLE mappings_disabled (
     map_id            INTEGER PRIMARY KEY
@@ -184,9 +184,24 @@ CREATE TABLE counter_live (
     PRIMARY KEY (asterisk, linkedid)
 ) WITHOUT ROWID;
 
+-- Tokens for the HTTP API, made with `pbxrouter token create`.
+CREATE TABLE api_tokens (
+    token_id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- What people call it; no two at a time.
+    name              TEXT NOT NULL,
+    -- Hex SHA-256 of the token, which is 32 random bytes and kept nowhere.
+    token_hash        TEXT NOT NULL UNIQUE,
+    created_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    -- By the minute; NULL if never.
+    last_used_at      TEXT,
+    -- NULL while it is valid.
+    revoked_at        TEXT
+);
+CREATE UNIQUE INDEX api_tokens_by_name ON api_tokens (name) WHERE revoked_at IS NULL;
+
 -- The versions of this schema that this database has been through; the highest counts.
 CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (2);
+INSERT INTO schema_version (version) VALUES (3);

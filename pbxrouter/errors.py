@@ -32,6 +32,10 @@ class ImportRefused(PbxrouterError):
     """A file to import is not what the import accepts; nothing was changed."""
 
 
+class TokenError(PbxrouterError):
+    """An API token cannot be made or revoked."""
+
+
 # --- the database -----------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter.oneshot import OneShot
 
+DRAIN_S: Final = 0.1
+"""What Asterisk is still writing is let come first: closing before it is read would lose our words."""
 STEP_S: Final = 1.0
 """How long each reply is waited for."""
 
@@ -36,15 +38,13 @@ class Refusal:
         self._write = write
         self._done = done
         self._words = iter(_LAST_WORDS)
+        self._draining = not asked
         self._timer = OneShot(clock)
-        if asked:
-            self._timer.set(STEP_S, self._next)
-        else:
-            self._next()
+        self._timer.set(STEP_S if asked else DRAIN_S, self._next)
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
-        if _LOOKS_LIKE_REPLY.search(data):
+        if not self._draining and _LOOKS_LIKE_REPLY.search(data):
             self._next()
 
     def stop(self) -> None:
@@ -53,6 +53,7 @@ class Refusal:
 
     def _next(self) -> None:
         self.stop()
+        self._draining = False
         word = next(self._words, None)
         if word is None:
             self._done()

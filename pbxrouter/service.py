@@ -6,7 +6,7 @@ Not here: options and files (tap, settings); what the parts do.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.errors import ConfigError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.keyfile import read_key
+from pbxrouter.originate import Originator
 from pbxrouter.reports import Reports
+from pbxrouter.sequential import SequentialService
 from pbxrouter.store import Store
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueLine, DialogueWatch
@@ -56,8 +58,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(_CallLog().report)
     flow = CallFlow(engine, drivers, config.prompts, reports)
 
-    gateway = MultiService()
-    # Stopped in reverse: calls first, the database last.
+    gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
     RulesKeeper(store, engine, reactor).setServiceParent(gateway)
     FastAGIService(
@@ -70,9 +71,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
     counters = add_counters(config, asterisks, store, reports, reactor)
-    if config.web.listen is not None:
-        web_service(config.web.listen, counters, reactor).setServiceParent(gateway)
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
+    if config.web.listen is not None:
+        web_service(config.web.listen, counters, originators, store, reactor).setServiceParent(gateway)
     wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
@@ -107,18 +108,26 @@ def add_counters(
     return counters
 
 
-def web_service(listen: str, counters: list[CallCounter], reactor: Any) -> IService:
+def web_service(
+    listen: str,
+    counters: list[CallCounter],
+    originators: Mapping[str, Originator],
+    store: Store,
+    reactor: Any,
+) -> IService:
     """The web server, with all its parts.
 
     Raises:
-        ConfigError: the endpoint cannot be used.
+        ConfigError: ``listen`` is no endpoint.
     """
     # Its libraries import the global reactor: not before it is needed.
     from pbxrouter.metrics import registry_of
     from pbxrouter.web.metrics import metrics_route
+    from pbxrouter.web.originate import originate_route
     from pbxrouter.web.site import WebService, resource
 
-    return WebService(listen, resource([metrics_route(registry_of(counters))]), reactor)
+    parts = [metrics_route(registry_of(counters)), originate_route(originators, store, reactor.seconds)]
+    return WebService(listen, resource(parts), reactor)
 
 
 class StoreService(Service):

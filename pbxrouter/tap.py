@@ -109,7 +109,7 @@ def configured(options: Options) -> Config:
 def check(config: Config, reactor: object) -> None:
     """Whether the gateway can run: endpoint, port, database.
 
-    An older database is brought up to date here.
+    An older database is brought up to date by the way.
 
     Raises:
         ConfigError: the endpoint cannot be understood or opened.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.refusal import STEP_S, Refusal
+from pbxrouter.refusal import DRAIN_S, STEP_S, Refusal
 
 WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
@@ -18,7 +18,13 @@ class LastWords(SynchronousTestCase):
         self.clock = Clock()
         self.said: list[bytes] = []
         self.ends = 0
-        return Refusal(self.said.append, self.end, self.clock, asked)
+        refusal = Refusal(self.said.append, self.end, self.clock, asked)
+        if not asked:
+            self.assertEqual(self.said, [])
+            refusal.data_received(b"200 result=1\n")  # still of what was forged
+            self.assertEqual(self.said, [])
+            self.clock.advance(DRAIN_S)
+        return refusal
 
     def end(self) -> None:
         """All is said."""

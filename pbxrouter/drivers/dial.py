@@ -52,5 +52,9 @@ def _one_target(part: str, number: str, caller: str | None, technologies: Mappin
             raise ApplicationFailed(f"{part} needs the caller's number, and the call shows none")
         part = part.replace("{caller}", shown)
     part = part.replace("{number}", number) if "{number}" in part else f"{part}/{number}"
+    if "{" in part or "}" in part:
+        raise ApplicationFailed(
+            f"{part!r} has braces that mean nothing; accepted are {{number}} and {{caller}}"
+        )
     technology, slash, rest = part.partition("/")
     return technologies.get(technology, technology) + slash + rest
