@@ -1,0 +1,13 @@
+"""The workshop's first program: whoever calls hears "hello world"."""
+
+from pbxrouter.library import Channel, serve, verbs
+
+
+async def hello(channel: Channel) -> None:
+    """One call."""
+    await verbs.answer(channel)
+    await verbs.playback(channel, "hello-world")
+
+
+if __name__ == "__main__":
+    serve(hello)
