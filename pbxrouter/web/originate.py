@@ -129,7 +129,9 @@ def _fields(request: IRequest) -> dict[str, str]:
         if kind == "application/json":
             found = list(json.loads(body, object_pairs_hook=_Pairs))
         elif kind == "application/x-www-form-urlencoded":
-            found = parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body))
+            found = parse_qsl(
+                body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body), errors="strict"
+            )
         else:
             raise Refused(415, "accepted are application/json and application/x-www-form-urlencoded")
     except (ValueError, RecursionError) as error:
