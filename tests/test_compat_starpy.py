@@ -537,3 +537,6 @@ class LogTests(CompatTest):
         self.assertEqual(self.successResultOf(waiting), ("123456", False))
         self.assertIn("GET DATA agent-pass", stream.getvalue())
         self.assertNotIn("123456", stream.getvalue())
+        self.agi.noop()
+        self.call.says("200 result=0")
+        self.assertIn("Reply: 200 result=0\n", stream.getvalue())

@@ -45,8 +45,8 @@ IMPURE_METHODS = frozenset(
     "glob resolve expanduser cwd home chmod rename".split()
 )
 
-# Programs written for StarPy name no reactor, nor do scripts on the library: theirs is the process's.
-REACTOR_USERS = frozenset({"tap", "cli", "compat", "library"})
+# Programs written for StarPy name no reactor: theirs is the process's.
+REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 MAX_LINES = 300
 # Modules whose tests bear another name.
 MIRRORS = {"adapters": "adapters_starpy", "pattern_index": "patterns", "__main__": "cli"}

@@ -144,7 +144,7 @@ class FastAGIProtocol(Commands):
         if reply is None:
             waiting.errback(failure)
         else:
-            log.debug("Reply: %d %s", reply.code, masked_reply(line, reply.text))
+            log.debug("Reply: %s", masked_reply(line, f"{reply.code} {reply.text}"))
             if reply.code == 200:
                 waiting.callback(reply.text.removeprefix("result="))
             else:
