@@ -30,7 +30,7 @@ class TokenCommand(SynchronousTestCase):
         connection = database.connect(self.path)
         self.addCleanup(connection.close)
         info = find_token(connection, hash_token(token))
-        return info and info.name
+        return None if info is None else info.name
 
     def test_life(self) -> None:
         """Made, shown once, used, listed, revoked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, TypeVar, cast
 
@@ -87,7 +87,7 @@ class ApiTests(TestCase):
 
     async def post(
         self,
-        body: bytes | dict[str, object],
+        body: bytes | Mapping[str, str],
         kind: str = JSON,
         token: str | None = None,
         method: bytes = b"POST",
