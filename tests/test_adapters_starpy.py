@@ -225,9 +225,11 @@ class ServerTests(SynchronousTestCase):
         served = Served(opening)
         self.assertEqual(served.protocol.variables["agi_callerid"], "22")
         self.assertEqual(served.channels, [])
+        served.clock.advance(0.2)
         self.assertEqual(served.hears(), ["SET VARIABLE PBXROUTER refused"])
-        served.clock.pump([1, 1])
+        served.says(b"200 result=1\n")
         self.assertEqual(served.hears()[1:], ["HANGUP"])
+        served.says(b"200 result=1\nHANGUP\n")
         self.assertTrue(served.is_closed)
 
     def test_bytes(self) -> None:

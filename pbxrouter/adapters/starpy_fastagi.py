@@ -51,9 +51,13 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         super().__init__()
         self.opening: list[bytes] = []
         self.hung_up = False
+        self.refusal: Refusal | None = None
         self._usage: list[bytes] = []
 
     def lineReceived(self, line: bytes) -> None:
+        if self.refusal is not None:
+            self.refusal.data_received(line)
+            return
         if self.readingVariables:
             if line.strip():
                 self.opening.append(line)
@@ -179,7 +183,7 @@ class StarpyFactory(FastAGIFactory):
                 uniqueid=printable(agi.variables.get("agi_uniqueid", "(unknown)")),
                 error=str(forged),
             )
-            refusal = Refusal(agi.transport.write, agi.finish, self.clock, False)
+            refusal = agi.refusal = Refusal(agi.transport.write, agi.finish, self.clock, False)
             agi.onClose().addBoth(lambda _: refusal.stop())
             return
         if self.watch.active:
