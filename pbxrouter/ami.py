@@ -183,7 +183,10 @@ def _line(name: str, value: str) -> bytes:
     found = _UNSENDABLE.search(value)
     if found:
         raise InvalidAction(f"the AMI header {name} may not hold {found.group()!r}")
-    line = encode(f"{name}: {value}")
+    try:
+        line = encode(f"{name}: {value}")
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON can hold
+        raise InvalidAction(f"the AMI header {name} holds what is no character") from None
     if len(line) > MAX_LINE:
         raise InvalidAction(f"the AMI header {name} has {len(line)} bytes; Asterisk reads at most {MAX_LINE}")
     return line

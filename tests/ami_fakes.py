@@ -1,0 +1,185 @@
+"""Hand-written stand-ins for AMI: Asterisk's end of a connection in memory, an endpoint, a Manager.
+
+Not here: a server on a real socket (hostile_ami).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
+from pbxrouter.manager import EventHandler, ManagerProtocol
+
+BANNER = b"Asterisk Call Manager/11.0.0\r\n"
+
+
+def lines(*headers: str) -> bytes:
+    """A message of these lines."""
+    return "".join(f"{each}\r\n" for each in headers).encode("utf-8", "surrogateescape") + b"\r\n"
+
+
+class AmiEnd:
+    """Asterisk's end of one AMI connection, in memory."""
+
+    def __init__(self, protocol: ManagerProtocol) -> None:
+        self.protocol = protocol
+        self.transport = StringTransport()
+        self.transport.abortConnection = self.goes  # type: ignore[method-assign]
+        self.gone = False
+        protocol.makeConnection(self.transport)
+
+    def says(self, *headers: str) -> None:
+        """A message comes."""
+        self.protocol.dataReceived(lines(*headers))
+
+    def greets(self) -> None:
+        """The banner comes."""
+        self.protocol.dataReceived(BANNER)
+
+    def hears(self) -> list[dict[str, str]]:
+        """The actions sent since the last look."""
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return [dict(Message(raw).headers) for raw in data.split(b"\r\n\r\n")[:-1]]
+
+    def answers(self, *headers: str, to: str = "") -> dict[str, str]:
+        """Answer the one action sent since the last look; returns it."""
+        (action,) = self.hears()
+        if to:
+            assert action["Action"] == to, action
+        self.says("Response: Success", f"ActionID: {action['ActionID']}", *headers)
+        return action
+
+    def logs_in(self) -> None:
+        """Accept the login by challenge."""
+        self.greets()
+        self.answers("Challenge: 1234", to="Challenge")
+        self.answers(to="Login")
+
+    def goes(self, reason: Exception | None = None) -> None:
+        """The connection ends."""
+        if not self.gone:
+            self.gone = True
+            self.protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+
+class FakeManager:
+    """What lives on a Manager sees this; a test plays Asterisk.
+
+    Attributes:
+        sent: actions, name and headers, in order.
+        answers: by action name, what comes of it: headers of a response, an error, or
+            None for no answer yet.
+    """
+
+    name = "lab"
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self.sent: list[tuple[str, dict[str, str]]] = []
+        self.answers: dict[str, dict[str, str] | ManagerError | None] = {}
+        self.lists: dict[str, list[Message] | ManagerError | None] = {}
+        self.waiting: list[Deferred[Message]] = []
+        self._handlers: dict[str, list[EventHandler]] = {}
+        self._up: list[Callable[[], object]] = []
+        self._down: list[Callable[[], object]] = []
+        self._ids = itertools.count(1)
+
+    def when_up(self, tell: Callable[[], object]) -> None:
+        """As Manager."""
+        self._up.append(tell)
+        if self.is_up:
+            tell()
+
+    def when_down(self, tell: Callable[[], object]) -> None:
+        """As Manager."""
+        self._down.append(tell)
+
+    def subscribe(self, event: str, handler: EventHandler) -> Callable[[], None]:
+        """As Manager."""
+        self._handlers.setdefault(event, []).append(handler)
+        return lambda: self._handlers[event].remove(handler)
+
+    def new_id(self) -> str:
+        """As Manager."""
+        return f"id-{next(self._ids)}"
+
+    def action(
+        self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
+    ) -> Deferred[Message]:
+        """As Manager."""
+        if not self.is_up:
+            return fail(ManagerUnavailable("there is no connection to lab now"))
+        self.sent.append((name, dict(headers)))
+        answer = self.answers.get(name, {})
+        if answer is None:
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
+        if isinstance(answer, ManagerError):
+            return fail(answer)
+        return succeed(
+            Message(b"\r\n".join([b"Response: Success", *(f"{k}: {v}".encode() for k, v in answer.items())]))
+        )
+
+    def listing(
+        self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
+    ) -> Deferred[list[Message]]:
+        """As Manager."""
+        if not self.is_up:
+            return fail(ManagerUnavailable("there is no connection to lab now"))
+        self.sent.append((name, dict(headers)))
+        answer = self.lists.get(name, [])
+        if answer is None:
+            return Deferred()
+        return fail(answer) if isinstance(answer, ManagerError) else succeed(answer)
+
+    def comes_up(self) -> None:
+        """Connected and logged in."""
+        self.is_up = True
+        for tell in self._up:
+            tell()
+
+    def goes_down(self) -> None:
+        """The connection is lost: what waits fails, then who wants to know is told."""
+        self.is_up = False
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each.errback(ManagerUnavailable("the connection to Asterisk was lost"))
+        for tell in self._down:
+            tell()
+
+    def event(self, *headers: str) -> None:
+        """Asterisk sends an event."""
+        message = Message(lines(*headers)[:-4])
+        for handler in tuple(self._handlers.get(message.name, ())):
+            handler(message)
+
+    def heard(self, name: str) -> list[dict[str, str]]:
+        """The actions of a name sent since the last look for it."""
+        found = [headers for action, headers in self.sent if action == name]
+        self.sent = [each for each in self.sent if each[0] != name]
+        return found
+
+
+def refused(text: str) -> ActionFailed:
+    """Asterisk's Response: Error."""
+    return ActionFailed(f"AGI: {text}")
+
+
+def new_protocol(
+    handlers: dict[bytes, list[EventHandler]] | None = None,
+) -> tuple[ManagerProtocol, AmiEnd, Clock]:
+    """A connection just made."""
+    clock = Clock()
+    time: IReactorTime = clock
+    protocol = ManagerProtocol(time, {} if handlers is None else handlers)
+    return protocol, AmiEnd(protocol), clock

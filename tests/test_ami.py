@@ -1,0 +1,243 @@
+"""AMI's bytes: messages however they are cut, headers as Asterisk writes them, actions that stay one.
+
+Not here: a connection (test_manager), a server that misbehaves (test_hostile_ami).
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import MAX_LINE, MAX_LINES, MAX_MESSAGE, Message, MessageReader, format_action, variable
+from pbxrouter.errors import InvalidAction, ManagerProtocolError
+
+BANNER = b"Asterisk Call Manager/11.0.0\r\n"
+EVENT = b"Event: Newchannel\r\nChannel: PJSIP/33-1\r\nCallerIDName: Treinta y tr\xc3\xa9s\r\n\r\n"
+RESPONSE = b"Response: Success\r\nActionID: a-1\r\nOutput: one\r\nOutput: two\r\n\r\n"
+
+
+def read(*pieces: bytes) -> list[bytes]:
+    """What a reader makes of bytes that come in these pieces, after the banner."""
+    reader = MessageReader()
+    return [message.raw for piece in (BANNER, *pieces) for message in reader.feed(piece)]
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    """Each byte a piece of its own."""
+    return [data[place : place + 1] for place in range(len(data))]
+
+
+class ReaderTests(SynchronousTestCase):
+    """Cutting a stream into messages."""
+
+    def test_banner(self) -> None:
+        """The first line is kept, and is no message."""
+        reader = MessageReader()
+        self.assertEqual(reader.feed(BANNER[:9]), [])
+        self.assertIsNone(reader.banner)
+        self.assertEqual(reader.feed(BANNER[9:]), [])
+        self.assertEqual(reader.banner, "Asterisk Call Manager/11.0.0")
+
+    def test_all_in_one(self) -> None:
+        """Banner, two messages and the beginning of a third in one segment."""
+        reader = MessageReader()
+        messages = reader.feed(BANNER + EVENT + RESPONSE + b"Event: Ha")
+        self.assertEqual([each.name for each in messages], ["Newchannel", "Success"])
+        self.assertEqual([each.name for each in reader.feed(b"ngup\r\n\r\n")], ["Hangup"])
+
+    def test_every_byte(self) -> None:
+        """The same messages when each byte comes alone, the banner's too."""
+        reader = MessageReader()
+        data = BANNER + EVENT + RESPONSE + EVENT
+        found = [each.raw for byte in one_by_one(data) for each in reader.feed(byte)]
+        self.assertEqual(found, [each[:-4] for each in (EVENT, RESPONSE, EVENT)])
+
+    def test_every_cut(self) -> None:
+        """Two pieces, cut at every place."""
+        data = EVENT + RESPONSE
+        for place in range(len(data) + 1):
+            self.assertEqual(read(data[:place], data[place:]), [EVENT[:-4], RESPONSE[:-4]], place)
+
+    def test_line_ends_too_many(self) -> None:
+        """A line end too many, as a caller can forge, takes nothing from the next message, wherever cut."""
+        for extra in (b"\r\n", b"\r\n" * 2, b"\r\n" * 3):
+            data = EVENT + extra + RESPONSE
+            self.assertEqual(read(data), [EVENT[:-4], RESPONSE[:-4]])
+            self.assertEqual(read(*one_by_one(data)), [EVENT[:-4], RESPONSE[:-4]])
+
+    def test_not_asterisk(self) -> None:
+        """Another banner is refused at once; the line is quoted, and is one line."""
+        for data in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n", b"\xff\xfe\n\r\n"):
+            error = self.assertRaises(ManagerProtocolError, MessageReader().feed, data)
+            self.assertNotIn("\n", str(error))
+
+    def test_banner_without_end(self) -> None:
+        """A first line that does not end is refused after a kilobyte."""
+        self.assertRaises(ManagerProtocolError, MessageReader().feed, b"x" * 2000)
+
+    def test_message_without_end(self) -> None:
+        """A message that does not end is refused, not kept."""
+        reader = MessageReader()
+        reader.feed(BANNER)
+
+        def flood() -> None:
+            for _ in range(MAX_MESSAGE // 1000 + 2):
+                reader.feed(b"x" * 1000)
+
+        self.assertRaises(ManagerProtocolError, flood)
+
+    def test_long_message_by_the_byte(self) -> None:
+        """A long message costs what its bytes cost, also one at a time."""
+        reader = MessageReader()
+        reader.feed(BANNER)
+        reader.feed(b"Event: VarSet\r\nValue: ")
+        for _ in range(200_000):
+            reader.feed(b"x")
+        (message,) = reader.feed(b"\r\n\r\n")
+        self.assertEqual(len(message.get("Value")), 200_000)
+
+    @given(st.lists(st.binary(max_size=40), max_size=12), st.data())
+    def test_any_bytes_any_cut(self, pieces: list[bytes], data: st.DataObject) -> None:
+        """Any bytes after the banner, cut anywhere, give the same messages; nothing is raised."""
+        stream = b"\r\n".join(pieces)
+        places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+        cuts = [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
+        whole = read(stream)
+        self.assertEqual(read(*cuts), whole)
+        self.assertEqual(read(*one_by_one(stream)), whole)
+        for raw in whole:
+            message = Message(raw)
+            self.assertIsInstance((message.kind, message.name, message.action_id, repr(message)), tuple)
+            self.assertEqual(len(message.headers), raw.count(b"\r\n") + 1)
+
+    @given(st.lists(st.binary(max_size=60), max_size=6))
+    def test_any_bytes_at_all(self, pieces: list[bytes]) -> None:
+        """Without a banner the only failure is the typed one."""
+        reader = MessageReader()
+        try:
+            for piece in pieces:
+                reader.feed(piece)
+        except ManagerProtocolError as error:
+            self.assertTrue(str(error).isprintable())
+
+
+class MessageTests(SynchronousTestCase):
+    """Reading headers."""
+
+    def test_event(self) -> None:
+        """Kind, name and headers; names without case; values decoded."""
+        message = Message(EVENT[:-4])
+        self.assertEqual((message.kind, message.name), ("Event", "Newchannel"))
+        self.assertEqual(message.get("channel"), "PJSIP/33-1")
+        self.assertEqual(message.get("CallerIDName"), "Treinta y trés")
+        self.assertIn("CHANNEL", message)
+        self.assertNotIn("Uniqueid", message)
+        self.assertEqual(message.get("Uniqueid", "none"), "none")
+
+    def test_repeated_headers(self) -> None:
+        """The first counts; all can be had, in order: the lines of a Command's output."""
+        message = Message(RESPONSE[:-4])
+        self.assertEqual(message.get("Output"), "one")
+        self.assertEqual(message.all("output"), ["one", "two"])
+        self.assertEqual([name for name, _ in message], ["Response", "ActionID", "Output", "Output"])
+
+    def test_blank_after_colon(self) -> None:
+        """One blank after the colon is no part of the value, and need not be there; more are."""
+        message = Message(b"Event:Foo\r\nA:1\r\nB: 2\r\nC:  3 \r\nD:")
+        self.assertEqual((message.kind, message.name), ("Event", "Foo"))
+        self.assertEqual([value for _, value in message], ["Foo", "1", "2", " 3 ", ""])
+
+    def test_not_utf8(self) -> None:
+        """Bytes that are not UTF-8 come through and back."""
+        message = Message(b"Event: X\r\nCallerIDNum: 5\xff")
+        self.assertEqual(message.get("CallerIDNum").encode("utf-8", "surrogateescape"), b"5\xff")
+
+    def test_values_with_colons_and_line_feeds(self) -> None:
+        """Only the first colon parts; a lone LF or CR is of the value."""
+        message = Message(b"Event: X\r\nA: b: c\r\nB: d\ne\rf")
+        self.assertEqual((message.get("A"), message.get("B")), ("b: c", "d\ne\rf"))
+
+    def test_line_without_colon(self) -> None:
+        """A line that is no header is one without a value, and harms none."""
+        message = Message(b"Response: Success\r\nrubbish\r\nPing: Pong")
+        self.assertEqual(message.get("rubbish"), "")
+        self.assertEqual(message.get("Ping"), "Pong")
+
+    def test_response_within_event(self) -> None:
+        """An event with a header Response is an event."""
+        message = Message(b"Event: OriginateResponse\r\nResponse: Failure")
+        self.assertEqual((message.kind, message.is_success), ("Event", False))
+
+    def test_success(self) -> None:
+        """What counts as success: also the odd word with which Logoff is answered."""
+        for word, expected in (("Success", True), ("Goodbye", True), ("Error", False), ("", False)):
+            self.assertEqual(Message(f"Response: {word}".encode()).is_success, expected)
+
+    def test_neither(self) -> None:
+        """What is neither event nor response has no kind."""
+        self.assertEqual(Message(b"Foo: bar").kind, "")
+        self.assertEqual(repr(Message(b"Foo: b\x1bar")), "<Message 'b\\x1bar'>")
+
+
+class ActionTests(SynchronousTestCase):
+    """Writing actions."""
+
+    def test_form(self) -> None:
+        """Headers in order, repeated ones too, then an empty line."""
+        data = format_action("Originate", [("Variable", "A=1"), ("Variable", "B=é")], "id-1")
+        self.assertEqual(
+            data,
+            b"Action: Originate\r\nActionID: id-1\r\nVariable: A=1\r\nVariable: B=\xc3\xa9\r\n\r\n",
+        )
+
+    def test_refused(self) -> None:
+        """CR, LF and NUL would begin another header or action; nothing that holds one is made."""
+        for bad in ("a\r\nAction: Logoff", "a\n", "\r", "x\0y"):
+            for name, headers, action_id in (
+                ("Ping", [("Channel", bad)], "1"),
+                (bad, [], "1"),
+                ("Ping", [], bad),
+                ("Ping", [(bad, "1")], "1"),
+            ):
+                error = self.assertRaises(InvalidAction, format_action, name, headers, action_id)
+                self.assertTrue(str(error).isprintable(), str(error))
+
+    def test_header_names(self) -> None:
+        """A header's name is a word."""
+        for bad in ("", "A B", "A:", "Ä", "1A"):
+            self.assertRaises(InvalidAction, format_action, "Ping", [(bad, "1")], "1")
+
+    def test_limits(self) -> None:
+        """As long and as many lines as Asterisk reads, and not one more."""
+        longest = "x" * (MAX_LINE - len("A: "))
+        format_action("Ping", [("A", longest)], "1")
+        self.assertRaises(InvalidAction, format_action, "Ping", [("A", longest + "x")], "1")
+        self.assertRaises(InvalidAction, format_action, "Ping", [("A", "é" * (MAX_LINE // 2))], "1")
+        format_action("Ping", [("A", "1")] * (MAX_LINES - 2), "1")
+        self.assertRaises(InvalidAction, format_action, "Ping", [("A", "1")] * (MAX_LINES - 1), "1")
+
+    def test_no_character(self) -> None:
+        """Half a surrogate pair, as JSON can hold, is refused like any other; bytes that came so go back."""
+        self.assertRaises(InvalidAction, format_action, "Ping", [("A", "\ud800")], "1")
+        self.assertIn(b"A: 5\xff\r\n", format_action("Ping", [("A", "5\udcff")], "1"))
+
+    @given(
+        st.text(max_size=30),
+        st.text(max_size=30),
+        st.text(st.characters(exclude_categories=()), max_size=30),
+    )
+    def test_any_text(self, name: str, header: str, value: str) -> None:
+        """Any text gives exactly one action with exactly these headers, or the typed failure."""
+        try:
+            data = format_action(name, [(header, value)], "1")
+        except InvalidAction:
+            return
+        self.assertEqual(data.count(b"\r\n"), 4)
+        self.assertEqual(data.count(b"\n"), 4)
+        self.assertTrue(data.endswith(b"\r\n\r\n"))
+
+    def test_variable(self) -> None:
+        """A value with a comma sets one variable; quotes and backslashes are escaped."""
+        self.assertEqual(variable("A", "1,B=2"), 'A="1,B=2"')
+        self.assertEqual(variable("A", 'say "hi" \\ now'), 'A="say \\"hi\\" \\\\ now"')

@@ -1,0 +1,477 @@
+"""One AMI connection: answers find their actions, events those who want them, and a dead peer is noticed.
+
+Not here: reconnecting (test_manager_service), a server on a real socket (test_hostile_ami).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import MAX_MESSAGE, Message
+from pbxrouter.errors import (
+    ActionFailed,
+    ActionTimeout,
+    InvalidAction,
+    LoginRefused,
+    ManagerError,
+    ManagerProtocolError,
+    ManagerUnavailable,
+)
+from pbxrouter.manager import ACTION_TIMEOUT_S, MAX_ITEMS, EventHandler
+from pbxrouter.manager_watchdog import BANNER_TIMEOUT_S, DEAD_AFTER_S, DEAF_AFTER_S, PING_AFTER_S
+from tests.ami_fakes import lines, new_protocol
+
+
+class ManagerTest(SynchronousTestCase):
+    """A connection, logged in."""
+
+    def setUp(self) -> None:
+        """Log in."""
+        self.events: list[Message] = []
+        self.handlers: dict[bytes, list[EventHandler]] = {b"Hangup": [self.events.append]}
+        self.protocol, self.end, self.clock = new_protocol(self.handlers)
+        done = self.log_in()
+        self.end.logs_in()
+        self.successResultOf(done)
+
+    def log_in(self, plain: bool = False) -> Deferred[None]:
+        """Begin to log in."""
+        return Deferred.fromCoroutine(self.protocol.log_in("gateway", "s3cret", "system,call", plain))
+
+    def send(self, name: str = "Ping", **headers: str) -> tuple[Deferred[Message], str]:
+        """Send an action; its answer and its ActionID."""
+        answer = self.protocol.action(name, headers.items())
+        (action,) = self.end.hears()
+        return answer, action["ActionID"]
+
+    def ask_for_list(self, name: str = "CoreShowChannels") -> tuple[Deferred[list[Message]], str]:
+        """Send an action that a list answers."""
+        answer = self.protocol.listing(name)
+        (action,) = self.end.hears()
+        return answer, action["ActionID"]
+
+
+class LoginTests(SynchronousTestCase):
+    """Logging in."""
+
+    def setUp(self) -> None:
+        """A connection just made."""
+        self.protocol, self.end, self.clock = new_protocol()
+
+    def log_in(self, plain: bool = False) -> Deferred[None]:
+        """Begin to log in."""
+        return Deferred.fromCoroutine(self.protocol.log_in("gateway", "s3cret", "system,call", plain))
+
+    def test_challenge(self) -> None:
+        """After the banner the challenge, then its digest; the secret itself is never sent."""
+        done = self.log_in()
+        self.assertEqual(self.end.hears(), [])
+        self.end.greets()
+        self.end.answers("Challenge: 115944560", to="Challenge")
+        action = self.end.answers(to="Login")
+        self.assertEqual(action["Key"], hashlib.md5(b"115944560s3cret").hexdigest())
+        self.assertEqual((action["Username"], action["Events"]), ("gateway", "system,call"))
+        self.assertNotIn("Secret", action)
+        self.assertIsNone(self.successResultOf(done))
+        self.assertTrue(self.protocol.logged_in)
+
+    def test_plain(self) -> None:
+        """The secret in the clear only where that is configured."""
+        done = self.log_in(plain=True)
+        self.end.greets()
+        self.assertEqual(self.end.answers(to="Login")["Secret"], "s3cret")
+        self.successResultOf(done)
+
+    def test_banner_first(self) -> None:
+        """A banner that came before is as good."""
+        self.end.greets()
+        done = self.log_in(plain=True)
+        self.end.answers(to="Login")
+        self.successResultOf(done)
+
+    def test_refused(self) -> None:
+        """A wrong secret is a failure of its own kind, in one line, without the secret."""
+        done = self.log_in(plain=True)
+        self.end.greets()
+        (action,) = self.end.hears()
+        self.end.says(
+            "Response: Error", f"ActionID: {action['ActionID']}", "Message: Authentication failed\nHa\x1b[2J"
+        )
+        line = str(self.failureResultOf(done, LoginRefused).value)
+        self.assertIn("Authentication failed", line)
+        self.assertTrue(line.isprintable(), line)
+        self.assertNotIn("s3cret", line)
+        self.assertFalse(self.protocol.logged_in)
+
+    def test_no_banner(self) -> None:
+        """Accepted and silent: given up after some seconds, and whoever logs in is told why."""
+        done = self.log_in()
+        self.clock.advance(BANNER_TIMEOUT_S)
+        self.assertTrue(self.end.gone)
+        self.assertIn("no banner", str(self.failureResultOf(done, ManagerUnavailable).value))
+
+    def test_no_answer(self) -> None:
+        """A banner and nothing more: the login fails in time."""
+        done = self.log_in()
+        self.end.greets()
+        self.clock.advance(ACTION_TIMEOUT_S)
+        self.failureResultOf(done, ActionTimeout)
+
+    def test_another_protocol(self) -> None:
+        """What is no AMI is given up at once, and the line is quoted."""
+        done = self.log_in()
+        self.protocol.dataReceived(b"HTTP/1.1 400 Bad Request\r\n")
+        self.assertTrue(self.end.gone)
+        self.assertIn("HTTP/1.1", str(self.failureResultOf(done, ManagerUnavailable).value))
+
+    def test_lost_meanwhile(self) -> None:
+        """The connection goes at each moment of the login: always the same typed failure."""
+        for steps in range(3):
+            self.setUp()
+            done = self.log_in()
+            if steps > 0:
+                self.end.greets()
+            if steps > 1:
+                self.end.answers("Challenge: 1", to="Challenge")
+            self.end.goes(ConnectionLost())
+            self.failureResultOf(done, ManagerUnavailable)
+
+    def test_lost_before(self) -> None:
+        """Nobody has asked for a login yet: nothing is left unhandled."""
+        self.end.goes(ConnectionLost())
+        self.successResultOf(self.protocol.lost)
+
+
+class AnswerTests(ManagerTest):
+    """Actions and their answers."""
+
+    def test_answer(self) -> None:
+        """By its ActionID."""
+        answer, action_id = self.send()
+        self.assertNoResult(answer)
+        self.end.says("Response: Success", f"ActionID: {action_id}", "Ping: Pong")
+        self.assertEqual(self.successResultOf(answer).get("Ping"), "Pong")
+
+    def test_error(self) -> None:
+        """Asterisk's own message, in one line."""
+        answer, action_id = self.send("Originate")
+        self.end.says("Response: Error", f"ActionID: {action_id}", "Message: Permission\n denied")
+        self.assertEqual(
+            str(self.failureResultOf(answer, ActionFailed).value), "Originate: Permission\\n denied"
+        )
+
+    def test_out_of_order(self) -> None:
+        """Three hundred in flight, answered backwards."""
+        sent = [self.send() for _ in range(300)]
+        for _, action_id in reversed(sent):
+            self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
+        self.assertEqual([self.successResultOf(each).get("Mine") for each, _ in sent], [it for _, it in sent])
+
+    def test_nobodys_answer(self) -> None:
+        """Answers with no ActionID, with another's, or again, are nobody's."""
+        answer, action_id = self.send()
+        for forged in ("", "1", action_id + "0", action_id[:-1], action_id.upper() + "x"):
+            self.end.says("Response: Success", f"ActionID: {forged}")
+        self.end.says("Response: Error", "Message: Missing action in request")
+        self.assertNoResult(answer)
+        for _ in range(2):
+            self.end.says("Response: Success", f"ActionID: {action_id}")
+        self.successResultOf(answer)
+
+    def test_never_from_an_event(self) -> None:
+        """An event with our ActionID and the word Success answers nothing, but reaches who wants it."""
+        answer, action_id = self.send("Originate")
+        self.end.says("Event: Hangup", f"ActionID: {action_id}", "Response: Success", "EventList: Complete")
+        self.assertNoResult(answer)
+        self.assertEqual(len(self.events), 1)
+
+    def test_rubbish(self) -> None:
+        """What is neither event nor response is passed over."""
+        answer, action_id = self.send()
+        self.protocol.dataReceived(lines("Nonsense: 1", f"ActionID: {action_id}") + b"\r\n\r\n\xff\r\n\r\n")
+        self.assertNoResult(answer)
+
+    def test_unsendable(self) -> None:
+        """What would become a second action is not sent."""
+        answer = self.protocol.action("Ping", [("Channel", "x\r\n\r\nAction: Logoff")])
+        self.failureResultOf(answer, InvalidAction)
+        self.assertEqual(self.end.hears(), [])
+
+    def test_timeout(self) -> None:
+        """No answer in time fails; one that comes later is nobody's."""
+        answer, action_id = self.send()
+        self.clock.advance(ACTION_TIMEOUT_S)
+        self.failureResultOf(answer, ActionTimeout)
+        self.end.says("Response: Success", f"ActionID: {action_id}")
+
+    def test_cancelled(self) -> None:
+        """Who gives up waiting leaves nothing behind."""
+        answer, action_id = self.send()
+        answer.addErrback(lambda _: None)
+        answer.cancel()
+        self.end.says("Response: Success", f"ActionID: {action_id}")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the watchdog
+
+    def test_lost(self) -> None:
+        """Every action in flight fails with the typed error, lists too, and later ones at once."""
+        sent = [self.send()[0] for _ in range(5)] + [self.ask_for_list()[0]]  # type: ignore[list-item]
+        self.end.goes(ConnectionLost())
+        for each in sent:
+            self.failureResultOf(each, ManagerUnavailable)
+        self.failureResultOf(self.protocol.action("Ping"), ManagerUnavailable)
+        self.assertFalse(self.protocol.logged_in)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_message_without_end(self) -> None:
+        """A message that never ends closes the connection; it is said once."""
+        answer, _ = self.send()
+        for _ in range(MAX_MESSAGE // 60_000 + 2):
+            self.protocol.dataReceived(b"x" * 60_000)
+        self.assertTrue(self.end.gone)
+        self.assertIn("without an end", str(self.failureResultOf(answer, ManagerUnavailable).value))
+
+
+class ListTests(ManagerTest):
+    """Actions that a list answers."""
+
+    def item(self, action_id: str, channel: str) -> None:
+        """An item comes."""
+        self.end.says("Event: CoreShowChannel", f"ActionID: {action_id}", f"Channel: {channel}")
+
+    def complete(self, action_id: str) -> None:
+        """The end comes."""
+        self.end.says("Event: CoreShowChannelsComplete", f"ActionID: {action_id}", "EventList: Complete")
+
+    def start(self, action_id: str) -> None:
+        """The response comes."""
+        self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: start")
+
+    def test_list(self) -> None:
+        """Items in order, without the last event."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        self.item(action_id, "a")
+        self.item(action_id, "b")
+        self.assertNoResult(answer)
+        self.complete(action_id)
+        self.assertEqual([each.get("Channel") for each in self.successResultOf(answer)], ["a", "b"])
+
+    def test_empty(self) -> None:
+        """No items; also where Asterisk answers without a list."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        self.complete(action_id)
+        self.assertEqual(self.successResultOf(answer), [])
+        answer, action_id = self.ask_for_list()
+        self.end.says("Response: Success", f"ActionID: {action_id}", "Message: none")
+        self.assertEqual(self.successResultOf(answer), [])
+
+    def test_interleaved(self) -> None:
+        """Two lists at once, items mixed, with events and answers between: each gets its own."""
+        first, one = self.ask_for_list()
+        second, two = self.ask_for_list()
+        ping, three = self.send()
+        self.start(one)
+        self.start(two)
+        self.item(two, "2a")
+        self.item(one, "1a")
+        self.end.says("Event: Hangup", "Channel: other")
+        self.end.says("Response: Success", f"ActionID: {three}")
+        self.item(two, "2b")
+        self.complete(two)
+        self.item(one, "1b")
+        self.complete(one)
+        self.assertEqual([each.get("Channel") for each in self.successResultOf(first)], ["1a", "1b"])
+        self.assertEqual([each.get("Channel") for each in self.successResultOf(second)], ["2a", "2b"])
+        self.successResultOf(ping)
+        self.assertEqual(len(self.events), 1)
+
+    def test_forged_items(self) -> None:
+        """Items and ends without our ActionID, as a caller can forge, are of no list of ours."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        self.item("", "forged")
+        self.item("1-1", "forged")
+        self.complete("")
+        self.item(action_id, "true")
+        self.complete(action_id)
+        self.assertEqual([each.get("Channel") for each in self.successResultOf(answer)], ["true"])
+
+    def test_refused(self) -> None:
+        """A list that is refused fails."""
+        answer, action_id = self.ask_for_list()
+        self.end.says("Response: Error", f"ActionID: {action_id}", "Message: Permission denied")
+        self.failureResultOf(answer, ActionFailed)
+
+    def test_before_the_response(self) -> None:
+        """Items before the response are not the list's."""
+        answer, action_id = self.ask_for_list()
+        self.item(action_id, "early")
+        self.complete(action_id)
+        self.assertNoResult(answer)
+        self.start(action_id)
+        self.end.says("Response: Error", f"ActionID: {action_id}")  # a second response to it
+        self.complete(action_id)
+        self.assertEqual(self.successResultOf(answer), [])
+
+    def test_never_complete(self) -> None:
+        """A list that does not end fails in time."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        self.clock.advance(ACTION_TIMEOUT_S)
+        self.failureResultOf(answer, ActionTimeout)
+        self.item(action_id, "late")
+
+    def test_too_long(self) -> None:
+        """A list without end is cut off before it fills the memory."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        thousand = lines("Event: CoreShowChannel", f"ActionID: {action_id}") * 1000
+        for _ in range(MAX_ITEMS // 1000):
+            self.protocol.dataReceived(thousand)
+        self.assertNoResult(answer)
+        self.item(action_id, "one more")
+        self.failureResultOf(answer, ManagerProtocolError)
+
+
+class EventTests(ManagerTest):
+    """Who wants which event."""
+
+    def test_wanted(self) -> None:
+        """By name; others are not even read."""
+        self.end.says("Event: Hangup", "Cause: 16")
+        self.end.says("Event: VarSet", "Variable: X")
+        self.end.says("Event: HangupRequest")
+        self.assertEqual([each.get("Cause") for each in self.events], ["16"])
+
+    def test_any_spelling_of_the_colon(self) -> None:
+        """An event without the blank, or with nothing but its name, is the same event."""
+        self.end.says("Event:Hangup", "Cause: 16")
+        self.end.says("Event: Hangup")
+        self.end.says("event: Hangup", "Cause: 17")
+        self.assertEqual([each.get("Cause") for each in self.events], ["16", "", "17"])
+
+    def test_every_event(self) -> None:
+        """``*`` gets them all, beside those who want one kind."""
+        everything: list[str] = []
+        self.handlers[b"*"] = [lambda event: everything.append(event.name)]
+        self.end.says("Event: Hangup")
+        self.end.says("Event: VarSet")
+        self.end.says("Event:DTMFEnd")
+        self.assertEqual((everything, len(self.events)), (["Hangup", "VarSet", "DTMFEnd"], 1))
+
+    def test_faulty_listener(self) -> None:
+        """One that fails is told to the log, and the next is served."""
+        self.handlers[b"Hangup"].insert(0, lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
+        self.end.says("Event: Hangup")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.events), 1)
+
+    def test_listener_changes_the_table(self) -> None:
+        """Who unsubscribes while being told disturbs nobody."""
+        self.handlers[b"Hangup"].insert(0, lambda _: self.handlers[b"Hangup"].clear())
+        self.end.says("Event: Hangup")
+        self.end.says("Event: Hangup")
+        self.assertEqual(len(self.events), 1)
+
+    def test_one_ends_all(self) -> None:
+        """A listener that closes the connection in the middle of a segment."""
+        self.handlers[b"Hangup"].append(lambda _: self.protocol.close())
+        self.protocol.dataReceived(lines("Event: Hangup") * 3)
+        self.assertTrue(self.end.gone)
+
+    @given(st.lists(st.binary(max_size=50), max_size=10))
+    def test_any_bytes(self, pieces: list[bytes]) -> None:
+        """Whatever comes, nothing is raised and nothing is logged as a failure of ours."""
+        clock_events: list[Message] = []
+        protocol, end, _ = new_protocol({b"Hangup": [clock_events.append], b"*": [clock_events.append]})
+        end.greets()
+        answer = protocol.action("Ping")
+        listed = protocol.listing("Foo")
+        one = end.hears()[0]
+        seeds = [
+            b"Event: ",
+            b"Response: ",
+            b"ActionID: %s\r\n" % one["ActionID"].encode(),
+            b"EventList: start",
+        ]
+        for number, piece in enumerate(pieces):
+            protocol.dataReceived(seeds[number % 4] + piece + (b"\r\n\r\n" if number % 2 else b"\r\n"))
+        end.goes(ConnectionLost())
+        for each in (answer, listed):
+            each.addErrback(lambda failure: failure.trap(ManagerError) and None)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class LifeTests(ManagerTest):
+    """A peer that does not speak any more."""
+
+    def pings(self) -> list[dict[str, str]]:
+        """The Pings sent since the last look."""
+        return [each for each in self.end.hears() if each["Action"] == "Ping"]
+
+    def pass_time(self, seconds: float, answering: bool = True) -> list[float]:
+        """Time passes by the second; returns when Pings came."""
+        asked = []
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            for ping in self.pings():
+                asked.append(self.clock.seconds())
+                if answering:
+                    self.end.says("Response: Success", f"ActionID: {ping['ActionID']}")
+        return asked
+
+    def test_asked(self) -> None:
+        """An idle peer is asked every few seconds, and lives as long as it answers."""
+        asked = self.pass_time(600)
+        self.assertFalse(self.end.gone)
+        gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+        self.assertTrue(all(PING_AFTER_S <= gap < 2 * PING_AFTER_S for gap in gaps), gaps)
+
+    def test_silent(self) -> None:
+        """Nothing more comes: given up within 30 seconds, with what waits failing."""
+        self.pass_time(100)
+        waiting, _ = self.send()
+        waiting.addErrback(lambda _: None)
+        self.pass_time(DEAD_AFTER_S + 4, answering=False)
+        self.assertTrue(self.end.gone)
+        self.assertLess(DEAD_AFTER_S + 4, 30)
+
+    def test_deaf(self) -> None:
+        """One that talks but answers nothing does not read: given up, too, but later."""
+        for second in range(int(DEAF_AFTER_S + 30)):
+            if self.end.gone:
+                break
+            self.clock.advance(1)
+            self.end.says("Event: Newexten", f"Second: {second}")
+        self.assertTrue(self.end.gone)
+        self.assertGreater(second, DEAF_AFTER_S)
+
+    def test_busy(self) -> None:
+        """Events without end, and answers between: it lives, and is still asked."""
+        asked = []
+        for _ in range(120):
+            self.clock.advance(1)
+            self.end.says("Event: Newexten")
+            for ping in self.pings():
+                asked.append(ping)
+                self.end.says("Response: Success", f"ActionID: {ping['ActionID']}")
+        self.assertFalse(self.end.gone)
+        self.assertGreater(len(asked), 8)
+
+    def test_not_before_the_login(self) -> None:
+        """Before it is logged in nobody is asked anything."""
+        protocol, end, clock = new_protocol()
+        end.greets()
+        clock.pump([1] * 15)
+        self.assertEqual(end.hears(), [])
+        clock.pump([1] * 15)
+        self.assertTrue(end.gone)
+        self.assertIsNone(self.successResultOf(protocol.lost))

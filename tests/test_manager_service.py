@@ -1,0 +1,352 @@
+"""Staying connected: retries that grow and never end, one line for each trouble, subscriptions that stay.
+
+Not here: one connection (test_manager), real sockets (test_hostile_ami).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ConfigError, ManagerUnavailable
+from pbxrouter.manager import ManagerProtocol
+from pbxrouter.manager_service import (
+    LEAVING_S,
+    REFUSED_RETRY_S,
+    SAY_AFTER,
+    SLOWEST_RETRY_S,
+    STEADY_S,
+    Account,
+    Manager,
+)
+from tests.ami_fakes import AmiEnd
+
+SECRET = "s3cret-of-the-test"
+
+
+class RecordingFactory(Factory):
+    """Makes our protocol, and keeps it for the test to play Asterisk."""
+
+    noisy = False
+
+    def __init__(self, clock: Any, handlers: Any) -> None:
+        self.clock, self.handlers = clock, handlers
+        self.made: list[ManagerProtocol] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> ManagerProtocol:
+        """A new connection."""
+        self.made.append(ManagerProtocol(self.clock, self.handlers))
+        return self.made[-1]
+
+
+class ManagerServiceTest(SynchronousTestCase):
+    """A Manager on a reactor in memory."""
+
+    def setUp(self) -> None:
+        """Make it and start it."""
+        self.reactor = MemoryReactorClock()
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.factories: list[RecordingFactory] = []
+        self.secret: str | Exception = SECRET
+
+        def make_factory(clock: Any, handlers: Any) -> Factory:
+            self.factories.append(RecordingFactory(clock, handlers))
+            return self.factories[-1]
+
+        def secret() -> str:
+            if isinstance(self.secret, Exception):
+                raise self.secret
+            return self.secret
+
+        self.manager = Manager(
+            "lab", "tcp:pbx.test:5038", Account("gateway", secret), self.reactor, factory=make_factory
+        )
+        self.told: list[str] = []
+        self.manager.when_up(lambda: self.told.append("up"))
+        self.manager.when_down(lambda: self.told.append("down"))
+        self.manager.startService()
+
+    def attempts(self) -> int:
+        """How often a connection has been tried."""
+        return len(self.reactor.tcpClients)
+
+    def connects(self) -> AmiEnd:
+        """The last attempt succeeds."""
+        factory = self.reactor.tcpClients[-1][2]
+        wrapper = factory.buildProtocol(None)
+        self.end = AmiEnd(wrapper)
+        self.end.protocol = self.factories[0].made[-1]
+        return self.end
+
+    def fails(self) -> None:
+        """The last attempt is refused."""
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+
+    def until_next_attempt(self, at_most: float = 100) -> float:
+        """Let time pass until another connection is tried; returns how long that took."""
+        before, began = self.attempts(), self.reactor.seconds()
+        while self.attempts() == before and self.reactor.seconds() - began < at_most:
+            self.reactor.advance(0.05)
+        return self.reactor.seconds() - began
+
+    def said(self, *levels: LogLevel) -> list[str]:
+        """The log's lines of these levels."""
+        return [formatEvent(each) for each in self.events if each["log_level"] in levels]
+
+    def refuse(self) -> None:
+        """The login is refused as Asterisk does it: an error, and the end of the connection."""
+        self.connects().greets()
+        self.end.answers("Challenge: 1", to="Challenge")
+        (login,) = self.end.hears()
+        self.end.says("Response: Error", f"ActionID: {login['ActionID']}", "Message: Authentication failed")
+        self.end.goes(ConnectionLost())
+
+
+class ConnectionTests(ManagerServiceTest):
+    """Connecting, again and again."""
+
+    def test_up(self) -> None:
+        """Connected and logged in: whoever wants to know is told, also who asks later."""
+        self.assertFalse(self.manager.is_up)
+        self.connects().logs_in()
+        self.assertTrue(self.manager.is_up)
+        self.manager.when_up(lambda: self.told.append("late"))
+        self.assertEqual(self.told, ["up", "late"])
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
+
+    def test_for_ever(self) -> None:
+        """Nobody there: waits grow to a bound, differ a little, and never end; it is said once."""
+        waits = []
+        for _ in range(200):
+            self.fails()
+            waits.append(self.until_next_attempt())
+        self.assertLess(waits[0], 1)
+        self.assertTrue(all(wait <= SLOWEST_RETRY_S + 0.1 for wait in waits))
+        self.assertTrue(all(wait >= SLOWEST_RETRY_S / 2 for wait in waits[20:]))
+        self.assertGreater(len({round(wait, 2) for wait in waits[20:]}), 10)
+        (line,) = self.said(LogLevel.warn, LogLevel.error)
+        self.assertIn("nobody answers there", line)
+        self.assertIn("refused", line)
+
+    def test_short_restart(self) -> None:
+        """A restart of Asterisk's, over after two attempts, is worth one line only: that it was lost."""
+        self.connects().logs_in()
+        self.reactor.advance(STEADY_S)
+        self.end.goes(ConnectionLost())
+        for _ in range(SAY_AFTER - 1):
+            self.until_next_attempt()
+            self.fails()
+        self.until_next_attempt()
+        self.connects().logs_in()
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), ["lab: the connection to AMI is lost"])
+        self.assertEqual(self.told, ["up", "down", "up"])
+
+    def test_refused(self) -> None:
+        """A wrong secret: one line that says what to look at, without the secret, and a slow retry."""
+        for _ in range(5):
+            self.refuse()
+            self.assertGreaterEqual(self.until_next_attempt(), REFUSED_RETRY_S - 1)
+        (line,) = self.said(LogLevel.warn, LogLevel.error, LogLevel.critical)
+        self.assertIn("'gateway'", line)
+        self.assertIn("secret_file", line)
+        self.assertNotIn(SECRET, "\n".join(self.said(*LogLevel.iterconstants())))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_refused_then_nobody(self) -> None:
+        """Another trouble is another line; the first again, once more."""
+        self.refuse()
+        self.until_next_attempt()
+        for _ in range(6):
+            self.fails()
+            self.until_next_attempt()
+        self.refuse()
+        self.assertEqual(len(self.said(LogLevel.error)), 3)
+
+    def test_accepted_and_dropped(self) -> None:
+        """A server that lets us in and drops us is not stormed: its waits grow as well."""
+        waits = []
+        for _ in range(30):
+            self.connects().logs_in()
+            self.end.goes(ConnectionLost())
+            waits.append(self.until_next_attempt())
+        self.assertGreaterEqual(min(waits[10:]), SLOWEST_RETRY_S / 2)
+
+    def test_steady_connection_is_missed_at_once(self) -> None:
+        """After a connection that lasted, the next attempt comes soon."""
+        for _ in range(3):
+            self.connects().logs_in()
+            self.reactor.advance(STEADY_S)
+            self.end.goes(ConnectionLost())
+            self.assertLess(self.until_next_attempt(), 1)
+
+    def test_lost_at_each_step_of_the_login(self) -> None:
+        """The connection goes before, between and after our questions: another attempt, no traceback."""
+        for steps in range(4):
+            self.connects()
+            if steps > 0:
+                self.end.greets()
+            if steps > 1:
+                self.end.answers("Challenge: 1", to="Challenge")
+            self.end.goes(ConnectionLost())
+            self.assertLess(self.until_next_attempt(), SLOWEST_RETRY_S)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.said(LogLevel.critical), [])
+
+    def test_accepted_and_silent(self) -> None:
+        """Accepted and silent: given up, tried again, said once."""
+        for _ in range(SAY_AFTER):
+            self.connects()
+            self.assertLess(self.until_next_attempt(), 30)
+            self.assertTrue(self.end.gone)
+        (line,) = self.said(LogLevel.warn, LogLevel.error)
+        self.assertIn("no banner", line)
+
+    def test_not_ami(self) -> None:
+        """A port where something else answers: given up, and in the end said once."""
+        for _ in range(SAY_AFTER + 2):
+            self.connects().protocol.dataReceived(b"SSH-2.0-OpenSSH\r\n")
+            self.until_next_attempt()
+        (line,) = self.said(LogLevel.warn, LogLevel.error)
+        self.assertIn("SSH-2.0", line)
+
+    def test_secret_gone(self) -> None:
+        """The secret's file has gone meanwhile: said in its own words, tried again."""
+        self.secret = ConfigError("asterisk.secret_file: /x: cannot be read: No such file")
+        for _ in range(SAY_AFTER):
+            self.connects().greets()
+            self.until_next_attempt()
+        (line,) = self.said(LogLevel.warn, LogLevel.error)
+        self.assertIn("/x", line)
+        self.secret = SECRET
+        self.connects().logs_in()
+        self.assertTrue(self.manager.is_up)
+
+    def test_faulty_listener(self) -> None:
+        """One that fails when told disturbs neither the others nor the connection."""
+        self.manager.when_up(lambda: 1 // 0)
+        self.manager.when_up(lambda: self.told.append("after"))
+        self.connects().logs_in()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.told, ["up", "after"])
+        self.assertTrue(self.manager.is_up)
+
+
+class UseTests(ManagerServiceTest):
+    """Actions and subscriptions."""
+
+    def test_down(self) -> None:
+        """While there is no connection actions fail at once; logged in is what counts."""
+        self.connects().greets()
+        for answer in (self.manager.action("Ping"), self.manager.listing("CoreShowChannels")):
+            line = str(self.failureResultOf(answer, ManagerUnavailable).value)
+            self.assertIn("lab", line)
+
+    def test_action(self) -> None:
+        """Up, they go out; lost, they fail before anybody is told."""
+        self.connects().logs_in()
+        order: list[str] = []
+        self.manager.when_down(lambda: order.append("down"))
+        answer = self.manager.action("Ping")
+        answer.addErrback(lambda failure: order.append(failure.type.__name__))
+        self.end.goes(ConnectionLost())
+        self.assertEqual(order, ["ManagerUnavailable", "down"])
+        self.assertFalse(self.manager.is_up)
+
+    def test_list(self) -> None:
+        """Lists, too."""
+        self.connects().logs_in()
+        answer = self.manager.listing("CoreShowChannels")
+        action = self.end.answers("EventList: start", to="CoreShowChannels")
+        self.end.says("Event: X", f"ActionID: {action['ActionID']}", "EventList: Complete")
+        self.assertEqual(self.successResultOf(answer), [])
+
+    def test_subscriptions_outlive_connections(self) -> None:
+        """Who subscribed gets the events of every connection, until he has enough."""
+        seen: list[Message] = []
+        end_it = self.manager.subscribe("Hangup", seen.append)
+        for expected in (1, 2):
+            self.connects().logs_in()
+            self.end.says("Event: Hangup")
+            self.assertEqual(len(seen), expected)
+            self.end.goes(ConnectionLost())
+            self.until_next_attempt()
+        end_it()
+        end_it()
+        self.connects().logs_in()
+        self.end.says("Event: Hangup")
+        self.assertEqual(len(seen), 2)
+
+    def test_ids(self) -> None:
+        """Ids are of one length, never the same, and another Manager's are others (facts B3)."""
+        ids = [self.manager.new_id() for _ in range(1000)]
+        self.assertEqual(len(set(ids)), 1000)
+        self.assertEqual({len(each) for each in ids}, {len(ids[0])})
+        other = Manager("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
+        self.assertNotEqual(other.new_id(), ids[0])
+
+
+class StopTests(ManagerServiceTest):
+    """Leaving."""
+
+    def test_connected(self) -> None:
+        """What was sent goes out, then the connection is closed; stopped when it is gone."""
+        self.connects().logs_in()
+        stopped = self.manager.stopService()
+        self.assertTrue(self.end.transport.disconnecting)
+        self.assertNoResult(stopped)
+        self.end.goes()
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.told, ["up", "down"])
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_far_end_does_not_read(self) -> None:
+        """A frozen far end that takes nothing is left all the same, soon."""
+        self.connects().logs_in()
+        stopped = self.manager.stopService()
+        self.reactor.advance(LEAVING_S)
+        self.successResultOf(stopped)
+
+    def test_connecting(self) -> None:
+        """In the middle of an attempt."""
+        self.successResultOf(self.manager.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_logging_in(self) -> None:
+        """In the middle of the login the connection is closed."""
+        self.connects().greets()
+        self.successResultOf(self.manager.stopService())
+        self.assertTrue(self.end.gone)
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_waiting(self) -> None:
+        """Between two attempts."""
+        self.fails()
+        self.successResultOf(self.manager.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertGreaterEqual(self.until_next_attempt(40), 40)
+
+    def test_again(self) -> None:
+        """Stopped and started anew; started twice is started once."""
+        self.successResultOf(self.manager.stopService())
+        self.manager.startService()
+        self.manager.startService()
+        self.assertEqual(self.attempts(), 2)
+        self.connects().logs_in()
+        self.assertTrue(self.manager.is_up)
+
+    def test_never_started(self) -> None:
+        """What never ran stops at once."""
+        manager = Manager("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
+        self.successResultOf(manager.stopService())
