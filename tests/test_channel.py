@@ -1,4 +1,4 @@
-"""The contract of a Channel: the same conversations over FastAGI and over the fake alike.
+"""The contract of a Channel: the same conversations over FastAGI, MAGI and the fake alike.
 
 A new way in adds a class of its own at the end. Not here: what only FastAGI has (test_fastagi).
 """
@@ -6,15 +6,22 @@ A new way in adds a class of its own at the end. Not here: what only FastAGI has
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import AGIReply
+from pbxrouter.ami import Message
 from pbxrouter.channel import Channel
 from pbxrouter.errors import AGIError, ChannelHungUp, CommandRefused, InvalidArgument
 from pbxrouter.fastagi import FastAGIProtocol
+from pbxrouter.magi_channel import MagiChannel
 from pbxrouter.simulator import SimulatedCall
-from tests.fakes import AsteriskEnd, FakeChannel, FakeOwner, byte_by_byte, in_one
+from pbxrouter.watch import DialogueWatch
+from tests.ami_fakes import FakeManager
+from tests.fakes import AsteriskEnd, FakeChannel, FakeOwner, byte_by_byte, in_one, request_of
 
 SYNTAX = (
     "520-Invalid command syntax.  Proper usage follows:\n Usage: X\n"
@@ -109,10 +116,14 @@ class ChannelContract:
         """The commands sent so far."""
         raise NotImplementedError
 
+    def as_here(self, turns: list[Turn]) -> list[Turn]:
+        """The conversation as this way in has it."""
+        return turns
+
     def converse(self, name: str) -> None:
         """One conversation, turn by turn."""
         assert isinstance(self, SynchronousTestCase)
-        turns = CONVERSATIONS[name]
+        turns = self.as_here(CONVERSATIONS[name])
         self.open(turns)
         expected: list[str] = []
         for turn in turns:
@@ -229,3 +240,46 @@ class OverFastAGIByteByByte(OverFastAGI):
     """The same, each byte in a segment of its own."""
 
     segments = staticmethod(byte_by_byte)
+
+
+class OverMAGI(ChannelContract, SynchronousTestCase):
+    """MAGI, with a manager in memory. On a channel that is hung up it can do nothing at all (facts C)."""
+
+    def as_here(self, turns: list[Turn]) -> list[Turn]:
+        """After the end every command fails, unsent."""
+        here: list[Turn] = []
+        hung_up = False
+        for turn in turns:
+            here.append(Turn(turn.command, None, ChannelHungUp) if hung_up else turn)
+            hung_up = hung_up or (turn.says or "").endswith(("\nHANGUP", DEAD))
+        return here
+
+    def open(self, turns: list[Turn]) -> None:
+        """A call of which all is told."""
+        self.manager = FakeManager()
+        self.manager.comes_up()
+        self.time = Clock()
+        request = request_of(SimulatedCall("21", caller="33"))
+        self.lines: list[str] = []
+        self.channel = self.call = MagiChannel(
+            request, request.uniqueid, self.send, self.manager.new_id, self.time, DialogueWatch()
+        )
+
+    def send(self, address: str, line: str, command_id: str) -> Deferred[None]:
+        """Asterisk queues it."""
+        self.lines.append(line)
+        self.command_id = command_id
+        return succeed(None)
+
+    def say(self, says: str) -> None:
+        """The event with the result comes, then perhaps that of the end; then a second goes by."""
+        result, hangup, _ = says.partition("\nHANGUP")
+        event = f"Event: AsyncAGIExec\r\nResult: {quote(result + chr(10))}\r\nCommandId: {self.command_id}"
+        self.call.result_received(Message(event.encode()))
+        if hangup:
+            self.call.end_received()
+        self.time.pump([1, 1])
+
+    def sent(self) -> list[str]:
+        """The commands queued."""
+        return self.lines
