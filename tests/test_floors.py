@@ -19,17 +19,17 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami magi_wire calls "
-        "counting counter_clock tokens ratelimit config prompts",
+        "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami event_text "
+        "magi_wire calls counting counter_clock tokens ratelimit config prompts",
         # 1, transports and stores.
         "channel fastagi fastagi_factory oneshot refusal manager manager_watchdog manager_service "
-        "magi magi_channel magi_waiting watch settings keyfile database store counter_rows counter_report "
-        "workshop compat adapters",
+        "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "
+        "counter_report workshop compat adapters",
         # 2, the call.
         "engine drivers verbs callflow heartbeat reports counter_writer counter_service",
         # 3, the edges.
-        "library sequential asterisk_service metrics web simulator service tap control control_wishes originate cli "
-        "__main__",
+        "library sequential asterisk_service metrics web simulator service tap control control_wishes "
+        "originate doctor cli __main__",
     )
 )
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "originate": "pbxrouter.cli.originate:originate",
     "counter": "pbxrouter.cli.counter:counter",
     "debug": "pbxrouter.cli.debug:debug",
+    "events": "pbxrouter.cli.events:events",
+    "doctor": "pbxrouter.cli.doctor:doctor",
 }
 
 WRONG = 2  # bad input, a file that cannot be used, nothing that listens

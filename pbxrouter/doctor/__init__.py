@@ -1,0 +1,8 @@
+"""Looking for what is wrong with an installation, and saying what to change.
+
+Nothing is changed by looking. Not here: printing what was found (cli).
+"""
+
+from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+
+__all__ = ["Finding", "unknown", "well", "wrong"]

@@ -1,0 +1,166 @@
+"""The doctor's look at files: database, rules, PIN key, secrets, drivers.
+
+Nothing is written; a database of an older version is not upgraded. Not here: whether
+the gateway runs (running), Asterisk (asterisk).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from pbxrouter import database, pins
+from pbxrouter.config import Asterisk, Config
+from pbxrouter.database.upgrade import version_of
+from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.drivers import GROUP
+from pbxrouter.errors import KeyFileError, StoreError
+from pbxrouter.keyfile import read_key
+from pbxrouter.trace import printable
+
+
+def look_at_files(config: Config) -> Iterator[Finding]:
+    """All that lies on this machine's disk."""
+    key, finding = _pin_key(Path(config.pin_key_file))
+    yield finding
+    yield from look_at_database(Path(config.database), key, load_names(config))
+    for asterisk in config.asterisk:
+        yield from look_at_secret(asterisk)
+
+
+def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
+    try:
+        return read_key(path), well("PIN key", str(path))
+    except KeyFileError as error:
+        return None, wrong("PIN key", str(error))
+
+
+def load_names(
+    config: Config, found: Iterable[EntryPoint] | None = None
+) -> tuple[frozenset[str], tuple[Finding, ...]]:
+    """The names of the drivers that can be loaded, lower case, and what is wrong with others."""
+    names: set[str] = set()
+    problems: list[Finding] = []
+    for point in entry_points(group=GROUP) if found is None else found:
+        name = point.name.lower()
+        try:
+            point.load()(config)
+        except Exception as error:  # a driver is anybody's code
+            problems.append(
+                wrong(
+                    "drivers",
+                    f"{point.name} cannot be loaded from {point.value}: "
+                    f"{type(error).__name__}: {printable(str(error))}",
+                    "install what it needs, or uninstall its package",
+                )
+            )
+        else:
+            if name in names:
+                problems.append(
+                    wrong(
+                        "drivers",
+                        f"there is a second driver named {point.name}: {point.value}; the first counts",
+                        "uninstall one of the two packages",
+                    )
+                )
+            names.add(name)
+    return frozenset(names), tuple(problems)
+
+
+def look_at_database(
+    path: Path, key: bytes | None, drivers: tuple[frozenset[str], tuple[Finding, ...]]
+) -> Iterator[Finding]:
+    """The database, its rules, and whether each leads to a driver."""
+    names, problems = drivers
+    yield from problems
+    try:
+        version = _version(path)
+        if version is not None and version < database.SCHEMA_VERSION:
+            yield unknown(
+                "database",
+                f"{path}: its schema is version {version}, so the rules were not read",
+                f"start the gateway: it brings the database to version {database.SCHEMA_VERSION}",
+            )
+            return
+        with contextlib.closing(database.connect(path)) as connection:
+            database.check_columns(connection)
+            _can_be_written(connection, path)
+            yield well("database", f"{path}, schema version {database.SCHEMA_VERSION}")
+            yield from _rules(connection, key, names)
+    except StoreError as error:
+        yield wrong("database", str(error))
+    except sqlite3.Error as error:
+        yield wrong("database", str(database.explain(error, path)))
+
+
+def _version(path: Path) -> int | None:
+    """The schema's version, without changing it; None if that cannot be told so."""
+    try:
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.TIMEOUT_S)) as connection:
+            return version_of(connection)
+    except (sqlite3.Error, ValueError):
+        return None
+
+
+def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise database.explain(error, path) from None
+    if found != "ok":
+        raise StoreError(
+            f"database {path} is damaged ({printable(str(found).splitlines()[-1])}): "
+            "bring it back from a backup"
+        )
+
+
+def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[str]) -> Iterator[Finding]:
+    rules = database.read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
+    for problem in rules.problems:
+        yield wrong("rules", problem, "mend that row of the database; docs/rules.md tells what is accepted")
+    mappings = connection.execute(
+        "SELECT map_id, pattern, application_name FROM applications_mappings"
+        " WHERE map_id NOT IN (SELECT map_id FROM mappings_disabled) ORDER BY map_id"
+    ).fetchall()
+    if not mappings:
+        yield wrong(
+            "rules",
+            "there are none, so every number is invalid",
+            "type: pbxrouter init --sample, or add yours",
+        )
+        return
+    lost = [row for row in mappings if str(row[2]).strip().lower() not in names]
+    for map_id, pattern, application in lost:
+        yield wrong(
+            "drivers",
+            f"mapping {map_id}, {printable(str(pattern))}: no driver provides the application "
+            f"{printable(str(application))}",
+            f"accepted in application_name are {', '.join(sorted(names))}; or install a driver of that name",
+        )
+    if not rules.problems and not lost:
+        yield well("rules", f"{len(mappings)} mappings, each with a driver")
+
+
+def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
+    """The file with an AMI user's secret: whether others can read it."""
+    if not asterisk.secret_file:
+        return
+    path = Path(asterisk.secret_file)
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever reads it says so
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield wrong(
+            f"AMI {printable(asterisk.name)}",
+            f"{path} is open to others than its owner",
+            f"type: chmod 600 {path}",
+        )

@@ -1,0 +1,99 @@
+"""The doctor's look at the prompts: has Asterisk each, in which languages?
+
+AMI does not tell: functions that look at files are refused there, and an Originate that
+plays them would be a call. So the folder is looked at where it can be seen from here,
+and otherwise a command is given. Not here: which prompts are played when (callflow).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pbxrouter.config import Config
+from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.prompts import localised
+
+FALLBACK: Final = "en"
+"""What Asterisk plays where a language lacks a sound."""
+_LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*")
+
+
+def look_at_sounds(config: Config, folder: Path | None, area: str) -> Iterator[Finding]:
+    """Each prompt, in each language that has a folder there.
+
+    Args:
+        folder: Asterisk's sounds; None if Asterisk does not tell where they are.
+    """
+    names: dict[str, str] = msgspec.structs.asdict(config.prompts)
+    if folder is None or not folder.is_dir():
+        wanted = ",".join(sorted(localised(name, FALLBACK) for name in names.values()))
+        where = folder or Path("/var/lib/asterisk/sounds")
+        yield unknown(
+            area,
+            f"the folder {where} cannot be seen from here",
+            f"on Asterisk's machine: ls {where}/{FALLBACK}/{{{wanted}}}.*; or tell where it is: "
+            "--sounds FOLDER",
+        )
+        return
+    languages = _languages(folder)
+    missing = False
+    for role, name in names.items():
+        setting = f"prompts.{role.replace('_', '-')}"
+        for language in languages if "{language}" in name else [FALLBACK]:
+            sound = localised(name, language)
+            if not _is_there(folder, sound, language):
+                missing = True
+                yield wrong(
+                    area,
+                    f"{setting}: there is no sound {sound} in {folder}, nor in {folder / language}",
+                    f"install Asterisk's core sounds, put the file there, or change {setting}",
+                )
+    if not missing:
+        yield well(area, f"{len(names)} prompts in {folder}, {FALLBACK}")
+    for language in languages:
+        lacking = [
+            name
+            for name in names.values()
+            if "{language}" not in name
+            and not _file(_place(folder, language), name)
+            and _is_there(folder, name, FALLBACK)
+        ]
+        if lacking and language != FALLBACK and len(lacking) < len(names):
+            yield well(area, f"{language} lacks {', '.join(lacking)}: its callers hear {FALLBACK}")
+
+
+def _languages(folder: Path) -> list[str]:
+    """The languages that have a folder of their own, English first."""
+    found = {
+        each.name
+        for each in folder.iterdir()
+        if _LANGUAGE.fullmatch(each.name) and _place(folder, each.name).is_dir()
+    }
+    return [FALLBACK, *sorted(found - {FALLBACK})]
+
+
+def _is_there(folder: Path, sound: str, language: str) -> bool:
+    """As Asterisk looks: the language, English, the folder itself; all of it for an absolute name."""
+    places = [_place(folder, language), _place(folder, FALLBACK), folder]
+    return any(_file(place, sound) for place in places)
+
+
+def _place(folder: Path, language: str) -> Path:
+    """A language's folder; where its link counts from another root, Debian's name of the folder beside it."""
+    place = folder / language
+    if place.is_symlink() and not place.exists():
+        return next((each for each in sorted(folder.glob(f"{language}_*")) if each.is_dir()), place)
+    return place
+
+
+def _file(folder: Path, sound: str) -> bool:
+    path = folder / sound
+    try:
+        return any(each.name.startswith(f"{path.name}.") for each in path.parent.iterdir())
+    except OSError:
+        return False

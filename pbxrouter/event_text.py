@@ -1,0 +1,122 @@
+"""AMI events as text for people, with what callers keyed starred.
+
+An AMI user with many classes is shown PINs (facts B4): keys one by one, results of AGI
+commands, variables that hold digits, arguments of applications. None of them leaves
+here; that a harmless number is starred now and then is the price. Not here: the
+connection (manager_once), and printing (cli).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote, unquote
+
+from pbxrouter.ami import Message
+from pbxrouter.trace import printable
+
+STARS: Final = "***"
+
+# PIN, USERPIN, pin_code; but not MAPPING.
+_SECRET_NAME: Final = re.compile(
+    r"pin(?![a-z])|pin_?(?:code|no|nr|num)|passw|secret|token|hash$|challenge$", re.IGNORECASE
+)
+_DIGITS: Final = re.compile(r"[0-9*#]+")
+_RUN: Final = re.compile(r"[0-9*#]{3,}")
+# What tells nothing that a caller keyed, though it is a number.
+_OPEN_VARIABLES: Final = re.compile(
+    r"(?:PBXROUTER(?:_\w+)?|DIALEDTIME(?:_MS)?|ANSWEREDTIME(?:_MS)?|RINGTIME(?:_MS)?|PROGRESSTIME(?:_MS)?"
+    r"|HANGUPCAUSE|DIALEDPEERNUMBER|DIALEDPEERNAME|BRIDGEPEER|QUEUE\w*|RTPAUDIOQOS\w*|LOCALSTATIONID)"
+)
+# Applications whose argument is a place or a sound, not what was keyed.
+_OPEN_APPLICATIONS: Final = frozenset(
+    "agi answer appdial appdial2 background bridgewait busy confbridge congestion dial echo gosub goto "
+    "hangup playback progress queue return ringing voicemail wait".split()
+)
+_KEYS_SENT: Final = re.compile(r"\bD\([^)]*\)")
+# -2 to 1 are how a command went; anything else may be a key, or several.
+_RESULT: Final = re.compile(r"(?<=result=)(?!(?:-[12]|[01])(?:\s|$))[^\s(]+|(?<=\()[0-9*#]+(?=\))")
+
+
+def shown(event: Message) -> Iterator[tuple[str, str]]:
+    """An event's headers, the first one being its name, fit to be seen by anybody."""
+    name = event.name.lower()
+    for header, value in event:
+        yield header, _masked(event, name, header.lower(), value)
+
+
+def as_line(event: Message) -> str:
+    """One line: the name, then ``Header=value``; values with blanks in quotes, empty ones left out."""
+    words = []
+    for header, value in shown(event):
+        header, text = printable(header), printable(value)
+        if header.lower() == "event":
+            words.append(text)
+        elif text and header.lower() != "privilege":
+            plain = not re.search(r'[\s"]', text)
+            words.append(f"{header}={text if plain else json.dumps(text, ensure_ascii=False)}")
+    return " ".join(words)
+
+
+def as_json(event: Message) -> str:
+    """One JSON object in a line; the value of a repeated header is a list."""
+    found: dict[str, str | list[str]] = {}
+    for header, value in shown(event):
+        before = found.get(header)
+        if before is None:
+            found[header] = value
+        else:
+            found[header] = [*before, value] if isinstance(before, list) else [before, value]
+    return json.dumps(found)
+
+
+def _masked(event: Message, name: str, header: str, value: str) -> str:
+    if not value or header == "event":
+        return value
+    if _SECRET_NAME.search(header):
+        return STARS
+    if name.startswith("dtmf") and header == "digit":
+        return "*"
+    if name == "varset" and header == "value":
+        return _variable(event.get("Variable"), value)
+    if header.startswith("chanvariable") or header.endswith("chanvariable"):
+        variable, equals, text = value.partition("=")
+        return f"{variable}{equals}{_variable(variable, text)}"
+    if header in ("appdata", "lastdata", "applicationdata", "data"):
+        application = event.get("Application") or event.get("LastApplication")
+        return _argument(application, value)
+    if name.startswith(("agiexec", "asyncagi")):
+        return _agi(header, value)
+    return value
+
+
+def _variable(name: str, value: str) -> str:
+    if not value or _OPEN_VARIABLES.fullmatch(name):
+        return value
+    return STARS if _DIGITS.fullmatch(value) or _SECRET_NAME.search(name) else value
+
+
+def _argument(application: str, data: str) -> str:
+    data = _KEYS_SENT.sub(f"D({STARS})", data)
+    return data if application.lower() in _OPEN_APPLICATIONS else _RUN.sub(STARS, data)
+
+
+def _agi(header: str, value: str) -> str:
+    if header == "result":
+        plain = unquote(value, errors="surrogateescape")
+        masked = _RESULT.sub(STARS, plain)
+        if plain == value:
+            return masked
+        return quote(masked, safe="*()-._~", errors="surrogateescape") if masked != plain else value
+    if header == "command":
+        words = value.split(" ", 3)
+        verb = " ".join(words[:2]).lower()
+        if verb == "set variable" and len(words) == 4:
+            return " ".join((*words[:3], _variable(words[2].strip('"'), words[3].strip('"'))))
+        if words[0].lower() == "exec" and len(words) > 2:
+            return " ".join((*words[:2], _argument(words[1].strip('"'), " ".join(words[2:]))))
+        if verb == "database put":
+            return f"{value.rpartition(' ')[0]} {STARS}"
+    return value
