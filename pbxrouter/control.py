@@ -91,6 +91,12 @@ class ControlProtocol(LineOnlyReceiver):
         except PbxrouterError as error:
             self._refuse(str(error))
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A wish without end is refused in words, too."""
+        if not self._asked:
+            self._asked = True
+            self._refuse(f"a wish may have {self.MAX_LENGTH} bytes")
+
     def _refuse(self, why: str) -> None:
         self._send({"error": why})
         self.transport.loseConnection()

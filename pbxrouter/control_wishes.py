@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.control import Answer
@@ -71,6 +72,8 @@ class WatchWish:
 class OriginateWish:
     """``{"originate": {"channel": …, "to": …, "context": …, "wait": false}}``: a call and its progress."""
 
+    log = Logger()
+
     def __init__(self, originators: Mapping[str, Originator]) -> None:
         self._originators = originators
 
@@ -87,8 +90,11 @@ class OriginateWish:
                 end()
 
         def refused(failure: Failure) -> None:
-            failure.trap(PbxrouterError)
-            send({"error": str(failure.value)})
+            if failure.check(PbxrouterError):
+                send({"error": str(failure.value)})
+            else:  # whoever waits is told all the same
+                self.log.failure("originate: a fault", failure)
+                send({"error": "something broke in the gateway; its log tells what"})
             end()
 
         Deferred.fromCoroutine(originator.originate(wish, tell)).addErrback(refused)

@@ -29,9 +29,13 @@ CAUSE_GRACE_S: Final = 0.5
 MARGIN_S: Final = 5.0
 """How much longer than that we wait to be told."""
 
+MAX_NUMBER: Final = 40
+"""Digits that a number may have; none that a telephone network knows has more."""
+
 _PHONE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)/([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
 _CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
-_NOT_A_PHONE: Final = frozenset({"local", "loopback", "bridge", "mulaw", "usereventaudio", "audiosocket"})
+# Channel technologies that a phone can be on; Local, CBAnn, AudioSocket and such are none.
+_OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
 
 # Q.850 causes that a Hangup event gives where nobody answered.
 _CAUSES: Final = {
@@ -45,6 +49,15 @@ _CAUSES: Final = {
     "27": ("unavailable", "the phone cannot be reached"),
     "34": ("congestion", "there is no free line"),
 }
+# How the Dial of an answered phone ended, where the two were never connected.
+_DIALLED: Final = {
+    "BUSY": ("busy", "the number is busy"),
+    "NOANSWER": ("noanswer", "the number did not answer"),
+    "CHANUNAVAIL": ("unavailable", "the number cannot be reached"),
+    "CONGESTION": ("congestion", "there is no free line to the number"),
+    "CANCEL": ("ended", "the phone hung up before the number answered"),
+}
+_NOT_DIALLED: Final = ("ended", "the call is over; the phone was not connected with another")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +84,9 @@ class Progress:
 
     Attributes:
         state: ``ringing``, ``answered`` (the phone), ``connected`` (with the number),
-            ``ended``; or how it failed: ``busy``, ``rejected``, ``noanswer``,
-            ``unavailable``, ``congestion``, ``failed``.
+            ``ended``; or how it failed, before the phone answered or after:
+            ``busy``, ``rejected``, ``noanswer``, ``unavailable``, ``congestion``,
+            ``failed``.
         why: a sentence for people.
         uniqueid: the phone's channel.
     """
@@ -94,18 +108,23 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
         OriginateRefused: something in it is not what it must be.
     """
     phone = _PHONE.fullmatch(wish.channel)
-    if phone is None or phone[1].lower() in _NOT_A_PHONE:
+    # Configured names count as they are written, or else in any case, as Asterisk reads them.
+    known = {name.lower(): name for name in technologies}
+    real = {value.partition("/")[0].lower() for value in technologies.values()}
+    accepted = (_OF_PHONES | known.keys() | real) - {"local"}
+    if phone is None or phone[1].lower() not in accepted:
         raise OriginateRefused(
             f"channel: {wish.channel[:60]!a} is no phone; accepted is for example PJSIP/33"
         )
     number = normalise_number(wish.number)
-    if number is None or not any(character.isdigit() for character in number):
+    if number is None or len(number) > MAX_NUMBER or not any(character.isdigit() for character in number):
         raise OriginateRefused(
             f"to: {wish.number[:60]!a} is no number that can be dialled; accepted are digits, * # and +"
         )
     if not _CONTEXT.fullmatch(wish.context):
         raise OriginateRefused(f"context: {wish.context[:60]!a} is no dialplan context")
-    technology = technologies.get(phone[1], phone[1]).partition("/")[0]
+    name = phone[1] if phone[1] in technologies else known.get(phone[1].lower(), phone[1])
+    technology = technologies.get(name, name).partition("/")[0]
     return Wish(f"{technology}/{phone[2]}", number, wish.context, max(1, min(wish.ring_s, 300))), phone[2]
 
 
@@ -238,7 +257,10 @@ class _Attempt:
             self._step("answered", "the phone was answered")
             return
         if event.get("Reason") == "3":
-            self.finish("noanswer", "nobody answered in time")
+            if self._state == "ringing":
+                self.finish("noanswer", "nobody answered in time")
+            else:
+                self.finish("unavailable", "the phone did not even ring: it is switched off, or not there")
             return
         if self._cause:
             self._fail_by_cause()
@@ -250,13 +272,10 @@ class _Attempt:
         self.finish(*_CAUSES.get(self._cause, ("unavailable", "the phone cannot be called")))
 
     def _hung_up(self, event: Message) -> None:
-        if self._state in ("answered", "connected"):
-            connected = self._state == "connected"
-            refused = f"; the number's call ended as {self._cause}" if self._cause else ""
-            self.finish(
-                "ended",
-                "the call is over" if connected else f"the phone hung up without being connected{refused}",
-            )
+        if self._state == "connected":
+            self.finish("ended", "the call is over")
+        elif self._state == "answered":
+            self.finish(*_DIALLED.get(self._cause, _NOT_DIALLED))
         else:
             self._cause = event.get("Cause")  # OriginateResponse knows no reason
             if self._refused:

@@ -31,12 +31,14 @@ def originate(
     """Call CHANNEL, such as PJSIP/33, and connect it with EXTEN.
 
     The rules apply as if that phone had dialled. Ends when the phone was answered, or could not be; exit
-    status 1 if it could not.
+    status 1 if it could not, or with --wait if the number could not.
     """
     asked = {"channel": channel, "to": number, "context": context, "wait": wait, "asterisk": asterisk}
     state = ""
     for answer in answers(read_config(config_file).control, "originate", asked):
-        state = str(answer.get("state", state))
+        if "state" not in answer:  # that some were left out, as this terminal did not keep up
+            continue
+        state = str(answer["state"])
         click.echo(json.dumps(answer) if as_json else f"{answer['state']}: {answer['why']}")
     if not state:
         raise PbxrouterError("the gateway stopped before it said what became of the call")
