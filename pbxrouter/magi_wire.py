@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from pbxrouter.agi import AGIReply, AGIRequest, decode
+from pbxrouter.agi import AGIReply, AGIRequest, decode, encode
 from pbxrouter.ami import Message
 from pbxrouter.errors import ForgedRequest
 
@@ -53,7 +53,7 @@ class Piece:
 
 def piece(encoded: str) -> Piece:
     """The value of ``Result`` or ``Env``."""
-    data = unquote_to_bytes(encoded)
+    data = unquote_to_bytes(encode(encoded))
     lost = len(encoded) >= _ENCODED
     return Piece(data, lost or len(data) >= _PIPE, lost)
 
@@ -101,7 +101,7 @@ def historical_request(event: Message) -> AGIRequest | None:
     Raises:
         ForgedRequest: the block is not all there, or not of that channel.
     """
-    lines = unquote_to_bytes(event.get("Result")).replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
+    lines = unquote_to_bytes(encode(event.get("Result"))).replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
     if not lines[0].startswith(b"agi_"):
         return None
     variables: dict[str, str] = {}

@@ -1,0 +1,136 @@
+"""AsyncAGI's habits in bytes: what is whole, what was cut, and what the 2006 patch is read as.
+
+Not here: a call (test_magi_channel).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ForgedRequest
+from pbxrouter.magi_wire import harmless, historical_request, is_whole, piece, without_progress
+
+SNAPSHOT = (
+    "Channel: PJSIP/34-0000\r\nChannelState: 4\r\nChannelStateDesc: Ring\r\nCallerIDNum: 34\r\n"
+    "CallerIDName: <unknown>\r\nConnectedLineNum: <unknown>\r\nConnectedLineName: <unknown>\r\n"
+    "Language: en\r\nAccountCode: \r\nContext: pbxrouter-magi\r\nExten: 21\r\n"
+    "Priority: 1\r\nUniqueid: 1.0\r\nLinkedid: 1.0"
+)
+OLD_BLOCK = (
+    "agi_request: x\nagi_channel: SIP/33-1\nagi_language: en\nagi_type: SIP\nagi_uniqueid: 1.1\n"
+    "agi_callerid: 33\nagi_context: main\nagi_extension: 21\nagi_priority: 1\nagi_enhanced: 0.0\n"
+)
+
+
+class WholeTests(SynchronousTestCase):
+    """Telling a caller's forgery from a channel's event."""
+
+    def test_whole(self) -> None:
+        """An event with all its headers once."""
+        self.assertTrue(is_whole(Message(f"Event: AsyncAGIEnd\r\n{SNAPSHOT}".encode())))
+        self.assertFalse(is_whole(Message(f"Event: AsyncAGIStart\r\n{SNAPSHOT}".encode()), "Env"))
+
+    def test_injected(self) -> None:
+        """Lines put into the number or the extension stand beside the true ones."""
+        for place in ("CallerIDNum: 34", "Exten: 21"):
+            for lines in ("Uniqueid: 9.9", "Linkedid: 9", "context: other", "Channel: x"):
+                event = f"Event: AsyncAGIEnd\r\n{SNAPSHOT}".replace(place, f"{place}\r\n{lines}")
+                self.assertFalse(is_whole(Message(event.encode())), (place, lines))
+
+    @given(st.sampled_from(["CallerIDNum: ", "Exten: "]), st.binary(max_size=79))
+    def test_nothing_of_79_bytes(self, place: str, forged: bytes) -> None:
+        """No event made in one header's 79 bytes, before or after a split, is whole for another channel."""
+        true = f"Event: AsyncAGIEnd\r\n{SNAPSHOT}".encode()
+        head, _, tail = true.partition(place.encode())
+        stream = head + place.encode() + forged + tail
+        for raw in stream.split(b"\r\n\r\n"):
+            message = Message(raw)
+            if is_whole(message):
+                self.assertEqual(message.get("Uniqueid"), "1.0")
+
+
+class PieceTests(SynchronousTestCase):
+    """What was cut."""
+
+    def test_short(self) -> None:
+        """A short answer is all there."""
+        found = piece("200%20result%3D0%0A")
+        self.assertEqual((found.data, found.more, found.lost), (b"200 result=0\n", False, False))
+
+    def test_full_pipe(self) -> None:
+        """As much as Asterisk reads at once: there may be more."""
+        found = piece("x" * 1023)
+        self.assertEqual((found.more, found.lost), (True, False))
+
+    def test_cut_code(self) -> None:
+        """As long as Asterisk sends: something may be lost, at the end half a code."""
+        found = piece("%C3%B1" * 341 + "%")
+        self.assertEqual((found.more, found.lost), (True, True))
+
+    def test_progress(self) -> None:
+        """The line that says that it takes a while is no answer."""
+        self.assertEqual(without_progress(b"100 result=0 Trying...\n200 result=0\n"), b"200 result=0\n")
+        self.assertEqual(without_progress(b"100 "), b"")
+
+
+class CommandTests(SynchronousTestCase):
+    """What must not be sent as it is."""
+
+    def test_harmless(self) -> None:
+        """Only a STREAM FILE that every key ends has an equal."""
+        self.assertEqual(harmless("STREAM FILE beep 0123456789*#"), "GET DATA beep 1 1")
+        for command in (
+            "STREAM FILE beep 0",
+            "STREAM FILE beep 0123456789*# 800",
+            "CONTROL STREAM FILE beep 0123456789*#",
+            "ANSWER",
+        ):
+            self.assertEqual(harmless(command), command)
+
+
+class HistoricalTests(SynchronousTestCase):
+    """The 2006 patch's MAGIExec, as the workshop reads it."""
+
+    def event(self, result: str, channel: str = "SIP/33-1", more: str = "") -> Message:
+        """Such an event."""
+        return Message(f"Event: MAGIExec\r\nChannel: {channel}\r\nResult: {result}{more}".encode())
+
+    def test_block(self) -> None:
+        """Encoded, as it is, or a header each: the same request."""
+        rest = OLD_BLOCK.replace("\n", "\r\n").partition("\r\n")
+        for event in (
+            self.event(quote(OLD_BLOCK)),
+            self.event(OLD_BLOCK),
+            self.event(rest[0], more="\r\n" + rest[2].rstrip("\r\n")),
+        ):
+            request = historical_request(event)
+            assert request is not None
+            self.assertEqual((request.caller, request.extension, request.uniqueid), ("33", "21", "1.1"))
+
+    def test_result(self) -> None:
+        """A result of a command is no call."""
+        self.assertIsNone(historical_request(self.event("200 result=0")))
+
+    def test_forged(self) -> None:
+        """A block that is not all there, of another channel, or with a line twice, is refused."""
+        for event in (
+            self.event("agi_callerid: 33\nagi_extension: 900"),
+            self.event(OLD_BLOCK, channel="SIP/44-1"),
+            self.event(OLD_BLOCK + "agi_callerid: 22"),
+        ):
+            line = str(self.assertRaises(ForgedRequest, historical_request, event))
+            self.assertTrue(line.isprintable())
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes(self, result: bytes) -> None:
+        """Any bytes are a request, none, or refused."""
+        event = Message(b"Event: MAGIExec\r\nChannel: x\r\nResult: " + result)
+        try:
+            historical_request(event)
+        except ForgedRequest as error:
+            self.assertTrue(str(error).isprintable())
