@@ -76,7 +76,10 @@ class Ami:
 
     def _message(self) -> dict[str, str]:
         headers: dict[str, str] = {"Output": ""}
-        while line := self._stream.readline().rstrip(b"\r\n").decode("utf-8", "replace"):
+        while raw := self._stream.readline():
+            line = raw.rstrip(b"\r\n").decode("utf-8", "replace")
+            if not line:
+                return headers
             key, _, value = line.partition(": ")
             headers[key] = headers[key] + value + "\n" if key == "Output" else value
-        return headers
+        raise ConnectionError("Asterisk has closed the AMI connection")
