@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from twisted.logger import Logger
@@ -75,11 +76,15 @@ class CallRecord:
 
     Attributes:
         decision: the last one made; None if the call ended before any.
+        began: when we got it, epoch seconds.
+        ended: when we were done with it.
     """
 
     request: AGIRequest
     decision: Decision | None
     outcome: Outcome
+    began: float = field(default=0.0, compare=False)
+    ended: float = field(default=0.0, compare=False)
 
 
 class _Conversation:
@@ -100,6 +105,7 @@ class CallFlow:
         drivers: by application name, lower case.
         prompts: what callers hear.
         report: told of each call once, when it is over.
+        now: epoch seconds.
     """
 
     log = Logger()
@@ -110,7 +116,9 @@ class CallFlow:
         drivers: Mapping[str, Driver],
         prompts: Prompts,
         report: Callable[[CallRecord], None],
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self._engine = engine
         self._drivers = drivers
         self._prompts = prompts
@@ -119,13 +127,14 @@ class CallFlow:
     async def serve(self, channel: Channel) -> None:
         """Have the conversation of one call, whatever comes of it; never fails."""
         call = _Conversation(channel)
+        began = self._now()
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
             outcome = Outcome(Ending.HUNG_UP)
         except ProtocolViolation:
             outcome = Outcome(Ending.REFUSED)  # the channel itself has said no, and why
-        self._report(CallRecord(channel.request, call.decision, outcome))
+        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -196,9 +205,10 @@ class CallFlow:
         mapping = decision.mapping
         assert mapping is not None  # what is allowed has a mapping
         driver = self._drivers.get(mapping.application.lower())
-        await self._mark(call, "routing" if driver is None else "dialling")
         await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
+        # Last: a gateway that dies before this must not look as if it had dialled.
+        await self._mark(call, "routing" if driver is None else "dialling")
         if driver is None:
             self.log.error("no driver provides the application {name}", name=printable(mapping.application))
             await self._play(call, self._prompts.goodbye)

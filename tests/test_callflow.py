@@ -137,9 +137,9 @@ def finished(outcome: str, cause: str = "", hung_up: bool = False) -> list[str]:
 def driving(pattern: str, application: str) -> list[str]:
     """What is set before an application runs."""
     return [
-        variable("PBXROUTER", "dialling"),
         variable("PBXROUTER_PATTERN", pattern),
         variable("PBXROUTER_APPLICATION", application),
+        variable("PBXROUTER", "dialling"),
     ]
 
 
@@ -432,9 +432,9 @@ class Running(FlowCase):
         self.assertEqual(
             commands,
             [
-                variable("PBXROUTER", "routing"),
                 variable("PBXROUTER_PATTERN", "88"),
                 variable("PBXROUTER_APPLICATION", "Fax"),
+                variable("PBXROUTER", "routing"),
                 *played("vm-goodbye"),
                 *finished("NODRIVER", hung_up=True),
             ],
@@ -711,7 +711,7 @@ class OverFastAGI(FlowCase):
         ends[1].goes()
         with capturedLogs() as logs:
             self.engine.replace(workshop_rules())
-        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER dialling\n")
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_PATTERN 2X\n")
         self.assertEqual(ends[1].hears(), b"")
         ends[0].goes()
         self.assertEqual(loud(logs), [])
