@@ -1,4 +1,4 @@
--- The rules of pbxrouter, and what it keeps: schema version 2.
+-- The rules of pbxrouter, and what it keeps: schema version 4.
 --
 -- `pbxrouter init` makes a database of this file. Everything in it may be read and
 -- changed with any SQLite tool while the gateway runs; a change reaches the next
@@ -89,7 +89,7 @@ CREATE TABLE users_mappings (
 CREATE INDEX users_mappings_by_map ON users_mappings (map_id);
 
 -- Mappings that are switched off for now, with their grants kept for later:
---   INSERT INTO mappings_disabled(map_id) VALUES (3);      -- off
+--   INSERT INTO mappings_disabled(map_id) VALUES (4);      -- off
 --   DELETE FROM mappings_disabled WHERE map_id = 2;        -- on again
 CREATE TABLE mappings_disabled (
     map_id            INTEGER PRIMARY KEY
@@ -184,6 +184,35 @@ CREATE TABLE counter_live (
     PRIMARY KEY (asterisk, linkedid)
 ) WITHOUT ROWID;
 
+-- Every call that the gateway has had, kept for a while ([history] keep_days).
+CREATE TABLE calls (
+    call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- When the gateway got the call and when it was done with it, seconds since 1970.
+    began             REAL NOT NULL,
+    ended             REAL NOT NULL,
+    uniqueid          TEXT NOT NULL,
+    -- '' if the call showed no number.
+    caller            TEXT NOT NULL,
+    caller_name       TEXT NOT NULL,
+    number            TEXT NOT NULL,
+    -- allow, pin, deny or invalid; '' if the call ended before a decision.
+    verdict           TEXT NOT NULL,
+    pattern           TEXT NOT NULL,
+    application       TEXT NOT NULL,
+    data              TEXT NOT NULL,
+    -- The extension or user whose grant allowed it; '' if none did.
+    granted_by        TEXT NOT NULL,
+    outcome           TEXT NOT NULL,
+    -- Q.850 cause where Asterisk gave one, and seconds of talk where known.
+    cause             TEXT NOT NULL,
+    answered_s        INTEGER,
+    -- Why: a JSON list of [sentence, values].
+    trace             TEXT NOT NULL
+);
+CREATE INDEX calls_by_time ON calls (began);
+CREATE INDEX calls_by_caller ON calls (caller, began);
+CREATE INDEX calls_by_number ON calls (number, began);
+
 -- Tokens for the HTTP API, made with `pbxrouter token create`.
 CREATE TABLE api_tokens (
     token_id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -204,4 +233,4 @@ CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (3);
+INSERT INTO schema_version (version) VALUES (4);

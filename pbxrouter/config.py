@@ -64,6 +64,12 @@ class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 400
 
 
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[history]``: the calls that the gateway has had. ``keep_days`` in days."""
+
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+
+
 class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[dial]``: how Dial is run. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
 
@@ -81,6 +87,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asterisk: tuple[Asterisk, ...] = ()
     web: Web = Web()
     prompts: Prompts = Prompts()
+    history: History = History()
     dial: Dial = Dial()
     counter: Counter = Counter()
     technologies: dict[str, str] = {}

@@ -6,6 +6,7 @@ Not here: options and files (tap, settings); what the parts do.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.errors import ConfigError
 from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.history import History
 from pbxrouter.keyfile import read_key
 from pbxrouter.originate import Originator
 from pbxrouter.reports import Reports
@@ -60,6 +62,9 @@ def build(config: Config, reactor: Any) -> MultiService:
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
+    history = History(store, config.history.keep_days, reactor, time.time)
+    history.setServiceParent(gateway)
+    reports.add(history.report)
     RulesKeeper(store, engine, reactor).setServiceParent(gateway)
     FastAGIService(
         config.fastagi.listen, fastagi_factory(config)(flow.serve, reactor, watch), reactor

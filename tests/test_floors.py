@@ -26,7 +26,7 @@ FLOORS = tuple(
         "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "
         "counter_report workshop compat adapters",
         # 2, the call.
-        "engine drivers verbs callflow heartbeat reports counter_writer counter_service",
+        "engine drivers verbs callflow history heartbeat reports counter_writer counter_service",
         # 3, the edges.
         "library sequential asterisk_service metrics web simulator service tap control control_wishes "
         "originate doctor cli __main__",

@@ -29,6 +29,7 @@ COMMANDS = {
     "token": "pbxrouter.cli.token:token",
     "originate": "pbxrouter.cli.originate:originate",
     "counter": "pbxrouter.cli.counter:counter",
+    "history": "pbxrouter.cli.history:history",
     "debug": "pbxrouter.cli.debug:debug",
     "events": "pbxrouter.cli.events:events",
     "doctor": "pbxrouter.cli.doctor:doctor",

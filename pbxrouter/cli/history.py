@@ -1,0 +1,118 @@
+"""`pbxrouter history`: the calls that the gateway has had, newest first."""
+
+import csv
+import datetime
+import io
+import json
+import pathlib
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pbxrouter.cli.options import config_option, database_option, read_config
+
+if TYPE_CHECKING:
+    from pbxrouter.database.history import CallRow
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+_FORMULA = tuple("=+-@\t\r")
+
+
+def when(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """Epoch seconds of `2026-11-23`, `2026-11-23 14:30` (local time) or `2h` (ago)."""
+    if value is None:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
+    if ago:
+        return datetime.datetime.now().timestamp() - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        return datetime.datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(
+            f"{value!r}: accepted are 2026-11-23, '2026-11-23 14:30', or 30m, 2h, 7d ago"
+        ) from None
+
+
+@click.command()
+@click.option("--from", "caller", metavar="CALLER", help="Only calls from this number.")
+@click.option("--to", "number", metavar="NUMBER", help="Only calls to this number.")
+@click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
+@click.option(
+    "--since", metavar="WHEN", callback=when, help="Such as 2026-11-23, '2026-11-23 14:30', or 2h ago."
+)
+@click.option("--until", metavar="WHEN", callback=when, help="The same; calls that began before.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 1_000_000), default=20, help="At most so many; 20."
+)
+@click.option("--trace", "with_trace", is_flag=True, help="Say why, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, for a spreadsheet.")
+@config_option
+@database_option
+def history(
+    caller: str | None,
+    number: str | None,
+    outcome: str | None,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    with_trace: bool,
+    as_json: bool,
+    as_csv: bool,
+    config_file: str | None,
+    database: str | None,
+) -> None:
+    """List the calls that the gateway has had, newest first.
+
+    They come from the database, so the gateway need not run; the newest second may not be there yet.
+    """
+    from pbxrouter import database as databases
+    from pbxrouter.database.history import Search, find_calls
+
+    connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
+    try:
+        rows = list(
+            find_calls(connection, Search(caller, number, outcome and outcome.upper(), since, until), limit)
+        )
+    finally:
+        connection.close()
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(_plain(row)))
+    elif as_csv:
+        click.echo(_csv(rows), nl=False)
+    else:
+        for row in rows:
+            _show(row, with_trace)
+
+
+def _show(row: "CallRow", with_trace: bool) -> None:
+    began = datetime.datetime.fromtimestamp(row.began).strftime("%Y-%m-%d %H:%M:%S")
+    what = f"{row.application} {row.data}".strip() or "-"
+    talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
+    click.echo(f"{began}  {row.caller or 'unknown'} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
+    if with_trace:
+        for step in row.steps:
+            click.echo(f"    {step.words}")
+
+
+def _plain(row: "CallRow") -> dict[str, Any]:
+    return {**asdict(row), "trace": [step.words for step in row.steps]}
+
+
+def _csv(rows: list["CallRow"]) -> str:
+    """Cells that a spreadsheet would take for a formula get a quote in front."""
+    from pbxrouter.database.history import CallRow
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    names = [name for name in CallRow.__dataclass_fields__ if name != "trace"]
+    writer.writerow([*names, "trace"])
+    for row in rows:
+        cells = [getattr(row, name) for name in names] + ["; ".join(step.words for step in row.steps)]
+        writer.writerow(
+            f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells
+        )
+    return text.getvalue()

@@ -1,0 +1,80 @@
+"""`pbxrouter history`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pathlib
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.cli.app import pbxrouter
+from pbxrouter.database.history import add_calls
+from pbxrouter.history import row_of
+from tests.test_history import record
+
+
+class HistoryCommand(SynchronousTestCase):
+    """Three calls."""
+
+    def setUp(self) -> None:
+        """Written."""
+        self.path = pathlib.Path(self.mktemp()).absolute()
+        database.create(self.path)
+        connection = database.connect(self.path)
+        calls = (
+            record("21", "33", 1e9),
+            record("+52", "=1+1", 1.1e9, "BUSY"),
+            record("34", "33", 1.2e9, "DENIED"),
+        )
+        add_calls(connection, [row_of(each) for each in calls])
+        connection.close()
+
+    def history(self, *arguments: str) -> Result:
+        """Run it."""
+        return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", str(self.path)])
+
+    def test_list(self) -> None:
+        """Newest first, one line each."""
+        lines = self.history().output.splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
+        self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
+
+    def test_trace(self) -> None:
+        """With the reasons."""
+        self.assertIn("    33 may use 2X by its own grant\n", self.history("--trace").output)
+
+    def test_filters(self) -> None:
+        """By caller, number, outcome, time, count."""
+        for arguments, count in (
+            (("--from", "33"), 2),
+            (("--to", "34"), 1),
+            (("--outcome", "busy"), 1),
+            (("--since", "2005-01-01"), 1),
+            (("--until", "2002-01-01 12:00"), 1),
+            (("--since", "1h"), 0),
+            (("--limit", "2"), 2),
+        ):
+            self.assertEqual(len(self.history(*arguments).output.splitlines()), count, arguments)
+
+    def test_json(self) -> None:
+        """One object a line."""
+        first = json.loads(self.history("--json").output.splitlines()[0])
+        self.assertEqual((first["number"], first["outcome"]), ("34", "DENIED"))
+        self.assertEqual(first["trace"], ["33 may use 2X by its own grant"])
+
+    def test_csv(self) -> None:
+        """No cell is a formula."""
+        rows = list(csv.DictReader(io.StringIO(self.history("--csv").output)))
+        self.assertEqual([row["caller"] for row in rows], ["33", "'=1+1", "33"])
+        self.assertEqual(rows[1]["number"], "'+52")
+
+    def test_wrong(self) -> None:
+        """One line, status 2."""
+        for arguments in (("--since", "yesterday"), ("--limit", "0"), ("--since", "99999-01-01")):
+            said = self.history(*arguments)
+            self.assertEqual((said.exit_code, said.output.count("\n")), (2, 1), said.output)
