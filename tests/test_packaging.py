@@ -101,8 +101,10 @@ class SourceTests(SynchronousTestCase):
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
         in_force = config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
+        # These two do nothing unless they are set, so no default can be shown.
+        examples = {"asterisk": (), "web": config.Web()}
         self.assertEqual(
-            msgspec.structs.replace(in_force, asterisk=()), msgspec.structs.replace(as_it_is, asterisk=())
+            msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples)
         )
 
     def test_the_sample_settings_are_all(self) -> None:
@@ -111,7 +113,7 @@ class SourceTests(SynchronousTestCase):
         told = set(re.findall(r"^#?([\w-]+) = ", text, re.MULTILINE)) | set(re.findall(r"\[(\w+)\]", text))
         parts = (config.Config, config.FastAGI, config.Asterisk, config.Dial, type(config.Config().prompts))
         keys = {field.encode_name for part in parts for field in msgspec.structs.fields(part)}
-        self.assertEqual(keys - told, {"web"})
+        self.assertEqual(keys - told, set())
 
 
 class Environment:
