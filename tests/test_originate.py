@@ -1,0 +1,473 @@
+"""Calls that begin with us: what is refused before Asterisk hears of it, and what is told of the others.
+
+Not here: a real Asterisk (tests/asterisk/test_originate), who may ask (test_control_wishes).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.config import TECHNOLOGIES
+from pbxrouter.engine import RulesEngine
+from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
+from pbxrouter.manager_service import Manager
+from pbxrouter.originate import CAUSE_GRACE_S, MARGIN_S, RING_S, Originator, Progress, Wish, check_wish
+from pbxrouter.rules import Verdict
+from tests.ami_fakes import FakeManager
+from tests.fakes import workshop_rules
+
+OURS = "id-1"
+NUMBER = "1795409729.7"
+
+
+class CheckTests(SynchronousTestCase):
+    """What may be asked for at all."""
+
+    def refused(self, wish: Wish, technologies: dict[str, str] | None = None) -> str:
+        """Why it is refused: one line."""
+        error = self.assertRaises(OriginateRefused, check_wish, wish, technologies or TECHNOLOGIES)
+        self.assertNotRegex(str(error), r"[\r\n\0]")
+        self.assertTrue(str(error).isascii())
+        return str(error)
+
+    def test_numbers(self) -> None:
+        """Tricks that a number may try are none that can be dialled."""
+        for number in (
+            *(
+                "",
+                " ",
+                "1e5",
+                "+",
+                "*",
+                "#",
+                "*#",
+                "-",
+                "--",
+                "21 ",
+                " 21",
+                "21\n",
+                "\n21",
+                "21\r\nAction: Command",
+            ),
+            *(
+                "21\0",
+                "Local/21@localline",
+                "21&22",
+                "21,5",
+                "21|5",
+                "_X.",
+                "s",
+                "h",
+                "i",
+                "t",
+                "${EXTEN}",
+                "21/n",
+            ),
+            *(
+                "\u0968\u0967",
+                "\uff12\uff11",
+                "\u00b2\u00b9",
+                "\u0662\u0661",
+                "2\u200b1",
+                "21\udcff",
+                "0x15",
+                "1.5",
+                "-1.0",
+                "1_000",
+                "sip:21@host",
+            ),
+            *("1" * 41, "9" * 100_000),
+        ):
+            self.assertIn("to: ", self.refused(Wish("PJSIP/33", number, "phones")), repr(number[:50]))
+
+    def test_channels(self) -> None:
+        """One phone on a technology of phones, and nothing beside it."""
+        for channel in (
+            *(
+                "",
+                "33",
+                "/33",
+                "PJSIP/",
+                "PJSIP/33/n",
+                "PJSIP/33&PJSIP/44",
+                "PJSIP/33@trunk",
+                "PJSIP/33,5",
+                "PJSIP//33",
+            ),
+            *(
+                "Local/33@phones",
+                "local/33",
+                "LOCAL/33",
+                "Local/33",
+                "PJSIP/33\r\nX: y",
+                "PJSIP/33\n",
+                "\nPJSIP/33",
+            ),
+            *(
+                "PJSIP/33\0",
+                "PJSIP/\uff13\uff13",
+                "\uff30JSIP/33",
+                "PJSIP/ñ",
+                "PJSIP/-33",
+                "PJSIP/.",
+                "PJSIP/${X}",
+                "PJSIP/sip:33@x",
+            ),
+            *(
+                "CBAnn/33",
+                "Bridge/33",
+                "AudioSocket/33",
+                "MulticastRTP/33",
+                "Message/33",
+                "Surrogate/33",
+                "Media/33",
+            ),
+            *(
+                "IAX2/user:secret@host/33",
+                "DAHDI/g1/33",
+                "PJSIP/33 ",
+                " PJSIP/33",
+                "PJSIP /33",
+                "PJSIP/" + "3" * 65,
+            ),
+        ):
+            self.assertIn("channel: ", self.refused(Wish(channel, "21", "phones")), repr(channel))
+
+    def test_configured_local(self) -> None:
+        """A technology whose dial string begins with Local makes no phones of Local channels."""
+        self.refused(Wish("Local/33", "21", "phones"), {"Out": "Local/x"})
+
+    def test_contexts(self) -> None:
+        """A context is a name."""
+        for context in (
+            *(
+                "",
+                " ",
+                "a b",
+                "a\r\nAction: x",
+                "a\n",
+                "a,b",
+                "a/b",
+                "a@b",
+                "${X}",
+                "-a",
+                "_a",
+                "ñ",
+                "a|b",
+                "a&b",
+            ),
+            "a" * 80,
+        ):
+            self.assertIn("context: ", self.refused(Wish("PJSIP/33", "21", context)), repr(context))
+
+    def test_long_values_are_cut(self) -> None:
+        """What is quoted of a value without end is its beginning."""
+        self.assertLess(len(self.refused(Wish("x" * 100_000, "21", "phones"))), 200)
+
+    def test_accepted(self) -> None:
+        """As written, but for dashes; the extension is the phone's name."""
+        for given, number in ("21", "21"), ("+34-91-123", "+3491123"), ("*98", "*98"), ("00#", "00#"):
+            checked, extension = check_wish(Wish("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
+            self.assertEqual((checked.channel, checked.number, extension), ("PJSIP/33", number, "33"))
+
+    def test_technologies(self) -> None:
+        """Names of old, and those of the settings, in any case; the dial string's rest is not for phones."""
+        own = {**TECHNOLOGIES, "IAX2": "IAX2/loop", "Door": "PJSIP"}
+        for given, made in (
+            *(("SIP/33", "PJSIP/33"), ("sip/33", "PJSIP/33"), ("Zap/1", "DAHDI/1"), ("pjsip/33", "pjsip/33")),
+            *(("IAX2/33", "IAX2/33"), ("Door/33", "PJSIP/33"), ("SCCP/33", "SCCP/33")),
+        ):
+            self.assertEqual(check_wish(Wish(given, "21", "phones"), own)[0].channel, made)
+
+    def test_ring_time(self) -> None:
+        """Seconds within reason."""
+        for given, kept in (-1, 1), (0, 1), (20, 20), (10**9, 300):
+            self.assertEqual(check_wish(Wish("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
+
+
+class CallCase(SynchronousTestCase):
+    """An Originator on a connection that the test plays."""
+
+    def setUp(self) -> None:
+        """With the workshop's rules."""
+        self.manager, self.clock = FakeManager(), Clock()
+        self.manager.comes_up()
+        engine = RulesEngine({"dial"})
+        engine.replace(workshop_rules())
+        self.originator = Originator(cast(Manager, self.manager), engine, TECHNOLOGIES, self.clock)
+        self.told: list[Progress] = []
+
+    def ask(self, channel: str = "SIP/33", number: str = "21", ring_s: int = RING_S) -> Deferred[None]:
+        """Ask for a call."""
+        wish = Wish(channel, number, "phones", ring_s)
+        return Deferred.fromCoroutine(self.originator.originate(wish, self.told.append))
+
+    def begin(self) -> None:
+        """A call that Asterisk has taken on."""
+        self.successResultOf(self.ask())
+
+    def happens(self, name: str, **headers: str) -> None:
+        """An event comes."""
+        self.manager.event(f"Event: {name}", *(f"{header}: {value}" for header, value in headers.items()))
+
+    def rings(self) -> None:
+        """The phone rings."""
+        self.happens("Newstate", Uniqueid=OURS, Linkedid=OURS, ChannelState="5")
+
+    def responds(self, response: str, reason: str) -> None:
+        """Asterisk says what came of it."""
+        self.happens("OriginateResponse", Response=response, Reason=reason, Uniqueid=OURS)
+
+    def answered(self) -> None:
+        """The phone rang and was answered."""
+        self.begin()
+        self.rings()
+        self.responds("Success", "4")
+
+    def dialled(self, status: str) -> None:
+        """The Dial to the number ended so."""
+        self.happens(
+            "DialEnd", Uniqueid=OURS, Linkedid=OURS, DestUniqueid=NUMBER, DestLinkedid=OURS, DialStatus=status
+        )
+
+    def hangs_up(self, cause: str = "16", uniqueid: str = OURS) -> None:
+        """A channel of the call ends."""
+        self.happens("Hangup", Uniqueid=uniqueid, Linkedid=OURS, Cause=cause)
+
+    @property
+    def states(self) -> list[str]:
+        """The words of what was told."""
+        return [progress.state for progress in self.told]
+
+    def assert_over(self, *states: str) -> None:
+        """This was told and no more, whatever comes; nothing is kept and no timer runs."""
+        self.rings()
+        self.responds("Success", "4")
+        self.hangs_up("17")
+        self.manager.goes_down()
+        self.clock.advance(1000)
+        self.assertEqual(self.states, list(states))
+        self.assertTrue(self.told[-1].is_last)
+        self.assertFalse(any(each.is_last for each in self.told[:-1]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual({each.uniqueid for each in self.told}, {OURS})
+
+
+class AskingTests(CallCase):
+    """Before Asterisk takes it on."""
+
+    def test_action(self) -> None:
+        """What Asterisk is asked for: asynchronously, under an id of ours, as the phone's own call."""
+        self.ask(ring_s=20)
+        self.assertEqual(
+            self.manager.sent,
+            [
+                (
+                    "Originate",
+                    {
+                        "Channel": "PJSIP/33",
+                        "Context": "phones",
+                        "Exten": "21",
+                        "Priority": "1",
+                        "CallerID": "33",
+                        "Timeout": "20000",
+                        "ChannelId": OURS,
+                        "Async": "true",
+                    },
+                )
+            ],
+        )
+        self.assertEqual(self.told, [])
+
+    def test_malformed(self) -> None:
+        """Neither rules nor Asterisk are asked."""
+        error = self.failureResultOf(self.ask("PJSIP/33&PJSIP/44"), OriginateRefused).value
+        self.assertIsNone(error.decision)
+        self.assertEqual(self.manager.sent, [])
+
+    def test_not_granted(self) -> None:
+        """Another extension, or a number that only a PIN opens, or none that there is: refused, and why."""
+        for channel, number, verdict, why in (
+            ("PJSIP/44", "21", Verdict.PIN, "44 is not among the extensions"),
+            ("PJSIP/33", "75", Verdict.PIN, "33"),
+            ("PJSIP/33", "999", Verdict.INVALID, "999"),
+            ("PJSIP/trunk", "21", Verdict.PIN, "trunk"),
+        ):
+            error = self.failureResultOf(self.ask(channel, number), OriginateRefused).value
+            self.assertEqual(error.decision.verdict, verdict)
+            self.assertIn(why, str(error))
+        self.assertEqual(self.manager.sent, [])
+
+    def test_decide(self) -> None:
+        """What the rules say can be asked without a call."""
+        decision = self.successResultOf(
+            Deferred.fromCoroutine(self.originator.decide(Wish("PJSIP/33", "21", "phones")))
+        )
+        self.assertEqual(decision.verdict, Verdict.ALLOW)
+
+    def test_down(self) -> None:
+        """Without a connection it fails at once, and nothing is kept."""
+        self.manager.is_up = False
+        self.assertFalse(self.originator.is_up)
+        self.failureResultOf(self.ask(), ManagerUnavailable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_refused_by_asterisk(self) -> None:
+        """Its own words; nothing is told beside them, and nothing is kept."""
+        self.manager.answers["Originate"] = ActionFailed("Originate: Extension does not exist.")
+        self.assertIn("does not exist", str(self.failureResultOf(self.ask(), ActionFailed).value))
+        self.rings()
+        self.assertEqual(self.told, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost_while_asking(self) -> None:
+        """One failure, not two."""
+        self.manager.answers["Originate"] = None
+        done = self.ask()
+        self.manager.goes_down()
+        self.failureResultOf(done, ManagerUnavailable)
+        self.assertEqual(self.told, [])
+
+
+class ProgressTests(CallCase):
+    """What is told of a call."""
+
+    def test_good_call(self) -> None:
+        """It rings, is answered, connected, over."""
+        self.answered()
+        self.dialled("ANSWER")
+        self.happens("BridgeEnter", Uniqueid=OURS, Linkedid=OURS)
+        self.assertEqual(self.states, ["ringing", "answered"])
+        self.happens("BridgeEnter", Uniqueid=NUMBER, Linkedid=OURS)
+        self.hangs_up(uniqueid=NUMBER)
+        self.assertEqual(self.states, ["ringing", "answered", "connected"])
+        self.hangs_up()
+        self.assert_over("ringing", "answered", "connected", "ended")
+
+    def test_each_step_once(self) -> None:
+        """A state that comes again is no news."""
+        self.begin()
+        self.rings()
+        self.rings()
+        self.assertEqual(self.states, ["ringing"])
+
+    def test_failures(self) -> None:
+        """The reason stands in the Hangup event, before or after the response that knows none."""
+        for cause, state in (
+            *(
+                ("17", "busy"),
+                ("21", "rejected"),
+                ("19", "noanswer"),
+                ("20", "unavailable"),
+                ("34", "congestion"),
+            ),
+            *(("0", "unavailable"), ("", "unavailable"), ("x", "unavailable")),
+        ):
+            for hangup_first in (True, False):
+                self.setUp()
+                self.begin()
+                if hangup_first:
+                    self.hangs_up(cause)
+                    self.assertEqual(self.told, [])
+                self.responds("Failure", "0")
+                if not hangup_first:
+                    self.assertEqual(self.told, [])
+                    self.hangs_up(cause)
+                self.clock.advance(CAUSE_GRACE_S)
+                self.assert_over(state)
+
+    def test_no_channel(self) -> None:
+        """No Hangup ever comes where there was no channel."""
+        self.begin()
+        self.responds("Failure", "0")
+        self.clock.advance(CAUSE_GRACE_S / 2)
+        self.assertEqual(self.told, [])
+        self.clock.advance(CAUSE_GRACE_S / 2)
+        self.assert_over("unavailable")
+
+    def test_no_answer(self) -> None:
+        """It rang in vain."""
+        self.begin()
+        self.rings()
+        self.responds("Failure", "3")
+        self.assert_over("ringing", "noanswer")
+
+    def test_switched_off(self) -> None:
+        """It never rang: that is told apart."""
+        self.begin()
+        self.responds("Failure", "3")
+        self.assertIn("did not even ring", self.told[-1].why)
+        self.assert_over("unavailable")
+
+    def test_number_not_connected(self) -> None:
+        """The phone was answered, the number was not: what became of that one."""
+        for status, state in (
+            *(("BUSY", "busy"), ("NOANSWER", "noanswer"), ("CHANUNAVAIL", "unavailable")),
+            *(("CONGESTION", "congestion"), ("CANCEL", "ended"), ("INVALIDARGS", "ended")),
+        ):
+            self.setUp()
+            self.answered()
+            self.dialled(status)
+            self.hangs_up()
+            self.assert_over("ringing", "answered", state)
+
+    def test_second_try(self) -> None:
+        """The number's first way was busy, the second answered: connected is what counts."""
+        self.answered()
+        self.dialled("BUSY")
+        self.dialled("ANSWER")
+        self.happens("BridgeEnter", Uniqueid=NUMBER, Linkedid=OURS)
+        self.hangs_up()
+        self.assert_over("ringing", "answered", "connected", "ended")
+
+    def test_never_dialled(self) -> None:
+        """The dialplan had something else for it, such as voicemail."""
+        self.answered()
+        self.hangs_up()
+        self.assertIn("not connected", self.told[-1].why)
+        self.assert_over("ringing", "answered", "ended")
+
+    def test_lost(self) -> None:
+        """The connection goes in the middle: nobody knows, and that is told."""
+        for steps in (self.begin, self.answered):
+            self.setUp()
+            steps()
+            before = self.states
+            self.manager.goes_down()
+            self.assertIn("not known", self.told[-1].why)
+            self.assert_over(*before, "failed")
+
+    def test_silence(self) -> None:
+        """Asterisk never says what became of it."""
+        self.begin()
+        self.clock.advance(RING_S + MARGIN_S)
+        self.assert_over("failed")
+
+    def test_long_talk(self) -> None:
+        """Once answered, it may last."""
+        self.answered()
+        self.clock.advance(100_000)
+        self.assertEqual(self.states, ["ringing", "answered"])
+
+    def test_other_calls(self) -> None:
+        """Events of others, and those without ids, are not ours."""
+        self.begin()
+        for other in ("1795409729.9", "id-", f"{OURS}1", ""):
+            self.happens("Newstate", Uniqueid=other, Linkedid=other, ChannelState="5")
+            self.happens("OriginateResponse", Uniqueid=other, Response="Success")
+            self.happens("Hangup", Uniqueid=other, Linkedid=other, Cause="17")
+        self.happens("Hangup")
+        self.assertEqual(self.told, [])
+
+    def test_two_at_once(self) -> None:
+        """Each hears of its own."""
+        self.begin()
+        second: list[Progress] = []
+        wish = Wish("PJSIP/33", "22", "phones")
+        Deferred.fromCoroutine(self.originator.originate(wish, second.append))
+        self.rings()
+        self.assertEqual((self.states, second), (["ringing"], []))
