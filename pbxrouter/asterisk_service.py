@@ -70,16 +70,16 @@ class AsteriskService(MultiService):
             return
         read_secret(config)  # to say so now if it cannot be read
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
+        check_trust(config.ami)
         try:
             self.manager = Manager(
                 config.name, config.ami, account, reactor, factory=protocol_factory(config)
             )
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
             raise ConfigError(
-                f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(str(error))}); "
+                f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(repr(error))}); "
                 "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
             ) from None
-        check_trust(config.ami)
         if config.ami.startswith("ssl:"):
             self.log.warn("{name}: ssl: verifies no certificate; tls: does", name=config.name)
         self.manager.setServiceParent(self)
@@ -108,10 +108,17 @@ def check_trust(description: str) -> None:
         ConfigError: ``trustRoots`` of a ``tls:`` endpoint names such a folder.
     """
     found = _TRUST.match(description)
-    if found and not any(Path(found[1]).glob("*.[Pp][Ee][Mm]")):
-        raise ConfigError(
-            f"asterisk.ami: no certificate in {found[1]}; trustRoots takes a folder with files named *.pem"
-        )
+    if found is None:
+        return
+    try:
+        certificates = (each.read_bytes() for each in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
+        if any(b"BEGIN CERTIFICATE" in each for each in certificates):
+            return
+    except OSError as error:
+        raise ConfigError(f"asterisk.ami: {error.filename}: cannot be read: {error.strerror}") from None
+    raise ConfigError(
+        f"asterisk.ami: no certificate in {found[1]}; trustRoots takes a folder with files named *.pem"
+    )
 
 
 def protocol_factory(config: Asterisk) -> ProtocolFactory | None:

@@ -1,0 +1,106 @@
+"""The sign of life: Asterisk's own time, regularly; nothing while there is no connection; a farewell.
+
+Not here: what the dialplan makes of it (tests/asterisk/test_dialplan, test_magi).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ActionFailed, ActionTimeout
+from pbxrouter.heartbeat import EVERY_S, VARIABLE, Heartbeat
+from tests.ami_fakes import FakeManager
+
+
+class HeartbeatTests(SynchronousTestCase):
+    """A heartbeat on a manager in memory."""
+
+    def setUp(self) -> None:
+        """Up, and begun."""
+        self.clock, self.manager = Clock(), FakeManager()
+        self.manager.answers["Ping"] = {"Timestamp": "1795419652.198815"}
+        self.heartbeat = Heartbeat(self.manager, self.clock)  # type: ignore[arg-type]
+        self.events: list[LogEvent] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def beats(self) -> list[str]:
+        """The values set since the last look."""
+        found = self.manager.heard("Setvar")
+        for each in found:
+            self.assertEqual(each["Variable"], VARIABLE)
+            self.assertNotIn("Channel", each)  # a global variable
+        return [each["Value"] for each in found]
+
+    def warnings(self) -> int:
+        """How many lines above info there are."""
+        return len([each for each in self.events if each["log_level"] >= LogLevel.warn])
+
+    def test_beats(self) -> None:
+        """Asterisk's own time, whole seconds, at once when we connect and then every few seconds."""
+        self.heartbeat.startService()
+        self.assertEqual(self.beats(), [])
+        self.manager.comes_up()
+        self.assertEqual(self.beats(), ["1795419652"])
+        self.manager.answers["Ping"] = {"Timestamp": "1795419654.2"}
+        self.clock.advance(EVERY_S)
+        self.assertEqual(self.beats(), ["1795419654"])
+
+    def test_no_connection(self) -> None:
+        """While there is none nothing is said, and nothing is logged."""
+        self.heartbeat.startService()
+        self.clock.pump([EVERY_S] * 10)
+        self.assertEqual((self.beats(), self.warnings()), ([], 0))
+
+    def test_not_allowed(self) -> None:
+        """A user who may not set variables: one warning, however long it lasts; then all is well again."""
+        self.heartbeat.startService()
+        self.manager.answers["Setvar"] = ActionFailed("Setvar: Permission denied")
+        self.manager.comes_up()
+        self.clock.pump([EVERY_S] * 10)
+        self.assertEqual(self.warnings(), 1)
+        self.manager.answers["Setvar"] = {}
+        self.clock.advance(EVERY_S)
+        self.manager.answers["Ping"] = ActionTimeout("Ping: Asterisk did not answer in time")
+        self.clock.pump([EVERY_S] * 3)
+        self.assertEqual(self.warnings(), 2)
+
+    def test_without_time(self) -> None:
+        """An answer without a Timestamp: stale rather than wrong."""
+        self.manager.answers["Ping"] = {}
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.assertEqual(self.beats(), ["0"])
+
+    def test_farewell(self) -> None:
+        """Stopping says so at once."""
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.beats()
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual(self.beats(), ["0"])
+        self.clock.pump([EVERY_S] * 3)
+        self.manager.goes_down()
+        self.manager.comes_up()
+        self.assertEqual(self.beats(), [])
+
+    def test_farewell_is_the_last_word(self) -> None:
+        """A beat under way when we stop does not follow the farewell: nobody would be there."""
+        self.heartbeat.startService()
+        self.manager.answers["Ping"] = None
+        self.manager.comes_up()
+        stopped = self.heartbeat.stopService()
+        self.manager.waiting.pop().callback(Message(b"Response: Success\r\nTimestamp: 1795419652.1"))
+        self.successResultOf(stopped)
+        self.assertEqual(self.beats(), ["0"])
+
+    def test_farewell_without_connection(self) -> None:
+        """Stopping while there is no connection is no failure."""
+        self.heartbeat.startService()
+        self.successResultOf(self.heartbeat.stopService())
