@@ -41,8 +41,9 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.oneshot import OneShot
+from pbxrouter.oneshot import Deadline
 from pbxrouter.refusal import Refusal
+from pbxrouter.sender import Sender
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueWatch
 
@@ -99,7 +100,7 @@ class FastAGIProtocol(Protocol):
         self._waiting: Deferred[AGIReply] | None = None
         self._settled = False
         self._refusal: Refusal | None = None
-        self._timer = OneShot(owner.clock)
+        self._timer = Deadline(owner.clock)
 
     # --- the connection ---
 
@@ -107,6 +108,7 @@ class FastAGIProtocol(Protocol):
         """Asterisk runs AGI()."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
+        self._send = Sender(self.transport).send
         self._owner.opened(self)
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
@@ -116,7 +118,7 @@ class FastAGIProtocol(Protocol):
             self.log.debug("a connection ended before it told of a call")
         self._state = _State.CLOSED
         self.hung_up = True
-        self._timer.clear()
+        self._timer.stop()
         if self._refusal is not None:
             self._refusal.stop()
         if self._owner.watch.active:
@@ -221,7 +223,7 @@ class FastAGIProtocol(Protocol):
         self._state = _State.REFUSING
         self._fail(error)
         self._timer.clear()
-        self._refusal = Refusal(self.transport.write, self._close, self._owner.clock, asked)
+        self._refusal = Refusal(self._send, self._close, self._owner.clock, asked)
 
     # --- what goes to Asterisk ---
 
@@ -250,7 +252,7 @@ class FastAGIProtocol(Protocol):
         allowed_s = reply_timeout_s(command)
         if allowed_s is not None:
             self._timer.set(allowed_s, self._reply_took_too_long)
-        self.transport.write(line)
+        self._send(line)
         return waiting
 
     def _succeed(self, reply: AGIReply) -> None:

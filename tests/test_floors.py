@@ -22,7 +22,7 @@ FLOORS = tuple(
         "errors patterns pattern_index trace rules pins agi agi_commands agi_reader ami event_text "
         "magi_wire calls counting counter_clock tokens ratelimit config prompts",
         # 1, transports and stores.
-        "channel fastagi fastagi_factory oneshot refusal manager manager_watchdog manager_service "
+        "channel fastagi fastagi_factory oneshot refusal sender manager manager_watchdog manager_service "
         "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "
         "counter_report workshop compat adapters",
         # 2, the call.
