@@ -20,6 +20,9 @@ REMEMBER_HUNG_UP_S: Final = 60.0
 JOINED: Final = "joined"
 """In place of a Q.850 cause: the call's last channel became part of another call."""
 
+ENDED_WELL: Final = ("", "0", "16")
+"""Causes in Q.850's numbers that tell of no failure."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
 
 
@@ -34,7 +37,9 @@ class LiveCall:
         channels: Uniqueids.
         caller: the first channel's number; ``""`` if it shows none.
         number: what it dialled; ``""`` if unknown.
-        dial_status: how the last Dial within it ended, such as BUSY; ``""`` if none did.
+        dial_status: how the last Dial within it ended, such as BUSY, as far as DialEnd knows: it says
+            NOANSWER of a refusal, too; ``""`` if none did.
+        cause: why the first of its channels that did not end well ended, in Q.850's numbers.
         outcome: how the gateway's part in it ended (CallRecord); ``""`` if it had none.
         labels: what it is counted under besides all calls, as (kind, name).
         certain: False once a gap in the events made its times uncertain.
@@ -47,6 +52,7 @@ class LiveCall:
     caller: str = ""
     number: str = ""
     dial_status: str = ""
+    cause: str = ""
     outcome: str = ""
     labels: set[tuple[str, str]] = field(default_factory=set)
     certain: bool = True
@@ -198,9 +204,13 @@ class CallTable:
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
         """Note why a call was not answered; counts nothing (facts B6, rule 7)."""
-        call = self.call_of(headers("Uniqueid")) or self.call_of(headers("DestUniqueid"))
-        if call is not None:
-            call.dial_status = headers("DialStatus")
+        call = self.call_of(headers("Uniqueid"))
+        if call is None:
+            # Originate dials without a channel; how that ended tells least.
+            call = self.call_of(headers("DestUniqueid"))
+            if call is None or call.dial_status:
+                return
+        call.dial_status = headers("DialStatus")
 
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str) -> None:
         self._linkedids[uniqueid] = linkedid
@@ -264,6 +274,8 @@ class CallTable:
         self._hung_up_at.append((now, uniqueid))
         call = self._calls[self._linkedids.pop(uniqueid)]
         call.channels.discard(uniqueid)
+        if not call.cause and cause not in ENDED_WELL:
+            call.cause = cause
         if not call.channels:
             self._finish(call, now if ended is None else ended, cause)
 

@@ -181,11 +181,11 @@ def _live_call(row: tuple[Any, ...]) -> LiveCall:
         started,
         answered,
         set(channels.split()),
-        caller,
-        number,
-        dial_status,
-        outcome,
-        _labels(labels),
+        caller=caller,
+        number=number,
+        dial_status=dial_status,
+        outcome=outcome,
+        labels=_labels(labels),
         certain=False,
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pbxrouter.calls import JOINED, CallListener, LiveCall
+from pbxrouter.calls import ENDED_WELL, JOINED, CallListener, LiveCall
 from pbxrouter.rules import Decision, Verdict
 
 MINUTE_S: Final = 60
@@ -61,7 +61,7 @@ _BY_DIAL_STATUS: Final = {
     "DONTCALL": "rejected",
     "TORTURE": "rejected",
 }
-# Q.850. 16 and 0 are how calls end that went well.
+# Q.850.
 _BY_CAUSE: Final = {
     "1": "unallocated",
     "2": "unallocated",
@@ -80,7 +80,6 @@ _BY_CAUSE: Final = {
     "42": "congestion",
     "44": "congestion",
 }
-_ENDED_WELL: Final = ("", "0", "16")
 
 
 @dataclass(slots=True)
@@ -241,14 +240,19 @@ def why_failed(call: LiveCall, cause: str) -> str | None:
         return None
     if not cause and not call.certain:
         return "unknown"
-    status = _BY_DIAL_STATUS.get(call.dial_status or call.outcome)
-    by_cause = _BY_CAUSE.get(cause)
+    by_cause = _BY_CAUSE.get(call.cause)
+    # What the gateway has from the channel itself is DIALSTATUS; DialEnd's word is coarser.
+    status = _BY_DIAL_STATUS.get(call.outcome)
+    if status is None:
+        status = _BY_DIAL_STATUS.get(call.dial_status)
+        if status == "noanswer" and by_cause in ("rejected", "unallocated", "unavailable"):
+            return by_cause
     if status in ("unavailable", "congestion") and by_cause is not None:
-        return by_cause  # which tells a refusal from a phone that is not there
+        return by_cause
     if status is not None:
         return status
     if call.dial_status:
         return "other"
-    if cause in _ENDED_WELL:
+    if call.cause in ENDED_WELL:
         return "cancelled" if call.outcome == "HANGUP" else None
     return by_cause or "other"

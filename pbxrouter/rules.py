@@ -188,6 +188,11 @@ class RuleSet:
 
     def decide(self, facts: Facts) -> Decision:
         """What becomes of a call."""
+        decision = self._decide(facts)
+        # "" and Asterisk's word for nobody are never among the extensions.
+        return replace(decision, extension=facts.caller) if facts.caller in self._extensions else decision
+
+    def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
         if number is None:
             reason = step(
@@ -208,9 +213,7 @@ class RuleSet:
             application=mapping.application,
             data=mapping.data,
         )
-        decision = self._authorise(facts, number, mapping, matched)
-        # "" and Asterisk's word for nobody are never among the extensions.
-        return replace(decision, extension=facts.caller) if facts.caller in self._extensions else decision
+        return self._authorise(facts, number, mapping, matched)
 
     def _why_invalid(self, number: str) -> tuple[Step, ...]:
         switched_off = tuple(
