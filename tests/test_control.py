@@ -123,9 +123,15 @@ class Wishing(ProtocolCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_too_long(self) -> None:
-        """A line without end is not kept."""
+        """A line without end is not kept; that is said once, and not of what comes behind a wish."""
         self.protocol.dataReceived(b"x" * 5000)
         self.assertTrue(self.transport.disconnecting)
+        self.protocol.dataReceived(b"x" * 5000)
+        self.assertEqual(self.hears(), [{"error": "a wish may have 4096 bytes"}])
+        self.setUp()
+        self.says(b'{"fake": {}}')
+        self.protocol.dataReceived(b"x" * 5000)
+        self.assertEqual(self.hears(), [])
 
     def test_goes(self) -> None:
         """The wish is told, once; without a wish nobody is."""

@@ -1,0 +1,151 @@
+"""What the command line can ask of the gateway: whose Asterisk, whose call, and what is answered.
+
+Not here: the socket and watching (test_control), the call itself (test_originate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.control import Answer
+from pbxrouter.control_wishes import OriginateWish, chosen, text
+from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
+from pbxrouter.originate import Originator, Progress, Wish
+
+
+class FakeOriginator:
+    """An Originator that does as the test says."""
+
+    def __init__(self) -> None:
+        self.wishes: list[Wish] = []
+        self.done: Deferred[None] = Deferred()
+        self.tell: Callable[[Progress], object] = lambda progress: None
+
+    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+        """See Originator."""
+        self.wishes.append(wish)
+        self.tell = tell
+        await self.done
+
+
+class ValueTests(SynchronousTestCase):
+    """What may stand in a wish."""
+
+    def test_text(self) -> None:
+        """Text, or nothing."""
+        self.assertEqual(text({"a": "x"}, "a"), "x")
+        self.assertIsNone(text({"a": None}, "a"))
+        self.assertIsNone(text({}, "a"))
+        for value in (1, 1.5, True, [], {}, ["x"]):
+            error = self.assertRaises(ControlRefused, text, {"a": value}, "a")
+            self.assertEqual(str(error), "a: accepted is text")
+
+    def test_which_asterisk(self) -> None:
+        """The only one need not be named; of several one must."""
+        one, other = cast(Originator, object()), cast(Originator, object())
+        self.assertIs(chosen(None, {"a": one}), one)
+        self.assertIs(chosen("b", {"a": one, "b": other}), other)
+        for name, known, words in (
+            (None, {}, "no connection to AMI"),
+            ("a", {}, "no connection to AMI"),
+            (None, {"a": one, "b": other}, "accepted are a, b"),
+            ("c", {"a": one}, "accepted are a"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ControlRefused, chosen, name, known)))
+
+
+class OriginateTests(SynchronousTestCase):
+    """The wish behind ``pbxrouter originate``."""
+
+    def setUp(self) -> None:
+        """One Asterisk."""
+        self.originator = FakeOriginator()
+        self.wish = OriginateWish({"lab": cast(Originator, self.originator)})
+        self.answers: list[Answer] = []
+        self.ends = 0
+
+    def _end(self) -> None:
+        self.ends += 1
+
+    def ask(self, **more: Any) -> Callable[[], None]:
+        """Wish for a call."""
+        asked = {"channel": "PJSIP/33", "to": "21", "context": "phones", **more}
+        return self.wish(asked, self.answers.append, self._end)
+
+    def goes(self, *states: str) -> None:
+        """The call does."""
+        for state in states:
+            self.originator.tell(Progress(state, f"it is {state}", "id-1"))
+
+    def test_wish(self) -> None:
+        """It comes through as it was said."""
+        self.ask()
+        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "21", "phones")])
+        self.assertEqual((self.answers, self.ends), ([], 0))
+
+    def test_until_answered(self) -> None:
+        """Without wait the phone's answer is the end."""
+        self.ask()
+        self.goes("ringing")
+        self.assertEqual(self.answers, [{"state": "ringing", "why": "it is ringing", "uniqueid": "id-1"}])
+        self.assertEqual(self.ends, 0)
+        self.goes("answered")
+        self.assertEqual(self.ends, 1)
+
+    def test_wait(self) -> None:
+        """With it the end of the call is."""
+        self.ask(wait=True)
+        self.goes("ringing", "answered", "connected")
+        self.assertEqual(self.ends, 0)
+        self.goes("ended")
+        self.assertEqual(self.ends, 1)
+
+    def test_failed(self) -> None:
+        """So is a failure, either way."""
+        for wait in (False, True):
+            self.setUp()
+            self.ask(wait=wait)
+            self.goes("busy")
+            self.assertEqual((self.answers[-1]["state"], self.ends), ("busy", 1))
+
+    def test_refused(self) -> None:
+        """By the rules, or for want of a connection: its own words, and the end."""
+        for error in OriginateRefused("33 may not dial 999: no pattern"), ManagerUnavailable("no connection"):
+            self.setUp()
+            self.ask()
+            self.originator.done.errback(error)
+            self.assertEqual((self.answers, self.ends), ([{"error": str(error)}], 1))
+
+    def test_fault(self) -> None:
+        """A fault of ours is answered, too, and logged: nobody waits for ever."""
+        with capturedLogs() as events:
+            self.ask()
+            self.originator.done.errback(RuntimeError("oh"))
+        self.assertEqual(self.ends, 1)
+        self.assertIn("its log tells", self.answers[0]["error"])
+        self.assertEqual(len(events), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_wrong_values(self) -> None:
+        """A number as JSON's number is none; nothing begins."""
+        for name in ("channel", "to", "context", "asterisk"):
+            error = self.assertRaises(ControlRefused, self.ask, **{name: 21})
+            self.assertEqual(str(error), f"{name}: accepted is text")
+        self.assertEqual(self.originator.wishes, [])
+
+    def test_nothing_said(self) -> None:
+        """Missing values are left to the check of the wish."""
+        self.wish({}, self.answers.append, self._end)
+        self.assertEqual(self.originator.wishes, [Wish("", "", "")])
+
+    def test_goes_away(self) -> None:
+        """Whoever asked leaves: the call goes on, and what is told is told to nobody."""
+        stop = self.ask()
+        stop()
+        self.goes("ringing", "ended")
+        self.assertEqual(self.ends, 1)

@@ -1,0 +1,138 @@
+"""One attempt at AMI: it comes to a connection that is logged in, or to one line.
+
+Not here: the log-in itself (test_manager).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ConfigError, LoginRefused, ManagerUnavailable
+from pbxrouter.manager import EventHandler, ManagerProtocol
+from pbxrouter.manager_once import PATIENCE_S, connect_once
+from pbxrouter.manager_service import Account
+from tests.ami_fakes import AmiEnd
+
+SECRET = "s3cret-of-the-test"
+
+
+class OnceTests(SynchronousTestCase):
+    """On a reactor in memory."""
+
+    def setUp(self) -> None:
+        """Nobody is asked yet."""
+        self.reactor = MemoryReactorClock()
+        self.events: list[Message] = []
+
+    def ask(self, description: str = "tcp:127.0.0.1:5038", plain: bool = False) -> Deferred[ManagerProtocol]:
+        """Connect."""
+        handlers: dict[bytes, list[EventHandler]] = {b"*": [self.events.append]}
+        account = Account("gateway", lambda: SECRET, plain)
+        return Deferred.fromCoroutine(connect_once(description, account, self.reactor, handlers, "on"))
+
+    def connected(self) -> AmiEnd:
+        """Asterisk accepts the connection."""
+        factory: Any = self.reactor.tcpClients[-1][2]
+        protocol: Any = factory.buildProtocol(None)
+        made: ManagerProtocol = protocol._wrappedProtocol
+        end = AmiEnd(made)
+        factory._onConnection.callback(made)
+        return end
+
+    def line_of(self, asked: Deferred[ManagerProtocol], kind: type[Exception]) -> str:
+        """That it failed so; its one line, which holds no secret."""
+        line = str(self.failureResultOf(asked, kind).value)
+        self.assertNotIn("\n", line)
+        self.assertNotIn(SECRET, line)
+        return line
+
+    def assert_quiet(self) -> None:
+        """No timer is left."""
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_good(self) -> None:
+        """Logged in; every event comes; the connection is the caller's to close."""
+        asked = self.ask()
+        end = self.connected()
+        end.greets()
+        end.answers("Challenge: 1", to="Challenge")
+        self.assertNoResult(asked)
+        login = end.answers(to="Login")
+        self.assertEqual((login["Events"], login["Username"]), ("on", "gateway"))
+        protocol = self.successResultOf(asked)
+        end.says("Event: AnythingAtAll", "X: 1")
+        self.assertEqual([event.name for event in self.events], ["AnythingAtAll"])
+        protocol.close()
+        self.assertTrue(end.gone)
+        self.assert_quiet()
+
+    def test_plain(self) -> None:
+        """As the settings say."""
+        self.ask(plain=True)
+        end = self.connected()
+        end.greets()
+        self.assertEqual(end.answers(to="Login")["Secret"], SECRET)
+
+    def test_refused_login(self) -> None:
+        """Asterisk's own word; the connection is closed."""
+        asked = self.ask()
+        end = self.connected()
+        end.greets()
+        end.answers("Challenge: 1", to="Challenge")
+        (login,) = end.hears()
+        end.says("Response: Error", f"ActionID: {login['ActionID']}", "Message: Authentication failed")
+        self.assertIn("Authentication failed", self.line_of(asked, LoginRefused))
+        self.assertTrue(end.gone)
+        self.assert_quiet()
+
+    def test_nobody(self) -> None:
+        """Nobody listens there: the place is named."""
+        asked = self.ask()
+        factory: Any = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        line = self.line_of(asked, ManagerUnavailable)
+        self.assertIn("nobody answers at tcp:127.0.0.1:5038", line)
+        self.assert_quiet()
+
+    def test_no_asterisk(self) -> None:
+        """Something else answers."""
+        asked = self.ask()
+        end = self.connected()
+        end.protocol.dataReceived(b"220 mail.example.org ESMTP\r\n")
+        self.assertIn("Asterisk Call Manager", self.line_of(asked, ManagerUnavailable))
+        self.assertTrue(end.gone)
+        self.assert_quiet()
+
+    def test_silence(self) -> None:
+        """A connect that never ends, and a login that is never answered, end all the same."""
+        asked = self.ask()
+        self.reactor.advance(PATIENCE_S)
+        self.assertIn("did not answer within", self.line_of(asked, ManagerUnavailable))
+        self.setUp()
+        asked = self.ask()
+        end = self.connected()
+        end.greets()
+        self.reactor.advance(PATIENCE_S)
+        self.line_of(asked, ManagerUnavailable)
+        self.assertTrue(end.gone)
+
+    def test_no_endpoint(self) -> None:
+        """A setting that is none."""
+        for description in "", "nonsense", "tcp", "tcp:x:y", "bogus:1:2":
+            self.setUp()
+            self.assertIn("no client endpoint", self.line_of(self.ask(description), ConfigError))
+
+    def test_closes_meanwhile(self) -> None:
+        """Asterisk goes while we log in."""
+        asked = self.ask()
+        end = self.connected()
+        end.goes()
+        self.line_of(asked, ManagerUnavailable)
+        self.assert_quiet()
