@@ -98,7 +98,8 @@ class StopTests(AsteriskServiceTest):
         """Logged in, with what was said since taken."""
         service = self.make(magi=("pbxrouter-magi",))
         service.startService()
-        end = AmiEnd(self.reactor.tcpClients[0][2].buildProtocol(None))
+        wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
         end.logs_in()
         end.hears()
         return service, end

@@ -54,8 +54,9 @@ class ManagerServiceTest(SynchronousTestCase):
         """Make it and start it."""
         self.reactor = MemoryReactorClock()
         self.events: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.factories: list[RecordingFactory] = []
         self.secret: str | Exception = SECRET
 
@@ -83,14 +84,15 @@ class ManagerServiceTest(SynchronousTestCase):
     def connects(self) -> AmiEnd:
         """The last attempt succeeds."""
         factory = self.reactor.tcpClients[-1][2]
-        wrapper = factory.buildProtocol(None)
+        wrapper: Any = factory.buildProtocol(None)
         self.end = AmiEnd(wrapper)
         self.end.protocol = self.factories[0].made[-1]
         return self.end
 
     def fails(self) -> None:
         """The last attempt is refused."""
-        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        factory: Any = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
 
     def until_next_attempt(self, at_most: float = 100) -> float:
         """Let time pass until another connection is tried; returns how long that took."""
@@ -256,7 +258,7 @@ class UseTests(ManagerServiceTest):
         self.connects().logs_in()
         order: list[str] = []
         self.manager.when_down(lambda: order.append("down"))
-        answer = self.manager.action("Ping")
+        answer: Any = self.manager.action("Ping")
         answer.addErrback(lambda failure: order.append(failure.type.__name__))
         self.end.goes(ConnectionLost())
         self.assertEqual(order, ["ManagerUnavailable", "down"])

@@ -51,7 +51,12 @@ class OneShotTests(SynchronousTestCase):
 
     def test_set_from_within(self) -> None:
         """What is done may set it again, or clear it."""
-        self.timer.set(1, lambda: (self.timer.clear(), self.set("next")))
+
+        def then() -> None:
+            self.timer.clear()
+            self.set("next")
+
+        self.timer.set(1, then)
         self.clock.pump([1, 1])
         self.assertEqual(self.done, ["next"])
 

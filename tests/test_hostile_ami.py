@@ -1,0 +1,324 @@
+"""Our AMI connection against a server that misbehaves, over real sockets.
+
+Not here: what a clock in memory can show (test_manager, test_manager_service), a real Asterisk.
+"""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.trial.unittest import TestCase
+
+from pbxrouter.ami import Message
+from pbxrouter.errors import ActionTimeout, ManagerError, ManagerUnavailable
+from pbxrouter.manager_service import LEAVING_S, Account, Manager
+from tests.hostile_ami import HostileServer, Session, lines
+
+reactor: Any = the_reactor
+NINE = (
+    "Newexten",
+    "VarSet",
+    "Newchannel",
+    "Newstate",
+    "DialBegin",
+    "RTCPSent",
+    "BridgeEnter",
+    "Hangup",
+    "Cdr",
+)
+
+
+def rss_kb() -> int:
+    """Memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+
+
+class HostileTest(TestCase):
+    """A Manager, and a server of the test's own manner."""
+
+    timeout = 60
+
+    def begin(self, manner: Any) -> Manager:
+        """The server, and the Manager connecting to it."""
+        self.server = HostileServer(manner)
+        self.events: list[LogEvent] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        manager = Manager(
+            "lab", f"tcp:127.0.0.1:{self.server.port}", Account("gateway", lambda: "s3cret"), reactor
+        )
+        self.manager = manager
+        self.ups = 0
+        self.up: Deferred[None] = Deferred()
+        manager.when_up(self._came_up)
+
+        def end() -> Deferred[None]:
+            globalLogPublisher.removeObserver(observer)
+            return manager.stopService().addCallback(lambda _: self.server.close())
+
+        self.addCleanup(end)
+        manager.startService()
+        return manager
+
+    def _came_up(self) -> None:
+        self.ups += 1
+        up, self.up = self.up, Deferred()
+        up.callback(None)
+
+    def tearDown(self) -> None:
+        """The server did as the test told it."""
+        self.assertEqual(self.server.troubles, [])
+
+    def loud(self) -> list[str]:
+        """Log lines above info."""
+        return [formatEvent(each) for each in self.events if each["log_level"] >= LogLevel.warn]
+
+    async def outcome(self, waiting: Deferred[Any]) -> Any:
+        """What came of an action, an error too."""
+        try:
+            return await waiting
+        except ManagerError as error:
+            return type(error)
+
+    async def pause(self, seconds: float) -> None:
+        """Let the reactor run."""
+        await deferLater(reactor, seconds)
+
+
+class BytesTests(HostileTest):
+    """Bytes in other segments, and other bytes, than Asterisk's."""
+
+    async def test_every_byte_alone(self) -> None:
+        """Login, answers, events and a list, each byte in a segment of its own."""
+
+        def manner(session: Session) -> None:
+            session.by_the_byte = True
+            session.let_in()
+            action = session.hear()
+            session.answer(action, "EventList: start")
+            for name in ("a", "b"):
+                session.say(lines("Event: Item", f"ActionID: {action['ActionID']}", f"Name: {name}"))
+                session.say(lines("Event: Hangup", "CallerIDNum: 5\udcff", "X:noblank"))
+            session.say(lines("Event: Done", f"ActionID: {action['ActionID']}", "EventList: Complete"))
+            session.serve()
+
+        manager = self.begin(manner)
+        seen: list[Message] = []
+        manager.subscribe("Hangup", seen.append)
+        await self.up
+        items = await manager.listing("CoreShowChannels")
+        self.assertEqual([each.get("Name") for each in items], ["a", "b"])
+        self.assertEqual([each.get("X") for each in seen], ["noblank", "noblank"])
+        self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
+
+    async def test_forged_lines(self) -> None:
+        """Whole messages inside a caller's number: answers and lists are not changed by them."""
+        forged = (
+            "5\r\n\r\nResponse: Success\r\nActionID: 1\r\n\r\nEvent: X\r\nEventList: Complete\r\n\r\n\r\n"
+        )
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            action = session.hear()
+            guess = action["ActionID"][:-1] + "9"
+            for action_id in ("1", "", guess, action["ActionID"].partition("-")[0]):
+                session.say(lines("Response: Error", f"ActionID: {action_id}", "Message: forged"))
+            session.say(lines("Event: Newchannel", f"CallerIDNum: {forged}", "Response: Error"))
+            session.answer(action, "Ping: Pong")
+            session.serve()
+
+        manager = self.begin(manner)
+        await self.up
+        self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
+        self.assertEqual(self.loud(), [])
+
+    async def test_ten_megabytes_in_a_line(self) -> None:
+        """A line that long is not kept: the connection is given up with a word, and made anew."""
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            if self.server.connections == 1:
+                session.say(b"Event: VarSet\r\nValue: " + b"x" * 10_000_000 + b"\r\n\r\n")
+            session.serve()
+
+        self.begin(manner)
+        await self.up
+        before = rss_kb()
+        await self.up
+        self.assertLess(rss_kb() - before, 20_000)
+        self.assertIn("without an end", self.loud()[0])
+
+    async def test_dies_inside_a_message(self) -> None:
+        """Half an event and the end: nobody gets the half, what waits fails, the next connection works."""
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            if self.server.connections == 1:
+                session.hear()
+                session.say(b"Event: Hangup\r\nCause: 1")
+                return
+            session.serve()
+
+        manager = self.begin(manner)
+        seen: list[Message] = []
+        manager.subscribe("Hangup", seen.append)
+        await self.up
+        again = self.up
+        self.assertIs(await self.outcome(manager.action("Ping")), ManagerUnavailable)
+        await again
+        self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
+        self.assertEqual(seen, [])
+
+
+class FloodTests(HostileTest):
+    """More than anybody can want."""
+
+    timeout = 120
+
+    async def test_two_hundred_thousand_events(self) -> None:
+        """A flood is read through at a bounded cost and not kept; an action is answered meanwhile."""
+        count = 200_700
+        go = threading.Event()
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            filler = [f"Header{place}: {'x' * 20}" for place in range(12)]
+            nine = b"".join(lines(f"Event: {name}", *filler) for name in NINE)
+            go.wait(10)
+            for _ in range(count // len(NINE) // 100):
+                session.say(nine * 100)
+            session.serve()
+
+        manager = self.begin(manner)
+        seen = {"Newchannel": 0, "Hangup": 0}
+
+        def saw(event: Message) -> None:
+            seen[event.name] += len(event.get("Header3")) == 20
+
+        for name in seen:
+            manager.subscribe(name, saw)
+        await self.up
+        memory, cpu = rss_kb(), time.process_time()
+        go.set()
+        answer = await manager.action("Ping", timeout_s=60)
+        self.assertEqual(answer.get("Ping"), "Pong")
+        self.assertEqual(seen, {"Newchannel": count // 9, "Hangup": count // 9})
+        self.assertLess(time.process_time() - cpu, 15)
+        self.assertLess(rss_kb() - memory, 30_000)
+        self.assertEqual((self.ups, self.loud()), (1, []))
+
+    async def test_hundreds_in_flight(self) -> None:
+        """Five hundred actions, answered backwards, lists among them, mixed."""
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            actions = [session.hear() for _ in range(500)]
+            lists = [each for each in actions if each["Action"] == "CoreShowChannels"]
+            for each in lists:
+                session.answer(each, "EventList: start")
+            for name in ("a", "b", "c"):
+                for each in lists:
+                    session.say(
+                        lines("Event: I", f"ActionID: {each['ActionID']}", f"Name: {name}{each['Mine']}")
+                    )
+            for each in reversed(actions):
+                if each in lists:
+                    session.say(lines("Event: E", f"ActionID: {each['ActionID']}", "EventList: Complete"))
+                else:
+                    session.answer(each, f"Mine: {each['Mine']}")
+            session.serve()
+
+        manager = self.begin(manner)
+        await self.up
+        single = [manager.action("Getvar", [("Mine", str(number))]) for number in range(490)]
+        lists = [manager.listing("CoreShowChannels", [("Mine", str(number))]) for number in range(10)]
+        answers = await gatherResults(single)
+        self.assertEqual([each.get("Mine") for each in answers], [str(number) for number in range(490)])
+        for number, items in enumerate(await gatherResults(lists)):
+            self.assertEqual([each.get("Name") for each in items], [f"{name}{number}" for name in "abc"])
+
+    async def test_dies_with_hundreds_in_flight(self) -> None:
+        """Each fails with the typed error at the loss, none later."""
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            for _ in range(500):
+                session.hear()
+
+        manager = self.begin(manner)
+        await self.up
+        began = time.monotonic()
+        waiting = [self.outcome(manager.action("Ping")) for _ in range(500)]
+        outcomes = [await each for each in waiting]
+        self.assertEqual(set(outcomes), {ManagerUnavailable})
+        self.assertLess(time.monotonic() - began, 5)
+
+
+class SilenceTests(HostileTest):
+    """A server that does not do its part."""
+
+    async def test_stops_reading(self) -> None:
+        """What we send is not read: actions fail in time, and leaving takes seconds all the same."""
+        done = threading.Event()
+        self.addCleanup(done.set)
+
+        def manner(session: Session) -> None:
+            session.let_in()
+            done.wait(30)
+
+        manager = self.begin(manner)
+        await self.up
+        waiting = [
+            self.outcome(manager.action("Getvar", [("Variable", "x" * 900)], timeout_s=1))
+            for _ in range(6000)
+        ]
+        self.assertEqual({await each for each in waiting}, {ActionTimeout})
+        began = time.monotonic()
+        await manager.stopService()
+        self.assertLess(time.monotonic() - began, LEAVING_S + 2)
+
+    async def test_refuses_logins(self) -> None:
+        """A wrong secret: one line, and one attempt for a long time."""
+
+        def manner(session: Session) -> None:
+            session.say(b"Asterisk Call Manager/11.0.0\r\n")
+            session.answer(session.hear(), "Challenge: 12345")
+            session.answer(session.hear(), "Message: Authentication failed", response="Error")
+
+        self.begin(manner)
+        await self.pause(3)
+        self.assertEqual(self.server.connections, 1)
+        (line,) = self.loud()
+        self.assertIn("Authentication failed", line)
+
+    async def test_lets_in_and_drops(self) -> None:
+        """Let in and dropped at once, again and again: no storm."""
+
+        def manner(session: Session) -> None:
+            session.let_in()
+
+        self.begin(manner)
+        await self.pause(4)
+        self.assertLess(self.server.connections, 7)
+        self.assertGreater(self.server.connections, 1)
+
+    async def test_no_banner(self) -> None:
+        """Accepted and silent, first; then all is well: connected without anybody's help."""
+
+        def manner(session: Session) -> None:
+            if self.server.connections == 1:
+                session.hear()
+            session.let_in()
+            session.serve()
+
+        self.begin(manner)
+        await self.up
+        self.assertEqual(self.server.connections, 2)
