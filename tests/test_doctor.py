@@ -1,0 +1,617 @@
+"""The doctor: each thing that can be wrong is found, with what to change, and nothing is changed by looking.
+
+Not here: how it is printed (test_cli_doctor), a real Asterisk (tests/asterisk/test_originate).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import config as settings
+from pbxrouter import database
+from pbxrouter.ami import Message
+from pbxrouter.config import Asterisk, Config
+from pbxrouter.doctor import Finding
+from pbxrouter.doctor.asterisk import EVENT_WAIT_S, Patient, look_at_asterisk
+from pbxrouter.doctor.files import load_names, look_at_database, look_at_files, look_at_secret
+from pbxrouter.doctor.hook import look_at_dialplan
+from pbxrouter.doctor.running import look_at_gateway
+from pbxrouter.doctor.sounds import look_at_sounds
+from pbxrouter.errors import ConfigError
+from pbxrouter.keyfile import create_key
+from tests.ami_fakes import new_protocol
+from tests.fakes import hash_pin
+
+NOW = 1795420574.0
+DENIED = {"Response": "Error", "Message": "Permission denied"}
+
+
+class FindingCase(SynchronousTestCase):
+    """Has a directory of its own, and settings that lie in it."""
+
+    def setUp(self) -> None:
+        """Make them."""
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.config = settings.resolved(Config(), self.folder)
+
+    def assert_all_well(self, findings: Iterable[Finding]) -> None:
+        """Nothing is wrong or unknown."""
+        self.assertEqual([each for each in findings if each.state != "ok"], [])
+
+    def the_one(self, findings: Iterable[Finding], state: str = "wrong") -> Finding:
+        """The only finding of a state; all are one line, without control characters."""
+        found = list(findings)
+        for each in found:
+            self.assertTrue(f"{each.area}{each.what}{each.todo}".isprintable(), each)
+        chosen = [each for each in found if each.state == state]
+        self.assertEqual(len(chosen), 1, found)
+        return chosen[0]
+
+
+class FileTests(FindingCase):
+    """What lies on this machine's disk."""
+
+    def setUp(self) -> None:
+        """A good installation, as init --sample makes it."""
+        super().setUp()
+        self.database = Path(self.config.database)
+        database.create(self.database)
+        with contextlib.closing(database.connect(self.database)) as connection:
+            database.add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        create_key(Path(self.config.pin_key_file))
+
+    def look(self) -> list[Finding]:
+        """What is found."""
+        return list(look_at_files(self.config))
+
+    def execute(self, *statements: str) -> None:
+        """Change the database by hand."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    def test_good(self) -> None:
+        """All is well, and nothing was changed."""
+        before = sorted((each.name, each.read_bytes()) for each in self.folder.iterdir())
+        self.assert_all_well(self.look())
+        after = sorted((each.name, each.read_bytes()) for each in self.folder.iterdir())
+        self.assertEqual([each for each in after if "-" not in each[0]], before)
+
+    def test_key(self) -> None:
+        """Open to others, missing, no key: what to type stands in the line."""
+        key = Path(self.config.pin_key_file)
+        key.chmod(0o644)
+        self.assertIn("chmod 600", self.the_one(self.look()).what)
+        key.chmod(0o600)
+        key.write_text("secret-that-is-no-key")
+        found = self.the_one(self.look())
+        self.assertNotIn("secret-that", str(found))
+        key.unlink()
+        self.assertIn("missing", self.the_one(self.look()).what)
+
+    def test_no_database(self) -> None:
+        """Missing, something else, another program's."""
+        self.database.unlink()
+        self.assertIn("pbxrouter init", self.the_one(self.look()).what)
+        self.database.write_text("hello, this is no database at all" * 100)
+        self.assertIn("not a database", self.the_one(self.look()).what)
+        self.database.unlink()
+        self.execute("CREATE TABLE songs (title TEXT)")
+        self.assertIn("some other program", self.the_one(self.look()).what)
+
+    def test_locked(self) -> None:
+        """Another program keeps a transaction open."""
+        with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            self.assertIn("locked", self.the_one(self.look()).what)
+
+    def test_older(self) -> None:
+        """An older schema is told, and left to the gateway to upgrade."""
+        self.execute("DELETE FROM schema_version", "INSERT INTO schema_version (version) VALUES (1)")
+        found = self.the_one(self.look(), "unknown")
+        self.assertIn("version 1", found.what)
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            self.assertEqual(connection.execute("SELECT max(version) FROM schema_version").fetchone(), (1,))
+
+    def test_newer(self) -> None:
+        """One that a later version made."""
+        self.execute("INSERT INTO schema_version (version) VALUES (99)")
+        self.assertIn("later pbxrouter", self.the_one(self.look()).what)
+
+    def test_rules(self) -> None:
+        """A rule that cannot be read, and none at all."""
+        self.execute("UPDATE applications_mappings SET pattern = '[5' WHERE map_id = 3")
+        self.assertIn("mapping 3", self.the_one(self.look()).what)
+        self.execute("DELETE FROM users_mappings", "DELETE FROM extensions_mappings")
+        self.execute("DELETE FROM applications_mappings")
+        self.assertIn("init --sample", self.the_one(self.look()).todo)
+
+    def test_missing_column(self) -> None:
+        """A table that lost a column."""
+        self.execute("ALTER TABLE users RENAME COLUMN user_pin TO pin")
+        self.assertIn("user_pin", self.the_one(self.look()).what)
+
+    def test_no_driver(self) -> None:
+        """A mapping that leads nowhere; one that is switched off does not count."""
+        self.execute("UPDATE applications_mappings SET application_name = 'tele\nport' WHERE map_id = 4")
+        found = self.the_one(self.look())
+        self.assertIn("mapping 4, 66: no driver provides the application tele\\nport", found.what)
+        self.assertIn("dial", found.todo)
+        self.execute("INSERT INTO mappings_disabled (map_id) VALUES (4)")
+        self.assert_all_well(self.look())
+
+    def test_broken_driver(self) -> None:
+        """One that cannot be loaded, one that fails when made, two of one name."""
+        points = [
+            EntryPoint("dial", "pbxrouter.drivers.dial:Dial", "pbxrouter.drivers"),
+            EntryPoint("gone", "no_such_module_of_anybody:Gone", "pbxrouter.drivers"),
+            EntryPoint("odd", "builtins:int", "pbxrouter.drivers"),
+            EntryPoint("DIAL", "pbxrouter.drivers.hangup:Hangup", "pbxrouter.drivers"),
+        ]
+        names, problems = load_names(self.config, points)
+        self.assertEqual(names, {"dial"})
+        self.assertEqual([each.what.split(" ")[0] for each in problems], ["gone", "odd", "there"])
+        found = list(look_at_database(self.database, None, (names, problems)))
+        self.assertEqual(sum("no driver provides" in each.what for each in found), 2)
+
+    def test_ami_secret(self) -> None:
+        """Readable by others."""
+        secret = self.folder / "secret"
+        secret.write_text("enero2007\n")
+        asterisk = Asterisk(secret_file=str(secret))
+        secret.chmod(0o640)
+        found = self.the_one(look_at_secret(asterisk))
+        self.assertIn("chmod 600", found.todo)
+        self.assertNotIn("enero2007", str(found))
+        secret.chmod(0o400)
+        self.assertEqual(list(look_at_secret(asterisk)), [])
+        for absent in Asterisk(secret_file=str(self.folder / "no")), Asterisk():
+            self.assertEqual(list(look_at_secret(absent)), [])
+
+
+class FakeSocket:
+    """A connection that answers with what the test says."""
+
+    def __init__(self, answer: bytes = b"") -> None:
+        self._answer = answer
+        self.sent = b""
+        self.closed = False
+
+    def __enter__(self) -> FakeSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def settimeout(self, timeout_s: float) -> None:
+        """See socket."""
+
+    def sendall(self, data: bytes) -> None:
+        """See socket."""
+        self.sent += data
+
+    def recv(self, count: int) -> bytes:
+        """See socket."""
+        return self._answer[:count]
+
+    def close(self) -> None:
+        """See socket."""
+        self.closed = True
+
+
+class RunningTests(FindingCase):
+    """The gateway itself."""
+
+    def setUp(self) -> None:
+        """One that runs, as far as its control socket goes."""
+        super().setUp()
+        self.control = self.folder / "s"
+        self.config = msgspec.structs.replace(self.config, control=str(self.control))
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.listener.close)
+        self.made: list[FakeSocket] = []
+
+    def runs(self) -> None:
+        """Open the control socket."""
+        self.listener.bind(str(self.control))
+        self.listener.listen()
+
+    def look(self, *answers: bytes | Exception) -> list[Finding]:
+        """Look, each connection being answered so."""
+        waiting = list(answers)
+
+        def connect(listen: str, timeout_s: float) -> Any:
+            answer = waiting.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            self.made.append(FakeSocket(answer))
+            return self.made[-1]
+
+        return list(look_at_gateway(self.config, connect))
+
+    def test_good(self) -> None:
+        """It runs and listens; what was opened is closed, and nothing was said."""
+        self.runs()
+        self.assert_all_well(self.look(b""))
+        self.assertEqual([(each.sent, each.closed) for each in self.made], [(b"", True)])
+
+    def test_stopped(self) -> None:
+        """No control socket, no port: both tell to start it."""
+        found = self.look(ConnectionRefusedError(111, "Connection refused"))
+        self.assertEqual([each.state for each in found], ["wrong", "wrong"])
+        self.assertTrue(all("twistd -n pbxrouter" in each.todo for each in found))
+
+    def test_left_behind(self) -> None:
+        """A socket's file whose gateway was killed."""
+        self.runs()
+        self.listener.close()
+        self.assertIn("does not run", self.look(ConnectionRefusedError(111, "no"))[0].what)
+
+    def test_port_of_another(self) -> None:
+        """Somebody else has the port."""
+        self.assertIn("another program listens", self.look(b"")[1].what)
+
+    def test_not_listening(self) -> None:
+        """It runs, but not where the settings say."""
+        self.runs()
+        found = self.the_one(self.look(TimeoutError("timed out")))
+        self.assertIn("fastagi.listen", found.todo)
+
+    def test_odd_endpoint(self) -> None:
+        """A place that cannot be called from here."""
+        self.runs()
+        self.the_one(self.look(ConfigError("systemd: cannot be called")), "unknown")
+
+    def test_web(self) -> None:
+        """/metrics is asked for, if there is a web server."""
+        self.runs()
+        self.config = msgspec.structs.replace(self.config, web=settings.Web("tcp:8080"))
+        self.assert_all_well(self.look(b"", b"HTTP/1.1 200 OK\r\n"))
+        self.assertIn(b"GET /metrics ", self.made[-1].sent)
+        self.assertIn("404", self.the_one(self.look(b"", b"HTTP/1.1 404 Not Found\r\n")).what)
+        self.assertIn("\\x00", self.the_one(self.look(b"", b"\x00\xff")).what)
+        self.assertIn("web.listen", self.the_one(self.look(b"", ConnectionRefusedError(111, "no"))).todo)
+        self.the_one(self.look(b"", ConfigError("cannot be called")), "unknown")
+
+
+Answer = dict[str, str]
+
+
+class AsteriskCase(FindingCase):
+    """An Asterisk that the test plays, logged in to."""
+
+    def setUp(self) -> None:
+        """A good one, with the user's classes just right."""
+        super().setUp()
+        self.asterisk = Asterisk("lab", username="gateway")
+        self.time_apart = 0.0
+        self.variables = {
+            "PBXROUTER_HEARTBEAT": str(int(NOW) - 1),
+            "PBXROUTER_HEARTBEAT_S": "10",
+            "PBXROUTER_URL": "agi://127.0.0.1:4573/pbxrouter",
+            "DIALPLAN_EXISTS(pbxrouter-ask,0,1)": "1",
+        }
+        bad = {"Response": "Error"}
+        self.answers: dict[str, Answer] = {
+            "Originate": {**bad, "Message": "Channel not specified"},
+            "Setvar": {**bad, "Message": "No variable specified"},
+            "AGI": {**bad, "Message": "Both, Channel and Command are *required*"},
+            "CoreStatus": {},
+            "CoreSettings": {"AsteriskVersion": "22.10.1+dfsg+~cs6"},
+        }
+        self.events: dict[str, list[Message]] = {"FullyBooted": [Message(b"Event: FullyBooted")]}
+        self.reads_call = True
+        self.timestamps = True
+        self.asked: list[Answer] = []
+
+    def look(self, look: Callable[[Patient], Coroutine[Any, Any, list[Finding]]]) -> list[Finding]:
+        """Log in and look."""
+        protocol, end, clock = new_protocol()
+        done = Deferred.fromCoroutine(protocol.log_in("gateway", "s3cret", "on"))
+        end.logs_in()
+        self.successResultOf(done)
+        found = Deferred.fromCoroutine(
+            look(Patient(self.asterisk, clock, lambda: NOW, protocol, self.events))
+        )
+        result: list[list[Finding]] = []
+        found.addCallback(result.append)
+        for _ in range(1000):
+            for action in end.hears():
+                self.asked.append(action)
+                self._answer(end, action)
+            if result:
+                self.assertEqual([each for each in clock.getDelayedCalls() if each.getTime() < 1], [])
+                return result[0]
+            clock.advance(EVENT_WAIT_S / 10)
+        raise AssertionError("no end")
+
+    def _answer(self, end: Any, action: Answer) -> None:
+        name = action["Action"]
+        if name == "Ping":
+            answer = {"Timestamp": f"{NOW + self.time_apart:.6f}"}
+        elif name == "Getvar":
+            answer = self.answers.get("Getvar") or {"Value": self.variables.get(action["Variable"], "")}
+        elif name == "Originate" and "ChannelId" in action and self.answers[name] is not DENIED:
+            answer = {}
+        else:
+            answer = self.answers[name]
+        headers = {"Response": "Success", "ActionID": action["ActionID"], **answer}
+        end.says(*(f"{key}: {value}" for key, value in headers.items()))
+        if name == "Originate" and "ChannelId" in action and self.reads_call:
+            event = f"Event: OriginateResponse\r\nUniqueid: {action['ChannelId']}"
+            if self.timestamps:
+                event += f"\r\nTimestamp: {NOW}"
+            self.events.setdefault("OriginateResponse", []).append(Message(event.encode()))
+
+
+class AmiTests(AsteriskCase):
+    """AMI: classes, version, clock, heartbeat."""
+
+    def find(self) -> list[Finding]:
+        """What is found."""
+        return self.look(look_at_asterisk)
+
+    def test_good(self) -> None:
+        """All is well, and no action was one that does anything."""
+        self.assert_all_well(self.find())
+        for action in self.asked:
+            self.assertIn(action["Action"], {*self.answers, "Ping", "Getvar"})
+            if action["Action"] == "Setvar":
+                self.assertNotIn("Variable", action)
+            if action["Action"] == "Originate":
+                self.assertIn(action.get("Channel"), (None, "NoSuchTechnology/doctor"))
+
+    def test_write_classes(self) -> None:
+        """Each class that is missing is named, with what needs it and what to change."""
+        for action, name in ("Setvar", "call"), ("CoreStatus", "reporting"):
+            self.setUp()
+            self.answers[action] = DENIED
+            found = self.the_one(self.find())
+            self.assertIn(f"class {name}", found.what)
+            self.assertIn(f"add {name} to write = of [gateway]", found.todo)
+
+    def test_no_originate(self) -> None:
+        """Then reading call cannot be tried, either."""
+        self.answers["Originate"] = DENIED
+        found = self.find()
+        self.assertIn("class originate", self.the_one(found).what)
+        self.assertIn("manager show user gateway", self.the_one(found, "unknown").todo)
+
+    def test_agi(self) -> None:
+        """Needed only for MAGI; a module that is missing is told from a class that is."""
+        self.answers["AGI"] = DENIED
+        self.assert_all_well(self.find())
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("magi",))
+        self.assertIn("class agi", self.the_one(self.find()).what)
+        self.answers["AGI"] = {
+            "Response": "Error",
+            "Message": "Invalid/unknown command: AGI. Use Action: ListCommands",
+        }
+        self.assertIn("res_agi.so", self.the_one(self.find()).todo)
+
+    def test_read_classes(self) -> None:
+        """Events that must come and do not."""
+        self.events = {}
+        self.assertIn("add system to read = of [gateway]", self.the_one(self.find()).todo)
+        self.setUp()
+        self.reads_call = False
+        self.assertIn("add call to read = of [gateway]", self.the_one(self.find()).todo)
+
+    def test_timestamps(self) -> None:
+        """Events without the time."""
+        self.timestamps = False
+        self.assertIn("timestampevents = yes", self.the_one(self.find()).todo)
+
+    def test_version(self) -> None:
+        """Too old; odd ones are left to people."""
+        for version in "22.10.1", "12.0.0", "certified/20.7-cert2", "certified-18.9":
+            self.answers["CoreSettings"] = {"AsteriskVersion": version}
+            self.assert_all_well(self.find())
+        self.answers["CoreSettings"] = {"AsteriskVersion": "11.25.3"}
+        self.assertIn("too old", self.the_one(self.find()).what)
+        for version in "GIT-master-1234", "":
+            self.answers["CoreSettings"] = {"AsteriskVersion": version}
+            self.the_one(self.find(), "unknown")
+
+    def test_clock(self) -> None:
+        """Apart by more than some seconds, either way."""
+        for apart, words in (-60.0, "60 s behind"), (9.0, "9 s ahead"):
+            self.setUp()
+            self.time_apart = apart
+            self.variables["PBXROUTER_HEARTBEAT"] = str(int(NOW + apart))
+            self.assertIn(words, self.the_one(self.find()).what)
+        self.time_apart = 4.0
+        self.variables["PBXROUTER_HEARTBEAT"] = str(int(NOW))
+        self.assert_all_well(self.find())
+
+    def test_heartbeat(self) -> None:
+        """Never begun, ended, too old, no number."""
+        for value, words in (
+            *(("", "there is no heartbeat"), ("0", "has stopped"), (str(int(NOW) - 60), "60 s ago")),
+            ("x\x1b", "no heartbeat"),
+        ):
+            self.setUp()
+            self.variables["PBXROUTER_HEARTBEAT"] = value
+            if value.startswith("x"):
+                self.assertIn("PBXROUTER_HEARTBEAT is x", self.the_one(self.find()).what)
+            else:
+                self.assertIn(words, self.the_one(self.find()).what)
+
+    def test_no_heartbeat(self) -> None:
+        """Switched off while the dialplan waits for it: no call would ever come."""
+        self.asterisk = msgspec.structs.replace(self.asterisk, heartbeat=False)
+        self.assertIn("fallback", self.the_one(self.find()).what)
+        self.variables["PBXROUTER_HEARTBEAT_S"] = ""
+        self.assert_all_well(self.find())
+
+    def test_may_not_ask(self) -> None:
+        """Without call and reporting the variables cannot be read."""
+        self.answers["Getvar"] = DENIED
+        self.the_one(self.find(), "unknown")
+
+
+class HookTests(AsteriskCase):
+    """The dialplan."""
+
+    def find(self, answer: Exception | None = None, ami: str = "tcp:127.0.0.1:5038") -> list[Finding]:
+        """What is found, a connection to the URL being answered so."""
+        self.asterisk = msgspec.structs.replace(self.asterisk, ami=ami)
+        self.dialled: list[tuple[str, int]] = []
+
+        def dial(address: tuple[str, int], timeout_s: float) -> Any:
+            self.dialled.append(address)
+            if answer is not None:
+                raise answer
+            return FakeSocket()
+
+        return self.look(lambda patient: look_at_dialplan(patient, self.config, dial))
+
+    def test_good(self) -> None:
+        """It asks where the gateway answers."""
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [("127.0.0.1", 4573)])
+
+    def test_urls(self) -> None:
+        """As Asterisk reads them."""
+        for url, address in (
+            *(
+                ("agi://pbx/x", ("pbx", 4573)),
+                ("agi://[::1]:99/x", ("::1", 99)),
+                ("agi://10.0.0.1", ("10.0.0.1", 4573)),
+            ),
+        ):
+            self.variables["PBXROUTER_URL"] = url
+            self.find()
+            self.assertEqual(self.dialled, [address])
+        for url in "http://x/", "agi://", "agi://x:99999/", "agi:async", "agi://x:y/\x1b":
+            self.variables["PBXROUTER_URL"] = url
+            self.assertIn("accepted is for example", self.the_one(self.find()).todo)
+            self.assertEqual(self.dialled, [])
+        self.variables["PBXROUTER_URL"] = "hagi://example.org/x"
+        self.the_one(self.find(), "unknown")
+
+    def test_empty(self) -> None:
+        """No URL: which one it should be, by the settings' port."""
+        self.variables["PBXROUTER_URL"] = ""
+        self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI("tcp:5573"))
+        self.assertIn("agi://127.0.0.1:5573/pbxrouter", self.the_one(self.find()).todo)
+
+    def test_own_hook(self) -> None:
+        """A dialplan of the owner's own cannot be judged from here."""
+        self.variables = {}
+        self.assertIn("agi://127.0.0.1:4573", self.the_one(self.find(), "unknown").todo)
+
+    def test_may_not_ask(self) -> None:
+        """Then it is said what to type."""
+        self.answers["Getvar"] = DENIED
+        self.assertIn("dialplan show", self.the_one(self.find(), "unknown").todo)
+
+    def test_refused(self) -> None:
+        """Nothing answers there; the usual reason is the loopback interface."""
+        self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
+        found = self.the_one(
+            self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038")
+        )
+        self.assertIn("this machine alone", found.todo)
+
+    def test_remote(self) -> None:
+        """From elsewhere only a call can tell; and loopback there is another machine."""
+        ami = "tls:pbx.example.org:5039"
+        self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
+        self.assertIn("nc -z 10.0.0.1 4573", self.the_one(self.find(ami=ami), "unknown").todo)
+        self.variables["PBXROUTER_URL"] = "agi://localhost/pbxrouter"
+        self.assertIn("pbx.example.org", self.the_one(self.find(ami=ami), "unknown").what)
+        self.assertEqual(self.dialled, [])
+
+    def test_magi(self) -> None:
+        """Contexts that the settings name."""
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("magi",))
+        self.answers["ShowDialPlan"] = {}
+        self.assert_all_well(self.find())
+        self.answers["ShowDialPlan"] = {"Response": "Error", "Message": "Did not find context magi"}
+        self.assertIn("context magi", self.the_one(self.find()).what)
+        self.answers["ShowDialPlan"] = DENIED
+        self.the_one(self.find(), "unknown")
+
+
+class SoundTests(FindingCase):
+    """Prompts."""
+
+    def setUp(self) -> None:
+        """All in English."""
+        super().setUp()
+        self.sounds = self.folder / "sounds"
+        self.names = sorted(msgspec.structs.asdict(self.config.prompts).values())
+        self.put("en", *self.names)
+
+    def put(self, language: str, *names: str) -> None:
+        """Make sounds."""
+        folder = self.sounds / language
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / f"{name}.gsm").touch()
+
+    def find(self, folder: Path | None = None) -> list[Finding]:
+        """What is found."""
+        return list(look_at_sounds(self.config, folder or self.sounds, "sounds"))
+
+    def test_good(self) -> None:
+        """Each is there."""
+        self.assert_all_well(self.find())
+
+    def test_missing(self) -> None:
+        """One is not: which setting it is; a beginning of another's name is not it."""
+        (self.sounds / "en" / "vm-goodbye.gsm").unlink()
+        self.put("en", "vm-goodbye-all")
+        found = self.the_one(self.find())
+        self.assertIn("prompts.goodbye: there is no sound vm-goodbye", found.what)
+
+    def test_places(self) -> None:
+        """In the folder itself, and beneath it, as Asterisk looks."""
+        (self.sounds / "en" / "vm-goodbye.gsm").rename(self.sounds / "vm-goodbye.wav")
+        self.put("en/office", "hello")
+        prompts = msgspec.structs.replace(self.config.prompts, ask_pin="office/hello")
+        self.config = msgspec.structs.replace(self.config, prompts=prompts)
+        self.assert_all_well(self.find())
+
+    def test_other_language(self) -> None:
+        """One that lacks some falls back to English: told, but not wrong."""
+        self.put("es", *self.names[1:])
+        found = self.find()
+        self.assert_all_well(found)
+        self.assertIn(f"es lacks {self.names[0]}", found[-1].what)
+
+    def test_language_in_the_name(self) -> None:
+        """Then every language needs its own."""
+        prompts = msgspec.structs.replace(self.config.prompts, goodbye="bye_{language}")
+        self.config = msgspec.structs.replace(self.config, prompts=prompts)
+        self.put("es", *self.names)
+        self.put("", "bye_en")
+        self.assertIn("bye_es", self.the_one(self.find()).what)
+        self.put("", "bye_es")
+        self.assert_all_well(self.find())
+
+    def test_not_seen(self) -> None:
+        """Another machine's folder: a command to type there."""
+        found = self.the_one(self.find(Path("/no/such/sounds")), "unknown")
+        self.assertIn("ls /no/such/sounds/en/{agent-pass,", found.todo)
+        unknown = self.the_one(look_at_sounds(self.config, None, "sounds"), "unknown")
+        self.assertIn("--sounds FOLDER", unknown.todo)
+
+    def test_link_of_another_root(self) -> None:
+        """Debian's link en, seen from outside a container."""
+        (self.sounds / "en").rename(self.sounds / "en_US_f_Allison")
+        (self.sounds / "en").symlink_to("/no/such/alternatives/en")
+        self.assert_all_well(self.find())
