@@ -204,13 +204,15 @@ class CallTable:
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
         """Note why a call was not answered; counts nothing (facts B6, rule 7)."""
+        status = headers("DialStatus")
         call = self.call_of(headers("Uniqueid"))
         if call is None:
-            # Originate dials without a channel; how that ended tells least.
+            # Originate dials without a channel: that it was answered connects nobody yet,
+            # and any other Dial in the call tells more.
             call = self.call_of(headers("DestUniqueid"))
-            if call is None or call.dial_status:
+            if call is None or call.dial_status or status == "ANSWER":
                 return
-        call.dial_status = headers("DialStatus")
+        call.dial_status = status
 
     def _add(self, uniqueid: str, linkedid: str, started: float, caller: str, number: str) -> None:
         self._linkedids[uniqueid] = linkedid
