@@ -1,0 +1,299 @@
+"""The table of live calls: facts B6, rule by rule, and whatever order events come in."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.calls import JOINED, REMEMBER_HUNG_UP_S, CallListener, CallTable, ChannelSeen, LiveCall
+
+
+class Told(CallListener):
+    """Records what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.ended = 0.0
+
+    def started(self, call: LiveCall) -> None:
+        """See CallListener."""
+        self.words.append(f"{call.linkedid} started")
+
+    def answered(self, call: LiveCall) -> None:
+        """See CallListener."""
+        self.words.append(f"{call.linkedid} answered")
+
+    def finished(self, call: LiveCall, ended: float, cause: str) -> None:
+        """See CallListener."""
+        self.words.append(f"{call.linkedid} finished {cause}".rstrip())
+        self.ended = ended
+
+    def count(self, word: str) -> int:
+        """How often something was told."""
+        return sum(word in each.split() for each in self.words)
+
+
+class TableCase(SynchronousTestCase):
+    """A table, and a listener to it."""
+
+    def setUp(self) -> None:
+        """Make both."""
+        self.told = Told()
+        self.table = CallTable(self.told)
+        self.now = 1000.0
+
+    def event(self, name: str, uniqueid: str, linkedid: str = "a", **more: str) -> None:
+        """One event, a second later than the last."""
+        self.now += 1
+        headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, **more}
+        self.table.event(name, lambda header: headers.get(header, ""), self.now)
+
+    def enter(self, uniqueid: str, linkedid: str = "a", bridge: str = "b") -> None:
+        """A channel enters a bridge."""
+        self.event("BridgeEnter", uniqueid, linkedid, BridgeUniqueid=bridge)
+
+    def dial_end(self, status: str, caller: str = "", callee: str = "") -> None:
+        """A Dial is over."""
+        headers = {"Uniqueid": caller, "DestUniqueid": callee, "DialStatus": status}
+        self.table.event("DialEnd", lambda header: headers.get(header, ""), self.now)
+
+    def resync(self, *seen: ChannelSeen, noted: frozenset[str] | None = None) -> None:
+        """A list of channels comes."""
+        self.table.resync(self.table.channels if noted is None else noted, seen, self.now)
+
+
+class RuleTests(TableCase):
+    """Each rule."""
+
+    def test_a_call(self) -> None:
+        """Two channels of one Linkedid are one call, answered when both are in a bridge."""
+        self.event("Newchannel", "a", CallerIDNum="33", Exten="22")
+        self.event("Newchannel", "c")
+        self.event("Newchannel", "a")  # again
+        self.assertEqual(self.told.words, ["a started"])
+        self.enter("c")
+        self.assertEqual(self.told.words, ["a started"])
+        self.enter("a")
+        self.event("Hangup", "c", Cause="16")
+        self.event("Hangup", "a", Cause="16")
+        self.event("Hangup", "a", Cause="16")
+        self.assertEqual(self.told.words, ["a started", "a answered", "a finished 16"])
+        self.assertEqual((self.table.live, self.table.channels), ({}, frozenset()))
+
+    def test_what_is_kept(self) -> None:
+        """Caller and number are the first channel's; a status and a cause tell why it failed."""
+        self.event("Newchannel", "a", CallerIDNum="33", Exten="22")
+        self.event("Newchannel", "c", CallerIDNum="22")
+        self.dial_end("BUSY", "a", "c")
+        self.event("Hangup", "c", Cause="17")
+        call = self.table.call_of("a")
+        assert call is not None
+        self.assertEqual((call.caller, call.number, call.started), ("33", "22", 1001.0))
+        self.assertEqual((call.dial_status, call.cause), ("BUSY", "17"))
+        self.assertIs(self.table.call_of("c"), None)
+
+    def test_dial_of_originate(self) -> None:
+        """It has no caller's channel, and counts where no other Dial says more."""
+        self.event("Newchannel", "a")
+        call = self.table.live["a"]
+        self.dial_end("ANSWER", callee="a")
+        self.assertEqual(call.dial_status, "")
+        self.dial_end("CONGESTION", callee="a")
+        self.assertEqual(call.dial_status, "CONGESTION")
+        self.dial_end("BUSY", "a", "x")
+        self.dial_end("CONGESTION", callee="a")
+        self.assertEqual(call.dial_status, "BUSY")
+        self.dial_end("BUSY", "nobody", "known")
+
+    def test_alone_in_a_bridge(self) -> None:
+        """Channels that are not known (a conference's announcer) answer nobody."""
+        self.event("Newchannel", "a")
+        self.enter("announcer", "z")
+        self.enter("a")
+        self.assertEqual(self.told.count("answered"), 0)
+
+    def test_left_before(self) -> None:
+        """Who has left a bridge is not in it; who enters another has left the first."""
+        for uniqueid in ("a", "c", "d"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.enter("a", "a", "b1")
+        self.event("BridgeLeave", "a", "a", BridgeUniqueid="b1")
+        self.enter("c", "c", "b1")
+        self.enter("c", "c", "b2")
+        self.enter("d", "d", "b1")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.enter("a", "a", "b1")
+        self.assertEqual(sorted(self.told.words[-2:]), ["a answered", "d answered"])
+
+    def test_joined(self) -> None:
+        """A channel that goes over to another call ends its own, if it was the last of it."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.enter("c", "a")
+        self.assertEqual(self.told.words, ["a started", "c started", f"c finished {JOINED}"])
+        self.enter("a")
+        self.assertEqual(self.told.words[-1], "a answered")
+
+    def test_one_half_stays(self) -> None:
+        """The other half of a Local channel keeps the old Linkedid, and the old call goes on."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.event("Newchannel", "c2", "c")
+        self.enter("c", "a")
+        self.assertEqual(sorted(self.table.live), ["a", "c"])
+        self.event("Hangup", "c2", "c")
+        self.assertEqual(self.told.words[-1], "c finished")
+
+    def test_renamed(self) -> None:
+        """A call's only channel with another Linkedid, of no call known, is still the same call."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "a2")
+        self.event("Hangup", "a2")
+        self.enter("a", "older")
+        self.assertEqual(sorted(self.table.live), ["older"])
+        self.event("Hangup", "a", "older")
+        self.assertEqual(self.told.words, ["a started", "older finished"])
+
+    def test_of_a_call_not_known(self) -> None:
+        """A channel of several that goes over to a call nobody knew starts it."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "a2")
+        self.enter("a2", "older")
+        self.assertEqual(self.told.words, ["a started", "older started"])
+
+    def test_late(self) -> None:
+        """A Newchannel that comes behind its Hangup revives nothing; after a minute an id is new."""
+        self.event("Newchannel", "a")
+        self.event("Hangup", "a")
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.words, ["a started", "a finished"])
+        self.now += REMEMBER_HUNG_UP_S
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.count("started"), 2)
+
+    def test_not_counted(self) -> None:
+        """No ids, ids that Asterisk would not make, channels not known: nothing."""
+        for uniqueid, linkedid in (("", "a"), ("a", ""), ("a b", "a"), ("a", "a\r"), ("a" * 150, "a")):
+            self.event("Newchannel", uniqueid, linkedid)
+        for name in ("BridgeEnter", "BridgeLeave", "Hangup", "Newstate", "Shutdown"):
+            self.event(name, "a")
+        self.assertEqual(self.told.words, [])
+
+    def test_shutdown(self) -> None:
+        """A Shutdown, which a caller can forge, ends nothing: Hangups do."""
+        self.event("Newchannel", "a")
+        self.event("Shutdown", "", "")
+        self.assertEqual(sorted(self.table.live), ["a"])
+
+
+class ResyncTests(TableCase):
+    """After a time without events."""
+
+    def test_ended_unseen(self) -> None:
+        """What was known and is not listed has ended, at a time that is told."""
+        self.event("Newchannel", "a")
+        self.table.resync(["a"], [], 2000.0, 1500.0)
+        self.assertEqual((self.told.words[-1], self.told.ended), ("a finished", 1500.0))
+
+    def test_new_since_asking(self) -> None:
+        """A channel that came after the question need not be in the list."""
+        self.event("Newchannel", "a")
+        self.resync(noted=frozenset())
+        self.assertEqual(sorted(self.table.live), ["a"])
+
+    def test_began_unseen(self) -> None:
+        """What is listed and not known began so long ago, is answered if bridged, and is uncertain."""
+        self.event("Newchannel", "x")
+        self.event("Hangup", "x", "a")
+        self.resync(
+            ChannelSeen("a", "a", 10, "b", "33", "22"),
+            ChannelSeen("c", "a", 5, "b"),
+            ChannelSeen("x", "a", 5),
+            ChannelSeen("bad id", "a", 5),
+        )
+        call = self.table.live["a"]
+        self.assertEqual(self.told.words[-2:], ["a started", "a answered"])
+        self.assertEqual((call.started, call.answered, call.certain), (self.now - 10, self.now, False))
+        self.assertEqual(call.channels, {"a", "c"})
+
+    def test_bridges(self) -> None:
+        """Bridges are as listed, so somebody who left unseen answers nobody."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.enter("a")
+        self.resync(ChannelSeen("a", "a", 1), ChannelSeen("c", "c", 1))
+        self.enter("c", "c")
+        self.assertEqual(self.told.count("answered"), 0)
+
+    def test_ahead_of_events(self) -> None:
+        """The list may know a Linkedid whose events come later; a known channel goes by its events."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.resync(ChannelSeen("a", "a", 1), ChannelSeen("c", "a", 1))
+        self.assertEqual(sorted(self.table.live), ["a", "c"])
+        self.event("Hangup", "c", "a")
+        self.assertEqual(self.told.words, ["a started", "c started", f"c finished {JOINED}"])
+
+    def test_restore(self) -> None:
+        """Calls of an earlier run are known, nobody is told, and what makes no sense is left out."""
+        self.table.restore(
+            [
+                LiveCall("a", 1.0, channels={"a", "c"}),
+                LiveCall("a", 2.0, channels={"d"}),
+                LiveCall("e", 2.0, channels={"a"}),
+                LiveCall("f", 2.0),
+            ]
+        )
+        self.assertEqual(self.told.words, [])
+        self.assertEqual((sorted(self.table.live), sorted(self.table.channels)), (["a"], ["a", "c"]))
+        self.resync(ChannelSeen("c", "a", 9))
+        self.event("Hangup", "c")
+        self.assertEqual(self.told.words, ["a finished"])
+
+
+IDS = st.sampled_from("a b c d e f".split())
+EVENTS = st.one_of(
+    st.tuples(
+        st.sampled_from(["Newchannel", "Hangup", "BridgeEnter", "BridgeLeave", "Newstate"]),
+        IDS,
+        IDS,
+        st.sampled_from(["", "x", "y"]),
+    ),
+    st.tuples(st.just("resync"), st.just(""), st.just(""), st.lists(st.tuples(IDS, IDS), max_size=6)),
+    st.tuples(st.just("later"), st.just(""), st.just(""), st.just("")),
+)
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """Events in any order, lost, repeated, forged."""
+
+    @given(st.lists(EVENTS, max_size=60))
+    def test_books_balance(self, events: list[tuple[str, str, str, object]]) -> None:
+        """Started is finished and live; no call is without channels; bridges hold known channels."""
+        told = Told()
+        table = CallTable(told)
+        now = 0.0
+        for name, uniqueid, linkedid, more in events:
+            now += 1
+            if name == "later":
+                now += 100
+            elif name == "resync":
+                assert isinstance(more, list)
+                seen = [ChannelSeen(each, its_call, 1, "x") for each, its_call in more]
+                table.resync(table.channels, seen, now)
+            else:
+                headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, "BridgeUniqueid": str(more)}
+                table.event(name, lambda header, headers=headers: headers.get(header, ""), now)  # type: ignore[misc]
+            self.assertEqual(told.count("started"), told.count("finished") + len(table.live))
+            self.assertLessEqual(told.count("answered"), told.count("started"))
+            held = [each for call in table.live.values() for each in call.channels]
+            self.assertEqual(sorted(held), sorted(table.channels))
+            for linkedid_, call in table.live.items():
+                self.assertTrue(call.channels)
+                self.assertEqual(call.linkedid, linkedid_)
+            self.assertLessEqual(set(table._bridge_of), set(table.channels))
+            self.assertEqual(
+                sorted(table._bridge_of),
+                sorted(each for inside in table._bridges.values() for each in inside),
+            )
