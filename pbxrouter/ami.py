@@ -12,6 +12,7 @@ connection and what belongs to which action (manager).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -56,9 +57,17 @@ class Message:
         return self._headers
 
     def get(self, name: str, default: str = "") -> str:
-        """The first value of a header; names are compared without case."""
-        wanted = name.lower()
-        return next((value for header, value in self.headers if header.lower() == wanted), default)
+        """The first value of a header; names are compared without case.
+
+        Most events are asked for two or three of their twenty headers, so only those are read.
+        """
+        raw, key = self.raw, _key(name)
+        lowered = raw.lower()
+        start = -2 if lowered.startswith(key[2:]) else lowered.find(key)
+        if start == -1:
+            return default
+        end = raw.find(_LINE_END, start + len(key))
+        return decode(raw[start + len(key) : end if end >= 0 else None].removeprefix(b" "))
 
     def all(self, name: str) -> list[str]:
         """Every value of a header that may stand several times, such as ``Output``."""
@@ -97,6 +106,12 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{self.kind or 'Message'} {self.name!a}>"
+
+
+@functools.lru_cache(maxsize=256)
+def _key(name: str) -> bytes:
+    """How a header begins, its line's beginning included."""
+    return _LINE_END + encode(name).lower() + b":"
 
 
 def _header(line: bytes) -> tuple[str, str]:

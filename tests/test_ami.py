@@ -142,6 +142,18 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(message.all("output"), ["one", "two"])
         self.assertEqual([name for name, _ in message], ["Response", "ActionID", "Output", "Output"])
 
+    @given(st.lists(st.sampled_from(["Aa", "aa", "B", "Bb", ""]), max_size=5), st.data())
+    def test_get(self, names: list[str], data: st.DataObject) -> None:
+        """Asking for one header is the same as reading them all."""
+        raw = b"\r\n".join(
+            f"{name}: {data.draw(st.sampled_from(['', 'aa: 1', ' x']))}".encode() for name in names
+        )
+        message = Message(raw)
+        for wanted in ("Aa", "B", "bb"):
+            found = [value for name, value in message.headers if name.lower() == wanted.lower()]
+            self.assertEqual(message.get(wanted, "none"), found[0] if found else "none")
+            self.assertEqual(message.all(wanted), found)
+
     def test_blank_after_colon(self) -> None:
         """One blank after the colon is no part of the value, and need not be there; more are."""
         message = Message(b"Event:Foo\r\nA:1\r\nB: 2\r\nC:  3 \r\nD:")
