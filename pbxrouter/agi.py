@@ -66,6 +66,19 @@ _FORMS: Final = {
     "threadid": _INTEGER,
 }
 _ARGUMENT: Final = re.compile(rb"agi_arg_([1-9][0-9]*): (.*)", re.DOTALL)
+
+
+def _block_pattern() -> re.Pattern[str]:
+    lines = []
+    for key, always in _KEYS:
+        name = key[4:].decode("ascii")
+        form = _FORMS.get(name)
+        line = f"agi_{name}: (?P<{name}>{'.*' if form is None else form.pattern.decode('ascii')})\n"
+        lines.append(line if always else f"(?:{line})?")
+    return re.compile("".join(lines) + r"(?P<arguments>(?:agi_arg_[1-9][0-9]*: .*\n)*)")
+
+
+_BLOCK: Final = _block_pattern()
 _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.DOTALL)
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
@@ -152,33 +165,38 @@ def parse_request(block: bytes) -> AGIRequest:
         ForgedRequest: a key that is out of place, repeated, missing or unknown.
         ProtocolViolation: a line that is no ``agi_key: value`` at all.
     """
-    variables: dict[str, str] = {}
-    arguments: list[str] = []
+    found = _BLOCK.fullmatch(decode(block) + "\n")
+    if found is None:
+        raise _complaint(block)
+    variables = found.groupdict()
+    arguments = variables.pop("arguments").split("\n")[:-1]
+    for number, line in enumerate(arguments, 1):
+        if not line.startswith(f"agi_arg_{number}: "):
+            raise _out_of_place(encode(line), True)
+    if variables["network"] is None or variables["network_script"] is None:
+        variables = {name: value for name, value in variables.items() if value is not None}
+    return AGIRequest(variables, tuple([line.split(": ", 1)[1] for line in arguments]))
+
+
+def _complaint(block: bytes) -> ProtocolViolation:
+    """What is wrong with a block that Asterisk would not write."""
     place = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")
         if not colon or not key.startswith(b"agi_"):
-            raise _out_of_place(line, bool(variables))
+            return _out_of_place(line, place > 0)
         while place < len(_KEYS) and key != _KEYS[place][0] and not _KEYS[place][1]:
             place += 1
         if place < len(_KEYS):
-            if key != _KEYS[place][0]:
-                raise _out_of_place(line, True)
-            name = key[4:].decode("ascii")
-            form = _FORMS.get(name)
-            if form is not None and not form.fullmatch(value):
-                raise _out_of_place(line, True)
-            variables[name] = decode(value)
+            form = _FORMS.get(key[4:].decode("ascii", "replace"))
+            if key != _KEYS[place][0] or (form is not None and not form.fullmatch(value)):
+                return _out_of_place(line, True)
             place += 1
-            continue
-        argument = _ARGUMENT.fullmatch(line)
-        if argument is None or argument[1] != b"%d" % (len(arguments) + 1):
-            raise _out_of_place(line, True)
-        arguments.append(decode(argument[2]))
+        elif not _ARGUMENT.fullmatch(line):
+            return _out_of_place(line, True)
     if place < len(_KEYS):
-        missing = _KEYS[place][0].decode("ascii")
-        raise ForgedRequest(f"the opening block ends before {missing}")
-    return AGIRequest(variables, tuple(arguments))
+        return ForgedRequest(f"the opening block ends before {_KEYS[place][0].decode('ascii')}")
+    return ForgedRequest("the opening block is not as Asterisk writes it")
 
 
 def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
@@ -226,6 +244,12 @@ class AGIReply:
         return self.data == "timeout"
 
 
+_COMMON_REPLIES: Final = {
+    b"200 result=%d" % result: AGIReply(200, str(result), text=f"result={result}") for result in (-1, 0, 1)
+}
+"""What Asterisk answers to most commands; nothing that a caller keyed."""
+
+
 def parse_reply(reply: bytes) -> AGIReply:
     """Read one whole reply; a 520's lines all together.
 
@@ -233,6 +257,8 @@ def parse_reply(reply: bytes) -> AGIReply:
         ProtocolViolation: it begins with none of Asterisk's codes, or is a 200
             without ``result=``.
     """
+    if (common := _COMMON_REPLIES.get(reply)) is not None:
+        return common
     text = decode(reply)
     found = _REPLY.fullmatch(text)
     if found is None:

@@ -35,11 +35,11 @@ def quote(argument: str) -> str:
     Raises:
         InvalidArgument: it holds CR, LF or NUL, which no quoting makes safe.
     """
+    if _PLAIN_WORD.fullmatch(argument):
+        return argument
     found = _UNSENDABLE.search(argument)
     if found:
         raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {argument[:60]!a}")
-    if _PLAIN_WORD.fullmatch(argument):
-        return argument
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -50,7 +50,7 @@ def command(name: str, *arguments: str | int) -> str:
     Raises:
         InvalidArgument: as quote.
     """
-    return " ".join([name, *(str(each) if isinstance(each, int) else quote(each) for each in arguments)])
+    return " ".join([name, *[str(each) if isinstance(each, int) else quote(each) for each in arguments]])
 
 
 def encode_command(line: str) -> bytes:

@@ -67,6 +67,8 @@ class AGIReader:
         """
         if not self._opened:
             return self._opening()
+        if not self._buffer:
+            return None
         while (line := self._line()) is not None:
             self._on_line(self.command, line)
             event = self._line_event(line)
@@ -115,13 +117,16 @@ class AGIReader:
             if self._trying > MAX_TRYING:
                 raise ProtocolViolation("a command is said to be in progress without end")
             return None  # still at it; the answer follows
-        self._lines.append(line)
         self._collected += len(line) + 1
         self._demand_bound(self._collected)
-        if self._needs_more(line):
-            return None
-        reply = b"\n".join(self._lines)
-        self._lines.clear()
+        if self._lines or self._has_many(line):
+            self._lines.append(line)
+            if self._needs_more(line):
+                return None
+            reply = b"\n".join(self._lines)
+            self._lines.clear()
+        else:
+            reply = line
         self._collected = self._trying = 0
         command, self.command = self.command, ""
         self._demand_nothing_more(ProtocolViolation)
@@ -134,13 +139,17 @@ class AGIReader:
                 ) from None
             raise
 
+    def _has_many(self, first: bytes) -> bool:
+        """Whether a reply that begins so may go on after its first line."""
+        if first.startswith(b"200 result=1 ("):
+            return _ANSWERS_MANY_LINES.match(self.command) is not None
+        return first.startswith(b"520-")
+
     def _needs_more(self, line: bytes) -> bool:
-        first = self._lines[0]
-        if first.startswith(b"520-"):
+        """Whether a reply of many lines goes on after this one."""
+        if self._lines[0].startswith(b"520-"):
             return not line.startswith(b"520 ")
-        if first.startswith(b"200 result=1 (") and _ANSWERS_MANY_LINES.match(self.command):
-            return not line.endswith(b")")  # a variable's value may hold line ends
-        return False
+        return not line.endswith(b")")  # a variable's value may hold line ends
 
     def _demand_bound(self, size: int) -> None:
         if size > MAX_BUFFER:

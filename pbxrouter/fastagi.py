@@ -229,17 +229,8 @@ class FastAGIProtocol(Protocol):
 
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See channel.Channel."""
-        if self.is_busy:
-            return fail(
-                AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
-            )
-        if self._owner.draining:
-            self.close()
-        if self._state is not _State.OURS:
-            return fail(ConnectionClosed())
-        if self.hung_up and (self._reader.command or not allowed_when_hung_up(command)):
-            return fail(ChannelHungUp())
         try:
+            self._demand_ready(command)
             line = encode_command(command)
         except AGIError as error:
             return fail(error)
@@ -254,6 +245,16 @@ class FastAGIProtocol(Protocol):
             self._timer.set(allowed_s, self._reply_took_too_long)
         self._send(line)
         return waiting
+
+    def _demand_ready(self, command: str) -> None:
+        if self.is_busy:
+            raise AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
+        if self._owner.draining:
+            self.close()
+        if self._state is not _State.OURS:
+            raise ConnectionClosed()
+        if self.hung_up and (self._reader.command or not allowed_when_hung_up(command)):
+            raise ChannelHungUp()
 
     def _succeed(self, reply: AGIReply) -> None:
         self._answered().callback(reply)
