@@ -27,7 +27,7 @@ from pbxrouter.ami import Message
 from pbxrouter.channel import Channel
 from pbxrouter.errors import AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi_channel import BREAK, MagiChannel
-from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, request_so_far, whole_request
+from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, may_be_waiting, request_so_far, whole_request
 from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
 from pbxrouter.manager_service import Manager
 from pbxrouter.trace import printable
@@ -67,12 +67,14 @@ class MagiService(Service):
         self._watch = watch
         self._calls: dict[str, MagiChannel] = {}
         self._adopting: set[str] = set()
+        self._looked = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
         self._search.clock = clock
         for name, handler in (
             ("AsyncAGIStart", self._started),
             ("AsyncAGIExec", self._result),
             ("AsyncAGIEnd", self._ended),
+            ("Hangup", self._ended),
             ("DialEnd", self._dial_ended),
             ("MAGIExec", self._historical),
         ):
@@ -169,7 +171,8 @@ class MagiService(Service):
             call.result_received(event)
 
     def _ended(self, event: Message) -> None:
-        if not is_whole(event):
+        """AsyncAGIEnd; or Hangup, for one that was asked and is not in AsyncAGI at all."""
+        if not self._calls or not is_whole(event):
             return
         call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
         if call is not None:
@@ -183,7 +186,7 @@ class MagiService(Service):
     # --- calls ---
 
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
-        call.request = request
+        call.request, call.patient = request, False
         self._calls[call.address] = call
         if self._watch.active:
             self._watch.opened(request)
@@ -255,19 +258,24 @@ class MagiService(Service):
 
     def _down(self) -> None:
         self._stop_looking()
+        self._looked = False
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.connection_lost()
 
     async def _find_waiting(self) -> None:
         """Serve the calls in our contexts that wait in AGI(agi:async) and are nobody's."""
+        # Those that were there before us may run an application for an earlier gateway: they are asked,
+        # and answer when it is over. Later ones told of themselves; unless a forger spoilt that.
+        could_be = is_waiting if self._looked else may_be_waiting
         try:
             listed = await self._manager.listing("CoreShowChannels")
         except ManagerError as error:
             self.log.debug("looking for waiting calls: {error}", error=str(error))
             return
+        self._looked = True
         for item in listed:
-            if is_waiting(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
+            if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: Message) -> None:

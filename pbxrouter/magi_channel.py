@@ -68,9 +68,11 @@ class MagiChannel:
         address: the channel for Action AGI: its Uniqueid, since names change.
         send: puts a command into Asterisk's queue.
         new_id: makes CommandIDs.
-        unread: whether something may stand before the first answer; ``rest`` tells after it.
+        unread: whether the call was not told from its beginning: something may stand before
+            the first answer (``rest`` tells after it), and something may still run for it.
 
     Attributes:
+        patient: whether answers may take as long as what still runs.
         rest: what stood before an answer, cut off from something longer; None if it was lost.
     """
 
@@ -92,7 +94,7 @@ class MagiChannel:
         self._send = send
         self._new_id = new_id
         self._watch = watch
-        self._unread = unread
+        self.patient = self._unread = unread
         self._end: ChannelHungUp | None = None
         self._dial_status = ""
         self._command = self._sent = self._command_id = ""
@@ -126,7 +128,7 @@ class MagiChannel:
         waiting: Deferred[AGIReply] = Deferred(self._set_aside)
         self._waiting = waiting
         allowed_s = reply_timeout_s(command)
-        if allowed_s is not None:
+        if allowed_s is not None and not self.patient:
             self._timer.set(allowed_s, self._reply_took_too_long)
         self._clearing = self._unread
         self._ask(FLUSH if self._clearing else self._sent)

@@ -28,17 +28,18 @@ _ASKED: Final = (
 
 
 def is_waiting(item: Message, contexts: Collection[str]) -> bool:
-    """Whether an item of CoreShowChannels is a call in AGI(agi:async) in one of the contexts.
-
-    While an application runs for it, the list names that one instead.
-    """
+    """Whether an item of CoreShowChannels is a call in AGI(agi:async) in one of the contexts."""
     return (
         b"agi:async" in item.raw
-        and is_whole(item, "Application", "ApplicationData")
-        and item.get("Context") in contexts
+        and may_be_waiting(item, contexts)
         and item.get("Application") == "AGI"
         and item.get("ApplicationData").partition(",")[0] == "agi:async"
     )
+
+
+def may_be_waiting(item: Message, contexts: Collection[str]) -> bool:
+    """Whether it could be one: once an EXEC has run, the list names that application for ever."""
+    return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
 
 
 def request_so_far(item: Message) -> AGIRequest:

@@ -369,6 +369,29 @@ class WaitingTests(MagiServiceTest):
             self.assertEqual(self.queued(), ["ANSWER"] if served else ["ASYNCAGI BREAK"], mark)
             self.magi.stopService()
 
+    def test_application_runs(self) -> None:
+        """An earlier gateway died while an application runs: given back when that is over, however long."""
+        self.manager.goes_down()
+        self.waiting({}, application="Dial", data="PJSIP/21")
+        self.manager.comes_up()
+        self.clock.pump([60] * 60)
+        self.assertEqual(self.queued(), ["NOOP"])
+        self.manager.sent.append(("AGI", {"Command": "NOOP", "CommandID": "id-1"}))
+        self.answers("dialling")
+        self.assertEqual(self.queued(), ["ASYNCAGI BREAK"])
+        self.assertEqual(self.served, [])
+
+    def test_application_is_not_for_us(self) -> None:
+        """Such a channel was in no AsyncAGI at all: asked in vain, and forgotten when it is gone."""
+        self.manager.goes_down()
+        self.waiting({}, {"uniqueid": "1795.8"}, application="AppDial", data="(Outgoing Line)")
+        self.manager.comes_up()
+        self.assertEqual(self.magi.open_calls, 2)
+        self.manager.event("Event: Hangup", *snapshot(), "Cause: 16")
+        self.manager.event("Event: Hangup", *snapshot("1795.8"), "Cause: 16")
+        self.assertEqual(self.magi.open_calls, 0)
+        self.assertEqual(self.loud(), [])
+
     def test_not_waiting(self) -> None:
         """A call in another application, or in another AGI, or a forged item, is not taken up."""
         for application, data in (

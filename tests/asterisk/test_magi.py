@@ -1,0 +1,391 @@
+"""MAGI on a real Asterisk: calls that come by AGI(agi:async) go where those by FastAGI go.
+
+Not here: what is the same for every way in (test_workshop, test_outcomes), an AMI server that misbehaves
+(test_hostile_ami).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from typing import Any
+
+from tests.asterisk import test_workshop
+from tests.asterisk.ami import Ami
+from tests.asterisk.harness import LOOP, AsteriskTest, wait_for
+
+ASTERISK = """
+[dial]
+timeout = 20
+[[asterisk]]
+name = "lab"
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-magi", "magi-after", "magi-long", "pbxrouter-ask"]
+[fastagi]
+debug = true
+"""
+CONFIG = LOOP + ASTERISK
+ASK, WRONG, INVALID, GOODBYE = "agent-pass", "vm-incorrect", "invalid", "vm-goodbye"
+
+
+class MagiTest(AsteriskTest):
+    """A gateway with an AMI connection; phone 34, whose calls come by MAGI, has the grants of 33."""
+
+    config: str | None = CONFIG
+
+    def setUp(self) -> None:
+        """Wait for the connection; the first time copy the grants, and add a rule whose Dial fails at once."""
+        super().setUp()
+        if not getattr(self.gateway, "has_34", False):
+            self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('34')")
+            self.gateway.sql(
+                "INSERT INTO extensions_mappings (extension_id, map_id)"
+                " SELECT new.extension_id, map_id FROM extensions AS new, extensions AS old"
+                " JOIN extensions_mappings ON extensions_mappings.extension_id = old.extension_id"
+                " WHERE new.extension_number = '34' AND old.extension_number = '33'"
+            )
+            self.gateway.sql(
+                "INSERT INTO applications_mappings (application_name, application_data, pattern)"
+                " VALUES ('dial', 'NoSuchTechnology/1', '54')"
+            )
+            self.gateway.sql(
+                "INSERT INTO extensions_mappings (extension_id, map_id)"
+                " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '54'"
+            )
+            self.gateway.has_34 = True  # type: ignore[attr-defined]
+            time.sleep(1.1)
+        self._until_up(0)
+        self._sockets = self.gateway.sockets()
+        self._gateway_mark = self.gateway.log_size()
+
+    def _until_up(self, since: int) -> None:
+        def is_up() -> bool:
+            said = re.findall(
+                "lab: (connected to AMI|the connection to AMI is lost)", self.gateway.log(since)
+            )
+            return said[-1:] == ["connected to AMI"]
+
+        wait_for("the gateway's AMI connection", is_up, 20)
+
+    def call(self, number: str, *options: str) -> str:
+        """From 34, unless another phone is named."""
+        return super().call(number, *(options if "-f" in options else ("-f", "34", *options)))
+
+    def calling(self, number: str, *options: str):  # type: ignore[no-untyped-def]
+        """From 34, unless another phone is named."""
+        return super().calling(number, *(options if "-f" in options else ("-f", "34", *options)))
+
+    def commands(self) -> list[str]:
+        """As the gateway tells them; Asterisk does not for AsyncAGI."""
+        log = self.gateway.log(self._gateway_mark)
+        lines = re.findall(r"_DialogueLog#info\] \S+ .*?->\S* > (.*)$", log, re.MULTILINE)
+        return [line.replace('"', "") for line in lines if not re.match("(?i)noop|asyncagi|get full", line)]
+
+    def originate(self, number: str, context: str = "magi-after", **headers: str | int) -> str:
+        """A call without a phone, from 33; its Uniqueid."""
+        told: dict[str, Any] = {"CallerID": "33", **headers}
+        return self.lab.ami.originate(f"Local/{number}@{context}/n", **told)
+
+    def report(self, when: str = "after") -> str:
+        """What the dialplan found after us: PBXROUTER, outcome, pattern, application, cause."""
+        found = re.search(rf'NoOp\("[^"]*", "{when}: ([^"]*)"', self.log())
+        return found[1] if found else ""
+
+    def until_report(self, when: str = "after") -> str:
+        """Wait for it."""
+        wait_for(f"the dialplan's report ({when})", lambda: self.report(when), 20)
+        return self.report(when)
+
+    def press(self, digits: str) -> None:
+        """Press keys as the one caller without a phone."""
+        self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), digits)
+
+    def asked(self, times: int = 1) -> None:
+        """Wait until the caller has been asked for a PIN so many times."""
+        wait_for("the PIN prompt", lambda: self.played().count(f"{ASK} en") >= times, 20)
+        time.sleep(0.2)
+
+
+class MagiTableTest(MagiTest, test_workshop.TableTest):
+    """Every row of the workshop's table, as over FastAGI, asked in the same words."""
+
+    config = ASTERISK
+
+    def test_voicemail(self) -> None:
+        """33 calls 66: the mailbox of 33, which opens with its password, 3333."""
+        self.originate("66", "pbxrouter-magi")
+        self.asked()
+        self.press("123456#")
+        wait_for("the password", lambda: "vm-password en" in self.played(), 20)
+        time.sleep(1.5)
+        self.press("3333#")
+        wait_for("the messages", lambda: "vm-no en" in self.played(), 20)
+        self.assertEqual(self.applications(), ["VoiceMailMain 33@default"])
+        self.hang_up_all()
+
+    def test_unknown_extension(self) -> None:
+        """44 is in no table: it is asked for a PIN where 33 is not."""
+        self._unknown("44")
+
+    def test_called_unknown(self) -> None:
+        """A caller who calls himself unknown is nobody, too."""
+        self._unknown("unknown")
+
+    def test_no_caller_number(self) -> None:
+        """So is one who says no number at all."""
+        self._unknown("")
+
+    def _unknown(self, caller: str) -> None:
+        self.originate("21", CallerID=caller)
+        self.asked()
+        self.press("123456#")
+        wait_for("the Dial", self.dialled)
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.hang_up_all()
+
+    def test_pin_stays_out_of_the_log(self) -> None:
+        """Neither a right nor a wrong PIN is in the gateway's log, which tells the whole dialogue."""
+        self.call_until(self.dialled, "34", "-d", "907856#pp123456#")
+        log = self.gateway.log(self._gateway_mark).replace("0123456789*#", "")
+        self.assertNotIn("907856", log)
+        self.assertNotIn("123456", log)
+
+
+class MagiCallTest(MagiTest):
+    """What only AsyncAGI has."""
+
+    def test_dialplan_goes_on(self) -> None:
+        """After a busy callee the call is back in the dialplan, with our marks and Asterisk's."""
+        with self.phone(21, "busy"):
+            self.originate("21")
+            self.assertEqual(self.until_report(), "done BUSY 2X dial 17")
+        self.assertIn("AGISTATUS=SUCCESS DIALSTATUS=BUSY", self.log())
+        self.assertEqual(self.complaints(), [])
+
+    def test_hang_up_in_every_state(self) -> None:
+        """Ringing, answering, being asked, hearing that it is wrong: the caller goes, and nothing is left."""
+        for hold in ("1", "100", "300", "600", "1500", "4000"):
+            self.call("34", "-w", "100", "-d", "000000#", "-t", hold)
+            self.call("21", "-c", hold)
+        with self.phone(21, "noanswer"):
+            self.call("21", "-c", "2500")
+        wait_for("all channels gone", lambda: not self.lab.channels())
+        self.assertEqual(self.complaints(), [])
+
+    def test_hang_up_while_talking(self) -> None:
+        """The caller hangs up an answered call: its outcome is ANSWER, as over FastAGI."""
+        with self.phone(21, "answer"):
+            self.assertEqual(self.call("21", "-t", "1000"), "answered, hung up by the caller")
+        wait_for("the call's line", lambda: "-> 21: " in self.gateway.log(self._gateway_mark))
+        self.assertIn("34 -> 21: ANSWER", self.gateway.log(self._gateway_mark))
+
+    def test_give_up_while_it_rings(self) -> None:
+        """The caller gives up: CANCEL."""
+        with self.phone(21, "noanswer"):
+            self.call("21", "-c", "2500")
+        wait_for("the call's line", lambda: "-> 21: " in self.gateway.log(self._gateway_mark))
+        self.assertIn("34 -> 21: CANCEL", self.gateway.log(self._gateway_mark))
+
+    def test_asked_twice(self) -> None:
+        """A wrong PIN, the right one, and the dialplan finds the outcome."""
+        self.originate("34")
+        self.asked()
+        self.press("000000#")
+        self.asked(2)
+        self.press("123456#")
+        wait_for("the Dial", self.dialled)
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+
+    def test_long_opening(self) -> None:
+        """What Asterisk tells of a call is longer than AMI carries at once: put together, arguments too."""
+        self.lab.ami.action("Setvar", Variable="TEN", Value="x" * 60)
+        self.originate("54", "magi-long", CallerID='"Ñandú Ñandú Ñandú Ñandú Ñandú" <33>')
+        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log(), 20)
+        log = self.gateway.log(self._gateway_mark)
+        self.assertIn("agi_arg_2: " + "another-of-those-arguments-" * 60, log)
+        self.assertEqual(self.complaints(), [])
+
+    def test_too_long_opening(self) -> None:
+        """Longer than that: what can be asked is asked, and the call goes where it should."""
+        self.lab.ami.action("Setvar", Variable="TEN", Value="ñ" * 400)
+        self.originate("54", "magi-long")
+        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log(), 20)
+        self.assertIn("is taken up", self.gateway.log(self._gateway_mark))
+        self.assertEqual(self.complaints(), [])
+
+    def test_other_controllers_call(self) -> None:
+        """A call in a context that is not ours belongs to another program; we never touch it."""
+        controller = Ami(self.lab.base + 38)
+        self.addCleanup(controller.close)
+        unique_id = self.originate("21", "magi-other")
+        time.sleep(6)  # longer than between two looks at what waits
+        self.assertEqual(self.commands(), [])
+        reply = controller.action("AGI", Channel=unique_id, Command="ASYNCAGI BREAK", CommandID="theirs")
+        self.assertEqual(reply["Response"], "Success", reply)
+        wait_for("the dialplan", lambda: "AGISTATUS=SUCCESS" in self.log())
+        self.hang_up_all()
+
+    def test_second_source_of_commands(self) -> None:
+        """Somebody types `agi exec` for a call of ours, short answers and long: ours are not mixed up."""
+        self.originate("34")
+        self.asked()
+        name = self.lab.ami.channel_named("Local/", ";2")
+        self.lab.ami.action("Setvar", Variable="LONG", Value="v" * 900, Channel=name)
+        for command in ("GET FULL VARIABLE ${LONG}${LONG}${LONG}", "VERBOSE hello", "GET NONSENSE"):
+            self.lab.cli(f"agi exec {name} {command}")
+        self.press("123456#")
+        wait_for("the Dial", self.dialled, 20)
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+        self.assertEqual(self.complaints(), [])
+
+    def test_redirected(self) -> None:
+        """An operator takes a caller out of the PIN prompt: the call is the dialplan's, not an error."""
+        self.originate("34")
+        self.asked()
+        name = self.lab.ami.channel_named("Local/", ";2")
+        self.lab.ami.action("Redirect", Channel=name, Context="callee", Exten="answer", Priority=1)
+        wait_for("the redirected call's end", lambda: not self.lab.channels(), 20)
+        self.assertEqual(self.dialled(), [])
+        self.assertEqual(self.complaints(), [])
+
+    def test_masquerade(self) -> None:
+        """A caller is bridged away out of the PIN prompt (a masquerade): nothing of ours is left behind."""
+        self.originate("34")
+        self.asked()
+        name = self.lab.ami.channel_named("Local/", ";2")
+        self.lab.ami.originate("Local/hold@callee/n")
+        wait_for("the other", lambda: sum("hold@" in each for each in self.lab.channels()) == 2)
+        other = next(each for each in self.lab.channels() if "hold@" in each and each.endswith(";2"))
+        self.lab.ami.action("Bridge", Channel1=name, Channel2=other)
+        time.sleep(1)
+        self.hang_up_all()
+        wait_for("all channels gone", lambda: not self.lab.channels(), 20)
+        self.assertEqual(self.complaints(), [])
+
+    def test_long_dial_stalls_nobody(self) -> None:
+        """While one call rings, another is asked and connected."""
+        with self.phone(21, "noanswer"), self.calling("21", "-t", "60000", "-c", "6000"):
+            wait_for("the first Dial", self.dialled)
+            began = time.monotonic()
+            self.originate("999")
+            wait_for("the second's prompt", lambda: f"{INVALID} en" in self.played())
+            self.assertLess(time.monotonic() - began, 3)
+
+    def test_a_hundred_calls(self) -> None:
+        """A hundred calls at once all get their answer."""
+        for _ in range(100):
+            self.originate("54")
+        wait_for("all through", lambda: len(re.findall("after: done", self.log())) == 100, 60)
+        wait_for("all channels gone", lambda: not self.lab.channels(), 20)
+        self.assertEqual(self.complaints(), [])
+
+
+class MissingPromptsTest(MagiTest):
+    """A gateway whose prompts this Asterisk lacks; a STREAM FILE of one would end our control of the call."""
+
+    config = CONFIG + '[prompts]\nwrong-pin = "nosuch-wrong"\ngoodbye = "nosuch-goodbye"\n'
+
+    def test_wrong_pins(self) -> None:
+        """Three wrong PINs: three questions, no more, and the call is hung up as denied."""
+        self.originate("34")
+        for times in (1, 2, 3):
+            self.asked(times)
+            self.press("000000#")
+        self.assertEqual(self.until_report("hung up").split()[:2], ["done", "DENIED"])
+        self.assertEqual(self.dialled(), [])
+
+
+class RestartTest(MagiTest):
+    """The gateway dies and comes back while calls wait for it."""
+
+    def _again(self) -> None:
+        self.gateway.kill()
+        mark = self.gateway.log_size()
+        self.gateway.start()
+        self._until_up(mark)
+        self._sockets = self.gateway.sockets()
+
+    def test_killed_in_a_pin_prompt(self) -> None:
+        """The call that waits is found, asked again, and routed."""
+        self.originate("34")
+        self.asked()
+        self._again()
+        self.asked(2)
+        self.press("123456#")
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+        self.assertIn("was waiting and is taken up", self.gateway.log(self._gateway_mark))
+
+    def test_killed_while_dialling(self) -> None:
+        """The Dial goes on; after it the call is given back to the dialplan, and nobody is rung twice."""
+        with self.phone(21, "answer", "-r", "4000", "-t", "1000"):
+            self.originate("21")
+            wait_for("the Dial", self.dialled)
+            self._again()
+            self.assertEqual(self.until_report().split()[0], "dialling")
+        self.assertIn("DIALSTATUS=ANSWER", self.log())
+        self.assertEqual(len(self.dialled()), 1)
+
+    def test_stopped_in_a_pin_prompt(self) -> None:
+        """Stopped in good order: the call is given back at once, marked as not routed."""
+        self.originate("34")
+        self.asked()
+        self.gateway.stop()
+        self.assertEqual(self.until_report().split()[0], "routing")
+        self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT"), "0")
+
+    def test_asterisk_cuts_the_connection(self) -> None:
+        """The connection is lost and comes back: the waiting call is asked again."""
+        self.originate("34")
+        self.asked()
+        mark = self.gateway.log_size()
+        self._cut()
+        self._until_up(mark)
+        self.asked(2)
+        self.press("123456#")
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+
+    def _cut(self) -> None:
+        """Take the user away for a moment: `manager kick session` by the session's file descriptor."""
+        for line in self.lab.cli("manager show connected").splitlines():
+            if line.strip().startswith("gateway"):
+                self.lab.cli(f"manager kick session {line.split()[4]}")
+
+
+class FrozenTest(MagiTest):
+    """The dialplan's hook with PBXROUTER_URL = agi:async, and a gateway that is frozen."""
+
+    def setUp(self) -> None:
+        """Lead dialplan/pbxrouter.conf over AMI."""
+        super().setUp()
+        old = self.lab.ami.getvar("PBXROUTER_URL")
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_URL", Value="agi:async")
+        self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_URL", Value=old))
+
+    def test_hook(self) -> None:
+        """By the hook a call is routed, and the dialplan acts on the outcome."""
+        self.originate("54", "pbxrouter-phones")
+        wait_for("the outcome", lambda: "CHANUNAVAIL@pbxrouter-outcome:1 Playback" in self.executed(), 20)
+        self.assertEqual(self.dialled(), ["NoSuchTechnology/1/54"])
+        self.hang_up_all()
+
+    def test_frozen_gateway(self) -> None:
+        """Frozen by SIGSTOP: calls are in the fallback within seconds; thawed, they are routed again."""
+        assert self.gateway.process is not None
+        pid = self.gateway.process.pid
+        wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(11)
+            self.originate("22", "pbxrouter-phones")
+            wait_for("the fallback", lambda: "22@fallback:1 Dial" in self.executed(), 3)
+            self.hang_up_all()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_for("a beat", lambda: time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT")) < 4, 20)
+        self.originate("999", "pbxrouter-phones")
+        wait_for("the prompt", lambda: f"{INVALID} en" in self.played())
+        self.hang_up_all()
