@@ -1,0 +1,607 @@
+"""The call counter: clock, rows, reports, and the service on a manager of the test's own; the command.
+
+Not here: which events make a call (test_calls), what is counted (test_counting), a real Asterisk
+(asterisk.test_counter).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import counter_report, counter_rows, database
+from pbxrouter.ami import Message
+from pbxrouter.callflow import CallRecord
+from pbxrouter.calls import LiveCall
+from pbxrouter.counter_clock import AsteriskClock
+from pbxrouter.counter_rows import Batch
+from pbxrouter.counter_service import LOOK_S, RESYNC_S, CallCounter
+from pbxrouter.counting import ALL, Counts
+from pbxrouter.drivers import Outcome
+from pbxrouter.errors import ActionFailed, ManagerError, StoreError
+from pbxrouter.rules import Facts
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import request_of, workshop_rules
+from tests.test_cli import CommandTestCase
+
+NOW = 1_800_000_000
+"""A whole minute."""
+
+SNAPSHOT = dict.fromkeys(
+    "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
+    "Language AccountCode Context Exten Priority".split(),
+    "x",
+)
+"""What every event of a channel has."""
+
+
+class ClockTests(SynchronousTestCase):
+    """Whose clock counts."""
+
+    def test_agree(self) -> None:
+        """Clocks a little apart are taken for one."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 0.7}", NOW, NOW + 0.2)
+        self.assertEqual((clock.ahead_s, clock.ours(f"{NOW - 3}.5", NOW)), (0.0, NOW - 2.5))
+
+    def test_ahead(self) -> None:
+        """An hour ahead: an hour is taken off."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 3600}", NOW, NOW)
+        self.assertEqual(clock.ours(f"{NOW + 3590}", NOW), NOW - 10)
+
+    def test_slow_answer(self) -> None:
+        """An answer that took long tells nothing of the clock."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 3600}", NOW, NOW + 5)
+        self.assertEqual(clock.ahead_s, 0.0)
+
+    def test_not_believed(self) -> None:
+        """Nonsense, the far past and the future are now."""
+        for text in ("", "x", "nan", "1e10", f"{NOW - 301}", f"{NOW + 3}", "9" * 30):
+            self.assertEqual(AsteriskClock().ours(text, NOW), NOW)
+
+
+class DatabaseCase(SynchronousTestCase):
+    """Has a database."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        self.path = Path(self.mktemp()).absolute()
+        database.create(self.path)
+        self.connection = database.connect(self.path)
+        self.addCleanup(self.connection.close)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What stands in it."""
+        return self.connection.execute(query).fetchall()
+
+
+class RowTests(DatabaseCase):
+    """Writing and taking up again."""
+
+    def test_counts_add_up(self) -> None:
+        """What is written twice is the sum; the peak is the higher."""
+        first = Counts(started=2, answered=1, finished=2, talked=1, talk_s=1.5, peak=4, failed={"busy": 1})
+        second = Counts(started=1, finished=1, served=1, peak=3, failed={"busy": 1, "other": 1})
+        for counts in (first, second):
+            counter_rows.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
+        self.assertEqual(
+            self.rows("SELECT * FROM counter_minutes"), [(NOW, "a", "all", "", 3, 1, 3, 1, 1, 1.5, 4)]
+        )
+        self.assertEqual(
+            self.rows("SELECT reason, calls FROM counter_failures ORDER BY reason"),
+            [("busy", 2), ("other", 1)],
+        )
+
+    def test_live_calls(self) -> None:
+        """They come back as they were, but uncertain; bytes of a caller's that are no text do no harm."""
+        call = LiveCall("a", 1.0, 2.0, {"a", "b"}, "33", "22\udcff", "BUSY", outcome="ANSWER")
+        call.labels = {("mapping", "2X"), ("user", "pepe")}
+        rows = {"a": counter_rows.live_row(call), "z": counter_rows.live_row(LiveCall("z", 3.0))}
+        counter_rows.write(self.connection, Batch("x", live=rows))
+        counter_rows.write(self.connection, Batch("y", live=rows))
+        counter_rows.write(self.connection, Batch("x", gone=["z"]))
+        (kept,) = counter_rows.load(self.connection, "x").live
+        call.number, call.certain = "22?", False
+        self.assertEqual(kept, call)
+        counter_rows.write(self.connection, Batch("x", all_live=True))
+        self.assertEqual(counter_rows.load(self.connection, "x").live, ())
+        self.assertEqual(len(counter_rows.load(self.connection, "y").live), 2)
+
+    def test_spoilt_by_hand(self) -> None:
+        """Labels that are none are left out."""
+        counter_rows.write(self.connection, Batch("x", live={"a": counter_rows.live_row(LiveCall("a", 1.0))}))
+        self.connection.execute("UPDATE counter_live SET labels = '{'")
+        self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, set())
+
+    def test_seen(self) -> None:
+        """Since when, until when, and when Asterisk was started."""
+        self.assertEqual(counter_rows.load(self.connection, "x"), counter_rows.Kept(None, "", ()))
+        for seen in (NOW, NOW + 9):
+            counter_rows.write(self.connection, Batch("x", seen=seen, started_up="then"))
+        self.assertEqual(self.rows("SELECT * FROM counter_asterisks"), [("x", NOW, NOW + 9, "then")])
+
+    def test_whole_or_not(self) -> None:
+        """A batch that fails in the middle leaves nothing."""
+        batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=[(None, 1)])  # type: ignore[list-item]
+        self.assertRaises(sqlite3.IntegrityError, counter_rows.write, self.connection, batch)
+        self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
+
+    def test_forget(self) -> None:
+        """What is too old goes."""
+        for minute in (NOW, NOW + 60):
+            counts = Counts(started=1, failed={"busy": 1})
+            counter_rows.write(
+                self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)])
+            )
+        counter_rows.forget(self.connection, NOW + 60)
+        for table in ("counter_minutes", "counter_failures", "counter_gaps"):
+            self.assertEqual(self.rows(f"SELECT count(*) FROM {table}"), [(1,)])
+
+
+class ReportTests(DatabaseCase):
+    """What the rows say."""
+
+    def write(self, asterisk: str = "x", **batch: Any) -> None:
+        """Write a batch."""
+        counter_rows.write(self.connection, Batch(asterisk, **batch))
+
+    def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
+        """Read five minutes, at their end."""
+        return counter_report.read(self.connection, names or ["x"], began, ended, ended + 1.0)
+
+    def test_nothing_known(self) -> None:
+        """An Asterisk that was never counted, or none at all, is unknown from end to end."""
+        for names in (["x"], []):
+            report = counter_report.read(self.connection, names, NOW, NOW + 300, NOW + 301.0)
+            self.assertEqual((report.unknown_s(), report.active, report.is_known()), (300, None, False))
+
+    def test_zero_is_known(self) -> None:
+        """Somebody looked and there were no calls."""
+        self.write(seen=NOW - 5)
+        self.write(seen=NOW + 300)
+        report = self.read()
+        self.assertEqual((report.unknown_s(), report.active, report.is_known()), (0, 0, True))
+        self.assertEqual((report.total, report.busiest(3)), (Counts(), []))
+
+    def test_partly(self) -> None:
+        """Before the first time, in gaps and after the last time it is unknown."""
+        self.write(seen=NOW + 60)
+        self.write(seen=NOW + 200, gaps=[(NOW + 100, NOW + 110), (NOW + 105, NOW + 120), (1, 2)])
+        report = self.read()
+        self.assertEqual(report.unknown_s(), 60 + 20 + 100)
+        self.assertEqual(report.unknown_s(NOW + 60, NOW + 120), 20)
+        self.assertTrue(report.is_known(NOW + 120, NOW + 180))
+        self.assertIs(report.active, None)
+
+    def test_several(self) -> None:
+        """They add up; what is unknown of one is unknown of all."""
+        for name in "xy":
+            self.write(name, seen=NOW, live={"a": counter_rows.live_row(LiveCall("a", 1.0))})
+            self.write(
+                name,
+                seen=NOW + 300,
+                minutes={
+                    (NOW, *ALL): Counts(started=2, peak=2, failed={"busy": 1}),
+                    (NOW + 60, *ALL): Counts(started=1, peak=1),
+                    (NOW, "mapping", "2X"): Counts(started=1, failed={"busy": 1}),
+                    (NOW + 300, *ALL): Counts(started=9),
+                },
+            )
+        self.write("y", gaps=[(NOW + 10, NOW + 20)])
+        report = self.read("x", "y")
+        self.assertEqual(report.total, Counts(started=6, peak=4, failed={"busy": 2}))
+        self.assertEqual(report.by, {("mapping", "2X"): Counts(started=2, failed={"busy": 2})})
+        self.assertEqual((report.active, report.unknown_s(), report.is_known()), (2, 10, True))
+        self.assertEqual([minute for minute, _ in report.busiest(1)], [NOW])
+        self.assertEqual(counter_report.asterisks(self.connection), ["x", "y"])
+        self.assertEqual(len(counter_report.minutes_of(report)), 5)
+
+
+class FakeManager:
+    """A manager: subscriptions, and answers that the test chooses."""
+
+    name = "x"
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self.handlers: dict[str, Callable[[Message], None]] = {}
+        self.channels: list[Message] = []
+        self.startup = "2026-11-23 07:00:00"
+        self.error: ManagerError | None = None
+        self.asked: list[str] = []
+        self._up: list[Callable[[], object]] = []
+        self._down: list[Callable[[], object]] = []
+
+    def subscribe(self, event: str, handler: Callable[[Message], None]) -> None:
+        """See Manager."""
+        self.handlers[event] = handler
+
+    def when_up(self, tell: Callable[[], object]) -> None:
+        """See Manager."""
+        self._up.append(tell)
+
+    def when_down(self, tell: Callable[[], object]) -> None:
+        """See Manager."""
+        self._down.append(tell)
+
+    def action(self, name: str) -> Deferred[Message]:
+        """See Manager."""
+        self.asked.append(name)
+        if self.error:
+            return fail(self.error)
+        day, _, when = self.startup.partition(" ")
+        return succeed(
+            message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage")
+        )
+
+    def listing(self, name: str) -> Deferred[list[Message]]:
+        """See Manager."""
+        self.asked.append(name)
+        return fail(self.error) if self.error else succeed(self.channels)
+
+    def up(self) -> None:
+        """There is a connection."""
+        self.is_up = True
+        for tell in self._up:
+            tell()
+
+    def down(self) -> None:
+        """It is lost."""
+        self.is_up = False
+        for tell in self._down:
+            tell()
+
+    def says(self, event: str, uniqueid: str = "a", linkedid: str = "a", *also: str, **headers: str) -> None:
+        """Asterisk says that."""
+        fields = {**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": linkedid, **headers}
+        if event in self.handlers:
+            self.handlers[event](message("Event", event, *also, **fields))
+
+
+def message(kind: str, name: str, *also: str, **headers: str) -> Message:
+    """A message of AMI's."""
+    lines = [f"{kind}: {name}", *(f"{key}: {value}" for key, value in headers.items()), *also]
+    return Message("\r\n".join(lines).encode())
+
+
+class FakeStore:
+    """A store on a real database, which may be away."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.away = False
+        self._connection = connection
+
+    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+        """See Store.run."""
+        if self.away:
+            return fail(StoreError("away"))
+        done: Deferred[Any] = maybeDeferred(work, self._connection)
+        return done
+
+
+class ServiceTests(DatabaseCase):
+    """A CallCounter on both."""
+
+    def setUp(self) -> None:
+        """Start it, without a connection."""
+        super().setUp()
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = FakeStore(self.connection)
+        self.counter = self.begin()
+
+    def begin(self) -> CallCounter:
+        """A gateway starts."""
+        self.manager = FakeManager()
+        counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
+        counter.startService()
+        self.addCleanup(counter.stopService)
+        return counter
+
+    def wait(self, seconds: float = 1) -> None:
+        """Time goes by."""
+        self.clock.pump([0.5] * int(seconds * 2))
+
+    def total(self) -> tuple[int, int, int]:
+        """Started, answered and finished, as written."""
+        query = (
+            "SELECT total(started), total(answered), total(finished) FROM counter_minutes WHERE kind = 'all'"
+        )
+        started, answered, finished = self.rows(query)[0]
+        return int(started), int(answered), int(finished)
+
+    def call(self, uniqueid: str = "a") -> None:
+        """A call begins."""
+        self.manager.says("Newchannel", uniqueid, uniqueid)
+
+    def listed(self, uniqueid: str, duration: str = "00:00:07") -> Message:
+        """An item of CoreShowChannels."""
+        return message(
+            "Event",
+            "CoreShowChannel",
+            **{**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": uniqueid, "Duration": duration, "BridgeId": ""},
+        )
+
+    def test_written(self) -> None:
+        """Counts and calls in progress are in the database a second later."""
+        self.manager.up()
+        self.call()
+        self.wait()
+        self.assertEqual(self.total(), (1, 0, 0))
+        self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("a",)])
+        self.manager.says("Hangup", Cause="17")
+        self.wait()
+        self.assertEqual(self.total(), (1, 0, 1))
+        self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [])
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
+
+    def test_seen(self) -> None:
+        """Asterisk's answers move the mark; while it is silent, or away, it stays."""
+        self.assertIs(self.counter.active, None)
+        self.manager.up()
+        self.wait(3)
+        self.assertEqual(self.rows("SELECT first_seen, last_seen FROM counter_asterisks"), [(NOW, NOW + 2)])
+        self.manager.error = ManagerError("silent")
+        self.wait(10)
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_gap(self) -> None:
+        """A lost connection is a gap; calls are reconciled."""
+        self.manager.up()
+        for uniqueid in ("gone", "stays"):
+            self.call(uniqueid)
+        self.wait(3)
+        self.manager.down()
+        self.assertEqual((self.counter.active, self.counter.is_connected), (None, False))
+        self.call("unheard")
+        self.wait(30)
+        self.assertEqual(self.counter.unknown_s, 31)
+        self.manager.channels = [self.listed("stays"), self.listed("new"), self.listed("odd", "x")]
+        self.manager.up()
+        self.wait()
+        self.assertEqual(self.counter.active, 3)
+        self.assertEqual(self.total(), (4, 0, 1))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW + 2, NOW + 33)])
+        self.assertEqual((self.counter.gaps, self.counter.unknown_s), (1, 31))
+        self.assertEqual(self.rows("SELECT reason FROM counter_failures"), [("unknown",)])
+
+    def test_killed(self) -> None:
+        """A new gateway takes up what the killed one has left; nothing counts twice."""
+        self.manager.up()
+        for uniqueid in ("gone", "stays"):
+            self.call(uniqueid)
+        self.wait(3)
+        self.counter.stopService = lambda: succeed(None)  # type: ignore[method-assign]
+        self.wait(0)
+        second = self.begin()
+        self.manager.channels = [self.listed("stays")]
+        self.manager.up()
+        self.wait(2)
+        self.manager.says("Hangup", "stays", "stays", Cause="16")
+        self.wait(2)
+        self.assertEqual(self.total(), (2, 0, 2))
+        self.assertEqual(second.active, 0)
+
+    def test_asterisk_restarted(self) -> None:
+        """It is noticed by when it was started."""
+        self.manager.up()
+        self.call()
+        self.manager.down()
+        self.manager.startup = "2026-11-23 08:00:00"
+        self.manager.up()
+        self.wait()
+        self.assertEqual((self.counter.restarts, self.total()), (1, (1, 0, 1)))
+        self.assertEqual(self.rows("SELECT started_up FROM counter_asterisks"), [(self.manager.startup,)])
+
+    def test_resync(self) -> None:
+        """Every few minutes, and after a Shutdown that may be forged, Asterisk is asked what there is."""
+        self.manager.up()
+        self.manager.asked.clear()
+        self.wait(RESYNC_S - 10)
+        self.assertNotIn("CoreShowChannels", self.manager.asked)
+        self.wait(20)
+        self.assertEqual(self.manager.asked.count("CoreShowChannels"), 1)
+        self.call()
+        self.manager.channels = [self.listed("a")]
+        self.manager.says("Shutdown")
+        self.wait(LOOK_S + 1)
+        self.assertEqual(self.manager.asked.count("CoreShowChannels"), 2)
+        self.assertEqual((self.counter.active, self.rows("SELECT * FROM counter_gaps")), (1, []))
+
+    def test_forged(self) -> None:
+        """Events with headers twice, or without a channel, are nobody's."""
+        self.manager.up()
+        self.manager.says("Newchannel", "a", "a", "Uniqueid: b")
+        self.manager.handlers["Newchannel"](message("Event", "Newchannel", Uniqueid="c", Linkedid="c"))
+        self.manager.says("Newchannel", "\udcff".encode("utf-8", "replace").decode())
+        self.assertEqual(self.counter.active, 0)
+
+    def test_database_away(self) -> None:
+        """What cannot be written is kept, and written when it can be; both are said once."""
+        self.manager.up()
+        self.wait()
+        self.store.away = True
+        self.call("a")
+        self.wait(5)
+        self.manager.says("Hangup", "a", "a", Cause="17")
+        self.call("b")
+        self.assertFalse(self.counter.database_up)
+        self.wait(60)
+        self.store.away = False
+        self.wait()
+        self.assertTrue(self.counter.database_up)
+        self.assertEqual(self.total(), (2, 0, 1))
+        self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("b",)])
+
+    def test_database_away_at_first(self) -> None:
+        """Without what an earlier run has left nothing is counted: it might be counted twice."""
+        self.store.away = True
+        counter = self.begin()
+        self.manager.up()
+        self.call("a")
+        self.wait(5)
+        self.assertIs(counter.active, None)
+        self.store.away = False
+        self.manager.channels = [self.listed("a")]
+        self.wait(5)
+        self.assertEqual((counter.active, self.total()), (1, (1, 0, 0)))
+
+    def test_not_permitted(self) -> None:
+        """A user without the class is told once what is missing, and it is tried again."""
+        self.manager.error = ActionFailed("CoreStatus: Permission denied")
+        self.manager.up()
+        self.wait(20)
+        self.assertFalse(self.counter.in_sync)
+        self.manager.error = None
+        self.wait(5)
+        self.assertTrue(self.counter.in_sync)
+
+    def record(self, uniqueid: str, number: str = "21") -> CallRecord:
+        """The gateway is done with a call."""
+        request = request_of(SimulatedCall(number, caller="33"))
+        request.variables["uniqueid"] = uniqueid  # type: ignore[index]
+        return CallRecord(request, workshop_rules().decide(Facts("33", number)), Outcome("BUSY"))
+
+    def test_routed(self) -> None:
+        """Calls that the gateway routed count by mapping and extension, also if it says so first."""
+        self.manager.up()
+        self.call("a")
+        self.counter.report(self.record("a"))
+        self.counter.report(self.record("b"))
+        self.counter.report(self.record("another Asterisk's"))
+        self.call("b")
+        self.manager.says("Hangup", "a", "a", Cause="17")
+        self.wait()
+        self.assertEqual(
+            self.rows("SELECT kind, name, started, finished FROM counter_minutes WHERE kind <> 'all'"),
+            [("extension", "33", 2, 1), ("mapping", "2X", 2, 1)],
+        )
+
+    def test_old_rows_go(self) -> None:
+        """What is older than the settings say is removed."""
+        counter_rows.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
+        self.wait(3601)
+        self.assertEqual(self.total(), (0, 0, 0))
+
+    def test_stop(self) -> None:
+        """What was counted in the last moment is written."""
+        self.manager.up()
+        self.wait()
+        self.call()
+        self.successResultOf(self.counter.stopService())
+        self.assertEqual(self.total(), (1, 0, 0))
+
+
+class CommandTests(CommandTestCase):
+    """`pbxrouter counter`."""
+
+    def setUp(self) -> None:
+        """A database in which the last minutes are known."""
+        super().setUp()
+        self.good("init")
+        self.minute = int(time.time()) // 60 * 60 - 120
+        counts = Counts(
+            started=12, answered=9, finished=10, talked=8, talk_s=61.4, peak=4, failed={"busy": 2}
+        )
+        self.batch("pbx", seen=self.minute - 7200)
+        self.batch(
+            "pbx",
+            seen=time.time(),
+            live={"a": counter_rows.live_row(LiveCall("a", 1.0))},
+            minutes={(self.minute, *ALL): counts, (self.minute, "mapping", "2X"): counts},
+        )
+
+    def batch(self, asterisk: str, **what: Any) -> None:
+        """Write a batch."""
+        with closing(database.connect(self.database)) as connection:
+            counter_rows.write(connection, Batch(asterisk, **what))
+
+    def test_line(self) -> None:
+        """One line for Cacti: calls, answered, active first, then the rest."""
+        line = self.good("counter")
+        self.assertRegex(
+            line,
+            r"\Acalls:12 answered:9 active:1 finished:10 failed:2 served:0 talk:61 peak:4 unseen:0 busy:2 ",
+        )
+        self.assertEqual(line.count("\n"), 1)
+        for field in line.split():
+            self.assertRegex(field, r"\A[a-z]{1,19}:(\d+|U)\Z")
+        self.assertEqual(len({field.partition(":")[0] for field in line.split()}), len(line.split()))
+
+    def test_unknown(self) -> None:
+        """U where it is not known."""
+        self.execute("UPDATE counter_asterisks SET last_seen = last_seen - 600")
+        line = self.good("counter")
+        self.assertIn("calls:U answered:U active:U", line)
+        self.assertIn("unseen:300", line)
+
+    def test_never_counted(self) -> None:
+        """A new database, and an Asterisk of the settings that was never reached."""
+        self.execute("DELETE FROM counter_asterisks")
+        self.assertIn("calls:U", self.good("counter"))
+        self.write('database = "rules.sqlite"\n[[asterisk]]\nname = "new"\nsecret_file = "x"\n')
+        self.assertIn("active:U", self.good("counter", "--asterisk", "new"))
+
+    def test_taken_out(self) -> None:
+        """An Asterisk that is in the settings no more is asked for by name only."""
+        self.write('database = "rules.sqlite"\n[[asterisk]]\nname = "new"\nsecret_file = "x"\n')
+        self.assertIn("calls:U", self.good("counter"))
+        self.assertIn("calls:12", self.good("counter", "--asterisk", "pbx"))
+        self.assertIn("accepted is new, pbx", self.bad("counter", "--asterisk", "x"))
+
+    def test_day(self) -> None:
+        """Of a day what is known is told; of another day nothing is."""
+        if time.localtime().tm_hour == 0 and time.localtime().tm_min < 3:
+            return
+        self.assertIn("calls:12 ", self.good("counter", "--day"))
+        self.assertIn("calls:12 ", self.good("counter", "--week"))
+        self.assertIn("calls:U ", self.good("counter", "--day", "2020-02-29"))
+        self.assertIn("unseen:604800 ", self.good("counter", "--week", "2020-02-29"))
+
+    def test_busiest(self) -> None:
+        """The minutes with most calls."""
+        lines = self.good("counter", "--minutes", "60", "--busiest", "3").splitlines()
+        self.assertEqual(len(lines), 1)
+        self.assertRegex(lines[0], r"\A\d{4}-\d\d-\d\d \d\d:\d\d  calls:12 answered:9 .* peak:4\Z")
+        self.batch("pbx", gaps=[(self.minute, self.minute + 30)])
+        self.assertIn("at least", self.good("counter", "--busiest"))
+
+    def test_by(self) -> None:
+        """A line for each name."""
+        self.assertRegex(self.good("counter", "--by", "mapping"), r"\A2X  calls:12 answered:9 ")
+        self.assertEqual(self.good("counter", "--by", "user"), "")
+
+    def test_json(self) -> None:
+        """All of it, minute by minute."""
+        shown = json.loads(self.good("counter", "--json", "--busiest", "1"))
+        self.assertEqual((shown["calls"], shown["active"], shown["known"]), (12, 1, True))
+        self.assertEqual(shown["mappings"]["2X"]["reasons"], {"busy": 2})
+        self.assertEqual(shown["reasons"]["busy"], 2)
+        self.assertEqual(len(shown["minutes"]), 5)
+        self.assertEqual(sum(each["calls"] for each in shown["minutes"]), 12)
+        self.assertEqual(shown["busiest"][0]["calls"], 12)
+        self.execute("UPDATE counter_asterisks SET last_seen = last_seen - 600")
+        shown = json.loads(self.good("counter", "--json"))
+        self.assertEqual([each["calls"] for each in shown["minutes"]], [None] * 5)
+        self.assertEqual(len(shown["gaps"]), 1)
+        self.assertNotIn("minutes", json.loads(self.good("counter", "--json", "--week")))
+
+    def test_refused(self) -> None:
+        """What makes no sense."""
+        self.assertIn("exclude each other", self.bad("counter", "--day", "--week"))
+        self.assertIn("is no date", self.bad("counter", "--day", "9999-12-31"))
+        self.assertIn("is no date", self.bad("counter", "--week", "0001-01-01"))
+        self.assertIn("'x' is no date", self.bad("counter", "--day", "x"))
+        self.assertIn("0 is not in the range", self.bad("counter", "--minutes", "0"))
