@@ -1,0 +1,97 @@
+"""The web server, over real sockets: what is served, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Port
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.web.metrics import metrics_route
+from pbxrouter.web.site import WebService, resource
+
+
+class Asking(Protocol):
+    """Sends a request, collects the answer until the server closes."""
+
+    def __init__(self, request: bytes) -> None:
+        self.answer: Deferred[bytes] = Deferred()
+        self._request = request
+        self._data = b""
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        assert self.transport is not None
+        self.transport.write(self._request)
+
+    def dataReceived(self, data: bytes) -> None:
+        """A part of the answer."""
+        self._data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """That was all."""
+        self.answer.callback(self._data)
+
+
+class SiteTests(TestCase):
+    """A site with metrics."""
+
+    def setUp(self) -> None:
+        """Start it on a free port."""
+        registry = CollectorRegistry()
+        Gauge("things", "Things.", registry=registry).set(3)
+        self.pages = resource([metrics_route(registry)])
+        service = WebService("tcp:0:interface=127.0.0.1", self.pages, reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(service.stopService)
+        listener = next(iter(service))
+        port: Port = listener._waitingForPort.result
+        self.port: int = port.getHost().port
+
+    async def ask(self, request: str, *headers: str) -> str:
+        """What a request gets."""
+        lines = [f"{request} HTTP/1.1", "Host: pbx", "Connection: close", *headers, "", ""]
+        asking = Asking("\r\n".join(lines).encode())
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), asking)
+        return (await asking.answer).decode()
+
+    async def test_metrics(self) -> None:
+        """Prometheus' text, with its type."""
+        answer = await self.ask("GET /metrics")
+        self.assertTrue(answer.startswith("HTTP/1.1 200 "))
+        self.assertIn("Content-Type: text/plain; version=", answer.replace("content-type", "Content-Type"))
+        self.assertIn("\n# TYPE things gauge\nthings 3.0\n", answer)
+
+    async def test_open_metrics(self) -> None:
+        """The newer format for whoever prefers it."""
+        answer = await self.ask("GET /metrics", "Accept: application/openmetrics-text; version=1.0.0")
+        self.assertIn("\n# EOF\n", answer)
+
+    async def test_head(self) -> None:
+        """Without the text."""
+        answer = await self.ask("HEAD /metrics")
+        self.assertTrue(answer.startswith("HTTP/1.1 200 "))
+        self.assertNotIn("things", answer)
+
+    async def test_others(self) -> None:
+        """What is not there, and what may not be done."""
+        self.assertIn(" 404 ", (await self.ask("GET /nothing")).splitlines()[0])
+        self.assertIn(" 405 ", (await self.ask("POST /metrics", "Content-Length: 0")).splitlines()[0])
+
+    def test_no_endpoint(self) -> None:
+        """One line that says what is accepted."""
+        for bad in ("x", "tcp:no", ""):
+            error = self.assertRaises(ConfigError, WebService, bad, self.pages, reactor)
+            self.assertIn("web.listen: ", str(error))
+
+    def test_port_in_use(self) -> None:
+        """One line that says so."""
+        service = WebService(f"tcp:{self.port}:interface=127.0.0.1", self.pages, reactor)
+        error = self.assertRaises(ConfigError, service.privilegedStartService)
+        self.assertIn("in use", str(error))
