@@ -88,7 +88,7 @@ class CounterCollector(Collector):
             labels=["asterisk"],
         )
         database = GaugeMetricFamily(
-            "pbxrouter_counter_database_up",
+            "pbxrouter_database_up",
             "1 if the last counts could be written to the database.",
             labels=["asterisk"],
         )

@@ -59,7 +59,7 @@ class MetricsTests(SynchronousTestCase):
             ("calls_talk_seconds_total", 7.5),
             ("calls_active", 3),
             ("asterisk_up", 1),
-            ("counter_database_up", 1),
+            ("database_up", 1),
             ("unknown_seconds_total", 1.5),
             ("unknown_gaps_total", 1),
             ("asterisk_restarts_total", 1),
