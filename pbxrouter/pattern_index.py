@@ -29,18 +29,15 @@ class PatternIndex(Generic[T]):
 
     def __init__(self, entries: Iterable[tuple[Pattern, T]]) -> None:
         self._literals: dict[str, tuple[Pattern, T]] = {}
-        items: list[_Item[T]] = []
+        items: dict[tuple[ElementOrder, ...], _Item[T]] = {}
         for pattern, value in entries:
             if pattern.literal is not None:
                 self._literals.setdefault(pattern.literal, (pattern, value))
             else:
-                items.append((pattern, value))
-        items.sort(key=lambda item: item[0].order)  # stable: the first configured stays first
-        # Asterisk loads only the first of equal patterns, even where that one can never match.
-        distinct = [
-            item for item, before in zip(items, [None, *items], strict=False) if not _alike(item, before)
-        ]
-        self._tree: _Level[T] = _Level([item for item in distinct if not item[0].never_matches], 0)
+                # Asterisk loads only the first of equal patterns, even where that one can never match.
+                items.setdefault(pattern.order, (pattern, value))
+        in_order = [items[order] for order in sorted(items)]
+        self._tree: _Level[T] = _Level([item for item in in_order if not item[0].never_matches], 0)
 
     def best(self, number: str) -> tuple[Pattern, T] | None:
         """The entry whose pattern Asterisk would choose for the number, or None."""
@@ -49,10 +46,6 @@ class PatternIndex(Generic[T]):
 
 
 _Item = tuple[Pattern, T]
-
-
-def _alike(one: _Item[T], other: _Item[T] | None) -> bool:
-    return other is not None and one[0].order == other[0].order
 
 
 class _Level(Generic[T]):
@@ -100,21 +93,22 @@ class _Fork(Generic[T]):
     __slots__ = ("_branches", "_last")
 
     def __init__(self, items: list[_Item[T]], place: int) -> None:
-        groups: dict[ElementOrder, list[_Item[T]]] = {}
+        groups: dict[tuple[ElementOrder, frozenset[str]], list[_Item[T]]] = {}
         self._last: list[_Item[T]] = []
         seen_tails: set[str] = set()
         for item in items:
             pattern = item[0]
-            if place < len(pattern.sets):
-                groups.setdefault(pattern.order[place], []).append(item)
+            element = pattern.element(place)
+            if element is not None:
+                groups.setdefault(element, []).append(item)
             elif (
                 pattern.tail not in seen_tails
             ):  # sorted: "." before "!" before the end, the best of each first
                 seen_tails.add(pattern.tail)
                 self._last.append(item)
         self._branches: list[tuple[frozenset[str], _Level[T] | _Item[T]]] = [
-            (group[0][0].sets[place], group[0] if len(group) == 1 else _Level(group, place + 1))
-            for group in groups.values()
+            (accepted, group[0] if len(group) == 1 else _Level(group, place + 1))
+            for (_, accepted), group in groups.items()
         ]
 
     def best(self, number: str, place: int) -> _Item[T] | None:

@@ -26,6 +26,7 @@ MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 _CLASSES: Final = {"X": "0123456789", "Z": "123456789", "N": "23456789"}
 _TOKEN: Final = re.compile(r"\[[^\]]*\]|.", re.DOTALL)
 _PATTERN_SIGN: Final = re.compile(r"[XxZzNn\[.!]")
+_NOT_PLAIN: Final = re.compile(r"[XxZzNn\[.!-]|$")
 _UNUSABLE: Final = re.compile(r"[^!-~]|/")
 
 # How an element compares; the smaller wins. Sets of characters come first, by size,
@@ -39,23 +40,53 @@ ElementOrder = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Wildcards:
+    """What comes behind a pattern's leading plain characters: ``XXXX``, ``[1-3]X.``.
+
+    A dial plan of a hundred thousand patterns has a few dozen of these, so they are
+    read once and shared.
+
+    Attributes:
+        sets: what each position accepts, up to the first ``.`` or ``!``.
+        tail: as Pattern.tail.
+        order: how the elements compare, the pattern's end included.
+        run: the elements of exactly one character that it begins with.
+        is_odd: as Pattern.is_odd.
+    """
+
+    sets: tuple[frozenset[str], ...]
+    tail: str
+    order: tuple[ElementOrder, ...]
+    run: str
+    is_odd: bool
+
+    def matches(self, number: str, place: int) -> bool:
+        """Whether this matches what stands in a number from a place on."""
+        left = len(number) - place - len(self.sets)
+        if left < (self.tail == ".") or (left and not self.tail):
+            return False
+        for accepted in self.sets:
+            if number[place] not in accepted:
+                return False
+            place += 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """One dial pattern, read.
 
     Attributes:
         text: as stored.
         literal: the number itself, if the text is a plain number; else None.
-        sets: what each position accepts, up to the first ``.`` or ``!``.
-        tail: what may follow: ``""`` nothing, ``"."`` one character or more of
-            anything, ``"!"`` nothing or more.
-        order: sorts patterns as Asterisk does: the smallest that matches wins.
+        head: the plain characters that it begins with.
+        rest: what comes behind them.
     """
 
     text: str
     literal: str | None
-    sets: tuple[frozenset[str], ...]
-    tail: str
-    order: tuple[ElementOrder, ...]
+    head: str
+    rest: Wildcards
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
@@ -66,47 +97,70 @@ class Pattern:
                 that no dialled number can hold.
         """
         _refuse_unusable(text)
-        marked = text.startswith("_")
-        if not marked and not _PATTERN_SIGN.search(text):
+        if text[0] != "_" and not _PATTERN_SIGN.search(text):
             digits = text.replace("-", "")
             if not digits:
                 raise PatternError(f"pattern {text!r} is empty but for dashes")
-            sets = tuple(frozenset(character) for character in digits)
-            return cls(text, digits, sets, "", (*map(_element_order, digits), _END))
-        return cls(text, None, *_read_elements(text.removeprefix("_")))
+            return cls(text, digits, digits, _NOTHING)
+        body = text.removeprefix("_")
+        found = _NOT_PLAIN.search(body)
+        assert found is not None  # its end, at the latest
+        rest = _read_wildcards(body[found.start() :])
+        if rest is None:
+            raise PatternError(f"pattern {body!r} has a [ without its ]")
+        return cls(text, None, body[: found.start()], rest)
 
     def matches(self, number: str) -> bool:
         """Whether this pattern matches the number; dashes in it mean nothing."""
         number = number.replace("-", "")
-        size = len(self.sets)
-        if self.tail == "":
-            if len(number) != size:
-                return False
-        elif len(number) < size + (self.tail == "."):
-            return False
-        return all(character in accepted for character, accepted in zip(number, self.sets, strict=False))
+        return number.startswith(self.head) and self.rest.matches(number, len(self.head))
+
+    @property
+    def tail(self) -> str:
+        """What may follow: ``""`` nothing, ``"."`` one character or more, ``"!"`` nothing or more."""
+        return self.rest.tail
+
+    @property
+    def order(self) -> tuple[ElementOrder, ...]:
+        """Sorts patterns as Asterisk does: the smallest that matches wins."""
+        return (*map(_element_order, self.head), *self.rest.order)
 
     @property
     def never_matches(self) -> bool:
         """Whether an element accepts nothing, as ``[5-1]`` does."""
-        return frozenset() in self.sets
+        return frozenset() in self.rest.sets
 
     @property
     def is_odd(self) -> bool:
         """Whether an element accepts one character but sorts as another, as ``[5-19]`` does."""
-        return any(
-            order[0] == 1 and not _is_digit(accepted, order)
-            for accepted, order in zip(self.sets, self.order, strict=False)
-        )
+        return self.rest.is_odd
 
     def digits_from(self, place: int) -> str:
         """The run of elements of exactly one character that starts at a place."""
-        run: list[str] = []
-        for accepted, order in zip(self.sets[place:], self.order[place:], strict=False):
-            if not _is_digit(accepted, order):
-                break
-            run.append(chr(order[1]))
-        return "".join(run)
+        behind = place - len(self.head)
+        return (
+            self.head[place:] + self.rest.run
+            if behind <= 0
+            else _run(self.rest.sets, self.rest.order, behind)
+        )
+
+    def element(self, place: int) -> tuple[ElementOrder, frozenset[str]] | None:
+        """How an element compares, and what it accepts; None where matching has ended."""
+        behind = place - len(self.head)
+        if behind < 0:
+            return _element_order(self.head[place]), _members(self.head[place])
+        if behind < len(self.rest.sets):
+            return self.rest.order[behind], self.rest.sets[behind]
+        return None
+
+
+def _run(sets: tuple[frozenset[str], ...], order: tuple[ElementOrder, ...], place: int) -> str:
+    run: list[str] = []
+    for accepted, key in zip(sets[place:], order[place:], strict=False):
+        if not _is_digit(accepted, key):
+            break
+        run.append(chr(key[1]))
+    return "".join(run)
 
 
 def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
@@ -130,21 +184,22 @@ def _refuse_unusable(text: str) -> None:
         )
 
 
-def _read_elements(body: str) -> tuple[tuple[frozenset[str], ...], str, tuple[ElementOrder, ...]]:
-    """Split a pattern's body into what matches and what compares.
+@functools.lru_cache(maxsize=4096)
+def _read_wildcards(text: str) -> Wildcards | None:
+    """Split what comes behind the plain characters into what matches and what compares.
 
     Both stop at different places: matching ends at the first ``.`` or ``!``,
-    comparing goes on to the end (facts D2).
+    comparing goes on to the end (facts D2). None if a ``[`` has no ``]``.
     """
     sets: list[frozenset[str]] = []
     order: list[ElementOrder] = []
     tail: str | None = None
     empty_set_before = False
-    for token in _TOKEN.findall(body):
+    for token in _TOKEN.findall(text):
         if token == "-":
             continue
         if token == "[":
-            raise PatternError(f"pattern {body!r} has a [ without its ]")
+            return None
         if token in (".", "!"):
             order.append(_DOT if token == "." else _BANG)
             if tail is None:
@@ -161,7 +216,14 @@ def _read_elements(body: str) -> tuple[tuple[frozenset[str], ...], str, tuple[El
                 sets.append(_members(token))
     if tail is None and empty_set_before:
         sets.append(frozenset())  # likewise "12[]" never matches
-    return tuple(sets), tail or "", (*order, _END)
+    order.append(_END)
+    is_odd = any(
+        key[0] == 1 and not _is_digit(accepted, key) for accepted, key in zip(sets, order, strict=False)
+    )
+    return Wildcards(tuple(sets), tail or "", tuple(order), _run(tuple(sets), tuple(order), 0), is_odd)
+
+
+_NOTHING: Final = Wildcards((), "", (_END,), "", False)
 
 
 @functools.cache
