@@ -114,7 +114,8 @@ class Manager(Service):
     @property
     def is_up(self) -> bool:
         """Whether we are connected and logged in."""
-        return self._protocol is not None
+        # At a loss actions fail before anybody is told of it; who asks then must not hear that all is well.
+        return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
     def when_up(self, tell: Callable[[], object]) -> None:
         """Be told after each log-in, and now if there is a connection."""

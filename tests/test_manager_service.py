@@ -254,14 +254,14 @@ class UseTests(ManagerServiceTest):
             self.assertIn("lab", line)
 
     def test_action(self) -> None:
-        """Up, they go out; lost, they fail before anybody is told."""
+        """Up, they go out; lost, they fail before anybody is told, and then it is not up any more."""
         self.connects().logs_in()
         order: list[str] = []
         self.manager.when_down(lambda: order.append("down"))
         answer: Any = self.manager.action("Ping")
-        answer.addErrback(lambda failure: order.append(failure.type.__name__))
+        answer.addErrback(lambda failure: order.append(f"{failure.type.__name__} {self.manager.is_up}"))
         self.end.goes(ConnectionLost())
-        self.assertEqual(order, ["ManagerUnavailable", "down"])
+        self.assertEqual(order, ["ManagerUnavailable False", "down"])
         self.assertFalse(self.manager.is_up)
 
     def test_list(self) -> None:

@@ -38,7 +38,7 @@ class MagiTest(AsteriskTest):
     config: str | None = CONFIG
 
     def setUp(self) -> None:
-        """Wait for the connection; the first time copy the grants, and add a rule whose Dial fails at once."""
+        """Wait for the connection; once, copy the grants and add a rule whose Dial fails at once."""
         super().setUp()
         if not getattr(self.gateway, "has_34", False):
             self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('34')")
