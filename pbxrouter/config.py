@@ -188,6 +188,7 @@ _TYPES: Final = {
     "object": "a table",
     "array": "a list of tables, written [[asterisk]]",
     "null": "nothing",
+    "float": "a number with a point",
 }
 
 
@@ -197,7 +198,7 @@ def _plain(message: str) -> str:
     where = path.rstrip("`") or "the file"
     choice = re.fullmatch(r"Invalid enum value '(.*)'", what)
     if choice:
-        return f"{where}: {choice[1]!r} is not accepted; see the documentation of this key for what is"
+        return f"{where}: accepted is {' or '.join(_words_accepted(where))}, not {choice[1]!r}"
     bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
     if bound:
         return (
@@ -206,8 +207,19 @@ def _plain(message: str) -> str:
     found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
     if found:
         accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")
+        if found[1] == "array" and where != "asterisk":
+            accepted = 'a list of texts, such as ["one", "two"]'
         return f"{where}: accepted is {accepted}, not {_TYPES.get(found[2], found[2])}"
     return f"{where}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def _words_accepted(where: str) -> tuple[str, ...]:
+    """The words that a key such as ``asterisk[0].login`` accepts."""
+    hint: Any = Config
+    for name in re.sub(r"\[[^]]*\]", "", where).split("."):
+        struct = _struct_inside(hint)
+        hint = get_type_hints(struct).get(name) if struct else None
+    return tuple(str(word) for word in get_args(hint))
 
 
 def _check_values(config: Config, source: str) -> None:
@@ -216,10 +228,6 @@ def _check_values(config: Config, source: str) -> None:
             raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
 
     demand(config.database, "database", "the path of a file")
-    for key in ("database", "pin_key_file", "control"):
-        demand("\0" not in getattr(config, key), key, "the path of a file")
-    for each in config.asterisk:
-        demand("\0" not in each.secret_file, "asterisk.secret_file", "the path of a file")
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
@@ -241,7 +249,18 @@ def _check_values(config: Config, source: str) -> None:
         "the letters of Dial()'s options",
     )
     for each in config.asterisk:
-        demand(bool(each.username), "asterisk.username", "the name of a user in Asterisk's manager.conf")
+        demand("\0" not in each.secret_file, "asterisk.secret_file", "the path of a file")
+        demand(
+            each.username.isprintable() and each.username,
+            "asterisk.username",
+            "the name of a user in Asterisk's manager.conf",
+        )
+        for context in each.magi:
+            demand(
+                re.fullmatch(r"[\w.-]+", context, re.ASCII),
+                "asterisk.magi",
+                'names of dialplan contexts, such as ["pbxrouter-magi"]',
+            )
     names = [each.name for each in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 

@@ -274,7 +274,7 @@ class ManagerProtocol(Protocol):
                 proof = [("Secret", secret)]
             else:
                 challenge = await self.action("Challenge", [("AuthType", "MD5")])
-                digest = hashlib.md5((challenge.get("Challenge") + secret).encode(), usedforsecurity=False)
+                digest = hashlib.md5(encode(challenge.get("Challenge") + secret), usedforsecurity=False)
                 proof = [("AuthType", "MD5"), ("Key", digest.hexdigest())]
             await self.action("Login", [("Username", username), *proof, ("Events", event_mask)])
         except ActionFailed as error:

@@ -211,6 +211,10 @@ class Manager(Service):
         except PbxrouterError as error:
             protocol.close()
             return self._failed(str(error))
+        except Exception:  # nothing that comes over the wire may end the attempts
+            protocol.close()
+            self.log.failure("{name}: logging in broke", name=self.name)
+            return self._failed("logging in broke")
         began = self._clock.seconds()
         self._complaint = ""
         self.log.info(

@@ -21,7 +21,7 @@ from twisted.python import usage
 from pbxrouter import database, service
 from pbxrouter.config import Config, at_database
 from pbxrouter.errors import ConfigError, PbxrouterError
-from pbxrouter.settings import read_config
+from pbxrouter.settings import DEFAULT_FILE, read_config
 
 __all__ = ["Options", "makeService", "read_config"]
 
@@ -64,12 +64,27 @@ def makeService(options: Options) -> MultiService:
 
     try:
         config = configured(options)
+    except PbxrouterError as error:
+        give_up(str(error))
+    try:
         check(config, reactor)
         gateway = Gateway()
         service.build(config, reactor).setServiceParent(gateway)
         return gateway
+    except ConfigError as error:
+        give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")
     except PbxrouterError as error:
         give_up(str(error))
+
+
+def _file(options: Options) -> str:
+    return str(options["config"] or DEFAULT_FILE)
+
+
+def _was_said_here(error: ConfigError, options: Options) -> bool:
+    """Whether what is wrong was said on the command line, or is a default: then no file is to blame."""
+    told = options["listen"] and str(error).startswith("fastagi.listen")
+    return bool(told) or not pathlib.Path(_file(options)).exists()
 
 
 class Gateway(MultiService):

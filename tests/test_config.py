@@ -112,7 +112,7 @@ REFUSED = {
     "[asterisk]\nname = 'x'": "asterisk: accepted is a list of tables, written [[asterisk]], not a table",
     "[[asterisk]]\nname = 1": "asterisk[0].name: accepted is text in quotes, not a whole number",
     "[[asterisk]]\n[[asterisk]]": "asterisk.name: accepted is a different name for each [[asterisk]]",
-    "[fastagi]\nlibrary = 'x'": "fastagi.library: 'x' is not accepted",
+    "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",
     '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
     "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",
     "[dial]\ntimeout = 0": "dial.timeout: accepted is a whole number, at least 1",
