@@ -82,6 +82,14 @@ class LoginTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
         self.assertTrue(self.protocol.logged_in)
 
+    def test_challenge_that_is_no_text(self) -> None:
+        """Bytes that are not UTF-8 are digested as they came."""
+        self.log_in().addErrback(lambda _: None)
+        self.end.greets()
+        self.end.answers("Challenge: \udcff\udcfe", to="Challenge")
+        action = self.end.answers(to="Login")
+        self.assertEqual(action["Key"], hashlib.md5(b"\xff\xfes3cret").hexdigest())
+
     def test_plain(self) -> None:
         """The secret in the clear only where that is configured."""
         done = self.log_in(plain=True)
