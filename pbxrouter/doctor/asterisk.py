@@ -265,12 +265,12 @@ async def _heartbeat(patient: Patient) -> Finding:
     said = (await patient.protocol.action("Ping")).get("Timestamp").partition(".")[0]
     age = int(said) - int(value) if value.isdecimal() and said.isdecimal() else None
     if not patient.config.heartbeat:
-        if looked_at:
+        if looked_at and value.isdecimal() and int(value):
             return wrong(
                 patient.area,
-                "the dialplan waits for a heartbeat, which asterisk.heartbeat forbids: every call goes to "
-                "the fallback",
-                "set heartbeat = true, or empty PBXROUTER_HEARTBEAT_S in the dialplan",
+                f"an old heartbeat stands in {VARIABLE}, and asterisk.heartbeat forbids a new one: every call "
+                "goes to the fallback",
+                f"set heartbeat = true, or the global variable {VARIABLE} to 0",
             )
         return well(patient.area, "no heartbeat, as the settings say")
     if age is None or not int(value):
