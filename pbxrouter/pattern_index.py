@@ -120,7 +120,7 @@ class _Fork(Generic[T]):
                     if found is not None:
                         return found
         for item in self._last:
-            if item[0].matches(number):
+            if item[0].rest.matches(number, len(item[0].head)):
                 return item
         return None
 
@@ -128,5 +128,6 @@ class _Fork(Generic[T]):
 def _follow(onward: _Level[T] | _Fork[T] | _Item[T], number: str, place: int) -> _Item[T] | None:
     """Go on down the tree; where only one pattern is left it stands there itself."""
     if isinstance(onward, tuple):
-        return onward if onward[0].matches(number) else None
+        pattern = onward[0]  # its head is behind us
+        return onward if pattern.rest.matches(number, len(pattern.head)) else None
     return onward.best(number, place)

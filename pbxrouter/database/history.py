@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from pbxrouter.database.connection import reading, transaction
@@ -58,6 +59,7 @@ class Search:
 
 
 _COLUMNS: Final = ", ".join(field.name for field in fields(CallRow))
+_VALUES: Final = attrgetter(*(field.name for field in fields(CallRow)))  # dataclasses.astuple copies deeply
 _INSERT: Final = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(CallRow)))})"
 _CONDITIONS: Final = {
     "caller": "caller = :caller",
@@ -75,7 +77,7 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
         StoreError: the database cannot be written.
     """
     with transaction(connection):
-        connection.executemany(_INSERT, [astuple(row) for row in rows])
+        connection.executemany(_INSERT, map(_VALUES, rows))
 
 
 def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
