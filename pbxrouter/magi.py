@@ -13,6 +13,7 @@ Not here: one call (magi_channel), bytes (magi_wire), the conversation (callflow
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import AGIRequest, parse_request
 from pbxrouter.ami import Message
 from pbxrouter.channel import Channel
-from pbxrouter.errors import AGIError, ForgedRequest, ManagerError, ProtocolViolation
+from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi_channel import BREAK, MagiChannel
 from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, may_be_waiting, request_so_far, whole_request
 from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
@@ -96,7 +97,7 @@ class MagiService(Service):
     def stopService(self) -> Deferred[Any]:
         """Give every call back: what runs for it ends, and then the dialplan goes on."""
         super().stopService()
-        self._stop_looking()
+        self._look_no_more()
         calls, self._calls = self._calls, {}
         released = []
         for call in calls.values():
@@ -210,10 +211,8 @@ class MagiService(Service):
 
     async def _release(self, call: MagiChannel) -> None:
         """Let the dialplan go on; remembered until its end is told, so as not to be found anew."""
-        try:
+        with contextlib.suppress(AGIError):  # gone already
             await call.execute(BREAK)
-        except AGIError as error:
-            self.log.debug("releasing {call}: {error}", call=printable(call.address), error=str(error))
         if call.ended:
             self._drop(call)
         else:
@@ -225,11 +224,8 @@ class MagiService(Service):
             del self._calls[call.address]
 
     def _lose(self, call: MagiChannel, error: AGIError) -> None:
-        self.log.info(
-            "call {uniqueid} could not be taken up: {error}",
-            uniqueid=printable(call.address),
-            error=str(error),
-        )
+        shown = printable(call.address)
+        self.log.info("call {uniqueid} could not be taken up: {error}", uniqueid=shown, error=str(error))
         self._drop(call)
 
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
@@ -252,12 +248,12 @@ class MagiService(Service):
                 lambda failure: self.log.failure("looking for waiting calls broke", failure)
             )
 
-    def _stop_looking(self) -> None:
+    def _look_no_more(self) -> None:
         if self._search.running:
             self._search.stop()
 
     def _down(self) -> None:
-        self._stop_looking()
+        self._look_no_more()
         self._looked = False
         calls, self._calls = self._calls, {}
         for call in calls.values():
@@ -271,7 +267,9 @@ class MagiService(Service):
         try:
             listed = await self._manager.listing("CoreShowChannels")
         except ManagerError as error:
-            self.log.debug("looking for waiting calls: {error}", error=str(error))
+            if isinstance(error, ActionFailed) and not self._looked:
+                self._looked = True
+                self.log.warn("MAGI: calls that wait are not looked for: {error}", error=str(error))
             return
         self._looked = True
         for item in listed:

@@ -424,10 +424,13 @@ class WaitingTests(MagiServiceTest):
     def test_not_allowed_to_list(self) -> None:
         """Without reporting nothing is found, and calls that tell of themselves are served all the same."""
         self.manager.lists["CoreShowChannels"] = ActionFailed("CoreShowChannels: Permission denied")
+        self.manager.goes_down()
+        self.manager.comes_up()
         self.look()
         self.look()
         self.start()
         self.assertEqual(len(self.served), 1)
+        self.assertEqual(len(self.loud()), 1)
 
     def test_no_contexts(self) -> None:
         """Where no context is ours nothing is looked for."""

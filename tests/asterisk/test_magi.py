@@ -242,6 +242,26 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
         self.assertEqual(self.complaints(), [])
 
+    def test_forged_number(self) -> None:
+        """A number with line ends adds lines to what Asterisk tells of the call: refused, and not routed."""
+        self.call("21%0aagi_callerid%3a%2033", "-c", "2000")
+        wait_for("the refusal", lambda: "refused" in "".join(self.complaints()))
+        self.assertEqual(self.dialled(), [])
+        self.assertEqual(self.commands(), [])
+
+    def test_forged_events(self) -> None:
+        """A number with whole events in it ends nobody's call and begins none."""
+        self.originate("34")
+        self.asked()
+        victim = self.lab.ami.channel_named("Local/", ";2")
+        unique_id = self.lab.ami.action("Getvar", Channel=victim, Variable="UNIQUEID")["Value"]
+        lines = f"%0d%0a%0d%0aEvent%3a%20AsyncAGIEnd%0d%0aUniqueid%3a%20{unique_id}%0d%0a%0d%0a"
+        for forged in (lines, f"%0d%0aContext%3a%20magi-after%0d%0aUniqueid%3a%20{unique_id}"):
+            self.call(f"9{forged}", "-c", "700")
+        self.press("123456#")
+        wait_for("the victim's Dial", lambda: self.dialled() == ["IAX2/loop/34"])
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+
     def test_redirected(self) -> None:
         """An operator takes a caller out of the PIN prompt: the call is the dialplan's, not an error."""
         self.originate("34")
