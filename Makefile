@@ -6,7 +6,7 @@ REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test coverage check format lab wheel clean ready ready-dev
+.PHONY: help run call explain test coverage check format bench lab wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ check: ready-dev ## Check format, lint and types, as CI does
 format: ready-dev ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench: ready ## Measure calls, dial patterns and AMI events beside other libraries (bench/README.md)
+	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
+	@build/bench/bin/pip install -q --disable-pip-version-check -e . pystrix panoramisk
+	@for each in fastagi patterns ami; do build/bench/bin/python bench/$$each.py || exit 1; done
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up
