@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from pbxrouter.control import Answer
 from pbxrouter.errors import ControlRefused, PbxrouterError
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate import RING_S, Originator, Progress, Wish
 from pbxrouter.watch import DialogueLine, DialogueWatch
 
 Send = Callable[[Answer], None]
@@ -33,6 +33,20 @@ def text(asked: Answer, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise ControlRefused(f"{name}: accepted is text")
+
+
+def whole(asked: Answer, name: str, default: int) -> int:
+    """A value that must be a whole number, or not be there.
+
+    Raises:
+        ControlRefused: it is something else.
+    """
+    value: Any = asked.get(name)
+    if value is None:
+        return default
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ControlRefused(f"{name}: accepted is a whole number")
 
 
 def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
@@ -70,7 +84,7 @@ class WatchWish:
 
 
 class OriginateWish:
-    """``{"originate": {"channel": …, "to": …, "context": …, "wait": false}}``: a call and its progress."""
+    """``{"originate": {"channel": …, "to": …, "context": …, "wait": false, "ring": 30}}``: a call."""
 
     log = Logger()
 
@@ -81,7 +95,7 @@ class OriginateWish:
         """See control.Wish."""
         originator = chosen(text(asked, "asterisk"), self._originators)
         channel, number, context = (text(asked, name) or "" for name in ("channel", "to", "context"))
-        wish = Wish(channel, number, context)
+        wish = Wish(channel, number, context, whole(asked, "ring", RING_S))
         wait = asked.get("wait") is True
 
         def tell(progress: Progress) -> None:

@@ -44,10 +44,10 @@ async def connect_once(
     """
     try:
         endpoint = clientFromString(reactor, description)
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
         raise ConfigError(
-            f"asterisk.ami: {description!r} is no client endpoint ({error}); accepted is for example "
-            "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
+            f"asterisk.ami: {printable(description)!r} is no client endpoint ({printable(repr(error))}); "
+            "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
         ) from None
     made: list[ManagerProtocol] = []
 
@@ -58,7 +58,7 @@ async def connect_once(
             raise CancelledError from None
         except Exception as error:  # each kind of endpoint has its own
             raise ManagerUnavailable(
-                f"nobody answers at {description}: {printable(str(error)).rstrip('.')}"
+                f"nobody answers at {printable(description)}: {printable(str(error)).rstrip('.')}"
             ) from None
         made.append(protocol)
         await protocol.log_in(account.username, account.secret(), event_mask, account.plain)
@@ -69,6 +69,8 @@ async def connect_once(
         for protocol in made:
             protocol.close()
         if isinstance(error, TimeoutError):
-            raise ManagerUnavailable(f"{description} did not answer within {PATIENCE_S:.0f} s") from None
+            raise ManagerUnavailable(
+                f"{printable(description)} did not answer within {PATIENCE_S:.0f} s"
+            ) from None
         raise
     return made[0]

@@ -52,6 +52,7 @@ _CAUSES: Final = {
 # How the Dial of an answered phone ended, where the two were never connected.
 _DIALLED: Final = {
     "BUSY": ("busy", "the number is busy"),
+    "REJECTED": ("rejected", "the number rejected the call"),
     "NOANSWER": ("noanswer", "the number did not answer"),
     "CHANUNAVAIL": ("unavailable", "the number cannot be reached"),
     "CONGESTION": ("congestion", "there is no free line to the number"),
@@ -226,6 +227,7 @@ class _Attempt:
         self._state = ""
         self._cause = ""
         self._refused = False
+        self._rejected = False
         self._timer = OneShot(clock)
 
     def expect_within(self, seconds: float) -> None:
@@ -250,6 +252,8 @@ class _Attempt:
             self._step("connected", "they are connected")
         elif name == "Hangup" and ours:
             self._hung_up(event)
+        elif name == "Hangup" and self._state == "answered" and event.get("Cause") == "21":
+            self._rejected = True  # of which DialEnd says NOANSWER
 
     def _answered_or_not(self, event: Message) -> None:
         if event.get("Response") == "Success":
@@ -275,7 +279,8 @@ class _Attempt:
         if self._state == "connected":
             self.finish("ended", "the call is over")
         elif self._state == "answered":
-            self.finish(*_DIALLED.get(self._cause, _NOT_DIALLED))
+            rejected = self._rejected and self._cause in ("NOANSWER", "CHANUNAVAIL")
+            self.finish(*_DIALLED.get("REJECTED" if rejected else self._cause, _NOT_DIALLED))
         else:
             self._cause = event.get("Cause")  # OriginateResponse knows no reason
             if self._refused:

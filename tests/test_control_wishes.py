@@ -41,7 +41,8 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(text({"a": "x"}, "a"), "x")
         self.assertIsNone(text({"a": None}, "a"))
         self.assertIsNone(text({}, "a"))
-        for value in (1, 1.5, True, [], {}, ["x"]):
+        values: list[Any] = [1, 1.5, True, [], {}, ["x"]]
+        for value in values:
             error = self.assertRaises(ControlRefused, text, {"a": value}, "a")
             self.assertEqual(str(error), "a: accepted is text")
 
@@ -137,6 +138,15 @@ class OriginateTests(SynchronousTestCase):
             error = self.assertRaises(ControlRefused, self.ask, **{name: 21})
             self.assertEqual(str(error), f"{name}: accepted is text")
         self.assertEqual(self.originator.wishes, [])
+
+    def test_ring(self) -> None:
+        """How long it may ring is a whole number."""
+        self.ask(ring=5)
+        self.assertEqual(self.originator.wishes[0].ring_s, 5)
+        values: list[Any] = [True, 1.5, "5", [], {}]
+        for value in values:
+            error = self.assertRaises(ControlRefused, self.ask, ring=value)
+            self.assertEqual(str(error), "ring: accepted is a whole number")
 
     def test_nothing_said(self) -> None:
         """Missing values are left to the check of the wish."""

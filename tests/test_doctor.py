@@ -450,11 +450,14 @@ class AmiTests(AsteriskCase):
                 self.assertIn(words, self.the_one(self.find()).what)
 
     def test_no_heartbeat(self) -> None:
-        """Switched off while the dialplan waits for it: no call would ever come."""
+        """Switched off, while the dialplan still finds an old one: no call would ever come."""
         self.asterisk = msgspec.structs.replace(self.asterisk, heartbeat=False)
         self.assertIn("fallback", self.the_one(self.find()).what)
-        self.variables["PBXROUTER_HEARTBEAT_S"] = ""
-        self.assert_all_well(self.find())
+        for name in "PBXROUTER_HEARTBEAT_S", "PBXROUTER_HEARTBEAT":
+            self.setUp()
+            self.asterisk = msgspec.structs.replace(self.asterisk, heartbeat=False)
+            self.variables[name] = ""
+            self.assert_all_well(self.find())
 
     def test_may_not_ask(self) -> None:
         """Without call and reporting the variables cannot be read."""
@@ -495,12 +498,21 @@ class HookTests(AsteriskCase):
             self.variables["PBXROUTER_URL"] = url
             self.find()
             self.assertEqual(self.dialled, [address])
-        for url in "http://x/", "agi://", "agi://x:99999/", "agi:async", "agi://x:y/\x1b":
+        for url in "http://x/", "agi://", "agi://x:99999/", "agi:x", "agi://x:y/\x1b":
             self.variables["PBXROUTER_URL"] = url
             self.assertIn("accepted is for example", self.the_one(self.find()).todo)
             self.assertEqual(self.dialled, [])
         self.variables["PBXROUTER_URL"] = "hagi://example.org/x"
         self.the_one(self.find(), "unknown")
+
+    def test_waiting(self) -> None:
+        """Calls that wait for MAGI need the context in the settings."""
+        self.variables["PBXROUTER_URL"] = "agi:async"
+        self.assertIn("asterisk.magi", self.the_one(self.find()).todo)
+        self.asterisk = msgspec.structs.replace(self.asterisk, magi=("pbxrouter-ask",))
+        self.answers["ShowDialPlan"] = {}
+        self.assert_all_well(self.find())
+        self.assertEqual(self.dialled, [])
 
     def test_empty(self) -> None:
         """No URL: which one it should be, by the settings' port."""

@@ -415,6 +415,19 @@ class ProgressTests(CallCase):
             self.hangs_up()
             self.assert_over("ringing", "answered", state)
 
+    def test_number_rejects(self) -> None:
+        """Asterisk's DialEnd calls that NOANSWER; the other channel's Hangup tells, before or after it."""
+        for hangup_first in (True, False):
+            self.setUp()
+            self.answered()
+            if hangup_first:
+                self.hangs_up("21", NUMBER)
+            self.dialled("NOANSWER")
+            if not hangup_first:
+                self.hangs_up("21", NUMBER)
+            self.hangs_up("21")
+            self.assert_over("ringing", "answered", "rejected")
+
     def test_second_try(self) -> None:
         """The number's first way was busy, the second answered: connected is what counts."""
         self.answered()

@@ -34,10 +34,11 @@ def account_of(asterisk: "Asterisk") -> "Account":
     """How to log in to its AMI.
 
     Raises:
-        ConfigError: the secret cannot be read.
+        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
     """
-    from pbxrouter.asterisk_service import read_secret
+    from pbxrouter.asterisk_service import check_trust, read_secret
     from pbxrouter.manager_service import Account
 
+    check_trust(asterisk.ami)
     secret = read_secret(asterisk)
     return Account(asterisk.username, lambda: secret, plain=asterisk.login == "plain")

@@ -113,23 +113,33 @@ def _examine_asterisks(config: "Config", accounts: Any, sounds: str | None, tell
     failures: list[BaseException] = []
 
     finished: list[bool] = []
+    interrupted: list[bool] = []
+
+    def say(finding: "Finding") -> None:
+        if not interrupted:  # then all connections end, which is no finding
+            tell(finding)
 
     async def examine() -> None:
         try:
             for asterisk, account in accounts:
-                await _examine_one(config, asterisk, account, sounds, tell, reactor)
-            finished.append(True)
+                await _examine_one(config, asterisk, account, sounds, say, reactor)
         except Exception as error:
             failures.append(error)
-        if reactor.running:
+        if not interrupted:
+            finished.append(True)
             reactor.stop()
 
+    def stopping() -> None:
+        if not finished:
+            interrupted.append(True)
+
+    reactor.addSystemEventTrigger("before", "shutdown", stopping)
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(examine()))
     reactor.run()
+    if interrupted:
+        raise KeyboardInterrupt
     if failures:
         raise failures[0]
-    if not finished:
-        raise KeyboardInterrupt
 
 
 async def _examine_one(

@@ -25,7 +25,10 @@ def answers(control: str, name: str, asked: dict[str, Any]) -> Iterator[dict[str
     with _connected(pathlib.Path(control)) as connection, connection.makefile("rb") as lines:
         connection.sendall(json.dumps({name: asked}).encode("ascii") + b"\n")
         for line in lines:
-            answer: dict[str, Any] = json.loads(line)
+            try:
+                answer: dict[str, Any] = json.loads(line)
+            except ValueError:  # it was killed in the middle of one
+                raise PbxrouterError(f"the gateway at {control} stopped in the middle of a line") from None
             if "error" in answer:
                 raise PbxrouterError(str(answer["error"]))
             yield answer

@@ -1,6 +1,7 @@
 """`pbxrouter originate`: a phone rings, and is connected with a number (click-to-dial)."""
 
 import json
+from typing import Any
 
 import click
 
@@ -15,6 +16,13 @@ _WENT_WELL = frozenset({"answered", "connected", "ended"})
 @click.argument("channel")
 @click.option("--to", "number", metavar="EXTEN", required=True, help="The number to connect with.")
 @click.option("--context", metavar="CONTEXT", required=True, help="The dialplan context where it is dialled.")
+@click.option(
+    "--ring",
+    metavar="SECONDS",
+    type=click.IntRange(1, 300),
+    default=30,
+    help="How long the phone may ring; 30 unless told.",
+)
 @click.option("--wait", is_flag=True, help="Tell what happens until the call is over.")
 @click.option("--asterisk", metavar="NAME", help="Which Asterisk, if several are configured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -23,6 +31,7 @@ def originate(
     channel: str,
     number: str,
     context: str,
+    ring: int,
     wait: bool,
     asterisk: str | None,
     as_json: bool,
@@ -33,7 +42,8 @@ def originate(
     The rules apply as if that phone had dialled. Ends when the phone was answered, or could not be; exit
     status 1 if it could not, or with --wait if the number could not.
     """
-    asked = {"channel": channel, "to": number, "context": context, "wait": wait, "asterisk": asterisk}
+    asked: dict[str, Any] = {"channel": channel, "to": number, "context": context, "ring": ring, "wait": wait}
+    asked["asterisk"] = asterisk
     state = ""
     for answer in answers(read_config(config_file).control, "originate", asked):
         if "state" not in answer:  # that some were left out, as this terminal did not keep up

@@ -268,8 +268,8 @@ async def _heartbeat(patient: Patient) -> Finding:
         if looked_at and value.isdecimal() and int(value):
             return wrong(
                 patient.area,
-                f"an old heartbeat stands in {VARIABLE}, and asterisk.heartbeat forbids a new one: every call "
-                "goes to the fallback",
+                f"an old heartbeat stands in {VARIABLE}, and asterisk.heartbeat forbids a new one: "
+                "every call goes to the fallback",
                 f"set heartbeat = true, or the global variable {VARIABLE} to 0",
             )
         return well(patient.area, "no heartbeat, as the settings say")

@@ -18,6 +18,8 @@ from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import ActionFailed
 from pbxrouter.trace import printable
 
+CONTEXT: Final = "pbxrouter-ask"
+"""Where dialplan/pbxrouter.conf asks the gateway."""
 DEFAULT_PORT: Final = 4573
 TIMEOUT_S: Final = 3.0
 
@@ -40,7 +42,7 @@ async def look_at_dialplan(
 
 
 async def _hook(patient: Patient, config: Config, area: str, dial: Dial) -> Finding:
-    exists = await patient.variable("DIALPLAN_EXISTS(pbxrouter-ask,0,1)")
+    exists = await patient.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
     url = await patient.variable("PBXROUTER_URL")
     if exists is None or url is None:
         return unknown(
@@ -56,6 +58,14 @@ async def _hook(patient: Patient, config: Config, area: str, dial: Dial) -> Find
         )
     if not url:
         return wrong(area, "PBXROUTER_URL is empty", f"under [globals]: PBXROUTER_URL = {_example(config)}")
+    if url.startswith("agi:async"):
+        if CONTEXT in patient.config.magi:
+            return well(area, f"calls wait in AGI({printable(url)}), for MAGI")
+        return wrong(
+            area,
+            f"calls wait in AGI({printable(url)}), and nobody takes them",
+            f'put "{CONTEXT}" into asterisk.magi',
+        )
     return _reach(patient.config, config, area, url, dial)
 
 
