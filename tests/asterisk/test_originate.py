@@ -1,0 +1,281 @@
+"""Calls that begin with the gateway: what is told of each is what really happened on a real Asterisk.
+
+Phone 33 is called, and connected with a number that its grants allow. Not here: every way in which a phone
+can fail (tests/test_originate), the web's door (tests/test_web_originate).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+
+AMI = """
+[[asterisk]]
+name = "lab"
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-magi"]
+"""
+
+
+class Command:
+    """`pbxrouter` with some arguments, while it runs; its output is one JSON object a line."""
+
+    def __init__(self, config: object, name: str, *arguments: str) -> None:
+        program = [sys.executable, "-c", "from pbxrouter.cli import main; main()"]
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [*program, name, "--config", str(config), "--json", *arguments],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[dict[str, Any]] = []
+
+    def until(self, event: str, uniqueid: str = "") -> dict[str, Any]:
+        """Read until this state, or this event of a channel, was told; at most half a minute."""
+        assert self.process.stdout is not None
+        patience = threading.Timer(30, self.process.kill)
+        patience.start()
+        try:
+            while True:
+                for line in self.lines:
+                    if event in (line.get("state"), line.get("Event")) and uniqueid in (
+                        "",
+                        line.get("Uniqueid"),
+                    ):
+                        return line
+                text = self.process.stdout.readline()
+                if not text:
+                    raise AssertionError(f"never {event} {uniqueid}: {self.lines}")
+                self.lines.append(json.loads(text))
+        finally:
+            patience.cancel()
+
+    def end(self) -> tuple[int, str]:
+        """Read to its end; the status, and what it complained of."""
+        out, err = self.process.communicate(timeout=60)
+        self.lines += [json.loads(line) for line in out.splitlines()]
+        self.took_s = time.monotonic() - self.began
+        return self.process.returncode, err
+
+    def states(self) -> list[str]:
+        """The words of each step."""
+        return [line["state"] for line in self.lines]
+
+
+class OriginateTest(AsteriskTest):
+    """`pbxrouter originate`, with phones."""
+
+    config = "[dial]\ntimeout = 3\n" + AMI
+
+    def setUp(self) -> None:
+        """Wait until the gateway is on AMI."""
+        super().setUp()
+        wait_for("AMI", lambda: "connected to AMI" in self.gateway.log())
+
+    def originate(self, *arguments: str, channel: str = "PJSIP/33", to: str = "21") -> Command:
+        """Ask for a call to the lab's context of phones."""
+        where = ["--to", to, "--context", "pbxrouter", "--wait", "--ring", "4"]
+        return Command(self.gateway.config, "originate", channel, *where, *arguments)
+
+    def assert_told(self, command: Command, status: int, *states: str) -> None:
+        """It ended so, and told this."""
+        self.assertEqual((*command.end(), command.states()), (status, "", list(states)))
+        self.assertEqual(self.complaints(), [])
+
+    @contextlib.contextmanager
+    def events(self, *names: str) -> Iterator[Command]:
+        """Watch events with `pbxrouter events` while the body runs."""
+        watcher = Command(self.gateway.config, "events", *names)
+        assert watcher.process.stderr is not None
+        self.assertIn("watching lab", watcher.process.stderr.readline())
+        try:
+            yield watcher
+        finally:
+            watcher.process.terminate()
+            watcher.end()
+
+    def test_answered(self) -> None:
+        """Phone 33 answers, 21 answers, they talk, 21 hangs up."""
+        with self.phone(33, "answer"), self.phone(21, "answer", "-t", "500"):
+            self.assert_told(self.originate(), 0, "ringing", "answered", "connected", "ended")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+
+    def test_first_phone(self) -> None:
+        """Without --wait the phone's answer ends the command, not the call."""
+        with self.phone(33, "answer"), self.phone(21, "answer"):
+            where = ["PJSIP/33", "--to", "21", "--context", "pbxrouter"]
+            command = Command(self.gateway.config, "originate", *where)
+            self.assert_told(command, 0, "ringing", "answered")
+            wait_for("the call goes on", lambda: len(self.lab.channels()) == 2)
+            self.hang_up_all()
+
+    def test_busy(self) -> None:
+        """33 is busy."""
+        with self.phone(33, "busy"):
+            self.assert_told(self.originate(), 1, "busy")
+
+    def test_rejected(self) -> None:
+        """33 declines."""
+        with self.phone(33, "reject"):
+            self.assert_told(self.originate(), 1, "rejected")
+
+    def test_no_answer(self) -> None:
+        """33 rings until the time is over."""
+        with self.phone(33, "noanswer"):
+            self.assert_told(self.originate(), 1, "ringing", "noanswer")
+
+    def test_switched_off(self) -> None:
+        """Nothing is at 33's address: told apart from a phone that rang."""
+        self.assert_told(self.originate(), 1, "unavailable")
+
+    def test_no_such_phone(self) -> None:
+        """An extension with grants but no endpoint: at once."""
+        self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('39')")
+        self.gateway.sql(
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings"
+            " WHERE extension_number = '39' AND pattern = '2X'"
+        )
+        time.sleep(0.5)
+        try:
+            command = self.originate(channel="PJSIP/39")
+            self.assert_told(command, 1, "unavailable")
+            self.assertLess(command.took_s, 4)
+        finally:
+            self.gateway.sql(
+                "DELETE FROM extensions_mappings WHERE extension_id IN"
+                " (SELECT extension_id FROM extensions WHERE extension_number = '39')"
+            )
+            self.gateway.sql("DELETE FROM extensions WHERE extension_number = '39'")
+
+    def test_number_fails(self) -> None:
+        """33 answers, the number does not come about: what became of that one."""
+        for manner, state in ("busy", "busy"), ("reject", "rejected"), ("noanswer", "noanswer"):
+            with self.phone(33, "answer"), self.phone(21, manner):
+                self.assert_told(self.originate(), 1, "ringing", "answered", state)
+            wait_for("silence", lambda: not self.lab.channels())
+
+    def test_hangs_up_while_it_rings(self) -> None:
+        """33 answers and gives up while 21 rings."""
+        with self.phone(33, "answer", "-t", "700"), self.phone(21, "noanswer"):
+            self.assert_told(self.originate(), 0, "ringing", "answered", "ended")
+
+    def test_agrees_with_the_events(self) -> None:
+        """What was told is what Asterisk's own events say, by the same Uniqueid."""
+        for manner, reason, state in (
+            ("answer", "4", "ended"),
+            ("busy", "0", "busy"),
+            ("noanswer", "3", "noanswer"),
+        ):
+            with self.events() as events, self.phone(33, manner), self.phone(21, "answer", "-t", "300"):
+                command = self.originate()
+                command.end()
+                self.assertEqual(command.states()[-1], state)
+                ours = command.lines[0]["uniqueid"]
+                response = events.until("OriginateResponse", ours)
+                self.assertEqual(response["Reason"], reason)
+                self.assertEqual(response["Response"] == "Success", "answered" in command.states())
+                events.until("Hangup", ours)
+                ringing = [each for each in events.lines if each.get("ChannelState") == "5"]
+                self.assertEqual(bool(ringing), "ringing" in command.states())
+            self.assertEqual({each["uniqueid"] for each in command.lines}, {ours})
+
+    def test_grants(self) -> None:
+        """What the rules do not allow never reaches Asterisk; the reason is told."""
+        for channel, number, why in (
+            *(("PJSIP/33", "999", "999"), ("PJSIP/33", "75", "33"), ("PJSIP/22", "21", "22 is not among")),
+            *(
+                ("PJSIP/33", "1e5", "no number"),
+                ("PJSIP/33", "+", "no number"),
+                ("Local/33", "21", "no phone"),
+            ),
+            *(("PJSIP/33", "21\r\nAction: Command", "no number"), ("PJSIP/33&PJSIP/22", "21", "no phone")),
+            ("PJSIP/33/n", "21", "no phone"),
+        ):
+            status, said = self.originate(channel=channel, to=number).end()
+            self.assertEqual((status, said.count("\n")), (2, 1), said)
+            self.assertIn(why, said)
+        self.assertNotIn("New", re.sub("NewLine", "", self.log()))
+        self.assertEqual(self.lab.channels(), [])
+
+    def test_no_such_context(self) -> None:
+        """Asterisk's own word for it."""
+        where = ["PJSIP/33", "--to", "21", "--context", "nowhere"]
+        status, said = Command(self.gateway.config, "originate", *where).end()
+        self.assertEqual((status, said), (2, "pbxrouter: Originate: Extension does not exist.\n"))
+
+    def test_ami_lost(self) -> None:
+        """The AMI connection goes while the phone rings: it is told that nobody knows; then it comes back."""
+        mark = self.gateway.log_size()
+        with self.phone(33, "noanswer"):
+            command = self.originate()
+            command.until("ringing")
+            for handle in re.findall(
+                r"^ *gateway +\S+ +\d+ +\d+ +(\d+)", self.lab.cli("manager show connected"), re.M
+            ):
+                self.lab.cli(f"manager kick session {handle}")
+            status, _ = command.end()
+            self.assertEqual((status, command.states()), (1, ["ringing", "failed"]))
+            self.hang_up_all()
+        wait_for("AMI again", lambda: "connected to AMI" in self.gateway.log(mark))
+        with self.phone(33, "busy"):
+            self.assertEqual(self.originate().end()[0], 1)
+
+    def test_pins_in_events(self) -> None:
+        """`pbxrouter events` shows a call by PIN, without the PIN."""
+        with self.events() as events:
+            self.call("75", "-d", "123456#", "-t", "1500")
+            events.until("Hangup")
+        names = {each["Event"] for each in events.lines}
+        self.assertTrue({"Newchannel", "AGIExecStart", "Hangup"} <= names, names)
+        self.assertNotIn("123456", json.dumps(events.lines))
+
+    def test_doctor(self) -> None:
+        """On this gateway and Asterisk all is well; without the gateway it is not."""
+        sounds = self.gateway.folder / "sounds" / "en"
+        sounds.mkdir(parents=True, exist_ok=True)
+        for (
+            name
+        ) in "agent-pass vm-incorrect invalid vm-goodbye tt-somethingwrong vm-enter-num-to-call".split():
+            (sounds / f"{name}.gsm").touch()
+        arguments = ["doctor", "--sounds", str(sounds.parent)]
+        wait_for("heartbeat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT") not in ("", "0"))
+        program = [sys.executable, "-m", "pbxrouter", *arguments, "--config", str(self.gateway.config)]
+        done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertIn("all is well", done.stdout)
+        self.assertNotIn("enero2007", done.stdout)
+        self.gateway.stop()
+        done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("twistd -n pbxrouter", done.stdout)
+        self.gateway.start()
+        self._sockets = self.gateway.sockets() + 1
+
+
+class WithoutAmiTest(AsteriskTest):
+    """Nobody answers at the AMI port."""
+
+    config = AMI.replace("AMI_PORT", "1")
+
+    def test_at_once(self) -> None:
+        """It fails at once, in one line."""
+        where = ["PJSIP/33", "--to", "21", "--context", "pbxrouter"]
+        command = Command(self.gateway.config, "originate", *where)
+        status, said = command.end()
+        self.assertEqual((status, said), (2, "pbxrouter: there is no connection to lab now\n"))
+        self.assertLess(command.took_s, 4)

@@ -1,0 +1,289 @@
+"""`pbxrouter events` and `pbxrouter doctor` as people run them, on an AMI that the test plays on a real port.
+
+Not here: what is masked (test_event_text), what the doctor finds (test_doctor).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_cli import run, start
+
+SECRET = "s3cret-of-the-test"
+EVENTS = (
+    b"Event: Newchannel\r\nChannel: PJSIP/33-1\r\nExten: 21\r\n\r\n"
+    b"Event: DTMFEnd\r\nChannel: PJSIP/33-1\r\nDigit: 7\r\n\r\n"
+    b"Event: Newchannel\r\nChannel: PJSIP/22-1\r\nExten: \r\n\r\n"
+)
+
+
+class PlayedAmi:
+    """An AMI that accepts, or refuses, one login at a time, and then sends what it was given.
+
+    Args:
+        after: what comes behind the login.
+        refuse: whether logins are refused.
+        banner: the first line.
+        stay: whether the connection stays open behind that.
+    """
+
+    def __init__(
+        self,
+        after: bytes = b"",
+        *,
+        refuse: bool = False,
+        banner: bytes = b"Asterisk Call Manager/11.0.0\r\n",
+        stay: bool = True,
+    ) -> None:
+        self._after, self._refuse, self._banner, self._stay = after, refuse, banner, stay
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.masks: list[str] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.sendall(self._banner)
+        lines = connection.makefile("rb")
+        action: dict[str, str] = {}
+        for raw in lines:
+            name, _, value = raw.decode().strip().partition(": ")
+            if name:
+                action[name] = value
+                continue
+            if action["Action"] == "Login":
+                self.masks.append(action["Events"])
+            failed = action["Action"] == "Login" and self._refuse
+            answer = "Error\r\nMessage: Authentication failed" if failed else "Success\r\nChallenge: 1"
+            connection.sendall(f"Response: {answer}\r\nActionID: {action['ActionID']}\r\n\r\n".encode())
+            if action["Action"] == "Login":
+                connection.sendall(b"" if failed else self._after)
+                if failed or not self._stay:
+                    return
+            action = {}
+
+    def close(self) -> None:
+        """End."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+class CommandCase(SynchronousTestCase):
+    """Has a folder with settings."""
+
+    def setUp(self) -> None:
+        """And a secret."""
+        folder = tempfile.TemporaryDirectory(prefix="pbxr-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        (self.folder / "secret").touch(0o600)
+        (self.folder / "secret").write_text(f"{SECRET}\n")
+
+    def play(self, ami: PlayedAmi) -> PlayedAmi:
+        """With this AMI in the settings."""
+        self.addCleanup(ami.close)
+        self.settings(ami.port)
+        return ami
+
+    def settings(self, port: int, more: str = "") -> None:
+        """Write them."""
+        (self.folder / "pbxrouter.toml").write_text(
+            f'[[asterisk]]\nname = "lab"\nami = "tcp:127.0.0.1:{port}"\nusername = "gateway"\n'
+            f'secret_file = "secret"\n{more}'
+        )
+
+    def command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Run a command line as people do."""
+        process = start(*arguments, cwd=self.folder)
+
+        def end() -> None:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+        self.addCleanup(end)
+        return process
+
+    def read(self, stream: Any, count: int) -> list[str]:
+        """So many lines, within ten seconds."""
+        found = b""
+        deadline = time.monotonic() + 10
+        while found.count(b"\n") < count:
+            ready, _, _ = select.select([stream], [], [], max(0, deadline - time.monotonic()))
+            self.assertTrue(ready, found)
+            data = os.read(stream.fileno(), 65536)
+            self.assertTrue(data, found)
+            found += data
+        return found.decode().splitlines()
+
+    def assert_one_line(self, process: subprocess.Popen[bytes], words: str) -> None:
+        """It ended with status 2 and one line, which has these words, and no secret."""
+        out, err = process.communicate(timeout=20)
+        said = [line for line in err.decode().splitlines() if not line.startswith("watching ")]
+        self.assertEqual((process.returncode, len(said)), (2, 1), (out, err))
+        self.assertTrue(said[0].startswith("pbxrouter: "), said)
+        self.assertIn(words, said[0])
+        self.assertNotIn(SECRET, err.decode())
+
+
+class EventsTests(CommandCase):
+    """`pbxrouter events`."""
+
+    def test_all(self) -> None:
+        """Every event as it comes, all classes asked for; Ctrl-C ends it without a word."""
+        ami = self.play(PlayedAmi(EVENTS))
+        process = self.command("events")
+        found = self.read(process.stdout, 3)
+        self.assertEqual(
+            found,
+            [
+                "Newchannel Channel=PJSIP/33-1 Exten=21",
+                "DTMFEnd Channel=PJSIP/33-1 Digit=*",
+                "Newchannel Channel=PJSIP/22-1",
+            ],
+        )
+        self.assertEqual(ami.masks, ["on"])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        self.assertEqual((process.returncode, out, err), (130, b"", b"watching lab; Ctrl-C ends it\n"))
+
+    def test_chosen(self) -> None:
+        """By name, in any case; by a header's value; as JSON."""
+        self.play(PlayedAmi(EVENTS + b"Event: Hangup\r\nExten: 99\r\n\r\n"))
+        for arguments, expected in (
+            (["newchannel", "HANGUP"], ["21", "", "99"]),
+            (["--filter", "exten=21"], ["21"]),
+            (["Newchannel", "Hangup", "--filter", "Exten="], [""]),
+            (["--filter", "Exten=21", "--filter", "Channel=PJSIP/33-1"], ["21"]),
+        ):
+            process = self.command("events", "--json", *arguments)
+            found = [json.loads(line)["Exten"] for line in self.read(process.stdout, len(expected))]
+            self.assertEqual(found, expected)
+            process.kill()
+            process.communicate()
+
+    def test_closed_pipe(self) -> None:
+        """Whoever reads goes: it ends without a word, with events and without."""
+        self.play(PlayedAmi(EVENTS))
+        for names in ([], ["NoSuchEvent"]):
+            process = self.command("events", *names)
+            self.read(process.stderr, 1)
+            assert process.stdout is not None and process.stderr is not None
+            process.stdout.close()
+            self.assertEqual(process.wait(10), 1)
+            self.assertEqual(process.stderr.read(), b"")
+            process.stdout = None
+
+    def test_refused(self) -> None:
+        """Nobody there, a wrong secret, something else, a connection that ends: one line each."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.settings(port)
+        self.assert_one_line(self.command("events"), "nobody answers at")
+        for ami, words in (
+            (PlayedAmi(refuse=True), "Authentication failed"),
+            (PlayedAmi(banner=b"220 mail.example.org ESMTP\r\n"), "Asterisk Call Manager"),
+            (PlayedAmi(stay=False), "was lost"),
+        ):
+            self.play(ami)
+            self.assert_one_line(self.command("events"), words)
+
+    def test_settings(self) -> None:
+        """No Asterisk, several, none of that name, no secret, an odd endpoint or filter."""
+        for text, arguments, words in (
+            ("", [], "no Asterisk in the settings"),
+            ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "accepted are a, b"),
+            ('[[asterisk]]\nname="a"\n', ["--asterisk", "c"], "accepted are a"),
+            ("[[asterisk]]\n", [], "no secret_file"),
+            ('[[asterisk]]\nsecret_file="no"\n', [], "no: cannot be read"),
+            ("", ["--filter", "x"], "HEADER=VALUE"),
+            ("[asterisk", [], "not TOML"),
+        ):
+            (self.folder / "pbxrouter.toml").write_text(text)
+            result = run("events", "--config", str(self.folder / "pbxrouter.toml"), *arguments)
+            self.assertEqual((result.exit_code, result.stderr.count("\n")), (2, 1), result.output)
+            self.assertIn(words, result.stderr)
+        (self.folder / "pbxrouter.toml").write_text('[[asterisk]]\nsecret_file="secret"\nami="bogus"\n')
+        self.assert_one_line(self.command("events"), "no client endpoint")
+
+
+class DoctorTests(CommandCase):
+    """`pbxrouter doctor`."""
+
+    def test_refused(self) -> None:
+        """Every trouble is listed with what to do, none stops the rest; the secret is shown nowhere."""
+        self.play(PlayedAmi(refuse=True))
+        process = self.command("doctor")
+        out, err = process.communicate(timeout=20)
+        said = out.decode()
+        self.assertEqual((process.returncode, err), (1, b""))
+        for words in (
+            "WRONG PIN key",
+            "WRONG database",
+            "WRONG gateway",
+            "Authentication failed",
+            "things are wrong",
+        ):
+            self.assertIn(words, said)
+        self.assertNotIn(SECRET, said)
+
+    def test_json(self) -> None:
+        """The same as one object."""
+        self.settings(1)
+        process = self.command("doctor", "--json")
+        out, _ = process.communicate(timeout=20)
+        report = json.loads(out)
+        self.assertEqual((process.returncode, report["well"]), (1, False))
+        self.assertEqual(set(report["findings"][0]), {"area", "state", "what", "todo"})
+
+    def test_silent_ami(self) -> None:
+        """Asterisk stops answering in the middle: told, and the end."""
+        self.play(PlayedAmi(stay=False))
+        process = self.command("doctor")
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, err), (1, b""))
+        self.assertIn("was lost", out.decode())
+
+    def test_no_asterisk(self) -> None:
+        """Without [[asterisk]], and without a secret: told what that means."""
+        (self.folder / "pbxrouter.toml").write_text("")
+        self.assertIn("no [[asterisk]]", self.command("doctor").communicate(timeout=20)[0].decode())
+        (self.folder / "pbxrouter.toml").write_text("[[asterisk]]\n")
+        self.assertIn("no secret_file is set", self.command("doctor").communicate(timeout=20)[0].decode())
+
+    def test_cannot_begin(self) -> None:
+        """Settings that cannot be read: status 2 and one line."""
+        (self.folder / "pbxrouter.toml").write_text("databse = 1\n")
+        self.assert_one_line(self.command("doctor"), "databse: no such key")
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C while it waits for AMI."""
+        self.play(PlayedAmi(banner=b""))
+        process = self.command("doctor")
+        self.read(process.stdout, 2)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 130)

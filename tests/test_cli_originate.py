@@ -1,0 +1,163 @@
+"""`pbxrouter originate` and `pbxrouter debug` against a gateway that the test plays on the control socket.
+
+Not here: the gateway's side (test_control, test_control_wishes).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.cli.app import pbxrouter
+
+RINGING = {"state": "ringing", "why": "the phone rings", "uniqueid": "id-1"}
+ANSWERED = {"state": "answered", "why": "the phone was answered", "uniqueid": "id-1"}
+
+
+class PlayedGateway:
+    """Takes one connection, reads a line, answers with what it was given, and closes."""
+
+    def __init__(self, path: Path, answers: bytes) -> None:
+        self.asked: dict[str, Any] = {}
+        self._answers = answers
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._listener.settimeout(10)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._listener, self._listener.accept()[0] as connection:
+            self.asked = json.loads(connection.makefile("rb").readline())
+            connection.sendall(self._answers)
+
+    def join(self) -> None:
+        """Wait until it has served."""
+        self._thread.join()
+
+
+class SocketCase(SynchronousTestCase):
+    """Has settings with a control socket."""
+
+    def setUp(self) -> None:
+        """Short paths: a socket's has 107 bytes at most."""
+        folder = tempfile.TemporaryDirectory(prefix="pbxr-")
+        self.addCleanup(folder.cleanup)
+        self.control = Path(folder.name) / "s"
+        self.config = Path(folder.name) / "pbxrouter.toml"
+        self.config.write_text('control = "s"\n')
+
+    def run_command(self, *arguments: str) -> Result:
+        """Run a command line."""
+        return CliRunner().invoke(pbxrouter, [arguments[0], "--config", str(self.config), *arguments[1:]])
+
+    def played(self, *answers: dict[str, Any] | bytes) -> PlayedGateway:
+        """A gateway that gives these answers."""
+        lines = [each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in answers]
+        gateway = PlayedGateway(self.control, b"".join(lines))
+        self.addCleanup(gateway.join)
+        return gateway
+
+    def assert_one_line(self, result: Result, words: str) -> None:
+        """It failed with one line that has these words."""
+        self.assertEqual(result.exit_code, 2, result.output)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+        self.assertTrue(result.stderr.startswith("pbxrouter: "))
+        self.assertIn(words, result.stderr)
+
+
+class OriginateTests(SocketCase):
+    """`pbxrouter originate`."""
+
+    ARGUMENTS = ("originate", "PJSIP/33", "--to", "21", "--context", "phones")
+
+    def test_good(self) -> None:
+        """Each step is a line; the wish has what was typed."""
+        gateway = self.played(RINGING, ANSWERED)
+        result = self.run_command(*self.ARGUMENTS, "--ring", "9")
+        self.assertEqual((result.exit_code, result.stderr), (0, ""))
+        self.assertEqual(result.stdout, "ringing: the phone rings\nanswered: the phone was answered\n")
+        gateway.join()
+        wish = {"channel": "PJSIP/33", "to": "21", "context": "phones", "ring": 9, "wait": False}
+        self.assertEqual(gateway.asked, {"originate": {**wish, "asterisk": None}})
+
+    def test_json(self) -> None:
+        """The answers as they are; what was left out is none."""
+        self.played(RINGING, {"skipped": 2}, ANSWERED)
+        result = self.run_command(*self.ARGUMENTS, "--json", "--wait")
+        self.assertEqual([json.loads(line) for line in result.stdout.splitlines()], [RINGING, ANSWERED])
+
+    def test_status(self) -> None:
+        """0 if it went well, 1 if the last step was a failure."""
+        for state, status in (
+            *(("answered", 0), ("connected", 0), ("ended", 0), ("busy", 1), ("rejected", 1), ("noanswer", 1)),
+            *(("unavailable", 1), ("congestion", 1), ("failed", 1), ("ringing", 1)),
+        ):
+            self.setUp()
+            self.played({**RINGING, "state": state})
+            self.assertEqual(self.run_command(*self.ARGUMENTS).exit_code, status, state)
+
+    def test_refused(self) -> None:
+        """The gateway's own words."""
+        self.played({"error": "33 may not dial 999: no pattern matches"})
+        self.assert_one_line(self.run_command(*self.ARGUMENTS), "33 may not dial 999")
+
+    def test_gateway_dies(self) -> None:
+        """Before it said anything."""
+        self.played()
+        self.assert_one_line(self.run_command(*self.ARGUMENTS), "the gateway stopped before")
+
+    def test_gateway_killed(self) -> None:
+        """In the middle of a line."""
+        self.played(RINGING, b'{"state": "answ')
+        result = self.run_command(*self.ARGUMENTS)
+        self.assertEqual(result.stdout, "ringing: the phone rings\n")
+        self.assert_one_line(result, "stopped in the middle")
+
+    def test_no_gateway(self) -> None:
+        """None runs; or the path is too long to be one."""
+        self.assert_one_line(self.run_command(*self.ARGUMENTS), "no gateway answers at")
+        self.config.write_text(f'control = "{"x" * 120}"\n')
+        self.assert_one_line(self.run_command(*self.ARGUMENTS), "no gateway answers at")
+
+    def test_wrong_options(self) -> None:
+        """What is missing, or out of range, is named."""
+        self.assert_one_line(self.run_command("originate", "PJSIP/33", "--to", "21"), "--context")
+        self.assert_one_line(self.run_command(*self.ARGUMENTS, "--ring", "0"), "--ring")
+
+    def test_odd_arguments(self) -> None:
+        """Whatever is typed goes through as one line of JSON: the gateway judges it."""
+        gateway = self.played(RINGING)
+        self.run_command("originate", "PJSIP/33&x", "--to", '21\r\n{"watch": {}}', "--context", "ñ\udcff")
+        gateway.join()
+        self.assertEqual(gateway.asked["originate"]["to"], '21\r\n{"watch": {}}')
+        self.assertEqual(gateway.asked["originate"]["context"], "ñ\udcff")
+
+
+class DebugTests(SocketCase):
+    """`pbxrouter debug`."""
+
+    def test_lines(self) -> None:
+        """A line each; what was left out is told; that the gateway stopped is told."""
+        line = {"uniqueid": "1.2", "caller": "33", "extension": "21", "direction": ">", "text": "ANSWER"}
+        gateway = self.played({"watching": True}, line, {"skipped": 3})
+        result = self.run_command("debug", "--from", "33")
+        self.assertEqual(result.stdout, "1.2 33->21 > ANSWER\n")
+        self.assertEqual(
+            result.stderr.splitlines(),
+            [
+                "watching; Ctrl-C ends it",
+                "(3 lines left out: this terminal did not keep up)",
+                "pbxrouter: the gateway has stopped",
+            ],
+        )
+        gateway.join()
+        self.assertEqual(gateway.asked, {"watch": {"caller": "33", "extension": None}})
