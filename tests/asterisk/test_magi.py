@@ -170,7 +170,7 @@ class MagiCallTest(MagiTest):
         """Ringing, answering, being asked, hearing that it is wrong: the caller goes, and nothing is left."""
         for hold in ("1", "100", "300", "600", "1500", "4000"):
             self.call("34", "-w", "100", "-d", "000000#", "-t", hold)
-            self.call("21", "-c", hold)
+            self.call("54", "-c", hold)
         with self.phone(21, "noanswer"):
             self.call("21", "-c", "2500")
         wait_for("all channels gone", lambda: not self.lab.channels())
