@@ -44,6 +44,17 @@ class AGIReader:
         on_line: told each line after the opening block, with the command it may answer.
     """
 
+    __slots__ = (
+        "_buffer",
+        "_collected",
+        "_lines",
+        "_on_line",
+        "_opened",
+        "_searched",
+        "_trying",
+        "command",
+    )
+
     def __init__(self, on_line: Callable[[str, bytes], None] = lambda command, line: None) -> None:
         self.command = ""
         self._on_line = on_line

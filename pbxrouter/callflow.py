@@ -90,6 +90,8 @@ class CallRecord:
 class _Conversation:
     """One call in progress: the channel, and what was found out so far."""
 
+    __slots__ = ("answered", "channel", "decision", "mark")
+
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.decision: Decision | None = None

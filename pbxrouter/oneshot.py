@@ -50,10 +50,11 @@ class Deadline:
         """Do it in so many seconds, and not what was set before."""
         self._then = then
         self._due = self._clock.seconds() + seconds
-        if self._call is None:
-            self._call = self._clock.callLater(seconds, self._fire)
-        elif self._call.getTime() > self._due:
-            self._call.reset(seconds)
+        if self._call is not None:
+            if self._call.getTime() <= self._due:
+                return
+            self._call.cancel()  # moving it would make the reactor look through all it has
+        self._call = self._clock.callLater(seconds, self._fire)
 
     def clear(self) -> None:
         """Do not do it; harmless when nothing is to be done."""
