@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import time
+from typing import Any
 
 import click
 from click.testing import CliRunner, Result
@@ -46,12 +47,16 @@ def run(*arguments: str, stdin: str | bytes = "") -> Result:
 def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "subprocess.Popen[bytes]":
     """Run a command line as people do."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pbxrouter", *arguments],
-        cwd=cwd,
-        env=environment,
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},  # type: ignore[call-overload]
+    settings: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    command = [sys.executable, "-m", "pbxrouter", *arguments]
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        command, cwd=cwd, env=environment, **{**settings, **how}
     )
+    return process
 
 
 class CommandTestCase(SynchronousTestCase):

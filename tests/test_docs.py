@@ -189,8 +189,6 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _options(command: click.Command) -> set[str]:
-    if isinstance(command, click.Group):
-        return set().union(*map(_options, command.commands.values()))
     return {name for each in command.params if isinstance(each, click.Option) for name in each.opts}
 
 

@@ -11,7 +11,13 @@ from typing import Any, TypeVar, cast
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.client import (
+    Agent,
+    FileBodyProducer,
+    RequestTransmissionFailed,
+    ResponseNeverReceived,
+    readBody,
+)
 from twisted.web.http_headers import Headers
 
 from pbxrouter import database
@@ -20,8 +26,8 @@ from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused,
 from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.store import Store
 from pbxrouter.tokens import hash_token, new_token
-from pbxrouter.web.originate import BURST, MAX_BODY, originate_route
-from pbxrouter.web.site import WebService, resource
+from pbxrouter.web.originate import BURST, originate_route
+from pbxrouter.web.site import CUT_OFF, MAX_BODY, BoundedSite, WebService, resource
 
 T = TypeVar("T")
 JSON = "application/json"
@@ -76,12 +82,10 @@ class ApiTests(TestCase):
 
     def serve(self, originators: dict[str, FakeOriginator]) -> None:
         """Listen."""
-        from twisted.web.server import Site
-
         route = originate_route(
             cast(dict[str, Originator], originators), cast(Store, self.store), lambda: self.seconds
         )
-        port = cast(Any, reactor).listenTCP(0, Site(resource([route])), interface="127.0.0.1")
+        port = cast(Any, reactor).listenTCP(0, BoundedSite(resource([route])), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}/api/originate".encode()
 
@@ -188,6 +192,13 @@ class ApiTests(TestCase):
         self.assertEqual((await self.post({**self.WISH, "asterisk": "c"}))[0], 400)
         self.serve({})
         self.assertEqual((await self.post(self.WISH))[0], 503)
+
+    async def test_endless_body(self) -> None:
+        """Long bodies are refused, endless ones cut off; neither is kept."""
+        self.assertEqual((await self.post(b"x" * (CUT_OFF - 1)))[0], 413)
+        with self.assertRaises((RequestTransmissionFailed, ResponseNeverReceived)):
+            await self.post(b"x" * (4 * CUT_OFF))
+        self.assertEqual(self.originator.wishes, [])
 
     async def test_other_methods(self) -> None:
         """Nothing is begun by a GET."""

@@ -2,57 +2,54 @@
 
 import pathlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 
-@contextmanager
-def _opened(config_file: str | None, database: str | None) -> Iterator[sqlite3.Connection]:
+@click.command()
+@click.argument("action", type=click.Choice(["create", "list", "revoke"]))
+@click.argument("name", required=False)
+@config_option
+@database_option
+def token(action: str, name: str | None, config_file: str | None, database: str | None) -> None:
+    """Make, list and revoke the tokens that let programs use the HTTP API.
+
+    `create NAME` prints the new token this once; only a hash of it is kept. Programs send it as
+    `Authorization: Bearer TOKEN`. `revoke NAME` makes it invalid from the next request on. `list` shows
+    name, when made, last used, and revoked.
+    """
+    if (name is None) != (action == "list"):
+        wanted = "no name" if action == "list" else "the token's name"
+        raise click.UsageError(f"{action} takes {wanted}")
     from pbxrouter import database as databases
 
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
     try:
-        yield connection
+        if name is None:
+            _list(connection)
+        elif action == "create":
+            _create(connection, name)
+        else:
+            _revoke(connection, name)
     finally:
         connection.close()
 
 
-@click.group()
-def token() -> None:
-    """Make, list and revoke the tokens that let programs use the HTTP API."""
-
-
-@token.command()
-@click.argument("name")
-@config_option
-@database_option
-def create(name: str, config_file: str | None, database: str | None) -> None:
-    """Make a token called NAME, and print it this once.
-
-    Programs send it as `Authorization: Bearer TOKEN`. Only a hash of it is kept.
-    """
+def _create(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.database.tokens import add_token
     from pbxrouter.tokens import hash_token, new_token
 
     made = new_token()
-    with _opened(config_file, database) as connection:
-        add_token(connection, name, hash_token(made))
+    add_token(connection, name, hash_token(made))
     click.echo(made)
 
 
-@token.command(name="list")
-@config_option
-@database_option
-def list_(config_file: str | None, database: str | None) -> None:
-    """List all tokens: name, when made, last used, and revoked."""
+def _list(connection: sqlite3.Connection) -> None:
     from pbxrouter.database.tokens import list_tokens
 
-    with _opened(config_file, database) as connection:
-        found = list_tokens(connection)
+    found = list_tokens(connection)
     if not found:
         click.echo("no tokens yet; `pbxrouter token create NAME` makes one", err=True)
     for each in found:
@@ -61,14 +58,8 @@ def list_(config_file: str | None, database: str | None) -> None:
         click.echo(f"{each.name}: made {each.created}, {used}{revoked}")
 
 
-@token.command()
-@click.argument("name")
-@config_option
-@database_option
-def revoke(name: str, config_file: str | None, database: str | None) -> None:
-    """Make the token called NAME invalid, from the next request on."""
+def _revoke(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.database.tokens import revoke_token
 
-    with _opened(config_file, database) as connection:
-        revoke_token(connection, name)
+    revoke_token(connection, name)
     click.echo(f"{name} is revoked")

@@ -24,10 +24,8 @@ from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.ratelimit import RateLimit
 from pbxrouter.store import Store
 from pbxrouter.tokens import bearer, hash_token
-from pbxrouter.web.site import AddRoutes
+from pbxrouter.web.site import MAX_BODY, AddRoutes
 
-MAX_BODY: Final = 8192
-"""Bytes that a request's body may have."""
 PER_MINUTE: Final = 30
 BURST: Final = 10
 FIELDS: Final = ("channel", "to", "context", "asterisk")

@@ -7,7 +7,8 @@ one. Not here: any route (the other modules of this package).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from io import BytesIO
+from typing import Any, Final
 
 from klein import Klein
 from twisted.application import strports
@@ -15,6 +16,7 @@ from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.web.http import Request
 from twisted.web.resource import IResource
+from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
 from pbxrouter.errors import ConfigError
@@ -31,10 +33,36 @@ def resource(parts: Iterable[AddRoutes]) -> IResource:
     return app.resource()
 
 
-class _Site(Site):
+MAX_BODY: Final = 8192
+"""Bytes of a request's body that a route may read; one more is kept, to tell what is too long."""
+CUT_OFF: Final = 1 << 20
+"""Bytes after which we stop listening to a body at all."""
+
+
+class BoundedRequest(TwistedRequest):
+    """A request of whose body no more is kept than any route reads."""
+
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The body is about to come: it never needs a file on the disk."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Some of the body."""
+        assert self.content is not None  # gotLength made it
+        room = max(0, MAX_BODY + 1 - self._received)
+        self._received += len(data)
+        self.content.write(data[:room])
+        if self._received > CUT_OFF:
+            self.channel.loseConnection()
+
+
+class BoundedSite(Site):
     """Without a line in the log for each request: Prometheus alone makes thousands a day."""
 
     noisy = False
+    requestFactory = BoundedRequest
 
     def log(self, request: Request) -> None:
         """See twisted.web.http.HTTPFactory."""
@@ -53,7 +81,7 @@ class WebService(MultiService):
     def __init__(self, description: str, pages: IResource, reactor: Any) -> None:
         super().__init__()
         self._description = description
-        site = _Site(pages)
+        site = BoundedSite(pages)
         try:
             listener: IService = strports.service(description, site, reactor=reactor)
         except Exception as error:
