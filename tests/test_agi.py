@@ -113,6 +113,31 @@ class Forgery(SynchronousTestCase):
             self.refused(b"\n".join(lines[:place] + lines[place + 1 :]))
         parse_request(b"\n".join(lines[2:]))
 
+    @given(
+        st.permutations(range(24)).flatmap(lambda order: st.integers(0, 24).map(lambda end: order[:end])),
+        st.integers(0, 24),
+        st.sampled_from(
+            ["agi_x: 1", "agi_priority: x", "agi_arg_1: a", "agi_arg_3: a", "x", "", "agi_network: yes"]
+        ),
+    )
+    def test_what_is_wrong_is_named(self, shuffled: list[int], place: int, more: str) -> None:
+        """Whatever is done to a block's lines, the refusal says which, or what is missing."""
+        lines = SimulatedCall("21", caller="33").environment().decode().split("\n")[:-2]
+        whole = [*lines, "agi_arg_1: a", "agi_arg_2: b"]
+        for tried in (
+            [whole[each] for each in shuffled if each < len(whole)],
+            [*whole[:place], more, *whole[place:]],
+        ):
+            try:
+                request = parse_request("\n".join(tried).encode())
+            except ProtocolViolation as error:
+                self.assertRegex(str(error), "holds '|ends before agi_|begins with '")
+            else:
+                self.assertEqual(
+                    agi.format_request(request.variables, request.arguments).decode(),
+                    "\n".join(tried) + "\n\n",
+                )
+
     def test_ends_early(self) -> None:
         """A block that a number ended has not all it needs."""
         call = SimulatedCall("900", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234")
@@ -188,6 +213,13 @@ class Replies(SynchronousTestCase):
         ):
             reply = parse_reply(text.encode())
             self.assertEqual((reply.result, reply.timed_out), (digits, timed_out))
+
+    def test_common(self) -> None:
+        """What most commands are answered reads like any other reply."""
+        for result in ("-1", "0", "1", "2"):
+            self.assertEqual(
+                parse_reply(f"200 result={result}".encode()), AGIReply(200, result, text=f"result={result}")
+            )
 
     def test_no_reply(self) -> None:
         """What Asterisk never says, in words of one line."""
