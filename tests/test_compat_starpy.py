@@ -540,3 +540,15 @@ class LogTests(CompatTest):
         self.agi.noop()
         self.call.says("200 result=0")
         self.assertIn("Reply: 200 result=0\n", stream.getvalue())
+
+
+class ManagerTests(SynchronousTestCase):
+    """StarPy's AMI side, which is not there."""
+
+    def test_imported(self) -> None:
+        """Programs that only import it run; using it fails in one line that names what replaces it."""
+        from pbxrouter.compat.starpy import manager
+
+        for absent in (manager.AMIFactory, manager.AMIProtocol):
+            error = self.assertRaises(NotImplementedError, absent, "user", "secret")
+            self.assertIn("pbxrouter.library", str(error))

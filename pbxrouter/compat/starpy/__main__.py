@@ -13,8 +13,9 @@ def main() -> None:
     """Run the program named first, with ``import starpy`` leading here."""
     if len(sys.argv) < 2:
         sys.exit("usage: python -m pbxrouter.compat.starpy PROGRAM [ARGUMENT...]")
-    for name, module in (("", starpy), (".fastagi", starpy.fastagi), (".error", starpy.error)):
-        sys.modules[f"starpy{name}"] = module
+    sys.modules["starpy"] = starpy
+    for name in ("fastagi", "error", "manager"):
+        sys.modules[f"starpy.{name}"] = getattr(starpy, name)
     program = sys.argv[1]
     del sys.argv[0]
     sys.path[0] = str(Path(program).resolve().parent)
