@@ -23,7 +23,7 @@ PING_AFTER_S: Final = 8.0
 """How long after the last question it is asked again whether it lives."""
 DEAD_AFTER_S: Final = 20.0
 """Silence after which it is given up."""
-DEAF_AFTER_S: Final = 60.0
+DEAF_AFTER_S: Final = 16.0
 """How long a peer that still talks may leave a Ping unanswered: it does not read what we send."""
 
 
