@@ -11,35 +11,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.application import strports
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from pbxrouter import __version__, pins
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.asterisk_service import AsteriskService
 from pbxrouter.callflow import CallFlow, CallRecord
-from pbxrouter.config import Config
+from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
-from pbxrouter.errors import ConfigError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.history import History
 from pbxrouter.keyfile import read_key
+from pbxrouter.listener import Listener
 from pbxrouter.originate import Originator
 from pbxrouter.reports import Reports
 from pbxrouter.sequential import SequentialService
 from pbxrouter.store import Store
 from pbxrouter.trace import printable
 from pbxrouter.watch import DialogueLine, DialogueWatch
-
-BACKLOG = 4096
-"""Connections the kernel keeps for us; with Twisted's 50 a burst of calls waits a second (SYN retry)."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -147,7 +142,7 @@ class StoreService(Service):
         return self._store.close()
 
 
-class FastAGIService(MultiService):
+class FastAGIService(Listener):
     """Listens for Asterisk; when stopped, lets the calls' commands in progress finish first.
 
     Args:
@@ -155,35 +150,13 @@ class FastAGIService(MultiService):
     """
 
     def __init__(self, description: str, factory: FastAGIFactory, reactor: Any) -> None:
-        super().__init__()
-        self._description = description
+        super().__init__("fastagi.listen", description, DEFAULT_LISTEN, factory, reactor)
         self._factory = factory
-        listener: IService = strports.service(with_backlog(description), factory, reactor=reactor)
-        listener.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        """Open the port.
-
-        Raises:
-            ConfigError: it cannot be opened.
-        """
-        try:
-            super().privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            why = getattr(error, "socketError", error)
-            raise ConfigError(f"fastagi.listen: cannot listen at {self._description}: {why}") from None
 
     def stopService(self) -> Deferred[Any]:
         """Take no new calls, and close those there are."""
         stopped = super().stopService()
         return DeferredList([stopped, self._factory.drain()])
-
-
-def with_backlog(description: str) -> str:
-    """A TCP endpoint that says no backlog, with ours."""
-    if description.startswith("tcp:") and ":backlog=" not in description:
-        return f"{description}:backlog={BACKLOG}"
-    return description
 
 
 class Banner(Service):

@@ -21,6 +21,7 @@ from twisted.python import usage
 from pbxrouter import database, service
 from pbxrouter.config import Config, at_database
 from pbxrouter.errors import ConfigError, PbxrouterError
+from pbxrouter.listener import with_backlog
 from pbxrouter.settings import DEFAULT_FILE, read_config
 
 __all__ = ["Options", "makeService", "read_config"]
@@ -131,7 +132,7 @@ def check(config: Config, reactor: object) -> None:
         StoreError: the database cannot be used.
     """
     try:
-        serverFromString(reactor, service.with_backlog(config.fastagi.listen))
+        serverFromString(reactor, with_backlog(config.fastagi.listen))
     except Exception as error:
         raise ConfigError(
             f"fastagi.listen: {config.fastagi.listen!r} is no endpoint ({error}); accepted is for example "

@@ -28,8 +28,8 @@ FLOORS = tuple(
         # 2, the call.
         "engine drivers verbs callflow history heartbeat reports counter_writer counter_service",
         # 3, the edges.
-        "library sequential asterisk_service metrics web simulator service tap control control_wishes "
-        "originate doctor cli __main__",
+        "library sequential listener asterisk_service metrics web simulator service tap control "
+        "control_wishes originate doctor cli __main__",
     )
 )
 

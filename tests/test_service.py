@@ -27,7 +27,7 @@ from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, KeyFileError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.rules import Facts
-from pbxrouter.service import Banner, FastAGIService, with_backlog
+from pbxrouter.service import Banner, FastAGIService
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from pbxrouter.watch import DialogueLine, DialogueWatch
 from tests.fakes import loud, request_of, workshop_rules
@@ -139,15 +139,6 @@ class Refusing(MemoryReactor):
 
 class Parts(SynchronousTestCase):
     """By themselves."""
-
-    def test_backlog(self) -> None:
-        """TCP gets ours, unless one is said; other endpoints stay as they are."""
-        for description, expected in (
-            ("tcp:4573:interface=127.0.0.1", "tcp:4573:interface=127.0.0.1:backlog=4096"),
-            ("tcp:4573:backlog=5", "tcp:4573:backlog=5"),
-            ("unix:/x", "unix:/x"),
-        ):
-            self.assertEqual(with_backlog(description), expected)
 
     def test_cannot_listen(self) -> None:
         """A port that somebody took meanwhile is one line that names key and endpoint."""

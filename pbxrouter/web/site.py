@@ -11,15 +11,12 @@ from io import BytesIO
 from typing import Any, Final
 
 from klein import Klein
-from twisted.application import strports
-from twisted.application.service import IService, MultiService
-from twisted.internet.error import CannotListenError
 from twisted.web.http import Request
 from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
-from pbxrouter.errors import ConfigError
+from pbxrouter.listener import Listener
 
 AddRoutes = Callable[[Klein], None]
 """A part of the site: adds its routes to the application."""
@@ -68,7 +65,7 @@ class BoundedSite(Site):
         """See twisted.web.http.HTTPFactory."""
 
 
-class WebService(MultiService):
+class WebService(Listener):
     """Serves the pages.
 
     Args:
@@ -79,26 +76,6 @@ class WebService(MultiService):
     """
 
     def __init__(self, description: str, pages: IResource, reactor: Any) -> None:
-        super().__init__()
-        self._description = description
-        site = BoundedSite(pages)
-        try:
-            listener: IService = strports.service(description, site, reactor=reactor)
-        except Exception as error:
-            raise ConfigError(
-                f"web.listen: {description!r} is no endpoint ({error}); accepted is for example "
-                "tcp:8080:interface=127.0.0.1"
-            ) from None
-        listener.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        """Open the port.
-
-        Raises:
-            ConfigError: it cannot be opened.
-        """
-        try:
-            super().privilegedStartService()
-        except (CannotListenError, OSError) as error:
-            why = getattr(error, "socketError", error)
-            raise ConfigError(f"web.listen: cannot listen at {self._description}: {why}") from None
+        super().__init__(
+            "web.listen", description, "tcp:8080:interface=127.0.0.1", BoundedSite(pages), reactor
+        )
