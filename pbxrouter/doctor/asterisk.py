@@ -114,6 +114,13 @@ async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -
     except ManagerProtocolError as error:
         return wrong(area, str(error), "see asterisk.ami: a TLS port wants tls:HOST:PORT")
     except ManagerUnavailable as error:
+        if "certificate" in str(error):
+            return wrong(
+                area,
+                str(error),
+                "the certificate must be of that host name, and of an authority known here: docs/ami.md "
+                "tells of trustRoots",
+            )
         return wrong(
             area,
             str(error),
