@@ -25,6 +25,9 @@ from pbxrouter.errors import ForgedRequest, ProtocolViolation
 
 HANGUP: Final = b"HANGUP"
 
+BOUNDED: Final = "bounded"
+"""The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
+
 NOT_SHOWN: Final = "unknown"
 """What Asterisk writes for a number that is not there, and a caller may call himself (facts A1)."""
 
@@ -147,6 +150,11 @@ class AGIRequest:
         """The query of the ``agi://`` address; of a repeated key the first value."""
         query = self.variables.get("network_script", "").partition("?")[2]
         return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the dialplan bounds our talk with the caller, for us to lift before an application runs."""
+        return BOUNDED in self.arguments
 
     @property
     def is_hung_up(self) -> bool:

@@ -209,6 +209,8 @@ class CallFlow:
         driver = self._drivers.get(mapping.application.lower())
         await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
+        if call.channel.request.is_bounded:  # an application may take hours
+            await verbs.set_variable(call.channel, "TIMEOUT(absolute)", "0")
         # Last: a gateway that dies before this must not look as if it had dialled.
         await self._mark(call, "routing" if driver is None else "dialling")
         if driver is None:

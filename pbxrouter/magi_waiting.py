@@ -59,4 +59,5 @@ async def whole_request(call: MagiChannel) -> AGIRequest:
     for name, expression in _ASKED:
         reply = await call.execute(command("GET FULL VARIABLE", expression))
         variables[name] = reply.data or NOT_SHOWN
-    return AGIRequest(variables)
+    bounded = await call.execute(command("GET VARIABLE", "PBXROUTER_BOUNDED"))
+    return AGIRequest(variables, (bounded.data,) if bounded.data else ())

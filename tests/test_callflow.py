@@ -386,6 +386,24 @@ class Running(FlowCase):
         (call,) = self.driver.calls
         self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
 
+    def test_time_limit(self) -> None:
+        """Where the dialplan bounds our talk, that is lifted before an application runs; elsewhere never."""
+        lift = 'SET VARIABLE "TIMEOUT(absolute)" 0'
+        for arguments, lifted in (
+            ((), False),
+            (("bounded",), True),
+            (("x", "bounded"), True),
+            (("x",), False),
+        ):
+            self.flow = self.flow_by(workshop_rules(), {"dial": FakeDriver(Outcome())})
+            channel = FakeChannel(SimulatedCall("21", caller="33", arguments=arguments))
+            self.serve(channel)
+            self.assertEqual(lift in channel.commands, lifted, arguments)
+            if lifted:
+                self.assertLess(
+                    channel.commands.index(lift), channel.commands.index(variable("PBXROUTER", "dialling"))
+                )
+
     def test_hang_up_with_cause(self) -> None:
         """A driver may want the call hung up, with a cause."""
         commands = self.serve_by(Outcome(cause="17", hang_up=True), {"EXEC Hangup": "200 result=-1"})

@@ -317,9 +317,11 @@ class LongBlockTests(MagiServiceTest):
         self.answer("200 result=1 (Treinta y tres)")
         self.answer("200 result=1 ()")
         self.answer("200 result=1 (21)")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
         self.assertEqual((request.caller, request.dnid, request.extension), ("33", None, "21"))
+        self.assertFalse(request.is_bounded)
 
 
 class WaitingTests(MagiServiceTest):
@@ -336,6 +338,8 @@ class WaitingTests(MagiServiceTest):
         for value in ("33", "x", "21", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})")
+        if not mark or mark == "asked":
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED")
 
     def test_taken_up(self) -> None:
         """One that waits in a context of ours is asked for what is needed, and served."""
@@ -346,6 +350,7 @@ class WaitingTests(MagiServiceTest):
         request = channel.request
         self.assertEqual((request.caller, request.extension, request.uniqueid), ("33", "21", UNIQUEID))
         self.assertEqual(request.language, "en")
+        self.assertTrue(request.is_bounded)
         self.look()
         self.assertEqual(len(self.served), 1)
         self.assertEqual(self.loud(), [])

@@ -392,6 +392,24 @@ class FrozenTest(MagiTest):
         self.assertEqual(self.dialled(), ["NoSuchTechnology/1/54"])
         self.hang_up_all()
 
+    def test_gone_for_good(self) -> None:
+        """Killed while it asks for a PIN, and never back: the time limit ends the wait, in the fallback."""
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="8")
+        self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
+        self.originate("34", "pbxrouter-phones")
+        self.asked()
+        self.gateway.kill()
+        wait_for("the fallback", lambda: "34@fallback:1 Dial" in self.executed(), 20)
+        self.hang_up_all()
+
+    def test_no_limit_to_the_talk(self) -> None:
+        """An application runs for longer than the gateway may talk."""
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="4")
+        self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
+        with self.phone(21, "answer", "-r", "100", "-t", "7000"):
+            self.originate("21", "pbxrouter-phones")
+            wait_for("the end", lambda: "ANSWER@pbxrouter-outcome:1 Hangup" in self.executed(), 30)
+
     def test_frozen_gateway(self) -> None:
         """Frozen by SIGSTOP: calls are in the fallback within seconds; thawed, they are routed again."""
         assert self.gateway.process is not None
