@@ -20,7 +20,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_cli import run, start
+from tests.test_cli import start
 
 SECRET = "s3cret-of-the-test"
 EVENTS = (
@@ -222,9 +222,8 @@ class EventsTests(CommandCase):
             ("[asterisk", [], "not TOML"),
         ):
             (self.folder / "pbxrouter.toml").write_text(text)
-            result = run("events", "--config", str(self.folder / "pbxrouter.toml"), *arguments)
-            self.assertEqual((result.exit_code, result.stderr.count("\n")), (2, 1), result.output)
-            self.assertIn(words, result.stderr)
+            # In a process of its own: the command runs the reactor, which cannot be run again here.
+            self.assert_one_line(self.command("events", *arguments), words)
         (self.folder / "pbxrouter.toml").write_text('[[asterisk]]\nsecret_file="secret"\nami="bogus"\n')
         self.assert_one_line(self.command("events"), "no client endpoint")
 
