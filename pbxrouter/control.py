@@ -7,8 +7,11 @@ are (control_wishes), and printing the answers (cli).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+import stat
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from typing import Protocol as Interface
@@ -24,6 +27,7 @@ from zope.interface import implementer
 
 from pbxrouter.errors import PbxrouterError
 
+PROBE_TIMEOUT_S: Final = 1.0
 MAX_PATH: Final = 107
 """Bytes that the path of a unix socket may have on Linux."""
 
@@ -137,6 +141,23 @@ class _ControlFactory(ServerFactory):
         return ControlProtocol(self._wishes)
 
 
+def remove_stale(path: str) -> None:
+    """Take away a socket at which nobody answers: a gateway that was killed has left it.
+
+    A lock with a process number would not tell: that number may be another's by now.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.stat(path).st_mode):
+                    os.unlink(path)
+        except OSError:
+            pass  # nothing is there, or listening will say what is wrong with it
+
+
 class ControlService(Service):
     """Listens on the socket while the gateway runs.
 
@@ -160,8 +181,9 @@ class ControlService(Service):
                 path=self._path,
             )
             return
+        remove_stale(self._path)
         factory = _ControlFactory(self._wishes)
-        endpoint = UNIXServerEndpoint(self._reactor, self._path, mode=0o600, wantPID=True)
+        endpoint = UNIXServerEndpoint(self._reactor, self._path, mode=0o600, wantPID=False)
         endpoint.listen(factory).addCallbacks(self._listening, self._cannot_listen)
 
     def _listening(self, port: IListeningPort) -> None:

@@ -6,6 +6,9 @@ Of what can be wished (control_wishes) only watching is here.
 from __future__ import annotations
 
 import json
+import os
+import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +18,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.control import MAX_PATH, Answer, ControlProtocol, ControlService
+from pbxrouter.control import MAX_PATH, Answer, ControlProtocol, ControlService, remove_stale
 from pbxrouter.control_wishes import WatchWish
 from pbxrouter.errors import ControlRefused
 from pbxrouter.simulator import SimulatedCall
@@ -220,7 +223,7 @@ class Serving(SynchronousTestCase):
         service = ControlService("/x.sock", {"fake": FakeWish()}, reactor)
         service.startService()
         ((path, factory, _, mode, lock),) = reactor.unixServers
-        self.assertEqual((path, mode, lock), ("/x.sock", 0o600, True))
+        self.assertEqual((path, mode, lock), ("/x.sock", 0o600, False))
         self.assertIsInstance(factory.buildProtocol(None), ControlProtocol)
         service.stopService()
         self.assertFalse(service.running)
@@ -235,3 +238,36 @@ class Serving(SynchronousTestCase):
             self.assertEqual([event["path"] for event in loud(logs)], [path])
             self.assertTrue(service.running)
             service.stopService()
+
+
+class StaleSockets(SynchronousTestCase):
+    """What an earlier gateway has left."""
+
+    def setUp(self) -> None:
+        """A short path: a unix socket's may not be long."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "s")
+
+    def test_killed(self) -> None:
+        """A socket at which nobody answers goes."""
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(self.path)
+        remove_stale(self.path)
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_alive(self) -> None:
+        """One at which somebody listens stays."""
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(self.path)
+            other.listen()
+            remove_stale(self.path)
+            self.assertTrue(os.path.exists(self.path))
+
+    def test_no_socket(self) -> None:
+        """A file, or nothing, is left alone."""
+        remove_stale(self.path)
+        with open(self.path, "w", encoding="utf-8"):
+            pass
+        remove_stale(self.path)
+        self.assertTrue(os.path.exists(self.path))

@@ -98,7 +98,14 @@ class ApiTests(TestCase):
     ) -> tuple[int, dict[str, Any], Headers]:
         """Status, answer, headers."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = Headers({"Content-Type": [kind], "Authorization": [f"Bearer {token or self.token}"]})
+        headers = Headers(
+            {
+                "Content-Type": [kind],
+            }
+        )
+        headers.addRawHeader(
+            b"Authorization", f"Bearer {token or self.token}".encode("utf-8", "surrogateescape")
+        )
         response = await Agent(reactor).request(method, self.url, headers, FileBodyProducer(BytesIO(data)))
         text = await readBody(response)
         return response.code, json.loads(text) if text.startswith(b"{") else {}, response.headers
@@ -183,6 +190,17 @@ class ApiTests(TestCase):
         self.assertGreater(int((headers.getRawHeaders("Retry-After") or ["0"])[0]), 0)
         self.seconds += 60
         self.assertEqual((await self.post(self.WISH))[0], 200)
+
+    async def test_strangers(self) -> None:
+        """Who has no token is slowed down, too, and takes nothing from those who have."""
+        for _ in range(BURST):
+            self.assertEqual((await self.post(self.WISH, token="x"))[0], 401)
+        self.assertEqual((await self.post(self.WISH, token="x"))[0], 429)
+        self.assertEqual((await self.post(self.WISH))[0], 200)
+
+    async def test_odd_bytes(self) -> None:
+        """A header that is not UTF-8 is no token."""
+        self.assertEqual((await self.post(self.WISH, token="\udcff"))[0], 401)
 
     async def test_which_asterisk(self) -> None:
         """Of several one must be named; with none there is no service."""

@@ -1,6 +1,7 @@
 """`pbxrouter call`: plays Asterisk's side of a call against the running gateway, and shows it."""
 
 import os
+import re
 import time
 
 import click
@@ -114,6 +115,7 @@ def call(
 
     from pbxrouter.cli import address, conversation
     from pbxrouter.cli.transcript import Transcript, story
+    from pbxrouter.errors import PinError
     from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
@@ -126,6 +128,8 @@ def call(
     extension = number if extension is None else extension
     dnid = number if dnid is None else dnid
     keyed = [given_pin(pin) for pin in pins]
+    if not all(re.fullmatch("[0-9*#]*", pin) for pin in keyed):
+        raise PinError("--pin: a phone has the keys 0 to 9, * and #")
     # Neither says what was dialled: the gateway asks for the number before anything else.
     asked = not (normalise_number(extension) or normalise_number(dnid))
     asterisk = SimulatedAsterisk(

@@ -70,7 +70,9 @@ def history(
     """
     from pbxrouter import database as databases
     from pbxrouter.database.history import Search, find_calls
+    from pbxrouter.trace import printable
 
+    caller, number = (None if each is None else printable(each) for each in (caller, number))
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
     try:
         rows = list(

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from twisted.web.iweb import IRequest
 
-from pbxrouter.web.site import AddRoutes
+from pbxrouter.web.site import AddRoutes, header
 
 
 def metrics_route(registry: CollectorRegistry) -> AddRoutes:
@@ -16,7 +16,7 @@ def metrics_route(registry: CollectorRegistry) -> AddRoutes:
     def add_routes(app: Klein) -> None:
         @app.route("/metrics", methods=["GET", "HEAD"])
         def metrics(request: IRequest) -> bytes:
-            encode, content_type = choose_encoder(request.getHeader("Accept") or "")
+            encode, content_type = choose_encoder(header(request, "Accept"))
             request.setHeader("Content-Type", content_type)
             return encode(registry)
 

@@ -24,11 +24,14 @@ from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.ratelimit import RateLimit
 from pbxrouter.store import Store
 from pbxrouter.tokens import bearer, hash_token
-from pbxrouter.web.site import MAX_BODY, AddRoutes
+from pbxrouter.web.site import MAX_BODY, AddRoutes, header
 
 PER_MINUTE: Final = 30
 BURST: Final = 10
 FIELDS: Final = ("channel", "to", "context", "asterisk")
+
+_WORDS: Final = {429: b"Too Many Requests"}
+"""Of the statuses that Twisted does not know by name."""
 
 _log = Logger(namespace=__name__)
 
@@ -61,9 +64,14 @@ def originate_route(
 
     async def answer(request: IRequest) -> dict[str, Any]:
         address = str(getattr(request.getClientAddress(), "host", "unix"))
-        _within(limit, f"address {address}", seconds())
-        name = await _authorised(request, store)
+        try:
+            name = await _authorised(request, store)
+        except Refused:
+            # Counted by itself: who has no token cannot use up what is left for those who have.
+            _within(limit, f"strangers at {address}", seconds())
+            raise
         _within(limit, f"token {name}", seconds())
+        _within(limit, f"address {address}", seconds())
         fields = _fields(request)
         try:
             originator = chosen(fields.get("asterisk"), originators)
@@ -84,7 +92,7 @@ def originate_route(
             try:
                 said = await answer(request)
             except Refused as refused:
-                request.setResponseCode(refused.status)
+                request.setResponseCode(refused.status, _WORDS.get(refused.status))
                 for header, value in refused.headers.items():
                     request.setHeader(header.replace("_", "-"), value)
                 said = {"error": str(refused)}
@@ -103,7 +111,7 @@ def _within(limit: RateLimit, key: str, now: float) -> None:
 
 async def _authorised(request: IRequest, store: Store) -> str:
     """The name of the token that the request carries."""
-    token = bearer(request.getHeader("Authorization"))
+    token = bearer(header(request, "Authorization"))
     try:
         found = (
             await store.run(lambda connection: find_token(connection, hash_token(token))) if token else None
@@ -122,7 +130,7 @@ def _fields(request: IRequest) -> dict[str, str]:
     body: bytes = content.read(MAX_BODY + 1)
     if len(body) > MAX_BODY:
         raise Refused(413, f"the body may have {MAX_BODY} bytes")
-    kind = (request.getHeader("Content-Type") or "").partition(";")[0].strip().lower()
+    kind = header(request, "Content-Type").partition(";")[0].strip().lower()
     try:
         if kind == "application/json":
             found = list(json.loads(body, object_pairs_hook=_Pairs))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from klein import Klein
 from twisted.web.http import Request
+from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
@@ -34,6 +35,12 @@ MAX_BODY: Final = 8192
 """Bytes of a request's body that a route may read; one more is kept, to tell what is too long."""
 CUT_OFF: Final = 1 << 20
 """Bytes after which we stop listening to a body at all."""
+
+
+def header(request: IRequest, name: str) -> str:
+    """A request's header, ``""`` if it has none; any byte may stand in it."""
+    found = request.requestHeaders.getRawHeaders(name.encode("ascii"), [b""])
+    return str(found[0].decode("latin-1")) if found else ""
 
 
 class BoundedRequest(TwistedRequest):
