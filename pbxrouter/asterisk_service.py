@@ -85,7 +85,7 @@ class AsteriskService(MultiService):
         self.manager.setServiceParent(self)
         if config.heartbeat:
             Heartbeat(self.manager, reactor).setServiceParent(self)
-        self.originator = Originator(self.manager, engine, technologies, reactor)
+        self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
         MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
 
     def stopService(self) -> Deferred[Any]:

@@ -39,7 +39,8 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[[asterisk]]``: one Asterisk to talk to over AMI.
 
-    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls are ours.
+    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls are ours, ``originate``
+    those where calls may begin that we are asked for (any, if it names none).
     """
 
     name: str = "asterisk"
@@ -48,6 +49,7 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_file: str = ""
     login: Literal["md5", "plain"] = "md5"
     magi: tuple[str, ...] = ()
+    originate: tuple[str, ...] = ()
     heartbeat: bool = True
     library: Library = "pbxrouter"
 
@@ -255,12 +257,13 @@ def _check_values(config: Config, source: str) -> None:
             "asterisk.username",
             "the name of a user in Asterisk's manager.conf",
         )
-        for context in each.magi:
-            demand(
-                re.fullmatch(r"[\w.-]+", context, re.ASCII),
-                "asterisk.magi",
-                'names of dialplan contexts, such as ["pbxrouter-magi"]',
-            )
+        for key in ("magi", "originate"):
+            for context in getattr(each, key):
+                demand(
+                    re.fullmatch(r"[\w.-]+", context, re.ASCII),
+                    f"asterisk.{key}",
+                    'names of dialplan contexts, such as ["pbxrouter-phones"]',
+                )
     names = [each.name for each in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 

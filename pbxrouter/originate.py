@@ -8,7 +8,7 @@ Asterisk's ``queued`` (facts B3). Not here: who may ask (tokens, web, control).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ManagerError, OriginateRefused
 from pbxrouter.manager_service import Manager
 from pbxrouter.oneshot import OneShot
-from pbxrouter.rules import Decision, Facts, Verdict, normalise_number
+from pbxrouter.rules import Facts, Verdict, normalise_number
 
 RING_S: Final = 30
 """How long the phone may ring."""
@@ -134,13 +134,21 @@ class Originator:
 
     Args:
         technologies: what a technology is called on this Asterisk.
+        contexts: where calls may begin; anywhere if there are none. In another context the
+            granted number may lead elsewhere.
     """
 
     log = Logger()
 
     def __init__(
-        self, manager: Manager, engine: RulesEngine, technologies: Mapping[str, str], clock: IReactorTime
+        self,
+        manager: Manager,
+        engine: RulesEngine,
+        technologies: Mapping[str, str],
+        clock: IReactorTime,
+        contexts: Collection[str] = (),
     ) -> None:
+        self._contexts = contexts
         self._manager = manager
         self._engine = engine
         self._technologies = technologies
@@ -155,14 +163,14 @@ class Originator:
         """Whether a call could begin now."""
         return self._manager.is_up
 
-    async def decide(self, wish: Wish) -> Decision:
-        """What the rules say of it.
-
-        Raises:
-            OriginateRefused: the wish is malformed.
-        """
+    def _checked(self, wish: Wish) -> tuple[Wish, str]:
         checked, extension = check_wish(wish, self._technologies)
-        return await self._engine.decide(Facts(extension, checked.number))
+        if self._contexts and checked.context not in self._contexts:
+            allowed = ", ".join(self._contexts)
+            raise OriginateRefused(
+                f"context: {checked.context} is not among those of asterisk.originate: {allowed}"
+            )
+        return checked, extension
 
     async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
         """Begin a call; ``tell`` hears each step until the last.
@@ -172,7 +180,7 @@ class Originator:
             ManagerUnavailable: there is no connection to Asterisk.
             ActionFailed: Asterisk refuses at once, such as for a context that does not exist.
         """
-        checked, extension = check_wish(wish, self._technologies)
+        checked, extension = self._checked(wish)
         decision = await self._engine.decide(Facts(extension, checked.number))
         if decision.verdict is not Verdict.ALLOW:
             why = "; ".join(decision.words()[: -1 if decision.verdict is Verdict.PIN else None])

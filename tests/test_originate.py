@@ -302,13 +302,6 @@ class AskingTests(CallCase):
             self.assertIn(why, str(error))
         self.assertEqual(self.manager.sent, [])
 
-    def test_decide(self) -> None:
-        """What the rules say can be asked without a call."""
-        decision = self.successResultOf(
-            Deferred.fromCoroutine(self.originator.decide(Wish("PJSIP/33", "21", "phones")))
-        )
-        self.assertEqual(decision.verdict, Verdict.ALLOW)
-
     def test_down(self) -> None:
         """Without a connection it fails at once, and nothing is kept."""
         self.manager.is_up = False
@@ -484,3 +477,22 @@ class ProgressTests(CallCase):
         Deferred.fromCoroutine(self.originator.originate(wish, second.append))
         self.rings()
         self.assertEqual((self.states, second), (["ringing"], []))
+
+
+class ContextTests(SynchronousTestCase):
+    """Where calls may begin."""
+
+    def test_only_there(self) -> None:
+        """In the contexts that the settings name; anywhere if they name none."""
+        engine = RulesEngine({"dial"})
+        engine.replace(workshop_rules())
+        for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), True)):
+            originator = Originator(cast(Manager, FakeManager()), engine, {}, Clock(), contexts)
+            wish = Wish("PJSIP/33", "21", "elsewhere")
+            begun = Deferred.fromCoroutine(originator.originate(wish, lambda progress: None))
+            if allowed:
+                begun.addErrback(lambda failure: None)
+            else:
+                self.assertIn(
+                    "asterisk.originate: phones", str(self.failureResultOf(begun, OriginateRefused).value)
+                )
