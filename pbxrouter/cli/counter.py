@@ -25,9 +25,7 @@ KINDS = ("mapping", "user", "extension")
 
 @click.command()
 @click.option("--asterisk", metavar="NAME", help="Only the calls of this [[asterisk]].")
-@click.option(
-    "--minutes", type=click.IntRange(1, MOST_MINUTES), help="The last so many whole minutes; 5 unless told."
-)
+@click.option("--minutes", type=click.IntRange(1, MOST_MINUTES), help="The last so many whole minutes.")
 @click.option(
     "--day",
     is_flag=False,
@@ -65,7 +63,7 @@ def counter(
     config_file: str | None,
     database: str | None,
 ) -> None:
-    """Say how many calls there were: in one line, as Cacti reads it.
+    """Say how many calls there were, today unless told: in one line, as Cacti reads it.
 
     U stands for what is not known, because the gateway was down or had no connection to Asterisk.
     """
@@ -74,6 +72,8 @@ def counter(
 
     if sum(each is not None for each in (minutes, day, week)) > 1:
         raise click.UsageError("--minutes, --day and --week exclude each other")
+    if minutes is None and week is None:
+        day = day or TODAY
     now = time.time()
     began, ended = _span(minutes, day, week, now)
     config = read_config(config_file, database)
