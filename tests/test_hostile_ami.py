@@ -153,7 +153,8 @@ class BytesTests(HostileTest):
         await self.up
         before = rss_kb()
         await self.up
-        self.assertLess(rss_kb() - before, 20_000)
+        # The server that sends it is in this process, too, and holds it twice.
+        self.assertLess(rss_kb() - before, 80_000)
         self.assertIn("without an end", self.loud()[0])
 
     async def test_dies_inside_a_message(self) -> None:
