@@ -114,9 +114,7 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
     real = {value.partition("/")[0].lower() for value in technologies.values()}
     accepted = (_OF_PHONES | known.keys() | real) - {"local"}
     if phone is None or phone[1].lower() not in accepted:
-        raise OriginateRefused(
-            f"channel: {wish.channel[:60]!a} is no phone; accepted is for example PJSIP/33"
-        )
+        raise OriginateRefused(f"channel: {wish.channel[:60]!a} is no phone; accepted is such as PJSIP/33")
     number = normalise_number(wish.number)
     if number is None or len(number) > MAX_NUMBER or not any(character.isdigit() for character in number):
         raise OriginateRefused(
@@ -134,8 +132,7 @@ class Originator:
 
     Args:
         technologies: what a technology is called on this Asterisk.
-        contexts: where calls may begin; anywhere if there are none. In another context the
-            granted number may lead elsewhere.
+        contexts: where calls may begin, since elsewhere a number may lead elsewhere; empty: anywhere.
     """
 
     log = Logger()
@@ -167,9 +164,7 @@ class Originator:
         checked, extension = check_wish(wish, self._technologies)
         if self._contexts and checked.context not in self._contexts:
             allowed = ", ".join(self._contexts)
-            raise OriginateRefused(
-                f"context: {checked.context} is not among those of asterisk.originate: {allowed}"
-            )
+            raise OriginateRefused(f"context: {checked.context} is not one of asterisk.originate: {allowed}")
         return checked, extension
 
     async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
