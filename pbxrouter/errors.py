@@ -7,9 +7,22 @@ Not here: what is done about a failure; that is its catcher's business.
 
 from __future__ import annotations
 
+from pbxrouter.trace import Step
+
 
 class PbxrouterError(Exception):
-    """Root of the tree: whatever a person may be shown as one line."""
+    """Root of the tree: whatever a person may be shown as one line.
+
+    Args:
+        message: the line; a Step where it may be shown in another language than English, too.
+
+    Attributes:
+        step: the line as a Step. Of a plain text it is the text itself, with no places in it.
+    """
+
+    def __init__(self, message: str | Step = "") -> None:
+        self.step = message if isinstance(message, Step) else Step("{text}", {"text": message})
+        super().__init__(self.step.words)
 
 
 class ConfigError(PbxrouterError):
@@ -34,6 +47,26 @@ class ImportRefused(PbxrouterError):
 
 class TokenError(PbxrouterError):
     """An API token cannot be made or revoked."""
+
+
+class EditRefused(PbxrouterError):
+    """A change that was not made, since something in it is not what it must be.
+
+    Attributes:
+        field: which of the values given; empty if it is none of them alone.
+    """
+
+    def __init__(self, message: str | Step, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotThere(EditRefused):
+    """What was to be shown or changed is not there, or not any more."""
+
+
+class EditConflict(EditRefused):
+    """It cannot be made beside what is there: the name is taken, or somebody changed it meanwhile."""
 
 
 # --- the database -----------------------------------------------------------
