@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
+from pbxrouter.config_messages import plain
 from pbxrouter.errors import ConfigError
 from pbxrouter.prompts import Prompts, is_prompt_name
 from pbxrouter.trace import printable
@@ -55,9 +56,18 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[web]``: where the console is served; not at all without ``listen``."""
+    """``[web]``: where console and API are served; not at all without ``listen``.
+
+    ``url`` is how people reach it, ``hosts`` further names it is reached by, ``proxies`` the
+    addresses of reverse proxies whose X-Forwarded-For and -Proto are believed, ``timezone`` the
+    PBX's own (as in Europe/Madrid; that of the system if empty).
+    """
 
     listen: str | None = None
+    url: str = ""
+    hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    timezone: str = ""
 
 
 class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,7 +129,7 @@ def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config
     try:
         config = msgspec.convert(table, Config, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {printable(_plain(str(error)))}") from None
+        raise ConfigError(f"{source}: {printable(plain(str(error), _words_accepted))}") from None
     _check_values(config, source)
     return resolved(config, base)
 
@@ -183,38 +193,6 @@ def _struct_inside(hint: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-_TYPES: Final = {
-    "str": "text in quotes",
-    "int": "a whole number",
-    "bool": "true or false",
-    "object": "a table",
-    "array": "a list of tables, written [[asterisk]]",
-    "null": "nothing",
-    "float": "a number with a point",
-}
-
-
-def _plain(message: str) -> str:
-    """msgspec's message in words: «fastagi.debug: accepted is true or false, not text in quotes»."""
-    what, _, path = message.partition(" - at `$.")
-    where = path.rstrip("`") or "the file"
-    choice = re.fullmatch(r"Invalid enum value '(.*)'", what)
-    if choice:
-        return f"{where}: accepted is {' or '.join(_words_accepted(where))}, not {choice[1]!r}"
-    bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
-    if bound:
-        return (
-            f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
-        )
-    found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
-    if found:
-        accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")
-        if found[1] == "array" and where != "asterisk":
-            accepted = 'a list of texts, such as ["one", "two"]'
-        return f"{where}: accepted is {accepted}, not {_TYPES.get(found[2], found[2])}"
-    return f"{where}: {what[0].lower()}{what[1:].replace('`', '')}"
-
-
 def _words_accepted(where: str) -> tuple[str, ...]:
     """The words that a key such as ``asterisk[0].login`` accepts."""
     hint: Any = Config
@@ -264,8 +242,30 @@ def _check_values(config: Config, source: str) -> None:
                     f"asterisk.{key}",
                     'names of dialplan contexts, such as ["pbxrouter-phones"]',
                 )
+    _check_web(config.web, demand)
     names = [each.name for each in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 
 
+def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
+    demand(
+        not web.url or _URL.fullmatch(web.url),
+        "web.url",
+        'how browsers reach it, such as "https://pbx.example.org"',
+    )
+    for host in web.hosts:
+        demand(_HOST.fullmatch(host), "web.hosts", 'names without port, such as ["pbx.example.org"]')
+    for address in web.proxies:
+        demand(_ADDRESS.fullmatch(address), "web.proxies", 'addresses, such as ["127.0.0.1", "::1"]')
+    demand(
+        not web.timezone or _ZONE.fullmatch(web.timezone),
+        "web.timezone",
+        'a time zone, such as "Europe/Madrid"',
+    )
+
+
+_URL: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?")
+_HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+")
+_ADDRESS: Final = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_ZONE: Final = re.compile(r"[A-Za-z][\w+-]*(/[A-Za-z][\w+-]*)*", re.ASCII)
 _is_dial_part: Final[Callable[[str], object]] = re.compile(r"[^\s,&|\"\\]+").fullmatch

@@ -7,6 +7,7 @@ import inspect
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import errors
+from pbxrouter.trace import step
 
 
 class Tree(SynchronousTestCase):
@@ -14,7 +15,10 @@ class Tree(SynchronousTestCase):
 
     def test_one_root(self) -> None:
         """Everything may be shown to a person, and says what it is."""
-        for name, kind in inspect.getmembers(errors, inspect.isclass):
+        own = inspect.getmembers(
+            errors, lambda each: inspect.isclass(each) and each.__module__ == errors.__name__
+        )
+        for name, kind in own:
             self.assertTrue(issubclass(kind, errors.PbxrouterError), name)
             self.assertTrue(inspect.getdoc(kind), name)
 
@@ -30,3 +34,11 @@ class Tree(SynchronousTestCase):
         error = errors.CommandRefused(510, "FOO", "Invalid or unknown command")
         self.assertEqual(str(error), "Asterisk answered 510 to FOO: Invalid or unknown command")
         self.assertEqual(error.code, 510)
+
+    def test_a_line_that_can_be_translated(self) -> None:
+        """A step is kept as it is; a text is a step with nothing to translate."""
+        said = errors.EditRefused(step("{name} is too long", name="x"), field="name")
+        self.assertEqual(
+            (str(said), said.step.message, said.field), ("x is too long", "{name} is too long", "name")
+        )
+        self.assertEqual(errors.StoreError("it is {gone}").step.words, "it is {gone}")
