@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.trace import Step, in_a_row, printable, step
 
 
 class Steps(SynchronousTestCase):
@@ -26,6 +26,23 @@ class Steps(SynchronousTestCase):
     def test_values_are_one_line(self) -> None:
         """Line ends and controls in a value are made visible."""
         self.assertEqual(step("{x}", x="a\nb\x1b[0m").words, "a\\nb\\x1b[0m")
+
+    def test_steps_within(self) -> None:
+        """A value that is a step is translated with the rest."""
+        spanish = {"{who} is left out: {why}": "{who} se omite: {why}", "{x} is odd": "{x} es raro"}
+        made = step("{who} is left out: {why}", who="2X", why=step("{x} is odd", x="[\n"))
+        self.assertEqual(made.words, "2X is left out: [\\n is odd")
+        self.assertEqual(made.said(spanish.__getitem__), "2X se omite: [\\n es raro")
+
+    def test_in_a_row(self) -> None:
+        """Several become one; braces in them are text."""
+        row = in_a_row([step("{x} comes", x="{y}"), step("it goes")])
+        self.assertEqual(row.words, "{y} comes; it goes")
+        self.assertEqual(
+            row.said(lambda text: text.upper().replace("X", "x") if "_" not in text else text),
+            "{y} COMES; IT GOES",
+        )
+        self.assertEqual(in_a_row([]).words, "")
 
 
 class Printable(SynchronousTestCase):
