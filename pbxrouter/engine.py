@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from pbxrouter.errors import StoreError
 from pbxrouter.rules import Decision, Facts, RuleSet
+from pbxrouter.trace import Step
 
 POLL_S: Final = 0.1
 """How often the database is asked whether the rules changed."""
@@ -85,10 +86,15 @@ class RulesKeeper(MultiService):
         self._engine = engine
         self._loaded: tuple[int, ...] | None = None
         self._away = False
-        self._problems: tuple[str, ...] = ()
+        self._problems: tuple[Step, ...] = ()
         timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.refresh()))
         timer.clock = clock
         timer.setServiceParent(self)
+
+    async def reload(self) -> None:
+        """Load the rules anew, which whoever has changed them asks for; never fails."""
+        self._loaded = None
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Look whether the rules changed and load them if so; never fails."""
@@ -122,8 +128,8 @@ class RulesKeeper(MultiService):
             self._away = False
             self.log.info("the database can be read again")
 
-    def _tell_problems(self, problems: tuple[str, ...]) -> None:
+    def _tell_problems(self, problems: tuple[Step, ...]) -> None:
         for problem in problems:
             if problem not in self._problems:
-                self.log.warn("{problem}", problem=problem)
+                self.log.warn("{problem}", problem=problem.words)
         self._problems = problems

@@ -25,17 +25,25 @@ class PatternIndex(Generic[T]):
     Args:
         entries: in configured order; of patterns equal in every element the first
             counts, as in Asterisk.
+
+    Attributes:
+        repeated: those that do not count since their equal came first: their place among
+            the entries, and that equal.
     """
 
     def __init__(self, entries: Iterable[tuple[Pattern, T]]) -> None:
         self._literals: dict[str, tuple[Pattern, T]] = {}
+        self.repeated: dict[int, tuple[Pattern, T]] = {}
         items: dict[tuple[ElementOrder, ...], _Item[T]] = {}
-        for pattern, value in entries:
+        for place, entry in enumerate(entries):
+            pattern = entry[0]
             if pattern.literal is not None:
-                self._literals.setdefault(pattern.literal, (pattern, value))
+                first = self._literals.setdefault(pattern.literal, entry)
             else:
                 # Asterisk loads only the first of equal patterns, even where that one can never match.
-                items.setdefault(pattern.order, (pattern, value))
+                first = items.setdefault(pattern.order, entry)
+            if first is not entry:
+                self.repeated[place] = first
         in_order = [items[order] for order in sorted(items)]
         self._tree: _Level[T] = _Level([item for item in in_order if not item[0].never_matches], 0)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import PatternError
+from pbxrouter.trace import step
 
 MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 
@@ -100,14 +101,14 @@ class Pattern:
         if text[0] != "_" and not _PATTERN_SIGN.search(text):
             digits = text.replace("-", "")
             if not digits:
-                raise PatternError(f"pattern {text!r} is empty but for dashes")
+                raise PatternError(step("pattern {pattern} is empty but for dashes", pattern=repr(text)))
             return cls(text, digits, digits, _NOTHING)
         body = text.removeprefix("_")
         found = _NOT_PLAIN.search(body)
         assert found is not None  # its end, at the latest
         rest = _read_wildcards(body[found.start() :])
         if rest is None:
-            raise PatternError(f"pattern {body!r} has a [ without its ]")
+            raise PatternError(step("pattern {pattern} has a [ without its ]", pattern=repr(body)))
         return cls(text, None, body[: found.start()], rest)
 
     def matches(self, number: str) -> bool:
@@ -170,17 +171,29 @@ def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
 def _refuse_unusable(text: str) -> None:
     if not text or text == "_":
         raise PatternError(
-            "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], . or ! at the end"
+            step(
+                "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], "
+                ". or ! at the end"
+            )
         )
     if len(text) > MAX_LENGTH:
         raise PatternError(
-            f"pattern {text[:20]!r}… has {len(text)} characters; at most {MAX_LENGTH} are accepted"
+            step(
+                "pattern {pattern}… has {count} characters; at most {most} are accepted",
+                pattern=repr(text[:20]),
+                count=len(text),
+                most=MAX_LENGTH,
+            )
         )
     found = _UNUSABLE.search(text)
     if found:
         raise PatternError(
-            f"pattern {text!r} holds {found.group()!r}, which no dialled number can; "
-            "accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end"
+            step(
+                "pattern {pattern} holds {held}, which no dialled number can; "
+                "accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end",
+                pattern=repr(text),
+                held=repr(found.group()),
+            )
         )
 
 

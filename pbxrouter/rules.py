@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -130,24 +130,49 @@ class RuleSet:
     """All the rules at one moment.
 
     Attributes:
-        problems: what was left out and why, in words for the PBX owner.
+        entries: each mapping whose pattern can be read, by its map_id, switched off or not.
+        unreadable: each of the others, by its map_id, and what is said of it among the problems.
+        repeated: by map_id the mapping of the same pattern that comes first, so that this one never counts.
+        extensions: the mappings granted to each, by number.
+        without_pin: those who have none.
+        problems: what was left out and why, for the PBX owner.
     """
 
     def __init__(
         self,
-        index: PatternIndex[Mapping],
-        disabled: tuple[tuple[Pattern, Mapping], ...],
+        entries: dict[int, tuple[Pattern, Mapping]],
+        unreadable: dict[int, tuple[Mapping, Step]],
         extensions: dict[str, frozenset[int]],
-        users: dict[str, User],
+        users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
-        problems: tuple[str, ...],
+        problems: tuple[Step, ...],
     ) -> None:
-        self._index = index
-        self._disabled = disabled
-        self._extensions = extensions
-        self._users = users
+        live = [entry for entry in entries.values() if entry[1].enabled]
+        self._index = PatternIndex(live)
+        self._disabled = tuple(entry for entry in entries.values() if not entry[1].enabled)
+        self._by_pin: dict[str, User] = {}
         self._hash_pin = hash_pin
+        without_pin: list[User] = []
+        for name, pin, grants in users:
+            if pin:
+                self._by_pin[pin] = User(name, grants)
+            else:
+                without_pin.append(User(name, grants))
+        self.entries = entries
+        self.unreadable = unreadable
+        self.repeated = {live[place][1].map_id: first[1] for place, first in self._index.repeated.items()}
+        self.extensions = extensions
+        self.without_pin = tuple(without_pin)
         self.problems = problems
+
+    @property
+    def users(self) -> Collection[User]:
+        """Those who have a PIN."""
+        return self._by_pin.values()
+
+    def winner(self, number: str) -> tuple[Pattern, Mapping] | None:
+        """The mapping that a number leads to, whoever calls, and its pattern; None if none matches."""
+        return self._index.best(number)
 
     @classmethod
     def build(
@@ -156,7 +181,7 @@ class RuleSet:
         extensions: Iterable[tuple[str, frozenset[int]]],
         users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
-        problems: Iterable[str] = (),
+        problems: Iterable[str | Step] = (),
     ) -> RuleSet:
         """Make a RuleSet; what cannot be used is left out and named in ``problems``.
 
@@ -167,30 +192,24 @@ class RuleSet:
             hash_pin: makes of a PIN what is stored as hashed PIN.
             problems: what the reader of the rules already had to leave out.
         """
-        found_problems = list(problems)
-        live: list[tuple[Pattern, Mapping]] = []
-        disabled: list[tuple[Pattern, Mapping]] = []
+        found = [each if isinstance(each, Step) else Step("{text}", {"text": each}) for each in problems]
+        entries: dict[int, tuple[Pattern, Mapping]] = {}
+        unreadable: dict[int, tuple[Mapping, Step]] = {}
         for mapping in mappings:
             try:
-                pattern = Pattern.parse(mapping.pattern)
+                entries[mapping.map_id] = (Pattern.parse(mapping.pattern), mapping)
             except PatternError as error:
-                found_problems.append(f"mapping {mapping.map_id} is left out: {error}")
-                continue
-            (live if mapping.enabled else disabled).append((pattern, mapping))
-        return cls(
-            PatternIndex(live),
-            tuple(disabled),
-            {number: grants for number, grants in extensions if number not in ("", NO_CALLER)},
-            {pin: User(name, grants) for name, pin, grants in users if pin},
-            hash_pin,
-            tuple(found_problems),
-        )
+                why = step("mapping {map_id} is left out: {why}", map_id=mapping.map_id, why=error.step)
+                unreadable[mapping.map_id] = (mapping, why)
+                found.append(why)
+        callers = {number: grants for number, grants in extensions if number not in ("", NO_CALLER)}
+        return cls(entries, unreadable, callers, users, hash_pin, tuple(found))
 
     def decide(self, facts: Facts) -> Decision:
         """What becomes of a call."""
         decision = self._decide(facts)
         # "" and Asterisk's word for nobody are never among the extensions.
-        return replace(decision, extension=facts.caller) if facts.caller in self._extensions else decision
+        return replace(decision, extension=facts.caller) if facts.caller in self.extensions else decision
 
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
@@ -227,9 +246,9 @@ class RuleSet:
         caller = facts.caller
         if caller is None or caller in ("", NO_CALLER):
             by_extension = step("the call shows no caller number")
-        elif caller not in self._extensions:
+        elif caller not in self.extensions:
             by_extension = step("{caller} is not among the extensions", caller=caller)
-        elif mapping.map_id in self._extensions[caller]:
+        elif mapping.map_id in self.extensions[caller]:
             granted = step(
                 "{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern
             )
@@ -242,7 +261,7 @@ class RuleSet:
         return self._authorise_by_pin(facts.pin, number, mapping, trace)
 
     def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Step, ...]) -> Decision:
-        user = self._users.get(self._hash_pin(pin)) if pin else None
+        user = self._by_pin.get(self._hash_pin(pin)) if pin else None
         if user is None:
             why = "the PIN is of no user" if pin else "no PIN was keyed"
             return Decision(Verdict.DENY, number, mapping, None, (*trace, step(why)))

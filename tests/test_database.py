@@ -168,7 +168,8 @@ class SchemaTests(DatabaseCase):
         rules = database.read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "0123", "123456")).verdict.value, "deny")
         self.assertEqual(
-            list(rules.problems), ["a grant of user moises silva is left out: there is no mapping 5"]
+            [each.words for each in rules.problems],
+            ["a grant of user moises silva is left out: there is no mapping 5"],
         )
 
     def test_version(self) -> None:
@@ -513,7 +514,7 @@ class RowTests(DatabaseCase):
         )
         rules = database.read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "allow")
-        words = "\n".join(rules.problems)
+        words = "\n".join(each.words for each in rules.problems)
         for expected in (
             "a grant of extension 33 is left out: there is no mapping 77",
             "there is no extension 88",

@@ -121,8 +121,8 @@ class Building(SynchronousTestCase):
         rules = RuleSet.build(
             [Mapping(1, "[2", "dial", ""), Mapping(2, "2X", "dial", "")], [], [], hash_pin, ["before"]
         )
-        self.assertEqual(rules.problems[0], "before")
-        self.assertIn("mapping 1 is left out: ", rules.problems[1])
+        self.assertEqual(rules.problems[0].words, "before")
+        self.assertIn("mapping 1 is left out: ", rules.problems[1].words)
         self.assertEqual(words(rules, None, "21")[0], Verdict.PIN)
 
     def test_switched_off(self) -> None:

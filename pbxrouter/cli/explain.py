@@ -59,13 +59,13 @@ def explain(
     decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
     decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
     if as_json:
-        click.echo(json.dumps(_as_json(decision, shown, rules.problems), indent=2))
+        click.echo(json.dumps(_as_json(decision, shown, [each.words for each in rules.problems]), indent=2))
         return
     click.echo(_headline(decision, shown))
     for sentence in decision.words():
         click.echo(f"  {sentence}")
     for problem in rules.problems:
-        click.echo(f"note: {problem}")
+        click.echo(f"note: {problem.words}")
 
 
 def _headline(decision: "Decision", caller: str | None) -> str:
@@ -76,7 +76,7 @@ def _headline(decision: "Decision", caller: str | None) -> str:
     return line
 
 
-def _as_json(decision: "Decision", caller: str | None, problems: tuple[str, ...]) -> dict[str, object]:
+def _as_json(decision: "Decision", caller: str | None, problems: list[str]) -> dict[str, object]:
     mapping = decision.mapping
     return {
         "number": decision.number,
@@ -88,5 +88,5 @@ def _as_json(decision: "Decision", caller: str | None, problems: tuple[str, ...]
         "map_id": mapping.map_id if mapping else None,
         "granted_by": decision.granted_by,
         "trace": decision.words(),
-        "problems": list(problems),
+        "problems": problems,
     }

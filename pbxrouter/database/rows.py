@@ -12,17 +12,19 @@ from typing import Final
 from pbxrouter.database.connection import path_of, reading, transaction
 from pbxrouter.errors import PinError, StoreError
 from pbxrouter.rules import Mapping, RuleSet
+from pbxrouter.trace import Step, step
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Holders:
-    """Of the two kinds of grant, where each is kept and what its words are."""
+    """Of the two kinds of grant, where each is kept and what is said of those that lead nowhere."""
 
-    kind: str
     query: str
     grants: str
+    without_holder: Callable[[object, object], Step]
+    without_mapping: Callable[[str, object], Step]
 
 
 _MAPPINGS: Final = (
@@ -30,14 +32,32 @@ _MAPPINGS: Final = (
     " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
 )
 _EXTENSIONS: Final = _Holders(
-    "extension",
     "SELECT extension_id, extension_number, NULL FROM extensions ORDER BY extension_id",
     "SELECT ext_map_id, extension_id, map_id FROM extensions_mappings ORDER BY ext_map_id",
+    lambda grant_id, holder_id: step(
+        "extension grant {grant_id} is left out: there is no extension {extension_id}",
+        grant_id=grant_id,
+        extension_id=holder_id,
+    ),
+    lambda extension, map_id: step(
+        "a grant of extension {extension} is left out: there is no mapping {map_id}",
+        extension=extension,
+        map_id=map_id,
+    ),
 )
 _USERS: Final = _Holders(
-    "user",
     "SELECT user_id, user_name, user_pin FROM users ORDER BY user_id",
     "SELECT usr_map_id, user_id, map_id FROM users_mappings ORDER BY usr_map_id",
+    lambda grant_id, holder_id: step(
+        "user grant {grant_id} is left out: there is no user {user_id}",
+        grant_id=grant_id,
+        user_id=holder_id,
+    ),
+    lambda user, map_id: step(
+        "a grant of user {user} is left out: there is no mapping {map_id}",
+        user=user,
+        map_id=map_id,
+    ),
 )
 
 # The workshop's rules, with its numbers.
@@ -64,7 +84,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
     Raises:
         StoreError: the database cannot be read.
     """
-    problems: list[str] = []
+    problems: list[Step] = []
     with reading(connection):
         mappings = _read_mappings(connection, problems)
         known = {mapping.map_id for mapping in mappings}
@@ -76,7 +96,10 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
     for name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
-                f"the PIN of user {name} is in clear and does not count: set it with `pbxrouter pin`"
+                step(
+                    "the PIN of user {user} is in clear and does not count: set it with `pbxrouter pin`",
+                    user=name,
+                )
             )
     return RuleSet.build(mappings, extensions, users, hash_pin, problems)
 
@@ -92,19 +115,21 @@ def check_columns(connection: sqlite3.Connection) -> None:
             connection.execute(f"EXPLAIN {query}")
 
 
-def _read_mappings(connection: sqlite3.Connection, problems: list[str]) -> list[Mapping]:
+def _read_mappings(connection: sqlite3.Connection, problems: list[Step]) -> list[Mapping]:
     rows = connection.execute(_MAPPINGS)
     found: list[Mapping] = []
     for map_id, pattern, application, data, enabled in rows:
         if isinstance(pattern, str) and isinstance(application, str):
             found.append(Mapping(map_id, pattern.strip(), application.strip(), _text(data), bool(enabled)))
         else:
-            problems.append(f"mapping {map_id} is left out: its pattern or its application is no text")
+            problems.append(
+                step("mapping {map_id} is left out: its pattern or its application is no text", map_id=map_id)
+            )
     return found
 
 
 def _read_holders(
-    connection: sqlite3.Connection, holders: _Holders, mappings: set[int], problems: list[str]
+    connection: sqlite3.Connection, holders: _Holders, mappings: set[int], problems: list[Step]
 ) -> list[tuple[str, str | None, frozenset[int]]]:
     """Extensions or users, each with the mappings granted: (number or name, PIN hash, map_ids)."""
     rows = connection.execute(holders.query).fetchall()
@@ -112,13 +137,9 @@ def _read_holders(
     granted: defaultdict[int, list[int]] = defaultdict(list)
     for grant_id, holder_id, map_id in connection.execute(holders.grants):
         if holder_id not in known:
-            problems.append(
-                f"{holders.kind} grant {grant_id} is left out: there is no {holders.kind} {holder_id}"
-            )
+            problems.append(holders.without_holder(grant_id, holder_id))
         elif map_id not in mappings:
-            problems.append(
-                f"a grant of {holders.kind} {known[holder_id]} is left out: there is no mapping {map_id}"
-            )
+            problems.append(holders.without_mapping(known[holder_id], map_id))
         else:
             granted[holder_id].append(map_id)
     return [

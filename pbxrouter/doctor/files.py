@@ -125,7 +125,9 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
 def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[str]) -> Iterator[Finding]:
     rules = database.read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     for problem in rules.problems:
-        yield wrong("rules", problem, "mend that row of the database; docs/rules.md tells what is accepted")
+        yield wrong(
+            "rules", problem.words, "mend that row of the database; docs/rules.md tells what is accepted"
+        )
     mappings = connection.execute(
         "SELECT map_id, pattern, application_name FROM applications_mappings"
         " WHERE map_id NOT IN (SELECT map_id FROM mappings_disabled) ORDER BY map_id"
