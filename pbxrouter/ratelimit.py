@@ -36,3 +36,9 @@ class RateLimit:
             bucket.left -= 1
             return 0.0
         return (1 - bucket.left) / self._per_s
+
+    def give_back(self, key: str) -> None:
+        """What was counted last for the key shall not count after all."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.left = min(self._burst, bucket.left + 1)

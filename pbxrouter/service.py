@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from pbxrouter import __version__, pins
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.asterisk_service import AsteriskService
-from pbxrouter.callflow import CallFlow, CallRecord
+from pbxrouter.call_record import CallRecord
+from pbxrouter.callflow import CallFlow
 from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
@@ -60,7 +61,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     history = History(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
-    RulesKeeper(store, engine, reactor).setServiceParent(gateway)
+    keeper = RulesKeeper(store, engine, reactor)
+    keeper.setServiceParent(gateway)
     FastAGIService(
         config.fastagi.listen, fastagi_factory(config)(flow.serve, reactor, watch), reactor
     ).setServiceParent(gateway)
@@ -73,7 +75,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
     if config.web.listen is not None:
-        web_service(config.web.listen, counters, originators, store, reactor).setServiceParent(gateway)
+        web_service(
+            config, store, engine, keeper, frozenset(drivers), originators, counters, reactor
+        ).setServiceParent(gateway)
     wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
@@ -109,25 +113,44 @@ def add_counters(
 
 
 def web_service(
-    listen: str,
-    counters: list[CallCounter],
-    originators: Mapping[str, Originator],
+    config: Config,
     store: Store,
+    engine: RulesEngine,
+    keeper: RulesKeeper,
+    applications: frozenset[str],
+    originators: Mapping[str, Originator],
+    counters: list[CallCounter],
     reactor: Any,
 ) -> IService:
     """The web server, with all its parts.
 
     Raises:
-        ConfigError: ``listen`` is no endpoint.
+        ConfigError: ``[web]`` cannot be used.
+        KeyFileError: the key cannot be read.
     """
     # Its libraries import the global reactor: not before it is needed.
-    from pbxrouter.metrics import registry_of
-    from pbxrouter.web.metrics import metrics_route
-    from pbxrouter.web.originate import originate_route
-    from pbxrouter.web.site import WebService, resource
+    from pbxrouter.web.build import build_web
+    from pbxrouter.web.desk import Desk
+    from pbxrouter.web.words import Zone
 
-    parts = [metrics_route(registry_of(counters)), originate_route(originators, store, reactor.seconds)]
-    return WebService(listen, resource(parts), reactor)
+    key = read_key(Path(config.pin_key_file))
+    hash_pin = functools.partial(pins.hash_pin, key)
+    desk = Desk(
+        config=config,
+        reading=Store(Path(config.database), hash_pin, reactor),
+        writing=store,
+        engine=engine,
+        keeper=keeper,
+        applications=applications,
+        hash_pin=hash_pin,
+        key=key,
+        originators=originators,
+        counters=counters,
+        zone=Zone(config.web.timezone),
+        now=time.time,
+        reactor=reactor,
+    )
+    return build_web(desk)
 
 
 class StoreService(Service):
@@ -176,8 +199,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        if self._config.web.listen:
-            self.log.info("metrics at {listen}, /metrics", listen=self._config.web.listen)
         self.log.info(
             "next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
         )

@@ -32,7 +32,9 @@ def resource(parts: Iterable[AddRoutes]) -> IResource:
 
 
 MAX_BODY: Final = 8192
-"""Bytes of a request's body that a route may read; one more is kept, to tell what is too long."""
+"""Bytes of a request's body that most routes read."""
+MAX_FORM: Final = 65_536
+"""Bytes of the largest form; one more is kept of each body, to tell what is too long."""
 CUT_OFF: Final = 1 << 20
 """Bytes after which we stop listening to a body at all."""
 
@@ -55,7 +57,7 @@ class BoundedRequest(TwistedRequest):
     def handleContentChunk(self, data: bytes) -> None:
         """Some of the body."""
         assert self.content is not None  # gotLength made it
-        room = max(0, MAX_BODY + 1 - self._received)
+        room = max(0, MAX_FORM + 1 - self._received)
         self._received += len(data)
         self.content.write(data[:room])
         if self._received > CUT_OFF:

@@ -1,0 +1,208 @@
+"""Who is at the console's door: sessions, the code in each form (CSRF), and how often one may try to log in.
+
+A session's cookie holds 32 random bytes whose hash is in the database; logging in always makes
+a new one. A form brings back an HMAC of that cookie, or of a visitor's cookie before anybody is
+logged in. Not here: what the pages say (entrance), who may which page (router).
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from pbxrouter.database.console_users import ConsoleUser, credentials
+from pbxrouter.database.sessions import close_session, open_session, session_user, touch_session
+from pbxrouter.errors import EditRefused
+from pbxrouter.passwords import password_fits
+from pbxrouter.ratelimit import RateLimit
+from pbxrouter.tokens import hash_token
+from pbxrouter.trace import printable, step
+from pbxrouter.web.console.visit import Form, Visit, read_query
+from pbxrouter.web.desk import Desk
+from pbxrouter.web.guard import Visitors
+from pbxrouter.web.site import header
+from pbxrouter.web.words import LANGUAGES, Words, wished
+
+SESSION_COOKIE: Final = "pbxrouter_session"
+VISITOR_COOKIE: Final = "pbxrouter_visitor"
+LANGUAGE_COOKIE: Final = "pbxrouter_language"
+_YEAR_S: Final = 365 * 86_400
+
+InThread = Callable[..., Awaitable[Any]]
+"""Calls a function in a thread: in_thread(function, *arguments)."""
+
+
+class TooManyTries(EditRefused):
+    """Logging in was tried too often.
+
+    Attributes:
+        wait_s: seconds until it may be tried again.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = int(wait_s) + 1
+        super().__init__(step("too many tries; wait {seconds} s and try again", seconds=self.wait_s))
+
+
+class Door:
+    """Lets people in.
+
+    Args:
+        in_thread: where passwords are hashed.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        desk: Desk,
+        visitors: Visitors,
+        words: Mapping[str, Words],
+        in_thread: InThread,
+    ) -> None:
+        self._desk = desk
+        # Another key makes all open forms void.
+        self._key = hmac.digest(desk.key, b"pbxrouter console forms", "sha256")
+        self._visitors = visitors
+        self._words = words
+        self._in_thread = in_thread
+        self._limits: Final = (
+            RateLimit(per_minute=10, burst=40),  # of one login, from wherever
+            RateLimit(per_minute=1, burst=5),  # of one login, from one address
+            RateLimit(per_minute=5, burst=20),  # from one address, whatever the login
+        )
+
+    async def visit(self, request: IRequest) -> Visit:
+        """Find out who asks.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        user, session = None, ""
+        cookie = _cookie(request, SESSION_COOKIE)
+        if cookie:
+            session = hash_token(cookie)
+            user = await self._user(session)
+        visit = self.stranger(request, user)
+        if user is not None:
+            visit.user, visit.session = user, session
+            visit.csrf = self._code(cookie)
+        return visit
+
+    async def _user(self, session: str) -> ConsoleUser | None:
+        now = self._desk.now()
+        found = await self._desk.read(lambda connection: session_user(connection, session, now))
+        if found is None:
+            return None
+        user, is_stale = found
+        if is_stale:
+            await self._desk.write(lambda connection: touch_session(connection, session, now))
+        return user
+
+    def stranger(self, request: IRequest, user: ConsoleUser | None = None) -> Visit:
+        """A visit without a look into the database, as of somebody who is not logged in."""
+        language = _cookie(request, LANGUAGE_COOKIE)
+        if language not in LANGUAGES:
+            own = user.language if user else ""
+            language = own if own in LANGUAGES else wished(header(request, "Accept-Language"))
+        visit = Visit(request, self._words[language], self._visitors.address(request))
+        visit.query = read_query(request)
+        before = _cookie(request, VISITOR_COOKIE)
+        visit.csrf = self._code(before) if before else ""
+        return visit
+
+    def greet(self, visit: Visit) -> None:
+        """Give somebody who is not logged in the cookie that the forms for strangers need."""
+        if visit.user is None and not visit.csrf:
+            made = secrets.token_urlsafe(32)
+            self._set_cookie(visit.request, VISITOR_COOKIE, made)
+            visit.csrf = self._code(made)
+
+    def choose_language(self, visit: Visit, language: str) -> None:
+        """Show this language from now on."""
+        if language in LANGUAGES:
+            self._set_cookie(visit.request, LANGUAGE_COOKIE, language, max_age=_YEAR_S)
+
+    def comes_from_us(self, visit: Visit, form: Form) -> bool:
+        """Whether a form is one that we gave to this very visitor."""
+        origin = header(visit.request, "Origin")
+        if origin and urlsplit(origin).netloc.lower() != header(visit.request, "Host").lower():
+            return False
+        if header(visit.request, "Sec-Fetch-Site") in ("cross-site", "same-site"):
+            return False
+        brought = form.get("csrf", "") or header(visit.request, "X-CSRF")
+        return bool(visit.csrf) and hmac.compare_digest(brought.encode(), visit.csrf.encode())
+
+    async def log_in(self, visit: Visit, login: str, password: str) -> ConsoleUser:
+        """Log somebody in; the answer carries their new session's cookie.
+
+        Raises:
+            TooManyTries: it was tried too often.
+            EditRefused: login and password do not fit; which of the two is not said.
+            StoreError: the database cannot be used.
+        """
+        login = login.strip()[:100]
+        keys = (login.casefold(), f"{login.casefold()} {visit.address}", visit.address)
+        for limit, key in zip(self._limits, keys, strict=True):
+            wait_s = limit.wait_s(key, self._desk.reactor.seconds())
+            if wait_s:
+                self.log.warn("console: too many logins from {address}", address=visit.address)
+                raise TooManyTries(wait_s)
+        found = await self._desk.read(lambda connection: credentials(connection, login))
+        fits = await self._in_thread(password_fits, found[1] if found else None, password)
+        if found is None or not fits or not found[0].enabled:
+            self.log.warn(
+                "console: a login as {login} from {address} failed",
+                login=printable(login),
+                address=visit.address,
+            )
+            raise EditRefused(step("login and password do not fit"))
+        for limit, key in zip(self._limits, keys, strict=True):
+            limit.give_back(key)
+        await self.open(visit, found[0].console_user_id)
+        self.log.info(
+            "console: {login} has logged in from {address}", login=found[0].login, address=visit.address
+        )
+        return found[0]
+
+    async def open(self, visit: Visit, console_user_id: int) -> None:
+        """Begin a session."""
+        made = secrets.token_urlsafe(32)
+        if visit.session:
+            await self.log_out(visit)
+        now = self._desk.now()
+        await self._desk.write(
+            lambda connection: open_session(connection, console_user_id, hash_token(made), visit.address, now)
+        )
+        self._set_cookie(visit.request, SESSION_COOKIE, made)
+
+    async def log_out(self, visit: Visit) -> None:
+        """End the session."""
+        session = visit.session
+        await self._desk.write(lambda connection: close_session(connection, session))
+        self._set_cookie(visit.request, SESSION_COOKIE, "", max_age=0)
+
+    def _code(self, cookie: str) -> str:
+        return hmac.digest(self._key, cookie.encode("utf-8", "surrogateescape"), "sha256").hex()
+
+    def _set_cookie(self, request: Any, name: str, value: str, max_age: int | None = None) -> None:
+        request.addCookie(
+            name,
+            value,
+            path="/",
+            max_age=None if max_age is None else str(max_age),
+            secure=True,
+            httpOnly=True,
+            sameSite="lax",
+        )
+
+
+def _cookie(request: Any, name: str) -> str:
+    value: bytes | None = request.getCookie(name.encode("ascii"))
+    return value.decode("latin-1") if value and len(value) < 200 else ""

@@ -1,0 +1,194 @@
+"""Which page answers which address, and what holds for all: who may see it, where forms come from, errors.
+
+A page cannot be added without saying which role it is for. Handlers get a Visit and give
+bytes, or raise; not one of them looks at roles or CSRF codes itself. Not here: the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from klein import Klein
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
+from pbxrouter.roles import Role
+from pbxrouter.trace import Step
+from pbxrouter.web.console.door import Door
+from pbxrouter.web.console.menu import menu_for
+from pbxrouter.web.console.pages import Pages
+from pbxrouter.web.console.visit import Visit, read_form
+
+Handler = Callable[..., Awaitable[bytes]]
+MAX_NOTICES: Final = 1000
+
+
+class GoOn(Exception):
+    """The answer is another page: see there (303).
+
+    Args:
+        path: within the console.
+        notice: what that page shall say on top, once.
+        undo: the audit log's entry that a button beside the notice takes back.
+    """
+
+    def __init__(self, path: str, notice: Step | None = None, undo: int | None = None) -> None:
+        super().__init__(path)
+        self.path = path
+        self.notice = None if notice is None else Notice(notice, undo)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the next page says once, on top.
+
+    Attributes:
+        undo: the audit log's entry that can be taken back by a button beside it.
+    """
+
+    said: Step
+    undo: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address.
+
+    Attributes:
+        role: who may; None is everybody.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    role: Role | None
+
+
+class Router:
+    """Adds pages to the site.
+
+    Attributes:
+        routes: all that were added.
+    """
+
+    log = Logger()
+
+    def __init__(self, app: Klein, door: Door, pages: Pages) -> None:
+        self._app = app
+        self._door = door
+        self._pages = pages
+        self._notices: dict[str, list[Notice]] = {}
+        self.routes: list[Route] = []
+
+    def add(
+        self,
+        path: str,
+        handler: Handler,
+        role: Role | None,
+        methods: tuple[str, ...] = ("GET",),
+        own_check: bool = False,
+    ) -> None:
+        """Let a handler answer an address.
+
+        Args:
+            path: in klein's notation.
+            handler: called with the Visit and the path's places by name.
+            role: who may see it; None is everybody, logged in or not.
+            methods: GET, or POST for whatever changes something.
+            own_check: the handler itself sees to it that a form is one of ours (a page that stands
+                in a frame of another site gets no cookies).
+        """
+        self.routes.append(Route(path, methods, role))
+
+        async def serve(request: IRequest, **places: Any) -> bytes:
+            return await self._serve(request, role, own_check, handler, places)
+
+        self._app.route(path, methods=[*methods], endpoint=f"{','.join(methods)} {path}")(serve)
+
+    async def _serve(
+        self, request: Any, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
+    ) -> bytes:
+        request.setHeader("Content-Type", "text/html; charset=utf-8")
+        request.setHeader("Cache-Control", "no-store")
+        request.setHeader("Vary", "Cookie, Accept-Language")
+        visit = self._door.stranger(request)
+        try:
+            visit = await self._door.visit(request)
+            if not own_check:
+                self._door.greet(visit)
+            return await self._answer(visit, role, own_check, handler, places)
+        except GoOn as on:
+            if on.notice is not None:
+                self.notice(visit, on.notice)
+            return see_other(request, on.path)
+        except Exception as error:
+            return self._failed(visit, error)
+
+    async def _answer(
+        self, visit: Visit, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
+    ) -> bytes:
+        request = visit.request
+        if role is not None:
+            if visit.user is None:
+                onward = quote(visit.path, safe="/") if request.method in (b"GET", b"HEAD") else "/"
+                raise GoOn("/login" if onward == "/" else f"/login?next={onward}")
+            if not visit.user.role.may(role):
+                return self.problem(visit, 403, Step("your role is not enough for this page"))
+        if request.method not in (b"GET", b"HEAD"):
+            visit.form = read_form(request)
+            if not own_check and not self._door.comes_from_us(visit, visit.form):
+                return self.problem(
+                    visit,
+                    403,
+                    Step(
+                        "this form was not made for you by this console, or is too old; go back, load the "
+                        "page again and repeat. If it never works: cookies must be allowed here, and over "
+                        "plain HTTP browsers keep them on this machine only"
+                    ),
+                )
+        return await handler(visit, **places)
+
+    def _failed(self, visit: Visit, error: Exception) -> bytes:
+        match error:
+            case NotThere():
+                return self.problem(visit, 404, error.step)
+            case EditConflict():
+                return self.problem(visit, 409, error.step)
+            case EditRefused():
+                return self.problem(visit, 400, error.step)
+            case StoreError():
+                self.log.error("console: {error}", error=str(error))
+                return self.problem(
+                    visit, 503, Step("the database cannot be used now; calls go on by the last rules")
+                )
+            case PbxrouterError():
+                return self.problem(visit, 400, error.step)
+        self.log.failure("console: {path} broke", path=visit.path)
+        return self.problem(visit, 500, Step("something broke in the gateway; its log tells what"))
+
+    def problem(self, visit: Visit, status: int, why: Step) -> bytes:
+        """A page that says what is wrong."""
+        visit.request.setResponseCode(status)
+        return self.page("problem.html", visit, status=status, why=why)
+
+    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+        """A page, with the notices that wait for this visitor."""
+        notices = self._notices.pop(visit.session, []) if visit.session else []
+        return self._pages.page(template, visit, notices=notices, menu=menu_for(visit), **values)
+
+    def notice(self, visit: Visit, said: Notice) -> None:
+        """Have the visitor's next page say this on top."""
+        if visit.session:
+            self._notices.setdefault(visit.session, []).append(said)
+            if len(self._notices) > MAX_NOTICES:
+                self._notices.pop(next(iter(self._notices)))
+
+
+def see_other(request: Any, path: str) -> bytes:
+    """Send the browser to another page of ours."""
+    request.setResponseCode(303)
+    request.setHeader("Location", path)
+    return b""

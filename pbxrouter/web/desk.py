@@ -1,0 +1,81 @@
+"""What console and API work with: the database, the rules in force, the calls, the Asterisks, the time.
+
+One of these is made for the web server and handed to all pages and endpoints. What is read
+goes by a database connection and thread of its own, so that a slow query holds up neither
+calls, nor the rules, nor the history. What is written goes by the gateway's own connection:
+written by another one, the rules would have to be loaded anew after each log-in, too. Not
+here: what any page does with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pbxrouter.config import Config
+from pbxrouter.counter_service import CallCounter
+from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.originate import Originator
+from pbxrouter.store import Store
+from pbxrouter.web.words import Zone
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The tools of the web server.
+
+    Attributes:
+        reading: the web server's own store, for whatever only reads.
+        writing: the gateway's store.
+        applications: the names that drivers provide, lower case.
+        hash_pin: makes of a PIN what is stored of it.
+        key: the gateway's key, for deriving others from.
+        originators: by the Asterisk's name.
+        now: epoch seconds.
+    """
+
+    config: Config
+    reading: Store
+    writing: Store
+    engine: RulesEngine
+    keeper: RulesKeeper
+    applications: frozenset[str]
+    hash_pin: Callable[[str], str]
+    key: bytes
+    originators: Mapping[str, Originator]
+    counters: Sequence[CallCounter]
+    zone: Zone
+    now: Callable[[], float]
+    reactor: Any
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the database.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        return await self.reading.run(work)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Write what is no rule.
+
+        Raises:
+            StoreError: the database cannot be written now.
+            EditRefused: as ``work`` raises it.
+        """
+        return await self.writing.run(work)
+
+    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Change rules; when this returns, calls are decided by the changed ones.
+
+        Raises:
+            StoreError: the database cannot be written now.
+            EditRefused: as ``work`` raises it.
+        """
+        done = await self.writing.run(work)
+        await self.keeper.reload()
+        return done

@@ -1,0 +1,176 @@
+"""The web server as a service: its database, its threads, all its parts, and the port.
+
+On the first start, when nobody may log in yet, it prints the one-time link that makes the first
+admin. Not here: any page or endpoint.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from klein import Klein
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from pbxrouter.database.sessions import needs_setup, put_setup_link
+from pbxrouter.errors import ConfigError, EditRefused, StoreError
+from pbxrouter.tokens import hash_token
+from pbxrouter.trace import step
+from pbxrouter.web.desk import Desk
+from pbxrouter.web.site import WebService
+
+MAX_WAITING: Final = 20
+"""Passwords that wait to be hashed; each takes 80 ms and 64 MiB while it is its turn."""
+
+
+class PasswordThreads:
+    """Where passwords are hashed: two at a time, so that nobody can make the gateway busy by logging in."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(0, 2, "passwords")
+        self._waiting = 0
+
+    async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the function there.
+
+        Raises:
+            EditRefused: too many wait already.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise EditRefused(step("too many people are logging in just now; try again"))
+        if not self._pool.started:
+            self._pool.start()
+        self._waiting += 1
+        try:
+            return await deferToThreadPool(self._reactor, self._pool, function, *arguments)
+        finally:
+            self._waiting -= 1
+
+    def stop(self) -> None:
+        """End the threads."""
+        if self._pool.started:
+            self._pool.stop()
+
+
+class WebServer(MultiService):
+    """Console and API, with what they own.
+
+    Args:
+        desk: whose reading store is closed with this service.
+        site: serves the pages.
+        base: how browsers reach it.
+        say: tells whoever started the gateway.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        desk: Desk,
+        threads: PasswordThreads,
+        site: WebService,
+        base: str,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._desk = desk
+        self._threads = threads
+        self._base = base
+        self._say = say or _say
+        site.setServiceParent(self)
+
+    def startService(self) -> None:
+        """Say how to get in."""
+        super().startService()
+        Deferred.fromCoroutine(self._greet())
+
+    async def _greet(self) -> None:
+        try:
+            if not await self._desk.read(needs_setup):
+                self.log.info("the console is at {url}", url=self._base)
+                return
+            link = secrets.token_urlsafe(24)
+            now = self._desk.now()
+            await self._desk.write(lambda connection: put_setup_link(connection, hash_token(link), now))
+        except StoreError as error:
+            self.log.error("the console cannot be set up now: {error}", error=str(error))
+            return
+        # Not into the log, where it would stay.
+        self._say(f"set up the console, within a day, at  {setup_url(self._base, link)}")
+        self.log.info(
+            "the console is at {url}; nobody may log in yet: open the link just printed, or type: "
+            "pbxrouter console link",
+            url=self._base,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Close the port, then what the pages used."""
+        stopped: Deferred[None] = super().stopService()
+        stopped.addBoth(lambda _: self._threads.stop())
+        return stopped.addBoth(lambda _: self._desk.reading.close())
+
+
+def setup_url(base: str, link: str) -> str:
+    """The address of a set-up link."""
+    return f"{base}/setup/{link}"
+
+
+def base_url(url: str, listen: str) -> str:
+    """How browsers reach the console: as configured, or as the endpoint says; without a slash at its end."""
+    if url:
+        return url.rstrip("/")
+    kind, *rest = re.split(r"(?<!\\):", listen)
+    port = rest[0].removeprefix("port=") if rest else ""
+    found = [part.removeprefix("interface=") for part in rest if part.startswith("interface=")]
+    host = re.sub(r"\\(.)", r"\1", found[0]) if found else "localhost"
+    if host in ("", "0.0.0.0", "::"):
+        host = "localhost"
+    if ":" in host:
+        host = f"[{host}]"
+    scheme = "https" if kind in ("tls", "ssl") else "http"
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port.isdigit() and port != usual else "")
+
+
+def check_url(url: str) -> None:
+    """See that a configured address can be one.
+
+    Raises:
+        ConfigError: its port is none.
+    """
+    try:
+        urlsplit(url).port  # noqa: B018
+    except ValueError as error:
+        raise ConfigError(f"web.url: {url!r}: {error}; accepted is such as https://pbx.example.org") from None
+
+
+def _say(line: str) -> None:
+    if sys.__stdout__ is not None:
+        sys.__stdout__.write(f"\n    {line}\n\n")
+        sys.__stdout__.flush()
+
+
+def add_statics(app: Klein, statics: Any) -> None:
+    """The style sheet and the like, for ever: their address changes with them."""
+
+    @app.route("/static/<mark>/<name>", methods=["GET", "HEAD"])
+    def static(request: Any, mark: str, name: str) -> bytes:
+        found = statics.content(name)
+        if found is None:
+            request.setResponseCode(404)
+            request.setHeader("Content-Type", "text/plain; charset=utf-8")
+            return b"404: there is no such file\n"
+        data, content_type = found
+        current = statics.address(name).split("/")[2] == mark
+        request.setHeader("Content-Type", content_type)
+        request.setHeader("Cache-Control", f"public, max-age={31_536_000 if current else 60}, immutable")
+        return bytes(data)

@@ -1,0 +1,162 @@
+"""Two languages: what the console says in each, and how numbers and times are written there.
+
+The sentences in the code and in the templates are English and are the keys of the Spanish
+catalogue (gettext, web/locale); English needs none. Times are shown in the PBX's time zone.
+Not here: which language somebody gets (web.console.visit).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from importlib.resources import files
+from io import BytesIO
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_time
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import NullTranslations, Translations
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.trace import Step
+
+LANGUAGES: Final = {"en": "English", "es": "Español"}
+"""Language codes, and what each language calls itself."""
+DOMAIN: Final = "pbxrouter"
+
+_LOCALES: Final = {"en": "en_GB", "es": "es_ES"}
+
+
+class Zone:
+    """The PBX's time zone.
+
+    Args:
+        name: such as Europe/Madrid; ``""`` is that of the system.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        try:
+            self._zone = ZoneInfo(name) if name else None
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ConfigError(
+                f"web.timezone: there is no time zone {name!r}; accepted is such as Europe/Madrid"
+            ) from None
+
+    def local(self, seconds: float) -> datetime.datetime:
+        """The PBX's wall clock at an epoch second, with its offset."""
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone(self._zone)
+
+    def seconds(self, wall: datetime.datetime) -> float:
+        """The epoch second at which the PBX's wall clock shows a (naive) time."""
+        return wall.replace(tzinfo=self._zone).timestamp()
+
+    def midnight(self, seconds: float, days: int = 0) -> float:
+        """The epoch second at which the day of an epoch second began; or of so many days later."""
+        day = self.local(seconds).date() + datetime.timedelta(days=days)
+        return self.seconds(datetime.datetime.combine(day, datetime.time()))
+
+
+class Words:
+    """One language.
+
+    Args:
+        language: a key of LANGUAGES.
+    """
+
+    def __init__(self, language: str, zone: Zone) -> None:
+        self.language: Final = language
+        self.zone: Final = zone
+        self.translations: Final[NullTranslations] = catalogue(language)
+        self._locale: Final = Locale.parse(_LOCALES[language])
+
+    def text(self, message: str) -> str:
+        """A sentence without places."""
+        return str(self.translations.gettext(message)) if message else ""
+
+    def say(self, step: Step | str) -> str:
+        """A step as a sentence."""
+        if isinstance(step, str):
+            return self.text(step)
+        try:
+            return self.text(step.message).format_map(step.values)
+        except (KeyError, IndexError, ValueError):  # kept by another version, or spoilt by hand
+            return step.message
+
+    def say_all(self, steps: Iterable[Step]) -> list[str]:
+        """Steps as sentences."""
+        return [self.say(each) for each in steps]
+
+    def number(self, value: float) -> str:
+        """A number as people there write it."""
+        return format_decimal(value, locale=self._locale)
+
+    def percent(self, part: float) -> str:
+        """A part of one, in percent."""
+        return format_percent(part, "#,##0.#%", locale=self._locale)
+
+    def day(self, seconds: float) -> str:
+        """The date, such as 23 Nov 2026."""
+        return format_date(self.zone.local(seconds).date(), "medium", locale=self._locale)
+
+    def weekday(self, seconds: float) -> str:
+        """The day of the week, short, and the day, such as Mon 23 Nov."""
+        return format_date(self.zone.local(seconds).date(), "EEE d MMM", locale=self._locale)
+
+    def clock(self, seconds: float, precise: bool = False) -> str:
+        """Hours and minutes; with seconds if ``precise``."""
+        local = self.zone.local(seconds)
+        return format_time(
+            local.timetz(), "HH:mm:ss" if precise else "HH:mm", tzinfo=local.tzinfo, locale=self._locale
+        )
+
+    def moment(self, seconds: float) -> str:
+        """Date and time to the second."""
+        local = self.zone.local(seconds)
+        return format_datetime(local, "d MMM y, HH:mm:ss", tzinfo=local.tzinfo, locale=self._locale)
+
+    def duration(self, seconds: float) -> str:
+        """Such as 0:07, 12:30, 1:02:03."""
+        minutes, rest = divmod(max(0, int(seconds)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def catalogue(language: str) -> NullTranslations:
+    """The translations into a language, compiled from its .po file."""
+    if language == "en":
+        return NullTranslations()
+    path = files("pbxrouter.web").joinpath("locale", language, "LC_MESSAGES", f"{DOMAIN}.po")
+    compiled = BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def wished(accept_language: str) -> str:
+    """The language of ours that a browser's ``Accept-Language`` wishes most (RFC 9110 12.5.4)."""
+    best, best_quality = "en", 0.0
+    for entry in accept_language[:500].split(","):
+        tag, _, parameters = entry.partition(";")
+        language = tag.strip().partition("-")[0].lower()
+        quality = _quality(parameters)
+        if language in LANGUAGES and quality > best_quality:
+            best, best_quality = language, quality
+    return best
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return min(1.0, max(0.0, float(value)))
+    except ValueError:
+        return 0.0
