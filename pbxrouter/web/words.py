@@ -89,6 +89,12 @@ class Words:
         except (KeyError, IndexError, ValueError):  # kept by another version, or spoilt by hand
             return step.message
 
+    def sentence(self, step: Step | str) -> str:
+        """A step as a sentence that stands by itself: with a capital, unless it begins with a value."""
+        said = self.say(step)
+        begins = step if isinstance(step, str) else step.message
+        return said[:1].upper() + said[1:] if begins[:1].isalpha() else said
+
     def say_all(self, steps: Iterable[Step]) -> list[str]:
         """Steps as sentences."""
         return [self.say(each) for each in steps]

@@ -76,6 +76,7 @@ def _environment(words: Words, statics: Statics) -> Environment:
     environment.globals.update(
         static=statics.address,
         say=words.say,
+        sentence=words.sentence,
         words=words,
         languages=LANGUAGES,
         Role=Role,
