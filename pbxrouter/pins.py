@@ -2,7 +2,7 @@
 
 A PIN has few digits, so a plain hash of it is undone by trying them all. Stored is its
 HMAC-SHA256 under a key that lies outside the database (keyfile): the database alone
-gives no PIN away. Not here: who has which PIN (rules), and where the key is kept.
+gives no PIN away. Of that key all others are derived. Not here: who has which PIN (rules), and where the key is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import secrets
 from typing import Final
 
 from pbxrouter.errors import PinError
+from pbxrouter.trace import step
 
 MIN_DIGITS: Final = 3
 MAX_DIGITS: Final = 16
@@ -28,7 +29,13 @@ def check_pin(pin: str) -> str:
         PinError: it is not 3 to 16 digits. The message does not show it.
     """
     if not _PIN.fullmatch(pin):
-        raise PinError(f"this PIN cannot be used; accepted are {MIN_DIGITS} to {MAX_DIGITS} digits")
+        raise PinError(
+            step(
+                "this PIN cannot be used; accepted are {least} to {most} digits",
+                least=MIN_DIGITS,
+                most=MAX_DIGITS,
+            )
+        )
     return pin
 
 
@@ -39,6 +46,15 @@ def hash_pin(key: bytes, pin: str) -> str:
     that is no user's.
     """
     return hmac.digest(key, pin.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def derive(key: bytes, purpose: str) -> bytes:
+    """A key of its own for another purpose, from which neither the first nor any other can be told.
+
+    HKDF (RFC 5869) with SHA-256, one block.
+    """
+    pseudorandom = hmac.digest(b"pbxrouter", key, "sha256")
+    return hmac.digest(pseudorandom, purpose.encode("utf-8") + b"\x01", "sha256")
 
 
 def generate_pin(digits: int = GENERATED_DIGITS) -> str:
