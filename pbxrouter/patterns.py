@@ -21,7 +21,6 @@ from typing import Final
 
 from pbxrouter.errors import PatternError
 from pbxrouter.trace import step
-from pbxrouter.trace import step
 
 MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 
