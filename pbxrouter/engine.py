@@ -37,6 +37,11 @@ class RulesEngine:
         self._rules: RuleSet | None = None
         self._waiting: list[Deferred[RuleSet]] = []
 
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rules in force; None before the first were loaded."""
+        return self._rules
+
     def replace(self, rules: RuleSet) -> None:
         """Decide by these rules from now on."""
         self._rules = rules

@@ -346,6 +346,7 @@ class ExplainTests(CommandTestCase):
                 "map_id": 2,
                 "granted_by": "33",
                 "trace": ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"],
+                "others": [],
                 "problems": [],
             },
         )

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,20 +13,9 @@ from pbxrouter.cli.options import (
     pin_hasher,
     read_config,
 )
-from pbxrouter.trace import printable
-
-if TYPE_CHECKING:
-    from pbxrouter.rules import Decision
 
 DRIVERS = "pbxrouter.drivers"
 """The entry points of drivers; importing pbxrouter.drivers for its name would import Twisted."""
-
-_VERDICTS = {
-    "allow": "allowed",
-    "pin": "a PIN is needed",
-    "deny": "denied",
-    "invalid": "invalid number",
-}
 
 
 @click.command(epilog="Write -- before a NUMBER that begins with a dash.")
@@ -47,6 +35,7 @@ def explain(
     from importlib.metadata import entry_points
 
     from pbxrouter import database as databases
+    from pbxrouter.explained import as_table, headline, others
     from pbxrouter.rules import NO_CALLER, Facts
 
     config = read_config(config_file, database)
@@ -58,35 +47,12 @@ def explain(
     shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None
     decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
     decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
+    beside = others(rules, decision)
     if as_json:
-        click.echo(json.dumps(_as_json(decision, shown, [each.words for each in rules.problems]), indent=2))
+        click.echo(json.dumps(as_table(decision, shown, rules.problems, beside), indent=2))
         return
-    click.echo(_headline(decision, shown))
-    for sentence in decision.words():
-        click.echo(f"  {sentence}")
+    click.echo(headline(decision, shown).words)
+    for sentence in (*decision.trace, *beside):
+        click.echo(f"  {sentence.words}")
     for problem in rules.problems:
-        click.echo(f"note: {problem.words}")
-
-
-def _headline(decision: "Decision", caller: str | None) -> str:
-    who = printable(caller) if caller else "a caller without number"
-    line = f"{_VERDICTS[decision.verdict.value]}: {who} dials {decision.number}"
-    if decision.mapping is not None and decision.granted_by is not None:
-        line += f", which runs {decision.mapping.application} {decision.mapping.data}".rstrip()
-    return line
-
-
-def _as_json(decision: "Decision", caller: str | None, problems: list[str]) -> dict[str, object]:
-    mapping = decision.mapping
-    return {
-        "number": decision.number,
-        "caller": caller,
-        "decision": decision.verdict.value,
-        "pattern": mapping.pattern if mapping else None,
-        "application": mapping.application if mapping else None,
-        "data": mapping.data if mapping else None,
-        "map_id": mapping.map_id if mapping else None,
-        "granted_by": decision.granted_by,
-        "trace": decision.words(),
-        "problems": problems,
-    }
+        click.echo(f"note: {problem}")

@@ -85,7 +85,7 @@ class Words:
         if isinstance(step, str):
             return self.text(step)
         try:
-            return self.text(step.message).format_map(step.values)
+            return step.said(self.text)
         except (KeyError, IndexError, ValueError):  # kept by another version, or spoilt by hand
             return step.message
 
