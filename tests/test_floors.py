@@ -27,7 +27,7 @@ FLOORS = tuple(
         "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "
         "counter_report workshop compat adapters passwords",
         # 2, the call.
-        "engine drivers verbs call_record callflow live history heartbeat reports counter_writer counter_service",
+        "rule_survey engine drivers verbs call_record callflow live history heartbeat reports counter_writer counter_service",
         # 3, the edges.
         "library sequential listener asterisk_service metrics web simulator service tap control "
         "control_wishes originate doctor cli __main__",
