@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+
 from pbxrouter.config import Config
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.engine import RulesEngine, RulesKeeper
@@ -51,6 +54,10 @@ class Desk:
     zone: Zone
     now: Callable[[], float]
     reactor: Any
+
+    def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Call a function that takes long in one of the reactor's threads."""
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the database.

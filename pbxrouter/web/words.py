@@ -8,6 +8,7 @@ Not here: which language somebody gets (web.console.visit).
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from io import BytesIO
@@ -92,8 +93,7 @@ class Words:
     def sentence(self, step: Step | str) -> str:
         """A step as a sentence that stands by itself: with a capital, unless it begins with a value."""
         said = self.say(step)
-        begins = step if isinstance(step, str) else step.message
-        return said[:1].upper() + said[1:] if begins[:1].isalpha() else said
+        return said[:1].upper() + said[1:] if _begins_with_words(step) else said
 
     def say_all(self, steps: Iterable[Step]) -> list[str]:
         """Steps as sentences."""
@@ -132,6 +132,16 @@ class Words:
         minutes, rest = divmod(max(0, int(seconds)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _begins_with_words(step: Step | str) -> bool:
+    if isinstance(step, str):
+        return step[:1].isalpha()
+    first = re.match(r"{(\w+)}", step.message)
+    if first is None:
+        return step.message[:1].isalpha()
+    value = step.values.get(first[1])
+    return isinstance(value, Step) and _begins_with_words(value)
 
 
 def catalogue(language: str) -> NullTranslations:

@@ -11,17 +11,24 @@ from werkzeug.exceptions import HTTPException
 
 from pbxrouter.errors import StoreError
 from pbxrouter.trace import Step
+from pbxrouter.web.console.account import Account
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.entrance import Entrance
 from pbxrouter.web.console.pages import Pages, Statics
+from pbxrouter.web.console.people import People
 from pbxrouter.web.console.router import Router
+from pbxrouter.web.console.test_number import TestNumber
+from pbxrouter.web.console.token_pages import TokenPages
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Visitors
 from pbxrouter.web.server import add_statics
 from pbxrouter.web.site import AddRoutes
 from pbxrouter.web.words import LANGUAGES, Words
 
-PAGES: tuple[Any, ...] = ()
+PAGES: tuple[Any, ...] = (
+    TestNumber,
+    TokenPages,
+)
 """Classes of pages: each is made with the Router and the Desk, and adds its routes."""
 
 
@@ -35,6 +42,8 @@ def console_routes(desk: Desk, visitors: Visitors, in_thread: InThread) -> AddRo
     def add_routes(app: Klein) -> None:
         router = Router(app, door, pages)
         Entrance(router, door, desk, in_thread)
+        Account(router, door, desk, in_thread)
+        People(router, desk, in_thread)
         for each in PAGES:
             each(router, desk)
         add_statics(app, statics)

@@ -148,12 +148,7 @@ class Door:
             StoreError: the database cannot be used.
         """
         login = login.strip()[:100]
-        keys = (login.casefold(), f"{login.casefold()} {visit.address}", visit.address)
-        for limit, key in zip(self._limits, keys, strict=True):
-            wait_s = limit.wait_s(key, self._desk.reactor.seconds())
-            if wait_s:
-                self.log.warn("console: too many logins from {address}", address=visit.address)
-                raise TooManyTries(wait_s)
+        await self.try_password(visit, login)
         found = await self._desk.read(lambda connection: credentials(connection, login))
         fits = await self._in_thread(password_fits, found[1] if found else None, password)
         if found is None or not fits or not found[0].enabled:
@@ -163,13 +158,29 @@ class Door:
                 address=visit.address,
             )
             raise EditRefused(step("login and password do not fit"))
-        for limit, key in zip(self._limits, keys, strict=True):
-            limit.give_back(key)
+        self.password_was_right(visit, login)
         await self.open(visit, found[0].console_user_id)
         self.log.info(
             "console: {login} has logged in from {address}", login=found[0].login, address=visit.address
         )
         return found[0]
+
+    async def try_password(self, visit: Visit, login: str) -> None:
+        """Count a try.
+
+        Raises:
+            TooManyTries: there were too many.
+        """
+        for limit, key in zip(self._limits, _limited(visit, login), strict=True):
+            wait_s = limit.wait_s(key, self._desk.reactor.seconds())
+            if wait_s:
+                self.log.warn("console: too many logins from {address}", address=visit.address)
+                raise TooManyTries(wait_s)
+
+    def password_was_right(self, visit: Visit, login: str) -> None:
+        """The try does not count after all."""
+        for limit, key in zip(self._limits, _limited(visit, login), strict=True):
+            limit.give_back(key)
 
     async def open(self, visit: Visit, console_user_id: int) -> None:
         """Begin a session."""
@@ -206,3 +217,8 @@ class Door:
 def _cookie(request: Any, name: str) -> str:
     value: bytes | None = request.getCookie(name.encode("ascii"))
     return value.decode("latin-1") if value and len(value) < 200 else ""
+
+
+def _limited(visit: Visit, login: str) -> tuple[str, str, str]:
+    login = login.casefold()
+    return login, f"{login} {visit.address}", visit.address
