@@ -15,6 +15,7 @@ from typing import Final
 
 from pbxrouter.calls import ENDED_WELL, JOINED, CallListener, LiveCall
 from pbxrouter.rules import Decision, Verdict
+from pbxrouter.trace import Step
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
@@ -24,20 +25,20 @@ MAX_NAMES: Final = 1000
 """Names of one kind that are told apart; all further ones are counted under OTHERS."""
 OTHERS: Final = "(others)"
 
-REASONS: Final[Mapping[str, str]] = {
-    "busy": "the callee was busy",
-    "noanswer": "nobody answered in time",
-    "cancelled": "the caller gave up",
-    "rejected": "the callee refused the call",
-    "unavailable": "the callee could not be reached",
-    "unallocated": "there is no such number out there",
-    "congestion": "no line was free on the way",
-    "denied": "the rules or the PIN did not allow it",
-    "invalid": "no pattern matches the number",
-    "refused": "the call was forged",
-    "gateway": "something broke in the gateway",
-    "unknown": "it ended while nobody looked",
-    "other": "any other cause",
+REASONS: Final[Mapping[str, Step]] = {
+    "busy": Step("the callee was busy"),
+    "noanswer": Step("nobody answered in time"),
+    "cancelled": Step("the caller gave up"),
+    "rejected": Step("the callee refused the call"),
+    "unavailable": Step("the callee could not be reached"),
+    "unallocated": Step("there is no such number out there"),
+    "congestion": Step("no line was free on the way"),
+    "denied": Step("the rules or the PIN did not allow it"),
+    "invalid": Step("no pattern matches the number"),
+    "refused": Step("the call was forged"),
+    "gateway": Step("something broke in the gateway"),
+    "unknown": Step("it ended while nobody looked"),
+    "other": Step("any other cause"),
 }
 """Why a call was never answered; every failed call has one of these."""
 

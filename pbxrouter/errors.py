@@ -194,6 +194,6 @@ class OriginateRefused(PbxrouterError):
         decision: what the rules said; None if it never came so far.
     """
 
-    def __init__(self, message: str, decision: object = None) -> None:
+    def __init__(self, message: str | Step, decision: object = None) -> None:
         super().__init__(message)
         self.decision = decision

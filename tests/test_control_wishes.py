@@ -16,6 +16,7 @@ from pbxrouter.control import Answer
 from pbxrouter.control_wishes import OriginateWish, chosen, text
 from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.trace import Step
 
 
 class FakeOriginator:
@@ -81,7 +82,7 @@ class OriginateTests(SynchronousTestCase):
     def goes(self, *states: str) -> None:
         """The call does."""
         for state in states:
-            self.originator.tell(Progress(state, f"it is {state}", "id-1"))
+            self.originator.tell(Progress(state, Step(f"it is {state}"), "id-1"))
 
     def test_wish(self) -> None:
         """It comes through as it was said."""

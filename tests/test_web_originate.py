@@ -26,13 +26,14 @@ from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused,
 from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.store import Store
 from pbxrouter.tokens import hash_token, new_token
+from pbxrouter.trace import Step
 from pbxrouter.web.originate import BURST, originate_route
 from pbxrouter.web.site import CUT_OFF, MAX_BODY, BoundedSite, WebService, resource
 
 T = TypeVar("T")
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-ANSWERED = Progress("answered", "the phone was answered", "x-1")
+ANSWERED = Progress("answered", Step("the phone was answered"), "x-1")
 
 
 class FakeOriginator:
@@ -40,7 +41,7 @@ class FakeOriginator:
 
     def __init__(self) -> None:
         self.wishes: list[Wish] = []
-        self.steps: list[Progress] = [Progress("ringing", "the phone rings", "x-1"), ANSWERED]
+        self.steps: list[Progress] = [Progress("ringing", Step("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
 
     async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
@@ -127,7 +128,7 @@ class ApiTests(TestCase):
 
     async def test_busy(self) -> None:
         """What really happened is said."""
-        self.originator.steps = [Progress("busy", "the phone is busy", "x-1")]
+        self.originator.steps = [Progress("busy", Step("the phone is busy"), "x-1")]
         status, said, _ = await self.post(self.WISH)
         self.assertEqual((status, said["status"], said["why"]), (200, "busy", "the phone is busy"))
 
