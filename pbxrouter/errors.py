@@ -45,10 +45,6 @@ class ImportRefused(PbxrouterError):
     """A file to import is not what the import accepts; nothing was changed."""
 
 
-class TokenError(PbxrouterError):
-    """An API token cannot be made or revoked."""
-
-
 class EditRefused(PbxrouterError):
     """A change that was not made, since something in it is not what it must be.
 

@@ -9,8 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
-from pbxrouter.database.tokens import find_token
-from pbxrouter.tokens import hash_token
+from pbxrouter.cli.token import SCOPES
+from pbxrouter.database.audit import find_entries
+from pbxrouter.database.tokens import find_token, note_use
+from pbxrouter.tokens import Scope, hash_token
 
 
 class TokenCommand(SynchronousTestCase):
@@ -26,26 +28,50 @@ class TokenCommand(SynchronousTestCase):
         return CliRunner().invoke(pbxrouter, ["token", *arguments, "--database", str(self.path)])
 
     def found(self, token: str) -> str | None:
-        """The name that a token is good for."""
+        """Use a token: the name it has, and what it is good for."""
         connection = database.connect(self.path)
         self.addCleanup(connection.close)
         info = find_token(connection, hash_token(token))
-        return None if info is None else info.name
+        if info is None:
+            return None
+        note_use(connection, info.token_id)
+        return f"{info.name}: {', '.join(sorted(scope.value for scope in info.scopes))}"
 
     def test_life(self) -> None:
         """Made, shown once, used, listed, revoked."""
         made = self.token("create", "web shop")
         self.assertEqual(made.exit_code, 0, made.output)
         secret = made.output.strip()
-        self.assertIn("web shop: made", self.token("list").output)
+        self.assertIn("web shop: for dial; made", self.token("list").output)
         self.assertIn("never used", self.token("list").output)
-        self.assertEqual(self.found(secret), "web shop")
+        self.assertEqual(self.found(secret), "web shop: dial")
         self.assertIn("last used", self.token("list").output)
         self.assertNotIn(secret, self.token("list").output)
         self.assertNotIn(secret.encode(), self.path.read_bytes())
         self.assertEqual(self.token("revoke", "web shop").exit_code, 0)
         self.assertIsNone(self.found(secret))
         self.assertIn("revoked", self.token("list").output)
+
+    def test_scopes(self) -> None:
+        """As many as are named; in the list, too. There are no others."""
+        made = self.token("create", "desk", "--scope", "rules", "--scope", "read", "--scope", "read")
+        self.assertEqual(self.found(made.output.strip()), "desk: read, rules")
+        self.assertIn("desk: for read, rules; made", self.token("list").output)
+        self.assertEqual(SCOPES, tuple(scope.value for scope in Scope))
+        for arguments in (("create", "x", "--scope", "all"), ("revoke", "desk", "--scope", "read")):
+            self.assertEqual(self.token(*arguments).exit_code, 2)
+
+    def test_audit(self) -> None:
+        """Who made and revoked it is written down."""
+        self.token("create", "a")
+        self.token("revoke", "a")
+        self.token("revoke", "a")
+        connection = database.connect(self.path)
+        self.addCleanup(connection.close)
+        self.assertEqual(
+            [(each.via, each.action, each.kind, each.name) for each in find_entries(connection)],
+            [("command", "revoke", "token", "a"), ("command", "create", "token", "a")],
+        )
 
     def test_names(self) -> None:
         """One name, one valid token; after a revocation it is free again."""

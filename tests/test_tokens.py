@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.tokens import bearer, hash_token, new_token
+from pbxrouter.tokens import Scope, bearer, hash_token, new_token, scopes_of, scopes_text
 
 
 class TokenTests(SynchronousTestCase):
@@ -24,6 +24,12 @@ class TokenTests(SynchronousTestCase):
         self.assertRegex(hash_token(token), "^[0-9a-f]{64}$")
         self.assertNotIn(token, hash_token(token))
         self.assertEqual(len(hash_token("ñ\udc80")), 64)
+
+    def test_scopes(self) -> None:
+        """Words, in one order; those that nobody knows are good for nothing."""
+        self.assertEqual(scopes_text([Scope.ADMIN, Scope.READ, Scope.READ]), "read admin")
+        self.assertEqual(scopes_of("admin  root read"), {Scope.READ, Scope.ADMIN})
+        self.assertEqual(scopes_of(""), frozenset())
 
     def test_no_token_of_ours(self) -> None:
         """Anything else is none."""

@@ -2,27 +2,42 @@
 
 import pathlib
 import sqlite3
+import time
 
 import click
 
 from pbxrouter.cli.options import config_option, database_option, read_config
 
+SCOPES = ("read", "rules", "dial", "admin")
+"""Those of pbxrouter.tokens, which a test holds equal."""
+
 
 @click.command()
 @click.argument("action", type=click.Choice(["create", "list", "revoke"]))
 @click.argument("name", required=False)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What the new token is good for; may be given several times. dial, unless told.",
+)
 @config_option
 @database_option
-def token(action: str, name: str | None, config_file: str | None, database: str | None) -> None:
+def token(
+    action: str, name: str | None, scopes: tuple[str, ...], config_file: str | None, database: str | None
+) -> None:
     """Make, list and revoke the tokens that let programs use the HTTP API.
 
     `create NAME` prints the new token this once; only a hash of it is kept. Programs send it as
     `Authorization: Bearer TOKEN`. `revoke NAME` makes it invalid from the next request on. `list` shows
-    name, when made, last used, and revoked.
+    name, what it is good for, when made, last used, and revoked.
     """
     if (name is None) != (action == "list"):
         wanted = "no name" if action == "list" else "the token's name"
         raise click.UsageError(f"{action} takes {wanted}")
+    if scopes and action != "create":
+        raise click.UsageError("--scope is for create")
     from pbxrouter import database as databases
 
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
@@ -30,36 +45,40 @@ def token(action: str, name: str | None, config_file: str | None, database: str 
         if name is None:
             _list(connection)
         elif action == "create":
-            _create(connection, name)
+            _create(connection, name, scopes or ("dial",))
         else:
             _revoke(connection, name)
     finally:
         connection.close()
 
 
-def _create(connection: sqlite3.Connection, name: str) -> None:
+def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
+    from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.tokens import add_token
-    from pbxrouter.tokens import hash_token, new_token
+    from pbxrouter.tokens import Scope, hash_token, new_token
 
     made = new_token()
-    add_token(connection, name, hash_token(made))
+    add_token(connection, system_actor(), time.time(), name, hash_token(made), frozenset(map(Scope, scopes)))
     click.echo(made)
 
 
 def _list(connection: sqlite3.Connection) -> None:
     from pbxrouter.database.tokens import list_tokens
+    from pbxrouter.tokens import scopes_text
 
     found = list_tokens(connection)
     if not found:
         click.echo("no tokens yet; `pbxrouter token create NAME` makes one", err=True)
     for each in found:
+        scopes = scopes_text(each.scopes).replace(" ", ", ") or "nothing"
         used = f"last used {each.last_used}" if each.last_used else "never used"
         revoked = f", revoked {each.revoked}" if each.revoked else ""
-        click.echo(f"{each.name}: made {each.created}, {used}{revoked}")
+        click.echo(f"{each.name}: for {scopes}; made {each.created}, {used}{revoked}")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:
-    from pbxrouter.database.tokens import revoke_token
+    from pbxrouter.cli.actor import system_actor
+    from pbxrouter.database.tokens import revoke_token, valid_token
 
-    revoke_token(connection, name)
+    revoke_token(connection, system_actor(), time.time(), valid_token(connection, name))
     click.echo(f"{name} is revoked")
