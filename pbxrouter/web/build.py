@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pbxrouter.metrics import registry_of
+from pbxrouter.web.address import base_url, check_url
 from pbxrouter.web.console.app import console_routes
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Guarded, Visitors
 from pbxrouter.web.metrics import metrics_route
 from pbxrouter.web.originate import originate_route
-from pbxrouter.web.server import PasswordThreads, WebServer, base_url, check_url
+from pbxrouter.web.server import PasswordThreads, WebServer
 from pbxrouter.web.site import WebService, resource
 
 

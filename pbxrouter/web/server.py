@@ -6,12 +6,10 @@ admin. Not here: any page or endpoint.
 
 from __future__ import annotations
 
-import re
 import secrets
 import sys
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from klein import Klein
 from twisted.application.service import MultiService
@@ -21,9 +19,10 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.database.sessions import needs_setup, put_setup_link
-from pbxrouter.errors import ConfigError, EditRefused, StoreError
+from pbxrouter.errors import EditRefused, StoreError
 from pbxrouter.tokens import hash_token
 from pbxrouter.trace import step
+from pbxrouter.web.address import setup_url
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import WebService
 
@@ -117,40 +116,6 @@ class WebServer(MultiService):
         stopped: Deferred[None] = super().stopService()
         stopped.addBoth(lambda _: self._threads.stop())
         return stopped.addBoth(lambda _: self._desk.reading.close())
-
-
-def setup_url(base: str, link: str) -> str:
-    """The address of a set-up link."""
-    return f"{base}/setup/{link}"
-
-
-def base_url(url: str, listen: str) -> str:
-    """How browsers reach the console: as configured, or as the endpoint says; without a slash at its end."""
-    if url:
-        return url.rstrip("/")
-    kind, *rest = re.split(r"(?<!\\):", listen)
-    port = rest[0].removeprefix("port=") if rest else ""
-    found = [part.removeprefix("interface=") for part in rest if part.startswith("interface=")]
-    host = re.sub(r"\\(.)", r"\1", found[0]) if found else "localhost"
-    if host in ("", "0.0.0.0", "::"):
-        host = "localhost"
-    if ":" in host:
-        host = f"[{host}]"
-    scheme = "https" if kind in ("tls", "ssl") else "http"
-    usual = {"http": "80", "https": "443"}[scheme]
-    return f"{scheme}://{host}" + (f":{port}" if port.isdigit() and port != usual else "")
-
-
-def check_url(url: str) -> None:
-    """See that a configured address can be one.
-
-    Raises:
-        ConfigError: its port is none.
-    """
-    try:
-        urlsplit(url).port  # noqa: B018
-    except ValueError as error:
-        raise ConfigError(f"web.url: {url!r}: {error}; accepted is such as https://pbx.example.org") from None
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,42 @@
+"""Where browsers find the console: from the settings, for links that are printed or made. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from pbxrouter.errors import ConfigError
+
+
+def setup_url(base: str, link: str) -> str:
+    """The address of a set-up link."""
+    return f"{base}/setup/{link}"
+
+
+def base_url(url: str, listen: str) -> str:
+    """How browsers reach the console: as configured, or as the endpoint says; without a slash at its end."""
+    if url:
+        return url.rstrip("/")
+    kind, *rest = re.split(r"(?<!\\):", listen)
+    port = rest[0].removeprefix("port=") if rest else ""
+    found = [part.removeprefix("interface=") for part in rest if part.startswith("interface=")]
+    host = re.sub(r"\\(.)", r"\1", found[0]) if found else "localhost"
+    if host in ("", "0.0.0.0", "::"):
+        host = "localhost"
+    if ":" in host:
+        host = f"[{host}]"
+    scheme = "https" if kind in ("tls", "ssl") else "http"
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port.isdigit() and port != usual else "")
+
+
+def check_url(url: str) -> None:
+    """See that a configured address can be one.
+
+    Raises:
+        ConfigError: its port is none.
+    """
+    try:
+        urlsplit(url).port  # noqa: B018
+    except ValueError as error:
+        raise ConfigError(f"web.url: {url!r}: {error}; accepted is such as https://pbx.example.org") from None

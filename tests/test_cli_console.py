@@ -1,0 +1,63 @@
+"""`pbxrouter console`: the way in."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.cli.app import pbxrouter
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.console_users import add_console_user, update_console_user
+from pbxrouter.database.sessions import is_setup_link
+from pbxrouter.roles import Role
+from pbxrouter.tokens import hash_token
+
+
+class ConsoleCommand(SynchronousTestCase):
+    """A fresh database."""
+
+    def setUp(self) -> None:
+        """Made, with settings that serve the console."""
+        directory = pathlib.Path(self.mktemp()).absolute()
+        directory.mkdir()
+        self.path = directory / "pbxrouter.sqlite"
+        database.create(self.path)
+        self.settings = directory / "pbxrouter.toml"
+        self.settings.write_text('[web]\nlisten = "tcp:8181:interface=127.0.0.1"\n')
+        self.connection = database.connect(self.path)
+        self.addCleanup(self.connection.close)
+
+    def console(self, action: str) -> Result:
+        """Run `pbxrouter console …`."""
+        return CliRunner().invoke(pbxrouter, ["console", action, "--config", str(self.settings)])
+
+    def test_link(self) -> None:
+        """It is good; the one before is not any more."""
+        first, second = (self.console("link").output.strip() for _ in range(2))
+        self.assertTrue(second.startswith("http://127.0.0.1:8181/setup/"), second)
+        good = [
+            is_setup_link(self.connection, hash_token(each.rpartition("/")[2]), time.time())
+            for each in (first, second)
+        ]
+        self.assertEqual(good, [False, True])
+
+    def test_no_console(self) -> None:
+        """One line that names the setting."""
+        self.settings.write_text("")
+        self.assertIn("web.listen is not set", str(self.console("link").stderr))
+
+    def test_list(self) -> None:
+        """Who may log in, and who may not any more."""
+        self.assertIn("nobody may log in yet", self.console("list").stderr)
+        actor = Actor("root", "command")
+        add_console_user(self.connection, actor, 1.0, "ana", "x", Role.ADMIN)
+        number = add_console_user(self.connection, actor, 1.0, "ben", "x", Role.VIEWER)
+        update_console_user(self.connection, actor, 1.0, number, enabled=False)
+        self.assertEqual(
+            self.console("list").output,
+            "ana: admin, never logged in\nben: viewer, never logged in, may not log in\n",
+        )

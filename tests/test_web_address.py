@@ -1,0 +1,34 @@
+"""Where browsers find the console."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.web.address import base_url, check_url, setup_url
+
+
+class AddressTests(SynchronousTestCase):
+    """From [web] url and listen."""
+
+    def test_from_the_endpoint(self) -> None:
+        """Scheme, host and port as it says."""
+        for listen, url in (
+            ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:8080"),
+            ("tcp:port=80", "http://localhost"),
+            ("tcp:8080:interface=0.0.0.0", "http://localhost:8080"),
+            ("tcp6:8080:interface=\\:\\:1", "http://[::1]:8080"),
+            ("ssl:443:privateKey=k.pem", "https://localhost"),
+            ("unix:/run/pbxrouter.sock", "http://localhost"),
+        ):
+            self.assertEqual(base_url("", listen), url, listen)
+
+    def test_as_configured(self) -> None:
+        """The setting counts."""
+        self.assertEqual(base_url("https://pbx.example.org/", "tcp:80"), "https://pbx.example.org")
+        self.assertEqual(setup_url("https://pbx.example.org", "abc"), "https://pbx.example.org/setup/abc")
+
+    def test_a_port_that_is_none(self) -> None:
+        """One line that names the setting."""
+        check_url("https://pbx.example.org:8443")
+        self.assertIn("web.url", str(self.assertRaises(ConfigError, check_url, "http://pbx:99999")))
