@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from pbxrouter.control import Answer
 from pbxrouter.errors import ControlRefused, PbxrouterError
 from pbxrouter.originate import RING_S, Originator, Progress, Wish
+from pbxrouter.trace import step
 from pbxrouter.watch import DialogueLine, DialogueWatch
 
 Send = Callable[[Answer], None]
@@ -32,7 +33,7 @@ def text(asked: Answer, name: str) -> str | None:
     value: Any = asked.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise ControlRefused(f"{name}: accepted is text")
+    raise ControlRefused(step("{name}: accepted is text", name=name))
 
 
 def whole(asked: Answer, name: str, default: int) -> int:
@@ -46,7 +47,7 @@ def whole(asked: Answer, name: str, default: int) -> int:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ControlRefused(f"{name}: accepted is a whole number")
+    raise ControlRefused(step("{name}: accepted is a whole number", name=name))
 
 
 def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
@@ -57,12 +58,12 @@ def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originato
     """
     if not originators:
         raise ControlRefused(
-            "there is no connection to AMI: no [[asterisk]] with a secret_file is configured"
+            step("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
         )
     if name is None and len(originators) == 1:
         return next(iter(originators.values()))
     if name is None or name not in originators:
-        raise ControlRefused(f"which Asterisk? accepted are {', '.join(originators)}")
+        raise ControlRefused(step("which Asterisk? accepted are {names}", names=", ".join(originators)))
     return originators[name]
 
 

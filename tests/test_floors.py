@@ -30,7 +30,7 @@ FLOORS = tuple(
         "rule_survey engine drivers verbs call_record callflow live history heartbeat reports counter_writer counter_service",
         # 3, the edges.
         "library sequential listener asterisk_service metrics web simulator service tap control "
-        "control_wishes originate doctor cli __main__",
+        "control_wishes originate originate_progress doctor cli __main__",
     )
 )
 
