@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.database.audit import Actor, find_entries
 from pbxrouter.database.sqltext import split
 from pbxrouter.database.upgrade import find_steps, schema, upgrade, version_of
 from pbxrouter.errors import (
@@ -27,6 +28,8 @@ from pbxrouter.errors import (
     StoreError,
 )
 from pbxrouter.rules import Facts
+
+ROOT = Actor("root", "command")
 
 WORKSHOP = """
 INSERT INTO "applications_mappings" VALUES(1, 'dial', 'IAX2', '3X');
@@ -533,18 +536,27 @@ class RowTests(DatabaseCase):
         database.add_sample(connection, hash_pin)
         connection.execute("INSERT INTO users(user_name) VALUES ('ana'), ('eva'), ('eva')")
         connection.commit()
-        database.set_pin(connection, "ana", hash_pin("0123"))
-        error = self.assertRaises(PinError, database.set_pin, connection, "ana", hash_pin("123456"))
+        database.set_pin(connection, ROOT, 7.0, "ana", hash_pin("0123"))
+        error = self.assertRaises(
+            PinError, database.set_pin, connection, ROOT, 7.0, "ana", hash_pin("123456")
+        )
         self.assertIn("another user", str(error))
         self.assertEqual(
             connection.execute("SELECT user_pin FROM users WHERE user_name = 'ana'").fetchone(),
             (hash_pin("0123"),),
         )
-        database.set_pin(connection, "moises silva", None)
-        database.set_pin(connection, "ana", hash_pin("123456"))
+        database.set_pin(connection, ROOT, 7.0, "moises silva", None)
+        database.set_pin(connection, ROOT, 7.0, "ana", hash_pin("123456"))
         for name, words in (("otto", "no user"), ("eva", "several users")):
-            error = self.assertRaises(StoreError, database.set_pin, connection, name, None)
+            error = self.assertRaises(StoreError, database.set_pin, connection, ROOT, 7.0, name, None)
             self.assertIn(words, str(error))
+        self.assertEqual(
+            [
+                (each.who, each.via, each.changed_at, each.action, each.name)
+                for each in find_entries(connection)
+            ],
+            [("root", "command", 7.0, "pin", name) for name in ("ana", "moises silva", "ana")],
+        )
 
     def test_read_as_of_one_moment(self) -> None:
         """What another program writes while we read does not get in between."""

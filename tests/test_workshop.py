@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.errors import ImportRefused
+from pbxrouter.database.audit import Actor, find_entries, undo
+from pbxrouter.errors import EditRefused, ImportRefused
 from pbxrouter.rules import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
+
+ROOT = Actor("root", "command")
 
 # Word for word as the workshop has it, with the marks of a code block in its midst.
 WORKSHOP = """\
@@ -382,7 +385,7 @@ class MergeTests(SynchronousTestCase):
 
     def merge(self, tables: WorkshopTables, again: bool = False) -> ImportReport:
         """Import."""
-        report = import_tables(self.connection, tables, hash_pin, "w.sql", again)
+        report = import_tables(self.connection, ROOT, 7.0, tables, hash_pin, "w.sql", again)
         self.assertFalse(self.connection.in_transaction)
         return report
 
@@ -426,7 +429,7 @@ class MergeTests(SynchronousTestCase):
         self.merge(read_sql(WORKSHOP))
         self.connection.execute("DELETE FROM applications_mappings WHERE map_id = 2")
         self.connection.commit()
-        database.set_pin(self.connection, "moises silva", hash_pin("777"))
+        database.set_pin(self.connection, ROOT, 7.0, "moises silva", hash_pin("777"))
         report = self.merge(read_sql(WORKSHOP), again=True)
         self.assertEqual(report.added, {"mappings": 1, "extensions": 0, "users": 0, "grants": 2})
         self.assertEqual(report.warnings, ["user moises silva has another PIN by now: that one is kept"])
@@ -542,10 +545,23 @@ class MergeTests(SynchronousTestCase):
             return hash_pin(text)
 
         self.assertRaises(
-            ZeroDivisionError, import_tables, self.connection, read_sql(WORKSHOP), fails, "w.sql"
+            ZeroDivisionError, import_tables, self.connection, ROOT, 7.0, read_sql(WORKSHOP), fails, "w.sql"
         )
         self.assertEqual(rows_of(self.connection), before)
         self.assertEqual(self.merge(read_sql(WORKSHOP)).added["mappings"], 5)
+
+    def test_audit(self) -> None:
+        """One entry with the counts, if anything is new; it cannot be taken back, and says why."""
+        self.merge(read_sql(WORKSHOP))
+        self.merge(read_sql(WORKSHOP))
+        self.merge(read_sql(WORKSHOP), again=True)
+        (entry,) = find_entries(self.connection)
+        self.assertEqual((entry.who, entry.via, entry.changed_at), ("root", "command", 7.0))
+        self.assertEqual((entry.action, entry.kind), ("import", "import"))
+        self.assertEqual(entry.name, "w.sql: 5 mappings, 1 extensions, 1 users, 5 grants")
+        self.assertFalse(entry.can_be_undone)
+        error = self.assertRaises(EditRefused, undo, self.connection, ROOT, 8.0, entry.audit_id)
+        self.assertIn("only its counts", str(error))
 
 
 _IDS = st.one_of(st.none(), st.integers(0, 6))
@@ -572,10 +588,10 @@ class PropertyTests(SynchronousTestCase):
         """Merged once more, content that was merged adds no row, whatever came between."""
         with new_database() as connection:
             for tables in (first, second):
-                import_tables(connection, tables, hash_pin, "w.sql")
+                import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")
             before = rows_of(connection)
             for tables in (first, second):
-                report = import_tables(connection, tables, hash_pin, "w.sql", again=True)
+                report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql", again=True)
                 self.assertEqual(set(report.added.values()), {0}, report)
             self.assertEqual(rows_of(connection), before)
             database.read_rules(connection, hash_pin)
@@ -585,7 +601,7 @@ class PropertyTests(SynchronousTestCase):
     def test_no_pin_is_shown(self, tables: WorkshopTables) -> None:
         """Neither in the report nor in a repr."""
         with new_database() as connection:
-            report = import_tables(connection, tables, hash_pin, "w.sql")
+            report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")
             self.assertNotIn("1234", repr(report) + repr(tables) + "".join(report.words()))
 
 

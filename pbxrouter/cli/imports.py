@@ -1,6 +1,7 @@
 """`pbxrouter import`: brings the workshop's five tables over, PINs hashed."""
 
 import pathlib
+import time
 
 import click
 
@@ -19,13 +20,16 @@ def import_(file: str, again: bool, config_file: str | None, database: str | Non
     """
     from pbxrouter import database as databases
     from pbxrouter import workshop
+    from pbxrouter.cli.actor import system_actor
 
     config = read_config(config_file, database)
     path = pathlib.Path(file)
     tables = workshop.read_file(path)
     connection = databases.connect(pathlib.Path(config.database))
     try:
-        report = workshop.import_tables(connection, tables, pin_hasher(config), path.name, again)
+        report = workshop.import_tables(
+            connection, system_actor(), time.time(), tables, pin_hasher(config), path.name, again
+        )
     finally:
         connection.close()
     for line in report.words():

@@ -1,6 +1,7 @@
 """`pbxrouter pin`: sets a user's PIN. The PIN never stands in the arguments of a process."""
 
 import pathlib
+import time
 
 import click
 
@@ -36,22 +37,24 @@ def pin(
             "one argument is accepted, a user's name, in quotes if it has blanks; the PIN is asked for"
         )
     from pbxrouter import database as databases
+    from pbxrouter.cli.actor import system_actor
     from pbxrouter.errors import PinError
     from pbxrouter.pins import check_pin, generate_pin
 
     config = read_config(config_file, database)
     hash_pin = pin_hasher(config)
+    actor = system_actor()
     connection = databases.connect(pathlib.Path(config.database))
     try:
         if not generate:
             new = check_pin(given_pin(STDIN, twice=True))
-            databases.set_pin(connection, user, hash_pin(new))
+            databases.set_pin(connection, actor, time.time(), user, hash_pin(new))
             click.echo(f"{user} has a new PIN")
             return
         for left in reversed(range(_TRIES)):
             new = generate_pin()
             try:
-                databases.set_pin(connection, user, hash_pin(new))
+                databases.set_pin(connection, actor, time.time(), user, hash_pin(new))
             except PinError:  # by chance another user's
                 if not left:
                     raise

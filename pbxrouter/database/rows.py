@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import path_of, reading, transaction
-from pbxrouter.errors import PinError, StoreError
+from pbxrouter.database.holder_edits import refuse_pin_of_another
+from pbxrouter.errors import StoreError
 from pbxrouter.rules import Mapping, RuleSet
 from pbxrouter.trace import Step, step
 
@@ -190,14 +192,20 @@ def _grants(holder: int, map_ids: Iterable[int]) -> list[dict[str, int]]:
     return [{"holder": holder, "map_id": map_id} for map_id in map_ids]
 
 
-def set_pin(connection: sqlite3.Connection, user_name: str, pin_hash: str | None) -> None:
+def set_pin(
+    connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None
+) -> None:
     """Give a user a PIN, by its hash, or take it away with None.
+
+    Args:
+        actor: who does it, for the audit log.
+        now: epoch seconds.
 
     Raises:
         StoreError: no user of that name, or several; the database cannot be written.
         PinError: the PIN is another user's.
     """
-    with transaction(connection):
+    with changing(connection, actor, now, "pin", "user", user_name) as change:
         rows = connection.execute(
             "SELECT user_id FROM users WHERE user_name = :name LIMIT 2", {"name": user_name}
         ).fetchall()
@@ -206,9 +214,5 @@ def set_pin(connection: sqlite3.Connection, user_name: str, pin_hash: str | None
             raise StoreError(
                 f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one"
             )
-        try:
-            connection.execute(
-                "UPDATE users SET user_pin = :pin WHERE user_id = :id", {"pin": pin_hash, "id": rows[0][0]}
-            )
-        except sqlite3.IntegrityError:
-            raise PinError("this PIN cannot be used: another user has it") from None
+        refuse_pin_of_another(connection, pin_hash, rows[0][0])
+        change.update("users", rows[0][0], {"user_pin": pin_hash})

@@ -72,7 +72,7 @@ CREATE TABLE audit_log (
     via               TEXT NOT NULL,
     -- create, update, delete, enable, disable, grant, revoke, pin, undo, ...
     action            TEXT NOT NULL,
-    -- mapping, extension, user, console_user, token, dial_link.
+    -- mapping, extension, user, grant, import, console_user, token, dial_link.
     kind              TEXT NOT NULL,
     -- What it was called then, for people.
     name              TEXT NOT NULL,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database import transaction
+from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.patterns import Pattern
 from pbxrouter.pins import check_pin
@@ -27,6 +28,8 @@ _KEYABLE: Final = re.compile(r"[0-9*]+")
 
 def import_tables(
     connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
     tables: WorkshopTables,
     hash_pin: Callable[[str], str],
     source: str,
@@ -36,6 +39,8 @@ def import_tables(
 
     Args:
         connection: from database.connect.
+        actor: who does it, for the audit log, which keeps the counts and not the rows.
+        now: epoch seconds.
         tables: what was read.
         hash_pin: makes of a PIN what is stored of it.
         source: the file's name, for the report and the table of imports.
@@ -58,6 +63,8 @@ def import_tables(
             "INSERT INTO imports (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING",
             {"digest": digest, "source": source},
         )
+        if any(report.added.values()):
+            note(connection, actor, now, "import", "import", report.title)
     return report
 
 

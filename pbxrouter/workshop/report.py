@@ -28,6 +28,11 @@ class ImportReport:
     warnings: list[str] = field(default_factory=list)
     holds_pins: bool = False
 
+    @property
+    def title(self) -> str:
+        """The file and how many rows are new, in short: what the audit log calls it."""
+        return f"{self.source}: {', '.join(f'{self.added[kind]} {kind}' for kind in _KINDS)}"
+
     def words(self) -> list[str]:
         """The report as lines."""
         if self.done_before:
