@@ -2,114 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import pathlib
-from collections.abc import Callable, Mapping
-from io import BytesIO
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, execute
-from twisted.trial.unittest import TestCase
-from twisted.web.client import (
-    Agent,
-    FileBodyProducer,
-    RequestTransmissionFailed,
-    ResponseNeverReceived,
-    readBody,
-)
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from pbxrouter import database
-from pbxrouter.database.tokens import add_token, revoke_token
-from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused, StoreError
+from pbxrouter.database.tokens import revoke_token
+from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.store import Store
-from pbxrouter.tokens import hash_token, new_token
+from pbxrouter.tokens import Scope, new_token
 from pbxrouter.trace import Step
-from pbxrouter.web.originate import BURST, originate_route
-from pbxrouter.web.site import CUT_OFF, MAX_BODY, BoundedSite, WebService, resource
+from pbxrouter.web.api.door import LIMITS
+from pbxrouter.web.api.endpoint import FORM, JSON
+from pbxrouter.web.site import CUT_OFF, MAX_BODY, WebService, resource
+from tests.api_fakes import ACTOR, ANSWERED, ApiCase, FakeOriginator
 
-T = TypeVar("T")
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-ANSWERED = Progress("answered", Step("the phone was answered"), "x-1")
-
-
-class FakeOriginator:
-    """Begins no call; does what it is told."""
-
-    def __init__(self) -> None:
-        self.wishes: list[Wish] = []
-        self.steps: list[Progress] = [Progress("ringing", Step("the phone rings"), "x-1"), ANSWERED]
-        self.error: Exception | None = None
-
-    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
-        """See originate.Originator."""
-        self.wishes.append(wish)
-        if self.error is not None:
-            raise self.error
-        for step in self.steps:
-            tell(step)
+_, BURST = LIMITS["dial"]
 
 
-class FakeStore:
-    """A real database, without a thread."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        database.create(path)
-        self.connection = database.connect(path)
-        self.away = False
-
-    def run(self, work: Callable[[Any], T]) -> Deferred[T]:
-        """See store.Store."""
-        if self.away:
-            raise StoreError("away")
-        return execute(work, self.connection)
-
-
-class ApiTests(TestCase):
+class ApiTests(ApiCase):
     """One Asterisk, one token."""
 
-    def setUp(self) -> None:
-        """A server on a free port."""
-        self.originator = FakeOriginator()
-        self.store = FakeStore(pathlib.Path(self.mktemp()))
-        self.addCleanup(self.store.connection.close)
-        self.token = new_token()
-        add_token(self.store.connection, "shop", hash_token(self.token))
-        self.seconds = 0.0
-        self.serve({"lab": self.originator})
-
-    def serve(self, originators: dict[str, FakeOriginator]) -> None:
-        """Listen."""
-        route = originate_route(
-            cast(dict[str, Originator], originators), cast(Store, self.store), lambda: self.seconds
-        )
-        port = cast(Any, reactor).listenTCP(0, BoundedSite(resource([route])), interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        self.url = f"http://127.0.0.1:{port.getHost().port}/api/originate".encode()
+    scopes = (Scope.DIAL,)
 
     async def post(
         self,
         body: bytes | Mapping[str, str],
         kind: str = JSON,
         token: str | None = None,
-        method: bytes = b"POST",
+        method: str = "POST",
     ) -> tuple[int, dict[str, Any], Headers]:
         """Status, answer, headers."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = Headers(
-            {
-                "Content-Type": [kind],
-            }
-        )
-        headers.addRawHeader(
-            b"Authorization", f"Bearer {token or self.token}".encode("utf-8", "surrogateescape")
-        )
-        response = await Agent(reactor).request(method, self.url, headers, FileBodyProducer(BytesIO(data)))
-        text = await readBody(response)
-        return response.code, json.loads(text) if text.startswith(b"{") else {}, response.headers
+        said = await self.ask(method, "/api/originate", body, token, kind)
+        return said.status, said.json, said.headers
 
     WISH = {"channel": "PJSIP/33", "to": "22", "context": "pbxrouter"}  # noqa: RUF012
 
@@ -139,7 +69,7 @@ class ApiTests(TestCase):
             self.assertEqual(status, 401)
             self.assertNotIn(token if len(token) > 5 else "\0", json.dumps(said))
             self.assertEqual(headers.getRawHeaders("WWW-Authenticate"), ['Bearer realm="pbxrouter"'])
-        revoke_token(self.store.connection, "shop")
+        await self.desk.write(lambda connection: revoke_token(connection, ACTOR, 0, 1))
         self.assertEqual((await self.post(self.WISH))[0], 401)
         self.assertEqual(self.originator.wishes, [])
 
@@ -160,7 +90,7 @@ class ApiTests(TestCase):
             (413, JSON, b" " * (MAX_BODY + 1)),
             (415, "text/plain", b"to=22"),
         ):
-            self.seconds += 3600
+            self.clock.now += 3600
             got, said, _ = await self.post(body, kind)
             self.assertEqual(got, status, body[:30])
             self.assertTrue(said["error"])
@@ -178,7 +108,7 @@ class ApiTests(TestCase):
             got, said, _ = await self.post(self.WISH)
             self.assertEqual(got, status)
             self.assertEqual(said["error"], "Service Currently Unavailable" if status == 503 else str(error))
-        self.store.away = True
+        self.path.rename(f"{self.path}.away")
         self.assertEqual((await self.post(self.WISH))[0], 503)
 
     async def test_rate(self) -> None:
@@ -189,7 +119,7 @@ class ApiTests(TestCase):
         self.assertEqual(status, 429)
         self.assertIn("too many", said["error"])
         self.assertGreater(int((headers.getRawHeaders("Retry-After") or ["0"])[0]), 0)
-        self.seconds += 60
+        self.clock.now += 60
         self.assertEqual((await self.post(self.WISH))[0], 200)
 
     async def test_strangers(self) -> None:
@@ -203,13 +133,18 @@ class ApiTests(TestCase):
         """A header that is not UTF-8 is no token."""
         self.assertEqual((await self.post(self.WISH, token="\udcff"))[0], 401)
 
+    def serve_with(self, originators: Mapping[str, FakeOriginator]) -> None:
+        """Serve anew, with other Asterisks."""
+        known = cast(Mapping[str, Originator], originators)
+        self.serve(dataclasses.replace(self.desk, originators=known))
+
     async def test_which_asterisk(self) -> None:
         """Of several one must be named; with none there is no service."""
-        self.serve({"a": self.originator, "b": FakeOriginator()})
+        self.serve_with({"a": self.originator, "b": FakeOriginator()})
         self.assertEqual((await self.post(self.WISH))[0], 400)
         self.assertEqual((await self.post({**self.WISH, "asterisk": "a"}))[0], 200)
         self.assertEqual((await self.post({**self.WISH, "asterisk": "c"}))[0], 400)
-        self.serve({})
+        self.serve_with({})
         self.assertEqual((await self.post(self.WISH))[0], 503)
 
     async def test_endless_body(self) -> None:
@@ -221,15 +156,13 @@ class ApiTests(TestCase):
 
     async def test_other_methods(self) -> None:
         """Nothing is begun by a GET."""
-        self.assertEqual((await self.post(b"", method=b"GET"))[0], 405)
+        self.assertEqual((await self.post(b"", method="GET"))[0], 405)
 
 
-class SiteTests(TestCase):
+class SiteTests(SynchronousTestCase):
     """The server."""
 
     def test_bad_endpoint(self) -> None:
         """One line."""
-        from pbxrouter.errors import ConfigError
-
         error = self.assertRaises(ConfigError, WebService, "nonsense", resource([]), reactor)
         self.assertIn("web.listen", str(error))

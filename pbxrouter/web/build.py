@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pbxrouter.metrics import registry_of
 from pbxrouter.web.address import base_url, check_url
+from pbxrouter.web.api.dispatch import api_routes
+from pbxrouter.web.api.everything import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Guarded, Visitors
 from pbxrouter.web.metrics import metrics_route
-from pbxrouter.web.originate import originate_route
 from pbxrouter.web.server import PasswordThreads, WebServer
 from pbxrouter.web.site import WebService, resource
 
@@ -26,7 +27,7 @@ def build_web(desk: Desk) -> WebServer:
     threads = PasswordThreads(desk.reactor)
     parts = [
         metrics_route(registry_of(desk.counters)),
-        originate_route(desk.originators, desk.writing, desk.reactor.seconds),
+        api_routes(desk, ENDPOINTS, visitors.address),
         console_routes(desk, visitors, threads),
     ]
     site = WebService(listen, Guarded(resource(parts), visitors), desk.reactor)

@@ -1,0 +1,164 @@
+"""Answers requests to ``/api/``: finds the endpoint, lets in, reads, asks it, and says what came of it.
+
+Not here: the endpoints, and how each of these steps is done (door, reading).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
+from pbxrouter.web.api.door import LIMITS, UNAVAILABLE, Door
+from pbxrouter.web.api.endpoint import JSON, Asked, Endpoint, Made, Pieces, Refused
+from pbxrouter.web.api.reading import read_body, read_numbers, read_query
+from pbxrouter.web.api.sending import send_pieces
+from pbxrouter.web.desk import Desk
+from pbxrouter.web.site import AddRoutes
+
+
+class Table:
+    """The endpoints by path and method."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._paths: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+        for each in endpoints:
+            methods = self._paths.setdefault(each.segments, {})
+            assert each.method not in methods, f"{each.method} {each.path} is there twice"
+            methods[each.method] = each
+        # /api/calls/figures comes before /api/calls/{call_id}.
+        self._in_order = sorted(self._paths, key=lambda path: [part.startswith("{") for part in path])
+
+    def find(self, path: str, method: str) -> tuple[Endpoint, dict[str, str]]:
+        """The endpoint, and what stands in its path's places.
+
+        Raises:
+            Refused: there is nothing at that path, or it does not take that method.
+        """
+        parts = path.removeprefix("/").split("/")
+        for template in self._in_order:
+            found = _match(template, parts)
+            if found is None:
+                continue
+            methods = self._paths[template]
+            endpoint = methods.get("GET" if method == "HEAD" else method)
+            if endpoint is None:
+                allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+                raise Refused(405, f"accepted here are {allowed}", headers={"Allow": allowed})
+            return endpoint, found
+        raise Refused(404, "there is nothing at this address; /api/openapi.json tells what there is")
+
+
+def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
+    if len(template) != len(parts):
+        return None
+    found = {}
+    for wanted, part in zip(template, parts, strict=True):
+        if wanted.startswith("{"):
+            found[wanted[1:-1]] = unquote(part, errors="replace")
+        elif wanted != part:
+            return None
+    return found
+
+
+class Api:
+    """Answers one request after another."""
+
+    log = Logger()
+
+    def __init__(self, desk: Desk, door: Door, endpoints: Iterable[Endpoint]) -> None:
+        self._desk = desk
+        self._door = door
+        self._table = Table(endpoints)
+
+    async def answer(self, request: IRequest) -> bytes:
+        """The body of the answer; status and headers are set. Never fails."""
+        request.setHeader("Cache-Control", "no-store")
+        try:
+            return await self._success(request)
+        except Refused as refused:
+            found = refused
+        except NotThere as error:
+            found = Refused(404, str(error), error.field)
+        except EditConflict as error:
+            found = Refused(409, str(error), error.field)
+        except EditRefused as error:
+            found = Refused(422, str(error), error.field)
+        except StoreError as error:
+            # Which file it is, and what is wrong with it, is for whoever runs the gateway.
+            self.log.warn("the API cannot answer: {error}", error=str(error))
+            found = Refused(503, UNAVAILABLE)
+        except CancelledError:
+            raise  # they have gone
+        except Exception:
+            self.log.failure("the API broke at {method} {path}", method=request.method, path=request.path)
+            found = Refused(500, "something broke in the gateway; its log tells what")
+        return _refuse(request, found)
+
+    async def _success(self, request: IRequest) -> bytes:
+        path = request.path.decode("latin-1")
+        endpoint, found = self._table.find(path, request.method.decode("latin-1"))
+        token = await self._door.admit(endpoint, request)
+        numbers = read_numbers(endpoint, found)
+        query = read_query(endpoint, request)
+        body = read_body(endpoint, request)
+        within = functools.partial(self._door.within, key=f"token {token.token_id}" if token else "open")
+        said = await endpoint.handler(Asked(self._desk, token, numbers, query, body, within))
+        request.setResponseCode(endpoint.status)
+        if isinstance(said, Made):
+            request.setHeader("Location", said.location)
+            said = said.value
+        if said is None:
+            return b""
+        request.setHeader("Content-Type", endpoint.media)
+        if isinstance(said, Pieces):
+            request.setHeader("Content-Disposition", f'attachment; filename="{said.name}"')
+            if request.method != b"HEAD":
+                await send_pieces(request, said.text)
+            return b""
+        return _encode(said)
+
+
+def _encode(said: Any) -> bytes:
+    # A line of its own, for whoever reads it in a terminal.
+    return (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
+
+
+def _refuse(request: IRequest, refused: Refused) -> bytes:
+    request.setResponseCode(refused.status, HTTPStatus(refused.status).phrase.encode("ascii"))
+    request.setHeader("Content-Type", JSON)
+    for name, value in refused.headers.items():
+        request.setHeader(name, value)
+    return _encode(refused.refusal)
+
+
+def api_routes(
+    desk: Desk,
+    endpoints: Iterable[Endpoint],
+    address: Callable[[IRequest], str],
+    limits: Mapping[str, tuple[float, int]] = LIMITS,
+) -> AddRoutes:
+    """The API as a part of the site.
+
+    Args:
+        address: where a request comes from.
+        limits: how often they may come (door.LIMITS).
+    """
+    api = Api(desk, Door(desk, address, limits), endpoints)
+
+    def add_routes(app: Klein) -> None:
+        # One route for all: what is not there, or not that way, is answered as JSON, too.
+        @app.route("/api/", branch=True, strict_slashes=False, merge_slashes=False)
+        async def api_all(request: IRequest) -> bytes:
+            return await api.answer(request)
+
+    return add_routes

@@ -1,0 +1,229 @@
+"""A gateway's API on a real port, with a real database; whatever comes of it is held against its document.
+
+Only Asterisk is not there: calls that are asked for are a fake's. Not here: any test.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, cast
+
+import jsonschema_rs
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.http_headers import Headers
+
+from pbxrouter import database, pins
+from pbxrouter.config import Config, resolved
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.tokens import add_token
+from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.originate import Originator, Progress, Wish, check_wish
+from pbxrouter.store import Store
+from pbxrouter.tokens import Scope, hash_token, new_token
+from pbxrouter.trace import Step
+from pbxrouter.web.api.dispatch import Table, api_routes
+from pbxrouter.web.api.door import LIMITS
+from pbxrouter.web.api.endpoint import JSON, Refused
+from pbxrouter.web.api.everything import ENDPOINTS
+from pbxrouter.web.desk import Desk
+from pbxrouter.web.site import BoundedSite, resource
+from pbxrouter.web.words import Zone
+
+reactor = cast(Any, the_reactor)
+KEY = b"k" * 32
+ACTOR = Actor("the test", "command")
+APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup"})
+ANSWERED = Progress("answered", Step("the phone was answered"), "x-1")
+TABLE = Table(ENDPOINTS)
+
+
+class FakeOriginator:
+    """Begins no call; does what it is told."""
+
+    def __init__(self) -> None:
+        self.wishes: list[Wish] = []
+        self.steps: list[Progress] = [Progress("ringing", Step("the phone rings"), "x-1"), ANSWERED]
+        self.error: Exception | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """See originate.Originator."""
+        return True
+
+    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+        """See originate.Originator."""
+        check_wish(wish, {})
+        self.wishes.append(wish)
+        if self.error is not None:
+            raise self.error
+        for step in self.steps:
+            tell(step)
+
+
+class Ticking:
+    """The reactor, but for the time, which only goes on when it is told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def seconds(self) -> float:
+        """See IReactorTime."""
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+def make_desk(
+    path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
+) -> Desk:
+    """A Desk with a database of its own, the sample rules in it."""
+    hash_pin = functools.partial(pins.hash_pin, KEY)
+    if not database_exists:
+        database.create(path)
+        connection = database.connect(path)
+        database.add_sample(connection, hash_pin)
+        connection.close()
+    writing = Store(path, hash_pin, reactor)
+    engine = RulesEngine(APPLICATIONS)
+    return Desk(
+        config=resolved(Config(database=str(path)), path.parent),
+        reading=Store(path, hash_pin, reactor),
+        writing=writing,
+        engine=engine,
+        keeper=RulesKeeper(writing, engine, clock),
+        applications=APPLICATIONS,
+        hash_pin=hash_pin,
+        key=KEY,
+        originators=cast(Mapping[str, Originator], originators),
+        counters=(),
+        zone=Zone("Europe/Madrid"),
+        now=time.time,
+        reactor=clock,
+    )
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+    def header(self, name: str) -> str:
+        """A header; "" if it is not there."""
+        return (self.headers.getRawHeaders(name) or [""])[0]
+
+
+class ApiCase(TestCase):
+    """A gateway's API with a token for everything."""
+
+    scopes: tuple[Scope, ...] = tuple(Scope)
+
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
+        """A server on a free port."""
+        return Deferred.fromCoroutine(self.start())
+
+    async def start(self) -> None:
+        """Begin."""
+        self.path = pathlib.Path(self.mktemp()).absolute()
+        self.originator = FakeOriginator()
+        self.clock = Ticking()
+        self.desk = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.addCleanup(self.desk.reading.close)
+        self.addCleanup(self.desk.writing.close)
+        await self.desk.keeper.refresh()
+        self.token = await self.add_token("desk", *self.scopes)
+        self.serve(self.desk)
+
+    async def add_token(self, name: str, *scopes: Scope) -> str:
+        """A token that is good for these."""
+        token = new_token()
+        await self.desk.write(
+            lambda connection: add_token(connection, ACTOR, time.time(), name, hash_token(token), scopes)
+        )
+        return token
+
+    def serve(self, desk: Desk, limits: Mapping[str, tuple[float, int]] = LIMITS) -> None:
+        """Listen."""
+        routes = api_routes(desk, ENDPOINTS, lambda _: "192.0.2.1", limits)
+        port = reactor.listenTCP(0, BoundedSite(resource([routes])), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        token: str | None = None,
+        kind: str = JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> Said:
+        """Ask, and hold the answer against the document.
+
+        Args:
+            body: bytes are sent as they are, anything else as JSON.
+            token: "" sends none, None that of the test.
+        """
+        sent = Headers({"Host": ["localhost"], **{name: [value] for name, value in (headers or {}).items()}})
+        carried = self.token if token is None else token
+        if carried:
+            sent.addRawHeader(b"Authorization", f"Bearer {carried}".encode("utf-8", "surrogateescape"))
+        data = None
+        if body is not None:
+            sent.setRawHeaders("Content-Type", [kind])
+            data = FileBodyProducer(BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()))
+        response = await Agent(reactor).request(
+            method.encode(), (self.url + path).encode("ascii"), sent, data
+        )
+        said = Said(response.code, await readBody(response), response.headers)
+        self.check(method, path.partition("?")[0], said)
+        return said
+
+    def check(self, method: str, path: str, said: Said) -> None:
+        """See that an answer is one that the document tells of."""
+        self.assertEqual(said.header("Cache-Control"), "no-store")
+        try:
+            endpoint, _ = TABLE.find(path, method)
+        except Refused as refused:
+            self.assertEqual(said.status, refused.status)
+            self.assertEqual(set(said.json), {"error", "field"})
+            return
+        operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
+        self.assertIn(str(said.status), operation["responses"], said.body)
+        declared = operation["responses"][str(said.status)]
+        for name, header in declared.get("headers", {}).items():
+            self.assertTrue(said.header(name) or not header["required"], name)
+        content = declared.get("content", {})
+        if not content:
+            self.assertEqual(said.body, b"")
+            return
+        self.assertIn(said.header("Content-Type"), content)
+        if method != "HEAD" and said.header("Content-Type") == JSON:
+            schema = {**content[JSON]["schema"], "components": DOCUMENT["components"]}
+            jsonschema_rs.validator_for(schema).validate(said.json)
+
+
+def _document() -> dict[str, Any]:
+    from pbxrouter.web.api.document import document
+
+    return document(ENDPOINTS)
+
+
+DOCUMENT = _document()
