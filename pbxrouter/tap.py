@@ -46,6 +46,7 @@ class Options(usage.Options):
             None,
             "Where Asterisk finds us, an endpoint. [default: tcp:4573:interface=127.0.0.1]",
         ],
+        ["web", "w", None, "Where the console is served, an endpoint. [default: what [web] listen says]"],
     ]
     optFlags = [  # noqa: RUF012
         ["agi-debug", "g", "Write every AGI dialogue to the log, PINs masked."],
@@ -84,8 +85,11 @@ def _file(options: Options) -> str:
 
 def _was_said_here(error: ConfigError, options: Options) -> bool:
     """Whether what is wrong was said on the command line, or is a default: then no file is to blame."""
-    told = options["listen"] and str(error).startswith("fastagi.listen")
-    return bool(told) or not pathlib.Path(_file(options)).exists()
+    told = any(
+        options[option] and str(error).startswith(key)
+        for option, key in (("listen", "fastagi.listen"), ("web", "web.listen"))
+    )
+    return told or not pathlib.Path(_file(options)).exists()
 
 
 class Gateway(MultiService):
@@ -119,7 +123,10 @@ def configured(options: Options) -> Config:
         fastagi = msgspec.structs.replace(fastagi, listen=options["listen"])
     if options["agi-debug"]:
         fastagi = msgspec.structs.replace(fastagi, debug=True)
-    return msgspec.structs.replace(config, fastagi=fastagi)
+    web = config.web
+    if options["web"]:
+        web = msgspec.structs.replace(web, listen=options["web"])
+    return msgspec.structs.replace(config, fastagi=fastagi, web=web)
 
 
 def check(config: Config, reactor: object) -> None:
@@ -138,7 +145,9 @@ def check(config: Config, reactor: object) -> None:
             f"fastagi.listen: {config.fastagi.listen!r} is no endpoint ({error}); accepted is for example "
             "tcp:4573:interface=127.0.0.1 or unix:/run/pbxrouter.sock"
         ) from None
-    _check_port(config.fastagi.listen)
+    _check_port("fastagi.listen", config.fastagi.listen)
+    if config.web.listen:
+        _check_port("web.listen", config.web.listen)
     connection = database.connect(pathlib.Path(config.database))
     try:
         database.check_columns(connection)
@@ -146,7 +155,7 @@ def check(config: Config, reactor: object) -> None:
         connection.close()
 
 
-def _check_port(description: str) -> None:
+def _check_port(key: str, description: str) -> None:
     """Bind a TCP port for a moment, for a better message than a traceback later."""
     # In an endpoint string a backslash makes the next character literal, as in interface=\:\:1.
     kind, *rest = (re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", description))
@@ -165,4 +174,4 @@ def _check_port(description: str) -> None:
             why = f"port {port} is in use by another program; stop it or choose another port"
         else:
             why = f"cannot listen at {description}: {getattr(error, 'strerror', None) or error}"
-        raise ConfigError(f"fastagi.listen: {why}") from None
+        raise ConfigError(f"{key}: {why}") from None

@@ -66,20 +66,31 @@ class CommandLine(TapCase):
         """Each option wins over the file; key and socket follow the database."""
         (self.here / "a.toml").write_text('database = "x.db"\n[fastagi]\nlisten = "tcp:1"')
         for arguments in (
-            ("--config", "a.toml", "--database", "y.db", "--listen", "tcp:2", "--agi-debug"),
-            ("-c", "a.toml", "-d", "y.db", "-l", "tcp:2", "-g"),
+            (
+                "--config",
+                "a.toml",
+                "--database",
+                "y.db",
+                "--listen",
+                "tcp:2",
+                "--web",
+                "tcp:3",
+                "--agi-debug",
+            ),
+            ("-c", "a.toml", "-d", "y.db", "-l", "tcp:2", "-w", "tcp:3", "-g"),
         ):
             config = tap.configured(self.options(*arguments))
             self.assertEqual(config.database, str(self.here / "y.db"))
             self.assertEqual(config.pin_key_file, str(self.here / "y.db.pinkey"))
             self.assertEqual(config.control, str(self.here / "y.db.sock"))
             self.assertEqual((config.fastagi.listen, config.fastagi.debug), ("tcp:2", True))
+            self.assertEqual(config.web.listen, "tcp:3")
         self.assertEqual(tap.configured(self.options("-c", "a.toml")).fastagi.listen, "tcp:1")
 
     def test_help(self) -> None:
         """Every option says what it is for."""
         text = str(self.options())
-        for option in ("--config", "--database", "--listen", "--agi-debug"):
+        for option in ("--config", "--database", "--listen", "--web", "--agi-debug"):
             self.assertIn(option, text)
 
     def test_plugin(self) -> None:

@@ -19,6 +19,8 @@ class AddressTests(SynchronousTestCase):
             ("tcp:8080:interface=0.0.0.0", "http://localhost:8080"),
             ("tcp6:8080:interface=\\:\\:1", "http://[::1]:8080"),
             ("ssl:443:privateKey=k.pem", "https://localhost"),
+            ("tls:/etc/pbxrouter/certs:8443:interface=192.0.2.1", "https://192.0.2.1:8443"),
+            ("tls:/etc/pbxrouter/certs", "https://localhost"),
             ("unix:/run/pbxrouter.sock", "http://localhost"),
         ):
             self.assertEqual(base_url("", listen), url, listen)

@@ -18,7 +18,9 @@ def base_url(url: str, listen: str) -> str:
     if url:
         return url.rstrip("/")
     kind, *rest = re.split(r"(?<!\\):", listen)
-    port = rest[0].removeprefix("port=") if rest else ""
+    plain = [part.removeprefix("port=") for part in rest if "=" not in part or part.startswith("port=")]
+    # tls: names the folder of certificates first.
+    port = (plain[1:2] or ["443"])[0] if kind == "tls" else (plain[:1] or [""])[0]
     found = [part.removeprefix("interface=") for part in rest if part.startswith("interface=")]
     host = re.sub(r"\\(.)", r"\1", found[0]) if found else "localhost"
     if host in ("", "0.0.0.0", "::"):
