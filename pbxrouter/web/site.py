@@ -45,6 +45,20 @@ def header(request: IRequest, name: str) -> str:
     return str(found[0].decode("latin-1")) if found else ""
 
 
+def set_cookie(
+    request: IRequest, name: str, value: str, path: str = "/", max_age_s: int | None = None
+) -> None:
+    """Have the browser keep a value (RFC 6265): not for scripts, other sites or plain connections.
+
+    Args:
+        value: of letters, digits, ``-`` and ``_``.
+        max_age_s: how long; None until the browser is closed, 0 removes it.
+    """
+    age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
+    text = f"{name}={value}; Path={path}{age}; Secure; HttpOnly; SameSite=Lax"
+    request.responseHeaders.addRawHeader(b"Set-Cookie", text.encode("ascii"))
+
+
 class BoundedRequest(TwistedRequest):
     """A request of whose body no more is kept than any route reads."""
 

@@ -26,7 +26,7 @@ from pbxrouter.trace import printable, step
 from pbxrouter.web.console.visit import Form, Visit, read_query
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Visitors
-from pbxrouter.web.site import header
+from pbxrouter.web.site import header, set_cookie
 from pbxrouter.web.words import LANGUAGES, Words, wished
 
 SESSION_COOKIE: Final = "pbxrouter_session"
@@ -121,13 +121,13 @@ class Door:
         """Give somebody who is not logged in the cookie that the forms for strangers need."""
         if visit.user is None and not visit.csrf:
             made = secrets.token_urlsafe(32)
-            self._set_cookie(visit.request, VISITOR_COOKIE, made)
+            set_cookie(visit.request, VISITOR_COOKIE, made)
             visit.csrf = self._code(made)
 
     def choose_language(self, visit: Visit, language: str) -> None:
         """Show this language from now on."""
         if language in LANGUAGES:
-            self._set_cookie(visit.request, LANGUAGE_COOKIE, language, max_age=_YEAR_S)
+            set_cookie(visit.request, LANGUAGE_COOKIE, language, max_age_s=_YEAR_S)
 
     def comes_from_us(self, visit: Visit, form: Form) -> bool:
         """Whether a form is one that we gave to this very visitor."""
@@ -191,27 +191,16 @@ class Door:
         await self._desk.write(
             lambda connection: open_session(connection, console_user_id, hash_token(made), visit.address, now)
         )
-        self._set_cookie(visit.request, SESSION_COOKIE, made)
+        set_cookie(visit.request, SESSION_COOKIE, made)
 
     async def log_out(self, visit: Visit) -> None:
         """End the session."""
         session = visit.session
         await self._desk.write(lambda connection: close_session(connection, session))
-        self._set_cookie(visit.request, SESSION_COOKIE, "", max_age=0)
+        set_cookie(visit.request, SESSION_COOKIE, "", max_age_s=0)
 
     def _code(self, cookie: str) -> str:
         return hmac.digest(self._key, cookie.encode("utf-8", "surrogateescape"), "sha256").hex()
-
-    def _set_cookie(self, request: Any, name: str, value: str, max_age: int | None = None) -> None:
-        request.addCookie(
-            name,
-            value,
-            path="/",
-            max_age=None if max_age is None else str(max_age),
-            secure=True,
-            httpOnly=True,
-            sameSite="lax",
-        )
 
 
 def _cookie(request: Any, name: str) -> str:

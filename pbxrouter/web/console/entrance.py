@@ -19,6 +19,7 @@ from pbxrouter.web.console.door import Door, InThread, TooManyTries
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit, local_path
 from pbxrouter.web.desk import Desk
+from pbxrouter.web.site import set_cookie
 
 SETUP_COOKIE: Final = "pbxrouter_setup"
 
@@ -88,9 +89,7 @@ class Entrance:
                     "`pbxrouter console link` prints a new one"
                 )
             )
-        request.addCookie(
-            SETUP_COOKIE, link, path="/setup", secure=True, httpOnly=True, sameSite="lax", max_age="3600"
-        )
+        set_cookie(request, SETUP_COOKIE, link, path="/setup", max_age_s=3600)
         request.setHeader("Referrer-Policy", "no-referrer")
         raise GoOn("/setup")
 
@@ -136,7 +135,7 @@ class Entrance:
             return await self._setup_page(visit, error)
         await self._door.open(visit, number)
         request: Any = visit.request
-        request.addCookie(SETUP_COOKIE, "", path="/setup", secure=True, httpOnly=True, max_age="0")
+        set_cookie(request, SETUP_COOKIE, "", path="/setup", max_age_s=0)
         raise GoOn("/")
 
 
