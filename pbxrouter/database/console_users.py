@@ -149,6 +149,8 @@ def update_console_user(
     user = console_user(connection, console_user_id)
     if enabled is not None and enabled == user.enabled:
         del values["disabled_at"]
+    if not values:
+        return
     with changing(connection, actor, now, "update", "console_user", user.login) as change:
         change.update(_TABLE, console_user_id, values)
         _demand_an_admin(connection)
