@@ -89,7 +89,7 @@ def set_grants(
                 continue
             change.name = f"{names[holder]} → {names['', box.map_id]}"
         if granted + revoked > 1:
-            change.name = f"+{granted} −{revoked}"  # noqa: RUF001  # a minus, for people
+            change.name = f"+{granted} -{revoked}"
         if not granted:
             change.action = "revoke"
     return GrantsSet(granted, revoked)
@@ -114,7 +114,7 @@ def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> 
             for (grant_id,) in rows:
                 change.delete(table.grants, grant_id)
             count += len(rows)
-        change.name = f"−{count}"  # noqa: RUF001  # a minus, for people
+        change.name = f"-{count}"
     return count
 
 
