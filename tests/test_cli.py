@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pty
+import pwd
 import select
 import signal
 import sqlite3
@@ -480,6 +481,8 @@ class PinTests(CommandTestCase):
         printed = self.good("pin", "moises silva", stdin="0471\n")
         self.assertNotIn("0471", printed)
         self.assertTrue(self.opens("0471"))
+        (entry,) = self.rows("SELECT who, via, action, kind, name FROM audit_log")
+        self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
     def test_generate(self) -> None:
         """The PIN made is printed alone on its line."""
