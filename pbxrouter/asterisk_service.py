@@ -22,7 +22,7 @@ from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.manager_service import Account, Manager, ProtocolFactory
 from pbxrouter.originate import Originator
-from pbxrouter.trace import printable
+from pbxrouter.trace import Step, printable, step
 from pbxrouter.watch import DialogueWatch
 
 LEAVING_S: Final = 3.0
@@ -68,9 +68,8 @@ class AsteriskService(MultiService):
                 "{name}: no secret_file is set, so there is no connection to AMI", name=config.name
             )
             return
-        read_secret(config)  # to say so now if it cannot be read
+        account_of(config)  # to say so now if the secret cannot be read
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
-        check_trust(config.ami)
         try:
             self.manager = Manager(
                 config.name, config.ami, account, reactor, factory=protocol_factory(config)
@@ -115,9 +114,14 @@ def check_trust(description: str) -> None:
         if any(b"BEGIN CERTIFICATE" in each for each in certificates):
             return
     except OSError as error:
-        raise ConfigError(f"asterisk.ami: {error.filename}: cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            step("asterisk.ami: {path}: cannot be read: {why}", path=error.filename, why=error.strerror)
+        ) from None
     raise ConfigError(
-        f"asterisk.ami: no certificate in {found[1]}; trustRoots takes a folder with files named *.pem"
+        step(
+            "asterisk.ami: no certificate in {folder}; trustRoots takes a folder with files named *.pem",
+            folder=found[1],
+        )
     )
 
 
@@ -135,6 +139,17 @@ def protocol_factory(config: Asterisk) -> ProtocolFactory | None:
     return StarpyAMIFactory
 
 
+def account_of(config: Asterisk) -> Account:
+    """How to log in to its AMI now; the secret is read once.
+
+    Raises:
+        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
+    """
+    check_trust(config.ami)
+    secret = read_secret(config)
+    return Account(config.username, lambda: secret, plain=config.login == "plain")
+
+
 def read_secret(config: Asterisk) -> str:
     """The AMI user's secret: the first line of its file.
 
@@ -144,10 +159,15 @@ def read_secret(config: Asterisk) -> str:
     try:
         secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
-        raise ConfigError(f"asterisk.secret_file: {config.secret_file}: cannot be read: {why}") from None
+        why = getattr(error, "strerror", None) or Step("it is not text")
+        raise ConfigError(
+            step("asterisk.secret_file: {path}: cannot be read: {why}", path=config.secret_file, why=why)
+        ) from None
     if not secret:
         raise ConfigError(
-            f"asterisk.secret_file: {config.secret_file} is empty; accepted is one line, the secret"
+            step(
+                "asterisk.secret_file: {path} is empty; accepted is one line, the secret",
+                path=config.secret_file,
+            )
         )
     return secret

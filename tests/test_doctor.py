@@ -22,13 +22,15 @@ from pbxrouter import database
 from pbxrouter.ami import Message
 from pbxrouter.config import Asterisk, Config
 from pbxrouter.doctor import Finding
-from pbxrouter.doctor.asterisk import EVENT_WAIT_S, Patient, look_at_asterisk
+from pbxrouter.doctor.asterisk import look_at_asterisk
 from pbxrouter.doctor.files import load_names, look_at_database, look_at_files, look_at_secret
 from pbxrouter.doctor.hook import look_at_dialplan
+from pbxrouter.doctor.patient import EVENT_WAIT_S, Patient
 from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.errors import ConfigError
 from pbxrouter.keyfile import create_key
+from pbxrouter.trace import Step
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 
@@ -577,7 +579,7 @@ class SoundTests(FindingCase):
 
     def find(self, folder: Path | None = None) -> list[Finding]:
         """What is found."""
-        return list(look_at_sounds(self.config, folder or self.sounds, "sounds"))
+        return list(look_at_sounds(self.config, folder or self.sounds, Step("sounds")))
 
     def test_good(self) -> None:
         """Each is there."""
@@ -619,7 +621,7 @@ class SoundTests(FindingCase):
         """Another machine's folder: a command to type there."""
         found = self.the_one(self.find(Path("/no/such/sounds")), "unknown")
         self.assertIn("ls /no/such/sounds/en/{agent-pass,", found.todo)
-        unknown = self.the_one(look_at_sounds(self.config, None, "sounds"), "unknown")
+        unknown = self.the_one(look_at_sounds(self.config, None, Step("sounds")), "unknown")
         self.assertIn("--sounds FOLDER", unknown.todo)
 
     def test_link_of_another_root(self) -> None:

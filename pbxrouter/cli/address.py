@@ -9,6 +9,7 @@ import re
 import socket
 
 from pbxrouter.errors import ConfigError
+from pbxrouter.trace import step
 
 DEFAULT_PORT = 4573
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -66,8 +67,11 @@ def of_endpoint(listen: str) -> Address:
     if kind == "unix" and path:
         return Address(path=path)
     raise ConfigError(
-        f"fastagi.listen {listen!r}: a call can be placed to tcp:PORT and unix:PATH; "
-        "tell where by --connect HOST:PORT"
+        step(
+            "fastagi.listen {listen}: a call can be placed to tcp:PORT and unix:PATH; "
+            "tell where by --connect HOST:PORT",
+            listen=repr(listen),
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Which of the configured Asterisks a command means, and how to log in there."""
+"""Which of the configured Asterisks a command means."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,6 @@ from pbxrouter.trace import printable
 
 if TYPE_CHECKING:
     from pbxrouter.config import Asterisk, Config
-    from pbxrouter.manager_service import Account
 
 
 def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
@@ -28,17 +27,3 @@ def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
     if not chosen.secret_file:
         raise ConfigError(f"{printable(chosen.name)}: no secret_file is set, so nobody can log in to AMI")
     return chosen
-
-
-def account_of(asterisk: "Asterisk") -> "Account":
-    """How to log in to its AMI.
-
-    Raises:
-        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
-    """
-    from pbxrouter.asterisk_service import check_trust, read_secret
-    from pbxrouter.manager_service import Account
-
-    check_trust(asterisk.ami)
-    secret = read_secret(asterisk)
-    return Account(asterisk.username, lambda: secret, plain=asterisk.login == "plain")

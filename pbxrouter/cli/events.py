@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbxrouter.cli.asterisks import account_of, chosen_asterisk
+from pbxrouter.cli.asterisks import chosen_asterisk
 from pbxrouter.cli.options import config_option, read_config
 from pbxrouter.errors import ManagerUnavailable, PbxrouterError
 
@@ -87,6 +87,7 @@ def _watch(asterisk: "Asterisk", printer: _Printer) -> int:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import LoopingCall
 
+    from pbxrouter.asterisk_service import account_of
     from pbxrouter.manager_once import connect_once
 
     reactor: Any = the_reactor

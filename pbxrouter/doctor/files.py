@@ -21,29 +21,34 @@ from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import KeyFileError, StoreError
 from pbxrouter.keyfile import read_key
-from pbxrouter.trace import printable
+from pbxrouter.trace import Step, step
+
+Drivers = tuple[frozenset[str], tuple[Finding, ...]]
+"""The names of those that can be loaded, lower case, and what is wrong with others."""
 
 
-def look_at_files(config: Config) -> Iterator[Finding]:
-    """All that lies on this machine's disk."""
+def look_at_files(config: Config, drivers: Drivers | None = None) -> Iterator[Finding]:
+    """All that lies on this machine's disk.
+
+    Args:
+        drivers: as load_names has found them; None: they are loaded here.
+    """
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
-    yield from look_at_database(Path(config.database), key, load_names(config))
+    yield from look_at_database(Path(config.database), key, drivers or load_names(config))
     for asterisk in config.asterisk:
         yield from look_at_secret(asterisk)
 
 
 def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
     try:
-        return read_key(path), well("PIN key", str(path))
+        return read_key(path), well(Step("PIN key"), step("{path}", path=path))
     except KeyFileError as error:
-        return None, wrong("PIN key", str(error))
+        return None, wrong(Step("PIN key"), error.step)
 
 
-def load_names(
-    config: Config, found: Iterable[EntryPoint] | None = None
-) -> tuple[frozenset[str], tuple[Finding, ...]]:
-    """The names of the drivers that can be loaded, lower case, and what is wrong with others."""
+def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Drivers:
+    """The drivers that are installed, or those of these entry points."""
     names: set[str] = set()
     problems: list[Finding] = []
     for point in entry_points(group=GROUP) if found is None else found:
@@ -53,28 +58,34 @@ def load_names(
         except Exception as error:  # a driver is anybody's code
             problems.append(
                 wrong(
-                    "drivers",
-                    f"{point.name} cannot be loaded from {point.value}: "
-                    f"{type(error).__name__}: {printable(str(error))}",
-                    "install what it needs, or uninstall its package",
+                    Step("drivers"),
+                    step(
+                        "{driver} cannot be loaded from {place}: {why}",
+                        driver=point.name,
+                        place=point.value,
+                        why=f"{type(error).__name__}: {error}",
+                    ),
+                    Step("install what it needs, or uninstall its package"),
                 )
             )
         else:
             if name in names:
                 problems.append(
                     wrong(
-                        "drivers",
-                        f"there is a second driver named {point.name}: {point.value}; the first counts",
-                        "uninstall one of the two packages",
+                        Step("drivers"),
+                        step(
+                            "there is a second driver named {driver}: {place}; the first counts",
+                            driver=point.name,
+                            place=point.value,
+                        ),
+                        Step("uninstall one of the two packages"),
                     )
                 )
             names.add(name)
     return frozenset(names), tuple(problems)
 
 
-def look_at_database(
-    path: Path, key: bytes | None, drivers: tuple[frozenset[str], tuple[Finding, ...]]
-) -> Iterator[Finding]:
+def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[Finding]:
     """The database, its rules, and whether each leads to a driver."""
     names, problems = drivers
     yield from problems
@@ -82,20 +93,30 @@ def look_at_database(
         version = _version(path)
         if version is not None and version < database.SCHEMA_VERSION:
             yield unknown(
-                "database",
-                f"{path}: its schema is version {version}, so the rules were not read",
-                f"start the gateway: it brings the database to version {database.SCHEMA_VERSION}",
+                Step("database"),
+                step(
+                    "{path}: its schema is version {version}, so the rules were not read",
+                    path=path,
+                    version=version,
+                ),
+                step(
+                    "start the gateway: it brings the database to version {version}",
+                    version=database.SCHEMA_VERSION,
+                ),
             )
             return
         with contextlib.closing(database.connect(path)) as connection:
             database.check_columns(connection)
             _can_be_written(connection, path)
-            yield well("database", f"{path}, schema version {database.SCHEMA_VERSION}")
+            yield well(
+                Step("database"),
+                step("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
+            )
             yield from _rules(connection, key, names)
     except StoreError as error:
-        yield wrong("database", str(error))
+        yield wrong(Step("database"), error.step)
     except sqlite3.Error as error:
-        yield wrong("database", str(database.explain(error, path)))
+        yield wrong(Step("database"), database.explain(error, path).step)
 
 
 def _version(path: Path) -> int | None:
@@ -117,8 +138,11 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         raise database.explain(error, path) from None
     if found != "ok":
         raise StoreError(
-            f"database {path} is damaged ({printable(str(found).splitlines()[-1])}): "
-            "bring it back from a backup"
+            step(
+                "database {path} is damaged ({said}): bring it back from a backup",
+                path=path,
+                said=str(found).splitlines()[-1],
+            )
         )
 
 
@@ -126,7 +150,9 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
     rules = database.read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     for problem in rules.problems:
         yield wrong(
-            "rules", problem.words, "mend that row of the database; docs/rules.md tells what is accepted"
+            Step("rules"),
+            problem,
+            Step("mend that row of the database; docs/rules.md tells what is accepted"),
         )
     mappings = connection.execute(
         "SELECT map_id, pattern, application_name FROM applications_mappings"
@@ -134,21 +160,28 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
     ).fetchall()
     if not mappings:
         yield wrong(
-            "rules",
-            "there are none, so every number is invalid",
-            "type: pbxrouter init --sample, or add yours",
+            Step("rules"),
+            Step("there are none, so every number is invalid"),
+            Step("type: pbxrouter init --sample, or add yours"),
         )
         return
     lost = [row for row in mappings if str(row[2]).strip().lower() not in names]
     for map_id, pattern, application in lost:
         yield wrong(
-            "drivers",
-            f"mapping {map_id}, {printable(str(pattern))}: no driver provides the application "
-            f"{printable(str(application))}",
-            f"accepted in application_name are {', '.join(sorted(names))}; or install a driver of that name",
+            Step("drivers"),
+            step(
+                "mapping {map_id}, {pattern}: no driver provides the application {name}",
+                map_id=map_id,
+                pattern=pattern,
+                name=application,
+            ),
+            step(
+                "accepted in application_name are {names}; or install a driver of that name",
+                names=", ".join(sorted(names)),
+            ),
         )
     if not rules.problems and not lost:
-        yield well("rules", f"{len(mappings)} mappings, each with a driver")
+        yield well(Step("rules"), step("{count} mappings, each with a driver", count=len(mappings)))
 
 
 def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
@@ -162,7 +195,7 @@ def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
         return  # whoever reads it says so
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield wrong(
-            f"AMI {printable(asterisk.name)}",
-            f"{path} is open to others than its owner",
-            f"type: chmod 600 {path}",
+            step("AMI {name}", name=asterisk.name),
+            step("{path} is open to others than its owner", path=path),
+            step("type: chmod 600 {path}", path=path),
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config
-from pbxrouter.doctor.asterisk import Patient
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.trace import printable
+from pbxrouter.trace import Step, printable, step
 
 CONTEXT: Final = "pbxrouter-ask"
 """Where dialplan/pbxrouter.conf asks the gateway."""
@@ -30,43 +30,67 @@ Dial = Callable[[tuple[str, int], float], socket.socket]
 """socket.create_connection, or a fake of it."""
 
 
+Look = Callable[[], Finding]
+
+
+async def at_once(look: Look) -> Finding:
+    """Looks where it stands, which may take some seconds."""
+    return look()
+
+
 async def look_at_dialplan(
-    patient: Patient, config: Config, dial: Dial = socket.create_connection
+    patient: Patient,
+    config: Config,
+    dial: Dial = socket.create_connection,
+    aside: Callable[[Look], Awaitable[Finding]] = at_once,
 ) -> list[Finding]:
-    """The hook for FastAGI, and the contexts for MAGI."""
-    name = printable(patient.config.name)
-    found = [await _hook(patient, config, f"dialplan {name}", dial)]
+    """The hook for FastAGI, and the contexts for MAGI.
+
+    Args:
+        aside: does a look that blocks, such as in a thread.
+    """
+    area = step("dialplan {name}", name=patient.config.name)
+    found = [await _hook(patient, config, area, dial, aside)]
     for context in patient.config.magi:
-        found.append(await _magi(patient, f"dialplan {name}", context))
+        found.append(await _magi(patient, area, context))
     return found
 
 
-async def _hook(patient: Patient, config: Config, area: str, dial: Dial) -> Finding:
+async def _hook(
+    patient: Patient, config: Config, area: Step, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
+) -> Finding:
     exists = await patient.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
     url = await patient.variable("PBXROUTER_URL")
     if exists is None or url is None:
         return unknown(
             area,
-            "it may not be asked: that needs the class call or reporting",
-            "type in Asterisk: dialplan show pbxrouter-ask; dialplan show globals",
+            Step("it may not be asked: that needs the class call or reporting"),
+            step("type in Asterisk: {command}", command="dialplan show pbxrouter-ask; dialplan show globals"),
         )
     if exists != "1":
         return unknown(
             area,
-            "dialplan/pbxrouter.conf is not included; a hook of your own is not known here",
-            f"see that it runs AGI({_example(config)}) and tests PBXROUTER afterwards (docs/dialplan.md)",
+            Step("dialplan/pbxrouter.conf is not included; a hook of your own is not known here"),
+            step(
+                "see that it runs AGI({url}) and tests PBXROUTER afterwards (docs/dialplan.md)",
+                url=_example(config),
+            ),
         )
     if not url:
-        return wrong(area, "PBXROUTER_URL is empty", f"under [globals]: PBXROUTER_URL = {_example(config)}")
-    if url.startswith("agi:async"):
-        if CONTEXT in patient.config.magi:
-            return well(area, f"calls wait in AGI({printable(url)}), for MAGI")
         return wrong(
             area,
-            f"calls wait in AGI({printable(url)}), and nobody takes them",
-            f'put "{CONTEXT}" into asterisk.magi',
+            Step("PBXROUTER_URL is empty"),
+            step("under [globals]: PBXROUTER_URL = {url}", url=_example(config)),
         )
-    return _reach(patient.config, config, area, url, dial)
+    if url.startswith("agi:async"):
+        if CONTEXT in patient.config.magi:
+            return well(area, step("calls wait in AGI({url}), for MAGI", url=url))
+        return wrong(
+            area,
+            step("calls wait in AGI({url}), and nobody takes them", url=url),
+            step('put "{context}" into asterisk.magi', context=CONTEXT),
+        )
+    return await aside(lambda: _reach(patient.config, config, area, url, dial))
 
 
 def _example(config: Config) -> str:
@@ -74,43 +98,55 @@ def _example(config: Config) -> str:
     return f"agi://127.0.0.1:{port[1] if port else DEFAULT_PORT}/pbxrouter"
 
 
-def _reach(asterisk: Asterisk, config: Config, area: str, url: str, dial: Dial) -> Finding:
+def _reach(asterisk: Asterisk, config: Config, area: Step, url: str, dial: Dial) -> Finding:
     """Try from here what Asterisk will try from there."""
-    shown = printable(url)
     parts = _URL.fullmatch(url)
     if parts is None or not 0 < int(parts[3] or DEFAULT_PORT) < 65536:
-        return wrong(area, f"PBXROUTER_URL is {shown!a}", f"accepted is for example {_example(config)}")
+        return wrong(
+            area,
+            step("PBXROUTER_URL is {url}", url=ascii(printable(url))),
+            step("accepted is for example {url}", url=_example(config)),
+        )
     host, port = parts[1] or parts[2], int(parts[3] or DEFAULT_PORT)
     if url.startswith("h"):
-        return unknown(area, f"it asks {shown}, by SRV records", "see that they name the gateway")
+        return unknown(
+            area, step("it asks {url}, by SRV records", url=url), Step("see that they name the gateway")
+        )
     remote = _host_of(asterisk.ami)
     if host in _HERE and remote not in _HERE:
         return unknown(
             area,
-            f"it asks {shown}, which there is Asterisk's own machine, {printable(remote) or 'elsewhere'}",
-            "if the gateway runs on another, name that one in PBXROUTER_URL",
+            step(
+                "it asks {url}, which there is Asterisk's own machine, {machine}",
+                url=url,
+                machine=remote or Step("elsewhere"),
+            ),
+            Step("if the gateway runs on another, name that one in PBXROUTER_URL"),
         )
     try:
         dial((host, port), TIMEOUT_S).close()
     except OSError as error:
         why = error.strerror or str(error)
         listen = config.fastagi.listen
-        hint = f"the gateway listens at {listen}" + (
-            "; that is for this machine alone, so name another interface"
+        todo = (
+            step(
+                "the gateway listens at {listen}; that is for this machine alone, so name another interface; "
+                "see PBXROUTER_URL and fastagi.listen",
+                listen=listen,
+            )
             if listen == DEFAULT_LISTEN and host not in _HERE
-            else ""
+            else step("the gateway listens at {listen}; see PBXROUTER_URL and fastagi.listen", listen=listen)
         )
-        return wrong(
-            area,
-            f"it asks {shown}, where nothing answers: {why}",
-            f"{hint}; see PBXROUTER_URL and fastagi.listen",
-        )
+        return wrong(area, step("it asks {url}, where nothing answers: {why}", url=url, why=why), todo)
     if remote in _HERE:
-        return well(area, f"asks {shown}, which answers")
+        return well(area, step("asks {url}, which answers", url=url))
     return unknown(
         area,
-        f"it asks {shown}, which answers from here; from Asterisk's machine only a call can tell",
-        f"there: nc -z {host} {port}; or dial a number, with `pbxrouter debug` running",
+        step("it asks {url}, which answers from here; from Asterisk's machine only a call can tell", url=url),
+        step(
+            "there: {command}; or dial a number, with `pbxrouter debug` running",
+            command=f"nc -z {host} {port}",
+        ),
     )
 
 
@@ -122,17 +158,21 @@ def _host_of(ami: str) -> str:
     return host.replace("\\", "")
 
 
-async def _magi(patient: Patient, area: str, context: str) -> Finding:
+async def _magi(patient: Patient, area: Step, context: str) -> Finding:
     try:
         await patient.protocol.listing("ShowDialPlan", [("Context", context)])
     except ActionFailed as error:
         if "Permission denied" in str(error):
             return unknown(
-                area, f"whether {printable(context)} exists", f"type in Asterisk: dialplan show {context}"
+                area,
+                step("whether {context} exists", context=context),
+                step("type in Asterisk: {command}", command=f"dialplan show {context}"),
             )
         return wrong(
             area,
-            f"asterisk.magi names the context {printable(context)}, which the dialplan does not have",
-            "see its name in extensions.conf; contexts are found by their exact name",
+            step(
+                "asterisk.magi names the context {context}, which the dialplan does not have", context=context
+            ),
+            Step("see its name in extensions.conf; contexts are found by their exact name"),
         )
-    return well(area, f"the context {printable(context)} is there, for MAGI")
+    return well(area, step("the context {context} is there, for MAGI", context=context))

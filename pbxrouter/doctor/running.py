@@ -14,9 +14,10 @@ from pathlib import Path
 from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import PbxrouterError
+from pbxrouter.trace import Step, step
 
 TIMEOUT_S = 3.0
-START = "start the gateway: twistd -n pbxrouter; its log tells if it cannot"
+START = Step("start the gateway: twistd -n pbxrouter; its log tells if it cannot")
 
 Connect = Callable[[str, float], socket.socket]
 """Connects with where an endpoint string listens, within seconds. Raises OSError, or
@@ -26,7 +27,7 @@ PbxrouterError if that string does not tell where."""
 def look_at_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
     """The control socket, FastAGI's port, the web server."""
     running = yield from _control(Path(config.control))
-    yield from _listens("FastAGI", "fastagi.listen", config.fastagi.listen, connect, running)
+    yield from _listens(Step("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
     if config.web.listen is not None:
         yield from _web(config.web.listen, connect, running)
 
@@ -39,31 +40,45 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             probe.connect(str(path))
         except PermissionError:
             yield unknown(
-                "gateway", f"{path} may not be opened", "run this as the gateway's own user, or root"
+                Step("gateway"),
+                step("{path} may not be opened", path=path),
+                Step("run this as the gateway's own user, or root"),
             )
             return None
         except OSError as error:
             why = error.strerror or str(error)
-            yield wrong("gateway", f"it does not run: no answer at {path}: {why}", START)
+            yield wrong(
+                Step("gateway"),
+                step("it does not run: no answer at {path}: {why}", path=path, why=why),
+                START,
+            )
             return False
-    yield well("gateway", f"it runs, and answers at {path}")
+    yield well(Step("gateway"), step("it runs, and answers at {path}", path=path))
     return True
 
 
-def _listens(area: str, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
+def _listens(area: Step, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
     try:
         connect(listen, TIMEOUT_S).close()
     except PbxrouterError as error:
-        yield unknown(area, str(error), f"see that the gateway listens at {listen}")
+        yield unknown(area, error.step, step("see that the gateway listens at {listen}", listen=listen))
     except OSError as error:
         why = error.strerror or str(error)
-        todo = START if running is False else f"see {key} in the settings, and the gateway's log"
-        yield wrong(area, f"nothing listens at {listen}: {why}", todo)
+        todo = (
+            START
+            if running is False
+            else step("see {setting} in the settings, and the gateway's log", setting=key)
+        )
+        yield wrong(area, step("nothing listens at {listen}: {why}", listen=listen, why=why), todo)
     else:
         if running is False:
-            yield wrong(area, f"another program listens at {listen}", f"stop it, or change {key}")
+            yield wrong(
+                area,
+                step("another program listens at {listen}", listen=listen),
+                step("stop it, or change {setting}", setting=key),
+            )
         else:
-            yield well(area, f"listens at {listen}")
+            yield well(area, step("listens at {listen}", listen=listen))
 
 
 def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
@@ -74,14 +89,26 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
             connection.sendall(request)
             answer = connection.recv(64)
     except PbxrouterError:
-        yield unknown("web", f"web.listen {listen!r} does not tell where to ask", "open it in a browser")
+        yield unknown(
+            Step("web"),
+            step("web.listen {listen} does not tell where to ask", listen=repr(listen)),
+            Step("open it in a browser"),
+        )
     except OSError as error:
         why = error.strerror or str(error)
-        todo = START if running is False else "see web.listen in the settings, and the gateway's log"
-        yield wrong("web", f"no answer at {listen}: {why}", todo)
+        todo = (
+            START
+            if running is False
+            else step("see {setting} in the settings, and the gateway's log", setting="web.listen")
+        )
+        yield wrong(Step("web"), step("no answer at {listen}: {why}", listen=listen, why=why), todo)
     else:
         if answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
-            yield well("web", f"/metrics answers at {listen}")
+            yield well(Step("web"), step("/metrics answers at {listen}", listen=listen))
         else:
             said = answer.partition(b"\r\n")[0].decode("latin-1")
-            yield wrong("web", f"{listen} answers {said!a} to /metrics", "see that no other program is there")
+            yield wrong(
+                Step("web"),
+                step("{listen} answers {said} to /metrics", listen=listen, said=ascii(said)),
+                Step("see that no other program is there"),
+            )

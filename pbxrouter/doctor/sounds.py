@@ -17,13 +17,14 @@ import msgspec
 from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.prompts import localised
+from pbxrouter.trace import Step, step
 
 FALLBACK: Final = "en"
 """What Asterisk plays where a language lacks a sound."""
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*")
 
 
-def look_at_sounds(config: Config, folder: Path | None, area: str) -> Iterator[Finding]:
+def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[Finding]:
     """Each prompt, in each language that has a folder there.
 
     Args:
@@ -35,9 +36,11 @@ def look_at_sounds(config: Config, folder: Path | None, area: str) -> Iterator[F
         where = folder or Path("/var/lib/asterisk/sounds")
         yield unknown(
             area,
-            f"the folder {where} cannot be seen from here",
-            f"on Asterisk's machine: ls {where}/{FALLBACK}/{{{wanted}}}.*; or tell where it is: "
-            "--sounds FOLDER",
+            step("the folder {folder} cannot be seen from here", folder=where),
+            step(
+                "on Asterisk's machine: {command}; or tell where it is: --sounds FOLDER",
+                command=f"ls {where}/{FALLBACK}/{{{wanted}}}.*",
+            ),
         )
         return
     languages = _languages(folder)
@@ -50,11 +53,25 @@ def look_at_sounds(config: Config, folder: Path | None, area: str) -> Iterator[F
                 missing = True
                 yield wrong(
                     area,
-                    f"{setting}: there is no sound {sound} in {folder}, nor in {folder / language}",
-                    f"install Asterisk's core sounds, put the file there, or change {setting}",
+                    step(
+                        "{setting}: there is no sound {sound} in {folder}, nor in {other}",
+                        setting=setting,
+                        sound=sound,
+                        folder=folder,
+                        other=folder / language,
+                    ),
+                    step(
+                        "install Asterisk's core sounds, put the file there, or change {setting}",
+                        setting=setting,
+                    ),
                 )
     if not missing:
-        yield well(area, f"{len(names)} prompts in {folder}, {FALLBACK}")
+        yield well(
+            area,
+            step(
+                "{count} prompts in {folder}, {language}", count=len(names), folder=folder, language=FALLBACK
+            ),
+        )
     for language in languages:
         lacking = [
             name
@@ -64,7 +81,15 @@ def look_at_sounds(config: Config, folder: Path | None, area: str) -> Iterator[F
             and _is_there(folder, name, FALLBACK)
         ]
         if lacking and language != FALLBACK and len(lacking) < len(names):
-            yield well(area, f"{language} lacks {', '.join(lacking)}: its callers hear {FALLBACK}")
+            yield well(
+                area,
+                step(
+                    "{language} lacks {sounds}: its callers hear {other}",
+                    language=language,
+                    sounds=", ".join(lacking),
+                    other=FALLBACK,
+                ),
+            )
 
 
 def _languages(folder: Path) -> list[str]:

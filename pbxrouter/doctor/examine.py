@@ -1,0 +1,126 @@
+"""All of the doctor's looks, one after the other, for the command and for the running gateway.
+
+Looks that block are done in a thread, so that whoever asks, the gateway for one, goes on with
+its own. ``findings = await examine(config, reactor)`` is all there is to it. Not here: the looks
+themselves (the other modules here), and showing what they found (cli, web).
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.threads import deferToThreadPool
+
+from pbxrouter.asterisk_service import account_of
+from pbxrouter.cli.address import of_endpoint
+from pbxrouter.config import Asterisk, Config
+from pbxrouter.doctor.asterisk import look_at_asterisk
+from pbxrouter.doctor.files import load_names, look_at_files
+from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.hook import look_at_dialplan
+from pbxrouter.doctor.patient import area_of, log_in
+from pbxrouter.doctor.running import look_at_gateway
+from pbxrouter.doctor.sounds import look_at_sounds
+from pbxrouter.drivers import GROUP
+from pbxrouter.errors import ConfigError, ManagerError
+from pbxrouter.trace import Step, step
+
+T = TypeVar("T")
+Tell = Callable[[Finding], object]
+
+
+async def examine(
+    config: Config, reactor: Any, tell: Tell | None = None, sounds: str | None = None
+) -> list[Finding]:
+    """Look at settings, database, gateway, Asterisk and dialplan; nothing is changed, no call is made.
+
+    It never fails for what it finds, and takes from a part of a second to a minute, if much does not answer.
+
+    Args:
+        reactor: for connections, and for its thread pool.
+        tell: hears each finding as soon as there is one.
+        sounds: the folder of Asterisk's sounds as seen from here; None: where Asterisk says.
+    """
+    found: list[Finding] = []
+
+    def note(findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            found.append(finding)
+            if tell is not None:
+                tell(finding)
+
+    points = await _in_thread(reactor, lambda: entry_points(group=GROUP))
+    drivers = load_names(config, points)  # not in a thread: a driver may expect the reactor's own
+    note(await _in_thread(reactor, lambda: list(look_at_files(config, drivers))))
+    note(await _in_thread(reactor, lambda: list(look_at_gateway(config, connect))))
+    if not config.asterisk:
+        note([_no_asterisk()])
+    for asterisk in config.asterisk:
+        await _examine_asterisk(config, asterisk, reactor, note, sounds)
+    return found
+
+
+def connect(listen: str, timeout_s: float) -> socket.socket:
+    """Connect with where an endpoint string listens; see running.Connect."""
+    return of_endpoint(listen).connect(timeout_s)
+
+
+async def _in_thread(reactor: Any, work: Callable[[], T]) -> T:
+    return await deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+
+def _no_asterisk() -> Finding:
+    return unknown(
+        Step("AMI"),
+        Step("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
+        Step("docs/configuration.md tells how to add one; calls by FastAGI need none"),
+    )
+
+
+async def _examine_asterisk(
+    config: Config,
+    asterisk: Asterisk,
+    reactor: Any,
+    note: Callable[[Iterable[Finding]], None],
+    sounds: str | None,
+) -> None:
+    area = area_of(asterisk)
+    if not asterisk.secret_file:
+        note(
+            [
+                wrong(
+                    area,
+                    Step("no secret_file is set, so nobody can log in"),
+                    Step(
+                        "write the secret of its user in manager.conf into a file of mode 0600, and name "
+                        "that in asterisk.secret_file"
+                    ),
+                )
+            ]
+        )
+        return
+    try:
+        account = await _in_thread(reactor, lambda: account_of(asterisk))
+    except ConfigError as error:
+        note([wrong(area, error.step)])
+        return
+    patient = await log_in(asterisk, account, reactor, time.time)
+    if isinstance(patient, Finding):
+        note([patient])
+        return
+    try:
+        note(await look_at_asterisk(patient))
+        note(await look_at_dialplan(patient, config, aside=lambda look: _in_thread(reactor, look)))
+        data = await patient.variable("ASTDATADIR")
+        folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
+        heard = step("sounds {name}", name=asterisk.name)
+        note(await _in_thread(reactor, lambda: list(look_at_sounds(config, folder, heard))))
+    except ManagerError as error:
+        note([wrong(area, error.step, Step("run this again; Asterisk's log may tell more"))])
+    finally:
+        patient.protocol.close()

@@ -1,0 +1,124 @@
+"""An Asterisk that is being looked at: a connection to its AMI, and what can be asked by it.
+
+Not here: what is asked (asterisk, classes, hook).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from twisted.internet.task import deferLater
+
+from pbxrouter.ami import Message
+from pbxrouter.config import Asterisk
+from pbxrouter.doctor.finding import Finding, wrong
+from pbxrouter.errors import (
+    ActionFailed,
+    ConfigError,
+    LoginRefused,
+    ManagerError,
+    ManagerProtocolError,
+    ManagerUnavailable,
+)
+from pbxrouter.manager import EventHandler, ManagerProtocol
+from pbxrouter.manager_once import connect_once
+from pbxrouter.manager_service import Account
+from pbxrouter.trace import Step, step
+
+EVENT_WAIT_S: Final = 2.0
+"""How long an event may take that must come."""
+LOOK_EVERY_S: Final = 0.05
+
+
+def area_of(asterisk: Asterisk) -> Step:
+    """How findings about an Asterisk are headed."""
+    return step("AMI {name}", name=asterisk.name)
+
+
+@dataclass(slots=True)
+class Patient:
+    """An Asterisk that is being looked at.
+
+    Attributes:
+        config: as configured.
+        clock: for waiting.
+        seconds: this machine's time, in epoch seconds.
+        protocol: its AMI.
+        events: those that came, by name.
+        missing: the write classes that the user lacks.
+    """
+
+    config: Asterisk
+    clock: Any
+    seconds: Any
+    protocol: ManagerProtocol
+    events: dict[str, list[Message]]
+    missing: set[str] = field(default_factory=set)
+
+    @property
+    def area(self) -> Step:
+        """How findings about it are headed."""
+        return area_of(self.config)
+
+    async def variable(self, name: str) -> str | None:
+        """The value of a global variable or of a function; None if it cannot be asked."""
+        try:
+            return (await self.protocol.action("Getvar", [("Variable", name)])).get("Value")
+        except ActionFailed:
+            return None
+
+    async def event(self, name: str, header: str = "", value: str = "") -> Message | None:
+        """An event that must come soon; None if it did not."""
+        for _ in range(int(EVENT_WAIT_S / LOOK_EVERY_S)):
+            for event in self.events.get(name, ()):
+                if not header or event.get(header) == value:
+                    return event
+            await deferLater(self.clock, LOOK_EVERY_S)
+        return None
+
+
+async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -> Patient | Finding:
+    """A connection to look through, or why there is none."""
+    area = area_of(config)
+    events: dict[str, list[Message]] = {}
+
+    def keep(event: Message) -> None:
+        events.setdefault(event.name, []).append(event)
+
+    handlers: dict[bytes, list[EventHandler]] = {b"FullyBooted": [keep], b"OriginateResponse": [keep]}
+    try:
+        protocol = await connect_once(config.ami, account, clock, handlers, "system,call,agi")
+    except LoginRefused as error:
+        return wrong(
+            area,
+            error.step,
+            step(
+                "see asterisk.username, secret_file, and [{user}] in manager.conf: secret, permit, deny; "
+                "then `manager reload` in Asterisk",
+                user=config.username,
+            ),
+        )
+    except ManagerProtocolError as error:
+        return wrong(area, error.step, Step("see asterisk.ami: a TLS port wants tls:HOST:PORT"))
+    except ManagerUnavailable as error:
+        if "certificate" in str(error):
+            return wrong(
+                area,
+                error.step,
+                Step(
+                    "the certificate must be of that host name, and of an authority known here: docs/ami.md "
+                    "tells of trustRoots"
+                ),
+            )
+        return wrong(
+            area,
+            error.step,
+            Step(
+                "start Asterisk; see asterisk.ami, and in manager.conf enabled = yes, bindaddr and port "
+                "(a TLS port wants tls:HOST:PORT)"
+            ),
+        )
+    except (ConfigError, ManagerError) as error:
+        return wrong(area, error.step)
+    return Patient(config, clock, seconds, protocol, events)

@@ -1,0 +1,152 @@
+"""The doctor inside a running gateway: all looks are taken, and the reactor goes on with its own meanwhile.
+
+Not here: what each look finds (test_doctor), the command (test_cli_events).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from pbxrouter import config as settings
+from pbxrouter import database
+from pbxrouter.config import Asterisk, Config, FastAGI
+from pbxrouter.doctor import Finding
+from pbxrouter.doctor.examine import examine
+from pbxrouter.keyfile import create_key
+from tests.fakes import hash_pin
+from tests.test_cli_events import PlayedAmi
+
+reactor = cast(Any, the_reactor)
+
+
+class Metrics(Resource):
+    """Answers as the gateway does."""
+
+    isLeaf = True
+
+    def render_GET(self, request: object) -> bytes:
+        """Any page."""
+        return b"up 1\n"
+
+
+class ExamineTests(TestCase):
+    """With sockets and a thread pool of the reactor that runs the tests."""
+
+    def setUp(self) -> None:
+        """A good installation, which this very reactor serves."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        agi = self.serves(reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1"))
+        web = self.serves(reactor.listenTCP(0, Site(Metrics()), interface="127.0.0.1"))
+        # Short, for a socket's path may not be long.
+        control = Path(self.mktemp()).name
+        self.serves(reactor.listenUNIX(control, Factory.forProtocol(Protocol)))
+        self.config = settings.resolved(
+            Config(
+                fastagi=FastAGI(listen=f"tcp:{agi.port}:interface=127.0.0.1"),
+                web=settings.Web(f"tcp:{web.port}:interface=127.0.0.1"),
+            ),
+            folder,
+        )
+        self.config = msgspec.structs.replace(self.config, control=control)
+        database.create(Path(self.config.database))
+        with contextlib.closing(database.connect(Path(self.config.database))) as connection:
+            database.add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+        create_key(Path(self.config.pin_key_file))
+
+    def serves(self, port: Any) -> Any:
+        """A port that is closed at the end; its address."""
+        self.addCleanup(port.stopListening)
+        return port.getHost()
+
+    async def states(self) -> dict[str, str]:
+        """Of each area the worst that was found."""
+        found = await examine(self.config, reactor)
+        for each in found:
+            self.assertTrue(f"{each.area}{each.what}{each.todo}".isprintable(), each)
+        return {each.area: each.state for each in sorted(found, key=lambda each: each.state == "wrong")}
+
+    def test_good(self) -> Deferred[None]:
+        """The gateway asks itself, and has time to answer."""
+
+        async def look() -> None:
+            self.assertEqual(
+                await self.states(),
+                {
+                    "PIN key": "ok",
+                    "database": "ok",
+                    "rules": "ok",
+                    "gateway": "ok",
+                    "FastAGI": "ok",
+                    "web": "ok",
+                    "AMI": "unknown",
+                },
+            )
+
+        return Deferred.fromCoroutine(look())
+
+    def test_goes_on(self) -> Deferred[None]:
+        """While a look waits for a locked database the reactor does not."""
+        gaps: list[float] = []
+        before = reactor.seconds()
+
+        def tick() -> None:
+            nonlocal before
+            now = reactor.seconds()
+            gaps.append(now - before)
+            before = now
+
+        async def look() -> None:
+            with contextlib.closing(
+                sqlite3.connect(self.config.database, isolation_level=None)
+            ) as connection:
+                connection.execute("BEGIN EXCLUSIVE")
+                ticking = LoopingCall(tick)
+                ticking.start(0.01)
+                found = await self.states()
+                ticking.stop()
+            self.assertEqual(found["database"], "wrong")
+            self.assertGreater(len(gaps), 20)
+            self.assertLess(max(gaps[1:]), 0.3)
+
+        return Deferred.fromCoroutine(look())
+
+    def test_asterisks(self) -> Deferred[None]:
+        """Each is looked at, what one refuses does not stop the next; findings are told as they come."""
+        secret = Path(self.config.database).with_name("secret")
+        secret.write_text("s3cret\n")
+        secret.chmod(0o600)
+        port = PlayedAmi(refuse=True).port
+        asterisks = [
+            Asterisk("open"),
+            Asterisk("gone", secret_file=str(secret) + "x"),
+            Asterisk("strict", ami=f"tcp:127.0.0.1:{port}", secret_file=str(secret)),
+        ]
+        self.config = msgspec.structs.replace(self.config, asterisk=asterisks)
+        told: list[Finding] = []
+
+        async def look() -> None:
+            found = await examine(self.config, reactor, told.append)
+            self.assertEqual(found, told)
+            words = {each.area: each.what for each in found if each.state == "wrong"}
+            self.assertEqual(set(words), {"AMI open", "AMI gone", "AMI strict"})
+            self.assertIn("no secret_file", words["AMI open"])
+            self.assertIn("cannot be read", words["AMI gone"])
+            self.assertIn("Authentication failed", words["AMI strict"])
+            (open_one,) = (each for each in found if each.area == "AMI open")
+            spanish = {"AMI {name}": "AMI de {name}"}
+            self.assertEqual(open_one.area_step.said(lambda text: spanish[text]), "AMI de open")
+
+        return Deferred.fromCoroutine(look())
