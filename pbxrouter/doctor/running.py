@@ -82,7 +82,7 @@ def _listens(area: Step, key: str, listen: str, connect: Connect, running: bool 
 
 
 def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
-    request = b"GET /metrics HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n"
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     try:
         with connect(listen, TIMEOUT_S) as connection:
             connection.settimeout(TIMEOUT_S)
