@@ -121,7 +121,8 @@ def searching(
     alike = f"{{column}} LIKE :{place} ESCAPE '\\'"
     if not text.isascii():
         values[f"{place}_glob"] = f"*{''.join(map(_either_case, text))}*"
-        alike = f"({alike} AND {{column}} GLOB :{place}_glob)"
+        globbed = f"{{column}} GLOB :{place}_glob"
+        alike = f"({alike} AND {globbed})" if values[place].strip("%") else globbed
     return [f"({' OR '.join(alike.format(column=column) for column in columns)})"], values
 
 

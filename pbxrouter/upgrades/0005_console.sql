@@ -76,11 +76,12 @@ CREATE TABLE audit_log (
     kind              TEXT NOT NULL,
     -- What it was called then, for people.
     name              TEXT NOT NULL,
-    -- The rows that changed: a JSON list of {table, key, before, after}; no row is null.
-    changes           TEXT NOT NULL,
     -- The entry that this one takes back, and the one that took this one back.
     undoes            INTEGER REFERENCES audit_log (audit_id),
-    undone_by         INTEGER REFERENCES audit_log (audit_id)
+    undone_by         INTEGER REFERENCES audit_log (audit_id),
+    -- The rows that changed: a JSON list of {table, key, before, after}; no row is null.
+    -- It may be long, so it comes last: SQLite reads a row only as far as it must.
+    changes           TEXT NOT NULL
 );
 CREATE INDEX audit_log_by_who ON audit_log (who, audit_id);
 
