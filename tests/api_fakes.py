@@ -35,6 +35,7 @@ from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import JSON, Refused
 from pbxrouter.web.api.everything import ENDPOINTS
 from pbxrouter.web.desk import Desk
+from pbxrouter.web.guard import Guarded, Visitors
 from pbxrouter.web.site import BoundedSite, resource
 from pbxrouter.web.words import Zone
 
@@ -162,7 +163,8 @@ class ApiCase(TestCase):
     def serve(self, desk: Desk, limits: Mapping[str, tuple[float, int]] = LIMITS) -> None:
         """Listen."""
         routes = api_routes(desk, ENDPOINTS, lambda _: "192.0.2.1", limits)
-        port = reactor.listenTCP(0, BoundedSite(resource([routes])), interface="127.0.0.1")
+        pages = Guarded(resource([routes]), Visitors(desk.config.web))
+        port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
 

@@ -195,14 +195,14 @@ def _success(
 
 
 def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """What can be done with the thing just made: all whose path begins with the number in the answer."""
+    """What can be done with the thing just made: all that take the number in the answer."""
     assert endpoint.answer is not None  # who makes something says what
     fields = {field.encode_name for field in msgspec.structs.fields(endpoint.answer)}
     return {
         each.name: {"operationId": each.name, "parameters": {name: f"$response.body#/{name}"}}
         for each in endpoints
         for name in each.numbers
-        if each.path.startswith(f"{endpoint.path}/{{{name}}}") and len(each.numbers) == 1 and name in fields
+        if name in fields
     }
 
 

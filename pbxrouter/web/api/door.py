@@ -69,7 +69,7 @@ class Door:
         self.within(endpoint.limit, f"token {token.token_id}")
         self.within(endpoint.limit, f"address {address}")
         if endpoint.scope not in token.scopes:
-            raise Refused(403, _lacking(endpoint.scope), headers=_lacking_header(endpoint.scope))
+            raise lacking(endpoint.scope)
         await self._note(token)
         return token
 
@@ -114,11 +114,12 @@ class Door:
             self.log.debug("a token's use is not noted: {error}", error=str(error))
 
 
-def _lacking(scope: Scope) -> str:
-    return f"this token is not for that; one made with --scope {scope.value} is"
-
-
-def _lacking_header(scope: Scope) -> dict[str, str]:
-    return {
-        "WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'
-    }
+def lacking(scope: Scope) -> Refused:
+    """What a token is told that is not good for something."""
+    return Refused(
+        403,
+        f"this token is not for that; one made with --scope {scope.value} is",
+        headers={
+            "WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'
+        },
+    )

@@ -20,7 +20,7 @@ from pbxrouter.web.site import MAX_BODY, header
 
 MAX_FIELDS: Final = 50
 _WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _SHOWN: Final = 60
 """Characters of what was sent that an error repeats."""
 
@@ -130,8 +130,8 @@ def _names(accepted: dict[str, Any]) -> str:
 def _simple(kind: inspect.Type) -> inspect.Type:
     """A field's type without the None that it has while it is not there."""
     if isinstance(kind, inspect.UnionType):
-        return next(each for each in kind.types if not isinstance(each, inspect.NoneType))
-    return kind
+        return _simple(next(each for each in kind.types if not isinstance(each, inspect.NoneType)))
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _value(name: str, text: str, kind: inspect.Type | None) -> Any:

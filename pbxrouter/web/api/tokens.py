@@ -1,0 +1,136 @@
+"""Tokens of the API itself: made, listed, revoked.
+
+Not here: what they look like (tokens), the rows (database.tokens).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.database.tokens import MAX_NAME, add_token, list_tokens, revoke_token, token
+from pbxrouter.errors import EditConflict, NotThere
+from pbxrouter.tokens import Scope, TokenInfo, hash_token, new_token
+from pbxrouter.trace import step
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+
+TAG = "Administration"
+PATH = "/api/tokens"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token, but for the token itself."""
+
+    token_id: int
+    name: str
+    scopes: list[Scope]
+    created: Annotated[str, Meta(description="ISO 8601, UTC.")]
+    last_used: Annotated[str, Meta(description="The same, to the minute.")] | None
+    revoked: Annotated[str, Meta(description="The same; null if it is valid.")] | None
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """All of them, revoked ones too, the oldest first."""
+
+    items: list[Token]
+
+
+class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token to be."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    scopes: Annotated[
+        list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")
+    ]
+
+
+class MadeToken(Token, frozen=True):
+    """A new token."""
+
+    token: Annotated[str, Meta(description="The token itself: shown this once.")]
+
+
+def _shown(info: TokenInfo) -> Token:
+    return Token(
+        info.token_id,
+        info.name,
+        [scope for scope in Scope if scope in info.scopes],
+        info.created,
+        info.last_used,
+        info.revoked,
+    )
+
+
+async def list_all_tokens(asked: Asked) -> Tokens:
+    """All."""
+    return Tokens([_shown(each) for each in await asked.desk.read(list_tokens)])
+
+
+async def get_token(asked: Asked) -> Token:
+    """One that is valid."""
+    found = await asked.desk.read(lambda connection: token(connection, asked.path["token_id"]))
+    if found.revoked is not None:
+        raise NotThere(step("there is no valid token {id}", id=found.token_id))
+    return _shown(found)
+
+
+async def create_token(asked: Asked) -> Made:
+    """A new one."""
+    wanted: NewToken = asked.body
+    made = new_token()
+
+    def create(connection: sqlite3.Connection) -> TokenInfo:
+        number = add_token(
+            connection, asked.actor, asked.desk.now(), wanted.name, hash_token(made), wanted.scopes
+        )
+        return token(connection, number)
+
+    info = _shown(await asked.desk.write(create))
+    return Made(f"{PATH}/{info.token_id}", MadeToken(**msgspec.structs.asdict(info), token=made))
+
+
+async def delete_token(asked: Asked) -> None:
+    """Invalid from now on; its name and when it was used are kept."""
+    if asked.token is not None and asked.token.token_id == asked.path["token_id"]:
+        raise EditConflict(step("a token does not revoke itself; another one can, or pbxrouter token revoke"))
+    await asked.desk.write(
+        lambda connection: revoke_token(connection, asked.actor, asked.desk.now(), asked.path["token_id"])
+    )
+
+
+_SHOWN = Token(4, "web shop", [Scope.DIAL], "2026-11-23T10:00:00Z", "2026-11-23T11:30:00Z", None)
+
+ENDPOINTS = (
+    Endpoint("GET", PATH, TAG, "List tokens", list_all_tokens, Scope.ADMIN, Tokens, shows=Tokens([_SHOWN])),
+    Endpoint(
+        "POST",
+        PATH,
+        TAG,
+        "Make a token",
+        create_token,
+        Scope.ADMIN,
+        MadeToken,
+        body=NewToken,
+        status=201,
+        errors=frozenset({409, 422}),
+        example=NewToken("web shop", [Scope.DIAL]),
+        shows=MadeToken(4, "web shop", [Scope.DIAL], "2026-11-23T10:00:00Z", None, None, token="pbxr_…"),
+    ),
+    Endpoint(
+        "GET", f"{PATH}/{{token_id}}", TAG, "One valid token", get_token, Scope.ADMIN, Token, shows=_SHOWN
+    ),
+    Endpoint(
+        "DELETE",
+        f"{PATH}/{{token_id}}",
+        TAG,
+        "Revoke a token",
+        delete_token,
+        Scope.ADMIN,
+        status=204,
+        errors=frozenset({409}),
+        note="It is invalid from the next request on, and stays in the list as revoked.",
+    ),
+)
