@@ -91,4 +91,4 @@ class Account:
         except EditRefused as error:
             return self._page(visit, error)
         await self._door.open(visit, user.console_user_id)
-        raise GoOn("/settings/account")
+        raise GoOn("/settings/account", step("your password is changed"))

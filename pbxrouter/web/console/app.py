@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from pbxrouter.errors import StoreError
 from pbxrouter.trace import Step
 from pbxrouter.web.console.account import Account
+from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.entrance import Entrance
 from pbxrouter.web.console.pages import Pages, Statics
@@ -28,6 +29,7 @@ from pbxrouter.web.words import LANGUAGES, Words
 PAGES: tuple[Any, ...] = (
     TestNumber,
     TokenPages,
+    DoctorPage,
 )
 """Classes of pages: each is made with the Router and the Desk, and adds its routes."""
 

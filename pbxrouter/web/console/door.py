@@ -192,6 +192,7 @@ class Door:
             lambda connection: open_session(connection, console_user_id, hash_token(made), visit.address, now)
         )
         set_cookie(visit.request, SESSION_COOKIE, made)
+        visit.session = hash_token(made)
 
     async def log_out(self, visit: Visit) -> None:
         """End the session."""
