@@ -34,7 +34,7 @@ from pbxrouter.errors import (
     ManagerUnavailable,
 )
 from pbxrouter.manager_watchdog import Watchdog
-from pbxrouter.trace import printable
+from pbxrouter.trace import Step, printable, step
 
 ACTION_TIMEOUT_S: Final = 10.0
 """How long an answer may take."""
@@ -83,7 +83,7 @@ class ManagerProtocol(Protocol):
         self._connected = False
         self._watchdog: Watchdog | None = None
         self._greeted: Deferred[str] | None = None
-        self._why = ""
+        self._why: Step | None = None
         self.banner: str | None = None
         self.logged_in = False
         self.lost: Deferred[None] = Deferred()
@@ -102,8 +102,9 @@ class ManagerProtocol(Protocol):
         self._connected = self.logged_in = False
         if self._watchdog is not None:
             self._watchdog.stop()
-        why = self._why or f"the connection to Asterisk was lost: {printable(reason.getErrorMessage())}"
-        error = ManagerUnavailable(why)
+        error = ManagerUnavailable(
+            self._why or step("the connection to Asterisk was lost: {why}", why=reason.getErrorMessage())
+        )
         if self.banner is None and self._greeted is not None:
             self._greeted.errback(error)
         for action_id in tuple(self._pending):
@@ -115,11 +116,11 @@ class ManagerProtocol(Protocol):
         if self._connected:
             self.transport.abortConnection()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: Step) -> None:
         """Close, and let those who wait know why; whoever waits for the log-in tells the log."""
         self._why = why
         if self.logged_in:
-            self.log.warn("AMI: {why}; the connection is given up", why=why)
+            self.log.warn("AMI: {why}; the connection is given up", why=why.words)
         self.close()
 
     def dataReceived(self, data: bytes) -> None:
@@ -131,7 +132,7 @@ class ManagerProtocol(Protocol):
         try:
             messages = self._reader.cut(data)
         except ManagerProtocolError as error:
-            self._give_up(str(error))
+            self._give_up(error.step)
             return
         if self.banner is None and self._reader.banner is not None:
             self.banner = self._reader.banner
@@ -170,7 +171,12 @@ class ManagerProtocol(Protocol):
         if event.get("EventList").lower() == "complete":
             self._answered(action_id).answer.callback(pending.items)
         elif len(pending.items) >= MAX_ITEMS:
-            self._fail(action_id, ManagerProtocolError(f"{pending.name}: more than {MAX_ITEMS} items came"))
+            self._fail(
+                action_id,
+                ManagerProtocolError(
+                    step("{action}: more than {most} items came", action=pending.name, most=MAX_ITEMS)
+                ),
+            )
         else:
             pending.items.append(event)
         return True
@@ -233,7 +239,7 @@ class ManagerProtocol(Protocol):
         self, name: str, headers: Headers, timeout_s: float, items: list[Message] | None
     ) -> Deferred[Any]:
         if not self._connected:
-            return fail(ManagerUnavailable("there is no connection to Asterisk"))
+            return fail(ManagerUnavailable(step("there is no connection to Asterisk")))
         action_id = self.new_action_id()
         try:
             data = format_action(name, headers, action_id)
@@ -252,7 +258,7 @@ class ManagerProtocol(Protocol):
 
     def _timed_out(self, action_id: str) -> None:
         name = self._pending[action_id].name
-        self._fail(action_id, ActionTimeout(f"{name}: Asterisk did not answer in time"))
+        self._fail(action_id, ActionTimeout(step("{action}: Asterisk did not answer in time", action=name)))
 
     # --- logging in ---
 
@@ -278,7 +284,9 @@ class ManagerProtocol(Protocol):
                 proof = [("AuthType", "MD5"), ("Key", digest.hexdigest())]
             await self.action("Login", [("Username", username), *proof, ("Events", event_mask)])
         except ActionFailed as error:
-            raise LoginRefused(f"Asterisk refuses the login of {username!a}: {error}") from None
+            raise LoginRefused(
+                step("Asterisk refuses the login of {user}: {why}", user=ascii(username), why=error)
+            ) from None
         self.logged_in = True
         if self._watchdog is not None:
             self._watchdog.may_ask = True

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectingCancelledError
 from pbxrouter.errors import ConfigError, ManagerUnavailable
 from pbxrouter.manager import EventHandler, ManagerProtocol
 from pbxrouter.manager_service import Account, ManagerFactory
-from pbxrouter.trace import printable
+from pbxrouter.trace import printable, step
 
 PATIENCE_S: Final = 10.0
 """How long connecting and logging in may take together."""
@@ -46,8 +46,12 @@ async def connect_once(
         endpoint = clientFromString(reactor, description)
     except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
         raise ConfigError(
-            f"asterisk.ami: {printable(description)!r} is no client endpoint ({printable(repr(error))}); "
-            "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
+            step(
+                "asterisk.ami: {endpoint} is no client endpoint ({why}); "
+                "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
+                endpoint=repr(printable(description)),
+                why=repr(error),
+            )
         ) from None
     made: list[ManagerProtocol] = []
 
@@ -58,7 +62,11 @@ async def connect_once(
             raise CancelledError from None
         except Exception as error:  # each kind of endpoint has its own
             raise ManagerUnavailable(
-                f"nobody answers at {printable(description)}: {printable(str(error)).rstrip('.')}"
+                step(
+                    "nobody answers at {endpoint}: {why}",
+                    endpoint=description,
+                    why=printable(str(error)).rstrip("."),
+                )
             ) from None
         made.append(protocol)
         await protocol.log_in(account.username, account.secret(), event_mask, account.plain)
@@ -70,7 +78,11 @@ async def connect_once(
             protocol.close()
         if isinstance(error, TimeoutError):
             raise ManagerUnavailable(
-                f"{printable(description)} did not answer within {PATIENCE_S:.0f} s"
+                step(
+                    "{endpoint} did not answer within {count} s",
+                    endpoint=description,
+                    count=f"{PATIENCE_S:.0f}",
+                )
             ) from None
         raise
     return made[0]

@@ -30,7 +30,7 @@ from pbxrouter.ami import Message
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import printable
+from pbxrouter.trace import printable, step
 
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0
@@ -161,7 +161,7 @@ class Manager(Service):
         return f"{self._id_prefix}-{next(self._ids):010}"
 
     def _unavailable(self) -> ManagerUnavailable:
-        return ManagerUnavailable(f"there is no connection to {self.name} now")
+        return ManagerUnavailable(step("there is no connection to {name} now", name=self.name))
 
     # --- staying connected ---
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter.oneshot import OneShot
+from pbxrouter.trace import Step, step
 
 BANNER_TIMEOUT_S: Final = 5.0
 """A connect may succeed during a restart and no banner ever come (facts B1)."""
@@ -41,7 +42,7 @@ class Watchdog:
     """
 
     def __init__(
-        self, clock: IReactorTime, ping: Callable[[float], Deferred[Any]], give_up: Callable[[str], None]
+        self, clock: IReactorTime, ping: Callable[[float], Deferred[Any]], give_up: Callable[[Step], None]
     ) -> None:
         self._clock = clock
         self._ping = ping
@@ -64,11 +65,13 @@ class Watchdog:
     def _look(self) -> None:
         now = self._clock.seconds()
         if not self.greeted:
-            self._give_up(f"no banner came in {BANNER_TIMEOUT_S:.0f} s")
+            self._give_up(step("no banner came in {count} s", count=f"{BANNER_TIMEOUT_S:.0f}"))
         elif now - self._heard >= DEAD_AFTER_S:
-            self._give_up(f"Asterisk has been silent for {now - self._heard:.0f} s")
+            silent_s = f"{now - self._heard:.0f}"
+            self._give_up(step("Asterisk has been silent for {count} s", count=silent_s))
         elif self._asking and now - self._asked >= DEAF_AFTER_S:
-            self._give_up(f"Asterisk has answered nothing for {now - self._asked:.0f} s")
+            deaf_s = f"{now - self._asked:.0f}"
+            self._give_up(step("Asterisk has answered nothing for {count} s", count=deaf_s))
         else:
             self._timer.set(LOOK_EVERY_S, self._look)
             if self.may_ask and not self._asking and now - self._asked >= PING_AFTER_S:

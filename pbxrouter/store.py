@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter import database
 from pbxrouter.errors import DatabaseLocked, StoreError
 from pbxrouter.rules import RuleSet
+from pbxrouter.trace import step
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class Store:
         The Deferred fails with what ``work`` raises, sqlite3's errors as StoreError.
         """
         if self._closed or self._pool.threadpool.joined:
-            return fail(StoreError(f"database {self._path} is closed"))
+            return fail(StoreError(step("database {path} is closed", path=self._path)))
         self._used = True
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
 
