@@ -302,6 +302,19 @@ class AskingTests(CallCase):
             self.assertIn(why, str(error))
         self.assertEqual(self.manager.sent, [])
 
+    def test_in_another_language(self) -> None:
+        """Both the refusal and its reasons are translated."""
+        spanish = {
+            "{extension} may not dial {number}: {why}": "{extension} no puede marcar {number}: {why}",
+            "no pattern matches {number}": "ningún patrón coincide con {number}",
+        }
+        error = self.failureResultOf(self.ask("PJSIP/33", "999"), OriginateRefused).value
+        self.assertEqual(str(error), "33 may not dial 999: no pattern matches 999")
+        self.assertEqual(
+            error.step.said(lambda text: spanish.get(text, text)),
+            "33 no puede marcar 999: ningún patrón coincide con 999",
+        )
+
     def test_down(self) -> None:
         """Without a connection it fails at once, and nothing is kept."""
         self.manager.is_up = False
