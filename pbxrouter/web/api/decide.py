@@ -13,9 +13,9 @@ from msgspec import Meta
 from pbxrouter.explained import as_table, headline, others
 from pbxrouter.rules import NO_CALLER, Facts
 from pbxrouter.tokens import Scope
-from pbxrouter.trace import Step
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+from pbxrouter.web.api.sentences import Sentence, sentence
 
 Verdict = Literal["allow", "pin", "deny", "invalid"]
 
@@ -34,20 +34,6 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-
-
-class Sentence(msgspec.Struct, frozen=True):
-    """One step of a trace: a sentence with places, and what stands in them."""
-
-    message: str
-    values: dict[str, str]
-    words: Annotated[str, Meta(description="Both together, in English.")]
-
-
-def sentence(step: Step) -> Sentence:
-    """A step as the API shows it."""
-    values = {name: each.words if isinstance(each, Step) else each for name, each in step.values.items()}
-    return Sentence(step.message, values, step.words)
 
 
 class Explanation(msgspec.Struct, frozen=True):

@@ -21,7 +21,13 @@ from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import header
 
 STRANGERS: Final = "strangers"
-LIMITS: Final = {"api": (600.0, 100), "dial": (30.0, 10), "pin": (6.0, 10), STRANGERS: (30.0, 10)}
+LIMITS: Final = {
+    "api": (600.0, 100),
+    "dial": (30.0, 10),
+    "pin": (6.0, 10),
+    "doctor": (4.0, 2),
+    STRANGERS: (30.0, 10),
+}
 """Of each kind: how many a minute in the long run, and how many at once; for each token and each address."""
 NOTED_S: Final = 60.0
 """How often it is written down that a token is used."""

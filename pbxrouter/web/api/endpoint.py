@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database.audit import Actor
+from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.tokens import Scope, TokenInfo
 from pbxrouter.web.desk import Desk
 
@@ -61,6 +62,7 @@ class Asked:
         path: the numbers in the path, by name.
         query: what stands behind ``?``, of the type that the endpoint declares.
         body: of the type that the endpoint declares.
+        surveyor: finds the warnings of the rules.
         within: counts the request under one more of the rate limits; raises Refused.
     """
 
@@ -69,6 +71,7 @@ class Asked:
     path: Mapping[str, int]
     query: Any
     body: Any
+    surveyor: RuleSurveyor
     within: Callable[[str], None]
 
     @property

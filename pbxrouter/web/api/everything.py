@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from pbxrouter.web.api import audit, decide, grants, holders, mappings, originate, tokens, user_pins
+from pbxrouter.web.api import (
+    audit,
+    console_users,
+    decide,
+    doctor,
+    grants,
+    holders,
+    mappings,
+    originate,
+    tokens,
+    user_pins,
+    warnings,
+)
 from pbxrouter.web.api.about import with_document
 
 ENDPOINTS: Final = with_document(
@@ -13,9 +25,12 @@ ENDPOINTS: Final = with_document(
         *holders.ENDPOINTS,
         *user_pins.ENDPOINTS,
         *grants.ENDPOINTS,
+        *warnings.ENDPOINTS,
         *decide.ENDPOINTS,
         *originate.ENDPOINTS,
         *audit.ENDPOINTS,
+        *console_users.ENDPOINTS,
         *tokens.ENDPOINTS,
+        *doctor.ENDPOINTS,
     )
 )

@@ -1,0 +1,204 @@
+"""Console users: who may log in, and as what.
+
+Not here: the rows (database.console_users), what a password may be (passwords).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from pbxrouter.database.console_users import (
+    MAX_LOGIN,
+    ConsoleUser,
+    add_console_user,
+    check_login,
+    console_user,
+    delete_console_user,
+    list_console_users,
+    set_console_password,
+    update_console_user,
+)
+from pbxrouter.passwords import MAX_LENGTH, MIN_LENGTH, check_new_password, hash_password
+from pbxrouter.roles import Role
+from pbxrouter.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+
+TAG = "Administration"
+PATH = "/api/console-users"
+
+Phone = Annotated[
+    str,
+    Meta(max_length=MAX_LOGIN, description="What rings when they dial, such as PJSIP/33; empty if none."),
+]
+Language = Annotated[Literal["", "en", "es"], Meta(description="Empty takes what the browser wishes.")]
+Password = Annotated[str, Meta(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Somebody who may log in to the console."""
+
+    console_user_id: int
+    login: str
+    role: Annotated[Role, Meta(description="Each may all that the one before may.")]
+    phone: str
+    language: str
+    created_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+    last_login_at: Annotated[float, Meta(description="The same; null if never.")] | None
+    enabled: bool
+
+
+class People(msgspec.Struct, frozen=True):
+    """All of them, by login."""
+
+    items: list[Person]
+
+
+class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody who is to be let in."""
+
+    login: Annotated[str, Meta(min_length=1, max_length=MAX_LOGIN)]
+    password: Password
+    role: Role
+    phone: Phone = ""
+    language: Language = ""
+
+
+class PersonChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed; what is left out stays."""
+
+    password: Password | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    phone: Phone | UnsetType = UNSET
+    language: Language | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+def _shown(user: ConsoleUser) -> Person:
+    return Person(
+        user.console_user_id,
+        user.login,
+        user.role,
+        user.phone,
+        user.language,
+        user.created_at,
+        user.last_login_at,
+        user.enabled,
+    )
+
+
+async def list_people(asked: Asked) -> People:
+    """All."""
+    return People([_shown(each) for each in await asked.desk.read(list_console_users)])
+
+
+async def get_person(asked: Asked) -> Person:
+    """One."""
+    number = asked.path["console_user_id"]
+    return _shown(await asked.desk.read(lambda connection: console_user(connection, number)))
+
+
+async def create_person(asked: Asked) -> Made:
+    """A new one."""
+    new: NewPerson = asked.body
+    login = check_login(new.login)
+    hashed = await asked.desk.in_thread(hash_password, check_new_password(new.password, login))
+
+    def create(connection: sqlite3.Connection) -> ConsoleUser:
+        number = add_console_user(
+            connection, asked.actor, asked.desk.now(), login, hashed, new.role, new.phone, new.language
+        )
+        return console_user(connection, number)
+
+    made = _shown(await asked.desk.write(create))
+    return Made(f"{PATH}/{made.console_user_id}", made)
+
+
+async def change_person(asked: Asked) -> Person:
+    """Some of it; who may less than before, or has another password, must log in again."""
+    wanted: PersonChange = asked.body
+    number = asked.path["console_user_id"]
+    there = await asked.desk.read(lambda connection: console_user(connection, number))
+    hashed: str | None = None
+    if wanted.password is not UNSET:
+        hashed = await asked.desk.in_thread(hash_password, check_new_password(wanted.password, there.login))
+
+    def change(connection: sqlite3.Connection) -> ConsoleUser:
+        now = asked.desk.now()
+        update_console_user(
+            connection,
+            asked.actor,
+            now,
+            number,
+            None if wanted.role is UNSET else wanted.role,
+            None if wanted.phone is UNSET else wanted.phone,
+            None if wanted.language is UNSET else wanted.language,
+            None if wanted.enabled is UNSET else wanted.enabled,
+        )
+        if hashed is not None:
+            set_console_password(connection, asked.actor, now, number, hashed)
+        return console_user(connection, number)
+
+    return _shown(await asked.desk.write(change))
+
+
+async def delete_person(asked: Asked) -> None:
+    """They may not log in any more, and are forgotten."""
+    number = asked.path["console_user_id"]
+    await asked.desk.write(
+        lambda connection: delete_console_user(connection, asked.actor, asked.desk.now(), number)
+    )
+
+
+_SHOWN = Person(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
+_ONE = f"{PATH}/{{console_user_id}}"
+_LAST = "The last admin who may log in stays one: 422."
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])
+    ),
+    Endpoint(
+        "POST",
+        PATH,
+        TAG,
+        "Let somebody log in to the console",
+        create_person,
+        Scope.ADMIN,
+        Person,
+        body=NewPerson,
+        status=201,
+        errors=frozenset({409, 422}),
+        example=NewPerson("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
+        shows=_SHOWN,
+    ),
+    Endpoint("GET", _ONE, TAG, "One console user", get_person, Scope.ADMIN, Person, shows=_SHOWN),
+    Endpoint(
+        "PATCH",
+        _ONE,
+        TAG,
+        "Change a console user, or give a new password",
+        change_person,
+        Scope.ADMIN,
+        Person,
+        body=PersonChange,
+        errors=frozenset({409, 422}),
+        example=PersonChange(role=Role.VIEWER),
+        shows=_SHOWN,
+        note=f"Who may less than before, or has a new password, must log in again. {_LAST}",
+    ),
+    Endpoint(
+        "DELETE",
+        _ONE,
+        TAG,
+        "Remove a console user",
+        delete_person,
+        Scope.ADMIN,
+        status=204,
+        errors=frozenset({409, 422}),
+        note=_LAST,
+    ),
+)

@@ -1,0 +1,58 @@
+"""``GET /api/doctor``: what is wrong with the installation. Not here: the looks (doctor)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.doctor import Finding
+from pbxrouter.doctor.examine import examine
+from pbxrouter.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    area: str
+    state: Annotated[
+        Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")
+    ]
+    what: str
+    todo: Annotated[str, Meta(description="What to change, or how to look by hand; empty if all is well.")]
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """What the doctor found, as `pbxrouter doctor --json` writes it."""
+
+    well: bool
+    findings: list[Found]
+
+
+def _shown(finding: Finding) -> Found:
+    return Found(finding.area, finding.state, finding.what, finding.todo)
+
+
+async def examine_all(asked: Asked) -> Examination:
+    """Look at everything; nothing is changed."""
+    found = await examine(asked.desk.config, asked.desk.reactor)
+    return Examination(all(each.state != "wrong" for each in found), [_shown(each) for each in found])
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/doctor",
+        "Administration",
+        "What is wrong with the installation",
+        examine_all,
+        Scope.ADMIN,
+        Examination,
+        shows=Examination(False, [Found("database", "wrong", "it is readable by others", "chmod 600 …")]),
+        limit="doctor",
+        note="It looks at everything, which takes up to a minute where much does not answer; nothing is "
+        "changed, and no call is made. 2 requests at once are answered, then 4 a minute.",
+    ),
+)
