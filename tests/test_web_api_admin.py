@@ -1,0 +1,127 @@
+"""What admins do by the API: console users, tokens, the doctor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pbxrouter.database.console_users import credentials
+from pbxrouter.passwords import password_fits
+from pbxrouter.tokens import Scope
+from tests.api_fakes import ApiCase
+
+PASSWORD = "correct horse battery"
+
+
+class AdminTests(ApiCase):
+    """A token of an admin's program."""
+
+    scopes = (Scope.ADMIN,)
+
+    async def good(self, method: str, path: str, body: object = None, status: int = 200) -> Any:
+        """What is answered to what succeeds."""
+        said = await self.ask(method, path, body)
+        self.assertEqual(said.status, status, said.body)
+        return said.json if said.body else None
+
+    async def test_tokens(self) -> None:
+        """Made, told this once, listed, good for what it was made for, revoked."""
+        made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["read", "dial"]}, 201)
+        self.assertEqual((made["name"], made["scopes"]), ("shop", ["read", "dial"]))
+        self.assertEqual((await self.ask("GET", "/api/mappings", token=made["token"])).status, 200)
+        self.assertEqual((await self.ask("GET", "/api/tokens", token=made["token"])).status, 403)
+        listed = await self.ask("GET", "/api/tokens")
+        self.assertEqual([each["name"] for each in listed.json["items"]], ["desk", "shop"])
+        self.assertNotIn(made["token"].encode(), listed.body)
+        path = f"/api/tokens/{made['token_id']}"
+        self.assertIsNone((await self.good("GET", path))["revoked"])
+        await self.good("DELETE", path, status=204)
+        self.assertEqual((await self.ask("GET", "/api/mappings", token=made["token"])).status, 401)
+        for method in ("GET", "DELETE"):
+            self.assertEqual((await self.ask(method, path)).status, 404)
+        revoked = (await self.good("GET", "/api/tokens"))["items"][1]
+        self.assertIsNotNone(revoked["revoked"])
+
+    async def test_refused_tokens(self) -> None:
+        """No name, no use, a name that is taken; and none revokes itself."""
+        for body, status, field in (
+            ({"name": " ", "scopes": ["read"]}, 422, "name"),
+            ({"name": "x", "scopes": []}, 400, "scopes"),
+            ({"name": "x", "scopes": ["root"]}, 400, "scopes[0]"),
+            ({"name": "desk", "scopes": ["read"]}, 409, "name"),
+        ):
+            said = await self.ask("POST", "/api/tokens", body)
+            self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
+        self.assertEqual((await self.ask("DELETE", "/api/tokens/1")).status, 409)
+
+    async def test_console_users(self) -> None:
+        """Let in, changed, sent away; a password is never shown, and one admin stays."""
+        new = {"login": "maria", "password": PASSWORD, "role": "admin", "phone": "PJSIP/33"}
+        made = await self.good("POST", "/api/console-users", new, 201)
+        self.assertEqual((made["login"], made["role"], made["enabled"]), ("maria", "admin", True))
+        path = f"/api/console-users/{made['console_user_id']}"
+        self.assertTrue(await self.fits("maria", PASSWORD))
+        for change in ({"role": "viewer"}, {"enabled": False}):
+            self.assertEqual((await self.ask("PATCH", path, change)).status, 422)
+        self.assertEqual((await self.ask("DELETE", path)).status, 422)
+        other = await self.good("POST", "/api/console-users", {**new, "login": "eva"}, 201)
+        changed = await self.good(
+            "PATCH", path, {"role": "viewer", "language": "es", "password": f"{PASSWORD}!"}
+        )
+        self.assertEqual(
+            (changed["role"], changed["language"], changed["phone"]), ("viewer", "es", "PJSIP/33")
+        )
+        self.assertTrue(await self.fits("maria", f"{PASSWORD}!"))
+        self.assertFalse((await self.good("PATCH", path, {"enabled": False}))["enabled"])
+        listed = await self.ask("GET", "/api/console-users")
+        self.assertEqual([each["login"] for each in listed.json["items"]], ["eva", "maria"])
+        self.assertNotIn(b"argon2", listed.body)
+        await self.good("DELETE", path, status=204)
+        self.assertEqual((await self.ask("GET", path)).status, 404)
+        self.assertTrue(other["console_user_id"] != made["console_user_id"])
+
+    async def fits(self, login: str, password: str) -> bool:
+        """Whether somebody could log in so."""
+        found = await self.desk.read(lambda connection: credentials(connection, login))
+        return found is not None and password_fits(found[1], password)
+
+    async def test_refused_console_users(self) -> None:
+        """Bad passwords, phones, roles, logins; what was sent is not repeated."""
+        new = {"login": "maria", "password": PASSWORD, "role": "admin"}
+        await self.good("POST", "/api/console-users", new, 201)
+        for change, status, field in (
+            ({"password": "short"}, 400, "password"),
+            ({"login": "aaaaaaaaaaaa", "password": "aaaaaaaaaaaa"}, 422, "password"),
+            ({"login": "eva", "phone": "33"}, 422, "phone"),
+            ({"login": "eva", "role": "root"}, 400, "role"),
+            ({"login": "eva", "language": "de"}, 400, "language"),
+            ({"login": "MARIA"}, 409, "login"),
+            ({"login": "a\nb"}, 422, "login"),
+        ):
+            said = await self.ask("POST", "/api/console-users", {**new, **change})
+            self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
+            self.assertNotIn(change.get("password", PASSWORD).encode(), said.body)
+
+    async def test_audit(self) -> None:
+        """Under the token's name; neither token nor password is in it."""
+        made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["rules"]}, 201)
+        await self.good(
+            "POST", "/api/console-users", {"login": "maria", "password": PASSWORD, "role": "admin"}, 201
+        )
+        self.token = made["token"]
+        log = (await self.good("GET", "/api/audit?limit=2"))["items"]
+        self.assertEqual(
+            [(each["who"], each["via"], each["kind"], each["name"]) for each in log],
+            [("desk", "api", "console_user", "maria"), ("desk", "api", "token", "shop")],
+        )
+        for each in log:
+            said = await self.ask("GET", f"/api/audit/{each['audit_id']}")
+            self.assertNotIn(b"argon2", said.body)
+            self.assertNotIn(b"hash", said.body)
+
+    async def test_doctor(self) -> None:
+        """As the command says it; not again and again."""
+        said = await self.good("GET", "/api/doctor")
+        self.assertIn("database", " ".join(each["area"] for each in said["findings"]))
+        self.assertEqual(said["well"], all(each["state"] != "wrong" for each in said["findings"]))
+        statuses = [(await self.ask("GET", "/api/doctor")).status for _ in range(2)]
+        self.assertEqual(statuses, [200, 429])
