@@ -10,7 +10,7 @@ Channel variables left for the dialplan:
   then ``done``, or ``failed`` if something broke on our side. If the gateway dies,
   the word shows how far the call had come.
 * ``PBXROUTER_OUTCOME``: what became of the call (drivers.Outcome.status, or a word of
-  Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
+  call_record.Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
 
 Not here: what applications do (drivers), how a call reaches us (fastagi), who may
 what (rules).
@@ -22,13 +22,13 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from twisted.logger import Logger
 
 from pbxrouter import verbs
-from pbxrouter.agi import AGIRequest
+from pbxrouter.call_record import CallRecord, Ending
 from pbxrouter.channel import Channel
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.engine import RulesEngine
@@ -49,42 +49,6 @@ PIN_PROMPTS: Final = 3
 
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 """An extension that is no number: the call came to ``s`` or the like."""
-
-
-class Ending:
-    """Outcomes that are no driver's."""
-
-    INVALID: Final = "INVALID"
-    """No pattern matches the number."""
-    DENIED: Final = "DENIED"
-    """No PIN given opens the mapping."""
-    NO_DRIVER: Final = "NODRIVER"
-    """The mapping leads to an application that nobody provides."""
-    FAILED: Final = "FAILED"
-    """Something broke on our side."""
-    REFUSED: Final = "REFUSED"
-    """The call was forged."""
-    HUNG_UP: Final = "HANGUP"
-    """The caller, or the connection, went before it was over."""
-    DEAD: Final = "DEAD"
-    """The dialplan ran us on a channel that was hung up before."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What there is to say of a call when it is over for us.
-
-    Attributes:
-        decision: the last one made; None if the call ended before any.
-        began: when we got it, epoch seconds.
-        ended: when we were done with it.
-    """
-
-    request: AGIRequest
-    decision: Decision | None
-    outcome: Outcome
-    began: float = field(default=0.0, compare=False)
-    ended: float = field(default=0.0, compare=False)
 
 
 class _Conversation:

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.database.history import CallRow, add_calls, forget_calls, trace_text
 from pbxrouter.trace import printable
 

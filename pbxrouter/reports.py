@@ -1,6 +1,6 @@
 """Who is told of each call when the gateway is done with it: the log, the counter, whoever comes next.
 
-Not here: what a record says and when it is made (callflow).
+Not here: what a record says (call_record) and when it is made (callflow).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 
 Report = Callable[[CallRecord], object]
 

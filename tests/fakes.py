@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
 from pbxrouter.agi_commands import allowed_when_hung_up, encode_command, outlives_caller, refused
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.errors import AGIError, ChannelHungUp
 from pbxrouter.fastagi import FastAGIProtocol
 from pbxrouter.rules import Mapping as Rule

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import counter_report, counter_rows, database
 from pbxrouter.ami import Message
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.calls import LiveCall
 from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_rows import Batch

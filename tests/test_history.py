@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.agi import AGIRequest
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.database.history import Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError

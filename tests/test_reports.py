@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.drivers import Outcome
 from pbxrouter.reports import Reports
 from pbxrouter.simulator import SimulatedCall

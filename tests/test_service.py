@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import config, database, keyfile, pins, service
-from pbxrouter.callflow import CallRecord
+from pbxrouter.call_record import CallRecord
 from pbxrouter.channel import Channel
 from pbxrouter.config import Config
 from pbxrouter.drivers import Outcome
