@@ -36,37 +36,43 @@ PAGES: tuple[Any, ...] = (
 
 def console_routes(desk: Desk, visitors: Visitors, in_thread: InThread) -> AddRoutes:
     """The console as a part of the site."""
-    words = {language: Words(language, desk.zone) for language in LANGUAGES}
-    statics = Statics()
-    pages = Pages(words, statics)
-    door = Door(desk, visitors, words, in_thread)
 
     def add_routes(app: Klein) -> None:
-        router = Router(app, door, pages)
-        Entrance(router, door, desk, in_thread)
-        Account(router, door, desk, in_thread)
-        People(router, desk, in_thread)
-        for each in PAGES:
-            each(router, desk)
-        add_statics(app, statics)
-
-        @app.handle_errors(HTTPException)
-        async def no_such_page(request: Any, failure: Any) -> bytes:
-            error: HTTPException = failure.value
-            for name, value in error.get_headers():
-                if name == "Allow":
-                    request.setHeader(name, value)
-            request.setHeader("Content-Type", "text/html; charset=utf-8")
-            words_of = {404: Step("there is no such page"), 405: Step("this page cannot be asked that way")}
-            status = error.code or 500
-            why = words_of.get(status, Step("this cannot be done"))
-            if request.path.startswith(b"/api/"):
-                request.setHeader("Content-Type", "application/json")
-                request.setResponseCode(status)
-                return json.dumps({"error": why.words}).encode() + b"\n"
-            visit = door.stranger(request)
-            with contextlib.suppress(StoreError):  # then without a menu
-                visit = await door.visit(request)
-            return router.problem(visit, status, why)
+        add_console(app, desk, visitors, in_thread)
 
     return add_routes
+
+
+def add_console(app: Klein, desk: Desk, visitors: Visitors, in_thread: InThread) -> Router:
+    """Add the console; the router tells what was added."""
+    words = {language: Words(language, desk.zone) for language in LANGUAGES}
+    statics = Statics()
+    door = Door(desk, visitors, words, in_thread)
+    router = Router(app, door, Pages(words, statics))
+    Entrance(router, door, desk, in_thread)
+    Account(router, door, desk, in_thread)
+    People(router, desk, in_thread)
+    for each in PAGES:
+        each(router, desk)
+    add_statics(app, statics)
+
+    @app.handle_errors(HTTPException)
+    async def no_such_page(request: Any, failure: Any) -> bytes:
+        error: HTTPException = failure.value
+        for name, value in error.get_headers():
+            if name == "Allow":
+                request.setHeader(name, value)
+        request.setHeader("Content-Type", "text/html; charset=utf-8")
+        words_of = {404: Step("there is no such page"), 405: Step("this page cannot be asked that way")}
+        status = error.code or 500
+        why = words_of.get(status, Step("this cannot be done"))
+        if request.path.startswith(b"/api/"):
+            request.setHeader("Content-Type", "application/json")
+            request.setResponseCode(status)
+            return json.dumps({"error": why.words}).encode() + b"\n"
+        visit = door.stranger(request)
+        with contextlib.suppress(StoreError):  # then without a menu
+            visit = await door.visit(request)
+        return router.problem(visit, status, why)
+
+    return router

@@ -1,0 +1,402 @@
+"""A console on a real port, with a real database, and people before it who keep cookies and send forms.
+
+Only Asterisk is not there: calls that are asked for are a fake's. Not here: any test; browsers
+that draw what they get (tests.browser).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from io import BytesIO
+from typing import Any, Final, cast
+from urllib.parse import urlencode
+
+import msgspec
+from argon2 import PasswordHasher
+from klein import Klein
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.http_headers import Headers
+
+from pbxrouter.config import Web
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.console_users import add_console_user
+from pbxrouter.database.sessions import open_session, put_setup_link
+from pbxrouter.roles import Role
+from pbxrouter.tokens import hash_token
+from pbxrouter.web.api.dispatch import api_routes
+from pbxrouter.web.api.everything import ENDPOINTS
+from pbxrouter.web.console.app import add_console
+from pbxrouter.web.console.door import SESSION_COOKIE
+from pbxrouter.web.desk import Desk
+from pbxrouter.web.guard import Guarded, Visitors
+from pbxrouter.web.server import PasswordThreads
+from pbxrouter.web.site import BoundedSite
+from tests.api_fakes import FakeOriginator, Ticking, make_desk
+
+reactor = cast(Any, the_reactor)
+PASSWORD: Final = "a long enough password"
+ACTOR: Final = Actor("the test", "command")
+FORM: Final = "application/x-www-form-urlencoded"
+_QUICK_HASH: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+"""Of PASSWORD; argon2 reads its parameters out of the hash, so that this one takes no time."""
+
+Fields = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass
+class PageForm:
+    """A form of a page.
+
+    Attributes:
+        fields: what the browser would send if nobody touched it; the buttons are left out.
+    """
+
+    action: str
+    method: str
+    fields: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Reader(HTMLParser):
+    """Reads what matters to tests out of a page."""
+
+    _SKIPPED = frozenset({"script", "style", "title", "svg"})
+    _VOID = frozenset({"input", "meta", "link", "br", "hr", "img", "use", "path", "wbr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = ""
+        self.language = ""
+        self.words: list[str] = []
+        self.links: list[str] = []
+        self.forms: list[PageForm] = []
+        self._open: list[str] = []
+        self._select: str | None = None
+        self._area: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag not in self._VOID:
+            self._open.append(tag)
+        match tag:
+            case "html":
+                self.language = given.get("lang", "")
+            case "a":
+                self.links.append(given.get("href", ""))
+            case "form":
+                self.forms.append(PageForm(given.get("action", ""), given.get("method", "get").lower()))
+            case "input" if self.forms and "name" in given:
+                if given.get("type") not in ("checkbox", "radio", "submit") or "checked" in given:
+                    self.forms[-1].fields.append((given["name"], given.get("value", "")))
+            case "select":
+                self._select = given.get("name")
+            case "option" if self.forms and self._select and "selected" in given:
+                self.forms[-1].fields.append((self._select, given.get("value", "")))
+            case "textarea" if self.forms:
+                self.forms[-1].fields.append((given.get("name", ""), ""))
+                self._area = given.get("name")
+
+    def handle_endtag(self, tag: str) -> None:
+        while tag in self._open:
+            if self._open.pop() == tag:
+                break
+        if tag == "textarea":
+            self._area = None
+        elif tag == "select":
+            self._select = None
+
+    def handle_data(self, data: str) -> None:
+        if "title" in self._open and "svg" not in self._open:
+            self.title += data
+        elif self._area is not None:
+            name, value = self.forms[-1].fields.pop()
+            self.forms[-1].fields.append((name, value + data.removeprefix("\n")))
+        elif "main" in self._open and not self._SKIPPED.intersection(self._open):
+            self.words.append(data)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+    def header(self, name: str) -> str:
+        """A header; "" if it is not there."""
+        return (self.headers.getRawHeaders(name) or [""])[0]
+
+    @property
+    def cookies(self) -> list[str]:
+        """The ``Set-Cookie`` headers."""
+        return list(self.headers.getRawHeaders("Set-Cookie") or [])
+
+    @property
+    def location(self) -> str:
+        """Where it sends the browser; "" if it does not."""
+        return self.header("Location")
+
+    @property
+    def html(self) -> str:
+        """The page as it is written."""
+        return self.body.decode("utf-8")
+
+    @property
+    def _read(self) -> _Reader:
+        reader = _Reader()
+        reader.feed(self.html)
+        reader.close()
+        return reader
+
+    @property
+    def title(self) -> str:
+        """What the tab shows, without the program's name."""
+        return self._read.title.partition(" · ")[0].strip()
+
+    @property
+    def language(self) -> str:
+        """The language that it says it is in."""
+        return self._read.language
+
+    @property
+    def text(self) -> str:
+        """What a person reads in the main part (no menu, no foot), blanks run together."""
+        return re.sub(r"\s+", " ", " ".join(self._read.words)).strip()
+
+    @property
+    def links(self) -> list[str]:
+        """Where its links lead."""
+        return self._read.links
+
+    @property
+    def forms(self) -> list[PageForm]:
+        """Its forms."""
+        return self._read.forms
+
+    def form(self, action: str) -> PageForm:
+        """The form that is sent there."""
+        return next(each for each in self.forms if each.action == action)
+
+    @property
+    def csrf(self) -> str:
+        """The code that its forms carry; "" if it has none."""
+        return next((value for form in self.forms for name, value in form.fields if name == "csrf"), "")
+
+
+class Person:
+    """Somebody with a browser: cookies are kept as the server asks, forms carry what the page gave.
+
+    Attributes:
+        cookies: by name, with the path that each is for.
+        headers: sent with every request.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cookies: dict[str, tuple[str, str]] = {}
+        self.headers: dict[str, str] = {"Host": "localhost", "Accept-Language": "en"}
+        self._csrf = ""
+
+    async def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask; headers of None replace or add to those that are always sent."""
+        sent = Headers()
+        for name, value in {**self.headers, **(headers or {})}.items():
+            sent.setRawHeaders(name, [value])
+        mine = [f"{name}={value}" for name, (value, under) in self.cookies.items() if _is_under(path, under)]
+        if mine and not sent.hasHeader("Cookie"):
+            sent.setRawHeaders("Cookie", ["; ".join(mine)])
+        data = None if body is None else FileBodyProducer(BytesIO(body))
+        response = await Agent(reactor).request(method.encode(), (self.url + path).encode(), sent, data)
+        answer = Answer(response.code, await readBody(response), response.headers)
+        for each in answer.cookies:
+            self._keep(each)
+        return answer
+
+    def _keep(self, cookie: str) -> None:
+        pair, *attributes = cookie.split("; ")
+        name, _, value = pair.partition("=")
+        path = next((each[5:] for each in attributes if each.startswith("Path=")), "/")
+        if "Max-Age=0" in attributes:
+            self.cookies.pop(name, None)
+        else:
+            self.cookies[name] = (value, path)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """Ask for a page; headers by their names with _ for -."""
+        answer = await self.ask("GET", path, headers=_named(headers))
+        if answer.header("Content-Type").startswith("text/html"):
+            self._csrf = answer.csrf or self._csrf
+        return answer
+
+    async def csrf(self) -> str:
+        """The code that a form of the console carries for this person."""
+        if not self._csrf:
+            await self.get("/login" if SESSION_COOKIE not in self.cookies else "/settings/account")
+        return self._csrf
+
+    async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
+        """Send a form; the code is added unless the fields have one."""
+        return await self.submit(
+            path, [*(fields.items() if isinstance(fields, Mapping) else fields), *more.items()]
+        )
+
+    async def submit(
+        self, path: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a form with headers of its own."""
+        pairs = list(fields)
+        if not any(name == "csrf" for name, _ in pairs):
+            pairs.append(("csrf", await self.csrf()))
+        before = self.cookies.get(SESSION_COOKIE)
+        answer = await self.ask(
+            "POST", path, urlencode(pairs).encode(), {"Content-Type": FORM, **(headers or {})}
+        )
+        if self.cookies.get(SESSION_COOKIE) != before:
+            self._csrf = ""  # it is of another session now
+        return answer
+
+    async def follow(self, answer: Answer) -> Answer:
+        """The page that an answer sends the browser to."""
+        while answer.status in (302, 303):
+            answer = await self.get(answer.location)
+        return answer
+
+    async def send(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
+        """Send a form, and read the page that comes of it."""
+        return await self.follow(await self.post(path, fields, **more))
+
+    async def log_in(self, login: str, password: str = PASSWORD, **more: str) -> Answer:
+        """Go through the door."""
+        return await self.post("/login", login=login, password=password, **more)
+
+
+def _is_under(path: str, under: str) -> bool:
+    return path.partition("?")[0].startswith(under)
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class ConsoleCase(TestCase):
+    """A gateway's console.
+
+    Attributes:
+        settings: the part ``[web]``.
+        past: seconds that have gone by for the desk beyond the real ones; see ``wait``.
+        clock: the reactor, but for its time, which goes on when it is told.
+        app: the console's own routes.
+        routes: what its router knows.
+    """
+
+    settings = Web(listen="tcp:0:interface=127.0.0.1")
+
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
+        """A server on a free port."""
+        return Deferred.fromCoroutine(self.start())
+
+    async def start(self) -> None:
+        """Begin; a test that needs more in place puts it behind this."""
+        self.past = 0.0
+        self.path = pathlib.Path(self.mktemp()).absolute()
+        self.originator = FakeOriginator()
+        self.clock = Ticking()
+        desk = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.desk = self.furnish(
+            dataclasses.replace(
+                desk,
+                config=msgspec.structs.replace(desk.config, web=self.settings),
+                now=lambda: time.time() + self.past,
+            )
+        )
+        self.addCleanup(self.desk.reading.close)
+        self.addCleanup(self.desk.writing.close)
+        await self.desk.keeper.refresh()
+        self.visitors = Visitors(self.desk.config.web)
+        threads = PasswordThreads(self.desk.reactor)
+        self.addCleanup(threads.stop)
+        self.app = Klein()
+        self.router = add_console(self.app, self.desk, self.visitors, threads)
+        api_routes(self.desk, ENDPOINTS, self.visitors.address)(self.app)
+        port = reactor.listenTCP(
+            0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1"
+        )
+        self.addCleanup(port.stopListening)
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.me = Person(self.url)
+
+    def furnish(self, desk: Desk) -> Desk:
+        """For tests that need the desk otherwise."""
+        return desk
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.past += seconds
+        self.clock.now += seconds
+
+    def somebody(self) -> Person:
+        """A stranger with a browser of their own."""
+        return Person(self.url)
+
+    async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
+        """Somebody who may log in with PASSWORD; their number."""
+        now = self.desk.now()
+        return await self.desk.write(
+            lambda connection: add_console_user(
+                connection, ACTOR, now, login, _QUICK_HASH, role, phone, language
+            )
+        )
+
+    async def enter(self, number: int) -> Person:
+        """A browser in which that user is logged in, without the door's pains."""
+        cookie = secrets.token_urlsafe(32)
+        now = self.desk.now()
+        await self.desk.write(
+            lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now)
+        )
+        person = self.somebody()
+        person.cookies[SESSION_COOKIE] = (cookie, "/")
+        return person
+
+    async def as_(self, role: Role, phone: str = "") -> Person:
+        """Somebody new in that role, logged in; the login is the role's name and a few letters."""
+        return await self.enter(await self.add_person(f"{role.value} {secrets.token_hex(3)}", role, phone))
+
+    async def viewer(self) -> Person:
+        """Somebody who only looks."""
+        return await self.as_(Role.VIEWER)
+
+    async def operator(self, phone: str = "") -> Person:
+        """Somebody who changes rules."""
+        return await self.as_(Role.OPERATOR, phone)
+
+    async def admin(self) -> Person:
+        """Somebody who may all."""
+        return await self.as_(Role.ADMIN)
+
+    async def setup_link(self) -> str:
+        """The path of a fresh set-up link."""
+        link = secrets.token_urlsafe(24)
+        now = self.desk.now()
+        await self.desk.write(lambda connection: put_setup_link(connection, hash_token(link), now))
+        return f"/setup/{link}"
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """Ask for a page as ``self.me``."""
+        return await self.me.get(path, **headers)
+
+    async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
+        """Send a form as ``self.me``."""
+        return await self.me.post(path, fields, **more)
