@@ -10,7 +10,8 @@ A page is Markdown. What its fenced blocks mean:
 * ``text`` and ``ini``: for people only, since it needs a PBX or would last too long.
 
 In what commands write, the page's own directory is shown as ``/srv/pbxrouter``, and the port of its gateway
-as 4573. Not here: what the pages must tell (test_docs).
+as 4573; where its console blocks name 127.0.0.1:8080, the gateway serves the web at a port that is shown so.
+Not here: what the pages must tell (test_docs).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ SHOWN = ("text", "ini")
 SHOWN_DIRECTORY = "/srv/pbxrouter"
 _FENCE = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GOES_ON = re.compile(r"(?:twistd -n|make run|pbxrouter debug)\b(?!.*tcp:no)")
-_NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug|originate)\b")
+_NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug|originate)\b|\bcurl ")
+_WEB = "127.0.0.1:8080"
 _GATEWAY = "twistd -n --pidfile= pbxrouter"
 _UP = {"debug": "watching;", "gateway": "rules loaded"}
 _PATIENCE_S = 30.0
@@ -103,9 +105,11 @@ class Page:
         self._name = path.relative_to(ROOT)
         self._text = path.read_text(encoding="utf-8")
         self._going_on: list[tuple[str, str, subprocess.Popen[bytes], Path]] = []
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as another:
             probe.bind(("127.0.0.1", 0))
+            another.bind(("127.0.0.1", 0))
             self._port = str(probe.getsockname()[1])
+            self._web_port = str(another.getsockname()[1])
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -117,9 +121,10 @@ class Page:
 
     def _prepare(self) -> None:
         """What a checkout has, with a gateway on a port of its own and nothing to set up."""
-        (self.directory / "pbxrouter.toml").write_text(
-            f'[fastagi]\nlisten = "tcp:{self._port}:interface=127.0.0.1"\n', encoding="utf-8"
-        )
+        settings = f'[fastagi]\nlisten = "tcp:{self._port}:interface=127.0.0.1"\n'
+        if any(_WEB in block.text for block in blocks(self._text) if block.kind == "console"):
+            settings += f'[web]\nlisten = "tcp:{self._web_port}:interface=127.0.0.1"\n'
+        (self.directory / "pbxrouter.toml").write_text(settings, encoding="utf-8")
         (self.directory / "Makefile").symlink_to(ROOT / "Makefile")
         for name, target in (("scripts/setup-venv", "/bin/true"), (".venv/bin", Path(sys.executable).parent)):
             (self.directory / name).parent.mkdir()
@@ -190,7 +195,7 @@ class Page:
 
     def _run(self, command: str) -> tuple[str, int]:
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", command.replace(_WEB, f"127.0.0.1:{self._web_port}")],
             cwd=self.directory,
             env=self._environ,
             stdin=subprocess.DEVNULL,
@@ -255,4 +260,5 @@ class Page:
 
     def _shown(self, output: bytes) -> str:
         text = output.decode("utf-8", "backslashreplace")
-        return text.replace(str(self.directory), SHOWN_DIRECTORY).replace(self._port, "4573")
+        text = text.replace(str(self.directory), SHOWN_DIRECTORY).replace(self._port, "4573")
+        return text.replace(f"127.0.0.1:{self._web_port}", _WEB)

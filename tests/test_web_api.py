@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
+
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -180,3 +183,13 @@ class DocumentTests(SynchronousTestCase):
     def test_every_body_has_an_example(self) -> None:
         """So that it can be tried at once."""
         self.assertEqual([each.path for each in ENDPOINTS if each.body and each.example is None], [])
+
+    def test_documentation(self) -> None:
+        """docs/api.md lists each endpoint with its scope and summary, and no other."""
+        page = (pathlib.Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+        told = re.findall(r"^\| `([A-Z]+ /api\S*)` \| (?:`(\w+)`)? *\| (.*)\. \|$", page, re.MULTILINE)
+        declared = [
+            (f"{each.method} {each.path}", each.scope.value if each.scope else "", each.summary)
+            for each in ENDPOINTS
+        ]
+        self.assertEqual(sorted(told), sorted(declared))
