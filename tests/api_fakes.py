@@ -9,7 +9,7 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
@@ -32,7 +32,7 @@ from pbxrouter.tokens import Scope, hash_token, new_token
 from pbxrouter.trace import Step
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS
-from pbxrouter.web.api.endpoint import JSON, Refused
+from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused
 from pbxrouter.web.api.everything import ENDPOINTS
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Guarded, Visitors
@@ -160,13 +160,19 @@ class ApiCase(TestCase):
         )
         return token
 
-    def serve(self, desk: Desk, limits: Mapping[str, tuple[float, int]] = LIMITS) -> None:
+    def serve(
+        self,
+        desk: Desk,
+        limits: Mapping[str, tuple[float, int]] = LIMITS,
+        endpoints: Sequence[Endpoint] = ENDPOINTS,
+    ) -> None:
         """Listen."""
-        routes = api_routes(desk, ENDPOINTS, lambda _: "192.0.2.1", limits)
+        routes = api_routes(desk, endpoints, lambda _: "192.0.2.1", limits)
         pages = Guarded(resource([routes]), Visitors(desk.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.port: int = port.getHost().port
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def ask(
         self,

@@ -5,7 +5,7 @@ Not here: any endpoint (the modules named after what they are about), answering 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -102,7 +102,7 @@ class Pieces:
     """
 
     name: str
-    text: AsyncIterator[str]
+    text: AsyncGenerator[str, None]
 
 
 Handler = Callable[[Asked], Awaitable[Any]]
