@@ -1,8 +1,6 @@
 """`pbxrouter history`: the calls that the gateway has had, newest first."""
 
-import csv
 import datetime
-import io
 import json
 import pathlib
 import re
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from pbxrouter.database.history import CallRow
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
-_FORMULA = tuple("=+-@\t\r")
 
 
 def when(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -105,16 +102,7 @@ def _plain(row: "CallRow") -> dict[str, Any]:
 
 
 def _csv(rows: list["CallRow"]) -> str:
-    """Cells that a spreadsheet would take for a formula get a quote in front."""
-    from pbxrouter.database.history import CallRow
+    from pbxrouter.csvtext import csv_line
+    from pbxrouter.database.history import csv_cells, csv_heading
 
-    text = io.StringIO()
-    writer = csv.writer(text)
-    names = [name for name in CallRow.__dataclass_fields__ if name != "trace"]
-    writer.writerow([*names, "trace"])
-    for row in rows:
-        cells = [getattr(row, name) for name in names] + ["; ".join(step.words for step in row.steps)]
-        writer.writerow(
-            f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells
-        )
-    return text.getvalue()
+    return "".join([csv_line(csv_heading()), *(csv_line(csv_cells(row)) for row in rows)])

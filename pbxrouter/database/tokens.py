@@ -146,4 +146,5 @@ def _valid(connection: sqlite3.Connection, name: str) -> int | None:
 
 def _info(row: tuple[Any, ...]) -> TokenInfo:
     # A hand may have written anything there: only what is known counts.
-    return TokenInfo(*row[:-1], scopes=scopes_of(str(row[-1])))
+    token_id, name, created, last_used, revoked, scopes = row
+    return TokenInfo(token_id, name, created, last_used, revoked, scopes_of(str(scopes)))

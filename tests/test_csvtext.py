@@ -1,0 +1,42 @@
+"""Comma-separated text."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.csvtext import csv_line, safe_cell
+
+
+class CsvTests(SynchronousTestCase):
+    """What a spreadsheet makes of it."""
+
+    def test_formulas(self) -> None:
+        """They become text, also behind blanks and in wide letters."""
+        for cell in (
+            "=1+1",
+            "+34600",
+            "-1",
+            "@SUM(A1)",
+            "\tx",
+            "\r=x",
+            " =cmd|'/c calc'!A0",
+            "\uff1d1",
+            "\ufeff=1",
+        ):
+            self.assertEqual(safe_cell(cell), f"'{cell}")
+
+    def test_the_rest(self) -> None:
+        """As it is."""
+        for cell in ("33", "ana", "", "a=b", 5, None, 1.5, -3):
+            self.assertEqual(safe_cell(cell), cell)
+
+    @given(st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1))
+    def test_any_text_comes_back(self, cells: list[str]) -> None:
+        """But for the quote."""
+        rows = list(csv.reader(io.StringIO(csv_line(cells), newline="")))
+        self.assertEqual(rows, [[str(safe_cell(cell)) for cell in cells]])
