@@ -7,7 +7,6 @@ A cell that begins like a formula gets a quote in front, which spreadsheets take
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,8 +23,18 @@ def safe_cell(value: object) -> object:
     return f"'{value}" if bare.startswith(_FORMULA) else value
 
 
+class _Text:
+    """What csv writes to."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.parts.append(text)
+
+
 def csv_line(cells: Iterable[object]) -> str:
     """One row, with its line end (RFC 4180)."""
-    text = io.StringIO()
+    text = _Text()
     csv.writer(text).writerow([safe_cell(cell) for cell in cells])
-    return text.getvalue()
+    return "".join(text.parts)
