@@ -242,8 +242,10 @@ class Person:
 
     async def csrf(self) -> str:
         """The code that a form of the console carries for this person."""
+        if not self._csrf and SESSION_COOKIE in self.cookies:
+            await self.get("/settings/account")
         if not self._csrf:
-            await self.get("/login" if SESSION_COOKIE not in self.cookies else "/settings/account")
+            await self.get("/login")
         return self._csrf
 
     async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
