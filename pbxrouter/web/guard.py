@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
@@ -118,4 +118,17 @@ class Guarded(Resource):
                 b"421: this host name is not accepted here. Accepted are localhost, the address itself, "
                 b"and the names in [web] url and hosts of the settings.\n"
             )
+        if not _is_text(request.path):
+            request.setResponseCode(404)
+            request.setHeader("Content-Type", "text/plain; charset=utf-8")
+            return b"404: there is no such page; its address is not UTF-8\n"
         return self._pages.render(request)
+
+
+def _is_text(path: bytes) -> bool:
+    """Whether a path, its percent signs undone, is UTF-8: Klein breaks on any other."""
+    try:
+        unquote(path.decode("ascii"), errors="strict")
+    except ValueError:
+        return False
+    return True

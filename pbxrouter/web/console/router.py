@@ -25,6 +25,8 @@ from pbxrouter.web.console.visit import Visit, read_form
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000
+MAX_ROW: Final = 2**63 - 1
+"""No row of the database has a greater number, and the database takes none."""
 
 
 class GoOn(Exception):
@@ -149,6 +151,8 @@ class Router:
                         "plain HTTP browsers keep them on this machine only"
                     ),
                 )
+        if any(isinstance(each, int) and each > MAX_ROW for each in places.values()):
+            raise NotThere(Step("there is no such page"))
         return await handler(visit, **places)
 
     def _failed(self, visit: Visit, error: Exception) -> bytes:
