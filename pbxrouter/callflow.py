@@ -40,6 +40,7 @@ from pbxrouter.errors import (
     PromptMissing,
     ProtocolViolation,
 )
+from pbxrouter.live import GatewayCall, LiveBoard, Phase
 from pbxrouter.prompts import Prompts
 from pbxrouter.rules import Decision, Facts, Verdict, normalise_number
 from pbxrouter.trace import printable, step
@@ -54,10 +55,11 @@ _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 class _Conversation:
     """One call in progress: the channel, and what was found out so far."""
 
-    __slots__ = ("answered", "channel", "decision", "mark")
+    __slots__ = ("answered", "channel", "decision", "live", "mark")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, live: GatewayCall) -> None:
         self.channel = channel
+        self.live = live
         self.decision: Decision | None = None
         self.answered = False
         self.mark = ""
@@ -71,6 +73,7 @@ class CallFlow:
         drivers: by application name, lower case.
         prompts: what callers hear.
         report: told of each call once, when it is over.
+        board: told of each call while it goes on.
         now: epoch seconds.
     """
 
@@ -82,6 +85,7 @@ class CallFlow:
         drivers: Mapping[str, Driver],
         prompts: Prompts,
         report: Callable[[CallRecord], None],
+        board: LiveBoard,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._now = now
@@ -89,17 +93,20 @@ class CallFlow:
         self._drivers = drivers
         self._prompts = prompts
         self._report = report
+        self._board = board
 
     async def serve(self, channel: Channel) -> None:
         """Have the conversation of one call, whatever comes of it; never fails."""
-        call = _Conversation(channel)
         began = self._now()
+        call = _Conversation(channel, self._board.began(channel.request, began))
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
             outcome = Outcome(Ending.HUNG_UP)
         except ProtocolViolation:
             outcome = Outcome(Ending.REFUSED)  # the channel itself has said no, and why
+        finally:
+            self._board.over(call.live)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
 
     async def _converse(self, call: _Conversation) -> Outcome:
@@ -120,10 +127,10 @@ class CallFlow:
 
     async def _route(self, call: _Conversation) -> Outcome:
         facts = Facts(call.channel.request.caller, await self._dialled_number(call))
-        decision = call.decision = await self._engine.decide(facts)
+        decision = self._decided(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
-            decision = call.decision = await self._ask_for_pin(call, facts)
+            decision = self._decided(call, await self._ask_for_pin(call, facts))
         if decision.verdict is Verdict.ALLOW:
             return await self._run_driver(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
@@ -133,6 +140,11 @@ class CallFlow:
         await self._play(call, self._prompts.goodbye)
         return Outcome(Ending.DENIED, hang_up=True)
 
+    def _decided(self, call: _Conversation, decision: Decision) -> Decision:
+        call.decision = decision
+        self._board.decided(call.live, decision)
+        return decision
+
     async def _dialled_number(self, call: _Conversation) -> str:
         """What was dialled; the caller is asked where neither extension nor DNID says it."""
         request = call.channel.request
@@ -141,6 +153,7 @@ class CallFlow:
         await self._raise_if_dead(call)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
+        self._board.comes_to(call.live, Phase.NUMBER)
         await self._mark(call, "routing")
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
@@ -153,6 +166,7 @@ class CallFlow:
             self.log.debug("{error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
+        self._board.comes_to(call.live, Phase.PIN)
         await self._answer(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
@@ -160,7 +174,7 @@ class CallFlow:
             decision = await self._engine.decide(replace(facts, pin=typed_ahead + keyed.digits))
             if decision.verdict is not Verdict.DENY:
                 return decision
-            call.decision = decision
+            self._decided(call, decision)
             # A caller who knows the way keys the next PIN while this plays; the key
             # that stops it is the first of that PIN.
             key = await self._play_interruptible(call, self._prompts.wrong_pin)
@@ -181,6 +195,7 @@ class CallFlow:
             self.log.error("no driver provides the application {name}", name=printable(mapping.application))
             await self._play(call, self._prompts.goodbye)
             return Outcome(Ending.NO_DRIVER, hang_up=True)
+        self._board.comes_to(call.live, Phase.RUNNING)
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
         except ConnectionClosed:
@@ -253,6 +268,8 @@ class CallFlow:
             return ""
 
     async def _play(self, call: _Conversation, prompt: str) -> None:
+        """Play to the end; all that is played so is why a call ends."""
+        self._board.comes_to(call.live, Phase.ENDING)
         try:
             await verbs.playback(call.channel, prompt)
         except PromptMissing as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from twisted.application.internet import TimerService
@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.ami import Message
 from pbxrouter.call_record import CallRecord
-from pbxrouter.calls import CallTable, ChannelSeen
+from pbxrouter.calls import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_writer import CounterWriter, Keeper
 from pbxrouter.counting import Counting
@@ -55,6 +55,7 @@ class CallCounter(MultiService):
     Attributes:
         asterisk: its name in the configuration.
         counting: the counts since the process began.
+        changes: another number whenever the calls in progress may have changed.
         in_sync: whether what is known of the calls is all there is to know just now.
         restarts: how often Asterisk was found restarted.
         gaps: how many times there have been in which nobody looked.
@@ -67,7 +68,7 @@ class CallCounter(MultiService):
         self.asterisk = str(manager.name)
         self.counting = Counting()
         self.in_sync = False
-        self.restarts = self.gaps = 0
+        self.restarts = self.gaps = self.changes = 0
         self._manager = manager
         self._clock = clock
         self._keep_days = keep_days
@@ -106,6 +107,15 @@ class CallCounter(MultiService):
         return self.counting.active if self.in_sync else None
 
     @property
+    def live(self) -> Collection[LiveCall]:
+        """The calls in progress, as far as known: while not in_sync they may be over."""
+        return self._table.live.values()
+
+    def call_of(self, uniqueid: str) -> LiveCall | None:
+        """The call that a channel is part of; None if the channel is not known."""
+        return self._table.call_of(uniqueid)
+
+    @property
     def unknown_s(self) -> float:
         """Seconds in which nobody looked, the present ones included; since the process began."""
         lasting = 0.0
@@ -136,6 +146,7 @@ class CallCounter(MultiService):
             return
         when = self._time.ours(message.get("Timestamp"), self._clock.seconds())
         self._table.event(name, message.get, when)
+        self.changes += name != "DialEnd"
         if self._early and name == "Newchannel":
             self._take_early(message.get("Uniqueid"))
 
@@ -207,6 +218,7 @@ class CallCounter(MultiService):
         gap_began = None if self.in_sync else self._writer.seen
         seen = [_channel_seen(item) for item in listed if is_whole(item)]
         self._table.resync(known, seen, now, now if gap_began is None else min(gap_began, now))
+        self.changes += 1
         for each in seen:
             self._take_early(each.uniqueid)
         if gap_began is not None and gap_began < now:

@@ -30,6 +30,7 @@ from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.history import History
 from pbxrouter.keyfile import read_key
 from pbxrouter.listener import Listener
+from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator
 from pbxrouter.reports import Reports
 from pbxrouter.sequential import SequentialService
@@ -54,7 +55,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(_CallLog().report)
-    flow = CallFlow(engine, drivers, config.prompts, reports)
+    board = LiveBoard()
+    flow = CallFlow(engine, drivers, config.prompts, reports, board)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
@@ -76,7 +78,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
     if config.web.listen is not None:
         web_service(
-            config, store, engine, keeper, frozenset(drivers), originators, counters, reactor
+            config, store, engine, keeper, frozenset(drivers), originators, counters, board, reactor
         ).setServiceParent(gateway)
     wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
@@ -120,6 +122,7 @@ def web_service(
     applications: frozenset[str],
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
+    board: LiveBoard,
     reactor: Any,
 ) -> IService:
     """The web server, with all its parts.
@@ -146,6 +149,7 @@ def web_service(
         key=key,
         originators=originators,
         counters=counters,
+        board=board,
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,

@@ -24,12 +24,14 @@ from twisted.web.http_headers import Headers
 from pbxrouter import database, pins
 from pbxrouter.config import Config, resolved
 from pbxrouter.database.audit import Actor
+from pbxrouter.database.history import CallRow, trace_text
 from pbxrouter.database.tokens import add_token
 from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator, Progress, Wish, check_wish
 from pbxrouter.store import Store
 from pbxrouter.tokens import Scope, hash_token, new_token
-from pbxrouter.trace import Step
+from pbxrouter.trace import Step, step
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused
@@ -107,9 +109,39 @@ def make_desk(
         key=KEY,
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
+        board=LiveBoard(),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,
+    )
+
+
+NOON = 1_795_435_200.0
+"""A Monday's, in Madrid."""
+
+
+def a_call(place: int, **more: Any) -> CallRow:
+    """A call of the history, three a minute from NOON on."""
+    began = NOON + 20 * place
+    return CallRow(
+        **{
+            "began": began,
+            "ended": began + 12,
+            "uniqueid": f"{began:.0f}.{place}",
+            "caller": "33",
+            "caller_name": "Reception",
+            "number": f"2{place % 10}",
+            "verdict": "allow",
+            "pattern": "2X",
+            "application": "dial",
+            "data": "PJSIP",
+            "granted_by": "33",
+            "outcome": "ANSWER" if place % 3 else "BUSY",
+            "cause": "16",
+            "answered_s": 10 if place % 3 else None,
+            "trace": trace_text([step("{number} matches {pattern}", number="22", pattern="2X")]),
+            **more,
+        }
     )
 
 

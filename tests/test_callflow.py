@@ -30,6 +30,7 @@ from pbxrouter.errors import (
     ForgedRequest,
 )
 from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.live import LiveBoard
 from pbxrouter.prompts import Prompts
 from pbxrouter.rules import Mapping as Rule
 from pbxrouter.rules import RuleSet
@@ -92,6 +93,7 @@ class FlowCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Nobody calls yet."""
         self.reports = Reports()
+        self.board = LiveBoard()
         self.flow = self.flow_by(workshop_rules())
 
     def flow_by(
@@ -101,11 +103,12 @@ class FlowCase(SynchronousTestCase):
         self.engine = RulesEngine(drivers.keys())
         if rules is not None:
             self.engine.replace(rules)
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.board)
 
     def serve(self, channel: Channel) -> None:
-        """A whole conversation."""
+        """A whole conversation, of which nothing is left on the board."""
         self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
+        self.assertEqual(list(self.board.calls), [])
 
     def run_call(
         self,
@@ -589,6 +592,7 @@ class OverFastAGI(FlowCase):
         self.assertFalse(end.is_aborted)
         self.assertEqual(asterisk.complaints, [])
         self.assertEqual(self.factory.open_calls, 0)
+        self.assertEqual(list(self.board.calls), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(loud(logs), [])
         return asterisk

@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter.config import Config
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator
 from pbxrouter.store import Store
 from pbxrouter.web.words import Zone
@@ -38,6 +39,7 @@ class Desk:
         hash_pin: makes of a PIN what is stored of it.
         key: the gateway's key, for deriving others from.
         originators: by the Asterisk's name.
+        board: the calls that the gateway has right now.
         now: epoch seconds.
     """
 
@@ -51,6 +53,7 @@ class Desk:
     key: bytes
     originators: Mapping[str, Originator]
     counters: Sequence[CallCounter]
+    board: LiveBoard
     zone: Zone
     now: Callable[[], float]
     reactor: Any
