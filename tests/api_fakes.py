@@ -68,8 +68,8 @@ class FakeOriginator:
         self.wishes.append(wish)
         if self.error is not None:
             raise self.error
-        for step in self.steps:
-            tell(step)
+        for each in self.steps:
+            tell(each)
 
 
 class Ticking:
@@ -117,7 +117,7 @@ def make_desk(
 
 
 NOON = 1_795_435_200.0
-"""A Monday's, in Madrid."""
+"""2026-11-23 12:00, UTC."""
 
 
 def a_call(place: int, **more: Any) -> CallRow:

@@ -14,9 +14,10 @@ import sys
 
 from twisted.internet.threads import deferToThread
 
+from pbxrouter.database.history import add_calls
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.everything import ENDPOINTS
-from tests.api_fakes import ApiCase
+from tests.api_fakes import ApiCase, a_call
 
 SEED = "20261123"
 EXAMPLES = "15"
@@ -43,8 +44,9 @@ class SchemaTests(ApiCase):
     timeout = PATIENCE_S + 5
 
     async def start(self) -> None:
-        """As often as it likes."""
+        """With calls in the history; as often as it likes."""
         await super().start()
+        await self.desk.write(lambda connection: add_calls(connection, map(a_call, range(60))))
         self.serve(self.desk, dict.fromkeys(LIMITS, (1e9, 10**9)))
 
     async def test_schemathesis(self) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from pbxrouter.web.api import (
     audit,
+    calls,
     console_users,
     decide,
     doctor,
@@ -27,6 +28,7 @@ ENDPOINTS: Final = with_document(
         *grants.ENDPOINTS,
         *warnings.ENDPOINTS,
         *decide.ENDPOINTS,
+        *calls.ENDPOINTS,
         *originate.ENDPOINTS,
         *audit.ENDPOINTS,
         *console_users.ENDPOINTS,
