@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from pbxrouter.errors import StoreError
 from pbxrouter.trace import Step
 from pbxrouter.web.console.account import Account
+from pbxrouter.web.console.calls import Calls
 from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.entrance import Entrance
@@ -27,6 +28,7 @@ from pbxrouter.web.site import AddRoutes
 from pbxrouter.web.words import LANGUAGES, Words
 
 PAGES: tuple[Any, ...] = (
+    Calls,
     TestNumber,
     TokenPages,
     DoctorPage,
