@@ -38,7 +38,7 @@ from pbxrouter.web.desk import Desk
 from pbxrouter.web.graphs import busy_day, busy_week
 from pbxrouter.web.words import Zone
 
-PAGE: Final = 50
+PAGE: Final = 30
 BUSIEST: Final = 8
 MAX_LENGTH: Final = 80
 
