@@ -87,7 +87,14 @@ def asterisks(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def read(connection: sqlite3.Connection, names: Iterable[str], began: int, ended: int, now: float) -> Report:
+def read(
+    connection: sqlite3.Connection,
+    names: Iterable[str],
+    began: int,
+    ended: int,
+    now: float,
+    only_all: bool = False,
+) -> Report:
     """Read a span.
 
     Args:
@@ -95,6 +102,7 @@ def read(connection: sqlite3.Connection, names: Iterable[str], began: int, ended
         began: its first second, a whole minute.
         ended: the second behind its last, not after ``now``.
         now: epoch seconds.
+        only_all: leave ``by`` empty, which of a busy day saves most of the work.
 
     Raises:
         StoreError: the database cannot be read now.
@@ -107,7 +115,7 @@ def read(connection: sqlite3.Connection, names: Iterable[str], began: int, ended
     with reading(connection):
         for name in names:
             span = {"asterisk": name, "began": began, "ended": ended}
-            _add_counts(connection, span, minutes, by)
+            _add_counts(connection, span, minutes, by, only_all)
             gaps += _gaps(connection, span, now)
             live = _active(connection, name, now)
             active = None if active is None or live is None else active + live
@@ -121,8 +129,10 @@ def _add_counts(
     span: dict[str, Any],
     minutes: dict[int, Counts],
     by: dict[tuple[str, str], Counts],
+    only_all: bool,
 ) -> None:
     where = "WHERE minute >= :began AND minute < :ended AND asterisk = :asterisk"
+    where += " AND kind = 'all'" if only_all else ""
     for minute, kind, name, *numbers in connection.execute(
         f"SELECT minute, kind, name, {_COLUMNS} FROM counter_minutes {where} ORDER BY minute", span
     ):
