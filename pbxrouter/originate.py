@@ -8,7 +8,6 @@ may ask (tokens, web, control).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +20,7 @@ from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ManagerError, OriginateRefused
 from pbxrouter.manager_service import Manager
 from pbxrouter.originate_progress import CAUSE_GRACE_S, Attempt, Progress
+from pbxrouter.phones import is_context, read_phone
 from pbxrouter.rules import Facts, Verdict, normalise_number
 from pbxrouter.trace import Step, in_a_row, step
 
@@ -42,11 +42,6 @@ MARGIN_S: Final = 5.0
 
 MAX_NUMBER: Final = 40
 """Digits that a number may have; none that a telephone network knows has more."""
-
-_PHONE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)/([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
-_CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
-# Channel technologies that a phone can be on; Local, CBAnn, AudioSocket and such are none.
-_OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +68,8 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
     Raises:
         OriginateRefused: something in it is not what it must be.
     """
-    phone = _PHONE.fullmatch(wish.channel)
-    # Configured names count as they are written, or else in any case, as Asterisk reads them.
-    known = {name.lower(): name for name in technologies}
-    real = {value.partition("/")[0].lower() for value in technologies.values()}
-    accepted = (_OF_PHONES | known.keys() | real) - {"local"}
-    if phone is None or phone[1].lower() not in accepted:
+    phone = read_phone(wish.channel, technologies)
+    if phone is None:
         raise OriginateRefused(
             step(
                 "channel: {channel} is no phone; accepted is such as PJSIP/33",
@@ -93,13 +84,12 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
                 number=ascii(wish.number[:60]),
             )
         )
-    if not _CONTEXT.fullmatch(wish.context):
+    if not is_context(wish.context):
         raise OriginateRefused(
             step("context: {context} is no dialplan context", context=ascii(wish.context[:60]))
         )
-    name = phone[1] if phone[1] in technologies else known.get(phone[1].lower(), phone[1])
-    technology = technologies.get(name, name).partition("/")[0]
-    return Wish(f"{technology}/{phone[2]}", number, wish.context, max(1, min(wish.ring_s, 300))), phone[2]
+    technology, name = phone
+    return Wish(f"{technology}/{name}", number, wish.context, max(1, min(wish.ring_s, 300))), name
 
 
 class Originator:

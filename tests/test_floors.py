@@ -20,8 +20,8 @@ FLOORS = tuple(
     for names in (
         # 0, pure: values in, values out.
         "errors patterns pattern_index trace rules explained outcomes csvtext pins agi agi_commands "
-        "agi_reader ami event_text shadows rule_warnings magi_wire calls counting counter_clock tokens ratelimit "
-        "config config_messages prompts roles hours signing",
+        "agi_reader ami event_text shadows rule_warnings magi_wire calls counting counter_clock tokens "
+        "ratelimit config config_messages prompts roles hours signing phones",
         # 1, transports and stores.
         "channel fastagi fastagi_factory oneshot refusal sender manager manager_watchdog manager_service "
         "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "

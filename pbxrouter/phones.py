@@ -1,0 +1,37 @@
+"""How a phone and a dialplan context are written, for calls that begin with us. Pure.
+
+Not here: whether such a phone is there, and what it may dial (originate, rules).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_PHONE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)/([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
+_CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
+# Channel technologies that a phone can be on; Local, CBAnn, AudioSocket and such are none.
+_OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
+
+
+def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:
+    """A phone such as ``PJSIP/33`` as its technology on this Asterisk and its name; None if it is no phone.
+
+    Args:
+        technologies: what a technology is called on this Asterisk.
+    """
+    phone = _PHONE.fullmatch(text)
+    # Configured names count as they are written, or else in any case, as Asterisk reads them.
+    known = {name.lower(): name for name in technologies}
+    real = {value.partition("/")[0].lower() for value in technologies.values()}
+    accepted = (_OF_PHONES | known.keys() | real) - {"local"}
+    if phone is None or phone[1].lower() not in accepted:
+        return None
+    name = phone[1] if phone[1] in technologies else known.get(phone[1].lower(), phone[1])
+    return technologies.get(name, name).partition("/")[0], phone[2]
+
+
+def is_context(text: str) -> bool:
+    """Whether a dialplan context can be called so."""
+    return _CONTEXT.fullmatch(text) is not None
