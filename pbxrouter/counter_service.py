@@ -31,6 +31,7 @@ from pbxrouter.counting import Counting
 from pbxrouter.errors import ManagerError, StoreError
 from pbxrouter.magi_wire import is_whole
 from pbxrouter.manager_service import Manager
+from pbxrouter.trace import Step, step
 
 WRITE_S: Final = 1.0
 LOOK_S: Final = 2.0
@@ -57,6 +58,7 @@ class CallCounter(MultiService):
         counting: the counts since the process began.
         changes: another number whenever the calls in progress may have changed.
         in_sync: whether what is known of the calls is all there is to know just now.
+        trouble: why its calls are not known; None while they are, or nothing was found wrong.
         restarts: how often Asterisk was found restarted.
         gaps: how many times there have been in which nobody looked.
     """
@@ -79,7 +81,7 @@ class CallCounter(MultiService):
         self._unknown_s = 0.0
         self._resynced = 0.0
         self._early: dict[str, tuple[float, CallRecord]] = {}
-        self._complaint = ""
+        self.trouble: Step | None = None
         for name in EVENTS:
             manager.subscribe(name, functools.partial(self._event, name))
         # Its Hangups have come; if a caller has forged it, asking shows that nothing has ended.
@@ -186,11 +188,14 @@ class CallCounter(MultiService):
             else:
                 await self._resync()
         except StoreError as error:
-            self._complain(f"calls are not counted yet: {error}")
+            self._complain(step("calls are not counted yet: {why}", why=error.step))
         except ManagerError as error:
             if self._manager.is_up and not self.in_sync:
                 self._complain(
-                    f"calls are not counted: {error}; is reporting among the user's write classes?"
+                    step(
+                        "calls are not counted: {why}; is reporting among the user's write classes?",
+                        why=error.step,
+                    )
                 )
         except Exception:
             self.log.failure("{name}: looking after the calls broke", name=self.asterisk)
@@ -237,13 +242,13 @@ class CallCounter(MultiService):
         self._writer.started_up = started_up
         self._writer.seen = self._resynced = now
         self.in_sync = self._writer.rewrite = True
-        self._complaint = ""
+        self.trouble = None
 
-    def _complain(self, why: str) -> None:
+    def _complain(self, why: Step) -> None:
         """Say it, but not again and again."""
-        if why != self._complaint:
-            self._complaint = why
-            self.log.warn("{name}: {why}", name=self.asterisk, why=why)
+        if why != self.trouble:
+            self.trouble = why
+            self.log.warn("{name}: {why}", name=self.asterisk, why=why.words)
 
     # --- the database ---
 

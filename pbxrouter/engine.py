@@ -81,6 +81,10 @@ class RulesKeeper(MultiService):
 
     While the database cannot be read the last rules stay in force; that is said in
     the log once, and once again when it is over.
+
+    Attributes:
+        away_since: epoch second since which the rules cannot be read; None while they can.
+        trouble: why they cannot; None while they can.
     """
 
     log = Logger()
@@ -91,6 +95,9 @@ class RulesKeeper(MultiService):
         self._engine = engine
         self._loaded: tuple[int, ...] | None = None
         self._away = False
+        self._clock = clock
+        self.away_since: float | None = None
+        self.trouble: Step | None = None
         self._problems: tuple[Step, ...] = ()
         timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.refresh()))
         timer.clock = clock
@@ -111,6 +118,7 @@ class RulesKeeper(MultiService):
                 return
             rules = await self._source.load_rules()
         except StoreError as error:
+            self._is_away(error.step)
             if not self._away:
                 self._away = True
                 self.log.error(
@@ -118,6 +126,7 @@ class RulesKeeper(MultiService):
                 )
             return
         except Exception:
+            self._is_away(Step("reading the rules broke; the log says where"))
             self.log.failure("reading the rules broke; the last ones stay in force")
             return
         self._is_back()
@@ -128,7 +137,13 @@ class RulesKeeper(MultiService):
         self._loaded = version
         self._engine.replace(rules)
 
+    def _is_away(self, why: Step) -> None:
+        self.trouble = why
+        if self.away_since is None:
+            self.away_since = self._clock.seconds()
+
     def _is_back(self) -> None:
+        self.away_since = self.trouble = None
         if self._away:
             self._away = False
             self.log.info("the database can be read again")

@@ -7,7 +7,7 @@ Not here: what is done about a failure; that is its catcher's business.
 
 from __future__ import annotations
 
-from pbxrouter.trace import Step
+from pbxrouter.trace import Step, step
 
 
 class PbxrouterError(Exception):
@@ -23,6 +23,11 @@ class PbxrouterError(Exception):
     def __init__(self, message: str | Step = "") -> None:
         self.step = message if isinstance(message, Step) else Step("{text}", {"text": message})
         super().__init__(self.step.words)
+
+
+def step_of(error: BaseException) -> Step:
+    """What an error says, as a Step; of one that is not ours as it is."""
+    return error.step if isinstance(error, PbxrouterError) else step("{text}", text=error)
 
 
 class ConfigError(PbxrouterError):

@@ -29,6 +29,10 @@ class FastAGIFactory(ServerFactory):
             connection is closed when it returns, whatever happened.
         clock: for time-outs.
         watch: who watches the dialogues.
+
+    Attributes:
+        served: how many calls have come.
+        last_call: when the last one came, epoch seconds; None before the first.
     """
 
     log = Logger()
@@ -44,6 +48,8 @@ class FastAGIFactory(ServerFactory):
         self.watch = watch
         self._serve = serve
         self._calls: set[FastAGIProtocol] = set()
+        self.served = 0
+        self.last_call: float | None = None
         self.draining = False
         self._drained: Deferred[None] = Deferred()
 
@@ -70,6 +76,8 @@ class FastAGIFactory(ServerFactory):
 
     def begin(self, call: FastAGIProtocol) -> None:
         """A call has opened: have the conversation, then close, whatever happened."""
+        self.served += 1
+        self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))
         conversation.addErrback(lambda failure: self.log.failure("a call's conversation broke", failure))
         conversation.addBoth(lambda _: call.close())

@@ -21,7 +21,8 @@ from twisted.logger import Logger
 
 from pbxrouter.call_record import CallRecord
 from pbxrouter.database.history import CallRow, add_calls, forget_calls, trace_text
-from pbxrouter.trace import printable
+from pbxrouter.errors import step_of
+from pbxrouter.trace import Step, printable
 
 WRITE_EVERY_S: Final = 1.0
 BATCH: Final = 1000
@@ -45,6 +46,11 @@ class History(MultiService):
     Args:
         now: epoch seconds.
         keep_days: how long calls are kept.
+
+    Attributes:
+        lost: calls given up since the process began.
+        away_since: epoch second since which nothing can be written; None while it can.
+        trouble: why nothing can be written; None while it can.
     """
 
     log = Logger()
@@ -56,8 +62,10 @@ class History(MultiService):
         self._now = now
         self._queue: deque[CallRow] = deque()
         self._writing = False
-        self._lost = 0
-        self._away = False
+        self._unsaid = 0  # lost, and not yet told in the log
+        self.lost = 0
+        self.away_since: float | None = None
+        self.trouble: Step | None = None
         for seconds, work in ((WRITE_EVERY_S, self.write), (FORGET_EVERY_S, self.forget)):
             timer = TimerService(seconds, functools.partial(self._begin, work))
             timer.clock = clock
@@ -66,12 +74,18 @@ class History(MultiService):
     def _begin(self, work: Callable[[], Any]) -> Deferred[None]:
         return Deferred.fromCoroutine(work())
 
+    @property
+    def queued(self) -> int:
+        """How many calls wait to be written."""
+        return len(self._queue)
+
     def report(self, record: CallRecord) -> None:
         """Queue a call that is over."""
         self._queue.append(row_of(record))
         if len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
-            self._lost += 1
+            self.lost += 1
+            self._unsaid += 1
 
     async def write(self) -> None:
         """Write what is queued; what cannot be written now stays. Never fails."""
@@ -99,16 +113,17 @@ class History(MultiService):
             self.log.debug("old calls stay for now: {error}", error=str(error))
 
     def _failed(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
+        self.trouble = step_of(error)
+        if self.away_since is None:
+            self.away_since = self._now()
             self.log.error("the history cannot be written, calls wait in memory: {error}", error=str(error))
 
     def _back(self) -> None:
-        if self._away:
-            self._away = False
+        if self.away_since is not None:
+            self.away_since = self.trouble = None
             self.log.info("the history is written again")
-        if self._lost:
-            lost, self._lost = self._lost, 0
+        if self._unsaid:
+            lost, self._unsaid = self._unsaid, 0
             self.log.error(
                 "{lost} calls are missing in the history: the database was away too long", lost=lost
             )

@@ -30,7 +30,7 @@ from pbxrouter.ami import Message
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import printable, step
+from pbxrouter.trace import Step, printable, step
 
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0
@@ -80,6 +80,10 @@ class Manager(Service):
         account: how to log in.
         event_mask: event classes to receive.
         factory: what makes the protocols, if they are to be others than ours (adapters).
+
+    Attributes:
+        since: epoch second since which it is as it is, up or not; None before it was started.
+        trouble: why there is no connection; None while there is one, or before anything went wrong.
     """
 
     log = Logger()
@@ -107,7 +111,9 @@ class Manager(Service):
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
         self._failures = 0
-        self._complaint = ""
+        self._complaint: Step | None = None
+        self.since: float | None = None
+        self.trouble: Step | None = None
 
     # --- state ---
 
@@ -169,6 +175,7 @@ class Manager(Service):
         """Connect, and stay connected."""
         if not self.running:
             super().startService()
+            self.since = self._clock.seconds()
             self._life = Deferred.fromCoroutine(self._stay_connected())
 
     def stopService(self) -> Deferred[None]:
@@ -197,7 +204,7 @@ class Manager(Service):
         try:
             protocol: Any = await self._endpoint.connect(self._factory)
         except Exception as error:  # each kind of endpoint has its own
-            return self._failed(f"nobody answers there: {printable(str(error))}")
+            return self._failed(step("nobody answers there: {why}", why=error))
         account = self._account
         try:
             await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)
@@ -206,17 +213,17 @@ class Manager(Service):
             raise
         except LoginRefused as error:
             protocol.close()
-            self._complain(f"{error}; check username and secret_file, and manager.conf")
+            self._complain(step("{why}; check username and secret_file, and manager.conf", why=error.step))
             return REFUSED_RETRY_S
         except PbxrouterError as error:
             protocol.close()
-            return self._failed(str(error))
+            return self._failed(error.step)
         except Exception:  # nothing that comes over the wire may end the attempts
             protocol.close()
             self.log.failure("{name}: logging in broke", name=self.name)
-            return self._failed("logging in broke")
-        began = self._clock.seconds()
-        self._complaint = ""
+            return self._failed(Step("logging in broke"))
+        began = self.since = self._clock.seconds()
+        self._complaint = self.trouble = None
         self.log.info(
             "{name}: connected to AMI ({banner})", name=self.name, banner=printable(protocol.banner)
         )
@@ -224,6 +231,7 @@ class Manager(Service):
         self._tell(self._when_up)
         await protocol.lost
         self._protocol = None
+        self.since, self.trouble = self._clock.seconds(), Step("the connection to AMI is lost")
         if self.running:
             self.log.warn("{name}: the connection to AMI is lost", name=self.name)
         self._tell(self._when_down)
@@ -233,8 +241,9 @@ class Manager(Service):
             self._failures += 1
         return self._retry_in()
 
-    def _failed(self, why: str) -> float:
+    def _failed(self, why: Step) -> float:
         self._failures += 1
+        self.trouble = why
         if self._failures >= SAY_AFTER:
             self._complain(why)
         return self._retry_in()
@@ -244,11 +253,12 @@ class Manager(Service):
         grown: float = min(SLOWEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 10))
         return grown * random.uniform(0.5, 1.0)
 
-    def _complain(self, why: str) -> None:
+    def _complain(self, why: Step) -> None:
         """Say once what is wrong; a retry that fails in the same way says nothing new."""
+        self.trouble = why
         if self._complaint != why and self.running:
             self._complaint = why
-            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why)
+            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why.words)
 
     def _tell(self, listeners: list[Callable[[], object]]) -> None:
         for tell in tuple(listeners):

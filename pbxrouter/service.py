@@ -27,6 +27,7 @@ from pbxrouter.counter_service import CallCounter
 from pbxrouter.drivers import load_drivers
 from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.health import HealthLook
 from pbxrouter.history import History
 from pbxrouter.keyfile import read_key
 from pbxrouter.listener import Listener
@@ -65,9 +66,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     keeper = RulesKeeper(store, engine, reactor)
     keeper.setServiceParent(gateway)
-    FastAGIService(
-        config.fastagi.listen, fastagi_factory(config)(flow.serve, reactor, watch), reactor
-    ).setServiceParent(gateway)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
+    FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
         AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor)
         for each in config.asterisk
@@ -77,8 +77,12 @@ def build(config: Config, reactor: Any) -> MultiService:
     counters = add_counters(config, asterisks, store, reports, reactor)
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
     if config.web.listen is not None:
+        managers = [(each.name, each.manager) for each in asterisks]
+        health = HealthLook(
+            managers, counters, engine, keeper, history, config.fastagi.listen, fastagi, reactor
+        )
         web_service(
-            config, store, engine, keeper, frozenset(drivers), originators, counters, board, reactor
+            config, store, engine, keeper, frozenset(drivers), originators, counters, board, health, reactor
         ).setServiceParent(gateway)
     wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
@@ -123,6 +127,7 @@ def web_service(
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
     board: LiveBoard,
+    health: HealthLook,
     reactor: Any,
 ) -> IService:
     """The web server, with all its parts.
@@ -150,6 +155,7 @@ def web_service(
         originators=originators,
         counters=counters,
         board=board,
+        health=health,
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,

@@ -22,16 +22,21 @@ from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter import database, pins
+from pbxrouter.channel import Channel
 from pbxrouter.config import Config, resolved
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.history import CallRow, trace_text
 from pbxrouter.database.tokens import add_token
 from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.health import HealthLook
+from pbxrouter.history import History
 from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator, Progress, Wish, check_wish
 from pbxrouter.store import Store
 from pbxrouter.tokens import Scope, hash_token, new_token
 from pbxrouter.trace import Step, step
+from pbxrouter.watch import DialogueWatch
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused
@@ -86,6 +91,10 @@ class Ticking:
         return getattr(reactor, name)
 
 
+async def serve_nobody(channel: Channel) -> None:
+    """What a FastAGI server does to which no call comes."""
+
+
 def make_desk(
     path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
 ) -> Desk:
@@ -98,18 +107,23 @@ def make_desk(
         connection.close()
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
+    keeper = RulesKeeper(writing, engine, clock)
+    config = resolved(Config(database=str(path)), path.parent)
+    history = History(writing, config.history.keep_days, clock, clock.seconds)
+    fastagi = FastAGIFactory(serve_nobody, clock, DialogueWatch())
     return Desk(
-        config=resolved(Config(database=str(path)), path.parent),
+        config=config,
         reading=Store(path, hash_pin, reactor),
         writing=writing,
         engine=engine,
-        keeper=RulesKeeper(writing, engine, clock),
+        keeper=keeper,
         applications=APPLICATIONS,
         hash_pin=hash_pin,
         key=KEY,
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
         board=LiveBoard(),
+        health=HealthLook((), (), engine, keeper, history, config.fastagi.listen, fastagi, clock),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,

@@ -10,7 +10,7 @@ here: what any page does with it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter.config import Config
 from pbxrouter.counter_service import CallCounter
+from pbxrouter.doctor.finding import Finding
 from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.health import Health
 from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator
 from pbxrouter.store import Store
@@ -40,7 +42,9 @@ class Desk:
         key: the gateway's key, for deriving others from.
         originators: by the Asterisk's name.
         board: the calls that the gateway has right now.
+        health: tells how the gateway is; from memory.
         now: epoch seconds.
+        examine: the doctor, telling each finding; None takes the one that looks at ``config``.
     """
 
     config: Config
@@ -54,9 +58,11 @@ class Desk:
     originators: Mapping[str, Originator]
     counters: Sequence[CallCounter]
     board: LiveBoard
+    health: Callable[[], Health]
     zone: Zone
     now: Callable[[], float]
     reactor: Any
+    examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a function that takes long in one of the reactor's threads."""

@@ -1,0 +1,264 @@
+"""How the gateway is, as its parts notice it, and in words."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import __version__
+from pbxrouter.channel import Channel
+from pbxrouter.counter_service import CallCounter
+from pbxrouter.engine import RulesEngine, RulesKeeper
+from pbxrouter.errors import StoreError
+from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthLook
+from pbxrouter.history import MAX_QUEUED, History
+from pbxrouter.manager_service import Manager
+from pbxrouter.rules import RuleSet
+from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+from pbxrouter.trace import Step, step
+from pbxrouter.watch import DialogueWatch
+from tests.fakes import AsteriskEnd, workshop_rules
+from tests.test_history import record
+
+NOW = 1_800_000_000.0
+
+
+class FakeStore:
+    """A database that is there or not."""
+
+    def __init__(self) -> None:
+        self.away = True
+
+    def run(self, work: Any) -> Deferred[Any]:
+        """See Store.run."""
+        return self._answer(None)
+
+    def load_rules(self) -> Deferred[RuleSet]:
+        """See Store.load_rules."""
+        return self._answer(workshop_rules())
+
+    def version(self) -> Deferred[tuple[int, ...]]:
+        """See Store.version."""
+        return self._answer((1,))
+
+    def _answer(self, value: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+        if self.away:
+            return fail(StoreError(step("database {path} is locked", path="x.db")))
+        answer.callback(value)
+        return answer
+
+
+class FakeManager:
+    """What is asked of a Manager."""
+
+    is_up = True
+    since: float | None = NOW
+    trouble: Step | None = None
+
+
+class FakeCounter:
+    """What is asked of a CallCounter."""
+
+    asterisk = "lab"
+    in_sync = True
+    active: int | None = 3
+    unknown_s = 1.5
+    restarts = 1
+    database_up = True
+    trouble: Step | None = None
+
+
+class HealthCase(SynchronousTestCase):
+    """A gateway's parts, real but for the database and AMI."""
+
+    def setUp(self) -> None:
+        """The database is away, AMI is up."""
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.store = FakeStore()
+        self.engine = RulesEngine({"dial"})
+        self.keeper = RulesKeeper(self.store, self.engine, self.clock)
+        self.history = History(self.store, 90, self.clock, self.clock.seconds)
+        self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.manager, self.counter = FakeManager(), FakeCounter()
+        self.look = HealthLook(
+            [("lab", cast(Manager, self.manager)), ("bare", None)],
+            [cast(CallCounter, self.counter)],
+            self.engine,
+            self.keeper,
+            self.history,
+            "tcp:4573",
+            self.fastagi,
+            self.clock,
+        )
+        self.ends: list[Deferred[None]] = []
+
+    async def serve(self, channel: Channel) -> None:
+        """A call goes on until the test ends it."""
+        self.ends.append(Deferred())
+        await self.ends[-1]
+
+    def refresh(self) -> None:
+        """The rules are looked at."""
+        self.successResultOf(Deferred.fromCoroutine(self.keeper.refresh()))
+
+    def write(self) -> None:
+        """What is queued is written."""
+        self.successResultOf(Deferred.fromCoroutine(self.history.write()))
+
+
+class DatabaseTests(HealthCase):
+    """Rules, history, counts."""
+
+    def test_before_the_first_rules(self) -> None:
+        """Nobody knows yet, which is no fault; then it is one."""
+        database = self.look().database
+        self.assertEqual((database.state, database.step.words), ("plain", "the first rules are being read"))
+        self.refresh()
+        database = self.look().database
+        self.assertEqual((database.state, database.rules_away_since), ("bad", NOW))
+        self.assertEqual(database.step.words, "it cannot be read, calls wait for the first rules")
+        assert database.trouble is not None
+        self.assertEqual(database.trouble.words, "database x.db is locked")
+
+    def test_rules_away(self) -> None:
+        """Since when, and it is over when they can be read again."""
+        self.store.away = False
+        self.refresh()
+        self.assertEqual((self.look().database.state, self.look().database.trouble), ("good", None))
+        self.store.away = True
+        self.clock.advance(5)
+        self.refresh()
+        self.clock.advance(5)
+        self.refresh()
+        database = self.look().database
+        self.assertEqual((database.rules_away_since, database.has_rules), (NOW + 5, True))
+        self.assertEqual(database.step.words, "it cannot be read, the last rules stay in force")
+        self.store.away = False
+        self.refresh()
+        self.assertEqual(self.look().database.rules_away_since, None)
+
+    def test_history_away(self) -> None:
+        """How many wait, and how many are lost for good, also when it is over."""
+        self.store.away = False
+        self.refresh()
+        self.store.away = True
+        for _ in range(MAX_QUEUED + 2):
+            self.history.report(record())
+        self.write()
+        self.clock.advance(3)
+        self.write()
+        database = self.look().database
+        self.assertEqual((database.history_away_since, database.queued, database.lost), (NOW, MAX_QUEUED, 2))
+        self.assertEqual(
+            (database.state, database.step.words), ("bad", "calls cannot be written, 20000 wait in memory")
+        )
+        self.store.away = False
+        self.write()
+        database = self.look().database
+        self.assertEqual(
+            (database.history_away_since, database.queued, database.lost, database.state),
+            (None, 0, 2, "good"),
+        )
+
+    def test_reading_breaks(self) -> None:
+        """A bug while the rules are read is not passed over."""
+
+        def broken() -> Any:
+            raise ZeroDivisionError("on purpose")
+
+        self.store.version = broken  # type: ignore[method-assign]
+        self.refresh()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.look().database.rules_away_since, NOW)
+
+    def test_counts(self) -> None:
+        """Those not written."""
+        self.store.away = False
+        self.refresh()
+        self.counter.database_up = False
+        self.assertEqual(self.look().database.state, "bad")
+        self.assertIn("counts of calls", self.look().database.step.words)
+
+
+class AsteriskTests(HealthCase):
+    """The connections to AMI."""
+
+    def lab(self) -> AsteriskHealth:
+        """That to the first one."""
+        return self.look().asterisks[0]
+
+    def test_well(self) -> None:
+        """Up, and its calls known."""
+        lab = self.lab()
+        self.assertEqual((lab.name, lab.up, lab.since, lab.active), ("lab", True, NOW, 3))
+        self.assertEqual((lab.unknown_s, lab.restarts, lab.trouble), (1.5, 1, None))
+        self.assertEqual((lab.state, lab.step.words), ("good", "connected, its calls are known"))
+
+    def test_down(self) -> None:
+        """Why, and nothing is said of its calls."""
+        self.manager.is_up, self.manager.trouble = False, Step("nobody answers there")
+        self.counter.trouble = Step("another")
+        lab = self.lab()
+        self.assertEqual((lab.state, lab.active, lab.in_sync), ("bad", None, False))
+        self.assertEqual((lab.step.words, lab.trouble), ("no connection", Step("nobody answers there")))
+
+    def test_not_in_sync(self) -> None:
+        """Just connected it is no fault; one if something was found wrong."""
+        self.counter.in_sync, self.counter.active = False, None
+        self.assertEqual(
+            (self.lab().state, self.lab().step.words), ("plain", "connected, its calls are not known yet")
+        )
+        self.counter.trouble = Step("not permitted")
+        self.assertEqual((self.lab().state, self.lab().trouble), ("bad", Step("not permitted")))
+
+    def test_no_account(self) -> None:
+        """An Asterisk without a secret file is named, too."""
+        bare = self.look().asterisks[1]
+        self.assertEqual((bare.name, bare.up, bare.since, bare.trouble), ("bare", False, None, NO_ACCOUNT))
+
+
+class WholeTests(HealthCase):
+    """FastAGI, and all together."""
+
+    def begin(self) -> AsteriskEnd:
+        """A call comes."""
+        protocol = self.fastagi.buildProtocol(None)
+        assert protocol is not None
+        end = AsteriskEnd(protocol)
+        end.says(SimulatedAsterisk(SimulatedCall("21", caller="33")).environment())
+        return end
+
+    def test_fastagi(self) -> None:
+        """Calls are counted when they open."""
+        fastagi = self.look().fastagi
+        self.assertEqual((fastagi.listen, fastagi.open_calls, fastagi.served), ("tcp:4573", 0, 0))
+        self.assertEqual((fastagi.last_call, fastagi.step.words), (None, "no call has come yet"))
+        first = self.begin()
+        self.clock.advance(2)
+        self.begin()
+        first.goes()
+        fastagi = self.look().fastagi
+        self.assertEqual((fastagi.open_calls, fastagi.served, fastagi.last_call), (1, 2, NOW + 2))
+        self.assertEqual((fastagi.state, fastagi.step.words), ("good", "calls come"))
+        for end in self.ends:
+            end.callback(None)
+
+    def test_all(self) -> None:
+        """As the worst part, with version and uptime."""
+        self.clock.advance(60)
+        health = self.look()
+        self.assertEqual((health.version, health.started, health.uptime_s), (__version__, NOW, 60))
+        self.assertEqual((health.state, health.step.words), ("bad", "something is wrong"))
+        well = Health("1", NOW, NOW - 5, health.asterisks[:1], health.database, health.fastagi)
+        self.assertEqual((well.state, well.step.words), ("plain", "not everything is known yet"))
+        self.assertEqual(well.uptime_s, 0)
+        self.store.away = False
+        self.refresh()
+        well = Health("1", NOW, NOW, well.asterisks, self.look().database, health.fastagi)
+        self.assertEqual((well.state, well.step.words), ("good", "all is well"))
