@@ -28,6 +28,7 @@ PAGES = [
     page
     for page in (
         ROOT / "README.md",
+        ROOT / "README.es.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "dialplan" / "README.md",
         *sorted(DOCS.rglob("*.md")),

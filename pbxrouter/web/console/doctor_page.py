@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -15,9 +14,6 @@ from pbxrouter.trace import Step
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk
-
-Examine = Callable[[Callable[[Finding], object]], Awaitable[object]]
-"""Looks at everything, and tells each finding."""
 
 STATES = {
     "ok": (Step("well"), "good"),
@@ -53,10 +49,10 @@ class DoctorPage:
 
     log = Logger()
 
-    def __init__(self, router: Router, desk: Desk, examining: Examine | None = None) -> None:
+    def __init__(self, router: Router, desk: Desk) -> None:
         self._router = router
         self._desk = desk
-        self._examine = examining or (lambda tell: examine(desk.config, desk.reactor, tell))
+        self._examine = desk.examine or (lambda tell: examine(desk.config, desk.reactor, tell))
         self._look: Look | None = None
         router.add("/settings/doctor", self.show, Role.ADMIN)
         router.add("/settings/doctor", self.look, Role.ADMIN, methods=("POST",))
