@@ -123,7 +123,9 @@ def make_desk(
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
         board=LiveBoard(),
-        health=HealthLook((), (), engine, keeper, history, config.fastagi.listen, fastagi, clock),
+        health=HealthLook(
+            [("lab", None)], (), engine, keeper, history, config.fastagi.listen, fastagi, clock
+        ),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,

@@ -1,0 +1,207 @@
+"""``GET /api/now``: the calls in progress, today's totals, and how the gateway is.
+
+Not here: knowing it (live_calls, health, database.call_figures).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.database.call_figures import totals
+from pbxrouter.health import Health
+from pbxrouter.live_calls import ShownCall, live_calls
+from pbxrouter.tokens import Scope
+from pbxrouter.trace import Step
+from pbxrouter.web.api.endpoint import Asked, Endpoint
+from pbxrouter.web.api.sentences import Sentence, sentence
+
+MAX_CALLS: Final = 500
+
+State = Annotated[
+    Literal["good", "plain", "bad"], Meta(description="plain: neither good nor bad, such as not known yet.")
+]
+_When = Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+
+
+class LiveCall(msgspec.Struct, frozen=True):
+    """A call in progress."""
+
+    key: Annotated[str, Meta(description="Tells it from the others.")]
+    asterisk: Annotated[str, Meta(description="Empty if AMI does not know the call.")]
+    caller: str
+    caller_name: str
+    number: str
+    pattern: str
+    application: str
+    data: str
+    granted_by: str
+    since: _When
+    answered: Annotated[float, Meta(description="When two sides began to talk.")] | None
+    phase: Literal["routing", "number", "pin", "running", "talking", "ending", "outside"]
+    words: Annotated[str, Meta(description="The phase in words.")]
+    in_gateway: Annotated[bool, Meta(description="Whether the gateway has it in hand.")]
+
+
+class Today(msgspec.Struct, frozen=True):
+    """The gateway's calls since midnight, in the PBX's time zone."""
+
+    since: _When
+    calls: int
+    by_outcome: dict[str, int]
+
+
+class AsteriskNow(msgspec.Struct, frozen=True):
+    """The connection to one Asterisk's AMI."""
+
+    name: str
+    state: State
+    words: str
+    up: bool
+    since: Annotated[float, Meta(description="Since when that is so.")] | None
+    active: Annotated[int, Meta(description="Calls in progress on it; null while not known.")] | None
+    unknown_s: Annotated[
+        float, Meta(description="Seconds in which its calls could not be seen, since the gateway started.")
+    ]
+    restarts: int
+    trouble: Sentence | None
+
+
+class DatabaseNow(msgspec.Struct, frozen=True):
+    """The database, as those who use it found it."""
+
+    state: State
+    words: str
+    queued: Annotated[int, Meta(description="Calls that wait to be written.")]
+    lost: Annotated[int, Meta(description="Calls that will never be written.")]
+    trouble: Sentence | None
+
+
+class FastAGINow(msgspec.Struct, frozen=True):
+    """The server that Asterisk brings calls to."""
+
+    state: State
+    words: str
+    listen: str
+    open_calls: int
+    served: Annotated[int, Meta(description="Calls that have come since the gateway started.")]
+    last_call: Annotated[float, Meta(description="When the last one came.")] | None
+
+
+class HealthNow(msgspec.Struct, frozen=True):
+    """How the gateway is."""
+
+    state: Annotated[State, Meta(description="As the worst of its parts.")]
+    words: str
+    version: str
+    started: _When
+    asterisks: list[AsteriskNow]
+    database: DatabaseNow
+    fastagi: FastAGINow
+
+
+class Now(msgspec.Struct, frozen=True):
+    """What is going on."""
+
+    at: _When
+    calls: Annotated[list[LiveCall], Meta(description="The newest first.")]
+    total: Annotated[int, Meta(description="How many are in progress in all.")]
+    today: Today
+    health: HealthNow
+
+
+class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_CALLS, description="How many calls, at most.")] = 100
+
+
+def _call(shown: ShownCall) -> LiveCall:
+    return LiveCall(
+        shown.key,
+        shown.asterisk,
+        shown.caller,
+        shown.caller_name,
+        shown.number,
+        shown.pattern,
+        shown.application,
+        shown.data,
+        shown.granted_by,
+        shown.since,
+        shown.answered,
+        shown.phase.value,
+        shown.phase.step.words,
+        shown.in_gateway,
+    )
+
+
+def _trouble(step: Step | None) -> Sentence | None:
+    return None if step is None else sentence(step)
+
+
+def _health(health: Health) -> HealthNow:
+    database, fastagi = health.database, health.fastagi
+    return HealthNow(
+        health.state,
+        health.step.words,
+        health.version,
+        health.started,
+        [
+            AsteriskNow(
+                each.name,
+                each.state,
+                each.step.words,
+                each.up,
+                each.since,
+                each.active,
+                each.unknown_s,
+                each.restarts,
+                _trouble(each.trouble),
+            )
+            for each in health.asterisks
+        ],
+        DatabaseNow(
+            database.state, database.step.words, database.queued, database.lost, _trouble(database.trouble)
+        ),
+        FastAGINow(
+            fastagi.state,
+            fastagi.step.words,
+            fastagi.listen,
+            fastagi.open_calls,
+            fastagi.served,
+            fastagi.last_call,
+        ),
+    )
+
+
+async def get_now(asked: Asked) -> Now:
+    """At this moment."""
+    query: NowQuery = asked.query
+    desk = asked.desk
+    now = desk.now()
+    midnight = desk.zone.midnight(now)
+    today = await desk.read(lambda connection: totals(connection, midnight, now + 1))
+    live = live_calls(desk.board, desk.counters, query.limit)
+    return Now(
+        now,
+        [_call(each) for each in live.calls],
+        live.total,
+        Today(midnight, today.calls, dict(today.by_outcome)),
+        _health(desk.health()),
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/now",
+        "Calls",
+        "The calls in progress, today's totals, and how the gateway is",
+        get_now,
+        Scope.READ,
+        Now,
+        NowQuery,
+    ),
+)

@@ -1,0 +1,57 @@
+"""``GET /api/now``: what is in the gateway's memory, and today's totals."""
+
+from __future__ import annotations
+
+import time
+
+from pbxrouter.database.history import add_calls
+from pbxrouter.live import Phase
+from pbxrouter.rules import Facts
+from pbxrouter.simulator import SimulatedCall
+from pbxrouter.tokens import Scope
+from tests.api_fakes import ApiCase, a_call
+from tests.fakes import request_of
+
+
+class NowTests(ApiCase):
+    """A gateway with an Asterisk that it has no account on."""
+
+    scopes = (Scope.READ,)
+
+    async def test_quiet(self) -> None:
+        """No calls; what is wrong with the connection is said."""
+        said = (await self.ask("GET", "/api/now")).json
+        self.assertEqual((said["calls"], said["total"], said["today"]["calls"]), ([], 0, 0))
+        self.assertLess(abs(said["at"] - time.time()), 60)
+        (asterisk,) = said["health"]["asterisks"]
+        self.assertEqual((asterisk["name"], asterisk["up"], asterisk["state"]), ("lab", False, "bad"))
+        self.assertIn("secret_file", asterisk["trouble"]["words"])
+        self.assertEqual(said["health"]["database"]["state"], "good")
+
+    async def test_calls(self) -> None:
+        """Those in progress, the newest first, each as far as it has come."""
+        decision = await self.desk.engine.decide(Facts("33", "22"))
+        for place in range(3):
+            request = request_of(SimulatedCall("22", "33", name="=1+1"))
+            call = self.desk.board.began(request, 1000.0 + place)
+        self.desk.board.decided(call, decision)
+        self.desk.board.comes_to(call, Phase.RUNNING)
+        said = (await self.ask("GET", "/api/now?limit=2")).json
+        self.assertEqual((said["total"], [each["since"] for each in said["calls"]]), (3, [1002.0, 1001.0]))
+        newest = said["calls"][0]
+        self.assertEqual(
+            (newest["caller"], newest["number"], newest["pattern"], newest["granted_by"], newest["phase"]),
+            ("33", "22", "2X", "33", "running"),
+        )
+        self.assertEqual(newest["words"], "running an application")
+        self.desk.board.over(call)
+        self.assertEqual((await self.ask("GET", "/api/now")).json["total"], 2)
+
+    async def test_today(self) -> None:
+        """Since midnight where the PBX is."""
+        now = time.time()
+        midnight = self.desk.zone.midnight(now)
+        rows = [a_call(0, began=now, ended=now), a_call(1, began=midnight - 1, ended=midnight)]
+        await self.desk.write(lambda connection: add_calls(connection, rows))
+        today = (await self.ask("GET", "/api/now")).json["today"]
+        self.assertEqual(today, {"since": midnight, "calls": 1, "by_outcome": {"BUSY": 1}})
