@@ -153,7 +153,8 @@ def update_console_user(
         return
     with changing(connection, actor, now, "update", "console_user", user.login) as change:
         change.update(_TABLE, console_user_id, values)
-        _demand_an_admin(connection)
+        if values.keys() & {"role", "disabled_at"}:
+            _demand_an_admin(connection)
         if enabled is False or (role is not None and role is not user.role):
             _end_sessions(connection, console_user_id)
 

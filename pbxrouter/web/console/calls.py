@@ -92,7 +92,10 @@ def _moment(text: str, field: str, zone: Zone) -> float | None:
     if not text:
         return None
     try:
-        return zone.seconds(datetime.datetime.fromisoformat(text).replace(tzinfo=None))
+        wall = datetime.datetime.fromisoformat(text).replace(tzinfo=None)
+        if not 1971 <= wall.year <= 9000:  # days before and after it are needed, too
+            raise ValueError
+        return zone.seconds(wall)
     except (ValueError, OverflowError, OSError):
         raise EditRefused(
             step("{text} is no time; accepted is such as 2026-11-23T14:30", text=text[:40]), field
@@ -197,9 +200,9 @@ class Calls:
         if day:
             try:
                 midnight = zone.midnight(_moment(day, "day", zone) or now)
-            except (EditRefused, OverflowError) as refused:
+            except EditRefused as refused:
                 visit.request.setResponseCode(400)
-                error = refused if isinstance(refused, EditRefused) else EditRefused(step("this is no day"))
+                error = refused
         week_began, ended = zone.midnight(midnight, -6), zone.midnight(midnight, 1)
         minutes = await self._desk.read(functools.partial(per_minute, since=week_began, until=ended))
         of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
