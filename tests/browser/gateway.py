@@ -1,0 +1,239 @@
+"""A real gateway with a console and a company's week of calls in its database, for a browser to look at.
+
+Not here: browsers (harness), what the pages must be (test_pages and its neighbours).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pbxrouter import database, pins
+from pbxrouter.agi import parse_request
+from pbxrouter.call_record import CallRecord
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.edits import (
+    MappingValues,
+    add_extension,
+    add_mapping,
+    add_user,
+    grant,
+    set_enabled,
+    set_user_pin,
+    update_mapping,
+)
+from pbxrouter.database.history import add_calls
+from pbxrouter.database.holders import Grant
+from pbxrouter.database.rows import read_rules
+from pbxrouter.drivers import Outcome
+from pbxrouter.history import row_of
+from pbxrouter.keyfile import read_key
+from pbxrouter.rules import Facts, RuleSet, Verdict
+from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+
+SETTINGS = """\
+[fastagi]
+listen = "tcp:{agi}:interface=127.0.0.1"
+
+[web]
+listen = "tcp:{web}:interface=127.0.0.1"
+timezone = "Europe/Madrid"
+"""
+CALLERS = (
+    ("33", "Ana Ruiz"),
+    ("34", "Luis Ortega"),
+    ("35", "Front desk"),
+    ("36", "Workshop"),
+    ("37", "Marta Gil"),
+    ("912345678", ""),
+    ("600123456", "Taxi"),
+    ("33", "<b>Ana</b> & Co."),
+)
+NUMBERS = ("21", "22", "34", "35", "66", "71", "91234567", "93111222", "4444", "0034911223344", "112")
+ENDINGS = ("ANSWER",) * 7 + ("BUSY", "NOANSWER", "NOANSWER", "CANCEL", "CHANUNAVAIL")
+WEEK_S = 7 * 86_400
+
+
+def wait_for(what: str, condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of loopback that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            probe = stack.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            found.append(int(probe.getsockname()[1]))
+        return found
+
+
+class Gateway:
+    """``twistd pbxrouter`` in a folder of its own.
+
+    Attributes:
+        url: where the console is, without a slash at its end.
+        setup_url: the link that it printed.
+
+    Args:
+        lived_in: whether there are a company's rules and a week of calls, or the workshop's rules alone.
+        more: further settings.
+    """
+
+    def __init__(self, lived_in: bool = False, more: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-browser-"))
+        self.agi_port, self.web_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{self.web_port}"
+        settings = SETTINGS.format(agi=self.agi_port, web=self.web_port) + more
+        (self.folder / "pbxrouter.toml").write_text(settings, encoding="utf-8")
+        self.database = self.folder / "pbxrouter.sqlite"
+        self.command("init", "--sample")
+        if lived_in:
+            furnish(self.database)
+        self._log = (self.folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "pbxrouter"],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        wait_for("the gateway prints its set-up link", lambda: "/setup/" in self.log() or self._died())
+        found = re.search(r"http://\S+/setup/\S+", self.log())
+        assert found, self.log()
+        self.setup_url = found[0]
+
+    def _died(self) -> bool:
+        return self._process.poll() is not None
+
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    def complaints(self) -> list[str]:
+        """Its log lines above info, and tracebacks."""
+        return [line for line in self.log().splitlines() if re.search(r"#(error|critical)\b|Traceback", line)]
+
+    def command(self, *arguments: str) -> str:
+        """Run a pbxrouter command in its folder; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pbxrouter", *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"pbxrouter {' '.join(arguments)}: {done.stdout}"
+        return done.stdout
+
+    @contextlib.contextmanager
+    def calling(self, caller: str, number: str) -> Iterator[None]:
+        """A call that is being dialled while the body runs."""
+        asterisk = SimulatedAsterisk(SimulatedCall(number, caller=caller, name="Ana Ruiz"))
+        with socket.create_connection(("127.0.0.1", self.agi_port), timeout=10) as connection:
+            connection.sendall(asterisk.environment())
+            heard = b""
+            while b"EXEC" not in heard:
+                heard = connection.recv(65536)
+                assert heard, "the gateway hung up"
+                if b"EXEC" not in heard:
+                    connection.sendall(asterisk.receive(heard))
+            yield
+
+    def stop(self) -> None:
+        """End it, and remove what it wrote."""
+        if not self._died():
+            self._process.terminate()
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+def furnish(path: Path) -> None:
+    """Make a database look lived in: the same each time, but for the date."""
+    key = read_key(Path(f"{path}.pinkey"))
+    hash_pin = functools.partial(pins.hash_pin, key)
+    with contextlib.closing(database.connect(path)) as connection:
+        _change_rules(connection, hash_pin)
+        rules = read_rules(connection, hash_pin)
+        add_calls(connection, [row_of(each) for each in _calls(rules, time.time())])
+
+
+def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> None:
+    now = time.time()
+    ana, luis = Actor("ana", "console"), Actor("luis", "console")
+    at = iter(now - WEEK_S + 7200 * step for step in range(80))
+    for pattern, application, data in (
+        ("112", "dial", "Zap"),
+        ("9XXXXXXXX", "dial", "Zap"),
+        ("00.", "dial", "Zap"),
+        ("8X", "queue", "sales"),
+        ("4X", "playback", "closed-today"),
+        ("70", "conference", "board"),
+    ):
+        number = add_mapping(connection, ana, next(at), MappingValues(pattern, application, data))
+        if pattern == "4X":
+            set_enabled(connection, luis, next(at), number, False)
+        elif pattern == "00.":
+            update_mapping(connection, luis, next(at), number, MappingValues(pattern, "dial", "Zap/g2"))
+        elif pattern == "112":
+            emergency = number
+    for extension in ("34", "35", "36", "37", "38", "39", "40"):
+        holder = add_extension(connection, ana, next(at), extension)
+        grant(connection, ana, next(at), Grant("extension", holder, emergency))
+        for map_id in (1, 2, 3, 4)[: int(extension) % 4 + 1]:
+            grant(connection, luis, next(at), Grant("extension", holder, map_id))
+    for name, pin in (("Marta Gil", "246810"), ("Night watch", ""), ("Jürgen Müller", "135791")):
+        user = add_user(connection, ana, next(at), name)
+        if pin:
+            set_user_pin(connection, ana, next(at), user, hash_pin(pin))
+            grant(connection, ana, next(at), Grant("user", user, 3))
+
+
+def _calls(rules: RuleSet, now: float) -> Iterator[CallRecord]:
+    """Some hundred calls of the last days, decided by the rules."""
+    chance = random.Random(4573)
+    for number in range(420):
+        began = now - WEEK_S * (1 - number / 420) ** 1.3 - chance.uniform(0, 600) - 30
+        caller, name = chance.choice(CALLERS)
+        dialled = chance.choice(NUMBERS)
+        environment = SimulatedCall(dialled, caller=caller, name=name, uniqueid=f"{int(began)}.{number}")
+        request = parse_request(SimulatedAsterisk(environment).environment().removesuffix(b"\n\n"))
+        decision = rules.decide(Facts(caller, dialled))
+        outcome, lasted_s = _ending(decision.verdict, chance)
+        yield CallRecord(request, decision, outcome, began, began + lasted_s)
+
+
+def _ending(verdict: Verdict, chance: random.Random) -> tuple[Outcome, float]:
+    if verdict is Verdict.ALLOW:
+        status = chance.choice(ENDINGS)
+        talk_s = chance.randrange(4, 900) if status == "ANSWER" else None
+        return Outcome(status, "16" if talk_s else "17", talk_s), 5.0 + (talk_s or chance.randrange(25))
+    status = {Verdict.INVALID: "INVALID", Verdict.DENY: "DENIED"}.get(verdict, "HANGUP")
+    return Outcome(status), chance.uniform(2, 20)

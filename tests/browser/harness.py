@@ -1,0 +1,293 @@
+"""What the tests in a browser stand on: one Chromium for all, gateways, and what must hold for any page.
+
+Playwright's synchronous calls belong to one thread, and no asyncio loop may be left running in
+trial's own: so each test here runs in a thread of its own kind. Not here: the gateway's
+database (gateway), the tests.
+
+Without Chromium or Playwright the tests are skipped with the reason; with CI=true in the
+environment they fail. PBXROUTER_CHROMIUM is the browser's path if it is not Debian's, and
+PBXROUTER_SCREENSHOTS a folder that pictures of the pages are written to.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import unittest
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from importlib.resources import files
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, TypeVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.browser.gateway import Gateway
+from tests.browser.scripts import AXE, FOCUS, MARK, MISSED, WHERE, WIDTH
+
+try:
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Page,
+        Response,
+        ViewportSize,
+        sync_playwright,
+    )
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+T = TypeVar("T")
+CHROMIUM: Final = os.environ.get("PBXROUTER_CHROMIUM", "/usr/bin/chromium")
+FLAGS: Final = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+LOGIN: Final = "ana"
+PASSWORD: Final = "correct horse battery"
+WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
+NARROW: Final[ViewportSize] = {"width": 360, "height": 740}
+LOCALES: Final = {"en": "en-GB", "es": "es-ES"}
+MAX_PICTURE: Final = 200_000
+
+MOST_TABS: Final = 150
+
+
+class _BrowserThread:
+    """The one thread that talks to the browser; unlike an executor's it lives until Python has ended."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
+        Thread(target=self._run, name="browser", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            work, done = self._work.get()
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Call there, and wait for what comes of it."""
+        done: Future[T] = Future()
+        self._work.put((work, done))
+        return done.result()
+
+
+@functools.cache
+def _thread() -> _BrowserThread:
+    return _BrowserThread()
+
+
+def why_not() -> str | None:
+    """Why these tests cannot run on this machine."""
+    if MISSING is not None:
+        return f"Playwright is not installed ({MISSING}); make test installs it"
+    if not shutil.which(CHROMIUM):
+        return f"no Chromium at {CHROMIUM}; run scripts/setup-browser, or name one with PBXROUTER_CHROMIUM"
+    return None
+
+
+@functools.cache
+def the_browser() -> Browser:
+    """Chromium, with a fresh profile, for the whole run."""
+    playwright = sync_playwright().start()
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+    def close() -> None:
+        with contextlib.suppress(Exception):
+            browser.close()
+            playwright.stop()
+
+    atexit.register(lambda: _thread().do(close))
+    return browser
+
+
+@functools.cache
+def axe() -> str:
+    """The accessibility checker's script."""
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+class Visitor:
+    """A browser context with one page, and what went wrong in it.
+
+    Attributes:
+        troubles: errors on the browser's console (violations of the content policy among them), scripts
+            that broke, and answers that were none.
+    """
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context = context
+        self.url = url
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.troubles: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.troubles.append(f"script: {error}"))
+        self.page.on("response", self._response)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A page's own status is seen by _response.
+        if message.type in ("error", "warning") and "the server responded with a status" not in message.text:
+            self.troubles.append(f"console: {message.text}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400 and response.request.resource_type != "document":
+            self.troubles.append(f"{response.status}: {response.url}")
+
+    def go(self, path: str, status: int = 200) -> Page:
+        """Open a page."""
+        answer = self.page.goto(self.url + path, wait_until="load")
+        assert answer is not None and answer.status == status, f"{path}: {answer and answer.status}"
+        return self.page
+
+    def press(self, name: str, exact: bool = True) -> None:
+        """Press a button of the main part, and wait for the page that comes of it."""
+        with self.page.expect_navigation():
+            self.page.locator("main").get_by_role("button", name=name, exact=exact).click()
+
+    @property
+    def main(self) -> str:
+        """What stands in the main part."""
+        return self.page.locator("main").inner_text()
+
+    @property
+    def notice(self) -> str:
+        """What the page says on top."""
+        found = self.page.locator("main .notice")
+        return found.first.inner_text() if found.count() else ""
+
+    def heading(self) -> str:
+        """The page's own heading."""
+        return self.page.locator("h1").first.inner_text()
+
+
+class BrowserCase(SynchronousTestCase):
+    """A test with a browser, and with a gateway to look at."""
+
+    gateway: Gateway
+
+    def run(self, result: Any = None) -> Any:
+        """See unittest.TestCase; in the thread that the browser belongs to."""
+        return _thread().do(lambda: super(BrowserCase, self).run(result))
+
+    def setUp(self) -> None:
+        """Skip where there is no browser."""
+        reason = why_not()
+        if reason:
+            if os.environ.get("CI") == "true":
+                self.fail(reason)
+            raise unittest.SkipTest(reason)
+
+    def new_gateway(self, lived_in: bool = False, more: str = "") -> Gateway:
+        """A gateway of this test's own."""
+        gateway = Gateway(lived_in, more)
+        self.addCleanup(gateway.stop)
+        self.addCleanup(lambda: self.assertEqual(gateway.complaints(), []))
+        return gateway
+
+    @contextlib.contextmanager
+    def visitor(
+        self,
+        gateway: Gateway,
+        state: Any = None,
+        language: str = "en",
+        script: bool = True,
+        troubles: tuple[str, ...] = (),
+    ) -> Iterator[Visitor]:
+        """Somebody with a browser window of their own; at the end nothing may have gone wrong in it.
+
+        Args:
+            state: cookies to begin with, of BrowserContext.storage_state.
+            script: whether JavaScript is allowed.
+            troubles: parts of those that are expected.
+        """
+        context = the_browser().new_context(
+            viewport=WIDE,
+            locale=LOCALES[language],
+            timezone_id="Europe/Madrid",
+            java_script_enabled=script,
+            storage_state=state,
+            reduced_motion="reduce",
+        )
+        try:
+            visitor = Visitor(context, gateway.url)
+            yield visitor
+            left = [each for each in visitor.troubles if not any(part in each for part in troubles)]
+            self.assertEqual(left, [])
+        finally:
+            context.close()
+
+    def set_up(self, visitor: Visitor, gateway: Gateway) -> None:
+        """Become the first admin by the link that the gateway printed."""
+        page = visitor.page
+        page.goto(gateway.setup_url)
+        page.get_by_label("Login", exact=True).fill(LOGIN)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("The password again").fill(PASSWORD)
+        visitor.press("Begin")
+
+    # --- what holds for any page ---
+
+    def check_width(self, visitor: Visitor, what: str) -> None:
+        """Nothing sticks out at 360 px; the window is wide again behind it."""
+        visitor.page.set_viewport_size(NARROW)
+        wide, over = visitor.page.evaluate(WIDTH)
+        visitor.page.set_viewport_size(WIDE)
+        self.assertLessEqual(wide, NARROW["width"], f"{what}: at 360 px these stick out: {over}")
+
+    def check_axe(self, visitor: Visitor, what: str) -> None:
+        """The accessibility checker finds nothing."""
+        page = visitor.page
+        if not page.evaluate("() => typeof axe === 'object'"):
+            page.evaluate(axe())
+        found = page.evaluate(AXE)
+        self.assertEqual(found, [], what)
+
+    def check_keyboard(self, visitor: Visitor, what: str) -> None:
+        """The first Tab stop leads to the content; whatever can be used is reached, and shows that."""
+        page = visitor.page
+        page.keyboard.press("Tab")
+        first = page.evaluate("() => document.activeElement.getAttribute('href')")
+        self.assertEqual(first, "#main", what)
+        page.evaluate(MARK)
+        for _ in range(MOST_TABS):
+            page.keyboard.press("Tab")
+            left, seen = page.evaluate(FOCUS)
+            self.assertIn(seen, ("marked", "none"), f"{what}: {page.evaluate(WHERE)}")
+            if not left:
+                return
+        self.assertEqual(page.evaluate(MISSED), [], f"{what}: not reached by Tab")
+
+    def picture(self, visitor: Visitor, name: str) -> None:
+        """Write a picture of the page, if pictures are asked for."""
+        folder = os.environ.get("PBXROUTER_SCREENSHOTS")
+        if not folder:
+            return
+        path = Path(folder).absolute() / f"console-{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        visitor.page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
+        visitor.page.screenshot(path=path, animations="disabled", caret="hide")
+        self.assertLess(path.stat().st_size, MAX_PICTURE, path.name)
+
+
+def cached(make: Callable[[], Gateway]) -> Callable[[], Gateway]:
+    """A gateway that several tests look at; stopped when Python ends."""
+
+    @functools.cache
+    def made() -> Gateway:
+        gateway = make()
+        atexit.register(gateway.stop)
+        return gateway
+
+    return made

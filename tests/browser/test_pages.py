@@ -1,0 +1,193 @@
+"""Each page in a browser: English and Spanish, wide and narrow, light and dark, with and without JavaScript.
+
+On each: nothing goes wrong (no error, nothing that the content policy refuses), nothing sticks out, no
+English is left on a Spanish page, Tab reaches whatever can be used, the accessibility checker finds nothing.
+Not here: what one does with the pages (test_walks).
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from babel.messages.pofile import read_po
+from klein import Klein
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.web.console.app import add_console
+from pbxrouter.web.console.menu import MENU
+from pbxrouter.web.guard import Visitors
+from tests.api_fakes import make_desk
+from tests.browser.gateway import Gateway
+from tests.browser.harness import NARROW, WIDE, BrowserCase, Visitor, cached
+from tests.browser.scripts import TEXTS
+
+CATALOGUE: Final = (
+    pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
+)
+PAGES: Final[Mapping[str, str]] = {
+    **{
+        (entry.path.strip("/").replace("/", "_") or "now"): entry.path
+        for section in MENU
+        for entry in section.entries
+    },
+    "test_answer": "/test?caller=33&number=21",
+    "test_pin": "/test?caller=44&number=91234567",
+    "call": "/calls/400",
+    "calls_none": "/calls?number=000",
+    "calls_busiest": "/calls/busiest",
+    "person": "/settings/people/1",
+    "mapping": "/rules/mappings/1",
+    "mappings_search": "/rules/mappings?q=9",
+    "extension": "/rules/extensions/1",
+    "user": "/rules/users/1",
+    "change": "/rules/changes/3",
+}
+"""Every page that an admin sees, by a name for its test and picture."""
+STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
+    "login": ("/login?next=/calls", 200),
+    "nowhere": ("/nowhere", 404),
+    "setup_void": ("/setup/AAAA", 404),
+}
+"""Pages of those who are not in, and their status."""
+NO_PAGES: Final = {"/calls.csv", "/setup", "/logout"}
+"""Answers to GET that are no pages, or that the walks see."""
+DARK_TOO: Final = {"now", "rules_grants"}
+NARROW_TOO: Final = {"now", "rules_mappings", "test_answer"}
+SPANISH_TOO: Final = {"rules_grants", "now"}
+ENGLISH: Final = frozenset("the is are was of and not with this that which who may from nobody here".split())
+"""Words that are in most English sentences and in no Spanish one."""
+
+
+@cached
+def the_gateway() -> Gateway:
+    """One for all pages."""
+    return Gateway(lived_in=True)
+
+
+@functools.cache
+def state() -> Any:
+    """The cookies of an admin, who went in by the set-up link."""
+    case = BrowserCase()
+    with case.visitor(the_gateway()) as visitor:
+        case.set_up(visitor, the_gateway())
+        return visitor.context.storage_state()
+
+
+@functools.cache
+def english() -> list[tuple[re.Pattern[str], str]]:
+    """What an English sentence looks like, of which the catalogue has a Spanish one."""
+    found = []
+    with CATALOGUE.open("rb") as file:
+        for message in read_po(file, locale="es"):
+            said = message.string if isinstance(message.string, str) else "".join(message.string or ())
+            for each in (message.id,) if isinstance(message.id, str) else message.id or ():
+                parts = re.split(r"\{\w+\}|%\(\w+\)[sd]", each)
+                if said and said != each and any(re.search(r"[A-Za-z]{2}", part) for part in parts):
+                    found.append((re.compile(".+".join(map(re.escape, parts)), re.IGNORECASE), each))
+    return found
+
+
+def texts(visitor: Visitor) -> list[str]:
+    """All that a page says, piece by piece; what is data is marked as such and left out."""
+    found: list[str] = visitor.page.evaluate(TEXTS)
+    return found
+
+
+def left_english(pieces: list[str]) -> list[str]:
+    """Which of a Spanish page's pieces are English."""
+    return [
+        piece
+        for piece in pieces
+        if ENGLISH & set(re.findall(r"[a-z]+", piece.lower()))
+        or any(pattern.fullmatch(piece) for pattern, _ in english())
+    ]
+
+
+class PagesTests(BrowserCase):
+    """Pages of an admin."""
+
+    def look(self, name: str, path: str, given: Any, status: int = 200) -> None:
+        """All that must hold for a page."""
+        gateway = the_gateway()
+        with self.visitor(gateway, given) as visitor:
+            page = visitor.go(path, status)
+            self.assertEqual(page.locator("html").get_attribute("lang"), "en")
+            heading = visitor.heading()
+            self.check_keyboard(visitor, name)
+            visitor.go(path, status)
+            self.picture(visitor, name)
+            self.check_axe(visitor, f"{name}, light")
+            self.check_width(visitor, name)
+            if name in NARROW_TOO:
+                page.set_viewport_size(NARROW)
+                self.picture(visitor, f"{name}-narrow")
+                page.set_viewport_size(WIDE)
+            page.emulate_media(color_scheme="dark")
+            self.check_axe(visitor, f"{name}, dark")
+            if name in DARK_TOO:
+                self.picture(visitor, f"{name}-dark")
+        with self.visitor(gateway, given, script=False) as visitor:
+            visitor.go(path, status)
+            self.assertEqual(visitor.heading(), heading)
+            self.check_width(visitor, f"{name} without JavaScript")
+        for script in (True, False):
+            with self.visitor(gateway, given, "es", script) as visitor:
+                page = visitor.go(path, status)
+                self.assertEqual(page.locator("html").get_attribute("lang"), "es")
+                self.assertEqual(left_english(texts(visitor)), [], f"{name}: still English")
+                self.check_width(visitor, f"{name} in Spanish")
+                if script and name in SPANISH_TOO:
+                    self.picture(visitor, f"{name}-es")
+
+
+def _of_admin(name: str, path: str) -> Callable[[PagesTests], None]:
+    def test(self: PagesTests) -> None:
+        self.look(name, path, state())
+
+    test.__doc__ = f"The page {path}."
+    return test
+
+
+def _of_stranger(name: str, path: str, status: int) -> Callable[[PagesTests], None]:
+    def test(self: PagesTests) -> None:
+        state()  # afterwards nobody is told to set the console up
+        self.look(name, path, None, status)
+
+    test.__doc__ = f"The page {path}, not logged in."
+    return test
+
+
+for _name, _path in PAGES.items():
+    setattr(PagesTests, f"test_{_name}", _of_admin(_name, _path))
+for _name, (_path, _status) in STRANGERS.items():
+    setattr(PagesTests, f"test_{_name}", _of_stranger(_name, _path, _status))
+
+
+class AllPagesTests(SynchronousTestCase):
+    """No page is forgotten."""
+
+    def test_every_page_is_looked_at(self) -> None:
+        """Each address that answers GET with a page is among those above."""
+        app = Klein()
+        desk = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
+        self.addCleanup(desk.reading.close)
+        self.addCleanup(desk.writing.close)
+        router = add_console(app, desk, Visitors(desk.config.web), _nowhere)
+        addresses = app.url_map.bind("localhost")
+        paths = [*PAGES.values(), *(path for path, _ in STRANGERS.values() if path != "/nowhere")]
+        seen = {str(addresses.match(path.partition("?")[0], "GET")[0]) for path in paths}
+        wanted = {
+            f"GET {route.path}"
+            for route in router.routes
+            if "GET" in route.methods and route.path not in NO_PAGES and route.role is not None
+        }
+        self.assertEqual(wanted - seen, set())
+
+
+async def _nowhere(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
