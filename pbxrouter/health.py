@@ -165,7 +165,8 @@ class Health:
     @property
     def state(self) -> State:
         """As the worst of its parts."""
-        states = {each.state for each in (*self.asterisks, self.database, self.fastagi)}
+        states: set[State] = {each.state for each in self.asterisks}
+        states |= {self.database.state, self.fastagi.state}
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property

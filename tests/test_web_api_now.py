@@ -26,7 +26,18 @@ class NowTests(ApiCase):
         (asterisk,) = said["health"]["asterisks"]
         self.assertEqual((asterisk["name"], asterisk["up"], asterisk["state"]), ("lab", False, "bad"))
         self.assertIn("secret_file", asterisk["trouble"]["words"])
-        self.assertEqual(said["health"]["database"]["state"], "good")
+        self.assertEqual(asterisk["in_sync"], False)
+        database = said["health"]["database"]
+        self.assertEqual((database["state"], database["has_rules"], database["queued"]), ("good", True, 0))
+
+    async def test_rules_away(self) -> None:
+        """Since when the rules cannot be read; the last ones stay."""
+        self.path.rename(self.path.with_suffix(".away"))
+        await self.desk.keeper.refresh()
+        self.path.with_suffix(".away").rename(self.path)
+        database = (await self.ask("GET", "/api/now")).json["health"]["database"]
+        self.assertEqual((database["state"], database["has_rules"]), ("bad", True))
+        self.assertEqual(database["rules_away_since"], self.clock.seconds())
 
     async def test_calls(self) -> None:
         """Those in progress, the newest first, each as far as it has come."""

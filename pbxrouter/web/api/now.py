@@ -61,6 +61,7 @@ class AsteriskNow(msgspec.Struct, frozen=True):
     words: str
     up: bool
     since: Annotated[float, Meta(description="Since when that is so.")] | None
+    in_sync: Annotated[bool, Meta(description="Whether its calls are known just now.")]
     active: Annotated[int, Meta(description="Calls in progress on it; null while not known.")] | None
     unknown_s: Annotated[
         float, Meta(description="Seconds in which its calls could not be seen, since the gateway started.")
@@ -74,6 +75,10 @@ class DatabaseNow(msgspec.Struct, frozen=True):
 
     state: State
     words: str
+    has_rules: Annotated[bool, Meta(description="Whether rules are in force; until then calls wait.")]
+    rules_away_since: Annotated[float, Meta(description="null while rules can be read.")] | None
+    history_away_since: Annotated[float, Meta(description="null while calls can be written.")] | None
+    counts_written: Annotated[bool, Meta(description="Whether the last counts of calls could be written.")]
     queued: Annotated[int, Meta(description="Calls that wait to be written.")]
     lost: Annotated[int, Meta(description="Calls that will never be written.")]
     trouble: Sentence | None
@@ -155,6 +160,7 @@ def _health(health: Health) -> HealthNow:
                 each.step.words,
                 each.up,
                 each.since,
+                each.in_sync,
                 each.active,
                 each.unknown_s,
                 each.restarts,
@@ -163,7 +169,15 @@ def _health(health: Health) -> HealthNow:
             for each in health.asterisks
         ],
         DatabaseNow(
-            database.state, database.step.words, database.queued, database.lost, _trouble(database.trouble)
+            database.state,
+            database.step.words,
+            database.has_rules,
+            database.rules_away_since,
+            database.history_away_since,
+            database.counts_written,
+            database.queued,
+            database.lost,
+            _trouble(database.trouble),
         ),
         FastAGINow(
             fastagi.state,
