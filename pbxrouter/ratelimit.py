@@ -1,8 +1,8 @@
-"""How often somebody may do something: a token bucket for each. Pure; the time is passed in."""
+"""How often somebody may do something: a token bucket for each, or a sliding window. Pure."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,3 +42,34 @@ class RateLimit:
         bucket = self._buckets.get(key)
         if bucket is not None:
             bucket.left = min(self._burst, bucket.left + 1)
+
+
+class WindowLimit:
+    """Allows each key so many in any stretch of so many seconds, as a promise in a contract is meant."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait_s(self, key: str, most: int, now: float) -> float:
+        """Seconds until the key may; 0 if it may now, which is then counted.
+
+        Args:
+            most: how many in the window; at least 1.
+        """
+        times = self._seen.pop(key, None) or deque()
+        while times and times[0] <= now - self._window_s:
+            times.popleft()
+        self._seen[key] = times
+        if len(self._seen) > MAX_KEYS:
+            self._seen.popitem(last=False)
+        if len(times) >= most:
+            return times[len(times) - most] + self._window_s - now
+        times.append(now)
+        return 0.0
+
+    def give_back(self, key: str) -> None:
+        """What was counted last for the key shall not count after all."""
+        times = self._seen.get(key)
+        if times:
+            times.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ratelimit import MAX_KEYS, RateLimit
+from pbxrouter.ratelimit import MAX_KEYS, RateLimit, WindowLimit
 
 
 class RateLimitTests(SynchronousTestCase):
@@ -40,3 +40,39 @@ class RateLimitTests(SynchronousTestCase):
             limit.wait_s(str(number), 0.0)
         self.assertEqual(limit.wait_s("0", 0.0), 0.0)
         self.assertGreater(limit.wait_s(str(MAX_KEYS), 0.0), 0.0)
+
+
+class WindowLimitTests(SynchronousTestCase):
+    """Never more than so many within the window."""
+
+    def test_window(self) -> None:
+        """Each that has gone out of the window makes room for one."""
+        limit = WindowLimit(3600)
+        self.assertEqual([limit.wait_s("a", 2, now) for now in (0.0, 1000.0)], [0.0, 0.0])
+        self.assertEqual(limit.wait_s("a", 2, 1100.0), 2500.0)
+        self.assertEqual(limit.wait_s("b", 2, 1100.0), 0.0)
+        self.assertEqual(limit.wait_s("a", 2, 3600.0), 0.0)
+        self.assertEqual(limit.wait_s("a", 2, 3600.0), 1000.0)
+
+    def test_fewer_than_before(self) -> None:
+        """The number may change: with fewer, those there are must go first."""
+        limit = WindowLimit(100)
+        for now in (0.0, 10.0, 20.0):
+            limit.wait_s("a", 3, now)
+        self.assertEqual(limit.wait_s("a", 1, 30.0), 90.0)
+
+    def test_give_back(self) -> None:
+        """What came to nothing does not count; there may be nothing to give back."""
+        limit = WindowLimit(100)
+        limit.give_back("a")
+        self.assertEqual(limit.wait_s("a", 1, 0.0), 0.0)
+        limit.give_back("a")
+        self.assertEqual(limit.wait_s("a", 1, 0.0), 0.0)
+
+    def test_bounded(self) -> None:
+        """Only so many are remembered."""
+        limit = WindowLimit(100)
+        for place in range(MAX_KEYS + 1):
+            limit.wait_s(str(place), 1, 0.0)
+        self.assertEqual(limit.wait_s("0", 1, 1.0), 0.0)
+        self.assertGreater(limit.wait_s(str(MAX_KEYS), 1, 1.0), 0.0)
