@@ -6,7 +6,7 @@ Not here: writing it, and taking a change back (audit).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,10 @@ NEVER_UNDONE: Final = frozenset({"console_user", "token", "import"})
 MAX_SHOWN: Final = 200
 """Of an entry with more rows than this, the first ones are shown."""
 MAX_ENTRIES: Final = 500
+MAX_TEXT: Final = 20_000
+"""Of an entry whose rows take more characters than this, a list shows none."""
+LOOKED_THROUGH: Final = 1000
+"""So many of the newest entries are looked through for those about one thing."""
 
 _PIN: Final = "user_pin"
 _SECRETS: Final = frozenset({"password_hash", "token_hash"})
@@ -86,12 +90,17 @@ class AuditDetail:
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """Which entries; None means any. Times are epoch seconds, ``until`` excluded."""
+    """Which entries; None means any. Times are epoch seconds, ``until`` excluded.
+
+    Attributes:
+        hidden: kinds that are left out.
+    """
 
     who: str | None = None
     kind: str | None = None
     since: float | None = None
     until: float | None = None
+    hidden: frozenset[str] = frozenset()
 
 
 _CONDITIONS: Final = {
@@ -122,6 +131,9 @@ def find_entries(
         name: _bindable(value) for name in _CONDITIONS if (value := getattr(search, name)) is not None
     }
     conditions = [_CONDITIONS[name] for name in values]
+    for place, kind in enumerate(sorted(search.hidden)):
+        conditions.append(f"kind <> :hidden_{place}")
+        values[f"hidden_{place}"] = kind
     if before_id is not None:
         conditions.append("audit_id < :before_id")
         values["before_id"] = bounded(before_id)
@@ -149,6 +161,54 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
         raise no_entry(audit_id)
     changes = from_text(row[-1]) or []
     return AuditDetail(AuditEntry(*row[:-1]), tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
+
+
+def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
+    """Entries of a list with their rows, by number, in one query; without those that are too long for a list.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    known = {each.audit_id: each for each in entries}
+    places = {f"id_{place}": audit_id for place, audit_id in enumerate(known)}
+    with reading(connection):
+        rows = connection.execute(
+            "SELECT audit_id, changes FROM audit_log"
+            f" WHERE audit_id IN ({', '.join(map(':{}'.format, places))}) AND length(changes) <= {MAX_TEXT}",
+            places,
+        ).fetchall()
+    found: dict[int, AuditDetail] = {}
+    for audit_id, text in rows:
+        changes = from_text(text) or []
+        found[audit_id] = AuditDetail(known[audit_id], tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
+    return found
+
+
+def entries_about(
+    connection: sqlite3.Connection, column: str, number: int, limit: int = 10
+) -> list[AuditEntry]:
+    """Among the newest entries those that touch rows with this number in this column, newest first.
+
+    Args:
+        column: map_id, extension_id or user_id.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    # As to_text writes it: no text in a row can look so, for its quotes are escaped.
+    said = f'"{column}": {number}'
+    with reading(connection):
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM audit_log WHERE audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
+            " AND (instr(changes, :inside) OR instr(changes, :last)) ORDER BY audit_id DESC LIMIT :limit",
+            {
+                "back": LOOKED_THROUGH,
+                "inside": f"{said},",
+                "last": f"{said}}}",
+                "limit": max(1, min(limit, MAX_ENTRIES)),
+            },
+        ).fetchall()
+    return [AuditEntry(*row) for row in rows]
 
 
 def no_entry(audit_id: int) -> NotThere:

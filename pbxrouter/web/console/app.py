@@ -16,9 +16,11 @@ from pbxrouter.web.console.calls import Calls
 from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.entrance import Entrance
+from pbxrouter.web.console.now import Now
 from pbxrouter.web.console.pages import Pages, Statics
 from pbxrouter.web.console.people import People
 from pbxrouter.web.console.router import Router
+from pbxrouter.web.console.rules import RulePages
 from pbxrouter.web.console.test_number import TestNumber
 from pbxrouter.web.console.token_pages import TokenPages
 from pbxrouter.web.desk import Desk
@@ -28,10 +30,12 @@ from pbxrouter.web.site import AddRoutes
 from pbxrouter.web.words import LANGUAGES, Words
 
 PAGES: tuple[Any, ...] = (
+    Now,
     Calls,
     TestNumber,
     TokenPages,
     DoctorPage,
+    RulePages,
 )
 """Classes of pages: each is made with the Router and the Desk, and adds its routes."""
 

@@ -1,0 +1,97 @@
+"""What each application does and what its data means, for the form of a mapping.
+
+Applications of other packages have a name only: their documentation tells more. Not here:
+running them (drivers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.trace import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One that comes with the gateway.
+
+    Attributes:
+        data: what its data means.
+        examples: data, and what comes of it.
+    """
+
+    name: str
+    does: Step
+    data: Step
+    examples: tuple[tuple[str, Step], ...] = ()
+
+
+BUILT_IN: Final = (
+    Application(
+        "dial",
+        Step("calls somebody"),
+        Step(
+            "a technology, behind which the number is put; or a template with {number} and {caller}. "
+            "Several, joined by {and_sign}, ring together.",
+            {"number": "{number}", "caller": "{caller}", "and_sign": "&"},
+        ),
+        (
+            ("SIP", Step("21 rings at {place}", {"place": "PJSIP/21"})),
+            ("PJSIP/{number}@trunk", Step("21 goes out by a trunk: {place}", {"place": "PJSIP/21@trunk"})),
+            (
+                "SIP&PJSIP/{number}@branch",
+                Step("both ring: {place}", {"place": "PJSIP/21&PJSIP/21@branch"}),
+            ),
+        ),
+    ),
+    Application(
+        "voicemail",
+        Step("opens the caller's own mailbox"),
+        Step("the context of the mailboxes in Asterisk; empty means {default}", {"default": "default"}),
+        (("sales", Step("33 gets the mailbox {place}", {"place": "33@sales"})),),
+    ),
+    Application(
+        "conference",
+        Step("enters the conference room of the dialled number"),
+        Step("a bridge profile, or a bridge and a user profile with a comma between; usually empty"),
+        (("quiet_bridge,guest", Step("the room has both profiles")),),
+    ),
+    Application(
+        "playback",
+        Step("plays a sound"),
+        Step(
+            "the sound, as Asterisk names it; {language} in it is the channel's language",
+            {"language": "{language}"},
+        ),
+        (("hello-world", Step("the caller hears it, and the call ends")),),
+    ),
+    Application("saydigits", Step("says the dialled number back"), Step("nothing; leave it empty")),
+    Application(
+        "hangup",
+        Step("ends the call"),
+        Step("nothing, for a normal end; or a Q.850 cause"),
+        (("17", Step("the caller hears the busy tone")),),
+    ),
+)
+_BY_NAME: Final = {each.name: each for each in BUILT_IN}
+
+
+def about(name: str) -> Application | None:
+    """What is known of an application, by its name in upper or lower case."""
+    return _BY_NAME.get(name.lower())
+
+
+def choices(provided: Collection[str], chosen: str) -> list[tuple[str, Application | None, bool]]:
+    """What a form offers: value, what is known of it, and whether a driver provides it.
+
+    Those that come with the gateway are first. What is chosen already stays as it is written,
+    even if nothing provides it.
+    """
+    names = [each.name for each in BUILT_IN if each.name in provided]
+    names += sorted(name for name in provided if name not in _BY_NAME)
+    offered = [(chosen if name == chosen.lower() else name, about(name), True) for name in names]
+    if chosen and chosen.lower() not in provided:
+        offered.append((chosen, about(chosen), False))
+    return offered

@@ -1,0 +1,85 @@
+"""The page of one extension, or of one user: what they may dial, and its other sections.
+
+Not here: changing it (holders, pins), the sections (sections).
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from typing import Any, Final
+
+from pbxrouter.database.rule_lists import HolderRow, holder
+from pbxrouter.errors import EditRefused
+from pbxrouter.roles import Role
+from pbxrouter.rule_warnings import RuleWarning
+from pbxrouter.rules import NO_CALLER
+from pbxrouter.web.console.rules.holders import KINDS, Kind
+from pbxrouter.web.console.rules.sections import (
+    ChangesSection,
+    MappingsSection,
+    Place,
+    Section,
+    read_sections,
+)
+from pbxrouter.web.console.rules.tools import Tools, refuse
+from pbxrouter.web.console.visit import Visit
+
+SECTIONS: Final[dict[str, tuple[Section, ...]]] = {
+    "extension": (MappingsSection(), ChangesSection("extension_id")),
+    "user": (MappingsSection(), ChangesSection("user_id")),
+}
+"""What stands below the extension or the user, in this order."""
+
+
+class HolderPage:
+    """The pages ``/rules/extensions/<number>`` and ``/rules/users/<number>``."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        for kind in KINDS:
+            tools.router.add(f"{kind.path}/<int:number>", functools.partial(self.show, kind), Role.VIEWER)
+
+    async def show(self, kind: Kind, visit: Visit, number: int) -> bytes:
+        """One of them."""
+        return await show_holder(self._tools, kind, visit, number)
+
+
+async def show_holder(
+    tools: Tools, kind: Kind, visit: Visit, number: int, error: EditRefused | None = None
+) -> bytes:
+    """The page.
+
+    Args:
+        error: what is wrong with a form that stands on it.
+    """
+    if error is not None:
+        error = refuse(visit, error)
+
+    def read(connection: sqlite3.Connection) -> tuple[HolderRow, list[tuple[str, Any]]]:
+        row = holder(connection, kind.kind, number)
+        return row, read_sections(
+            connection, SECTIONS[kind.kind], Place(f"{kind.path}/{number}", visit.query, row)
+        )
+
+    row, sections = await tools.desk.read(read)
+    return tools.page(
+        "holder.html",
+        visit,
+        kind=kind,
+        row=row,
+        warnings=warnings_of(tools, row),
+        is_nobody=row.kind == "extension" and row.name == NO_CALLER,
+        sections=sections,
+        error=error,
+    )
+
+
+def warnings_of(tools: Tools, row: HolderRow) -> tuple[RuleWarning, ...]:
+    """What is odd about an extension or a user."""
+    warnings = tools.surveyor.warnings
+    if warnings is None:
+        return ()
+    if row.kind == "extension":
+        return warnings.of_extension(row.name.strip())
+    return warnings.of_user(row.name, row.has_pin, row.grants > 0)

@@ -1,0 +1,159 @@
+"""Extensions and users: their lists, new ones, other numbers and names, deleting them.
+
+Not here: the page of one (holder_page), PINs (pins).
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.edits import (
+    add_extension,
+    add_user,
+    delete_holder,
+    update_extension,
+    update_user,
+)
+from pbxrouter.database.rule_lists import find_holders, holder
+from pbxrouter.errors import EditRefused
+from pbxrouter.roles import Role
+from pbxrouter.trace import step
+from pbxrouter.web.console.router import GoOn
+from pbxrouter.web.console.rules.tools import Tools, number_in, pages_around, refuse
+from pbxrouter.web.console.visit import Visit
+
+ROWS: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Extensions, or users.
+
+    Attributes:
+        field: what the form calls number or name.
+    """
+
+    kind: str
+    path: str
+    field: str
+    add: Callable[[sqlite3.Connection, Actor, float, str], int]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], None]
+
+
+def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> int:
+    return add_user(connection, actor, now, name)
+
+
+KINDS: Final = (
+    Kind("extension", "/rules/extensions", "number", add_extension, update_extension),
+    Kind("user", "/rules/users", "name", _add_user, update_user),
+)
+
+
+class HolderPages:
+    """The pages ``/rules/extensions`` and ``/rules/users``, but for those of one."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        for kind in KINDS:
+            path = kind.path
+            for under, handler, role, method in (
+                ("", self.list, Role.VIEWER, "GET"),
+                ("", self.create, Role.OPERATOR, "POST"),
+                ("/<int:number>/change", self.form, Role.OPERATOR, "GET"),
+                ("/<int:number>/change", self.change, Role.OPERATOR, "POST"),
+                ("/<int:number>/delete", self.delete, Role.OPERATOR, "POST"),
+            ):
+                bound: Callable[..., Awaitable[bytes]] = functools.partial(handler, kind)
+                tools.router.add(f"{path}{under}", bound, role, methods=(method,))
+
+    async def list(self, kind: Kind, visit: Visit) -> bytes:
+        """A page of them."""
+        return await self._list(kind, visit)
+
+    async def _list(self, kind: Kind, visit: Visit, error: EditRefused | None = None) -> bytes:
+        if error is not None:
+            error = refuse(visit, error)
+        query = visit.query
+        search = query.text("q")
+        page = await self._tools.desk.read(
+            lambda connection: find_holders(
+                connection,
+                kind.kind,
+                search,
+                ROWS,
+                number_in(query, "after"),
+                number_in(query, "before"),
+            )
+        )
+        newer, older = pages_around(page, kind.path, {"q": search})
+        return self._tools.page(
+            "holders.html",
+            visit,
+            kind=kind,
+            rows=page.rows,
+            search=search,
+            newer=newer,
+            older=older,
+            error=error,
+        )
+
+    async def create(self, kind: Kind, visit: Visit) -> bytes:
+        """Make one."""
+        name = visit.form.text(kind.field)
+        try:
+            made = await self._tools.edit(
+                visit, lambda connection, actor, now: kind.add(connection, actor, now, name)
+            )
+        except EditRefused as error:
+            return await self._list(kind, visit, error)
+        said = (
+            step("extension {name} was made", name=name)
+            if kind.kind == "extension"
+            else step("user {name} was made", name=name)
+        )
+        raise GoOn(f"{kind.path}/{made.value}", said, undo=made.audit_id)
+
+    async def form(self, kind: Kind, visit: Visit, number: int) -> bytes:
+        """The form for another number or name."""
+        return await self._form(kind, visit, number)
+
+    async def _form(self, kind: Kind, visit: Visit, number: int, error: EditRefused | None = None) -> bytes:
+        if error is not None:
+            error = refuse(visit, error)
+        row = await self._tools.desk.read(lambda connection: holder(connection, kind.kind, number))
+        value = visit.form.get(kind.field, row.name)
+        return self._tools.page("holder_form.html", visit, kind=kind, row=row, value=value, error=error)
+
+    async def change(self, kind: Kind, visit: Visit, number: int) -> bytes:
+        """Another number or name."""
+        name = visit.form.text(kind.field)
+        try:
+            made = await self._tools.edit(
+                visit, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
+            )
+        except EditRefused as error:
+            return await self._form(kind, visit, number, error)
+        said = step("{name} is changed", name=name) if made.audit_id else None
+        raise GoOn(f"{kind.path}/{number}", said, undo=made.audit_id)
+
+    async def delete(self, kind: Kind, visit: Visit, number: int) -> bytes:
+        """Away, with the grants; the notice's button brings all back."""
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+            name = holder(connection, kind.kind, number).name
+            delete_holder(connection, actor, now, kind.kind, number)
+            return name
+
+        made = await self._tools.edit(visit, work)
+        said = (
+            step("extension {name} was deleted, and its grants with it", name=made.value)
+            if kind.kind == "extension"
+            else step("user {name} was deleted, with PIN and grants", name=made.value)
+        )
+        raise GoOn(kind.path, said, undo=made.audit_id)

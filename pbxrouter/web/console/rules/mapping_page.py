@@ -1,0 +1,69 @@
+"""The page of one mapping: what it says, what is odd about it, and its sections.
+
+Not here: changing it (mappings), the sections (sections).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from pbxrouter.database.rule_lists import MappingRow, mapping
+from pbxrouter.errors import PatternError
+from pbxrouter.patterns import Pattern
+from pbxrouter.roles import Role
+from pbxrouter.shadows import example
+from pbxrouter.web.console.rules.applications import about
+from pbxrouter.web.console.rules.mappings import PATH
+from pbxrouter.web.console.rules.sections import (
+    ChangesSection,
+    HoldersSection,
+    Place,
+    Section,
+    read_sections,
+)
+from pbxrouter.web.console.rules.tools import Tools
+from pbxrouter.web.console.visit import Visit
+
+SECTIONS: tuple[Section, ...] = (
+    HoldersSection("extension"),
+    HoldersSection("user"),
+    ChangesSection("map_id"),
+)
+"""What stands below the mapping itself, in this order."""
+_MOST: Final = 80
+
+
+class MappingPage:
+    """The page ``/rules/mappings/<number>``."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        tools.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
+
+    async def show(self, visit: Visit, number: int) -> bytes:
+        """One mapping."""
+
+        def read(connection: sqlite3.Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
+            row = mapping(connection, number)
+            return row, read_sections(connection, SECTIONS, Place(f"{PATH}/{number}", visit.query, row))
+
+        row, sections = await self._tools.desk.read(read)
+        warnings = await self._tools.warnings_of([number])
+        return self._tools.page(
+            "mapping.html",
+            visit,
+            row=row,
+            about=about(row.application),
+            number=number_for(row.pattern),
+            warnings=warnings.get(number, ()),
+            sections=sections,
+        )
+
+
+def number_for(pattern: str) -> str | None:
+    """A number to try a pattern with; None if there is none."""
+    try:
+        return example(Pattern.parse(pattern[:_MOST]))
+    except PatternError:
+        return None

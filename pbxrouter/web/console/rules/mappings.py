@@ -1,0 +1,186 @@
+"""Mappings: the list, a new one, changing one, switching it on and off, deleting it.
+
+Not here: the page of one (mapping_page).
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from typing import Final
+
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.edits import (
+    MappingValues,
+    add_mapping,
+    delete_mapping,
+    set_enabled,
+    update_mapping,
+)
+from pbxrouter.database.rule_lists import MappingRow, find_mappings, mapping
+from pbxrouter.errors import EditConflict, EditRefused
+from pbxrouter.roles import Role
+from pbxrouter.trace import step
+from pbxrouter.web.console.router import GoOn
+from pbxrouter.web.console.rules.applications import choices
+from pbxrouter.web.console.rules.tools import Tools, go_back, number_in, pages_around, refuse
+from pbxrouter.web.console.visit import Form, Visit
+
+PATH: Final = "/rules/mappings"
+ROWS: Final = 25
+_ON_OR_OFF: Final = {"on": True, "off": False}
+
+
+class MappingPages:
+    """The pages ``/rules/mappings`` but for that of one mapping."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        add = tools.router.add
+        add(PATH, self.list, Role.VIEWER)
+        add(f"{PATH}/new", self.blank, Role.OPERATOR)
+        add(f"{PATH}/new", self.create, Role.OPERATOR, methods=("POST",))
+        add(f"{PATH}/<int:number>/change", self.form, Role.OPERATOR)
+        add(f"{PATH}/<int:number>/change", self.change, Role.OPERATOR, methods=("POST",))
+        add(f"{PATH}/<int:number>/switch", self.switch, Role.OPERATOR, methods=("POST",))
+        add(f"{PATH}/<int:number>/delete", self.delete, Role.OPERATOR, methods=("POST",))
+
+    async def list(self, visit: Visit) -> bytes:
+        """A page of them, with what is odd about each."""
+        query = visit.query
+        search, state = query.text("q"), query.text("state")
+        page = await self._tools.desk.read(
+            lambda connection: find_mappings(
+                connection,
+                search,
+                ROWS,
+                number_in(query, "after"),
+                number_in(query, "before"),
+                _ON_OR_OFF.get(state),
+            )
+        )
+        warnings = await self._tools.warnings_of([each.map_id for each in page.rows])
+        newer, older = pages_around(page, PATH, {"q": search, "state": state})
+        return self._tools.page(
+            "mappings.html",
+            visit,
+            rows=page.rows,
+            warnings=warnings,
+            survey=self._tools.surveyor.known,
+            search=search,
+            state=state,
+            newer=newer,
+            older=older,
+        )
+
+    # --- forms --------------------------------------------------------------
+
+    async def blank(self, visit: Visit) -> bytes:
+        """The form for a new one; the address may say how it begins."""
+        given = visit.query
+        values = MappingValues(given.text("pattern"), given.text("application"), given.text("data"))
+        return self._form(visit, values)
+
+    def _form(
+        self,
+        visit: Visit,
+        values: MappingValues,
+        row: MappingRow | None = None,
+        error: EditRefused | None = None,
+    ) -> bytes:
+        if error is not None:
+            error = refuse(visit, error)
+        return self._tools.page(
+            "mapping_form.html",
+            visit,
+            values=values,
+            row=row,
+            error=error,
+            is_stale=error is not None and isinstance(error, EditConflict) and not error.field,
+            applications=choices(self._tools.desk.applications, values.application),
+        )
+
+    async def create(self, visit: Visit) -> bytes:
+        """Make one."""
+        values = read_values(visit.form)
+        try:
+            made = await self._tools.edit(
+                visit, lambda connection, actor, now: add_mapping(connection, actor, now, values)
+            )
+        except EditRefused as error:
+            return self._form(visit, values, error=error)
+        raise GoOn(
+            f"{PATH}/{made.value}",
+            step("mapping {pattern} was made", pattern=values.pattern),
+            undo=made.audit_id,
+        )
+
+    async def form(self, visit: Visit, number: int) -> bytes:
+        """The form for changing one."""
+        row = await self._tools.desk.read(functools.partial(mapping, map_id=number))
+        return self._form(visit, values_of(row), row)
+
+    async def change(self, visit: Visit, number: int) -> bytes:
+        """Change it, if it still is what it was when the form was shown."""
+        values = read_values(visit.form)
+        was = read_values(visit.form, "was_") if "was_pattern" in visit.form else None
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> None:
+            update_mapping(connection, actor, now, number, values, was)
+
+        try:
+            made = await self._tools.edit(visit, work)
+        except EditRefused as error:
+            refuse(visit, error)
+            row = await self._tools.desk.read(functools.partial(mapping, map_id=number))
+            return self._form(visit, values, row, error)
+        said = step("mapping {pattern} was changed", pattern=values.pattern)
+        raise GoOn(f"{PATH}/{number}", said if made.audit_id else None, undo=made.audit_id)
+
+    # --- buttons ------------------------------------------------------------
+
+    async def switch(self, visit: Visit, number: int) -> bytes:
+        """On or off."""
+        enabled = visit.form.text("on") == "1"
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+            set_enabled(connection, actor, now, number, enabled)
+            return mapping(connection, number).pattern
+
+        made = await self._tools.edit(visit, work)
+        said = (
+            step("mapping {pattern} is switched on", pattern=made.value)
+            if enabled
+            else step("mapping {pattern} is switched off; its grants are kept", pattern=made.value)
+        )
+        raise go_back(visit, f"{PATH}/{number}", said, made.audit_id)
+
+    async def delete(self, visit: Visit, number: int) -> bytes:
+        """Away with it, and with its grants; the notice's button brings all back."""
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+            pattern = mapping(connection, number).pattern
+            delete_mapping(connection, actor, now, number)
+            return pattern
+
+        made = await self._tools.edit(visit, work)
+        raise GoOn(
+            PATH,
+            step("mapping {pattern} was deleted, and its grants with it", pattern=made.value),
+            undo=made.audit_id,
+        )
+
+
+def read_values(form: Form, prefix: str = "") -> MappingValues:
+    """What a form says of a mapping."""
+    return MappingValues(
+        form.text(f"{prefix}pattern"),
+        form.text(f"{prefix}application"),
+        form.text(f"{prefix}data"),
+        form.text(f"{prefix}enabled") == "1",
+    )
+
+
+def values_of(row: MappingRow) -> MappingValues:
+    """What a mapping says."""
+    return MappingValues(row.pattern, row.application, row.data, row.enabled)

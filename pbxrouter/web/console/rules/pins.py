@@ -1,0 +1,94 @@
+"""A user's PIN: typed in, or made and shown this once, or taken away.
+
+It stands in no address, no notice and no log, and comes back in no form. That another user has
+one is told, so trying is slowed down. Not here: what a PIN may be (pins).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.edits import generate_user_pin, set_user_pin
+from pbxrouter.database.rule_lists import holder
+from pbxrouter.errors import EditRefused, PinError
+from pbxrouter.pins import check_pin
+from pbxrouter.ratelimit import RateLimit
+from pbxrouter.roles import Role
+from pbxrouter.trace import step
+from pbxrouter.web.console.router import GoOn
+from pbxrouter.web.console.rules.holder_page import show_holder
+from pbxrouter.web.console.rules.holders import KINDS
+from pbxrouter.web.console.rules.tools import Tools
+from pbxrouter.web.console.visit import Visit
+
+USERS: Final = KINDS[1]
+PINS_A_MINUTE: Final = 6
+BURST: Final = 20
+
+
+class PinPages:
+    """The addresses ``/rules/users/<number>/pin…``."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._limit = RateLimit(per_minute=PINS_A_MINUTE, burst=BURST)
+        one = f"{USERS.path}/<int:number>/pin"
+        tools.router.add(one, self.set, Role.OPERATOR, methods=("POST",))
+        tools.router.add(f"{one}/make", self.make, Role.OPERATOR, methods=("POST",))
+        tools.router.add(f"{one}/remove", self.remove, Role.OPERATOR, methods=("POST",))
+
+    async def set(self, visit: Visit, number: int) -> bytes:
+        """The one that was typed."""
+        pin, again = visit.form.get("pin", ""), visit.form.get("again", "")
+        try:
+            if pin != again:
+                raise EditRefused(step("the two are not the same"), "again")
+            hashed = self._tools.desk.hash_pin(check_pin(pin))
+            self._slow_down(visit)
+
+            def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+                set_user_pin(connection, actor, now, number, hashed)
+                return holder(connection, "user", number).name
+
+            made = await self._tools.edit(visit, work)
+        except PinError as error:
+            return await show_holder(self._tools, USERS, visit, number, EditRefused(error.step, "pin"))
+        except EditRefused as error:
+            return await show_holder(self._tools, USERS, visit, number, error)
+        raise GoOn(
+            f"{USERS.path}/{number}", step("{name} has a new PIN", name=made.value), undo=made.audit_id
+        )
+
+    def _slow_down(self, visit: Visit) -> None:
+        assert visit.user is not None  # the router lets nobody else in
+        wait_s = self._limit.wait_s(visit.user.login, self._tools.desk.reactor.seconds())
+        if wait_s:
+            raise EditRefused(
+                step("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
+            )
+
+    async def make(self, visit: Visit, number: int) -> bytes:
+        """A new one, on this answer's page and nowhere else."""
+        hash_pin = self._tools.desk.hash_pin
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> tuple[str, str]:
+            pin = generate_user_pin(connection, actor, now, number, hash_pin)
+            return pin, holder(connection, "user", number).name
+
+        made = await self._tools.edit(visit, work)
+        pin, name = made.value
+        return self._tools.page("pin.html", visit, number=number, name=name, pin=pin)
+
+    async def remove(self, visit: Visit, number: int) -> bytes:
+        """None any more."""
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+            set_user_pin(connection, actor, now, number, None)
+            return holder(connection, "user", number).name
+
+        made = await self._tools.edit(visit, work)
+        raise GoOn(
+            f"{USERS.path}/{number}", step("{name} has no PIN any more", name=made.value), undo=made.audit_id
+        )

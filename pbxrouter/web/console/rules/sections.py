@@ -1,0 +1,199 @@
+"""Parts of the pages of one mapping, one extension, one user: each reads what it shows and has a template.
+
+Not here: which parts a page has (mapping_page, holder_page).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pbxrouter.database.audit_entries import AuditEntry, entries_about
+from pbxrouter.database.paging import Page
+from pbxrouter.database.rule_lists import (
+    HolderRow,
+    MappingRow,
+    find_holders,
+    find_mappings,
+    holders_of,
+    mappings_of,
+)
+from pbxrouter.database.rule_names import granted_among
+from pbxrouter.web.console.rules.tools import number_in, pages_around
+from pbxrouter.web.console.visit import Form
+
+ROWS: Final = 15
+CHANGES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The page that a section is on.
+
+    Attributes:
+        query: the address's part behind ``?``.
+        subject: what the page is about.
+    """
+
+    path: str
+    query: Form
+    subject: MappingRow | HolderRow
+
+
+class Section(Protocol):
+    """A part of a page.
+
+    Attributes:
+        template: shows what ``read`` found, under the name ``section``.
+    """
+
+    template: str
+
+    def read(self, connection: sqlite3.Connection, place: Place) -> Any:
+        """Find what is shown, by a few queries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """Somebody, or something, and whether the grant is there.
+
+    Attributes:
+        kind, holder_id, map_id: the grant's.
+        row: the extension, user or mapping that the line is about.
+    """
+
+    kind: str
+    holder_id: int
+    map_id: int
+    row: MappingRow | HolderRow
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GrantList:
+    """A page of those with a grant, or of all, to be ticked.
+
+    Attributes:
+        of: what the lines are: extension, user or mapping.
+        anchor: the section's name in an address.
+        count: how many have a grant.
+        every: whether those without are listed, too.
+        prefix: what the section's names in the address begin with.
+    """
+
+    of: str
+    anchor: str
+    count: int
+    every: bool
+    search: str
+    prefix: str
+    path: str
+    rows: tuple[GrantRow, ...]
+    newer: str | None
+    older: str | None
+
+
+class HoldersSection:
+    """On a mapping's page: who of a kind may use it."""
+
+    template = "rules/grant_list.html"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def read(self, connection: sqlite3.Connection, place: Place) -> GrantList:
+        """See Section."""
+        subject = place.subject
+        assert isinstance(subject, MappingRow)
+        kind, map_id = self._kind, subject.map_id
+        count = subject.extensions if kind == "extension" else subject.users
+
+        def rows(page: Page[HolderRow]) -> tuple[GrantRow, ...]:
+            ids = [each.holder_id for each in page.rows]
+            granted = granted_among(connection, kind, ids, [map_id])
+            return tuple(
+                GrantRow(kind, each.holder_id, map_id, each, (each.holder_id, map_id) in granted)
+                for each in page.rows
+            )
+
+        return _list(
+            place,
+            kind,
+            count,
+            rows,
+            lambda *given: holders_of(connection, map_id, kind, *given),
+            lambda *given: find_holders(connection, kind, *given),
+        )
+
+
+class MappingsSection:
+    """On an extension's or a user's page: what they may dial."""
+
+    template = "rules/grant_list.html"
+
+    def read(self, connection: sqlite3.Connection, place: Place) -> GrantList:
+        """See Section."""
+        subject = place.subject
+        assert isinstance(subject, HolderRow)
+        kind, holder_id = subject.kind, subject.holder_id
+
+        def rows(page: Page[MappingRow]) -> tuple[GrantRow, ...]:
+            ids = [each.map_id for each in page.rows]
+            granted = granted_among(connection, kind, [holder_id], ids)
+            return tuple(
+                GrantRow(kind, holder_id, each.map_id, each, (holder_id, each.map_id) in granted)
+                for each in page.rows
+            )
+
+        return _list(
+            place,
+            "mapping",
+            subject.grants,
+            rows,
+            lambda *given: mappings_of(connection, kind, holder_id, *given),
+            lambda *given: find_mappings(connection, *given),
+        )
+
+
+def _list(
+    place: Place,
+    of: str,
+    count: int,
+    rows: Callable[[Any], tuple[GrantRow, ...]],
+    granted: Callable[..., Page[Any]],
+    every: Callable[..., Page[Any]],
+) -> GrantList:
+    prefix, anchor = f"{of}_", f"{of}s"
+    query = place.query
+    shows_all = query.text(f"{prefix}show") == "all"
+    search = query.text(f"{prefix}q")
+    find = every if shows_all else granted
+    page = find(search, ROWS, number_in(query, f"{prefix}after"), number_in(query, f"{prefix}before"))
+    kept = {f"{prefix}show": "all" if shows_all else "", f"{prefix}q": search}
+    newer, older = pages_around(page, place.path, kept, prefix, anchor)
+    return GrantList(of, anchor, count, shows_all, search, prefix, place.path, rows(page), newer, older)
+
+
+class ChangesSection:
+    """What was changed of it last."""
+
+    template = "rules/recent_changes.html"
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+
+    def read(self, connection: sqlite3.Connection, place: Place) -> list[AuditEntry]:
+        """See Section."""
+        subject = place.subject
+        number = subject.map_id if isinstance(subject, MappingRow) else subject.holder_id
+        return entries_about(connection, self._column, number, CHANGES)
+
+
+def read_sections(
+    connection: sqlite3.Connection, sections: Collection[Section], place: Place
+) -> list[tuple[str, Any]]:
+    """Each section's template, and what it shows."""
+    return [(each.template, each.read(connection, place)) for each in sections]
