@@ -263,8 +263,8 @@ class RuleSet:
     def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Step, ...]) -> Decision:
         user = self._by_pin.get(self._hash_pin(pin)) if pin else None
         if user is None:
-            why = "the PIN is of no user" if pin else "no PIN was keyed"
-            return Decision(Verdict.DENY, number, mapping, None, (*trace, step(why)))
+            why = step("the PIN is of no user" if pin else "no PIN was keyed")
+            return Decision(Verdict.DENY, number, mapping, None, (*trace, why))
         if mapping.map_id in user.grants:
             granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
             return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)

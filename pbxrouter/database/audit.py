@@ -43,7 +43,7 @@ from pbxrouter.database.audit_rows import (
 )
 from pbxrouter.database.connection import transaction
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.trace import printable, step
+from pbxrouter.trace import Step, printable, step
 
 __all__ = [
     "Actor",
@@ -247,7 +247,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
             if undone_by is not None:
                 raise EditConflict(step("this change was taken back already"))
             if kind in NEVER_UNDONE:
-                raise EditRefused(step(_REFUSED[kind]))
+                raise EditRefused(_REFUSED[kind])
             past = from_text(text)
             if not past:
                 raise unreadable()
@@ -263,9 +263,9 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
 
 
 _REFUSED: Final = {
-    "console_user": "changes of console users cannot be taken back: change them anew instead",
-    "token": "changes of tokens cannot be taken back: make a new token, or revoke it",
-    "import": "an import cannot be taken back: the audit log has only its counts, not its rows",
+    "console_user": Step("changes of console users cannot be taken back: change them anew instead"),
+    "token": Step("changes of tokens cannot be taken back: make a new token, or revoke it"),
+    "import": Step("an import cannot be taken back: the audit log has only its counts, not its rows"),
 }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.errors import EditConflict
-from pbxrouter.trace import step
+from pbxrouter.trace import Step, step
 
 Row = dict[str, Any]
 """A row by its columns: text, numbers, None, bytes (BLOBs), RawText."""
@@ -194,7 +194,7 @@ def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:
     why = str(error)
     for constraint, message, field in _CONSTRAINTS:
         if constraint in why:
-            return EditConflict(step(message), field)
+            return EditConflict(message, field)
     return EditConflict(step("the database does not accept this: {why}", why=why))
 
 
@@ -204,12 +204,16 @@ def unreadable() -> EditConflict:
 
 
 _CONSTRAINTS: Final = (
-    ("users.user_pin", "this PIN cannot be used: another user has it", "pin"),
-    ("extensions.extension_number", "there is an extension with this number already", "number"),
-    ("console_users.login", "somebody has this login already", "login"),
-    ("api_tokens.name", "there is a token of this name already; revoke it or choose another name", "name"),
-    ("s_mappings.", "this grant is there already", ""),
-    ("FOREIGN KEY", "something that this needs is gone", ""),
+    ("users.user_pin", Step("this PIN cannot be used: another user has it"), "pin"),
+    ("extensions.extension_number", Step("there is an extension with this number already"), "number"),
+    ("console_users.login", Step("somebody has this login already"), "login"),
+    (
+        "api_tokens.name",
+        Step("there is a token of this name already; revoke it or choose another name"),
+        "name",
+    ),
+    ("s_mappings.", Step("this grant is there already"), ""),
+    ("FOREIGN KEY", Step("something that this needs is gone"), ""),
 )
 
 

@@ -18,10 +18,13 @@ def no_mapping(map_id: int) -> NotThere:
 
 def no_holder(kind: str, row_id: int) -> NotThere:
     """What is said of a number that no extension, or no user, has."""
-    return NotThere(step(_GONE[kind], number=row_id))
+    return NotThere(step(_GONE[kind].message, number=row_id))
 
 
-_GONE: Final = {"extension": "there is no extension {number}", "user": "there is no user {number}"}
+_GONE: Final = {
+    "extension": Step("there is no extension {number}"),
+    "user": Step("there is no user {number}"),
+}
 
 
 def checked_text(text: str, field: str, refusal: Step, most: int) -> str:

@@ -13,7 +13,7 @@ from pbxrouter.database.holders import HolderTable, holders
 from pbxrouter.errors import EditConflict, EditRefused, PinError
 from pbxrouter.pins import generate_pin
 from pbxrouter.rules import NO_CALLER
-from pbxrouter.trace import step
+from pbxrouter.trace import Step, step
 
 PIN_TAKEN: Final = step("this PIN cannot be used: another user has it")
 _TRIES: Final = 20
@@ -152,8 +152,8 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
 
 
 _TAKEN: Final = {
-    "extension": ("there is an extension with this number already", "number"),
-    "user": ("there is a user of this name already", "name"),
+    "extension": (Step("there is an extension with this number already"), "number"),
+    "user": (Step("there is a user of this name already"), "name"),
 }
 
 
@@ -188,7 +188,7 @@ def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str,
     ).fetchone()
     if found:
         message, field = _TAKEN[table.kind]
-        raise EditConflict(step(message), field)
+        raise EditConflict(message, field)
 
 
 def _number(text: str) -> str:
