@@ -123,6 +123,13 @@ class ReadingTests(ApiCase):
             self.assertIn("application/json", await self.refused(b"{}", 415, "", kind))
         await self.refused(b"{}", 400, "number", "Application/JSON; charset=utf-8")
 
+    async def test_whole_numbers(self) -> None:
+        """5.0 is one to JSON Schema, and so to us; 5.5 is none."""
+        new = {"name": "Sales", "phone": "PJSIP/33", "context": "phones", "destinations": "0XX"}
+        for number, status in ((5.0, 201), (5.5, 400), ("5", 400), (True, 400), (1e308, 400), (1e400, 400)):
+            said = await self.ask("POST", "/api/dial-links", {**new, "calls_a_day": number})
+            self.assertEqual(said.status, status, number)
+
     async def test_queries(self) -> None:
         """No field that is not declared, none twice, nothing that is no text."""
         for query, field in (

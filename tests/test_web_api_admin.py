@@ -103,7 +103,7 @@ class AdminTests(ApiCase):
 
     async def test_audit(self) -> None:
         """Under the token's name; neither token nor password is in it."""
-        made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["rules"]}, 201)
+        made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["rules", "admin"]}, 201)
         await self.good(
             "POST", "/api/console-users", {"login": "maria", "password": PASSWORD, "role": "admin"}, 201
         )
@@ -117,6 +117,37 @@ class AdminTests(ApiCase):
             said = await self.ask("GET", f"/api/audit/{each['audit_id']}")
             self.assertNotIn(b"argon2", said.body)
             self.assertNotIn(b"hash", said.body)
+
+    async def test_dial_links(self) -> None:
+        """Made, changed in part, switched off, made void, deleted; under the token's name."""
+        new = {"name": "Sales", "phone": "PJSIP/33", "context": "phones", "destinations": "0XX 9."}
+        made = await self.good("POST", "/api/dial-links", new, 201)
+        self.assertEqual({**made, **new, "calls_a_day": 50, "enabled": True, "calls_today": 0}, made)
+        path = f"/api/dial-links/{made['link_id']}"
+        changed = await self.good("PATCH", path, {"hours": "mon-fri 09:00-18:00", "enabled": False})
+        self.assertEqual(changed, {**made, "hours": changed["hours"], "enabled": False})
+        self.assertIn("09:00", changed["hours"])
+        self.assertEqual((await self.good("POST", f"{path}/void"))["generation"], made["generation"] + 1)
+        self.assertEqual((await self.good("GET", "/api/dial-links"))["items"], [await self.good("GET", path)])
+        for change, field in (
+            ({"phone": "Local/33"}, "phone"),
+            ({"destinations": "2["}, "destinations"),
+            ({"sites": "javascript:alert(1)"}, "sites"),
+            ({"hours": "at night"}, "hours"),
+            ({"asterisk": "lab"}, "asterisk"),
+            ({"context": "a b"}, "context"),
+            ({"name": "\n"}, "name"),
+        ):
+            said = await self.ask("PATCH", path, change)
+            self.assertEqual((said.status, said.json["field"]), (422, field), said.body)
+        self.assertEqual((await self.ask("PATCH", path, {"calls_a_day": 0})).status, 400)
+        await self.good("DELETE", path, status=204)
+        self.assertEqual((await self.ask("GET", path)).status, 404)
+        self.token = await self.add_token("all", *Scope)
+        log = (await self.good("GET", "/api/audit?who=desk"))["items"]
+        self.assertEqual([each["action"] for each in log], ["delete", "void", "disable", "update", "create"])
+        await self.good("POST", f"/api/audit/{log[0]['audit_id']}/undo")
+        self.assertEqual((await self.good("GET", path))["name"], "Sales")
 
     async def test_doctor(self) -> None:
         """As the command says it; not again and again."""

@@ -207,17 +207,21 @@ class RulesTests(ApiCase):
         self.assertIn("konference", " ".join(each["sentence"]["words"] for each in alone["warnings"]))
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
 
-    async def test_undo_of_what_admins_change(self) -> None:
-        """A token for rules takes back changes of rules, and no others."""
+    async def test_what_admins_change(self) -> None:
+        """A token for rules sees and takes back changes of rules, and no others."""
         self.assertEqual(get_args(Kind), KINDS)
-        token = await self.add_token("another", Scope.DIAL)
-        self.assertTrue(token)
+        mine, self.token = self.token, await self.add_token("all", *Scope)
         entry = (await self.good("GET", "/api/audit?kind=token&limit=1"))["items"][0]
-        said: Said = await self.ask("POST", f"/api/audit/{entry['audit_id']}/undo")
-        self.assertEqual(said.status, 403)
-        self.assertIn("admin", said.header("WWW-Authenticate"))
-        self.token = await self.add_token("all", *Scope)
-        await self.refused("POST", f"/api/audit/{entry['audit_id']}/undo", None, 422)
+        path = f"/api/audit/{entry['audit_id']}"
+        self.assertEqual((await self.good("GET", path))["name"], "all")
+        await self.refused("POST", f"{path}/undo", None, 422)
+        self.token = mine
+        self.assertEqual((await self.good("GET", "/api/audit?kind=token"))["items"], [])
+        self.assertNotIn("token", [each["kind"] for each in (await self.good("GET", "/api/audit"))["items"]])
+        for method, each in (("GET", path), ("POST", f"{path}/undo")):
+            said: Said = await self.ask(method, each)
+            self.assertEqual(said.status, 403)
+            self.assertIn("admin", said.header("WWW-Authenticate"))
         await self.refused("GET", "/api/audit/999999", None, 404)
 
 

@@ -26,10 +26,14 @@ PATIENCE_S = 110
 # All checks are on. What they expect is only said more exactly than by default:
 # 422 is the answer to what the document allows and the rules of the thing do not (a pattern that is none, a
 # name of blanks), so requests that fit the document may get it;
+# 413 refuses what is too long as well as 400 would;
 # whether a phone or an Asterisk of some name is there, no schema can say: originate says 400.
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422"]
 
 [[operations]]
 include-path = "/api/originate"

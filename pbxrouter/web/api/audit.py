@@ -23,7 +23,7 @@ PATH = "/api/audit"
 
 Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
 OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
-"""Kinds that only admins change."""
+"""Kinds that only admins change, and see."""
 
 
 class AuditItem(msgspec.Struct, frozen=True):
@@ -107,10 +107,16 @@ def _row(change: RowChange) -> AuditRow:
     )
 
 
+def _demand(asked: Asked, kind: str) -> None:
+    if kind in OF_ADMINS and not asked.may(Scope.ADMIN):
+        raise lacking(Scope.ADMIN)
+
+
 async def list_audit(asked: Asked) -> AuditItems:
     """A page."""
     query: AuditQuery = asked.query
-    search = AuditSearch(query.who, query.kind, query.since, query.until)
+    hidden = frozenset() if asked.may(Scope.ADMIN) else OF_ADMINS
+    search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
     found = await asked.desk.read(
         lambda connection: find_entries(connection, search, query.limit + 1, query.after)
     )
@@ -121,6 +127,7 @@ async def list_audit(asked: Asked) -> AuditItems:
 async def get_audit(asked: Asked) -> AuditDetails:
     """One, with its rows."""
     found = await asked.desk.read(lambda connection: entry(connection, asked.path["audit_id"]))
+    _demand(asked, found.entry.kind)
     return AuditDetails(
         **msgspec.structs.asdict(_item(found.entry)),
         changes=[_row(change) for change in found.changes],
@@ -132,9 +139,7 @@ async def undo_audit(asked: Asked) -> Undone:
     """Take it back."""
 
     def take_back(connection: sqlite3.Connection) -> int:
-        kind = entry(connection, asked.path["audit_id"]).entry.kind
-        if kind in OF_ADMINS and not asked.may(Scope.ADMIN):
-            raise lacking(Scope.ADMIN)
+        _demand(asked, entry(connection, asked.path["audit_id"]).entry.kind)
         return undo(connection, asked.actor, asked.desk.now(), asked.path["audit_id"])
 
     return Undone(await asked.desk.change(take_back))
@@ -143,6 +148,7 @@ async def undo_audit(asked: Asked) -> Undone:
 _SHOWN = AuditItem(
     17, 1795427154.0, "maria", "console", "create", "mapping", "2X", None, None, can_be_undone=True
 )
+_OF_ADMINS = "Console users, tokens and click-to-dial links in it need the scope `admin`, too."
 
 ENDPOINTS = (
     Endpoint(
@@ -155,6 +161,7 @@ ENDPOINTS = (
         AuditItems,
         AuditQuery,
         shows=AuditItems([_SHOWN], None),
+        note=_OF_ADMINS,
     ),
     Endpoint(
         "GET",
@@ -164,6 +171,7 @@ ENDPOINTS = (
         get_audit,
         Scope.RULES,
         AuditDetails,
+        note=_OF_ADMINS,
     ),
     Endpoint(
         "POST",
@@ -175,6 +183,6 @@ ENDPOINTS = (
         Undone,
         errors=frozenset({409, 422}),
         shows=Undone(18),
-        note="If nobody has changed the same since. What only admins change needs the scope `admin`, too.",
+        note=f"If nobody has changed the same since. {_OF_ADMINS}",
     ),
 )

@@ -23,7 +23,7 @@ _WHEN: Final = {
     403: "The token is not for that, or it is not allowed; `error` says why.",
     404: "It is not there, or not any more.",
     409: "It cannot be done beside what is there, such as a second one of the same name.",
-    413: "The body is too long.",
+    413: "The body is longer than {longest} bytes.",
     415: "The body is of another kind.",
     422: "It is well-formed, but cannot be what is wanted; `error` says why, `field` names it.",
     429: "Too many requests of this token or from this address.",
@@ -123,7 +123,7 @@ def _operation(
         }
     operation["responses"] = {
         str(endpoint.status): _success(endpoint, endpoints, schemas),
-        **{str(status): _refusal(status, schemas) for status in sorted(endpoint.refusals)},
+        **{str(status): _refusal(status, endpoint, schemas) for status in sorted(endpoint.refusals)},
     }
     return operation
 
@@ -206,8 +206,11 @@ def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _refusal(status: int, schemas: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": _WHEN[status], "content": {JSON: {"schema": schemas[Refusal]}}}
+def _refusal(
+    status: int, endpoint: Endpoint, schemas: dict[type[msgspec.Struct], dict[str, Any]]
+) -> dict[str, Any]:
+    when = _WHEN[status].format(longest=endpoint.longest)
+    said: dict[str, Any] = {"description": when, "content": {JSON: {"schema": schemas[Refusal]}}}
     if status in _HEADERS:
         said["headers"] = _HEADERS[status]
     return said

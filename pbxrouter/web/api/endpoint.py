@@ -16,6 +16,7 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.tokens import Scope, TokenInfo
 from pbxrouter.web.desk import Desk
+from pbxrouter.web.site import MAX_BODY
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -132,6 +133,7 @@ class Endpoint:
         shows: an answer.
         forms: a form is taken as well as JSON.
         media: what the answer is, if not JSON.
+        longest: bytes that its body may have.
         limit: which of the dispatcher's rate limits counts it.
         note: more for the document.
     """
@@ -151,6 +153,7 @@ class Endpoint:
     shows: msgspec.Struct | None = None
     forms: bool = False
     media: str = JSON
+    longest: int = MAX_BODY
     limit: str = "api"
     note: str = ""
 

@@ -9,6 +9,7 @@ from pbxrouter.web.api import (
     calls,
     console_users,
     decide,
+    dial_links,
     doctor,
     grants,
     holders,
@@ -35,6 +36,7 @@ ENDPOINTS: Final = with_document(
         *audit.ENDPOINTS,
         *console_users.ENDPOINTS,
         *tokens.ENDPOINTS,
+        *dial_links.ENDPOINTS,
         *doctor.ENDPOINTS,
     )
 )

@@ -16,7 +16,7 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter.trace import printable
 from pbxrouter.web.api.endpoint import FORM, JSON, MAX_ID, Endpoint, Refused
-from pbxrouter.web.site import MAX_BODY, header
+from pbxrouter.web.site import header
 
 MAX_FIELDS: Final = 50
 _WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
@@ -68,21 +68,31 @@ def read_body(endpoint: Endpoint, request: IRequest) -> Any:
     if endpoint.body is None:
         return None
     content: Any = request.content
-    body: bytes = content.read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise Refused(413, f"the body may have {MAX_BODY} bytes")
+    body: bytes = content.read(endpoint.longest + 1)
+    if len(body) > endpoint.longest:
+        raise Refused(413, f"the body may have {endpoint.longest} bytes")
     kind = header(request, "Content-Type").partition(";")[0].strip().lower()
     if kind not in endpoint.kinds:
         raise Refused(415, f"accepted is a body that is {' or '.join(endpoint.kinds)}")
     if kind == FORM:
         return _form(body, endpoint.body)
     try:
-        value = msgspec.json.decode(body, type=endpoint.body, strict=True)
+        value = msgspec.json.decode(body)
         json.loads(body, object_pairs_hook=_no_repeats)
-    except msgspec.ValidationError as error:
-        raise _refused(error) from None
+        value = _whole(value)
     except (ValueError, RecursionError, msgspec.DecodeError) as error:
         raise Refused(400, f"the body cannot be read as {JSON}: {printable(str(error))}") from None
+    return _convert(value, endpoint.body)
+
+
+def _whole(value: Any) -> Any:
+    """The same with 5.0 as 5: to JSON Schema that is a whole number, too."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
     return value
 
 
@@ -151,7 +161,7 @@ def _value(name: str, text: str, kind: inspect.Type | None) -> Any:
     return text
 
 
-def _convert(values: dict[str, Any], struct: type[msgspec.Struct]) -> Any:
+def _convert(values: Any, struct: type[msgspec.Struct]) -> Any:
     try:
         return msgspec.convert(values, struct, strict=True)
     except msgspec.ValidationError as error:
