@@ -26,10 +26,9 @@ from pbxrouter.database.history import (
     find_page,
 )
 from pbxrouter.database.paging import MAX_LIMIT
-from pbxrouter.errors import EditRefused, NotThere
+from pbxrouter.errors import NotThere
 from pbxrouter.tokens import Scope
-from pbxrouter.trace import step
-from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces, Seconds
+from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces, Refused, Seconds
 from pbxrouter.web.api.lists import After, Next
 from pbxrouter.web.api.sentences import Sentence, sentence
 
@@ -202,11 +201,10 @@ async def get_call_figures(asked: Asked) -> Figures:
     until = asked.desk.now() if query.until is None else query.until
     since = max(0.0, until - DAY_S) if query.since is None else query.since
     if not since <= until <= since + MAX_SPAN_S:
-        raise EditRefused(
-            step(
-                "figures are given of a time that does not end before it begins, and of {days} days at most",
-                days=MAX_SPAN_S // DAY_S,
-            ),
+        raise Refused(
+            422,
+            "figures are given of a time that does not end before it begins, and of "
+            f"{MAX_SPAN_S // DAY_S} days at most",
             "since",
         )
 

@@ -12,10 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database.tokens import MAX_NAME, add_token, list_tokens, revoke_token, token
-from pbxrouter.errors import EditConflict, NotThere
 from pbxrouter.tokens import Scope, TokenInfo, hash_token, new_token
-from pbxrouter.trace import step
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Made, Refused
 
 TAG = "Administration"
 PATH = "/api/tokens"
@@ -73,7 +71,7 @@ async def get_token(asked: Asked) -> Token:
     """One that is valid."""
     found = await asked.desk.read(lambda connection: token(connection, asked.path["token_id"]))
     if found.revoked is not None:
-        raise NotThere(step("there is no valid token {id}", id=found.token_id))
+        raise Refused(404, f"there is no valid token {found.token_id}")
     return _shown(found)
 
 
@@ -95,7 +93,7 @@ async def create_token(asked: Asked) -> Made:
 async def delete_token(asked: Asked) -> None:
     """Invalid from now on; its name and when it was used are kept."""
     if asked.token is not None and asked.token.token_id == asked.path["token_id"]:
-        raise EditConflict(step("a token does not revoke itself; another one can, or pbxrouter token revoke"))
+        raise Refused(409, "a token does not revoke itself; another one can, or pbxrouter token revoke")
     await asked.desk.write(
         lambda connection: revoke_token(connection, asked.actor, asked.desk.now(), asked.path["token_id"])
     )
