@@ -6,10 +6,10 @@ REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test coverage check format bench lab wheel clean ready ready-dev
+.PHONY: help run call explain test coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ready $(CONFIG) ## Start the gateway on the workshop's rules (LISTEN=tcp:5573:interface=127.0.0.1 WEB=tcp:8181:interface=127.0.0.1)
 	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
@@ -39,13 +39,19 @@ format: ready-dev ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: ready ## Measure calls, dial patterns and AMI events beside other libraries (bench/README.md)
+bench: ready ## Measure calls, dial patterns, AMI events and a long history (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
 	@build/bench/bin/pip install -q --disable-pip-version-check -e . pystrix panoramisk
-	@for each in fastagi patterns ami; do build/bench/bin/python bench/$$each.py || exit 1; done
+	@for each in fastagi patterns ami history; do build/bench/bin/python bench/$$each.py || exit 1; done
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up
+
+catalogue: ready-dev ## Bring new sentences of the console into the catalogues for translation
+	@$(BIN)/python scripts/catalogue
+
+screenshots: ready-dev ## Make the pictures of the console's pages in docs/images (Chromium)
+	@PBXROUTER_SCREENSHOTS=docs/images $(BIN)/python -m twisted.trial --reporter=$(REPORTER) tests.browser
 
 wheel: ready-dev ## Build the wheel and the source archive into dist/
 	@mkdir -p dist

@@ -56,6 +56,41 @@ print(json.dumps({
 }))
 """
 
+# Run there, too: starts a gateway with a console, far from the checkout, and tells what its pages say.
+CONSOLE = """
+import pathlib, re, socket, subprocess, sys, time, urllib.request
+
+with socket.socket() as probe, socket.socket() as other:
+    probe.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
+    agi, web = (each.getsockname()[1] for each in (probe, other))
+scripts = pathlib.Path(sys.executable).parent
+at = 'listen = "tcp:{}:interface=127.0.0.1"'
+settings = ["[fastagi]", at.format(agi), "[web]", at.format(web), ""]
+pathlib.Path("pbxrouter.toml").write_text(chr(10).join(settings))
+subprocess.run([scripts / "pbxrouter", "init", "--sample"], check=True, stdout=subprocess.DEVNULL)
+gateway = subprocess.Popen([scripts / "twistd", "-n", "--pidfile=", "pbxrouter"], stdout=subprocess.DEVNULL)
+
+def page(path, language):
+    request = urllib.request.Request(f"http://127.0.0.1:{web}{path}", headers={"Accept-Language": language})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read().decode()
+
+try:
+    for _ in range(200):
+        try:
+            english = page("/login", "en")
+            break
+        except OSError:
+            assert gateway.poll() is None, "the gateway has ended"
+            time.sleep(0.1)
+    files = re.findall('"(/static/[^"]+)"', english)
+    print(sorted({name.rpartition(".")[2] for name in files if page(name, "en")}))
+    print("Log in" in english, "Iniciar sesi\\u00f3n" in page("/login", "es"))
+finally:
+    gateway.terminate()
+    gateway.wait(20)
+"""
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command as a user would, outside of any checkout; its output. Fails with that output."""
@@ -220,9 +255,12 @@ class InstallTests(SynchronousTestCase):
         )
 
     def test_wheel(self) -> None:
-        """The wheel, which was itself built from the source archive."""
+        """The wheel, itself built from the source archive; its console answers in both languages."""
         self.environment.install(self.environment.built("*.whl"))
         self.check(self.installed)
+        place = Path(tempfile.mkdtemp(dir=self.environment.elsewhere))
+        said = run(self.environment.python, "-c", CONSOLE, cwd=place)
+        self.assertEqual(said.splitlines()[-2:], ["['css', 'js', 'svg']", "True True"], said)
 
     def test_source_archive(self) -> None:
         """The source archive."""
@@ -255,5 +293,8 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual(
             {name for name in shipped if name.startswith("twisted/")}, {"twisted/plugins/pbxrouter_plugin.py"}
         )
-        on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "pbxrouter").rglob("*.py")}
+        kinds = ("*.py", "*.sql", "web/templates/**/*.html", "web/static/*", "web/locale/**/*.po")
+        on_disk = {str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "pbxrouter").rglob(kind)}
+        self.assertTrue([name for name in on_disk if name.endswith(".po")])
         self.assertEqual(on_disk - shipped, set())
+        self.assertEqual(on_disk - set(source), set())
