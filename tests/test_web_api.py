@@ -152,8 +152,11 @@ class ReadingTests(ApiCase):
 
     async def test_head(self) -> None:
         """As GET, without the text."""
-        said = await self.ask("HEAD", "/api/openapi.json")
-        self.assertEqual((said.status, said.body), (200, b""))
+        for path, status in (("/api/openapi.json", 200), ("/api/mappings", 200), ("/api/mappings/999", 404)):
+            whole = await self.ask("GET", path)
+            said = await self.ask("HEAD", path)
+            self.assertEqual((whole.status, said.status, said.body), (status, status, b""))
+            self.assertEqual(said.header("Content-Length"), str(len(whole.body)))
 
     async def test_database_away(self) -> None:
         """That is said, and no more: which file it is, is not for programs."""

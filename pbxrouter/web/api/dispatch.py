@@ -127,12 +127,14 @@ class Api:
             if request.method != b"HEAD":
                 await send_pieces(request, said.text)
             return b""
-        return _encode(said)
+        return _encode(request, said)
 
 
-def _encode(said: Any) -> bytes:
+def _encode(request: IRequest, said: Any) -> bytes:
     # A line of its own, for whoever reads it in a terminal.
-    return (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
+    body = (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
+    request.setHeader("Content-Length", str(len(body)))
+    return body
 
 
 def _refuse(request: IRequest, refused: Refused) -> bytes:
@@ -140,7 +142,7 @@ def _refuse(request: IRequest, refused: Refused) -> bytes:
     request.setHeader("Content-Type", JSON)
     for name, value in refused.headers.items():
         request.setHeader(name, value)
-    return _encode(refused.refusal)
+    return _encode(request, refused.refusal)
 
 
 def api_routes(
