@@ -51,6 +51,7 @@ class Pages:
     """
 
     def __init__(self, words: Mapping[str, Words], statics: Statics) -> None:
+        self.words = words
         self._environments = {language: _environment(each, statics) for language, each in words.items()}
 
     def render(self, template: str, words: Words, **values: Any) -> str:

@@ -6,7 +6,7 @@ bytes, or raise; not one of them looks at roles or CSRF codes itself. Not here: 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from pbxrouter.web.console.door import Door
 from pbxrouter.web.console.menu import menu_for
 from pbxrouter.web.console.pages import Pages
 from pbxrouter.web.console.visit import Visit, read_form
+from pbxrouter.web.words import Words
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000
@@ -182,6 +183,15 @@ class Router:
         """A page, with the notices that wait for this visitor."""
         notices = self._notices.pop(visit.session, []) if visit.session else []
         return self._pages.page(template, visit, notices=notices, menu=menu_for(visit), **values)
+
+    @property
+    def words(self) -> Mapping[str, Words]:
+        """What pages say, by language."""
+        return self._pages.words
+
+    def fragment(self, template: str, words: Words, **values: Any) -> str:
+        """A part of a page, for one that is open already."""
+        return self._pages.render(template, words, **values)
 
     def notice(self, visit: Visit, said: Notice) -> None:
         """Have the visitor's next page say this on top."""
