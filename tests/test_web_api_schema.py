@@ -14,10 +14,12 @@ import sys
 
 from twisted.internet.threads import deferToThread
 
+from pbxrouter.database.console_users import add_console_user
 from pbxrouter.database.history import add_calls
+from pbxrouter.roles import Role
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.everything import ENDPOINTS
-from tests.api_fakes import ApiCase, a_call
+from tests.api_fakes import ACTOR, ApiCase, a_call
 
 SEED = "20261123"
 EXAMPLES = "15"
@@ -48,8 +50,11 @@ class SchemaTests(ApiCase):
     timeout = PATIENCE_S + 5
 
     async def start(self) -> None:
-        """With calls in the history; as often as it likes."""
+        """With calls in the history, and an admin besides those that it makes; as often as it likes."""
         await super().start()
+        await self.desk.write(
+            lambda connection: add_console_user(connection, ACTOR, 0, "maria", "no password", Role.ADMIN)
+        )
         await self.desk.write(lambda connection: add_calls(connection, map(a_call, range(60))))
         self.serve(self.desk, dict.fromkeys(LIMITS, (1e9, 10**9)))
 
