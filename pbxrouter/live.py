@@ -56,6 +56,7 @@ class GatewayCall:
     """One call while the gateway has it; all texts are printable and short.
 
     Attributes:
+        serial: which of the gateway's calls it is, counted since it started.
         uniqueid: of its channel; nobody vouches that no other call claims the same.
         caller: ``""`` if it shows none; so is the caller's name.
         number: what was dialled; ``""`` until that is known.
@@ -64,6 +65,7 @@ class GatewayCall:
         since: when the gateway got it, epoch seconds.
     """
 
+    serial: int
     uniqueid: str
     caller: str
     caller_name: str
@@ -85,6 +87,7 @@ class LiveBoard:
 
     def __init__(self) -> None:
         self.version = 0
+        self._count = 0
         # By itself, not by Uniqueid: that is the caller's word, and may be said twice.
         self._calls: dict[GatewayCall, None] = {}
 
@@ -107,7 +110,9 @@ class LiveBoard:
             number = request.dnid or ""
             number = "" if normalise_number(number) is None else number
         name = request.variables.get("calleridname", "")
+        self._count += 1
         call = GatewayCall(
+            self._count,
             short(request.uniqueid),
             short(request.caller or ""),
             "" if name == NOT_SHOWN else short(name),

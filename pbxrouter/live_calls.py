@@ -159,7 +159,7 @@ def _shown(found: _Found) -> ShownCall:
     if phase is Phase.RUNNING and answered is not None:
         phase = Phase.TALKING
     return ShownCall(
-        f"{found.asterisk}/{ami.linkedid}" if ami else f"/{gateway.uniqueid}/{id(gateway)}",
+        f"{found.asterisk}/{ami.linkedid}" if ami else f"/{gateway.uniqueid}/{gateway.serial}",
         found.asterisk,
         gateway.caller or (short(ami.caller) if ami else ""),
         gateway.caller_name,
