@@ -22,7 +22,6 @@ from pbxrouter.web.console.visit import Visit
 PATH: Final = "/rules/warnings"
 WAIT_S: Final = 2.0
 """So long the page waits for a look at all rules; then it says that it comes back."""
-ORPHANS: Final = 20
 
 TITLES: Final = {
     "problem": (
@@ -96,14 +95,13 @@ class WarningPages:
     async def show(self, visit: Visit) -> bytes:
         """All of them."""
         survey = await self._survey()
-        orphans = await self._tools.desk.read(lambda connection: find_orphans(connection, ORPHANS + 1))
+        orphans = await self._tools.desk.read(lambda connection: find_orphans(connection, 1))
         return self._tools.page(
             "warnings.html",
             visit,
             survey=survey,
             groups=() if survey is None else groups_of(survey),
-            orphans=orphans[:ORPHANS],
-            more_orphans=len(orphans) > ORPHANS,
+            has_orphans=bool(orphans),
         )
 
     async def _survey(self) -> Survey | None:
