@@ -464,9 +464,27 @@ class ServiceTests(DatabaseCase):
         self.manager.up()
         self.wait(20)
         self.assertFalse(self.counter.in_sync)
+        assert self.counter.trouble is not None
+        self.assertIn("Permission denied", self.counter.trouble.words)
         self.manager.error = None
         self.wait(5)
         self.assertTrue(self.counter.in_sync)
+        self.assertIsNone(self.counter.trouble)
+
+    def test_live(self) -> None:
+        """Who shows calls may look at them, and sees that they changed."""
+        self.manager.up()
+        before = self.counter.changes
+        self.call("a")
+        self.assertNotEqual(self.counter.changes, before)
+        (call,) = self.counter.live
+        self.assertEqual((call.linkedid, self.counter.call_of("a")), ("a", call))
+        self.assertIsNone(self.counter.call_of("b"))
+        before = self.counter.changes
+        self.manager.down()
+        self.manager.up()  # and it is not among Asterisk's channels
+        self.assertNotEqual(self.counter.changes, before)
+        self.assertEqual(list(self.counter.live), [])
 
     def record(self, uniqueid: str, number: str = "21") -> CallRecord:
         """The gateway is done with a call."""

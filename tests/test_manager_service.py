@@ -153,6 +153,28 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), ["lab: the connection to AMI is lost"])
         self.assertEqual(self.told, ["up", "down", "up"])
 
+    def trouble(self) -> str:
+        """What is said to be wrong."""
+        return self.manager.trouble.words if self.manager.trouble else ""
+
+    def test_since_and_trouble(self) -> None:
+        """Since when it is up or not, and why not, without waiting for the log to say it."""
+        began = self.reactor.seconds()
+        self.assertEqual((self.manager.since, self.trouble()), (began, ""))
+        self.fails()
+        self.assertIn("nobody answers there", self.trouble())
+        self.until_next_attempt()
+        self.assertEqual(self.manager.since, began)
+        self.refuse()
+        self.assertIn("check username and secret_file", self.trouble())
+        self.until_next_attempt()
+        self.connects().logs_in()
+        up = self.reactor.seconds()
+        self.assertEqual((self.manager.since, self.trouble()), (up, ""))
+        self.reactor.advance(7)
+        self.end.goes(ConnectionLost())
+        self.assertEqual((self.manager.since, self.trouble()), (up + 7, "the connection to AMI is lost"))
+
     def test_refused(self) -> None:
         """A wrong secret: one line that says what to look at, without the secret, and a slow retry."""
         for _ in range(5):
