@@ -27,7 +27,7 @@ KNOWN = {
 }
 """Where code makes a step of what is no literal, rightly."""
 SAME = set(
-    "pbxrouter PIN PBX AMI FastAGI API CSV Asterisk DTMF admin No Error Total Canal Panel DNID URL".split()
+    "AMI Asterisk FastAGI MAGI PIN Token web".split()
 )
 """Words that are the same in Spanish."""
 
