@@ -124,7 +124,7 @@ def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
     Args:
         title: read out first, and ``summary`` next; the bars themselves are not.
     """
-    highest = max([1.0, *(bar.value for bar in bars if bar.value)])
+    highest = max([4.0, *(bar.value for bar in bars if bar.value)])
     chart = pygal.StackedBar(
         width=960,
         height=240,
