@@ -36,7 +36,6 @@ STATES: Final[Mapping[State, tuple[Step, str]]] = {
 """What a state is called, and how it is marked."""
 TURNED_AWAY: Final = (Ending.INVALID, Ending.DENIED, Ending.REFUSED)
 BROKEN: Final = (Ending.FAILED, Ending.NO_DRIVER)
-GONE: Final = (Ending.HUNG_UP, Ending.DEAD)
 FULL_RETRY_S: Final = 30
 
 
@@ -111,12 +110,11 @@ class Now:
 
 def tiles(totals: Totals) -> tuple[tuple[Step, int, str], ...]:
     """Today's calls by how they ended: a label, how many, and the outcome to look for if that is grave."""
-    named = (*WELL, *TURNED_AWAY, *BROKEN, *GONE)
+    named = (*WELL, *TURNED_AWAY, *BROKEN)
     broken = totals.of(*BROKEN)
     return (
         (Step("Answered"), totals.of(*WELL), ""),
-        (Step("Not reached"), totals.calls - totals.of(*named), ""),
+        (Step("Not answered"), totals.calls - totals.of(*named), ""),
         (Step("Turned away"), totals.of(*TURNED_AWAY), ""),
-        (Step("Hung up before"), totals.of(*GONE), ""),
         (Step("Broken"), broken, next((each for each in BROKEN if totals.of(each)), "")),
     )
