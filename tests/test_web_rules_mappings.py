@@ -1,0 +1,243 @@
+"""The pages of mappings, over real requests: what an owner does with them, and what is refused."""
+
+from __future__ import annotations
+
+from pbxrouter.database.edits import MappingValues, add_mapping
+from pbxrouter.database.rule_lists import MappingRow, mapping
+from pbxrouter.rules import Facts, Verdict
+from tests.web_fakes import ACTOR, Answer, ConsoleCase
+
+HOSTILE = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', "\u202e\u0645\u0631", "{'a': []}")
+
+
+class MappingCase(ConsoleCase):
+    """With an operator."""
+
+    async def start(self) -> None:
+        """See ConsoleCase."""
+        await super().start()
+        self.me = await self.operator()
+
+    async def add(self, pattern: str, application: str = "dial", data: str = "SIP") -> int:
+        """A mapping, past the pages."""
+        return await self.desk.change(
+            lambda connection: add_mapping(
+                connection, ACTOR, self.desk.now(), MappingValues(pattern, application, data)
+            )
+        )
+
+    async def row(self, number: int) -> MappingRow:
+        """What the database has."""
+        return await self.desk.read(lambda connection: mapping(connection, number))
+
+    async def verdict(self, number: str, caller: str = "33") -> Verdict:
+        """What becomes of a call now."""
+        return (await self.desk.engine.decide(Facts(caller, number))).verdict
+
+    async def undo(self, answer: Answer, stood_on: str = "/rules/mappings/1") -> Answer:
+        """Press the button of the notice, on a page."""
+        form = next(each for each in answer.forms if each.action.endswith("/undo"))
+        referer = {"Referer": f"http://localhost{stood_on}"}
+        return await self.me.follow(await self.me.submit(form.action, form.fields, referer))
+
+
+class ListTests(MappingCase):
+    """``/rules/mappings``."""
+
+    async def test_what_it_shows(self) -> None:
+        """Pattern, where it leads, who may use it, and what is odd, in words."""
+        page = await self.get("/rules/mappings")
+        self.assertEqual((page.status, page.title), (200, "Mappings"))
+        for words in ("2X dial SIP", "66 voicemail", "No extension and no user has a grant for XXXXXXXX"):
+            self.assertIn(words, page.text)
+
+    async def test_search(self) -> None:
+        """By pattern, application or data; nothing found is said."""
+        page = await self.get("/rules/mappings?q=voice")
+        self.assertIn("66", page.text)
+        self.assertNotIn("2X", page.text)
+        nothing = await self.get("/rules/mappings?q=no-such")
+        self.assertIn("No mapping fits", nothing.text)
+
+    async def test_for_a_newcomer(self) -> None:
+        """Without mappings it says what one is."""
+        for each in range(1, 6):
+            await self.me.send(f"/rules/mappings/{each}/delete")
+        page = await self.get("/rules/mappings")
+        self.assertIn("There are no mappings yet", page.text)
+        self.assertIn("/rules/mappings/new?pattern=2X&application=dial&data=SIP", page.links)
+
+    async def test_pages(self) -> None:
+        """Forwards to the end and back to the beginning, each mapping once."""
+        for each in range(60):
+            await self.add(f"8{each:02}")
+        seen: list[str] = []
+        path = "/rules/mappings"
+        while path:
+            page = await self.get(path)
+            seen += [link for link in page.links if link.removeprefix("/rules/mappings/").isdecimal()]
+            path, here = next((link for link in page.links if "after=" in link), ""), path
+        self.assertEqual(len(seen), 65)
+        self.assertEqual(len(set(seen)), 65)
+        back = next(link for link in (await self.get(here)).links if "before=" in link)
+        self.assertIn(seen[25], (await self.get(back)).links)
+
+    async def test_numbers_that_are_none(self) -> None:
+        """An address that somebody has made up gives a page all the same."""
+        for query in ("after=x", "before=-1", "after=99999999999999999999", "q=%00%ff", "state=maybe"):
+            self.assertEqual((await self.get(f"/rules/mappings?{query}")).status, 200, query)
+
+    async def test_hostile(self) -> None:
+        """Whatever stands in the tables is shown as text."""
+        ids = [await self.add("88", "playback", each) for each in HOSTILE if each.isprintable()]
+        for path in ("/rules/mappings", "/rules/grants", *(f"/rules/mappings/{each}" for each in ids)):
+            html = (await self.get(path)).html
+            self.assertNotIn("<script>alert", html)
+            self.assertNotIn("<img", html)
+        self.assertIn(HOSTILE[0], (await self.get("/rules/mappings")).text)
+
+
+class ChangeTests(MappingCase):
+    """Making, changing, switching, deleting."""
+
+    async def test_create(self) -> None:
+        """It holds for the next call, and the notice takes it back."""
+        page = await self.me.send(
+            "/rules/mappings/new", pattern="9[1-3]", application="dial", data="SIP", enabled="1"
+        )
+        self.assertIn("Mapping 9[1-3] was made", page.text)
+        self.assertIn("nobody may use it", page.text)
+        self.assertEqual(await self.verdict("92"), Verdict.PIN)
+        page = await self.undo(page, "/rules/mappings/6")
+        self.assertIn("Taken back: mapping 9[1-3] was made", page.text)
+        self.assertEqual(page.title, "Mappings")
+        self.assertEqual(await self.verdict("92"), Verdict.INVALID)
+
+    async def test_refused(self) -> None:
+        """Beside the field, with what was typed."""
+        answer = await self.post("/rules/mappings/new", pattern="4[", application="dial", data="my <data>")
+        self.assertEqual(answer.status, 400)
+        self.assertIn("has a [ without its ]", answer.text)
+        self.assertIn('aria-describedby="e-pattern', answer.html)
+        fields = dict(answer.form("/rules/mappings/new").fields)
+        self.assertEqual((fields["pattern"], fields["data"]), ("4[", "my <data>"))
+        for values, words in (
+            ({"pattern": ""}, "pattern"),
+            ({"pattern": "2X", "application": ""}, "an application is 1 to 80"),
+            ({"pattern": "2X", "application": "dial", "data": "x" * 256}, "at most 255"),
+            ({"pattern": "2X", "application": "DIAL", "data": "SIP"}, "leads from this pattern to the same"),
+        ):
+            answer = await self.post("/rules/mappings/new", values)
+            self.assertIn(answer.status, (400, 409))
+            self.assertIn(words.lower(), answer.text.lower())
+
+    async def test_change(self) -> None:
+        """The form has what is there; saving changes it, and can be undone."""
+        form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
+        fields = dict(form.fields)
+        self.assertEqual((fields["pattern"], fields["application"], fields["enabled"]), ("2X", "dial", "1"))
+        page = await self.me.send(form.action, {**fields, "data": "PJSIP/{number}@trunk"})
+        self.assertIn("Mapping 2X was changed", page.text)
+        self.assertIn("PJSIP/{number}@trunk", page.text)
+        await self.undo(page)
+        self.assertEqual((await self.row(2)).data, "SIP")
+
+    async def test_nothing_changed(self) -> None:
+        """Nothing is said, and nothing offered to be undone."""
+        form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
+        page = await self.me.send(form.action, form.fields)
+        self.assertEqual(page.status, 200)
+        self.assertNotIn("was changed", page.text)
+
+    async def test_somebody_else_was_quicker(self) -> None:
+        """It is not written over unseen; saving again does."""
+        form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
+        other = await self.operator()
+        fields = {name: value for name, value in form.fields if name != "csrf"}
+        await other.send(form.action, {**fields, "data": "IAX2"})
+        mine = {**fields, "data": "Zap"}
+        answer = await self.post(form.action, mine)
+        self.assertEqual(answer.status, 409)
+        self.assertIn("somebody changed this meanwhile", answer.text.lower())
+        self.assertIn("IAX2", answer.text)
+        again = answer.form(form.action)
+        self.assertEqual(dict(again.fields)["data"], "Zap")
+        await self.me.send(form.action, again.fields)
+        self.assertEqual((await self.row(2)).data, "Zap")
+
+    async def test_an_application_that_nothing_provides(self) -> None:
+        """It stays as it is written, marked, and so does one in capitals that is provided."""
+        for name in ("teleport", "DIAL"):
+            number = await self.add("77", name)
+            page = await self.get(f"/rules/mappings/{number}/change")
+            self.assertEqual(dict(page.form(f"/rules/mappings/{number}/change").fields)["application"], name)
+            self.assertEqual("no driver provides it" in page.text, name == "teleport")
+
+    async def test_switch(self) -> None:
+        """Off and on, back on the page it was pressed on; grants stay."""
+        page = await self.me.send("/rules/mappings/2/switch", on="0", back="/rules/mappings?q=2X")
+        self.assertIn("Mapping 2X is switched off", page.text)
+        self.assertNotIn("66", page.text)
+        self.assertEqual(await self.verdict("21"), Verdict.INVALID)
+        await self.me.send("/rules/mappings/2/switch", on="1")
+        self.assertEqual(await self.verdict("21"), Verdict.ALLOW)
+
+    async def test_only_back_to_rules(self) -> None:
+        """A form that says it stood elsewhere is not believed."""
+        for back in ("https://example.org/", "//example.org", "/logout", "/rules/../logout\\"):
+            answer = await self.post("/rules/mappings/2/switch", on="1", back=back)
+            self.assertEqual(answer.location, "/rules/mappings/2", back)
+
+    async def test_delete(self) -> None:
+        """At once, with its grants; the notice brings all of it back."""
+        page = await self.me.send("/rules/mappings/2/delete")
+        self.assertIn("Mapping 2X was deleted", page.text)
+        self.assertEqual(await self.verdict("21"), Verdict.INVALID)
+        await self.undo(page)
+        self.assertEqual(await self.verdict("21"), Verdict.ALLOW)
+
+    async def test_gone(self) -> None:
+        """404, for reading and for writing."""
+        for answer in (
+            await self.get("/rules/mappings/99"),
+            await self.get("/rules/mappings/99/change"),
+            await self.post("/rules/mappings/99/change", pattern="2X", application="dial"),
+            await self.post("/rules/mappings/99/delete"),
+            await self.post("/rules/mappings/99/switch", on="1"),
+        ):
+            self.assertEqual(answer.status, 404)
+            self.assertIn("there is no mapping", answer.text.lower())
+
+
+class OneTests(MappingCase):
+    """``/rules/mappings/<number>``."""
+
+    async def test_what_it_shows(self) -> None:
+        """Facts, a number to test, who may use it."""
+        page = await self.get("/rules/mappings/2")
+        self.assertEqual(page.title, "Mapping 2X")
+        for words in ("such as 20", "Extensions that may use it 1", "33 granted", "Users that may use it"):
+            self.assertIn(words, page.text)
+        self.assertIn("/test?number=20", page.links)
+
+    async def test_grant_and_revoke_there(self) -> None:
+        """Among all, with the button beside; back on the same page, with undo."""
+        self.assertEqual(await self.verdict("31"), Verdict.PIN)
+        page = await self.get("/rules/mappings/1?extension_show=all&extension_q=3")
+        form = page.form("/rules/grants/set")
+        page = await self.me.send(form.action, [*form.fields, ("on", "1")])
+        self.assertIn("33 may use 3X now", page.text)
+        self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
+        self.assertIn("granted: 33 → 3X", page.text)
+        page = await self.me.send(form.action, [*form.fields, ("on", "0")])
+        self.assertIn("33 may no longer use 3X", page.text)
+        await self.undo(page)
+        self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
+
+    async def test_its_changes(self) -> None:
+        """Those of this mapping alone."""
+        await self.me.send("/rules/mappings/2/switch", on="0")
+        await self.me.send("/rules/mappings/1/switch", on="0")
+        page = await self.get("/rules/mappings/2")
+        self.assertIn("mapping 2X was switched off", page.text)
+        self.assertNotIn("3X", page.text)
