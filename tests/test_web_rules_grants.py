@@ -1,0 +1,176 @@
+"""The matrix of grants, over real requests, with the button and as a script asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pbxrouter.database.edits import MappingValues, add_extension, add_mapping
+from pbxrouter.database.rule_names import granted_among
+from pbxrouter.rules import Facts, Verdict
+from tests.web_fakes import ACTOR, Answer, ConsoleCase, PageForm
+
+PATH = "/rules/grants"
+
+
+def matrix_of(page: Answer) -> PageForm:
+    """The form with the boxes."""
+    return next(each for each in page.forms if (each.action, each.method) == (PATH, "post"))
+
+
+def ticked(form: PageForm) -> set[str]:
+    """The boxes with a tick."""
+    return {value for name, value in form.fields if name == "g"}
+
+
+def with_ticks(form: PageForm, boxes: Iterable[str]) -> list[tuple[str, str]]:
+    """What the browser sends with ticks in these boxes alone."""
+    return [*((name, value) for name, value in form.fields if name != "g"), *(("g", each) for each in boxes)]
+
+
+class MatrixTests(ConsoleCase):
+    """``/rules/grants``."""
+
+    async def start(self) -> None:
+        """See ConsoleCase."""
+        await super().start()
+        self.me = await self.operator()
+
+    async def verdict(self, number: str) -> Verdict:
+        """What becomes of a call of 33 now."""
+        return (await self.desk.engine.decide(Facts("33", number))).verdict
+
+    async def test_what_it_shows(self) -> None:
+        """Each cell says whose it is, and has a tick where there is a grant."""
+        page = await self.get(PATH)
+        self.assertIn("33 may use 3X", page.text)
+        self.assertEqual(ticked(matrix_of(page)), {"1.2"})
+        page = await self.get(f"{PATH}?kind=user")
+        self.assertIn("1.1", ticked(matrix_of(page)))
+
+    async def test_save(self) -> None:
+        """All ticks are one change, taken back by one button."""
+        form = matrix_of(await self.get(PATH))
+        page = await self.me.send(PATH, with_ticks(form, {"1.1", "1.3"}))
+        self.assertIn("Grants given: 2; taken away: 1", page.text)
+        self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.3"})
+        self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
+        self.assertEqual(await self.verdict("21"), Verdict.PIN)
+        undo = next(each for each in page.forms if each.action.endswith("/undo"))
+        referer = {"Referer": f"http://localhost{PATH}"}
+        page = await self.me.follow(await self.me.submit(undo.action, undo.fields, referer))
+        self.assertEqual(ticked(matrix_of(page)), {"1.2"})
+        page = await self.me.send(PATH, matrix_of(page).fields)
+        self.assertIn("Nothing was changed", page.text)
+
+    async def test_what_somebody_else_did_meanwhile_stays(self) -> None:
+        """Only boxes that were clicked count."""
+        form = matrix_of(await self.get(PATH))
+        other = await self.operator()
+        await other.send(f"{PATH}/set", kind="extension", holder="1", mapping="5", on="1")
+        page = await self.me.send(PATH, with_ticks(form, {"1.2", "1.1"}))
+        self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.2", "1.5"})
+
+    async def test_forms_of_somebodys_own(self) -> None:
+        """Refused in words."""
+        good = {"kind": "extension", "holders": "1", "mappings": "1 2", "was": "1.2"}
+        for wrong in (
+            {"kind": "console_users"},
+            {"g": "7.7"},
+            {"g": "1.1; DROP TABLE users"},
+            {"g": "1"},
+            {"was": "x"},
+            {"holders": "1 x"},
+            {"holders": " ".join(map(str, range(101)))},
+            {"mappings": "²"},
+            {"mappings": "9" * 30},
+        ):
+            answer = await self.post(PATH, {**good, **wrong})
+            self.assertEqual(answer.status, 400, wrong)
+        answer = await self.post(PATH, {**good, "holders": "99", "was": "", "g": "99.1"})
+        self.assertEqual(answer.status, 404)
+
+    async def test_by_script(self) -> None:
+        """One click is saved at once; the answer says what was done and how to take it back."""
+        code = {"X-CSRF": await self.me.csrf(), "Accept": "application/json"}
+        fields = [("kind", "extension"), ("holder", "1"), ("mapping", "1"), ("on", "1"), ("csrf", "")]
+        answer = await self.me.submit(f"{PATH}/set", fields, code)
+        self.assertEqual(answer.header("Content-Type"), "application/json")
+        said = json.loads(answer.body)
+        self.assertEqual(said["said"], "33 may use 3X now")
+        self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
+        await self.me.send(f"/rules/changes/{said['undo']}/undo")
+        self.assertEqual(await self.verdict("31"), Verdict.PIN)
+        gone = await self.me.submit(
+            f"{PATH}/set",
+            [("mapping", "99") if name == "mapping" else (name, value) for name, value in fields],
+            code,
+        )
+        self.assertEqual((gone.status, json.loads(gone.body)["undo"]), (404, None))
+        self.assertIn("there is no mapping 99", json.loads(gone.body)["said"].lower())
+
+    async def test_by_script_without_code(self) -> None:
+        """Another site's script gets nowhere."""
+        fields = [("kind", "extension"), ("holder", "1"), ("mapping", "1"), ("on", "1"), ("csrf", "")]
+        for headers in (
+            {},
+            {"X-CSRF": "0" * 64},
+            {"X-CSRF": await self.me.csrf(), "Origin": "https://x.example"},
+        ):
+            answer = await self.me.submit(f"{PATH}/set", fields, {"Accept": "application/json", **headers})
+            self.assertEqual(answer.status, 403)
+        self.assertEqual(await self.verdict("31"), Verdict.PIN)
+
+    async def test_twice(self) -> None:
+        """What is so already is said, and nothing can be undone."""
+        code = {"X-CSRF": await self.me.csrf(), "Accept": "application/json"}
+        fields = [("kind", "extension"), ("holder", "1"), ("mapping", "2"), ("on", "1")]
+        self.assertIsNone(json.loads((await self.me.submit(f"{PATH}/set", fields, code)).body)["undo"])
+
+    async def test_search_and_pages_on_both_axes(self) -> None:
+        """Each is searched and turned by itself; saving comes back to the same place."""
+
+        def fill(connection: object) -> None:
+            for each in range(40):
+                now = self.desk.now()
+                add_mapping(connection, ACTOR, now, MappingValues(f"8{each:02}", "dial", "SIP"))  # type: ignore[arg-type]
+                add_extension(connection, ACTOR, now, f"7{each:02}")  # type: ignore[arg-type]
+
+        await self.desk.change(fill)
+        first = await self.get(PATH)
+        right = next(link for link in first.links if "mapping_after=" in link)
+        down = next(link for link in first.links if "holder_after=" in link)
+        self.assertNotIn("807", first.text)
+        self.assertIn("807", (await self.get(right)).text)
+        below = await self.get(down)
+        self.assertIn("739", below.text)
+        self.assertIn("33 may use 3X", first.text)
+        both = next(link for link in below.links if "mapping_after=" in link)
+        self.assertIn("739 may use 807", (await self.get(both)).text)
+        page = await self.get(f"{PATH}?holder_q=733&mapping_q=822")
+        form = matrix_of(page)
+        holder, what = dict(form.fields)["holders"], dict(form.fields)["mappings"]
+        page = await self.me.send(PATH, with_ticks(form, [f"{holder}.{what}"]))
+        self.assertEqual(ticked(matrix_of(page)), {f"{holder}.{what}"})
+        pair = (int(holder), int(what))
+        granted = await self.desk.read(
+            lambda connection: granted_among(connection, "extension", [pair[0]], [pair[1]])
+        )
+        self.assertEqual(granted, {pair})
+        self.assertIn("Nothing fits", (await self.get(f"{PATH}?holder_q=nobody")).text)
+
+    async def test_viewers_see_no_boxes(self) -> None:
+        """But what is granted, in words, too."""
+        page = await (await self.viewer()).get(PATH)
+        self.assertIn("33 may use 2X", page.text)
+        self.assertIn("33 may not use 3X", page.text)
+        self.assertNotIn("checkbox", page.html)
+        self.assertNotIn("matrix.js", page.html)
+
+    async def test_newcomer(self) -> None:
+        """Without rows or columns it says where to make some."""
+        await self.me.send("/rules/extensions/1/delete")
+        self.assertIn("There are no extensions yet", (await self.get(PATH)).text)
+        for each in range(1, 6):
+            await self.me.send(f"/rules/mappings/{each}/delete")
+        self.assertIn("There are no mappings yet", (await self.get(f"{PATH}?kind=user")).text)
