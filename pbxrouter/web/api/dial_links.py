@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.config import Config
 from pbxrouter.database.dial_link_values import (
     MAX_A_DAY,
     MAX_AN_HOUR,
@@ -19,7 +18,6 @@ from pbxrouter.database.dial_link_values import (
     MAX_LIST_TEXT,
     DialLink,
     LinkValues,
-    Places,
 )
 from pbxrouter.database.dial_links import (
     add_dial_link,
@@ -33,6 +31,7 @@ from pbxrouter.database.dial_links import (
 from pbxrouter.database.edit_text import MAX_NAME
 from pbxrouter.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.click import places_of
 from pbxrouter.web.site import MAX_FORM
 
 TAG = "Administration"
@@ -143,11 +142,6 @@ class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
 
 
-def places_of(config: Config) -> Places:
-    """What the settings offer for links."""
-    return Places(config.technologies, {each.name: each.originate for each in config.asterisk})
-
-
 def _today(asked: Asked) -> str:
     return asked.desk.zone.local(asked.desk.now()).date().isoformat()
 
@@ -180,7 +174,7 @@ async def create_link(asked: Asked) -> Made:
     """A new one."""
     new: NewLink = asked.body
     values = LinkValues(**msgspec.structs.asdict(new))
-    places = places_of(asked.desk.config)
+    places = places_of(asked.desk)
 
     def create(connection: sqlite3.Connection) -> DialLink:
         return dial_link(connection, add_dial_link(connection, asked.actor, asked.desk.now(), values, places))
@@ -197,7 +191,7 @@ async def change_link(asked: Asked) -> Link:
     }
     enabled = given.pop("enabled", None)
     day, number = _today(asked), asked.path["link_id"]
-    places = places_of(asked.desk.config)
+    places = places_of(asked.desk)
 
     def change(connection: sqlite3.Connection) -> DialLink:
         now = asked.desk.now()
