@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from klein import Klein
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
@@ -127,6 +128,8 @@ class Router:
             if on.notice is not None:
                 self.notice(visit, on.notice)
             return see_other(request, on.path)
+        except CancelledError:  # the browser has gone
+            raise
         except Exception as error:
             return self._failed(visit, error)
 
