@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.web.address import base_url, check_url, setup_url
+from pbxrouter.web.address import base_url, check_url, click_url, setup_url
 
 
 class AddressTests(SynchronousTestCase):
@@ -34,3 +34,9 @@ class AddressTests(SynchronousTestCase):
         """One line that names the setting."""
         check_url("https://pbx.example.org:8443")
         self.assertIn("web.url", str(self.assertRaises(ConfigError, check_url, "http://pbx:99999")))
+
+    def test_click_to_dial(self) -> None:
+        """The link's number, and what shows that we gave it."""
+        self.assertEqual(
+            click_url("https://pbx.example.org", 7, "1.2.a-_"), "https://pbx.example.org/click/7?sig=1.2.a-_"
+        )

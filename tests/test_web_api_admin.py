@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 
 from pbxrouter.database.console_users import credentials
 from pbxrouter.passwords import password_fits
+from pbxrouter.signing import Signer, Standing
 from pbxrouter.tokens import Scope
 from tests.api_fakes import ApiCase
 
@@ -127,7 +130,15 @@ class AdminTests(ApiCase):
         changed = await self.good("PATCH", path, {"hours": "mon-fri 09:00-18:00", "enabled": False})
         self.assertEqual(changed, {**made, "hours": changed["hours"], "enabled": False})
         self.assertIn("09:00", changed["hours"])
+        address = await self.good("POST", f"{path}/addresses", {"days": 2})
+        found = re.fullmatch(rf"http://\S+/click/{made['link_id']}\?sig=(\S+)", address["url"])
+        assert found is not None
+        signer, now = Signer(self.desk.key), self.desk.now()
+        check = functools.partial(signer.check_link, made["link_id"], signature=found[1])
+        self.assertEqual(check(generation=1, now=now + 2 * 86400 - 60), Standing.VALID)
+        self.assertEqual(check(generation=1, now=now + 2 * 86400 + 60), Standing.EXPIRED)
         self.assertEqual((await self.good("POST", f"{path}/void"))["generation"], made["generation"] + 1)
+        self.assertEqual(check(generation=2, now=now), Standing.VOID)
         self.assertEqual((await self.good("GET", "/api/dial-links"))["items"], [await self.good("GET", path)])
         for change, field in (
             ({"phone": "Local/33"}, "phone"),

@@ -13,6 +13,15 @@ def setup_url(base: str, link: str) -> str:
     return f"{base}/setup/{link}"
 
 
+def click_url(base: str, link_id: int, signature: str) -> str:
+    """The address of a click-to-dial page.
+
+    Args:
+        signature: of signing.Signer.link, fit for an address as it is.
+    """
+    return f"{base}/click/{link_id}?sig={signature}"
+
+
 def base_url(url: str, listen: str) -> str:
     """How browsers reach the console: as configured, or as the endpoint says; without a slash at its end."""
     if url:

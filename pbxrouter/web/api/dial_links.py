@@ -29,13 +29,17 @@ from pbxrouter.database.dial_links import (
     void_dial_link,
 )
 from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.signing import Signer
 from pbxrouter.tokens import Scope
+from pbxrouter.web.address import base_url, click_url
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 from pbxrouter.web.click import places_of
 from pbxrouter.web.site import MAX_FORM
 
 TAG = "Administration"
 PATH = "/api/dial-links"
+DAY_S = 86_400
+MAX_DAYS = 3650
 
 Name = Annotated[
     str,
@@ -142,6 +146,19 @@ class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
 
 
+class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address to be given out."""
+
+    days: Annotated[int, Meta(ge=1, le=MAX_DAYS, description="How long it is to be good for.")] = 365
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A signed address, for visitors or for the frame on a site."""
+
+    url: str
+    expires: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+
+
 def _today(asked: Asked) -> str:
     return asked.desk.zone.local(asked.desk.now()).date().isoformat()
 
@@ -215,6 +232,17 @@ async def void_link(asked: Asked) -> Link:
     return _shown(await asked.desk.write(void))
 
 
+async def sign_link(asked: Asked) -> Address:
+    """One address more; those that were given out before stay good."""
+    wanted: NewAddress = asked.body
+    desk = asked.desk
+    link = await desk.read(lambda connection: dial_link(connection, asked.path["link_id"]))
+    expires = float(int(desk.now()) + wanted.days * DAY_S)
+    signature = Signer(desk.key).link(link.link_id, link.generation, expires)
+    base = base_url(desk.config.web.url, desk.config.web.listen or "")
+    return Address(click_url(base, link.link_id, signature), expires)
+
+
 async def delete_link(asked: Asked) -> None:
     """Away."""
     await asked.desk.write(
@@ -262,6 +290,18 @@ ENDPOINTS = (
         example=LinkChange(calls_a_day=20),
         longest=MAX_FORM,
         shows=_SHOWN,
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/addresses",
+        TAG,
+        "Sign an address of a link, to be given out",
+        sign_link,
+        Scope.ADMIN,
+        Address,
+        body=NewAddress,
+        example=NewAddress(90),
+        shows=Address("https://pbx.example.org/click/1?sig=1.1803203154.…", 1803203154.0),
     ),
     Endpoint(
         "POST",
