@@ -54,6 +54,14 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.english.say(trace), "no pattern matches 999")
         self.assertEqual(self.spanish.say(trace), "ningún patrón coincide con 999")
 
+    def test_one_and_many(self) -> None:
+        """A number of things is told in the right form, written as there."""
+        sentences = ("%(num)s call in the last three hours", "%(num)s calls in the last three hours")
+        self.assertEqual(self.english.count(*sentences, 1), "1 call in the last three hours")
+        self.assertEqual(self.english.count(*sentences, 2000), "2,000 calls in the last three hours")
+        self.assertEqual(self.spanish.count(*sentences, 1), "1 llamada en las últimas tres horas")
+        self.assertEqual(self.spanish.count(*sentences, 20000), "20.000 llamadas en las últimas tres horas")
+
     def test_a_step_that_does_not_fit(self) -> None:
         """As another version may have kept it: shown as it is."""
         self.assertEqual(

@@ -112,10 +112,12 @@ def _summary(minutes: Mapping[int, int], words: Words) -> str:
     if not minutes:
         return words.text("no calls")
     minute, calls = max(minutes.items(), key=lambda item: (item[1], -item[0]))
-    return words.text("the busiest minute was %(when)s, with %(calls)s calls") % {
-        "when": f"{words.weekday(minute)}, {words.clock(minute)}",
-        "calls": words.number(calls),
-    }
+    return words.count(
+        "the busiest minute was %(when)s, with %(num)s call",
+        "the busiest minute was %(when)s, with %(num)s calls",
+        calls,
+        when=f"{words.weekday(minute)}, {words.clock(minute)}",
+    )
 
 
 def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:

@@ -39,12 +39,12 @@ class Counted:
     """Today on the Asterisks that are counted, the gateway's calls and all others.
 
     Attributes:
-        unknown_s: seconds since midnight in which nobody looked.
+        unknown: minutes since midnight in which nobody looked.
     """
 
     started: int
     answered: int
-    unknown_s: float
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Figures:
 
     Attributes:
         totals: of the gateway's own calls since midnight.
-        counted: None if no Asterisk is counted.
+        counted: None if no Asterisk is counted, or none was yet.
         any_calls: whether the gateway has ever had one.
     """
 
@@ -201,7 +201,9 @@ def graph_of(minutes: Minutes, words: Words) -> Markup:
         minutes.ended,
         words,
         words.text("Calls a minute"),
-        words.text("%(calls)s calls in the last three hours") % {"calls": words.number(minutes.calls)},
+        words.count(
+            "%(num)s call in the last three hours", "%(num)s calls in the last three hours", minutes.calls
+        ),
     )
 
 
@@ -216,8 +218,10 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
     counted = None
     if names:
         report = counter_report.read(connection, names, int(midnight), int(now), now, only_all=True)
-        total = report.total
-        counted = Counted(total.started, total.answered, report.unknown_s() // MINUTE_S * MINUTE_S)
+        unknown_s = report.unknown_s()
+        if unknown_s < report.ended - report.began:
+            total = report.total
+            counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
     return Figures(found, counted, bool(any_calls))
 
 

@@ -81,6 +81,10 @@ class Words:
         """A sentence without places."""
         return str(self.translations.gettext(message)) if message else ""
 
+    def count(self, one: str, many: str, number: int, **places: str) -> str:
+        """A sentence about a number of things, which stands in the place ``%(num)s``; others are given."""
+        return str(self.translations.ngettext(one, many, number)) % {"num": self.number(number), **places}
+
     def say(self, step: Step | str) -> str:
         """A step as a sentence."""
         if isinstance(step, str):
