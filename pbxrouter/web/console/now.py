@@ -26,7 +26,7 @@ from pbxrouter.web.live_feed import Fragments, LiveFeed
 from pbxrouter.web.now_picture import Picture, Pictures
 from pbxrouter.web.words import Words
 
-PARTS: Final = ("alarm", "tiles", "graph", "said", "start", "health")
+PARTS: Final = ("alarm", "tiles", "graph", "said", "health")
 """Templates in templates/now, each for the place on the page that has its name."""
 STATES: Final[Mapping[State, tuple[Step, str]]] = {
     "good": (Step("well"), "good"),

@@ -19,7 +19,6 @@
     if (feed.textContent !== words) feed.textContent = words;
     feed.className = `feed small ${state}`;
     feed.hidden = false;
-    document.body.classList.toggle("stale", state !== "live");
   };
 
   // --- what has changed ---
