@@ -61,6 +61,8 @@ NARROW_TOO: Final = {"now", "rules_mappings", "test_answer"}
 SPANISH_TOO: Final = {"rules_grants", "now"}
 ENGLISH: Final = frozenset("the is are was of and not with this that which who may from nobody here".split())
 """Words that are in most English sentences and in no Spanish one."""
+DATA: Final = {"dial", "unknown", "queue", "playback", "conference", "voicemail", "hangup"}
+"""Names of applications and of callers, which are the same in every language."""
 
 
 @cached
@@ -103,8 +105,11 @@ def left_english(pieces: list[str]) -> list[str]:
     return [
         piece
         for piece in pieces
-        if ENGLISH & set(re.findall(r"[a-z]+", piece.lower()))
-        or any(pattern.fullmatch(piece) for pattern, _ in english())
+        if piece not in DATA
+        and (
+            ENGLISH & set(re.findall(r"[a-z]+", piece.lower()))
+            or any(pattern.fullmatch(piece) for pattern, _ in english())
+        )
     ]
 
 
