@@ -54,7 +54,7 @@ STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
     "setup_void": ("/setup/AAAA", 404),
 }
 """Pages of those who are not in, and their status."""
-NO_PAGES: Final = {"/calls.csv", "/setup", "/logout"}
+NO_PAGES: Final = {"/calls.csv", "/now/events", "/setup", "/logout"}
 """Answers to GET that are no pages, or that the walks see."""
 DARK_TOO: Final = {"now", "rules_grants"}
 NARROW_TOO: Final = {"now", "rules_mappings", "test_answer"}
