@@ -5,6 +5,7 @@ Of PINs it says set, changed or removed; of passwords and tokens nothing. Not he
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,6 +62,7 @@ _DID: Final = {
     ("update", "dial_link"): Step("click-to-dial link {name} was changed"),
     ("delete", "dial_link"): Step("click-to-dial link {name} was deleted"),
 }
+_MANY: Final = re.compile(r"\+([0-9]+) -([0-9]+)")
 _OTHERWISE: Final = Step("{action}: {name}")
 _TAKEN_BACK: Final = Step("change {number} was taken back: {name}")
 _PINS: Final = {
@@ -94,6 +96,8 @@ _COLUMNS: Final = {
     "revoked_at": Step("revoked"),
 }
 _NOT_SHOWN: Final = frozenset({"created_at", "last_login_at", "last_used_at", "user_pin"})
+_SAYS_ALL: Final = frozenset({"grant", "revoke", "enable", "disable"})
+"""Actions whose headline says all, if they are of one row."""
 _NOTHING: Final = Step("nothing")
 _GONE: Final = Step("number {number}")
 _GRANTS: Final = {each.grants: each for each in HOLDERS.values()}
@@ -122,23 +126,29 @@ def headline(entry: AuditEntry) -> Step:
     """What was done."""
     if entry.action == "undo":
         return step(_TAKEN_BACK.message, number=entry.undoes, name=entry.name)
+    many = _MANY.fullmatch(entry.name) if entry.kind == "grant" else None
+    if many:  # a page of the matrix
+        return step("grants given: {given}; taken away: {taken}", given=many[1], taken=many[2])
     known = _DID.get((entry.action, entry.kind))
     if known is None:
         return step(_OTHERWISE.message, action=entry.action, name=entry.name)
     return step(known.message, name=entry.name)
 
 
-def tell(entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int) -> Told:
+def tell(entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int, brief: bool = False) -> Told:
     """An entry in words.
 
     Args:
         detail: its rows; None if they are too many for a list.
         most: lines.
+        brief: leave out what the headline says already.
     """
-    if detail is None:
+    if detail is None or (brief and detail.rows == 1 and entry.action in _SAYS_ALL):
         return Told(entry, headline(entry), (), 0)
     whole = {each.key.get("map_id") for each in detail.changes if _is_whole(each)}
-    lines = [line for change in detail.changes for line in _lines(change, names, whole)]
+    # The thing itself first, then its grants.
+    changes = sorted(detail.changes, key=lambda change: change.table in _GRANTS)
+    lines = [line for change in changes for line in _lines(change, names, whole)]
     left_out = max(0, detail.rows - len(detail.changes))
     return Told(entry, headline(entry), tuple(lines[:most]), max(0, len(lines) - most) + left_out)
 
@@ -182,7 +192,9 @@ def _is_whole(change: RowChange) -> bool:
 
 
 def _lines(change: RowChange, names: Names, whole: set[str | None]) -> Iterator[Step]:
-    if change.table == "mappings_disabled":
+    if _is_whole(change):
+        yield _whole(change)
+    elif change.table == "mappings_disabled":
         if change.after is None and change.key.get("map_id") in whole:
             return
         yield Step("switched off") if change.before is None else Step("switched on")
@@ -190,6 +202,18 @@ def _lines(change: RowChange, names: Names, whole: set[str | None]) -> Iterator[
         yield _grant(change, names)
     else:
         yield from _columns(change)
+
+
+def _whole(change: RowChange) -> Step:
+    row = change.after or change.before or {}
+    places = {
+        "pattern": row.get("pattern", ""),
+        "application": row.get("application_name", ""),
+        "data": row.get("application_data", ""),
+    }
+    if change.before is None:
+        return step("{pattern} leads to {application} {data}", **places)
+    return step("{pattern} led to {application} {data}", **places)
 
 
 def _grant(change: RowChange, names: Names) -> Step:

@@ -77,7 +77,7 @@ class ChangePages:
             page = entries[:ROWS]
             details = details_of(connection, page)
             names = known_names(connection, details.values())
-            told = [tell(each, details.get(each.audit_id), names, LINES) for each in page]
+            told = [tell(each, details.get(each.audit_id), names, LINES, brief=True) for each in page]
             return told, len(entries) > ROWS
 
         told, has_more = await self._tools.desk.read(read)
