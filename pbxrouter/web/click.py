@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import html
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
@@ -32,6 +33,7 @@ from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.ratelimit import WindowLimit
 from pbxrouter.signing import FORM_EXPIRED, LINK_WORDS, Signer, Standing
 from pbxrouter.trace import Step, step
+from pbxrouter.web.address import base_url
 from pbxrouter.web.click_attempts import Attempts, DialAttempt
 from pbxrouter.web.click_number import ClickRefused, network_of, read_number
 from pbxrouter.web.desk import Desk
@@ -50,6 +52,25 @@ _STATUS: Final = {
 def places_of(desk: Desk) -> Places:
     """What the settings offer for links."""
     return Places(desk.config.technologies, {each.name: each.originate for each in desk.config.asterisk})
+
+
+def signed_address(desk: Desk, link: DialLink, expires: float) -> str:
+    """Where visitors find a link's page, until some time.
+
+    Args:
+        expires: epoch seconds.
+    """
+    base = base_url(desk.config.web.url, desk.config.web.listen or "")
+    signature = Signer(desk.key).link(link.link_id, link.generation, expires)
+    return f"{base}/click/{link.link_id}?sig={signature}"
+
+
+def snippet(address: str, name: str) -> str:
+    """The HTML with which a site shows the page in a frame."""
+    return (
+        f'<iframe src="{html.escape(address)}" title="{html.escape(name)}" '
+        f'width="340" height="440" style="border:0;max-width:100%" loading="lazy"></iframe>'
+    )
 
 
 class ClickToDial:

@@ -13,6 +13,7 @@ from pbxrouter.errors import StoreError
 from pbxrouter.trace import Step
 from pbxrouter.web.console.account import Account
 from pbxrouter.web.console.calls import Calls
+from pbxrouter.web.console.click_pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.entrance import Entrance
@@ -36,6 +37,7 @@ PAGES: tuple[Any, ...] = (
     TokenPages,
     DoctorPage,
     RulePages,
+    ClickPages,
 )
 """Classes of pages: each is made with the Router and the Desk, and adds its routes."""
 
