@@ -45,7 +45,7 @@ class GraphTests(SynchronousTestCase):
             {minute: 3, minute + 60: None}, self.now - 600, self.now, self.words, "Calls", "3"
         )
         told = self.told(graph)
-        self.assertEqual(len(told), 10)
+        self.assertEqual(len(told), 11)
         self.assertEqual(sorted(told)[:3], ["11:50: 3", "11:51: ?", "11:52: 0"])
         self.assertEqual(ElementTree.fromstring(graph).get("role"), "img")
 

@@ -49,7 +49,7 @@ class Bar:
 def calls_per_minute(
     minutes: Mapping[int, int | None], began: float, ended: float, words: Words, title: str, summary: str
 ) -> Markup:
-    """Bars for each minute of some hours.
+    """Bars for each minute of some hours, the running one included.
 
     Args:
         minutes: calls by a minute's first second; None where unknown, none where zero.
@@ -59,7 +59,7 @@ def calls_per_minute(
     """
     first, last = int(began // MINUTE_S * MINUTE_S), int(ended // MINUTE_S * MINUTE_S)
     bars = []
-    for minute in range(first, max(last, first + 1), MINUTE_S):
+    for minute in range(first, last + 1, MINUTE_S):
         value = minutes.get(minute, 0)
         told = f"{words.clock(minute)}: {'?' if value is None else words.number(value)}"
         bars.append(Bar(value, words.clock(minute) if minute % 1800 == 0 else "", told))
