@@ -219,7 +219,7 @@ class Person:
             sent.setRawHeaders("Cookie", ["; ".join(mine)])
         data = None if body is None else FileBodyProducer(BytesIO(body))
         response = await Agent(reactor).request(method.encode(), (self.url + path).encode(), sent, data)
-        answer = Answer(response.code, await readBody(response), response.headers)
+        answer = Answer(response.code, await _body(response), response.headers)
         for each in answer.cookies:
             self._keep(each)
         return answer
@@ -282,6 +282,15 @@ class Person:
     async def log_in(self, login: str, password: str = PASSWORD, **more: str) -> Answer:
         """Go through the door."""
         return await self.post("/login", login=login, password=password, **more)
+
+
+async def _body(response: Any) -> bytes:
+    """What it carries; of a stream that does not end, nothing: it is hung up."""
+    reading = readBody(response)
+    if "text/event-stream" in (response.headers.getRawHeaders("Content-Type") or []):
+        reading.addErrback(lambda _: b"")
+        reading.cancel()
+    return bytes(await reading)
 
 
 def _is_under(path: str, under: str) -> bool:
