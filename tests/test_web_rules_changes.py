@@ -14,7 +14,7 @@ from pbxrouter.roles import Role
 from pbxrouter.rule_warnings import CODES
 from pbxrouter.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_words import KINDS
-from pbxrouter.web.console.rules.warnings import TITLES
+from pbxrouter.web.console.rules.warnings import TITLES, WAIT_S
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 
 
@@ -371,3 +371,15 @@ class LongListTests(RulesCase):
         ):
             self.assertIn(words, (await time_of(path)).text, path)
         self.assertEqual(slow, [])
+
+    async def test_warnings_of_all(self) -> None:
+        """The page waits two seconds at most; what it says when it comes back is whole."""
+        for _ in range(60):
+            began = time.perf_counter()
+            page = await self.get("/rules/warnings")
+            self.assertLess(time.perf_counter() - began, 2 * WAIT_S)
+            if "http-equiv" not in page.html:
+                break
+            self.assertIn("this page comes back by itself", page.text)
+        self.assertIn("Mappings that nobody may use 100,001", page.text)
+        self.assertIn("These are the first 20 of 100,001", page.text)
