@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.health import Health
 from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator
+from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.store import Store
 from pbxrouter.web.words import Zone
 
@@ -45,6 +46,7 @@ class Desk:
         health: tells how the gateway is; from memory.
         now: epoch seconds.
         examine: the doctor, telling each finding; None takes the one that looks at ``config``.
+        surveyor: what is odd about the rules; one for all, since looking at very many takes a while.
     """
 
     config: Config
@@ -63,6 +65,12 @@ class Desk:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    surveyor: RuleSurveyor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The surveyor looks at what else is here."""
+        surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
+        object.__setattr__(self, "surveyor", surveyor)
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a function that takes long in one of the reactor's threads."""

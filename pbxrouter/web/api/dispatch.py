@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
-from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.web.api.door import LIMITS, UNAVAILABLE, Door
 from pbxrouter.web.api.endpoint import JSON, Asked, Endpoint, Made, Pieces, Refused
 from pbxrouter.web.api.reading import read_body, read_numbers, read_query
@@ -80,7 +79,6 @@ class Api:
         self._desk = desk
         self._door = door
         self._table = Table(endpoints)
-        self._surveyor = RuleSurveyor(lambda: desk.engine.rules, desk.applications, desk.reactor)
 
     async def answer(self, request: IRequest) -> bytes:
         """The body of the answer; status and headers are set. Never fails."""
@@ -114,7 +112,7 @@ class Api:
         query = read_query(endpoint, request)
         body = read_body(endpoint, request)
         within = functools.partial(self._door.within, key=f"token {token.token_id}" if token else "open")
-        said = await endpoint.handler(Asked(self._desk, token, numbers, query, body, self._surveyor, within))
+        said = await endpoint.handler(Asked(self._desk, token, numbers, query, body, within))
         request.setResponseCode(endpoint.status)
         if isinstance(said, Made):
             request.setHeader("Location", said.location)

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database.audit import Actor
-from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.tokens import Scope, TokenInfo
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import MAX_BODY
@@ -63,7 +62,6 @@ class Asked:
         path: the numbers in the path, by name.
         query: what stands behind ``?``, of the type that the endpoint declares.
         body: of the type that the endpoint declares.
-        surveyor: finds the warnings of the rules.
         within: counts the request under one more of the rate limits; raises Refused.
     """
 
@@ -72,7 +70,6 @@ class Asked:
     path: Mapping[str, int]
     query: Any
     body: Any
-    surveyor: RuleSurveyor
     within: Callable[[str], None]
 
     @property

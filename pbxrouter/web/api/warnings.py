@@ -59,7 +59,7 @@ async def list_warnings(asked: Asked) -> Warnings:
     """Of all rules, or of one mapping."""
     query: WarningsQuery = asked.query
     if query.map_id is not None:
-        warnings = asked.surveyor.warnings
+        warnings = asked.desk.surveyor.warnings
         if warnings is None:
             raise Refused(503, UNAVAILABLE)
         found = warnings.of_mappings([query.map_id]).get(query.map_id, ())
@@ -68,7 +68,7 @@ async def list_warnings(asked: Asked) -> Warnings:
             counts[each.code] = counts.get(each.code, 0) + 1
         grave = sum(not each.is_note for each in found)
         return Warnings(grave, counts, [_shown(each) for each in found])
-    survey = await asked.surveyor.survey()
+    survey = await asked.desk.surveyor.survey()
     if survey is None:
         raise Refused(503, UNAVAILABLE)
     return Warnings(

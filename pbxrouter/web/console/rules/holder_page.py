@@ -77,7 +77,7 @@ async def show_holder(
 
 def warnings_of(tools: Tools, row: HolderRow) -> tuple[RuleWarning, ...]:
     """What is odd about an extension or a user."""
-    warnings = tools.surveyor.warnings
+    warnings = tools.desk.surveyor.warnings
     if warnings is None:
         return ()
     if row.kind == "extension":

@@ -66,7 +66,7 @@ class MappingPages:
             visit,
             rows=page.rows,
             warnings=warnings,
-            survey=self._tools.surveyor.known,
+            survey=self._tools.desk.surveyor.known,
             search=search,
             state=state,
             newer=newer,

@@ -16,7 +16,6 @@ from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.database.paging import Page
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.roles import Role
-from pbxrouter.rule_survey import RuleSurveyor
 from pbxrouter.rule_warnings import RuleWarning
 from pbxrouter.trace import printable
 from pbxrouter.web.console.router import GoOn, Router
@@ -48,7 +47,6 @@ class Tools:
     def __init__(self, router: Router, desk: Desk) -> None:
         self.router: Final = router
         self.desk: Final = desk
-        self.surveyor: Final = RuleSurveyor(lambda: desk.engine.rules, desk.applications, desk.reactor)
 
     async def edit(self, visit: Visit, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
         """Change rules as this visitor; when it returns, calls are decided by the changed ones.
@@ -68,7 +66,7 @@ class Tools:
 
     async def warnings_of(self, map_ids: Collection[int]) -> Mapping[int, tuple[RuleWarning, ...]]:
         """Those of a page of mappings, by the rules in force."""
-        warnings = self.surveyor.warnings
+        warnings = self.desk.surveyor.warnings
         if warnings is None or not map_ids:
             return {}
         # Some patterns take long to see through; calls must not wait for them.

@@ -105,7 +105,7 @@ class WarningPages:
         )
 
     async def _survey(self) -> Survey | None:
-        looking = self._tools.surveyor.survey()
+        looking = self._tools.desk.surveyor.survey()
         looking.addTimeout(WAIT_S, self._tools.desk.reactor)
         try:
             return await looking
