@@ -30,7 +30,19 @@
       notice.append(back);
     }
     said.replaceChildren(notice);
+    clearTimeout(leaving);
+    if (kind === "good") leaving = setTimeout(leave, 20000);
   }
+
+  // It covers a few boxes, so it goes when it has been read; the log of changes has the same button.
+  let leaving;
+  function leave() {
+    if (said.matches(":hover, :focus-within")) leaving = setTimeout(leave, 5000);
+    else said.replaceChildren();
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") said.replaceChildren();
+  });
 
   // One after the other, so that what was clicked last holds.
   let saving = Promise.resolve();
