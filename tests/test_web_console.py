@@ -19,7 +19,7 @@ from pbxrouter.web.console.door import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
 from pbxrouter.web.site import CUT_OFF, MAX_FORM
-from tests.web_fakes import FORM, ConsoleCase, Person
+from tests.web_fakes import PASSWORD, FORM, ConsoleCase, Person
 
 EVERYBODYS = {"/login", "/logout", "/language", "/setup", "/setup/<link>"}
 """Pages of the entrance, which have rules of their own."""
@@ -246,6 +246,16 @@ class HostTests(ConsoleCase):
                     "/login", wrong, {"X-Forwarded-For": f"198.51.100.9, 192.0.2.{number}"}
                 )
             self.assertEqual(answer.status, status, number)
+
+    async def test_who_tries_shuts_nobody_else_out(self) -> None:
+        """However long one address goes on, the right password opens from another."""
+        await self.add_person("bo", Role.VIEWER)
+        wrong = [("login", "bo"), ("password", "wrong")]
+        for _ in range(60):
+            await self.me.submit("/login", wrong, {"X-Forwarded-For": "192.0.2.66"})
+        right = [("login", "bo"), ("password", PASSWORD)]
+        answer = await self.somebody().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
+        self.assertEqual(answer.status, 303)
 
 
 class NoProxyTests(ConsoleCase):

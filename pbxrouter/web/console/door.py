@@ -72,10 +72,11 @@ class Door:
         self._visitors = visitors
         self._words = words
         self._in_thread = in_thread
+        # The narrow ones first: what they refuse does not count in the one that all addresses share.
         self._limits: Final = (
-            RateLimit(per_minute=10, burst=40),  # of one login, from wherever
-            RateLimit(per_minute=1, burst=5),  # of one login, from one address
             RateLimit(per_minute=5, burst=20),  # from one address, whatever the login
+            RateLimit(per_minute=1, burst=5),  # of one login, from one address
+            RateLimit(per_minute=10, burst=40),  # of one login, from wherever
         )
 
     async def visit(self, request: IRequest) -> Visit:
@@ -211,4 +212,4 @@ def _cookie(request: Any, name: str) -> str:
 
 def _limited(visit: Visit, login: str) -> tuple[str, str, str]:
     login = login.casefold()
-    return login, f"{login} {visit.address}", visit.address
+    return visit.address, f"{login} {visit.address}", login
