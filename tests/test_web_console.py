@@ -19,7 +19,7 @@ from pbxrouter.web.console.door import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
 from pbxrouter.web.site import CUT_OFF, MAX_FORM
-from tests.web_fakes import PASSWORD, FORM, ConsoleCase, Person
+from tests.web_fakes import FORM, PASSWORD, ConsoleCase, Person
 
 EVERYBODYS = {"/login", "/logout", "/language", "/setup", "/setup/<link>"}
 """Pages of the entrance, which have rules of their own."""
