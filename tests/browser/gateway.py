@@ -41,6 +41,7 @@ from pbxrouter.history import row_of
 from pbxrouter.keyfile import read_key
 from pbxrouter.rules import Facts, RuleSet, Verdict
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+from tests.browser.asterisk import SECRET, PoliteAsterisk
 
 SETTINGS = """\
 [fastagi]
@@ -94,14 +95,19 @@ class Gateway:
 
     Args:
         lived_in: whether there are a company's rules and a week of calls, or the workshop's rules alone.
-        more: further settings.
+        asterisk: the one to dial from; it is stopped with the gateway.
     """
 
-    def __init__(self, lived_in: bool = False, more: str = "") -> None:
+    def __init__(self, lived_in: bool = False, asterisk: PoliteAsterisk | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pbxrouter-browser-"))
         self.agi_port, self.web_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.web_port}"
-        settings = SETTINGS.format(agi=self.agi_port, web=self.web_port) + more
+        self.asterisk = asterisk
+        settings = SETTINGS.format(agi=self.agi_port, web=self.web_port)
+        if asterisk is not None:
+            settings += asterisk.settings
+            (self.folder / "ami.secret").write_text(f"{SECRET}\n", encoding="utf-8")
+            (self.folder / "ami.secret").chmod(0o600)
         (self.folder / "pbxrouter.toml").write_text(settings, encoding="utf-8")
         self.database = self.folder / "pbxrouter.sqlite"
         self.command("init", "--sample")
@@ -168,6 +174,8 @@ class Gateway:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self.asterisk is not None:
+            self.asterisk.stop()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -9,9 +9,10 @@ WIDTH = """() => {
   return [document.documentElement.scrollWidth, over];
 }"""
 """How wide the page is, and what sticks out."""
-AXE = """async () => {
-  const found = await axe.run(document, {resultTypes: ['violations'],
-    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']});
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""All that the checker knows of the standards, and what is good practice."""
+AXE = """async (which) => {
+  const found = await axe.run(document, {resultTypes: ['violations'], runOnly: which});
   const tell = node => [node.html.slice(0, 200), ...node.any.map(each => each.message)].join('; ');
   return found.violations.map(each => [each.id, each.help, ...each.nodes.slice(0, 4).map(tell)].join(': '));
 }"""

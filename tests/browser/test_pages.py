@@ -22,8 +22,9 @@ from pbxrouter.web.console.app import add_console
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.guard import Visitors
 from tests.api_fakes import make_desk
+from tests.browser.asterisk import PoliteAsterisk
 from tests.browser.gateway import Gateway
-from tests.browser.harness import NARROW, WIDE, BrowserCase, Visitor, cached
+from tests.browser.harness import LINK, NARROW, WIDE, BrowserCase, Visitor, cached
 from tests.browser.scripts import TEXTS
 
 CATALOGUE: Final = (
@@ -52,6 +53,8 @@ PAGES: Final[Mapping[str, str]] = {
     "extension": "/rules/extensions/1",
     "user": "/rules/users/1",
     "change": "/rules/changes/3",
+    "link": "/settings/links/1",
+    "link_new": "/settings/links/new",
 }
 """Every page that an admin sees, by a name for its test and picture."""
 STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
@@ -60,30 +63,43 @@ STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
     "setup_void": ("/setup/AAAA", 404),
 }
 """Pages of those who are not in, and their status."""
-NO_PAGES: Final = {"/calls.csv", "/now/events", "/setup", "/logout"}
+NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news"}
 """Answers to GET that are no pages, or that the walks see."""
 DARK_TOO: Final = {"now", "rules_grants"}
 NARROW_TOO: Final = {"now", "rules_mappings", "test_answer"}
 SPANISH_TOO: Final = {"rules_grants", "now"}
 ENGLISH: Final = frozenset("the is are was of and not with this that which who may from nobody here".split())
 """Words that are in most English sentences and in no Spanish one."""
-DATA: Final = {"dial", "unknown", "queue", "playback", "conference", "voicemail", "hangup"}
-"""Names of applications and of callers, which are the same in every language."""
+DATA: Final = {"dial", "queue", "playback", "conference", "voicemail", "hangup", *LINK.values()}
+"""Names of applications, and what an admin has written: the same in every language."""
 
 
 @cached
 def the_gateway() -> Gateway:
     """One for all pages."""
-    return Gateway(lived_in=True)
+    return Gateway(lived_in=True, asterisk=PoliteAsterisk())
+
+
+def state() -> Any:
+    """The cookies of an admin, who went in by the set-up link."""
+    return _first_admin()[0]
+
+
+def link() -> str:
+    """A click-to-dial link's address, without that of the gateway."""
+    return _first_admin()[1].removeprefix(the_gateway().url)
 
 
 @functools.cache
-def state() -> Any:
-    """The cookies of an admin, who went in by the set-up link."""
+def _first_admin() -> tuple[Any, str]:
     case = BrowserCase()
     with case.visitor(the_gateway()) as visitor:
         case.set_up(visitor, the_gateway())
-        return visitor.context.storage_state()
+        page = visitor.go("/settings/account")
+        page.fill("#f-phone", "PJSIP/35")
+        visitor.press("Save")
+        address = case.make_link(visitor)
+        return visitor.context.storage_state(), address
 
 
 @functools.cache
@@ -139,7 +155,7 @@ class PagesTests(BrowserCase):
                 self.picture(visitor, f"{name}-narrow")
                 page.set_viewport_size(WIDE)
             page.emulate_media(color_scheme="dark")
-            self.check_axe(visitor, f"{name}, dark")
+            self.check_axe(visitor, f"{name}, dark", colours_alone=True)
             if name in DARK_TOO:
                 self.picture(visitor, f"{name}-dark")
         with self.visitor(gateway, given, script=False) as visitor:
@@ -177,6 +193,20 @@ for _name, _path in PAGES.items():
     setattr(PagesTests, f"test_{_name}", _of_admin(_name, _path))
 for _name, (_path, _status) in STRANGERS.items():
     setattr(PagesTests, f"test_{_name}", _of_stranger(_name, _path, _status))
+
+
+def _of_visitor(self: PagesTests) -> None:
+    """The page on which visitors of a site leave their number."""
+    self.look("click", link(), None)
+
+
+def _of_visitor_whose_link_is_void(self: PagesTests) -> None:
+    """The same, by an address that was spoilt."""
+    self.look("click_void", re.sub("sig=.", "sig=", link()), None, 404)
+
+
+setattr(PagesTests, "test_click", _of_visitor)  # noqa: B010
+setattr(PagesTests, "test_click_void", _of_visitor_whose_link_is_void)  # noqa: B010
 
 
 class AllPagesTests(SynchronousTestCase):

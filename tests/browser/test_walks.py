@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tests.browser.asterisk import CONTEXT, PoliteAsterisk
 from tests.browser.gateway import Gateway, wait_for
 from tests.browser.harness import LOGIN, PASSWORD, BrowserCase, Visitor
 
@@ -269,3 +270,71 @@ class PeopleTests(BrowserCase):
                 admin.press("Save")
                 viewer.go("/calls")
                 self.assertIn("/login", page.url)
+
+
+class DialTests(BrowserCase):
+    """Calls that begin in a browser; the Asterisk is a polite one."""
+
+    def dialling(self, visitor: Visitor, gateway: Gateway) -> None:
+        """An admin with a phone."""
+        self.set_up(visitor, gateway)
+        visitor.go("/settings/account")
+        visitor.page.fill("#f-phone", "PJSIP/35")
+        visitor.press("Save")
+
+    def test_a_visitor_of_a_site(self) -> None:
+        """A visitor leaves a number, sees the phone ring, is connected; or is told that AMI is away."""
+        asterisk = PoliteAsterisk()
+        gateway = self.new_gateway(lived_in=True, asterisk=asterisk)
+        with self.visitor(gateway) as admin:
+            self.dialling(admin, gateway)
+            address = self.make_link(admin)
+        for script in (True, False):
+            with self.visitor(gateway, script=script) as visitor:
+                page = visitor.go(address.removeprefix(gateway.url))
+                page.fill("#number", "911\r\nX: y")
+                page.check("#agree")
+                visitor.press("Call me")
+                self.assertIn("no telephone number", visitor.main)
+                page.fill("#number", "9123 4567")
+                visitor.press("Call me")
+                page.get_by_role("heading", name="You are connected").wait_for()
+                if script:  # else the page is loaded anew every other second
+                    self.check_axe(visitor, "connected")
+                    self.check_width(visitor, "connected")
+                asterisk.talk.set()
+                page.get_by_role("heading", name="The call is over").wait_for()
+                asterisk.talk.clear()
+        self.assertEqual(len(asterisk.asked), 2)
+        for action in asterisk.asked:
+            self.assertEqual((action["Channel"], action["Exten"]), ("PJSIP/35", "91234567"))
+            self.assertEqual(action["Context"], CONTEXT)
+            self.assertNotIn("X", action)
+        with self.visitor(gateway, troubles=("503",)) as visitor:
+            asterisk.stop()
+            page = visitor.go(address.removeprefix(gateway.url))
+            page.fill("#number", "91234567")
+            page.check("#agree")
+            visitor.press("Call me")
+            self.assertIn("Service Currently Unavailable", visitor.main)
+
+    def test_from_my_phone(self) -> None:
+        """An operator dials from the console; the own phone rings first, and the call is in the list."""
+        asterisk = PoliteAsterisk()
+        gateway = self.new_gateway(lived_in=True, asterisk=asterisk)
+        with self.visitor(gateway) as visitor:
+            self.dialling(visitor, gateway)
+            page = visitor.go("/dial")
+            page.fill("#f-number", "99999")
+            visitor.press("Call")
+            self.assertIn("no pattern matches", visitor.main)
+            page.fill("#f-number", "91234567")
+            visitor.press("Call")
+            page.get_by_text("You are connected with 91234567").wait_for()
+            self.check_axe(visitor, "dialling")
+            asterisk.talk.set()
+            page.get_by_text("The call is over").first.wait_for()
+            page = visitor.go("/dial")
+            self.assertIn("91234567", visitor.main)
+            self.picture(visitor, "dialled")
+        self.assertEqual([each["Exten"] for each in asterisk.asked], ["91234567"])

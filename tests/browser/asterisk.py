@@ -1,0 +1,84 @@
+"""An Asterisk to dial from in a browser's tests: logs the gateway in, and connects whatever it is asked to.
+
+Only its AMI is there, as much of it as the gateway uses. Not here: a real one (tests.asterisk).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+from tests.hostile_ami import HostileServer, Session, lines
+
+SECRET = "a secret of AMI"
+CONTEXT = "pbxrouter-phones"
+SETTINGS = """
+[[asterisk]]
+name = "lab"
+ami = "tcp:127.0.0.1:{port}"
+username = "pbxrouter"
+secret_file = "ami.secret"
+originate = ["{context}"]
+"""
+
+
+class PoliteAsterisk:
+    """Listens on loopback.
+
+    Attributes:
+        asked: the headers of each Originate.
+        talk: calls are hung up when this is set.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.talk = threading.Event()
+        self._saying = threading.Lock()
+        self._server = HostileServer(self._serve)
+        self.settings = SETTINGS.format(port=self._server.port, context=CONTEXT)
+
+    def stop(self) -> None:
+        """Hang up, and be gone."""
+        self.talk.set()
+        self._server.close()
+
+    def _serve(self, session: Session) -> None:
+        session.let_in()
+        self._event(session, "FullyBooted", "Status: Fully Booted")
+        while True:
+            action = session.hear()
+            with self._saying:
+                self._answer(session, action)
+            if action["Action"] == "Originate":
+                self.asked.append(action)
+                threading.Thread(target=self._call, args=(session, action["ChannelId"]), daemon=True).start()
+
+    def _answer(self, session: Session, action: dict[str, str]) -> None:
+        match action["Action"]:
+            case "Ping":
+                session.answer(action, "Ping: Pong", f"Timestamp: {time.time():.6f}")
+            case "CoreStatus":
+                session.answer(action, "CoreStartupDate: 2026-11-20", "CoreStartupTime: 08:00:00")
+            case "CoreShowChannels":
+                session.answer(action, "EventList: start")
+                done = ("Event: CoreShowChannelsComplete", "EventList: Complete", "ListItems: 0")
+                session.say(lines(*done, f"ActionID: {action['ActionID']}"))
+            case _:
+                session.answer(action)
+
+    def _event(self, session: Session, name: str, *headers: str) -> None:
+        with self._saying, contextlib.suppress(OSError):
+            session.say(lines(f"Event: {name}", *headers))
+
+    def _call(self, session: Session, uniqueid: str) -> None:
+        """The phone rings a while, is answered, and is connected until it is hung up."""
+        ours = (f"Uniqueid: {uniqueid}", f"Linkedid: {uniqueid}")
+        other = (f"Uniqueid: {uniqueid}-2", f"Linkedid: {uniqueid}")
+        self._event(session, "Newstate", *ours, "ChannelState: 5", "ChannelStateDesc: Ringing")
+        time.sleep(0.7)
+        self._event(session, "OriginateResponse", *ours, "Response: Success", "Reason: 4")
+        time.sleep(0.7)
+        self._event(session, "BridgeEnter", *other, "BridgeUniqueid: b")
+        self.talk.wait(30)
+        self._event(session, "Hangup", *ours, "Cause: 16")
