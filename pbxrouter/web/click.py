@@ -33,7 +33,7 @@ from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.ratelimit import WindowLimit
 from pbxrouter.signing import FORM_EXPIRED, LINK_WORDS, Signer, Standing
 from pbxrouter.trace import Step, step
-from pbxrouter.web.address import base_url
+from pbxrouter.web.address import base_url, click_url
 from pbxrouter.web.click_attempts import Attempts, DialAttempt
 from pbxrouter.web.click_number import ClickRefused, network_of, read_number
 from pbxrouter.web.desk import Desk
@@ -62,7 +62,7 @@ def signed_address(desk: Desk, link: DialLink, expires: float) -> str:
     """
     base = base_url(desk.config.web.url, desk.config.web.listen or "")
     signature = Signer(desk.key).link(link.link_id, link.generation, expires)
-    return f"{base}/click/{link.link_id}?sig={signature}"
+    return click_url(base, link.link_id, signature)
 
 
 def snippet(address: str, name: str) -> str:
