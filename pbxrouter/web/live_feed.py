@@ -9,6 +9,7 @@ until they have caught up, and then given the whole. Not here: what the picture 
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +37,8 @@ PAUSE_S: Final = 0.01
 """Between two slices; others have the reactor meanwhile."""
 MAX_STREAMS: Final = 2000
 MAX_STREAMS_OF_SESSION: Final = 20
-RETRY_S: Final = 3
-"""How long a browser waits before it comes back."""
+RETRY_S: Final = (2.0, 6.0)
+"""How long a browser waits before it comes back: not all the same, so that a restart brings no stampede."""
 
 _HEARTBEAT: Final = b":\n\n"
 _OVER: Final = b"event: over\ndata: {}\n\n"
@@ -178,7 +179,7 @@ class LiveFeed(Generic[P]):
         request.registerProducer(stream, True)
         self._streams[stream] = None
         self._of_session[session] += 1
-        stream.write(b"retry: %d\n\n" % (RETRY_S * 1000))
+        stream.write(b"retry: %d\n\n" % (random.uniform(*RETRY_S) * 1000))
         if not self._busy:  # the next turn comes by itself, and not sooner than it may
             self._turn_in(max(0.0, self._made + PICTURE_EVERY_S - self._clock.seconds()))
         try:
