@@ -7,20 +7,23 @@ A cell that begins like a formula gets a quote in front, which spreadsheets take
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from typing import Final
 
-_WIDE: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # = + - @ as East Asian spreadsheets write them
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", *_WIDE)
+_BLANKS: Final = " \u00a0\u3000\ufeff\u200b\x00"
+_SIGNS: Final = (
+    "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = + - @ of East Asian spreadsheets
+)
+# Some skip blanks before they look, and some take ; or a tab for what separates cells, as Excel in Spanish.
+_FORMULA: Final = re.compile(rf"(^|[;\t][{_BLANKS}\"']*)(?=[{_BLANKS}]*[{_SIGNS}])")
 
 
 def safe_cell(value: object) -> object:
     """The value; text that a spreadsheet would take for a formula with a quote before it."""
     if not isinstance(value, str):
         return value
-    # Some skip blanks before they look; and what is quoted by us must not look unquoted.
-    bare = value.lstrip(" \u00a0\u3000\ufeff\u200b\x00")
-    return f"'{value}" if bare.startswith(_FORMULA) else value
+    return _FORMULA.sub(r"\1'", value)
 
 
 class _Text:

@@ -30,6 +30,15 @@ class CsvTests(SynchronousTestCase):
         ):
             self.assertEqual(safe_cell(cell), f"'{cell}")
 
+    def test_other_separators(self) -> None:
+        """No cell begins like a formula for who splits at ; or tabs, either."""
+        for name in ('a;=HYPERLINK("http://evil","x");b', "a; =1", "a\t=1", "a;\t+1", 'x;"=1'):
+            for separator in ";\t":
+                text = csv_line([name, "33"])
+                cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+                for cell in cells:
+                    self.assertNotRegex(cell.strip(' "'), r"^[=+@-]", (name, separator))
+
     def test_the_rest(self) -> None:
         """As it is."""
         for cell in ("33", "ana", "", "a=b", 5, None, 1.5, -3):

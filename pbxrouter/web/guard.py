@@ -21,6 +21,8 @@ CONTENT_POLICY: Final = (
     "form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}"
 )
 HEADERS: Final = {
+    "Cache-Control": "no-store",  # but for the static files, which say otherwise
+    "Vary": "Cookie, Accept-Language",
     "Content-Security-Policy": CONTENT_POLICY.format(ancestors="'none'"),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

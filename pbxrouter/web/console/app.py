@@ -81,6 +81,7 @@ def add_console(app: Klein, desk: Desk, visitors: Visitors, in_thread: InThread)
         visit = door.stranger(request)
         with contextlib.suppress(StoreError):  # then without a menu
             visit = await door.visit(request)
+            door.greet(visit)
         return router.problem(visit, status, why)
 
     return router

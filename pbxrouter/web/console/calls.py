@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,6 +42,7 @@ from pbxrouter.web.words import Zone
 PAGE: Final = 30
 BUSIEST: Final = 8
 MAX_LENGTH: Final = 80
+_PLACE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,8 @@ def _moment(text: str, field: str, zone: Zone) -> float | None:
 
 def read_place(text: str) -> Place | None:
     """Where a page begins, as its address says it; None if it says nothing that makes sense."""
-    began, _, call_id = text.partition("-")
-    try:
-        return (float(began), int(call_id)) if text else None
-    except ValueError:
-        return None
+    found = _PLACE.fullmatch(text)
+    return (float(found[1]), int(found[2])) if found else None
 
 
 def place_text(place: Place | None) -> str:

@@ -116,8 +116,6 @@ class Router:
         self, request: Any, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
     ) -> bytes:
         request.setHeader("Content-Type", "text/html; charset=utf-8")
-        request.setHeader("Cache-Control", "no-store")
-        request.setHeader("Vary", "Cookie, Accept-Language")
         visit = self._door.stranger(request)
         try:
             visit = await self._door.visit(request)
