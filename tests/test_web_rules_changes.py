@@ -145,6 +145,26 @@ class ChangeTests(RulesCase):
         self.assertIn(f"/rules/changes/{number + 1}", listed.links)
         self.assertNotIn(f"/rules/changes/{number}/undo", [form.action for form in listed.forms])
 
+    async def test_where_an_undo_leads(self) -> None:
+        """Back to the page of rules that the button was on, and nowhere else."""
+        for place, (referer, location) in enumerate(
+            (
+                ("http://localhost/rules/mappings?q=2X&after=1", "/rules/mappings?q=2X&after=1"),
+                ("http://localhost/rules/mappings/2/change", "/rules/mappings/2"),
+                ("http://localhost/rules/mappings/99", "/rules/mappings"),
+                (f"http://localhost/rules/users/{'9' * 5000}", f"/rules/users/{'9' * 5000}"),
+                ("http://localhost/logout", ""),
+                ("https://example.org/rules/mappings", ""),
+                ("http://localhost//example.org/rules/", ""),
+                ("", ""),
+            )
+        ):
+            await self.me.send("/rules/mappings/2/switch", on=str(place % 2))
+            number = await self.newest()
+            answer = await self.me.submit(f"/rules/changes/{number}/undo", [], {"Referer": referer})
+            self.assertEqual(answer.location, location or f"/rules/changes/{number}", referer[:60])
+            await self.me.send("/rules/mappings/2/switch", on=str(place % 2))
+
     async def test_changed_since(self) -> None:
         """Refused in words; nothing is changed."""
         await self.me.send("/rules/extensions/1/change", number="34")
@@ -175,6 +195,7 @@ class ChangeTests(RulesCase):
         for query, field in (
             ("since=yesterday", "since"),
             ("until=99999-01-01", "until"),
+            ("since=0000-01-01T00:00", "since"),
             ("kind=x", "kind"),
         ):
             answer = await self.get(f"/rules/changes?{query}")

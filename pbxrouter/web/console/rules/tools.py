@@ -26,7 +26,7 @@ from pbxrouter.web.site import header
 
 T = TypeVar("T")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
-_ONE: Final = re.compile(r"(/rules/(?:mappings|extensions|users))/[0-9]+(?:/.*)?")
+_ONE: Final = re.compile(r"(/rules/(?:mappings|extensions|users))/[0-9]{1,18}(?:/.*)?")
 
 
 @dataclass(frozen=True, slots=True)
