@@ -1,4 +1,4 @@
-"""msgspec's messages about a setting, in words for whoever wrote the file. Not here: the settings (config)."""
+"""msgspec's messages about a setting, in words for whoever wrote the file. Not here: settings (config)."""
 
 from __future__ import annotations
 
