@@ -115,6 +115,12 @@ class AGIRequest:
         return None if caller in ("", NOT_SHOWN) else caller
 
     @property
+    def caller_name(self) -> str:
+        """The caller's name; ``""`` if the call shows none."""
+        name = self.variables.get("calleridname", "")
+        return "" if name == NOT_SHOWN else name
+
+    @property
     def extension(self) -> str:
         """The dialplan's extension: the dialled number, or a name such as ``s`` or ``h``."""
         return self.variables.get("extension", "")

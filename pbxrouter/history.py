@@ -143,7 +143,7 @@ def row_of(record: CallRecord) -> CallRow:
         record.ended,
         printable(request.uniqueid),
         printable(request.caller or ""),
-        printable(request.variables.get("calleridname", "")),
+        printable(request.caller_name),
         decision.number if decision else printable(request.extension),
         decision.verdict.value if decision else "",
         mapping.pattern if mapping else "",

@@ -45,6 +45,7 @@ class OpeningBlock(SynchronousTestCase):
     def test_nothing_known(self) -> None:
         """The word unknown is no number; nor is nothing."""
         request = read(SimulatedCall("s", dnid="unknown"))
+        self.assertEqual(request.caller_name, "")
         self.assertEqual((request.caller, request.dnid), (None, None))
         nothing = AGIRequest({})
         self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))

@@ -58,12 +58,12 @@ WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
 NARROW: Final[ViewportSize] = {"width": 360, "height": 740}
 LOCALES: Final = {"en": "en-GB", "es": "es-ES"}
 LINK: Final = {
-    "name": "Talk to sales",
+    "name": "Sales",
     "phone": "PJSIP/35",
     "context": CONTEXT,
     "destinations": "XXXXXXXX",
-    "consent_en": "You may call me, this once.",
-    "consent_es": "Pueden llamarme, esta vez.",
+    "consent_en": "Call me, please.",
+    "consent_es": "Llámenme, por favor.",
     "sites": "https://www.example.org",
 }
 """A click-to-dial link; 35 may dial eight digits by the rules of a gateway that is lived in."""
