@@ -91,8 +91,10 @@ class Attempt:
         self._forget = forget
         self._state = ""
         self._cause = ""
+        self._dialled = ""
         self._refused = False
         self._rejected = False
+        self._gone = False
         self._timer = OneShot(clock)
 
     def expect_within(self, seconds: float) -> None:
@@ -107,26 +109,38 @@ class Attempt:
         self._forget(self._uniqueid)
 
     def event(self, event: Message) -> None:
-        """Something happened to the call, on the phone's channel or another."""
+        """Something happened to the call, on the phone's channel or another.
+
+        OriginateResponse comes from a thread of its own: what follows the answer may be told before it.
+        """
         ours = event.get("Uniqueid") == self._uniqueid
         name = event.name
-        if name == "Newstate" and ours and event.get("ChannelState") == "5":
+        if name == "Newstate" and ours and event.get("ChannelState") == "5" and not self._state:
             self._step("ringing", Step("the phone rings"))
         elif name == "OriginateResponse" and ours:
             self._answered_or_not(event)
-        elif name == "DialEnd" and self._state == "answered" and event.get("DialStatus") != "ANSWER":
-            self._cause = event.get("DialStatus")
-        elif name == "BridgeEnter" and not ours and self._state == "answered":
+        elif name == "DialEnd" and ours and self._state != "connected":
+            # It dials, so it was answered; of the phone's own ringing the event names no caller.
+            self._answered()
+            self._dialled = "" if event.get("DialStatus") == "ANSWER" else event.get("DialStatus")
+        elif name == "BridgeEnter" and not ours and self._state != "connected":
+            self._answered()
             self._step("connected", Step("they are connected"))
         elif name == "Hangup" and ours:
             self._hung_up(event)
-        elif name == "Hangup" and self._state == "answered" and event.get("Cause") == "21":
+        elif name == "Hangup" and event.get("Cause") == "21":
             self._rejected = True  # of which DialEnd says NOANSWER
+
+    def _answered(self) -> None:
+        self._timer.clear()
+        if self._state in ("", "ringing"):
+            self._step("answered", Step("the phone was answered"))
 
     def _answered_or_not(self, event: Message) -> None:
         if event.get("Response") == "Success":
-            self._timer.clear()
-            self._step("answered", Step("the phone was answered"))
+            self._answered()
+            if self._gone:
+                self._over()
             return
         if event.get("Reason") == "3":
             if self._state == "ringing":
@@ -146,15 +160,20 @@ class Attempt:
         self.finish(*_CAUSES.get(self._cause, ("unavailable", Step("the phone cannot be called"))))
 
     def _hung_up(self, event: Message) -> None:
+        if self._state in ("answered", "connected"):
+            self._over()
+            return
+        self._gone = True
+        self._cause = event.get("Cause")  # OriginateResponse knows no reason
+        if self._refused:
+            self._fail_by_cause()
+
+    def _over(self) -> None:
         if self._state == "connected":
             self.finish("ended", Step("the call is over"))
-        elif self._state == "answered":
-            rejected = self._rejected and self._cause in ("NOANSWER", "CHANUNAVAIL")
-            self.finish(*_DIALLED.get("REJECTED" if rejected else self._cause, _NOT_DIALLED))
-        else:
-            self._cause = event.get("Cause")  # OriginateResponse knows no reason
-            if self._refused:
-                self._fail_by_cause()
+            return
+        rejected = self._rejected and self._dialled in ("NOANSWER", "CHANUNAVAIL")
+        self.finish(*_DIALLED.get("REJECTED" if rejected else self._dialled, _NOT_DIALLED))
 
     def _step(self, state: str, why: Step) -> None:
         if state != self._state:

@@ -450,6 +450,36 @@ class ProgressTests(CallCase):
         self.assertIn("not connected", self.told[-1].why)
         self.assert_over("ringing", "answered", "ended")
 
+    def test_late_response(self) -> None:
+        """Asterisk tells of the answer only after what came of it: the same is told."""
+        for after in range(4):
+            for status, state in (("BUSY", "busy"), ("NOANSWER", "noanswer"), ("ANSWER", "connected")):
+                self.setUp()
+                self.begin()
+                self.rings()
+                if after == 0:
+                    self.responds("Success", "4")
+                self.dialled(status)
+                if after == 1:
+                    self.responds("Success", "4")
+                if status == "ANSWER":
+                    self.happens("BridgeEnter", Uniqueid=NUMBER, Linkedid=OURS)
+                if after == 2:
+                    self.responds("Success", "4")
+                self.hangs_up()
+                if after == 3:
+                    self.responds("Success", "4")
+                more = ("connected", "ended") if state == "connected" else (state,)
+                self.assert_over("ringing", "answered", *more)
+
+    def test_over_before_the_response(self) -> None:
+        """Answered and hung up at once, and nothing dialled."""
+        self.begin()
+        self.rings()
+        self.hangs_up()
+        self.responds("Success", "4")
+        self.assert_over("ringing", "answered", "ended")
+
     def test_lost(self) -> None:
         """The connection goes in the middle: nobody knows, and that is told."""
         for steps in (self.begin, self.answered):
