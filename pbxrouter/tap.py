@@ -21,6 +21,7 @@ from twisted.python import usage
 from pbxrouter import database, service
 from pbxrouter.config import Config, at_database
 from pbxrouter.errors import ConfigError, PbxrouterError
+from pbxrouter.filelimit import raise_file_limit
 from pbxrouter.listener import with_backlog
 from pbxrouter.settings import DEFAULT_FILE, read_config
 
@@ -68,6 +69,7 @@ def makeService(options: Options) -> MultiService:
         config = configured(options)
     except PbxrouterError as error:
         give_up(str(error))
+    raise_file_limit()
     try:
         check(config, reactor)
         gateway = Gateway()

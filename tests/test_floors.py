@@ -25,7 +25,7 @@ FLOORS = tuple(
         # 1, transports and stores.
         "channel fastagi fastagi_factory oneshot refusal sender manager manager_watchdog manager_service "
         "manager_once magi magi_channel magi_waiting watch settings keyfile database store counter_rows "
-        "counter_report workshop compat adapters passwords",
+        "counter_report workshop compat adapters passwords filelimit",
         # 2, the call.
         "rule_survey engine drivers verbs call_record callflow live live_calls health history heartbeat "
         "reports counter_writer counter_service",

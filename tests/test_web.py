@@ -8,12 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Port
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.web.metrics import metrics_route
-from pbxrouter.web.site import WebService, resource
+from pbxrouter.web.site import BoundedChannel, BoundedSite, WebService, connections_for, resource
 
 
 class Asking(Protocol):
@@ -95,3 +96,59 @@ class SiteTests(TestCase):
         service = WebService(f"tcp:{self.port}:interface=127.0.0.1", self.pages, reactor)
         error = self.assertRaises(ConfigError, service.privilegedStartService)
         self.assertIn("in use", str(error))
+
+
+class BoundsTests(SynchronousTestCase):
+    """Browsers that are many, or slow."""
+
+    def setUp(self) -> None:
+        """A site for two, on a clock."""
+        self.clock = MemoryReactorClock()
+        registry = CollectorRegistry()
+        self.site = BoundedSite(resource([metrics_route(registry)]), 2)
+        self.site.reactor = self.clock
+
+    def connect(self) -> tuple[BoundedChannel, StringTransport]:
+        """A browser comes."""
+        channel = self.site.buildProtocol(None)
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def test_too_many(self) -> None:
+        """No more than may be; when one goes there is room for another."""
+        first, _ = self.connect()
+        self.connect()
+        self.assertIsNone(self.site.buildProtocol(None))
+        first.connectionLost()
+        self.connect()
+
+    def test_a_byte_now_and_then(self) -> None:
+        """A request that trickles is cut off, wherever it is; one that is whole is not."""
+        for begun in (
+            b"",
+            b"GET /met",
+            b"GET /metrics HTTP/1.1\r\nX: ",
+            b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n1",
+        ):
+            channel, transport = self.connect()
+            for _ in range(29):
+                channel.dataReceived(begun[:1])
+                begun = begun[1:]
+                self.clock.advance(1)
+            self.assertFalse(transport.disconnected, begun)
+            self.clock.advance(1)
+            self.assertTrue(transport.disconnected, begun)
+            channel.connectionLost()
+        channel, transport = self.connect()
+        for _ in range(3):
+            channel.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.clock.advance(29)
+            self.assertFalse(transport.disconnected)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 3)
+
+    def test_files_are_left_for_calls(self) -> None:
+        """However few there are."""
+        self.assertEqual(
+            [connections_for(each) for each in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096]
+        )

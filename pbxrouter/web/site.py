@@ -11,12 +11,15 @@ from io import BytesIO
 from typing import Any, Final
 
 from klein import Klein
-from twisted.web.http import Request
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
+from pbxrouter.filelimit import raise_file_limit
 from pbxrouter.listener import Listener
 
 AddRoutes = Callable[[Klein], None]
@@ -37,6 +40,16 @@ MAX_FORM: Final = 65_536
 """Bytes of the largest form; one more is kept of each body, to tell what is too long."""
 CUT_OFF: Final = 1 << 20
 """Bytes after which we stop listening to a body at all."""
+WHOLE_REQUEST_S: Final = 30.0
+"""How long a request may take to come, from its first byte to its last; and a connection to begin one."""
+MAX_CONNECTIONS: Final = 4096
+FILES_FOR_CALLS: Final = 512
+"""Open files that browsers never get."""
+
+
+def connections_for(files: int) -> int:
+    """How many connections browsers may have where the process may open so many files."""
+    return max(16, min(MAX_CONNECTIONS, files - FILES_FOR_CALLS, files // 2))
 
 
 def header(request: IRequest, name: str) -> str:
@@ -78,11 +91,77 @@ class BoundedRequest(TwistedRequest):
             self.channel.loseConnection()
 
 
+class BoundedChannel(HTTPChannel):
+    """A connection whose requests come within a time, however they trickle."""
+
+    gone: Callable[[], None] | None = None
+    """Told when the connection ends."""
+    _deadline: Any = None
+
+    def connectionMade(self) -> None:
+        """A browser is there."""
+        super().connectionMade()
+        self._expect()
+
+    def _expect(self) -> None:
+        self._cancel()
+        self._deadline = self.callLater(WHOLE_REQUEST_S, self._too_slow)
+
+    def _cancel(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def _too_slow(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def allContentReceived(self) -> None:
+        """The request is there, whole; its answer may take as long as it takes."""
+        self._cancel()
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """The next one may come."""
+        self._expect()
+        super().requestDone(request)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It ended."""
+        self._cancel()
+        super().connectionLost(reason)
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
+
+
 class BoundedSite(Site):
-    """Without a line in the log for each request: Prometheus alone makes thousands a day."""
+    """Without a line in the log for each request: Prometheus alone makes thousands a day.
+
+    Args:
+        most: connections at a time; further ones are closed, so that files are left for calls.
+    """
 
     noisy = False
     requestFactory = BoundedRequest
+    protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 is all that we speak
+
+    def __init__(self, pages: IResource, most: int = MAX_CONNECTIONS) -> None:
+        super().__init__(pages)
+        self._most = most
+        self._open = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """A connection; None closes it."""
+        if self._open >= self._most:
+            return None
+        channel = super().buildProtocol(addr)
+        self._open += 1
+        channel.gone = self._gone
+        return channel
+
+    def _gone(self) -> None:
+        self._open -= 1
 
     def log(self, request: Request) -> None:
         """See twisted.web.http.HTTPFactory."""
@@ -99,6 +178,5 @@ class WebService(Listener):
     """
 
     def __init__(self, description: str, pages: IResource, reactor: Any) -> None:
-        super().__init__(
-            "web.listen", description, "tcp:8080:interface=127.0.0.1", BoundedSite(pages), reactor
-        )
+        site = BoundedSite(pages, connections_for(raise_file_limit()))
+        super().__init__("web.listen", description, "tcp:8080:interface=127.0.0.1", site, reactor)
