@@ -34,6 +34,7 @@ class PoliteAsterisk:
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
         self.talk = threading.Event()
+        self._variables: dict[str, str] = {}
         self._saying = threading.Lock()
         self._server = HostileServer(self._serve)
         self.settings = SETTINGS.format(port=self._server.port, context=CONTEXT)
@@ -50,7 +51,7 @@ class PoliteAsterisk:
             action = session.hear()
             with self._saying:
                 self._answer(session, action)
-            if action["Action"] == "Originate":
+            if action.get("Channel", "").startswith("PJSIP/"):
                 self.asked.append(action)
                 threading.Thread(target=self._call, args=(session, action["ChannelId"]), daemon=True).start()
 
@@ -64,6 +65,23 @@ class PoliteAsterisk:
                 session.answer(action, "EventList: start")
                 done = ("Event: CoreShowChannelsComplete", "EventList: Complete", "ListItems: 0")
                 session.say(lines(*done, f"ActionID: {action['ActionID']}"))
+            case "Originate" if "Channel" not in action:  # the doctor asks whether it might
+                session.answer(action, "Message: Channel not specified", response="Error")
+            case "Originate" if not action["Channel"].startswith("PJSIP/"):
+                session.answer(action)
+                failed = (
+                    "Response: Failure",
+                    f"Uniqueid: {action['ChannelId']}",
+                    f"Timestamp: {time.time():.6f}",
+                )
+                session.say(lines("Event: OriginateResponse", *failed))
+            case "CoreSettings":
+                session.answer(action, "AsteriskVersion: 22.5.1")
+            case "Setvar" if "Variable" in action:
+                self._variables[action["Variable"]] = action["Value"]
+                session.answer(action)
+            case "Getvar":
+                session.answer(action, f"Value: {self._variables.get(action['Variable'], '')}")
             case _:
                 session.answer(action)
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from pbxrouter import __version__
 from pbxrouter.roles import Role
@@ -74,7 +75,16 @@ def _environment(words: Words, statics: Statics) -> Environment:
         lstrip_blocks=True,
     )
     environment.install_gettext_translations(words.translations, newstyle=True)  # type: ignore[attr-defined]
+
+    def ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
+        # Jinja's own would write the number without the marks that people there put between its digits.
+        said = Markup(
+            words.translations.ngettext(one, many, number)
+        )  # what is put into its places is escaped
+        return said % {"num": words.number(number), **places}
+
     environment.globals.update(
+        ngettext=ngettext,
         static=statics.address,
         say=words.say,
         sentence=words.sentence,
