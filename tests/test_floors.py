@@ -19,7 +19,7 @@ FLOORS = tuple(
     frozenset(names.split())
     for names in (
         # 0, pure: values in, values out.
-        "errors patterns pattern_index trace rules explained outcomes csvtext pins agi agi_commands "
+        "errors patterns pattern_index trace rules explained outcomes csvtext networks pins agi agi_commands "
         "agi_reader ami event_text shadows rule_warnings magi_wire calls counting counter_clock tokens "
         "ratelimit config config_messages prompts roles hours signing phones",
         # 1, transports and stores.

@@ -33,7 +33,7 @@ from pbxrouter.signing import FORM_S
 from pbxrouter.trace import Step
 from pbxrouter.web.click import signed_address, snippet
 from pbxrouter.web.click_attempts import KEEP_S, MAX_ATTEMPTS, MAX_WAITING, Attempts
-from pbxrouter.web.click_number import ClickRefused, network_of, read_number
+from pbxrouter.web.click_number import ClickRefused, read_number
 from pbxrouter.web.desk import Desk
 from tests.api_fakes import FakeOriginator
 from tests.web_fakes import ACTOR, FORM, Answer, ConsoleCase
@@ -105,16 +105,6 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(read_number("*72 600-112", for_visitor=False), "*72600112")
         for text in ("21\r\nX: y", "21\n", "abc", "", "*"):
             self.assertRaises(ClickRefused, read_number, text, for_visitor=False)
-
-    def test_networks(self) -> None:
-        """An address; of IPv6 the half that is not its owner's choice."""
-        for address, network in (
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("unix", "unix"),
-        ):
-            self.assertEqual(network_of(address), network)
 
 
 class AttemptsTests(SynchronousTestCase):

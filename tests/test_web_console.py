@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
+from twisted.internet.address import IPv4Address
 from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
+from twisted.web.test.requesthelper import DummyRequest
 
 from pbxrouter.config import Web
 from pbxrouter.roles import Role
@@ -110,6 +113,12 @@ class FormsTests(ConsoleCase):
         """Ana is in."""
         await super().start()
         self.me = await self.admin()
+
+    async def test_an_origin_that_is_none(self) -> None:
+        """Refused, not broken on."""
+        for origin in ("http://[", "null", "://", "http://localhost@evil.example"):
+            answer = await self.me.submit("/language", [("language", "es")], {"Origin": origin})
+            self.assertEqual(answer.status, 403, origin)
 
     async def test_no_code(self) -> None:
         """Every form without its code, or with a wrong one, is refused, and the session lives on."""
@@ -246,6 +255,20 @@ class HostTests(ConsoleCase):
                     "/login", wrong, {"X-Forwarded-For": f"198.51.100.9, 192.0.2.{number}"}
                 )
             self.assertEqual(answer.status, status, number)
+
+    async def test_a_proxy_that_adds_a_line(self) -> None:
+        """The last entry of the last line is the proxy's own; it may have a port."""
+        for value, address in (
+            ("192.0.2.5", "192.0.2.5"),
+            ("10.0.0.1, 192.0.2.5:4711", "192.0.2.5"),
+            ("[2001:db8::1]:99", "2001:db8::1"),
+            ("nonsense", "127.0.0.1"),
+        ):
+            request: Any = DummyRequest([b""])
+            request.client = IPv4Address("TCP", "127.0.0.1", 1)
+            request.requestHeaders.addRawHeader("X-Forwarded-For", "203.0.113.9")
+            request.requestHeaders.addRawHeader("X-Forwarded-For", value)
+            self.assertEqual(self.visitors.address(request), address, value)
 
     async def test_who_tries_shuts_nobody_else_out(self) -> None:
         """However long one address goes on, the right password opens from another."""

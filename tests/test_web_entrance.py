@@ -104,6 +104,7 @@ class LogInTests(ConsoleCase):
             "javascript:alert(1)",
             "/\r\nSet-Cookie: a=b",
             "http:/evil.example",
+            "//[",
             "evil.example",
             "",
         )

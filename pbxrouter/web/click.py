@@ -29,13 +29,14 @@ from pbxrouter.errors import (
     StoreError,
 )
 from pbxrouter.hours import Hours
+from pbxrouter.networks import network_of
 from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.ratelimit import WindowLimit
 from pbxrouter.signing import FORM_EXPIRED, LINK_WORDS, Signer, Standing
 from pbxrouter.trace import Step, step
 from pbxrouter.web.address import base_url, click_url
 from pbxrouter.web.click_attempts import Attempts, DialAttempt
-from pbxrouter.web.click_number import ClickRefused, network_of, read_number
+from pbxrouter.web.click_number import ClickRefused, read_number
 from pbxrouter.web.desk import Desk
 
 UNAVAILABLE: Final = Step("Service Currently Unavailable")

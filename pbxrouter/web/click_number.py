@@ -5,7 +5,6 @@ Not here: whether the number may be called (click, rules).
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Final
 
@@ -64,17 +63,3 @@ def _no_number(text: str) -> Step:
         "{number} is no telephone number; accepted is such as 600 112 233 or +34 600 112 233",
         number=ascii(text[:60]),
     )
-
-
-def network_of(address: str) -> str:
-    """Whose address it is: of IPv6 the first half, for the rest is theirs to choose."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if found.version == 4:
-        return address
-    assert isinstance(found, ipaddress.IPv6Address)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((int(found), 64), strict=False))

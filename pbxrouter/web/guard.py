@@ -7,6 +7,7 @@ check. Not here: who is logged in (web.console), tokens (web.api).
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -56,18 +57,14 @@ class Visitors:
         """The visitor's own address; ``unix`` by a socket file."""
         peer = str(getattr(request.getClientAddress(), "host", "unix"))
         if peer in self._proxies:
-            last = header(request, "X-Forwarded-For").rpartition(",")[2].strip()
-            try:
-                return str(ipaddress.ip_address(last))
-            except ValueError:
-                return peer
+            return _address_in(_last(request, "X-Forwarded-For")) or peer
         return peer
 
     def is_secure(self, request: IRequest) -> bool:
         """Whether they came by https."""
         peer = str(getattr(request.getClientAddress(), "host", "unix"))
         if peer in self._proxies and header(request, "X-Forwarded-Proto"):
-            return header(request, "X-Forwarded-Proto").rpartition(",")[2].strip().lower() == "https"
+            return _last(request, "X-Forwarded-Proto").lower() == "https"
         return bool(request.isSecure())
 
     def is_ours(self, request: IRequest) -> bool:
@@ -84,6 +81,24 @@ class Visitors:
         # An address is no name that somebody else could make lead here; but it must be ours.
         local = str(getattr(request.getHost(), "host", ""))
         return address.is_loopback or name == local or local.removeprefix("::ffff:") == name
+
+
+def _last(request: IRequest, name: str) -> str:
+    """What the nearest proxy has added: the last entry of the last such header."""
+    lines = request.requestHeaders.getRawHeaders(name.encode("ascii"), [b""])
+    return str(lines[-1].decode("latin-1")).rpartition(",")[2].strip()
+
+
+def _address_in(text: str) -> str | None:
+    """An address, which may have a port; None if it is none."""
+    bare = text.strip()
+    found = re.fullmatch(r"\[([^]]*)\](:\d+)?|([0-9.]+):\d+", bare)
+    if found:
+        bare = found[1] or found[3]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str | None:

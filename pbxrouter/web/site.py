@@ -6,7 +6,7 @@ one. Not here: any route (the other modules of this package).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -73,9 +73,26 @@ def set_cookie(
 
 
 class BoundedRequest(TwistedRequest):
-    """A request of whose body no more is kept than any route reads."""
+    """A request of whose body no more is kept than any route reads.
+
+    Twisted would read a form by itself before any route is asked, multipart ones in quadratic time:
+    it is not told what the body is.
+    """
 
     _received = 0
+    _content_types: Sequence[bytes] | None = None
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """It is here, whole."""
+        self._content_types = self.requestHeaders.getRawHeaders(b"content-type")
+        self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        """Let the routes answer."""
+        if self._content_types:
+            self.requestHeaders.setRawHeaders(b"content-type", self._content_types)
+        super().process()
 
     def gotLength(self, length: int | None) -> None:
         """The body is about to come: it never needs a file on the disk."""

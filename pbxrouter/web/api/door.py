@@ -14,6 +14,7 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter.database.tokens import find_token, note_use
 from pbxrouter.errors import StoreError
+from pbxrouter.networks import network_of
 from pbxrouter.ratelimit import RateLimit
 from pbxrouter.tokens import Scope, TokenInfo, bearer, hash_token
 from pbxrouter.web.api.endpoint import Endpoint, Refused
@@ -63,7 +64,7 @@ class Door:
         Raises:
             Refused: it may not come in.
         """
-        address = self._address(request)
+        address = network_of(self._address(request))
         if endpoint.scope is None:
             self.within("api", f"open to {address}")
             return None

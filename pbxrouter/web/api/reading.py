@@ -192,11 +192,12 @@ def _refused(error: msgspec.ValidationError) -> Refused:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
             raise ValueError(f"{name[:_SHOWN]} is there twice")
-    return dict(pairs)
+        found[name] = value
+    return found
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,6 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
@@ -19,6 +18,7 @@ from twisted.web.iweb import IRequest
 from pbxrouter.database.console_users import ConsoleUser, credentials
 from pbxrouter.database.sessions import close_session, open_session, session_user, touch_session
 from pbxrouter.errors import EditRefused
+from pbxrouter.networks import network_of
 from pbxrouter.passwords import password_fits
 from pbxrouter.ratelimit import RateLimit
 from pbxrouter.tokens import hash_token
@@ -133,7 +133,7 @@ class Door:
     def comes_from_us(self, visit: Visit, form: Form) -> bool:
         """Whether a form is one that we gave to this very visitor."""
         origin = header(visit.request, "Origin")
-        if origin and urlsplit(origin).netloc.lower() != header(visit.request, "Host").lower():
+        if origin and origin.partition("://")[2].lower() != header(visit.request, "Host").lower():
             return False
         if header(visit.request, "Sec-Fetch-Site") in ("cross-site", "same-site"):
             return False
@@ -211,5 +211,5 @@ def _cookie(request: Any, name: str) -> str:
 
 
 def _limited(visit: Visit, login: str) -> tuple[str, str, str]:
-    login = login.casefold()
-    return visit.address, f"{login} {visit.address}", login
+    login, network = login.casefold(), network_of(visit.address)
+    return network, f"{login} {network}", login

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from twisted.web.iweb import IRequest
 
@@ -121,14 +121,6 @@ def read_form(request: IRequest) -> Form:
 
 def local_path(wanted: str) -> str:
     """A path within the console to go on to; ``/`` for whatever could lead elsewhere."""
-    parts = urlsplit(wanted) if wanted.isascii() and wanted.isprintable() else None
-    if (
-        parts is None
-        or not wanted.startswith("/")
-        or wanted.startswith("//")
-        or "\\" in wanted
-        or parts.scheme
-        or parts.netloc
-    ):
+    if not (wanted.isascii() and wanted.isprintable()) or "\\" in wanted:
         return "/"
-    return wanted
+    return wanted if wanted.startswith("/") and not wanted.startswith("//") else "/"

@@ -145,7 +145,10 @@ def way_back(visit: Visit, otherwise: str) -> str:
 
 def came_from(visit: Visit, otherwise: str) -> str:
     """The page of rules that the browser says it comes from."""
-    parts = urlsplit(header(visit.request, "Referer"))
+    try:
+        parts = urlsplit(header(visit.request, "Referer"))
+    except ValueError:
+        return otherwise
     if parts.netloc.lower() != header(visit.request, "Host").lower():
         return otherwise
     back = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
