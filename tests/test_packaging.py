@@ -132,7 +132,7 @@ class SourceTests(SynchronousTestCase):
         """pbxrouter.sample.toml is read, as it is and with each of its commented lines in force."""
         text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
         as_it_is = config.parse(text, "pbxrouter.sample.toml", ROOT)
-        defaults = config.Config(web=config.Web(listen="tcp:8080:interface=127.0.0.1"))  # the one that it sets
+        defaults = config.Config(web=config.Web(listen="tcp:8080:interface=127.0.0.1"))  # set there
         self.assertEqual(as_it_is, config.resolved(defaults, ROOT))
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -111,20 +112,21 @@ class BoundsTests(SynchronousTestCase):
         self.site = BoundedSite(resource([metrics_route(registry)]), 2)
         self.site.reactor = self.clock
 
-    def connect(self) -> tuple[BoundedChannel, StringTransport]:
+    def connect(self, host: str = "192.0.2.1") -> tuple[BoundedChannel, StringTransport]:
         """A browser comes."""
-        channel = self.site.buildProtocol(None)
+        channel = self.site.buildProtocol(IPv4Address("TCP", host, 1))
         transport = StringTransport()
         channel.makeConnection(transport)
         return channel, transport
 
     def test_too_many(self) -> None:
-        """No more than may be; when one goes there is room for another."""
+        """No more than may be, half of them from one network; when one goes there is room for another."""
         first, _ = self.connect()
-        self.connect()
-        self.assertIsNone(self.site.buildProtocol(None))
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 2)))
+        self.connect("192.0.2.2")
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.3", 1)))
         first.connectionLost()
-        self.connect()
+        self.connect("192.0.2.3")
 
     def test_a_byte_now_and_then(self) -> None:
         """A request that trickles is cut off, wherever it is; one that is whole is not."""

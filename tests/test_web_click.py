@@ -450,10 +450,18 @@ class LimitTests(ClickCase):
         self.assertIn("Please try again later", answer.text)
         self.assertTrue(3590 < int(answer.header("Retry-After")) <= 3601)
         self.me.headers["X-Forwarded-For"] = "192.0.2.2"
-        self.assertEqual((await self.fill()).status, 303)
+        self.assertEqual((await self.fill("600112244")).status, 303)
         self.me.headers["X-Forwarded-For"] = "192.0.2.1"
         self.wait(3601)
         self.assertEqual((await self.fill()).status, 303)
+
+    async def test_by_number(self) -> None:
+        """Nobody's phone is rung more often than that, by however many addresses; a refusal counts for nothing."""
+        await self.edit(calls_an_hour=2)
+        for host, status in ((1, 303), (2, 303), (3, 429), (4, 429)):
+            self.me.headers["X-Forwarded-For"] = f"192.0.2.{host}"
+            self.assertEqual((await self.fill()).status, status)
+        self.assertEqual([(await self.fill("600112244")).status for _ in range(3)], [303, 303, 429])
 
     async def test_a_day(self) -> None:
         """So many a day, of all together; tomorrow again."""

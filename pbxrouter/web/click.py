@@ -162,15 +162,18 @@ class ClickToDial:
         originator = self._originator(link.values.asterisk)
         if originator is None or not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
-        key = f"{link.link_id} {network_of(address)}"
-        wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._desk.reactor.seconds())
-        if wait_s:
-            raise ClickRefused(
-                step("You have had several calls just now. Please try again later."), 429, wait_s=wait_s
-            )
+        # By number, too: who has many addresses shall not have one phone rung all day.
+        keys = (f"{link.link_id} {network_of(address)}", f"{link.link_id} to {wanted}")
+        for place, key in enumerate(keys):
+            wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._desk.reactor.seconds())
+            if wait_s:
+                self._give_back(keys[:place])
+                raise ClickRefused(
+                    step("You have had several calls just now. Please try again later."), 429, wait_s=wait_s
+                )
         attempt = self.attempts.add(owner, wanted, link.values.phone, form, back, link.origins)
         try:
-            await _whoever_waits(self._within_the_day(link, originator, attempt, key))
+            await _whoever_waits(self._within_the_day(link, originator, attempt, keys))
         except ManagerError:
             raise ClickRefused(UNAVAILABLE, 503) from None
         except OriginateRefused:
@@ -178,7 +181,7 @@ class ClickToDial:
         return attempt
 
     async def _within_the_day(
-        self, link: DialLink, originator: Originator, attempt: DialAttempt, key: str
+        self, link: DialLink, originator: Originator, attempt: DialAttempt, keys: tuple[str, ...]
     ) -> None:
         day, link_id = self.today, link.link_id
         taken = False
@@ -194,7 +197,7 @@ class ClickToDial:
             await originator.originate(wish, functools.partial(self._tell, attempt))
         except Exception as error:
             self.attempts.forget(attempt)
-            self._hour.give_back(key)
+            self._give_back(keys)
             self.log.warn(
                 "click to dial: link {link} could not have {number} called: {error}",
                 link=link_id,
@@ -205,6 +208,10 @@ class ClickToDial:
                 with contextlib.suppress(StoreError):
                     await self._desk.write(lambda connection: give_call_back(connection, link_id, day))
             raise
+
+    def _give_back(self, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            self._hour.give_back(key)
 
     def _originator(self, name: str) -> Originator | None:
         try:

@@ -6,6 +6,8 @@ one. Not here: any route (the other modules of this package).
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import Any, Final
@@ -21,6 +23,7 @@ from twisted.web.server import Site
 
 from pbxrouter.filelimit import raise_file_limit
 from pbxrouter.listener import Listener
+from pbxrouter.networks import network_of
 
 AddRoutes = Callable[[Klein], None]
 """A part of the site: adds its routes to the application."""
@@ -156,7 +159,8 @@ class BoundedSite(Site):
     """Without a line in the log for each request: Prometheus alone makes thousands a day.
 
     Args:
-        most: connections at a time; further ones are closed, so that files are left for calls.
+        most: connections at a time; further ones are closed, so that files are left for calls. From
+            one network there may be half as many.
     """
 
     noisy = False
@@ -167,18 +171,24 @@ class BoundedSite(Site):
         super().__init__(pages)
         self._most = most
         self._open = 0
+        self._by_network: Counter[str] = Counter()
 
     def buildProtocol(self, addr: Any) -> Any:
         """A connection; None closes it."""
-        if self._open >= self._most:
+        network = network_of(str(getattr(addr, "host", "unix")))
+        if self._open >= self._most or self._by_network[network] >= max(1, self._most // 2):
             return None
         channel = super().buildProtocol(addr)
         self._open += 1
-        channel.gone = self._gone
+        self._by_network[network] += 1
+        channel.gone = functools.partial(self._gone, network)
         return channel
 
-    def _gone(self) -> None:
+    def _gone(self, network: str) -> None:
         self._open -= 1
+        self._by_network[network] -= 1
+        if not self._by_network[network]:
+            del self._by_network[network]
 
     def log(self, request: Request) -> None:
         """See twisted.web.http.HTTPFactory."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from markupsafe import Markup
+from twisted.internet.defer import DeferredLock
 
 from pbxrouter.csvtext import csv_line
 from pbxrouter.database.call_figures import busiest, per_minute
@@ -37,11 +38,17 @@ from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.visit import Form, Visit
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.graphs import busy_day, busy_week
-from pbxrouter.web.words import Zone
+from pbxrouter.web.words import Words, Zone
 
 PAGE: Final = 30
 BUSIEST: Final = 8
 MAX_LENGTH: Final = 80
+DRAWN_S: Final = 30.0
+"""How long the graphs of busy minutes are shown as they were drawn."""
+MAX_DRAWN: Final = 50
+
+Part = tuple[str, int, Markup, list[tuple[int, int]]]
+"""A graph with its heading, the number of calls, and the busiest minutes."""
 _PLACE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9]{1,18})")
 
 
@@ -121,6 +128,8 @@ class Calls:
     def __init__(self, router: Router, desk: Desk) -> None:
         self._router = router
         self._desk = desk
+        self._drawing = DeferredLock()
+        self._drawn: dict[tuple[float, str], tuple[float, list[Part]]] = {}
         router.add("/calls", self.show, Role.VIEWER)
         router.add("/calls/<int:number>", self.show_one, Role.VIEWER)
         router.add("/calls.csv", self.export, Role.VIEWER)
@@ -202,21 +211,43 @@ class Calls:
             except EditRefused as refused:
                 visit.request.setResponseCode(400)
                 error = refused
-        week_began, ended = zone.midnight(midnight, -6), zone.midnight(midnight, 1)
-        minutes = await self._desk.read(functools.partial(per_minute, since=week_began, until=ended))
-        of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
-        day_graph: Markup = await self._desk.in_thread(busy_day, of_day, midnight, ended, visit.words)
-        week_graph: Markup = await self._desk.in_thread(busy_week, minutes, week_began, ended, visit.words)
-        week = visit.words.text("%(first)s to %(last)s") % {
-            "first": visit.words.weekday(week_began),
-            "last": visit.words.weekday(midnight),
-        }
-        parts = [
-            (visit.words.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
-            (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),
-        ]
+        # One at a time, and kept for a while: drawing takes from the time that calls have.
+        await self._drawing.acquire()
+        try:
+            parts = await self._parts(midnight, visit.words)
+        finally:
+            self._drawing.release()
         day_text = zone.local(midnight).strftime("%Y-%m-%d")
         return self._router.page("calls/busiest.html", visit, parts=parts, day=day_text, error=error)
+
+    async def _parts(self, midnight: float, words: Words) -> list[Part]:
+        key, now = (midnight, words.language), self._desk.reactor.seconds()
+        drawn, parts = self._drawn.get(key, (0.0, []))
+        if not parts or now - drawn > DRAWN_S:
+            since, until = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
+            minutes = await self._desk.read(functools.partial(per_minute, since=since, until=until))
+            parts = await self._desk.in_thread(draw_parts, minutes, midnight, words)
+            self._drawn.pop(key, None)
+            self._drawn[key] = (now, parts)
+            if len(self._drawn) > MAX_DRAWN:
+                self._drawn.pop(next(iter(self._drawn)))
+        return parts
+
+
+def draw_parts(minutes: dict[int, int], midnight: float, words: Words) -> list[Part]:
+    """The graphs of a day and of the week that ends with it, with their headings and busiest minutes."""
+    week_began, ended = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
+    of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
+    week = words.text("%(first)s to %(last)s") % {
+        "first": words.weekday(week_began),
+        "last": words.weekday(midnight),
+    }
+    day_graph = busy_day(of_day, midnight, ended, words)
+    week_graph = busy_week(minutes, week_began, ended, words)
+    return [
+        (words.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
+        (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),
+    ]
 
 
 def _csv(page: CallPage) -> str:

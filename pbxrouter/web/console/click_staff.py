@@ -12,6 +12,7 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError
 
 from pbxrouter.phones import is_context
+from pbxrouter.ratelimit import RateLimit
 from pbxrouter.roles import Role
 from pbxrouter.trace import Step, printable, step
 from pbxrouter.web.click import ClickToDial
@@ -25,6 +26,8 @@ from pbxrouter.web.site import set_cookie
 
 CONTEXT_COOKIE: Final = "pbxrouter_context"
 LATEST: Final = 10
+CALLS_A_MINUTE: Final = 10
+CALLS_AT_ONCE: Final = 5
 _YEAR_S: Final = 365 * 86_400
 
 STATES: Final = {
@@ -64,6 +67,7 @@ class StaffPages:
         configured = {each.name: each.originate for each in desk.config.asterisk}
         self._ways = [Way(name, configured.get(name, ())) for name in desk.originators]
         self._desk = desk
+        self._limit = RateLimit(CALLS_A_MINUTE, CALLS_AT_ONCE)
         router.add("/dial", self.show, Role.OPERATOR)
         router.add("/dial", self.call, Role.OPERATOR, methods=("POST",))
         router.add("/dial/<call>", self.status, Role.OPERATOR)
@@ -78,6 +82,10 @@ class StaffPages:
         assert visit.user is not None
         number = visit.form.text("number")
         try:
+            wait_s = self._limit.wait_s(visit.user.login, self._desk.reactor.seconds())
+            if wait_s:
+                why = step("too many calls at once; wait {seconds} s", seconds=int(wait_s) + 1)
+                raise ClickRefused(why, 429, wait_s=wait_s)
             if not visit.user.phone:
                 raise ClickRefused(step("you have no phone yet; say under My account which one is yours"))
             asterisk, context = self._where(visit)

@@ -27,6 +27,9 @@ from pbxrouter.web.words import Words
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000
+"""Sessions for which notices wait."""
+MAX_WAITING: Final = 5
+"""Notices that wait for one session; of more, the last ones count."""
 MAX_ROW: Final = 2**63 - 1
 """No row of the database has a greater number, and the database takes none."""
 
@@ -197,7 +200,9 @@ class Router:
     def notice(self, visit: Visit, said: Notice) -> None:
         """Have the visitor's next page say this on top."""
         if visit.session:
-            self._notices.setdefault(visit.session, []).append(said)
+            waiting = self._notices.setdefault(visit.session, [])
+            waiting.append(said)
+            del waiting[:-MAX_WAITING]
             if len(self._notices) > MAX_NOTICES:
                 self._notices.pop(next(iter(self._notices)))
 
