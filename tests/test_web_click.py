@@ -456,7 +456,7 @@ class LimitTests(ClickCase):
         self.assertEqual((await self.fill()).status, 303)
 
     async def test_by_number(self) -> None:
-        """Nobody's phone is rung more often than that, by however many addresses; a refusal counts for nothing."""
+        """Nobody's phone is rung more often, by however many addresses; a refusal counts for nothing."""
         await self.edit(calls_an_hour=2)
         for host, status in ((1, 303), (2, 303), (3, 429), (4, 429)):
             self.me.headers["X-Forwarded-For"] = f"192.0.2.{host}"
