@@ -26,9 +26,7 @@ KNOWN = {
     ("pbxrouter/database/history.py", "str(message)"),  # of a trace in the database
 }
 """Where code makes a step of what is no literal, rightly."""
-SAME = set(
-    "AMI Asterisk FastAGI MAGI PIN Token web".split()
-)
+SAME = set("AMI Asterisk FastAGI MAGI PIN Token web".split())
 """Words that are the same in Spanish."""
 
 

@@ -60,7 +60,7 @@ CALLERS = (
     ("37", "Marta Gil"),
     ("912345678", ""),
     ("600123456", "Taxi"),
-    ("33", "<b>Ana</b> & Co."),
+    ("33", "Ana Ruiz <sales>"),
 )
 NUMBERS = ("21", "22", "34", "35", "66", "71", "91234567", "93111222", "4444", "0034911223344", "112")
 ENDINGS = ("ANSWER",) * 7 + ("BUSY", "NOANSWER", "NOANSWER", "CANCEL", "CHANUNAVAIL")
@@ -155,7 +155,9 @@ class Gateway:
     @contextlib.contextmanager
     def calling(self, caller: str, number: str) -> Iterator[None]:
         """A call that is being dialled while the body runs."""
-        asterisk = SimulatedAsterisk(SimulatedCall(number, caller=caller, name=dict(CALLERS[:5])[caller]))
+        asterisk = SimulatedAsterisk(
+            SimulatedCall(number, caller=caller, name=dict(CALLERS[:5]).get(caller, ""))
+        )
         with socket.create_connection(("127.0.0.1", self.agi_port), timeout=10) as connection:
             connection.sendall(asterisk.environment())
             heard = b""

@@ -125,7 +125,8 @@ def english() -> list[tuple[re.Pattern[str], str]]:
             for each in (message.id,) if isinstance(message.id, str) else message.id or ():
                 parts = re.split(r"\{\w+\}|%\(\w+\)[sd]", each)
                 if said and said != each and any(re.search(r"[A-Za-z]{2}", part) for part in parts):
-                    found.append((re.compile(".+".join(map(re.escape, parts)), re.IGNORECASE), each))
+                    place = r"[\d,.]+" if "%(num)s" in each else ".+"
+                    found.append((re.compile(place.join(map(re.escape, parts)), re.IGNORECASE), each))
     return found
 
 

@@ -177,10 +177,9 @@ class OwnersDayTests(BrowserCase):
         said = gateway.command("call", "51", "--from", "45")
         self.assertIn("PJSIP/51", said)
         visitor.go("/calls")
-        reload_until(visitor, "45")
         page.fill("#f-caller", "45")
         visitor.press("Show")
-        self.assertIn("answered", visitor.main)
+        reload_until(visitor, "answered")
         page.locator("main table a").first.click()
         self.assertIn("45 may use 5X by its own grant", visitor.main)
 
