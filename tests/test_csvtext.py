@@ -23,10 +23,14 @@ class CsvTests(SynchronousTestCase):
             "-1",
             "@SUM(A1)",
             "\tx",
-            "\r=x",
+            "\rx",
             " =cmd|'/c calc'!A0",
             "\uff1d1",
             "\ufeff=1",
+            "\u2003=1",
+            "\u202f\u200e=1",
+            "\x0b=1",
+            "\u2028 =1",
         ):
             self.assertEqual(safe_cell(cell), f"'{cell}")
 
@@ -38,6 +42,17 @@ class CsvTests(SynchronousTestCase):
                 cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
                 for cell in cells:
                     self.assertNotRegex(cell.strip(' "'), r"^[=+@-]", (name, separator))
+
+    def test_line_ends(self) -> None:
+        """Who splits at ; takes a line end within a cell for the end of the row."""
+        for cell in ("\r=1", "x;y\n=1", "x\r\n \u2003+1", 'x\n"=1'):
+            for line in csv_line(["33", cell]).splitlines():
+                self.assertNotRegex(line.replace("\u2003", " ").strip(' "'), r"^[=+@-]", cell)
+
+    def test_long(self) -> None:
+        """A long run of blanks is looked at once."""
+        text = f"a;{' ' * 200_000}x"
+        self.assertEqual(safe_cell(text), text)
 
     def test_the_rest(self) -> None:
         """As it is."""
