@@ -126,6 +126,25 @@ class Pages(HistoryCase):
             page = find_page(self.connection, search, 2)
             self.assertEqual([each.began for each in page.calls], [599.0, 598.0])
 
+    def test_bulk(self) -> None:
+        """All that begin so, many at a time: few are sorted, many are taken as they lie."""
+        self.patch(history, "BULK", 3)
+        self.patch(history, "FEW", 10)
+        add_calls(self.connection, [row(float(each), f"{each % 4}3") for each in range(100)])
+        asked: list[str] = []
+        self.connection.set_trace_callback(asked.append)
+        for since, index in ((None, "calls_by_time"), (80.0, "calls_by_caller")):
+            search = Search("3*", since=since)
+            fitting = [each for each in self.everything() if fits(each, search)]
+            found, page = [], find_page(self.connection, search, 3)
+            self.assertTrue([each for each in asked if f"INDEXED BY {index}" in each and "ORDER BY" in each])
+            asked.clear()
+            while page.older is not None:
+                found += page.calls
+                page = find_page(self.connection, search, 3, before=page.older)
+            self.assertEqual(found + page.calls, fitting)
+            asked.clear()
+
     def test_forgetting(self) -> None:
         """What is older goes."""
         add_calls(self.connection, [row(1.0), row(2.0)])

@@ -22,6 +22,8 @@ FEW: Final = 50_000
 """Rows that are read and sorted in a moment; of more, an index in order of time is wanted."""
 CHUNK: Final = 1000
 """Calls read at a time when all are wanted."""
+BULK: Final = 500
+"""Who reads so many at a time wants all, and is not to sort them all again for each page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +187,16 @@ def find_page(
         conditions += [f"began {sign}= :began", f"(began, call_id) {sign} (:began, :call_id)"]
         values |= {"began": place[0], "call_id": place[1]}
     direction = "ASC" if upwards else "DESC"
+    order = f"ORDER BY began {direction}, call_id {direction}"
     with reading(connection):
+        index = _index(connection, search, limit)
         found_by = (
-            f"FROM calls INDEXED BY {_index(connection, search)} WHERE {' AND '.join(conditions) or '1'}"
-            f" ORDER BY began {direction}, call_id {direction} LIMIT :limit"
+            f"FROM calls INDEXED BY {index} WHERE {' AND '.join(conditions) or '1'} {order} LIMIT :limit"
         )
-        query = f"SELECT {_COLUMNS}, call_id {found_by}"
-        if _is_beginning_alone(search):
+        if index != "calls_by_time" and _is_beginning_alone(search):
             # All that is asked stands in the index: sort that, and read only the rows of the page.
-            query = (
-                f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id IN (SELECT call_id {found_by})"
-                f" ORDER BY began {direction}, call_id {direction}"
-            )
+            found_by = f"FROM calls WHERE call_id IN (SELECT call_id {found_by}) {order}"
+        query = f"SELECT {_COLUMNS}, call_id {found_by}"
         rows = connection.execute(query, {**values, "limit": limit + 1}).fetchall()
     more = len(rows) > limit
     found = [KeptCall(*row) for row in rows[:limit]]
@@ -242,11 +242,11 @@ def _is_beginning_alone(search: Search) -> bool:
     return len(said) == 1 and _beginning(said[0], getattr(search, said[0])) is not None
 
 
-def _index(connection: sqlite3.Connection, search: Search) -> str:
+def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
     """The index that leaves least to look at."""
     best, fewest = "calls_by_time", FEW + 1
     exact = ""
-    if _is_beginning_alone(search):
+    if limit < BULK and _is_beginning_alone(search):
         return "calls_by_caller" if search.caller else "calls_by_number"
     for name, index in _INDEXES.items():
         wanted = getattr(search, name)
