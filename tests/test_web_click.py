@@ -15,6 +15,7 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import Web
@@ -31,7 +32,7 @@ from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.roles import Role
 from pbxrouter.signing import FORM_S
 from pbxrouter.trace import Step
-from pbxrouter.web.click import signed_address, snippet
+from pbxrouter.web.click import NOTES_AT_ONCE, signed_address, snippet
 from pbxrouter.web.click_attempts import KEEP_S, MAX_ATTEMPTS, MAX_WAITING, Attempts
 from pbxrouter.web.click_number import ClickRefused, read_number
 from pbxrouter.web.desk import Desk
@@ -564,6 +565,26 @@ class LinkTests(ClickCase):
             self.assertEqual((page.status, page.cookies, page.forms), (status, [], []), path)
             self.assertIn(words, page.text)
             self.assertEqual("example.org" in page.header("Content-Security-Policy"), framed)
+
+    async def test_in_the_log(self) -> None:
+        """Why, and of which link, but nothing that was signed; and not once for each of a thousand."""
+        path = self.path_of_link
+        late = self.signed(10)
+        self.wait(11)
+        with capturedLogs() as logs:
+            for bad in (path[:-1], f"{path[:-3]}{'xxx' if not path.endswith('xxx') else 'yyy'}", late):
+                await self.get(bad)
+            await self.fill(form="x")
+            await self.desk.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
+            for _ in range(NOTES_AT_ONCE + 5):
+                await self.get(path)
+        said = [line for line in map(formatEvent, logs) if line.startswith("click to dial: ")]
+        link = f"click to dial: link {self.number}:"
+        for words in ("address malformed", "address forged", "address expired", "form malformed"):
+            self.assertEqual(said.count(f"{link} {words}"), 1, words)
+        self.assertEqual(said.count(f"{link} address void"), NOTES_AT_ONCE)
+        for signature in (path, late):
+            self.assertNotIn(signature.partition("sig=")[2][-40:], "".join(map(formatEvent, logs)))
 
     async def test_numbers_beyond(self) -> None:
         """Of no link."""

@@ -20,7 +20,7 @@ from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, Origina
 from pbxrouter.originate import Originator, Progress, Wish
 from pbxrouter.roles import Role
 from pbxrouter.trace import Step, step
-from pbxrouter.web.console.click_staff import CONTEXT_COOKIE, Way, places_among
+from pbxrouter.web.console.click_staff import CALLS_AT_ONCE, CONTEXT_COOKIE, Way, places_among
 from pbxrouter.web.desk import Desk
 from tests.test_web_click import ClickCase, Phones
 from tests.web_fakes import Answer, ConsoleCase
@@ -142,6 +142,18 @@ class StaffTests(StaffCase):
             self.assertEqual(page.status, 400, repr((number, context)))
             self.assertNotIn("<script>", page.html)
         self.assertEqual(phones.wishes, [])
+
+    async def test_too_many(self) -> None:
+        """Calls have a limit, each for whoever begins them; what was mistyped counts for nothing."""
+        (phones,) = self.phones.values()
+        for _ in range(2 * CALLS_AT_ONCE):
+            self.assertEqual((await self.dial("abc", context="phones")).status, 400)
+        for _ in range(CALLS_AT_ONCE):
+            self.assertEqual((await self.dial(context="phones")).status, 200)
+        page = await self.dial(context="phones")
+        self.assertEqual(page.status, 429)
+        self.assertIn("Too many calls at once", page.text)
+        self.assertEqual(len(phones.wishes), CALLS_AT_ONCE)
 
     async def test_features(self) -> None:
         """Staff may dial * and #; the rules say what comes of it."""

@@ -31,7 +31,7 @@ from pbxrouter.errors import (
 from pbxrouter.hours import Hours
 from pbxrouter.networks import network_of
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.ratelimit import WindowLimit
+from pbxrouter.ratelimit import RateLimit, WindowLimit
 from pbxrouter.signing import FORM_EXPIRED, LINK_WORDS, Signer, Standing
 from pbxrouter.trace import Step, step
 from pbxrouter.web.address import base_url, click_url
@@ -41,6 +41,9 @@ from pbxrouter.web.desk import Desk
 
 UNAVAILABLE: Final = Step("Service Currently Unavailable")
 HOUR_S: Final = 3600.0
+NOTES_A_MINUTE: Final = 6
+NOTES_AT_ONCE: Final = 20
+"""How often the log says that links or forms are not valid: who tries many shall not fill it."""
 
 _STATUS: Final = {
     Standing.MALFORMED: 404,
@@ -89,6 +92,7 @@ class ClickToDial:
         self.signer: Final = Signer(desk.key)
         self.attempts: Final = Attempts(desk.now)
         self._hour = WindowLimit(HOUR_S)
+        self._notes = RateLimit(NOTES_A_MINUTE, NOTES_AT_ONCE)
 
     @property
     def today(self) -> str:
@@ -111,6 +115,7 @@ class ClickToDial:
         standing = self.signer.check_link(link_id, generation, signature, self._desk.now())
         sites = found.origins if found is not None else ""
         if standing is not Standing.VALID:
+            self._note("address", link_id, standing)
             # To whom the link was given is told even in the frame; to others nothing of the site.
             given = standing in (Standing.VOID, Standing.EXPIRED)
             raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
@@ -118,6 +123,12 @@ class ClickToDial:
         if not found.enabled:
             raise ClickRefused(step("This page is not in use just now."), 410, sites=sites)
         return found
+
+    def _note(self, what: str, link_id: int, standing: Standing) -> None:
+        """Say in the log that somebody came with what is not valid, and why."""
+        said = f"{what} {standing.value}"
+        if not self._notes.wait_s(said, self._desk.reactor.seconds()):
+            self.log.info("click to dial: link {link}: {said}", link=link_id, said=said)
 
     def hours(self, link: DialLink) -> Hours:
         """When it is open; always, if a hand has written what cannot be read."""
@@ -147,7 +158,9 @@ class ClickToDial:
             StoreError: the database cannot be used.
         """
         owner = ("link", link.link_id)
-        if self.signer.check_form(link.link_id, address, form, self._desk.now()) is not Standing.VALID:
+        standing = self.signer.check_form(link.link_id, address, form, self._desk.now())
+        if standing is not Standing.VALID:
+            self._note("form", link.link_id, standing)
             raise ClickRefused(FORM_EXPIRED, 403)
         before = self.attempts.of_form(form, owner)
         if before is not None:

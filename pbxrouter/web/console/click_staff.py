@@ -93,6 +93,8 @@ class StaffPages:
                 visit.user.console_user_id, visit.user.phone, visit.form.get("number", ""), context, asterisk
             )
         except ClickRefused as refused:
+            if refused.status == 400:  # a slip of the finger has nobody's phone called
+                self._limit.give_back(visit.user.login)
             visit.request.setResponseCode(refused.status)
             return self._page(visit, number, refused)
         set_cookie(visit.request, CONTEXT_COOKIE, context, "/dial", _YEAR_S)
