@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.web.address import base_url, check_url, click_url, setup_url
+from pbxrouter.web.address import base_url, check_url, click_url, is_open_without_tls, setup_url
 
 
 class AddressTests(SynchronousTestCase):
@@ -29,6 +29,19 @@ class AddressTests(SynchronousTestCase):
         """The setting counts."""
         self.assertEqual(base_url("https://pbx.example.org/", "tcp:80"), "https://pbx.example.org")
         self.assertEqual(setup_url("https://pbx.example.org", "abc"), "https://pbx.example.org/setup/abc")
+
+    def test_open_without_tls(self) -> None:
+        """Loopback, a proxy's https and endpoints with TLS are no reason to warn."""
+        for url, listen, open_ in (
+            ("", "tcp:8080:interface=127.0.0.1", False),
+            ("", "tcp6:8080:interface=\\:\\:1", False),
+            ("", "unix:/run/x.sock", False),
+            ("", "tls:/etc/certs:443", False),
+            ("https://pbx.example.org", "tcp:8080", False),
+            ("", "tcp:8080", True),
+            ("http://pbx.example.org", "tcp:8080:interface=192.0.2.1", True),
+        ):
+            self.assertEqual(is_open_without_tls(url, listen), open_, listen)
 
     def test_a_port_that_is_none(self) -> None:
         """One line that names the setting."""

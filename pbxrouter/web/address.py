@@ -41,6 +41,15 @@ def base_url(url: str, listen: str) -> str:
     return f"{scheme}://{host}" + (f":{port}" if port.isdigit() and port != usual else "")
 
 
+def is_open_without_tls(url: str, listen: str) -> bool:
+    """Whether others than this machine reach it, and as far as the settings tell without TLS."""
+    kind, *rest = re.split(r"(?<!\\):", listen)
+    if kind not in ("tcp", "tcp6") or url.startswith("https:"):
+        return False
+    found = [re.sub(r"\\(.)", r"\1", part[10:]) for part in rest if part.startswith("interface=")]
+    return not found or not (found[0].startswith("127.") or found[0] in ("::1", "localhost"))
+
+
 def check_url(url: str) -> None:
     """See that a configured address can be one.
 

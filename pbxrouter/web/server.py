@@ -22,7 +22,7 @@ from pbxrouter.database.sessions import needs_setup, put_setup_link
 from pbxrouter.errors import EditRefused, StoreError
 from pbxrouter.tokens import hash_token
 from pbxrouter.trace import step
-from pbxrouter.web.address import setup_url
+from pbxrouter.web.address import is_open_without_tls, setup_url
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import WebService
 
@@ -68,7 +68,12 @@ class WebServer(MultiService):
         site: serves the pages.
         base: how browsers reach it.
         say: tells whoever started the gateway.
+
+    Attributes:
+        greeted: fires when it has said how to get in.
     """
+
+    greeted: Deferred[None]
 
     log = Logger()
 
@@ -90,7 +95,15 @@ class WebServer(MultiService):
     def startService(self) -> None:
         """Say how to get in."""
         super().startService()
-        Deferred.fromCoroutine(self._greet())
+        web = self._desk.config.web
+        if is_open_without_tls(web.url, web.listen or ""):
+            self.log.warn(
+                "web.listen: {listen} is open to other machines without TLS, and browsers there do not keep "
+                "the console's cookies: put TLS in front and set web.url, or listen at a tls: endpoint "
+                "(docs/console.md)",
+                listen=web.listen,
+            )
+        self.greeted = Deferred.fromCoroutine(self._greet())
 
     async def _greet(self) -> None:
         try:
