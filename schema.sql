@@ -321,7 +321,7 @@ CREATE TABLE dial_links (
     consent_es        TEXT NOT NULL DEFAULT '',
     -- Sites that may embed the page, such as https://example.org, with blanks between.
     sites             TEXT NOT NULL DEFAULT '',
-    -- Part of what is signed: one more, and all links given out before are void.
+    -- Part of what is signed: another one, and all links given out before are void.
     generation        INTEGER NOT NULL DEFAULT 1,
     -- NULL while it is in use.
     disabled_at       REAL

@@ -1,7 +1,7 @@
 """Signed links, and the forms behind them: who has one got it from us, and it has not been altered.
 
-A link says for which page, which generation of it, and until when it holds; one
-generation more, and all links given out before are void. A form says when and to whom
+A link says for which page, which generation of it, and until when it holds; another
+generation, and all links given out before are void. A form says when and to whom
 it was given; it can be posted for an hour. Both are HMAC-SHA256 under keys derived for
 just that. Pure; the time is passed in. Not here: what a link leads to (web.click).
 """

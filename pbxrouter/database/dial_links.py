@@ -7,6 +7,7 @@ Every change is in the audit log. Everything here blocks. Not here: what a link 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.dial_link_values import DialLink, LinkValues, Places, checked
 from pbxrouter.errors import NotThere
 from pbxrouter.trace import step
+
+MAX_GENERATION: Final = 999_999_999
+"""Nine digits, as a signed link has room for (signing)."""
 
 _TABLE: Final = "dial_links"
 _KIND: Final = "dial_link"
@@ -123,8 +127,20 @@ def void_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, lin
         NotThere: none has that number.
     """
     with _changing(connection, actor, now, "void", link_id) as (change, link):
-        change.update(_TABLE, link_id, {"generation": link.generation + 1})
+        change.update(_TABLE, link_id, {"generation": _another(link.generation)})
     return change.audit_id
+
+
+def _another(generation: int) -> int:
+    """A generation that this link never had.
+
+    Not simply one more: if that is taken back, the next would be the same again, and what was
+    signed in between would come back to life when all is made void.
+    """
+    while True:
+        drawn = secrets.randbelow(MAX_GENERATION) + 1
+        if drawn != generation:
+            return drawn
 
 
 def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
