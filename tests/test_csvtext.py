@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -59,6 +59,7 @@ class CsvTests(SynchronousTestCase):
         for cell in ("33", "ana", "", "a=b", 5, None, 1.5, -3):
             self.assertEqual(safe_cell(cell), cell)
 
+    @settings(deadline=None)
     @given(st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1))
     def test_any_text_comes_back(self, cells: list[str]) -> None:
         """But for the quote."""
