@@ -132,7 +132,7 @@ def make_desk(
     )
 
 
-NOON = 1_795_435_200.0
+NOON = 1_786_795_200.0  # long ago: it shall never be within the last day
 """2026-11-23 12:00, UTC."""
 
 
