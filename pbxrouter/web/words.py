@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
 from importlib.resources import files
 from io import BytesIO
 from typing import Final
@@ -19,7 +18,7 @@ from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
 from pbxrouter.errors import ConfigError
@@ -99,17 +98,9 @@ class Words:
         said = self.say(step)
         return said[:1].upper() + said[1:] if _begins_with_words(step) else said
 
-    def say_all(self, steps: Iterable[Step]) -> list[str]:
-        """Steps as sentences."""
-        return [self.say(each) for each in steps]
-
     def number(self, value: float) -> str:
         """A number as people there write it."""
         return format_decimal(value, locale=self._locale)
-
-    def percent(self, part: float) -> str:
-        """A part of one, in percent."""
-        return format_percent(part, "#,##0.#%", locale=self._locale)
 
     def day(self, seconds: float) -> str:
         """The date, such as 23 Nov 2026."""
