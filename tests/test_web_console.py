@@ -270,6 +270,19 @@ class HostTests(ConsoleCase):
             request.requestHeaders.addRawHeader("X-Forwarded-For", value)
             self.assertEqual(self.visitors.address(request), address, value)
 
+    async def test_many_addresses_do_not_shut_the_owner_out(self) -> None:
+        """From where somebody has logged in before, however many others try their login."""
+        await self.add_person("bo", Role.VIEWER)
+        right, wrong = ([("login", "bo"), ("password", each)] for each in (PASSWORD, "wrong"))
+        home = {"X-Forwarded-For": "192.0.2.7"}
+        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        statuses = [
+            (await self.me.submit("/login", wrong, {"X-Forwarded-For": f"198.51.100.{host}"})).status
+            for host in range(50)
+        ]
+        self.assertIn(429, statuses)
+        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+
     async def test_who_tries_shuts_nobody_else_out(self) -> None:
         """However long one address goes on, the right password opens from another."""
         await self.add_person("bo", Role.VIEWER)

@@ -33,6 +33,7 @@ SESSION_COOKIE: Final = "pbxrouter_session"
 VISITOR_COOKIE: Final = "pbxrouter_visitor"
 LANGUAGE_COOKIE: Final = "pbxrouter_language"
 _YEAR_S: Final = 365 * 86_400
+MAX_KNOWN: Final = 1000
 
 InThread = Callable[..., Awaitable[Any]]
 """Calls a function in a thread: in_thread(function, *arguments)."""
@@ -72,6 +73,7 @@ class Door:
         self._visitors = visitors
         self._words = words
         self._in_thread = in_thread
+        self._known: dict[str, None] = {}  # logins with the networks from which they got in, the latest last
         # The narrow ones first: what they refuse does not count in the one that all addresses share.
         self._limits: Final = (
             RateLimit(per_minute=5, burst=20),  # from one address, whatever the login
@@ -172,7 +174,10 @@ class Door:
         Raises:
             TooManyTries: there were too many.
         """
-        for limit, key in zip(self._limits, _limited(visit, login), strict=True):
+        limited = _limited(visit, login)
+        for limit, key in zip(self._limits, limited, strict=True):
+            if key == limited[-1] and limited[1] in self._known:
+                continue  # whoever tries from many places does not keep its owner out
             wait_s = limit.wait_s(key, self._desk.reactor.seconds())
             if wait_s:
                 self.log.warn("console: too many logins from {address}", address=visit.address)
@@ -180,8 +185,13 @@ class Door:
 
     def password_was_right(self, visit: Visit, login: str) -> None:
         """The try does not count after all."""
-        for limit, key in zip(self._limits, _limited(visit, login), strict=True):
+        limited = _limited(visit, login)
+        for limit, key in zip(self._limits, limited, strict=True):
             limit.give_back(key)
+        self._known.pop(limited[1], None)
+        self._known[limited[1]] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def open(self, visit: Visit, console_user_id: int) -> None:
         """Begin a session."""
