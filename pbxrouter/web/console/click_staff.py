@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError
-
 from pbxrouter.phones import is_context
 from pbxrouter.ratelimit import RateLimit
 from pbxrouter.roles import Role
@@ -18,7 +16,7 @@ from pbxrouter.trace import Step, printable, step
 from pbxrouter.web.click import ClickToDial
 from pbxrouter.web.click_attempts import DialAttempt
 from pbxrouter.web.click_number import ClickRefused
-from pbxrouter.web.console.click_visitor import RELOAD_S, WAIT_S
+from pbxrouter.web.console.click_visitor import RELOAD_S, wait_for_news
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk
@@ -129,12 +127,7 @@ class StaffPages:
         if attempt is None:
             visit.request.setResponseCode(404)
             return b""
-        seen = visit.query.get("seen", "")
-        try:
-            await attempt.news(
-                int(seen) if seen.isdecimal() and len(seen) < 5 else 0, WAIT_S, self._desk.reactor
-            )
-        except CancelledError:  # they have gone
+        if not await wait_for_news(visit, attempt, self._desk.reactor):
             return b""
         visit.session = ""  # notices wait for a whole page
         return self._router.page("click/dial_state.html", visit, **self._state(attempt))

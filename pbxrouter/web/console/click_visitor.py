@@ -97,12 +97,7 @@ class VisitorPages:
         if attempt is None:
             visit.request.setResponseCode(404)
             return b""
-        seen = visit.query.get("seen", "")
-        try:
-            await attempt.news(
-                int(seen) if seen.isdecimal() and len(seen) < 5 else 0, WAIT_S, self._desk.reactor
-            )
-        except CancelledError:  # they have gone
+        if not await wait_for_news(visit, attempt, self._desk.reactor):
             return b""
         return self._router.page("click/state.html", visit, **self._state(visit, attempt))
 
@@ -173,3 +168,13 @@ def _others(visit: Visit) -> list[tuple[str, str, str]]:
         for code, name in LANGUAGES.items()
         if code != visit.words.language
     ]
+
+
+async def wait_for_news(visit: Visit, attempt: DialAttempt, reactor: Any) -> bool:
+    """Wait until more has become of a call than the page has seen, or a while; False if they have gone."""
+    seen = visit.query.get("seen", "")
+    try:
+        await attempt.news(int(seen) if seen.isdecimal() and len(seen) < 5 else 0, WAIT_S, reactor)
+    except CancelledError:
+        return False
+    return True
