@@ -32,9 +32,9 @@ from pbxrouter import database
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.console_users import add_console_user
 from pbxrouter.database.sessions import open_session
-from pbxrouter.roles import Role
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.tokens import hash_token
 
 OPENING = SimulatedCall("21", caller="33").environment()
 COMMANDS = 8

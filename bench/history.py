@@ -35,7 +35,7 @@ from pbxrouter.database.history import (
     outcomes,
     trace_text,
 )
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 PAGE = 50
 DAY_S = 86_400

@@ -15,14 +15,15 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
-from pbxrouter.config import Asterisk
+from pbxrouter.config.schema import Asterisk
 from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
 from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.manager_service import Account, Manager, ProtocolFactory
 from pbxrouter.originate import Originator
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.watch import DialogueWatch
 
 LEAVING_S: Final = 3.0

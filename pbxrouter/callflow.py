@@ -43,7 +43,8 @@ from pbxrouter.errors import (
 from pbxrouter.live import GatewayCall, LiveBoard, Phase
 from pbxrouter.prompts import Prompts
 from pbxrouter.rules import Decision, Facts, Verdict, normalise_number
-from pbxrouter.trace import printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import step
 
 PIN_PROMPTS: Final = 3
 """How often a caller is asked for a PIN; each answer is checked."""

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from pbxrouter.control import Answer
 from pbxrouter.errors import ControlRefused, PbxrouterError
 from pbxrouter.originate import RING_S, Originator, Progress, Wish
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 from pbxrouter.watch import DialogueLine, DialogueWatch
 
 Send = Callable[[Answer], None]

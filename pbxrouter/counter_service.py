@@ -31,7 +31,7 @@ from pbxrouter.counting import Counting
 from pbxrouter.errors import ManagerError, StoreError
 from pbxrouter.magi_wire import is_whole
 from pbxrouter.manager_service import Manager
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 WRITE_S: Final = 1.0
 LOOK_S: Final = 2.0

@@ -15,7 +15,7 @@ from typing import Final
 
 from pbxrouter.calls import ENDED_WELL, JOINED, CallListener, LiveCall
 from pbxrouter.rules import Decision, Verdict
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")

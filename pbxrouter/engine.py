@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from pbxrouter.errors import StoreError
 from pbxrouter.rules import Decision, Facts, RuleSet
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 POLL_S: Final = 0.1
 """How often the database is asked whether the rules changed."""

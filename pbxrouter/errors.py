@@ -7,7 +7,7 @@ Not here: what is done about a failure; that is its catcher's business.
 
 from __future__ import annotations
 
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 
 class PbxrouterError(Exception):

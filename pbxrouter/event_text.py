@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from pbxrouter.ami import Message
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 
 STARS: Final = "***"
 

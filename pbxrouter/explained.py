@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pbxrouter.rules import Decision, Mapping, RuleSet, Verdict, normalise_number
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 MAX_OTHERS: Final = 20
 """Mappings named beside the winner."""

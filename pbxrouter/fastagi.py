@@ -41,10 +41,10 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.oneshot import Deadline
+from pbxrouter.net.timers import Deadline
 from pbxrouter.refusal import Refusal
 from pbxrouter.sender import Sender
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 from pbxrouter.watch import DialogueWatch
 
 OPENING_TIMEOUT_S: Final = 10.0

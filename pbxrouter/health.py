@@ -19,7 +19,7 @@ from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.history import History
 from pbxrouter.manager_service import Manager
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 State = Literal["good", "plain", "bad"]
 """How a thing is marked; plain is neither, such as a connection that has just come up."""

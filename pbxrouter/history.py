@@ -22,7 +22,8 @@ from twisted.logger import Logger
 from pbxrouter.call_record import CallRecord
 from pbxrouter.database.history import CallRow, add_calls, forget_calls, trace_text
 from pbxrouter.errors import step_of
-from pbxrouter.trace import Step, printable
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step
 
 WRITE_EVERY_S: Final = 1.0
 BATCH: Final = 1000

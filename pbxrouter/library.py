@@ -27,7 +27,7 @@ from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.manager_service import ManagerFactory
 from pbxrouter.patterns import Pattern
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 from pbxrouter.watch import DialogueWatch
 
 __all__ = [

@@ -14,7 +14,8 @@ from typing import Final
 
 from pbxrouter.agi import NOT_SHOWN, AGIRequest
 from pbxrouter.rules import Decision, normalise_number
-from pbxrouter.trace import Step, printable
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step
 
 MAX_CALLS: Final = 20_000
 """Calls of the gateway's that are kept at a time; further ones are served, but not shown as its own."""

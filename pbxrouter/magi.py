@@ -31,7 +31,7 @@ from pbxrouter.magi_channel import BREAK, MagiChannel
 from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, may_be_waiting, request_so_far, whole_request
 from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
 from pbxrouter.manager_service import Manager
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 from pbxrouter.watch import DialogueWatch
 
 LOOK_AGAIN_S: Final = 5.0

@@ -43,8 +43,8 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.magi_wire import FLUSH, FLUSHED, as_asked, harmless, piece, without_progress
-from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import printable
+from pbxrouter.net.timers import OneShot
+from pbxrouter.text.printable import printable
 from pbxrouter.watch import DialogueWatch
 
 END_GRACE_S: Final = 0.25

@@ -34,7 +34,8 @@ from pbxrouter.errors import (
     ManagerUnavailable,
 )
 from pbxrouter.manager_watchdog import Watchdog
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 
 ACTION_TIMEOUT_S: Final = 10.0
 """How long an answer may take."""

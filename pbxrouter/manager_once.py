@@ -15,7 +15,8 @@ from twisted.internet.error import ConnectingCancelledError
 from pbxrouter.errors import ConfigError, ManagerUnavailable
 from pbxrouter.manager import EventHandler, ManagerProtocol
 from pbxrouter.manager_service import Account, ManagerFactory
-from pbxrouter.trace import printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import step
 
 PATIENCE_S: Final = 10.0
 """How long connecting and logging in may take together."""

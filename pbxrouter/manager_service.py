@@ -29,8 +29,9 @@ from twisted.logger import Logger
 from pbxrouter.ami import Message
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
-from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.net.timers import OneShot
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0

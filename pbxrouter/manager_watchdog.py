@@ -13,8 +13,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import Step, step
+from pbxrouter.net.timers import OneShot
+from pbxrouter.text.sentences import Step, step
 
 BANNER_TIMEOUT_S: Final = 5.0
 """A connect may succeed during a restart and no banner ever come (facts B1)."""

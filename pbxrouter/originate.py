@@ -22,7 +22,7 @@ from pbxrouter.manager_service import Manager
 from pbxrouter.originate_progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.phones import is_context, read_phone
 from pbxrouter.rules import Facts, Verdict, normalise_number
-from pbxrouter.trace import Step, in_a_row, step
+from pbxrouter.text.sentences import Step, in_a_row, step
 
 __all__ = [
     "CAUSE_GRACE_S",

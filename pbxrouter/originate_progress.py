@@ -12,8 +12,8 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter.ami import Message
-from pbxrouter.oneshot import OneShot
-from pbxrouter.trace import Step
+from pbxrouter.net.timers import OneShot
+from pbxrouter.text.sentences import Step
 
 CAUSE_GRACE_S: Final = 0.5
 """How long after a failed OriginateResponse the Hangup event may take."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 OUTCOMES: Final = {
     "ANSWER": Step("answered"),

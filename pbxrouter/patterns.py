@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import PatternError
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 

@@ -15,7 +15,7 @@ from typing import Final
 from pbxrouter.rules import Mapping as Rule
 from pbxrouter.rules import RuleSet, User
 from pbxrouter.shadows import Fate, Reach, reach_of
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 NAMED: Final = 3
 """So many of the patterns that always win are named, the others counted."""

@@ -17,7 +17,8 @@ from typing import Final
 from pbxrouter.errors import PatternError
 from pbxrouter.pattern_index import PatternIndex
 from pbxrouter.patterns import Pattern
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"

@@ -15,12 +15,12 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pbxrouter import __version__, pins
+from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.asterisk_service import AsteriskService
 from pbxrouter.call_record import CallRecord
 from pbxrouter.callflow import CallFlow
-from pbxrouter.config import DEFAULT_LISTEN, Config
+from pbxrouter.config.schema import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
 from pbxrouter.counter_service import CallCounter
@@ -29,14 +29,15 @@ from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.health import HealthLook
 from pbxrouter.history import History
-from pbxrouter.keyfile import read_key
-from pbxrouter.listener import Listener
 from pbxrouter.live import LiveBoard
+from pbxrouter.net.listener import Listener
 from pbxrouter.originate import Originator
 from pbxrouter.reports import Reports
+from pbxrouter.security import pins
+from pbxrouter.security.keyfile import read_key
 from pbxrouter.sequential import SequentialService
 from pbxrouter.store import Store
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 from pbxrouter.watch import DialogueLine, DialogueWatch
 
 

@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter import database
 from pbxrouter.errors import DatabaseLocked, StoreError
 from pbxrouter.rules import RuleSet
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 T = TypeVar("T")
 

@@ -19,11 +19,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
 from pbxrouter import database, service
-from pbxrouter.config import Config, at_database
+from pbxrouter.config.file import DEFAULT_FILE, read_config
+from pbxrouter.config.schema import Config, at_database
 from pbxrouter.errors import ConfigError, PbxrouterError
-from pbxrouter.filelimit import raise_file_limit
-from pbxrouter.listener import with_backlog
-from pbxrouter.settings import DEFAULT_FILE, read_config
+from pbxrouter.net.filelimit import raise_file_limit
+from pbxrouter.net.listener import with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pbxrouter.agi import AGIRequest, decode
 from pbxrouter.agi_commands import masked_reply
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
-from pbxrouter import database, pins
+from pbxrouter import database
 from pbxrouter.channel import Channel
-from pbxrouter.config import Config, resolved
+from pbxrouter.config.schema import Config, resolved
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.history import CallRow, trace_text
 from pbxrouter.database.tokens import add_token
@@ -33,9 +33,10 @@ from pbxrouter.health import HealthLook
 from pbxrouter.history import History
 from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator, Progress, Wish, check_wish
+from pbxrouter.security import pins
+from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.store import Store
-from pbxrouter.tokens import Scope, hash_token, new_token
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.watch import DialogueWatch
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS

@@ -33,10 +33,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pbxrouter import config
+from pbxrouter.config import schema as config
+from tests.paths import ROOT
 from tests.test_workshop import WORKSHOP
 
-ROOT = Path(__file__).resolve().parent.parent
 RUN = ("console", "sql", "toml", "python")
 SHOWN = ("text", "ini")
 SHOWN_DIRECTORY = "/srv/pbxrouter"

@@ -19,11 +19,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import config
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.asterisk_service import protocol_factory
 from pbxrouter.channel import Channel
 from pbxrouter.compat import starpy as compat
+from pbxrouter.config import schema as config
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -42,6 +42,7 @@ from pbxrouter.service import fastagi_factory
 from pbxrouter.simulator import SimulatedCall
 from pbxrouter.watch import DialogueWatch
 from tests import test_channel
+from tests.paths import ROOT
 
 HAS_STARPY = importlib.util.find_spec("starpy") is not None
 WHY_NOT = None if HAS_STARPY else "StarPy is not installed here; docs/starpy.md tells how"
@@ -98,7 +99,7 @@ class PageTests(SynchronousTestCase):
 
     def test_every_difference_has_its_test(self) -> None:
         """The last cell of each row names tests, and they are there."""
-        root = pathlib.Path(__file__).parent
+        root = ROOT / "tests"
         tests = "".join(
             (root / f"test_{name}_starpy.py").read_text("utf-8") for name in ("adapters", "compat")
         )

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.asterisk_service import LEAVING_S, AsteriskService, read_secret
 from pbxrouter.channel import Channel
-from pbxrouter.config import Asterisk
+from pbxrouter.config.schema import Asterisk
 from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
 from pbxrouter.watch import DialogueWatch

@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import config
 from pbxrouter.callflow import CallFlow
 from pbxrouter.channel import Channel
+from pbxrouter.config import schema as config
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
 from pbxrouter.drivers.dial import Dial

@@ -23,8 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.app import COMMANDS, pbxrouter
 from pbxrouter.cli.options import pin_hasher, read_config
+from tests.paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKSHOP = """BEGIN TRANSACTION;
 CREATE TABLE applications_mappings (map_id INTEGER PRIMARY KEY, application_name VARCHAR(10),
 application_data VARCHAR(10), pattern VARCHAR(30));

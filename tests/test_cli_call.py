@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from click.testing import Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.cli import address
+from pbxrouter.config import address
 from pbxrouter.errors import ConfigError
-from tests.test_cli import ROOT, CommandTestCase, run, start
+from tests.paths import ROOT
+from tests.test_cli import CommandTestCase, run, start
 
 Gateway = Callable[["Caller"], None]
 DONE = "SET VARIABLE PBXROUTER done"

@@ -13,8 +13,8 @@ from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.console_users import add_console_user, update_console_user
 from pbxrouter.database.sessions import is_setup_link
-from pbxrouter.roles import Role
-from pbxrouter.tokens import hash_token
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
 
 
 class ConsoleCommand(SynchronousTestCase):

@@ -12,7 +12,7 @@ from pbxrouter.cli.app import pbxrouter
 from pbxrouter.cli.token import SCOPES
 from pbxrouter.database.audit import find_entries
 from pbxrouter.database.tokens import find_token, note_use
-from pbxrouter.tokens import Scope, hash_token
+from pbxrouter.security.tokens import Scope, hash_token
 
 
 class TokenCommand(SynchronousTestCase):

@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import pbxrouter.compat.starpy as starpy
 from pbxrouter.compat.starpy import AGICommandFailure, FastAGIFactory, FastAGIProtocol, InSequence, error
 from pbxrouter.simulator import SimulatedCall
+from tests.paths import ROOT
 
 CALL = SimulatedCall("21", caller="33", arguments=("one", "a,b"))
 DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
@@ -486,12 +487,12 @@ class ProgramTests(SynchronousTestCase):
         (folder / "program.py").write_text(text)
         done = subprocess.run(
             [sys.executable, *how, str(folder / "program.py"), "argument"],
-            cwd=Path(__file__).parent.parent,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""},
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
         )
         return done.stdout
 
@@ -513,7 +514,7 @@ class ProgramTests(SynchronousTestCase):
         """Without a program it says how it is used."""
         done = subprocess.run(
             [sys.executable, "-m", "pbxrouter.compat.starpy"],
-            cwd=Path(__file__).parent.parent,
+            cwd=ROOT,
             capture_output=True,
             text=True,
         )

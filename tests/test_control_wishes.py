@@ -16,7 +16,7 @@ from pbxrouter.control import Answer
 from pbxrouter.control_wishes import OriginateWish, chosen, text
 from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 
 class FakeOriginator:

@@ -33,7 +33,7 @@ from pbxrouter.database.sessions import (
     use_setup_link,
 )
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.roles import Role
+from pbxrouter.security.roles import Role
 
 ROOT = Actor("root", "command")
 

@@ -28,7 +28,7 @@ from pbxrouter.database.history import (
     trace_text,
 )
 from pbxrouter.errors import NotThere
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 
 def row(

@@ -20,10 +20,11 @@ import click
 import msgspec
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from pbxrouter import config
 from pbxrouter.cli import app
+from pbxrouter.config import schema as config
 from pbxrouter.tap import Options
-from tests.docs_runner import ROOT, RUN, Page, blocks, commands, fits
+from tests.docs_runner import RUN, Page, blocks, commands, fits
+from tests.paths import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [

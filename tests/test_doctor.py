@@ -17,10 +17,10 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import config as settings
 from pbxrouter import database
 from pbxrouter.ami import Message
-from pbxrouter.config import Asterisk, Config
+from pbxrouter.config import schema as settings
+from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.asterisk import look_at_asterisk
 from pbxrouter.doctor.files import load_names, look_at_database, look_at_files, look_at_secret
@@ -29,8 +29,8 @@ from pbxrouter.doctor.patient import EVENT_WAIT_S, Patient
 from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.errors import ConfigError
-from pbxrouter.keyfile import create_key
-from pbxrouter.trace import Step
+from pbxrouter.security.keyfile import create_key
+from pbxrouter.text.sentences import Step
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 

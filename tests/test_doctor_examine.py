@@ -19,12 +19,12 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from pbxrouter import config as settings
 from pbxrouter import database
-from pbxrouter.config import Asterisk, Config, FastAGI
+from pbxrouter.config import schema as settings
+from pbxrouter.config.schema import Asterisk, Config, FastAGI
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import examine
-from pbxrouter.keyfile import create_key
+from pbxrouter.security.keyfile import create_key
 from tests.fakes import hash_pin
 from tests.test_cli_events import PlayedAmi
 

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import config
-from pbxrouter.config import Config
+from pbxrouter.config import schema as config
+from pbxrouter.config.schema import Config
 from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
 from pbxrouter.drivers.conference import Conference
 from pbxrouter.drivers.dial import Dial, dial_string

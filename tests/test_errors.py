@@ -7,7 +7,7 @@ import inspect
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import errors
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 
 class Tree(SynchronousTestCase):

@@ -19,7 +19,7 @@ from pbxrouter.history import MAX_QUEUED, History
 from pbxrouter.manager_service import Manager
 from pbxrouter.rules import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.watch import DialogueWatch
 from tests.fakes import AsteriskEnd, workshop_rules
 from tests.test_history import record

@@ -19,7 +19,7 @@ from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.history import BATCH, FORGET_EVERY_S, MAX_QUEUED, History, row_of
 from pbxrouter.rules import Decision, Mapping, Verdict
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 DAY_S = 86_400.0
 

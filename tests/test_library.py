@@ -11,7 +11,6 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,8 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import library
 from pbxrouter.errors import ChannelHungUp, CommandRefused, LoginRefused, ManagerUnavailable
 from pbxrouter.simulator import SimulatedCall
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 

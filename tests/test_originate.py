@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import TECHNOLOGIES
+from pbxrouter.config.schema import TECHNOLOGIES
 from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
 from pbxrouter.manager_service import Manager

@@ -30,9 +30,9 @@ from pathlib import Path
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import config
+from pbxrouter.config import schema as config
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TABLES = {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
 
 # Run in the installed environment: tells where the package is, what twistd and the drivers' group find.

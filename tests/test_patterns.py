@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import pathlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.errors import PatternError
 from pbxrouter.pattern_index import PatternIndex
 from pbxrouter.patterns import Pattern
+from tests.paths import ROOT
 
-CASES = pathlib.Path(__file__).parent.parent / "lab" / "dialplan-cases.json"
+CASES = ROOT / "lab" / "dialplan-cases.json"
 
 # Facts D3, each seen in Asterisk: patterns in configured order, number dialled, choice.
 VERIFIED = """

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rule_warnings import CODES, KEPT, RuleWarning, RuleWarnings
 from pbxrouter.rules import Mapping, RuleSet
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 from tests.fakes import hash_pin, workshop_rules
 
 DRIVERS = ("dial", "voicemail", "conference")

@@ -19,14 +19,16 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pbxrouter import config, database, keyfile, pins, service
+from pbxrouter import database, service
 from pbxrouter.call_record import CallRecord
 from pbxrouter.channel import Channel
-from pbxrouter.config import Config
+from pbxrouter.config import schema as config
+from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, KeyFileError
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.rules import Facts
+from pbxrouter.security import keyfile, pins
 from pbxrouter.service import Banner, FastAGIService
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from pbxrouter.watch import DialogueLine, DialogueWatch

@@ -15,9 +15,10 @@ from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import database, keyfile, tap
-from pbxrouter.config import Config
+from pbxrouter import database, tap
+from pbxrouter.config.schema import Config
 from pbxrouter.errors import ConfigError, DatabaseMissing
+from pbxrouter.security import keyfile
 from pbxrouter.tap import Options
 
 LISTEN = "unix:s"

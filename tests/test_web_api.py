@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import LIMITS, STRANGERS
 from pbxrouter.web.api.everything import ENDPOINTS
 from pbxrouter.web.site import MAX_BODY
 from tests.api_fakes import DOCUMENT, ApiCase
+from tests.paths import ROOT
 
 CALL = {"number": "22", "caller": "33"}
 
@@ -196,7 +196,7 @@ class DocumentTests(SynchronousTestCase):
 
     def test_documentation(self) -> None:
         """docs/api.md lists each endpoint with its scope and summary, and no other."""
-        page = (pathlib.Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
         told = re.findall(r"^\| `([A-Z]+ /api\S*)` \| (?:`(\w+)`)? *\| (.*)\. \|$", page, re.MULTILINE)
         declared = [
             (f"{each.method} {each.path}", each.scope.value if each.scope else "", each.summary)

@@ -6,10 +6,10 @@ import functools
 import re
 from typing import Any
 
+from pbxrouter.click.signing import Signer, Standing
 from pbxrouter.database.console_users import credentials
-from pbxrouter.passwords import password_fits
-from pbxrouter.signing import Signer, Standing
-from pbxrouter.tokens import Scope
+from pbxrouter.security.passwords import password_fits
+from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase
 
 PASSWORD = "correct horse battery"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pbxrouter.database.history import CallRow, add_calls, forget_calls
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.calls import CHUNK
 from pbxrouter.web.api.endpoint import CSV
 from tests.api_fakes import NOON, ApiCase, a_call

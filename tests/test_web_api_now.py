@@ -7,8 +7,8 @@ import time
 from pbxrouter.database.history import add_calls
 from pbxrouter.live import Phase
 from pbxrouter.rules import Facts
+from pbxrouter.security.tokens import Scope
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.tokens import Scope
 from tests.api_fakes import ApiCase, a_call
 from tests.fakes import request_of
 

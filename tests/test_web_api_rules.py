@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pbxrouter.database.audit_entries import KINDS
 from pbxrouter.rule_warnings import CODES
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.audit import Kind
 from pbxrouter.web.api.warnings import Code
 from tests.api_fakes import ApiCase, Said

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from pbxrouter.database.console_users import add_console_user
 from pbxrouter.database.history import add_calls
-from pbxrouter.roles import Role
+from pbxrouter.security.roles import Role
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.everything import ENDPOINTS
 from tests.api_fakes import ACTOR, ApiCase, a_call

@@ -15,7 +15,7 @@ from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.errors import EditConflict, PbxrouterError
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces
 from tests.api_fakes import ApiCase
 

@@ -11,18 +11,17 @@ import string
 import types
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.words import LANGUAGES, Words, Zone
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 KNOWN = {
-    ("pbxrouter/trace.py", "message"),  # makes the step
-    ("pbxrouter/trace.py", "between.join((f'{{{name}}}' for name in values))"),  # steps in a row
+    ("pbxrouter/text/sentences.py", "message"),  # makes the step
+    ("pbxrouter/text/sentences.py", "between.join((f'{{{name}}}' for name in values))"),  # steps in a row
     ("pbxrouter/database/history.py", "str(message)"),  # of a trace in the database
 }
 """Where code makes a step of what is no literal, rightly."""

@@ -18,7 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import Web
+from pbxrouter.click.signing import FORM_S
+from pbxrouter.config.schema import Web
 from pbxrouter.database.dial_link_values import LinkValues, Places
 from pbxrouter.database.dial_links import (
     add_dial_link,
@@ -29,9 +30,8 @@ from pbxrouter.database.dial_links import (
 )
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.roles import Role
-from pbxrouter.signing import FORM_S
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.click import NOTES_AT_ONCE, signed_address, snippet
 from pbxrouter.web.click_attempts import KEEP_S, MAX_ATTEMPTS, MAX_WAITING, Attempts
 from pbxrouter.web.click_number import ClickRefused, read_number

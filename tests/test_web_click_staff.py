@@ -13,13 +13,13 @@ from typing import cast
 
 import msgspec
 
-from pbxrouter.config import Asterisk
+from pbxrouter.config.schema import Asterisk
 from pbxrouter.database.audit import find_entries
 from pbxrouter.database.dial_links import dial_link, list_dial_links
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.click_staff import CALLS_AT_ONCE, CONTEXT_COOKIE, Way, places_among
 from pbxrouter.web.desk import Desk
 from tests.test_web_click import ClickCase, Phones

@@ -15,8 +15,8 @@ from twisted.internet.address import IPv4Address
 from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.test.requesthelper import DummyRequest
 
-from pbxrouter.config import Web
-from pbxrouter.roles import Role
+from pbxrouter.config.schema import Web
+from pbxrouter.security.roles import Role
 from pbxrouter.store import Store
 from pbxrouter.web.console.door import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU

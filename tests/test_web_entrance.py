@@ -16,8 +16,8 @@ from pbxrouter.database.console_users import (
     update_console_user,
 )
 from pbxrouter.database.sessions import IDLE_S, LONGEST_S, SETUP_S
-from pbxrouter.passwords import hash_password, password_fits
-from pbxrouter.roles import Role
+from pbxrouter.security.passwords import hash_password, password_fits
+from pbxrouter.security.roles import Role
 from pbxrouter.web.console.door import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from pbxrouter.web.console.entrance import SETUP_COOKIE
 from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, Person

@@ -15,8 +15,8 @@ from twisted.web.http_headers import Headers
 from pbxrouter.database.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.tokens import Scope, new_token
-from pbxrouter.trace import Step
+from pbxrouter.security.tokens import Scope, new_token
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import FORM, JSON
 from pbxrouter.web.site import CUT_OFF, MAX_BODY, WebService, resource

@@ -10,9 +10,9 @@ from typing import Any
 from pbxrouter.database.audit import note
 from pbxrouter.database.audit_entries import KINDS as ALL_KINDS
 from pbxrouter.database.tokens import add_token
-from pbxrouter.roles import Role
 from pbxrouter.rule_warnings import CODES
-from pbxrouter.tokens import Scope, hash_token, new_token
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_words import KINDS
 from pbxrouter.web.console.rules.warnings import TITLES, WAIT_S
 from tests.web_fakes import ACTOR, Answer, ConsoleCase

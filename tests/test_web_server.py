@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from pbxrouter.config import Web
+from pbxrouter.config.schema import Web
 from pbxrouter.database.console_users import add_console_user
 from pbxrouter.database.sessions import is_setup_link
 from pbxrouter.errors import EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.tokens import hash_token
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.build import build_web
 from pbxrouter.web.server import MAX_WAITING, PasswordThreads
 from tests.api_fakes import Ticking, make_desk

@@ -12,9 +12,9 @@ from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.database.console_users import list_console_users
 from pbxrouter.database.tokens import find_token
 from pbxrouter.doctor.finding import Finding, well, wrong
-from pbxrouter.roles import Role
-from pbxrouter.tokens import hash_token
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.people import new_password
 from pbxrouter.web.desk import Desk
 from tests.web_fakes import PASSWORD, ConsoleCase

@@ -7,7 +7,7 @@ import datetime
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.words import Words, Zone, wished
 
 SUMMER, WINTER = 1_784_023_200.0, 1_795_431_600.0  # 14 July and 23 November 2026, 10:00 and 11:00 UTC

@@ -27,12 +27,12 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
-from pbxrouter.config import Web
+from pbxrouter.config.schema import Web
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.console_users import add_console_user
 from pbxrouter.database.sessions import open_session, put_setup_link
-from pbxrouter.roles import Role
-from pbxrouter.tokens import hash_token
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.everything import ENDPOINTS
 from pbxrouter.web.console.app import add_console

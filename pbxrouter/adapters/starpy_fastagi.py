@@ -39,7 +39,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import HANGUP_GRACE_S
 from pbxrouter.fastagi_factory import FastAGIFactory
 from pbxrouter.refusal import Refusal
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 
 
 class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]

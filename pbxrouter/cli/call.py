@@ -113,8 +113,9 @@ def call(
     """
     import msgspec
 
-    from pbxrouter.cli import address, conversation
+    from pbxrouter.cli import conversation
     from pbxrouter.cli.transcript import Transcript, story
+    from pbxrouter.config import address
     from pbxrouter.errors import PinError
     from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall

@@ -24,7 +24,7 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     from pbxrouter import database as databases
     from pbxrouter.database.console_users import list_console_users
     from pbxrouter.database.sessions import put_setup_link
-    from pbxrouter.tokens import hash_token
+    from pbxrouter.security.tokens import hash_token
     from pbxrouter.web.address import base_url, setup_url
 
     config = read_config(config_file, database)

@@ -8,7 +8,7 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
-    from pbxrouter.config import Config
+    from pbxrouter.config.schema import Config
     from pbxrouter.doctor import Finding
 
 _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}

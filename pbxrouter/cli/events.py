@@ -12,7 +12,7 @@ from pbxrouter.errors import ManagerUnavailable, PbxrouterError
 
 if TYPE_CHECKING:
     from pbxrouter.ami import Message
-    from pbxrouter.config import Asterisk
+    from pbxrouter.config.schema import Asterisk
     from pbxrouter.manager import EventHandler
 
 _LOOK_EVERY_S = 0.5

@@ -67,7 +67,7 @@ def history(
     """
     from pbxrouter import database as databases
     from pbxrouter.database.history import Search, find_calls
-    from pbxrouter.trace import printable
+    from pbxrouter.text.printable import printable
 
     caller, number = (None if each is None else printable(each) for each in (caller, number))
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
@@ -102,7 +102,7 @@ def _plain(row: "CallRow") -> dict[str, Any]:
 
 
 def _csv(rows: list["CallRow"]) -> str:
-    from pbxrouter.csvtext import csv_line
     from pbxrouter.database.history import csv_cells, csv_heading
+    from pbxrouter.text.csv_cells import csv_line
 
     return "".join([csv_line(csv_heading()), *(csv_line(csv_cells(row)) for row in rows)])

@@ -12,7 +12,7 @@ from pbxrouter.cli.options import config_option, database_option, pin_hasher, re
 from pbxrouter.errors import KeyFileError, NotADatabase
 
 if TYPE_CHECKING:
-    from pbxrouter.config import Config
+    from pbxrouter.config.schema import Config
 
 _RULE_TABLES = ("applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings")
 
@@ -85,7 +85,7 @@ def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
         KeyFileError: there is one that cannot be used, or users have PINs that only the missing one can
         check.
     """
-    from pbxrouter.keyfile import create_key, read_key
+    from pbxrouter.security.keyfile import create_key, read_key
 
     path = pathlib.Path(config.pin_key_file)
     try:

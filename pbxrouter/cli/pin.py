@@ -39,7 +39,7 @@ def pin(
     from pbxrouter import database as databases
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.errors import PinError
-    from pbxrouter.pins import check_pin, generate_pin
+    from pbxrouter.security.pins import check_pin, generate_pin
 
     config = read_config(config_file, database)
     hash_pin = pin_hasher(config)

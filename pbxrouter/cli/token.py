@@ -9,7 +9,7 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 SCOPES = ("read", "rules", "dial", "admin")
-"""Those of pbxrouter.tokens, which a test holds equal."""
+"""Those of pbxrouter.security.tokens, which a test holds equal."""
 
 
 @click.command()
@@ -55,7 +55,7 @@ def token(
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.tokens import add_token
-    from pbxrouter.tokens import Scope, hash_token, new_token
+    from pbxrouter.security.tokens import Scope, hash_token, new_token
 
     made = new_token()
     add_token(connection, system_actor(), time.time(), name, hash_token(made), frozenset(map(Scope, scopes)))
@@ -64,7 +64,7 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 
 def _list(connection: sqlite3.Connection) -> None:
     from pbxrouter.database.tokens import list_tokens
-    from pbxrouter.tokens import scopes_text
+    from pbxrouter.security.tokens import scopes_text
 
     found = list_tokens(connection)
     if not found:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 
 import click
 
-from pbxrouter.pins import MIN_DIGITS
+from pbxrouter.security.pins import MIN_DIGITS
 from pbxrouter.simulator import SimulatedAsterisk, split_words
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 
 MASK = "****"
 _COLUMN = 52

@@ -43,7 +43,8 @@ from pbxrouter.database.audit_rows import (
 )
 from pbxrouter.database.connection import transaction
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 
 __all__ = [
     "Actor",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pbxrouter.database.audit_rows import Recorded, Row, from_text
 from pbxrouter.database.connection import reading
 from pbxrouter.errors import NotThere
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 KINDS: Final = ("mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link")
 """What a change may be of."""

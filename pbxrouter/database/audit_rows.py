@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.errors import EditConflict
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 Row = dict[str, Any]
 """A row by its columns: text, numbers, None, bytes (BLOBs), RawText."""

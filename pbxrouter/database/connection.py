@@ -19,7 +19,7 @@ from pbxrouter.errors import (
     NotADatabase,
     StoreError,
 )
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 TIMEOUT_S: Final = 2.0
 """How long to wait, in seconds, for another program that has the database locked."""

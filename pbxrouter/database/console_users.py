@@ -13,8 +13,8 @@ from typing import Any, Final
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 
 MAX_LOGIN: Final = 60
 _TABLE: Final = "console_users"

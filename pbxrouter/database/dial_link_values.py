@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.click.hours import Hours
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
-from pbxrouter.hours import Hours
 from pbxrouter.patterns import Pattern
 from pbxrouter.phones import is_context, read_phone
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 MAX_CONSENT: Final = 600
 MAX_LIST: Final = 30

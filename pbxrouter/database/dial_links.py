@@ -18,7 +18,7 @@ from pbxrouter.database.audit_entries import bounded
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.dial_link_values import DialLink, LinkValues, Places, checked
 from pbxrouter.errors import NotThere
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 MAX_GENERATION: Final = 999_999_999
 """Nine digits, as a signed link has room for (signing)."""

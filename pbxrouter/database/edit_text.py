@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 MAX_NAME: Final = 80
 """Characters in a name or a number."""

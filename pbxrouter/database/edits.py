@@ -27,7 +27,7 @@ from pbxrouter.database.holder_edits import (
 )
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
 from pbxrouter.patterns import Pattern
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 __all__ = [
     "MappingValues",

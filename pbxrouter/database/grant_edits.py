@@ -12,7 +12,7 @@ from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.holder_edits import holder_name
 from pbxrouter.database.holders import HOLDERS, Grant, holders
 from pbxrouter.errors import EditRefused
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 
 @dataclass(frozen=True, slots=True)

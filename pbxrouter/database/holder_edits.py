@@ -11,9 +11,9 @@ from pbxrouter.database.audit_entries import bounded, text_of
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
 from pbxrouter.database.holders import HolderTable, holders
 from pbxrouter.errors import EditConflict, EditRefused, PinError
-from pbxrouter.pins import generate_pin
 from pbxrouter.rules import NO_CALLER
-from pbxrouter.trace import Step, step
+from pbxrouter.security.pins import generate_pin
+from pbxrouter.text.sentences import Step, step
 
 PIN_TAKEN: Final = step("this PIN cannot be used: another user has it")
 _TRIES: Final = 20

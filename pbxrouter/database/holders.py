@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.trace import step
+from pbxrouter.text.sentences import step
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pbxrouter.database.connection import path_of, reading, transaction
 from pbxrouter.database.holder_edits import refuse_pin_of_another
 from pbxrouter.errors import StoreError
 from pbxrouter.rules import Mapping, RuleSet
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 

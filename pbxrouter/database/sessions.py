@@ -13,8 +13,8 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.console_users import ConsoleUser, add_console_user, any_console_user, user_of_row
 from pbxrouter.errors import EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 
 IDLE_S: Final = 8 * 3600.0
 """A session that nobody has used for so long is over."""

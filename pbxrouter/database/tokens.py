@@ -14,8 +14,13 @@ from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.audit_entries import bounded
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.tokens import Scope, TokenInfo, scopes_of, scopes_text
-from pbxrouter.trace import step
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    scopes_of,
+    scopes_text,
+)
+from pbxrouter.text.sentences import step
 
 _TABLE: Final = "api_tokens"
 _COLUMNS: Final = "token_id, name, created_at, last_used_at, revoked_at, scopes"

@@ -14,7 +14,8 @@ from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
 from pbxrouter.heartbeat import VARIABLE
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 
 CLOCKS_APART_S: Final = 5.0
 HEARTBEAT_S: Final = 10.0

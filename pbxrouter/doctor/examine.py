@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter.asterisk_service import account_of
-from pbxrouter.cli.address import of_endpoint
-from pbxrouter.config import Asterisk, Config
+from pbxrouter.config.address import of_endpoint
+from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.doctor.asterisk import look_at_asterisk
 from pbxrouter.doctor.files import load_names, look_at_files
 from pbxrouter.doctor.finding import Finding, unknown, wrong
@@ -28,7 +28,7 @@ from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 T = TypeVar("T")
 Tell = Callable[[Finding], object]

@@ -14,14 +14,15 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from pbxrouter import database, pins
-from pbxrouter.config import Asterisk, Config
+from pbxrouter import database
+from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.upgrade import version_of
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import KeyFileError, StoreError
-from pbxrouter.keyfile import read_key
-from pbxrouter.trace import Step, step
+from pbxrouter.security import pins
+from pbxrouter.security.keyfile import read_key
+from pbxrouter.text.sentences import Step, step
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
 """The names of those that can be loaded, lower case, and what is wrong with others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 NOTHING: Final = Step("")
 """Nothing to say."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from twisted.internet.task import deferLater
 
 from pbxrouter.ami import Message
-from pbxrouter.config import Asterisk
+from pbxrouter.config.schema import Asterisk
 from pbxrouter.doctor.finding import Finding, wrong
 from pbxrouter.errors import (
     ActionFailed,
@@ -24,7 +24,7 @@ from pbxrouter.errors import (
 from pbxrouter.manager import EventHandler, ManagerProtocol
 from pbxrouter.manager_once import connect_once
 from pbxrouter.manager_service import Account
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 EVENT_WAIT_S: Final = 2.0
 """How long an event may take that must come."""

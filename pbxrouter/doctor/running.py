@@ -11,10 +11,10 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from pbxrouter.config import Config
+from pbxrouter.config.schema import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 TIMEOUT_S = 3.0
 START = Step("start the gateway: twistd -n pbxrouter; its log tells if it cannot")

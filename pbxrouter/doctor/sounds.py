@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from pbxrouter.config import Config
+from pbxrouter.config.schema import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.prompts import localised
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 FALLBACK: Final = "en"
 """What Asterisk plays where a language lacks a sound."""

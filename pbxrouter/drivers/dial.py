@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pbxrouter import verbs
-from pbxrouter.config import Config
+from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import normalise_number

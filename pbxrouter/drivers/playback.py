@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pbxrouter import verbs
-from pbxrouter.config import Config
+from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.prompts import is_prompt_name

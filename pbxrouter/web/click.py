@@ -17,6 +17,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbxrouter.click.hours import Hours
+from pbxrouter.click.signing import (
+    FORM_EXPIRED,
+    LINK_WORDS,
+    Signer,
+    Standing,
+)
 from pbxrouter.control_wishes import chosen
 from pbxrouter.database.dial_link_values import DialLink, Places
 from pbxrouter.database.dial_links import dial_link, give_call_back, take_call
@@ -28,12 +35,10 @@ from pbxrouter.errors import (
     PbxrouterError,
     StoreError,
 )
-from pbxrouter.hours import Hours
-from pbxrouter.networks import network_of
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.ratelimit import RateLimit, WindowLimit
-from pbxrouter.signing import FORM_EXPIRED, LINK_WORDS, Signer, Standing
-from pbxrouter.trace import Step, step
+from pbxrouter.security.networks import network_of
+from pbxrouter.security.ratelimit import RateLimit, WindowLimit
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.address import base_url, click_url
 from pbxrouter.web.click_attempts import Attempts, DialAttempt
 from pbxrouter.web.click_number import ClickRefused, read_number

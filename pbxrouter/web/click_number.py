@@ -11,7 +11,7 @@ from typing import Final
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.originate import MAX_NUMBER
 from pbxrouter.rules import normalise_number
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 # What people write into a number that is not part of it: blanks, dots, dashes, parentheses.
 _FILLING: Final = re.compile(r"[ \u00a0\u2009\u202f.()\u2010-\u2015-]")

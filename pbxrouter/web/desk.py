@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.config import Config
+from pbxrouter.config.schema import Config
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.doctor.finding import Finding
 from pbxrouter.engine import RulesEngine, RulesKeeper

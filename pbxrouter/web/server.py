@@ -20,8 +20,8 @@ from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.database.sessions import needs_setup, put_setup_link
 from pbxrouter.errors import EditRefused, StoreError
-from pbxrouter.tokens import hash_token
-from pbxrouter.trace import step
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.text.sentences import step
 from pbxrouter.web.address import is_open_without_tls, setup_url
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import WebService

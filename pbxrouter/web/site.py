@@ -21,9 +21,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
-from pbxrouter.filelimit import raise_file_limit
-from pbxrouter.listener import Listener
-from pbxrouter.networks import network_of
+from pbxrouter.net.filelimit import raise_file_limit
+from pbxrouter.net.listener import Listener
+from pbxrouter.security.networks import network_of
 
 AddRoutes = Callable[[Klein], None]
 """A part of the site: adds its routes to the application."""

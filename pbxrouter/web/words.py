@@ -22,7 +22,7 @@ from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 LANGUAGES: Final = {"en": "English", "es": "Español"}
 """Language codes, and what each language calls itself."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from pbxrouter import database
+from pbxrouter.click.signing import Signer
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.dial_link_values import LinkValues, Places
 from pbxrouter.database.dial_links import add_dial_link, dial_link, list_dial_links
-from pbxrouter.keyfile import read_key
-from pbxrouter.signing import Signer
+from pbxrouter.security.keyfile import read_key
 from tests.asterisk.harness import AsteriskTest, wait_for
 from tests.asterisk.test_originate import AMI
 

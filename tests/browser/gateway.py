@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pbxrouter import database, pins
+from pbxrouter import database
 from pbxrouter.agi import parse_request
 from pbxrouter.call_record import CallRecord
 from pbxrouter.database.audit import Actor
@@ -39,8 +39,9 @@ from pbxrouter.database.holders import Grant
 from pbxrouter.database.rows import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.history import row_of
-from pbxrouter.keyfile import read_key
 from pbxrouter.rules import Facts, RuleSet, Verdict
+from pbxrouter.security import pins
+from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from pbxrouter.database.audit import AuditEntry, AuditSearch, RowChange, entry, find_entries, undo
 from pbxrouter.database.audit_entries import MAX_ENTRIES, MAX_SHOWN
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import lacking
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Seconds
 from pbxrouter.web.api.lists import After, Next

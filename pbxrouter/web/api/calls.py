@@ -13,7 +13,6 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.csvtext import csv_line
 from pbxrouter.database.call_figures import busiest, per_minute, totals
 from pbxrouter.database.history import (
     CallPage,
@@ -27,7 +26,8 @@ from pbxrouter.database.history import (
 )
 from pbxrouter.database.paging import MAX_LIMIT
 from pbxrouter.errors import NotThere
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
+from pbxrouter.text.csv_cells import csv_line
 from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces, Refused, Seconds
 from pbxrouter.web.api.lists import After, Next
 from pbxrouter.web.api.sentences import Sentence, sentence

@@ -22,9 +22,14 @@ from pbxrouter.database.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.passwords import MAX_LENGTH, MIN_LENGTH, check_new_password, hash_password
-from pbxrouter.roles import Role
-from pbxrouter.tokens import Scope
+from pbxrouter.security.passwords import (
+    MAX_LENGTH,
+    MIN_LENGTH,
+    check_new_password,
+    hash_password,
+)
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 
 TAG = "Administration"

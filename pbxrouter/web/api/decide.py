@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from pbxrouter.explained import as_table, headline, others
 from pbxrouter.rules import NO_CALLER, Facts
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
 from pbxrouter.web.api.sentences import Sentence, sentence

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from pbxrouter.click.signing import Signer
 from pbxrouter.database.dial_link_values import DialLink, LinkValues
 from pbxrouter.database.dial_links import (
     add_dial_link,
@@ -21,8 +22,7 @@ from pbxrouter.database.dial_links import (
     update_dial_link,
     void_dial_link,
 )
-from pbxrouter.signing import Signer
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.address import base_url, click_url
 from pbxrouter.web.api.dial_link_types import Address, Link, LinkChange, Links, NewAddress, NewLink
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made

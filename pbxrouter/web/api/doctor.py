@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import examine
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint
 
 

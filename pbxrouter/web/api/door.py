@@ -14,9 +14,14 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter.database.tokens import find_token, note_use
 from pbxrouter.errors import StoreError
-from pbxrouter.networks import network_of
-from pbxrouter.ratelimit import RateLimit
-from pbxrouter.tokens import Scope, TokenInfo, bearer, hash_token
+from pbxrouter.security.networks import network_of
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    bearer,
+    hash_token,
+)
 from pbxrouter.web.api.endpoint import Endpoint, Refused
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import header

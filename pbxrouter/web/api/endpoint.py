@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database.audit import Actor
-from pbxrouter.tokens import Scope, TokenInfo
+from pbxrouter.security.tokens import Scope, TokenInfo
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import MAX_BODY
 

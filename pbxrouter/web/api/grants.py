@@ -11,7 +11,7 @@ from pbxrouter.database.grant_edits import grant, revoke
 from pbxrouter.database.holders import Grant
 from pbxrouter.database.paging import Page
 from pbxrouter.database.rule_lists import HolderRow, MappingRow, holder, holders_of, mapping, mappings_of
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint
 from pbxrouter.web.api.holders import EXTENSIONS, TAG, USERS, Extensions, Users, extension_of, user_of
 from pbxrouter.web.api.lists import ListQuery

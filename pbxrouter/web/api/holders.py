@@ -21,7 +21,7 @@ from pbxrouter.database.holder_edits import (
 )
 from pbxrouter.database.paging import Page
 from pbxrouter.database.rule_lists import HolderRow, find_holders, holder
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 from pbxrouter.web.api.lists import ListQuery, Next
 

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from pbxrouter.database.edits import MappingValues, add_mapping, delete_mapping, update_mapping
 from pbxrouter.database.rule_lists import MappingRow, find_mappings, mapping
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 from pbxrouter.web.api.lists import ListQuery, Next
 

@@ -13,8 +13,8 @@ from msgspec import Meta
 from pbxrouter.database.call_figures import totals
 from pbxrouter.health import Health
 from pbxrouter.live_calls import ShownCall, live_calls
-from pbxrouter.tokens import Scope
-from pbxrouter.trace import Step
+from pbxrouter.security.tokens import Scope
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.endpoint import Asked, Endpoint
 from pbxrouter.web.api.sentences import Sentence, sentence
 

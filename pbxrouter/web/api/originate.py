@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from pbxrouter.control_wishes import chosen
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import Originator, Progress, Wish
-from pbxrouter.tokens import Scope
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
 

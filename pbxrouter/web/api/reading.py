@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 from twisted.web.iweb import IRequest
 
-from pbxrouter.trace import printable
+from pbxrouter.text.printable import printable
 from pbxrouter.web.api.endpoint import FORM, JSON, MAX_ID, Endpoint, Refused
 from pbxrouter.web.site import header
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 
 class Sentence(msgspec.Struct, frozen=True):

@@ -12,7 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database.tokens import MAX_NAME, add_token, list_tokens, revoke_token, token
-from pbxrouter.tokens import Scope, TokenInfo, hash_token, new_token
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    hash_token,
+    new_token,
+)
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made, Refused
 
 TAG = "Administration"

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from pbxrouter.database.holder_edits import generate_user_pin, set_user_pin
 from pbxrouter.errors import PinError
-from pbxrouter.pins import MAX_DIGITS, MIN_DIGITS, check_pin
-from pbxrouter.tokens import Scope
+from pbxrouter.security.pins import MAX_DIGITS, MIN_DIGITS, check_pin
+from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
 from pbxrouter.web.api.holders import TAG, USERS
 

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.rule_warnings import KEPT, RuleWarning
-from pbxrouter.tokens import Scope
-from pbxrouter.trace import Step
+from pbxrouter.security.tokens import Scope
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Id, Refused
 from pbxrouter.web.api.sentences import Sentence, sentence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pbxrouter.database.console_users import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
-from pbxrouter.passwords import check_new_password, hash_password, password_fits
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.passwords import check_new_password, hash_password, password_fits
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.door import Door, InThread
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit

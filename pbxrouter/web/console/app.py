@@ -10,7 +10,7 @@ from klein import Klein
 from werkzeug.exceptions import HTTPException
 
 from pbxrouter.errors import StoreError
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.account import Account
 from pbxrouter.web.console.calls import Calls
 from pbxrouter.web.console.click_pages import ClickPages

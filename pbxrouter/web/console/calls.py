@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
-from pbxrouter.csvtext import csv_line
 from pbxrouter.database.call_figures import busiest, per_minute
 from pbxrouter.database.history import (
     CHUNK,
@@ -31,8 +30,10 @@ from pbxrouter.database.history import (
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.outcomes import outcome_kind, outcome_words
-from pbxrouter.roles import Role
-from pbxrouter.trace import printable, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.csv_cells import csv_line
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import step
 from pbxrouter.web.api.sending import send_pieces
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.visit import Form, Visit

@@ -21,8 +21,8 @@ from pbxrouter.database.dial_links import (
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.phones import read_phone
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.click import ClickToDial, places_of, signed_address, snippet
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Form, Visit

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.hours import DAYS, Hours, Span
-from pbxrouter.trace import Step, in_a_row, step
+from pbxrouter.click.hours import DAYS, Hours, Span
+from pbxrouter.text.sentences import Step, in_a_row, step
 from pbxrouter.web.click import UNAVAILABLE
 from pbxrouter.web.click_attempts import DialAttempt
 

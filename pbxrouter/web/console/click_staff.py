@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.phones import is_context
-from pbxrouter.ratelimit import RateLimit
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.roles import Role
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.click import ClickToDial
 from pbxrouter.web.click_attempts import DialAttempt
 from pbxrouter.web.click_number import ClickRefused

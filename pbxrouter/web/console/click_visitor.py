@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError
 
 from pbxrouter.database.dial_link_values import DialLink
 from pbxrouter.errors import StoreError
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.click import UNAVAILABLE, ClickToDial
 from pbxrouter.web.click_attempts import DialAttempt
 from pbxrouter.web.click_number import ClickRefused

@@ -9,8 +9,8 @@ from twisted.logger import Logger
 
 from pbxrouter.doctor.examine import examine
 from pbxrouter.doctor.finding import Finding
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk

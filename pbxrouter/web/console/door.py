@@ -18,11 +18,12 @@ from twisted.web.iweb import IRequest
 from pbxrouter.database.console_users import ConsoleUser, credentials
 from pbxrouter.database.sessions import close_session, open_session, session_user, touch_session
 from pbxrouter.errors import EditRefused
-from pbxrouter.networks import network_of
-from pbxrouter.passwords import password_fits
-from pbxrouter.ratelimit import RateLimit
-from pbxrouter.tokens import hash_token
-from pbxrouter.trace import printable, step
+from pbxrouter.security.networks import network_of
+from pbxrouter.security.passwords import password_fits
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.visit import Form, Visit, read_query
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.guard import Visitors

@@ -11,10 +11,10 @@ from typing import Any, Final
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.sessions import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.passwords import MIN_LENGTH, check_new_password, hash_password
-from pbxrouter.roles import Role
-from pbxrouter.tokens import hash_token
-from pbxrouter.trace import step
+from pbxrouter.security.passwords import MIN_LENGTH, check_new_password, hash_password
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.door import Door, InThread, TooManyTries
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit, local_path

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.visit import Visit
 
 

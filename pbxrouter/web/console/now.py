@@ -17,8 +17,8 @@ from pbxrouter.database.sessions import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
 from pbxrouter.outcomes import WELL
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pbxrouter import __version__
-from pbxrouter.roles import Role
+from pbxrouter.security.roles import Role
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.words import LANGUAGES, Words
 

@@ -20,9 +20,9 @@ from pbxrouter.database.console_users import (
     update_console_user,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.passwords import hash_password
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, step
+from pbxrouter.security.passwords import hash_password
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.door import InThread
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit

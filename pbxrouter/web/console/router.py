@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.door import Door
 from pbxrouter.web.console.menu import menu_for
 from pbxrouter.web.console.pages import Pages

@@ -11,10 +11,11 @@ from typing import Final
 
 from pbxrouter.errors import EditRefused
 from pbxrouter.explained import headline, others
-from pbxrouter.ratelimit import RateLimit
-from pbxrouter.roles import Role
 from pbxrouter.rules import NO_CALLER, Decision, Facts, Verdict
-from pbxrouter.trace import Step, printable, step
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.roles import Role
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk

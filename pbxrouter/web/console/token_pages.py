@@ -8,9 +8,9 @@ from typing import Final
 
 from pbxrouter.database.tokens import add_token, list_tokens, revoke_token, token
 from pbxrouter.errors import EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.tokens import Scope, hash_token, new_token
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import Scope, hash_token, new_token
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.visit import Visit
 from pbxrouter.web.desk import Desk

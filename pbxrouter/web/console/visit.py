@@ -15,7 +15,7 @@ from twisted.web.iweb import IRequest
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.console_users import ConsoleUser
 from pbxrouter.errors import EditRefused
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.site import MAX_FORM, header
 from pbxrouter.web.words import Words
 

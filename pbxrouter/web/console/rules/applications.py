@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.trace import Step
+from pbxrouter.text.sentences import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 from pbxrouter.database.audit_entries import AuditDetail, AuditEntry, RowChange
 from pbxrouter.database.holders import HOLDERS
 from pbxrouter.database.rule_names import names_of
-from pbxrouter.trace import Step, step
+from pbxrouter.text.sentences import Step, step
 
 KINDS: Final = {
     "mapping": Step("mappings"),

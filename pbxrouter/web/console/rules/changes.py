@@ -14,8 +14,8 @@ from pbxrouter.database.audit import AuditSearch, entry, find_entries, undo
 from pbxrouter.database.audit_entries import AuditEntry, details_of
 from pbxrouter.database.rule_lists import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.change_words import (
     ADMINS_ONLY,

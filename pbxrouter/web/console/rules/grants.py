@@ -20,8 +20,8 @@ from pbxrouter.database.grant_lists import COLUMNS, ROWS, Matrix, matrix
 from pbxrouter.database.holders import HOLDERS, Grant
 from pbxrouter.database.rule_lists import holder, mapping
 from pbxrouter.errors import EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.rules.tools import (
     Edited,
     Tools,

@@ -21,8 +21,8 @@ from pbxrouter.database.edits import (
 )
 from pbxrouter.database.rule_lists import find_holders, holder
 from pbxrouter.errors import EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.tools import Tools, number_in, pages_around, refuse
 from pbxrouter.web.console.visit import Visit

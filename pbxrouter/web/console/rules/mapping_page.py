@@ -11,7 +11,7 @@ from typing import Any, Final
 from pbxrouter.database.rule_lists import MappingRow, mapping
 from pbxrouter.errors import PatternError
 from pbxrouter.patterns import Pattern
-from pbxrouter.roles import Role
+from pbxrouter.security.roles import Role
 from pbxrouter.shadows import example
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH

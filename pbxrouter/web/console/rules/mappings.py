@@ -19,8 +19,8 @@ from pbxrouter.database.edits import (
 )
 from pbxrouter.database.rule_lists import MappingRow, find_mappings, mapping
 from pbxrouter.errors import EditConflict, EditRefused
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.applications import choices
 from pbxrouter.web.console.rules.tools import Tools, go_back, number_in, pages_around, refuse

@@ -13,10 +13,10 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.edits import generate_user_pin, set_user_pin
 from pbxrouter.database.rule_lists import holder
 from pbxrouter.errors import EditRefused, PinError
-from pbxrouter.pins import check_pin
-from pbxrouter.ratelimit import RateLimit
-from pbxrouter.roles import Role
-from pbxrouter.trace import step
+from pbxrouter.security.pins import check_pin
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.holder_page import show_holder
 from pbxrouter.web.console.rules.holders import KINDS

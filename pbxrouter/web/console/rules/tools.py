@@ -15,9 +15,9 @@ from urllib.parse import urlencode, urlsplit
 from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.database.paging import Page
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.roles import Role
 from pbxrouter.rule_warnings import RuleWarning
-from pbxrouter.trace import printable
+from pbxrouter.security.roles import Role
+from pbxrouter.text.printable import printable
 from pbxrouter.web.console.router import GoOn, Router
 from pbxrouter.web.console.rules.change_words import headline
 from pbxrouter.web.console.visit import Form, Visit, local_path

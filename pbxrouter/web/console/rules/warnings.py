@@ -12,9 +12,9 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from pbxrouter.database.edits import delete_orphans
 from pbxrouter.database.grant_lists import find_orphans
-from pbxrouter.roles import Role
 from pbxrouter.rule_warnings import CODES, NOTES, RuleWarning, Survey
-from pbxrouter.trace import Step, step
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.tools import Tools, address
 from pbxrouter.web.console.visit import Visit

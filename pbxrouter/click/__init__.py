@@ -1,0 +1,1 @@
+"""Click-to-dial values: opening hours and signed links."""

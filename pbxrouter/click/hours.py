@@ -1,0 +1,221 @@
+"""Opening hours, such as ``mon-fri 09:00-18:00, sat 10:00-14:00``.
+
+Days then times, and so on; blanks and commas only separate. Times without days hold for
+every day, none at all is always open, and a time that ends before it begins goes on past
+midnight. English and Spanish names of days are read; what is kept is English. All in the
+wall clock of whoever asks. Not here: time zones, and how it is shown (the pages).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import unicodedata
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from pbxrouter.errors import EditRefused
+from pbxrouter.text.sentences import Step, step
+
+MAX_LENGTH: Final = 200
+"""Characters that may be written."""
+DAY_MIN: Final = 24 * 60
+"""Minutes of a day."""
+
+DAYS: Final = (
+    step("Monday"),
+    step("Tuesday"),
+    step("Wednesday"),
+    step("Thursday"),
+    step("Friday"),
+    step("Saturday"),
+    step("Sunday"),
+)
+"""The days of the week, for showing; 0 is Monday."""
+
+_SHORT: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LONG: Final = (
+    ("monday", "lunes"),
+    ("tuesday", "martes"),
+    ("wednesday", "miercoles"),
+    ("thursday", "jueves"),
+    ("friday", "viernes"),
+    ("saturday", "sabado"),
+    ("sunday", "domingo"),
+)
+_TO: Final = re.compile(r"\s*[-\u2010-\u2015]\s*|(?<=\S)\s+(?:to|a)\s+(?=\S)")
+_SEPARATORS: Final = re.compile(r"[\s,;]+")
+_TIMES: Final = re.compile(r"([0-9]{1,2})(?:[:.]([0-9]{2}))?h?-([0-9]{1,2})(?:[:.]([0-9]{2}))?h?", re.ASCII)
+_EXAMPLE: Final = "mon-fri 09:00-18:00, sat 10:00-14:00"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The same times on some days.
+
+    Attributes:
+        days: 0 is Monday.
+        times: from and until, in minutes since midnight; until may be past ``DAY_MIN``.
+    """
+
+    days: frozenset[int]
+    times: tuple[tuple[int, int], ...]
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """The days as runs, first and last of each."""
+        found = [
+            [day for _, day in run]
+            for _, run in groupby(enumerate(sorted(self.days)), lambda each: each[1] - each[0])
+        ]
+        return tuple((run[0], run[-1]) for run in found)
+
+    @property
+    def clocks(self) -> tuple[tuple[str, str], ...]:
+        """The times as people read them: ``(("09:00", "18:00"),)``."""
+        return tuple((_clock(begin), _clock(end)) for begin, end in self.times)
+
+    @property
+    def text(self) -> str:
+        """As it is kept."""
+        days = " ".join(
+            _SHORT[first] if first == last else f"{_SHORT[first]}-{_SHORT[last]}" for first, last in self.runs
+        )
+        return " ".join([days, *(f"{begin}-{end}" for begin, end in self.clocks)])
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """When something is open; without spans: always."""
+
+    spans: tuple[Span, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, field: str = "hours") -> Hours:
+        """Read what somebody wrote.
+
+        Raises:
+            EditRefused: it cannot be read; the line names what, and what is accepted.
+        """
+        if len(text) > MAX_LENGTH:
+            raise EditRefused(step("opening hours have at most {most} characters", most=MAX_LENGTH), field)
+        try:
+            return cls(tuple(_spans([each for each in _SEPARATORS.split(_plain(text)) if each])))
+        except _Unreadable as error:
+            raise EditRefused(error.args[0], field) from None
+
+    @property
+    def text(self) -> str:
+        """As it is kept; ``""`` is always."""
+        return ", ".join(each.text for each in self.spans)
+
+    def is_open(self, local: datetime.datetime) -> bool:
+        """Whether it is open at a time of the wall clock."""
+        today, minute = local.weekday(), local.hour * 60 + local.minute
+        yesterday = (today - 1) % 7
+        return not self.spans or any(
+            (today in span.days and begin <= minute < end)
+            or (yesterday in span.days and minute + DAY_MIN < end)
+            for span in self.spans
+            for begin, end in span.times
+        )
+
+    def next_opening(self, local: datetime.datetime) -> datetime.datetime:
+        """The wall clock, without an offset, when it opens next; ``local`` if it is open then."""
+        now = local.replace(tzinfo=None)
+        if self.is_open(now):
+            return now
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return min(
+            opening
+            for ahead in range(8)
+            for span in self.spans
+            if (now.weekday() + ahead) % 7 in span.days
+            for begin, _ in span.times
+            if (opening := midnight + datetime.timedelta(days=ahead, minutes=begin)) > now
+        )
+
+
+class _Unreadable(Exception):
+    """Why, as a step."""
+
+
+def _plain(text: str) -> str:
+    """In lower case, without accents, and with a plain dash for every way to say until."""
+    bare = "".join(
+        each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each)
+    )
+    return _TO.sub("-", bare)
+
+
+def _spans(parts: list[str]) -> list[Span]:
+    spans: list[Span] = []
+    days: set[int] = set()
+    times: list[tuple[int, int]] = []
+    for part in parts:
+        if part[0].isdigit():
+            times.append(_times(part))
+            continue
+        if times:
+            spans.append(Span(frozenset(days or range(7)), tuple(times)))
+            days, times = set(), []
+        days |= _days(part)
+    if days and not times:
+        raise _Unreadable(
+            step(
+                "{part}: its times are missing; accepted is such as {example}",
+                part=parts[-1],
+                example=_EXAMPLE,
+            )
+        )
+    if times:
+        spans.append(Span(frozenset(days or range(7)), tuple(times)))
+    return spans
+
+
+def _days(part: str) -> set[int]:
+    first, dash, last = part.partition("-")
+    begin = _day(first, part)
+    end = _day(last, part) if dash else begin
+    return {(begin + count) % 7 for count in range((end - begin) % 7 + 1)}
+
+
+def _day(name: str, part: str) -> int:
+    bare = name.rstrip(".")
+    for day, names in enumerate(_LONG):
+        if len(bare) >= 3 and any(each.startswith(bare) for each in names):
+            return day
+    raise _Unreadable(
+        step(
+            "{part}: there is no such day; accepted are mon tue wed thu fri sat sun, as in {example}",
+            part=part,
+            example=_EXAMPLE,
+        )
+    )
+
+
+def _times(part: str) -> tuple[int, int]:
+    found = _TIMES.fullmatch(part)
+    if found is None:
+        raise _Unreadable(_no_times(part))
+    begin = int(found[1]) * 60 + int(found[2] or 0)
+    end = int(found[3]) * 60 + int(found[4] or 0)
+    if int(found[2] or 0) > 59 or int(found[4] or 0) > 59 or begin >= DAY_MIN or end > DAY_MIN:
+        raise _Unreadable(_no_times(part))
+    if begin == end:
+        raise _Unreadable(step("{part}: that is no time at all; the whole day is 00:00-24:00", part=part))
+    return begin, end if end > begin else end + DAY_MIN
+
+
+def _no_times(part: str) -> Step:
+    return step(
+        "{part}: these are no times of a day; accepted is such as 09:00-18:00, or 22:00-02:00 past midnight",
+        part=part,
+    )
+
+
+def _clock(minute: int) -> str:
+    # 24:00 rather than 00:00 where a day ends; past it, the next day's clock.
+    shown = minute if minute <= DAY_MIN else minute - DAY_MIN
+    return f"{shown // 60:02}:{shown % 60:02}"

@@ -1,0 +1,126 @@
+"""Signed links, and the forms behind them: who has one got it from us, and it has not been altered.
+
+A link says for which page, which generation of it, and until when it holds; another
+generation, and all links given out before are void. A form says when and to whom
+it was given; it can be posted for an hour. Both are HMAC-SHA256 under keys derived for
+just that. Pure; the time is passed in. Not here: what a link leads to (web.click).
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pbxrouter.security.pins import derive
+from pbxrouter.text.sentences import Step, step
+
+FORM_S: Final = 3600.0
+"""How long a form can be posted."""
+EARLY_S: Final = 60.0
+"""How far a form may seem to come from the future: clocks are set back."""
+
+_LINK: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
+_FORM: Final = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
+
+
+class Standing(enum.Enum):
+    """What a link or form is worth."""
+
+    VALID = "valid"
+    MALFORMED = "malformed"
+    """It is none of ours, or was cut short."""
+    FORGED = "forged"
+    """It looks like ours; we did not sign that."""
+    VOID = "void"
+    """We signed it, and took it back."""
+    EXPIRED = "expired"
+
+
+LINK_WORDS: Final[Mapping[Standing, Step]] = MappingProxyType(
+    {
+        Standing.MALFORMED: step("This link is not complete. Please copy all of it, or ask for a new one."),
+        Standing.FORGED: step("This link is not valid. Please ask for a new one."),
+        Standing.VOID: step("This link is no longer valid. Please ask for a new one."),
+        Standing.EXPIRED: step("This link has expired. Please ask for a new one."),
+    }
+)
+"""What a visitor is told of a link that is not valid."""
+FORM_EXPIRED: Final = step("This form was open for too long. Please send it again.")
+"""What a visitor is told of a form that cannot be taken."""
+
+
+class Signer:
+    """Signs and checks.
+
+    Args:
+        key: the gateway's (keyfile); what is used are keys derived from it.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._link_key: Final = derive(key, "click-to-dial link")
+        self._form_key: Final = derive(key, "click-to-dial form")
+
+    def link(self, link_id: int, generation: int, expires: float) -> str:
+        """What goes into the URL: letters, digits, ``.``, ``-`` and ``_``.
+
+        Args:
+            expires: epoch seconds.
+        """
+        until = int(expires)
+        return f"{generation}.{until}.{self._link_mac(link_id, generation, until)}"
+
+    def check_link(self, link_id: int, generation: int | None, signature: str, now: float) -> Standing:
+        """What a link is worth.
+
+        Args:
+            generation: that of the page now; None if there is no such page (any more).
+            now: epoch seconds.
+        """
+        found = _LINK.fullmatch(signature)
+        if found is None:
+            return Standing.MALFORMED
+        if not _same(self._link_mac(link_id, int(found[1]), int(found[2])), found[3]):
+            return Standing.FORGED
+        if generation is None or generation != int(found[1]):
+            return Standing.VOID
+        return Standing.VALID if now < int(found[2]) else Standing.EXPIRED
+
+    def form(self, link_id: int, who: str, now: float) -> str:
+        """What goes into a form, hidden; another each time, so that a form posted twice is known.
+
+        Args:
+            who: the visitor's address: nobody else can be made to post it.
+        """
+        issued, nonce = int(now), secrets.token_urlsafe(12)
+        return f"{issued}.{nonce}.{self._form_mac(link_id, who, issued, nonce)}"
+
+    def check_form(self, link_id: int, who: str, token: str, now: float) -> Standing:
+        """What a form is worth."""
+        found = _FORM.fullmatch(token)
+        if found is None:
+            return Standing.MALFORMED
+        issued = int(found[1])
+        if not _same(self._form_mac(link_id, who, issued, found[2]), found[3]):
+            return Standing.FORGED
+        return Standing.VALID if issued - EARLY_S <= now < issued + FORM_S else Standing.EXPIRED
+
+    def _link_mac(self, link_id: int, generation: int, expires: int) -> str:
+        return _mac(self._link_key, f"{link_id}.{generation}.{expires}")
+
+    def _form_mac(self, link_id: int, who: str, issued: int, nonce: str) -> str:
+        return _mac(self._form_key, f"{link_id}.{issued}.{nonce}.{who}")
+
+
+def _mac(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def _same(ours: str, theirs: str) -> bool:
+    return hmac.compare_digest(ours.encode("ascii"), theirs.encode("ascii"))

@@ -1,0 +1,105 @@
+"""Where the gateway listens, for somebody who wants to call it: endpoint strings and HOST:PORT as socket
+addresses.
+
+Twisted reads endpoint strings, too, but not without half a second of imports and a reactor.
+"""
+
+import dataclasses
+import re
+import socket
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.text.sentences import step
+
+DEFAULT_PORT = 4573
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """One place to connect to.
+
+    Attributes:
+        host: a name or an IP address; empty for a Unix socket.
+        port: the TCP port.
+        path: of a Unix socket.
+    """
+
+    host: str = ""
+    port: int = DEFAULT_PORT
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """Connect.
+
+        Raises:
+            OSError: nothing listens, or no answer within `timeout_s` seconds.
+        """
+        if not self.path:
+            return socket.create_connection((self.host, self.port), timeout_s)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(self.path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
+def of_endpoint(listen: str) -> Address:
+    """Where to call a server that listens on an endpoint string.
+
+    Raises:
+        ConfigError: it is none that can be called without being told more.
+    """
+    kind, positional, named = _split(listen)
+    port = named.get("port", positional[0] if positional else "")
+    if kind in ("tcp", "tcp4", "tcp6") and port.isdecimal() and 0 < int(port) < 65536:
+        host = named.get("interface", "::" if kind == "tcp6" else "")
+        return Address(_ANY.get(host, host), int(port))
+    path = named.get("address", positional[0] if positional else "")
+    if kind == "unix" and path:
+        return Address(path=path)
+    raise ConfigError(
+        step(
+            "fastagi.listen {listen}: a call can be placed to tcp:PORT and unix:PATH; "
+            "tell where by --connect HOST:PORT",
+            listen=repr(listen),
+        )
+    )
+
+
+def of_option(text: str) -> Address:
+    """HOST, HOST:PORT or [IPV6]:PORT.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:\s]+))(?::([0-9]{1,5}))?", text)
+    if found is None or not 0 < int(found[3] or DEFAULT_PORT) < 65536:
+        raise ConfigError(f"--connect {text!r}: accepted are HOST, HOST:PORT and [IPV6]:PORT")
+    return Address(found[1] or found[2], int(found[3] or DEFAULT_PORT))
+
+
+def _split(text: str) -> tuple[str, list[str], dict[str, str]]:
+    """An endpoint string as its kind, positional and named parts; a backslash quotes one character."""
+    kind, *rest = re.split(r"(?<!\\):", text)
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    for part in rest:
+        name, equals, value = part.partition("=")
+        if equals and re.fullmatch(r"[A-Za-z]+", name):
+            named[name] = _unescape(value)
+        else:
+            positional.append(_unescape(part))
+    return kind.lower(), positional, named
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)

@@ -1,0 +1,38 @@
+"""Reads the configuration file that the command line named, or the one at hand.
+
+Not here: what the settings mean and which are accepted (config).
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Final
+
+from pbxrouter.config import schema as config
+from pbxrouter.errors import ConfigError
+
+DEFAULT_FILE: Final = "pbxrouter.toml"
+
+
+def read_config(path: str | None) -> config.Config:
+    """The configuration in a file.
+
+    Args:
+        path: the file; None for ``pbxrouter.toml`` in the working directory, and the
+            defaults if that is not there.
+
+    Raises:
+        ConfigError: one line; the file cannot be read, or something in it is not accepted.
+    """
+    here = pathlib.Path.cwd()
+    if path is None and not (here / DEFAULT_FILE).exists():
+        return config.resolved(config.Config(), here)
+    file = here / (path or DEFAULT_FILE)
+    source = path or DEFAULT_FILE
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: byte {error.start} is not UTF-8") from None
+    return config.parse(text, source, file.parent)

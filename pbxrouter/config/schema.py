@@ -1,0 +1,271 @@
+"""The configuration: a TOML text as typed, frozen values.
+
+Every key is optional. Whatever cannot be used becomes a ConfigError whose one line
+names the file, the key, and what is accepted. Relative paths count from the folder
+of the file. Not here: reading the file (tap), opening what it names (service).
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import tomllib
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+
+import msgspec
+
+from pbxrouter.config.messages import plain
+from pbxrouter.errors import ConfigError
+from pbxrouter.prompts import Prompts, is_prompt_name
+from pbxrouter.text.printable import printable
+
+DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
+TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
+"""What the workshop's names are called on today's Asterisk."""
+
+Library = Literal["pbxrouter", "starpy"]
+"""Whose protocols are used: our own, or StarPy's where that is installed."""
+
+
+class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[fastagi]``: where Asterisk asks us. ``debug`` writes every AGI dialogue to the log, PINs masked."""
+
+    listen: str = DEFAULT_LISTEN
+    debug: bool = False
+    library: Library = "pbxrouter"
+
+
+class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[asterisk]]``: one Asterisk to talk to over AMI.
+
+    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls are ours, ``originate``
+    those where calls may begin that we are asked for (any, if it names none).
+    """
+
+    name: str = "asterisk"
+    ami: str = "tcp:127.0.0.1:5038"
+    username: str = "pbxrouter"
+    secret_file: str = ""
+    login: Literal["md5", "plain"] = "md5"
+    magi: tuple[str, ...] = ()
+    originate: tuple[str, ...] = ()
+    heartbeat: bool = True
+    library: Library = "pbxrouter"
+
+
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[web]``: where console and API are served; not at all without ``listen``.
+
+    ``url`` is how people reach it, ``hosts`` further names it is reached by, ``proxies`` the
+    addresses of reverse proxies whose X-Forwarded-For and -Proto are believed, ``timezone`` the
+    PBX's own (as in Europe/Madrid; that of the system if empty).
+    """
+
+    listen: str | None = None
+    url: str = ""
+    hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    timezone: str = ""
+
+
+class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[counter]``: how the calls of each ``[[asterisk]]`` are counted. ``keep_days`` in days."""
+
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 400
+
+
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[history]``: the calls that the gateway has had. ``keep_days`` in days."""
+
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+
+
+class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[dial]``: how Dial is run. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
+
+    timeout: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 60
+    options: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. Paths are made absolute by ``parse``; the empty ones follow the database."""
+
+    database: str = "pbxrouter.sqlite"
+    pin_key_file: str = ""
+    control: str = ""
+    fastagi: FastAGI = FastAGI()
+    asterisk: tuple[Asterisk, ...] = ()
+    web: Web = Web()
+    prompts: Prompts = Prompts()
+    history: History = History()
+    dial: Dial = Dial()
+    counter: Counter = Counter()
+    technologies: dict[str, str] = {}
+
+
+def parse(text: str, source: str, base: pathlib.Path) -> Config:
+    """Read a configuration.
+
+    Args:
+        text: TOML.
+        source: the file's name, for messages.
+        base: the folder that relative paths count from.
+
+    Raises:
+        ConfigError: one line with file, key and what is accepted.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from None
+    return from_table(table, source, base)
+
+
+def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config:
+    """As parse, from a table already read."""
+    _refuse_unknown_keys(table, Config, source, "")
+    try:
+        config = msgspec.convert(table, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {printable(plain(str(error), _words_accepted))}") from None
+    _check_values(config, source)
+    return resolved(config, base)
+
+
+def resolved(config: Config, base: pathlib.Path) -> Config:
+    """The same with absolute paths and the built-in technologies beneath the configured ones."""
+    database = base / config.database
+    changes = {
+        "database": str(database),
+        "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
+        "control": str(base / config.control if config.control else f"{database}.sock"),
+        "technologies": {**TECHNOLOGIES, **config.technologies},
+        "asterisk": tuple(
+            msgspec.structs.replace(
+                each, secret_file=str(base / each.secret_file) if each.secret_file else ""
+            )
+            for each in config.asterisk
+        ),
+    }
+    return msgspec.structs.replace(config, **changes)
+
+
+def at_database(config: Config, path: pathlib.Path) -> Config:
+    """The same with another database, and with what lies beside it unless it was put elsewhere."""
+    changes = {"database": str(path)}
+    for name in ("pin_key_file", "control"):
+        value: str = getattr(config, name)
+        if value.startswith(f"{config.database}."):
+            changes[name] = f"{path}{value.removeprefix(config.database)}"
+    return msgspec.structs.replace(config, **changes)
+
+
+def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], source: str, path: str) -> None:
+    """Name the first unknown key and what is accepted beside it."""
+    hints = get_type_hints(struct)
+    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
+    for key, value in table.items():
+        where = printable(f"{path}.{key}" if path else key)
+        if key not in fields:
+            accepted = ", ".join(sorted(fields))
+            raise ConfigError(
+                f"{source}: {where}: no such key; accepted {'here' if path else 'at the top'} are {accepted}"
+            )
+        inner = _struct_inside(fields[key])
+        if key == "technologies" and isinstance(value, dict):
+            for name, technology in value.items():
+                if not isinstance(technology, str):
+                    raise ConfigError(f"{source}: technologies.{printable(name)}: accepted is text in quotes")
+        if inner is None:
+            continue
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            if isinstance(entry, dict):
+                _refuse_unknown_keys(entry, inner, source, where)
+
+
+def _struct_inside(hint: Any) -> type[msgspec.Struct] | None:
+    for candidate in (hint, *get_args(hint)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def _words_accepted(where: str) -> tuple[str, ...]:
+    """The words that a key such as ``asterisk[0].login`` accepts."""
+    hint: Any = Config
+    for name in re.sub(r"\[[^]]*\]", "", where).split("."):
+        struct = _struct_inside(hint)
+        hint = get_type_hints(struct).get(name) if struct else None
+    return tuple(str(word) for word in get_args(hint))
+
+
+def _check_values(config: Config, source: str) -> None:
+    def demand(condition: object, key: str, accepted: str) -> None:
+        if not condition:
+            raise ConfigError(f"{source}: {printable(key)}: accepted is {accepted}")
+
+    demand(config.database, "database", "the path of a file")
+    for key in ("database", "pin_key_file", "control"):
+        demand("\0" not in getattr(config, key), key, "the path of a file")
+    demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
+    for role, name in msgspec.structs.asdict(config.prompts).items():
+        demand(
+            is_prompt_name(name),
+            f"prompts.{role.replace('_', '-')}",
+            "the name of a sound: letters, digits, _ - . / and {language}",
+        )
+    for name, technology in config.technologies.items():
+        demand(
+            _is_dial_part(technology) and _is_dial_part(name),
+            f"technologies.{name}",
+            'a technology, or the beginning of a dial string, such as "PJSIP" or "DAHDI/g0"',
+        )
+    demand(
+        _is_dial_part(config.dial.options) or not config.dial.options,
+        "dial.options",
+        "the letters of Dial()'s options",
+    )
+    for each in config.asterisk:
+        demand("\0" not in each.secret_file, "asterisk.secret_file", "the path of a file")
+        demand(
+            each.username.isprintable() and each.username,
+            "asterisk.username",
+            "the name of a user in Asterisk's manager.conf",
+        )
+        for key in ("magi", "originate"):
+            for context in getattr(each, key):
+                demand(
+                    re.fullmatch(r"[\w.-]+", context, re.ASCII),
+                    f"asterisk.{key}",
+                    'names of dialplan contexts, such as ["pbxrouter-phones"]',
+                )
+    _check_web(config.web, demand)
+    names = [each.name for each in config.asterisk]
+    demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
+
+
+def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
+    demand(
+        not web.url or _URL.fullmatch(web.url),
+        "web.url",
+        'how browsers reach it, such as "https://pbx.example.org"',
+    )
+    for host in web.hosts:
+        demand(_HOST.fullmatch(host), "web.hosts", 'names without port, such as ["pbx.example.org"]')
+    for address in web.proxies:
+        demand(_ADDRESS.fullmatch(address), "web.proxies", 'addresses, such as ["127.0.0.1", "::1"]')
+    demand(
+        not web.timezone or _ZONE.fullmatch(web.timezone),
+        "web.timezone",
+        'a time zone, such as "Europe/Madrid"',
+    )
+
+
+_URL: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?")
+_HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+")
+_ADDRESS: Final = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_ZONE: Final = re.compile(r"[A-Za-z][\w+-]*(/[A-Za-z][\w+-]*)*", re.ASCII)
+_is_dial_part: Final[Callable[[str], object]] = re.compile(r"[^\s,&|\"\\]+").fullmatch

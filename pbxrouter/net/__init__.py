@@ -1,0 +1,1 @@
+"""Small Twisted tools: timers, listening ports, the file limit."""

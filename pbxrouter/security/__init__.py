@@ -1,0 +1,1 @@
+"""PINs, tokens, passwords, roles and rate limits."""

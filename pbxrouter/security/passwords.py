@@ -1,0 +1,49 @@
+"""Passwords of the console: argon2id, with the library's own parameters (RFC 9106, about 80 ms each).
+
+Everything here blocks, on purpose; it is called in a thread. Not here: who has which
+password (database.console_users), how often one may be tried (web.console).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from pbxrouter.errors import EditRefused
+from pbxrouter.text.sentences import step
+
+MIN_LENGTH: Final = 10
+MAX_LENGTH: Final = 200
+
+_hasher: Final = PasswordHasher()
+_NOBODYS: Final = _hasher.hash("nobody has this password")
+
+
+def check_new_password(password: str, login: str) -> str:
+    """Return the password if it can be used as a new one.
+
+    Raises:
+        EditRefused: it is too short or too long, or is the login itself. It is never shown.
+    """
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise EditRefused(
+            step("a password has {least} to {most} characters", least=MIN_LENGTH, most=MAX_LENGTH), "password"
+        )
+    if password.casefold().strip() == login.casefold().strip() or len(set(password)) < 4:
+        raise EditRefused(step("this password is too easy to guess; take another one"), "password")
+    return password
+
+
+def hash_password(password: str) -> str:
+    """What is stored of a password; takes about 80 ms."""
+    return _hasher.hash(password)
+
+
+def password_fits(stored: str | None, password: str) -> bool:
+    """Whether a password is the one that was stored; takes as long where nothing was (None)."""
+    try:
+        return _hasher.verify(stored or _NOBODYS, password[:MAX_LENGTH]) and stored is not None
+    except (Argon2Error, InvalidHashError):
+        return False

@@ -1,0 +1,76 @@
+"""PINs: what one may look like, how one is stored, how a new one is made.
+
+A PIN has few digits, so a plain hash of it is undone by trying them all. Stored is its
+HMAC-SHA256 under a key that lies outside the database (keyfile): the database alone
+gives no PIN away. Of that key all others are derived. Not here: who has which PIN (rules), and
+where the key is kept.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from typing import Final
+
+from pbxrouter.errors import PinError
+from pbxrouter.text.sentences import step
+
+MIN_DIGITS: Final = 3
+MAX_DIGITS: Final = 16
+GENERATED_DIGITS: Final = 6
+_PIN: Final = re.compile(rf"[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}")
+_RUN: Final = "01234567890123456789"
+
+
+def check_pin(pin: str) -> str:
+    """Return the PIN if it can be used as a new one.
+
+    Raises:
+        PinError: it is not 3 to 16 digits. The message does not show it.
+    """
+    if not _PIN.fullmatch(pin):
+        raise PinError(
+            step(
+                "this PIN cannot be used; accepted are {least} to {most} digits",
+                least=MIN_DIGITS,
+                most=MAX_DIGITS,
+            )
+        )
+    return pin
+
+
+def hash_pin(key: bytes, pin: str) -> str:
+    """What is stored of a PIN: 64 hex digits.
+
+    Any text is accepted, for callers key anything: what is no user's PIN has a hash
+    that is no user's.
+    """
+    return hmac.digest(key, pin.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def derive(key: bytes, purpose: str) -> bytes:
+    """A key of its own for another purpose, from which neither the first nor any other can be told.
+
+    HKDF (RFC 5869) with SHA-256, one block.
+    """
+    pseudorandom = hmac.digest(b"pbxrouter", key, "sha256")
+    return hmac.digest(pseudorandom, purpose.encode("utf-8") + b"\x01", "sha256")
+
+
+def generate_pin(digits: int = GENERATED_DIGITS) -> str:
+    """A new PIN from the system's randomness, none that a thief would try first.
+
+    Raises:
+        PinError: so many digits, or so few, are not accepted.
+    """
+    check_pin("0" * digits)
+    while True:
+        pin = f"{secrets.randbelow(10**digits):0{digits}d}"
+        if not _is_weak(pin):
+            return pin
+
+
+def _is_weak(pin: str) -> bool:
+    """One digit repeated, or digits in a row, up or down: 1111, 4567, 9876."""
+    return len(set(pin)) == 1 or pin in _RUN or pin in _RUN[::-1]

@@ -1,0 +1,1 @@
+"""Sentences and text that people read: translatable sentences, printable text, CSV cells."""

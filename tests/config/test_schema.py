@@ -1,0 +1,166 @@
+"""Settings: defaults, every key, paths, and one line for whatever cannot be used."""
+
+from __future__ import annotations
+
+import pathlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.config import schema as config
+from pbxrouter.errors import ConfigError
+from tests.paths import ROOT
+
+BASE = pathlib.Path("/etc/pbx")
+SAMPLE = ROOT / "pbxrouter.sample.toml"
+
+
+def parse(text: str) -> config.Config:
+    """A configuration in /etc/pbx/x.toml."""
+    return config.parse(text, "x.toml", BASE)
+
+
+class Accepted(SynchronousTestCase):
+    """What can be set."""
+
+    def test_defaults(self) -> None:
+        """Every key is optional; paths follow the file, key and socket the database."""
+        empty = parse("")
+        self.assertEqual(empty.database, "/etc/pbx/pbxrouter.sqlite")
+        self.assertEqual(empty.pin_key_file, "/etc/pbx/pbxrouter.sqlite.pinkey")
+        self.assertEqual(empty.control, "/etc/pbx/pbxrouter.sqlite.sock")
+        self.assertEqual(empty.fastagi.listen, "tcp:4573:interface=127.0.0.1")
+        self.assertFalse(empty.fastagi.debug)
+        self.assertEqual(empty.technologies, {"SIP": "PJSIP", "Zap": "DAHDI"})
+        self.assertEqual((empty.dial.timeout, empty.dial.options), (60, ""))
+        self.assertEqual((empty.asterisk, empty.web.listen), ((), None))
+
+    def test_sample(self) -> None:
+        """The sample file is accepted."""
+        config.parse(SAMPLE.read_text(), "sample", BASE)
+
+    def test_everything(self) -> None:
+        """Each key."""
+        full = parse(
+            """
+            database = "/var/x.db"
+            pin_key_file = "keys/k"
+            control = "c.sock"
+            [fastagi]
+            listen = "unix:/run/x"
+            debug = true
+            [[asterisk]]
+            name = "a"
+            ami = "tcp:h:1"
+            username = "u"
+            secret_file = "s"
+            [[asterisk]]
+            name = "b"
+            [web]
+            listen = "tcp:80"
+            [prompts]
+            ask-pin = "iss_ask_auth_{language}"
+            [dial]
+            timeout = 5
+            options = "tT"
+            [technologies]
+            SIP = "SIP"
+            Zap = "DAHDI/g0"
+            """
+        )
+        self.assertEqual(
+            (full.database, full.pin_key_file, full.control),
+            ("/var/x.db", "/etc/pbx/keys/k", "/etc/pbx/c.sock"),
+        )
+        self.assertEqual([each.secret_file for each in full.asterisk], ["/etc/pbx/s", ""])
+        self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
+        self.assertEqual(full.prompts.goodbye, "vm-goodbye")
+        self.assertEqual(full.technologies, {"SIP": "SIP", "Zap": "DAHDI/g0"})
+        self.assertEqual((full.dial.timeout, full.dial.options, full.web.listen), (5, "tT", "tcp:80"))
+
+    def test_other_database(self) -> None:
+        """Key and socket that follow the database follow it still; those that were named stay."""
+        moved = config.at_database(parse(""), pathlib.Path("/x/y.db"))
+        self.assertEqual(
+            (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
+        )
+        named = config.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
+        self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
+
+
+# What is written in the file, and what the line says behind the file's name.
+REFUSED = {
+    "x =": "not TOML: Invalid value (at end of document)",
+    "databse = 'x'": "databse: no such key; accepted at the top are asterisk, ",
+    "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are debug, ",
+    "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": (
+        "asterisk.host: no such key; accepted here are ami, "
+    ),
+    "[prompts]\nask_pin = 'x'": (
+        "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, "
+        "technical-failure, wrong-pin"
+    ),
+    "database = 5": "database: accepted is text in quotes, not a whole number",
+    "database = 1979-05-27": "database: accepted is text in quotes",
+    "database = ''": "database: accepted is the path of a file",
+    'database = "a\\u0000b"': "database: accepted is the path of a file",
+    'control = "a\\u0000b"': "control: accepted is the path of a file",
+    "[fastagi]\ndebug = 'yes'": "fastagi.debug: accepted is true or false, not text in quotes",
+    "[fastagi]\nlisten = ''": "fastagi.listen: accepted is an endpoint such as tcp:4573:interface=127.0.0.1",
+    "fastagi = 1": "fastagi: accepted is a table, not a whole number",
+    "asterisk = 1": "asterisk: accepted is a list of tables, written [[asterisk]], not a whole number",
+    "[asterisk]\nname = 'x'": "asterisk: accepted is a list of tables, written [[asterisk]], not a table",
+    "[[asterisk]]\nname = 1": "asterisk[0].name: accepted is text in quotes, not a whole number",
+    "[[asterisk]]\n[[asterisk]]": "asterisk.name: accepted is a different name for each [[asterisk]]",
+    "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",
+    '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
+    "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",
+    "[dial]\ntimeout = 0": "dial.timeout: accepted is a whole number, at least 1",
+    "[dial]\ntimeout = 86401": "dial.timeout: accepted is a whole number, at most 86400",
+    "[dial]\ntimeout = 99999999999999999999999": "dial.timeout: accepted is a whole number, at most 86400",
+    "[dial]\ntimeout = 1.5": "dial.timeout: accepted is a whole number, not",
+    "[dial]\ntimeout = true": "dial.timeout: accepted is a whole number, not true or false",
+    "[dial]\noptions = 'a,b'": "dial.options: accepted is the letters of Dial()'s options",
+    "[prompts]\ngoodbye = 'a&b'": "prompts.goodbye: accepted is the name of a sound: letters, digits",
+    "[technologies]\nSIP = 1": "technologies.SIP: accepted is text in quotes",
+    "[technologies]\nSIP = 'a b'": "technologies.SIP: accepted is a technology",
+    "[technologies]\n'' = 'a'": "technologies.: accepted is a technology",
+    "technologies = 'x'": "technologies: accepted is a table, not text in quotes",
+    '"a\\nb" = 1': "a\\nb: no such key",
+    '[technologies]\n"a\\nb" = "c"': "technologies.a\\nb: accepted is a technology",
+}
+
+
+class Refused(SynchronousTestCase):
+    """One line that names file, key and what is accepted."""
+
+    def test_table(self) -> None:
+        """Every way of being wrong."""
+        for text, expected in REFUSED.items():
+            line = str(self.assertRaises(ConfigError, parse, text))
+            self.assertTrue(line.startswith(f"x.toml: {expected}"), f"{text!r}: {line}")
+            self.assertNotIn("\n", line)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from("database control fastagi asterisk web prompts dial technologies x".split()),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from("listen debug name timeout options ask-pin SIP".split()) | st.text(),
+                        inner,
+                    )
+                ),
+                max_leaves=6,
+            ),
+        )
+    )
+    def test_anything(self, table: dict[str, object]) -> None:
+        """Whatever a table holds, it is accepted or refused in one line."""
+        try:
+            config.from_table(table, "x.toml", BASE)
+        except ConfigError as error:
+            self.assertTrue(str(error).isprintable(), str(error))

@@ -1,0 +1,70 @@
+"""PINs: their shape, their hash, new ones."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.errors import PinError
+from pbxrouter.security.pins import check_pin, generate_pin, hash_pin
+
+KEY = bytes(range(32))
+
+
+class HashTests(SynchronousTestCase):
+    """What is stored of a PIN."""
+
+    def test_known_value(self) -> None:
+        """HMAC-SHA256 in hex, as `openssl dgst -sha256 -mac HMAC` prints it."""
+        self.assertEqual(
+            hash_pin(bytes(32), "123456"), "dbd978ccdbbe8b6de77f6b37b5df9b5b62a7e892a501c3b53eaa16b0838bd5ed"
+        )
+
+    def test_a_leading_zero_counts(self) -> None:
+        """0123 and 123 are two PINs."""
+        self.assertNotEqual(hash_pin(KEY, "0123"), hash_pin(KEY, "123"))
+
+    def test_the_key_counts(self) -> None:
+        """Another key, another hash: the database alone gives no PIN away."""
+        self.assertNotEqual(hash_pin(KEY, "1234"), hash_pin(KEY[::-1], "1234"))
+
+    @given(st.text(alphabet=st.characters()))
+    def test_any_text_has_a_hash(self, text: str) -> None:
+        """Whatever a caller or a command line brings, lone surrogates included."""
+        self.assertRegex(hash_pin(KEY, text), r"\A[0-9a-f]{64}\Z")
+
+
+class CheckTests(SynchronousTestCase):
+    """What may become a PIN."""
+
+    def test_accepted(self) -> None:
+        """3 to 16 digits come back as they are."""
+        for pin in ("123", "0000", "1234567890123456"):
+            self.assertEqual(check_pin(pin), pin)
+
+    def test_refused_without_being_shown(self) -> None:
+        """Anything else is refused, and the message says what is accepted, but not the PIN."""
+        for pin in ("", "12", "12345678901234567", "12a4", "12*4", "1234\n", " 1234", "١٢٣٤"):
+            error = self.assertRaises(PinError, check_pin, pin)
+            self.assertEqual(str(error), "this PIN cannot be used; accepted are 3 to 16 digits")
+
+
+class GenerateTests(SynchronousTestCase):
+    """New PINs."""
+
+    def test_can_be_used(self) -> None:
+        """A new PIN passes the check, for every length that it accepts."""
+        for digits in range(3, 17):
+            self.assertEqual(len(check_pin(generate_pin(digits))), digits)
+
+    def test_none_that_is_tried_first(self) -> None:
+        """Not one digit over and over, not digits in a row."""
+        pins = {generate_pin(3) for _ in range(5000)}
+        self.assertEqual(pins & {"000", "111", "123", "789", "890", "987", "210"}, set())
+        self.assertGreater(len(pins), 800)
+
+    def test_length_is_checked(self) -> None:
+        """A length that no PIN has is refused instead of looked for without end."""
+        for digits in (0, 1, 2, 17):
+            self.assertRaises(PinError, generate_pin, digits)

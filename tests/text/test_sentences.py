@@ -1,0 +1,62 @@
+"""Steps of a trace, and text from outside made fit for one line."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, in_a_row, step
+
+
+class Steps(SynchronousTestCase):
+    """Sentences with places."""
+
+    def test_words(self) -> None:
+        """Sentence and values stay apart, for translations, and come together as English."""
+        made = step("{caller} dials {number}", caller="33", number=21)
+        self.assertEqual(made, Step("{caller} dials {number}", {"caller": "33", "number": "21"}))
+        self.assertEqual(made.words, "33 dials 21")
+        self.assertEqual(Step("nothing").words, "nothing")
+
+    def test_values_are_not_read(self) -> None:
+        """Braces that a caller sends are no places."""
+        self.assertEqual(step("{number} is none", number="{caller}").words, "{caller} is none")
+
+    def test_values_are_one_line(self) -> None:
+        """Line ends and controls in a value are made visible."""
+        self.assertEqual(step("{x}", x="a\nb\x1b[0m").words, "a\\nb\\x1b[0m")
+
+    def test_steps_within(self) -> None:
+        """A value that is a step is translated with the rest."""
+        spanish = {"{who} is left out: {why}": "{who} se omite: {why}", "{x} is odd": "{x} es raro"}
+        made = step("{who} is left out: {why}", who="2X", why=step("{x} is odd", x="[\n"))
+        self.assertEqual(made.words, "2X is left out: [\\n is odd")
+        self.assertEqual(made.said(spanish.__getitem__), "2X se omite: [\\n es raro")
+
+    def test_in_a_row(self) -> None:
+        """Several become one; braces in them are text."""
+        row = in_a_row([step("{x} comes", x="{y}"), step("it goes")])
+        self.assertEqual(row.words, "{y} comes; it goes")
+        self.assertEqual(
+            row.said(lambda text: text.upper().replace("X", "x") if "_" not in text else text),
+            "{y} COMES; IT GOES",
+        )
+        self.assertEqual(in_a_row([]).words, "")
+
+
+class Printable(SynchronousTestCase):
+    """Text from outside."""
+
+    def test_examples(self) -> None:
+        """What can be read stays; the rest is written out."""
+        for text, shown in (("Núñez 漢", "Núñez 漢"), ("a\r\n\0", "a\\r\\n\\x00"), ("\udcff", "\\udcff")):
+            self.assertEqual(printable(text), shown)
+
+    @given(st.text(st.characters()))
+    def test_any_text(self, text: str) -> None:
+        """Always one line that can be written anywhere."""
+        shown = printable(text)
+        self.assertTrue(shown.isprintable())
+        shown.encode("utf-8")
