@@ -24,7 +24,7 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 	$(need-number)
 	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
 
-test: ready-dev ## Run the tests (TESTS=tests.test_rules for some, REPORTER=verbose for names)
+test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
 	@$(BIN)/python -m twisted.trial --reporter=$(REPORTER) $(TESTS)
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach

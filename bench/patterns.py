@@ -17,8 +17,8 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from pbxrouter.pattern_index import PatternIndex
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.pattern_index import PatternIndex
+from pbxrouter.rules.patterns import Pattern
 
 LOOK_UPS = 2000
 

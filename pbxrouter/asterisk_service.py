@@ -15,16 +15,16 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.config.schema import Asterisk
-from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
 from pbxrouter.heartbeat import Heartbeat
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.manager_service import Account, Manager, ProtocolFactory
 from pbxrouter.originate import Originator
+from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step, step
-from pbxrouter.watch import DialogueWatch
 
 LEAVING_S: Final = 3.0
 """How long taking leave may last when the gateway stops."""

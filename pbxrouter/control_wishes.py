@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.control import Answer
 from pbxrouter.errors import ControlRefused, PbxrouterError
 from pbxrouter.originate import RING_S, Originator, Progress, Wish
 from pbxrouter.text.sentences import step
-from pbxrouter.watch import DialogueLine, DialogueWatch
 
 Send = Callable[[Answer], None]
 End = Callable[[], None]

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.ami import Message
-from pbxrouter.call_record import CallRecord
+from pbxrouter.call.record import CallRecord
 from pbxrouter.calls import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_writer import CounterWriter, Keeper

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pbxrouter.calls import ENDED_WELL, JOINED, CallListener, LiveCall
-from pbxrouter.rules import Decision, Verdict
+from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.text.sentences import Step
 
 MINUTE_S: Final = 60

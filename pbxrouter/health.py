@@ -14,11 +14,12 @@ from typing import Final, Literal
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
+from pbxrouter.call.history import History
 from pbxrouter.counter_service import CallCounter
-from pbxrouter.engine import RulesEngine, RulesKeeper
-from pbxrouter.fastagi_factory import FastAGIFactory
-from pbxrouter.history import History
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.manager_service import Manager
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.text.sentences import Step, step
 
 State = Literal["good", "plain", "bad"]

@@ -18,17 +18,17 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 
-from pbxrouter import verbs
-from pbxrouter.agi import AGIRequest
+from pbxrouter.agi import verbs
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.ami import Message
-from pbxrouter.channel import Channel
 from pbxrouter.errors import AGIError, ChannelHungUp, ManagerError, ManagerUnavailable, PbxrouterError
-from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.manager_service import ManagerFactory
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.printable import printable
-from pbxrouter.watch import DialogueWatch
 
 __all__ = [
     "AGIError",

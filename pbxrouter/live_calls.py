@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
 
+from pbxrouter.call.active_calls import (
+    GatewayCall,
+    LiveBoard,
+    Phase,
+    short,
+)
 from pbxrouter.calls import LiveCall
-from pbxrouter.live import GatewayCall, LiveBoard, Phase, short
 
 
 class CallsOnAMI(Protocol):

@@ -23,16 +23,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIRequest, parse_request
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.ami import Message
-from pbxrouter.channel import Channel
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi_channel import BREAK, MagiChannel
 from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, may_be_waiting, request_so_far, whole_request
 from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
 from pbxrouter.manager_service import Manager
 from pbxrouter.text.printable import printable
-from pbxrouter.watch import DialogueWatch
 
 LOOK_AGAIN_S: Final = 5.0
 """How often calls that wait for nobody are looked for."""

@@ -22,14 +22,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi import AGIReply, AGIRequest, parse_reply
-from pbxrouter.agi_commands import (
+from pbxrouter.agi.commands import (
     encode_command,
     may_mean_hangup,
     outlives_caller,
     refused,
     reply_timeout_s,
 )
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIReply, AGIRequest, parse_reply
 from pbxrouter.ami import Message
 from pbxrouter.errors import (
     ActionFailed,
@@ -45,7 +46,6 @@ from pbxrouter.errors import (
 from pbxrouter.magi_wire import FLUSH, FLUSHED, as_asked, harmless, piece, without_progress
 from pbxrouter.net.timers import OneShot
 from pbxrouter.text.printable import printable
-from pbxrouter.watch import DialogueWatch
 
 END_GRACE_S: Final = 0.25
 """How long after a ``-1`` the event of the end may take."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest
-from pbxrouter.agi_commands import command
+from pbxrouter.agi.commands import command
+from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
 from pbxrouter.ami import Message
 from pbxrouter.magi_channel import MagiChannel
 from pbxrouter.magi_wire import is_whole

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from pbxrouter.agi import AGIReply, AGIRequest, decode, encode
+from pbxrouter.agi.messages import (
+    AGIReply,
+    AGIRequest,
+    decode,
+    encode,
+)
 from pbxrouter.ami import Message
 from pbxrouter.errors import ForgedRequest
 

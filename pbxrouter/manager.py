@@ -23,7 +23,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi import encode
+from pbxrouter.agi.messages import encode
 from pbxrouter.ami import Message, MessageReader, format_action
 from pbxrouter.errors import (
     ActionFailed,

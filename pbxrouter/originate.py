@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.ami import Message
-from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ManagerError, OriginateRefused
 from pbxrouter.manager_service import Manager
 from pbxrouter.originate_progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.phones import is_context, read_phone
-from pbxrouter.rules import Facts, Verdict, normalise_number
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Facts, Verdict, normalise_number
 from pbxrouter.text.sentences import Step, in_a_row, step
 
 __all__ = [

@@ -17,28 +17,29 @@ from twisted.logger import Logger
 
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
+from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.asterisk_service import AsteriskService
-from pbxrouter.call_record import CallRecord
-from pbxrouter.callflow import CallFlow
+from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.flow import CallFlow
+from pbxrouter.call.history import History
+from pbxrouter.call.record import CallRecord
+from pbxrouter.call.reports import Reports
 from pbxrouter.config.schema import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlService, Wish
 from pbxrouter.control_wishes import OriginateWish, WatchWish
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.drivers import load_drivers
-from pbxrouter.engine import RulesEngine, RulesKeeper
-from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
-from pbxrouter.history import History
-from pbxrouter.live import LiveBoard
 from pbxrouter.net.listener import Listener
 from pbxrouter.originate import Originator
-from pbxrouter.reports import Reports
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.sequential import SequentialService
 from pbxrouter.store import Store
 from pbxrouter.text.printable import printable
-from pbxrouter.watch import DialogueLine, DialogueWatch
 
 
 def build(config: Config, reactor: Any) -> MultiService:

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter import database
 from pbxrouter.errors import DatabaseLocked, StoreError
-from pbxrouter.rules import RuleSet
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text.sentences import step
 
 T = TypeVar("T")

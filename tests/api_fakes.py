@@ -22,22 +22,23 @@ from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter import database
-from pbxrouter.channel import Channel
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.history import History
 from pbxrouter.config.schema import Config, resolved
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.history import CallRow, trace_text
 from pbxrouter.database.tokens import add_token
-from pbxrouter.engine import RulesEngine, RulesKeeper
-from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
-from pbxrouter.history import History
-from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator, Progress, Wish, check_wish
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.store import Store
 from pbxrouter.text.sentences import Step, step
-from pbxrouter.watch import DialogueWatch
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused

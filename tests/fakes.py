@@ -16,15 +16,25 @@ from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
-from pbxrouter.agi_commands import allowed_when_hung_up, encode_command, outlives_caller, refused
-from pbxrouter.call_record import CallRecord
+from pbxrouter.agi.commands import (
+    allowed_when_hung_up,
+    encode_command,
+    outlives_caller,
+    refused,
+)
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import (
+    AGIReply,
+    AGIRequest,
+    parse_reply,
+    parse_request,
+)
+from pbxrouter.call.record import CallRecord
 from pbxrouter.errors import AGIError, ChannelHungUp
-from pbxrouter.fastagi import FastAGIProtocol
-from pbxrouter.rules import Mapping as Rule
-from pbxrouter.rules import RuleSet
+from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
-from pbxrouter.watch import DialogueWatch
 
 Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
 """What Asterisk says to commands, by their beginnings."""

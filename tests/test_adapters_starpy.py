@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.adapters import demand_starpy
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.asterisk_service import protocol_factory
-from pbxrouter.channel import Channel
 from pbxrouter.compat import starpy as compat
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
@@ -36,12 +37,11 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.manager import ManagerProtocol
 from pbxrouter.service import fastagi_factory
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.watch import DialogueWatch
-from tests import test_channel
+from tests.agi import test_channel
 from tests.paths import ROOT
 
 HAS_STARPY = importlib.util.find_spec("starpy") is not None

@@ -12,12 +12,12 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.asterisk_service import LEAVING_S, AsteriskService, read_secret
-from pbxrouter.channel import Channel
 from pbxrouter.config.schema import Asterisk
-from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ConfigError
-from pbxrouter.watch import DialogueWatch
+from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
 
 # Of a key that was thrown away.

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.call.history import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.history import add_calls
-from pbxrouter.history import row_of
-from tests.test_history import record
+from tests.call.test_history import record
 
 
 class HistoryCommand(SynchronousTestCase):

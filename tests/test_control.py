@@ -18,11 +18,11 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.control import MAX_PATH, Answer, ControlProtocol, ControlService, remove_stale
 from pbxrouter.control_wishes import WatchWish
 from pbxrouter.errors import ControlRefused
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.watch import DialogueWatch
 from tests.fakes import loud, request_of
 
 CALL = request_of(SimulatedCall("21", caller="33"))

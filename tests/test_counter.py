@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import counter_report, counter_rows, database
 from pbxrouter.ami import Message
-from pbxrouter.call_record import CallRecord
+from pbxrouter.call.record import CallRecord
 from pbxrouter.calls import LiveCall
 from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_rows import Batch
@@ -28,7 +28,7 @@ from pbxrouter.counter_service import LOOK_S, RESYNC_S, CallCounter
 from pbxrouter.counting import ALL, Counts
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
-from pbxrouter.rules import Facts
+from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import request_of, workshop_rules
 from tests.test_cli import CommandTestCase

@@ -18,7 +18,7 @@ from pbxrouter.counting import (
     minute_of,
     why_failed,
 )
-from pbxrouter.rules import Decision, Mapping, Verdict
+from pbxrouter.rules.model import Decision, Mapping, Verdict
 from tests.fakes import workshop_rules
 
 
@@ -132,7 +132,7 @@ class LabelTests(SynchronousTestCase):
 
     def test_of_the_rules(self) -> None:
         """A caller who is no extension is none; the user is whose PIN it was."""
-        from pbxrouter.rules import Facts
+        from pbxrouter.rules.model import Facts
 
         rules = workshop_rules()
         for facts, labels in (

@@ -27,7 +27,7 @@ from pbxrouter.errors import (
     PinError,
     StoreError,
 )
-from pbxrouter.rules import Facts
+from pbxrouter.rules.model import Facts
 
 ROOT = Actor("root", "command")
 

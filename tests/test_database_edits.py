@@ -20,7 +20,7 @@ from pbxrouter.database.edits import MappingValues
 from pbxrouter.database.grant_edits import GrantsSet
 from pbxrouter.database.holders import Grant
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
-from pbxrouter.rules import Facts
+from pbxrouter.rules.model import Facts
 
 ANA = Actor("ana", "console")
 TABLES = (

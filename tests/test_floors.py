@@ -19,6 +19,8 @@ PACKAGE = ROOT / "pbxrouter"
 REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 # Modules whose tests bear another name.
 MIRRORS = {
+    "live": "counter",
+    "verbs": "drivers",
     "adapters": "adapters_starpy",
     "pattern_index": "patterns",
     "call_record": "callflow",

@@ -9,20 +9,21 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import __version__
-from pbxrouter.channel import Channel
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.call.history import MAX_QUEUED, History
 from pbxrouter.counter_service import CallCounter
-from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.errors import StoreError
-from pbxrouter.fastagi_factory import FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthLook
-from pbxrouter.history import MAX_QUEUED, History
 from pbxrouter.manager_service import Manager
-from pbxrouter.rules import RuleSet
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from pbxrouter.text.sentences import Step, step
-from pbxrouter.watch import DialogueWatch
+from tests.call.test_history import record
 from tests.fakes import AsteriskEnd, workshop_rules
-from tests.test_history import record
 
 NOW = 1_800_000_000.0
 

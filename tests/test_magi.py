@@ -14,13 +14,13 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import verbs
+from pbxrouter.agi import verbs
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami import Message
-from pbxrouter.channel import Channel
 from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
 from pbxrouter.magi import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.watch import DialogueWatch
 from tests.ami_fakes import FakeManager, lines
 
 UNIQUEID = "1795.7"

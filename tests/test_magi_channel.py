@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.agi import AGIReply
-from pbxrouter.agi_commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
+from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.ami import Message
 from pbxrouter.errors import (
     ActionTimeout,
@@ -30,7 +31,6 @@ from pbxrouter.errors import (
 )
 from pbxrouter.magi_channel import END_GRACE_S, MAX_ANSWER, MagiChannel
 from pbxrouter.simulator import SimulatedCall
-from pbxrouter.watch import DialogueWatch
 from tests.ami_fakes import refused
 from tests.fakes import request_of
 

@@ -12,11 +12,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config.schema import TECHNOLOGIES
-from pbxrouter.engine import RulesEngine
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
 from pbxrouter.manager_service import Manager
 from pbxrouter.originate import CAUSE_GRACE_S, MARGIN_S, RING_S, Originator, Progress, Wish, check_wish
-from pbxrouter.rules import Verdict
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Verdict
 from tests.ami_fakes import FakeManager
 from tests.fakes import workshop_rules
 

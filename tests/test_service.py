@@ -20,18 +20,18 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pbxrouter import database, service
-from pbxrouter.call_record import CallRecord
-from pbxrouter.channel import Channel
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
+from pbxrouter.call.record import CallRecord
 from pbxrouter.config import schema as config
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, KeyFileError
-from pbxrouter.fastagi_factory import FastAGIFactory
-from pbxrouter.rules import Facts
+from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.rules.model import Facts
 from pbxrouter.security import keyfile, pins
 from pbxrouter.service import Banner, FastAGIService
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
-from pbxrouter.watch import DialogueLine, DialogueWatch
 from tests.fakes import loud, request_of, workshop_rules
 
 

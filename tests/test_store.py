@@ -16,7 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
-from pbxrouter.rules import Facts, RuleSet
+from pbxrouter.rules.model import Facts
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.store import Store
 
 

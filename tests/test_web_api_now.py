@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from pbxrouter.call.active_calls import Phase
 from pbxrouter.database.history import add_calls
-from pbxrouter.live import Phase
-from pbxrouter.rules import Facts
+from pbxrouter.rules.model import Facts
 from pbxrouter.security.tokens import Scope
 from pbxrouter.simulator import SimulatedCall
 from tests.api_fakes import ApiCase, a_call

@@ -15,12 +15,12 @@ from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
 from pbxrouter import database
-from pbxrouter.agi import AGIRequest
-from pbxrouter.call_record import Ending
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.call.active_calls import GatewayCall, Phase
+from pbxrouter.call.outcomes import OUTCOMES
+from pbxrouter.call.record import Ending
 from pbxrouter.database.call_figures import Totals
 from pbxrouter.database.history import add_calls
-from pbxrouter.live import GatewayCall, Phase
-from pbxrouter.outcomes import OUTCOMES
 from pbxrouter.web.console.now import tiles
 from pbxrouter.web.live_feed import MAX_STREAMS_OF_SESSION
 from pbxrouter.web.now_picture import read_figures, read_minutes

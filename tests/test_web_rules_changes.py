@@ -10,7 +10,7 @@ from typing import Any
 from pbxrouter.database.audit import note
 from pbxrouter.database.audit_entries import KINDS as ALL_KINDS
 from pbxrouter.database.tokens import add_token
-from pbxrouter.rule_warnings import CODES
+from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_words import KINDS

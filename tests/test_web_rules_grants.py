@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pbxrouter.database.edits import MappingValues, add_extension, add_mapping
 from pbxrouter.database.rule_names import granted_among
-from pbxrouter.rules import Facts, Verdict
+from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase, PageForm
 
 PATH = "/rules/grants"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter.rules import Facts, Verdict
+from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import Answer, ConsoleCase
 
 GIVEN = "80614"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pbxrouter.database.edits import MappingValues, add_mapping
 from pbxrouter.database.rule_lists import MappingRow, mapping
-from pbxrouter.rules import Facts, Verdict
+from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 
 HOSTILE = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', "\u202e\u0645\u0631", "{'a': []}")

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.database.audit import Actor, find_entries, undo
 from pbxrouter.errors import EditRefused, ImportRefused
-from pbxrouter.rules import Facts
+from pbxrouter.rules.model import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
 
 ROOT = Actor("root", "command")

@@ -19,14 +19,19 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIReply, AGIRequest, parse_reply, parse_request
-from pbxrouter.agi_commands import (
+from pbxrouter.agi.commands import (
     allowed_when_hung_up,
     encode_command,
     may_mean_hangup,
     outlives_caller,
     refused,
     reply_timeout_s,
+)
+from pbxrouter.agi.messages import (
+    AGIReply,
+    AGIRequest,
+    parse_reply,
+    parse_request,
 )
 from pbxrouter.errors import (
     AGIError,
@@ -36,9 +41,9 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi import HANGUP_GRACE_S
-from pbxrouter.fastagi_factory import FastAGIFactory
-from pbxrouter.refusal import Refusal
+from pbxrouter.fastagi.protocol import HANGUP_GRACE_S
+from pbxrouter.fastagi.refusal import Refusal
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.text.printable import printable
 
 

@@ -35,8 +35,8 @@ def explain(
     from importlib.metadata import entry_points
 
     from pbxrouter import database as databases
-    from pbxrouter.explained import as_table, headline, others
-    from pbxrouter.rules import NO_CALLER, Facts
+    from pbxrouter.rules.explanation import as_table, headline, others
+    from pbxrouter.rules.model import NO_CALLER, Facts
 
     config = read_config(config_file, database)
     connection = databases.connect(pathlib.Path(config.database))

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
+from pbxrouter.agi.prompts import Prompts, is_prompt_name
 from pbxrouter.config.messages import plain
 from pbxrouter.errors import ConfigError
-from pbxrouter.prompts import Prompts, is_prompt_name
 from pbxrouter.text.printable import printable
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"

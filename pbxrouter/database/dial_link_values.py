@@ -13,8 +13,8 @@ from typing import Final
 from pbxrouter.click.hours import Hours
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
-from pbxrouter.patterns import Pattern
 from pbxrouter.phones import is_context, read_phone
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.sentences import step
 
 MAX_CONSENT: Final = 600

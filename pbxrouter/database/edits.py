@@ -26,7 +26,7 @@ from pbxrouter.database.holder_edits import (
     update_user,
 )
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.sentences import step
 
 __all__ = [

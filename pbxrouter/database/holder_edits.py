@@ -11,7 +11,7 @@ from pbxrouter.database.audit_entries import bounded, text_of
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
 from pbxrouter.database.holders import HolderTable, holders
 from pbxrouter.errors import EditConflict, EditRefused, PinError
-from pbxrouter.rules import NO_CALLER
+from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.security.pins import generate_pin
 from pbxrouter.text.sentences import Step, step
 

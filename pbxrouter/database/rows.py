@@ -13,7 +13,8 @@ from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import path_of, reading, transaction
 from pbxrouter.database.holder_edits import refuse_pin_of_another
 from pbxrouter.errors import StoreError
-from pbxrouter.rules import Mapping, RuleSet
+from pbxrouter.rules.model import Mapping
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text.sentences import Step, step
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
+from pbxrouter.agi.prompts import localised
 from pbxrouter.config.schema import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
-from pbxrouter.prompts import localised
 from pbxrouter.text.sentences import Step, step
 
 FALLBACK: Final = "en"

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
-from pbxrouter.channel import Channel
+from pbxrouter.agi.channel import Channel
 from pbxrouter.config.schema import Config
 
 GROUP: Final = "pbxrouter.drivers"

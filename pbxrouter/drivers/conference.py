@@ -6,7 +6,7 @@ then a user profile); usually empty.
 
 from __future__ import annotations
 
-from pbxrouter import verbs
+from pbxrouter.agi import verbs
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pbxrouter import verbs
+from pbxrouter.agi import verbs
+from pbxrouter.agi.prompts import is_prompt_name
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
-from pbxrouter.prompts import is_prompt_name
 
 
 class Playback:

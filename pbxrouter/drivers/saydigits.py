@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbxrouter import verbs
+from pbxrouter.agi import verbs
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter import verbs
+from pbxrouter.agi import verbs
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
-from pbxrouter.rules import normalise_number
+from pbxrouter.rules.model import normalise_number
 
 
 class Voicemail:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.originate import MAX_NUMBER
-from pbxrouter.rules import normalise_number
+from pbxrouter.rules.model import normalise_number
 from pbxrouter.text.sentences import Step, step
 
 # What people write into a number that is not part of it: blanks, dots, dashes, parentheses.

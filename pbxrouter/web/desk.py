@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+from pbxrouter.call.active_calls import LiveBoard
 from pbxrouter.config.schema import Config
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.doctor.finding import Finding
-from pbxrouter.engine import RulesEngine, RulesKeeper
 from pbxrouter.health import Health
-from pbxrouter.live import LiveBoard
 from pbxrouter.originate import Originator
-from pbxrouter.rule_survey import RuleSurveyor
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.survey import RuleSurveyor
 from pbxrouter.store import Store
 from pbxrouter.web.words import Zone
 

@@ -18,7 +18,7 @@ from typing import Final
 from pbxrouter.database import transaction
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.security.pins import check_pin
 from pbxrouter.workshop.report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables

@@ -1,6 +1,6 @@
 """The dial patterns' choice, asked of the real Asterisk and of ours, case by case.
 
-Not here: the rules of the choice one by one (tests/test_patterns.py).
+Not here: the rules of the choice one by one (tests/rules/test_patterns.py).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import random
 from typing import Any
 
-from pbxrouter.pattern_index import PatternIndex
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.pattern_index import PatternIndex
+from pbxrouter.rules.patterns import Pattern
 from tests.asterisk.harness import LAB, AsteriskTest
 
 

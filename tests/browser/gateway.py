@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.agi import parse_request
-from pbxrouter.call_record import CallRecord
+from pbxrouter.agi.messages import parse_request
+from pbxrouter.call.history import row_of
+from pbxrouter.call.record import CallRecord
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.edits import (
     MappingValues,
@@ -38,8 +39,8 @@ from pbxrouter.database.history import add_calls
 from pbxrouter.database.holders import Grant
 from pbxrouter.database.rows import read_rules
 from pbxrouter.drivers import Outcome
-from pbxrouter.history import row_of
-from pbxrouter.rules import Facts, RuleSet, Verdict
+from pbxrouter.rules.model import Facts, Verdict
+from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall

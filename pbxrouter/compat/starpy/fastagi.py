@@ -18,17 +18,18 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
 
-from pbxrouter import fastagi, fastagi_factory
-from pbxrouter.agi import AGIReply
-from pbxrouter.agi_commands import masked_reply
-from pbxrouter.channel import Channel
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.commands import masked_reply
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.compat.starpy import error, replies
 from pbxrouter.compat.starpy.commands import Commands
 from pbxrouter.compat.starpy.error import AGICommandFailure
 from pbxrouter.compat.starpy.replies import FAILURE_CODE
 from pbxrouter.compat.starpy.sequence import InSequence
 from pbxrouter.errors import AGIError, ChannelHungUp, ConnectionClosed
-from pbxrouter.watch import DialogueWatch
+from pbxrouter.fastagi import protocol as fastagi
+from pbxrouter.fastagi import server as fastagi_factory
 
 __all__ = ["FAILURE_CODE", "FastAGIFactory", "FastAGIProtocol", "InSequence", "error", "log"]
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.explained import as_table, headline, others
-from pbxrouter.rules import NO_CALLER, Facts
+from pbxrouter.rules.explanation import as_table, headline, others
+from pbxrouter.rules.model import NO_CALLER, Facts
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused

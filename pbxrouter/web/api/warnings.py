@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.rule_warnings import KEPT, RuleWarning
+from pbxrouter.rules.warnings import KEPT, RuleWarning
 from pbxrouter.security.tokens import Scope
 from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.door import UNAVAILABLE

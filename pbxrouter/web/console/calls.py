@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
+from pbxrouter.call.outcomes import outcome_kind, outcome_words
 from pbxrouter.database.call_figures import busiest, per_minute
 from pbxrouter.database.history import (
     CHUNK,
@@ -29,7 +30,6 @@ from pbxrouter.database.history import (
     outcomes,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.outcomes import outcome_kind, outcome_words
 from pbxrouter.security.roles import Role
 from pbxrouter.text.csv_cells import csv_line
 from pbxrouter.text.printable import printable

@@ -11,12 +11,12 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pbxrouter.call_record import Ending
+from pbxrouter.call.outcomes import WELL
+from pbxrouter.call.record import Ending
 from pbxrouter.database.call_figures import Totals
 from pbxrouter.database.sessions import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
-from pbxrouter.outcomes import WELL
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step
 from pbxrouter.web.console.router import Router

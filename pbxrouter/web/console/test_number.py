@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.explained import headline, others
-from pbxrouter.rules import NO_CALLER, Decision, Facts, Verdict
+from pbxrouter.rules.explanation import headline, others
+from pbxrouter.rules.model import (
+    NO_CALLER,
+    Decision,
+    Facts,
+    Verdict,
+)
 from pbxrouter.security.ratelimit import RateLimit
 from pbxrouter.security.roles import Role
 from pbxrouter.text.printable import printable

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pbxrouter.database.rule_lists import HolderRow, holder
 from pbxrouter.errors import EditRefused
-from pbxrouter.rule_warnings import RuleWarning
-from pbxrouter.rules import NO_CALLER
+from pbxrouter.rules.model import NO_CALLER
+from pbxrouter.rules.warnings import RuleWarning
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.rules.holders import KINDS, Kind
 from pbxrouter.web.console.rules.sections import (

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from pbxrouter.database.rule_lists import MappingRow, mapping
 from pbxrouter.errors import PatternError
-from pbxrouter.patterns import Pattern
+from pbxrouter.rules.patterns import Pattern
+from pbxrouter.rules.shadows import example
 from pbxrouter.security.roles import Role
-from pbxrouter.shadows import example
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH
 from pbxrouter.web.console.rules.sections import (

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.database.paging import Page
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.rule_warnings import RuleWarning
+from pbxrouter.rules.warnings import RuleWarning
 from pbxrouter.security.roles import Role
 from pbxrouter.text.printable import printable
 from pbxrouter.web.console.router import GoOn, Router

@@ -12,7 +12,12 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from pbxrouter.database.edits import delete_orphans
 from pbxrouter.database.grant_lists import find_orphans
-from pbxrouter.rule_warnings import CODES, NOTES, RuleWarning, Survey
+from pbxrouter.rules.warnings import (
+    CODES,
+    NOTES,
+    RuleWarning,
+    Survey,
+)
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.router import GoOn

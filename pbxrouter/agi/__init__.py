@@ -1,0 +1,1 @@
+"""The AGI protocol of one call, the same for FastAGI and AsyncAGI."""

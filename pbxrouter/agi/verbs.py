@@ -1,0 +1,188 @@
+"""What can be said to a caller and asked of Asterisk about one call.
+
+Written once over ``Channel.execute``, so that every way in behaves the same. Each
+fails as ``Channel.execute`` does, and with what it names itself. Facts A2 to A5 tell
+why each looks as it does. Not here: when to say what (callflow, drivers).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.commands import command
+from pbxrouter.agi.messages import AGIReply
+from pbxrouter.agi.prompts import localised
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed, PromptMissing
+
+KEYS: Final = "0123456789*#"
+_KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
+PIN_TIMEOUT_MS: Final = 5000
+"""After a prompt's end, and again after each digit."""
+MAX_DIGITS: Final = 20
+
+_SAYABLE: Final = re.compile(r"[0-9*#]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """What a caller keyed.
+
+    Attributes:
+        digits: without the ``#`` that ended them; may be a PIN, so not shown.
+        timed_out: whether waiting ended it, and not ``#``.
+    """
+
+    digits: str
+    timed_out: bool
+
+    def __repr__(self) -> str:
+        return f"Keyed({len(self.digits)} digits, timed_out={self.timed_out})"
+
+
+@dataclass(frozen=True, slots=True)
+class DialResult:
+    """How a Dial went.
+
+    Attributes:
+        status: DIALSTATUS: ANSWER, BUSY, NOANSWER, CHANUNAVAIL, CONGESTION, CANCEL, …
+        cause: HANGUPCAUSE, a Q.850 number as text; ``""`` if unknown.
+        answered_s: seconds of talk; None if not answered or not known.
+    """
+
+    status: str
+    cause: str = ""
+    answered_s: int | None = None
+
+
+async def answer(channel: Channel) -> None:
+    """Answer the call; at once if it is answered already."""
+    reply = await channel.execute("ANSWER")
+    if reply.result == "-1":
+        await raise_if_hung_up(channel)
+        raise ApplicationFailed("Asterisk could not answer the channel")
+
+
+async def get_digits(
+    channel: Channel, prompt: str, timeout_ms: int = PIN_TIMEOUT_MS, max_digits: int = MAX_DIGITS
+) -> Keyed:
+    """Play a prompt and take the digits keyed, in one command, so that none is lost.
+
+    Raises:
+        PromptMissing: Asterisk has no such sound; nothing was asked.
+    """
+    reply = await channel.execute(command("GET DATA", _sound(channel, prompt), timeout_ms, max_digits))
+    if reply.result == "-1":
+        await raise_if_hung_up(channel)
+        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+    return Keyed(reply.result, reply.timed_out)
+
+
+async def play_interruptible(channel: Channel, prompt: str) -> str:
+    """Play a prompt that a key ends; returns the key, ``""`` if none was pressed.
+
+    Raises:
+        PromptMissing: Asterisk has no such sound.
+    """
+    reply = await channel.execute(command("STREAM FILE", _sound(channel, prompt), KEYS))
+    if reply.result == "-1":
+        await raise_if_hung_up(channel)
+        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+    return _KEY_OF_RESULT.get(reply.result, "")
+
+
+async def playback(channel: Channel, prompt: str) -> None:
+    """Play a sound to its end, answering the call first if needed.
+
+    Raises:
+        PromptMissing: Asterisk has no such sound.
+    """
+    await run_application(channel, "Playback", _sound(channel, prompt))
+    if await get_variable(channel, "PLAYBACKSTATUS") == "FAILED":
+        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+
+
+async def run_application(channel: Channel, application: str, argument: str = "") -> AGIReply:
+    """Run a dialplan application.
+
+    Raises:
+        ApplicationFailed: this Asterisk has no such application.
+    """
+    reply = await channel.execute(command(f"EXEC {application}", *([argument] if argument else [])))
+    if reply.result == "-2":
+        raise ApplicationFailed(f"Asterisk has no application {application}")
+    return reply
+
+
+async def dial(channel: Channel, target: str, timeout_s: int, options: str = "") -> DialResult:
+    """Connect the caller with a dial string such as ``PJSIP/21``.
+
+    Args:
+        timeout_s: how long it may ring.
+
+    Returns:
+        How it went, also when the caller hung up meanwhile: Asterisk still tells on a
+        channel that is gone (facts A4).
+    """
+    argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
+    try:
+        await run_application(channel, "Dial", argument)
+    except ConnectionClosed:
+        raise  # Asterisk goes on with the Dial, and nobody can say how it ends
+    except ChannelHungUp:
+        pass  # the channel may tell all the same
+    status = cause = seconds = ""
+    try:
+        status = await get_variable(channel, "DIALSTATUS") or "CHANUNAVAIL"
+        if status == "ANSWER":
+            seconds = await get_variable(channel, "ANSWEREDTIME") or ""
+        else:
+            cause = await get_variable(channel, "HANGUPCAUSE") or ""
+    except ConnectionClosed:
+        raise
+    except ChannelHungUp:
+        status = status or "CANCEL"
+    return DialResult(status, cause, int(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else None)
+
+
+async def get_variable(channel: Channel, name: str) -> str | None:
+    """A channel variable, at most 1023 bytes of it; None if it is not set."""
+    reply = await channel.execute(command("GET VARIABLE", name))
+    return reply.data if reply.result == "1" else None
+
+
+async def set_variable(channel: Channel, name: str, value: str) -> None:
+    """Set a channel variable, for the dialplan to read when the call is back there."""
+    await channel.execute(command("SET VARIABLE", name, value))
+
+
+async def say_digits(channel: Channel, digits: str) -> None:
+    """Say digits, ``*`` and ``#`` one by one; what cannot be said is left out."""
+    sayable = "".join(_SAYABLE.findall(digits))
+    if not sayable:
+        return
+    if not sayable[0].isdigit():  # the AGI command refuses those, the application does not
+        await run_application(channel, "SayDigits", sayable)
+        return
+    reply = await channel.execute(command("SAY DIGITS", sayable, ""))
+    if reply.result == "-1":
+        await raise_if_hung_up(channel)
+
+
+async def hang_up(channel: Channel, cause: str = "") -> None:
+    """Hang the call up, with a Q.850 cause if one is given (17: the caller gets the busy tone)."""
+    if cause:
+        await run_application(channel, "Hangup", cause)
+    else:
+        await channel.execute("HANGUP")
+
+
+async def raise_if_hung_up(channel: Channel) -> None:
+    """Ask: a ``-1`` may mean hung up, or something missing; a dead channel answers 511."""
+    await channel.execute("CHANNEL STATUS")
+
+
+def _sound(channel: Channel, prompt: str) -> str:
+    return localised(prompt, channel.request.language)

@@ -1,0 +1,1 @@
+"""One call's conversation, and what is kept of it."""

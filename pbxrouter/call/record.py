@@ -1,0 +1,49 @@
+"""What there is to say of a call when it is over, and the words for how calls end.
+
+Not here: the conversation that comes to it (callflow), and who is told (reports).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.drivers import Outcome
+from pbxrouter.rules.model import Decision
+
+
+class Ending:
+    """Outcomes that are no driver's."""
+
+    INVALID: Final = "INVALID"
+    """No pattern matches the number."""
+    DENIED: Final = "DENIED"
+    """No PIN given opens the mapping."""
+    NO_DRIVER: Final = "NODRIVER"
+    """The mapping leads to an application that nobody provides."""
+    FAILED: Final = "FAILED"
+    """Something broke on our side."""
+    REFUSED: Final = "REFUSED"
+    """The call was forged."""
+    HUNG_UP: Final = "HANGUP"
+    """The caller, or the connection, went before it was over."""
+    DEAD: Final = "DEAD"
+    """The dialplan ran us on a channel that was hung up before."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What there is to say of a call when it is over for us.
+
+    Attributes:
+        decision: the last one made; None if the call ended before any.
+        began: when we got it, epoch seconds.
+        ended: when we were done with it.
+    """
+
+    request: AGIRequest
+    decision: Decision | None
+    outcome: Outcome
+    began: float = field(default=0.0, compare=False)
+    ended: float = field(default=0.0, compare=False)

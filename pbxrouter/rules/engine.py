@@ -1,0 +1,55 @@
+"""The one place that decides, for every way in.
+
+FastAGI, the command line and whatever comes later ask ``RulesEngine.decide``; it
+answers from a RuleSet in memory, so no call waits for the database. RulesKeeper keeps
+that RuleSet fresh. Not here: the rules' meaning (rules) and where they lie (store).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from pbxrouter.rules.model import Decision, Facts
+from pbxrouter.rules.ruleset import RuleSet
+
+
+class RulesEngine:
+    """Decides calls by the rules of this moment.
+
+    Args:
+        applications: the names that drivers provide, lower case.
+    """
+
+    def __init__(self, applications: Collection[str]) -> None:
+        self._applications = frozenset(applications)
+        self._rules: RuleSet | None = None
+        self._waiting: list[Deferred[RuleSet]] = []
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rules in force; None before the first were loaded."""
+        return self._rules
+
+    def replace(self, rules: RuleSet) -> None:
+        """Decide by these rules from now on."""
+        self._rules = rules
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(rules)
+
+    def decide(self, facts: Facts) -> Deferred[Decision]:
+        """What becomes of a call; waits only until the first rules are there."""
+        if self._rules is None:
+            first: Deferred[RuleSet] = Deferred()
+            self._waiting.append(first)
+            return first.addCallback(self._decide, facts)
+        try:
+            return succeed(self._decide(self._rules, facts))
+        except Exception:
+            return fail(Failure())
+
+    def _decide(self, rules: RuleSet, facts: Facts) -> Decision:
+        return rules.decide(facts).checked_for_driver(self._applications)

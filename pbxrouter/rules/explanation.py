@@ -1,0 +1,112 @@
+"""A decision explained: one headline, and why the mappings that fit the number as well did not win. Pure.
+
+The command ``pbxrouter explain``, the console and the API say the same by this. Not here: the
+decision and its trace (rules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from pbxrouter.rules.model import (
+    Decision,
+    Mapping,
+    Verdict,
+    normalise_number,
+)
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.text.sentences import Step, step
+
+MAX_OTHERS: Final = 20
+"""Mappings named beside the winner."""
+
+VERDICTS: Final = {
+    Verdict.ALLOW: Step("allowed"),
+    Verdict.PIN: Step("a PIN is needed"),
+    Verdict.DENY: Step("denied"),
+    Verdict.INVALID: Step("invalid number"),
+}
+
+
+def headline(decision: Decision, caller: str | None) -> Step:
+    """What becomes of the call, in one sentence.
+
+    Args:
+        caller: None if the call shows no number.
+    """
+    values: dict[str, object] = {
+        "verdict": VERDICTS[decision.verdict],
+        "who": caller if caller else Step("a caller without number"),
+        "number": decision.number,
+    }
+    mapping = decision.mapping
+    if mapping is None or decision.granted_by is None:
+        return step("{verdict}: {who} dials {number}", **values)
+    what = f"{mapping.application} {mapping.data}".rstrip()
+    return step("{verdict}: {who} dials {number}, which runs {application}", **values, application=what)
+
+
+def others(rules: RuleSet, decision: Decision) -> tuple[Step, ...]:
+    """Of the mappings that fit the dialled number, why each but the winner did not count.
+
+    Looks at all mappings, about a microsecond each: of many it is asked for in a thread.
+    At most MAX_OTHERS are named; one more step then tells how many there are besides.
+    """
+    number = normalise_number(decision.number)
+    if number is None:
+        return ()
+    winner = decision.mapping
+    found = [
+        (pattern.order, mapping)
+        for pattern, mapping in rules.entries.values()
+        if pattern.matches(number) and (winner is None or mapping.map_id != winner.map_id)
+    ]
+    found.sort(key=lambda each: (not each[1].enabled, each[0], each[1].map_id))
+    steps = [
+        _why_not(mapping, winner, rules) for _, mapping in found[:MAX_OTHERS] if winner or mapping.enabled
+    ]
+    if len(found) > MAX_OTHERS:
+        steps.append(step("and {count} more patterns match", count=len(found) - MAX_OTHERS))
+    return tuple(steps)
+
+
+def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Step:
+    if not mapping.enabled:
+        return step("{pattern} would match but is switched off", pattern=mapping.pattern)
+    if winner is None:
+        return step("{pattern} matches nothing that can be dialled", pattern=mapping.pattern)
+    values = {"pattern": mapping.pattern, "winner": winner.pattern}
+    if mapping.map_id in rules.repeated:
+        first = rules.repeated[mapping.map_id]
+        return step(
+            "{pattern} matches too, but it is there twice and the first one counts (mapping {map_id})",
+            pattern=mapping.pattern,
+            map_id=first.map_id,
+        )
+    return step("{pattern} matches too, but {winner} is the more exact one and comes first", **values)
+
+
+def as_table(
+    decision: Decision, caller: str | None, problems: Iterable[Step], beside: Iterable[Step] = ()
+) -> dict[str, object]:
+    """A decision as the keys and values of JSON.
+
+    Args:
+        problems: of the rules, see RuleSet.
+        beside: see ``others``.
+    """
+    mapping = decision.mapping
+    return {
+        "number": decision.number,
+        "caller": caller,
+        "decision": decision.verdict.value,
+        "pattern": mapping.pattern if mapping else None,
+        "application": mapping.application if mapping else None,
+        "data": mapping.data if mapping else None,
+        "map_id": mapping.map_id if mapping else None,
+        "granted_by": decision.granted_by,
+        "trace": decision.words(),
+        "others": [each.words for each in beside],
+        "problems": [each.words for each in problems],
+    }

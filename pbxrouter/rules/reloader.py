@@ -1,0 +1,110 @@
+"""Loads the rules at the start and again when they have changed."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pbxrouter.errors import StoreError
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.text.sentences import Step
+
+POLL_S: Final = 0.1
+"""How often the database is asked whether the rules changed."""
+
+
+class RulesSource(Protocol):
+    """Where the rules lie (store.Store)."""
+
+    def load_rules(self) -> Deferred[RuleSet]:
+        """All rules as they are now; fails with StoreError."""
+        ...
+
+    def version(self) -> Deferred[tuple[int, ...]]:
+        """A mark that differs once anything was changed; fails with StoreError."""
+        ...
+
+
+class RulesKeeper(MultiService):
+    """Loads the rules at the start and again whenever they changed.
+
+    While the database cannot be read the last rules stay in force; that is said in
+    the log once, and once again when it is over.
+
+    Attributes:
+        away_since: epoch second since which the rules cannot be read; None while they can.
+        trouble: why they cannot; None while they can.
+    """
+
+    log = Logger()
+
+    def __init__(self, source: RulesSource, engine: RulesEngine, clock: IReactorTime) -> None:
+        super().__init__()
+        self._source = source
+        self._engine = engine
+        self._loaded: tuple[int, ...] | None = None
+        self._away = False
+        self._clock = clock
+        self.away_since: float | None = None
+        self.trouble: Step | None = None
+        self._problems: tuple[Step, ...] = ()
+        timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.refresh()))
+        timer.clock = clock
+        timer.setServiceParent(self)
+
+    async def reload(self) -> None:
+        """Load the rules anew, which whoever has changed them asks for; never fails."""
+        self._loaded = None
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look whether the rules changed and load them if so; never fails."""
+        try:
+            # Asked before loading: a change in between is found the next time.
+            version = await self._source.version()
+            if version == self._loaded:
+                self._is_back()
+                return
+            rules = await self._source.load_rules()
+        except StoreError as error:
+            self._is_away(error.step)
+            if not self._away:
+                self._away = True
+                self.log.error(
+                    "the rules cannot be read, the last ones stay in force: {error}", error=str(error)
+                )
+            return
+        except Exception:
+            self._is_away(Step("reading the rules broke; the log says where"))
+            self.log.failure("reading the rules broke; the last ones stay in force")
+            return
+        self._is_back()
+        self._tell_problems(rules.problems)
+        self.log.info("rules loaded") if self._loaded is None else self.log.info(
+            "rules changed and loaded again"
+        )
+        self._loaded = version
+        self._engine.replace(rules)
+
+    def _is_away(self, why: Step) -> None:
+        self.trouble = why
+        if self.away_since is None:
+            self.away_since = self._clock.seconds()
+
+    def _is_back(self) -> None:
+        self.away_since = self.trouble = None
+        if self._away:
+            self._away = False
+            self.log.info("the database can be read again")
+
+    def _tell_problems(self, problems: tuple[Step, ...]) -> None:
+        for problem in problems:
+            if problem not in self._problems:
+                self.log.warn("{problem}", problem=problem.words)
+        self._problems = problems

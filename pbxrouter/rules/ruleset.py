@@ -1,0 +1,161 @@
+"""The rules at one moment, and the decision about a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+
+from pbxrouter.errors import PatternError
+from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, User, Verdict, normalise_number
+from pbxrouter.rules.pattern_index import PatternIndex
+from pbxrouter.rules.patterns import Pattern
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
+
+
+class RuleSet:
+    """All the rules at one moment.
+
+    Attributes:
+        entries: each mapping whose pattern can be read, by its map_id, switched off or not.
+        unreadable: each of the others, by its map_id, and what is said of it among the problems.
+        repeated: by map_id the mapping of the same pattern that comes first, so that this one never counts.
+        extensions: the mappings granted to each, by number.
+        without_pin: those who have none.
+        problems: what was left out and why, for the PBX owner.
+    """
+
+    def __init__(
+        self,
+        entries: dict[int, tuple[Pattern, Mapping]],
+        unreadable: dict[int, tuple[Mapping, Step]],
+        extensions: dict[str, frozenset[int]],
+        users: Iterable[tuple[str, str | None, frozenset[int]]],
+        hash_pin: Callable[[str], str],
+        problems: tuple[Step, ...],
+    ) -> None:
+        live = [entry for entry in entries.values() if entry[1].enabled]
+        self._index = PatternIndex(live)
+        self._disabled = tuple(entry for entry in entries.values() if not entry[1].enabled)
+        self._by_pin: dict[str, User] = {}
+        self._hash_pin = hash_pin
+        without_pin: list[User] = []
+        for name, pin, grants in users:
+            if pin:
+                self._by_pin[pin] = User(name, grants)
+            else:
+                without_pin.append(User(name, grants))
+        self.entries = entries
+        self.unreadable = unreadable
+        self.repeated = {live[place][1].map_id: first[1] for place, first in self._index.repeated.items()}
+        self.extensions = extensions
+        self.without_pin = tuple(without_pin)
+        self.problems = problems
+
+    @property
+    def users(self) -> Collection[User]:
+        """Those who have a PIN."""
+        return self._by_pin.values()
+
+    def winner(self, number: str) -> tuple[Pattern, Mapping] | None:
+        """The mapping that a number leads to, whoever calls, and its pattern; None if none matches."""
+        return self._index.best(number)
+
+    @classmethod
+    def build(
+        cls,
+        mappings: Iterable[Mapping],
+        extensions: Iterable[tuple[str, frozenset[int]]],
+        users: Iterable[tuple[str, str | None, frozenset[int]]],
+        hash_pin: Callable[[str], str],
+        problems: Iterable[str | Step] = (),
+    ) -> RuleSet:
+        """Make a RuleSet; what cannot be used is left out and named in ``problems``.
+
+        Args:
+            mappings: in configured order (by map_id): of equal patterns the first wins.
+            extensions: number, and the map_ids granted to it.
+            users: name, hashed PIN or None, and the map_ids granted.
+            hash_pin: makes of a PIN what is stored as hashed PIN.
+            problems: what the reader of the rules already had to leave out.
+        """
+        found = [each if isinstance(each, Step) else Step("{text}", {"text": each}) for each in problems]
+        entries: dict[int, tuple[Pattern, Mapping]] = {}
+        unreadable: dict[int, tuple[Mapping, Step]] = {}
+        for mapping in mappings:
+            try:
+                entries[mapping.map_id] = (Pattern.parse(mapping.pattern), mapping)
+            except PatternError as error:
+                why = step("mapping {map_id} is left out: {why}", map_id=mapping.map_id, why=error.step)
+                unreadable[mapping.map_id] = (mapping, why)
+                found.append(why)
+        callers = {number: grants for number, grants in extensions if number not in ("", NO_CALLER)}
+        return cls(entries, unreadable, callers, users, hash_pin, tuple(found))
+
+    def decide(self, facts: Facts) -> Decision:
+        """What becomes of a call."""
+        decision = self._decide(facts)
+        # "" and Asterisk's word for nobody are never among the extensions.
+        return replace(decision, extension=facts.caller) if facts.caller in self.extensions else decision
+
+    def _decide(self, facts: Facts) -> Decision:
+        number = normalise_number(facts.number)
+        if number is None:
+            reason = step(
+                "{number} is no number that can be dialled; accepted are digits, * # and +",
+                number=facts.number or "(nothing)",
+            )
+            return Decision(Verdict.INVALID, printable(facts.number), None, None, (reason,))
+        best = self._index.best(number)
+        if best is None:
+            return Decision(Verdict.INVALID, number, None, None, self._why_invalid(number))
+        mapping = best[1]
+        matched = step(
+            "{number} matches {pattern}: {application} {data}"
+            if mapping.data
+            else "{number} matches {pattern}: {application}",
+            number=number,
+            pattern=mapping.pattern,
+            application=mapping.application,
+            data=mapping.data,
+        )
+        return self._authorise(facts, number, mapping, matched)
+
+    def _why_invalid(self, number: str) -> tuple[Step, ...]:
+        switched_off = tuple(
+            step("{pattern} would match but is switched off", pattern=mapping.pattern)
+            for pattern, mapping in self._disabled
+            if pattern.matches(number)
+        )
+        return (*switched_off, step("no pattern matches {number}", number=number))
+
+    def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Step) -> Decision:
+        caller = facts.caller
+        if caller is None or caller in ("", NO_CALLER):
+            by_extension = step("the call shows no caller number")
+        elif caller not in self.extensions:
+            by_extension = step("{caller} is not among the extensions", caller=caller)
+        elif mapping.map_id in self.extensions[caller]:
+            granted = step(
+                "{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern
+            )
+            return Decision(Verdict.ALLOW, number, mapping, caller, (matched, granted))
+        else:
+            by_extension = step("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
+        trace = (matched, by_extension)
+        if facts.pin is None:
+            return Decision(Verdict.PIN, number, mapping, None, (*trace, step("a PIN is asked for")))
+        return self._authorise_by_pin(facts.pin, number, mapping, trace)
+
+    def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Step, ...]) -> Decision:
+        user = self._by_pin.get(self._hash_pin(pin)) if pin else None
+        if user is None:
+            why = step("the PIN is of no user" if pin else "no PIN was keyed")
+            return Decision(Verdict.DENY, number, mapping, None, (*trace, why))
+        if mapping.map_id in user.grants:
+            granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
+            return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)
+        refused = step(
+            "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
+        )
+        return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)

@@ -1,0 +1,231 @@
+"""Whether a mapping can ever be chosen, and if not, which others always come before it.
+
+A pattern hides behind others if each number that it matches is won by one of them, such as
+``[12]X`` behind ``1X`` and ``2X``. That is found by counterexample: look for a number that
+the pattern matches and no winner met so far does, ask the rules who wins it, and go on with
+that winner too, until the pattern wins one itself or no number is left. So only the few
+patterns that matter are looked at, among any number of rules. Not here: how that is told to
+people (rule_warnings), and who wins a number (pattern_index).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.rules.model import Mapping
+from pbxrouter.rules.patterns import Pattern, Wildcards
+from pbxrouter.rules.ruleset import RuleSet
+
+DIALABLE: Final = "0123456789*#+"
+"""Every character that a number can hold (rules.normalise_number)."""
+MAX_WINNERS: Final = 256
+"""Patterns with more before them than this are left undecided."""
+MAX_NODES: Final = 4000
+"""Steps of the search for one mapping, all rounds together: some 20 ms at the worst."""
+MAX_TIDIED: Final = 8
+"""Up to so many winners it is seen which of them are needed."""
+
+_KEYS: Final = frozenset(DIALABLE)
+
+
+class Fate(enum.Enum):
+    """What can become of a mapping."""
+
+    WINS = "wins"
+    """Some number leads to it."""
+    SHADOWED = "shadowed"
+    """Each number that it matches leads to another."""
+    REPEATED = "repeated"
+    """The same pattern stands before it; Asterisk loads only the first."""
+    NOTHING = "nothing"
+    """It matches no number that can be dialled."""
+    NOT_KNOWN = "not known"
+    """It is switched off, or the question takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which numbers a mapping comes to.
+
+    Attributes:
+        number: one that it wins; empty if it wins none, or that is not known.
+        winners: who wins in its place, all of them together; only of what is shadowed or repeated.
+    """
+
+    fate: Fate
+    number: str = ""
+    winners: tuple[Mapping, ...] = ()
+
+
+_NOTHING: Final = Reach(Fate.NOTHING)
+_NOT_KNOWN: Final = Reach(Fate.NOT_KNOWN)
+
+
+def reach_of(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> Reach:
+    """Whether a mapping can be chosen.
+
+    Args:
+        map_id: of a mapping whose pattern can be read (RuleSet.entries).
+        nodes: how many steps the search may take.
+    """
+    pattern, mapping = rules.entries[map_id]
+    number = example(pattern)
+    if number is None:
+        return _NOTHING
+    if not mapping.enabled:
+        return _NOT_KNOWN
+    first = rules.repeated.get(map_id)
+    if first is not None:
+        return Reach(Fate.REPEATED, winners=(first,))
+    search: _Search | None = None
+    winners: list[tuple[Pattern, Mapping]] = []
+    try:
+        while number is not None:
+            winner = rules.winner(number)
+            if winner is None or len(winners) == MAX_WINNERS:
+                return _NOT_KNOWN
+            if winner[1] is mapping:
+                return Reach(Fate.WINS, number)
+            winners.append(winner)
+            search = search or _Search(pattern, nodes)
+            search.leave_out(winner[0])
+            number = search.number()
+        assert search is not None
+        needed = _needed(pattern, winners, search.nodes)
+    except _TooLong:
+        return _NOT_KNOWN
+    return Reach(Fate.SHADOWED, winners=tuple(mapping for _, mapping in needed))
+
+
+def example(pattern: Pattern) -> str | None:
+    """A number that the pattern matches; None if no phone can dial one."""
+    if pattern.head.strip(DIALABLE):
+        return None
+    behind = _example_behind(pattern.rest)
+    # A lone "!" matches the empty number too, which nobody can dial.
+    return None if behind is None else (pattern.head + behind) or DIALABLE[0]
+
+
+def _example_behind(rest: Wildcards) -> str | None:
+    found = [min(accepted & _KEYS, key=DIALABLE.index, default="") for accepted in rest.sets]
+    if "" in found:
+        return None
+    return "".join(found) + (DIALABLE[0] if rest.tail == "." else "")
+
+
+def _needed(
+    pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int
+) -> list[tuple[Pattern, Mapping]]:
+    """Without those that the rest make up for: each comes before the pattern, so any cover will do."""
+    if len(winners) > MAX_TIDIED:
+        return winners
+    for winner in tuple(winners):
+        others = [each for each in winners if each is not winner]
+        search = _Search(pattern, nodes)
+        for each, _ in others:
+            search.leave_out(each)
+        try:
+            if others and search.number() is None:
+                winners = others
+        except _TooLong:
+            break
+    return winners
+
+
+class _TooLong(Exception):
+    """The search was given up."""
+
+
+class _Search:
+    """Looks for a number that a pattern matches and others do not.
+
+    Place by place, with the set of others that still match as bits of a whole number: what
+    was tried in vain once, at one place with the same others left, is not tried again.
+
+    Attributes:
+        nodes: how many steps are left.
+    """
+
+    def __init__(self, pattern: Pattern, nodes: int) -> None:
+        self.nodes = nodes
+        self._tail = pattern.tail
+        self._accepted = [*pattern.head, *("".join(sorted(each & _KEYS)) for each in pattern.rest.sets)]
+        self._shortest = max(1, len(self._accepted) + (self._tail == "."))
+        self._others = 0
+        # By place: of the others, by character those that accept it there; those that match what
+        # ends there; those that match whatever goes on from there.
+        self._accepting: list[dict[str, int]] = []
+        self._ending: list[int] = []
+        self._open: list[int] = []
+        self._extend(self._shortest)
+
+    def _extend(self, place: int) -> None:
+        """Make room for a place; only others of any length match so far behind."""
+        while len(self._open) <= place:
+            going_on = self._open[-1] if self._open else 0
+            here = len(self._open)
+            characters = self._accepted[here] if here < len(self._accepted) else DIALABLE
+            self._accepting.append(dict.fromkeys(characters, going_on))
+            self._ending.append(going_on)
+            self._open.append(going_on)
+
+    def leave_out(self, other: Pattern) -> None:
+        """From now on no number that this pattern matches."""
+        bit = 1 << self._others
+        self._others += 1
+        head, sets, tail = other.head, other.rest.sets, other.tail
+        length = len(head) + len(sets)
+        self._extend(length + 1)
+        for place, accepting in enumerate(self._accepting):
+            for character in accepting:
+                if place < len(head):
+                    accepts = head[place] == character
+                else:
+                    accepts = character in sets[place - len(head)] if place < length else bool(tail)
+                if accepts:
+                    accepting[character] |= bit
+            if place == length and tail != ".":
+                self._ending[place] |= bit
+            if place > length and tail:
+                self._ending[place] |= bit
+            if place >= length and tail:
+                self._open[place] |= bit
+
+    def number(self) -> str | None:
+        """One that is left; None if none is.
+
+        Raises:
+            _TooLong: there are no more steps.
+        """
+        made: list[str] = []
+        return "".join(made) if self._found(0, (1 << self._others) - 1, made, set()) else None
+
+    def _found(self, place: int, left: int, made: list[str], vain: set[tuple[int, int]]) -> bool:
+        """Go on from a place, where these others are left."""
+        may_end = place >= self._shortest and (self._tail or place == len(self._accepted))
+        if may_end and not left & self._ending[place]:
+            return True
+        if place >= len(self._accepted) and not self._tail:
+            return False
+        if left & self._open[place] or (place, left) in vain:
+            return False
+        if not self.nodes:
+            raise _TooLong
+        self.nodes -= 1
+        # One character of each kind is enough. Not always the first: where plain numbers
+        # stand before the pattern, some other is likely to be free.
+        choices: dict[int, str] = {}
+        accepting = self._accepting[place]
+        characters = tuple(accepting)
+        start = (7 * self._others + 3 * place) % len(characters)
+        for character in characters[start:] + characters[:start]:
+            choices.setdefault(left & accepting[character], character)
+        for still_left in sorted(choices, key=int.bit_count):
+            made.append(choices[still_left])
+            if self._found(place + 1, still_left, made, vain):
+                return True
+            made.pop()
+        vain.add((place, left))
+        return False

@@ -1,0 +1,139 @@
+"""AGI's commands: quoting that arrives as sent, what is refused, what is known of each, masking."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi import commands
+from pbxrouter.agi.messages import AGIReply, encode
+from pbxrouter.errors import InvalidArgument
+from pbxrouter.simulator import split_words
+
+TEXT = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
+
+
+class Quoting(SynchronousTestCase):
+    """Arguments arrive as they were given."""
+
+    @given(st.lists(TEXT, max_size=10))
+    def test_round_trip(self, arguments: list[str]) -> None:
+        """Asterisk's own splitting (facts A6) gives back what was quoted."""
+        line = commands.encode_command(commands.command("NOOP", *arguments))
+        self.assertTrue(line.endswith(b"\n"))
+        self.assertEqual(split_words(line[:-1]), [b"NOOP", *map(encode, arguments)])
+
+    def test_bytes_round_trip(self) -> None:
+        """Bytes that are not UTF-8 too."""
+        self.assertEqual(
+            split_words(commands.encode_command(commands.command("NOOP", "\udcff x"))[:-1])[1], b"\xff x"
+        )
+
+    def test_as_written(self) -> None:
+        """Plain words stay plain; the rest is quoted."""
+        self.assertEqual(
+            commands.command("SET VARIABLE", "A_B", 'say "é" \\', 5, ""),
+            r'SET VARIABLE A_B "say \"é\" \\" 5 ""',
+        )
+        self.assertEqual(commands.command("EXEC Dial", "PJSIP/21,60"), "EXEC Dial PJSIP/21,60")
+
+    def test_unsendable(self) -> None:
+        """CR, LF and NUL are refused in an argument and in a line, in words of one line."""
+        for character in "\r\n\0":
+            for build in (commands.quote, commands.encode_command, lambda text: commands.command("X", text)):
+                error = self.assertRaises(InvalidArgument, build, f"a{character}b")
+                self.assertNotIn(character, str(error))
+
+    def test_longest(self) -> None:
+        """Bytes count, not characters; one more is refused before Asterisk cuts it in two."""
+        self.assertEqual(len(commands.encode_command("é" * 4095)), commands.MAX_COMMAND + 1)
+        self.assertIn(
+            "8191", str(self.assertRaises(InvalidArgument, commands.encode_command, "é" * 4095 + "x"))
+        )
+
+
+class DeadChannel(SynchronousTestCase):
+    """What Asterisk still does after the hang-up (facts A5)."""
+
+    def test_allowed(self) -> None:
+        """Variables, EXEC, NOOP and the like; nothing that plays or asks."""
+        for line in ("NOOP", "get variable X", "GET FULL VARIABLE X", "SET VARIABLE A b", "VERBOSE x"):
+            self.assertTrue(commands.allowed_when_hung_up(line), line)
+        for line in ("EXEC Dial x", "DATABASE GET a b"):
+            self.assertTrue(commands.allowed_when_hung_up(line), line)
+        for line in ("ANSWER", "GET DATA x", "STREAM FILE x", "HANGUP", "CHANNEL STATUS", "NOOPS", ""):
+            self.assertFalse(commands.allowed_when_hung_up(line), line)
+
+
+class Masking(SynchronousTestCase):
+    """What callers keyed is not shown."""
+
+    def test_starred(self) -> None:
+        """Digits and keys are starred, in every form."""
+        for line, reply, shown in (
+            ("GET DATA x 5000 20", "200 result=1234", "200 result=***"),
+            ("get data x", "200 result=1234 (timeout)", "200 result=*** (timeout)"),
+            ("GET DATA x", "200 result=0123", "200 result=***"),
+            ("GET DATA x", "200 result=0*123", "200 result=***"),
+            ("GET DATA x", "200 result=0#1", "200 result=***"),
+            ("STREAM FILE x 123", "200 result=53 endpos=4000", "200 result=*** endpos=4000"),
+            ("SAY DIGITS 1 2", "200 result=50", "200 result=***"),
+            ("GET DATA x", "1234", "***"),
+            ("GET DATA x", "2001234", "***"),
+        ):
+            self.assertEqual(commands.masked_reply(line, reply), shown)
+
+    def test_shown(self) -> None:
+        """What tells nothing of keys stays."""
+        for line, reply in (
+            ("GET DATA x", "200 result=-1"),
+            ("GET DATA x", "200 result= (timeout)"),
+            ("STREAM FILE x 1", "200 result=0 endpos=3520"),
+            ("STREAM FILE x 1", "200 result=-1 endpos=0"),
+            ("GET VARIABLE X", "200 result=1 (1234)"),
+            ("", "HANGUP"),
+            ("GET DATA x", "511 Command Not Permitted on a dead channel or intercept routine"),
+            ("GET DATA x", "520-Invalid command syntax.  Proper usage follows:"),
+        ):
+            self.assertEqual(commands.masked_reply(line, reply), reply)
+
+
+class Kinds(SynchronousTestCase):
+    """What is known of each kind of command."""
+
+    def test_how_long(self) -> None:
+        """An application as it likes; what asks or plays as Asterisk bounds it; the rest at once."""
+        self.assertIsNone(commands.reply_timeout_s("exec Dial x"))
+        for line in (
+            "ANSWER",
+            "GET DATA x",
+            "stream file x",
+            "CONTROL STREAM FILE x",
+            "SAY DIGITS 1",
+            "GOSUB a",
+        ):
+            self.assertEqual(commands.reply_timeout_s(line), commands.KEYING_TIMEOUT_S, line)
+        for line in ("NOOP", "SET VARIABLE A b", "HANGUP", "EXECUTE"):
+            self.assertEqual(commands.reply_timeout_s(line), commands.REPLY_TIMEOUT_S, line)
+
+    def test_minus_one(self) -> None:
+        """It may mean a hang-up only where a caller can hang up meanwhile."""
+        for line in ("EXEC Dial x", "GET DATA x", "ANSWER"):
+            self.assertTrue(commands.may_mean_hangup(line), line)
+        for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X"):
+            self.assertFalse(commands.may_mean_hangup(line), line)
+
+    def test_dial(self) -> None:
+        """Of all applications only a Dial can be asked about afterwards."""
+        self.assertTrue(commands.outlives_caller("Exec dial x"))
+        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL"):
+            self.assertFalse(commands.outlives_caller(line), line)
+
+    def test_refused(self) -> None:
+        """The failure names code and command, and quotes nothing that may have been keyed."""
+        reply = AGIReply(520, text="Invalid\nUsage")
+        self.assertEqual(
+            str(commands.refused(reply, "SET VARIABLE X y")), "Asterisk answered 520 to SET VARIABLE: Invalid"
+        )
+        self.assertNotIn("Invalid", str(commands.refused(reply, "GET DATA x 1 2")))

@@ -1,0 +1,97 @@
+"""Who watches which calls, and what they are told."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import request_of
+
+CALL = request_of(SimulatedCall("21", caller="33"))
+OTHER = request_of(SimulatedCall("34", caller="44"))
+
+
+class Watching(SynchronousTestCase):
+    """A watch with listeners."""
+
+    def setUp(self) -> None:
+        """Nobody watches."""
+        self.watch = DialogueWatch()
+        self.seen: list[DialogueLine] = []
+
+    def test_nobody(self) -> None:
+        """Then it is not active, and telling is harmless."""
+        self.assertFalse(self.watch.active)
+        self.watch.sent(CALL, "NOOP")
+
+    def test_directions(self) -> None:
+        """To Asterisk, from it, about the connection."""
+        self.watch.add(self.seen.append)
+        self.assertTrue(self.watch.active)
+        self.watch.sent(CALL, "NOOP")
+        self.watch.received(CALL, "NOOP", b"200 result=0")
+        self.watch.noted(CALL, "closed")
+        self.assertEqual(
+            [str(line) for line in self.seen],
+            [
+                "1795409729.6 33->21 > NOOP",
+                "1795409729.6 33->21 < 200 result=0",
+                "1795409729.6 33->21 - closed",
+            ],
+        )
+
+    def test_opened(self) -> None:
+        """What Asterisk said of the call, in its order, arguments last."""
+        self.watch.add(self.seen.append)
+        self.watch.opened(request_of(SimulatedCall("21", caller="33", arguments=("a", "b\x1b"))))
+        texts = [line.text for line in self.seen]
+        self.assertEqual(texts[0], "agi_network: yes")
+        self.assertEqual(texts[-2:], ["agi_arg_1: a", "agi_arg_2: b\\x1b"])
+
+    def test_choosing(self) -> None:
+        """By caller, by extension, by both."""
+        for caller, extension, count in (
+            (None, None, 2),
+            ("33", None, 1),
+            (None, "34", 1),
+            ("33", "34", 0),
+            ("33", "21", 1),
+        ):
+            seen: list[DialogueLine] = []
+            stop = self.watch.add(seen.append, caller, extension)
+            self.watch.noted(CALL, "x")
+            self.watch.noted(OTHER, "x")
+            stop()
+            self.assertEqual(len(seen), count, (caller, extension))
+
+    def test_stop(self) -> None:
+        """It ends one, not the others; twice is once; also from within."""
+        first = self.watch.add(lambda line: first())
+        second = self.watch.add(self.seen.append)
+        self.watch.noted(CALL, "x")
+        first()
+        self.assertTrue(self.watch.active)
+        self.assertEqual(len(self.seen), 1)
+        second()
+        self.assertFalse(self.watch.active)
+
+    def test_masked(self) -> None:
+        """What was keyed is starred before anybody is told."""
+        self.watch.add(self.seen.append)
+        self.watch.received(CALL, "GET DATA agent-pass 5000 20", b"200 result=123456 (timeout)")
+        self.assertEqual(self.seen[0].text, "200 result=*** (timeout)")
+
+    def test_one_line(self) -> None:
+        """Whatever callers send, it stays one printable line."""
+        request = AGIRequest({"uniqueid": "1\n", "callerid": "5\udcff", "extension": "\x1b[2J"})
+        self.watch.add(self.seen.append)
+        self.watch.received(request, "", b"a\xff\rb")
+        self.assertEqual(str(self.seen[0]), "1\\n 5\\udcff->\\x1b[2J < a\\udcff\\rb")
+
+    def test_unknown_caller(self) -> None:
+        """A call that shows no number."""
+        self.watch.add(self.seen.append)
+        self.watch.noted(AGIRequest({}), "x")
+        self.assertEqual(self.seen[0].caller, "unknown")

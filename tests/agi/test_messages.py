@@ -1,0 +1,252 @@
+"""AGI's bytes: the opening block and what a caller may forge in it; replies."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi import messages as agi
+from pbxrouter.agi.messages import (
+    AGIReply,
+    AGIRequest,
+    parse_reply,
+    parse_request,
+)
+from pbxrouter.errors import ForgedRequest, ProtocolViolation
+from pbxrouter.simulator import SimulatedCall
+
+TEXT = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
+
+
+def block_of(call: SimulatedCall) -> bytes:
+    """The opening block without its empty line."""
+    return call.environment().removesuffix(b"\n\n")
+
+
+def read(call: SimulatedCall) -> AGIRequest:
+    """What is read of a call."""
+    return parse_request(block_of(call))
+
+
+class OpeningBlock(SynchronousTestCase):
+    """What Asterisk says of a call."""
+
+    def test_whole(self) -> None:
+        """Every variable and argument of facts A1."""
+        call = SimulatedCall("9123", caller="33", name="Treinta y tres", arguments=("one", "a,b", ""))
+        request = read(call)
+        self.assertEqual(
+            (request.caller, request.extension, request.dnid, request.channel, request.uniqueid),
+            ("33", "9123", "9123", "PJSIP/33-00000001", "1795409729.6"),
+        )
+        self.assertEqual(request.language, "en")
+        self.assertEqual(request.arguments, ("one", "a,b", ""))
+        self.assertEqual(request.variables["calleridname"], "Treinta y tres")
+        self.assertEqual(request.variables["accountcode"], "")
+        self.assertEqual(len(request.variables), 22)
+        self.assertFalse(request.is_hung_up)
+
+    def test_nothing_known(self) -> None:
+        """The word unknown is no number; nor is nothing."""
+        request = read(SimulatedCall("s", dnid="unknown"))
+        self.assertEqual(request.caller_name, "")
+        self.assertEqual((request.caller, request.dnid), (None, None))
+        nothing = AGIRequest({})
+        self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))
+
+    def test_hung_up(self) -> None:
+        """A run in h is on a channel that is gone."""
+        self.assertTrue(read(SimulatedCall("h")).is_hung_up)
+
+    def test_script_and_query(self) -> None:
+        """What stands behind the address."""
+        request = read(SimulatedCall("21", script="a/b?x=1&x=2&y=&z=%C3%B1"))
+        self.assertEqual(request.script, "a/b")
+        self.assertEqual(request.query, {"x": "1", "y": "", "z": "ñ"})
+        without = read(SimulatedCall("21", script=""))
+        self.assertEqual((without.script, without.query), ("", {}))
+
+    def test_colons_and_blanks(self) -> None:
+        """A value is everything behind the first colon and one blank."""
+        self.assertEqual(read(SimulatedCall("21", name=" a: b ")).variables["calleridname"], " a: b ")
+
+    def test_bytes_that_are_not_utf8(self) -> None:
+        """They survive, and go back as they came."""
+        request = read(SimulatedCall("21", caller="5\udcff"))
+        self.assertEqual(agi.encode(request.caller or ""), b"5\xff")
+
+    @given(st.lists(TEXT), TEXT)
+    def test_format_request(self, arguments: list[str], name: str) -> None:
+        """What Asterisk's side writes is read as the same."""
+        before = AGIRequest({**read(SimulatedCall("21")).variables, "calleridname": name}, tuple(arguments))
+        block = agi.format_request(before.variables, before.arguments)
+        self.assertTrue(block.endswith(b"\n\n"))
+        self.assertEqual(parse_request(block[:-2]), before)
+
+    def test_format_request_without_script(self) -> None:
+        """A variable that is not there is not written."""
+        variables = read(SimulatedCall("21", script="")).variables
+        self.assertEqual(agi.format_request(variables), SimulatedCall("21", script="").environment())
+
+
+class Forgery(SynchronousTestCase):
+    """Lines that a caller put into a number (facts A7)."""
+
+    def refused(self, block: bytes) -> str:
+        """The line of words that the refusal is."""
+        line = str(self.assertRaises(ForgedRequest, parse_request, block))
+        self.assertNotIn("\n", line)
+        return line
+
+    def test_caller_in_the_dialled_number(self) -> None:
+        """33 who wants to be 22."""
+        line = self.refused(block_of(SimulatedCall("9\nagi_callerid: 22")))
+        self.assertIn("agi_callerid: 22", line)
+
+    def test_every_key_in_every_place(self) -> None:
+        """One more line of any key is refused wherever a value could bring it."""
+        lines = block_of(SimulatedCall("21", caller="33", arguments=("x",))).split(b"\n")
+        for place in range(1, len(lines)):
+            for added in lines:
+                forged = b"\n".join([*lines[:place], added.partition(b":")[0] + b": 1", *lines[place:]])
+                self.refused(forged)
+
+    def test_every_line_missing(self) -> None:
+        """Only the two network lines may be missing."""
+        lines = block_of(SimulatedCall("21", caller="33")).split(b"\n")
+        for place in range(2, len(lines)):
+            self.refused(b"\n".join(lines[:place] + lines[place + 1 :]))
+        parse_request(b"\n".join(lines[2:]))
+
+    @given(
+        st.permutations(range(24)).flatmap(lambda order: st.integers(0, 24).map(lambda end: order[:end])),
+        st.integers(0, 24),
+        st.sampled_from(
+            ["agi_x: 1", "agi_priority: x", "agi_arg_1: a", "agi_arg_3: a", "x", "", "agi_network: yes"]
+        ),
+    )
+    def test_what_is_wrong_is_named(self, shuffled: list[int], place: int, more: str) -> None:
+        """Whatever is done to a block's lines, the refusal says which, or what is missing."""
+        lines = SimulatedCall("21", caller="33").environment().decode().split("\n")[:-2]
+        whole = [*lines, "agi_arg_1: a", "agi_arg_2: b"]
+        for tried in (
+            [whole[each] for each in shuffled if each < len(whole)],
+            [*whole[:place], more, *whole[place:]],
+        ):
+            try:
+                request = parse_request("\n".join(tried).encode())
+            except ProtocolViolation as error:
+                self.assertRegex(str(error), "holds '|ends before agi_|begins with '")
+            else:
+                self.assertEqual(
+                    agi.format_request(request.variables, request.arguments).decode(),
+                    "\n".join(tried) + "\n\n",
+                )
+
+    def test_ends_early(self) -> None:
+        """A block that a number ended has not all it needs."""
+        call = SimulatedCall("900", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234")
+        early = call.environment().partition(b"\n\n")[0]
+        self.refused(early)
+        self.assertIn("agi_rdnis", self.refused(block_of(SimulatedCall("21")).partition(b"\nagi_rdnis")[0]))
+
+    def test_arguments(self) -> None:
+        """Injected through an argument: out of order, no argument, an old key."""
+        for value in (
+            "x\nagi_arg_1: y",
+            "x\nagi_arg_3: y",
+            "x\nagi_arg_02: y",
+            "x\nagi_callerid: 22",
+            "x\ny",
+        ):
+            self.refused(block_of(SimulatedCall("21", arguments=(value,))))
+
+    def test_argument_in_order(self) -> None:
+        """One that pretends to be the next argument meets the true next one."""
+        self.refused(block_of(SimulatedCall("21", arguments=("x\nagi_arg_2: forged", "true"))))
+
+    def test_argument_of_many_digits(self) -> None:
+        """Its number is longer than Python cares to convert."""
+        self.refused(block_of(SimulatedCall("21", arguments=("x\nagi_arg_" + "1" * 5000 + ": y",))))
+
+    def test_no_agi_at_all(self) -> None:
+        """Another protocol is no forgery."""
+        for block in (b"", b"GET / HTTP/1.1", b"agi_network", b"x: y", b"\xff\xfe", b"AGI_NETWORK: yes"):
+            error = self.assertRaises(ProtocolViolation, parse_request, block)
+            self.assertNotIsInstance(error, ForgedRequest)
+
+    @given(st.text(max_size=79), st.text(max_size=79), st.text(max_size=79))
+    def test_numbers_are_whole_or_refused(self, caller: str, name: str, extension: str) -> None:
+        """Whatever three values hold, they are read as sent or the call is refused."""
+        call = SimulatedCall(extension, caller=caller, name=name)
+        try:
+            request = read(call)
+        except ProtocolViolation:
+            self.assertIn("\n", caller + name + extension)
+        else:
+            self.assertEqual(request.extension, extension)
+            self.assertEqual(request.variables["callerid"], caller or "unknown")
+
+
+class Replies(SynchronousTestCase):
+    """What Asterisk answers (facts A2, A3)."""
+
+    def test_read(self) -> None:
+        """Each form."""
+        for text, expected in (
+            ("200 result=0", AGIReply(200, "0", text="result=0")),
+            ("200 result=-1", AGIReply(200, "-1", text="result=-1")),
+            ("200 result=-1 endpos=0", AGIReply(200, "-1", None, 0, "result=-1 endpos=0")),
+            ("200 result=53 endpos=4000", AGIReply(200, "53", None, 4000, "result=53 endpos=4000")),
+            ("200 result=1 (a (b) c)", AGIReply(200, "1", "a (b) c", None, "result=1 (a (b) c)")),
+            ("200 result=1 ()", AGIReply(200, "1", "", None, "result=1 ()")),
+            ("200 result=1 ( endpos=3)", AGIReply(200, "1", " endpos=3", None, "result=1 ( endpos=3)")),
+            ("200 result=1 )(", AGIReply(200, "1", None, None, "result=1 )(")),
+            ("200 result=*12", AGIReply(200, "*12", text="result=*12")),
+            ("200 result=", AGIReply(200, "", text="result=")),
+            ("510 Invalid or unknown command", AGIReply(510, text="Invalid or unknown command")),
+            ("511 Command Not Permitted", AGIReply(511, text="Command Not Permitted")),
+        ):
+            self.assertEqual(parse_reply(text.encode()), expected)
+
+    def test_timed_out(self) -> None:
+        """Keys that ended by waiting."""
+        for text, digits, timed_out in (
+            ("200 result=1234 (timeout)", "1234", True),
+            ("200 result= (timeout)", "", True),
+            ("200 result=1234", "1234", False),
+        ):
+            reply = parse_reply(text.encode())
+            self.assertEqual((reply.result, reply.timed_out), (digits, timed_out))
+
+    def test_common(self) -> None:
+        """What most commands are answered reads like any other reply."""
+        for result in ("-1", "0", "1", "2"):
+            self.assertEqual(
+                parse_reply(f"200 result={result}".encode()), AGIReply(200, result, text=f"result={result}")
+            )
+
+    def test_no_reply(self) -> None:
+        """What Asterisk never says, in words of one line."""
+        for data in (b"", b"HANGUP", b"20", b"200", b"200 ", b"200 resu", b"200 Result=1", b" 200 result=1"):
+            self.assertNotIn("\n", str(self.assertRaises(ProtocolViolation, parse_reply, data)))
+
+    def test_no_code_of_asterisks(self) -> None:
+        """Three digits that Asterisk has no meaning for are no reply, nor are other scripts' digits."""
+        for text in ("999 what", "123", "404 Not Found", "100 result=0", "٢٠٠ result=1"):
+            self.assertRaises(ProtocolViolation, parse_reply, text.encode())
+
+    def test_endpos_of_many_digits(self) -> None:
+        """Longer than Python cares to convert: not a number of samples."""
+        reply = parse_reply(b"200 result=0 endpos=" + b"9" * 5000)
+        self.assertIsNone(reply.endpos)
+
+    @given(st.binary())
+    def test_any_bytes(self, data: bytes) -> None:
+        """A reply, or the typed refusal."""
+        try:
+            parse_reply(b"200 result=" + data)
+            parse_reply(data)
+        except ProtocolViolation:
+            pass

@@ -1,0 +1,266 @@
+"""Framing: bytes cut anywhere give the same requests, replies and hang-ups, or a typed refusal."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.messages import AGIReply, AGIRequest
+from pbxrouter.agi.reader import (
+    MAX_BUFFER,
+    MAX_TRYING,
+    AGIEvent,
+    AGIReader,
+    HangupLine,
+)
+from pbxrouter.errors import ForgedRequest, ProtocolViolation
+from pbxrouter.simulator import SimulatedCall
+
+BLOCK = SimulatedCall("21", caller="33", arguments=("one", "")).environment()
+SYNTAX = (
+    b"520-Invalid command syntax.  Proper usage follows:\n Usage: GET VARIABLE <variablename>\n"
+    b" Example return code: 200 result=1 (testvariable)\n520 End of proper usage.\n"
+)
+
+
+def events_of(reader: AGIReader) -> list[AGIEvent]:
+    """All that is whole."""
+    return list(iter(reader.next_event, None))
+
+
+def opened() -> AGIReader:
+    """A reader behind the opening block."""
+    reader = AGIReader()
+    reader.feed(BLOCK)
+    assert isinstance(reader.next_event(), AGIRequest)
+    return reader
+
+
+def answered(command: str, data: bytes) -> list[AGIEvent]:
+    """The events of a reply that comes whole."""
+    reader = opened()
+    reader.command = command
+    reader.feed(data)
+    return events_of(reader)
+
+
+class Opening(SynchronousTestCase):
+    """The block at the beginning."""
+
+    def test_byte_by_byte(self) -> None:
+        """Nothing comes before the last byte, then the request."""
+        reader = AGIReader()
+        for byte in BLOCK[:-1]:
+            reader.feed(bytes([byte]))
+            self.assertIsNone(reader.next_event())
+        reader.feed(BLOCK[-1:])
+        event = reader.next_event()
+        assert isinstance(event, AGIRequest)
+        self.assertEqual((event.caller, event.extension, event.arguments), ("33", "21", ("one", "")))
+
+    def test_every_cut_in_two(self) -> None:
+        """Wherever it is cut, the same request."""
+        for place in range(len(BLOCK)):
+            reader = AGIReader()
+            reader.feed(BLOCK[:place])
+            self.assertIsNone(reader.next_event())
+            reader.feed(BLOCK[place:])
+            self.assertIsInstance(reader.next_event(), AGIRequest)
+
+    def test_trailing_data(self) -> None:
+        """Asterisk says nothing before it is asked; what follows the block is forged."""
+        for trailing in (b"200 result=1234\n", b"\n", b"x", b"HANGUPS", b"HANGUP\nHANGUP\nH"):
+            reader = AGIReader()
+            reader.feed(BLOCK + trailing)
+            self.assertRaises(ForgedRequest, reader.next_event)
+
+    def test_hangup_behind_the_block(self) -> None:
+        """A caller may be gone already; that line may be there, whole or not, once or twice."""
+        reader = AGIReader()
+        reader.feed(BLOCK + b"HANGUP\nHANG")
+        self.assertIsInstance(reader.next_event(), AGIRequest)
+        self.assertEqual(events_of(reader), [HangupLine.SEEN])
+        reader.feed(b"UP\n")
+        self.assertEqual(events_of(reader), [HangupLine.SEEN])
+
+    def test_empty_line_first(self) -> None:
+        """A block of nothing is no block."""
+        reader = AGIReader()
+        reader.feed(b"\n")
+        self.assertRaises(ProtocolViolation, reader.next_event)
+
+    def test_no_end(self) -> None:
+        """A block without end is refused at a mebibyte, in one line of words."""
+        reader = AGIReader()
+        reader.feed(b"agi_network: " + b"x" * (MAX_BUFFER - 13))
+        self.assertIsNone(reader.next_event())
+        reader.feed(b"x")
+        self.assertIn(str(MAX_BUFFER), str(self.assertRaises(ProtocolViolation, reader.next_event)))
+
+    def test_long_values(self) -> None:
+        """A value of 100 kB is read."""
+        reader = AGIReader()
+        reader.feed(SimulatedCall("21", name="x" * 100_000).environment())
+        event = reader.next_event()
+        assert isinstance(event, AGIRequest)
+        self.assertEqual(len(event.variables["calleridname"]), 100_000)
+
+
+class Replies(SynchronousTestCase):
+    """What answers a command."""
+
+    def test_one_line(self) -> None:
+        """The usual reply; the command is answered then."""
+        reader = opened()
+        reader.command = "NOOP"
+        reader.feed(b"200 result=0\n")
+        self.assertEqual(events_of(reader), [AGIReply(200, "0", text="result=0")])
+        self.assertEqual(reader.command, "")
+
+    def test_many_lines_byte_by_byte(self) -> None:
+        """A 520 is one reply, whatever its lines look like."""
+        reader = opened()
+        reader.command = "GET VARIABLE"
+        for byte in SYNTAX[:-1]:
+            reader.feed(bytes([byte]))
+            self.assertEqual(events_of(reader), [])
+        reader.feed(b"\n")
+        (reply,) = events_of(reader)
+        assert isinstance(reply, AGIReply)
+        self.assertEqual(reply.code, 520)
+        self.assertIn("result=1 (testvariable)", reply.text)
+
+    def test_short_520(self) -> None:
+        """A 520 of one line is whole."""
+        (reply,) = answered("NOOP", b"520 End of proper usage.\n")
+        assert isinstance(reply, AGIReply)
+        self.assertEqual(reply.code, 520)
+
+    def test_hangup_anywhere(self) -> None:
+        """Before, inside and after a reply; it answers nothing."""
+        reply = AGIReply(200, "-1", text="result=-1")
+        self.assertEqual(answered("NOOP", b"HANGUP\n200 result=-1\n"), [HangupLine.SEEN, reply])
+        self.assertEqual(answered("NOOP", b"200 result=-1\nHANGUP\n"), [reply, HangupLine.SEEN])
+        first, second = SYNTAX.split(b"\n", 1)
+        hangup, whole = answered("GET VARIABLE", first + b"\nHANGUP\n" + second)
+        self.assertIs(hangup, HangupLine.SEEN)
+        self.assertEqual([whole], answered("GET VARIABLE", SYNTAX))
+
+    def test_still_at_it(self) -> None:
+        """A 100 announces the reply and is none; one that never ends is no Asterisk's."""
+        for count in (1, MAX_TRYING):
+            data = b"100 result=0 Trying...\n" * count + b"200 result=0 Gosub complete\n"
+            (reply,) = answered("GOSUB a b 1", data)
+            assert isinstance(reply, AGIReply)
+            self.assertEqual(reply.result, "0")
+        self.assertRaises(ProtocolViolation, answered, "GOSUB a b 1", b"100 x\n" * (MAX_TRYING + 1))
+
+    def test_value_with_line_ends(self) -> None:
+        """A variable's value may hold line ends and brackets."""
+        (reply,) = answered("GET FULL VARIABLE ${X}", b"200 result=1 (a)b\n200 result=0\nc)\n")
+        assert isinstance(reply, AGIReply)
+        self.assertEqual(reply.data, "a)b\n200 result=0\nc")
+
+    def test_unset_variable(self) -> None:
+        """That one is short, and so is an empty one."""
+        self.assertEqual(answered("get variable X", b"200 result=0\n"), [AGIReply(200, "0", text="result=0")])
+        self.assertEqual(
+            answered("GET FULL VARIABLE X", b"200 result=1 ()\n"),
+            [AGIReply(200, "1", "", text="result=1 ()")],
+        )
+
+    def test_bracket_of_another_command(self) -> None:
+        """Only a variable's value goes on over line ends."""
+        (reply,) = answered("EXEC X", b"200 result=1 (half\n")
+        assert isinstance(reply, AGIReply)
+        self.assertIsNone(reply.data)
+
+    def test_nothing_asked(self) -> None:
+        """A line that answers nothing is refused, also right after a reply."""
+        self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
+        self.assertRaises(ProtocolViolation, answered, "NOOP", b"200 result=1\n200 result=1\n")
+
+    def test_line_without_end(self) -> None:
+        """A reply of one endless line is refused."""
+        reader = opened()
+        reader.command = "GET FULL VARIABLE X"
+        reader.feed(b"200 result=1 (" + b"x" * MAX_BUFFER)
+        self.assertRaises(ProtocolViolation, reader.next_event)
+
+    def test_reply_without_end(self) -> None:
+        """A reply of endlessly many lines is refused."""
+        reader = opened()
+        reader.command = "FOO"
+        reader.feed(b"520-x\n")
+        with self.assertRaises(ProtocolViolation):
+            for _ in range(20):
+                reader.feed((b"x" * 65_535) + b"\n")
+                reader.next_event()
+
+    def test_long_reply(self) -> None:
+        """A reply of 24 kB comes whole (LineReceiver would stop at 16)."""
+        (reply,) = answered("GET FULL VARIABLE X", b"200 result=1 (" + b"x" * 24_000 + b")\n")
+        assert isinstance(reply, AGIReply)
+        self.assertEqual(len(reply.data or ""), 24_000)
+
+    def test_lines_are_told(self) -> None:
+        """Whoever watches is told each line with the command it may answer."""
+        told: list[tuple[str, bytes]] = []
+        reader = AGIReader(lambda command, line: told.append((command, line)))
+        reader.feed(BLOCK)
+        reader.next_event()
+        reader.command = "GET DATA x"
+        reader.feed(b"HANGUP\n200 result=12\nHANGUP\n")
+        events_of(reader)
+        self.assertEqual(told, [("GET DATA x", b"HANGUP"), ("GET DATA x", b"200 result=12"), ("", b"HANGUP")])
+
+
+PIECES = st.sampled_from(
+    [
+        *(b"200 result=", b"1234", b" (", b")", b"\n", b"520-", b"520 ", b"HANGUP\n", b"100 ", b"511 x\n"),
+        *(b"\xff", b" endpos=", b"\0", b"\r\n", b"agi_arg_3: x\n", b"9" * 5000),
+    ]
+)
+COMMANDS = st.sampled_from(["GET DATA x", "GET VARIABLE X", "EXEC Dial x", "NOOP"])
+
+
+class AnyBytes(SynchronousTestCase):
+    """What no Asterisk sends."""
+
+    @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
+    def test_opening(self, data: bytes, cuts: list[int]) -> None:
+        """Any bytes at any cut give events or a typed refusal."""
+        self.feed_in_pieces(AGIReader(), data, cuts)
+
+    @given(st.lists(st.one_of(PIECES, st.binary(max_size=8))), st.lists(st.integers(0, 300)), COMMANDS)
+    def test_replies(self, pieces: list[bytes], cuts: list[int], command: str) -> None:
+        """Likewise while a command waits."""
+        reader = opened()
+        reader.command = command
+        self.feed_in_pieces(reader, b"".join(pieces), cuts)
+
+    @given(st.lists(PIECES), st.lists(st.integers(0, 300)), COMMANDS)
+    def test_cuts_change_nothing(self, pieces: list[bytes], cuts: list[int], command: str) -> None:
+        """However they are cut, the same events; what comes all at once may be refused earlier."""
+        data = b"".join(pieces)
+        whole, cut = opened(), opened()
+        whole.command = cut.command = command
+        events, others = self.feed_in_pieces(whole, data, []), self.feed_in_pieces(cut, data, cuts)
+        if events and isinstance(events[-1], str):
+            events.pop()
+            others = others[: len(events)]
+        self.assertEqual(events, others)
+
+    def feed_in_pieces(self, reader: AGIReader, data: bytes, cuts: list[int]) -> list[object]:
+        """The events, and the refusal if one ended them."""
+        places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+        events: list[object] = []
+        try:
+            for start, end in zip(places, [*places[1:], len(data)], strict=True):
+                reader.feed(data[start:end])
+                events += iter(reader.next_event, None)
+        except ProtocolViolation as error:
+            self.assertNotIn("\n", str(error))
+            events.append(str(error))
+        return events

@@ -1,0 +1,255 @@
+"""Each verb over the fake channel: what it sends, what it makes of each answer.
+
+That a channel behaves alike on every way in is test_channel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi import verbs
+from pbxrouter.agi.verbs import DialResult, Keyed
+from pbxrouter.errors import (
+    ApplicationFailed,
+    ChannelHungUp,
+    CommandRefused,
+    ConnectionClosed,
+    InvalidArgument,
+    PromptMissing,
+)
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import HUNG_UP, Answers, FakeChannel
+
+T = TypeVar("T")
+DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
+
+
+class VerbCase(SynchronousTestCase):
+    """A channel that answers."""
+
+    def channel(self, answers: Answers | None = None, language: str = "en") -> FakeChannel:
+        """The channel that the next verbs work on."""
+        self.fake = FakeChannel(SimulatedCall("21", caller="33", language=language), answers)
+        return self.fake
+
+    def does(self, verb: Coroutine[Deferred[Any], Any, T], *commands: str) -> T:
+        """What it returns, having sent just these."""
+        result = self.successResultOf(Deferred.fromCoroutine(verb))
+        self.assertEqual(self.fake.commands, list(commands))
+        return result
+
+    def fails(self, verb: Coroutine[Deferred[Any], Any, object], kind: type[Exception]) -> str:
+        """Its one line."""
+        line = str(self.failureResultOf(Deferred.fromCoroutine(verb), kind).value)
+        self.assertNotIn("\n", line)
+        return line
+
+
+class Answering(VerbCase):
+    """ANSWER."""
+
+    def test_answer(self) -> None:
+        """One command."""
+        self.does(verbs.answer(self.channel()), "ANSWER")
+
+    def test_cannot(self) -> None:
+        """A -1 is looked into: gone, or broken."""
+        self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1"})), ApplicationFailed)
+        self.assertEqual(self.fake.commands, ["ANSWER", "CHANNEL STATUS"])
+        self.fails(
+            verbs.answer(self.channel({"ANSWER": "200 result=-1", "CHANNEL STATUS": DEAD})), ChannelHungUp
+        )
+
+    def test_raise_if_hung_up(self) -> None:
+        """A channel that lives says so."""
+        self.does(verbs.raise_if_hung_up(self.channel()), "CHANNEL STATUS")
+        self.fails(verbs.raise_if_hung_up(self.channel({"CHANNEL STATUS": DEAD})), ChannelHungUp)
+
+
+class Asking(VerbCase):
+    """GET DATA."""
+
+    def test_answers(self) -> None:
+        """Each form of facts A3."""
+        for text, keyed in (
+            ("200 result=1234", Keyed("1234", False)),
+            ("200 result=1234 (timeout)", Keyed("1234", True)),
+            ("200 result= (timeout)", Keyed("", True)),
+            ("200 result=", Keyed("", False)),
+            ("200 result=*12", Keyed("*12", False)),
+        ):
+            verb = verbs.get_digits(self.channel({"GET DATA": text}), "x")
+            self.assertEqual(self.does(verb, "GET DATA x 5000 20"), keyed)
+
+    def test_arguments(self) -> None:
+        """Time-out in milliseconds, then the digits at most; an empty prompt is one."""
+        self.does(verbs.get_digits(self.channel(), "", 100, 4), 'GET DATA "" 100 4')
+
+    def test_language(self) -> None:
+        """A prompt for the channel's language."""
+        channel = self.channel(language="es")
+        self.does(verbs.get_digits(channel, "iss_{language}"), "GET DATA iss_es 5000 20")
+
+    def test_minus_one(self) -> None:
+        """A sound that is missing, or a caller who went."""
+        line = self.fails(verbs.get_digits(self.channel({"GET DATA": "200 result=-1"}), "x"), PromptMissing)
+        self.assertEqual(line, "Asterisk has no sound 'x' for language 'en'")
+        self.fails(verbs.get_digits(self.channel({"GET DATA": HUNG_UP}), "x"), ChannelHungUp)
+        answers: Answers = {"GET DATA": "200 result=-1", "CHANNEL STATUS": DEAD}
+        self.fails(verbs.get_digits(self.channel(answers), "x"), ChannelHungUp)
+
+    def test_not_shown(self) -> None:
+        """What was keyed may be a PIN."""
+        self.assertEqual(repr(Keyed("1234", True)), "Keyed(4 digits, timed_out=True)")
+
+
+class Playing(VerbCase):
+    """STREAM FILE and Playback."""
+
+    def test_interruptible(self) -> None:
+        """The key that ended it."""
+        for result, key in (
+            ("53", "5"),
+            ("35", "#"),
+            ("42", "*"),
+            ("0", ""),
+            ("65", ""),
+            ("²", ""),
+            ("", ""),
+        ):
+            channel = self.channel({"STREAM FILE": f"200 result={result} endpos=1"})
+            self.assertEqual(
+                self.does(verbs.play_interruptible(channel, "x"), "STREAM FILE x 0123456789*#"), key
+            )
+
+    def test_interruptible_minus_one(self) -> None:
+        """Missing, or gone."""
+        channel = self.channel({"STREAM FILE": "200 result=-1 endpos=0"})
+        self.fails(verbs.play_interruptible(channel, "x"), PromptMissing)
+        self.fails(verbs.play_interruptible(self.channel({"STREAM FILE": HUNG_UP}), "x"), ChannelHungUp)
+
+    def test_playback(self) -> None:
+        """Played, or missing, as PLAYBACKSTATUS says."""
+        commands = ("EXEC Playback x", "GET VARIABLE PLAYBACKSTATUS")
+        self.does(verbs.playback(self.channel(), "x"), *commands)
+        ok: Answers = {"GET VARIABLE": "200 result=1 (SUCCESS)"}
+        self.does(verbs.playback(self.channel(ok), "x"), *commands)
+        failed: Answers = {"GET VARIABLE": "200 result=1 (FAILED)"}
+        self.fails(verbs.playback(self.channel(failed), "x"), PromptMissing)
+        self.fails(verbs.playback(self.channel({"EXEC": HUNG_UP}), "x"), ChannelHungUp)
+
+    def test_say_digits(self) -> None:
+        """What cannot be said is left out; a + is no digit."""
+        self.does(verbs.say_digits(self.channel(), "+1-2*#"), 'SAY DIGITS 12*# ""')
+        self.does(verbs.say_digits(self.channel(), "*72#"), "EXEC SayDigits *72#")
+        self.fails(verbs.say_digits(self.channel({"EXEC": HUNG_UP}), "#1"), ChannelHungUp)
+        self.does(verbs.say_digits(self.channel(), "+"))
+        self.does(
+            verbs.say_digits(self.channel({"SAY": "200 result=-1"}), "1"), 'SAY DIGITS 1 ""', "CHANNEL STATUS"
+        )
+        self.fails(verbs.say_digits(self.channel({"SAY": HUNG_UP}), "1"), ChannelHungUp)
+
+
+class Applications(VerbCase):
+    """EXEC."""
+
+    def test_arguments(self) -> None:
+        """One argument, quoted where it must be, or none."""
+        self.does(verbs.run_application(self.channel(), "Dial", "a b,5"), 'EXEC Dial "a b,5"')
+        self.does(verbs.run_application(self.channel(), "Echo"), "EXEC Echo")
+        self.fails(verbs.run_application(self.channel(), "Dial", "a\nHANGUP"), InvalidArgument)
+        self.assertEqual(self.fake.commands, [])
+
+    def test_no_such_application(self) -> None:
+        """The line names it."""
+        line = self.fails(
+            verbs.run_application(self.channel({"EXEC": "200 result=-2"}), "Foo"), ApplicationFailed
+        )
+        self.assertEqual(line, "Asterisk has no application Foo")
+
+    def test_hang_up(self) -> None:
+        """Without a cause AGI's own, with one the application."""
+        self.does(verbs.hang_up(self.channel()), "HANGUP")
+        self.does(verbs.hang_up(self.channel({"EXEC": "200 result=-1"}), "17"), "EXEC Hangup 17")
+
+
+class Variables(VerbCase):
+    """GET and SET VARIABLE."""
+
+    def test_get(self) -> None:
+        """Set, empty, unset."""
+        for text, value in (("200 result=1 (a)b)", "a)b"), ("200 result=1 ()", ""), ("200 result=0", None)):
+            verb = verbs.get_variable(self.channel({"GET": text}), "X")
+            self.assertEqual(self.does(verb, "GET VARIABLE X"), value)
+
+    def test_set(self) -> None:
+        """Quoted where it must be; refused before it is sent where it cannot."""
+        self.does(verbs.set_variable(self.channel(), "X", 'a "b"'), r'SET VARIABLE X "a \"b\""')
+        self.does(verbs.set_variable(self.channel(), "X", ""), 'SET VARIABLE X ""')
+        self.fails(verbs.set_variable(self.channel(), "X", "a\nb"), InvalidArgument)
+        self.fails(verbs.set_variable(self.channel({"SET VARIABLE": "520 x"}), "X", "a"), CommandRefused)
+
+
+class Dialling(VerbCase):
+    """Dial, and how it went (facts A4)."""
+
+    def dialled(self, *answers: str | Exception, exec_: str | Exception = "200 result=0") -> DialResult:
+        """The result, where these are DIALSTATUS, HANGUPCAUSE and ANSWEREDTIME."""
+        names = ("DIALSTATUS", "HANGUPCAUSE", "ANSWEREDTIME")
+        given: Answers = {
+            "EXEC Dial": exec_,
+            **{f"GET VARIABLE {name}": text for name, text in zip(names, answers, strict=False)},
+        }
+        verb = verbs.dial(self.channel(given), "PJSIP/21", 60)
+        return self.successResultOf(Deferred.fromCoroutine(verb))
+
+    def test_arguments(self) -> None:
+        """Target, seconds, options."""
+        asks = ("GET VARIABLE DIALSTATUS", "GET VARIABLE HANGUPCAUSE")
+        self.does(verbs.dial(self.channel(), "PJSIP/21", 60), "EXEC Dial PJSIP/21,60", *asks)
+        self.does(verbs.dial(self.channel(), "PJSIP/21", 5, "tT"), "EXEC Dial PJSIP/21,5,tT", *asks)
+
+    def test_not_answered(self) -> None:
+        """Status and cause."""
+        result = self.dialled("200 result=1 (BUSY)", "200 result=1 (17)")
+        self.assertEqual(result, DialResult("BUSY", "17"))
+
+    def test_answered(self) -> None:
+        """Seconds of talk, where Asterisk says a number."""
+        for text, seconds in (
+            ("200 result=1 (12)", 12),
+            ("200 result=1 ()", None),
+            ("200 result=0", None),
+            ("200 result=1 (x)", None),
+            ("200 result=1 (²)", None),
+        ):
+            result = self.dialled("200 result=1 (ANSWER)", "", text, exec_="200 result=-1")
+            self.assertEqual(result, DialResult("ANSWER", answered_s=seconds))
+
+    def test_status_missing(self) -> None:
+        """Dial did not run: nothing could be reached."""
+        self.assertEqual(self.dialled("200 result=0"), DialResult("CHANUNAVAIL"))
+
+    def test_hung_up(self) -> None:
+        """The dead channel is asked all the same; if it does not say, the caller gave up."""
+        result = self.dialled("200 result=1 (ANSWER)", "", "200 result=1 (3)", exec_=HUNG_UP)
+        self.assertEqual(result, DialResult("ANSWER", answered_s=3))
+        self.assertEqual(self.dialled(ChannelHungUp(), exec_=HUNG_UP).status, "CANCEL")
+        self.assertEqual(self.dialled(ChannelHungUp(), exec_=ChannelHungUp()).status, "CANCEL")
+        result = self.dialled("200 result=1 (BUSY)", ChannelHungUp(), exec_=HUNG_UP)
+        self.assertEqual(result, DialResult("BUSY"))
+
+    def test_connection_lost(self) -> None:
+        """Nobody knows how that Dial goes on: it is not said that the caller gave up."""
+        for command in ("EXEC", "GET VARIABLE"):
+            verb = verbs.dial(self.channel({command: ConnectionClosed()}), "PJSIP/21", 60)
+            self.fails(verb, ConnectionClosed)
+
+    def test_no_dial(self) -> None:
+        """An Asterisk without the application."""
+        verb = verbs.dial(self.channel({"EXEC": "200 result=-2"}), "PJSIP/21", 60)
+        self.fails(verb, ApplicationFailed)

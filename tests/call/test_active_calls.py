@@ -1,0 +1,334 @@
+"""The calls that there are right now: told by real conversations, and merged with what AMI knows."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.prompts import Prompts
+from pbxrouter.call.active_calls import (
+    MAX_CALLS,
+    MAX_TEXT,
+    GatewayCall,
+    LiveBoard,
+    Phase,
+)
+from pbxrouter.call.flow import CallFlow
+from pbxrouter.calls import CallTable, LiveCall
+from pbxrouter.counting import Counting
+from pbxrouter.drivers import Call, Outcome
+from pbxrouter.live_calls import LiveCalls, live_calls, live_version
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Decision, Mapping, Verdict
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import Answers, FakeChannel, Reports, request_of, workshop_rules
+
+DIAL = Mapping(2, "2X", "dial", "SIP")
+ALLOWED = Decision(Verdict.ALLOW, "21", DIAL, "33", ())
+
+
+class WaitingDriver:
+    """A driver whose application goes on until the test ends it."""
+
+    def __init__(self) -> None:
+        self.running: Deferred[Outcome] = Deferred()
+
+    async def run(self, call: Call) -> Outcome:
+        """Wait."""
+        return await self.running
+
+
+class BoardCase(SynchronousTestCase):
+    """An empty board."""
+
+    def setUp(self) -> None:
+        """Nobody calls."""
+        self.board = LiveBoard()
+
+    def began(
+        self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any
+    ) -> GatewayCall:
+        """A call comes."""
+        return self.board.began(request_of(SimulatedCall(extension, caller=caller, **others)), at)
+
+    def only(self) -> GatewayCall:
+        """The one call on the board."""
+        (call,) = self.board.calls
+        return call
+
+
+class BoardTests(BoardCase):
+    """What is kept of a call."""
+
+    def test_life_of_a_call(self) -> None:
+        """It is there from its beginning until it is over, and each change is another version."""
+        versions = [self.board.version]
+        call = self.began(uniqueid="1.1")
+        versions.append(self.board.version)
+        self.assertEqual((call.uniqueid, call.caller, call.number, call.since), ("1.1", "33", "21", 100))
+        self.assertEqual((call.phase, call.pattern, call.granted_by), (Phase.ROUTING, "", ""))
+        self.board.decided(call, ALLOWED)
+        versions.append(self.board.version)
+        self.assertEqual(
+            (call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33")
+        )
+        self.board.comes_to(call, Phase.RUNNING)
+        versions.append(self.board.version)
+        self.board.comes_to(call, Phase.RUNNING)
+        self.assertEqual(self.board.version, versions[-1])
+        self.assertIs(self.only(), call)
+        self.board.over(call)
+        versions.append(self.board.version)
+        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(len(set(versions)), len(versions))
+
+    def test_the_same_uniqueid(self) -> None:
+        """Two that claim one id are two; each leaves by itself."""
+        first, second = self.began(uniqueid="1.1"), self.began("22", uniqueid="1.1")
+        self.board.over(first)
+        self.assertIs(self.only(), second)
+        self.board.over(second)
+        self.assertEqual(list(self.board.calls), [])
+
+    def test_number(self) -> None:
+        """What was dialled, as far as it is known before the decision."""
+        for extension, dnid, number in (
+            ("21", None, "21"),
+            ("s", "34", "34"),
+            ("s", "unknown", ""),
+            ("2&SIP/1", None, ""),
+        ):
+            self.assertEqual(self.began(extension, dnid=dnid).number, number)
+
+    def test_nobody(self) -> None:
+        """Asterisk's word for nobody is not shown as a name."""
+        call = self.began(caller=None)
+        self.assertEqual((call.caller, call.caller_name), ("", ""))
+
+    def test_hostile_text(self) -> None:
+        """Whatever a caller says is printable and short."""
+        call = self.began("2" * 5000, caller="\x1b[2J\udcff" + "9" * 5000)
+        self.assertTrue(call.caller.isprintable())
+        self.assertTrue(call.caller.startswith("\\x1b[2J\\udcff"))
+        self.assertLess(len(call.caller), MAX_TEXT + 20)
+        self.assertEqual(len(call.number), MAX_TEXT)
+
+    def test_bounded(self) -> None:
+        """More calls than are kept do no harm."""
+        calls = [self.began() for _ in range(MAX_CALLS + 2)]
+        self.assertEqual(len(self.board.calls), MAX_CALLS)
+        for call in calls:
+            self.board.decided(call, ALLOWED)
+            self.board.over(call)
+        self.assertEqual(list(self.board.calls), [])
+
+    def test_every_phase_has_words(self) -> None:
+        """Each can be said."""
+        self.assertEqual(len({each.step.words for each in Phase}), len(Phase))
+
+
+class FlowTests(BoardCase):
+    """A real conversation tells the board."""
+
+    def setUp(self) -> None:
+        """The workshop's rules."""
+        super().setUp()
+        self.driver = WaitingDriver()
+        engine = RulesEngine({"dial"})
+        engine.replace(workshop_rules())
+        self.engine = engine
+        self.flow = CallFlow(engine, {"dial": self.driver}, Prompts(), Reports(), self.board, lambda: 7.0)
+
+    def serve(self, extension: str, answers: Answers, **others: Any) -> tuple[FakeChannel, Deferred[None]]:
+        """Begin a call."""
+        channel = FakeChannel(SimulatedCall(extension, caller="33", **others), answers)
+        return channel, Deferred.fromCoroutine(self.flow.serve(channel))
+
+    def test_phases(self) -> None:
+        """It is asked for the number, then for a PIN; then the application runs."""
+        answers: Answers = {"GET DATA": None}
+        channel, served = self.serve("s", answers, dnid="unknown")
+        self.assertEqual((self.only().phase, self.only().number), (Phase.NUMBER, ""))
+        channel.answer("200 result=34")
+        call = self.only()
+        self.assertEqual((call.phase, call.number, call.pattern), (Phase.PIN, "34", "3X"))
+        self.assertEqual(call.granted_by, "")
+        channel.answer("200 result=123456")
+        self.assertEqual((call.phase, call.granted_by, call.since), (Phase.RUNNING, "pepe", 7.0))
+        self.driver.running.callback(Outcome())
+        self.successResultOf(served)
+        self.assertEqual(list(self.board.calls), [])
+
+    def test_said_why(self) -> None:
+        """Who is refused is told so."""
+        channel, served = self.serve("999", {"EXEC Playback": None})
+        self.assertEqual((self.only().phase, self.only().number), (Phase.ENDING, "999"))
+        channel.answer("200 result=0")
+        self.successResultOf(served)
+        self.assertEqual(list(self.board.calls), [])
+
+    def test_broken(self) -> None:
+        """A call that breaks, or is given up in the middle, leaves nothing."""
+        channel, served = self.serve("21", {"EXEC Playback": None})
+        self.driver.running.errback(ZeroDivisionError("on purpose"))
+        self.assertEqual(self.only().phase, Phase.ENDING)
+        channel.answer("200 result=0")
+        self.successResultOf(served)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        _, served = self.serve("34", {"GET DATA": None})
+        self.assertEqual(self.only().phase, Phase.PIN)
+        served.addErrback(lambda _: None)
+        served.cancel()
+        gc.collect()
+        self.assertEqual(list(self.board.calls), [])
+        self.flushLoggedErrors()
+
+
+class FakeCounter:
+    """What AMI knows of one Asterisk's calls."""
+
+    def __init__(self, asterisk: str = "lab") -> None:
+        self.asterisk = asterisk
+        self.in_sync = True
+        self.changes = 0
+        self.counting = Counting()
+        self.table = CallTable(self.counting)
+
+    @property
+    def live(self) -> Collection[LiveCall]:
+        """See CallCounter."""
+        return self.table.live.values()
+
+    def call_of(self, uniqueid: str) -> LiveCall | None:
+        """See CallCounter."""
+        return self.table.call_of(uniqueid)
+
+    def says(self, name: str, uniqueid: str, now: float, linkedid: str = "", **headers: str) -> None:
+        """An event comes."""
+        all_headers = {"Uniqueid": uniqueid, "Linkedid": linkedid or uniqueid, **headers}
+        self.table.event(name, lambda key: all_headers.get(key, ""), now)
+        self.changes += 1
+
+    def call(self, linkedid: str, now: float, caller: str = "33", number: str = "21") -> None:
+        """A call begins."""
+        self.says("Newchannel", linkedid, now, CallerIDNum=caller, Exten=number)
+
+    def answer(self, linkedid: str, now: float) -> None:
+        """Its callee answers."""
+        self.says("Newchannel", f"{linkedid}b", now, linkedid)
+        for each in (linkedid, f"{linkedid}b"):
+            self.says("BridgeEnter", each, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")
+
+
+class MergedTests(BoardCase):
+    """What both know, each call once."""
+
+    def setUp(self) -> None:
+        """One Asterisk."""
+        super().setUp()
+        self.counter = FakeCounter()
+
+    def merged(self, limit: int = 10) -> LiveCalls:
+        """All calls."""
+        return live_calls(self.board, [self.counter], limit)
+
+    def test_empty(self) -> None:
+        """Nobody calls."""
+        self.assertEqual(self.merged(), LiveCalls((), 0))
+
+    def test_both_know_it(self) -> None:
+        """One call; the gateway knows its mapping, AMI when it was answered."""
+        self.counter.call("1.1", 99)
+        gateway = self.began(uniqueid="1.1")
+        self.board.decided(gateway, ALLOWED)
+        self.board.comes_to(gateway, Phase.RUNNING)
+        (call,) = self.merged().calls
+        self.assertEqual((call.asterisk, call.caller, call.number), ("lab", "33", "21"))
+        self.assertEqual((call.pattern, call.application, call.granted_by), ("2X", "dial", "33"))
+        self.assertEqual((call.since, call.answered, call.phase), (99, None, Phase.RUNNING))
+        key = call.key
+        self.counter.answer("1.1", 105)
+        (call,) = self.merged().calls
+        self.assertEqual((call.answered, call.phase, call.key), (105, Phase.TALKING, key))
+        self.assertTrue(call.in_gateway)
+
+    def test_the_gateway_came_later(self) -> None:
+        """Its channel may be any of the call's, such as a Local one; the first hand in it counts."""
+        self.counter.call("1.1", 90)
+        self.counter.says("Newchannel", "1.2", 91, "1.1")
+        first = self.began("75", caller="44", at=91, uniqueid="1.2")
+        self.board.decided(first, Decision(Verdict.ALLOW, "75", None, "44", ()))
+        self.began("99", at=92, uniqueid="1.1")
+        merged = self.merged()
+        self.assertEqual((merged.total, merged.calls[0].number, merged.calls[0].caller), (1, "75", "44"))
+
+    def test_only_the_gateway(self) -> None:
+        """Without AMI nobody knows the Asterisk, nor who answered."""
+        self.began(uniqueid="1.1")
+        self.began(uniqueid="1.1")
+        merged = live_calls(self.board, [], 10)
+        self.assertEqual(merged.total, 2)
+        self.assertEqual(len({each.key for each in merged.calls}), 2)
+        call = merged.calls[0]
+        self.assertEqual((call.asterisk, call.answered, call.number), ("", None, "21"))
+
+    def test_only_ami(self) -> None:
+        """A call that never came to the gateway, and one that it has routed before."""
+        self.counter.call("1.1", 50, caller="\x07", number="600")
+        self.counter.call("1.2", 40)
+        self.counter.counting.routed(self.counter.table.live["1.2"], ALLOWED, "ANSWER")
+        self.counter.answer("1.2", 45)
+        newest, other = self.merged().calls
+        self.assertEqual((newest.caller, newest.number, newest.phase), ("\\x07", "600", Phase.OUTSIDE))
+        self.assertEqual((newest.pattern, newest.in_gateway), ("", False))
+        self.assertEqual((other.pattern, other.phase, other.answered), ("2X", Phase.TALKING, 45))
+
+    def test_out_of_sight(self) -> None:
+        """While AMI is away, calls that only it knew of may be over; the gateway's own are shown."""
+        self.counter.call("1.1", 50)
+        self.counter.call("1.2", 60)
+        self.began(uniqueid="1.1")
+        self.counter.in_sync = False
+        self.assertEqual([each.since for each in self.merged().calls], [50])
+
+    def test_newest_first(self) -> None:
+        """Bounded, with the count of all."""
+        for place in range(5):
+            self.counter.call(f"1.{place}", place)
+            self.began(at=place + 0.5, uniqueid=f"2.{place}")
+        merged = self.merged(3)
+        self.assertEqual([each.since for each in merged.calls], [4.5, 4, 3.5])
+        self.assertEqual(merged.total, 10)
+        self.assertEqual(self.merged(0), LiveCalls((), 10))
+
+    def test_two_asterisks(self) -> None:
+        """Each has its name; a call is looked for on both."""
+        other = FakeCounter("branch")
+        other.call("2.1", 10)
+        self.began(at=11, uniqueid="2.1")
+        self.counter.call("1.1", 20)
+        merged = live_calls(self.board, [self.counter, other], 10)
+        self.assertEqual(
+            [(each.asterisk, each.in_gateway) for each in merged.calls], [("lab", False), ("branch", True)]
+        )
+
+    def test_version(self) -> None:
+        """Another one after whatever changes the calls."""
+        seen = [live_version(self.board, [self.counter])]
+
+        def look() -> None:
+            seen.append(live_version(self.board, [self.counter]))
+
+        self.counter.call("1.1", 1)
+        look()
+        self.began(uniqueid="1.1")
+        look()
+        self.counter.in_sync = False
+        look()
+        self.assertEqual(len(set(seen)), len(seen))
+        look()
+        self.assertEqual(seen[-1], seen[-2])

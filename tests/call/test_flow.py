@@ -1,0 +1,740 @@
+"""The conversation of one call: the workshop's whole table, and every way in which a call can end.
+
+Once over the fake channel, where each command is named, and once over FastAGI against
+the simulated Asterisk. Not here: what each driver does (test_drivers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.prompts import Prompts
+from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.flow import CallFlow
+from pbxrouter.config import schema as config
+from pbxrouter.drivers import Call, Driver, Outcome
+from pbxrouter.drivers.conference import Conference
+from pbxrouter.drivers.dial import Dial
+from pbxrouter.drivers.hangup import Hangup
+from pbxrouter.drivers.voicemail import Voicemail
+from pbxrouter.errors import (
+    ApplicationFailed,
+    ChannelHungUp,
+    CommandRefused,
+    ConnectionClosed,
+    ForgedRequest,
+)
+from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from tests.fakes import (
+    HUNG_UP,
+    Answers,
+    AsteriskEnd,
+    FakeChannel,
+    Reports,
+    byte_by_byte,
+    hash_pin,
+    in_one,
+    loud,
+    play,
+    workshop_rules,
+)
+
+SETTINGS = config.Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"})
+DRIVERS: Mapping[str, Driver] = {
+    "dial": Dial(SETTINGS),
+    "voicemail": Voicemail(SETTINGS),
+    "conference": Conference(SETTINGS),
+    "hangup": Hangup(SETTINGS),
+}
+DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
+ASK_PIN = "GET DATA agent-pass 5000 20"
+WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
+
+
+def variable(name: str, value: str) -> str:
+    """The command that sets it."""
+    return f"SET VARIABLE {name} {value}"
+
+
+def played(prompt: str) -> list[str]:
+    """The commands that play a prompt to its end."""
+    return [f"EXEC Playback {prompt}", "GET VARIABLE PLAYBACKSTATUS"]
+
+
+class FakeDriver:
+    """A driver that does what the test says."""
+
+    def __init__(self, comes: Outcome | Exception) -> None:
+        self.comes = comes
+        self.calls: list[Call] = []
+
+    async def run(self, call: Call) -> Outcome:
+        """Do it."""
+        self.calls.append(call)
+        if isinstance(self.comes, Exception):
+            raise self.comes
+        return self.comes
+
+
+class FlowCase(SynchronousTestCase):
+    """A call flow by the workshop's rules."""
+
+    def setUp(self) -> None:
+        """Nobody calls yet."""
+        self.reports = Reports()
+        self.board = LiveBoard()
+        self.flow = self.flow_by(workshop_rules())
+
+    def flow_by(
+        self, rules: RuleSet | None, drivers: Mapping[str, Driver] = DRIVERS, prompts: Prompts | None = None
+    ) -> CallFlow:
+        """A call flow by other rules; without any, until self.engine has some."""
+        self.engine = RulesEngine(drivers.keys())
+        if rules is not None:
+            self.engine.replace(rules)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.board)
+
+    def serve(self, channel: Channel) -> None:
+        """A whole conversation, of which nothing is left on the board."""
+        self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
+        self.assertEqual(list(self.board.calls), [])
+
+    def run_call(
+        self,
+        extension: str,
+        caller: str | None = "33",
+        answers: Answers | None = None,
+        dnid: str | None = None,
+    ) -> list[str]:
+        """A call over the fake channel: the commands that it was sent."""
+        channel = FakeChannel(SimulatedCall(extension, caller=caller, dnid=dnid), answers)
+        self.serve(channel)
+        return channel.commands
+
+    def ended(self, status: str) -> None:
+        """That the last call came to this, and was reported once."""
+        self.assertEqual(self.reports.statuses[-1:], [status])
+
+
+def finished(outcome: str, cause: str = "", hung_up: bool = False) -> list[str]:
+    """What is left for the dialplan, and the hang-up where there is one."""
+    return [
+        variable("PBXROUTER_OUTCOME", outcome),
+        *([variable("PBXROUTER_CAUSE", cause)] if cause else []),
+        variable("PBXROUTER", "done"),
+        *(["HANGUP"] if hung_up else []),
+    ]
+
+
+def driving(pattern: str, application: str) -> list[str]:
+    """What is set before an application runs."""
+    return [
+        variable("PBXROUTER_PATTERN", pattern),
+        variable("PBXROUTER_APPLICATION", application),
+        variable("PBXROUTER", "dialling"),
+    ]
+
+
+DIAL_BUSY: Answers = {
+    "GET VARIABLE DIALSTATUS": "200 result=1 (BUSY)",
+    "GET VARIABLE HANGUPCAUSE": "200 result=1 (17)",
+}
+DIAL_ENDED = ["GET VARIABLE DIALSTATUS", "GET VARIABLE HANGUPCAUSE", *finished("BUSY", "17")]
+
+
+class WorkshopTable(FlowCase):
+    """The issue's table, command by command."""
+
+    def test_granted(self) -> None:
+        """33 dials 21: Dial, and nothing that makes a sound before it."""
+        self.assertEqual(
+            self.run_call("21", answers=DIAL_BUSY),
+            [*driving("2X", "dial"), "EXEC Dial PJSIP/21,60", *DIAL_ENDED],
+        )
+        self.ended("BUSY")
+        (record,) = self.reports.records
+        assert record.decision is not None
+        self.assertEqual(record.decision.granted_by, "33")
+        self.assertEqual(record.outcome.cause, "17")
+
+    def test_pin(self) -> None:
+        """One PIN prompt, right after ANSWER, then Dial."""
+        self.assertEqual(
+            self.run_call("34", answers={**DIAL_BUSY, "GET DATA": "200 result=123456"}),
+            [
+                variable("PBXROUTER", "routing"),
+                "ANSWER",
+                ASK_PIN,
+                *driving("3X", "dial"),
+                "EXEC Dial IAX2/34,60",
+                *DIAL_ENDED,
+            ],
+        )
+
+    def test_second_pin(self) -> None:
+        """PIN prompt, wrong PIN, PIN prompt, Dial."""
+        answers: Answers = {**DIAL_BUSY, "GET DATA": ["200 result=000000", "200 result=123456"]}
+        commands = self.run_call("34", answers=answers)
+        self.assertEqual(commands[1:6], ["ANSWER", ASK_PIN, WRONG_PIN, ASK_PIN, driving("3X", "dial")[0]])
+        self.assertIn("EXEC Dial IAX2/34,60", commands)
+
+    def test_three_wrong(self) -> None:
+        """Exactly three prompts, each answer checked, goodbye, hang up, no Dial."""
+        self.assertEqual(
+            self.run_call("34", answers={"GET DATA": "200 result=000000"}),
+            [
+                variable("PBXROUTER", "routing"),
+                "ANSWER",
+                *[ASK_PIN, WRONG_PIN] * 3,
+                *played("vm-goodbye"),
+                *finished("DENIED", hung_up=True),
+            ],
+        )
+        self.ended("DENIED")
+        decision = self.reports.records[0].decision
+        assert decision is not None
+        self.assertIn("that was the last of 3 PIN prompts", decision.words())
+        self.assertNotIn("000000", repr(decision) + " ".join(decision.words()))
+
+    def test_third_pin_counts(self) -> None:
+        """The third answer is checked like the others."""
+        answers: Answers = {"GET DATA": ["200 result=1", "200 result= (timeout)", "200 result=123456"]}
+        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+
+    def test_voicemail(self) -> None:
+        """The caller's own mailbox."""
+        commands = self.run_call("66", answers={"GET DATA": "200 result=123456"})
+        self.assertEqual(commands.count(ASK_PIN), 1)
+        self.assertIn("EXEC VoiceMailMain 33@default", commands)
+        self.ended("DONE")
+
+    def test_conference(self) -> None:
+        """The room of that number."""
+        self.assertIn("EXEC ConfBridge 75", self.run_call("75", answers={"GET DATA": "200 result=123456"}))
+
+    def test_user_without_the_grant(self) -> None:
+        """A PIN counts only for what its user was granted."""
+        commands = self.run_call("12345678", answers={"GET DATA": "200 result=123456"})
+        self.assertEqual(commands.count(ASK_PIN), 3)
+        self.assertFalse([each for each in commands if "Dial" in each])
+        self.ended("DENIED")
+
+    def test_nothing_there(self) -> None:
+        """The invalid-number prompt, hang up."""
+        self.assertEqual(
+            self.run_call("999"),
+            [
+                variable("PBXROUTER", "routing"),
+                *played("invalid"),
+                *finished("INVALID", hung_up=True),
+            ],
+        )
+        self.ended("INVALID")
+
+    def test_other_callers(self) -> None:
+        """44, and one who shows no number, are asked for the PIN."""
+        for caller in ("44", None):
+            commands = self.run_call("21", caller, {"GET DATA": "200 result=123456"})
+            self.assertEqual(commands.count(ASK_PIN), 1)
+            self.assertIn("EXEC Dial PJSIP/21,60", commands)
+
+    def test_hangs_up_at_the_prompt(self) -> None:
+        """Nothing more is sent, nothing in the log above info."""
+        with capturedLogs() as logs:
+            commands = self.run_call("34", answers={"GET DATA": HUNG_UP})
+        self.assertEqual(commands[-1], ASK_PIN)
+        self.assertEqual(loud(logs), [])
+        self.ended("HANGUP")
+
+
+class TheNumber(FlowCase):
+    """Where the dialled number comes from."""
+
+    def test_from_dnid(self) -> None:
+        """An analogue line arrives at s; the line knows the number."""
+        self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("s", dnid="21"))
+
+    def test_asked_for(self) -> None:
+        """Who neither says is asked, once; and answered only once if a PIN is asked for, too."""
+        answers: Answers = {"GET DATA vm-enter": "200 result=34", "GET DATA agent": "200 result=123456"}
+        for dnid in ("unknown", "", "s", "-"):
+            commands = self.run_call("s", dnid=dnid, answers=answers)
+            self.assertEqual(
+                commands[:5],
+                [
+                    "CHANNEL STATUS",
+                    variable("PBXROUTER", "routing"),
+                    "ANSWER",
+                    "GET DATA vm-enter-num-to-call 5000 20",
+                    ASK_PIN,
+                ],
+            )
+            self.assertIn("EXEC Dial IAX2/34,60", commands)
+
+    def test_nothing_keyed(self) -> None:
+        """Who keys nothing hears that it is invalid."""
+        self.run_call("start-call", dnid="unknown")
+        self.ended("INVALID")
+
+    def test_no_number(self) -> None:
+        """What would mean something to Dial, or is not even text, gets no further."""
+        for extension in ("2&SIP/21", "21,60", "_2X", "2\udcff", "21 ", "", "--", "2" * 100_000):
+            commands = self.run_call(extension, dnid="21")
+            self.assertFalse([each for each in commands if "Dial" in each], extension[:9])
+            self.ended("INVALID")
+
+    def test_dashes(self) -> None:
+        """They mean nothing."""
+        self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("2-1"))
+
+    def test_dead_elsewhere(self) -> None:
+        """A hang-up handler runs at s, on a channel that is gone: one question, no more."""
+        for dnid in ("21", "unknown"):
+            with capturedLogs() as logs:
+                self.assertEqual(
+                    self.run_call("s", dnid=dnid, answers={"CHANNEL STATUS": DEAD}), ["CHANNEL STATUS"]
+                )
+            self.assertEqual(loud(logs), [])
+            self.ended("HANGUP")
+
+    def test_dead(self) -> None:
+        """A run on a channel that is gone is answered without a command."""
+        with capturedLogs() as logs:
+            self.assertEqual(self.run_call("h"), [])
+        self.assertEqual(loud(logs), [])
+        self.ended("DEAD")
+
+
+class Prompting(FlowCase):
+    """Asking for the PIN."""
+
+    def test_typed_ahead(self) -> None:
+        """The key that stops the wrong-PIN prompt is the first of the next PIN."""
+        answers: Answers = {
+            "GET DATA": ["200 result=000000", "200 result=23456"],
+            "STREAM FILE": "200 result=49 endpos=1",
+        }
+        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+
+    def test_hash_stops_the_prompt(self) -> None:
+        """A # only stops it."""
+        answers: Answers = {
+            "GET DATA": ["200 result=000000", "200 result=123456"],
+            "STREAM FILE": "200 result=35 endpos=1",
+        }
+        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+
+    def test_missing_sounds(self) -> None:
+        """A beep stands in, then nothing; it is told in the log, and the PIN still counts."""
+        answers: Answers = {
+            "GET DATA agent": "200 result=-1",
+            "GET DATA beep": "200 result=-1",
+            'GET DATA ""': ["200 result=1", "200 result=123456"],
+            "STREAM FILE": "200 result=-1 endpos=0",
+        }
+        with capturedLogs() as logs:
+            commands = self.run_call("34", answers=answers)
+        self.assertIn("EXEC Dial IAX2/34,60", commands)
+        self.assertIn("agent-pass", loud(logs)[0]["error"])
+        self.assertEqual(len(loud(logs)), 5)
+
+    def test_missing_goodbye(self) -> None:
+        """A prompt that is missing ends no call."""
+        answers: Answers = {"GET VARIABLE PLAYBACKSTATUS": "200 result=1 (FAILED)"}
+        with capturedLogs() as logs:
+            commands = self.run_call("999", answers=answers)
+        self.assertEqual(commands[-1], "HANGUP")
+        self.assertEqual(len(loud(logs)), 1)
+
+    def test_other_sounds(self) -> None:
+        """Those of the configuration are played, in the channel's language."""
+        self.flow = self.flow_by(workshop_rules(), prompts=Prompts(ask_pin="iss_ask_auth_{language}"))
+        self.assertIn("GET DATA iss_ask_auth_en 5000 20", self.run_call("34"))
+
+    def test_rules_change_meanwhile(self) -> None:
+        """What the number leads to is looked up with each answer."""
+
+        channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": None})
+        serving = Deferred.fromCoroutine(self.flow.serve(channel))
+        self.engine.replace(RuleSet.build([], [], [], hash_pin))
+        channel.answer("200 result=123456")
+        self.successResultOf(serving)
+        self.ended("INVALID")
+
+
+class Running(FlowCase):
+    """From the decision to the outcome."""
+
+    def serve_by(self, comes: Outcome | Exception, answers: Answers | None = None) -> list[str]:
+        """A call to a driver that comes to this."""
+        self.driver = FakeDriver(comes)
+        drivers: Mapping[str, Driver] = {"dial": self.driver}
+        self.flow = self.flow_by(workshop_rules(), drivers)
+        return self.run_call("21", answers=answers)
+
+    def test_what_a_driver_gets(self) -> None:
+        """The channel, who calls, the number without dashes, the mapping's data."""
+        self.serve_by(Outcome())
+        (call,) = self.driver.calls
+        self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
+
+    def test_time_limit(self) -> None:
+        """Where the dialplan bounds our talk, that is lifted before an application runs; elsewhere never."""
+        lift = 'SET VARIABLE "TIMEOUT(absolute)" 0'
+        for arguments, lifted in (
+            ((), False),
+            (("bounded",), True),
+            (("x", "bounded"), True),
+            (("x",), False),
+        ):
+            self.flow = self.flow_by(workshop_rules(), {"dial": FakeDriver(Outcome())})
+            channel = FakeChannel(SimulatedCall("21", caller="33", arguments=arguments))
+            self.serve(channel)
+            self.assertEqual(lift in channel.commands, lifted, arguments)
+            if lifted:
+                self.assertLess(
+                    channel.commands.index(lift), channel.commands.index(variable("PBXROUTER", "dialling"))
+                )
+
+    def test_hang_up_with_cause(self) -> None:
+        """A driver may want the call hung up, with a cause."""
+        commands = self.serve_by(Outcome(cause="17", hang_up=True), {"EXEC Hangup": "200 result=-1"})
+        self.assertEqual(commands[3:], [*finished("DONE", "17"), "EXEC Hangup 17"])
+        self.ended("DONE")
+
+    def test_gone_before_our_hang_up(self) -> None:
+        """Who goes while we hang up was served all the same: the outcome stays what the dialplan was told."""
+        for answer in (DEAD, HUNG_UP, ChannelHungUp(), ConnectionClosed()):
+            self.serve_by(Outcome(hang_up=True), {"HANGUP": answer})
+            self.ended("DONE")
+
+    def test_driver_that_the_caller_ends(self) -> None:
+        """Hanging up is how most applications end."""
+        commands = self.serve_by(ChannelHungUp())
+        self.assertEqual(commands[3:], finished("DONE"))
+        self.ended("DONE")
+
+    def test_outcome_of_a_dead_channel(self) -> None:
+        """Where it cannot be told to the dialplan any more, it is still reported."""
+        commands = self.serve_by(Outcome("BUSY"), {"SET VARIABLE PBXROUTER_OUTCOME": ChannelHungUp()})
+        self.assertEqual(commands[3:], finished("BUSY")[:1])
+        self.ended("BUSY")
+
+    def test_connection_lost(self) -> None:
+        """The connection ends in the application: nobody knows how that goes on."""
+        with capturedLogs() as logs:
+            self.assertEqual(len(self.serve_by(ConnectionClosed())), 3)
+        self.assertEqual(loud(logs), [])
+        self.ended("HANGUP")
+
+    def test_forged_while_running(self) -> None:
+        """The channel has said no itself; here it is only counted."""
+        with capturedLogs() as logs:
+            self.assertEqual(len(self.serve_by(ForgedRequest("x"))), 3)
+        self.assertEqual(loud(logs), [])
+        self.ended("REFUSED")
+
+    def test_no_driver(self) -> None:
+        """Goodbye, hang up; said in the log and in the trace."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Fax", "")))
+        with capturedLogs() as logs:
+            commands = self.run_call("88")
+        self.assertEqual(
+            commands,
+            [
+                variable("PBXROUTER_PATTERN", "88"),
+                variable("PBXROUTER_APPLICATION", "Fax"),
+                variable("PBXROUTER", "routing"),
+                *played("vm-goodbye"),
+                *finished("NODRIVER", hung_up=True),
+            ],
+        )
+        self.assertEqual([event["name"] for event in loud(logs)], ["Fax"])
+        decision = self.reports.records[0].decision
+        assert decision is not None
+        self.assertIn("no driver provides the application Fax", decision.words())
+
+    def test_upper_case(self) -> None:
+        """An application's name is known in any case."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Dial", "SIP")))
+        self.assertIn("EXEC Dial PJSIP/88,60", self.run_call("88"))
+
+
+class Breaking(FlowCase):
+    """Something breaks on our side: the caller hears so, and the dialplan goes on."""
+
+    FAILED = (
+        variable("PBXROUTER_OUTCOME", "FAILED"),
+        variable("PBXROUTER", "failed"),
+        *played("tt-somethingwrong"),
+    )
+
+    def serve_by(self, comes: Exception, answers: Answers | None = None) -> list[str]:
+        """A call to a driver that fails so; what follows."""
+        drivers: Mapping[str, Driver] = {"dial": FakeDriver(comes)}
+        self.flow = self.flow_by(workshop_rules(), drivers)
+        return self.run_call("21", answers=answers)[3:]
+
+    def test_typed(self) -> None:
+        """One line in the log, and in the trace."""
+        for error in (ApplicationFailed("no such application"), CommandRefused(510, "FOO", "x")):
+            with capturedLogs() as logs:
+                self.assertEqual(self.serve_by(error), list(self.FAILED))
+            (event,) = loud(logs)
+            self.assertEqual((event["log_level"], event["error"]), (LogLevel.error, str(error)))
+            self.ended("FAILED")
+            decision = self.reports.records[-1].decision
+            assert decision is not None
+            self.assertEqual(decision.words()[-1], f"it failed: {error}")
+
+    def test_untyped(self) -> None:
+        """A bug: with its traceback in the log."""
+        self.assertEqual(self.serve_by(ZeroDivisionError("on purpose")), list(self.FAILED))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.ended("FAILED")
+
+    def test_before_any_decision(self) -> None:
+        """The rules themselves break."""
+
+        def broken(pin: str) -> str:
+            raise ZeroDivisionError("on purpose")
+
+        rules = RuleSet.build([Rule(1, "3X", "dial", "SIP")], [], [("x", "y", frozenset())], broken)
+        self.flow = self.flow_by(rules)
+        commands = self.run_call("34", answers={"GET DATA": "200 result=1"})
+        self.assertEqual(commands[-4:], list(self.FAILED))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_first_command_refused(self) -> None:
+        """Whether the channel lives Asterisk need not say; the rest it must do."""
+        answers: Answers = {"CHANNEL STATUS": "510 x", "SET VARIABLE PBXROUTER routing": "510 x"}
+        with capturedLogs() as logs:
+            commands = self.run_call("s", dnid="", answers=answers)
+        self.assertEqual(commands[2:], list(self.FAILED))
+        self.assertIsNone(self.reports.records[0].decision)
+        self.assertEqual(len(loud(logs)), 1)
+
+    def test_caller_leaves_the_failure(self) -> None:
+        """Hanging up then is no failure more."""
+        with capturedLogs() as logs:
+            self.serve_by(ApplicationFailed("x"), {"EXEC Playback": HUNG_UP})
+        self.assertEqual(len(loud(logs)), 1)
+        self.ended("FAILED")
+
+    def test_failure_fails(self) -> None:
+        """It is said twice, and no more is tried."""
+        with capturedLogs() as logs:
+            self.assertEqual(
+                self.serve_by(ApplicationFailed("x"), {"EXEC Playback": "510 x"}), list(self.FAILED[:3])
+            )
+        self.assertEqual(len(loud(logs)), 2)
+        self.ended("FAILED")
+
+    def test_unanswerable(self) -> None:
+        """Asterisk cannot answer a channel that lives."""
+        commands = self.run_call("34", answers={"ANSWER": "200 result=-1"})
+        self.assertEqual(commands[-4:], list(self.FAILED))
+
+    def test_too_long_for_asterisk(self) -> None:
+        """A number that matches but does not fit into a command is our failure, not Asterisk's."""
+        self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
+        commands = self.run_call("8" * 9000)
+        self.assertEqual(commands[-4:], list(self.FAILED))
+
+    def test_odd_key(self) -> None:
+        """A key that no phone has is none."""
+        for result in ("9" * 5000, "1114112", "²", "7", "0"):
+            answers: Answers = {
+                "GET DATA": ["200 result=0", "200 result=123456"],
+                "STREAM FILE": f"200 result={result} endpos=1",
+            }
+            self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+
+
+class OverFastAGI(FlowCase):
+    """The whole way: bytes of a simulated Asterisk, FastAGI, call flow, drivers."""
+
+    def setUp(self) -> None:
+        """A server in memory."""
+        super().setUp()
+        self.clock = Clock()
+        self.factory = FastAGIFactory(lambda channel: self.flow.serve(channel), self.clock, DialogueWatch())
+
+    def simulate(
+        self,
+        extension: str,
+        caller: str | None = "33",
+        cut: Callable[[bytes], Iterable[bytes]] = in_one,
+        dnid: str | None = None,
+        **script: object,
+    ) -> SimulatedAsterisk:
+        """One call to its end: well behaved, closed, nothing left, nothing loud in the log."""
+        asterisk = SimulatedAsterisk(
+            SimulatedCall(extension, caller=caller, dnid=dnid),
+            Script(**script),  # type: ignore[arg-type]
+        )
+        protocol = self.factory.buildProtocol(None)
+        assert protocol is not None
+        with capturedLogs() as logs:
+            end = play(protocol, self.clock, asterisk, cut)
+        self.assertTrue(end.is_closed or asterisk.ended, "the connection was left open")
+        self.assertFalse(end.is_aborted)
+        self.assertEqual(asterisk.complaints, [])
+        self.assertEqual(self.factory.open_calls, 0)
+        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(loud(logs), [])
+        return asterisk
+
+    def test_workshop_table(self) -> None:
+        """Each row, in whole segments and byte by byte."""
+        ask, wrong, goodbye = "agent-pass", "vm-incorrect", "vm-goodbye"
+        pin, bad = "123456#", "000000#"
+        for cut in (in_one, byte_by_byte):
+            for caller, number, keys, prompts, application in (
+                ("33", "21", (), [], ("Dial", "PJSIP/21,60")),
+                ("33", "34", (pin,), [ask], ("Dial", "IAX2/34,60")),
+                ("33", "34", (bad, pin), [ask, wrong, ask], ("Dial", "IAX2/34,60")),
+                ("33", "34", (bad, bad, bad), [ask, wrong] * 3 + [goodbye], None),
+                ("33", "66", (pin,), [ask], ("VoiceMailMain", "33@default")),
+                ("33", "75", (pin,), [ask], ("ConfBridge", "75")),
+                ("33", "12345678", (pin, pin, pin), [ask, wrong] * 3 + [goodbye], None),
+                ("33", "999", (), ["invalid"], None),
+                ("44", "21", (pin,), [ask], ("Dial", "PJSIP/21,60")),
+                (None, "21", (pin,), [ask], ("Dial", "PJSIP/21,60")),
+            ):
+                asterisk = self.simulate(number, caller, cut, keys=keys)
+                row = (caller, number, keys)
+                self.assertEqual(asterisk.prompts, prompts, row)
+                ran = [each for each in asterisk.applications if each[0] != "Playback"]
+                self.assertEqual(ran, [application] if application else [], row)
+                self.assertEqual(asterisk.variable("PBXROUTER"), "done", row)
+                self.assertEqual(asterisk.hung_up_by, None if application else "gateway", row)
+
+    def test_hangs_up_at_each_prompt(self) -> None:
+        """Nothing more is sent that a dead channel does not do; no sound, no dialling."""
+        for at in range(1, 8):
+            asterisk = self.simulate("34", keys=("1#", "2#", "3#"), hangup_at=at)
+            self.assertEqual(len(asterisk.prompts), at)
+            self.assertEqual(asterisk.dials, [])
+            if at < 7:
+                self.assertEqual(self.reports.statuses[-1], "HANGUP")
+
+    def test_hangs_up_before_any_command(self) -> None:
+        """A HANGUP line in front of any reply of a whole conversation."""
+        replies = len(self.simulate("34", keys=("1#", "123456#")).commands)
+        for place in range(replies + 1):
+            self.simulate_hanging_up(place)
+
+    def simulate_hanging_up(self, place: int) -> None:
+        """The caller goes when so many commands are done; the next one finds HANGUP first."""
+        asterisk = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("1#", "123456#")))
+        count = 0
+
+        def cut(data: bytes) -> Iterable[bytes]:
+            nonlocal count
+            if data and (count := count + 1) == place + 1:
+                return [data + asterisk.hang_up()]
+            return [data]
+
+        protocol = self.factory.buildProtocol(None)
+        assert protocol is not None
+        with capturedLogs() as logs:
+            end = play(protocol, self.clock, asterisk, cut)
+        self.assertTrue(end.is_closed)
+        self.assertEqual(loud(logs), [], place)
+        self.assertEqual(asterisk.complaints, [])
+        self.assertEqual((self.factory.open_calls, self.clock.getDelayedCalls()), (0, []))
+
+    def test_connection_ends_anywhere(self) -> None:
+        """After any byte of Asterisk's side of a whole conversation: nothing is left, nothing is loud."""
+        segments: list[bytes] = []
+        asterisk = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("1#", "123456#")))
+
+        def record(data: bytes) -> list[bytes]:
+            segments.append(data)
+            return [data]
+
+        protocol = self.factory.buildProtocol(None)
+        assert protocol is not None
+        play(protocol, self.clock, asterisk, record)
+        said = b"".join(segments)
+        with capturedLogs() as logs:
+            for length in range(len(said)):
+                protocol = self.factory.buildProtocol(None)
+                assert protocol is not None
+                left = length
+                end = AsteriskEnd(protocol)
+                for segment in segments:
+                    end.says(segment[:left])
+                    left -= len(segment[:left])
+                    if not left:
+                        break
+                    self.clock.advance(0.3)
+                end.goes()
+                self.assertEqual((self.factory.open_calls, self.clock.getDelayedCalls()), (0, []), length)
+        self.assertEqual(loud(logs), [])
+
+    def test_dial_outcomes(self) -> None:
+        """Each is read, and left for the dialplan."""
+        for status, cause in (
+            ("ANSWER", None),
+            ("BUSY", "17"),
+            ("NOANSWER", "0"),
+            ("CHANUNAVAIL", "3"),
+            ("CONGESTION", "34"),
+            ("CANCEL", None),
+        ):
+            asterisk = self.simulate("21", dialstatus=(status,))
+            self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), status)
+            self.assertEqual(asterisk.variable("PBXROUTER_CAUSE"), cause)
+            self.assertEqual(asterisk.variable("PBXROUTER"), "done")
+            self.assertEqual(asterisk.variable("PBXROUTER_PATTERN"), "2X")
+            self.assertEqual(asterisk.variable("PBXROUTER_APPLICATION"), "dial")
+            self.ended(status)
+
+    def test_hangs_up_in_an_application(self) -> None:
+        """The talk is over; the outcome is left on the dead channel."""
+        asterisk = self.simulate("21", hangup_in="Dial")
+        self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "ANSWER")
+        asterisk = self.simulate("75", keys=("123456#",), hangup_in="ConfBridge")
+        self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "DONE")
+
+    def test_asterisk_exits_on_hangup(self) -> None:
+        """AGIEXITONHANGUP, and AGISIGHUP=no, in the middle of a prompt."""
+        self.simulate("34", hangup_at=1, exit_on_hangup=True)
+        self.simulate("34", hangup_at=1, sighup=False)
+        self.simulate("21", hangup_in="Dial", sighup=False)
+
+    def test_dead_run(self) -> None:
+        """The extension h: no command at all."""
+        self.assertEqual(self.simulate("h").commands, [])
+
+    def test_first_rules_late(self) -> None:
+        """A call that comes before the rules waits for them; one that goes meanwhile leaves nothing."""
+        self.flow = self.flow_by(None)
+        ends = []
+        for _ in range(2):
+            protocol = self.factory.buildProtocol(None)
+            assert protocol is not None
+            ends.append(AsteriskEnd(protocol))
+            ends[-1].says(SimulatedCall("21", caller="33").environment())
+        ends[1].goes()
+        with capturedLogs() as logs:
+            self.engine.replace(workshop_rules())
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_PATTERN 2X\n")
+        self.assertEqual(ends[1].hears(), b"")
+        ends[0].goes()
+        self.assertEqual(loud(logs), [])
+        self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])

@@ -1,0 +1,174 @@
+"""The history of calls: queued, written in batches, bounded."""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.call.history import (
+    BATCH,
+    FORGET_EVERY_S,
+    MAX_QUEUED,
+    History,
+    row_of,
+)
+from pbxrouter.call.record import CallRecord
+from pbxrouter.database.history import Search, find_calls
+from pbxrouter.drivers import Outcome
+from pbxrouter.errors import StoreError
+from pbxrouter.rules.model import Decision, Mapping, Verdict
+from pbxrouter.text.sentences import step
+
+DAY_S = 86_400.0
+
+
+class FakeStore:
+    """A real database that may be away."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.away = False
+        self.works = 0
+
+    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
+        """See store.Store."""
+        self.works += 1
+        return fail(StoreError("away")) if self.away else succeed(work(self.connection))
+
+
+def record(
+    number: str = "21", caller: str = "33", began: float = 1000.0, outcome: str = "ANSWER"
+) -> CallRecord:
+    """A call that was allowed."""
+    decision = Decision(
+        Verdict.ALLOW,
+        number,
+        Mapping(2, "2X", "dial", "SIP"),
+        caller,
+        (step("{caller} may use {pattern} by its own grant", caller=caller, pattern="2X"),),
+    )
+    request = AGIRequest(
+        {"callerid": caller, "calleridname": "Tr\nes\udcff", "uniqueid": "1.2", "extension": number}
+    )
+    return CallRecord(request, decision, Outcome(outcome, answered_s=5), began, began + 7)
+
+
+class HistoryCase(SynchronousTestCase):
+    """A writer on a real database, with time in our hands."""
+
+    def setUp(self) -> None:
+        """Started."""
+        path = pathlib.Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+        self.store = FakeStore(self.connection)
+        self.clock = Clock()
+        self.now = 2000.0
+        self.history = History(self.store, 90, self.clock, lambda: self.now)
+        self.history.startService()
+
+    def found(self, **search: Any) -> list[str]:
+        """Numbers of the calls that fit, newest first."""
+        return [row.number for row in find_calls(self.connection, Search(**search), 100)]
+
+
+class Writing(HistoryCase):
+    """From the report to the row."""
+
+    def test_batch(self) -> None:
+        """Calls wait for the next second, and go together."""
+        works = self.store.works
+        for number in ("21", "22"):
+            self.history.report(record(number))
+        self.assertEqual(self.found(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.store.works, works + 1)
+        self.assertEqual(self.found(), ["22", "21"])
+
+    def test_away(self) -> None:
+        """Nothing is lost while the database is away; it is said once, and once when it is back."""
+        self.store.away = True
+        self.history.report(record("21"))
+        self.clock.pump([1] * 5)
+        self.history.report(record("22"))
+        self.store.away = False
+        self.clock.advance(1)
+        self.assertEqual(self.found(), ["22", "21"])
+
+    def test_bound(self) -> None:
+        """Beyond the bound the oldest go."""
+        self.store.away = True
+        for number in range(MAX_QUEUED + 3):
+            self.history.report(record(str(number)))
+        self.store.away = False
+        self.clock.advance(1)
+        (count,) = self.connection.execute("SELECT count(*) FROM calls").fetchone()
+        self.assertEqual(count, MAX_QUEUED)
+        self.assertEqual(self.found(number="2"), [])
+        self.assertEqual(self.found(number="3"), ["3"])
+
+    def test_many(self) -> None:
+        """More than a batch is written in several."""
+        for number in range(BATCH + 1):
+            self.history.report(record(str(number)))
+        works = self.store.works
+        self.clock.advance(1)
+        self.assertEqual(self.store.works, works + 2)
+
+    def test_stop(self) -> None:
+        """What is queued is written before we stop."""
+        self.history.report(record("21"))
+        self.successResultOf(self.history.stopService())
+        self.assertEqual(self.found(), ["21"])
+
+    def test_forget(self) -> None:
+        """Calls older than they are to be kept go, about once an hour."""
+        self.history.report(record("21", began=0.0))
+        self.history.report(record("22", began=50 * DAY_S))
+        self.clock.advance(1)
+        self.now = 100 * DAY_S
+        self.clock.advance(FORGET_EVERY_S)
+        self.assertEqual(self.found(), ["22"])
+
+
+class Rows(HistoryCase):
+    """What a row says."""
+
+    def test_row(self) -> None:
+        """Facts, decision, outcome, trace; bytes from outside are printable."""
+        self.history.report(record())
+        self.clock.advance(1)
+        (row,) = find_calls(self.connection, Search(), 10)
+        self.assertEqual((row.began, row.ended, row.caller, row.number), (1000.0, 1007.0, "33", "21"))
+        self.assertEqual(
+            (row.verdict, row.pattern, row.application, row.data), ("allow", "2X", "dial", "SIP")
+        )
+        self.assertEqual((row.granted_by, row.outcome, row.answered_s), ("33", "ANSWER", 5))
+        self.assertEqual(row.caller_name, "Tr\\nes\\udcff")
+        self.assertEqual([each.words for each in row.steps], ["33 may use 2X by its own grant"])
+
+    def test_undecided(self) -> None:
+        """A call that ended before any decision has a row, too."""
+        row = row_of(CallRecord(AGIRequest({"extension": "s"}), None, Outcome("HANGUP")))
+        self.assertEqual((row.number, row.verdict, row.caller, row.trace), ("s", "", "", "[]"))
+
+    def test_search(self) -> None:
+        """By caller, number, outcome and time."""
+        self.history.report(record("21", "33", 100.0))
+        self.history.report(record("22", "44", 200.0, "BUSY"))
+        self.clock.advance(1)
+        self.assertEqual(self.found(caller="44"), ["22"])
+        self.assertEqual(self.found(number="21"), ["21"])
+        self.assertEqual(self.found(outcome="BUSY"), ["22"])
+        self.assertEqual(self.found(since=200.0), ["22"])
+        self.assertEqual(self.found(until=200.0), ["21"])
+        self.assertEqual(self.found(caller="44", outcome="ANSWER"), [])

@@ -1,0 +1,71 @@
+"""The last words to a forged call. How the protocol comes to them is test_fastagi's."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S, Refusal
+
+WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
+
+
+class LastWords(SynchronousTestCase):
+    """Said one after the other."""
+
+    def begin(self, asked: bool = False) -> Refusal:
+        """A refusal whose words and end are recorded."""
+        self.clock = Clock()
+        self.said: list[bytes] = []
+        self.ends = 0
+        refusal = Refusal(self.said.append, self.end, self.clock, asked)
+        if not asked:
+            self.assertEqual(self.said, [])
+            refusal.data_received(b"200 result=1\n")  # still of what was forged
+            self.assertEqual(self.said, [])
+            self.clock.advance(DRAIN_S)
+        return refusal
+
+    def end(self) -> None:
+        """All is said."""
+        self.ends += 1
+
+    def test_replies(self) -> None:
+        """Whatever looks like a reply lets the next go, be it forged."""
+        refusal = self.begin()
+        self.assertEqual(self.said, WORDS[:1])
+        refusal.data_received(b"agi_callerid: 22\n200 result=1\n")
+        self.assertEqual(self.said, WORDS)
+        refusal.data_received(b"511 Command Not Permitted\n")
+        self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
+
+    def test_what_is_no_reply(self) -> None:
+        """Other lines, HANGUP among them, let nothing go."""
+        refusal = self.begin()
+        for data in (b"HANGUP\n", b"agi_x: 200 result=1\n", b"x\n", b"2000\n", b""):
+            refusal.data_received(data)
+        self.assertEqual(self.said, WORDS[:1])
+
+    def test_silence(self) -> None:
+        """Each reply is waited for a second."""
+        self.begin()
+        self.clock.advance(STEP_S)
+        self.assertEqual(self.said, WORDS)
+        self.clock.advance(STEP_S)
+        self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
+
+    def test_asked(self) -> None:
+        """What was asked before gets its reply first, or its time."""
+        refusal = self.begin(asked=True)
+        self.assertEqual(self.said, [])
+        refusal.data_received(b"200 result=12\n")
+        self.assertEqual(self.said, WORDS[:1])
+        self.begin(asked=True)
+        self.clock.advance(STEP_S)
+        self.assertEqual(self.said, WORDS[:1])
+
+    def test_stopped(self) -> None:
+        """When the connection is gone nothing more is said."""
+        self.begin().stop()
+        self.clock.advance(10)
+        self.assertEqual((self.said, self.ends), (WORDS[:1], 0))

@@ -1,0 +1,88 @@
+"""Lines go out at once where they can, and in order where they cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import cast
+
+from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.fastagi.sender import Sender
+
+
+class FakeSocket:
+    """A socket that takes so many bytes, then none; or is broken."""
+
+    def __init__(self, room: int = 1000, error: int = errno.EAGAIN) -> None:
+        self.taken = b""
+        self.room = room
+        self.error = error
+
+    def send(self, data: bytes) -> int:
+        """Take what there is room for."""
+        if not self.room:
+            raise OSError(self.error, os.strerror(self.error))
+        took = data[: self.room]
+        self.taken += took
+        self.room -= len(took)
+        return len(took)
+
+    def setblocking(self, blocks: bool) -> None:
+        """As sockets can."""
+
+    def fileno(self) -> int:
+        """No file."""
+        return -1
+
+
+class Sending(SynchronousTestCase):
+    """What reaches the socket, and when."""
+
+    def connect(self, fake: FakeSocket) -> None:
+        """A connection over this socket."""
+        self.reactor = MemoryReactor()
+        self.socket = fake
+        self.transport = Connection(cast(socket.socket, fake), Protocol(), self.reactor)
+        self.transport.connected = True
+        self.sender = Sender(self.transport)
+
+    def assertWaiting(self, waits: bool) -> None:
+        """Whether the reactor was asked to tell when the socket can be written to."""
+        self.assertEqual(self.transport in self.reactor.getWriters(), waits)
+
+    def test_at_once(self) -> None:
+        """The reactor is not asked."""
+        self.connect(FakeSocket())
+        self.sender.send(b"NOOP\n")
+        self.assertEqual(self.socket.taken, b"NOOP\n")
+        self.assertWaiting(False)
+
+    def test_full(self) -> None:
+        """The rest goes when there is room, and all that comes after goes behind it."""
+        for room in (0, 3, 4):
+            self.connect(FakeSocket(room))
+            self.sender.send(b"NOOP\n")
+            self.assertEqual(self.socket.taken, b"NOOP\n"[:room])
+            self.socket.room = 1000
+            self.sender.send(b"HANGUP\n")
+            self.assertEqual(self.socket.taken, b"NOOP\n"[:room])
+            self.assertWaiting(True)
+            self.transport.doWrite()
+            self.assertEqual(self.socket.taken, b"NOOP\nHANGUP\n")
+
+    def test_broken(self) -> None:
+        """The transport finds out, as it does for itself."""
+        self.connect(FakeSocket(0, errno.EPIPE))
+        self.sender.send(b"NOOP\n")
+        self.assertIsInstance(self.transport.doWrite(), Exception)
+
+    def test_no_tcp(self) -> None:
+        """What is no plain TCP connection is written to as ever."""
+        transport = StringTransport()
+        Sender(transport).send(b"NOOP\n")
+        self.assertEqual(transport.value(), b"NOOP\n")

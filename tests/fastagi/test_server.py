@@ -1,0 +1,177 @@
+"""Every call from opening to close: whatever the conversation does, and when the gateway stops."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.errors import ChannelHungUp
+from pbxrouter.fastagi.protocol import SETTLE_S
+from pbxrouter.fastagi.server import DRAIN_TIMEOUT_S, FastAGIFactory
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import AsteriskEnd, loud
+
+BLOCK = SimulatedCall("21", caller="33").environment()
+
+
+class FactoryCase(SynchronousTestCase):
+    """A server in memory, whose conversation is the test's."""
+
+    def setUp(self) -> None:
+        """Nobody calls yet."""
+        self.clock = Clock()
+        self.ended: list[str] = []
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+
+    async def serve(self, channel: Channel) -> None:
+        """Two commands."""
+        try:
+            await channel.execute("ANSWER")
+            await channel.execute("EXEC Dial x")
+        except ChannelHungUp:
+            self.ended.append("hung up")
+        else:
+            self.ended.append("done")
+
+    def connect(self) -> AsteriskEnd:
+        """Asterisk connects."""
+        protocol = self.factory.buildProtocol(None)
+        assert protocol is not None
+        return AsteriskEnd(protocol)
+
+    def answers(self, asterisk: AsteriskEnd) -> None:
+        """Asterisk answers; the first answer of a call is held for a moment."""
+        asterisk.says(b"200 result=0\n")
+        self.clock.advance(SETTLE_S)
+
+    def call(self) -> AsteriskEnd:
+        """A call that has opened."""
+        asterisk = self.connect()
+        asterisk.says(BLOCK)
+        return asterisk
+
+
+class Serving(FactoryCase):
+    """Calls that are handed on."""
+
+    def test_conversation(self) -> None:
+        """It begins with the block, and the connection is closed at its end, not before."""
+        asterisk = self.connect()
+        self.assertEqual((self.factory.open_calls, asterisk.hears()), (1, b""))
+        asterisk.says(BLOCK)
+        self.assertEqual(asterisk.hears(), b"ANSWER\n")
+        self.answers(asterisk)
+        self.assertFalse(asterisk.is_closed)
+        self.answers(asterisk)
+        self.assertTrue(asterisk.is_closed)
+        self.assertEqual(self.ended, ["done"])
+        asterisk.goes()
+        self.assertEqual(self.factory.open_calls, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_at_once(self) -> None:
+        """Calls do not wait for each other."""
+        calls = [self.call() for _ in range(50)]
+        self.assertEqual(self.factory.open_calls, 50)
+        for asterisk in calls:
+            self.answers(asterisk)
+            self.assertEqual(asterisk.hears(), b"ANSWER\nEXEC Dial x\n")
+            asterisk.goes()
+        self.assertEqual(self.factory.open_calls, 0)
+        self.assertEqual(self.ended, ["hung up"] * 50)
+
+    def test_conversation_breaks(self) -> None:
+        """What it raises is logged, and the connection is closed all the same."""
+
+        async def breaks(channel: Channel) -> None:
+            raise RuntimeError("on purpose")
+
+        self.factory = FastAGIFactory(breaks, self.clock, DialogueWatch())
+        self.assertTrue(self.call().is_closed)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_conversation_does_not_ask(self) -> None:
+        """One that waits for something else ends when that fails; the connection is closed then."""
+        something: Deferred[None] = Deferred()
+
+        async def waits(channel: Channel) -> None:
+            await something
+
+        self.factory = FastAGIFactory(waits, self.clock, DialogueWatch())
+        asterisk = self.call()
+        self.assertFalse(asterisk.is_closed)
+        something.callback(None)
+        self.assertTrue(asterisk.is_closed)
+
+    def test_forged(self) -> None:
+        """A forged call is never served, and leaves nothing."""
+        asterisk = self.connect()
+        asterisk.says(SimulatedCall("9\nagi_callerid: 22").environment())
+        self.clock.pump([1, 1, 1])
+        self.assertTrue(asterisk.is_closed)
+        asterisk.goes()
+        self.assertEqual((self.ended, self.factory.open_calls), ([], 0))
+
+
+class Draining(FactoryCase):
+    """The gateway stops."""
+
+    def test_nobody_there(self) -> None:
+        """It is done at once, and takes nobody any more."""
+        self.successResultOf(self.factory.drain())
+        self.assertIsNone(self.factory.buildProtocol(None))
+
+    def test_command_in_progress(self) -> None:
+        """It is finished; the next is not sent; the rest is closed at once. All quietly."""
+        with capturedLogs() as logs:
+            busy, fresh = self.call(), self.connect()
+            busy.hears()
+            drained = self.factory.drain()
+            self.assertFalse(busy.is_closed)
+            self.assertTrue(fresh.is_closed)
+            fresh.goes()
+            self.answers(busy)
+            self.assertTrue(busy.is_closed)
+            self.assertEqual(busy.hears(), b"")
+            self.assertNoResult(drained)
+            busy.goes()
+        self.successResultOf(drained)
+        self.assertEqual(self.ended, ["hung up"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(loud(logs), [])
+
+    def test_command_of_hours(self) -> None:
+        """A Dial is left alone after three seconds: it goes on in Asterisk."""
+        asterisk = self.call()
+        self.answers(asterisk)
+        drained = self.factory.drain()
+        self.clock.advance(DRAIN_TIMEOUT_S - 0.1)
+        self.assertFalse(asterisk.is_closed)
+        self.clock.advance(0.1)
+        self.assertTrue(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(drained)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_asked_twice(self) -> None:
+        """Stopping twice is stopping."""
+        asterisk = self.call()
+        first, second = self.factory.drain(), self.factory.drain()
+        asterisk.goes()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_forged_call(self) -> None:
+        """One that is being refused ends by itself."""
+        asterisk = self.connect()
+        asterisk.says(b"x\n\n")
+        drained = self.factory.drain()
+        self.clock.pump([1, 1, 1])
+        self.assertTrue(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(drained)

@@ -1,0 +1,209 @@
+"""The engine decides by the rules of the moment; the keeper keeps them fresh."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.errors import StoreError
+from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Facts, Mapping, Verdict
+from pbxrouter.rules.reloader import POLL_S, RulesKeeper
+from pbxrouter.rules.ruleset import RuleSet
+from tests.fakes import hash_pin, loud, workshop_rules
+
+
+def rules_with(pattern: str, application: str = "dial") -> RuleSet:
+    """One rule."""
+    return RuleSet.build([Mapping(1, pattern, application, "")], [], [], hash_pin)
+
+
+class Deciding(SynchronousTestCase):
+    """RulesEngine."""
+
+    def test_at_once(self) -> None:
+        """With rules in memory nothing is waited for, and new ones count at once."""
+        engine = RulesEngine({"dial", "voicemail"})
+        engine.replace(workshop_rules())
+        self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.ALLOW)
+        engine.replace(rules_with("9X"))
+        self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.INVALID)
+
+    def test_before_the_first_rules(self) -> None:
+        """Calls wait for them, each for its own decision."""
+        engine = RulesEngine({"dial"})
+        first, second = engine.decide(Facts("33", "21")), engine.decide(Facts("33", "999"))
+        self.assertNoResult(first)
+        engine.replace(workshop_rules())
+        self.assertEqual(self.successResultOf(first).verdict, Verdict.ALLOW)
+        self.assertEqual(self.successResultOf(second).verdict, Verdict.INVALID)
+
+    def test_given_up(self) -> None:
+        """One that is not waited for any more harms nothing."""
+        engine = RulesEngine({"dial"})
+        waiting = engine.decide(Facts("33", "21"))
+        waiting.cancel()
+        self.failureResultOf(waiting)
+        engine.replace(workshop_rules())
+
+    def test_missing_driver(self) -> None:
+        """It is a step of the trace, where it matters."""
+        engine = RulesEngine({"dial"})
+        engine.replace(workshop_rules(Mapping(9, "88", "Fax", "")))
+        missing = "no driver provides the application "
+        for facts, application in (
+            (Facts("33", "88"), "Fax"),
+            (Facts("33", "66"), "voicemail"),
+            (Facts("33", "66", "000"), None),
+            (Facts("33", "21"), None),
+            (Facts("33", "999"), None),
+        ):
+            decision = self.successResultOf(engine.decide(facts))
+            found = [each for each in decision.words() if each.startswith(missing)]
+            self.assertEqual(found, [f"{missing}{application}"] if application else [])
+
+    def test_applications_in_any_case(self) -> None:
+        """As drivers are found."""
+        engine = RulesEngine({"dial"})
+        engine.replace(rules_with("2X", "Dial"))
+        self.assertNotIn("no driver", self.successResultOf(engine.decide(Facts(None, "21"))).words()[-1])
+
+    def test_breaks(self) -> None:
+        """A bug in the rules fails the Deferred; it does not fly through the caller."""
+
+        def broken(pin: str) -> str:
+            raise ZeroDivisionError("on purpose")
+
+        engine = RulesEngine({"dial"})
+        engine.replace(RuleSet.build([Mapping(1, "2X", "dial", "")], [], [], broken))
+        self.failureResultOf(engine.decide(Facts("33", "21", "1")), ZeroDivisionError)
+
+
+class FakeSource:
+    """A store that answers as told."""
+
+    def __init__(self) -> None:
+        self.rules: RuleSet | Exception | Deferred[RuleSet] = workshop_rules()
+        self.mark: int | Exception = 1
+        self.loads = 0
+
+    def load_rules(self) -> Deferred[RuleSet]:
+        """The rules."""
+        self.loads += 1
+        if isinstance(self.rules, Deferred):
+            return self.rules
+        return fail(self.rules) if isinstance(self.rules, Exception) else succeed(self.rules)
+
+    def version(self) -> Deferred[tuple[int, ...]]:
+        """The mark."""
+        return fail(self.mark) if isinstance(self.mark, Exception) else succeed((self.mark,))
+
+
+class Keeping(SynchronousTestCase):
+    """RulesKeeper."""
+
+    def setUp(self) -> None:
+        """A running keeper, with a watched log."""
+        self.source = FakeSource()
+        self.slow: Deferred[RuleSet] = Deferred()
+        self.engine = RulesEngine({"dial"})
+        self.clock = Clock()
+        self.keeper = RulesKeeper(self.source, self.engine, self.clock)
+        self.logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
+
+    def verdict(self, number: str) -> Verdict:
+        """What 33 would get."""
+        return self.successResultOf(self.engine.decide(Facts("33", number))).verdict
+
+    def formats(self) -> list[str]:
+        """What the log said since."""
+        said = [event["log_format"] for event in self.logs if "log_namespace" in event]
+        self.logs.clear()
+        return [each for each in said if (each and "rules" in each) or "database" in each]
+
+    def test_loads_and_reloads(self) -> None:
+        """At the start, and when the mark differs, within a second; not otherwise."""
+        self.keeper.startService()
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual(self.source.loads, 1)
+        self.source.rules, self.source.mark = rules_with("9X"), 2
+        self.clock.advance(POLL_S)
+        self.assertLess(POLL_S, 1)
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
+        self.assertEqual(self.source.loads, 2)
+        self.assertEqual(self.formats(), ["rules loaded", "rules changed and loaded again"])
+
+    def test_away(self) -> None:
+        """The last rules stay in force; it is said once, and once when it is over."""
+        self.keeper.startService()
+        self.formats()
+        self.source.mark = StoreError("it is locked")
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        (event,) = loud(self.logs)
+        self.assertEqual((event["log_level"], event["error"]), (LogLevel.error, "it is locked"))
+        self.formats()
+        self.source.mark = 1
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual(self.formats(), ["the database can be read again"])
+        self.assertEqual(self.source.loads, 1)
+
+    def test_away_at_the_start(self) -> None:
+        """The first rules come when they can be read."""
+        self.source.rules = StoreError("it is locked")
+        self.keeper.startService()
+        waiting = self.engine.decide(Facts("33", "21"))
+        self.clock.pump([POLL_S] * 2)
+        self.assertNoResult(waiting)
+        self.source.rules = workshop_rules()
+        self.clock.advance(POLL_S)
+        self.successResultOf(waiting)
+        self.assertEqual(self.formats()[1:], ["the database can be read again", "rules loaded"])
+
+    def test_breaks(self) -> None:
+        """A bug is logged each time, and the keeper goes on."""
+        self.source.mark = ZeroDivisionError("on purpose")
+        self.keeper.startService()
+        self.clock.advance(POLL_S)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.source.mark = 1
+        self.clock.advance(POLL_S)
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+
+    def test_problems(self) -> None:
+        """Each is said when it is new."""
+        self.source.rules = rules_with("[2")
+        self.keeper.startService()
+        self.assertEqual(len(loud(self.logs)), 1)
+        self.assertIn("mapping 1 is left out", loud(self.logs)[0]["problem"])
+        self.source.mark = 2
+        self.clock.advance(POLL_S)
+        self.assertEqual(len(loud(self.logs)), 1)
+        self.source.rules, self.source.mark = rules_with("2X"), 3
+        self.clock.advance(POLL_S)
+        self.source.rules, self.source.mark = rules_with("[2"), 4
+        self.clock.advance(POLL_S)
+        self.assertEqual(len(loud(self.logs)), 2)
+
+    def test_slow_load(self) -> None:
+        """A load that takes long is not begun again meanwhile; stopping waits for it."""
+        self.source.rules = slow = self.slow
+        self.keeper.startService()
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual(self.source.loads, 1)
+        stopped = self.keeper.stopService()
+        self.assertNoResult(stopped)
+        slow.callback(workshop_rules())
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stops(self) -> None:
+        """Nothing is asked any more."""
+        self.keeper.startService()
+        self.keeper.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

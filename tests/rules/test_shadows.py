@@ -1,0 +1,169 @@
+"""Which mappings can be chosen: as if every number were tried, and quickly."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.rules.model import Mapping, normalise_number
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.shadows import DIALABLE, Fate, reach_of
+from tests.fakes import hash_pin
+
+# Of 4 to 8 any is as good as another to these, and so are * and +.
+ELEMENTS = st.sampled_from("X N Z 1 2 [12] [1-3] [5-1] [5-19] [] # s . !".split())
+KEYS = "012359#*"
+NUMBERS = ["".join(keys) for length in range(1, 5) for keys in itertools.product(KEYS, repeat=length)]
+
+
+def rules_of(*patterns: str) -> RuleSet:
+    """One mapping for each, numbered from 0."""
+    return RuleSet.build(
+        [Mapping(map_id, pattern, "dial", "SIP") for map_id, pattern in enumerate(patterns)], [], [], hash_pin
+    )
+
+
+class Reaching(SynchronousTestCase):
+    """What becomes of the last of several."""
+
+    def fate(self, *patterns: str) -> tuple[Fate, list[str]]:
+        """Of the last, and the patterns that win in its place."""
+        reach = reach_of(rules_of(*patterns), len(patterns) - 1)
+        return reach.fate, [mapping.pattern for mapping in reach.winners]
+
+    def test_wins(self) -> None:
+        """A number is shown that leads to it."""
+        for patterns in (
+            ("2X",),
+            ("21", "2X"),
+            ("2X!", "2."),
+            ("X!", "2XX"),
+            ("[1-3]X", "XX"),
+            ("!",),
+            (".",),
+        ):
+            rules = rules_of("991", *patterns)
+            reach = reach_of(rules, len(patterns))
+            self.assertEqual(reach.fate, Fate.WINS, patterns)
+            winner = rules.winner(reach.number)
+            assert winner is not None
+            self.assertEqual(winner[1].map_id, len(patterns))
+            self.assertEqual(normalise_number(reach.number), reach.number)
+
+    def test_shadowed(self) -> None:
+        """By one, by several, and only by those that it takes."""
+        for patterns, winners in (
+            (("1X", "2X", "[12]X"), ["1X", "2X"]),
+            (("1X", "3X", "[12]X"), None),
+            (("2X!", "2."), None),  # by 2*
+            (("2[0-9*#+]!", "2."), ["2[0-9*#+]!"]),
+            (("_20", "2[0-9*#+]!", "2."), ["2[0-9*#+]!"]),
+            (("ZX", "0X", "XX"), ["0X", "ZX"]),
+            (("2.", "_2!"), None),
+            (("2", "2.", "_2!"), ["2", "2."]),
+            ((*(f"2{digit}" for digit in range(10)), "2X"), [f"2{digit}" for digit in range(10)]),
+        ):
+            fate, found = self.fate(*patterns)
+            if winners is None:
+                self.assertEqual(fate, Fate.WINS, patterns)
+            else:
+                self.assertEqual((fate, sorted(found)), (Fate.SHADOWED, sorted(winners)), patterns)
+
+    def test_repeated(self) -> None:
+        """Of equals only the first is loaded, be it one that matches nothing (facts D2)."""
+        for patterns in (
+            ("2X", "2X"),
+            ("_2X", "2X"),
+            ("2X", "2[0-9]"),
+            ("2-1", "21"),
+            ("_2[5-1]", "_2"),
+            ("NX", "[2-9]X"),
+        ):
+            self.assertEqual(self.fate(*patterns), (Fate.REPEATED, [patterns[0]]))
+        self.assertEqual(self.fate("21", "_21"), (Fate.SHADOWED, ["21"]))
+
+    def test_nothing(self) -> None:
+        """What no phone can dial: an empty set, letters."""
+        for pattern in ("2[5-1]", "s", "_s!", "[abc]X", "X[=]", "2X$"):
+            self.assertEqual(self.fate("21", pattern), (Fate.NOTHING, []), pattern)
+
+    def test_switched_off(self) -> None:
+        """What does not count is nobody's shadow; whether it would win is not asked."""
+        rules = RuleSet.build(
+            [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
+        )
+        self.assertEqual(reach_of(rules, 1).fate, Fate.NOT_KNOWN)
+        self.assertEqual(reach_of(rules, 2).fate, Fate.WINS)
+
+    def test_given_up(self) -> None:
+        """Too many before it, or too few steps: not known, rather than wrong or slow."""
+        numbers = [f"2{number:03}" for number in range(1000)]
+        self.assertEqual(self.fate(*numbers, "2XXX"), (Fate.NOT_KNOWN, []))
+        self.assertEqual(reach_of(rules_of("1X", "2X", "[12]X"), 2, nodes=2).fate, Fate.NOT_KNOWN)
+
+    def test_hard(self) -> None:
+        """A question made to take for ever ends soon."""
+        rows = [
+            f"_{'X' * place}{digit}{'X' * (14 - place)}!"
+            for place in range(15)
+            for digit in "[0-4] [5-8]".split()
+        ]
+        started = time.perf_counter()
+        self.fate(*rows, f"_{'X' * 15}!")
+        self.assertLess(time.perf_counter() - started, 2)
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(
+            st.builds(
+                lambda mark, parts: mark + "".join(parts),
+                st.sampled_from(["", "_"]),
+                st.lists(ELEMENTS, min_size=1, max_size=3),
+            ),
+            min_size=1,
+            max_size=7,
+        )
+    )
+    def test_as_if_all_were_tried(self, patterns: list[str]) -> None:
+        """For each mapping the same as by asking for every number."""
+        rules = rules_of(*patterns)
+        won: dict[int, str] = {}
+        for number in NUMBERS:
+            winner = rules.winner(number)
+            if winner is not None:
+                won.setdefault(winner[1].map_id, number)
+        for map_id, (pattern, _) in rules.entries.items():
+            reach = reach_of(rules, map_id)
+            matched = [number for number in NUMBERS if pattern.matches(number)]
+            if reach.fate is Fate.WINS:
+                self.assertIn(map_id, won)
+                winner = rules.winner(reach.number)
+                assert winner is not None
+                self.assertEqual(winner[1].map_id, map_id)
+                continue
+            self.assertNotIn(map_id, won)
+            self.assertEqual(reach.fate is Fate.NOTHING, not matched)
+            self.assertNotEqual(reach.fate, Fate.NOT_KNOWN)
+            if reach.fate is Fate.SHADOWED:
+                winners = [rules.entries[each.map_id][0] for each in reach.winners]
+                for number in matched:
+                    self.assertTrue(any(each.matches(number) for each in winners))
+                for left_out in winners:  # each is needed
+                    others = [each for each in winners if each is not left_out]
+                    self.assertFalse(all(any(each.matches(number) for each in others) for number in matched))
+
+    def test_dialable(self) -> None:
+        """The characters that are tried are those that count."""
+        self.assertEqual({chr(code) for code in range(256) if normalise_number(chr(code))}, set(DIALABLE))
+
+    def test_many(self) -> None:
+        """Among many rules the time is that of the few that matter."""
+        rules = rules_of(*(f"00{number:04}X." for number in range(10_000)), "00000X!", "0[0]0[0-9]0[0-9]X.")
+        started = time.perf_counter()
+        fates = [reach_of(rules, map_id).fate for map_id in range(9_900, 10_002)]
+        self.assertLess(time.perf_counter() - started, 0.5)
+        self.assertEqual(set(fates[:100]), {Fate.WINS})

@@ -1,0 +1,93 @@
+"""The look at all rules is done between other things, once for each RuleSet."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.rules.model import Mapping
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.survey import RuleSurveyor
+from tests.fakes import hash_pin, workshop_rules
+
+
+class SlowClock(Clock):
+    """Time goes on whenever somebody looks, as if all took long."""
+
+    def seconds(self) -> float:
+        """A little later each time."""
+        self.rightNow += 0.0004
+        return super().seconds()
+
+
+class Surveying(SynchronousTestCase):
+    """RuleSurveyor."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.rules: RuleSet | None = workshop_rules()
+        self.surveyor = RuleSurveyor(lambda: self.rules, ["dial", "voicemail", "conference"], self.clock)
+
+    def test_once(self) -> None:
+        """All who wait share one look; afterwards it is known at once."""
+        first, second = self.surveyor.survey(), self.surveyor.survey()
+        self.assertNoResult(first)
+        self.clock.advance(1)
+        found = self.successResultOf(first)
+        assert found is not None
+        self.assertEqual(dict(found.counts), {"nobody": 1})
+        self.assertIs(self.successResultOf(second), found)
+        self.assertIs(self.successResultOf(self.surveyor.survey()), found)
+        self.assertIs(self.surveyor.known, found)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_changed(self) -> None:
+        """Other rules are looked at anew; who asked before them hears of those before."""
+        before = self.surveyor.survey()
+        self.rules = RuleSet.build([Mapping(1, "2X", "fax", "")], [("33", frozenset({1}))], [], hash_pin)
+        warnings = self.surveyor.warnings
+        assert warnings is not None
+        self.assertIs(warnings.rules, self.rules)
+        self.clock.advance(1)
+        found = self.successResultOf(before)
+        assert found is not None
+        self.assertEqual(found.mappings, 5)
+        self.assertIsNone(self.surveyor.known)
+        self.clock.advance(1)
+        known = self.surveyor.known
+        assert known is not None
+        self.assertEqual(dict(known.counts), {"no-driver": 1})
+
+    def test_no_rules_yet(self) -> None:
+        """Nothing to look at, nobody waits."""
+        self.rules = None
+        self.assertIsNone(self.successResultOf(self.surveyor.survey()))
+        self.assertIsNone(self.surveyor.warnings)
+
+    def test_in_turns(self) -> None:
+        """Where it takes long others get their turns between."""
+        clock = SlowClock()
+        rules = workshop_rules(*(Mapping(10 + each, f"4{each}", "dial", "") for each in range(100)))
+        surveyor = RuleSurveyor(lambda: rules, ["dial"], clock)
+        waiting = surveyor.survey()
+        turns = 0
+        while surveyor.known is None:
+            clock.advance(0.001)
+            turns += 1
+        self.assertGreater(turns, 20)
+        found = self.successResultOf(waiting)
+        assert found is not None
+        self.assertEqual(found.mappings, 105)
+
+    def test_fault(self) -> None:
+        """A fault of ours is told to who waits, and does not hold up the next."""
+        broken = RuleSet.build([Mapping(1, "2X", None, "")], [], [], hash_pin)  # type: ignore[arg-type]
+        sound, self.rules = self.rules, broken
+        waiting = self.surveyor.survey()
+        self.clock.advance(1)
+        self.failureResultOf(waiting, AttributeError)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.rules = sound
+        again = self.surveyor.survey()
+        self.clock.advance(1)
+        self.assertIsNotNone(self.successResultOf(again))

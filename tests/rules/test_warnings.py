@@ -1,0 +1,212 @@
+"""Every kind of warning, of a page and of all; and that a page is quick among many."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.rules.model import Mapping
+from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.warnings import (
+    CODES,
+    KEPT,
+    RuleWarning,
+    RuleWarnings,
+)
+from pbxrouter.text.sentences import step
+from tests.fakes import hash_pin, workshop_rules
+
+DRIVERS = ("dial", "voicemail", "conference")
+
+
+def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
+    """Of some mappings, which 33 may use, or nobody."""
+    grants = frozenset(each.map_id for each in mappings) if granted else frozenset()
+    return RuleWarnings(RuleSet.build(mappings, [("33", grants)], [], hash_pin), DRIVERS)
+
+
+def rule(map_id: int, pattern: str, application: str = "dial", enabled: bool = True) -> Mapping:
+    """A mapping of which the data does not matter."""
+    return Mapping(map_id, pattern, application, "SIP", enabled)
+
+
+def told(warnings: Iterable[RuleWarning]) -> list[tuple[str, str]]:
+    """Code and words of each."""
+    return [(each.code, each.step.words) for each in warnings]
+
+
+class OfMappings(SynchronousTestCase):
+    """What stands beside a mapping in the list."""
+
+    def words(self, *mappings: Mapping, granted: bool = True) -> list[tuple[str, str]]:
+        """Of the last mapping."""
+        map_id = mappings[-1].map_id
+        found = warnings_of(*mappings, granted=granted).of_mappings([map_id])
+        self.assertEqual({each.map_id for each in found.get(map_id, ())} - {map_id}, set())
+        return told(found.get(map_id, ()))
+
+    def test_well(self) -> None:
+        """Nothing to say; nor of what is not there."""
+        self.assertEqual(self.words(rule(1, "2X")), [])
+        self.assertEqual(self.words(rule(1, "2X", "DIAL")), [])
+        self.assertEqual(warnings_of(rule(1, "2X")).of_mappings([1, 99]), {})
+
+    def test_shadowed(self) -> None:
+        """By one, some, many, and by the same pattern."""
+        self.assertEqual(
+            self.words(rule(1, "21"), rule(2, "_21")),
+            [("shadowed", "_21 can never match: 21 always wins")],
+        )
+        self.assertEqual(
+            self.words(rule(1, "1X"), rule(2, "2X"), rule(3, "[12]X")),
+            [("shadowed", "[12]X can never match: 1X, 2X always win")],
+        )
+        ten = [rule(digit, f"2{digit}") for digit in range(10)]
+        ((code, words),) = self.words(*ten, rule(11, "2X"))
+        self.assertEqual(code, "shadowed")
+        self.assertRegex(words, r"^2X can never match: 2\d, 2\d, 2\d and 7 more always win$")
+        self.assertEqual(
+            self.words(rule(7, "_2X"), rule(8, "2X")),
+            [("shadowed", "2X can never match: _2X of mapping 7 is the same pattern and comes first")],
+        )
+
+    def test_left_out(self) -> None:
+        """A pattern that cannot be read, or that no phone can dial."""
+        self.assertEqual(
+            self.words(rule(1, "[2")),
+            [("unreadable", "mapping 1 is left out: pattern '[2' has a [ without its ]")],
+        )
+        self.assertEqual(
+            self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] accepts no number that can be dialled")]
+        )
+
+    def test_nobody(self) -> None:
+        """No grant, or only those of users whom nobody can show to be."""
+        said = "no extension and no user has a grant for 2X: nobody may use it"
+        self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
+        for pin, expected in (
+            (None, "only users without a PIN have a grant for 2X: nobody may use it"),
+            ("h", None),
+        ):
+            rules = RuleSet.build(
+                [rule(1, "2X")], [("", frozenset({1}))], [("pepe", pin, frozenset({1}))], hash_pin
+            )
+            found = RuleWarnings(rules, DRIVERS).of_mappings([1])
+            self.assertEqual(told(found.get(1, ())), [("nobody", expected)] if expected else [])
+
+    def test_no_driver(self) -> None:
+        """The same words as in a decision."""
+        self.assertEqual(
+            self.words(rule(1, "2X", "fax")), [("no-driver", "no driver provides the application fax")]
+        )
+
+    def test_several(self) -> None:
+        """The graver first."""
+        found = self.words(rule(1, "2X"), rule(2, "2X", "fax"), granted=False)
+        self.assertEqual([code for code, _ in found], ["shadowed", "nobody", "no-driver"])
+        self.assertEqual(sorted(found, key=lambda each: CODES.index(each[0])), found)
+
+    def test_switched_off(self) -> None:
+        """What is off may be odd; only what could never be right is told."""
+        self.assertEqual(self.words(rule(1, "2X"), rule(2, "2X", "fax", enabled=False), granted=False), [])
+        self.assertEqual(len(self.words(rule(1, "2[5-1]", enabled=False))), 1)
+        self.assertEqual(len(self.words(rule(1, "[2", enabled=False))), 1)
+
+    def test_quick(self) -> None:
+        """A page of 50 among 20 000 mappings, 20 000 extensions."""
+        some = random.Random(1)
+        mappings = [rule(map_id, f"_00{some.randrange(10**6)}X.") for map_id in range(20_000)]
+        holders = [(str(1000 + each), frozenset(some.sample(range(20_000), 5))) for each in range(20_000)]
+        warnings = RuleWarnings(RuleSet.build(mappings, holders, [], hash_pin), DRIVERS)
+        started = time.perf_counter()
+        warnings.of_mappings(range(10_000, 10_050))
+        self.assertLess(time.perf_counter() - started, 0.2)
+
+
+class OfHolders(SynchronousTestCase):
+    """Extensions and users."""
+
+    def test_extensions(self) -> None:
+        """One without a grant; one that is not there has no warning."""
+        warnings = warnings_of(rule(1, "2X"), granted=False)
+        self.assertEqual(
+            told(warnings.of_extension("33")),
+            [("no-grant", "33 has no grant: each number that it dials asks for a PIN")],
+        )
+        self.assertTrue(warnings.of_extension("33")[0].is_note)
+        self.assertEqual(warnings.of_extension("34"), ())
+        self.assertEqual(warnings_of(rule(1, "2X")).of_extension("33"), ())
+
+    def test_users(self) -> None:
+        """One without PIN, one without grant."""
+        warnings = warnings_of(rule(1, "2X"))
+        self.assertEqual(warnings.of_user("pepe", True, True), ())
+        self.assertEqual(
+            told(warnings.of_user("pepe", False, False)),
+            [
+                ("no-pin", "pepe has no PIN, so no caller can show to be pepe"),
+                ("no-grant", "pepe has no grant: the PIN opens nothing"),
+            ],
+        )
+
+
+class OfAll(SynchronousTestCase):
+    """The look at everything."""
+
+    def test_workshop(self) -> None:
+        """The workshop's own rules: 33 is granted 2X; outside calls nobody."""
+        survey = RuleWarnings(workshop_rules(), DRIVERS).survey()
+        self.assertEqual(dict(survey.counts), {"nobody": 1})
+        self.assertEqual(survey.map_ids["nobody"], frozenset({3}))
+        self.assertEqual((survey.total, survey.mappings), (1, 5))
+
+    def test_everything(self) -> None:
+        """Each kind is counted, the same as page by page; notes are not in the total."""
+        rules = RuleSet.build(
+            [
+                rule(1, "[2"),
+                rule(2, "2[5-1]"),
+                rule(3, "3X"),
+                rule(4, "3X"),
+                rule(5, "4X", "fax"),
+                rule(6, "5X"),
+            ],
+            [("33", frozenset({4, 5})), ("34", frozenset())],
+            [("pepe", None, frozenset({6})), ("ana", "h", frozenset()), ("eva", "i", frozenset({2, 3}))],
+            hash_pin,
+            [step("a grant of user {user} is left out: there is no mapping {map_id}", user="eva", map_id=9)],
+        )
+        warnings = RuleWarnings(rules, DRIVERS)
+        survey = warnings.survey()
+        self.assertEqual(
+            dict(survey.counts),
+            {
+                "problem": 1,
+                "unreadable": 1,
+                "never-matches": 1,
+                "shadowed": 1,
+                "no-driver": 1,
+                "nobody": 1,
+                "no-grant": 2,
+                "no-pin": 1,
+            },
+        )
+        self.assertEqual(survey.total, 6)
+        pages = RuleWarnings(rules, DRIVERS).of_mappings(range(1, 7))
+        by_page = {(each.code, map_id) for map_id, found in pages.items() for each in found}
+        by_survey = {(code, map_id) for code, map_ids in survey.map_ids.items() for map_id in map_ids}
+        self.assertEqual(by_page, by_survey)
+        self.assertEqual(warnings.of_mappings(range(1, 7)), pages)
+        self.assertEqual({each.user for each in survey.first["no-pin"]}, {"pepe"})
+        self.assertEqual(
+            {(each.user, each.extension) for each in survey.first["no-grant"]}, {("ana", None), (None, "34")}
+        )
+
+    def test_bounded(self) -> None:
+        """Of each kind the first are kept, and all counted."""
+        survey = warnings_of(*(rule(each, f"2{each}") for each in range(100)), granted=False).survey()
+        self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
+        self.assertEqual(len(survey.map_ids["nobody"]), 100)
