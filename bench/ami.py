@@ -117,8 +117,9 @@ def pbxrouter(port: int) -> None:
     """Our Manager on Twisted's reactor."""
     from twisted.internet import reactor
 
-    from pbxrouter.ami import Message
-    from pbxrouter.manager_service import Account, Manager
+    from pbxrouter.ami.account import Account
+    from pbxrouter.ami.connection import Manager
+    from pbxrouter.ami.messages import Message
 
     meter = Meter()
     manager = Manager("bench", f"tcp:127.0.0.1:{port}", Account("u", lambda: "s"), reactor)

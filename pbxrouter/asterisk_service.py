@@ -5,9 +5,7 @@ Not here: any of the parts; this puts them together as the configuration says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
@@ -16,20 +14,18 @@ from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.ami.account import Account, account_of, read_secret
+from pbxrouter.ami.connection import Manager, ProtocolFactory
+from pbxrouter.ami.heartbeat import Heartbeat
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
-from pbxrouter.heartbeat import Heartbeat
-from pbxrouter.magi import MagiService, Serve
-from pbxrouter.manager_service import Account, Manager, ProtocolFactory
+from pbxrouter.magi.service import MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
 
 LEAVING_S: Final = 3.0
 """How long taking leave may last when the gateway stops."""
-
-_TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
 
 
 class AsteriskService(MultiService):
@@ -101,31 +97,6 @@ class AsteriskService(MultiService):
         return leaving.addBoth(lambda _: manager.stopService())
 
 
-def check_trust(description: str) -> None:
-    """A folder of certificates without any makes every connection fail, and nobody says why.
-
-    Raises:
-        ConfigError: ``trustRoots`` of a ``tls:`` endpoint names such a folder.
-    """
-    found = _TRUST.match(description)
-    if found is None:
-        return
-    try:
-        certificates = (each.read_bytes() for each in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
-        if any(b"BEGIN CERTIFICATE" in each for each in certificates):
-            return
-    except OSError as error:
-        raise ConfigError(
-            step("asterisk.ami: {path}: cannot be read: {why}", path=error.filename, why=error.strerror)
-        ) from None
-    raise ConfigError(
-        step(
-            "asterisk.ami: no certificate in {folder}; trustRoots takes a folder with files named *.pem",
-            folder=found[1],
-        )
-    )
-
-
 def protocol_factory(config: Asterisk) -> ProtocolFactory | None:
     """What makes the AMI connection's protocols; None: our own.
 
@@ -138,37 +109,3 @@ def protocol_factory(config: Asterisk) -> ProtocolFactory | None:
     from pbxrouter.adapters.starpy_ami import StarpyAMIFactory  # imports StarPy
 
     return StarpyAMIFactory
-
-
-def account_of(config: Asterisk) -> Account:
-    """How to log in to its AMI now; the secret is read once.
-
-    Raises:
-        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
-    """
-    check_trust(config.ami)
-    secret = read_secret(config)
-    return Account(config.username, lambda: secret, plain=config.login == "plain")
-
-
-def read_secret(config: Asterisk) -> str:
-    """The AMI user's secret: the first line of its file.
-
-    Raises:
-        ConfigError: the file cannot be read or is empty.
-    """
-    try:
-        secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or Step("it is not text")
-        raise ConfigError(
-            step("asterisk.secret_file: {path}: cannot be read: {why}", path=config.secret_file, why=why)
-        ) from None
-    if not secret:
-        raise ConfigError(
-            step(
-                "asterisk.secret_file: {path} is empty; accepted is one line, the secret",
-                path=config.secret_file,
-            )
-        )
-    return secret

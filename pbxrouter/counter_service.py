@@ -22,15 +22,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.messages import Message, is_whole
 from pbxrouter.call.record import CallRecord
 from pbxrouter.calls import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter_clock import AsteriskClock
 from pbxrouter.counter_writer import CounterWriter, Keeper
 from pbxrouter.counting import Counting
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.magi_wire import is_whole
-from pbxrouter.manager_service import Manager
 from pbxrouter.text.sentences import Step, step
 
 WRITE_S: Final = 1.0

@@ -14,10 +14,10 @@ from typing import Final, Literal
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
+from pbxrouter.ami.connection import Manager
 from pbxrouter.call.history import History
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.manager_service import Manager
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.text.sentences import Step, step

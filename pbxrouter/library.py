@@ -22,11 +22,16 @@ from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.ami import Message
+from pbxrouter.ami.connection import ManagerFactory
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.protocol import (
+    ACTION_TIMEOUT_S,
+    EventHandler,
+    Headers,
+    ManagerProtocol,
+)
 from pbxrouter.errors import AGIError, ChannelHungUp, ManagerError, ManagerUnavailable, PbxrouterError
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
-from pbxrouter.manager_service import ManagerFactory
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.printable import printable
 

@@ -15,9 +15,9 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ManagerError, OriginateRefused
-from pbxrouter.manager_service import Manager
 from pbxrouter.originate_progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.phones import is_context, read_phone
 from pbxrouter.rules.engine import RulesEngine

@@ -11,7 +11,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.net.timers import OneShot
 from pbxrouter.text.sentences import Step
 

@@ -15,9 +15,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
-from pbxrouter.manager import EventHandler, ManagerProtocol
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 

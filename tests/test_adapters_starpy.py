@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.ami.protocol import ManagerProtocol
 from pbxrouter.asterisk_service import protocol_factory
 from pbxrouter.compat import starpy as compat
 from pbxrouter.config import schema as config
@@ -38,7 +39,6 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.manager import ManagerProtocol
 from pbxrouter.service import fastagi_factory
 from pbxrouter.simulator import SimulatedCall
 from tests.agi import test_channel

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.asterisk_service import LEAVING_S, AsteriskService, read_secret
+from pbxrouter.ami.account import read_secret
+from pbxrouter.asterisk_service import LEAVING_S, AsteriskService
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
 from pbxrouter.rules.engine import RulesEngine

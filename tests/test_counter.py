@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import counter_report, counter_rows, database
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.call.record import CallRecord
 from pbxrouter.calls import LiveCall
 from pbxrouter.counter_clock import AsteriskClock

@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import __version__
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.ami.connection import Manager
 from pbxrouter.call.history import MAX_QUEUED, History
 from pbxrouter.counter_service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthLook
-from pbxrouter.manager_service import Manager
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.rules.ruleset import RuleSet

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.ami.connection import Manager
 from pbxrouter.config.schema import TECHNOLOGIES
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
-from pbxrouter.manager_service import Manager
 from pbxrouter.originate import CAUSE_GRACE_S, MARGIN_S, RING_S, Originator, Progress, Wish, check_wish
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Verdict

@@ -23,7 +23,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.ami import MAX_MESSAGE, Message, format_action
+from pbxrouter.ami.messages import MAX_MESSAGE, Message, format_action
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, EventHandler, Headers
+from pbxrouter.ami.watchdog import PING_AFTER_S
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -32,8 +34,6 @@ from pbxrouter.errors import (
     ManagerError,
     ManagerUnavailable,
 )
-from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers
-from pbxrouter.manager_watchdog import PING_AFTER_S
 
 
 @dataclass(slots=True)

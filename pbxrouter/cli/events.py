@@ -11,9 +11,9 @@ from pbxrouter.cli.options import config_option, read_config
 from pbxrouter.errors import ManagerUnavailable, PbxrouterError
 
 if TYPE_CHECKING:
-    from pbxrouter.ami import Message
+    from pbxrouter.ami.messages import Message
+    from pbxrouter.ami.protocol import EventHandler
     from pbxrouter.config.schema import Asterisk
-    from pbxrouter.manager import EventHandler
 
 _LOOK_EVERY_S = 0.5
 _INTERRUPTED = 130
@@ -61,8 +61,8 @@ class _Printer:
     """Prints the events that are wanted."""
 
     def __init__(self, names: set[str], filters: list[tuple[str, str]], as_json: bool) -> None:
-        from pbxrouter.event_text import as_json as json_of
-        from pbxrouter.event_text import as_line
+        from pbxrouter.cli.event_text import as_json as json_of
+        from pbxrouter.cli.event_text import as_line
 
         self._names = names
         self._filters = filters
@@ -87,8 +87,8 @@ def _watch(asterisk: "Asterisk", printer: _Printer) -> int:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import LoopingCall
 
-    from pbxrouter.asterisk_service import account_of
-    from pbxrouter.manager_once import connect_once
+    from pbxrouter.ami.account import account_of
+    from pbxrouter.ami.once import connect_once
 
     reactor: Any = the_reactor
     ended: list[BaseException] = []

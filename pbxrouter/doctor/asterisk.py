@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pbxrouter.ami.heartbeat import VARIABLE
 from pbxrouter.doctor.classes import read_classes, write_classes
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.heartbeat import VARIABLE
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step, step
 

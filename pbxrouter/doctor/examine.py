@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.asterisk_service import account_of
+from pbxrouter.ami.account import account_of
 from pbxrouter.config.address import of_endpoint
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.doctor.asterisk import look_at_asterisk

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.once import connect_once
+from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.doctor.finding import Finding, wrong
 from pbxrouter.errors import (
@@ -21,9 +24,6 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.manager import EventHandler, ManagerProtocol
-from pbxrouter.manager_once import connect_once
-from pbxrouter.manager_service import Account
 from pbxrouter.text.sentences import Step, step
 
 EVENT_WAIT_S: Final = 2.0

@@ -15,10 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import AGIError, ChannelHungUp, CommandRefused, InvalidArgument
 from pbxrouter.fastagi.protocol import FastAGIProtocol
-from pbxrouter.magi_channel import MagiChannel
+from pbxrouter.magi.channel import MagiChannel
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeManager
 from tests.fakes import AsteriskEnd, FakeChannel, FakeOwner, byte_by_byte, in_one, request_of

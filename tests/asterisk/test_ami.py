@@ -17,9 +17,10 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.heartbeat import VARIABLE
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
-from pbxrouter.heartbeat import VARIABLE
-from pbxrouter.manager_service import Account, Manager
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 
 reactor: Any = the_reactor

@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message, is_whole
 from pbxrouter.errors import ForgedRequest
-from pbxrouter.magi_wire import harmless, historical_request, is_whole, piece, without_progress
+from pbxrouter.magi.wire import (
+    harmless,
+    historical_request,
+    piece,
+    without_progress,
+)
 
 SNAPSHOT = (
     "Channel: PJSIP/34-0000\r\nChannelState: 4\r\nChannelStateDesc: Ring\r\nCallerIDNum: 34\r\n"

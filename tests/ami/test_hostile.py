@@ -17,9 +17,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.connection import LEAVING_S, Manager
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ActionTimeout, ManagerError, ManagerUnavailable
-from pbxrouter.manager_service import LEAVING_S, Account, Manager
 from tests.hostile_ami import HostileServer, Session, lines
 
 reactor: Any = the_reactor

@@ -15,18 +15,18 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import Message
-from pbxrouter.errors import ConfigError, ManagerUnavailable
-from pbxrouter.manager import ManagerProtocol
-from pbxrouter.manager_service import (
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.connection import (
     LEAVING_S,
     REFUSED_RETRY_S,
     SAY_AFTER,
     SLOWEST_RETRY_S,
     STEADY_S,
-    Account,
     Manager,
 )
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.protocol import ManagerProtocol
+from pbxrouter.errors import ConfigError, ManagerUnavailable
 from tests.ami_fakes import AmiEnd
 
 SECRET = "s3cret-of-the-test"

@@ -24,7 +24,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi.messages import encode
-from pbxrouter.ami import Message, MessageReader, format_action
+from pbxrouter.ami.messages import Message, MessageReader, format_action
+from pbxrouter.ami.watchdog import Watchdog
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -33,7 +34,6 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.manager_watchdog import Watchdog
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step, step
 

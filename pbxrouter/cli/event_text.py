@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, unquote
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.text.printable import printable
 
 STARS: Final = "***"

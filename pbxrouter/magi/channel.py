@@ -31,7 +31,7 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply, AGIRequest, parse_reply
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import (
     ActionFailed,
     AGIError,
@@ -43,7 +43,14 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi_wire import FLUSH, FLUSHED, as_asked, harmless, piece, without_progress
+from pbxrouter.magi.wire import (
+    FLUSH,
+    FLUSHED,
+    as_asked,
+    harmless,
+    piece,
+    without_progress,
+)
 from pbxrouter.net.timers import OneShot
 from pbxrouter.text.printable import printable
 

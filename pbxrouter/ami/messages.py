@@ -17,7 +17,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pbxrouter.agi.messages import decode, encode
+from pbxrouter.agi.messages import (
+    decode,
+    encode,
+)
 from pbxrouter.errors import InvalidAction, ManagerProtocolError
 
 MAX_MESSAGE: Final = 1 << 20
@@ -211,3 +214,19 @@ def variable(name: str, value: str) -> str:
     """A value for the header ``Variable`` that sets just that one (facts B2)."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{escaped}"'
+
+
+_SNAPSHOT: Final = (
+    "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
+    "Language AccountCode Context Exten Priority Uniqueid Linkedid"
+).split()
+
+
+def is_whole(event: Message, *also: str) -> bool:
+    """Whether a channel's event has all its headers, once each.
+
+    A caller has 79 bytes to forge with: too few for an event with all of these, and what
+    is put into a true one stands beside the true headers (facts A7, B6).
+    """
+    names = [name.lower() for name, _ in event]
+    return all(names.count(name.lower()) == 1 for name in (*_SNAPSHOT, *also))

@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
-from pbxrouter.magi import LOOK_AGAIN_S, RELEASED_S, MagiService
+from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeManager, lines
 

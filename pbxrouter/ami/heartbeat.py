@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from pbxrouter.ami.connection import Manager
 from pbxrouter.errors import ManagerError
-from pbxrouter.manager_service import Manager
 
 VARIABLE: Final = "PBXROUTER_HEARTBEAT"
 EVERY_S: Final = 2.0

@@ -26,12 +26,24 @@ from twisted.logger import Logger
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
-from pbxrouter.ami import Message
+from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.messages import Message, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
-from pbxrouter.magi_channel import BREAK, MagiChannel
-from pbxrouter.magi_waiting import SPENT, is_waiting, mark_of, may_be_waiting, request_so_far, whole_request
-from pbxrouter.magi_wire import BLOCK_END, FLUSH, historical_request, is_whole, piece
-from pbxrouter.manager_service import Manager
+from pbxrouter.magi.adoption import (
+    SPENT,
+    is_waiting,
+    mark_of,
+    may_be_waiting,
+    request_so_far,
+    whole_request,
+)
+from pbxrouter.magi.channel import BREAK, MagiChannel
+from pbxrouter.magi.wire import (
+    BLOCK_END,
+    FLUSH,
+    historical_request,
+    piece,
+)
 from pbxrouter.text.printable import printable
 
 LOOK_AGAIN_S: Final = 5.0

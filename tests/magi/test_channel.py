@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import (
     ActionTimeout,
     AGIError,
@@ -29,7 +29,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi_channel import END_GRACE_S, MAX_ANSWER, MagiChannel
+from pbxrouter.magi.channel import END_GRACE_S, MAX_ANSWER, MagiChannel
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import refused
 from tests.fakes import request_of

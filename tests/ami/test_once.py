@@ -13,11 +13,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.once import PATIENCE_S, connect_once
+from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
 from pbxrouter.errors import ConfigError, LoginRefused, ManagerUnavailable
-from pbxrouter.manager import EventHandler, ManagerProtocol
-from pbxrouter.manager_once import PATIENCE_S, connect_once
-from pbxrouter.manager_service import Account
 from tests.ami_fakes import AmiEnd
 
 SECRET = "s3cret-of-the-test"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import Message
-from pbxrouter.event_text import as_json, as_line, shown
+from pbxrouter.ami.messages import Message
+from pbxrouter.cli.event_text import as_json, as_line, shown
 
 PIN = "824593"
 

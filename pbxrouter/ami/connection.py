@@ -15,7 +15,6 @@ import itertools
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -26,9 +25,15 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.messages import Message
+from pbxrouter.ami.protocol import (
+    ACTION_TIMEOUT_S,
+    EventHandler,
+    Headers,
+    ManagerProtocol,
+)
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
-from pbxrouter.manager import ACTION_TIMEOUT_S, EventHandler, Headers, ManagerProtocol
 from pbxrouter.net.timers import OneShot
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step, step
@@ -43,15 +48,6 @@ SAY_AFTER: Final = 3
 """Failed attempts after which it is said that nobody answers: a restart of Asterisk's is no news."""
 LEAVING_S: Final = 3.0
 """How long the far end may take to read our last words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who we are to one Asterisk. ``secret`` is asked anew at each log-in, and never shown."""
-
-    username: str
-    secret: Callable[[], str]
-    plain: bool = False
 
 
 ProtocolFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import MAX_LINE, MAX_LINES, MAX_MESSAGE, Message, MessageReader, format_action, variable
+from pbxrouter.ami.messages import (
+    MAX_LINE,
+    MAX_LINES,
+    MAX_MESSAGE,
+    Message,
+    MessageReader,
+    format_action,
+    variable,
+)
 from pbxrouter.errors import InvalidAction, ManagerProtocolError
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"

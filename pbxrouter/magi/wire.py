@@ -20,7 +20,7 @@ from pbxrouter.agi.messages import (
     decode,
     encode,
 )
-from pbxrouter.ami import Message
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ForgedRequest
 
 BLOCK_END: Final = b"\n\n"
@@ -32,10 +32,6 @@ FLUSHED: Final = b"200 result=0\n"
 _PIPE: Final = 1023
 _ENCODED: Final = 2045  # 2047, less a %XX that would not fit
 
-_SNAPSHOT: Final = (
-    "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
-    "Language AccountCode Context Exten Priority Uniqueid Linkedid"
-).split()
 _HISTORICAL: Final = (
     "request channel language type uniqueid callerid context extension priority enhanced".split()
 )
@@ -61,16 +57,6 @@ def piece(encoded: str) -> Piece:
     data = unquote_to_bytes(encode(encoded))
     lost = len(encoded) >= _ENCODED
     return Piece(data, lost or len(data) >= _PIPE, lost)
-
-
-def is_whole(event: Message, *also: str) -> bool:
-    """Whether a channel's event has all its headers, once each.
-
-    A caller has 79 bytes to forge with: too few for an event with all of these, and what
-    is put into a true one stands beside the true headers (facts A7, B6).
-    """
-    names = [name.lower() for name, _ in event]
-    return all(names.count(name.lower()) == 1 for name in (*_SNAPSHOT, *also))
 
 
 def without_progress(answer: bytes) -> bytes:

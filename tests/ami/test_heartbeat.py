@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import Message
+from pbxrouter.ami.heartbeat import EVERY_S, VARIABLE, Heartbeat
+from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ActionFailed, ActionTimeout
-from pbxrouter.heartbeat import EVERY_S, VARIABLE, Heartbeat
 from tests.ami_fakes import FakeManager
 
 

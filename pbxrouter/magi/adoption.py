@@ -12,9 +12,8 @@ from typing import Final
 
 from pbxrouter.agi.commands import command
 from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
-from pbxrouter.ami import Message
-from pbxrouter.magi_channel import MagiChannel
-from pbxrouter.magi_wire import is_whole
+from pbxrouter.ami.messages import Message, is_whole
+from pbxrouter.magi.channel import MagiChannel
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
 """PBXROUTER of a call whose application has run, or that was refused: the dialplan's turn."""

@@ -14,7 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami import MAX_MESSAGE, Message
+from pbxrouter.ami.messages import MAX_MESSAGE, Message
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, MAX_ITEMS, EventHandler
+from pbxrouter.ami.watchdog import (
+    BANNER_TIMEOUT_S,
+    DEAD_AFTER_S,
+    DEAF_AFTER_S,
+    PING_AFTER_S,
+)
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -24,8 +31,6 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.manager import ACTION_TIMEOUT_S, MAX_ITEMS, EventHandler
-from pbxrouter.manager_watchdog import BANNER_TIMEOUT_S, DEAD_AFTER_S, DEAF_AFTER_S, PING_AFTER_S
 from tests.ami_fakes import lines, new_protocol
 
 

@@ -12,9 +12,10 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectingCancelledError
 
+from pbxrouter.ami.account import Account
+from pbxrouter.ami.connection import ManagerFactory
+from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
 from pbxrouter.errors import ConfigError, ManagerUnavailable
-from pbxrouter.manager import EventHandler, ManagerProtocol
-from pbxrouter.manager_service import Account, ManagerFactory
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import step
 

@@ -1,0 +1,1 @@
+"""The AMI client: messages, accounts, the connection to Asterisk's manager interface."""

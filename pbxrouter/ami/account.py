@@ -1,0 +1,83 @@
+"""How to log in to an Asterisk's manager interface: user, secret, trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pbxrouter.config.schema import Asterisk
+from pbxrouter.errors import ConfigError
+from pbxrouter.text.sentences import Step, step
+
+_TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
+
+
+def check_trust(description: str) -> None:
+    """A folder of certificates without any makes every connection fail, and nobody says why.
+
+    Raises:
+        ConfigError: ``trustRoots`` of a ``tls:`` endpoint names such a folder.
+    """
+    found = _TRUST.match(description)
+    if found is None:
+        return
+    try:
+        certificates = (each.read_bytes() for each in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
+        if any(b"BEGIN CERTIFICATE" in each for each in certificates):
+            return
+    except OSError as error:
+        raise ConfigError(
+            step("asterisk.ami: {path}: cannot be read: {why}", path=error.filename, why=error.strerror)
+        ) from None
+    raise ConfigError(
+        step(
+            "asterisk.ami: no certificate in {folder}; trustRoots takes a folder with files named *.pem",
+            folder=found[1],
+        )
+    )
+
+
+def account_of(config: Asterisk) -> Account:
+    """How to log in to its AMI now; the secret is read once.
+
+    Raises:
+        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
+    """
+    check_trust(config.ami)
+    secret = read_secret(config)
+    return Account(config.username, lambda: secret, plain=config.login == "plain")
+
+
+def read_secret(config: Asterisk) -> str:
+    """The AMI user's secret: the first line of its file.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty.
+    """
+    try:
+        secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or Step("it is not text")
+        raise ConfigError(
+            step("asterisk.secret_file: {path}: cannot be read: {why}", path=config.secret_file, why=why)
+        ) from None
+    if not secret:
+        raise ConfigError(
+            step(
+                "asterisk.secret_file: {path} is empty; accepted is one line, the secret",
+                path=config.secret_file,
+            )
+        )
+    return secret
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who we are to one Asterisk. ``secret`` is asked anew at each log-in, and never shown."""
+
+    username: str
+    secret: Callable[[], str]
+    plain: bool = False

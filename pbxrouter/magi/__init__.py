@@ -1,0 +1,1 @@
+"""MAGI: calls in AGI(agi:async), driven over AMI."""
