@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pbxrouter import database
-from pbxrouter.database.call_figures import busiest, per_minute, totals
+from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.history import (
     CallRow,
     Place,

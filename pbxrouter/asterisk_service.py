@@ -20,7 +20,7 @@ from pbxrouter.ami.heartbeat import Heartbeat
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
 from pbxrouter.magi.service import MagiService, Serve
-from pbxrouter.originate import Originator
+from pbxrouter.originate.originator import Originator
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.text.printable import printable
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from pbxrouter import __version__
 from pbxrouter.ami.connection import Manager
 from pbxrouter.call.history import History
-from pbxrouter.counter_service import CallCounter
+from pbxrouter.counter.service import CallCounter
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper

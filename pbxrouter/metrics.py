@@ -16,8 +16,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pbxrouter import __version__
-from pbxrouter.counter_service import CallCounter
-from pbxrouter.counting import ALL, REASONS, Counts
+from pbxrouter.counter.counts import ALL, REASONS, Counts
+from pbxrouter.counter.service import CallCounter
 
 SHOWN_KINDS = ("mapping", "extension")
 

@@ -25,14 +25,14 @@ from pbxrouter.call.history import History
 from pbxrouter.call.record import CallRecord
 from pbxrouter.call.reports import Reports
 from pbxrouter.config.schema import DEFAULT_LISTEN, Config
-from pbxrouter.control import ControlService, Wish
-from pbxrouter.control_wishes import OriginateWish, WatchWish
-from pbxrouter.counter_service import CallCounter
+from pbxrouter.control.commands import OriginateWish, WatchWish
+from pbxrouter.control.server import ControlService, Wish
+from pbxrouter.counter.service import CallCounter
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
 from pbxrouter.net.listener import Listener
-from pbxrouter.originate import Originator
+from pbxrouter.originate.originator import Originator
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins

@@ -32,7 +32,12 @@ from pbxrouter.database.history import CallRow, trace_text
 from pbxrouter.database.tokens import add_token
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
-from pbxrouter.originate import Originator, Progress, Wish, check_wish
+from pbxrouter.originate.originator import (
+    Originator,
+    Progress,
+    Wish,
+    check_wish,
+)
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins

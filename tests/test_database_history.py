@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database import history
-from pbxrouter.database.call_figures import busiest, per_minute, totals
 from pbxrouter.database.history import (
     CallRow,
     KeptCall,

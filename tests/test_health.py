@@ -13,7 +13,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.connection import Manager
 from pbxrouter.call.history import MAX_QUEUED, History
-from pbxrouter.counter_service import CallCounter
+from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthLook

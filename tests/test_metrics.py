@@ -9,7 +9,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.counting import ALL, REASONS, Counting, Counts
+from pbxrouter.counter.counts import (
+    ALL,
+    REASONS,
+    Counting,
+    Counts,
+)
 from pbxrouter.metrics import registry_of
 
 

@@ -29,7 +29,7 @@ from pbxrouter.database.dial_links import (
     void_dial_link,
 )
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step
 from pbxrouter.web.click import NOTES_AT_ONCE, signed_address, snippet

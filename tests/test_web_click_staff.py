@@ -17,7 +17,7 @@ from pbxrouter.config.schema import Asterisk
 from pbxrouter.database.audit import find_entries
 from pbxrouter.database.dial_links import dial_link, list_dial_links
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.click_staff import CALLS_AT_ONCE, CONTEXT_COOKIE, Way, places_among

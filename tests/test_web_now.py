@@ -19,7 +19,7 @@ from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.outcomes import OUTCOMES
 from pbxrouter.call.record import Ending
-from pbxrouter.database.call_figures import Totals
+from pbxrouter.counter.outcome_figures import Totals
 from pbxrouter.database.history import add_calls
 from pbxrouter.web.console.now import tiles
 from pbxrouter.web.live_feed import MAX_STREAMS_OF_SESSION

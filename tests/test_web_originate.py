@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 
 from pbxrouter.database.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish
 from pbxrouter.security.tokens import Scope, new_token
 from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.door import LIMITS

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
 from pbxrouter.text.sentences import Step, step
+
+if TYPE_CHECKING:  # the library logs in without settings
+    from pbxrouter.config.schema import Asterisk
 
 _TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
 

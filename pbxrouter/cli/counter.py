@@ -11,8 +11,8 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
-    from pbxrouter.counter_report import Report
-    from pbxrouter.counting import Counts
+    from pbxrouter.counter.counts import Counts
+    from pbxrouter.counter.report import Report
 
 UNKNOWN = "U"
 """How Cacti writes what is not known."""
@@ -67,8 +67,8 @@ def counter(
 
     U stands for what is not known, because the gateway was down or had no connection to Asterisk.
     """
-    from pbxrouter import counter_report
     from pbxrouter import database as databases
+    from pbxrouter.counter import report as counter_report
 
     if sum(each is not None for each in (minutes, day, week)) > 1:
         raise click.UsageError("--minutes, --day and --week exclude each other")
@@ -138,7 +138,7 @@ def _figures(counts: "Counts", known: bool) -> dict[str, Any]:
 
 
 def _reasons(counts: "Counts", known: bool) -> dict[str, int | None]:
-    from pbxrouter.counting import REASONS
+    from pbxrouter.counter.counts import REASONS
 
     return {reason: counts.failed.get(reason, 0) if known else None for reason in REASONS}
 
@@ -166,8 +166,8 @@ def _local(when: float) -> datetime.datetime:
 def _as_json(
     report: "Report", asterisk: str | None, busiest: int | None, known: bool, each_minute: bool
 ) -> dict[str, Any]:
-    from pbxrouter.counter_report import minutes_of
-    from pbxrouter.counting import Counts
+    from pbxrouter.counter.counts import Counts
+    from pbxrouter.counter.report import minutes_of
 
     def minute(when: int, counts: Counts) -> dict[str, Any]:
         ended = min(when + 60, report.ended)

@@ -13,7 +13,7 @@ from typing import Final
 from pbxrouter.click.hours import Hours
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
-from pbxrouter.phones import is_context, read_phone
+from pbxrouter.originate.phones import is_context, read_phone
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.sentences import step
 

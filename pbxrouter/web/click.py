@@ -24,7 +24,6 @@ from pbxrouter.click.signing import (
     Signer,
     Standing,
 )
-from pbxrouter.control_wishes import chosen
 from pbxrouter.database.dial_link_values import DialLink, Places
 from pbxrouter.database.dial_links import dial_link, give_call_back, take_call
 from pbxrouter.errors import (
@@ -35,7 +34,7 @@ from pbxrouter.errors import (
     PbxrouterError,
     StoreError,
 )
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
 from pbxrouter.security.networks import network_of
 from pbxrouter.security.ratelimit import RateLimit, WindowLimit
 from pbxrouter.text.sentences import Step, step

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.originate import MAX_NUMBER
+from pbxrouter.originate.originator import MAX_NUMBER
 from pbxrouter.rules.model import normalise_number
 from pbxrouter.text.sentences import Step, step
 

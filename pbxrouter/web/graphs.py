@@ -16,7 +16,7 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from pbxrouter.counting import MINUTE_S
+from pbxrouter.counter.counts import MINUTE_S
 from pbxrouter.web.words import Words
 
 _SVG: Final = "http://www.w3.org/2000/svg"

@@ -16,12 +16,12 @@ from markupsafe import Markup
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter import counter_report
-from pbxrouter.counting import MINUTE_S
-from pbxrouter.database.call_figures import Totals, per_minute, totals
+from pbxrouter.counter import report as counter_report
+from pbxrouter.counter.counts import MINUTE_S
+from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
+from pbxrouter.counter.outcome_figures import Totals, per_minute, totals
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
-from pbxrouter.live_calls import LiveCalls, live_calls, live_version
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.graphs import calls_per_minute
 from pbxrouter.web.words import LANGUAGES, Words

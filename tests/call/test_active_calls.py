@@ -18,10 +18,10 @@ from pbxrouter.call.active_calls import (
     Phase,
 )
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.calls import CallTable, LiveCall
-from pbxrouter.counting import Counting
+from pbxrouter.counter.call_table import CallTable, LiveCall
+from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
 from pbxrouter.drivers import Call, Outcome
-from pbxrouter.live_calls import LiveCalls, live_calls, live_version
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.simulator import SimulatedCall

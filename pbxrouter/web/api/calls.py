@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.call_figures import busiest, per_minute, totals
+from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.history import (
     CallPage,
     KeptCall,

@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.call_figures import totals
+from pbxrouter.counter.live_calls import ShownCall, live_calls
+from pbxrouter.counter.outcome_figures import totals
 from pbxrouter.health import Health
-from pbxrouter.live_calls import ShownCall, live_calls
 from pbxrouter.security.tokens import Scope
 from pbxrouter.text.sentences import Step
 from pbxrouter.web.api.endpoint import Asked, Endpoint

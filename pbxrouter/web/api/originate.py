@@ -13,9 +13,8 @@ from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.control_wishes import chosen
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import UNAVAILABLE
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
 from pbxrouter.call.outcomes import outcome_kind, outcome_words
-from pbxrouter.database.call_figures import busiest, per_minute
+from pbxrouter.counter.outcome_figures import busiest, per_minute
 from pbxrouter.database.history import (
     CHUNK,
     CallPage,

@@ -20,7 +20,7 @@ from pbxrouter.database.dial_links import (
     void_dial_link,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.phones import read_phone
+from pbxrouter.originate.phones import read_phone
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.click import ClickToDial, places_of, signed_address, snippet

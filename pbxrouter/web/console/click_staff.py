@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.phones import is_context
+from pbxrouter.originate.phones import is_context
 from pbxrouter.security.ratelimit import RateLimit
 from pbxrouter.security.roles import Role
 from pbxrouter.text.printable import printable

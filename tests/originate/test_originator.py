@@ -14,7 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.ami.connection import Manager
 from pbxrouter.config.schema import TECHNOLOGIES
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import CAUSE_GRACE_S, MARGIN_S, RING_S, Originator, Progress, Wish, check_wish
+from pbxrouter.originate.originator import (
+    CAUSE_GRACE_S,
+    MARGIN_S,
+    RING_S,
+    Originator,
+    Progress,
+    Wish,
+    check_wish,
+)
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Verdict
 from tests.ami_fakes import FakeManager

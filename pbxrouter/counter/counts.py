@@ -13,7 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pbxrouter.calls import ENDED_WELL, JOINED, CallListener, LiveCall
+from pbxrouter.counter.call_table import (
+    ENDED_WELL,
+    JOINED,
+    CallListener,
+    LiveCall,
+)
 from pbxrouter.rules.model import Decision, Verdict
 from pbxrouter.text.sentences import Step
 

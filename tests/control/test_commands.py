@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.control import Answer
-from pbxrouter.control_wishes import OriginateWish, chosen, text
+from pbxrouter.control.commands import OriginateWish, text
+from pbxrouter.control.server import Answer
 from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate import Originator, Progress, Wish
+from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
 from pbxrouter.text.sentences import Step
 
 

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.calls import JOINED, REMEMBER_HUNG_UP_S, CallListener, CallTable, ChannelSeen, LiveCall
+from pbxrouter.counter.call_table import (
+    JOINED,
+    REMEMBER_HUNG_UP_S,
+    CallListener,
+    CallTable,
+    ChannelSeen,
+    LiveCall,
+)
 
 
 class Told(CallListener):

@@ -17,9 +17,9 @@ from twisted.logger import Logger
 
 from pbxrouter.ami.connection import Manager
 from pbxrouter.ami.messages import Message
-from pbxrouter.errors import ManagerError, OriginateRefused
-from pbxrouter.originate_progress import CAUSE_GRACE_S, Attempt, Progress
-from pbxrouter.phones import is_context, read_phone
+from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
+from pbxrouter.originate.phones import is_context, read_phone
+from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Verdict, normalise_number
 from pbxrouter.text.sentences import Step, in_a_row, step
@@ -189,3 +189,20 @@ class Originator:
 
     def _forget(self, uniqueid: str) -> None:
         self._calls.pop(uniqueid, None)
+
+
+def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
+    """That of the Asterisk of a name; the only one if none is named.
+
+    Raises:
+        ControlRefused: there is none, or it must be named.
+    """
+    if not originators:
+        raise ControlRefused(
+            step("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
+        )
+    if name is None and len(originators) == 1:
+        return next(iter(originators.values()))
+    if name is None or name not in originators:
+        raise ControlRefused(step("which Asterisk? accepted are {names}", names=", ".join(originators)))
+    return originators[name]

@@ -19,8 +19,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.control import MAX_PATH, Answer, ControlProtocol, ControlService, remove_stale
-from pbxrouter.control_wishes import WatchWish
+from pbxrouter.control.commands import WatchWish
+from pbxrouter.control.server import (
+    MAX_PATH,
+    Answer,
+    ControlProtocol,
+    ControlService,
+    remove_stale,
+)
 from pbxrouter.errors import ControlRefused
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import loud, request_of

@@ -18,7 +18,7 @@ from pbxrouter.call.active_calls import (
     Phase,
     short,
 )
-from pbxrouter.calls import LiveCall
+from pbxrouter.counter.call_table import LiveCall
 
 
 class CallsOnAMI(Protocol):

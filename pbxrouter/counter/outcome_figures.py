@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pbxrouter.counting import MINUTE_S
+from pbxrouter.counter.counts import MINUTE_S
 from pbxrouter.database.connection import reading
 from pbxrouter.database.history import outcomes
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.calls import JOINED, LiveCall
-from pbxrouter.counting import (
+from pbxrouter.counter.call_table import JOINED, LiveCall
+from pbxrouter.counter.counts import (
     ALL,
     MAX_NAMES,
     OTHERS,

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter import counter_rows
-from pbxrouter.calls import CallTable
-from pbxrouter.counter_rows import Batch, Kept, LiveRow
-from pbxrouter.counting import Counting
+from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter.call_table import CallTable
+from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.rows import Batch, Kept, LiveRow
 from pbxrouter.errors import StoreError
 
 

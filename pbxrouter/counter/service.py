@@ -25,10 +25,10 @@ from twisted.logger import Logger
 from pbxrouter.ami.connection import Manager
 from pbxrouter.ami.messages import Message, is_whole
 from pbxrouter.call.record import CallRecord
-from pbxrouter.calls import CallTable, ChannelSeen, LiveCall
-from pbxrouter.counter_clock import AsteriskClock
-from pbxrouter.counter_writer import CounterWriter, Keeper
-from pbxrouter.counting import Counting
+from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
+from pbxrouter.counter.clock import AsteriskClock
+from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.writer import CounterWriter, Keeper
 from pbxrouter.errors import ManagerError, StoreError
 from pbxrouter.text.sentences import Step, step
 

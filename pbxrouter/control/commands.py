@@ -15,9 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
-from pbxrouter.control import Answer
+from pbxrouter.control.server import Answer
 from pbxrouter.errors import ControlRefused, PbxrouterError
-from pbxrouter.originate import RING_S, Originator, Progress, Wish
+from pbxrouter.originate.originator import (
+    RING_S,
+    Originator,
+    Progress,
+    Wish,
+    chosen,
+)
 from pbxrouter.text.sentences import step
 
 Send = Callable[[Answer], None]
@@ -48,23 +54,6 @@ def whole(asked: Answer, name: str, default: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ControlRefused(step("{name}: accepted is a whole number", name=name))
-
-
-def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
-    """That of the Asterisk of a name; the only one if none is named.
-
-    Raises:
-        ControlRefused: there is none, or it must be named.
-    """
-    if not originators:
-        raise ControlRefused(
-            step("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
-        )
-    if name is None and len(originators) == 1:
-        return next(iter(originators.values()))
-    if name is None or name not in originators:
-        raise ControlRefused(step("which Asterisk? accepted are {names}", names=", ".join(originators)))
-    return originators[name]
 
 
 class WatchWish:

@@ -18,14 +18,16 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter import counter_report, counter_rows, database
+from pbxrouter import database
 from pbxrouter.ami.messages import Message
 from pbxrouter.call.record import CallRecord
-from pbxrouter.calls import LiveCall
-from pbxrouter.counter_clock import AsteriskClock
-from pbxrouter.counter_rows import Batch
-from pbxrouter.counter_service import LOOK_S, RESYNC_S, CallCounter
-from pbxrouter.counting import ALL, Counts
+from pbxrouter.counter import report as counter_report
+from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.clock import AsteriskClock
+from pbxrouter.counter.counts import ALL, Counts
+from pbxrouter.counter.rows import Batch
+from pbxrouter.counter.service import LOOK_S, RESYNC_S, CallCounter
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts

@@ -13,8 +13,8 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-from pbxrouter.calls import LiveCall
-from pbxrouter.counting import Minutes
+from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.counts import Minutes
 from pbxrouter.database import reading, transaction
 
 LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]

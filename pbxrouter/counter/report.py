@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.counting import MINUTE_S, Counts
+from pbxrouter.counter.counts import MINUTE_S, Counts
 from pbxrouter.database import reading
 
 FRESH_S: Final = 15.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.phones import is_context, read_phone
+from pbxrouter.originate.phones import is_context, read_phone
 
 TECHNOLOGIES = {"SIP": "PJSIP", "Zap": "DAHDI", "desk": "IAX2/loop"}
 

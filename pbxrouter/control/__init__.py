@@ -1,0 +1,1 @@
+"""The unix socket through which the command line asks the running gateway."""

@@ -1,0 +1,1 @@
+"""The call counter: calls as AMI events tell of them."""

@@ -1,0 +1,1 @@
+"""Calls that begin with the gateway."""
