@@ -23,7 +23,7 @@ from typing import Any
 
 from pbxrouter import database
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
-from pbxrouter.database.history import (
+from pbxrouter.database.calls.history import (
     CallRow,
     Place,
     Search,

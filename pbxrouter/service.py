@@ -28,6 +28,7 @@ from pbxrouter.config.schema import DEFAULT_LISTEN, Config
 from pbxrouter.control.commands import OriginateWish, WatchWish
 from pbxrouter.control.server import ControlService, Wish
 from pbxrouter.counter.service import CallCounter
+from pbxrouter.database.store import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
@@ -38,7 +39,6 @@ from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.sequential import SequentialService
-from pbxrouter.store import Store
 from pbxrouter.text.printable import printable
 
 

@@ -21,6 +21,7 @@ from twisted.python import usage
 from pbxrouter import database, service
 from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.schema import Config, at_database
+from pbxrouter.database.rules.loader import check_columns
 from pbxrouter.errors import ConfigError, PbxrouterError
 from pbxrouter.net.filelimit import raise_file_limit
 from pbxrouter.net.listener import with_backlog
@@ -152,7 +153,7 @@ def check(config: Config, reactor: object) -> None:
         _check_port("web.listen", config.web.listen)
     connection = database.connect(pathlib.Path(config.database))
     try:
-        database.check_columns(connection)
+        check_columns(connection)
     finally:
         connection.close()
 

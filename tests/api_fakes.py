@@ -27,9 +27,11 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import LiveBoard
 from pbxrouter.call.history import History
 from pbxrouter.config.schema import Config, resolved
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.history import CallRow, trace_text
-from pbxrouter.database.tokens import add_token
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.calls.history import CallRow, trace_text
+from pbxrouter.database.people.tokens import add_token
+from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.database.store import Store
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.health import HealthLook
 from pbxrouter.originate.originator import (
@@ -42,7 +44,6 @@ from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
-from pbxrouter.store import Store
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.api.dispatch import Table, api_routes
 from pbxrouter.web.api.door import LIMITS
@@ -110,7 +111,7 @@ def make_desk(
     if not database_exists:
         database.create(path)
         connection = database.connect(path)
-        database.add_sample(connection, hash_pin)
+        add_sample(connection, hash_pin)
         connection.close()
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.call.history import row_of
 from pbxrouter.cli.app import pbxrouter
-from pbxrouter.database.history import add_calls
+from pbxrouter.database.calls.history import add_calls
 from tests.call.test_history import record
 
 

@@ -21,6 +21,7 @@ from pbxrouter import database
 from pbxrouter.ami.messages import Message
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
+from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.asterisk import look_at_asterisk
 from pbxrouter.doctor.files import load_names, look_at_database, look_at_files, look_at_secret
@@ -70,7 +71,7 @@ class FileTests(FindingCase):
         self.database = Path(self.config.database)
         database.create(self.database)
         with contextlib.closing(database.connect(self.database)) as connection:
-            database.add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+            add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:

@@ -22,6 +22,7 @@ from twisted.web.server import Site
 from pbxrouter import database
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
+from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import examine
 from pbxrouter.security.keyfile import create_key
@@ -63,7 +64,7 @@ class ExamineTests(TestCase):
         self.config = msgspec.structs.replace(self.config, control=control)
         database.create(Path(self.config.database))
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
-            database.add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
+            add_sample(connection, lambda pin: (hash_pin(pin).encode().hex() + "0" * 64)[:64])
         create_key(Path(self.config.pin_key_file))
 
     def serves(self, port: Any) -> Any:

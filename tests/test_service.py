@@ -25,6 +25,7 @@ from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.call.record import CallRecord
 from pbxrouter.config import schema as config
 from pbxrouter.config.schema import Config
+from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -78,7 +79,7 @@ class WholeGateway(TestCase):
         database.create(path)
         key = keyfile.create_key(Path("x.db.pinkey"))
         connection = database.connect(path)
-        database.add_sample(connection, lambda pin: pins.hash_pin(key, pin))
+        add_sample(connection, lambda pin: pins.hash_pin(key, pin))
         connection.commit()
         connection.close()
         self.path = path

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pbxrouter.click.signing import Signer, Standing
-from pbxrouter.database.console_users import credentials
+from pbxrouter.database.people.console_users import credentials
 from pbxrouter.security.passwords import password_fits
 from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase

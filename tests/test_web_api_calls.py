@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from pbxrouter.database.history import CallRow, add_calls, forget_calls
+from pbxrouter.database.calls.history import CallRow, add_calls, forget_calls
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.calls import CHUNK
 from pbxrouter.web.api.endpoint import CSV

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pbxrouter.call.active_calls import Phase
-from pbxrouter.database.history import add_calls
+from pbxrouter.database.calls.history import add_calls
 from pbxrouter.rules.model import Facts
 from pbxrouter.security.tokens import Scope
 from pbxrouter.simulator import SimulatedCall

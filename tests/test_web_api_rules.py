@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from pbxrouter.database.audit_entries import KINDS
+from pbxrouter.database.audit.entries import KINDS
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.audit import Kind

@@ -14,8 +14,8 @@ import sys
 
 from twisted.internet.threads import deferToThread
 
-from pbxrouter.database.console_users import add_console_user
-from pbxrouter.database.history import add_calls
+from pbxrouter.database.calls.history import add_calls
+from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.security.roles import Role
 from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.everything import ENDPOINTS

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from pbxrouter.database.history import CallRow, add_calls, trace_text
+from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.console.calls import PAGE, Filters, place_text, read_filters, read_place
 from pbxrouter.web.console.visit import Form

@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.click.signing import FORM_S
 from pbxrouter.config.schema import Web
-from pbxrouter.database.dial_link_values import LinkValues, Places
-from pbxrouter.database.dial_links import (
+from pbxrouter.database.click.link_values import LinkValues, Places
+from pbxrouter.database.click.links import (
     add_dial_link,
     dial_link,
     set_dial_link_enabled,

@@ -14,8 +14,8 @@ from typing import cast
 import msgspec
 
 from pbxrouter.config.schema import Asterisk
-from pbxrouter.database.audit import find_entries
-from pbxrouter.database.dial_links import dial_link, list_dial_links
+from pbxrouter.database.audit.log import find_entries
+from pbxrouter.database.click.links import dial_link, list_dial_links
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
 from pbxrouter.originate.originator import Originator, Progress, Wish
 from pbxrouter.security.roles import Role

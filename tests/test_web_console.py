@@ -16,8 +16,8 @@ from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.test.requesthelper import DummyRequest
 
 from pbxrouter.config.schema import Web
+from pbxrouter.database.store import Store
 from pbxrouter.security.roles import Role
-from pbxrouter.store import Store
 from pbxrouter.web.console.door import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter.database.console_users import (
+from pbxrouter.database.people.console_users import (
     any_console_user,
     console_user,
     delete_console_user,
@@ -15,7 +15,7 @@ from pbxrouter.database.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.sessions import IDLE_S, LONGEST_S, SETUP_S
+from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
 from pbxrouter.security.passwords import hash_password, password_fits
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.door import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE

@@ -20,7 +20,7 @@ from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.outcomes import OUTCOMES
 from pbxrouter.call.record import Ending
 from pbxrouter.counter.outcome_figures import Totals
-from pbxrouter.database.history import add_calls
+from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now import tiles
 from pbxrouter.web.live_feed import MAX_STREAMS_OF_SESSION
 from pbxrouter.web.now_picture import read_figures, read_minutes

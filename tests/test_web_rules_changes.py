@@ -7,9 +7,9 @@ import sqlite3
 import time
 from typing import Any
 
-from pbxrouter.database.audit import note
-from pbxrouter.database.audit_entries import KINDS as ALL_KINDS
-from pbxrouter.database.tokens import add_token
+from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
+from pbxrouter.database.audit.log import note
+from pbxrouter.database.people.tokens import add_token
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token

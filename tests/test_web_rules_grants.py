@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pbxrouter.database.edits import MappingValues, add_extension, add_mapping
-from pbxrouter.database.rule_names import granted_among
+from pbxrouter.database.rules.mapping_edits import MappingValues, add_extension, add_mapping
+from pbxrouter.database.rules.names import granted_among
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase, PageForm
 

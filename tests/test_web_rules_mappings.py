@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pbxrouter.database.edits import MappingValues, add_mapping
-from pbxrouter.database.rule_lists import MappingRow, mapping
+from pbxrouter.database.rules.lists import MappingRow, mapping
+from pbxrouter.database.rules.mapping_edits import MappingValues, add_mapping
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 

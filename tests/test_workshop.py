@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit import Actor, find_entries, undo
+from pbxrouter.database.audit.log import Actor, find_entries, undo
+from pbxrouter.database.rules.holder_edits import set_pin
+from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.errors import EditRefused, ImportRefused
 from pbxrouter.rules.model import Facts
 from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read_file, read_sql, read_sqlite
@@ -391,7 +394,7 @@ class MergeTests(SynchronousTestCase):
 
     def verdict(self, number: str, pin: str | None = None, caller: str = "33") -> str:
         """What becomes of a call."""
-        return database.read_rules(self.connection, hash_pin).decide(Facts(caller, number, pin)).verdict.value
+        return read_rules(self.connection, hash_pin).decide(Facts(caller, number, pin)).verdict.value
 
     def test_the_workshop(self) -> None:
         """All of it comes over, under its own numbers, the PIN hashed."""
@@ -429,7 +432,7 @@ class MergeTests(SynchronousTestCase):
         self.merge(read_sql(WORKSHOP))
         self.connection.execute("DELETE FROM applications_mappings WHERE map_id = 2")
         self.connection.commit()
-        database.set_pin(self.connection, ROOT, 7.0, "moises silva", hash_pin("777"))
+        set_pin(self.connection, ROOT, 7.0, "moises silva", hash_pin("777"))
         report = self.merge(read_sql(WORKSHOP), again=True)
         self.assertEqual(report.added, {"mappings": 1, "extensions": 0, "users": 0, "grants": 2})
         self.assertEqual(report.warnings, ["user moises silva has another PIN by now: that one is kept"])
@@ -440,7 +443,7 @@ class MergeTests(SynchronousTestCase):
 
     def test_onto_the_sample(self) -> None:
         """What is there already is found, not doubled."""
-        database.add_sample(self.connection, hash_pin)
+        add_sample(self.connection, hash_pin)
         before = rows_of(self.connection)
         report = self.merge(read_sql(WORKSHOP))
         self.assertEqual(report.added, {"mappings": 0, "extensions": 0, "users": 0, "grants": 0})
@@ -594,7 +597,7 @@ class PropertyTests(SynchronousTestCase):
                 report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql", again=True)
                 self.assertEqual(set(report.added.values()), {0}, report)
             self.assertEqual(rows_of(connection), before)
-            database.read_rules(connection, hash_pin)
+            read_rules(connection, hash_pin)
 
     @settings(max_examples=60, deadline=None)
     @given(_TABLES)

@@ -20,7 +20,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.history import CallRow, add_calls, forget_calls, trace_text
+from pbxrouter.database.calls.history import (
+    CallRow,
+    add_calls,
+    forget_calls,
+    trace_text,
+)
 from pbxrouter.errors import step_of
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step

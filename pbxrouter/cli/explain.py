@@ -35,13 +35,14 @@ def explain(
     from importlib.metadata import entry_points
 
     from pbxrouter import database as databases
+    from pbxrouter.database.rules.loader import read_rules
     from pbxrouter.rules.explanation import as_table, headline, others
     from pbxrouter.rules.model import NO_CALLER, Facts
 
     config = read_config(config_file, database)
     connection = databases.connect(pathlib.Path(config.database))
     try:
-        rules = databases.read_rules(connection, pin_hasher(config))
+        rules = read_rules(connection, pin_hasher(config))
     finally:
         connection.close()
     shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None

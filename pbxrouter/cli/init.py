@@ -27,6 +27,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
     What is there already is kept; a database of an older pbxrouter is brought up to date.
     """
     from pbxrouter import database as databases
+    from pbxrouter.database.rules.sample import add_sample
 
     config = read_config(config_file, database)
     path = pathlib.Path(config.database)
@@ -50,7 +51,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
             if _has_rules(connection):
                 click.echo("the sample is not added: there are rules already")
             else:
-                databases.add_sample(connection, pin_hasher(config))
+                add_sample(connection, pin_hasher(config))
                 click.echo("added the workshop's rules: try `pbxrouter explain 21 --from 33`")
     finally:
         connection.close()

@@ -38,6 +38,7 @@ def pin(
         )
     from pbxrouter import database as databases
     from pbxrouter.cli.actor import system_actor
+    from pbxrouter.database.rules.holder_edits import set_pin
     from pbxrouter.errors import PinError
     from pbxrouter.security.pins import check_pin, generate_pin
 
@@ -48,13 +49,13 @@ def pin(
     try:
         if not generate:
             new = check_pin(given_pin(STDIN, twice=True))
-            databases.set_pin(connection, actor, time.time(), user, hash_pin(new))
+            set_pin(connection, actor, time.time(), user, hash_pin(new))
             click.echo(f"{user} has a new PIN")
             return
         for left in reversed(range(_TRIES)):
             new = generate_pin()
             try:
-                databases.set_pin(connection, actor, time.time(), user, hash_pin(new))
+                set_pin(connection, actor, time.time(), user, hash_pin(new))
             except PinError:  # by chance another user's
                 if not left:
                     raise

@@ -54,7 +54,7 @@ def token(
 
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.tokens import add_token
+    from pbxrouter.database.people.tokens import add_token
     from pbxrouter.security.tokens import Scope, hash_token, new_token
 
     made = new_token()
@@ -63,7 +63,7 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 
 
 def _list(connection: sqlite3.Connection) -> None:
-    from pbxrouter.database.tokens import list_tokens
+    from pbxrouter.database.people.tokens import list_tokens
     from pbxrouter.security.tokens import scopes_text
 
     found = list_tokens(connection)
@@ -78,7 +78,7 @@ def _list(connection: sqlite3.Connection) -> None:
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.tokens import revoke_token, valid_token
+    from pbxrouter.database.people.tokens import revoke_token, valid_token
 
     revoke_token(connection, system_actor(), time.time(), valid_token(connection, name))
     click.echo(f"{name} is revoked")

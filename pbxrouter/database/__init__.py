@@ -1,8 +1,8 @@
-"""The SQLite database: opening it safely, its schema and upgrades, and the rules in it.
+"""The SQLite database: opening it safely, its schema, its upgrades.
 
-Everything here blocks and knows no Twisted; the gateway calls it in a thread (store),
-the command line directly. Failures are StoreErrors, one line each. Not here: what the
-rules mean (rules), and the workshop's databases (workshop).
+All functions block and know no Twisted; the gateway calls them in a thread (``database.store``),
+the command line directly. Failures are StoreErrors. What is kept in the tables has a package for
+each subject: ``rules``, ``audit``, ``people``, ``click``, ``calls``.
 """
 
 from pbxrouter.database.connection import (
@@ -17,23 +17,18 @@ from pbxrouter.database.connection import (
     transaction,
     uri_of,
 )
-from pbxrouter.database.rows import add_sample, check_columns, read_rules, set_pin
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade
 
 __all__ = [
     "OPTIONS",
     "SCHEMA_VERSION",
     "TIMEOUT_S",
-    "add_sample",
-    "check_columns",
     "connect",
     "create",
     "explain",
     "path_of",
     "prepare",
-    "read_rules",
     "reading",
-    "set_pin",
     "transaction",
     "upgrade",
     "uri_of",

@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.database.sqltext import split
+from pbxrouter.database.sql_split import split
 from pbxrouter.errors import StoreError
 
 SCHEMA_VERSION: Final = 5

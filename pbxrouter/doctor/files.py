@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pbxrouter import database
 from pbxrouter.config.schema import Asterisk, Config
+from pbxrouter.database.rules.loader import check_columns, read_rules
 from pbxrouter.database.upgrade import version_of
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.drivers import GROUP
@@ -107,7 +108,7 @@ def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterato
             )
             return
         with contextlib.closing(database.connect(path)) as connection:
-            database.check_columns(connection)
+            check_columns(connection)
             _can_be_written(connection, path)
             yield well(
                 Step("database"),
@@ -148,7 +149,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[str]) -> Iterator[Finding]:
-    rules = database.read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
+    rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     for problem in rules.problems:
         yield wrong(
             Step("rules"),

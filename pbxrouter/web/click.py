@@ -24,8 +24,8 @@ from pbxrouter.click.signing import (
     Signer,
     Standing,
 )
-from pbxrouter.database.dial_link_values import DialLink, Places
-from pbxrouter.database.dial_links import dial_link, give_call_back, take_call
+from pbxrouter.database.click.link_values import DialLink, Places
+from pbxrouter.database.click.links import dial_link, give_call_back, take_call
 from pbxrouter.errors import (
     ControlRefused,
     ManagerError,

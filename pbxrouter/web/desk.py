@@ -20,13 +20,13 @@ from twisted.internet.threads import deferToThreadPool
 from pbxrouter.call.active_calls import LiveBoard
 from pbxrouter.config.schema import Config
 from pbxrouter.counter.service import CallCounter
+from pbxrouter.database.store import Store
 from pbxrouter.doctor.finding import Finding
 from pbxrouter.health import Health
 from pbxrouter.originate.originator import Originator
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.rules.survey import RuleSurveyor
-from pbxrouter.store import Store
 from pbxrouter.web.words import Zone
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from pbxrouter.database.sessions import needs_setup, put_setup_link
+from pbxrouter.database.people.sessions import needs_setup, put_setup_link
 from pbxrouter.errors import EditRefused, StoreError
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.text.sentences import step

@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 
 from pbxrouter import database
 from pbxrouter.click.signing import Signer
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.dial_link_values import LinkValues, Places
-from pbxrouter.database.dial_links import add_dial_link, dial_link, list_dial_links
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.click.link_values import LinkValues, Places
+from pbxrouter.database.click.links import add_dial_link, dial_link, list_dial_links
 from pbxrouter.security.keyfile import read_key
 from tests.asterisk.harness import AsteriskTest, wait_for
 from tests.asterisk.test_originate import AMI

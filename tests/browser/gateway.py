@@ -24,8 +24,11 @@ from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.call.history import row_of
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.edits import (
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.calls.history import add_calls
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules.mapping_edits import (
     MappingValues,
     add_extension,
     add_mapping,
@@ -35,9 +38,6 @@ from pbxrouter.database.edits import (
     set_user_pin,
     update_mapping,
 )
-from pbxrouter.database.history import add_calls
-from pbxrouter.database.holders import Grant
-from pbxrouter.database.rows import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Facts, Verdict
 from pbxrouter.rules.ruleset import RuleSet

@@ -21,7 +21,7 @@ from pbxrouter.call.history import (
     row_of,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.history import Search, find_calls
+from pbxrouter.database.calls.history import Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Decision, Mapping, Verdict

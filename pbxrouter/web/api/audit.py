@@ -11,8 +11,15 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.audit import AuditEntry, AuditSearch, RowChange, entry, find_entries, undo
-from pbxrouter.database.audit_entries import MAX_ENTRIES, MAX_SHOWN
+from pbxrouter.database.audit.entries import MAX_ENTRIES, MAX_SHOWN
+from pbxrouter.database.audit.log import (
+    AuditEntry,
+    AuditSearch,
+    RowChange,
+    entry,
+    find_entries,
+    undo,
+)
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.door import lacking
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Seconds

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
-from pbxrouter.database.history import (
+from pbxrouter.database.calls.history import (
     CallPage,
     KeptCall,
     Place,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.console_users import (
+from pbxrouter.database.people.console_users import (
     MAX_LOGIN,
     ConsoleUser,
     add_console_user,

@@ -7,8 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.dial_link_values import MAX_A_DAY, MAX_AN_HOUR, MAX_CONSENT, MAX_LIST_TEXT
-from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database.click.link_values import (
+    MAX_A_DAY,
+    MAX_AN_HOUR,
+    MAX_CONSENT,
+    MAX_LIST_TEXT,
+)
+from pbxrouter.database.rules.edit_text import MAX_NAME
 
 MAX_DAYS = 3650
 

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import UNSET
 
 from pbxrouter.click.signing import Signer
-from pbxrouter.database.dial_link_values import DialLink, LinkValues
-from pbxrouter.database.dial_links import (
+from pbxrouter.database.click.link_values import DialLink, LinkValues
+from pbxrouter.database.click.links import (
     add_dial_link,
     delete_dial_link,
     dial_link,

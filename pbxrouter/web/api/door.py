@@ -12,7 +12,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.tokens import find_token, note_use
+from pbxrouter.database.people.tokens import find_token, note_use
 from pbxrouter.errors import StoreError
 from pbxrouter.security.networks import network_of
 from pbxrouter.security.ratelimit import RateLimit

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit.log import Actor
 from pbxrouter.security.tokens import Scope, TokenInfo
 from pbxrouter.web.desk import Desk
 from pbxrouter.web.site import MAX_BODY

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 
-from pbxrouter.database.grant_edits import grant, revoke
-from pbxrouter.database.holders import Grant
 from pbxrouter.database.paging import Page
-from pbxrouter.database.rule_lists import HolderRow, MappingRow, holder, holders_of, mapping, mappings_of
+from pbxrouter.database.rules.grant_edits import grant, revoke
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.lists import (
+    HolderRow,
+    MappingRow,
+    holder,
+    holders_of,
+    mapping,
+    mappings_of,
+)
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint
 from pbxrouter.web.api.holders import EXTENSIONS, TAG, USERS, Extensions, Users, extension_of, user_of

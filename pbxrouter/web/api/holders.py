@@ -11,16 +11,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.edit_text import MAX_NAME
-from pbxrouter.database.holder_edits import (
+from pbxrouter.database.paging import Page
+from pbxrouter.database.rules.edit_text import MAX_NAME
+from pbxrouter.database.rules.holder_edits import (
     add_extension,
     add_user,
     delete_holder,
     update_extension,
     update_user,
 )
-from pbxrouter.database.paging import Page
-from pbxrouter.database.rule_lists import HolderRow, find_holders, holder
+from pbxrouter.database.rules.lists import HolderRow, find_holders, holder
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 from pbxrouter.web.api.lists import ListQuery, Next

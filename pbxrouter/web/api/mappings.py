@@ -11,8 +11,13 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.edits import MappingValues, add_mapping, delete_mapping, update_mapping
-from pbxrouter.database.rule_lists import MappingRow, find_mappings, mapping
+from pbxrouter.database.rules.lists import MappingRow, find_mappings, mapping
+from pbxrouter.database.rules.mapping_edits import (
+    MappingValues,
+    add_mapping,
+    delete_mapping,
+    update_mapping,
+)
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
 from pbxrouter.web.api.lists import ListQuery, Next

@@ -11,7 +11,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.tokens import MAX_NAME, add_token, list_tokens, revoke_token, token
+from pbxrouter.database.people.tokens import (
+    MAX_NAME,
+    add_token,
+    list_tokens,
+    revoke_token,
+    token,
+)
 from pbxrouter.security.tokens import (
     Scope,
     TokenInfo,

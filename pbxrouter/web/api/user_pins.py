@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.holder_edits import generate_user_pin, set_user_pin
+from pbxrouter.database.rules.holder_edits import generate_user_pin, set_user_pin
 from pbxrouter.errors import PinError
 from pbxrouter.security.pins import MAX_DIGITS, MIN_DIGITS, check_pin
 from pbxrouter.security.tokens import Scope

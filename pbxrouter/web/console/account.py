@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbxrouter.database.console_users import credentials, set_console_password, update_console_user
+from pbxrouter.database.people.console_users import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.passwords import check_new_password, hash_password, password_fits
 from pbxrouter.security.roles import Role

@@ -18,7 +18,7 @@ from twisted.internet.defer import DeferredLock
 
 from pbxrouter.call.outcomes import outcome_kind, outcome_words
 from pbxrouter.counter.outcome_figures import busiest, per_minute
-from pbxrouter.database.history import (
+from pbxrouter.database.calls.history import (
     CHUNK,
     CallPage,
     Place,

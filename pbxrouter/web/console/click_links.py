@@ -9,8 +9,13 @@ import dataclasses
 import functools
 from typing import Any, Final
 
-from pbxrouter.database.dial_link_values import MAX_A_DAY, MAX_AN_HOUR, DialLink, LinkValues
-from pbxrouter.database.dial_links import (
+from pbxrouter.database.click.link_values import (
+    MAX_A_DAY,
+    MAX_AN_HOUR,
+    DialLink,
+    LinkValues,
+)
+from pbxrouter.database.click.links import (
     add_dial_link,
     delete_dial_link,
     dial_link,

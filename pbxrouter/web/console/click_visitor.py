@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import CancelledError
 
-from pbxrouter.database.dial_link_values import DialLink
+from pbxrouter.database.click.link_values import DialLink
 from pbxrouter.errors import StoreError
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.click import UNAVAILABLE, ClickToDial

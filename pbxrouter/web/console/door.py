@@ -15,8 +15,13 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.console_users import ConsoleUser, credentials
-from pbxrouter.database.sessions import close_session, open_session, session_user, touch_session
+from pbxrouter.database.people.console_users import ConsoleUser, credentials
+from pbxrouter.database.people.sessions import (
+    close_session,
+    open_session,
+    session_user,
+    touch_session,
+)
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.networks import network_of
 from pbxrouter.security.passwords import password_fits

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.sessions import is_setup_link, needs_setup, use_setup_link
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.people.sessions import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security.passwords import MIN_LENGTH, check_new_password, hash_password
 from pbxrouter.security.roles import Role

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pbxrouter.call.outcomes import WELL
 from pbxrouter.call.record import Ending
 from pbxrouter.counter.outcome_figures import Totals
-from pbxrouter.database.sessions import live_sessions
+from pbxrouter.database.people.sessions import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
 from pbxrouter.security.roles import Role

@@ -10,7 +10,7 @@ import secrets
 import string
 from typing import Any, Final
 
-from pbxrouter.database.console_users import (
+from pbxrouter.database.people.console_users import (
     ConsoleUser,
     add_console_user,
     console_user,

@@ -6,7 +6,12 @@ import datetime
 import functools
 from typing import Final
 
-from pbxrouter.database.tokens import add_token, list_tokens, revoke_token, token
+from pbxrouter.database.people.tokens import (
+    add_token,
+    list_tokens,
+    revoke_token,
+    token,
+)
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token

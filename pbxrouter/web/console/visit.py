@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.console_users import ConsoleUser
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.people.console_users import ConsoleUser
 from pbxrouter.errors import EditRefused
 from pbxrouter.text.sentences import Step, step
 from pbxrouter.web.site import MAX_FORM, header

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit_entries import AuditDetail, AuditEntry, RowChange
-from pbxrouter.database.holders import HOLDERS
-from pbxrouter.database.rule_names import names_of
+from pbxrouter.database.audit.entries import AuditDetail, AuditEntry, RowChange
+from pbxrouter.database.rules.holders import HOLDERS
+from pbxrouter.database.rules.names import names_of
 from pbxrouter.text.sentences import Step, step
 
 KINDS: Final = {

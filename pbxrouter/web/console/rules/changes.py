@@ -10,9 +10,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import AuditSearch, entry, find_entries, undo
-from pbxrouter.database.audit_entries import AuditEntry, details_of
-from pbxrouter.database.rule_lists import holder, mapping
+from pbxrouter.database.audit.entries import AuditEntry, details_of
+from pbxrouter.database.audit.log import (
+    AuditSearch,
+    entry,
+    find_entries,
+    undo,
+)
+from pbxrouter.database.rules.lists import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step

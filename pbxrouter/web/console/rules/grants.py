@@ -13,12 +13,17 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.edits import grant, revoke, set_grants
-from pbxrouter.database.grant_edits import GrantsSet
-from pbxrouter.database.grant_lists import COLUMNS, ROWS, Matrix, matrix
-from pbxrouter.database.holders import HOLDERS, Grant
-from pbxrouter.database.rule_lists import holder, mapping
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.rules.grant_edits import GrantsSet
+from pbxrouter.database.rules.grant_lists import (
+    COLUMNS,
+    ROWS,
+    Matrix,
+    matrix,
+)
+from pbxrouter.database.rules.holders import HOLDERS, Grant
+from pbxrouter.database.rules.lists import holder, mapping
+from pbxrouter.database.rules.mapping_edits import grant, revoke, set_grants
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step

@@ -9,7 +9,7 @@ import functools
 import sqlite3
 from typing import Any, Final
 
-from pbxrouter.database.rule_lists import HolderRow, holder
+from pbxrouter.database.rules.lists import HolderRow, holder
 from pbxrouter.errors import EditRefused
 from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.rules.warnings import RuleWarning

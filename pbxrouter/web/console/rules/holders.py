@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.edits import (
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.rules.lists import find_holders, holder
+from pbxrouter.database.rules.mapping_edits import (
     add_extension,
     add_user,
     delete_holder,
     update_extension,
     update_user,
 )
-from pbxrouter.database.rule_lists import find_holders, holder
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import step

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Final
 
-from pbxrouter.database.rule_lists import MappingRow, mapping
+from pbxrouter.database.rules.lists import MappingRow, mapping
 from pbxrouter.errors import PatternError
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.shadows import example

@@ -9,15 +9,15 @@ import functools
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.edits import (
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.rules.lists import MappingRow, find_mappings, mapping
+from pbxrouter.database.rules.mapping_edits import (
     MappingValues,
     add_mapping,
     delete_mapping,
     set_enabled,
     update_mapping,
 )
-from pbxrouter.database.rule_lists import MappingRow, find_mappings, mapping
 from pbxrouter.errors import EditConflict, EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import step

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit import Actor
-from pbxrouter.database.edits import generate_user_pin, set_user_pin
-from pbxrouter.database.rule_lists import holder
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.rules.lists import holder
+from pbxrouter.database.rules.mapping_edits import generate_user_pin, set_user_pin
 from pbxrouter.errors import EditRefused, PinError
 from pbxrouter.security.pins import check_pin
 from pbxrouter.security.ratelimit import RateLimit

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from pbxrouter.database.audit_entries import AuditEntry, entries_about
+from pbxrouter.database.audit.entries import AuditEntry, entries_about
 from pbxrouter.database.paging import Page
-from pbxrouter.database.rule_lists import (
+from pbxrouter.database.rules.lists import (
     HolderRow,
     MappingRow,
     find_holders,
@@ -20,7 +20,7 @@ from pbxrouter.database.rule_lists import (
     holders_of,
     mappings_of,
 )
-from pbxrouter.database.rule_names import granted_among
+from pbxrouter.database.rules.names import granted_among
 from pbxrouter.web.console.rules.tools import number_in, pages_around
 from pbxrouter.web.console.visit import Form
 

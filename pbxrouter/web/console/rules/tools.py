@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from pbxrouter.database.audit import Actor, AuditSearch, find_entries
+from pbxrouter.database.audit.log import Actor, AuditSearch, find_entries
 from pbxrouter.database.paging import Page
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.rules.warnings import RuleWarning

@@ -10,8 +10,8 @@ from typing import Final
 
 from twisted.internet.defer import TimeoutError as TookTooLong
 
-from pbxrouter.database.edits import delete_orphans
-from pbxrouter.database.grant_lists import find_orphans
+from pbxrouter.database.rules.grant_lists import find_orphans
+from pbxrouter.database.rules.mapping_edits import delete_orphans
 from pbxrouter.rules.warnings import (
     CODES,
     NOTES,

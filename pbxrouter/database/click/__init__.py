@@ -1,0 +1,1 @@
+"""Click-to-dial links in the database."""

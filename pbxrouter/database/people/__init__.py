@@ -1,0 +1,1 @@
+"""Console users, their sessions, API tokens."""

@@ -1,0 +1,224 @@
+"""Who may log in to the console, as rows; every change of them is in the audit log.
+
+Everything here blocks. Not here: what a password may be (passwords), who is logged in
+just now (sessions).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.connection import reading
+from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
+
+MAX_LOGIN: Final = 60
+_TABLE: Final = "console_users"
+_COLUMNS: Final = (
+    "console_user_id, login, role, phone, language, created_at, last_login_at, disabled_at IS NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleUser:
+    """Somebody who may log in.
+
+    Attributes:
+        phone: what rings when they dial from the console, such as PJSIP/33; ``""`` if none.
+        language: ``en`` or ``es``; ``""`` takes what the browser wishes.
+        created_at: epoch seconds.
+        last_login_at: epoch seconds; None if never.
+        enabled: whether they may log in.
+    """
+
+    console_user_id: int
+    login: str
+    role: Role
+    phone: str
+    language: str
+    created_at: float
+    last_login_at: float | None
+    enabled: bool
+
+
+def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
+    """A row of COLUMNS."""
+    number, login, role, phone, language, created_at, last_login_at, enabled = row
+    return ConsoleUser(number, login, Role(role), phone, language, created_at, last_login_at, bool(enabled))
+
+
+def list_console_users(connection: sqlite3.Connection) -> list[ConsoleUser]:
+    """All of them, by login."""
+    with reading(connection):
+        return [
+            user_of_row(row)
+            for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")
+        ]
+
+
+def console_user(connection: sqlite3.Connection, console_user_id: int) -> ConsoleUser:
+    """One of them.
+
+    Raises:
+        NotThere: nobody has that number.
+    """
+    with reading(connection):
+        row = connection.execute(
+            f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id", {"id": console_user_id}
+        ).fetchone()
+    if row is None:
+        raise NotThere(step("there is no console user {id}", id=console_user_id))
+    return user_of_row(row)
+
+
+def any_console_user(connection: sqlite3.Connection) -> bool:
+    """Whether anybody may log in at all."""
+    with reading(connection):
+        return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM console_users)").fetchone()[0])
+
+
+def credentials(connection: sqlite3.Connection, login: str) -> tuple[ConsoleUser, str] | None:
+    """The user of a login, and the hash of their password; None if there is none."""
+    with reading(connection):
+        row = connection.execute(
+            f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE login = :login", {"login": login}
+        ).fetchone()
+    return None if row is None else (user_of_row(row[:-1]), row[-1])
+
+
+def add_console_user(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    login: str,
+    password_hash: str,
+    role: Role,
+    phone: str = "",
+    language: str = "",
+) -> int:
+    """Let somebody log in; returns their number.
+
+    Raises:
+        EditRefused: the login or the phone cannot be used.
+        EditConflict: somebody has that login.
+    """
+    login = check_login(login)
+    values = {
+        "login": login,
+        "password_hash": password_hash,
+        "role": role.value,
+        "phone": _check_phone(phone),
+        "language": language,
+        "created_at": now,
+    }
+    with changing(connection, actor, now, "create", "console_user", login) as change:
+        if credentials(connection, login) is not None:
+            raise EditConflict(step("there is a user {login} already", login=login), "login")
+        return change.insert(_TABLE, values)
+
+
+def update_console_user(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    console_user_id: int,
+    role: Role | None = None,
+    phone: str | None = None,
+    language: str | None = None,
+    enabled: bool | None = None,
+) -> None:
+    """Change what is given of a user; their sessions end if they may less than before.
+
+    Raises:
+        NotThere: nobody has that number.
+        EditRefused: the phone cannot be used; or nobody would be left who is an admin.
+    """
+    values: dict[str, Any] = {}
+    if role is not None:
+        values["role"] = role.value
+    if phone is not None:
+        values["phone"] = _check_phone(phone)
+    if language is not None:
+        values["language"] = language
+    if enabled is not None:
+        values["disabled_at"] = None if enabled else now
+    user = console_user(connection, console_user_id)
+    if enabled is not None and enabled == user.enabled:
+        del values["disabled_at"]
+    if not values:
+        return
+    with changing(connection, actor, now, "update", "console_user", user.login) as change:
+        change.update(_TABLE, console_user_id, values)
+        if values.keys() & {"role", "disabled_at"}:
+            _demand_an_admin(connection)
+        if enabled is False or (role is not None and role is not user.role):
+            _end_sessions(connection, console_user_id)
+
+
+def set_console_password(
+    connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int, password_hash: str
+) -> None:
+    """Give a user another password; whoever is logged in as them must log in again.
+
+    Raises:
+        NotThere: nobody has that number.
+    """
+    user = console_user(connection, console_user_id)
+    with changing(connection, actor, now, "password", "console_user", user.login) as change:
+        change.update(_TABLE, console_user_id, {"password_hash": password_hash})
+        _end_sessions(connection, console_user_id)
+
+
+def delete_console_user(
+    connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int
+) -> None:
+    """Remove a user; their sessions end.
+
+    Raises:
+        NotThere: nobody has that number.
+        EditRefused: nobody would be left who is an admin.
+    """
+    user = console_user(connection, console_user_id)
+    with changing(connection, actor, now, "delete", "console_user", user.login) as change:
+        _end_sessions(connection, console_user_id)
+        change.delete(_TABLE, console_user_id)
+        _demand_an_admin(connection)
+
+
+def check_login(login: str) -> str:
+    """Return the login if it can be used as one.
+
+    Raises:
+        EditRefused: it cannot.
+    """
+    login = login.strip()
+    if not login or len(login) > MAX_LOGIN or not login.isprintable():
+        raise EditRefused(step("a login has 1 to {most} printable characters", most=MAX_LOGIN), "login")
+    return login
+
+
+def _check_phone(phone: str) -> str:
+    """See that it looks like a phone; whether it can be called shows when it is dialled from."""
+    phone = phone.strip()
+    technology, slash, name = phone.partition("/")
+    if phone and (not (technology and slash and name) or len(phone) > MAX_LOGIN or not phone.isprintable()):
+        raise EditRefused(
+            step("{phone} is no phone; accepted is such as PJSIP/33", phone=phone[:MAX_LOGIN]), "phone"
+        )
+    return phone
+
+
+def _demand_an_admin(connection: sqlite3.Connection) -> None:
+    found = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM console_users WHERE role = 'admin' AND disabled_at IS NULL)"
+    ).fetchone()[0]
+    if not found:
+        raise EditRefused(step("nobody would be left who is an admin; make somebody else one first"), "role")
+
+
+def _end_sessions(connection: sqlite3.Connection, console_user_id: int) -> None:
+    connection.execute("DELETE FROM console_sessions WHERE console_user_id = :id", {"id": console_user_id})

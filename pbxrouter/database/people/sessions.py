@@ -1,0 +1,156 @@
+"""Who is logged in to the console, and the one-time link that makes the first admin, as rows.
+
+What a browser keeps is 32 random bytes; only their hash is here (tokens.hash_token).
+Everything here blocks. Not here: cookies (web.console.door).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.people.console_users import (
+    ConsoleUser,
+    add_console_user,
+    any_console_user,
+    user_of_row,
+)
+from pbxrouter.errors import EditRefused
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import step
+
+IDLE_S: Final = 8 * 3600.0
+"""A session that nobody has used for so long is over."""
+LONGEST_S: Final = 7 * 86_400.0
+SETUP_S: Final = 24 * 3600.0
+"""How long the set-up link is good for."""
+
+_USER: Final = (
+    "SELECT console_user_id, login, role, phone, language, console_users.created_at, last_login_at,"
+    " disabled_at IS NULL FROM console_sessions JOIN console_users USING (console_user_id)"
+    " WHERE session_hash = :hash AND disabled_at IS NULL"
+    " AND last_used_at > :idle AND console_sessions.created_at > :oldest"
+)
+
+
+def open_session(
+    connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float
+) -> None:
+    """Somebody has logged in."""
+    with transaction(connection):
+        _forget_old(connection, now)
+        _open(connection, console_user_id, session_hash, address, now)
+
+
+def _open(
+    connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float
+) -> None:
+    connection.execute(
+        "INSERT INTO console_sessions (session_hash, console_user_id, created_at, last_used_at, address)"
+        " VALUES (:hash, :id, :now, :now, :address)",
+        {"hash": session_hash, "id": console_user_id, "now": now, "address": address},
+    )
+    connection.execute(
+        "UPDATE console_users SET last_login_at = :now WHERE console_user_id = :id",
+        {"now": now, "id": console_user_id},
+    )
+
+
+def session_user(
+    connection: sqlite3.Connection, session_hash: str, now: float
+) -> tuple[ConsoleUser, bool] | None:
+    """Whose session it is, and whether ``touch_session`` is due; None if it is none or over."""
+    values = {"hash": session_hash, "idle": now - IDLE_S, "oldest": now - LONGEST_S}
+    with reading(connection):
+        row = connection.execute(_USER, values).fetchone()
+        if row is None:
+            return None
+        stale = connection.execute(
+            "SELECT last_used_at < :minute FROM console_sessions WHERE session_hash = :hash",
+            {"minute": now - 60, "hash": session_hash},
+        ).fetchone()[0]
+    return user_of_row(row), bool(stale)
+
+
+def touch_session(connection: sqlite3.Connection, session_hash: str, now: float) -> None:
+    """Note that a session was used; once a minute is enough."""
+    with transaction(connection):
+        connection.execute(
+            "UPDATE console_sessions SET last_used_at = :now WHERE session_hash = :hash",
+            {"now": now, "hash": session_hash},
+        )
+
+
+def live_sessions(connection: sqlite3.Connection, now: float) -> frozenset[str]:
+    """The hashes of all sessions that are not over."""
+    with reading(connection):
+        rows = connection.execute(
+            "SELECT session_hash FROM console_sessions JOIN console_users USING (console_user_id)"
+            " WHERE disabled_at IS NULL AND last_used_at > :idle AND console_sessions.created_at > :oldest",
+            {"idle": now - IDLE_S, "oldest": now - LONGEST_S},
+        ).fetchall()
+    return frozenset(row[0] for row in rows)
+
+
+def close_session(connection: sqlite3.Connection, session_hash: str) -> None:
+    """Somebody has logged out."""
+    with transaction(connection):
+        connection.execute("DELETE FROM console_sessions WHERE session_hash = :hash", {"hash": session_hash})
+
+
+def _forget_old(connection: sqlite3.Connection, now: float) -> None:
+    connection.execute(
+        "DELETE FROM console_sessions WHERE last_used_at <= :idle OR created_at <= :oldest",
+        {"idle": now - IDLE_S, "oldest": now - LONGEST_S},
+    )
+
+
+def put_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> None:
+    """From now on this set-up link is the one, and no other."""
+    with transaction(connection):
+        connection.execute("DELETE FROM console_setup")
+        connection.execute(
+            "INSERT INTO console_setup (link_hash, expires_at) VALUES (:hash, :expires)",
+            {"hash": link_hash, "expires": now + SETUP_S},
+        )
+
+
+def is_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> bool:
+    """Whether it is a set-up link that can still be used."""
+    with reading(connection):
+        found = connection.execute(
+            "SELECT 1 FROM console_setup WHERE link_hash = :hash AND expires_at > :now",
+            {"hash": link_hash, "now": now},
+        ).fetchone()
+    return found is not None
+
+
+def use_setup_link(
+    connection: sqlite3.Connection,
+    link_hash: str,
+    now: float,
+    login: str,
+    password_hash: str,
+    actor: Actor,
+) -> int:
+    """Make an admin by the set-up link, which is used up by that; returns the admin's number.
+
+    Raises:
+        EditRefused: the link was used, replaced or is too old; or the login cannot be used.
+    """
+    if not is_setup_link(connection, link_hash, now):
+        raise EditRefused(step("this set-up link was used already, or is too old"))
+    number = add_console_user(connection, actor, now, login, password_hash, Role.ADMIN)
+    with transaction(connection):
+        used = connection.execute("DELETE FROM console_setup WHERE link_hash = :hash", {"hash": link_hash})
+        if used.rowcount == 0:  # another one was quicker
+            connection.execute("DELETE FROM console_users WHERE console_user_id = :id", {"id": number})
+            raise EditRefused(step("this set-up link was used already, or is too old"))
+    return number
+
+
+def needs_setup(connection: sqlite3.Connection) -> bool:
+    """Whether nobody may log in yet."""
+    return not any_console_user(connection)

@@ -1,0 +1,155 @@
+"""API tokens as rows: made, listed, revoked, looked up. What is kept is a hash (tokens).
+
+Who made and who revoked one is in the audit log. Everything here blocks. Not here: what
+the scopes mean (tokens), and the HTTP API itself (web.api).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Any, Final
+
+from pbxrouter.database.audit.entries import bounded
+from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.connection import reading, transaction
+from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    scopes_of,
+    scopes_text,
+)
+from pbxrouter.text.sentences import step
+
+_TABLE: Final = "api_tokens"
+_COLUMNS: Final = "token_id, name, created_at, last_used_at, revoked_at, scopes"
+MAX_NAME: Final = 80
+
+
+def add_token(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    name: str,
+    token_hash: str,
+    scopes: Collection[Scope],
+) -> int:
+    """Keep a new token; returns its number.
+
+    Args:
+        now: epoch seconds.
+        token_hash: of tokens.hash_token.
+
+    Raises:
+        EditRefused: the name cannot be used, or it would be good for nothing.
+        EditConflict: a valid token has that name.
+        StoreError: the database cannot be written.
+    """
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise EditRefused(step("a token's name is 1 to {most} printable characters", most=MAX_NAME), "name")
+    if not scopes:
+        raise EditRefused(
+            step("a token is for at least one of {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),
+            "scopes",
+        )
+    with changing(connection, actor, now, "create", "token", name) as change:
+        if _valid(connection, name) is not None:
+            raise EditConflict(
+                step("there is a token named {name} already; revoke it or choose another name", name=name),
+                "name",
+            )
+        return change.insert(_TABLE, {"name": name, "token_hash": token_hash, "scopes": scopes_text(scopes)})
+
+
+def list_tokens(connection: sqlite3.Connection) -> list[TokenInfo]:
+    """All tokens, revoked ones too, oldest first."""
+    with reading(connection):
+        return [
+            _info(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM api_tokens ORDER BY token_id")
+        ]
+
+
+def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
+    """One of them, valid or revoked.
+
+    Raises:
+        NotThere: none has that number.
+    """
+    with reading(connection):
+        row = connection.execute(
+            f"SELECT {_COLUMNS} FROM api_tokens WHERE token_id = :id", {"id": bounded(token_id)}
+        ).fetchone()
+    if row is None:
+        raise NotThere(step("there is no token {id}", id=token_id))
+    return _info(row)
+
+
+def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token_id: int) -> None:
+    """Make a token invalid, from now on.
+
+    Args:
+        now: epoch seconds.
+
+    Raises:
+        NotThere: no valid token has that number.
+        StoreError: the database cannot be written.
+    """
+    with changing(connection, actor, now, "revoke", "token") as change:
+        row = connection.execute(
+            "SELECT name, strftime('%Y-%m-%dT%H:%M:%SZ', :now, 'unixepoch') FROM api_tokens"
+            " WHERE token_id = :id AND revoked_at IS NULL",
+            {"id": bounded(token_id), "now": now},
+        ).fetchone()
+        if row is None:
+            raise NotThere(step("there is no valid token {id}", id=token_id))
+        change.name = row[0]
+        change.update(_TABLE, token_id, {"revoked_at": row[1]})
+
+
+def valid_token(connection: sqlite3.Connection, name: str) -> int:
+    """The number of the valid token of a name.
+
+    Raises:
+        NotThere: none has it.
+    """
+    with reading(connection):
+        found = _valid(connection, name)
+    if found is None:
+        raise NotThere(
+            step("no valid token is named {name}; `pbxrouter token list` shows all", name=name), "name"
+        )
+    return found
+
+
+def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | None:
+    """The valid token of a hash; None if there is none."""
+    with reading(connection):
+        row = connection.execute(
+            f"SELECT {_COLUMNS} FROM api_tokens WHERE token_hash = :hash AND revoked_at IS NULL",
+            {"hash": token_hash},
+        ).fetchone()
+    return None if row is None else _info(row)
+
+
+def note_use(connection: sqlite3.Connection, token_id: int) -> None:
+    """Note that a token is used in this minute."""
+    with transaction(connection):
+        connection.execute(
+            "UPDATE api_tokens SET last_used_at = strftime('%Y-%m-%dT%H:%M:00Z', 'now')"
+            " WHERE token_id = :id AND last_used_at IS NOT strftime('%Y-%m-%dT%H:%M:00Z', 'now')",
+            {"id": token_id},
+        )
+
+
+def _valid(connection: sqlite3.Connection, name: str) -> int | None:
+    row = connection.execute(
+        "SELECT token_id FROM api_tokens WHERE name = :name AND revoked_at IS NULL", {"name": name}
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _info(row: tuple[Any, ...]) -> TokenInfo:
+    # A hand may have written anything there: only what is known counts.
+    token_id, name, created, last_used, revoked, scopes = row
+    return TokenInfo(token_id, name, created, last_used, revoked, scopes_of(str(scopes)))

@@ -1,0 +1,1 @@
+"""The rules in the database: loading, listing, editing."""

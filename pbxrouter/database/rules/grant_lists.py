@@ -1,0 +1,146 @@
+"""The grants as a matrix, grants to what is gone, and how many there are of everything.
+
+Not here: lists of mappings, extensions and users, and of what one of them may use (rule_lists).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pbxrouter.database.audit.entries import text_of
+from pbxrouter.database.connection import reading
+from pbxrouter.database.paging import Page
+from pbxrouter.database.rules.holders import HOLDERS, holders
+from pbxrouter.database.rules.lists import (
+    HolderRow,
+    MappingRow,
+    find_holders,
+    find_mappings,
+)
+
+COLUMNS: Final = 12
+ROWS: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Who may use what: a page of mappings as columns, a page of holders as rows.
+
+    Attributes:
+        granted: pairs of a holder's number and a mapping's.
+    """
+
+    kind: str
+    mappings: Page[MappingRow]
+    holders: Page[HolderRow]
+    granted: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanGrant:
+    """A grant to what is gone, or of who is gone; it opens nothing.
+
+    Attributes:
+        holder, mapping: number or name, and pattern; where it is gone, its number in the grant.
+    """
+
+    kind: str
+    grant_id: int
+    holder: str
+    holder_is_gone: bool
+    mapping: str
+    mapping_is_gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many there are."""
+
+    mappings: int
+    extensions: int
+    users: int
+    grants: int
+
+
+def matrix(
+    connection: sqlite3.Connection,
+    kind: str,
+    *,
+    mapping_search: str = "",
+    mapping_after: int | None = None,
+    mapping_before: int | None = None,
+    holder_search: str = "",
+    holder_after: int | None = None,
+    holder_before: int | None = None,
+    columns: int = COLUMNS,
+    rows: int = ROWS,
+) -> Matrix:
+    """Mappings by holders of a kind, as of one moment; the two are searched and paged on their own.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    table = holders(kind)
+    with reading(connection):
+        shown = find_mappings(connection, mapping_search, columns, mapping_after, mapping_before)
+        who = find_holders(connection, kind, holder_search, rows, holder_after, holder_before)
+        values = {f"m{place}": row.map_id for place, row in enumerate(shown.rows)}
+        ids = {f"h{place}": row.holder_id for place, row in enumerate(who.rows)}
+        granted = connection.execute(
+            f"SELECT {table.row_id}, map_id FROM {table.grants}"
+            f" WHERE {table.row_id} IN ({', '.join(f':{name}' for name in ids)})"
+            f" AND map_id IN ({', '.join(f':{name}' for name in values)})",
+            {**ids, **values},
+        ).fetchall()
+    return Matrix(kind, shown, who, frozenset(granted))
+
+
+def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[OrphanGrant]:
+    """Grants to what is gone, left behind by SQL with foreign keys off; the oldest first.
+
+    edits.delete_orphans deletes all of them.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    found: list[OrphanGrant] = []
+    with reading(connection):
+        for table in HOLDERS.values():
+            rows: list[tuple[Any, ...]] = connection.execute(
+                f"SELECT g.{table.grant_id}, g.{table.row_id}, h.{table.row_id}, h.{table.name},"
+                f" g.map_id, m.map_id, m.pattern FROM {table.grants} AS g"
+                f" LEFT JOIN {table.table} AS h ON h.{table.row_id} = g.{table.row_id}"
+                " LEFT JOIN applications_mappings AS m ON m.map_id = g.map_id"
+                f" WHERE h.{table.row_id} IS NULL OR m.map_id IS NULL"
+                f" ORDER BY g.{table.grant_id} LIMIT :limit",
+                {"limit": max(0, limit - len(found))},
+            ).fetchall()
+            for grant_id, holder_id, holder_there, name, map_id, map_there, pattern in rows:
+                found.append(
+                    OrphanGrant(
+                        table.kind,
+                        grant_id,
+                        text_of(holder_id if holder_there is None else name),
+                        holder_there is None,
+                        text_of(map_id if map_there is None else pattern),
+                        map_there is None,
+                    )
+                )
+    return found
+
+
+def totals(connection: sqlite3.Connection) -> Totals:
+    """How many mappings, extensions, users and grants there are.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with reading(connection):
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM applications_mappings), (SELECT count(*) FROM extensions),"
+            " (SELECT count(*) FROM users), (SELECT count(*) FROM extensions_mappings)"
+            " + (SELECT count(*) FROM users_mappings)"
+        ).fetchone()
+    return Totals(*row)

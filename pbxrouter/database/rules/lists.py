@@ -1,0 +1,225 @@
+"""The rules as pages and the API list them: mappings, extensions, users, and their grants.
+
+All by pages, with a search, in a few queries however many there are. What a hand has left
+in the tables that makes no sense is listed as well as it can be, as text. Not here: the matrix of
+grants (grant_lists), changing rules (edits), and what they mean (rules).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.database.audit.entries import bounded, text_of
+from pbxrouter.database.connection import reading
+from pbxrouter.database.paging import Listing, Page, searching
+from pbxrouter.database.rules.edit_text import no_holder, no_mapping
+from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow:
+    """A mapping, and how many extensions and users have a grant for it."""
+
+    map_id: int
+    pattern: str
+    application: str
+    data: str
+    enabled: bool
+    extensions: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class HolderRow:
+    """An extension or a user.
+
+    Attributes:
+        kind: "extension" or "user".
+        name: an extension's number, a user's name.
+        has_pin: of an extension it is False.
+        grants: how many mappings it may use.
+    """
+
+    kind: str
+    holder_id: int
+    name: str
+    has_pin: bool
+    grants: int
+
+
+_MAPPING_COLUMNS: Final = (
+    "m.map_id, m.pattern, m.application_name, m.application_data, d.map_id IS NULL,"
+    " (SELECT count(*) FROM extensions_mappings WHERE map_id = m.map_id),"
+    " (SELECT count(*) FROM users_mappings WHERE map_id = m.map_id)"
+)
+_MAPPINGS: Final = Listing(
+    f"SELECT {_MAPPING_COLUMNS} FROM applications_mappings AS m"
+    " LEFT JOIN mappings_disabled AS d ON d.map_id = m.map_id",
+    "m.map_id",
+)
+_SEARCHED: Final = ("m.pattern", "m.application_name", "m.application_data")
+
+
+def _holder_columns(table: HolderTable) -> str:
+    pin = "h.user_pin IS NOT NULL" if table.kind == "user" else "0"
+    return (
+        f"h.{table.row_id}, '{table.kind}', h.{table.name}, {pin},"
+        f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id})"
+    )
+
+
+_BY_NAME: Final = {
+    kind: Listing(
+        f"SELECT {_holder_columns(table)} FROM {table.table} AS h",
+        f"h.{table.name}, h.{table.row_id}",
+        f"SELECT {table.name}, {table.row_id} FROM {table.table} WHERE {table.row_id} = :anchor",
+    )
+    for kind, table in HOLDERS.items()
+}
+
+
+def find_mappings(
+    connection: sqlite3.Connection,
+    search: str = "",
+    limit: int = 50,
+    after: int | None = None,
+    before: int | None = None,
+    enabled: bool | None = None,
+) -> Page[MappingRow]:
+    """Mappings in the order of their numbers.
+
+    Args:
+        search: part of pattern, application or data.
+        limit: how many; at most paging.MAX_LIMIT.
+        after, before: as Page.next and Page.previous say.
+        enabled: only those switched on, or off; None is both.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with reading(connection):
+        where, values = searching(search, _SEARCHED)
+        if enabled is not None:
+            where.append("d.map_id IS NULL" if enabled else "d.map_id IS NOT NULL")
+        return _MAPPINGS.page(connection, _mapping_row, where, values, limit, after, before)
+
+
+def find_holders(
+    connection: sqlite3.Connection,
+    kind: str,
+    search: str = "",
+    limit: int = 50,
+    after: int | None = None,
+    before: int | None = None,
+) -> Page[HolderRow]:
+    """Extensions by number, or users by name.
+
+    Args:
+        kind: "extension" or "user".
+        search: part of number or name.
+        limit, after, before: as find_mappings.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    table = holders(kind)
+    with reading(connection):
+        where, values = searching(search, (f"h.{table.name}",))
+        return _BY_NAME[kind].page(connection, _holder_row, where, values, limit, after, before)
+
+
+def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
+    """One mapping.
+
+    Raises:
+        NotThere: there is none of that number.
+        StoreError: the database cannot be read.
+    """
+    with reading(connection):
+        row = connection.execute(
+            f"{_MAPPINGS.select} WHERE m.map_id = :id", {"id": bounded(map_id)}
+        ).fetchone()
+    if row is None:
+        raise no_mapping(map_id)
+    return _mapping_row(*row)
+
+
+def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
+    """One extension or user.
+
+    Raises:
+        NotThere: there is none of that number.
+        StoreError: the database cannot be read.
+    """
+    table = holders(kind)
+    with reading(connection):
+        row = connection.execute(
+            f"{_BY_NAME[kind].select} WHERE h.{table.row_id} = :id", {"id": bounded(holder_id)}
+        ).fetchone()
+    if row is None:
+        raise no_holder(kind, holder_id)
+    return _holder_row(*row)
+
+
+def holders_of(
+    connection: sqlite3.Connection,
+    map_id: int,
+    kind: str,
+    search: str = "",
+    limit: int = 50,
+    after: int | None = None,
+    before: int | None = None,
+) -> Page[HolderRow]:
+    """The extensions or the users that have a grant for a mapping, in the order of their numbers.
+
+    Args, Raises: as find_holders.
+    """
+    table = holders(kind)
+    listing = Listing(
+        f"SELECT {_holder_columns(table)} FROM {table.table} AS h JOIN {table.grants} AS g"
+        f" ON g.{table.row_id} = h.{table.row_id}",
+        f"h.{table.row_id}",
+    )
+    with reading(connection):
+        where, values = searching(search, (f"h.{table.name}",))
+        where.append("g.map_id = :map_id")
+        return listing.page(
+            connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before
+        )
+
+
+def mappings_of(
+    connection: sqlite3.Connection,
+    kind: str,
+    holder_id: int,
+    search: str = "",
+    limit: int = 50,
+    after: int | None = None,
+    before: int | None = None,
+) -> Page[MappingRow]:
+    """The mappings that an extension or a user has a grant for, in the order of their numbers.
+
+    Args, Raises: as find_mappings.
+    """
+    table = holders(kind)
+    listing = Listing(f"{_MAPPINGS.select} JOIN {table.grants} AS g ON g.map_id = m.map_id", "m.map_id")
+    with reading(connection):
+        where, values = searching(search, _SEARCHED)
+        where.append(f"g.{table.row_id} = :holder_id")
+        return listing.page(
+            connection, _mapping_row, where, {**values, "holder_id": bounded(holder_id)}, limit, after, before
+        )
+
+
+def _mapping_row(
+    map_id: int, pattern: object, name: object, data: object, enabled: int, extensions: int, users: int
+) -> MappingRow:
+    return MappingRow(
+        map_id, text_of(pattern), text_of(name), text_of(data), bool(enabled), extensions, users
+    )
+
+
+def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int) -> HolderRow:
+    return HolderRow(kind, holder_id, text_of(name), bool(has_pin), grants)

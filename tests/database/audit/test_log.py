@@ -1,0 +1,370 @@
+"""Changes that are written down and can be taken back: database.audit, on real files."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.entries import KINDS, MAX_SHOWN, NEVER_UNDONE
+from pbxrouter.database.audit.log import (
+    Actor,
+    AuditSearch,
+    changing,
+    entry,
+    find_entries,
+    note,
+    undo,
+)
+from pbxrouter.errors import DatabaseLocked, EditConflict, EditRefused, NotThere
+
+ANA = Actor("ana", "console")
+EVA = Actor("eva", "api")
+NEW = {"pattern": "2X", "application_name": "dial", "application_data": "SIP"}
+
+
+class AuditCase(SynchronousTestCase):
+    """A database of our own for each test."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path, timeout_s=0)
+        self.addCleanup(self.connection.close)
+
+    def insert(self, table: str = "applications_mappings", **values: Any) -> int:
+        """One row, recorded."""
+        with changing(self.connection, ANA, 1.0, "create", "mapping", "2X") as change:
+            return change.insert(table, values or NEW)
+
+    def last(self) -> int:
+        """The newest entry's number."""
+        return find_entries(self.connection, limit=1)[0].audit_id
+
+    def rows(self, query: str) -> list[Any]:
+        """What a query finds."""
+        return self.connection.execute(query).fetchall()
+
+    def alter(self, script: str, foreign_keys: bool = False) -> None:
+        """What a hand does."""
+        self.connection.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        self.connection.executescript(script)
+        self.connection.execute("PRAGMA foreign_keys = ON")
+
+    def conflict(self, audit_id: int) -> str:
+        """What is said when an undo cannot be."""
+        before = list(self.connection.iterdump())
+        words = str(self.assertRaises(EditConflict, undo, self.connection, EVA, 9.0, audit_id))
+        self.assertEqual(list(self.connection.iterdump()), before)
+        return words
+
+
+class ChangingTests(AuditCase):
+    """The recorder."""
+
+    def test_an_entry(self) -> None:
+        """Who, when, what; and the row as the database has it, defaults too."""
+        map_id = self.insert(pattern="2X", application_name="dial")
+        (found,) = find_entries(self.connection)
+        self.assertEqual((found.who, found.via, found.changed_at), ("ana", "console", 1.0))
+        self.assertEqual((found.action, found.kind, found.name), ("create", "mapping", "2X"))
+        self.assertEqual((found.undoes, found.undone_by, found.can_be_undone), (None, None, True))
+        (change,) = entry(self.connection, found.audit_id).changes
+        self.assertEqual((change.table, change.key), ("applications_mappings", {"map_id": str(map_id)}))
+        self.assertIsNone(change.before)
+        self.assertEqual((change.after or {})["application_data"], "")
+
+    def test_nothing_changed(self) -> None:
+        """Nothing is written."""
+        map_id = self.insert()
+        with changing(self.connection, ANA, 2.0, "update", "mapping", "2X") as change:
+            self.assertFalse(change.update("applications_mappings", map_id, NEW))
+        self.assertIsNone(change.audit_id)
+        self.assertEqual(len(find_entries(self.connection)), 1)
+
+    def test_whole_or_not_at_all(self) -> None:
+        """A failure in the middle leaves neither rows nor an entry."""
+        with (
+            self.assertRaises(ZeroDivisionError),
+            changing(self.connection, ANA, 1.0, "create", "x") as change,
+        ):
+            change.insert("applications_mappings", NEW)
+            raise ZeroDivisionError
+        self.assertEqual(self.rows("SELECT * FROM applications_mappings"), [])
+        self.assertEqual(find_entries(self.connection), [])
+        self.assertFalse(self.connection.in_transaction)
+
+    def test_constraints_in_words(self) -> None:
+        """What the database does not accept is said as a conflict, with the field."""
+        self.insert("extensions", extension_number="33")
+        error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number="33")
+        self.assertEqual(
+            (str(error), error.field), ("there is an extension with this number already", "number")
+        )
+        error = self.assertRaises(EditConflict, self.insert, "extensions_mappings", extension_id=1, map_id=9)
+        self.assertIn("is gone", str(error))
+        error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number=" ")
+        self.assertIn("extension_number_is_not_empty", str(error))
+
+    def test_gone(self) -> None:
+        """What is not there is neither changed nor deleted; a number too large for SQLite is of nothing."""
+        for number in (77, 2**64, -(2**70)):
+            with self.assertRaises(NotThere), changing(self.connection, ANA, 1.0, "update", "user") as change:
+                change.update("users", number, {"user_name": "x"})
+            with self.assertRaises(NotThere), changing(self.connection, ANA, 1.0, "delete", "user") as change:
+                change.delete("users", number)
+
+    def test_names_are_one_line(self) -> None:
+        """What is called so that it would break a page or a terminal is made visible; nothing is too long."""
+        with changing(
+            self.connection, Actor("a\nb", "api"), 1.0, "create", "mapping", "\x1b[1m" * 100
+        ) as change:
+            change.insert("applications_mappings", NEW)
+        (found,) = find_entries(self.connection)
+        self.assertEqual(found.who, "a\\nb")
+        self.assertTrue(found.name.isprintable())
+        self.assertEqual(len(found.name), 200)
+
+
+class UndoTests(AuditCase):
+    """Taking changes back."""
+
+    def test_each_way(self) -> None:
+        """Created, changed, deleted; and an undo is undone."""
+        map_id = self.insert()
+        with changing(self.connection, ANA, 2.0, "update", "mapping", "3X") as change:
+            change.update("applications_mappings", map_id, {"pattern": "3X"})
+        with changing(self.connection, ANA, 3.0, "delete", "mapping", "3X") as change:
+            change.delete("applications_mappings", map_id)
+        query = "SELECT map_id, pattern FROM applications_mappings"
+        states = []
+        for audit_id in (3, 2, 1):
+            undone = undo(self.connection, EVA, 9.0, audit_id)
+            states.append(self.rows(query))
+        self.assertEqual(states, [[(map_id, "3X")], [(map_id, "2X")], []])
+        again = undo(self.connection, EVA, 9.5, undone)
+        self.assertEqual(self.rows(query), [(map_id, "2X")])
+        found = {each.audit_id: each for each in find_entries(self.connection)}
+        self.assertEqual((found[1].undone_by, found[undone].undoes), (undone, 1))
+        self.assertEqual((found[undone].undone_by, found[again].undoes), (again, undone))
+        self.assertEqual(
+            (found[again].action, found[again].kind, found[again].name), ("undo", "mapping", "2X")
+        )
+        self.assertFalse(found[1].can_be_undone)
+
+    def test_not_twice(self) -> None:
+        """Once is enough."""
+        self.insert()
+        undo(self.connection, EVA, 9.0, 1)
+        self.assertEqual(self.conflict(1), "this change was taken back already")
+
+    def test_changed_since(self) -> None:
+        """Another's work is not lost, whichever way it went."""
+        map_id = self.insert()
+        self.alter("UPDATE applications_mappings SET pattern = '4X'")
+        self.assertIn("2X was changed since", self.conflict(1))
+        self.alter("DELETE FROM applications_mappings")
+        self.assertIn("was changed since", self.conflict(1))
+        self.alter(f"INSERT INTO applications_mappings VALUES ({map_id}, 'dial', 'SIP', '2X')")
+        with changing(self.connection, ANA, 2.0, "delete", "mapping", "2X") as change:
+            change.delete("applications_mappings", map_id)
+        self.alter(f"INSERT INTO applications_mappings VALUES ({map_id}, 'dial', 'SIP', '9X')")
+        self.assertIn("was changed since", self.conflict(2))
+
+    def test_granted_since(self) -> None:
+        """What was created is not deleted with grants that nobody asked to lose."""
+        map_id = self.insert()
+        extension_id = self.insert("extensions", extension_number="33")
+        grant = {"extension_id": extension_id, "map_id": map_id}
+        self.insert("extensions_mappings", **grant)
+        for audit_id in (1, 2):
+            self.assertIn("granted or switched off since", self.conflict(audit_id))
+        undo(self.connection, EVA, 9.0, 3)
+        self.insert("mappings_disabled", map_id=map_id)
+        self.assertIn("granted or switched off since", self.conflict(1))
+        undo(self.connection, EVA, 9.0, 2)
+
+    def test_what_it_needs_is_gone(self) -> None:
+        """A grant whose extension is gone, and a name that is taken by now, do not come back."""
+        map_id = self.insert()
+        extension_id = self.insert("extensions", extension_number="33")
+        self.insert("extensions_mappings", extension_id=extension_id, map_id=map_id)
+        with changing(self.connection, ANA, 2.0, "revoke", "grant") as change:
+            change.delete("extensions_mappings", 1)
+        with changing(self.connection, ANA, 2.0, "delete", "extension", "33") as change:
+            change.delete("extensions", extension_id)
+        self.assertEqual(self.conflict(4), "something that this needs is gone")
+        self.insert("extensions", extension_number="33")
+        self.assertEqual(self.conflict(5), "there is an extension with this number already")
+
+    def test_grants_by_what_they_say(self) -> None:
+        """A grant's number means nothing: another may have it by now."""
+        map_id = self.insert()
+        for number in ("33", "34"):
+            self.insert("extensions", extension_number=number)
+        self.insert("extensions_mappings", extension_id=1, map_id=map_id)
+        with changing(self.connection, ANA, 2.0, "revoke", "grant") as change:
+            change.delete("extensions_mappings", 1)
+        revoked = self.last()
+        self.insert("extensions_mappings", extension_id=2, map_id=map_id)
+        self.assertEqual(self.rows("SELECT * FROM extensions_mappings"), [(1, 2, map_id)])
+        undo(self.connection, EVA, 9.0, revoked)
+        self.assertEqual(self.rows("SELECT * FROM extensions_mappings"), [(1, 2, map_id), (2, 1, map_id)])
+
+    def test_exactly(self) -> None:
+        """BLOBs, text that is not UTF-8, NULs and odd numbers come back as they were."""
+        self.alter(
+            "INSERT INTO applications_mappings VALUES"
+            " (1, x'00ff', CAST(x'4d6f6973e973' AS TEXT), '2X'), (2, 'dial', x'', CAST(x'320058' AS TEXT)),"
+            " (3, 'dial', '\N{GRINNING FACE}', 9e999);"
+            "INSERT INTO mappings_disabled VALUES (1, x'ff'), (3, 'yesterday')"
+        )
+        query = (
+            "SELECT map_id, typeof(application_name), hex(application_name), typeof(application_data),"
+            " hex(application_data), typeof(pattern), hex(pattern), typeof(disabled_at), hex(disabled_at)"
+            " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id)"
+        )
+        before = self.rows(query)
+        with changing(self.connection, ANA, 2.0, "delete", "mapping") as change:
+            for map_id in (1, 2, 3):
+                change.delete("applications_mappings", map_id)
+        self.assertEqual(self.rows(query), [])
+        self.assertEqual(len(entry(self.connection, 1).changes), 5)
+        undo(self.connection, EVA, 9.0, 1)
+        self.assertEqual(self.rows(query), before)
+
+    def test_refused_kinds(self) -> None:
+        """Who may come in is decided anew; an import has no rows to bring back. Each says so."""
+        self.assertLessEqual(NEVER_UNDONE, set(KINDS))
+        for kind in sorted(NEVER_UNDONE):
+            with database.transaction(self.connection):
+                number = note(self.connection, ANA, 1.0, "create", kind, "x")
+            error = self.assertRaises(EditRefused, undo, self.connection, EVA, 9.0, number)
+            self.assertIn("cannot be taken back", str(error))
+            self.assertNotIsInstance(error, EditConflict)
+            self.assertFalse(entry(self.connection, number).entry.can_be_undone)
+
+    def test_no_such_entry(self) -> None:
+        """The number is said."""
+        for number in (7, 0, -1, 2**64):
+            for error in (
+                self.assertRaises(NotThere, undo, self.connection, EVA, 9.0, number),
+                self.assertRaises(NotThere, entry, self.connection, number),
+            ):
+                self.assertIn(f"no entry {number} ", str(error))
+
+    def test_entries_by_hand(self) -> None:
+        """What nobody can read, or what names no table or column of ours, is refused, never run."""
+        self.insert()
+        good = '[{"table": "users", "key": {"user_id": 1}, "before": null, "after": %s}]'
+        for text in (
+            "",
+            "{}",
+            "[]",
+            "[1]",
+            "null",
+            "[" * 5000,
+            '[{"table": "sqlite_master", "key": {}, "before": null, "after": null}]',
+            '[{"table": "users", "key": {"1=1 --": 1}, "before": null, "after": null}]',
+            good % "null",
+            good % '{"user_id": 1, "x; DROP TABLE users": 1}',
+            good % '{"user_id": {"blob": "xx"}}',
+            good % '{"user_id": {"other": "00"}}',
+            good % '{"user_id": [1]}',
+            good % "7",
+        ):
+            self.connection.execute("UPDATE audit_log SET changes = :text", {"text": text})
+            self.connection.commit()
+            self.conflict(1)
+            self.assertLessEqual(entry(self.connection, 1).rows, 1)
+
+
+class ShownTests(AuditCase):
+    """The log as it is read."""
+
+    def test_pins(self) -> None:
+        """That there is one, or that it was changed; never which."""
+        self.insert("users", user_name="ana")
+        for pin in ("a" * 64, "b" * 64, None):
+            with changing(self.connection, ANA, 2.0, "pin", "user", "ana") as change:
+                change.update("users", 1, {"user_pin": pin})
+        with changing(self.connection, ANA, 3.0, "update", "user", "eva") as change:
+            change.update("users", 1, {"user_name": "eva"})
+        shown = []
+        for number in range(1, 6):
+            detail = entry(self.connection, number)
+            self.assertNotIn("aaaa", repr(detail))
+            self.assertNotIn("bbbb", repr(detail))
+            (change_shown,) = detail.changes
+            shown.append(
+                ((change_shown.before or {}).get("user_pin"), (change_shown.after or {})["user_pin"])
+            )
+        self.assertEqual(
+            shown,
+            [(None, "none"), ("none", "set"), ("set", "changed"), ("set", "none"), ("none", "none")],
+        )
+        self.assertEqual(undo(self.connection, EVA, 9.0, 5), 6)
+        undo(self.connection, EVA, 9.0, 4)
+        self.assertEqual(self.rows("SELECT user_pin FROM users"), [("b" * 64,)])
+
+    def test_a_pin_that_stays(self) -> None:
+        """It is "set" before and after."""
+        self.insert("users", user_name="ana", user_pin="c" * 64)
+        with changing(self.connection, ANA, 3.0, "update", "user", "eva") as change:
+            change.update("users", 1, {"user_name": "eva"})
+        (shown,) = entry(self.connection, 2).changes
+        self.assertEqual([(each or {})["user_pin"] for each in (shown.before, shown.after)], ["set", "set"])
+
+    def test_secrets(self) -> None:
+        """Hashes of passwords and tokens are left out."""
+        self.insert("api_tokens", name="shop", token_hash="feedbeef")
+        self.insert("console_users", login="ana", password_hash="$argon2id$x", role="admin", created_at=1.0)
+        for number in (1, 2):
+            text = repr(entry(self.connection, number))
+            for secret in ("feedbeef", "argon2id", "token_hash", "password_hash"):
+                self.assertNotIn(secret, text)
+            self.assertIn("shop" if number == 1 else "admin", text)
+
+    def test_search(self) -> None:
+        """By who, kind and time, page by page, newest first."""
+        for second in range(30):
+            actor, kind = ((ANA, "mapping"), (EVA, "user"), (EVA, "mapping"))[second % 3]
+            with database.transaction(self.connection):
+                note(self.connection, actor, float(second), "create", kind, str(second))
+
+        def found(limit: int = 500, before_id: int | None = None, **search: Any) -> list[str]:
+            return [
+                each.name for each in find_entries(self.connection, AuditSearch(**search), limit, before_id)
+            ]
+
+        self.assertEqual(found(), [str(each) for each in reversed(range(30))])
+        self.assertEqual(found(who="eva", kind="user"), [str(each) for each in range(28, 0, -3)])
+        self.assertEqual(found(since=10.0, until=13.0), ["12", "11", "10"])
+        self.assertEqual(found(who="ev"), [])
+        self.assertEqual(found(who="\udcff"), [])
+        first = find_entries(self.connection, AuditSearch(kind="mapping"), 7)
+        later = find_entries(self.connection, AuditSearch(kind="mapping"), 7, first[-1].audit_id)
+        self.assertEqual([each.name for each in first + later], found(kind="mapping")[:14])
+        self.assertEqual(found(before_id=1), [])
+        self.assertEqual(len(found(before_id=2**70)), 30)
+        self.assertEqual(len(found(limit=0)), 1)
+
+    def test_many_rows(self) -> None:
+        """The first are shown, and how many there are."""
+        with changing(self.connection, ANA, 1.0, "create", "extension") as change:
+            for number in range(MAX_SHOWN + 5):
+                change.insert("extensions", {"extension_number": str(number)})
+        detail = entry(self.connection, 1)
+        self.assertEqual((len(detail.changes), detail.rows), (MAX_SHOWN, MAX_SHOWN + 5))
+
+    def test_away(self) -> None:
+        """A database that is locked is said to be, in one line."""
+        with closing(database.connect(database.path_of(self.connection), timeout_s=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            self.assertRaises(DatabaseLocked, self.insert)
+            other.rollback()
+        self.insert()

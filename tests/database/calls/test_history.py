@@ -1,0 +1,215 @@
+"""The history's rows: pages, filters, figures, on a real database."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
+from pbxrouter.database.calls import history
+from pbxrouter.database.calls.history import (
+    CallRow,
+    KeptCall,
+    Search,
+    add_calls,
+    call,
+    csv_cells,
+    csv_heading,
+    find_calls,
+    find_page,
+    forget_calls,
+    outcomes,
+    trace_text,
+)
+from pbxrouter.errors import NotThere
+from pbxrouter.text.sentences import Step, step
+
+
+def row(
+    began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Step
+) -> CallRow:
+    """A call."""
+    return CallRow(
+        began, began + 5, "u", caller, "", number, "allow", "2X", "dial", "SIP", "33", outcome, "", 3,
+        trace_text(trace),
+    )  # fmt: skip
+
+
+class HistoryCase(SynchronousTestCase):
+    """A fresh database."""
+
+    def setUp(self) -> None:
+        """Made and opened."""
+        path = Path(self.mktemp()).absolute()
+        database.create(path)
+        self.connection: sqlite3.Connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.integers(0, 6),
+        st.sampled_from(["33", "34", "330", ""]),
+        st.sampled_from(["21", "22", "2"]),
+        st.sampled_from(["ANSWER", "BUSY"]),
+    ),
+    max_size=12,
+)
+WISHES = st.builds(
+    Search,
+    caller=st.sampled_from([None, "33", "3*", "33*", "9"]),
+    number=st.sampled_from([None, "21", "2*"]),
+    outcome=st.sampled_from([None, "BUSY", "FAILED"]),
+    since=st.sampled_from([None, 2.0]),
+    until=st.sampled_from([None, 5.0]),
+)
+
+
+class Pages(HistoryCase):
+    """Forth and back."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(CALLS, WISHES, st.integers(1, 4))
+    def test_all_pages_are_all_that_fits(
+        self, calls: list[tuple[int, str, str, str]], search: Search, limit: int
+    ) -> None:
+        """Whatever is searched: newest first, each once, and the same on the way back."""
+        self.connection.execute("DELETE FROM calls")
+        self.connection.commit()
+        add_calls(self.connection, [row(float(each[0]), each[1], each[2], each[3]) for each in calls])
+        fitting = [each for each in self.everything() if fits(each, search)]
+        found, pages, page = [], [], find_page(self.connection, search, limit)
+        self.assertIsNone(page.newer)
+        while True:
+            found += page.calls
+            pages.append(page.calls)
+            if page.older is None:
+                break
+            page = find_page(self.connection, search, limit, before=page.older)
+        self.assertEqual(found, fitting)
+        back = [page.calls]
+        while page.newer is not None:
+            page = find_page(self.connection, search, limit, after=page.newer)
+            back.append(page.calls)
+        self.assertEqual([each for part in reversed(back) for each in part], fitting)
+        self.assertEqual([KeptCall.__eq__(a, b) for a, b in zip(found, fitting, strict=True)].count(False), 0)
+        self.assertEqual(len(list(find_calls(self.connection, search, 5))), min(5, len(fitting)))
+
+    def everything(self) -> list[KeptCall]:
+        """All calls, newest first, by a plain query."""
+        names = ", ".join(csv_heading())
+        return [
+            KeptCall(*each)
+            for each in self.connection.execute(
+                f"SELECT {names}, call_id FROM calls ORDER BY began DESC, call_id DESC"
+            )
+        ]
+
+    def test_one(self) -> None:
+        """By its number."""
+        add_calls(self.connection, [row(1.0)])
+        self.assertEqual(call(self.connection, 1).caller, "33")
+        for number in (2, 10**30):
+            self.assertRaises(NotThere, call, self.connection, number)
+
+    def test_more_than_few(self) -> None:
+        """Values that most calls have are not sorted."""
+        self.patch(history, "FEW", 500)
+        add_calls(self.connection, [row(float(each)) for each in range(600)])
+        for search in (Search("33"), Search("3*"), Search("33", outcome="ANSWER"), Search("3*", "2*")):
+            page = find_page(self.connection, search, 2)
+            self.assertEqual([each.began for each in page.calls], [599.0, 598.0])
+
+    def test_bulk(self) -> None:
+        """All that begin so, many at a time: few are sorted, many are taken as they lie."""
+        self.patch(history, "BULK", 3)
+        self.patch(history, "FEW", 10)
+        add_calls(self.connection, [row(float(each), f"{each % 4}3") for each in range(100)])
+        asked: list[str] = []
+        self.connection.set_trace_callback(asked.append)
+        for since, index in ((None, "calls_by_time"), (80.0, "calls_by_caller")):
+            search = Search("3*", since=since)
+            fitting = [each for each in self.everything() if fits(each, search)]
+            found, page = [], find_page(self.connection, search, 3)
+            self.assertTrue([each for each in asked if f"INDEXED BY {index}" in each and "ORDER BY" in each])
+            asked.clear()
+            while page.older is not None:
+                found += page.calls
+                page = find_page(self.connection, search, 3, before=page.older)
+            self.assertEqual(found + page.calls, fitting)
+            asked.clear()
+
+    def test_forgetting(self) -> None:
+        """What is older goes."""
+        add_calls(self.connection, [row(1.0), row(2.0)])
+        forget_calls(self.connection, 2.0)
+        self.assertEqual([each.began for each in find_page(self.connection, Search(), 9).calls], [2.0])
+
+
+def fits(each: KeptCall, search: Search) -> bool:
+    """The same, said plainly."""
+    for name in ("caller", "number"):
+        wanted, there = getattr(search, name), getattr(each, name)
+        if wanted is None:
+            continue
+        if not (there.startswith(wanted[:-1]) if wanted.endswith("*") else there == wanted):
+            return False
+    return (
+        search.outcome in (None, each.outcome)
+        and (search.since is None or each.began >= search.since)
+        and (search.until is None or each.began < search.until)
+    )
+
+
+class Traces(HistoryCase):
+    """Kept for showing in any language."""
+
+    def test_steps_within_steps(self) -> None:
+        """They come back as they were."""
+        trace = (step("it failed: {why}", why=step("{name} is away", name="x")), step("that was it"))
+        self.assertEqual(row(0.0, "33", "21", "ANSWER", *trace).steps, list(trace))
+
+    def test_spoilt(self) -> None:
+        """A hand that wrote there breaks nothing."""
+        for text in ("", "[1]", '[["a", 5]]', "{}", "[[]]"):
+            broken = dataclasses.replace(row(), trace=text)
+            self.assertEqual(broken.steps, [], text)
+
+    def test_cells(self) -> None:
+        """One for each heading; the trace in words."""
+        cells = csv_cells(row(0.0, "33", "21", "ANSWER", step("one"), step("two")))
+        self.assertEqual((len(cells), cells[-1]), (len(csv_heading()), "one; two"))
+
+
+class Figures(HistoryCase):
+    """How many."""
+
+    def setUp(self) -> None:
+        """Five calls in three minutes."""
+        super().setUp()
+        began = (60.0, 61.0, 119.9, 180.0, 240.0)
+        kinds = ("ANSWER", "BUSY", "ANSWER", "DENIED", "ANSWER")
+        add_calls(self.connection, [row(at, outcome=kind) for at, kind in zip(began, kinds, strict=True)])
+
+    def test_outcomes(self) -> None:
+        """Those that occur."""
+        self.assertEqual(outcomes(self.connection), ["ANSWER", "BUSY", "DENIED"])
+
+    def test_totals(self) -> None:
+        """Of a span, the second excluded."""
+        found = totals(self.connection, 60.0, 240.0)
+        self.assertEqual(found.by_outcome, {"ANSWER": 2, "BUSY": 1, "DENIED": 1})
+        self.assertEqual((found.calls, found.of("ANSWER", "DENIED")), (4, 3))
+
+    def test_minutes(self) -> None:
+        """By their first second; the busiest first."""
+        minutes = per_minute(self.connection, 0.0, 241.0)
+        self.assertEqual(minutes, {60: 3, 180: 1, 240: 1})
+        self.assertEqual(busiest(minutes, 2), [(60, 3), (180, 1)])
+        self.assertEqual(per_minute(self.connection, 300.0, 400.0), {})

@@ -1,0 +1,291 @@
+"""Click-to-dial links: what one may be, changes that can be taken back, and calls counted by the day."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.log import (
+    Actor,
+    AuditSearch,
+    entry,
+    find_entries,
+    undo,
+)
+from pbxrouter.database.click.link_values import (
+    MAX_A_DAY,
+    MAX_CONSENT,
+    MAX_LIST,
+    DialLink,
+    LinkValues,
+    Places,
+    checked,
+)
+from pbxrouter.database.click.links import (
+    add_dial_link,
+    delete_dial_link,
+    dial_link,
+    give_call_back,
+    list_dial_links,
+    set_dial_link_enabled,
+    take_call,
+    update_dial_link,
+    void_dial_link,
+)
+from pbxrouter.errors import EditConflict, EditRefused, NotThere
+
+ANA = Actor("ana", "console")
+NOW = 1_795_409_729.0
+DAY = "2026-11-23"
+PLACES = Places({"SIP": "PJSIP"}, {"lab": ()})
+SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX [679]XXXXXXXX")
+
+
+class ValuesTests(SynchronousTestCase):
+    """What a link may be."""
+
+    def refused(self, field: str, places: Places = PLACES, /, **values: str | int) -> str:
+        """It is refused, for that field; the line."""
+        error = self.assertRaises(EditRefused, checked, dataclasses.replace(SALES, **values), places)  # type: ignore[arg-type]
+        self.assertEqual(error.field, field, str(error))
+        self.assertNotIn("\n", str(error))
+        return str(error)
+
+    def test_kept_in_one_way(self) -> None:
+        """Blanks, lines, capitals, commas, a slash at the end: kept without."""
+        values = checked(
+            LinkValues(
+                "  Sales ",
+                " SIP/33 ",
+                " phones ",
+                " 2X\n  9XXX ",
+                " lab ",
+                "lun-vie 9-18",
+                1,
+                1,
+                " I agree\n to it ",
+                "",
+                "HTTPS://Example.org/, http://localhost:8000 https://example.org",
+            ),
+            PLACES,
+        )
+        kept = (
+            "Sales",
+            "SIP/33",
+            "phones",
+            "2X 9XXX",
+            "lab",
+            "mon-fri 09:00-18:00",
+            1,
+            1,
+            "I agree to it",
+            "",
+        )
+        self.assertEqual(dataclasses.astuple(values), (*kept, "https://example.org http://localhost:8000"))
+        self.assertEqual(checked(values, PLACES), values)
+
+    def test_names(self) -> None:
+        """One line that can be shown."""
+        for name in ("", "  ", "x" * 81, "a\nb", "a\0"):
+            self.refused("name", name=name)
+
+    def test_phones(self) -> None:
+        """One phone, and nothing that would reach beyond an AMI header."""
+        for phone in ("", "33", "Local/33", "PJSIP/33&PJSIP/21", "PJSIP/33\r\nVariable: x"):
+            self.assertIn("PJSIP/33", self.refused("phone", phone=phone))
+
+    def test_contexts(self) -> None:
+        """A name; one of those that the settings allow."""
+        for context in ("", "a b", "x\r\nExten: 1", "x,1"):
+            self.refused("context", context=context)
+        few = Places({}, {"lab": ("phones", "desks")})
+        self.assertIn("phones, desks", self.refused("context", few))
+        self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
+
+    def test_asterisks(self) -> None:
+        """One that is there; of several one must be named."""
+        self.assertIn("lab", self.refused("asterisk", asterisk="other"))
+        two = Places({}, {"a": (), "b": ("only",)})
+        self.assertIn("a, b", self.refused("asterisk", two))
+        self.refused("context", two, asterisk="b")
+        self.assertEqual(checked(dataclasses.replace(SALES, asterisk="a"), two).asterisk, "a")
+        self.refused("asterisk", Places({}, {}), asterisk="x")
+        self.assertEqual(checked(SALES, Places({}, {})).asterisk, "")
+
+    def test_destinations(self) -> None:
+        """Dial patterns, at least one."""
+        self.assertIn("+34", self.refused("destinations", destinations=" "))
+        self.assertIn("2[", self.refused("destinations", destinations="2X 2["))
+        self.assertIn("a", self.refused("destinations", destinations="abc"))
+        self.refused("destinations", destinations="2X " * (MAX_LIST + 1))
+
+    def test_numbers(self) -> None:
+        """Within bounds."""
+        for most in (0, -1, MAX_A_DAY + 1):
+            self.assertIn(str(MAX_A_DAY), self.refused("calls_a_day", calls_a_day=most))
+        self.refused("calls_an_hour", calls_an_hour=0)
+
+    def test_hours_and_consent(self) -> None:
+        """As hours are read; a text that is not endless."""
+        self.assertIn("noday", self.refused("hours", hours="noday 9-10"))
+        for field in ("consent_en", "consent_es"):
+            self.refused(field, **{field: "x" * (MAX_CONSENT + 1)})
+            self.refused(field, **{field: "a\0b"})
+
+    def test_sites(self) -> None:
+        """Origins, and nothing that would reach beyond the header's place."""
+        for site in (
+            "example.org",
+            "http://example.org",
+            "https://",
+            "https://example.org/page",
+            "https://*.example.org",
+            "https://a; script-src *",
+            "https://a;script-src",
+            "*",
+            "'self'",
+            "https://a:b",
+            "https://-a",
+            "https://ejémplo.org",
+        ):
+            self.assertIn("https://example.org", self.refused("sites", sites=site))
+
+    def test_link(self) -> None:
+        """What a link allows, asks and lets in."""
+        values = dataclasses.replace(SALES, consent_en="yes?", sites="https://a.org evil;x https://b.org")
+        link = DialLink(1, values, 1, None)
+        self.assertEqual(link.origins, "https://a.org https://b.org")
+        for number, allowed in (
+            ("+34600112233", True),
+            ("600112233", True),
+            ("112", False),
+            ("+4460011223", False),
+        ):
+            self.assertEqual(link.allows(number), allowed)
+        self.assertEqual((link.consent("en"), link.consent("es")), ("yes?", "yes?"))
+        both = DialLink(1, dataclasses.replace(values, consent_es="¿sí?"), 1, None)
+        self.assertEqual((both.consent("en"), both.consent("es")), ("yes?", "¿sí?"))
+        spoilt = DialLink(1, dataclasses.replace(values, destinations="2[ 2X"), 1, None)
+        self.assertTrue(spoilt.allows("21"))
+
+
+class RowsTests(SynchronousTestCase):
+    """In a database."""
+
+    def setUp(self) -> None:
+        """One link."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection: sqlite3.Connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+        self.number = add_dial_link(self.connection, ANA, NOW, SALES, PLACES)
+
+    def link(self) -> DialLink:
+        """As it is now."""
+        return dial_link(self.connection, self.number, DAY)
+
+    def last(self) -> tuple[str, str, str]:
+        """The last entry of the audit log."""
+        (last,) = find_entries(self.connection, AuditSearch(), 1)
+        return last.action, last.kind, last.name
+
+    def test_made(self) -> None:
+        """It is there, and in the log."""
+        self.assertEqual(self.link(), DialLink(self.number, SALES, 1, None))
+        self.assertEqual(self.last(), ("create", "dial_link", "Talk to sales"))
+        first = dataclasses.replace(SALES, name="a first one")
+        other = add_dial_link(self.connection, ANA, NOW, first, PLACES)
+        self.assertEqual(
+            [each.link_id for each in list_dial_links(self.connection, DAY)], [other, self.number]
+        )
+
+    def test_changed(self) -> None:
+        """What is given; nothing is written of what is no change, or refused."""
+        done = update_dial_link(self.connection, ANA, NOW, self.number, {"name": "Sales"}, PLACES)
+        self.assertEqual(self.link().values, dataclasses.replace(SALES, name="Sales"))
+        assert done is not None
+        self.assertEqual(self.last(), ("update", "dial_link", "Sales"))
+        self.assertIsNone(
+            update_dial_link(self.connection, ANA, NOW, self.number, {"name": "Sales "}, PLACES)
+        )
+        with self.assertRaises(EditRefused):
+            update_dial_link(self.connection, ANA, NOW, self.number, {"phone": "x"}, PLACES)
+        self.assertEqual(len(find_entries(self.connection)), 2)
+        undo(self.connection, ANA, NOW, done)
+        self.assertEqual(self.link().values, SALES)
+
+    def test_disabled(self) -> None:
+        """Out of use, and back."""
+        self.assertIsNotNone(set_dial_link_enabled(self.connection, ANA, NOW, self.number, False))
+        self.assertEqual((self.link().disabled_at, self.link().enabled), (NOW, False))
+        self.assertEqual(self.last()[0], "disable")
+        self.assertIsNone(set_dial_link_enabled(self.connection, ANA, NOW + 1, self.number, False))
+        set_dial_link_enabled(self.connection, ANA, NOW, self.number, True)
+        self.assertEqual((self.link().enabled, self.last()[0]), (True, "enable"))
+
+    def test_void(self) -> None:
+        """Another generation; can be taken back."""
+        done = void_dial_link(self.connection, ANA, NOW, self.number)
+        self.assertEqual((self.link().generation > 1, self.last()[0]), (True, "void"))
+        assert done is not None
+        undo(self.connection, ANA, NOW, done)
+        self.assertEqual(self.link().generation, 1)
+        update_dial_link(self.connection, ANA, NOW, self.number, {"name": "x"}, PLACES)
+        with self.assertRaises(EditConflict):
+            undo(self.connection, ANA, NOW, 1)
+
+    def test_void_is_for_good(self) -> None:
+        """What was signed between a void and its undo is void after the next, too: none comes twice."""
+        seen = {self.link().generation}
+        for _ in range(3):
+            done = void_dial_link(self.connection, ANA, NOW, self.number)
+            assert done is not None
+            self.assertNotIn(self.link().generation, seen)
+            seen.add(self.link().generation)
+            undo(self.connection, ANA, NOW, done)
+        for _ in range(2):
+            void_dial_link(self.connection, ANA, NOW, self.number)
+            self.assertNotIn(self.link().generation, seen)
+            seen.add(self.link().generation)
+
+    def test_deleted(self) -> None:
+        """Gone, with its counts; brought back as it was, under its number."""
+        take_call(self.connection, self.number, DAY, 5)
+        done = delete_dial_link(self.connection, ANA, NOW, self.number)
+        self.assertRaises(NotThere, self.link)
+        self.assertEqual(self.last(), ("delete", "dial_link", "Talk to sales"))
+        assert done is not None
+        self.assertEqual(entry(self.connection, done).rows, 1)
+        undo(self.connection, ANA, NOW, done)
+        self.assertEqual(self.link(), DialLink(self.number, SALES, 1, None))
+
+    def test_not_there(self) -> None:
+        """Each says so."""
+        for change in (void_dial_link, delete_dial_link):
+            self.assertRaises(NotThere, change, self.connection, ANA, NOW, 99)
+        self.assertRaises(NotThere, set_dial_link_enabled, self.connection, ANA, NOW, 2**70, False)
+        self.assertRaises(NotThere, update_dial_link, self.connection, ANA, NOW, 99, {}, PLACES)
+
+    def test_calls(self) -> None:
+        """As many a day as may be; each day begins anew."""
+        taken = [take_call(self.connection, self.number, DAY, 2) for _ in range(3)]
+        self.assertEqual(taken, [True, True, False])
+        self.assertEqual(self.link().calls_today, 2)
+        self.assertEqual(list_dial_links(self.connection, DAY)[0].calls_today, 2)
+        self.assertEqual(dial_link(self.connection, self.number, "2026-11-24").calls_today, 0)
+        self.assertTrue(take_call(self.connection, self.number, "2026-11-24", 2))
+        give_call_back(self.connection, self.number, DAY)
+        self.assertEqual([take_call(self.connection, self.number, DAY, 2) for _ in range(2)], [True, False])
+
+    def test_no_calls(self) -> None:
+        """Of a link that is not in use, or not there, or may have none; nothing goes below nothing."""
+        self.assertFalse(take_call(self.connection, 99, DAY, 5))
+        self.assertFalse(take_call(self.connection, self.number, DAY, 0))
+        set_dial_link_enabled(self.connection, ANA, NOW, self.number, False)
+        self.assertFalse(take_call(self.connection, self.number, DAY, 5))
+        give_call_back(self.connection, self.number, DAY)
+        self.assertEqual(self.link().calls_today, 0)

@@ -1,0 +1,202 @@
+"""Who may log in to the console, and who is logged in: rows in a real database."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.log import Actor, AuditSearch, find_entries
+from pbxrouter.database.people.console_users import (
+    add_console_user,
+    console_user,
+    credentials,
+    delete_console_user,
+    list_console_users,
+    set_console_password,
+    update_console_user,
+)
+from pbxrouter.database.people.sessions import (
+    IDLE_S,
+    LONGEST_S,
+    SETUP_S,
+    close_session,
+    is_setup_link,
+    live_sessions,
+    needs_setup,
+    open_session,
+    put_setup_link,
+    session_user,
+    touch_session,
+    use_setup_link,
+)
+from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from pbxrouter.security.roles import Role
+
+ROOT = Actor("root", "command")
+
+
+class ConsoleUserCase(SynchronousTestCase):
+    """A fresh database."""
+
+    def setUp(self) -> None:
+        """Made and opened."""
+        path = Path(self.mktemp()).absolute()
+        database.create(path)
+        self.connection: sqlite3.Connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+
+    def add(self, login: str, role: Role = Role.VIEWER) -> int:
+        """Somebody new."""
+        return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
+
+    def actions(self) -> list[tuple[str, str]]:
+        """What the audit log says, oldest first."""
+        found = find_entries(self.connection, AuditSearch(), 50)
+        return [(each.action, each.name) for each in reversed(found)]
+
+
+class ConsoleUsers(ConsoleUserCase):
+    """Adding, changing, deleting."""
+
+    def test_life(self) -> None:
+        """Each step is in the audit log; the password's hash is not shown by anything here."""
+        self.add("ana", Role.ADMIN)
+        ben = self.add(" ben ")
+        update_console_user(
+            self.connection, ROOT, 11.0, ben, role=Role.OPERATOR, phone="PJSIP/33", language="es"
+        )
+        set_console_password(self.connection, ROOT, 12.0, ben, "other")
+        found = console_user(self.connection, ben)
+        self.assertEqual(
+            (found.login, found.role, found.phone, found.language), ("ben", Role.OPERATOR, "PJSIP/33", "es")
+        )
+        self.assertNotIn("other", repr(list_console_users(self.connection)))
+        delete_console_user(self.connection, ROOT, 13.0, ben)
+        self.assertRaises(NotThere, console_user, self.connection, ben)
+        self.assertEqual(
+            self.actions(),
+            [("create", "ana"), ("create", "ben"), ("update", "ben"), ("password", "ben"), ("delete", "ben")],
+        )
+
+    def test_a_login_is_there_once(self) -> None:
+        """In whatever case it is written."""
+        self.add("ana", Role.ADMIN)
+        error = self.assertRaises(EditConflict, self.add, "ANA")
+        self.assertEqual(error.field, "login")
+        found = credentials(self.connection, "aNa")
+        assert found is not None
+        self.assertEqual((found[0].login, found[1]), ("ana", "hash"))
+
+    def test_logins_and_phones_that_cannot_be(self) -> None:
+        """The field is named."""
+        for login in ("", "  ", "x" * 61, "a\nb", "a\x00b"):
+            self.assertEqual(self.assertRaises(EditRefused, self.add, login).field, "login")
+        number = self.add("ana", Role.ADMIN)
+        for phone in ("33", "PJSIP/", "/33", "PJSIP/3\r\n3", "PJSIP/" + "3" * 60):
+            error = self.assertRaises(
+                EditRefused, update_console_user, self.connection, ROOT, 1.0, number, phone=phone
+            )
+            self.assertEqual(error.field, "phone")
+
+    def test_an_admin_is_left(self) -> None:
+        """The last one can neither be made less, nor shut out, nor deleted."""
+        ana = self.add("ana", Role.ADMIN)
+        self.add("ben")
+        for change in ({"role": Role.VIEWER}, {"enabled": False}):
+            self.assertRaises(EditRefused, update_console_user, self.connection, ROOT, 1.0, ana, **change)
+        self.assertRaises(EditRefused, delete_console_user, self.connection, ROOT, 1.0, ana)
+        self.assertEqual(console_user(self.connection, ana).role, Role.ADMIN)
+        self.add("carla", Role.ADMIN)
+        update_console_user(self.connection, ROOT, 1.0, ana, enabled=False)
+        self.assertFalse(console_user(self.connection, ana).enabled)
+
+
+class Sessions(ConsoleUserCase):
+    """Being logged in."""
+
+    def setUp(self) -> None:
+        """An admin, and ben who has logged in."""
+        super().setUp()
+        self.add("ana", Role.ADMIN)
+        self.ben = self.add("ben")
+        open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
+
+    def whose(self, now: float) -> str | None:
+        """Whose the session is."""
+        found = session_user(self.connection, "h", now)
+        return found[0].login if found else None
+
+    def test_life(self) -> None:
+        """Found until it is closed; noted by the minute."""
+        found = session_user(self.connection, "h", 1030.0)
+        assert found is not None
+        self.assertEqual((found[0].login, found[0].last_login_at, found[1]), ("ben", 1000.0, False))
+        late = session_user(self.connection, "h", 1090.0)
+        assert late is not None and late[1]
+        self.assertIsNone(session_user(self.connection, "other", 1030.0))
+        close_session(self.connection, "h")
+        self.assertIsNone(self.whose(1030.0))
+
+    def test_it_ends_by_itself(self) -> None:
+        """Unused for a working day; or a week old, however much it is used."""
+        self.assertEqual(self.whose(1000.0 + IDLE_S - 1), "ben")
+        self.assertIsNone(self.whose(1000.0 + IDLE_S))
+        now = 1000.0
+        while now < 1000.0 + LONGEST_S - IDLE_S:
+            now += IDLE_S / 2
+            touch_session(self.connection, "h", now)
+            self.assertEqual(self.whose(now), "ben")
+        touch_session(self.connection, "h", 1000.0 + LONGEST_S - 1)
+        self.assertIsNone(self.whose(1000.0 + LONGEST_S))
+
+    def test_it_ends_with_what_its_owner_may(self) -> None:
+        """Another role, another password, shut out, deleted: log in again."""
+        for end in (
+            lambda: update_console_user(self.connection, ROOT, 1.0, self.ben, role=Role.OPERATOR),
+            lambda: set_console_password(self.connection, ROOT, 1.0, self.ben, "new"),
+            lambda: update_console_user(self.connection, ROOT, 1.0, self.ben, enabled=False),
+            lambda: delete_console_user(self.connection, ROOT, 1.0, self.ben),
+        ):
+            self.assertEqual(live_sessions(self.connection, 1001.0), {"h"})
+            end()
+            self.assertEqual(live_sessions(self.connection, 1001.0), frozenset())
+            self.assertIsNone(self.whose(1001.0))
+            if any(each.login == "ben" for each in list_console_users(self.connection)):
+                update_console_user(self.connection, ROOT, 1.0, self.ben, enabled=True)
+                open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
+
+    def test_old_ones_are_forgotten(self) -> None:
+        """When somebody logs in."""
+        open_session(self.connection, self.ben, "new", "::1", 1000.0 + IDLE_S)
+        rows = self.connection.execute("SELECT session_hash FROM console_sessions").fetchall()
+        self.assertEqual(rows, [("new",)])
+
+
+class SetupLinks(ConsoleUserCase):
+    """The first admin."""
+
+    def use(self, link: str, now: float = 20.0) -> int:
+        """Make ana by a link."""
+        return use_setup_link(self.connection, link, now, "ana", "hash", Actor("ana", "console"))
+
+    def test_once(self) -> None:
+        """It makes an admin, and is used up; nobody is left half made."""
+        self.assertTrue(needs_setup(self.connection))
+        put_setup_link(self.connection, "h", 10.0)
+        self.assertEqual(console_user(self.connection, self.use("h")).role, Role.ADMIN)
+        self.assertFalse(needs_setup(self.connection))
+        self.assertRaises(EditRefused, self.use, "h")
+        self.assertEqual(len(list_console_users(self.connection)), 1)
+
+    def test_only_the_newest_and_not_for_ever(self) -> None:
+        """Another one makes it void, and so does a day."""
+        put_setup_link(self.connection, "old", 10.0)
+        put_setup_link(self.connection, "new", 10.0)
+        self.assertFalse(is_setup_link(self.connection, "old", 20.0))
+        self.assertTrue(is_setup_link(self.connection, "new", 9.0 + SETUP_S))
+        self.assertFalse(is_setup_link(self.connection, "new", 10.0 + SETUP_S))
+        self.assertRaises(EditRefused, self.use, "new", 10.0 + SETUP_S)
+        self.assertTrue(needs_setup(self.connection))

@@ -1,0 +1,484 @@
+"""Editing the rules: database.edits and its neighbours, on real files."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.log import (
+    Actor,
+    entry,
+    find_entries,
+    undo,
+)
+from pbxrouter.database.rules import mapping_edits as edits
+from pbxrouter.database.rules.grant_edits import GrantsSet
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules.mapping_edits import MappingValues
+from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
+from pbxrouter.rules.model import Facts
+
+ANA = Actor("ana", "console")
+TABLES = (
+    "applications_mappings",
+    "mappings_disabled",
+    "extensions",
+    "extensions_mappings",
+    "users",
+    "users_mappings",
+)
+DIAL = MappingValues("2X", "dial", "SIP")
+
+
+def hash_pin(pin: str) -> str:
+    """A hash for tests, that one can read."""
+    return pin.encode().hex().rjust(64, "0")
+
+
+def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
+    """All tables of the rules, text as its bytes with its type."""
+    found: dict[str, list[Any]] = {}
+    for table in TABLES:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        exact = ", ".join(f"typeof({column}), hex({column})" for column in columns)
+        found[table] = connection.execute(f"SELECT {exact} FROM {table} ORDER BY 2, 4").fetchall()
+    return found
+
+
+class EditCase(SynchronousTestCase):
+    """A database of our own for each test."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path, timeout_s=0)
+        self.addCleanup(self.connection.close)
+
+    def do(self, edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """One edit, by Ana at second 7; it leaves no transaction open."""
+        try:
+            return edit(self.connection, ANA, 7.0, *arguments, **named)
+        finally:
+            self.assertFalse(self.connection.in_transaction)
+
+    def refused(self, kind: type[Exception], edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """The error that it ends with, nothing changed and nothing written down."""
+        before = list(self.connection.iterdump())
+        error = self.assertRaises(kind, self.do, edit, *arguments, **named)
+        self.assertEqual(list(self.connection.iterdump()), before)
+        self.assertNotIn("\n", str(error))
+        return error
+
+    def entries(self) -> list[tuple[str, str, str]]:
+        """The audit log, oldest first."""
+        return [(each.action, each.kind, each.name) for each in reversed(find_entries(self.connection))]
+
+    def verdict(self, number: str, pin: str | None = None, caller: str = "33") -> str:
+        """What becomes of a call."""
+        return read_rules(self.connection, hash_pin).decide(Facts(caller, number, pin)).verdict.value
+
+    def undo_last(self) -> None:
+        """Take the newest change back."""
+        undo(self.connection, ANA, 8.0, find_entries(self.connection)[0].audit_id)
+
+
+class MappingTests(EditCase):
+    """Mappings."""
+
+    def test_life(self) -> None:
+        """Made, changed, switched off and on, deleted: each holds for the rules, and is written down."""
+        map_id = self.do(edits.add_mapping, MappingValues(" 2X ", " dial ", " SIP "))
+        self.assertEqual(self.verdict("21"), "pin")
+        self.do(edits.update_mapping, map_id, MappingValues("3X", "dial", "SIP"))
+        self.assertEqual((self.verdict("21"), self.verdict("31")), ("invalid", "pin"))
+        self.do(edits.set_enabled, map_id, False)
+        self.do(edits.set_enabled, map_id, False)
+        self.assertEqual(self.verdict("31"), "invalid")
+        self.do(edits.set_enabled, map_id, True)
+        self.assertEqual(self.verdict("31"), "pin")
+        self.do(edits.update_mapping, map_id, MappingValues("3X", "dial", "SIP", enabled=False))
+        self.do(edits.update_mapping, map_id, MappingValues("4X", "dial", "", enabled=True))
+        self.do(edits.delete_mapping, map_id)
+        self.assertEqual(
+            self.entries(),
+            [
+                ("create", "mapping", "2X"),
+                ("update", "mapping", "3X"),
+                ("disable", "mapping", "3X"),
+                ("enable", "mapping", "3X"),
+                ("disable", "mapping", "3X"),
+                ("update", "mapping", "4X"),
+                ("delete", "mapping", "4X"),
+            ],
+        )
+        self.assertGreater(self.do(edits.add_mapping, DIAL), map_id)
+
+    def test_made_switched_off(self) -> None:
+        """One entry; undone, nothing is left."""
+        self.do(edits.add_mapping, MappingValues("2X", "dial", enabled=False))
+        self.assertEqual(len(entry(self.connection, 1).changes), 2)
+        self.assertEqual(self.verdict("21"), "invalid")
+        self.undo_last()
+        self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
+
+    def test_delete_takes_all_along(self) -> None:
+        """Grants and the switch; an undo brings all back, under the same numbers."""
+        map_id = self.do(edits.add_mapping, DIAL)
+        extension_id = self.do(edits.add_extension, "33")
+        user_id = self.do(edits.add_user, "ana", hash_pin("123"))
+        for each in (Grant("extension", extension_id, map_id), Grant("user", user_id, map_id)):
+            self.assertTrue(self.do(edits.grant, each))
+        self.do(edits.set_enabled, map_id, False)
+        for edit in (
+            lambda: self.do(edits.delete_mapping, map_id),
+            lambda: self.do(edits.delete_holder, "extension", extension_id),
+            lambda: self.do(edits.delete_holder, "user", user_id),
+        ):
+            before = state(self.connection)
+            edit()
+            self.assertNotEqual(state(self.connection), before)
+            self.undo_last()
+            self.assertEqual(state(self.connection), before)
+
+    def test_refused(self) -> None:
+        """Each in words, with its field."""
+        for values, field, words in (
+            (MappingValues("", "dial"), "pattern", "the pattern is empty"),
+            (MappingValues("[12", "dial"), "pattern", "has a [ without its ]"),
+            (MappingValues("2 X", "dial"), "pattern", "no dialled number can"),
+            (MappingValues("2" * 81, "dial"), "pattern", "at most 80"),
+            (MappingValues("2X\udc80", "dial"), "pattern", "no dialled number can"),
+            (MappingValues("2X", " "), "application", "1 to 80 printable"),
+            (MappingValues("2X", "d" * 81), "application", "1 to 80 printable"),
+            (MappingValues("2X", "di\nal"), "application", "1 to 80 printable"),
+            (MappingValues("2X", "dial", "x" * 256), "data", "at most 255 printable"),
+            (MappingValues("2X", "dial", "SIP\r\nAction: Originate"), "data", "at most 255 printable"),
+            (MappingValues("2X", "dial", "\ud800"), "data", "at most 255 printable"),
+        ):
+            map_id = self.do(edits.add_mapping, MappingValues(f"9{len(self.entries())}", "dial"))
+            for arguments in ((edits.add_mapping,), (edits.update_mapping, map_id)):
+                error = self.refused(EditRefused, *arguments, values)
+                self.assertEqual(error.field, field, error)
+                self.assertIn(words, str(error))
+
+    def test_conflicts(self) -> None:
+        """The same twice; a mapping that somebody changed or deleted meanwhile."""
+        map_id = self.do(edits.add_mapping, DIAL)
+        error = self.refused(EditConflict, edits.add_mapping, MappingValues("2X", "DIAL", "SIP"))
+        self.assertEqual(
+            (str(error), error.field),
+            (f"mapping {map_id} leads from this pattern to the same already", "pattern"),
+        )
+        other = self.do(edits.add_mapping, MappingValues("2X", "dial", "IAX2"))
+        self.refused(EditConflict, edits.update_mapping, other, DIAL)
+        self.do(edits.update_mapping, map_id, MappingValues("2X", "Dial", "SIP"))
+        error = self.refused(EditConflict, edits.update_mapping, map_id, MappingValues("3X", "dial"), DIAL)
+        self.assertIn("meanwhile", str(error))
+        self.do(
+            edits.update_mapping,
+            map_id,
+            MappingValues("3X", "dial"),
+            expected=MappingValues("2X", "Dial", "SIP"),
+        )
+        for number in (99, 2**64):
+            self.refused(NotThere, edits.update_mapping, number, MappingValues("8X", "dial"))
+            self.refused(NotThere, edits.set_enabled, number, True)
+            self.refused(NotThere, edits.delete_mapping, number)
+
+
+class HolderTests(EditCase):
+    """Extensions and users."""
+
+    def test_life(self) -> None:
+        """Made, changed, deleted."""
+        extension_id = self.do(edits.add_extension, " 033 ")
+        self.do(edits.update_extension, extension_id, "034")
+        self.do(edits.update_extension, extension_id, "034")
+        user_id = self.do(edits.add_user, "Ana Peña")
+        self.do(edits.update_user, user_id, "Ana Núñez")
+        self.do(edits.delete_holder, "extension", extension_id)
+        self.do(edits.delete_holder, "user", user_id)
+        self.assertEqual(
+            self.entries(),
+            [
+                ("create", "extension", "033"),
+                ("update", "extension", "034"),
+                ("create", "user", "Ana Peña"),
+                ("update", "user", "Ana Núñez"),
+                ("delete", "extension", "034"),
+                ("delete", "user", "Ana Núñez"),
+            ],
+        )
+
+    def test_refused(self) -> None:
+        """Each in words, with its field; what Asterisk calls nobody is nobody's number."""
+        extension_id, user_id = self.do(edits.add_extension, "1"), self.do(edits.add_user, "eva")
+        for text in ("", "  ", "x" * 81, "3\n3", "\x00", "\udcff", "3\u202e3"):
+            for field, arguments in (
+                ("number", (edits.add_extension,)),
+                ("number", (edits.update_extension, extension_id)),
+                ("name", (edits.add_user,)),
+                ("name", (edits.update_user, user_id)),
+            ):
+                error = self.refused(EditRefused, *arguments, text)
+                self.assertEqual(error.field, field)
+                self.assertIn("1 to 80 printable characters", str(error))
+        error = self.refused(EditRefused, edits.add_extension, "unknown")
+        self.assertIn("caller without number", str(error))
+        self.assertTrue(self.do(edits.add_extension, "anonymous"))
+
+    def test_conflicts(self) -> None:
+        """Numbers and names are there once, blanks of a hand's not counting; what is gone is gone."""
+        self.connection.execute("INSERT INTO extensions VALUES (1, ' 33 ')")
+        self.connection.execute("INSERT INTO users VALUES (1, 'ana ', NULL)")
+        self.connection.commit()
+        extension_id, user_id = self.do(edits.add_extension, "34"), self.do(edits.add_user, "eva")
+        for field, text, arguments in (
+            ("number", "33", (edits.add_extension,)),
+            ("number", "34", (edits.add_extension,)),
+            ("number", "33", (edits.update_extension, extension_id)),
+            ("name", "ana", (edits.add_user,)),
+            ("name", "eva", (edits.add_user,)),
+            ("name", "ana", (edits.update_user, user_id)),
+        ):
+            error = self.refused(EditConflict, *arguments, text)
+            self.assertEqual(error.field, field)
+            self.assertIn("already", str(error))
+        for number in (99, 2**64):
+            self.refused(NotThere, edits.update_extension, number, "5")
+            self.refused(NotThere, edits.update_user, number, "x")
+            self.refused(NotThere, edits.set_user_pin, number, None)
+            for kind in ("extension", "user"):
+                self.refused(NotThere, edits.delete_holder, kind, number)
+        self.refused(EditRefused, edits.delete_holder, "api_tokens", 1)
+
+    def test_pins(self) -> None:
+        """Set, changed, taken away; one PIN, one user; no PIN and no hash is shown."""
+        map_id = self.do(edits.add_mapping, DIAL)
+        ana = self.do(edits.add_user, "ana", hash_pin("0471"))
+        self.do(edits.grant, Grant("user", ana, map_id))
+        self.assertEqual(self.verdict("21", "0471"), "allow")
+        self.do(edits.set_user_pin, ana, hash_pin("0815"))
+        self.do(edits.set_user_pin, ana, hash_pin("0815"))
+        self.assertEqual((self.verdict("21", "0471"), self.verdict("21", "0815")), ("deny", "allow"))
+        eva = self.do(edits.add_user, "eva")
+        for arguments in ((edits.set_user_pin, eva), (edits.add_user, "otto")):
+            error = self.refused(PinError, *arguments, hash_pin("0815"))
+            self.assertEqual(str(error), "this PIN cannot be used: another user has it")
+        self.do(edits.set_user_pin, ana, None)
+        self.assertEqual(self.verdict("21", "0815"), "deny")
+        self.do(edits.set_user_pin, eva, hash_pin("0815"))
+        self.assertEqual(self.entries().count(("pin", "user", "ana")), 2)
+        error = self.assertRaises(EditConflict, undo, self.connection, ANA, 8.0, 5 + 1)
+        self.assertEqual((str(error), error.field), ("this PIN cannot be used: another user has it", "pin"))
+        shown = "".join(repr(entry(self.connection, each.audit_id)) for each in find_entries(self.connection))
+        for pin in ("0471", "0815"):
+            self.assertNotIn(hash_pin(pin), shown)
+
+    def test_generated_pin(self) -> None:
+        """Six digits, and they open; one that is another's by chance is made anew."""
+        map_id = self.do(edits.add_mapping, DIAL)
+        ana, eva = self.do(edits.add_user, "ana"), self.do(edits.add_user, "eva", "e" * 64)
+        self.do(edits.grant, Grant("user", ana, map_id))
+        pin = self.do(edits.generate_user_pin, ana, hash_pin)
+        self.assertRegex(pin, r"\A[0-9]{6}\Z")
+        self.assertEqual(self.verdict("21", pin), "allow")
+        tried: list[str] = []
+
+        def hash_badly(pin: str) -> str:
+            tried.append(pin)
+            return ("e" if len(tried) < 3 else "f") * 64
+
+        self.assertEqual(self.do(edits.generate_user_pin, ana, hash_badly), tried[2])
+        self.refused(PinError, edits.generate_user_pin, ana, lambda pin: "e" * 64)
+        self.assertEqual(
+            self.connection.execute(
+                "SELECT user_id FROM users WHERE user_pin = :pin", {"pin": "e" * 64}
+            ).fetchone(),
+            (eva,),
+        )
+
+
+class GrantTests(EditCase):
+    """Grants."""
+
+    def setUp(self) -> None:
+        """Two of everything."""
+        super().setUp()
+        self.maps = [self.do(edits.add_mapping, MappingValues(each, "dial")) for each in ("2X", "3X")]
+        self.extensions = [self.do(edits.add_extension, each) for each in ("33", "34")]
+        self.users = [self.do(edits.add_user, each) for each in ("ana", "eva")]
+        self.boxes = {
+            Grant(kind, holder, map_id)
+            for kind, holders in (("extension", self.extensions), ("user", self.users))
+            for holder in holders
+            for map_id in self.maps
+        }
+
+    def there(self) -> set[Grant]:
+        """All grants."""
+        return {
+            Grant(kind, *row)
+            for kind, query in (
+                ("extension", "SELECT extension_id, map_id FROM extensions_mappings"),
+                ("user", "SELECT user_id, map_id FROM users_mappings"),
+            )
+            for row in self.connection.execute(query)
+        }
+
+    def test_one(self) -> None:
+        """Given and taken away, each once."""
+        one = Grant("extension", self.extensions[0], self.maps[0])
+        self.assertEqual([self.do(edits.grant, one), self.do(edits.grant, one)], [True, False])
+        self.assertEqual((self.verdict("21"), self.verdict("31")), ("allow", "pin"))
+        self.assertEqual([self.do(edits.revoke, one), self.do(edits.revoke, one)], [True, False])
+        self.assertEqual(self.verdict("21"), "pin")
+        self.assertEqual(self.entries()[6:], [("grant", "grant", "33 → 2X"), ("revoke", "grant", "33 → 2X")])
+
+    def test_matrix(self) -> None:
+        """Any set of boxes becomes any other, in one entry, and back."""
+        first = set(sorted(self.boxes)[:5])
+        self.assertEqual(self.do(edits.set_grants, self.boxes, first), GrantsSet(5, 0))
+        self.assertEqual(self.there(), first)
+        second = set(sorted(self.boxes)[3:])
+        self.assertEqual(self.do(edits.set_grants, self.boxes, second), GrantsSet(3, 3))
+        self.assertEqual(self.there(), second)
+        self.assertEqual(self.do(edits.set_grants, self.boxes, second), GrantsSet(0, 0))
+        self.assertEqual([name for _, _, name in self.entries()[6:]], ["+5 -0", "+3 -3"])
+        self.undo_last()
+        self.assertEqual(self.there(), first)
+        self.do(edits.set_grants, self.boxes, set())
+        self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
+
+    def test_what_was_not_shown_stays(self) -> None:
+        """So does what somebody else changed while the page was open."""
+        a, b, c, *_ = sorted(self.boxes)
+        self.do(edits.grant, a)
+        self.do(edits.set_grants, {b, c}, {b})
+        self.assertEqual(self.there(), {a, b})
+        # The page was shown with only a; meanwhile b came, by another.
+        self.do(edits.set_grants, {a, b, c}, {a, c}, was={a})
+        self.assertEqual(self.there(), {a, b, c})
+        error = self.refused(EditRefused, edits.set_grants, {a}, {a, b})
+        self.assertIn("not shown", str(error))
+
+    def test_gone(self) -> None:
+        """A grant to what is not there is refused, and nothing of the rest is done."""
+        good = Grant("user", self.users[0], self.maps[0])
+        for bad in (
+            Grant("user", 99, self.maps[0]),
+            Grant("extension", self.extensions[0], 99),
+            Grant("extension", 2**64, self.maps[0]),
+        ):
+            self.refused(NotThere, edits.set_grants, {good, bad}, {good, bad})
+            self.refused(NotThere, edits.revoke, bad)
+        self.refused(EditRefused, edits.grant, Grant("group", 1, 1))
+        self.assertEqual(self.there(), set())
+
+    def test_orphans(self) -> None:
+        """Grants that SQL left behind are deleted together; the good ones stay."""
+        self.do(edits.set_grants, self.boxes, self.boxes)
+        self.connection.execute("PRAGMA foreign_keys = OFF")
+        self.connection.execute("DELETE FROM extensions WHERE extension_id = :id", {"id": self.extensions[0]})
+        self.connection.execute("DELETE FROM applications_mappings WHERE map_id = :id", {"id": self.maps[1]})
+        self.connection.execute("INSERT INTO users_mappings (user_id, map_id) VALUES (x'ff', 'x')")
+        self.connection.commit()
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.assertEqual(self.do(edits.delete_orphans), 6)
+        self.assertEqual(self.do(edits.delete_orphans), 0)
+        self.assertEqual(len(self.there()), 3)
+        self.assertEqual(self.entries()[-1], ("revoke", "grant", "-6"))
+        error = self.assertRaises(EditConflict, self.undo_last)
+        self.assertIn("is gone", str(error))
+
+
+ODD = """
+INSERT INTO applications_mappings VALUES (1, x'00ff', CAST(x'4d6f6973e973' AS TEXT), '2X');
+INSERT INTO applications_mappings VALUES (2, 'dial', 'SIP', CAST(x'2200' AS TEXT));
+INSERT INTO mappings_disabled VALUES (2, x'ff');
+INSERT INTO extensions VALUES (1, x'3333'), (2, CAST(x'33e9' AS TEXT));
+INSERT INTO users VALUES (1, x'616e61', NULL), (2, 'ana', NULL);
+INSERT INTO extensions_mappings VALUES (3, 1, 1), (9, 2, 2);
+INSERT INTO users_mappings VALUES (7, 2, 1);
+"""
+
+_IDS = st.integers(1, 4)
+_NAMES = st.sampled_from(["33", "34", "ana", "", "x\ny", "Zoë"])
+_HASHES = st.sampled_from([None, "a" * 64, "b" * 64])
+_VALUES = st.builds(
+    MappingValues,
+    st.sampled_from(["2X", "3X", "["]),
+    st.sampled_from(["dial", "Dial"]),
+    st.just(""),
+    st.booleans(),
+)
+_BOXES = st.frozensets(st.builds(Grant, st.sampled_from(["extension", "user"]), _IDS, _IDS), max_size=6)
+_KINDS = st.sampled_from(["extension", "user"])
+_EDITS = st.one_of(
+    st.tuples(st.just(edits.add_mapping), _VALUES),
+    st.tuples(st.just(edits.update_mapping), _IDS, _VALUES),
+    st.tuples(st.just(edits.set_enabled), _IDS, st.booleans()),
+    st.tuples(st.just(edits.delete_mapping), _IDS),
+    st.tuples(st.just(edits.add_extension), _NAMES),
+    st.tuples(st.just(edits.update_extension), _IDS, _NAMES),
+    st.tuples(st.just(edits.add_user), _NAMES, _HASHES),
+    st.tuples(st.just(edits.update_user), _IDS, _NAMES),
+    st.tuples(st.just(edits.set_user_pin), _IDS, _HASHES),
+    st.tuples(st.just(edits.delete_holder), _KINDS, _IDS),
+    _BOXES.flatmap(
+        lambda boxes: st.tuples(
+            st.just(edits.set_grants),
+            st.just(boxes),
+            st.frozensets(st.sampled_from(sorted(boxes))) if boxes else st.just(boxes),
+        )
+    ),
+)
+
+
+@contextmanager
+def odd_database() -> Iterator[sqlite3.Connection]:
+    """One with rows that only a hand makes."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "odd.sqlite"
+        database.create(path)
+        with closing(database.connect(path)) as connection:
+            connection.executescript(ODD)
+            yield connection
+
+
+class PropertyTests(SynchronousTestCase):
+    """What holds of any edits."""
+
+    @settings(max_examples=120, deadline=None)
+    @given(st.lists(_EDITS, max_size=14))
+    def test_all_undone_is_the_beginning(self, wanted: list[tuple[Any, ...]]) -> None:
+        """Undone one after the other, each gives the state before; undoing that gives the end again."""
+        with odd_database() as connection:
+            states = [state(connection)]
+            for edit, *arguments in wanted:
+                try:
+                    edit(connection, ANA, 1.0, *arguments)
+                except (EditRefused, PinError):
+                    self.assertEqual(state(connection), states[-1])
+                if state(connection) != states[-1]:
+                    states.append(state(connection))
+            done = [each.audit_id for each in find_entries(connection)]
+            self.assertEqual(len(done), len(states) - 1)
+            for audit_id, before in zip(done, reversed(states[:-1]), strict=True):
+                undo(connection, ANA, 2.0, audit_id)
+                self.assertEqual(state(connection), before)
+            for undoing in find_entries(connection, limit=max(1, len(done)))[: len(done)]:
+                undo(connection, ANA, 3.0, undoing.audit_id)
+            self.assertEqual(state(connection), states[-1])
+            self.assertEqual(connection.execute("PRAGMA foreign_key_check").fetchall(), [])

@@ -1,0 +1,381 @@
+"""Lists of the rules by pages: database.rule_lists, grant_lists and paging, on real files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.paging import MAX_LIMIT, Page
+from pbxrouter.database.rules.grant_lists import (
+    OrphanGrant,
+    Totals,
+    find_orphans,
+    matrix,
+    totals,
+)
+from pbxrouter.database.rules.lists import (
+    HolderRow,
+    MappingRow,
+    find_holders,
+    find_mappings,
+    holder,
+    holders_of,
+    mapping,
+    mappings_of,
+)
+from pbxrouter.errors import EditRefused, NotThere
+
+MANY = 100_000
+MOST_S = 0.5
+"""For one page of MANY: ten times what it takes on a slow machine, so that only a wrong query fails."""
+
+
+class ListCase(SynchronousTestCase):
+    """A database of our own for each test."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path, timeout_s=0)
+        self.addCleanup(self.connection.close)
+
+    def by_hand(self, script: str) -> None:
+        """What a hand does, with foreign keys unchecked."""
+        self.connection.executescript(f"PRAGMA foreign_keys = OFF; {script}; PRAGMA foreign_keys = ON")
+
+    def add(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+        """Rows."""
+        places = ", ".join("?" * len(rows[0]))
+        with database.transaction(self.connection):
+            self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
+
+    def patterns(self, search: str = "", **named: Any) -> list[str]:
+        """The patterns on a page."""
+        return [row.pattern for row in find_mappings(self.connection, search, **named).rows]
+
+    def names(self, kind: str, search: str = "", **named: Any) -> list[str]:
+        """The numbers or names on a page."""
+        return [row.name for row in find_holders(self.connection, kind, search, **named).rows]
+
+    def walk(self, page: Callable[..., Page[Any]], limit: int) -> list[Any]:
+        """All rows, forward page by page; and the same pages backward."""
+        pages = [page(limit=limit)]
+        self.assertIsNone(pages[0].previous)
+        while pages[-1].next is not None:
+            pages.append(page(limit=limit, after=pages[-1].next))
+        self.assertTrue(all(len(each.rows) == limit for each in pages[:-1]))
+        back = [pages[-1]]
+        while back[0].previous is not None:
+            back.insert(0, page(limit=limit, before=back[0].previous))
+        self.assertEqual([each.rows for each in back], [each.rows for each in pages])
+        return [row for each in pages for row in each.rows]
+
+
+class MappingListTests(ListCase):
+    """Mappings."""
+
+    def setUp(self) -> None:
+        """A few."""
+        super().setUp()
+        self.add(
+            "applications_mappings",
+            "map_id, pattern, application_name, application_data",
+            [
+                (2, "2X", "dial", "SIP"),
+                (3, "NXXXXXX", "Dial", "PJSIP/{number}@Proveedor_Ñandú"),
+                (5, "66", "voicemail", ""),
+                (8, "7%", "playback", "50%_off"),
+                (9, "[*]7", "playback", "a\\b"),
+            ],
+        )
+        self.add("extensions", "extension_number", [("33",), ("34",)])
+        self.add("users", "user_name", [("ana",)])
+        self.add("extensions_mappings", "extension_id, map_id", [(1, 2), (2, 2), (1, 5)])
+        self.add("users_mappings", "user_id, map_id", [(1, 2)])
+        self.add("mappings_disabled", "map_id", [(5,)])
+
+    def test_rows(self) -> None:
+        """What a row says."""
+        rows = find_mappings(self.connection).rows
+        self.assertEqual(rows[0], MappingRow(2, "2X", "dial", "SIP", True, 2, 1))
+        self.assertEqual(rows[2], MappingRow(5, "66", "voicemail", "", False, 1, 0))
+        self.assertEqual(mapping(self.connection, 5), rows[2])
+
+    def test_search(self) -> None:
+        """In pattern, application and data; capitals do not count; nothing is a wildcard."""
+        for search, found in (
+            ("", [2, 3, 5, 8, 9]),
+            ("  DIAL ", [2, 3]),
+            ("sip", [2, 3]),
+            ("nxx", [3]),
+            ("ñANDÚ", [3]),
+            ("_ñ", [3]),
+            ("_Ñandu", []),
+            ("%", [8]),
+            ("_", [3, 8]),
+            ("%_O", [8]),
+            ("\\", [9]),
+            ("[*", [9]),
+            ("*", [9]),
+            ("?", []),
+            ("]", [9]),
+            ("é?[", []),
+            ("'; DROP TABLE users; --", []),
+            ("2X\x00", [2]),
+            ("\ud800", []),
+            ("2" * 100_000, []),
+        ):
+            rows = find_mappings(self.connection, search).rows
+            self.assertEqual([row.map_id for row in rows], found, search[:50])
+
+    def test_enabled(self) -> None:
+        """Those that are on, or off; with a search, too."""
+        self.assertEqual(self.patterns(enabled=False), ["66"])
+        self.assertEqual(self.patterns(enabled=True), ["2X", "NXXXXXX", "7%", "[*]7"])
+        self.assertEqual(self.patterns("dial", enabled=False), [])
+
+    def test_pages(self) -> None:
+        """Forward and backward, whatever the limit; a row that is gone leaves the place."""
+        for limit in (1, 2, 4, 5, 6):
+            self.assertEqual(
+                len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5
+            )
+        self.assertEqual(self.patterns(after=4, limit=2), ["66", "7%"])
+        self.assertEqual(self.patterns(before=4, limit=1), ["NXXXXXX"])
+        self.assertEqual(self.patterns(before=2, limit=3), ["2X", "NXXXXXX", "66"])
+        self.assertEqual(find_mappings(self.connection, after=9), Page((), None, None))
+        self.assertEqual(self.patterns(after=2**70), [])
+        self.assertEqual(len(self.patterns(limit=-3)), 1)
+
+    def test_not_there(self) -> None:
+        """The number is said."""
+        for number in (4, 2**64):
+            error = self.assertRaises(NotThere, mapping, self.connection, number)
+            self.assertEqual(str(error), f"there is no mapping {number}")
+
+    def test_grants(self) -> None:
+        """Who may use a mapping, and what one may use."""
+        self.assertEqual(
+            holders_of(self.connection, 2, "extension").rows,
+            (HolderRow("extension", 1, "33", False, 2), HolderRow("extension", 2, "34", False, 1)),
+        )
+        self.assertEqual([row.name for row in holders_of(self.connection, 2, "extension", "4").rows], ["34"])
+        self.assertEqual([row.name for row in holders_of(self.connection, 2, "user").rows], ["ana"])
+        self.assertEqual(holders_of(self.connection, 99, "user").rows, ())
+        self.assertEqual(
+            [row.pattern for row in mappings_of(self.connection, "extension", 1).rows], ["2X", "66"]
+        )
+        self.assertEqual(
+            [row.map_id for row in mappings_of(self.connection, "extension", 1, "voice").rows], [5]
+        )
+        self.assertEqual(
+            len(self.walk(lambda **named: holders_of(self.connection, 2, "extension", **named), 1)), 2
+        )
+        self.assertEqual(
+            len(self.walk(lambda **named: mappings_of(self.connection, "extension", 1, **named), 1)), 2
+        )
+
+    def test_totals(self) -> None:
+        """How many."""
+        self.assertEqual(totals(self.connection), Totals(5, 2, 1, 4))
+
+
+class HolderListTests(ListCase):
+    """Extensions and users."""
+
+    def setUp(self) -> None:
+        """A few, and users of one name."""
+        super().setUp()
+        self.add(
+            "extensions", "extension_number", [(each,) for each in ("34", "100", "alice", "33", "+5233")]
+        )
+        self.add(
+            "users",
+            "user_name, user_pin",
+            [("eva", "e" * 64), ("Ana Peña", None), ("eva", None), ("ANA PEÑA 2", None), ("eva", None)],
+        )
+
+    def test_order(self) -> None:
+        """By number and by name, and those of one name by id."""
+        self.assertEqual(self.names("extension"), ["+5233", "100", "33", "34", "alice"])
+        rows = find_holders(self.connection, "user").rows
+        self.assertEqual(
+            [(row.holder_id, row.has_pin) for row in rows if row.name == "eva"],
+            [(1, True), (3, False), (5, False)],
+        )
+        self.assertEqual(rows[0].name, "ANA PEÑA 2")
+
+    def test_pages(self) -> None:
+        """Forward and backward, those of one name too."""
+        for kind in ("extension", "user"):
+            for limit in (1, 2, 3, 5, 6):
+                rows = self.walk(lambda **named: find_holders(self.connection, kind, **named), limit)  # noqa: B023
+                self.assertEqual(len({row.holder_id for row in rows}), 5)
+
+    def test_a_place_that_is_gone(self) -> None:
+        """The list begins anew."""
+        for after, before in ((77, None), (None, 77), (2**70, None)):
+            self.assertEqual(self.names("extension", limit=1, after=after, before=before), ["+5233"])
+
+    def test_search(self) -> None:
+        """Part of it, capitals not counting, in any alphabet."""
+        self.assertEqual(self.names("extension", "33"), ["+5233", "33"])
+        self.assertEqual(self.names("extension", "+"), ["+5233"])
+        self.assertEqual(self.names("user", "ana peña"), ["ANA PEÑA 2", "Ana Peña"])
+        self.assertEqual(self.names("user", "Ñ"), ["ANA PEÑA 2", "Ana Peña"])
+        self.assertEqual(self.names("user", "pena"), [])
+
+    def test_one(self) -> None:
+        """By kind and number."""
+        self.assertEqual(holder(self.connection, "user", 1), HolderRow("user", 1, "eva", True, 0))
+        self.assertEqual(holder(self.connection, "extension", 4).name, "33")
+        error = self.assertRaises(NotThere, holder, self.connection, "user", 9)
+        self.assertEqual(str(error), "there is no user 9")
+        self.assertRaises(EditRefused, holder, self.connection, "group", 1)
+        self.assertRaises(EditRefused, find_holders, self.connection, "group")
+
+
+class MatrixTests(ListCase):
+    """Mappings by holders."""
+
+    def setUp(self) -> None:
+        """Many, with grants on a diagonal."""
+        super().setUp()
+        self.add(
+            "applications_mappings", "application_name, pattern", [("dial", f"{n:02}X") for n in range(40)]
+        )
+        self.add("extensions", "extension_number", [(f"{n:03}",) for n in range(100)])
+        self.add("users", "user_name", [("ana",)])
+        self.add("extensions_mappings", "extension_id, map_id", [(n, n) for n in range(1, 41)])
+
+    def test_first(self) -> None:
+        """Twelve by twenty-five, and the grants among them."""
+        found = matrix(self.connection, "extension")
+        self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
+        self.assertEqual(found.granted, {(n, n) for n in range(1, 13)})
+        self.assertEqual(matrix(self.connection, "user").granted, frozenset())
+
+    def test_each_way(self) -> None:
+        """Both axes are paged and searched on their own."""
+        found = matrix(self.connection, "extension", mapping_after=12, holder_after=10, columns=3, rows=4)
+        self.assertEqual([row.map_id for row in found.mappings.rows], [13, 14, 15])
+        self.assertEqual([row.holder_id for row in found.holders.rows], [11, 12, 13, 14])
+        self.assertEqual(found.granted, {(13, 13), (14, 14)})
+        found = matrix(self.connection, "extension", mapping_search="09x", holder_search="009")
+        self.assertEqual(found.granted, {(10, 10)})
+        found = matrix(self.connection, "extension", mapping_before=3, holder_before=3)
+        self.assertEqual(found.granted, {(1, 1), (2, 2)})
+
+    def test_nothing(self) -> None:
+        """An axis without rows has no grants."""
+        found = matrix(self.connection, "extension", mapping_search="zz")
+        self.assertEqual((found.mappings.rows, found.granted), ((), frozenset()))
+        self.assertEqual(matrix(self.connection, "user", holder_search="zz").granted, frozenset())
+
+    def test_largest(self) -> None:
+        """As large as pages may be."""
+        found = matrix(self.connection, "extension", columns=9999, rows=9999)
+        self.assertEqual(
+            (len(found.mappings.rows), len(found.holders.rows), len(found.granted)), (40, 100, 40)
+        )
+
+
+class OddTests(ListCase):
+    """What only a hand leaves in the tables."""
+
+    def setUp(self) -> None:
+        """BLOBs, text that is not UTF-8, grants to what is gone."""
+        super().setUp()
+        self.by_hand(
+            "INSERT INTO applications_mappings VALUES (1, x'00ff', CAST(x'4df3' AS TEXT), x'3258'),"
+            " (2, 'dial', '', ' 2X ');"
+            "INSERT INTO extensions VALUES (1, x'3333'), (2, CAST(x'33e9' AS TEXT)), (3, '33');"
+            "INSERT INTO users VALUES (1, x'616e61', NULL);"
+            "INSERT INTO extensions_mappings VALUES (1, 1, 1), (2, 3, 77), (3, 88, 2), (4, 'x', x'ff');"
+            "INSERT INTO users_mappings VALUES (1, 1, 1), (2, 1, 99);"
+        )
+
+    def test_lists(self) -> None:
+        """All are listed, as text, page by page."""
+        self.assertEqual(find_mappings(self.connection).rows[0].application, "\x00\ufffd")
+        self.assertEqual(self.patterns(), ["2X", " 2X "])
+        self.assertEqual(sorted(self.names("extension")), ["33", "33", "3\ufffd"])
+        for limit in (1, 2):
+            rows = self.walk(lambda **named: find_holders(self.connection, "extension", **named), limit)
+            self.assertEqual({row.holder_id for row in rows}, {1, 2, 3})
+        self.assertEqual(self.names("user"), ["ana"])
+        self.assertEqual(holder(self.connection, "user", 1).name, "ana")
+        self.assertEqual(mapping(self.connection, 1).data, "M\ufffd")
+        for search in ("3", "é", "\x00"):
+            self.names("extension", search)
+            self.patterns(search)
+        self.assertEqual(matrix(self.connection, "extension").granted, {(1, 1)})
+
+    def test_orphans(self) -> None:
+        """Each says what is gone."""
+        self.assertEqual(
+            find_orphans(self.connection),
+            [
+                OrphanGrant("extension", 2, "33", False, "77", True),
+                OrphanGrant("extension", 3, "88", True, " 2X ", False),
+                OrphanGrant("extension", 4, "x", True, "\ufffd", True),
+                OrphanGrant("user", 2, "ana", False, "99", True),
+            ],
+        )
+        self.assertEqual(len(find_orphans(self.connection, 3)), 3)
+        self.assertEqual(find_orphans(self.connection, 0), [])
+
+
+class ManyTests(ListCase):
+    """A hundred thousand of everything."""
+
+    def test_at_once(self) -> None:
+        """Any page, any search, found or not; and never more than a few queries."""
+        self.add(
+            "applications_mappings",
+            "application_name, application_data, pattern",
+            [("dial", f"PJSIP/{{number}}@trunk{n % 50}", f"{n:06}X") for n in range(MANY)],
+        )
+        self.add("extensions", "extension_number", [(str(MANY + n),) for n in range(MANY)])
+        self.add("users", "user_name", [(f"User {n} Pérez",) for n in range(MANY)])
+        self.add(
+            "extensions_mappings",
+            "extension_id, map_id",
+            [(n, 5 if n % 2 else n) for n in range(1, MANY + 1)],
+        )
+        self.add("users_mappings", "user_id, map_id", [(n, n) for n in range(1, MANY + 1)])
+        statements: list[str] = []
+        self.connection.set_trace_callback(statements.append)
+        for work in (
+            lambda: find_mappings(self.connection),
+            lambda: find_mappings(self.connection, after=MANY - 60),
+            lambda: find_mappings(self.connection, before=MANY - 60),
+            lambda: find_mappings(self.connection, "no such"),
+            lambda: find_mappings(self.connection, enabled=False),
+            lambda: find_holders(self.connection, "extension", after=MANY - 60),
+            lambda: find_holders(self.connection, "extension", before=MANY - 60),
+            lambda: find_holders(self.connection, "user", "PÉREZ", after=MANY // 2),
+            lambda: find_holders(self.connection, "user", "éx"),
+            lambda: holders_of(self.connection, 5, "extension"),
+            lambda: holders_of(self.connection, 5, "extension", after=MANY - 60),
+            lambda: holders_of(self.connection, 5, "extension", "no such"),
+            lambda: mappings_of(self.connection, "user", 50),
+            lambda: matrix(self.connection, "extension"),
+            lambda: matrix(self.connection, "user", mapping_search="no such", holder_search="no such"),
+            lambda: find_orphans(self.connection),
+            lambda: totals(self.connection),
+        ):
+            statements.clear()
+            began = time.perf_counter()
+            work()
+            took = time.perf_counter() - began
+            selects = [each for each in statements if each.startswith("SELECT")]
+            self.assertLessEqual(len(selects), 5, selects)
+            self.assertLess(took, MOST_S, selects)
+        self.assertEqual(len(find_mappings(self.connection, limit=9999).rows), MAX_LIMIT)

@@ -1,0 +1,112 @@
+"""Names and grants by numbers, and the entries of the audit log that a page shows at once."""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.entries import MAX_TEXT, details_of, entries_about
+from pbxrouter.database.audit.log import (
+    Actor,
+    AuditSearch,
+    find_entries,
+    note,
+)
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.mapping_edits import (
+    MappingValues,
+    add_extension,
+    add_mapping,
+    add_user,
+    delete_mapping,
+    grant,
+    update_mapping,
+)
+from pbxrouter.database.rules.names import granted_among, names_of
+
+ANA = Actor("ana", "console")
+HUGE = 10**30
+
+
+class RuleNamesTests(SynchronousTestCase):
+    """A database with two mappings, an extension and a user."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        path = pathlib.Path(self.mktemp())
+        database.create(path)
+        self.connection: sqlite3.Connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+        self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP"))
+        self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP"))
+        self.extension = add_extension(self.connection, ANA, 3.0, "33")
+        self.user = add_user(self.connection, ANA, 4.0, "Ana")
+
+    def test_names(self) -> None:
+        """Of those that are there."""
+        for kind, number, name in (
+            ("mapping", self.first, "2X"),
+            ("extension", self.extension, "33"),
+            ("user", self.user, "Ana"),
+        ):
+            self.assertEqual(names_of(self.connection, kind, [number, 999, HUGE, -HUGE]), {number: name})
+            self.assertEqual(names_of(self.connection, kind, []), {})
+
+    def test_grants(self) -> None:
+        """Only those among the numbers asked for."""
+        grant(self.connection, ANA, 5.0, Grant("extension", self.extension, self.first))
+        grant(self.connection, ANA, 6.0, Grant("user", self.user, self.second))
+        both = [self.first, self.second]
+        self.assertEqual(
+            granted_among(self.connection, "extension", [self.extension, HUGE], both),
+            {(self.extension, self.first)},
+        )
+        self.assertEqual(
+            granted_among(self.connection, "user", [self.user], both), {(self.user, self.second)}
+        )
+        self.assertEqual(granted_among(self.connection, "user", [self.user], [self.first]), frozenset())
+        self.assertEqual(granted_among(self.connection, "user", [], both), frozenset())
+
+    def test_entries_about(self) -> None:
+        """Also by its grants, and after it is gone; numbers that begin alike are others'."""
+        grant(self.connection, ANA, 5.0, Grant("extension", self.extension, self.first))
+        for each in range(10):
+            add_mapping(self.connection, ANA, 6.0, MappingValues(f"9{each}", "dial"))
+        # A text that looks like a row's number.
+        lure = f'"map_id": {self.first}}} "map_id": {self.first},'
+        update_mapping(self.connection, ANA, 7.0, self.second, MappingValues("3X", "dial", lure))
+        delete_mapping(self.connection, ANA, 8.0, self.first)
+        found = entries_about(self.connection, "map_id", self.first)
+        self.assertEqual([each.action for each in found], ["delete", "grant", "create"])
+        of_extension = entries_about(self.connection, "extension_id", self.extension)
+        self.assertEqual([each.action for each in of_extension], ["delete", "grant", "create"])
+        self.assertEqual(
+            [each.kind for each in entries_about(self.connection, "user_id", self.user)], ["user"]
+        )
+        self.assertEqual(len(entries_about(self.connection, "map_id", self.first, limit=1)), 1)
+
+    def test_details(self) -> None:
+        """Of many at once, without those that are too long."""
+        with self.connection:
+            number = note(self.connection, ANA, 9.0, "import", "import", "much")
+            self.connection.execute(
+                "UPDATE audit_log SET changes = :long WHERE audit_id = :id",
+                {"long": " " * MAX_TEXT + "[]", "id": number},
+            )
+        entries = find_entries(self.connection)
+        details = details_of(self.connection, entries)
+        self.assertEqual(set(details), {each.audit_id for each in entries} - {number})
+        made = next(each for each in details.values() if each.entry.name == "33")
+        assert made.changes[0].after is not None
+        self.assertEqual(made.changes[0].after["extension_number"], "33")
+        self.assertEqual(details_of(self.connection, []), {})
+
+    def test_hidden_kinds(self) -> None:
+        """Are left out, with and without other filters."""
+        kinds = {each.kind for each in find_entries(self.connection, AuditSearch(hidden=frozenset({"user"})))}
+        self.assertEqual(kinds, {"mapping", "extension"})
+        search = AuditSearch(who="ana", kind="user", hidden=frozenset({"user", "token"}))
+        self.assertEqual(find_entries(self.connection, search), [])

@@ -1,0 +1,611 @@
+"""The database file: schema, opening, upgrades, rows. Real SQLite files in trial's directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit.log import Actor, find_entries
+from pbxrouter.database.rules.holder_edits import set_pin
+from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.database.sql_split import split
+from pbxrouter.database.upgrade import find_steps, schema, upgrade, version_of
+from pbxrouter.errors import (
+    DatabaseForeign,
+    DatabaseLocked,
+    DatabaseMissing,
+    DatabaseTooNew,
+    NotADatabase,
+    PinError,
+    StoreError,
+)
+from pbxrouter.rules.model import Facts
+
+ROOT = Actor("root", "command")
+
+WORKSHOP = """
+INSERT INTO "applications_mappings" VALUES(1, 'dial', 'IAX2', '3X');
+INSERT INTO "applications_mappings" VALUES(2, 'dial', 'SIP', '2X');
+INSERT INTO "applications_mappings" VALUES(3, 'dial', 'Zap', 'XXXXXXXX');
+INSERT INTO "applications_mappings" VALUES(4, 'voicemail', '', '66');
+INSERT INTO "applications_mappings" VALUES(5, 'conference', '', '7X');
+INSERT INTO "extensions" VALUES(1, 33);
+INSERT INTO "extensions_mappings" VALUES(1, 1, 2);
+INSERT INTO "users_mappings" VALUES(1, 1, 1);
+"""
+
+NOW = database.SCHEMA_VERSION
+FIRST, SECOND = NOW + 1, NOW + 2
+"""The versions that the steps of UpgradeTests lead to."""
+
+LATER = ("counter_", "api_", "calls", "console_", "audit_", "dial_")
+"""How the tables begin that version 1 did not have."""
+
+
+def hash_pin(pin: str) -> str:
+    """A hash for tests, that one can read."""
+    return pin.encode().hex().rjust(64, "0")
+
+
+class DatabaseCase(SynchronousTestCase):
+    """A database of our own for each test."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = directory / "pbxrouter.sqlite"
+
+    def made(self) -> sqlite3.Connection:
+        """A new database, open, closed when the test ends."""
+        database.create(self.path)
+        return self.opened()
+
+    def opened(self) -> sqlite3.Connection:
+        """The database, open."""
+        connection = database.connect(self.path, timeout_s=0)
+        self.addCleanup(connection.close)
+        return connection
+
+    def refused(self, kind: type[StoreError], path: Path | None = None) -> str:
+        """The one line that opening it ends with."""
+        where = path or self.path
+        line = str(self.assertRaises(kind, database.connect, where, timeout_s=0))
+        self.assertNotIn("\n", line)
+        self.assertIn(str(where), line)
+        return line
+
+    def shell(self, script: str) -> None:
+        """What a hand types, with foreign keys unchecked as in the sqlite3 shell."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.executescript(script)
+
+
+class SchemaTests(DatabaseCase):
+    """schema.sql by itself."""
+
+    def test_the_workshops_inserts_work(self) -> None:
+        """They name no columns: the tables have those of the workshop and no other."""
+        connection = self.made()
+        connection.executescript(WORKSHOP.replace('INSERT INTO "users_mappings" VALUES(1, 1, 1);', ""))
+        self.assertEqual(connection.execute("SELECT * FROM extensions").fetchall(), [(1, "33")])
+
+    def test_a_rule_by_hand(self) -> None:
+        """The three columns that matter are enough."""
+        self.made()
+        self.shell(
+            "INSERT INTO applications_mappings(application_name, application_data, pattern)"
+            " VALUES ('dial', 'SIP', '2X');"
+        )
+        rules = read_rules(self.opened(), hash_pin)
+        self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "pin")
+
+    def test_a_pin_in_clear_is_refused(self) -> None:
+        """The error's name says how a PIN is set."""
+        connection = self.made()
+        for pin in ("123456", "'0123'", "'" + "G" * 64 + "'", "x'00'"):
+            with self.assertRaisesRegex(sqlite3.IntegrityError, "user_pin_must_be_set_with_pbxrouter_pin"):
+                connection.execute(f"INSERT INTO users VALUES (1, 'moises silva', {pin})")
+            connection.rollback()
+
+    def test_users_without_pin(self) -> None:
+        """There may be many."""
+        connection = self.made()
+        connection.execute("INSERT INTO users(user_name) VALUES ('ana'), ('berta')")
+
+    def test_leading_zeros_live(self) -> None:
+        """Numbers are text."""
+        connection = self.made()
+        connection.execute("INSERT INTO extensions(extension_number) VALUES ('033')")
+        self.assertEqual(connection.execute("SELECT extension_number FROM extensions").fetchone(), ("033",))
+
+    def test_what_is_refused(self) -> None:
+        """Rows that could mean nothing, each by a constraint whose name says it."""
+        connection = self.made()
+        connection.executescript("INSERT INTO extensions VALUES (1, '33');")
+        for statement, name in (
+            (
+                "INSERT INTO applications_mappings(application_name, pattern) VALUES (' ', '2X')",
+                "application_name_is",
+            ),
+            (
+                "INSERT INTO applications_mappings(application_name, pattern) VALUES ('dial', '')",
+                "pattern_is_not",
+            ),
+            ("INSERT INTO applications_mappings(application_name) VALUES ('dial')", "NOT NULL"),
+            ("INSERT INTO extensions(extension_number) VALUES ('33')", "UNIQUE"),
+            ("INSERT INTO extensions(extension_number) VALUES ('')", "extension_number_is_not_empty"),
+            ("INSERT INTO extensions_mappings(extension_id, map_id) VALUES (1, 9)", "FOREIGN KEY"),
+            ("INSERT INTO users(user_name) VALUES ('')", "user_name_is_not_empty"),
+        ):
+            with self.assertRaisesRegex(sqlite3.IntegrityError, name):
+                connection.execute(statement)
+            connection.rollback()
+
+    def test_grants_go_with_what_they_grant(self) -> None:
+        """Deleting a mapping deletes its grants and its switch."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        connection.execute("INSERT INTO mappings_disabled(map_id) VALUES (2)")
+        connection.execute("DELETE FROM applications_mappings WHERE map_id = 2")
+        for table in ("extensions_mappings", "mappings_disabled"):
+            self.assertEqual(connection.execute(f"SELECT * FROM {table}").fetchall(), [])
+
+    def test_numbers_do_not_come_back(self) -> None:
+        """A grant left behind by the sqlite3 shell opens no mapping made later."""
+        add_sample(self.made(), hash_pin)
+        self.shell(
+            "INSERT INTO users_mappings(user_id, map_id) SELECT 1, 5 WHERE 0;"
+            "DELETE FROM applications_mappings WHERE map_id = 5;"
+            "INSERT INTO applications_mappings(application_name, application_data, pattern)"
+            " VALUES ('dial', 'SIP', '0.');"
+        )
+        rules = read_rules(self.opened(), hash_pin)
+        self.assertEqual(rules.decide(Facts("33", "0123", "123456")).verdict.value, "deny")
+        self.assertEqual(
+            [each.words for each in rules.problems],
+            ["a grant of user moises silva is left out: there is no mapping 5"],
+        )
+
+    def test_version(self) -> None:
+        """The schema says of itself the version that the program takes it for."""
+        self.assertEqual(version_of(self.made()), database.SCHEMA_VERSION)
+
+
+class CreateTests(DatabaseCase):
+    """Making a database."""
+
+    def test_for_its_owner_only(self) -> None:
+        """It holds hashes of PINs, so nobody else may read it or what SQLite keeps beside it."""
+        before = os.umask(0)
+        try:
+            connection = self.made()
+            connection.execute("INSERT INTO extensions(extension_number) VALUES ('33')")
+            connection.commit()
+        finally:
+            os.umask(before)
+        modes = {
+            path.name.removeprefix(self.path.name): stat.S_IMODE(path.stat().st_mode)
+            for path in self.path.parent.iterdir()
+        }
+        self.assertEqual(modes, {"": 0o600, "-wal": 0o600, "-shm": 0o600})
+
+    def test_settings(self) -> None:
+        """WAL, foreign keys, and no sync at each commit."""
+        connection = self.made()
+        for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1)):
+            self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone()[0], value)
+
+    def test_what_is_there_stays(self) -> None:
+        """A database is not made over another, nor over anything else."""
+        add_sample(self.made(), hash_pin)
+        error = self.assertRaises(StoreError, database.create, self.path)
+        self.assertIn("exists already", str(error))
+        self.assertEqual(len(self.opened().execute("SELECT * FROM applications_mappings").fetchall()), 5)
+        other = self.path.with_name("notes.txt")
+        other.write_text("remember the milk " * 100)
+        self.assertRaises(NotADatabase, database.create, other)
+        self.assertEqual(other.read_text(), "remember the milk " * 100)
+
+    def test_an_empty_file_is_used(self) -> None:
+        """As mktemp leaves it, or an `init` that was killed."""
+        self.path.touch()
+        self.made()
+
+    def test_impossible_places(self) -> None:
+        """A directory, and a directory that is not there."""
+        directory = self.path.parent
+        error = self.assertRaises(NotADatabase, database.create, directory)
+        self.assertIn("is a directory", str(error))
+        error = self.assertRaises(DatabaseMissing, database.create, directory / "no" / "x.sqlite")
+        self.assertIn(f"there is no directory {directory / 'no'}", str(error))
+
+    def test_odd_names(self) -> None:
+        """A path is no URL: ? # % and spaces stand for themselves."""
+        for name in ("a b.sqlite", "a?mode=memory", "a#b", "100%41", "ñandú", os.fsdecode(b"\xff.db")):
+            self.path = self.path.with_name(name)
+            self.made()
+            self.assertTrue(self.path.stat().st_size)
+
+
+class ConnectTests(DatabaseCase):
+    """Opening: every failure is typed and one line."""
+
+    def test_missing(self) -> None:
+        """The line says what makes one, and nothing is made by looking."""
+        self.assertIn("`pbxrouter init`", self.refused(DatabaseMissing))
+        self.assertEqual(list(self.path.parent.iterdir()), [])
+
+    def test_no_directory(self) -> None:
+        """The line names the directory that is not there."""
+        self.assertIn("no directory", self.refused(DatabaseMissing, self.path.parent / "no" / "x"))
+
+    def test_directory(self) -> None:
+        """A directory is not a database."""
+        self.assertIn("is a directory", self.refused(NotADatabase, self.path.parent))
+
+    def test_not_a_database(self) -> None:
+        """Text, or anything else."""
+        self.path.write_text("[fastagi]\n" * 100)
+        self.assertIn("is not a database", self.refused(NotADatabase))
+
+    def test_sqlite_2(self) -> None:
+        """What the workshop used: the line says how to bring it over."""
+        self.path.write_bytes(b"** This file contains an SQLite 2.1 database **\0" + bytes(2000))
+        self.assertIn(".dump > workshop.sql", self.refused(NotADatabase))
+
+    def test_empty(self) -> None:
+        """An empty file is no database of ours yet."""
+        self.path.touch()
+        self.assertIn("`pbxrouter init`", self.refused(DatabaseForeign))
+
+    def test_foreign(self) -> None:
+        """Some other program's database is left alone."""
+        self.shell("CREATE TABLE songs (title)")
+        content = self.path.read_bytes()
+        self.assertIn("some other program", self.refused(DatabaseForeign))
+        self.assertEqual(self.path.read_bytes(), content)
+
+    def test_the_workshops(self) -> None:
+        """A database of the workshop can be imported, not used."""
+        for table in (
+            "applications_mappings",
+            "extensions",
+            "extensions_mappings",
+            "users",
+            "users_mappings",
+        ):
+            self.shell(f"CREATE TABLE {table} (x)")
+        self.assertIn(f"`pbxrouter import {self.path}`", self.refused(DatabaseForeign))
+
+    def test_too_new(self) -> None:
+        """A later program's database is left alone."""
+        self.made().close()
+        self.shell("INSERT INTO schema_version(version) VALUES (99)")
+        self.assertIn("version 99", self.refused(DatabaseTooNew))
+
+    def test_locked(self) -> None:
+        """Another program that holds it to itself is waited for only so long."""
+        self.made().close()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("INSERT INTO extensions(extension_number) VALUES ('33')")
+            self.assertIn("locked", self.refused(DatabaseLocked))
+
+    def test_a_writer_keeps_nobody_from_reading(self) -> None:
+        """With WAL, reading goes on; writing waits, then fails."""
+        connection = self.made()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            read_rules(self.opened(), hash_pin)
+            error = self.assertRaises(DatabaseLocked, add_sample, connection, hash_pin)
+            self.assertIn(str(self.path), str(error))
+        add_sample(connection, hash_pin)
+
+    def test_damaged(self) -> None:
+        """Garbage in the middle of the file ends in a line too."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        connection.close()
+        self.shell("PRAGMA journal_mode = DELETE;")
+        content = bytearray(self.path.read_bytes())
+        content[4096:] = b"\xa5" * (len(content) - 4096)
+        self.path.write_bytes(content)
+        with self.assertRaisesRegex(StoreError, "is damaged"):
+            read_rules(self.opened(), hash_pin)
+
+    def made_for_nobody(self, mode: int, directory_mode: int = 0o555) -> None:
+        """A database of these modes, where the rest of the test is nobody's friend."""
+        directory = Path(tempfile.mkdtemp(prefix="pbxrouter-test-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.addCleanup(directory.chmod, 0o755)
+        self.path = directory / "pbxrouter.sqlite"
+        self.made().close()
+        self.path.chmod(mode)
+        directory.chmod(directory_mode)
+        if os.geteuid() == 0:  # who may do everything
+            os.seteuid(65534)
+            self.addCleanup(os.seteuid, 0)
+
+    def test_not_readable(self) -> None:
+        """Somebody else's file."""
+        self.made_for_nobody(0)
+        self.assertIn("may not read and write it", self.refused(StoreError))
+        error = self.assertRaises(StoreError, database.create, self.path)
+        self.assertIn("Permission denied", str(error))
+
+    def test_not_writable(self) -> None:
+        """A file that may be read but not written, in a directory likewise."""
+        self.made_for_nobody(0o444)
+        self.assertIn("is read-only for this user", self.refused(StoreError))
+
+    def test_in_a_closed_directory(self) -> None:
+        """Where one may not even look whether there is a file."""
+        self.made_for_nobody(0o644, 0)
+        self.assertIn("Permission denied", self.refused(StoreError))
+
+
+class UpgradeTests(DatabaseCase):
+    """From an older schema to a newer one, with steps in a directory of the test's own."""
+
+    def setUp(self) -> None:
+        """Two steps, of which the second rebuilds a table that others refer to."""
+        super().setUp()
+        self.steps = self.path.parent / "steps"
+        self.steps.mkdir()
+        (self.steps / f"{FIRST:04}_history.sql").write_text("CREATE TABLE history (call TEXT); -- new\n")
+        (self.steps / f"{SECOND:04}_names.sql").write_text(
+            "CREATE TABLE fresh (extension_id INTEGER PRIMARY KEY, extension_number TEXT, name TEXT);\n"
+            "INSERT INTO fresh SELECT extension_id, extension_number, 'a;b' FROM extensions;\n"
+            "DROP TABLE extensions; ALTER TABLE fresh RENAME TO extensions;\n"
+            "CREATE TRIGGER t AFTER INSERT ON history BEGIN DELETE FROM history WHERE 0; SELECT 1; END;\n"
+        )
+        (self.steps / "__init__.py").touch()
+        (self.steps / f"{FIRST:04}_history.sql~").touch()
+
+    def test_all_steps(self) -> None:
+        """Each is taken once, in order, and noted; grants survive a rebuilt table."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        self.assertEqual(upgrade(connection, SECOND, self.steps), [FIRST, SECOND])
+        self.assertEqual(connection.execute("SELECT name FROM extensions").fetchall(), [("a;b",)])
+        self.assertEqual(connection.execute("SELECT count(*) FROM extensions_mappings").fetchone(), (1,))
+        self.assertEqual(
+            connection.execute("SELECT version FROM schema_version").fetchall(),
+            [(NOW,), (FIRST,), (SECOND,)],
+        )
+        self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
+        self.assertEqual(upgrade(connection, SECOND, self.steps), [])
+
+    def test_a_step_is_whole(self) -> None:
+        """One that fails leaves nothing; those before it stay."""
+        (self.steps / f"{SECOND:04}_names.sql").write_text(
+            "DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;"
+        )
+        connection = self.made()
+        error = self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps)
+        self.assertIn(f"{SECOND:04}_names.sql, line 3", str(error))
+        self.assertEqual(version_of(connection), FIRST)
+        self.assertEqual(connection.execute("SELECT * FROM users").fetchall(), [])
+        self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
+
+    def test_no_transactions_of_its_own(self) -> None:
+        """A COMMIT inside a step would break it in two."""
+        (self.steps / f"{FIRST:04}_history.sql").write_text("CREATE TABLE history (call); COMMIT; BEGIN;")
+        connection = self.made()
+        error = self.assertRaises(StoreError, upgrade, connection, FIRST, self.steps)
+        self.assertIn("COMMIT", str(error))
+        self.assertEqual(version_of(connection), NOW)
+
+    def test_a_missing_step(self) -> None:
+        """A hole in the numbers is said, and what was there before it is done."""
+        (self.steps / f"{FIRST:04}_history.sql").unlink()
+        error = self.assertRaises(StoreError, upgrade, self.made(), SECOND, self.steps)
+        self.assertIn(f"from version {NOW} of the database to {FIRST}", str(error))
+
+    def test_the_same_number_twice(self) -> None:
+        """Two steps cannot have one number."""
+        (self.steps / f"{FIRST:04}_other.sql").touch()
+        error = self.assertRaises(StoreError, find_steps, self.steps)
+        self.assertIn("twice", str(error))
+
+    def test_two_processes_at_once(self) -> None:
+        """Both end well, and each step was taken once."""
+        self.made().close()
+        program = (
+            "import sys, pathlib; from pbxrouter import database\n"
+            "from pbxrouter.database.upgrade import upgrade\n"
+            "connection = database.connect(pathlib.Path(sys.argv[1])); print('ready', flush=True)\n"
+            "sys.stdin.readline(); print(*upgrade(connection, int(sys.argv[3]), pathlib.Path(sys.argv[2])))\n"
+        )
+        paths = [str(self.path.absolute()), str(self.steps.absolute()), str(SECOND)]
+        root = Path(database.__file__).parent.parent.parent
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, *paths],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=root,
+            )
+            for _ in range(4)
+        ]
+        for process in running:
+            assert process.stdout
+            self.assertEqual(process.stdout.readline(), "ready\n")
+        for process in running:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        taken = [step for process in running for step in process.communicate(timeout=60)[0].split()]
+        self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
+        self.assertEqual([process.returncode for process in running], [0] * 4)
+
+    def test_the_packages_own_steps(self) -> None:
+        """They lead without a hole from version 1 to the newest."""
+        self.assertEqual(sorted(find_steps()), list(range(2, NOW + 1)))
+
+    def test_the_same_schema(self) -> None:
+        """A database of version 1 comes to be what schema.sql makes; what is in it stays."""
+        connection = self.made()
+        query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+        new = connection.execute(query).fetchall()
+        for kind, name, _ in new:
+            if kind == "table" and name.startswith(LATER):
+                connection.execute(f"DROP TABLE {name}")
+        connection.execute("UPDATE schema_version SET version = 1")
+        connection.commit()
+        add_sample(connection, hash_pin)
+        self.assertNotEqual(connection.execute(query).fetchall(), new)
+        self.assertEqual(upgrade(connection), list(range(2, NOW + 1)))
+        self.assertEqual(connection.execute(query).fetchall(), new)
+        self.assertEqual(connection.execute("SELECT count(*) FROM users_mappings").fetchone(), (4,))
+
+
+class RowTests(DatabaseCase):
+    """Rules out of rows."""
+
+    def test_the_sample(self) -> None:
+        """The workshop's rules, with its numbers."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        rules = read_rules(connection, hash_pin)
+        for caller, number, pin, verdict in (
+            ("33", "21", None, "allow"),
+            ("33", "34", None, "pin"),
+            ("33", "34", "123456", "allow"),
+            ("33", "34", "000000", "deny"),
+            ("33", "66", "123456", "allow"),
+            ("33", "75", "123456", "allow"),
+            ("33", "12345678", "123456", "deny"),
+            ("33", "999", None, "invalid"),
+            (None, "21", "123456", "allow"),
+        ):
+            self.assertEqual(rules.decide(Facts(caller, number, pin)).verdict.value, verdict, number)
+        self.assertEqual(rules.problems, ())
+        error = self.assertRaises(StoreError, add_sample, connection, hash_pin)
+        self.assertIn("has rules already", str(error))
+
+    def test_switched_off(self) -> None:
+        """A mapping in mappings_disabled matches nothing, and the trace says so."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        connection.execute("INSERT INTO mappings_disabled(map_id) VALUES (2)")
+        decision = read_rules(connection, hash_pin).decide(Facts("33", "21"))
+        self.assertEqual(decision.verdict.value, "invalid")
+        self.assertIn("2X would match but is switched off", decision.words())
+
+    def test_nonsense_is_left_out(self) -> None:
+        """Rows that mean nothing become words; the others count."""
+        add_sample(self.made(), hash_pin)
+        self.shell(
+            "PRAGMA ignore_check_constraints = ON;"
+            "INSERT INTO extensions_mappings(extension_id, map_id) VALUES (1, 77), (88, 1);"
+            "INSERT INTO users_mappings(user_id, map_id) VALUES (99, 1);"
+            "INSERT INTO applications_mappings(application_name, pattern)"
+            " VALUES ('dial', '4['), (x'ff', '4X');"
+            "INSERT INTO users(user_name, user_pin) VALUES (CAST(x'4d6f6973e973' AS TEXT), '4444');"
+        )
+        rules = read_rules(self.opened(), hash_pin)
+        self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "allow")
+        words = "\n".join(each.words for each in rules.problems)
+        for expected in (
+            "a grant of extension 33 is left out: there is no mapping 77",
+            "there is no extension 88",
+            "there is no user 99",
+            "the PIN of user Mois\ufffds is in clear",
+            "mapping 6 is left out",
+            "mapping 7 is left out",
+        ):
+            self.assertIn(expected, words)
+        self.assertNotIn("4444", words)
+        self.assertEqual(rules.decide(Facts("33", "34", "4444")).verdict.value, "deny")
+
+    def test_set_pin(self) -> None:
+        """By name; taken away with None; one PIN, one user."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        connection.execute("INSERT INTO users(user_name) VALUES ('ana'), ('eva'), ('eva')")
+        connection.commit()
+        set_pin(connection, ROOT, 7.0, "ana", hash_pin("0123"))
+        error = self.assertRaises(PinError, set_pin, connection, ROOT, 7.0, "ana", hash_pin("123456"))
+        self.assertIn("another user", str(error))
+        self.assertEqual(
+            connection.execute("SELECT user_pin FROM users WHERE user_name = 'ana'").fetchone(),
+            (hash_pin("0123"),),
+        )
+        set_pin(connection, ROOT, 7.0, "moises silva", None)
+        set_pin(connection, ROOT, 7.0, "ana", hash_pin("123456"))
+        for name, words in (("otto", "no user"), ("eva", "several users")):
+            error = self.assertRaises(StoreError, set_pin, connection, ROOT, 7.0, name, None)
+            self.assertIn(words, str(error))
+        self.assertEqual(
+            [
+                (each.who, each.via, each.changed_at, each.action, each.name)
+                for each in find_entries(connection)
+            ],
+            [("root", "command", 7.0, "pin", name) for name in ("ana", "moises silva", "ana")],
+        )
+
+    def test_read_as_of_one_moment(self) -> None:
+        """What another program writes while we read does not get in between."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        with database.reading(connection):
+            connection.execute("SELECT 1 FROM users").fetchall()
+            self.shell("DELETE FROM users")
+            self.assertEqual(connection.execute("SELECT count(*) FROM users").fetchone(), (1,))
+        self.assertEqual(connection.execute("SELECT count(*) FROM users").fetchone(), (0,))
+
+
+class SqlTextTests(SynchronousTestCase):
+    """Cutting SQL into statements."""
+
+    def test_where_to_cut(self) -> None:
+        """Not in strings, names, comments or triggers; the last needs no semicolon."""
+        source = (
+            "-- a; b\nSELECT 'x;''y'; /* ; */ SELECT \"a;b\", [c;d];;\n"
+            "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT 2; END;\nSELECT `e;f`"
+        )
+        found = list(split(source))
+        self.assertEqual([statement.line for statement in found], [2, 2, 3, 4])
+        self.assertEqual(found[0].text, "SELECT 'x;''y';")
+        self.assertTrue(found[2].text.endswith("END;"))
+
+    def test_the_head_shows_no_value(self) -> None:
+        """What messages show of a statement ends before its first value."""
+        for source in (
+            "INSERT INTO \"users\" VALUES(1, 'ana', 4711)",
+            'INSERT INTO users SELECT "4711"',
+            "UPDATE users SET user_pin = 4711",
+            "INSERT INTO users /* 4711 */ VALUES ('4711')",
+            "4711 '4711",
+        ):
+            (statement,) = split(source)
+            self.assertNotIn("4711", statement.head + repr(statement))
+
+    def test_digits_kept(self) -> None:
+        """Only whole numbers that SQLite would change are put in quotes."""
+        source = "VALUES(0123, 123, 0, 00, 1.05, 05e1, x'01', '012', a0, 0x01, 12345678901234567890, 1e+05)"
+        (statement,) = split(source, keep_digits=True)
+        self.assertEqual(
+            statement.text,
+            "VALUES('0123', 123, 0, '00', 1.05, 05e1, x'01', '012', a0, 0x01, '12345678901234567890', 1e+05)",
+        )
+
+    def test_the_packaged_schema(self) -> None:
+        """The schema in the package is the one at the top, not a broken link, and can be read."""
+        words = {statement.words[0] for statement in split(schema())}
+        self.assertEqual(words, {"CREATE", "INSERT"})

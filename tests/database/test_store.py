@@ -1,0 +1,238 @@
+"""The store: a real database, a real reactor and a real thread, as that is what it is about."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.trial.unittest import TestCase
+
+from pbxrouter import database
+from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.database.store import Store
+from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
+from pbxrouter.rules.model import Facts
+from pbxrouter.rules.ruleset import RuleSet
+
+
+def hash_pin(pin: str) -> str:
+    """A hash for tests, that one can read."""
+    return pin.encode().hex().rjust(64, "0")
+
+
+def verdict(rules: RuleSet, number: str) -> str:
+    """What becomes of a call from 33."""
+    return rules.decide(Facts("33", number)).verdict.value
+
+
+class StoreTests(TestCase):
+    """A Store on a database with the sample."""
+
+    def setUp(self) -> None:
+        """Make both."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = directory / "pbxrouter.sqlite"
+        self.make(self.path)
+        self.threads = threading.active_count()
+        self.store = self.opened()
+
+    def make(self, path: Path) -> None:
+        """Make a database with the sample, closed again."""
+        database.create(path)
+        with closing(database.connect(path)) as connection:
+            add_sample(connection, hash_pin)
+
+    def opened(self, path: Path | None = None) -> Store:
+        """A store that is closed when the test ends."""
+        store = Store(path or self.path, hash_pin, reactor, timeout_s=0.1)
+        self.addCleanup(store.close)
+        return store
+
+    def shell(self, script: str, path: Path | None = None) -> None:
+        """What another program does to the database."""
+        with closing(sqlite3.connect(path or self.path)) as connection:
+            connection.executescript(script)
+
+    async def test_load_rules(self) -> None:
+        """The rules come out of the thread, ready."""
+        rules = await self.store.load_rules()
+        self.assertEqual(verdict(rules, "21"), "allow")
+
+    async def test_the_version_stays(self) -> None:
+        """While nobody changes anything, reading included."""
+        before = await self.store.version()
+        await self.store.load_rules()
+        with closing(database.connect(self.path)) as connection:
+            read_rules(connection, hash_pin)
+        self.assertEqual(await self.store.version(), before)
+
+    async def test_the_version_changes(self) -> None:
+        """Whenever another program commits, from the shell of SQLite or otherwise."""
+        seen = {await self.store.version()}
+        for number in range(3):
+            self.shell(f"INSERT INTO extensions(extension_number) VALUES ('{number}')")
+            seen.add(await self.store.version())
+        self.assertEqual(len(seen), 4)
+
+    async def test_two_gateways_come_to_rest(self) -> None:
+        """Two stores on one database don't take each other's housekeeping for changes without end."""
+        stores = [self.store, self.opened()]
+        self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
+        for store in stores * 2:
+            await store.load_rules()
+        before = [await store.version() for store in stores]
+        for store in stores * 2:
+            await store.load_rules()
+        self.assertEqual([await store.version() for store in stores], before)
+
+    async def test_a_replaced_file(self) -> None:
+        """A database moved over ours is seen, its rules read, and none of the old ones come back."""
+        backup = self.path.with_name("backup")
+        await self.store.load_rules()
+        shutil.copy(self.path, backup)
+        self.shell("DELETE FROM extensions_mappings; INSERT INTO extensions(extension_number) VALUES ('44')")
+        before = await self.store.version()
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
+        os.replace(backup, self.path)
+        self.assertNotEqual(await self.store.version(), before)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+
+    async def test_copied_over(self) -> None:
+        """A backup copied over the file in place, which SQLite itself does not notice."""
+        await self.store.load_rules()
+        backup = self.path.read_bytes()
+        self.shell("DELETE FROM extensions_mappings; INSERT INTO extensions(extension_number) VALUES ('44')")
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
+        before = await self.store.version()
+        self.path.write_bytes(backup)
+        self.assertNotEqual(await self.store.version(), before)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        with closing(sqlite3.connect(self.path)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+
+    async def test_a_deleted_file(self) -> None:
+        """Gone: StoreError, nothing is made in its place. Back: the rules are read again, as changed."""
+        before = await self.store.version()
+        content = self.path.read_bytes()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        await self.assertFailure(self.store.version(), DatabaseMissing)
+        await self.assertFailure(self.store.load_rules(), DatabaseMissing)
+        self.assertFalse(self.path.exists())
+        self.path.write_bytes(content)
+        self.assertNotEqual(await self.store.version(), before)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+
+    async def test_not_there_yet(self) -> None:
+        """A store may be made before its database."""
+        path = self.path.with_name("later.sqlite")
+        store = self.opened(path)
+        await self.assertFailure(store.load_rules(), DatabaseMissing)
+        self.make(path)
+        self.assertEqual(verdict(await store.load_rules(), "21"), "allow")
+
+    async def test_garbage_for_a_while(self) -> None:
+        """Not a database, then a foreign one, then ours: each is said, the last is read."""
+        good = self.path.read_bytes()
+        await self.store.load_rules()
+        for content, kind in ((b"x" * 5000, NotADatabase), (b"", DatabaseForeign)):
+            new = self.path.with_name("new")
+            new.write_bytes(content)
+            os.replace(new, self.path)
+            await self.assertFailure(self.store.load_rules(), kind)
+        new.write_bytes(good)
+        os.replace(new, self.path)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+
+    async def test_damaged(self) -> None:
+        """A database written over in place: StoreError, and recovery once it is good again."""
+        await self.store.load_rules()
+        self.shell("PRAGMA wal_checkpoint(TRUNCATE)")
+        good = self.path.read_bytes()
+        self.path.write_bytes(good[:4096] + b"\xa5" * (len(good) - 4096))
+        self.store = self.opened()
+        await self.assertFailure(self.store.load_rules(), StoreError)
+        self.path.write_bytes(good)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+
+    async def test_locked(self) -> None:
+        """A writer keeps nobody from reading; who writes waits, fails, and later succeeds."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            with database.transaction(connection):
+                connection.execute("DELETE FROM extensions")
+
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+            await self.store.load_rules()
+            before = await self.store.version()
+            await self.assertFailure(self.store.run(write), DatabaseLocked)
+            other.execute("COMMIT")
+        self.assertNotEqual(await self.store.version(), before)
+        await self.store.run(write)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
+
+    async def test_own_writes_are_no_change(self) -> None:
+        """What is written through the store leaves the version alone."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            with database.transaction(connection):
+                connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+
+        before = await self.store.version()
+        await self.store.run(write)
+        self.assertEqual(await self.store.version(), before)
+
+    async def test_forgotten_transaction(self) -> None:
+        """What work leaves open is rolled back, and holds nobody up."""
+        await self.store.run(lambda connection: connection.execute("DELETE FROM extensions").rowcount)
+        self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
+        count = await self.store.run(
+            lambda connection: connection.execute("SELECT count(*) FROM extensions").fetchone()
+        )
+        self.assertEqual(count, (2,))
+
+    async def test_failures_of_the_work(self) -> None:
+        """An error of ours comes as it is, one of SQLite as StoreError, and the store goes on."""
+        await self.assertFailure(self.store.run(lambda _: 1 // 0), ZeroDivisionError)
+        await self.assertFailure(
+            self.store.run(lambda connection: connection.execute("nonsense")), StoreError
+        )
+        await self.store.load_rules()
+
+    async def test_one_thread_in_order(self) -> None:
+        """All that is asked at once is done one after the other in one thread."""
+        done: list[int] = []
+
+        def work(number: int, _: sqlite3.Connection) -> int:
+            done.append(number)
+            return threading.get_ident()
+
+        idents = await gatherResults([self.store.run(partial(work, number)) for number in range(20)])
+        self.assertEqual(done, list(range(20)))
+        self.assertEqual(len(set(idents)), 1)
+
+    async def test_close(self) -> None:
+        """What was asked before is still answered; afterwards no thread, no open file, and calls fail."""
+        pending = [self.store.load_rules() for _ in range(3)]
+        await self.store.close()
+        for each in pending:
+            self.assertEqual(verdict(self.successResultOf(each), "21"), "allow")
+        self.assertEqual(threading.active_count(), self.threads)
+        self.assertFalse(Path(f"{self.path}-wal").exists())
+        await self.assertFailure(self.store.version(), StoreError)
+        await self.store.close()
+
+    def test_close_unused(self) -> Deferred[None]:
+        """A store that did nothing closes too."""
+        return self.opened().close()
