@@ -18,11 +18,12 @@ from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
-from pbxrouter import database, service
+from pbxrouter import database
 from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.schema import Config, at_database
 from pbxrouter.database.rules.loader import check_columns
 from pbxrouter.errors import ConfigError, PbxrouterError
+from pbxrouter.gateway import service
 from pbxrouter.net.filelimit import raise_file_limit
 from pbxrouter.net.listener import with_backlog
 

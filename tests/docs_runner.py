@@ -35,7 +35,7 @@ from pathlib import Path
 
 from pbxrouter.config import schema as config
 from tests.paths import ROOT
-from tests.test_workshop import WORKSHOP
+from tests.workshop.test_import import WORKSHOP
 
 RUN = ("console", "sql", "toml", "python")
 SHOWN = ("text", "ini")

@@ -20,7 +20,7 @@ REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 # Modules whose tests bear another name.
 MIRRORS = {
     "live": "counter",
-    "verbs": "drivers",
+    "verbs": "tap",
     "adapters": "adapters_starpy",
     "pattern_index": "patterns",
     "call_record": "callflow",

@@ -82,7 +82,7 @@ class MagiTest(AsteriskTest):
     def commands(self) -> list[str]:
         """As the gateway tells them; Asterisk does not for AsyncAGI."""
         log = self.gateway.log(self._gateway_mark)
-        lines = re.findall(r"_DialogueLog#info\] \S+ .*?->\S* > (.*)$", log, re.MULTILINE)
+        lines = re.findall(r"DialogueLog#info\] \S+ .*?->\S* > (.*)$", log, re.MULTILINE)
         return [line.replace('"', "") for line in lines if not re.match("(?i)noop|asyncagi|get full", line)]
 
     def originate(self, number: str, context: str = "magi-after", **headers: str | int) -> str:

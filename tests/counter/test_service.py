@@ -32,8 +32,8 @@ from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
+from tests.cli.test_app import CommandTestCase
 from tests.fakes import request_of, workshop_rules
-from tests.test_cli import CommandTestCase
 
 NOW = 1_800_000_000
 """A whole minute."""

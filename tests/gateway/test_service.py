@@ -19,7 +19,7 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pbxrouter import database, service
+from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.call.record import CallRecord
@@ -29,9 +29,11 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ConfigError, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.gateway import service
+from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.service import Banner, FastAGIService
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import keyfile, pins
-from pbxrouter.service import Banner, FastAGIService
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import loud, request_of, workshop_rules
 
@@ -173,7 +175,7 @@ class Parts(SynchronousTestCase):
         request = request_of(SimulatedCall(extension, caller=caller))
         decision = workshop_rules().decide(Facts(caller, extension, "123456")) if decided else None
         with capturedLogs() as logs:
-            service._CallLog().report(CallRecord(request, decision, Outcome("BUSY")))
+            CallLog().report(CallRecord(request, decision, Outcome("BUSY")))
         (event,) = (event for event in logs if event["log_namespace"].startswith("pbxrouter"))
         return event
 
@@ -193,6 +195,6 @@ class Parts(SynchronousTestCase):
     def test_dialogue_log(self) -> None:
         """Each line of a dialogue, where that is asked for."""
         with capturedLogs() as logs:
-            service._DialogueLog().tell(DialogueLine("1.2", "33", "21", ">", "NOOP {x}"))
+            DialogueLog().tell(DialogueLine("1.2", "33", "21", ">", "NOOP {x}"))
         (event,) = (event for event in logs if event["log_namespace"].startswith("pbxrouter"))
         self.assertEqual(event["line"], "1.2 33->21 > NOOP {x}")

@@ -17,12 +17,10 @@ from twisted.logger import Logger
 
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
-from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
-from pbxrouter.asterisk_service import AsteriskService
+from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import LiveBoard
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
-from pbxrouter.call.record import CallRecord
 from pbxrouter.call.reports import Reports
 from pbxrouter.config.schema import DEFAULT_LISTEN, Config
 from pbxrouter.control.commands import OriginateWish, WatchWish
@@ -31,6 +29,9 @@ from pbxrouter.counter.service import CallCounter
 from pbxrouter.database.store import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.gateway.asterisk import AsteriskService
+from pbxrouter.gateway.call_log import CallLog, DialogueLog
+from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthLook
 from pbxrouter.net.listener import Listener
 from pbxrouter.originate.originator import Originator
@@ -38,8 +39,6 @@ from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
-from pbxrouter.sequential import SequentialService
-from pbxrouter.text.printable import printable
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -54,10 +53,10 @@ def build(config: Config, reactor: Any) -> MultiService:
     engine = RulesEngine(drivers.keys())
     watch = DialogueWatch()
     if config.fastagi.debug:
-        watch.add(_DialogueLog().tell)
+        watch.add(DialogueLog().tell)
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
-    reports.add(_CallLog().report)
+    reports.add(CallLog().report)
     board = LiveBoard()
     flow = CallFlow(engine, drivers, config.prompts, reports, board)
 
@@ -214,38 +213,3 @@ class Banner(Service):
         self.log.info(
             "next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
         )
-
-
-class _CallLog:
-    """One line in the log for each call."""
-
-    log = Logger(namespace="pbxrouter.calls")
-
-    def report(self, record: CallRecord) -> None:
-        """The call is over for us."""
-        request, decision = record.request, record.decision
-        uniqueid = printable(request.uniqueid) or "?"
-        caller = printable(request.caller or "unknown")
-        number = decision.number if decision else printable(request.extension) or "?"
-        outcome = record.outcome.status
-        trace = "; ".join(decision.words()) if decision else "nothing decided"
-        # Put together here: each place to fill costs Twisted's formatter more than all of this.
-        self.log.info(
-            "{line}",
-            line=f"call {uniqueid}: {caller} -> {number}: {outcome} ({trace})",
-            uniqueid=uniqueid,
-            caller=caller,
-            number=number,
-            outcome=outcome,
-            trace=trace,
-        )
-
-
-class _DialogueLog:
-    """``[fastagi] debug``: every dialogue in the log."""
-
-    log = Logger(namespace="pbxrouter.agi")
-
-    def tell(self, line: DialogueLine) -> None:
-        """A line was said."""
-        self.log.info("{line}", line=str(line))

@@ -8,8 +8,8 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.procname import hide_pins, pin_spans
+from tests.cli.test_app import start
 from tests.paths import ROOT
-from tests.test_cli import start
 
 
 class SpanTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.sequential import SequentialService
+from pbxrouter.gateway.sequential import SequentialService
 
 
 class Part(Service):

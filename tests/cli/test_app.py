@@ -173,14 +173,14 @@ class FrameTests(CommandTestCase):
             raise RuntimeError("a\nb")
 
         command = click.Command("broken", callback=broken)
-        COMMANDS["broken"] = "tests.test_cli:BROKEN"
+        COMMANDS["broken"] = "tests.cli.test_app:BROKEN"
         self.addCleanup(COMMANDS.pop, "broken")
         sys.modules[__name__].BROKEN = command  # type: ignore[attr-defined]
         result = run("broken")
         self.assertEqual(result.exit_code, 2)
         self.assertRegex(
             result.stderr,
-            r"\Apbxrouter: a fault in pbxrouter itself: RuntimeError at test_cli.py:\d+: a b; "
+            r"\Apbxrouter: a fault in pbxrouter itself: RuntimeError at test_app.py:\d+: a b; "
             r"please report it\n\Z",
         )
 

@@ -199,7 +199,7 @@ class Finding(SynchronousTestCase):
             SETTINGS,
             [
                 point("a", "no.such.module:X"),
-                point("b", "tests.test_drivers:Broken"),
+                point("b", "tests.drivers.test_drivers:Broken"),
                 point("c", "pbxrouter.drivers.hangup:Hangup"),
             ],
         )

@@ -26,8 +26,8 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import examine
 from pbxrouter.security.keyfile import create_key
+from tests.cli.test_events import PlayedAmi
 from tests.fakes import hash_pin
-from tests.test_cli_events import PlayedAmi
 
 reactor = cast(Any, the_reactor)
 

@@ -19,8 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.config import address
 from pbxrouter.errors import ConfigError
+from tests.cli.test_app import CommandTestCase, run, start
 from tests.paths import ROOT
-from tests.test_cli import CommandTestCase, run, start
 
 Gateway = Callable[["Caller"], None]
 DONE = "SET VARIABLE PBXROUTER done"

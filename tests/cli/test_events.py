@@ -20,7 +20,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_cli import start
+from tests.cli.test_app import start
 
 SECRET = "s3cret-of-the-test"
 EVENTS = (

@@ -1,6 +1,6 @@
 """The gateway on StarPy's protocols, and what StarPy itself does otherwise than ours.
 
-Each row of the tables in docs/starpy.md has its test here or in test_compat_starpy. Where
+Each row of the tables in docs/starpy.md has its test here or in tests/compat. Where
 StarPy cannot be imported these tests are skipped, but for those of what is said then.
 """
 
@@ -23,7 +23,6 @@ from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.protocol import ManagerProtocol
-from pbxrouter.asterisk_service import protocol_factory
 from pbxrouter.compat import starpy as compat
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
@@ -39,7 +38,8 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.service import fastagi_factory
+from pbxrouter.gateway.asterisk import protocol_factory
+from pbxrouter.gateway.service import fastagi_factory
 from pbxrouter.simulator import SimulatedCall
 from tests.agi import test_channel
 from tests.paths import ROOT
@@ -101,9 +101,9 @@ class PageTests(SynchronousTestCase):
         """The last cell of each row names tests, and they are there."""
         root = ROOT / "tests"
         tests = "".join(
-            (root / f"test_{name}_starpy.py").read_text("utf-8") for name in ("adapters", "compat")
+            (root / path).read_text("utf-8")
+            for path in ("adapters/test_starpy.py", "compat/test_starpy.py", "agi/test_channel.py")
         )
-        tests += (root / "test_channel.py").read_text("utf-8")
         page = (root.parent / "docs" / "starpy.md").read_text("utf-8")
         rows = [
             line.split("|")[-2] for line in page.splitlines() if line.startswith("|") and "---" not in line
