@@ -30,10 +30,12 @@ test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPOR
 coverage: ready-dev ## Run the tests and tell which lines they never reach
 	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(TESTS) && $(BIN)/coverage report
 
-check: ready-dev ## Check format, lint and types, as CI does
+check: ready-dev ## Check format, lint, types and imports, as CI does
+	@mkdir -p build
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
 
 format: ready-dev ## Put the code into shape
 	@$(BIN)/ruff format .

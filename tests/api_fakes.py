@@ -45,14 +45,14 @@ from pbxrouter.rules.reloader import RulesKeeper
 from pbxrouter.security import pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.dispatch import Table, api_routes
-from pbxrouter.web.api.door import LIMITS
 from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused
-from pbxrouter.web.api.everything import ENDPOINTS
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.guard import Guarded, Visitors
-from pbxrouter.web.site import BoundedSite, resource
-from pbxrouter.web.words import Zone
+from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.guard import Guarded, Visitors
+from pbxrouter.web.http.site import BoundedSite, resource
+from pbxrouter.web.language import Zone
 
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
@@ -285,7 +285,7 @@ class ApiCase(TestCase):
 
 
 def _document() -> dict[str, Any]:
-    from pbxrouter.web.api.document import document
+    from pbxrouter.web.api.openapi import document
 
     return document(ENDPOINTS)
 

@@ -34,13 +34,13 @@ from pbxrouter.database.people.sessions import open_session, put_setup_link
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes
-from pbxrouter.web.api.everything import ENDPOINTS
+from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import add_console
-from pbxrouter.web.console.door import SESSION_COOKIE
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.guard import Guarded, Visitors
-from pbxrouter.web.server import PasswordThreads
-from pbxrouter.web.site import BoundedSite
+from pbxrouter.web.console.auth import SESSION_COOKIE
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.guard import Guarded, Visitors
+from pbxrouter.web.http.site import BoundedSite
+from pbxrouter.web.password_threads import PasswordThreads
 from tests.api_fakes import FakeOriginator, Ticking, make_desk
 
 reactor = cast(Any, the_reactor)

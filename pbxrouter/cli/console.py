@@ -25,7 +25,7 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     from pbxrouter.database.people.console_users import list_console_users
     from pbxrouter.database.people.sessions import put_setup_link
     from pbxrouter.security.tokens import hash_token
-    from pbxrouter.web.address import base_url, setup_url
+    from pbxrouter.web.http.address import base_url, setup_url
 
     config = read_config(config_file, database)
     if action == "link" and config.web.listen is None:

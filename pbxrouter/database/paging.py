@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from pbxrouter.database.audit.entries import bounded
+from pbxrouter.database.values import bounded
 
 T = TypeVar("T")
 

@@ -139,8 +139,8 @@ def web_service(
     """
     # Its libraries import the global reactor: not before it is needed.
     from pbxrouter.web.build import build_web
-    from pbxrouter.web.desk import Desk
-    from pbxrouter.web.words import Zone
+    from pbxrouter.web.context import Desk
+    from pbxrouter.web.language import Zone
 
     key = read_key(Path(config.pin_key_file))
     hash_pin = functools.partial(pins.hash_pin, key)

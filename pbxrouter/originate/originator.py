@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from pbxrouter.ami.connection import Manager
 from pbxrouter.ami.messages import Message
 from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
-from pbxrouter.originate.phones import is_context, read_phone
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Verdict, normalise_number
+from pbxrouter.rules.phones import is_context, read_phone
 from pbxrouter.text.sentences import Step, in_a_row, step
 
 __all__ = [

@@ -1,16 +1,14 @@
 """The dialplan applications that a simulated Asterisk runs for EXEC.
 
-Each is a function of the simulated Asterisk and the application's one argument; what it returns is the
+Each is a function of the simulated channel and the application's one argument; what it returns is the
 number in `200 result=`. An application that is not in `APPLICATIONS` does not exist (`200 result=-2`). The
 AGI commands themselves are in `pbxrouter.simulator.asterisk`.
 """
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pbxrouter.simulator.asterisk import SimulatedAsterisk
+from pbxrouter.simulator.channel import SimulatedChannel
 
 # Technologies of the workshop's time that today's Asterisk has no more.
 GONE_TECHNOLOGIES = frozenset({"SIP", "ZAP"})
@@ -27,19 +25,19 @@ _DIAL_ENDINGS = {
 _TALKED_S, _DIALLED_S = "5", "8"
 
 
-Application = Callable[["SimulatedAsterisk", str], int]
+Application = Callable[[SimulatedChannel, str], int]
 
 
-def _nothing(call: "SimulatedAsterisk", argument: str) -> int:
+def _nothing(call: SimulatedChannel, argument: str) -> int:
     return 0
 
 
-def _answer(call: "SimulatedAsterisk", argument: str) -> int:
+def _answer(call: SimulatedChannel, argument: str) -> int:
     call.answer()
     return 0
 
 
-def _stay(call: "SimulatedAsterisk", argument: str) -> int:
+def _stay(call: SimulatedChannel, argument: str) -> int:
     """One that the caller leaves by its own menu, unless the script says that he hangs up in it."""
     if call.dead:
         return -1
@@ -47,18 +45,18 @@ def _stay(call: "SimulatedAsterisk", argument: str) -> int:
     return 0
 
 
-def _until_hangup(call: "SimulatedAsterisk", argument: str) -> int:
+def _until_hangup(call: SimulatedChannel, argument: str) -> int:
     call.caller_leaves()
     return -1
 
 
-def _hangup(call: "SimulatedAsterisk", argument: str) -> int:
+def _hangup(call: SimulatedChannel, argument: str) -> int:
     """Hangup with a cause: the channel ends with the run, so AGI goes on and no HANGUP line comes."""
     call.set_variable("HANGUPCAUSE", argument or "16")
     return -1
 
 
-def _playback(call: "SimulatedAsterisk", argument: str) -> int:
+def _playback(call: SimulatedChannel, argument: str) -> int:
     """Playback answers by itself; a missing sound only shows in PLAYBACKSTATUS."""
     sounds, _, options = argument.partition(",")
     if not call.dead and "noanswer" not in options:
@@ -75,20 +73,20 @@ def _playback(call: "SimulatedAsterisk", argument: str) -> int:
     return 0
 
 
-def _set(call: "SimulatedAsterisk", argument: str) -> int:
+def _set(call: SimulatedChannel, argument: str) -> int:
     name, equals, value = argument.partition("=")
     if equals:
         call.set_variable(name, value)
     return 0
 
 
-def _confbridge(call: "SimulatedAsterisk", argument: str) -> int:
+def _confbridge(call: SimulatedChannel, argument: str) -> int:
     result = _stay(call, argument)
     call.set_variable("CONFBRIDGE_RESULT", "FAILED" if result else "HANGUP")
     return result
 
 
-def _dial(call: "SimulatedAsterisk", argument: str) -> int:
+def _dial(call: SimulatedChannel, argument: str) -> int:
     target, *rest = argument.split(",")
     options = re.sub(r"\([^)]*\)", "", rest[1]) if len(rest) > 1 else ""
     if call.dead:

@@ -1,18 +1,16 @@
 """The AGI commands that a simulated Asterisk knows.
 
-Each is a function of the simulated Asterisk and of the words after the command's name; it returns the reply
+Each is a function of the simulated channel and of the words after the command's name; it returns the reply
 without its line end, or raises `WrongWords`. `COMMANDS` is the table of them. Those that a call router has
 no use for (RECORD FILE, DATABASE, SPEECH …) are not here and get the 510 of an unknown command.
 """
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pbxrouter.simulator.applications import APPLICATIONS
-
-if TYPE_CHECKING:
-    from pbxrouter.simulator.asterisk import SimulatedAsterisk
+from pbxrouter.simulator.channel import SimulatedChannel
 
 _SHORT_VALUE = 1023  # bytes of a value that GET VARIABLE gives at most
 _MOST_DIGITS = 1024
@@ -33,32 +31,32 @@ def _number(word: str) -> int:
     return int(digits[0]) if digits else 0
 
 
-def _answer(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _answer(call: SimulatedChannel, words: list[str]) -> str:
     call.answer()
     return "200 result=0"
 
 
-def _noop(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _noop(call: SimulatedChannel, words: list[str]) -> str:
     return "200 result=0"
 
 
-def _one_word(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _one_word(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1, 1)
     return "200 result=0"
 
 
-def _verbose(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _verbose(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1)
     return "200 result=1"
 
 
-def _channel_status(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _channel_status(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 0, 1)
     known = not words or words[0] == call.call.channel
     return f"200 result={call.state.value if known else -1}"
 
 
-def _get_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _get_variable(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1, 1)
     value = call.variable(words[0])
     if value is None:
@@ -67,7 +65,7 @@ def _get_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
     return f"200 result=1 ({short.decode('utf-8', 'surrogateescape')})"
 
 
-def _get_full_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _get_full_variable(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1, 2)
     if len(words) > 1 and words[1] != call.call.channel:
         return "200 result=0"
@@ -75,13 +73,13 @@ def _get_full_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
     return f"200 result=1 ({value})"
 
 
-def _set_variable(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _set_variable(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 2, 2)
     call.set_variable(*words)
     return "200 result=1"
 
 
-def _stream_file(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _stream_file(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 2, 3)
     heard = call.play(words[0])
     if heard and (key := call.read_key(words[1])):
@@ -93,14 +91,14 @@ def _stream_file(call: "SimulatedAsterisk", words: list[str]) -> str:
     return "200 result=-1 endpos=0"
 
 
-def _say_digits(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _say_digits(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 2, 2)
     if not re.match(r"\s*[+-]?[0-9]", words[0]):
         raise WrongWords
     return "200 result=0"
 
 
-def _get_data(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _get_data(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1, 3)
     most = _number(words[2]) if len(words) > 2 else _MOST_DIGITS
     if most < 1 or not call.play(words[0]):
@@ -109,7 +107,7 @@ def _get_data(call: "SimulatedAsterisk", words: list[str]) -> str:
     return f"200 result={digits}" + ("" if complete else " (timeout)")
 
 
-def _exec(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _exec(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 1)
     name, argument = words[0], words[1] if len(words) > 1 else ""  # Asterisk drops further words, too
     call.starts_application(name, argument)
@@ -123,7 +121,7 @@ def _exec(call: "SimulatedAsterisk", words: list[str]) -> str:
     return f"200 result={result}"
 
 
-def _hangup(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _hangup(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 0, 1)
     if words and words[0] != call.call.channel:
         return "200 result=-1"
@@ -131,7 +129,7 @@ def _hangup(call: "SimulatedAsterisk", words: list[str]) -> str:
     return "200 result=1"
 
 
-def _gosub(call: "SimulatedAsterisk", words: list[str]) -> str:
+def _gosub(call: SimulatedChannel, words: list[str]) -> str:
     _expect(words, 3)
     return "100 result=0 Trying...\n200 result=0 Gosub complete"
 
@@ -145,7 +143,7 @@ class Command(NamedTuple):
         usage: the words it takes, for the 520.
     """
 
-    run: Callable[["SimulatedAsterisk", list[str]], str]
+    run: Callable[[SimulatedChannel, list[str]], str]
     works_dead: bool
     usage: str
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pbxrouter.metrics import registry_of
-from pbxrouter.web.address import base_url, check_url
 from pbxrouter.web.api.dispatch import api_routes
-from pbxrouter.web.api.everything import ENDPOINTS
+from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.guard import Guarded, Visitors
-from pbxrouter.web.metrics import metrics_route
-from pbxrouter.web.server import PasswordThreads, WebServer
-from pbxrouter.web.site import WebService, resource
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.address import base_url, check_url
+from pbxrouter.web.http.guard import Guarded, Visitors
+from pbxrouter.web.http.site import WebService, resource
+from pbxrouter.web.metrics import metrics_route, registry_of
+from pbxrouter.web.password_threads import PasswordThreads
+from pbxrouter.web.server import WebServer
 
 
 def build_web(desk: Desk) -> WebServer:

@@ -1,13 +1,142 @@
-"""``/metrics``, for Prometheus. Not here: what is in it (pbxrouter.metrics)."""
+"""The call counter as Prometheus metrics, read from memory whenever somebody asks.
+
+Counters begin at zero when the gateway starts, as Prometheus expects; what is kept for good is
+in the database. Users' names are left out, for whoever reaches the port may read this.
+How many names there can be is bounded (counting.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from klein import Klein
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from twisted.web.iweb import IRequest
 
-from pbxrouter.web.site import AddRoutes, header
+from pbxrouter import __version__
+from pbxrouter.counter.counts import ALL, REASONS, Counts
+from pbxrouter.counter.service import CallCounter
+from pbxrouter.web.http.site import AddRoutes, header
+
+SHOWN_KINDS = ("mapping", "extension")
+
+_COUNTED = (
+    ("started", "Calls that began", lambda counts: counts.started),
+    ("answered", "Calls in which two sides began to talk", lambda counts: counts.answered),
+    ("finished", "Calls that ended", lambda counts: counts.finished),
+    (
+        "served",
+        "Calls that ended unanswered by nobody's failure, such as voicemail",
+        lambda counts: counts.served,
+    ),
+)
+_FAILED = "Calls that failed, by the reason why"
+_TALK = "Time from answer to end of the calls that ended"
+_EVERY = "."
+_ROUTED = ", of those that the gateway routed, by mapping and by extension."
+
+
+def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
+    """A registry with the counters of all Asterisks, and what there is to say of our own process."""
+    registry = CollectorRegistry()
+    registry.register(CounterCollector(counters))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class CounterCollector(Collector):
+    """Makes metrics of the call counters.
+
+    Args:
+        counters: one for each Asterisk.
+    """
+
+    def __init__(self, counters: Sequence[CallCounter]) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
+        info.add_metric([], {"version": __version__})
+        yield info
+        yield from self._connections()
+        everything = [
+            ([each.asterisk], counts)
+            for each in self._counters
+            for label, counts in each.counting.totals.items()
+            if label == ALL
+        ]
+        yield from _families("pbxrouter_calls", ["asterisk"], _EVERY, everything)
+        routed = [
+            ([each.asterisk, kind, name], counts)
+            for each in self._counters
+            for (kind, name), counts in sorted(each.counting.totals.items())
+            if kind in SHOWN_KINDS
+        ]
+        yield from _families("pbxrouter_routed_calls", ["asterisk", "kind", "name"], _ROUTED, routed)
+
+    def _connections(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(
+            "pbxrouter_asterisk_up",
+            "1 while there is a connection to this Asterisk's AMI and its calls are counted.",
+            labels=["asterisk"],
+        )
+        active = GaugeMetricFamily(
+            "pbxrouter_calls_active",
+            "Calls in progress; not there while that is unknown.",
+            labels=["asterisk"],
+        )
+        database = GaugeMetricFamily(
+            "pbxrouter_database_up",
+            "1 if the last counts could be written to the database.",
+            labels=["asterisk"],
+        )
+        unknown = CounterMetricFamily(
+            "pbxrouter_unknown_seconds",
+            "Time in which nobody could see this Asterisk's calls.",
+            labels=["asterisk"],
+        )
+        gaps = CounterMetricFamily(
+            "pbxrouter_unknown_gaps",
+            "Times that the connection to this Asterisk came back, and calls may have been missed.",
+            labels=["asterisk"],
+        )
+        restarts = CounterMetricFamily(
+            "pbxrouter_asterisk_restarts",
+            "Times that this Asterisk was found restarted.",
+            labels=["asterisk"],
+        )
+        for each in self._counters:
+            name = [each.asterisk]
+            up.add_metric(name, each.in_sync)
+            if each.active is not None:
+                active.add_metric(name, each.active)
+            database.add_metric(name, each.database_up)
+            unknown.add_metric(name, each.unknown_s)
+            gaps.add_metric(name, each.gaps)
+            restarts.add_metric(name, each.restarts)
+        yield from (up, active, database, unknown, gaps, restarts)
+
+
+def _families(
+    prefix: str, labels: list[str], which: str, found: Iterable[tuple[list[str], Counts]]
+) -> Iterator[Metric]:
+    found = list(found)
+    for name, help_text, value in _COUNTED:
+        family = CounterMetricFamily(f"{prefix}_{name}", help_text + which, labels=labels)
+        for values, counts in found:
+            family.add_metric(values, value(counts))
+        yield family
+    talk = CounterMetricFamily(f"{prefix}_talk_seconds", _TALK + which, labels=labels)
+    failed = CounterMetricFamily(f"{prefix}_failed", _FAILED + which, labels=[*labels, "reason"])
+    for values, counts in found:
+        talk.add_metric(values, counts.talk_s)
+        for reason in REASONS if "name" not in labels else counts.failed:
+            failed.add_metric([*values, reason], counts.failed.get(reason, 0))
+    yield from (talk, failed)
 
 
 def metrics_route(registry: CollectorRegistry) -> AddRoutes:

@@ -9,55 +9,18 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
-from typing import Any, Final
 
-from klein import Klein
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.database.people.sessions import needs_setup, put_setup_link
-from pbxrouter.errors import EditRefused, StoreError
+from pbxrouter.errors import StoreError
 from pbxrouter.security.tokens import hash_token
-from pbxrouter.text.sentences import step
-from pbxrouter.web.address import is_open_without_tls, setup_url
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.site import WebService
-
-MAX_WAITING: Final = 20
-"""Passwords that wait to be hashed; each takes 80 ms and 64 MiB while it is its turn."""
-
-
-class PasswordThreads:
-    """Where passwords are hashed: two at a time, so that nobody can make the gateway busy by logging in."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._pool = ThreadPool(0, 2, "passwords")
-        self._waiting = 0
-
-    async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function there.
-
-        Raises:
-            EditRefused: too many wait already.
-        """
-        if self._waiting >= MAX_WAITING:
-            raise EditRefused(step("too many people are logging in just now; try again"))
-        if not self._pool.started:
-            self._pool.start()
-        self._waiting += 1
-        try:
-            return await deferToThreadPool(self._reactor, self._pool, function, *arguments)
-        finally:
-            self._waiting -= 1
-
-    def stop(self) -> None:
-        """End the threads."""
-        if self._pool.started:
-            self._pool.stop()
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.address import is_open_without_tls, setup_url
+from pbxrouter.web.http.site import WebService
+from pbxrouter.web.password_threads import PasswordThreads
 
 
 class WebServer(MultiService):
@@ -135,20 +98,3 @@ def _say(line: str) -> None:
     if sys.__stdout__ is not None:
         sys.__stdout__.write(f"\n    {line}\n\n")
         sys.__stdout__.flush()
-
-
-def add_statics(app: Klein, statics: Any) -> None:
-    """The style sheet and the like, for ever: their address changes with them."""
-
-    @app.route("/static/<mark>/<name>", methods=["GET", "HEAD"])
-    def static(request: Any, mark: str, name: str) -> bytes:
-        found = statics.content(name)
-        if found is None:
-            request.setResponseCode(404)
-            request.setHeader("Content-Type", "text/plain; charset=utf-8")
-            return b"404: there is no such file\n"
-        data, content_type = found
-        current = statics.address(name).split("/")[2] == mark
-        request.setHeader("Content-Type", content_type)
-        request.setHeader("Cache-Control", f"public, max-age={31_536_000 if current else 60}, immutable")
-        return bytes(data)

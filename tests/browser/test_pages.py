@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.web.console.app import add_console
 from pbxrouter.web.console.menu import MENU
-from pbxrouter.web.guard import Visitors
+from pbxrouter.web.http.guard import Visitors
 from tests.api_fakes import make_desk
 from tests.browser.asterisk import PoliteAsterisk
 from tests.browser.gateway import Gateway, wait_for

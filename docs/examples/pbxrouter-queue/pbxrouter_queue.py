@@ -1,7 +1,7 @@
 """queue: puts the caller into a queue of Asterisk's; ``application_data`` is the queue's name."""
 
 from pbxrouter import verbs
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit.rows import Recorded, Row, from_text
 from pbxrouter.database.connection import reading
+from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text.sentences import step
 
@@ -216,11 +217,6 @@ def no_entry(audit_id: int) -> NotThere:
     return NotThere(step("there is no entry {number} in the audit log", number=audit_id))
 
 
-def bounded(number: int) -> int:
-    """A number that SQLite can hold; a larger one is the number of nothing, as the largest is."""
-    return max(-(2**63), min(number, 2**63 - 1))
-
-
 def _bindable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
 
@@ -248,10 +244,3 @@ def _redacted(row: Row) -> dict[str, str]:
         elif column not in _SECRETS:
             shown[column] = text_of(value)
     return shown
-
-
-def text_of(value: object) -> str:
-    """A value of a row as text, whatever a hand has put there; of nothing, nothing."""
-    if value is None:
-        return ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

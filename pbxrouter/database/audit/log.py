@@ -19,7 +19,6 @@ from pbxrouter.database.audit.entries import (
     AuditEntry,
     AuditSearch,
     RowChange,
-    bounded,
     entry,
     find_entries,
     no_entry,
@@ -42,6 +41,7 @@ from pbxrouter.database.audit.rows import (
     update_row,
 )
 from pbxrouter.database.connection import transaction
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.text.printable import printable
 from pbxrouter.text.sentences import Step, step

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.click.hours import Hours
-from pbxrouter.database.rules.edit_text import MAX_NAME, checked_text
+from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
-from pbxrouter.originate.phones import is_context, read_phone
 from pbxrouter.rules.patterns import Pattern
+from pbxrouter.rules.phones import is_context, read_phone
 from pbxrouter.text.sentences import step
 
 MAX_CONSENT: Final = 600

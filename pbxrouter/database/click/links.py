@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pbxrouter.database.audit.entries import bounded
 from pbxrouter.database.audit.log import Actor, Change, changing
 from pbxrouter.database.click.link_values import (
     DialLink,
@@ -22,6 +21,7 @@ from pbxrouter.database.click.link_values import (
     checked,
 )
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text.sentences import step
 

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any, Final
 
-from pbxrouter.database.audit.entries import bounded
 from pbxrouter.database.audit.log import Actor, changing
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.tokens import (
     Scope,

@@ -9,7 +9,6 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit.entries import text_of
 from pbxrouter.database.connection import reading
 from pbxrouter.database.paging import Page
 from pbxrouter.database.rules.holders import HOLDERS, holders
@@ -19,6 +18,7 @@ from pbxrouter.database.rules.lists import (
     find_holders,
     find_mappings,
 )
+from pbxrouter.database.values import text_of
 
 COLUMNS: Final = 12
 ROWS: Final = 25

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
-from pbxrouter.database.audit.entries import bounded, text_of
 from pbxrouter.database.audit.log import Actor, changing
 from pbxrouter.database.connection import path_of
-from pbxrouter.database.rules.edit_text import MAX_NAME, checked_text, no_holder
+from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
 from pbxrouter.database.rules.holders import HolderTable, holders
+from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
 from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.security.pins import generate_pin

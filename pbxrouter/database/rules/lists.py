@@ -11,11 +11,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit.entries import bounded, text_of
 from pbxrouter.database.connection import reading
+from pbxrouter.database.edit_text import no_holder, no_mapping
 from pbxrouter.database.paging import Listing, Page, searching
-from pbxrouter.database.rules.edit_text import no_holder, no_mapping
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders
+from pbxrouter.database.values import bounded, text_of
 
 
 @dataclass(frozen=True, slots=True)

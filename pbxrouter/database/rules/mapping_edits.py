@@ -12,9 +12,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit.entries import bounded, text_of
 from pbxrouter.database.audit.log import Actor, Change, changing
-from pbxrouter.database.rules.edit_text import MAX_NAME, checked_text, no_mapping
+from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_mapping
 from pbxrouter.database.rules.grant_edits import (
     delete_orphans,
     grant,
@@ -30,6 +29,7 @@ from pbxrouter.database.rules.holder_edits import (
     update_extension,
     update_user,
 )
+from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.sentences import step

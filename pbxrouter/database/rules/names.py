@@ -8,9 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 
-from pbxrouter.database.audit.entries import bounded, text_of
 from pbxrouter.database.connection import reading
 from pbxrouter.database.rules.holders import HOLDERS, holders
+from pbxrouter.database.values import bounded, text_of
 
 
 def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]) -> dict[int, str]:

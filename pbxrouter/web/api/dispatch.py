@@ -18,12 +18,12 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
-from pbxrouter.web.api.door import LIMITS, UNAVAILABLE, Door
+from pbxrouter.web.api.auth import LIMITS, UNAVAILABLE, Door
 from pbxrouter.web.api.endpoint import JSON, Asked, Endpoint, Made, Pieces, Refused
-from pbxrouter.web.api.reading import read_body, read_numbers, read_query
-from pbxrouter.web.api.sending import send_pieces
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.site import AddRoutes
+from pbxrouter.web.api.parsing import read_body, read_numbers, read_query
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.site import AddRoutes
+from pbxrouter.web.http.streaming import send_pieces
 
 
 class Table:

@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from pbxrouter.database.audit.log import Actor
 from pbxrouter.security.tokens import Scope, TokenInfo
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.site import MAX_BODY
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.site import MAX_BODY
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"

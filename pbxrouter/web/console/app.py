@@ -11,24 +11,24 @@ from werkzeug.exceptions import HTTPException
 
 from pbxrouter.errors import StoreError
 from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.account import Account
-from pbxrouter.web.console.calls import Calls
-from pbxrouter.web.console.click_pages import ClickPages
+from pbxrouter.web.console.account_page import Account
+from pbxrouter.web.console.auth import Door, InThread
+from pbxrouter.web.console.call_pages import Calls
+from pbxrouter.web.console.click.pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
-from pbxrouter.web.console.door import Door, InThread
-from pbxrouter.web.console.entrance import Entrance
-from pbxrouter.web.console.now import Now
-from pbxrouter.web.console.pages import Pages, Statics
-from pbxrouter.web.console.people import People
+from pbxrouter.web.console.login_pages import Entrance
+from pbxrouter.web.console.now_page import Now
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.rules import RulePages
-from pbxrouter.web.console.test_number import TestNumber
+from pbxrouter.web.console.templates import Pages, Statics
 from pbxrouter.web.console.token_pages import TokenPages
-from pbxrouter.web.desk import Desk
-from pbxrouter.web.guard import Visitors
-from pbxrouter.web.server import add_statics
-from pbxrouter.web.site import AddRoutes
-from pbxrouter.web.words import LANGUAGES, Words
+from pbxrouter.web.console.try_number import TestNumber
+from pbxrouter.web.console.user_pages import People
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.guard import Visitors
+from pbxrouter.web.http.site import AddRoutes
+from pbxrouter.web.http.statics import add_statics
+from pbxrouter.web.language import LANGUAGES, Words
 
 PAGES: tuple[Any, ...] = (
     Now,

@@ -11,9 +11,9 @@ from pbxrouter.doctor.examine import examine
 from pbxrouter.doctor.finding import Finding
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.console.visit import Visit
-from pbxrouter.web.desk import Desk
+from pbxrouter.web.context import Desk
 
 STATES = {
     "ok": (Step("well"), "good"),

@@ -10,7 +10,7 @@ from typing import Final
 
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.visit import Visit
+from pbxrouter.web.console.request import Visit
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from twisted.web.iweb import IRequest
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.door import Door
+from pbxrouter.web.console.auth import Door
 from pbxrouter.web.console.menu import menu_for
-from pbxrouter.web.console.pages import Pages
-from pbxrouter.web.console.visit import Visit, read_form
-from pbxrouter.web.words import Words
+from pbxrouter.web.console.request import Visit, read_form
+from pbxrouter.web.console.templates import Pages
+from pbxrouter.web.language import Words
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000

@@ -16,9 +16,9 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.console.visit import Visit
-from pbxrouter.web.desk import Desk
+from pbxrouter.web.context import Desk
 
 SCOPES: Final = (
     (Scope.READ, Step("sees calls, rules and health, and tests numbers")),

@@ -15,10 +15,10 @@ from pbxrouter.web.console.rules.holder_page import HolderPage
 from pbxrouter.web.console.rules.holders import HolderPages
 from pbxrouter.web.console.rules.mapping_page import MappingPage
 from pbxrouter.web.console.rules.mappings import MappingPages
+from pbxrouter.web.console.rules.page_base import Tools
 from pbxrouter.web.console.rules.pins import PinPages
-from pbxrouter.web.console.rules.tools import Tools
 from pbxrouter.web.console.rules.warnings import WarningPages
-from pbxrouter.web.desk import Desk
+from pbxrouter.web.context import Desk
 
 
 class RulePages:

@@ -21,8 +21,9 @@ from pbxrouter.database.rules.lists import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn
-from pbxrouter.web.console.rules.change_words import (
+from pbxrouter.web.console.rules.change_messages import (
     ADMINS_ONLY,
     KINDS,
     STAYS,
@@ -32,9 +33,15 @@ from pbxrouter.web.console.rules.change_words import (
     known_names,
     tell,
 )
-from pbxrouter.web.console.rules.tools import Tools, address, came_from, list_above, number_in, refuse
-from pbxrouter.web.console.visit import Visit
-from pbxrouter.web.words import Zone
+from pbxrouter.web.console.rules.page_base import (
+    Tools,
+    address,
+    came_from,
+    list_above,
+    number_in,
+    refuse,
+)
+from pbxrouter.web.language import Zone
 
 PATH: Final = "/rules/changes"
 ROWS: Final = 25

@@ -27,7 +27,8 @@ from pbxrouter.database.rules.mapping_edits import grant, revoke, set_grants
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.rules.tools import (
+from pbxrouter.web.console.request import Form, Visit
+from pbxrouter.web.console.rules.page_base import (
     Edited,
     Tools,
     address,
@@ -35,8 +36,7 @@ from pbxrouter.web.console.rules.tools import (
     number_in,
     pages_around,
 )
-from pbxrouter.web.console.visit import Form, Visit
-from pbxrouter.web.site import header
+from pbxrouter.web.http.site import header
 
 PATH: Final = "/rules/grants"
 MAX_AXIS: Final = 100

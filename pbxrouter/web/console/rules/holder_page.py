@@ -14,7 +14,9 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.rules.warnings import RuleWarning
 from pbxrouter.security.roles import Role
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.rules.holders import KINDS, Kind
+from pbxrouter.web.console.rules.page_base import Tools, refuse
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     MappingsSection,
@@ -22,8 +24,6 @@ from pbxrouter.web.console.rules.sections import (
     Section,
     read_sections,
 )
-from pbxrouter.web.console.rules.tools import Tools, refuse
-from pbxrouter.web.console.visit import Visit
 
 SECTIONS: Final[dict[str, tuple[Section, ...]]] = {
     "extension": (MappingsSection(), ChangesSection("extension_id")),

@@ -23,9 +23,14 @@ from pbxrouter.database.rules.mapping_edits import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn
-from pbxrouter.web.console.rules.tools import Tools, number_in, pages_around, refuse
-from pbxrouter.web.console.visit import Visit
+from pbxrouter.web.console.rules.page_base import (
+    Tools,
+    number_in,
+    pages_around,
+    refuse,
+)
 
 ROWS: Final = 25
 

@@ -13,8 +13,10 @@ from pbxrouter.errors import PatternError
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.shadows import example
 from pbxrouter.security.roles import Role
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH
+from pbxrouter.web.console.rules.page_base import Tools
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     HoldersSection,
@@ -22,8 +24,6 @@ from pbxrouter.web.console.rules.sections import (
     Section,
     read_sections,
 )
-from pbxrouter.web.console.rules.tools import Tools
-from pbxrouter.web.console.visit import Visit
 
 SECTIONS: tuple[Section, ...] = (
     HoldersSection("extension"),

@@ -21,10 +21,16 @@ from pbxrouter.database.rules.mapping_edits import (
 from pbxrouter.errors import EditConflict, EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import step
+from pbxrouter.web.console.request import Form, Visit
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.applications import choices
-from pbxrouter.web.console.rules.tools import Tools, go_back, number_in, pages_around, refuse
-from pbxrouter.web.console.visit import Form, Visit
+from pbxrouter.web.console.rules.page_base import (
+    Tools,
+    go_back,
+    number_in,
+    pages_around,
+    refuse,
+)
 
 PATH: Final = "/rules/mappings"
 ROWS: Final = 25

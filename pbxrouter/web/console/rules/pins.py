@@ -17,11 +17,11 @@ from pbxrouter.security.pins import check_pin
 from pbxrouter.security.ratelimit import RateLimit
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn
 from pbxrouter.web.console.rules.holder_page import show_holder
 from pbxrouter.web.console.rules.holders import KINDS
-from pbxrouter.web.console.rules.tools import Tools
-from pbxrouter.web.console.visit import Visit
+from pbxrouter.web.console.rules.page_base import Tools
 
 USERS: Final = KINDS[1]
 PINS_A_MINUTE: Final = 6

@@ -21,8 +21,8 @@ from pbxrouter.database.rules.lists import (
     mappings_of,
 )
 from pbxrouter.database.rules.names import granted_among
-from pbxrouter.web.console.rules.tools import number_in, pages_around
-from pbxrouter.web.console.visit import Form
+from pbxrouter.web.console.request import Form
+from pbxrouter.web.console.rules.page_base import number_in, pages_around
 
 ROWS: Final = 15
 CHANGES: Final = 8

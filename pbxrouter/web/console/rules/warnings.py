@@ -20,9 +20,9 @@ from pbxrouter.rules.warnings import (
 )
 from pbxrouter.security.roles import Role
 from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.request import Visit
 from pbxrouter.web.console.router import GoOn
-from pbxrouter.web.console.rules.tools import Tools, address
-from pbxrouter.web.console.visit import Visit
+from pbxrouter.web.console.rules.page_base import Tools, address
 
 PATH: Final = "/rules/warnings"
 WAIT_S: Final = 2.0

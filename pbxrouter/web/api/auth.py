@@ -1,0 +1,137 @@
+"""Who may come in: tokens, what they are good for, and how often they come.
+
+Strangers are counted by themselves: who has no token cannot use up what is left for those
+who have. Not here: what they ask for (dispatch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from pbxrouter.database.people.tokens import find_token, note_use
+from pbxrouter.errors import StoreError
+from pbxrouter.security.networks import network_of
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    bearer,
+    hash_token,
+)
+from pbxrouter.web.api.endpoint import Endpoint, Refused
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.site import header
+
+STRANGERS: Final = "strangers"
+LIMITS: Final = {
+    "api": (600.0, 100),
+    "dial": (30.0, 10),
+    "pin": (6.0, 10),
+    "doctor": (4.0, 2),
+    STRANGERS: (30.0, 10),
+}
+"""Of each kind: how many a minute in the long run, and how many at once; for each token and each address."""
+NOTED_S: Final = 60.0
+"""How often it is written down that a token is used."""
+MAX_NOTED: Final = 1000
+
+UNAVAILABLE: Final = "Service Currently Unavailable"
+
+
+class Door:
+    """Lets requests in.
+
+    Args:
+        address: where a request comes from.
+        limits: see LIMITS.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        desk: Desk,
+        address: Callable[[IRequest], str],
+        limits: Mapping[str, tuple[float, int]] = LIMITS,
+    ) -> None:
+        self._desk = desk
+        self._address = address
+        self._limits = {kind: RateLimit(*often) for kind, often in limits.items()}
+        self._noted: dict[int, float] = {}
+
+    async def admit(self, endpoint: Endpoint, request: IRequest) -> TokenInfo | None:
+        """The token that a request comes with; None where none is needed.
+
+        Raises:
+            Refused: it may not come in.
+        """
+        address = network_of(self._address(request))
+        if endpoint.scope is None:
+            self.within("api", f"open to {address}")
+            return None
+        try:
+            token = await self._token(request)
+        except Refused:
+            self.within(STRANGERS, address)
+            raise
+        self.within(endpoint.limit, f"token {token.token_id}")
+        self.within(endpoint.limit, f"address {address}")
+        if endpoint.scope not in token.scopes:
+            raise lacking(endpoint.scope)
+        await self._note(token)
+        return token
+
+    def within(self, kind: str, key: str) -> None:
+        """Count one more of a kind.
+
+        Raises:
+            Refused: it is one too many.
+        """
+        wait_s = self._limits[kind].wait_s(key, self._desk.reactor.seconds())
+        if wait_s:
+            raise Refused(
+                429,
+                f"too many requests; try again in {wait_s:.0f} s",
+                headers={"Retry-After": str(int(wait_s) + 1)},
+            )
+
+    async def _token(self, request: IRequest) -> TokenInfo:
+        token = bearer(header(request, "Authorization"))
+        found = None
+        if token:
+            hashed = hash_token(token)
+            found = await self._desk.read(lambda connection: find_token(connection, hashed))
+        if found is None:
+            raise Refused(
+                401,
+                "accepted is Authorization: Bearer with a valid token (pbxrouter token create NAME)",
+                headers={"WWW-Authenticate": 'Bearer realm="pbxrouter"'},
+            )
+        return found
+
+    async def _note(self, token: TokenInfo) -> None:
+        now = self._desk.reactor.seconds()
+        if now - self._noted.get(token.token_id, -NOTED_S) < NOTED_S:
+            return
+        if len(self._noted) >= MAX_NOTED:
+            self._noted.clear()
+        self._noted[token.token_id] = now
+        try:
+            await self._desk.write(lambda connection: note_use(connection, token.token_id))
+        except StoreError as error:  # who may come in does not hang on it
+            self.log.debug("a token's use is not noted: {error}", error=str(error))
+
+
+def lacking(scope: Scope) -> Refused:
+    """What a token is told that is not good for something."""
+    return Refused(
+        403,
+        f"this token is not for that; one made with --scope {scope.value} is",
+        headers={
+            "WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'
+        },
+    )

@@ -1,0 +1,195 @@
+"""The audit log: who changed what, and taking it back.
+
+Not here: writing it (database.audit).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.database.audit.entries import MAX_ENTRIES, MAX_SHOWN
+from pbxrouter.database.audit.log import (
+    AuditEntry,
+    AuditSearch,
+    RowChange,
+    entry,
+    find_entries,
+    undo,
+)
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.auth import lacking
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Seconds
+from pbxrouter.web.api.paging import After, Next
+
+TAG = "Audit log"
+PATH = "/api/audit"
+
+Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
+OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
+"""Kinds that only admins change, and see."""
+
+
+class AuditItem(msgspec.Struct, frozen=True):
+    """Who changed what."""
+
+    audit_id: int
+    changed_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+    who: Annotated[str, Meta(description="A login, a token's name, or the system's user.")]
+    via: Annotated[str, Meta(description="console, api or command.")]
+    action: str
+    kind: str
+    name: Annotated[str, Meta(description="What it was called then.")]
+    undoes: Annotated[int, Meta(description="The entry that this one took back.")] | None
+    undone_by: Annotated[int, Meta(description="The entry that took this one back.")] | None
+    can_be_undone: Annotated[
+        bool, Meta(description="Whether it is worth trying; what has changed since is seen only then.")
+    ]
+
+
+class AuditItems(msgspec.Struct, frozen=True):
+    """A page of the log, the newest first."""
+
+    items: list[AuditItem]
+    next: Next
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One row's change; null where there was, or is, no row. Of PINs it says set, none or changed."""
+
+    table: str
+    key: dict[str, str]
+    before: dict[str, str] | None
+    after: dict[str, str] | None
+
+
+class AuditDetails(AuditItem, frozen=True):
+    """An entry with its rows."""
+
+    changes: Annotated[list[AuditRow], Meta(description=f"The first {MAX_SHOWN} of them.")]
+    rows: Annotated[int, Meta(description="How many there are.")]
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries."""
+
+    who: Annotated[str, Meta(max_length=200)] | None = None
+    kind: Kind | None = None
+    since: Seconds | None = None
+    until: Seconds | None = None
+    after: After | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_ENTRIES - 1, description="How many, at most.")] = 50
+
+
+class Undone(msgspec.Struct, frozen=True):
+    """It was taken back."""
+
+    audit_id: Annotated[int, Meta(description="The entry that says so; it can be taken back, too.")]
+
+
+def _item(each: AuditEntry) -> AuditItem:
+    return AuditItem(
+        each.audit_id,
+        each.changed_at,
+        each.who,
+        each.via,
+        each.action,
+        each.kind,
+        each.name,
+        each.undoes,
+        each.undone_by,
+        each.can_be_undone,
+    )
+
+
+def _row(change: RowChange) -> AuditRow:
+    return AuditRow(
+        change.table,
+        dict(change.key),
+        None if change.before is None else dict(change.before),
+        None if change.after is None else dict(change.after),
+    )
+
+
+def _demand(asked: Asked, kind: str) -> None:
+    if kind in OF_ADMINS and not asked.may(Scope.ADMIN):
+        raise lacking(Scope.ADMIN)
+
+
+async def list_audit(asked: Asked) -> AuditItems:
+    """A page."""
+    query: AuditQuery = asked.query
+    hidden = frozenset() if asked.may(Scope.ADMIN) else OF_ADMINS
+    search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
+    found = await asked.desk.read(
+        lambda connection: find_entries(connection, search, query.limit + 1, query.after)
+    )
+    page = found[: query.limit]
+    return AuditItems([_item(each) for each in page], page[-1].audit_id if len(found) > len(page) else None)
+
+
+async def get_audit(asked: Asked) -> AuditDetails:
+    """One, with its rows."""
+    found = await asked.desk.read(lambda connection: entry(connection, asked.path["audit_id"]))
+    _demand(asked, found.entry.kind)
+    return AuditDetails(
+        **msgspec.structs.asdict(_item(found.entry)),
+        changes=[_row(change) for change in found.changes],
+        rows=found.rows,
+    )
+
+
+async def undo_audit(asked: Asked) -> Undone:
+    """Take it back."""
+
+    def take_back(connection: sqlite3.Connection) -> int:
+        _demand(asked, entry(connection, asked.path["audit_id"]).entry.kind)
+        return undo(connection, asked.actor, asked.desk.now(), asked.path["audit_id"])
+
+    return Undone(await asked.desk.change(take_back))
+
+
+_SHOWN = AuditItem(
+    17, 1795427154.0, "maria", "console", "create", "mapping", "2X", None, None, can_be_undone=True
+)
+_OF_ADMINS = "Console users, tokens and click-to-dial links in it need the scope `admin`, too."
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        PATH,
+        TAG,
+        "Who changed what, the newest first",
+        list_audit,
+        Scope.RULES,
+        AuditItems,
+        AuditQuery,
+        shows=AuditItems([_SHOWN], None),
+        note=_OF_ADMINS,
+    ),
+    Endpoint(
+        "GET",
+        f"{PATH}/{{audit_id}}",
+        TAG,
+        "One change, with its rows before and after",
+        get_audit,
+        Scope.RULES,
+        AuditDetails,
+        note=_OF_ADMINS,
+    ),
+    Endpoint(
+        "POST",
+        f"{PATH}/{{audit_id}}/undo",
+        TAG,
+        "Take a change back",
+        undo_audit,
+        Scope.RULES,
+        Undone,
+        errors=frozenset({409, 422}),
+        shows=Undone(18),
+        note=f"If nobody has changed the same since. {_OF_ADMINS}",
+    ),
+)

@@ -1,0 +1,296 @@
+"""The history of calls: searched, one with its trace, as CSV, and in figures.
+
+Not here: the rows (database.history, database.call_figures), what keeps a cell from being run
+by a spreadsheet (csvtext).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
+from pbxrouter.database.calls.history import (
+    CallPage,
+    KeptCall,
+    Place,
+    Search,
+    call,
+    csv_cells,
+    csv_heading,
+    find_page,
+)
+from pbxrouter.database.paging import MAX_LIMIT
+from pbxrouter.errors import NotThere
+from pbxrouter.security.tokens import Scope
+from pbxrouter.text.csv_cells import csv_line
+from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces, Refused, Seconds
+from pbxrouter.web.api.paging import After, Next
+from pbxrouter.web.api.sentences import Sentence, sentence
+
+TAG: Final = "Calls"
+PATH: Final = "/api/calls"
+MAX_SPAN_S: Final = 8 * 86_400
+"""Of which figures are given at a time."""
+DAY_S: Final = 86_400
+CHUNK: Final = 500
+"""Calls in a piece of CSV: a few milliseconds of the thread that all pages share."""
+
+_Number = Annotated[
+    str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")
+]
+
+
+class CallItem(msgspec.Struct, frozen=True):
+    """A call that the gateway has had."""
+
+    call_id: int
+    began: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+    ended: Annotated[float, Meta(description="When the gateway was done with it.")]
+    uniqueid: str
+    caller: Annotated[str, Meta(description="Empty if the call showed no number.")]
+    caller_name: str
+    number: str
+    verdict: Annotated[
+        str, Meta(description="allow, pin, deny or invalid; empty if it ended before a decision.")
+    ]
+    pattern: str
+    application: str
+    data: str
+    granted_by: Annotated[str, Meta(description="The extension or user whose grant allowed it.")]
+    outcome: Annotated[str, Meta(description="Such as ANSWER, BUSY or DENIED.")]
+    cause: Annotated[str, Meta(description="The Q.850 cause, where Asterisk gave one.")]
+    answered_s: Annotated[int, Meta(description="Seconds of talk, where known.")] | None
+
+
+class CallItems(msgspec.Struct, frozen=True):
+    """A page of calls, the newest first."""
+
+    items: list[CallItem]
+    next: Next
+
+
+class CallDetails(CallItem, frozen=True):
+    """A call, and why it came so."""
+
+    trace: list[Sentence]
+
+
+class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which calls."""
+
+    caller: _Number | None = None
+    number: _Number | None = None
+    outcome: Annotated[str, Meta(max_length=100, description="In any case.")] | None = None
+    since: Annotated[Seconds, Meta(description="That began then or later.")] | None = None
+    until: Annotated[Seconds, Meta(description="That began before then.")] | None = None
+
+    @property
+    def search(self) -> Search:
+        """The same for the history."""
+        outcome = self.outcome.upper() if self.outcome is not None else None
+        return Search(self.caller, self.number, outcome, self.since, self.until)
+
+
+class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
+    """Which page, of which calls."""
+
+    after: After | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many, at most.")] = 50
+
+
+class CsvQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
+    """Which calls, and how many of them."""
+
+    limit: Annotated[int, Meta(ge=1, le=1_000_000, description="How many, at most.")] = 10_000
+
+
+class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which time."""
+
+    since: Annotated[Seconds, Meta(description="Without it, a day before `until`.")] | None = None
+    until: Annotated[Seconds, Meta(description="Without it, now.")] | None = None
+    busiest: Annotated[int, Meta(ge=1, le=100, description="How many minutes to name as such.")] = 10
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """How many calls began in a minute."""
+
+    minute: Annotated[int, Meta(description="Its first second.")]
+    calls: int
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """How many calls began, and what became of them."""
+
+    since: float
+    until: float
+    calls: int
+    by_outcome: dict[str, int]
+    minutes: Annotated[list[Minute], Meta(description="Those without calls are left out.")]
+    busiest: Annotated[list[Minute], Meta(description="The most calls first.")]
+
+
+def _item(row: KeptCall) -> CallItem:
+    return CallItem(*(getattr(row, name) for name in CallItem.__struct_fields__))
+
+
+async def list_calls(asked: Asked) -> CallItems:
+    """A page."""
+    query: CallQuery = asked.query
+
+    def find(connection: sqlite3.Connection) -> CallPage:
+        before: Place | None = None
+        if query.after is not None:
+            try:
+                last = call(connection, query.after)
+            except NotThere:  # only old calls go, and all that are older went before
+                return CallPage([], None, None)
+            before = (last.began, last.call_id)
+        return find_page(connection, query.search, query.limit, before=before)
+
+    page = await asked.desk.read(find)
+    return CallItems([_item(row) for row in page.calls], page.older[1] if page.older else None)
+
+
+async def get_call(asked: Asked) -> CallDetails:
+    """One, with its trace."""
+    row = await asked.desk.read(lambda connection: call(connection, asked.path["call_id"]))
+    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence(each) for each in row.steps])
+
+
+async def export_calls(asked: Asked) -> Pieces:
+    """As CSV, however many."""
+    query: CsvQuery = asked.query
+
+    async def pieces() -> AsyncGenerator[str, None]:
+        yield csv_line(csv_heading())
+        left = query.limit
+        before: Place | None = None
+        while left > 0:
+            text, before, count = await asked.desk.read(_chunk(query.search, min(left, CHUNK), before))
+            if text:
+                yield text
+            if before is None:
+                return
+            left -= count
+
+    # Asked once before anything is said: a database that is away is told as such.
+    await asked.desk.read(_chunk(query.search, 1, None))
+    return Pieces("calls.csv", pieces())
+
+
+def _chunk(
+    search: Search, limit: int, before: Place | None
+) -> Callable[[sqlite3.Connection], tuple[str, Place | None, int]]:
+    def read(connection: sqlite3.Connection) -> tuple[str, Place | None, int]:
+        page = find_page(connection, search, limit, before=before)
+        # Put into text in the thread as well: calls have the reactor to themselves.
+        return "".join(csv_line(csv_cells(row)) for row in page.calls), page.older, len(page.calls)
+
+    return read
+
+
+async def get_call_figures(asked: Asked) -> Figures:
+    """Per minute, by outcome, and the busiest minutes."""
+    query: FiguresQuery = asked.query
+    until = asked.desk.now() if query.until is None else query.until
+    since = max(0.0, until - DAY_S) if query.since is None else query.since
+    if not since <= until <= since + MAX_SPAN_S:
+        raise Refused(
+            422,
+            "figures are given of a time that does not end before it begins, and of "
+            f"{MAX_SPAN_S // DAY_S} days at most",
+            "since",
+        )
+
+    def read(connection: sqlite3.Connection) -> Figures:
+        minutes = per_minute(connection, since, until)
+        found = totals(connection, since, until)
+        return Figures(
+            since,
+            until,
+            found.calls,
+            dict(found.by_outcome),
+            [Minute(minute, calls) for minute, calls in sorted(minutes.items())],
+            [Minute(minute, calls) for minute, calls in busiest(minutes, query.busiest)],
+        )
+
+    return await asked.desk.read(read)
+
+
+_SHOWN = CallItem(
+    81,
+    1795427154.2,
+    1795427171.9,
+    "1795427154.17",
+    "33",
+    "Reception",
+    "22",
+    "allow",
+    "2X",
+    "dial",
+    "PJSIP",
+    "33",
+    "ANSWER",
+    "16",
+    12,
+)
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        PATH,
+        TAG,
+        "The calls that the gateway has had, the newest first",
+        list_calls,
+        Scope.READ,
+        CallItems,
+        CallQuery,
+        shows=CallItems([_SHOWN], None),
+        note="The newest second may not be there yet; how long calls are kept, the settings say.",
+    ),
+    Endpoint(
+        "GET",
+        f"{PATH}/{{call_id}}",
+        TAG,
+        "One call, with the trace of its decision",
+        get_call,
+        Scope.READ,
+        CallDetails,
+    ),
+    Endpoint(
+        "GET",
+        f"{PATH}.csv",
+        TAG,
+        "The calls as comma-separated text",
+        export_calls,
+        Scope.READ,
+        query=CsvQuery,
+        media=CSV,
+        note="No cell runs anything in a spreadsheet: what it takes for a formula has a quote before it.",
+    ),
+    Endpoint(
+        "GET",
+        f"{PATH}/figures",
+        TAG,
+        "Calls a minute, by outcome, and the busiest minutes",
+        get_call_figures,
+        Scope.READ,
+        Figures,
+        FiguresQuery,
+        errors=frozenset({422}),
+        shows=Figures(
+            1795392000.0,
+            1795478400.0,
+            2,
+            {"ANSWER": 1, "BUSY": 1},
+            [Minute(1795427100, 2)],
+            [Minute(1795427100, 2)],
+        ),
+    ),
+)

@@ -1,0 +1,96 @@
+"""``POST /api/decide``: what the rules would do with a call, and why; no call is made.
+
+A POST, since a PIN must stand in no address. Not here: deciding (rules), its words (explained).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.rules.explanation import as_table, headline, others
+from pbxrouter.rules.model import NO_CALLER, Facts
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.auth import UNAVAILABLE
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+from pbxrouter.web.api.sentences import Sentence, sentence
+
+Verdict = Literal["allow", "pin", "deny", "invalid"]
+
+
+class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call to decide."""
+
+    number: Annotated[str, Meta(description="What is dialled.", max_length=200)]
+    caller: (
+        Annotated[str, Meta(description="The number that calls; null if it shows none.", max_length=200)]
+        | None
+    ) = None
+    pin: (
+        Annotated[
+            str, Meta(description="What is keyed when asked for a PIN; null before that.", max_length=64)
+        ]
+        | None
+    ) = None
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """What becomes of the call. But for headline and steps it is what `pbxrouter explain --json` writes."""
+
+    number: str
+    caller: str | None
+    decision: Annotated[
+        Verdict,
+        Meta(description="`pin`: a PIN is asked for. `invalid`: nothing is at that number."),
+    ]
+    pattern: str | None
+    application: str | None
+    data: str | None
+    map_id: int | None
+    granted_by: Annotated[str, Meta(description="The extension or user whose grant allows it.")] | None
+    trace: list[str]
+    others: Annotated[list[str], Meta(description="Why other mappings that fit do not count.")]
+    problems: Annotated[list[str], Meta(description="What had to be left out of the rules.")]
+    headline: Sentence
+    steps: Annotated[list[Sentence], Meta(description="The trace, to be shown in other languages.")]
+
+
+async def decide(asked: Asked) -> Explanation:
+    """Ask the engine that decides calls."""
+    call: Call = asked.body
+    if call.pin:
+        asked.within("pin")  # whose PIN it is, is told: nobody shall try them all
+    caller = call.caller.strip() if call.caller else None
+    if caller in ("", NO_CALLER):
+        caller = None
+    engine = asked.desk.engine
+    if engine.rules is None:
+        raise Refused(503, UNAVAILABLE)  # the first ones could not be read yet
+    decision = await engine.decide(Facts(caller, call.number, call.pin))
+    rules = engine.rules
+    beside = await asked.desk.read(lambda _: others(rules, decision))  # in its thread: it may take a while
+    shown = {
+        **as_table(decision, caller, rules.problems, beside),
+        "headline": msgspec.to_builtins(sentence(headline(decision, caller))),
+        "steps": [msgspec.to_builtins(sentence(each)) for each in decision.trace],
+    }
+    return msgspec.convert(shown, Explanation)
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/api/decide",
+        "Rules",
+        "What the rules would do with a call, and why",
+        decide,
+        Scope.READ,
+        answer=Explanation,
+        body=Call,
+        example=Call("22", "33"),
+        note="No call is made, and nothing is changed. A PIN goes in the body, and is kept nowhere; "
+        "with one, 10 requests at once are answered, then 6 a minute.",
+    ),
+)

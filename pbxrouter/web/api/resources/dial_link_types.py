@@ -1,0 +1,136 @@
+"""What the API says of click-to-dial links, and what may be said to it. Not here: doing it (dial_links)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from pbxrouter.database.click.link_values import (
+    MAX_A_DAY,
+    MAX_AN_HOUR,
+    MAX_CONSENT,
+    MAX_LIST_TEXT,
+)
+from pbxrouter.database.edit_text import MAX_NAME
+
+MAX_DAYS = 3650
+
+
+Name = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_NAME, description="What the page is headed with."),
+]
+Phone = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=80,
+        description="The phone that rings first, such as PJSIP/33. Its grants say what may be dialled.",
+    ),
+]
+Context = Annotated[
+    str,
+    Meta(min_length=1, max_length=80, description="Where in the dialplan the visitor's number is dialled."),
+]
+Asterisk = Annotated[str, Meta(max_length=80, description="On which Asterisk; empty is the only one.")]
+Destinations = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_LIST_TEXT,
+        description="Dial patterns with blanks between: the numbers that visitors may have called.",
+    ),
+]
+OpeningHours = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        description="Such as mon-fri 09:00-18:00, in the PBX's time zone, with commas between; or empty.",
+    ),
+]
+CallsADay = Annotated[int, Meta(ge=1, le=MAX_A_DAY, description="Most calls a day, by all visitors.")]
+CallsAnHour = Annotated[int, Meta(ge=1, le=MAX_AN_HOUR, description="Most calls an hour, by one address.")]
+Consent = Annotated[
+    str, Meta(max_length=MAX_CONSENT, description="What a visitor agrees to; empty asks nothing.")
+]
+Sites = Annotated[
+    str,
+    Meta(
+        max_length=MAX_LIST_TEXT,
+        description="Sites that may embed the page, such as https://example.org, with blanks between.",
+    ),
+]
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A click-to-dial link."""
+
+    link_id: int
+    name: str
+    phone: str
+    context: str
+    destinations: str
+    asterisk: str
+    hours: str
+    calls_a_day: int
+    calls_an_hour: int
+    consent_en: str
+    consent_es: str
+    sites: str
+    enabled: bool
+    generation: Annotated[int, Meta(description="Addresses signed with another one are void.")]
+    calls_today: int
+
+
+class Links(msgspec.Struct, frozen=True):
+    """All of them, by name."""
+
+    items: list[Link]
+
+
+class NewLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A link to be."""
+
+    name: Name
+    phone: Phone
+    context: Context
+    destinations: Destinations
+    asterisk: Asterisk = ""
+    hours: OpeningHours = ""
+    calls_a_day: CallsADay = 50
+    calls_an_hour: CallsAnHour = 5
+    consent_en: Consent = ""
+    consent_es: Consent = ""
+    sites: Sites = ""
+
+
+class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed of a link; what is left out stays."""
+
+    name: Name | UnsetType = UNSET
+    phone: Phone | UnsetType = UNSET
+    context: Context | UnsetType = UNSET
+    destinations: Destinations | UnsetType = UNSET
+    asterisk: Asterisk | UnsetType = UNSET
+    hours: OpeningHours | UnsetType = UNSET
+    calls_a_day: CallsADay | UnsetType = UNSET
+    calls_an_hour: CallsAnHour | UnsetType = UNSET
+    consent_en: Consent | UnsetType = UNSET
+    consent_es: Consent | UnsetType = UNSET
+    sites: Sites | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address to be given out."""
+
+    days: Annotated[int, Meta(ge=1, le=MAX_DAYS, description="How long it is to be good for.")] = 365
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A signed address, for visitors or for the frame on a site."""
+
+    url: str
+    expires: Annotated[float, Meta(description="Seconds since 1970, UTC.")]

@@ -1,0 +1,209 @@
+"""Click-to-dial links: pages on which visitors have one of our phones connected with theirs.
+
+Not here: the rows (database.dial_links), the visitors' page (web.click).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from pbxrouter.click.signing import Signer
+from pbxrouter.database.click.link_values import DialLink, LinkValues
+from pbxrouter.database.click.links import (
+    add_dial_link,
+    delete_dial_link,
+    dial_link,
+    list_dial_links,
+    set_dial_link_enabled,
+    update_dial_link,
+    void_dial_link,
+)
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.resources.dial_link_types import (
+    Address,
+    Link,
+    LinkChange,
+    Links,
+    NewAddress,
+    NewLink,
+)
+from pbxrouter.web.click.service import places_of
+from pbxrouter.web.http.address import base_url, click_url
+from pbxrouter.web.http.site import MAX_FORM
+
+TAG = "Administration"
+PATH = "/api/dial-links"
+DAY_S = 86_400
+
+
+def _today(asked: Asked) -> str:
+    return asked.desk.zone.local(asked.desk.now()).date().isoformat()
+
+
+def _shown(link: DialLink) -> Link:
+    return Link(
+        link_id=link.link_id,
+        enabled=link.enabled,
+        generation=link.generation,
+        calls_today=link.calls_today,
+        **{name: getattr(link.values, name) for name in NewLink.__struct_fields__},
+    )
+
+
+async def list_links(asked: Asked) -> Links:
+    """All."""
+    day = _today(asked)
+    return Links(
+        [_shown(each) for each in await asked.desk.read(lambda connection: list_dial_links(connection, day))]
+    )
+
+
+async def get_link(asked: Asked) -> Link:
+    """One."""
+    day, number = _today(asked), asked.path["link_id"]
+    return _shown(await asked.desk.read(lambda connection: dial_link(connection, number, day)))
+
+
+async def create_link(asked: Asked) -> Made:
+    """A new one."""
+    new: NewLink = asked.body
+    values = LinkValues(**msgspec.structs.asdict(new))
+    places = places_of(asked.desk)
+
+    def create(connection: sqlite3.Connection) -> DialLink:
+        return dial_link(connection, add_dial_link(connection, asked.actor, asked.desk.now(), values, places))
+
+    made = _shown(await asked.desk.write(create))
+    return Made(f"{PATH}/{made.link_id}", made)
+
+
+async def change_link(asked: Asked) -> Link:
+    """Some of it."""
+    wanted: LinkChange = asked.body
+    given: dict[str, Any] = {
+        name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET
+    }
+    enabled = given.pop("enabled", None)
+    day, number = _today(asked), asked.path["link_id"]
+    places = places_of(asked.desk)
+
+    def change(connection: sqlite3.Connection) -> DialLink:
+        now = asked.desk.now()
+        if given:
+            update_dial_link(connection, asked.actor, now, number, given, places)
+        if enabled is not None:
+            set_dial_link_enabled(connection, asked.actor, now, number, enabled)
+        return dial_link(connection, number, day)
+
+    return _shown(await asked.desk.write(change))
+
+
+async def void_link(asked: Asked) -> Link:
+    """Addresses that were given out lead nowhere from now on."""
+    day, number = _today(asked), asked.path["link_id"]
+
+    def void(connection: sqlite3.Connection) -> DialLink:
+        void_dial_link(connection, asked.actor, asked.desk.now(), number)
+        return dial_link(connection, number, day)
+
+    return _shown(await asked.desk.write(void))
+
+
+async def sign_link(asked: Asked) -> Address:
+    """One address more; those that were given out before stay good."""
+    wanted: NewAddress = asked.body
+    desk = asked.desk
+    link = await desk.read(lambda connection: dial_link(connection, asked.path["link_id"]))
+    expires = float(int(desk.now()) + wanted.days * DAY_S)
+    signature = Signer(desk.key).link(link.link_id, link.generation, expires)
+    base = base_url(desk.config.web.url, desk.config.web.listen or "")
+    return Address(click_url(base, link.link_id, signature), expires)
+
+
+async def delete_link(asked: Asked) -> None:
+    """Away."""
+    await asked.desk.write(
+        lambda connection: delete_dial_link(connection, asked.actor, asked.desk.now(), asked.path["link_id"])
+    )
+
+
+_NEW = NewLink(
+    "Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX", hours="mon-fri 09:00-18:00"
+)
+_SHOWN = Link(link_id=1, enabled=True, generation=1, calls_today=3, **msgspec.structs.asdict(_NEW))
+_ONE = f"{PATH}/{{link_id}}"
+_REFUSED = frozenset({409, 422})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", PATH, TAG, "List click-to-dial links", list_links, Scope.ADMIN, Links, shows=Links([_SHOWN])
+    ),
+    Endpoint(
+        "POST",
+        PATH,
+        TAG,
+        "Make a click-to-dial link",
+        create_link,
+        Scope.ADMIN,
+        Link,
+        body=NewLink,
+        status=201,
+        errors=_REFUSED,
+        example=_NEW,
+        longest=MAX_FORM,
+        shows=_SHOWN,
+    ),
+    Endpoint("GET", _ONE, TAG, "One click-to-dial link", get_link, Scope.ADMIN, Link, shows=_SHOWN),
+    Endpoint(
+        "PATCH",
+        _ONE,
+        TAG,
+        "Change a click-to-dial link, or switch it on or off",
+        change_link,
+        Scope.ADMIN,
+        Link,
+        body=LinkChange,
+        errors=_REFUSED,
+        example=LinkChange(calls_a_day=20),
+        longest=MAX_FORM,
+        shows=_SHOWN,
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/addresses",
+        TAG,
+        "Sign an address of a link, to be given out",
+        sign_link,
+        Scope.ADMIN,
+        Address,
+        body=NewAddress,
+        example=NewAddress(90),
+        shows=Address("https://pbx.example.org/click/1?sig=1.1803203154.…", 1803203154.0),
+    ),
+    Endpoint(
+        "POST",
+        f"{_ONE}/void",
+        TAG,
+        "Make all addresses of a link void that were given out",
+        void_link,
+        Scope.ADMIN,
+        Link,
+        errors=frozenset({409}),
+        shows=_SHOWN,
+    ),
+    Endpoint(
+        "DELETE",
+        _ONE,
+        TAG,
+        "Delete a click-to-dial link",
+        delete_link,
+        Scope.ADMIN,
+        status=204,
+        errors=frozenset({409}),
+    ),
+)

@@ -1,0 +1,44 @@
+"""All endpoints of the API, in the order in which the document tells of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pbxrouter.web.api.resources import (
+    audit,
+    calls,
+    console_users,
+    dial_links,
+    doctor,
+    grants,
+    holders,
+    mappings,
+    now,
+    originate,
+    tokens,
+    user_pins,
+    warnings,
+)
+from pbxrouter.web.api.resources import (
+    decision as decide,
+)
+from pbxrouter.web.api.resources.meta import with_document
+
+ENDPOINTS: Final = with_document(
+    (
+        *mappings.ENDPOINTS,
+        *holders.ENDPOINTS,
+        *user_pins.ENDPOINTS,
+        *grants.ENDPOINTS,
+        *warnings.ENDPOINTS,
+        *decide.ENDPOINTS,
+        *now.ENDPOINTS,
+        *calls.ENDPOINTS,
+        *originate.ENDPOINTS,
+        *audit.ENDPOINTS,
+        *console_users.ENDPOINTS,
+        *tokens.ENDPOINTS,
+        *dial_links.ENDPOINTS,
+        *doctor.ENDPOINTS,
+    )
+)

@@ -1,0 +1,205 @@
+"""Grants: which extension, and which user, may use which mapping.
+
+Not here: the rows (database.grant_edits, database.rule_lists).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pbxrouter.database.paging import Page
+from pbxrouter.database.rules.grant_edits import grant, revoke
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.lists import (
+    HolderRow,
+    MappingRow,
+    holder,
+    holders_of,
+    mapping,
+    mappings_of,
+)
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint
+from pbxrouter.web.api.paging import ListQuery
+from pbxrouter.web.api.resources.holders import (
+    EXTENSIONS,
+    TAG,
+    USERS,
+    Extensions,
+    Users,
+    extension_of,
+    user_of,
+)
+from pbxrouter.web.api.resources.mappings import PATH as MAPPINGS
+from pbxrouter.web.api.resources.mappings import Mappings, shown
+
+
+async def _holders(asked: Asked, kind: str) -> Page[HolderRow]:
+    query: ListQuery = asked.query
+    map_id = asked.path["map_id"]
+
+    def find(connection: sqlite3.Connection) -> Page[HolderRow]:
+        mapping(connection, map_id)  # of one that is not there there is no list
+        return holders_of(connection, map_id, kind, query.search, query.limit, query.after)
+
+    return await asked.desk.read(find)
+
+
+async def list_extensions_of_mapping(asked: Asked) -> Extensions:
+    """Who may use it by their phone."""
+    page = await _holders(asked, "extension")
+    return Extensions([extension_of(row) for row in page.rows], page.next)
+
+
+async def list_users_of_mapping(asked: Asked) -> Users:
+    """Who may use it by their PIN."""
+    page = await _holders(asked, "user")
+    return Users([user_of(row) for row in page.rows], page.next)
+
+
+async def _mappings(asked: Asked, kind: str) -> Mappings:
+    query: ListQuery = asked.query
+    number = asked.path[f"{kind}_id"]
+
+    def find(connection: sqlite3.Connection) -> Page[MappingRow]:
+        holder(connection, kind, number)
+        return mappings_of(connection, kind, number, query.search, query.limit, query.after)
+
+    page = await asked.desk.read(find)
+    return Mappings([shown(row) for row in page.rows], page.next)
+
+
+async def list_mappings_of_extension(asked: Asked) -> Mappings:
+    """What it may use."""
+    return await _mappings(asked, "extension")
+
+
+async def list_mappings_of_user(asked: Asked) -> Mappings:
+    """What they may use."""
+    return await _mappings(asked, "user")
+
+
+def _grant(asked: Asked, kind: str) -> Grant:
+    return Grant(kind, asked.path[f"{kind}_id"], asked.path["map_id"])
+
+
+async def _give(asked: Asked, kind: str) -> None:
+    wanted = _grant(asked, kind)
+    await asked.desk.change(lambda connection: grant(connection, asked.actor, asked.desk.now(), wanted))
+
+
+async def _take(asked: Asked, kind: str) -> None:
+    unwanted = _grant(asked, kind)
+    await asked.desk.change(lambda connection: revoke(connection, asked.actor, asked.desk.now(), unwanted))
+
+
+async def grant_to_extension(asked: Asked) -> None:
+    """From now on it may."""
+    await _give(asked, "extension")
+
+
+async def grant_to_user(asked: Asked) -> None:
+    """From now on they may."""
+    await _give(asked, "user")
+
+
+async def revoke_from_extension(asked: Asked) -> None:
+    """From now on it may not."""
+    await _take(asked, "extension")
+
+
+async def revoke_from_user(asked: Asked) -> None:
+    """From now on they may not."""
+    await _take(asked, "user")
+
+
+_OF_EXTENSION = f"{MAPPINGS}/{{map_id}}/extensions/{{extension_id}}"
+_OF_USER = f"{MAPPINGS}/{{map_id}}/users/{{user_id}}"
+_CONFLICT = frozenset({409})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        f"{MAPPINGS}/{{map_id}}/extensions",
+        TAG,
+        "The extensions that may use a mapping",
+        list_extensions_of_mapping,
+        Scope.READ,
+        Extensions,
+        ListQuery,
+    ),
+    Endpoint(
+        "GET",
+        f"{MAPPINGS}/{{map_id}}/users",
+        TAG,
+        "The users that may use a mapping",
+        list_users_of_mapping,
+        Scope.READ,
+        Users,
+        ListQuery,
+    ),
+    Endpoint(
+        "GET",
+        f"{EXTENSIONS}/{{extension_id}}/mappings",
+        TAG,
+        "The mappings that an extension may use",
+        list_mappings_of_extension,
+        Scope.READ,
+        Mappings,
+        ListQuery,
+    ),
+    Endpoint(
+        "GET",
+        f"{USERS}/{{user_id}}/mappings",
+        TAG,
+        "The mappings that a user may use",
+        list_mappings_of_user,
+        Scope.READ,
+        Mappings,
+        ListQuery,
+    ),
+    Endpoint(
+        "PUT",
+        _OF_EXTENSION,
+        TAG,
+        "Let an extension use a mapping, without a PIN",
+        grant_to_extension,
+        Scope.RULES,
+        status=204,
+        errors=_CONFLICT,
+        note="Also if it may already.",
+    ),
+    Endpoint(
+        "DELETE",
+        _OF_EXTENSION,
+        TAG,
+        "Let an extension no longer use a mapping",
+        revoke_from_extension,
+        Scope.RULES,
+        status=204,
+        errors=_CONFLICT,
+        note="Also if it may not already.",
+    ),
+    Endpoint(
+        "PUT",
+        _OF_USER,
+        TAG,
+        "Let a user use a mapping, by their PIN",
+        grant_to_user,
+        Scope.RULES,
+        status=204,
+        errors=_CONFLICT,
+        note="Also if they may already.",
+    ),
+    Endpoint(
+        "DELETE",
+        _OF_USER,
+        TAG,
+        "Let a user no longer use a mapping",
+        revoke_from_user,
+        Scope.RULES,
+        status=204,
+        errors=_CONFLICT,
+        note="Also if they may not already.",
+    ),
+)

@@ -1,0 +1,206 @@
+"""Mappings: a pattern, and the application that it leads to.
+
+Not here: what a pattern may be (patterns), the rows (database.rule_lists, database.edits).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from pbxrouter.database.rules.lists import MappingRow, find_mappings, mapping
+from pbxrouter.database.rules.mapping_edits import (
+    MappingValues,
+    add_mapping,
+    delete_mapping,
+    update_mapping,
+)
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.paging import ListQuery, Next
+
+TAG = "Rules"
+PATH = "/api/mappings"
+
+Pattern = Annotated[
+    str, Meta(min_length=1, max_length=80, description="A dial pattern, such as 2X, 0[1-3]. or 911.")
+]
+Application = Annotated[
+    str, Meta(min_length=1, max_length=80, description="What runs: dial, voicemail, conference, ….")
+]
+Data = Annotated[
+    str, Meta(max_length=255, description="What the application is told, such as PJSIP; may be empty.")
+]
+Enabled = Annotated[bool, Meta(description="false: switched off, with its grants kept.")]
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """A mapping."""
+
+    map_id: int
+    pattern: str
+    application: str
+    data: str
+    enabled: bool
+    extensions: Annotated[int, Meta(description="How many extensions may use it.")]
+    users: Annotated[int, Meta(description="How many users may use it.")]
+
+
+class Mappings(msgspec.Struct, frozen=True):
+    """A page of mappings, in the order of their numbers."""
+
+    items: list[Mapping]
+    next: Next
+
+
+class NewMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mapping to be."""
+
+    pattern: Pattern
+    application: Application
+    data: Data = ""
+    enabled: Enabled = True
+
+
+class MappingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed of a mapping; what is left out stays."""
+
+    pattern: Pattern | UnsetType = UNSET
+    application: Application | UnsetType = UNSET
+    data: Data | UnsetType = UNSET
+    enabled: Enabled | UnsetType = UNSET
+
+
+class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
+    """Which page, of which mappings."""
+
+    enabled: Annotated[bool, Meta(description="Only those switched on, or off.")] | None = None
+
+
+def shown(row: MappingRow) -> Mapping:
+    """A mapping as the API shows it."""
+    return Mapping(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
+
+
+async def list_mappings(asked: Asked) -> Mappings:
+    """A page."""
+    query: MappingQuery = asked.query
+    page = await asked.desk.read(
+        lambda connection: find_mappings(
+            connection, query.search, query.limit, query.after, enabled=query.enabled
+        )
+    )
+    return Mappings([shown(row) for row in page.rows], page.next)
+
+
+async def get_mapping(asked: Asked) -> Mapping:
+    """One."""
+    return shown(await asked.desk.read(lambda connection: mapping(connection, asked.path["map_id"])))
+
+
+async def create_mapping(asked: Asked) -> Made:
+    """A new one."""
+    new: NewMapping = asked.body
+    values = MappingValues(new.pattern, new.application, new.data, new.enabled)
+
+    def create(connection: sqlite3.Connection) -> MappingRow:
+        return mapping(connection, add_mapping(connection, asked.actor, asked.desk.now(), values))
+
+    made = await asked.desk.change(create)
+    return Made(f"{PATH}/{made.map_id}", shown(made))
+
+
+async def change_mapping(asked: Asked) -> Mapping:
+    """Some of it."""
+    wanted: MappingChange = asked.body
+    map_id = asked.path["map_id"]
+
+    def change(connection: sqlite3.Connection) -> MappingRow:
+        row = mapping(connection, map_id)
+        was = MappingValues(row.pattern, row.application, row.data, row.enabled)
+        values = MappingValues(
+            was.pattern if wanted.pattern is UNSET else wanted.pattern,
+            was.application if wanted.application is UNSET else wanted.application,
+            was.data if wanted.data is UNSET else wanted.data,
+            was.enabled if wanted.enabled is UNSET else wanted.enabled,
+        )
+        update_mapping(connection, asked.actor, asked.desk.now(), map_id, values, was)
+        return mapping(connection, map_id)
+
+    return shown(await asked.desk.change(change))
+
+
+async def remove_mapping(asked: Asked) -> None:
+    """Away, with its grants."""
+    await asked.desk.change(
+        lambda connection: delete_mapping(connection, asked.actor, asked.desk.now(), asked.path["map_id"])
+    )
+
+
+_SHOWN = Mapping(3, "2X", "dial", "PJSIP", True, 2, 1)
+_REFUSED = frozenset({409, 422})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        PATH,
+        TAG,
+        "List mappings",
+        list_mappings,
+        Scope.READ,
+        answer=Mappings,
+        query=MappingQuery,
+        shows=Mappings([_SHOWN], None),
+    ),
+    Endpoint(
+        "POST",
+        PATH,
+        TAG,
+        "Make a mapping",
+        create_mapping,
+        Scope.RULES,
+        answer=Mapping,
+        body=NewMapping,
+        status=201,
+        errors=_REFUSED,
+        example=NewMapping("2X", "dial", "PJSIP"),
+        shows=_SHOWN,
+        note="It holds for the next call. Nobody may use it before there is a grant.",
+    ),
+    Endpoint(
+        "GET",
+        f"{PATH}/{{map_id}}",
+        TAG,
+        "One mapping",
+        get_mapping,
+        Scope.READ,
+        answer=Mapping,
+        shows=_SHOWN,
+    ),
+    Endpoint(
+        "PATCH",
+        f"{PATH}/{{map_id}}",
+        TAG,
+        "Change a mapping, or switch it on or off",
+        change_mapping,
+        Scope.RULES,
+        answer=Mapping,
+        body=MappingChange,
+        errors=_REFUSED,
+        example=MappingChange(enabled=False),
+        shows=msgspec.structs.replace(_SHOWN, enabled=False),
+    ),
+    Endpoint(
+        "DELETE",
+        f"{PATH}/{{map_id}}",
+        TAG,
+        "Delete a mapping and its grants",
+        remove_mapping,
+        Scope.RULES,
+        status=204,
+        errors=frozenset({409}),
+    ),
+)

@@ -1,0 +1,111 @@
+"""``POST /api/originate``: click-to-dial for programs.
+
+It answers when the phone was answered or could not be: what really happened, not
+``queued``. Not here: the call (originate), the rules.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
+from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.auth import UNAVAILABLE
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+
+_log = Logger(namespace=__name__)
+
+
+class DialWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call that is wanted."""
+
+    channel: Annotated[
+        str,
+        Meta(
+            description="The phone that rings first, such as PJSIP/33. Its name is the extension whose"
+            " grants count.",
+            min_length=1,
+        ),
+    ]
+    to: Annotated[str, Meta(description="The number: digits, `*`, `#` and `+`.", min_length=1)]
+    context: Annotated[str, Meta(description="The dialplan context where it is dialled.", min_length=1)]
+    asterisk: Annotated[str, Meta(description="Which Asterisk, if several are configured.")] | None = None
+
+
+class Dialled(msgspec.Struct, frozen=True):
+    """What came of it."""
+
+    status: Annotated[
+        str,
+        Meta(
+            description="answered; or busy, rejected, noanswer, unavailable, congestion, failed",
+        ),
+    ]
+    why: Annotated[str, Meta(description="The same in words.")]
+    id: Annotated[str, Meta(description="The phone's Uniqueid.")]
+
+
+async def originate(asked: Asked) -> Dialled:
+    """Begin a call, and wait until the phone was answered or could not be."""
+    wanted: DialWish = asked.body
+    originators = asked.desk.originators
+    try:
+        originator = chosen(wanted.asterisk, originators)
+    except ControlRefused as error:
+        raise Refused(400 if originators else 503, str(error), "asterisk" if originators else "") from None
+    progress = await _originate(originator, Wish(wanted.channel, wanted.to, wanted.context))
+    _log.info(
+        "{token} had {channel} called: {state}",
+        token=asked.actor.who,
+        channel=wanted.channel,
+        state=progress.state,
+    )
+    return Dialled(progress.state, progress.why, progress.uniqueid)
+
+
+async def _originate(originator: Originator, wish: Wish) -> Progress:
+    decided: Deferred[Progress] = Deferred()
+
+    def tell(progress: Progress) -> None:
+        if progress.state != "ringing" and not decided.called:
+            decided.callback(progress)
+
+    try:
+        await originator.originate(wish, tell)
+    except OriginateRefused as error:
+        # The line begins with the field's name: "to: '1e5' is no number …".
+        field = str(error).partition(":")[0]
+        known = field if field in ("channel", "to", "context") else ""
+        raise Refused(400 if error.decision is None else 403, str(error), known) from None
+    except ManagerUnavailable:
+        raise Refused(503, UNAVAILABLE) from None
+    except ManagerError as error:
+        raise Refused(502, str(error)) from None
+    return await decided
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/api/originate",
+        "Click to dial",
+        "Have a phone called, and connect it with a number",
+        originate,
+        Scope.DIAL,
+        answer=Dialled,
+        body=DialWish,
+        errors=frozenset({502}),
+        example=DialWish("PJSIP/33", "22", "pbxrouter-phones"),
+        shows=Dialled("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
+        forms=True,
+        limit="dial",
+        note="The rules apply as if that phone had dialled. The answer comes when the phone was answered or "
+        "could not be, at most half a minute later.",
+    ),
+)

@@ -1,0 +1,99 @@
+"""PINs of users: set, generated, taken away; never shown, but a generated one this once.
+
+Not here: what a PIN may be (pins).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.database.rules.holder_edits import generate_user_pin, set_user_pin
+from pbxrouter.errors import PinError
+from pbxrouter.security.pins import MAX_DIGITS, MIN_DIGITS, check_pin
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+from pbxrouter.web.api.resources.holders import TAG, USERS
+
+
+class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A PIN to be set. Without one, one is generated."""
+
+    pin: (
+        Annotated[
+            str,
+            Meta(
+                pattern=f"^[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}$",
+                description="Digits. null, or left out: one is generated.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PinSet(msgspec.Struct, frozen=True):
+    """The PIN is set."""
+
+    pin: Annotated[str, Meta(description="The generated one: shown this once.")] | None
+
+
+async def set_pin(asked: Asked) -> PinSet:
+    """Set, or generate."""
+    wanted: NewPin = asked.body
+    desk = asked.desk
+    number = asked.path["user_id"]
+    try:
+        if wanted.pin is None:
+            made = await desk.change(
+                lambda connection: generate_user_pin(
+                    connection, asked.actor, desk.now(), number, desk.hash_pin
+                )
+            )
+            return PinSet(made)
+        asked.within("pin")  # that another user has it, is told: nobody shall try them all
+        hashed = desk.hash_pin(check_pin(wanted.pin))
+        await desk.change(
+            lambda connection: set_user_pin(connection, asked.actor, desk.now(), number, hashed)
+        )
+    except PinError as error:
+        raise Refused(422, str(error), "pin") from None
+    return PinSet(None)
+
+
+async def remove_pin(asked: Asked) -> None:
+    """No PIN any more."""
+    await asked.desk.change(
+        lambda connection: set_user_pin(
+            connection, asked.actor, asked.desk.now(), asked.path["user_id"], None
+        )
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        f"{USERS}/{{user_id}}/pin",
+        TAG,
+        "Set a user's PIN, or have one generated",
+        set_pin,
+        Scope.RULES,
+        answer=PinSet,
+        body=NewPin,
+        errors=frozenset({409, 422}),
+        example=NewPin(),
+        shows=PinSet("295147"),
+        note="With a `pin` of your own 10 requests at once are answered, then 6 a minute.",
+    ),
+    Endpoint(
+        "DELETE",
+        f"{USERS}/{{user_id}}/pin",
+        TAG,
+        "Take a user's PIN away",
+        remove_pin,
+        Scope.RULES,
+        status=204,
+        errors=frozenset({409}),
+    ),
+)

@@ -1,0 +1,97 @@
+"""``GET /api/warnings``: what is odd about the rules in force. Not here: finding it (rule_warnings)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pbxrouter.rules.warnings import KEPT, RuleWarning
+from pbxrouter.security.tokens import Scope
+from pbxrouter.text.sentences import Step
+from pbxrouter.web.api.auth import UNAVAILABLE
+from pbxrouter.web.api.endpoint import Asked, Endpoint, Id, Refused
+from pbxrouter.web.api.sentences import Sentence, sentence
+
+Code = Literal[
+    "problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"
+]
+
+
+class Warning(msgspec.Struct, frozen=True):
+    """Something odd; it changes nothing."""
+
+    code: Code
+    sentence: Sentence
+    is_note: Annotated[bool, Meta(description="Whether it may well be meant so.")]
+    map_id: Annotated[int, Meta(description="The mapping that it is about.")] | None
+    extension: Annotated[str, Meta(description="The number of the extension that it is about.")] | None
+    user: Annotated[str, Meta(description="The name of the user whom it is about.")] | None
+
+
+class Warnings(msgspec.Struct, frozen=True):
+    """What is odd about the rules."""
+
+    total: Annotated[int, Meta(description="How many there are, but for notes.")]
+    counts: Annotated[dict[str, int], Meta(description="How many there are, by code.")]
+    warnings: Annotated[list[Warning], Meta(description=f"Of each code the first {KEPT}.")]
+
+
+class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which."""
+
+    map_id: Annotated[Id, Meta(description="Only those of this mapping.")] | None = None
+
+
+def _shown(warning: RuleWarning) -> Warning:
+    return Warning(
+        warning.code,  # type: ignore[arg-type]  # a test holds Code and CODES equal
+        sentence(warning.step),
+        warning.is_note,
+        warning.map_id,
+        warning.extension,
+        warning.user,
+    )
+
+
+async def list_warnings(asked: Asked) -> Warnings:
+    """Of all rules, or of one mapping."""
+    query: WarningsQuery = asked.query
+    if query.map_id is not None:
+        warnings = asked.desk.surveyor.warnings
+        if warnings is None:
+            raise Refused(503, UNAVAILABLE)
+        found = warnings.of_mappings([query.map_id]).get(query.map_id, ())
+        counts: dict[str, int] = {}
+        for each in found:
+            counts[each.code] = counts.get(each.code, 0) + 1
+        grave = sum(not each.is_note for each in found)
+        return Warnings(grave, counts, [_shown(each) for each in found])
+    survey = await asked.desk.surveyor.survey()
+    if survey is None:
+        raise Refused(503, UNAVAILABLE)
+    return Warnings(
+        survey.total,
+        dict(survey.counts),
+        [_shown(each) for several in survey.first.values() for each in several],
+    )
+
+
+_SAID = Step("no driver provides the application {name}", {"name": "konference"})
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/api/warnings",
+        "Rules",
+        "What is odd about the rules",
+        list_warnings,
+        Scope.READ,
+        Warnings,
+        WarningsQuery,
+        shows=Warnings(1, {"no-driver": 1}, [Warning("no-driver", sentence(_SAID), False, 4, None, None)]),
+        note="Such as a pattern that can never match because another one always wins, or a mapping that "
+        "nobody may use. With very many rules the first answer after a change may take some seconds.",
+    ),
+)

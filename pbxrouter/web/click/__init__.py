@@ -1,0 +1,1 @@
+"""Click-to-dial: attempts, limits, numbers."""

@@ -1,0 +1,255 @@
+"""Calls: the history page by page with filters, one call with its trace, CSV, and the busiest minutes.
+
+Not here: the rows (database.history), figures (call_figures), drawing (graphs).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+from twisted.internet.defer import DeferredLock
+
+from pbxrouter.call.outcomes import outcome_kind, outcome_words
+from pbxrouter.counter.outcome_figures import busiest, per_minute
+from pbxrouter.database.calls.history import (
+    CHUNK,
+    CallPage,
+    Place,
+    Search,
+    call,
+    csv_cells,
+    csv_heading,
+    find_page,
+    outcomes,
+)
+from pbxrouter.errors import EditRefused
+from pbxrouter.security.roles import Role
+from pbxrouter.text.csv_cells import csv_line
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import step
+from pbxrouter.web.console.request import Form, Visit
+from pbxrouter.web.console.router import Router
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.streaming import send_pieces
+from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.now.graphs import busy_day, busy_week
+
+PAGE: Final = 30
+BUSIEST: Final = 8
+MAX_LENGTH: Final = 80
+DRAWN_S: Final = 30.0
+"""How long the graphs of busy minutes are shown as they were drawn."""
+MAX_DRAWN: Final = 50
+
+Part = tuple[str, int, Markup, list[tuple[int, int]]]
+"""A graph with its heading, the number of calls, and the busiest minutes."""
+_PLACE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the page's form says, as it was written."""
+
+    caller: str = ""
+    number: str = ""
+    outcome: str = ""
+    since: str = ""
+    until: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether it says anything."""
+        return any((self.caller, self.number, self.outcome, self.since, self.until))
+
+    def address(self, path: str, **more: str) -> str:
+        """The address of a page with these filters."""
+        said = {name: getattr(self, name) for name in self.__slots__} | more
+        query = urlencode({name: value for name, value in said.items() if value})
+        return f"{path}?{query}" if query else path
+
+    def search(self, zone: Zone) -> Search:
+        """The same for the database.
+
+        Raises:
+            EditRefused: a time or a number is none.
+        """
+        for name in ("caller", "number"):
+            if len(getattr(self, name)) > MAX_LENGTH:
+                raise EditRefused(step("accepted are {most} characters", most=MAX_LENGTH), name)
+        return Search(
+            printable(self.caller) or None,
+            printable(self.number) or None,
+            self.outcome or None,
+            _moment(self.since, "since", zone),
+            _moment(self.until, "until", zone),
+        )
+
+
+def read_filters(query: Form) -> Filters:
+    """The filters in an address."""
+    return Filters(*(query.text(name) for name in Filters.__slots__))
+
+
+def _moment(text: str, field: str, zone: Zone) -> float | None:
+    """Epoch seconds of a time of the PBX's clock, as a browser writes it."""
+    if not text:
+        return None
+    try:
+        wall = datetime.datetime.fromisoformat(text).replace(tzinfo=None)
+        if not 1971 <= wall.year <= 9000:  # days before and after it are needed, too
+            raise ValueError
+        return zone.seconds(wall)
+    except (ValueError, OverflowError, OSError):
+        raise EditRefused(
+            step("{text} is no time; accepted is such as 2026-11-23T14:30", text=text[:40]), field
+        ) from None
+
+
+def read_place(text: str) -> Place | None:
+    """Where a page begins, as its address says it; None if it says nothing that makes sense."""
+    found = _PLACE.fullmatch(text)
+    return (float(found[1]), int(found[2])) if found else None
+
+
+def place_text(place: Place | None) -> str:
+    """The same as text."""
+    return f"{place[0]!r}-{place[1]}" if place else ""
+
+
+class Calls:
+    """The pages beneath ``/calls``."""
+
+    def __init__(self, router: Router, desk: Desk) -> None:
+        self._router = router
+        self._desk = desk
+        self._drawing = DeferredLock()
+        self._drawn: dict[tuple[float, str], tuple[float, list[Part]]] = {}
+        router.add("/calls", self.show, Role.VIEWER)
+        router.add("/calls/<int:number>", self.show_one, Role.VIEWER)
+        router.add("/calls.csv", self.export, Role.VIEWER)
+        router.add("/calls/busiest", self.busiest, Role.VIEWER)
+
+    async def show(self, visit: Visit) -> bytes:
+        """A page of calls."""
+        filters = read_filters(visit.query)
+        before, after = (read_place(visit.query.text(name)) for name in ("before", "after"))
+        page, error = CallPage([], None, None), None
+        try:
+            search = filters.search(self._desk.zone)
+            page = await self._desk.read(
+                functools.partial(find_page, search=search, limit=PAGE, before=before, after=after)
+            )
+        except EditRefused as refused:
+            visit.request.setResponseCode(400)
+            error = refused
+        there = await self._desk.read(outcomes)
+        return self._router.page(
+            "calls/list.html",
+            visit,
+            calls=page.calls,
+            newer=page.newer and filters.address("/calls", after=place_text(page.newer)),
+            older=page.older and filters.address("/calls", before=place_text(page.older)),
+            csv=filters.address("/calls.csv"),
+            filters=filters,
+            outcomes=[(each, visit.say(outcome_words(each))) for each in there],
+            outcome_words=outcome_words,
+            outcome_kind=outcome_kind,
+            keep_days=self._desk.config.history.keep_days,
+            zone=self._desk.zone.local(self._desk.now()).tzname(),
+            error=error,
+        )
+
+    async def show_one(self, visit: Visit, number: int) -> bytes:
+        """One call."""
+        found = await self._desk.read(functools.partial(call, call_id=number))
+        return self._router.page(
+            "calls/one.html",
+            visit,
+            call=found,
+            test=urlencode({"caller": found.caller, "number": found.number}),
+            outcome_words=outcome_words,
+            outcome_kind=outcome_kind,
+        )
+
+    async def export(self, visit: Visit) -> bytes:
+        """All calls that fit, as CSV, in pieces as fast as the browser takes them."""
+        request: Any = visit.request
+        search = read_filters(visit.query).search(self._desk.zone)
+        day = self._desk.zone.local(self._desk.now()).strftime("%Y-%m-%d")
+        request.setHeader("Content-Type", "text/csv; charset=utf-8")
+        request.setHeader("Content-Disposition", f'attachment; filename="calls-{day}.csv"')
+        if request.method == b"HEAD":
+            return b""
+        await send_pieces(request, self._pieces(search))
+        return b""
+
+    async def _pieces(self, search: Search) -> AsyncGenerator[str, None]:
+        yield csv_line(csv_heading())
+        before: Place | None = None
+        while True:
+            page: CallPage = await self._desk.read(
+                functools.partial(find_page, search=search, limit=CHUNK, before=before)
+            )
+            yield await self._desk.in_thread(_csv, page)
+            before = page.older
+            if before is None:
+                return
+
+    async def busiest(self, visit: Visit) -> bytes:
+        """The busiest minutes of a day, and of the week that ends with it."""
+        zone, now, error = self._desk.zone, self._desk.now(), None
+        day, midnight = visit.query.text("day"), zone.midnight(now)
+        if day:
+            try:
+                midnight = zone.midnight(_moment(day, "day", zone) or now)
+            except EditRefused as refused:
+                visit.request.setResponseCode(400)
+                error = refused
+        # One at a time, and kept for a while: drawing takes from the time that calls have.
+        await self._drawing.acquire()
+        try:
+            parts = await self._parts(midnight, visit.words)
+        finally:
+            self._drawing.release()
+        day_text = zone.local(midnight).strftime("%Y-%m-%d")
+        return self._router.page("calls/busiest.html", visit, parts=parts, day=day_text, error=error)
+
+    async def _parts(self, midnight: float, words: Words) -> list[Part]:
+        key, now = (midnight, words.language), self._desk.reactor.seconds()
+        drawn, parts = self._drawn.get(key, (0.0, []))
+        if not parts or now - drawn > DRAWN_S:
+            since, until = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
+            minutes = await self._desk.read(functools.partial(per_minute, since=since, until=until))
+            parts = await self._desk.in_thread(draw_parts, minutes, midnight, words)
+            self._drawn.pop(key, None)
+            self._drawn[key] = (now, parts)
+            if len(self._drawn) > MAX_DRAWN:
+                self._drawn.pop(next(iter(self._drawn)))
+        return parts
+
+
+def draw_parts(minutes: dict[int, int], midnight: float, words: Words) -> list[Part]:
+    """The graphs of a day and of the week that ends with it, with their headings and busiest minutes."""
+    week_began, ended = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
+    of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
+    week = words.text("%(first)s to %(last)s") % {
+        "first": words.weekday(week_began),
+        "last": words.weekday(midnight),
+    }
+    day_graph = busy_day(of_day, midnight, ended, words)
+    week_graph = busy_week(minutes, week_began, ended, words)
+    return [
+        (words.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
+        (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),
+    ]
+
+
+def _csv(page: CallPage) -> str:
+    return "".join(csv_line(csv_cells(each)) for each in page.calls).encode("utf-8", "replace").decode()

@@ -1,0 +1,241 @@
+"""Click-to-dial links for visitors: made, changed, and given out as signed addresses; for admins.
+
+Not here: what a link may be (database.dial_link_values), the page behind it (click_visitor).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Final
+
+from pbxrouter.database.click.link_values import (
+    MAX_A_DAY,
+    MAX_AN_HOUR,
+    DialLink,
+    LinkValues,
+)
+from pbxrouter.database.click.links import (
+    add_dial_link,
+    delete_dial_link,
+    dial_link,
+    list_dial_links,
+    set_dial_link_enabled,
+    update_dial_link,
+    void_dial_link,
+)
+from pbxrouter.errors import EditRefused
+from pbxrouter.rules.phones import read_phone
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.click.service import (
+    ClickToDial,
+    places_of,
+    signed_address,
+    snippet,
+)
+from pbxrouter.web.console.request import Form, Visit
+from pbxrouter.web.console.router import GoOn, Router
+from pbxrouter.web.context import Desk
+
+PATH: Final = "/settings/links"
+DAYS: Final = 365
+MAX_DAYS: Final = 3650
+"""Days that a signed address may be good for."""
+_NEW: Final = LinkValues("", "", "", "")
+_TEXTS: Final = tuple(each.name for each in dataclasses.fields(LinkValues) if each.type == "str")
+
+
+class LinkPages:
+    """The pages ``/settings/links``."""
+
+    def __init__(self, router: Router, desk: Desk, dialling: ClickToDial) -> None:
+        self._router = router
+        self._desk = desk
+        self._dialling = dialling
+        one = f"{PATH}/<int:number>"
+        router.add(PATH, self.show_all, Role.ADMIN)
+        router.add(f"{PATH}/new", self.new, Role.ADMIN)
+        router.add(f"{PATH}/new", self.create, Role.ADMIN, methods=("POST",))
+        router.add(one, self.show, Role.ADMIN)
+        router.add(one, self.change, Role.ADMIN, methods=("POST",))
+        router.add(f"{one}/sign", self.sign, Role.ADMIN, methods=("POST",))
+        router.add(f"{one}/enabled", self.enable, Role.ADMIN, methods=("POST",))
+        router.add(f"{one}/void", self.void, Role.ADMIN, methods=("POST",))
+        router.add(f"{one}/delete", self.delete, Role.ADMIN, methods=("POST",))
+
+    async def show_all(self, visit: Visit) -> bytes:
+        """All."""
+        day = self._dialling.today
+        links = await self._desk.read(lambda connection: list_dial_links(connection, day))
+        return self._router.page(
+            "click/links.html",
+            visit,
+            links=links,
+            is_open={each.link_id: self._dialling.is_open(each) for each in links},
+            has_asterisk=bool(self._desk.originators),
+        )
+
+    async def new(self, visit: Visit) -> bytes:
+        """The form for one more."""
+        return self._form(visit, _NEW)
+
+    def _form(self, visit: Visit, values: LinkValues, error: EditRefused | None = None) -> bytes:
+        if error is not None:
+            visit.request.setResponseCode(400)
+        return self._router.page("click/link_new.html", visit, error=error, **self._fields(visit, values))
+
+    def _fields(self, visit: Visit, values: LinkValues) -> dict[str, Any]:
+        places = places_of(self._desk)
+        contexts = sorted({context for each in places.contexts.values() for context in each})
+        shown = dataclasses.asdict(values)
+        for name in ("destinations", "sites"):
+            shown[name] = "\n".join(shown[name].split(" "))
+        shown.update((name, visit.form[name]) for name in shown if name in visit.form)
+        return {"values": shown, "asterisks": [*places.contexts], "contexts": contexts}
+
+    async def create(self, visit: Visit) -> bytes:
+        """Make one."""
+        try:
+            values = read_values(visit.form)
+            number = await self._desk.write(
+                lambda connection: add_dial_link(
+                    connection, visit.actor, self._desk.now(), values, places_of(self._desk)
+                )
+            )
+        except EditRefused as error:
+            return self._form(visit, _NEW, error)
+        raise GoOn(f"{PATH}/{number}", step("{name} is made; now give out its address", name=values.name))
+
+    async def show(self, visit: Visit, number: int) -> bytes:
+        """One: what it says, and its signed addresses."""
+        return await self._one(visit, number)
+
+    async def _one(
+        self,
+        visit: Visit,
+        number: int,
+        error: EditRefused | None = None,
+        signed: dict[str, Any] | None = None,
+    ) -> bytes:
+        if error is not None:
+            visit.request.setResponseCode(400)
+        link = await self._link(number)
+        return self._router.page(
+            "click/link.html",
+            visit,
+            link=link,
+            error=error,
+            signed=signed,
+            days=visit.form.get("days", str(DAYS)),
+            most_days=MAX_DAYS,
+            is_open=self._dialling.is_open(link),
+            warnings=self._warnings(link),
+            **self._fields(visit, link.values),
+        )
+
+    async def _link(self, number: int) -> DialLink:
+        return await self._desk.read(functools.partial(dial_link, link_id=number, day=self._dialling.today))
+
+    def _warnings(self, link: DialLink) -> list[Step]:
+        """Why its calls could come to nothing."""
+        found = []
+        if not self._desk.originators:
+            found.append(step("no [[asterisk]] with a secret_file is configured, so no call can begin"))
+        elif link.values.asterisk and link.values.asterisk not in self._desk.originators:
+            found.append(step("there is no Asterisk {name} in the settings", name=link.values.asterisk))
+        phone = read_phone(link.values.phone, self._desk.config.technologies)
+        rules = self._desk.engine.rules
+        if phone is not None and rules is not None and not rules.extensions.get(phone[1]):
+            found.append(
+                step(
+                    "the extension {number} is granted nothing, so it may call nobody without a PIN",
+                    number=phone[1],
+                )
+            )
+        return found
+
+    async def change(self, visit: Visit, number: int) -> bytes:
+        """What it says."""
+        try:
+            values = read_values(visit.form)
+            undo = await self._desk.write(
+                lambda connection: update_dial_link(
+                    connection,
+                    visit.actor,
+                    self._desk.now(),
+                    number,
+                    dataclasses.asdict(values),
+                    places_of(self._desk),
+                )
+            )
+        except EditRefused as error:
+            if not error.field:
+                raise
+            return await self._one(visit, number, error)
+        raise GoOn(f"{PATH}/{number}", step("{name} is changed", name=values.name), undo=undo)
+
+    async def sign(self, visit: Visit, number: int) -> bytes:
+        """A signed address, and the HTML that shows it in a frame."""
+        link = await self._link(number)
+        text = visit.form.text("days")
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_DAYS):
+            refused = EditRefused(step("accepted is a whole number from 1 to {most}", most=MAX_DAYS), "days")
+            return await self._one(visit, number, refused)
+        # To the end of that day, so that nothing runs out in the middle of one.
+        expires = self._desk.zone.midnight(self._desk.now(), int(text) + 1)
+        address = signed_address(self._desk, link, expires)
+        signed = {"address": address, "snippet": snippet(address, link.values.name), "expires": expires}
+        return await self._one(visit, number, signed=signed)
+
+    async def enable(self, visit: Visit, number: int) -> bytes:
+        """Into use, or out of it."""
+        enabled = visit.form.get("enabled") == "1"
+        link = await self._link(number)
+        undo = await self._desk.write(
+            lambda connection: set_dial_link_enabled(
+                connection, visit.actor, self._desk.now(), number, enabled
+            )
+        )
+        said = step("{name} is in use", name=link.values.name)
+        if not enabled:
+            said = step("{name} is out of use", name=link.values.name)
+        raise GoOn(f"{PATH}/{number}", said, undo=undo)
+
+    async def void(self, visit: Visit, number: int) -> bytes:
+        """Addresses that were given out lead nowhere from now on."""
+        link = await self._link(number)
+        undo = await self._desk.write(
+            lambda connection: void_dial_link(connection, visit.actor, self._desk.now(), number)
+        )
+        said = step("all addresses of {name} that were given out are void", name=link.values.name)
+        raise GoOn(f"{PATH}/{number}", said, undo=undo)
+
+    async def delete(self, visit: Visit, number: int) -> bytes:
+        """Away."""
+        link = await self._link(number)
+        undo = await self._desk.write(
+            lambda connection: delete_dial_link(connection, visit.actor, self._desk.now(), number)
+        )
+        raise GoOn(PATH, step("{name} is deleted", name=link.values.name), undo=undo)
+
+
+def read_values(form: Form) -> LinkValues:
+    """What the form says.
+
+    Raises:
+        EditRefused: a number in it is none.
+    """
+    texts = {name: form.text(name) for name in _TEXTS}
+    return LinkValues(
+        **texts,
+        calls_a_day=_whole(form, "calls_a_day", MAX_A_DAY),
+        calls_an_hour=_whole(form, "calls_an_hour", MAX_AN_HOUR),
+    )
+
+
+def _whole(form: Form, name: str, most: int) -> int:
+    text = form.text(name)
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise EditRefused(step("accepted is a whole number from 1 to {most}", most=most), name)
+    return int(text)

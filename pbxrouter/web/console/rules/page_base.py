@@ -1,0 +1,166 @@
+"""What the pages of rules have in common: changing something so that it can be undone, addresses, warnings.
+
+Not here: any page.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from pbxrouter.database.audit.log import Actor, AuditSearch, find_entries
+from pbxrouter.database.paging import Page
+from pbxrouter.errors import EditConflict, EditRefused, NotThere
+from pbxrouter.rules.warnings import RuleWarning
+from pbxrouter.security.roles import Role
+from pbxrouter.text.printable import printable
+from pbxrouter.web.console.request import Form, Visit, local_path
+from pbxrouter.web.console.router import GoOn, Router
+from pbxrouter.web.console.rules.change_messages import headline
+from pbxrouter.web.context import Desk
+from pbxrouter.web.http.site import header
+
+T = TypeVar("T")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_ONE: Final = re.compile(r"(/rules/(?:mappings|extensions|users))/[0-9]{1,18}(?:/.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Edited(Generic[T]):
+    """A change that was made.
+
+    Attributes:
+        audit_id: its entry in the audit log; None if nothing was different from before.
+    """
+
+    value: T
+    audit_id: int | None
+
+
+class Tools:
+    """What every page of rules is made with."""
+
+    def __init__(self, router: Router, desk: Desk) -> None:
+        self.router: Final = router
+        self.desk: Final = desk
+
+    async def edit(self, visit: Visit, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
+        """Change rules as this visitor; when it returns, calls are decided by the changed ones.
+
+        Raises:
+            EditRefused, StoreError: as ``work`` raises them.
+        """
+        actor, now = visit.actor, self.desk.now()
+
+        def run(connection: sqlite3.Connection) -> Edited[T]:
+            before = newest_entry(connection, actor)
+            value = work(connection, actor, now)
+            after = newest_entry(connection, actor)
+            return Edited(value, after if after != before else None)
+
+        return await self.desk.change(run)
+
+    async def warnings_of(self, map_ids: Collection[int]) -> Mapping[int, tuple[RuleWarning, ...]]:
+        """Those of a page of mappings, by the rules in force."""
+        warnings = self.desk.surveyor.warnings
+        if warnings is None or not map_ids:
+            return {}
+        # Some patterns take long to see through; calls must not wait for them.
+        return await self.desk.in_thread(warnings.of_mappings, map_ids)
+
+    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+        """A page of rules."""
+        user = visit.user
+        may_change = user is not None and user.role.may(Role.OPERATOR)
+        return self.router.page(
+            f"rules/{template}",
+            visit,
+            may_change=may_change,
+            here=here(visit),
+            address=address,
+            headline=headline,
+            **values,
+        )
+
+
+def newest_entry(connection: sqlite3.Connection, actor: Actor) -> int | None:
+    """The last change of somebody's."""
+    found = find_entries(connection, AuditSearch(who=printable(actor.who)), limit=1)
+    return found[0].audit_id if found and found[0].via == actor.via else None
+
+
+def refuse(visit: Visit, error: EditRefused) -> EditRefused:
+    """Give the form's page the status of what is wrong.
+
+    Raises:
+        NotThere: what the form is about is gone, so there is no form either.
+    """
+    if isinstance(error, NotThere):
+        raise error
+    visit.request.setResponseCode(409 if isinstance(error, EditConflict) else 400)
+    return error
+
+
+# --- addresses ----------------------------------------------------------------
+
+
+def address(path: str, query: Mapping[str, object], anchor: str = "") -> str:
+    """A path with a query of what is not empty."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return path + (f"?{urlencode(given, errors='replace')}" if given else "") + (anchor and f"#{anchor}")
+
+
+def number_in(form: Form, name: str) -> int | None:
+    """A number of a row that a form or an address names; None if it is none."""
+    text = form.text(name)
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def pages_around(
+    page: Page[Any], path: str, query: Mapping[str, object], prefix: str = "", anchor: str = ""
+) -> tuple[str | None, str | None]:
+    """Addresses of the page before and of the page behind, where there is one."""
+    before, behind = (
+        None if number is None else address(path, {**query, f"{prefix}{name}": number}, anchor)
+        for name, number in (("before", page.previous), ("after", page.next))
+    )
+    return before, behind
+
+
+def here(visit: Visit) -> str:
+    """This page's address within the console, for going back to it."""
+    uri: bytes = visit.request.uri
+    return local_path(uri.decode("ascii", "replace"))
+
+
+def way_back(visit: Visit, otherwise: str) -> str:
+    """The page of rules that a form says it stood on."""
+    back = local_path(visit.form.text("back"))
+    return back if back.startswith("/rules/") else otherwise
+
+
+def came_from(visit: Visit, otherwise: str) -> str:
+    """The page of rules that the browser says it comes from."""
+    try:
+        parts = urlsplit(header(visit.request, "Referer"))
+    except ValueError:
+        return otherwise
+    if parts.netloc.lower() != header(visit.request, "Host").lower():
+        return otherwise
+    back = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
+    return back if back.startswith("/rules/") else otherwise
+
+
+def list_above(path: str) -> str | None:
+    """The list in which something of a page is; None if the page is not of one thing."""
+    found = _ONE.fullmatch(path.partition("?")[0])
+    return found[1] if found else None
+
+
+def go_back(visit: Visit, otherwise: str, said: Any, undo: int | None) -> GoOn:
+    """Back to where the form stood, saying what was done."""
+    return GoOn(way_back(visit, otherwise), said, undo=undo)

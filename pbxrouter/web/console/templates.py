@@ -1,0 +1,103 @@
+"""The console's pages as HTML: Jinja2 with every value escaped, in two languages.
+
+Not here: which page is shown (router), what stands on it (each page's own module).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pbxrouter import __version__
+from pbxrouter.security.roles import Role
+from pbxrouter.web.console.request import Visit
+from pbxrouter.web.language import LANGUAGES, Words
+
+TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class Statics:
+    """The files that pages refer to, in memory, each under an address that changes with it."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+        for entry in files("pbxrouter.web").joinpath("static").iterdir():
+            if entry.name.rpartition(".")[2] in TYPES:
+                self._files[entry.name] = entry.read_bytes()
+
+    def address(self, name: str) -> str:
+        """Where a file is."""
+        return f"/static/{hashlib.sha256(self._files[name]).hexdigest()[:12]}/{name}"
+
+    def content(self, name: str) -> tuple[bytes, str] | None:
+        """A file and its type; None if there is none of that name."""
+        data = self._files.get(name)
+        return None if data is None else (data, TYPES[name.rpartition(".")[2]])
+
+
+class Pages:
+    """Makes pages.
+
+    Args:
+        words: by language.
+    """
+
+    def __init__(self, words: Mapping[str, Words], statics: Statics) -> None:
+        self.words = words
+        self._environments = {language: _environment(each, statics) for language, each in words.items()}
+
+    def render(self, template: str, words: Words, **values: Any) -> str:
+        """A template in a language."""
+        return self._environments[words.language].get_template(template).render(values)
+
+    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+        """A whole page for a visitor."""
+        html = self.render(template, visit.words, visit=visit, **values)
+        return html.encode("utf-8", "replace")
+
+
+def _environment(words: Words, statics: Statics) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pbxrouter.web", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.install_gettext_translations(words.translations, newstyle=True)  # type: ignore[attr-defined]
+
+    def ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
+        # Jinja's own would write the number without the marks that people there put between its digits.
+        said = Markup(
+            words.translations.ngettext(one, many, number)
+        )  # what is put into its places is escaped
+        return said % {"num": words.number(number), **places}
+
+    environment.globals.update(
+        ngettext=ngettext,
+        static=statics.address,
+        say=words.say,
+        sentence=words.sentence,
+        words=words,
+        languages=LANGUAGES,
+        Role=Role,
+        version=__version__,
+    )
+    environment.filters.update(
+        number=words.number,
+        moment=words.moment,
+        clock=words.clock,
+        day=words.day,
+        duration=words.duration,
+    )
+    return environment

@@ -1,0 +1,103 @@
+"""Test a number: what the rules decide about a call, and why, without making it.
+
+A PIN is sent in the body of a form, never in an address, and is shown nowhere. Trying PINs
+here is as slow as trying them by telephone. Not here: the decision (engine), its words (explained).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.errors import EditRefused
+from pbxrouter.rules.explanation import headline, others
+from pbxrouter.rules.model import (
+    NO_CALLER,
+    Decision,
+    Facts,
+    Verdict,
+)
+from pbxrouter.security.ratelimit import RateLimit
+from pbxrouter.security.roles import Role
+from pbxrouter.text.printable import printable
+from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.request import Visit
+from pbxrouter.web.console.router import Router
+from pbxrouter.web.context import Desk
+
+MAX_LENGTH: Final = 80
+PINS_A_MINUTE: Final = 6
+KINDS: Final = {
+    Verdict.ALLOW: "good",
+    Verdict.PIN: "warn",
+    Verdict.DENY: "bad",
+    Verdict.INVALID: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is shown.
+
+    Attributes:
+        kind: good, warn or bad.
+        why_not: of the others that fit the number.
+    """
+
+    kind: str
+    headline: Step
+    decision: Decision
+    why_not: tuple[Step, ...]
+
+
+class TestNumber:
+    """The page ``/test``."""
+
+    def __init__(self, router: Router, desk: Desk) -> None:
+        self._router = router
+        self._desk = desk
+        self._limit = RateLimit(per_minute=PINS_A_MINUTE, burst=PINS_A_MINUTE)
+        router.add("/test", self.ask, Role.VIEWER)
+        router.add("/test", self.ask_with_pin, Role.VIEWER, methods=("POST",))
+
+    async def ask(self, visit: Visit) -> bytes:
+        """The form; with caller and number in the address, the answer too."""
+        caller, number = visit.query.text("caller"), visit.query.text("number")
+        return await self._page(visit, caller, number, None)
+
+    async def ask_with_pin(self, visit: Visit) -> bytes:
+        """The answer."""
+        caller, number = visit.form.text("caller"), visit.form.text("number")
+        return await self._page(visit, caller, number, visit.form.text("pin") or None)
+
+    async def _page(self, visit: Visit, caller: str, number: str, pin: str | None) -> bytes:
+        answer, error = None, None
+        if number:
+            try:
+                answer = await self._answer(visit, caller, number, pin)
+            except EditRefused as refused:
+                visit.request.setResponseCode(400)
+                error = refused
+        elif visit.form:
+            visit.request.setResponseCode(400)
+            error = EditRefused(step("which number is dialled?"), "number")
+        return self._router.page(
+            "test.html", visit, caller=printable(caller), number=printable(number), answer=answer, error=error
+        )
+
+    async def _answer(self, visit: Visit, caller: str, number: str, pin: str | None) -> Answer:
+        for field, text in (("caller", caller), ("number", number), ("pin", pin or "")):
+            if len(text) > MAX_LENGTH:
+                raise EditRefused(step("accepted are {most} characters", most=MAX_LENGTH), field)
+        if pin is not None:
+            assert visit.user is not None  # the router lets nobody else in
+            wait_s = self._limit.wait_s(visit.user.login, self._desk.reactor.seconds())
+            if wait_s:
+                raise EditRefused(
+                    step("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
+                )
+        shown = caller if caller not in ("", NO_CALLER) else None
+        decision = await self._desk.engine.decide(Facts(shown, number, pin))
+        rules = self._desk.engine.rules
+        why_not = await self._desk.in_thread(others, rules, decision) if rules is not None else ()
+        return Answer(KINDS[decision.verdict], headline(decision, shown), decision, why_not)

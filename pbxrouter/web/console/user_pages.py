@@ -1,0 +1,149 @@
+"""Console users: who may log in, in which role; for admins.
+
+Not here: the own account (account), what roles may (roles).
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import string
+from typing import Any, Final
+
+from pbxrouter.database.people.console_users import (
+    ConsoleUser,
+    add_console_user,
+    console_user,
+    delete_console_user,
+    list_console_users,
+    set_console_password,
+    update_console_user,
+)
+from pbxrouter.errors import EditRefused
+from pbxrouter.security.passwords import hash_password
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.auth import InThread
+from pbxrouter.web.console.request import Visit
+from pbxrouter.web.console.router import GoOn, Router
+from pbxrouter.web.context import Desk
+
+ROLES: Final = (
+    (Role.VIEWER, Step("viewer"), Step("sees calls and rules, and tests numbers")),
+    (Role.OPERATOR, Step("operator"), Step("changes rules and PINs too, and dials from the own phone")),
+    (Role.ADMIN, Step("admin"), Step("changes everything, and says who may log in")),
+)
+"""Each role, its name, and what it may."""
+_LETTERS: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
+
+
+def new_password() -> str:
+    """A password for the first log-in, easy to read out."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(3))
+
+
+def read_role(text: str) -> Role:
+    """The role that a form names.
+
+    Raises:
+        EditRefused: it is none.
+    """
+    try:
+        return Role(text)
+    except ValueError:
+        raise EditRefused(step("accepted are the roles in the list"), "role") from None
+
+
+class People:
+    """The pages ``/settings/people``."""
+
+    def __init__(self, router: Router, desk: Desk, in_thread: InThread) -> None:
+        self._router = router
+        self._desk = desk
+        self._in_thread = in_thread
+        router.add("/settings/people", self.show, Role.ADMIN)
+        router.add("/settings/people", self.create, Role.ADMIN, methods=("POST",))
+        router.add("/settings/people/<int:number>", self.show_one, Role.ADMIN)
+        router.add("/settings/people/<int:number>", self.change, Role.ADMIN, methods=("POST",))
+        router.add("/settings/people/<int:number>/password", self.reset, Role.ADMIN, methods=("POST",))
+        router.add("/settings/people/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
+
+    async def show(self, visit: Visit) -> bytes:
+        """All, and the form for one more."""
+        return await self._list(visit)
+
+    async def _list(self, visit: Visit, error: EditRefused | None = None) -> bytes:
+        if error is not None:
+            visit.request.setResponseCode(400)
+        people = await self._desk.read(list_console_users)
+        return self._router.page("settings/people.html", visit, people=people, roles=ROLES, error=error)
+
+    async def create(self, visit: Visit) -> bytes:
+        """Let somebody log in, by a password that is shown once."""
+        password = new_password()
+        login = visit.form.text("login")
+        try:
+            role = read_role(visit.form.get("role", ""))
+            hashed = await self._in_thread(hash_password, password)
+            await self._desk.write(
+                lambda connection: add_console_user(
+                    connection,
+                    visit.actor,
+                    self._desk.now(),
+                    login,
+                    hashed,
+                    role,
+                    visit.form.text("phone"),
+                )
+            )
+        except EditRefused as error:
+            return await self._list(visit, error)
+        return self._router.page("settings/password.html", visit, login=login, password=password)
+
+    async def show_one(self, visit: Visit, number: int) -> bytes:
+        """One of them."""
+        return await self._one(visit, number)
+
+    async def _one(self, visit: Visit, number: int, error: EditRefused | None = None) -> bytes:
+        if error is not None:
+            visit.request.setResponseCode(400)
+        person: ConsoleUser = await self._desk.read(functools.partial(console_user, console_user_id=number))
+        return self._router.page(
+            "settings/person.html", visit, person=person, roles=ROLES, error=error, form=visit.form
+        )
+
+    async def change(self, visit: Visit, number: int) -> bytes:
+        """Role, phone, and whether they may log in."""
+        values: dict[str, Any] = {
+            "phone": visit.form.text("phone"),
+            "enabled": visit.form.get("enabled") == "1",
+        }
+        try:
+            values["role"] = read_role(visit.form.get("role", ""))
+            await self._desk.write(
+                lambda connection: update_console_user(
+                    connection, visit.actor, self._desk.now(), number, **values
+                )
+            )
+        except EditRefused as error:
+            return await self._one(visit, number, error)
+        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
+        raise GoOn("/settings/people", step("{name} is changed", name=person.login))
+
+    async def reset(self, visit: Visit, number: int) -> bytes:
+        """Another password, shown once; whoever is logged in as them is not any more."""
+        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
+        password = new_password()
+        hashed = await self._in_thread(hash_password, password)
+        await self._desk.write(
+            lambda connection: set_console_password(connection, visit.actor, self._desk.now(), number, hashed)
+        )
+        return self._router.page("settings/password.html", visit, login=person.login, password=password)
+
+    async def delete(self, visit: Visit, number: int) -> bytes:
+        """Remove somebody."""
+        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
+        await self._desk.write(
+            lambda connection: delete_console_user(connection, visit.actor, self._desk.now(), number)
+        )
+        raise GoOn("/settings/people", step("{name} is deleted", name=person.login))

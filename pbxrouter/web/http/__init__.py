@@ -1,0 +1,1 @@
+"""HTTP itself: ports, bounds, headers, host check, streaming."""

@@ -1,0 +1,151 @@
+"""What holds for every request: the name it was sent to must be ours, and each answer has these headers.
+
+A page of another site whose name is made to lead here (DNS rebinding) is refused by the Host
+check. Not here: who is logged in (web.console), tokens (web.api).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+
+from pbxrouter.config.schema import Web
+from pbxrouter.web.http.site import header
+
+CONTENT_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors {ancestors}"
+)
+HEADERS: Final = {
+    "Cache-Control": "no-store",  # but for the static files, which say otherwise
+    "Vary": "Cookie, Accept-Language",
+    "Content-Security-Policy": CONTENT_POLICY.format(ancestors="'none'"),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def allow_frames(request: IRequest, sites: str) -> None:
+    """Let pages of these origins (blanks between) show this answer in a frame; none if empty."""
+    if sites:
+        request.setHeader("Content-Security-Policy", CONTENT_POLICY.format(ancestors=sites))
+        request.responseHeaders.removeHeader(b"X-Frame-Options")
+        request.responseHeaders.removeHeader(b"Cross-Origin-Opener-Policy")
+
+
+class Visitors:
+    """Where requests come from, and by which name: reverse proxies are believed if they are ours."""
+
+    def __init__(self, config: Web) -> None:
+        url_host = urlsplit(config.url).hostname if config.url else None
+        self._hosts = {each.strip("[]").lower() for each in config.hosts} | (
+            {url_host} if url_host else set()
+        )
+        self._proxies = set(config.proxies)
+        self._https = config.url.startswith("https:")
+
+    def address(self, request: IRequest) -> str:
+        """The visitor's own address; ``unix`` by a socket file."""
+        peer = str(getattr(request.getClientAddress(), "host", "unix"))
+        if peer in self._proxies:
+            return _address_in(_last(request, "X-Forwarded-For")) or peer
+        return peer
+
+    def is_secure(self, request: IRequest) -> bool:
+        """Whether they came by https."""
+        peer = str(getattr(request.getClientAddress(), "host", "unix"))
+        if peer in self._proxies and header(request, "X-Forwarded-Proto"):
+            return _last(request, "X-Forwarded-Proto").lower() == "https"
+        return bool(request.isSecure())
+
+    def is_ours(self, request: IRequest) -> bool:
+        """Whether the request's Host names us."""
+        name = _host_name(header(request, "Host"))
+        if name is None:
+            return False
+        if name in self._hosts or name == "localhost":
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # An address is no name that somebody else could make lead here; but it must be ours.
+        local = str(getattr(request.getHost(), "host", ""))
+        return address.is_loopback or name == local or local.removeprefix("::ffff:") == name
+
+
+def _last(request: IRequest, name: str) -> str:
+    """What the nearest proxy has added: the last entry of the last such header."""
+    lines = request.requestHeaders.getRawHeaders(name.encode("ascii"), [b""])
+    return str(lines[-1].decode("latin-1")).rpartition(",")[2].strip()
+
+
+def _address_in(text: str) -> str | None:
+    """An address, which may have a port; None if it is none."""
+    bare = text.strip()
+    found = re.fullmatch(r"\[([^]]*)\](:\d+)?|([0-9.]+):\d+", bare)
+    if found:
+        bare = found[1] or found[3]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return None
+
+
+def _host_name(host: str) -> str | None:
+    """The name in a Host header, lower case, without port and brackets; None if it is malformed."""
+    try:
+        parts = urlsplit(f"//{host}")
+        parts.port  # noqa: B018  (raises if it is no port)
+        bare = parts.netloc == host and "@" not in host and host == host.strip()
+        return parts.hostname if bare else None
+    except ValueError:
+        return None
+
+
+class Guarded(Resource):
+    """All pages, behind the checks that hold for each of them."""
+
+    isLeaf = True
+
+    def __init__(self, pages: IResource, visitors: Visitors) -> None:
+        super().__init__()
+        self._pages = pages
+        self._visitors = visitors
+
+    def render(self, request: Any) -> Any:
+        """See twisted.web.resource.IResource."""
+        for name, value in HEADERS.items():
+            request.setHeader(name, value)
+        if self._visitors.is_secure(request):
+            request.setHeader("Strict-Transport-Security", "max-age=31536000")
+        if not self._visitors.is_ours(request):
+            request.setResponseCode(421, b"Misdirected Request")
+            request.setHeader("Content-Type", "text/plain; charset=utf-8")
+            return (
+                b"421: this host name is not accepted here. Accepted are localhost, the address itself, "
+                b"and the names in [web] url and hosts of the settings.\n"
+            )
+        if not _is_text(request.path):
+            request.setResponseCode(404)
+            request.setHeader("Content-Type", "text/plain; charset=utf-8")
+            return b"404: there is no such page; its address is not UTF-8\n"
+        return self._pages.render(request)
+
+
+def _is_text(path: bytes) -> bool:
+    """Whether a path, its percent signs undone, is UTF-8: Klein breaks on any other."""
+    try:
+        unquote(path.decode("ascii"), errors="strict")
+    except ValueError:
+        return False
+    return True

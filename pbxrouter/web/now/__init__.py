@@ -1,0 +1,1 @@
+"""The live dashboard: snapshot, event stream, graphs."""

@@ -1,0 +1,246 @@
+"""What is going on now, as one value that can be compared with the last one.
+
+Live calls are read from memory. Figures come from the database, at most every few seconds and
+only while somebody looks, by a connection that no call waits for; the graph is drawn once a
+minute, in a thread. Not here: words and HTML (web.console.now), who looks (live_feed).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from markupsafe import Markup
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pbxrouter.counter import report as counter_report
+from pbxrouter.counter.counts import MINUTE_S
+from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
+from pbxrouter.counter.outcome_figures import Totals, per_minute, totals
+from pbxrouter.errors import StoreError
+from pbxrouter.health import Health
+from pbxrouter.web.context import Desk
+from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.now.graphs import calls_per_minute
+
+SHOWN: Final = 50
+"""Calls that are listed; of more, only how many there are is told."""
+FIGURES_EVERY_S: Final = 5.0
+GRAPH_HOURS: Final = 3
+GRAPH_LATE_S: Final = 3.0
+"""How long after a minute's end it is drawn: its last calls are written by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Today on the Asterisks that are counted, the gateway's calls and all others.
+
+    Attributes:
+        unknown: minutes since midnight in which nobody looked.
+    """
+
+    started: int
+    answered: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """Calls a minute.
+
+    Attributes:
+        counted: whether they are all calls of the Asterisks, and not the gateway's own.
+        minutes: by the minute's first second; None where unknown, none where zero.
+    """
+
+    began: float
+    ended: float
+    counted: bool
+    minutes: Mapping[int, int | None]
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return sum(each or 0 for each in self.minutes.values())
+
+    @property
+    def unknown(self) -> int:
+        """How many minutes nothing is known of."""
+        return sum(each is None for each in self.minutes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the database tells.
+
+    Attributes:
+        totals: of the gateway's own calls since midnight.
+        counted: None if no Asterisk is counted, or none was yet.
+        any_calls: whether the gateway has ever had one.
+    """
+
+    totals: Totals
+    counted: Counted | None
+    any_calls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that the page shows.
+
+    Attributes:
+        figures: the last that could be read; None before.
+        figures_away: whether they could not be read the last time.
+        graphs: by language; empty before the first was drawn.
+    """
+
+    live: LiveCalls
+    figures: Figures | None
+    figures_away: bool
+    minutes: Minutes | None
+    health: Health
+    graphs: Mapping[str, Markup] = field(default_factory=dict, compare=False)  # as the minutes are
+
+
+class Pictures:
+    """Makes pictures.
+
+    Args:
+        words: by language.
+    """
+
+    log = Logger()
+
+    def __init__(self, desk: Desk, words: Mapping[str, Words]) -> None:
+        self._desk = desk
+        self._words = words
+        self._version: tuple[int, ...] | None = None
+        self._live = LiveCalls((), 0)
+        self._figures: Figures | None = None
+        self._away = False
+        self._minutes: Minutes | None = None
+        self._graphs: Mapping[str, Markup] = {}
+        self._read_at = float("-inf")
+        self._waiting: list[Deferred[None]] | None = None
+
+    def make(self) -> Picture:
+        """What is known at this moment."""
+        version = live_version(self._desk.board, self._desk.counters)
+        if version != self._version:
+            self._version = version
+            self._live = live_calls(self._desk.board, self._desk.counters, SHOWN)
+        health = _still(self._desk.health())
+        return Picture(self._live, self._figures, self._away, self._minutes, health, self._graphs)
+
+    def refresh(self) -> None:
+        """Read figures again if that is due; nobody waits for it."""
+        if self._waiting is None and self._is_due():
+            self._waiting = []
+            Deferred.fromCoroutine(self._read())
+
+    async def refreshed(self) -> None:
+        """The same, and wait for it; never fails."""
+        self.refresh()
+        if self._waiting is not None:
+            done: Deferred[None] = Deferred()
+            self._waiting.append(done)
+            await done
+
+    def _is_due(self) -> bool:
+        return self._desk.now() - self._read_at >= FIGURES_EVERY_S
+
+    async def _read(self) -> None:
+        try:
+            now = self._desk.now()
+            self._read_at = now
+            midnight = self._desk.zone.midnight(now)
+            names = [each.asterisk for each in self._desk.counters]
+            self._figures = await self._desk.read(
+                lambda connection: read_figures(connection, midnight, now, names)
+            )
+            ended = (now - GRAPH_LATE_S) // MINUTE_S * MINUTE_S
+            if self._minutes is None or self._minutes.ended != ended:
+                await self._draw(names, ended, now)
+            self._away = False
+        except StoreError as error:
+            self._away = True
+            self.log.debug("no figures now: {error}", error=str(error))
+        except Exception:
+            self._away = True
+            self.log.failure("reading figures broke")
+        finally:
+            waiting, self._waiting = self._waiting or [], None
+            for each in waiting:
+                if not each.called:  # whoever waited may have gone
+                    each.callback(None)
+
+    async def _draw(self, names: list[str], ended: float, now: float) -> None:
+        began = ended - GRAPH_HOURS * 3600
+        minutes = await self._desk.read(lambda connection: read_minutes(connection, began, ended, now, names))
+        graphs = await self._desk.in_thread(self._graphs_of, minutes)
+        self._minutes, self._graphs = minutes, graphs
+
+    def _graphs_of(self, minutes: Minutes) -> dict[str, Markup]:
+        return {language: graph_of(minutes, self._words[language]) for language in LANGUAGES}
+
+
+def _still(health: Health) -> Health:
+    """Without what only time changes, which is no news."""
+    asterisks = tuple(replace(each, unknown_s=0.0) for each in health.asterisks)
+    return replace(health, now=health.started, asterisks=asterisks)
+
+
+def graph_of(minutes: Minutes, words: Words) -> Markup:
+    """The graph in a language."""
+    return calls_per_minute(
+        minutes.minutes,
+        minutes.began,
+        minutes.ended,
+        words,
+        words.text("Calls a minute"),
+        words.count(
+            "%(num)s call in the last three hours", "%(num)s calls in the last three hours", minutes.calls
+        ),
+    )
+
+
+def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> Figures:
+    """Today's figures.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    found = totals(connection, midnight, now + 1)
+    any_calls = bool(found.calls) or connection.execute("SELECT EXISTS (SELECT 1 FROM calls)").fetchone()[0]
+    counted = None
+    if names:
+        report = counter_report.read(connection, names, int(midnight), int(now), now, only_all=True)
+        unknown_s = report.unknown_s()
+        if unknown_s < report.ended - report.began:
+            total = report.total
+            counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
+    return Figures(found, counted, bool(any_calls))
+
+
+def read_minutes(
+    connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]
+) -> Minutes:
+    """Calls a minute: all of the Asterisks' as far as they are counted, or else the gateway's.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    if names:
+        report = counter_report.read(connection, names, int(began), int(ended), now, only_all=True)
+        minutes: dict[int, int | None] = {
+            minute: counts.started for minute, counts in report.minutes.items() if counts.started
+        }
+        every = range(int(began), int(ended), MINUTE_S)
+        unknown = [minute for minute in every if not report.is_known(minute, minute + MINUTE_S)]
+        minutes |= dict.fromkeys(unknown)
+        if len(unknown) < len(every):
+            return Minutes(began, ended, True, minutes)
+    return Minutes(began, ended, False, dict(per_minute(connection, began, ended)))

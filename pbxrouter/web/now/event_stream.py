@@ -1,0 +1,296 @@
+"""What is going on now, told to any number of open browsers (server-sent events, HTML Living Standard 9.2).
+
+One picture is made at most once a second for all of them together, and only while somebody looks;
+it is put into words once for each language, and the same bytes go to all. They go out in slices
+with pauses between, so that calls find the reactor free. Who reads too slowly is passed over
+until they have caught up, and then given the whole. Not here: what the picture shows (web.console.now).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pbxrouter.web.language import Words
+
+P = TypeVar("P")
+
+PICTURE_EVERY_S: Final = 1.0
+SESSIONS_EVERY_S: Final = 3.0
+"""How often it is asked which sessions are over."""
+HEARTBEAT_S: Final = 20.0
+"""After so long without news a comment is sent: proxies close what is silent."""
+SLOWEST_S: Final = 60.0
+"""Who has not caught up by then is dropped."""
+SLICE: Final = 20
+"""Browsers that are written to at once."""
+PAUSE_S: Final = 0.01
+"""Between two slices; others have the reactor meanwhile."""
+MAX_STREAMS: Final = 2000
+MAX_STREAMS_OF_SESSION: Final = 20
+RETRY_S: Final = (2.0, 6.0)
+"""How long a browser waits before it comes back: not all the same, so that a restart brings no stampede."""
+
+_HEARTBEAT: Final = b":\n\n"
+_OVER: Final = b"event: over\ndata: {}\n\n"
+"""The session is over; whoever looks has to log in again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """A picture in one language, as HTML.
+
+    Attributes:
+        parts: by the mark of the place where each stands on the page.
+        rows: the list that changes most, by the mark of each row, in order: only rows that are new or
+            have changed are sent.
+    """
+
+    parts: Mapping[str, str]
+    rows: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Telling:
+    """What those who read in one language are told: all of it, and what is new in it."""
+
+    def __init__(self) -> None:
+        self._last: Fragments | None = None
+        self.whole = self.news = b""
+
+    def take(self, fragments: Fragments, when: float) -> None:
+        """There is another picture.
+
+        ``news`` is empty if nobody who had the last one would see anything else.
+        """
+        last, self._last = self._last, fragments
+        self.whole = _event(fragments.parts, fragments.rows, list(fragments.rows), when)
+        if last is None:
+            self.news = self.whole
+            return
+        parts = {name: html for name, html in fragments.parts.items() if last.parts.get(name) != html}
+        rows = {name: html for name, html in fragments.rows.items() if last.rows.get(name) != html}
+        order = None if list(last.rows) == list(fragments.rows) else list(fragments.rows)
+        self.news = _event(parts, rows, order, when) if parts or rows or order is not None else b""
+
+
+def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] | None, when: float) -> bytes:
+    said: dict[str, Any] = {"at": round(when, 1), "parts": parts, "rows": rows}
+    if order is not None:
+        said["order"] = order
+    return b"event: now\ndata: " + json.dumps(said, separators=(",", ":")).encode("ascii") + b"\n\n"
+
+
+@implementer(IPushProducer)
+class _Stream:
+    """One browser that looks."""
+
+    __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "words", "written")
+
+    def __init__(self, request: Any, words: Words, session: str, clock: IReactorTime) -> None:
+        self.request = request
+        self.words = words
+        self.session = session
+        self.seen = 0
+        """The number of the last picture that it was given."""
+        self.written = clock.seconds()
+        self.slow_since: float | None = None
+        self.lost = False
+        self.done: Deferred[bytes] = Deferred(self._cancelled)
+        self._clock = clock
+
+    def _cancelled(self, done: Deferred[bytes]) -> None:
+        """The browser has gone (klein cancels what it waits for then), which is no failure."""
+        self.lost = True
+        done.callback(b"")
+
+    def write(self, data: bytes) -> None:
+        self.written = self._clock.seconds()
+        self.request.write(data)
+
+    def pauseProducing(self) -> None:
+        """What was written has not gone out."""
+        if self.slow_since is None:
+            self.slow_since = self._clock.seconds()
+
+    def resumeProducing(self) -> None:
+        """It has now."""
+        self.slow_since = None
+
+    def stopProducing(self) -> None:
+        """The connection is gone; ``done`` tells."""
+
+
+class LiveFeed(Generic[P]):
+    """All browsers that look.
+
+    Args:
+        clock: for all times; nothing is scheduled while nobody looks.
+        make: a picture of now; two of them are equal if there is nothing new. Never fails.
+        put: a picture into words.
+        sessions: the hashes of those that are not over; None if that cannot be told now.
+        now: epoch seconds, told to the browsers.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        make: Callable[[], Awaitable[P]],
+        put: Callable[[P, Words], Fragments],
+        sessions: Callable[[], Awaitable[frozenset[str] | None]],
+        now: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._make = make
+        self._put = put
+        self._sessions = sessions
+        self._now = now
+        self._streams: dict[_Stream, None] = {}  # in the order in which they came
+        self._of_session: Counter[str] = Counter()
+        self._timer: IDelayedCall | None = None
+        self._busy = self._asking = False
+        self._picture: P | None = None
+        self._number = 0
+        self._tellings: dict[str, _Telling] = {}
+        self._made = self._asked = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def has_room(self, session: str) -> bool:
+        """Whether one more may look."""
+        return len(self._streams) < MAX_STREAMS and self._of_session[session] < MAX_STREAMS_OF_SESSION
+
+    async def follow(self, request: Any, words: Words, session: str) -> bytes:
+        """Tell a browser all that happens, until it goes or its session is over."""
+        stream = _Stream(request, words, session, self._clock)
+        request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
+        request.setHeader("X-Accel-Buffering", "no")  # nginx would wait for more
+        request.registerProducer(stream, True)
+        self._streams[stream] = None
+        self._of_session[session] += 1
+        stream.write(b"retry: %d\n\n" % (random.uniform(*RETRY_S) * 1000))
+        if not self._busy:  # the next turn comes by itself, and not sooner than it may
+            self._turn_in(max(0.0, self._made + PICTURE_EVERY_S - self._clock.seconds()))
+        try:
+            return await stream.done
+        finally:
+            self._forget(stream)
+
+    def _forget(self, stream: _Stream) -> None:
+        del self._streams[stream]
+        self._of_session -= Counter([stream.session])
+        if not stream.lost:
+            stream.request.unregisterProducer()
+        if not self._streams:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._picture = None
+            self._tellings.clear()
+
+    # --- a turn: a picture, and everybody is told ---
+
+    def _turn_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._clock.callLater(seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._busy = True
+        turn = Deferred.fromCoroutine(self._turn())
+        turn.addErrback(lambda failure: self.log.failure("telling browsers what is going on broke", failure))
+        turn.addBoth(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self._busy = False
+        if self._streams:
+            self._turn_in(max(PAUSE_S, self._made + PICTURE_EVERY_S - self._clock.seconds()))
+
+    async def _turn(self) -> None:
+        self._made = self._clock.seconds()
+        if self._made - self._asked >= SESSIONS_EVERY_S and not self._asking:
+            self._asked, self._asking = self._made, True
+            asking = Deferred.fromCoroutine(self._end_sessions())  # nobody waits for it
+            asking.addErrback(lambda failure: self.log.failure("asking for sessions broke", failure))
+        picture = await self._make()
+        if not self._streams:
+            return
+        if picture != self._picture:
+            self._take(picture)
+        await self._tell_all(picture)
+
+    def _take(self, picture: P) -> None:
+        self._picture = picture
+        self._number += 1
+        self._tellings = {
+            language: telling
+            for language, telling in self._tellings.items()
+            if any(stream.words.language == language for stream in self._streams)
+        }
+        when = self._now()
+        words = {stream.words.language: stream.words for stream in self._streams}
+        for language, telling in self._tellings.items():
+            telling.take(self._put(picture, words[language]), when)
+
+    def _telling(self, words: Words, picture: P) -> _Telling:
+        telling = self._tellings.get(words.language)
+        if telling is None:  # the first who reads it
+            telling = self._tellings[words.language] = _Telling()
+            telling.take(self._put(picture, words), self._now())
+        return telling
+
+    async def _tell_all(self, picture: P) -> None:
+        waiting = deque(self._streams)
+        room = SLICE
+        while waiting:
+            stream = waiting.popleft()
+            if stream not in self._streams:
+                continue
+            room -= self._tell(stream, picture)
+            if room <= 0 and waiting:
+                room = SLICE
+                pause: Deferred[None] = Deferred()
+                self._clock.callLater(PAUSE_S, pause.callback, None)
+                await pause
+
+    def _tell(self, stream: _Stream, picture: P) -> bool:
+        """Tell one browser what it does not know yet; returns whether anything was written."""
+        now = self._clock.seconds()
+        if stream.slow_since is not None:
+            if now - stream.slow_since >= SLOWEST_S:
+                stream.request.transport.abortConnection()
+            return False
+        data = b""
+        if stream.seen != self._number:
+            telling = self._telling(stream.words, picture)
+            data = telling.news if stream.seen == self._number - 1 and stream.seen else telling.whole
+            stream.seen = self._number
+        if not data and now - stream.written >= HEARTBEAT_S:
+            data = _HEARTBEAT
+        if data:
+            stream.write(data)
+        return bool(data)
+
+    async def _end_sessions(self) -> None:
+        asked_for = tuple(self._streams)  # a session that begins meanwhile is not in the answer
+        try:
+            alive = await self._sessions()
+        finally:
+            self._asking = False
+        if alive is None:
+            return
+        for stream in asked_for:
+            if stream.session not in alive and stream in self._streams:
+                stream.write(_OVER)
+                stream.done.callback(b"")

@@ -1,0 +1,192 @@
+"""Graphs of calls as SVG that stands in a page: drawn by pygal, without its styles, scripts and links.
+
+A page may use no style but those of its own style sheets, so all that is left in the picture are
+shapes and class names; graphs.css says what they look like, in light and dark. Drawing takes tens
+of milliseconds: it is done in a thread. Not here: the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import pygal
+from markupsafe import Markup
+from pygal.style import Style
+
+from pbxrouter.counter.counts import MINUTE_S
+from pbxrouter.web.language import Words
+
+_SVG: Final = "http://www.w3.org/2000/svg"
+_KEPT: Final = frozenset(
+    {"svg", "g", "path", "rect", "circle", "line", "polyline", "polygon", "text", "title"}
+)
+_ATTRIBUTES: Final = frozenset(
+    "class d x y x1 y1 x2 y2 cx cy r rx ry width height points transform viewBox text-anchor".split()
+)
+_DAY_PIECE_S: Final = 15 * MINUTE_S
+_HOUR_S: Final = 3600
+_STYLE: Final = Style(label_font_size=13, major_label_font_size=13, font_family="inherit")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        value: None if it is not known, which is drawn differently from zero.
+        label: beneath it; empty for none.
+        told: what it says to who points at it.
+    """
+
+    value: float | None
+    label: str
+    told: str
+
+
+def calls_per_minute(
+    minutes: Mapping[int, int | None], began: float, ended: float, words: Words, title: str, summary: str
+) -> Markup:
+    """Bars for each minute of some hours, the running one included.
+
+    Args:
+        minutes: calls by a minute's first second; None where unknown, none where zero.
+        began: epoch seconds, as ``ended``.
+        title: what is shown.
+        summary: the main figures in words, for who cannot see it.
+    """
+    first, last = int(began // MINUTE_S * MINUTE_S), int(ended // MINUTE_S * MINUTE_S)
+    bars = []
+    for minute in range(first, last + 1, MINUTE_S):
+        value = minutes.get(minute, 0)
+        told = f"{words.clock(minute)}: {'?' if value is None else words.number(value)}"
+        bars.append(Bar(value, words.clock(minute) if minute % 1800 == 0 else "", told))
+    return draw(bars, title, summary)
+
+
+def busy_day(minutes: Mapping[int, int], began: float, ended: float, words: Words) -> Markup:
+    """Bars for each quarter of an hour of a day: the most calls in one of its minutes."""
+    pieces = _by_pieces(minutes, began, ended, _DAY_PIECE_S)
+    bars = [
+        Bar(
+            most,
+            words.clock(start) if words.zone.local(start).hour % 3 == 0 and _is_hour(start) else "",
+            f"{words.clock(start)}: {words.number(most)}",
+        )
+        for start, most in pieces
+    ]
+    title = words.text("Most calls a minute, by quarters of an hour")
+    return draw(bars, title, _summary(minutes, words))
+
+
+def busy_week(minutes: Mapping[int, int], began: float, ended: float, words: Words) -> Markup:
+    """Bars for each hour of a week: the most calls in one of its minutes."""
+    pieces = _by_pieces(minutes, began, ended, _HOUR_S)
+    bars = [
+        Bar(
+            most,
+            words.weekday(start) if words.zone.local(start).hour == 0 else "",
+            f"{words.weekday(start)}, {words.clock(start)}: {words.number(most)}",
+        )
+        for start, most in pieces
+    ]
+    return draw(bars, words.text("Most calls a minute, by hours"), _summary(minutes, words))
+
+
+def _is_hour(start: float) -> bool:
+    return start % _HOUR_S == 0
+
+
+def _by_pieces(minutes: Mapping[int, int], began: float, ended: float, piece_s: int) -> list[tuple[int, int]]:
+    most = dict.fromkeys(range(int(began), int(ended), piece_s), 0)
+    for minute, calls in minutes.items():
+        piece = int(began) + (minute - int(began)) // piece_s * piece_s
+        if piece in most:
+            most[piece] = max(most[piece], calls)
+    return sorted(most.items())
+
+
+def _summary(minutes: Mapping[int, int], words: Words) -> str:
+    if not minutes:
+        return words.text("no calls")
+    minute, calls = max(minutes.items(), key=lambda item: (item[1], -item[0]))
+    return words.count(
+        "the busiest minute was %(when)s, with %(num)s call",
+        "the busiest minute was %(when)s, with %(num)s calls",
+        calls,
+        when=f"{words.weekday(minute)}, {words.clock(minute)}",
+    )
+
+
+def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
+    """Bars as SVG for a page with a strict content policy.
+
+    Args:
+        title: read out first, and ``summary`` next; the bars themselves are not.
+    """
+    highest = max([4.0, *(bar.value for bar in bars if bar.value)])
+    chart = pygal.StackedBar(
+        width=960,
+        height=240,
+        margin=4,
+        margin_right=24,
+        spacing=6,
+        explicit_size=False,
+        show_legend=False,
+        print_values=False,
+        disable_xml_declaration=True,
+        no_prefix=True,
+        js=[],
+        style=_STYLE,
+        show_minor_x_labels=False,
+        truncate_label=-1,
+        range=(0, highest),
+        max_scale=5,
+        min_scale=1,
+        rounded_bars=1,
+        formatter=lambda value: f"{value:g}",
+    )
+    chart.x_labels = [f"{place}" for place in range(len(bars))]
+    chart.x_labels_major = [f"{place}" for place, bar in enumerate(bars) if bar.label]
+    chart.add("", [bar.value for bar in bars])
+    if any(bar.value is None for bar in bars):
+        chart.add("", [highest if bar.value is None else None for bar in bars])
+    tree = ElementTree.fromstring(chart.render())
+    return Markup(_clean(tree, bars, title, summary))  # all text in it goes through ElementTree
+
+
+def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
+    """Only shapes, texts and classes; labels and what bars tell are ours."""
+    ElementTree.register_namespace("", _SVG)
+    _strip(tree)
+    labels = {f"{place}": bar.label for place, bar in enumerate(bars)}
+    for group in tree.iter(f"{{{_SVG}}}g"):
+        names = group.get("class", "").split()
+        if "axis" in names and "x" in names:
+            for text in group.iter(f"{{{_SVG}}}text"):
+                text.text = labels.get(text.text or "", "")
+    told = {"serie-0": [bar for bar in bars if bar.value is not None]}
+    told["serie-1"] = [bar for bar in bars if bar.value is None]
+    for group in tree.iter(f"{{{_SVG}}}g"):
+        for serie in told.keys() & group.get("class", "").split():
+            drawn = [each for each in group.iter(f"{{{_SVG}}}g") if each.get("class") == "bar"]
+            for shape, bar in zip(drawn, told[serie], strict=False):
+                ElementTree.SubElement(shape, f"{{{_SVG}}}title").text = bar.told
+    tree.set("role", "img")
+    tree.set("aria-label", f"{title}: {summary}")
+    tree.set("class", "graph-svg")
+    return ElementTree.tostring(tree, encoding="unicode")
+
+
+def _strip(element: Any) -> None:
+    for child in list(element):
+        name = str(child.tag).rpartition("}")[2]
+        if name not in _KEPT or name == "title":
+            element.remove(child)
+        else:
+            _strip(child)
+    for name in list(element.attrib):
+        if name not in _ATTRIBUTES:
+            del element.attrib[name]

@@ -1,0 +1,158 @@
+"""Rules of the architecture that the import contracts in pyproject.toml cannot say, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.paths import ROOT
+
+PACKAGE = ROOT / "pbxrouter"
+TESTS = ROOT / "tests"
+
+# Pure modules may name a path (pathlib), but not look at what is there.
+IMPURE_MODULES = ("urllib.error", "urllib.request")
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
+IMPURE_METHODS = frozenset(
+    "open read_text read_bytes write_text write_bytes exists is_file is_dir stat unlink mkdir touch iterdir "
+    "glob resolve expanduser cwd home chmod rename".split()
+)
+
+# Programs written for StarPy name no reactor: theirs is the process's.
+REACTOR_USERS = frozenset({"tap", "cli", "compat"})
+
+
+def modules() -> list[Path]:
+    """Every source file of the package, but for an ``__init__`` that is nothing but a docstring."""
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name != "__init__.py" or len(tree_of(path).body) > 1
+    ]
+
+
+def short_name(path: Path) -> str:
+    """``pbxrouter/drivers/dial.py`` → ``drivers.dial``; a package's ``__init__`` bears the package's name."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    if parts[-1] == "__init__":
+        parts.pop()
+    return ".".join(parts)
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The module, parsed."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of what a module imports, in functions and under TYPE_CHECKING too.
+
+    ``from a import b`` gives ``a.b``: b may be a module, and whoever asks looks at the beginning of the name.
+    """
+    package = ("pbxrouter", *path.relative_to(PACKAGE).parent.parts) if path.is_relative_to(PACKAGE) else ()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+class ImportTests(SynchronousTestCase):
+    """Imports go down."""
+
+    maxDiff = None
+
+    def test_the_package_itself_imports_nothing(self) -> None:
+        """``import pbxrouter`` costs nothing and can make no circle."""
+        self.assertEqual(list(imported(PACKAGE / "__init__.py")), [])
+
+    def test_pure_modules_do_no_io(self) -> None:
+        """A module that the contracts call pure calls nothing that reads or writes."""
+        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+            "contracts"
+        ]
+        pure = next(row["source_modules"] for row in contracts if row["name"].startswith("Pure modules"))
+        self.assertGreater(len(pure), 20)
+        impure = []
+        for path in modules():
+            name = f"pbxrouter.{short_name(path)}"
+            if not any(name == module or name.startswith(f"{module}.") for module in pure):
+                continue
+            impure += [f"{name} imports {it}" for it in imported(path) if it.startswith(IMPURE_MODULES)]
+            for node in ast.walk(tree_of(path)):
+                if not isinstance(node, ast.Call):
+                    continue
+                called = node.func
+                if isinstance(called, ast.Name) and called.id in IMPURE_CALLS:
+                    impure.append(f"{name}:{node.lineno} calls {called.id}()")
+                elif isinstance(called, ast.Attribute) and called.attr in IMPURE_METHODS:
+                    impure.append(f"{name}:{node.lineno} calls .{called.attr}()")
+        self.assertEqual(impure, [])
+
+    def test_the_reactor_is_passed_in(self) -> None:
+        """Only the edges that start a process import the global reactor: tap, cli, tac/, the plug-in."""
+        guilty = [
+            short_name(path)
+            for path in modules()
+            if short_name(path).partition(".")[0] not in REACTOR_USERS
+            and any(name.startswith("twisted.internet.reactor") for name in imported(path))
+        ]
+        self.assertEqual(guilty, [])
+
+
+class HabitTests(SynchronousTestCase):
+    """Size, tests, logging."""
+
+    maxDiff = None
+
+    def test_the_tests_have_the_same_folders(self) -> None:
+        """The tests of a package are in the folder of the same name."""
+        missing = []
+        for path in modules():
+            folder = TESTS / path.relative_to(PACKAGE).parent
+            if not list(folder.glob("test_*.py")) and folder not in (
+                TESTS / "compat/starpy",
+                TESTS / "upgrades",
+            ):
+                missing.append(str(folder.relative_to(ROOT)))
+        self.assertEqual(sorted(set(missing)), [])
+
+    def test_no_folder_of_tests_without_a_package(self) -> None:
+        """Folders of tests are named as packages are, but for those that need Asterisk or a browser."""
+        folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+        packages = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+        self.assertEqual(folders - packages, {Path("asterisk"), Path("browser")})
+
+    def test_every_module_says_what_it_is_for(self) -> None:
+        """Each module opens with a docstring."""
+        silent = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(tree_of(path))]
+        self.assertEqual(silent, [])
+
+    def test_log_calls_have_structured_fields(self) -> None:
+        """A log call's message is a plain string with {fields}: an f-string's braces would be read twice."""
+        levels = {"debug", "info", "warn", "error", "critical", "failure"}
+        formatted = []
+        for path in modules():
+            for node in ast.walk(tree_of(path)):
+                match node:
+                    case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.JoinedStr(), *_]):
+                        if level in levels and ast.unparse(logger).lower().endswith(("log", "logger")):
+                            formatted.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                    case _:
+                        pass
+        self.assertEqual(formatted, [])
+
+    def test_no_test_patches(self) -> None:
+        """Tests hand in fakes; mock.patch is not used."""
+        patching = [
+            path.name
+            for path in sorted((ROOT / "tests").rglob("*.py"))
+            if any(name.startswith(("unittest.mock", "mock")) for name in imported(path))
+        ]
+        self.assertEqual(patching, [])

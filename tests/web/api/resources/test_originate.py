@@ -1,0 +1,173 @@
+"""``POST /api/originate`` over real HTTP on loopback; the call itself is a fake."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
+from twisted.web.http_headers import Headers
+
+from pbxrouter.database.people.tokens import revoke_token
+from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
+from pbxrouter.originate.originator import Originator, Progress, Wish
+from pbxrouter.security.tokens import Scope, new_token
+from pbxrouter.text.sentences import Step
+from pbxrouter.web.api.auth import LIMITS
+from pbxrouter.web.api.endpoint import FORM, JSON
+from pbxrouter.web.http.site import (
+    CUT_OFF,
+    MAX_BODY,
+    WebService,
+    resource,
+)
+from tests.api_fakes import ACTOR, ANSWERED, ApiCase, FakeOriginator
+
+_, BURST = LIMITS["dial"]
+
+
+class ApiTests(ApiCase):
+    """One Asterisk, one token."""
+
+    scopes = (Scope.DIAL,)
+
+    async def post(
+        self,
+        body: bytes | Mapping[str, str],
+        kind: str = JSON,
+        token: str | None = None,
+        method: str = "POST",
+    ) -> tuple[int, dict[str, Any], Headers]:
+        """Status, answer, headers."""
+        said = await self.ask(method, "/api/originate", body, token, kind)
+        return said.status, said.json, said.headers
+
+    WISH = {"channel": "PJSIP/33", "to": "22", "context": "pbxrouter"}  # noqa: RUF012
+
+    async def test_json(self) -> None:
+        """The answer comes when the phone was answered, not when it rings."""
+        status, said, headers = await self.post(self.WISH)
+        self.assertEqual((status, said), (200, {"status": "answered", "why": ANSWERED.why, "id": "x-1"}))
+        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "22", "pbxrouter")])
+        self.assertEqual(headers.getRawHeaders("Cache-Control"), ["no-store"])
+
+    async def test_form(self) -> None:
+        """A form does as well."""
+        status, _, _ = await self.post(b"channel=PJSIP/33&to=%2A72&context=pbxrouter&asterisk=lab", FORM)
+        self.assertEqual(status, 200)
+        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "*72", "pbxrouter")])
+
+    async def test_busy(self) -> None:
+        """What really happened is said."""
+        self.originator.steps = [Progress("busy", Step("the phone is busy"), "x-1")]
+        status, said, _ = await self.post(self.WISH)
+        self.assertEqual((status, said["status"], said["why"]), (200, "busy", "the phone is busy"))
+
+    async def test_tokens(self) -> None:
+        """No token, another's, a revoked one: 401, and no call."""
+        for token in ("x", new_token(), "pbxr_", self.token + "x"):
+            status, said, headers = await self.post(self.WISH, token=token)
+            self.assertEqual(status, 401)
+            self.assertNotIn(token if len(token) > 5 else "\0", json.dumps(said))
+            self.assertEqual(headers.getRawHeaders("WWW-Authenticate"), ['Bearer realm="pbxrouter"'])
+        await self.desk.write(lambda connection: revoke_token(connection, ACTOR, 0, 1))
+        self.assertEqual((await self.post(self.WISH))[0], 401)
+        self.assertEqual(self.originator.wishes, [])
+
+    async def test_bad_bodies(self) -> None:
+        """Each is refused with what is accepted."""
+        for status, kind, body in (
+            (400, JSON, b"{"),
+            (400, JSON, b"[1]"),
+            (400, JSON, b'"x"'),
+            (400, JSON, b"[" * 5000),
+            (400, JSON, b'{"to": 22}'),
+            (400, JSON, b'{"to": "22", "to": "23"}'),
+            (400, JSON, b'{"number": "22"}'),
+            (400, JSON, b"\xff"),
+            (400, FORM, b"to=22&to=23"),
+            (400, FORM, b"to=%ff"),
+            (400, FORM, b"x"),
+            (413, JSON, b" " * (MAX_BODY + 1)),
+            (415, "text/plain", b"to=22"),
+        ):
+            self.clock.now += 3600
+            got, said, _ = await self.post(body, kind)
+            self.assertEqual(got, status, body[:30])
+            self.assertTrue(said["error"])
+        self.assertEqual(self.originator.wishes, [])
+
+    async def test_refusals(self) -> None:
+        """Malformed, not allowed, AMI down, Asterisk says no, the database away: each its status."""
+        for status, error in (
+            (400, OriginateRefused("to: '1e5' is no number")),
+            (403, OriginateRefused("33 may not dial 34", decision=object())),
+            (503, ManagerUnavailable("down")),
+            (502, ActionFailed("Originate: Extension does not exist.")),
+        ):
+            self.originator.error = error
+            got, said, _ = await self.post(self.WISH)
+            self.assertEqual(got, status)
+            self.assertEqual(said["error"], "Service Currently Unavailable" if status == 503 else str(error))
+        self.path.rename(f"{self.path}.away")
+        self.assertEqual((await self.post(self.WISH))[0], 503)
+
+    async def test_rate(self) -> None:
+        """A burst, and then a wait that is told."""
+        for _ in range(BURST):
+            self.assertEqual((await self.post(self.WISH))[0], 200)
+        status, said, headers = await self.post(self.WISH)
+        self.assertEqual(status, 429)
+        self.assertIn("too many", said["error"])
+        self.assertGreater(int((headers.getRawHeaders("Retry-After") or ["0"])[0]), 0)
+        self.clock.now += 60
+        self.assertEqual((await self.post(self.WISH))[0], 200)
+
+    async def test_strangers(self) -> None:
+        """Who has no token is slowed down, too, and takes nothing from those who have."""
+        for _ in range(BURST):
+            self.assertEqual((await self.post(self.WISH, token="x"))[0], 401)
+        self.assertEqual((await self.post(self.WISH, token="x"))[0], 429)
+        self.assertEqual((await self.post(self.WISH))[0], 200)
+
+    async def test_odd_bytes(self) -> None:
+        """A header that is not UTF-8 is no token."""
+        self.assertEqual((await self.post(self.WISH, token="\udcff"))[0], 401)
+
+    def serve_with(self, originators: Mapping[str, FakeOriginator]) -> None:
+        """Serve anew, with other Asterisks."""
+        known = cast(Mapping[str, Originator], originators)
+        self.serve(dataclasses.replace(self.desk, originators=known))
+
+    async def test_which_asterisk(self) -> None:
+        """Of several one must be named; with none there is no service."""
+        self.serve_with({"a": self.originator, "b": FakeOriginator()})
+        self.assertEqual((await self.post(self.WISH))[0], 400)
+        self.assertEqual((await self.post({**self.WISH, "asterisk": "a"}))[0], 200)
+        self.assertEqual((await self.post({**self.WISH, "asterisk": "c"}))[0], 400)
+        self.serve_with({})
+        self.assertEqual((await self.post(self.WISH))[0], 503)
+
+    async def test_endless_body(self) -> None:
+        """Long bodies are refused, endless ones cut off; neither is kept."""
+        self.assertEqual((await self.post(b"x" * (CUT_OFF - 1)))[0], 413)
+        with self.assertRaises((RequestTransmissionFailed, ResponseNeverReceived)):
+            await self.post(b"x" * (4 * CUT_OFF))
+        self.assertEqual(self.originator.wishes, [])
+
+    async def test_other_methods(self) -> None:
+        """Nothing is begun by a GET."""
+        self.assertEqual((await self.post(b"", method="GET"))[0], 405)
+
+
+class SiteTests(SynchronousTestCase):
+    """The server."""
+
+    def test_bad_endpoint(self) -> None:
+        """One line."""
+        error = self.assertRaises(ConfigError, WebService, "nonsense", resource([]), reactor)
+        self.assertIn("web.listen", str(error))

@@ -1,0 +1,258 @@
+"""Rules by the API: what is changed holds for the next call, is in the audit log, and can be taken back."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pbxrouter.database.audit.entries import KINDS
+from pbxrouter.rules.warnings import CODES
+from pbxrouter.security.tokens import Scope
+from pbxrouter.web.api.resources.audit import Kind
+from pbxrouter.web.api.resources.warnings import Code
+from tests.api_fakes import ApiCase, Said
+
+
+class RulesTests(ApiCase):
+    """The sample's rules to begin with."""
+
+    scopes = (Scope.READ, Scope.RULES)
+
+    async def good(self, method: str, path: str, body: object = None, status: int = 200) -> Any:
+        """What is answered to what succeeds."""
+        said = await self.ask(method, path, body)
+        self.assertEqual(said.status, status, said.body)
+        return said.json if said.body else None
+
+    async def refused(self, method: str, path: str, body: object, status: int, field: str = "") -> str:
+        """What is said of what is refused."""
+        said = await self.ask(method, path, body)
+        self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
+        return str(said.json["error"])
+
+    async def decision(self, number: str, caller: str, pin: str | None = None) -> str:
+        """What becomes of a call now."""
+        said = await self.good("POST", "/api/decide", {"number": number, "caller": caller, "pin": pin})
+        return str(said["decision"])
+
+    async def test_an_owners_day(self) -> None:
+        """Add an extension and a mapping, grant it, see it decide, revoke, read who did it, take it back."""
+        mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
+        extension = await self.good("POST", "/api/extensions", {"number": "0771"}, 201)
+        self.assertEqual((extension["number"], extension["grants"]), ("0771", 0))
+        grant = f"/api/mappings/{mapping['map_id']}/extensions/{extension['extension_id']}"
+        self.assertEqual(await self.decision("771", "0771"), "pin")
+        for _ in range(2):
+            await self.good("PUT", grant, status=204)
+            self.assertEqual(await self.decision("771", "0771"), "allow")
+        listed = await self.good("GET", f"/api/mappings/{mapping['map_id']}/extensions")
+        self.assertEqual(listed["items"], [{**extension, "grants": 1}])
+        listed = await self.good("GET", f"/api/extensions/{extension['extension_id']}/mappings")
+        self.assertEqual(listed["items"], [{**mapping, "extensions": 1}])
+        for _ in range(2):
+            await self.good("DELETE", grant, status=204)
+            self.assertEqual(await self.decision("771", "0771"), "pin")
+        log = (await self.good("GET", "/api/audit?who=desk"))["items"]
+        self.assertEqual(
+            [(each["via"], each["action"], each["name"]) for each in log],
+            [
+                ("api", "revoke", "0771 → 77X"),
+                ("api", "grant", "0771 → 77X"),
+                ("api", "create", "0771"),
+                ("api", "create", "77X"),
+            ],
+        )
+        undone = await self.good("POST", f"/api/audit/{log[0]['audit_id']}/undo")
+        self.assertEqual(await self.decision("771", "0771"), "allow")
+        details = await self.good("GET", f"/api/audit/{undone['audit_id']}")
+        self.assertEqual((details["undoes"], details["rows"]), (log[0]["audit_id"], 1))
+        self.assertEqual(details["changes"][0]["table"], "extensions_mappings")
+        await self.refused("POST", f"/api/audit/{log[0]['audit_id']}/undo", None, 409)
+
+    async def test_mapping(self) -> None:
+        """Made, read, changed in part, switched off, deleted; where it is, is said."""
+        said = await self.ask(
+            "POST", "/api/mappings", {"pattern": "9XX", "application": "dial", "data": "SIP"}
+        )
+        self.assertEqual(said.status, 201)
+        path = said.header("Location")
+        self.assertEqual(path, f"/api/mappings/{said.json['map_id']}")
+        self.assertEqual(await self.good("GET", path), said.json)
+        changed = await self.good("PATCH", path, {"data": "IAX2"})
+        self.assertEqual(changed, {**said.json, "data": "IAX2"})
+        await self.good("PATCH", path, {"enabled": False})
+        self.assertEqual(await self.decision("911", "33"), "invalid")
+        off = await self.good("GET", "/api/mappings?enabled=false")
+        self.assertEqual([each["pattern"] for each in off["items"]], ["9XX"])
+        self.assertEqual(await self.good("PATCH", path, {}), {**changed, "enabled": False})
+        await self.good("DELETE", path, status=204)
+        for method in ("GET", "DELETE", "PATCH"):
+            self.assertIn(
+                "no mapping", await self.refused(method, path, {} if method == "PATCH" else None, 404)
+            )
+
+    async def test_refused_mappings(self) -> None:
+        """What is no pattern, what is there already; null is not the same as left out."""
+        for body, status, field in (
+            ({"pattern": "2[", "application": "dial"}, 422, "pattern"),
+            ({"pattern": " ", "application": "dial"}, 422, "pattern"),
+            ({"pattern": "2X", "application": " "}, 422, "application"),
+            ({"pattern": "2X", "application": "dial", "data": "\x00"}, 422, "data"),
+            ({"pattern": "2X"}, 400, "application"),
+            ({"pattern": "2X", "application": "dial", "enabled": 1}, 400, "enabled"),
+            ({"pattern": "2X", "application": "dial", "map_id": 1}, 400, "map_id"),
+        ):
+            await self.refused("POST", "/api/mappings", body, status, field)
+        there = (await self.good("GET", "/api/mappings?limit=1"))["items"][0]
+        same = {name: there[name] for name in ("pattern", "application", "data")}
+        await self.refused("POST", "/api/mappings", same, 409, "pattern")
+        await self.refused("PATCH", f"/api/mappings/{there['map_id']}", {"pattern": None}, 400, "pattern")
+        for number in ("0", "-1", "x", "9223372036854775808", "01", "1.0", "%31%00"):
+            await self.refused("GET", f"/api/mappings/{number}", None, 400, "map_id")
+        await self.refused("GET", "/api/mappings/9223372036854775807", None, 404)
+
+    async def test_pages(self) -> None:
+        """A list is read to its end page by page, nothing twice and nothing left out."""
+        for number in range(7):
+            await self.good("POST", "/api/extensions", {"number": f"90{number}"}, 201)
+        seen: list[str] = []
+        path = "/api/extensions?search=90&limit=3"
+        while path:
+            page = await self.good("GET", path)
+            seen += [each["number"] for each in page["items"]]
+            path = f"/api/extensions?search=90&limit=3&after={page['next']}" if page["next"] else ""
+        self.assertEqual(seen, [f"90{number}" for number in range(7)])
+        pages, after = [], ""
+        while True:
+            page = await self.good("GET", f"/api/audit?limit=2{after}")
+            pages.append(len(page["items"]))
+            if page["next"] is None:
+                break
+            after = f"&after={page['next']}"
+        self.assertEqual(sum(pages), len((await self.good("GET", "/api/audit?limit=499"))["items"]))
+        for query, field in (
+            ("limit=0", "limit"),
+            ("limit=501", "limit"),
+            ("limit=1e2", "limit"),
+            ("after=0", "after"),
+            ("enabled=1", "enabled"),
+            (f"search={'x' * 201}", "search"),
+            ("limit=1&limit=2", "limit"),
+        ):
+            await self.refused("GET", f"/api/mappings?{query}", None, 400, field)
+        for query, field in (
+            ("since=x", "since"),
+            ("since=1e999", "since"),
+            ("kind=x", "kind"),
+            ("since=-1", "since"),
+        ):
+            await self.refused("GET", f"/api/audit?{query}", None, 400, field)
+
+    async def test_users_and_pins(self) -> None:
+        """A generated PIN is told this once, and opens what its user may use; it stands nowhere else."""
+        mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
+        user = await self.good("POST", "/api/users", {"name": "Ana"}, 201)
+        path = f"/api/users/{user['user_id']}"
+        await self.good("PUT", f"/api/mappings/{mapping['map_id']}/users/{user['user_id']}", status=204)
+        made = (await self.good("POST", f"{path}/pin", {}))["pin"]
+        self.assertEqual(await self.decision("771", "", made), "allow")
+        self.assertEqual(await self.good("GET", path), {**user, "has_pin": True, "grants": 1})
+        entry = (await self.good("GET", "/api/audit?limit=1"))["items"][0]
+        self.assertEqual(entry["action"], "pin")
+        details = await self.ask("GET", f"/api/audit/{entry['audit_id']}")
+        self.assertNotIn(made.encode(), details.body)
+        self.assertNotIn(self.desk.hash_pin(made).encode(), details.body)
+        self.assertEqual(await self.good("POST", f"{path}/pin", {"pin": "739154"}), {"pin": None})
+        self.assertEqual(await self.decision("771", "", made), "deny")
+        self.assertEqual(await self.decision("771", "", "739154"), "allow")
+        other = await self.good("POST", "/api/users", {"name": "Eva"}, 201)
+        taken = await self.refused(
+            "POST", f"/api/users/{other['user_id']}/pin", {"pin": "739154"}, 422, "pin"
+        )
+        self.assertNotIn("739154", taken)
+        self.assertNotIn("Ana", taken)
+        await self.refused("POST", f"{path}/pin", {"pin": "12"}, 400, "pin")
+        await self.good("DELETE", f"{path}/pin", status=204)
+        self.assertEqual(await self.decision("771", "", "739154"), "deny")
+        self.assertEqual((await self.good("PATCH", path, {"name": "Anna"}))["name"], "Anna")
+        await self.refused("PATCH", path, {"name": "Eva"}, 409, "name")
+        listed = await self.good("GET", f"/api/mappings/{mapping['map_id']}/users")
+        self.assertEqual([each["name"] for each in listed["items"]], ["Anna"])
+        listed = await self.good("GET", f"{path}/mappings")
+        self.assertEqual([each["pattern"] for each in listed["items"]], ["77X"])
+        await self.good("DELETE", path, status=204)
+        await self.refused("POST", f"{path}/pin", {}, 404)
+
+    async def test_grants_of_what_is_gone(self) -> None:
+        """There is no list of what is not there, and nothing to grant."""
+        for method, path in (
+            ("GET", "/api/mappings/999/users"),
+            ("GET", "/api/mappings/999/extensions"),
+            ("GET", "/api/users/999/mappings"),
+            ("PUT", "/api/mappings/999/extensions/1"),
+            ("PUT", "/api/mappings/1/users/999"),
+            ("DELETE", "/api/mappings/999/users/1"),
+        ):
+            await self.refused(method, path, None, 404)
+
+    async def test_warnings(self) -> None:
+        """Said of all, and of one mapping."""
+        self.assertEqual(get_args(Code), CODES)
+        made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
+        found = await self.good("GET", "/api/warnings")
+        mine = [each for each in found["warnings"] if each["map_id"] == made["map_id"]]
+        self.assertEqual(sorted(each["code"] for each in mine), ["no-driver", "nobody"])
+        self.assertGreaterEqual(found["total"], 2)
+        alone = await self.good("GET", f"/api/warnings?map_id={made['map_id']}")
+        self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "nobody": 1}))
+        self.assertIn("konference", " ".join(each["sentence"]["words"] for each in alone["warnings"]))
+        self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
+
+    async def test_what_admins_change(self) -> None:
+        """A token for rules sees and takes back changes of rules, and no others."""
+        self.assertEqual(get_args(Kind), KINDS)
+        mine, self.token = self.token, await self.add_token("all", *Scope)
+        entry = (await self.good("GET", "/api/audit?kind=token&limit=1"))["items"][0]
+        path = f"/api/audit/{entry['audit_id']}"
+        self.assertEqual((await self.good("GET", path))["name"], "all")
+        await self.refused("POST", f"{path}/undo", None, 422)
+        self.token = mine
+        self.assertEqual((await self.good("GET", "/api/audit?kind=token"))["items"], [])
+        self.assertNotIn("token", [each["kind"] for each in (await self.good("GET", "/api/audit"))["items"]])
+        for method, each in (("GET", path), ("POST", f"{path}/undo")):
+            said: Said = await self.ask(method, each)
+            self.assertEqual(said.status, 403)
+            self.assertIn("admin", said.header("WWW-Authenticate"))
+        await self.refused("GET", "/api/audit/999999", None, 404)
+
+
+class DecideTests(ApiCase):
+    """What the rules say, as `pbxrouter explain` says it."""
+
+    async def test_words(self) -> None:
+        """Headline, steps with their places, and the same in plain sentences."""
+        said = (await self.ask("POST", "/api/decide", {"number": "2-2", "caller": "33"})).json
+        self.assertEqual((said["decision"], said["number"], said["granted_by"]), ("allow", "22", "33"))
+        self.assertEqual([each["words"] for each in said["steps"]], said["trace"])
+        self.assertIn("{pattern}", said["steps"][0]["message"])
+        self.assertEqual(said["steps"][0]["values"]["number"], "22")
+        self.assertTrue(said["headline"]["words"].startswith("allowed: 33 dials 22"))
+
+    async def test_odd_calls(self) -> None:
+        """No caller, no number, no text that can be dialled: each is answered."""
+        for call, decision in (
+            ({"number": ""}, "invalid"),
+            ({"number": "22", "caller": None}, "pin"),
+            ({"number": "22", "caller": " unknown "}, "pin"),
+            ({"number": "22&SIP/33", "caller": "33"}, "invalid"),
+            ({"number": "22\u0000", "caller": "\u202e"}, "invalid"),
+            ({"number": "22", "caller": "99", "pin": ""}, "deny"),
+        ):
+            said = await self.ask("POST", "/api/decide", call)
+            self.assertEqual((said.status, said.json["decision"]), (200, decision), call)
+
+    async def test_no_rules_yet(self) -> None:
+        """Before the first rules could be read there is no answer, not one that never comes."""
+        self.desk.engine._rules = None
+        self.assertEqual((await self.ask("POST", "/api/decide", {"number": "22"})).status, 503)
+        self.assertEqual((await self.ask("GET", "/api/warnings")).status, 503)
+        self.assertEqual((await self.ask("GET", "/api/warnings?map_id=1")).status, 503)

@@ -1,0 +1,366 @@
+"""Staff dial from their own phone; admins make links and give them out.
+
+Over real HTTP with a real database; the calls are a fake's. Not here: visitors (test_web_click).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from pbxrouter.config.schema import Asterisk
+from pbxrouter.database.audit.log import find_entries
+from pbxrouter.database.click.links import dial_link, list_dial_links
+from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
+from pbxrouter.originate.originator import Originator, Progress, Wish
+from pbxrouter.security.roles import Role
+from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.console.click.staff_pages import (
+    CALLS_AT_ONCE,
+    CONTEXT_COOKIE,
+    Way,
+    places_among,
+)
+from pbxrouter.web.context import Desk
+from tests.web.console.click.test_visitor_pages import ClickCase, Phones
+from tests.web_fakes import Answer, ConsoleCase
+
+
+class StaffCase(ConsoleCase):
+    """Phones that do as they are told, and an operator who has one."""
+
+    contexts: Mapping[str, tuple[str, ...]] = {"lab": ()}
+
+    def furnish(self, desk: Desk) -> Desk:
+        """With as many Asterisks as the test has."""
+        self.phones = {name: Phones() for name in self.contexts}
+        asterisks = tuple(Asterisk(name=name, originate=each) for name, each in self.contexts.items())
+        return dataclasses.replace(
+            desk,
+            config=msgspec.structs.replace(desk.config, asterisk=asterisks),
+            originators=cast(Mapping[str, Originator], self.phones),
+        )
+
+    async def start(self) -> None:
+        """Somebody at PJSIP/33."""
+        await super().start()
+        self.me = await self.operator("PJSIP/33")
+
+    async def dial(self, number: str = "21", **fields: str) -> Answer:
+        """Fill the form in, and see what comes."""
+        return await self.me.send("/dial", number=number, **fields)
+
+
+class StaffTests(StaffCase):
+    """One Asterisk, calls may begin anywhere."""
+
+    async def test_call(self) -> None:
+        """The phone rings, they are connected; each step is shown."""
+        page = await self.dial("(21)", context="phones")
+        (phones,) = self.phones.values()
+        self.assertEqual(phones.wishes, [Wish("PJSIP/33", "21", "phones")])
+        self.assertEqual(page.status, 200)
+        self.assertIn("Calling PJSIP/33", page.text)
+        (call,) = [each.location for each in [await self.me.post("/dial", number="22", context="phones")]]
+        for state, words in (
+            ("ringing", "Your phone rings: take the call"),
+            ("answered", "22 is called"),
+            ("connected", "You are connected with 22"),
+        ):
+            phones.tell(Progress(state, Step(f"step {state}"), "x-1"))
+            page = await self.me.get(call)
+            self.assertIn(words, page.text)
+            self.assertIn(f"Step {state}", page.text)
+        self.assertIn('http-equiv="refresh"', page.html)
+        phones.tell(Progress("ended", Step("the call is over"), "x-1"))
+        news = await self.me.get(f"{call}/news?seen=3")
+        self.assertIn("The call is over", news.html)
+        self.assertIn("data-over", news.html)
+        self.assertNotIn("<html", news.html)
+        page = await self.me.get("/dial")
+        self.assertIn("22", page.text)
+        self.assertIn("over", page.text)
+        self.assertIn("/dial?number=22", page.links)
+
+    async def test_context_is_remembered(self) -> None:
+        """By the browser, if it is one."""
+        await self.dial(context="phones-2")
+        page = await self.me.get("/dial?number=9")
+        self.assertEqual(self.fields(page)["context"], "phones-2")
+        self.assertEqual(self.fields(page)["number"], "9")
+        self.me.cookies[CONTEXT_COOKIE] = ("a%0d%0ab", "/dial")
+        self.assertEqual(self.fields(await self.me.get("/dial"))["context"], "")
+
+    def fields(self, page: Answer) -> dict[str, str]:
+        """What stands in the form."""
+        return dict(page.form("/dial").fields)
+
+    async def test_refused(self) -> None:
+        """Each with its reason, and what was typed is still there."""
+        (phones,) = self.phones.values()
+        for error, status, words in (
+            (
+                OriginateRefused(step("33 may not dial {n}", n="999"), decision=object()),
+                403,
+                "33 may not dial 999",
+            ),
+            (OriginateRefused(step("channel: x is no phone")), 400, "x is no phone"),
+            (ActionFailed("Originate: Extension does not exist."), 502, "Extension does not exist"),
+        ):
+            phones.error = error
+            page = await self.dial("999", context="phones")
+            self.assertEqual(page.status, status)
+            self.assertIn(words, page.text)
+            self.assertEqual(self.fields(page)["number"], "999")
+        phones.error = None
+        phones.up = False
+        page = await self.dial(context="phones")
+        self.assertEqual(page.status, 503)
+        self.assertIn("Service Currently Unavailable", page.text)
+        page = await self.me.get("/dial")
+        self.assertIn("Calls that you begin here", page.text)
+
+    async def test_down_meanwhile(self) -> None:
+        """The connection goes while it is asked."""
+        (phones,) = self.phones.values()
+        phones.error = ManagerUnavailable("down")
+        page = await self.dial(context="phones")
+        self.assertEqual(page.status, 502)
+
+    async def test_hostile(self) -> None:
+        """Numbers and contexts that would be headers."""
+        (phones,) = self.phones.values()
+        for number, context in (
+            ("21\r\nX: y", "phones"),
+            ("21\n", "phones"),
+            ("", "phones"),
+            ("21", ""),
+            ("21", "a\r\nExten: 112"),
+            ("21", "<script>"),
+        ):
+            page = await self.dial(number, context=context)
+            self.assertEqual(page.status, 400, repr((number, context)))
+            self.assertNotIn("<script>", page.html)
+        self.assertEqual(phones.wishes, [])
+
+    async def test_too_many(self) -> None:
+        """Calls have a limit, each for whoever begins them; what was mistyped counts for nothing."""
+        (phones,) = self.phones.values()
+        for _ in range(2 * CALLS_AT_ONCE):
+            self.assertEqual((await self.dial("abc", context="phones")).status, 400)
+        for _ in range(CALLS_AT_ONCE):
+            self.assertEqual((await self.dial(context="phones")).status, 200)
+        page = await self.dial(context="phones")
+        self.assertEqual(page.status, 429)
+        self.assertIn("Too many calls at once", page.text)
+        self.assertEqual(len(phones.wishes), CALLS_AT_ONCE)
+
+    async def test_features(self) -> None:
+        """Staff may dial * and #; the rules say what comes of it."""
+        await self.dial("*72#", context="phones")
+        (phones,) = self.phones.values()
+        self.assertEqual(phones.wishes[0].number, "*72#")
+
+    async def test_no_phone(self) -> None:
+        """Where to name one."""
+        self.me = await self.operator()
+        page = await self.me.get("/dial")
+        self.assertIn("/settings/account", page.links)
+        self.assertIn("Which phone is yours?", page.text)
+        self.assertEqual((await self.dial(context="phones")).status, 400)
+
+    async def test_whose(self) -> None:
+        """Nobody sees another's calls; viewers do not dial."""
+        call = (await self.me.post("/dial", number="21", context="phones")).location
+        other = await self.operator("PJSIP/22")
+        self.assertEqual([(await other.get(path)).status for path in (call, f"{call}/news")], [404, 404])
+        viewer = await self.viewer()
+        self.assertEqual((await viewer.get("/dial")).status, 403)
+        self.assertEqual((await viewer.post("/dial", number="21", context="phones")).status, 403)
+        self.assertEqual((await self.somebody().get(call)).status, 303)
+
+
+class NoAsteriskTests(StaffCase):
+    """Nothing is configured."""
+
+    contexts: Mapping[str, tuple[str, ...]] = {}
+
+    async def test_says_so(self) -> None:
+        """And what to do."""
+        page = await self.me.get("/dial")
+        self.assertIn("[[asterisk]]", page.text)
+        self.assertEqual((await self.dial(context="phones")).status, 503)
+
+
+class OneContextTests(StaffCase):
+    """There is nothing to choose."""
+
+    contexts: Mapping[str, tuple[str, ...]] = {"lab": ("phones",)}
+
+    async def test_not_asked(self) -> None:
+        """Nor said."""
+        page = await self.me.get("/dial")
+        self.assertEqual({name for name, _ in page.form("/dial").fields}, {"csrf", "number"})
+        await self.dial()
+        self.assertEqual(self.phones["lab"].wishes, [Wish("PJSIP/33", "21", "phones")])
+
+
+class SeveralTests(StaffCase):
+    """Two Asterisks with contexts."""
+
+    contexts: Mapping[str, tuple[str, ...]] = {"a": ("phones", "desks"), "the other": ("lines",)}
+
+    async def test_chosen(self) -> None:
+        """By one list; the last choice is offered first."""
+        page = await self.me.get("/dial")
+        self.assertIn("lines · the other", page.text)
+        await self.dial(place="lines the other")
+        self.assertEqual(self.phones["the other"].wishes, [Wish("PJSIP/33", "21", "lines")])
+        page = await self.me.get("/dial")
+        self.assertEqual(dict(page.form("/dial").fields)["place"], "lines the other")
+        page = await self.dial(place="x nowhere")
+        self.assertEqual(page.status, 400)
+        self.assertIn("a, the other", page.text)
+
+    async def test_some_without(self) -> None:
+        """Where a context must be written, there is no list."""
+        self.assertEqual(places_among([Way("a", ("x",)), Way("b", ())]), [])
+
+
+class LinkPagesTests(ClickCase):
+    """``/settings/links``."""
+
+    async def start(self) -> None:
+        """An admin."""
+        await super().start()
+        self.visitor = self.me
+        self.me = await self.admin()
+        self.one = f"/settings/links/{self.number}"
+
+    FORM = {  # noqa: RUF012
+        "name": "Support",
+        "phone": "PJSIP/22",
+        "context": "phones",
+        "destinations": "2X\r\n9XXX",
+        "hours": "lun-vie 9-14",
+        "calls_a_day": "7",
+        "calls_an_hour": "3",
+        "consent_en": "",
+        "consent_es": "¿Sí?",
+        "sites": "https://example.org",
+    }
+
+    async def test_made(self) -> None:
+        """As written, in the one way in which it is kept."""
+        page = await self.me.send("/settings/links/new", self.FORM)
+        self.assertIn("Support is made", page.text)
+        links = await self.desk.read(lambda connection: list_dial_links(connection, ""))
+        made = next(each for each in links if each.values.name == "Support")
+        self.assertEqual((made.values.destinations, made.values.hours), ("2X 9XXX", "mon-fri 09:00-14:00"))
+        self.assertEqual((made.values.calls_a_day, made.values.consent_es), (7, "¿Sí?"))
+        page = await self.get("/settings/links")
+        self.assertIn("Support", page.text)
+        self.assertIn("0 of 7", page.text)
+        self.assertIn("Open", page.text.title())
+
+    async def test_wrong(self) -> None:
+        """Beside the field; what was typed stays."""
+        for field, value in (
+            ("name", ""),
+            ("phone", "Local/33"),
+            ("destinations", "2["),
+            ("hours", "never"),
+            ("calls_a_day", "many"),
+            ("calls_an_hour", "0"),
+            ("sites", "http://example.org"),
+        ):
+            for path in ("/settings/links/new", self.one):
+                page = await self.me.send(path, {**self.FORM, field: value})
+                self.assertEqual(page.status, 400)
+                self.assertIn(f'id="e-{field}"', page.html)
+                self.assertIn('value="lun-vie 9-14"' if field != "hours" else 'value="never"', page.html)
+        self.assertEqual(len(await self.desk.read(lambda connection: list_dial_links(connection, ""))), 1)
+
+    async def test_changed(self) -> None:
+        """And taken back."""
+        page = await self.me.send(self.one, self.FORM)
+        self.assertIn("Support is changed", page.text)
+        undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
+        await self.me.send(undo)
+        link = await self.desk.read(lambda connection: dial_link(connection, self.number))
+        self.assertEqual(link, self.link)
+
+    async def test_use(self) -> None:
+        """Out of use, and back."""
+        self.assertIn("out of use", (await self.me.send(f"{self.one}/enabled", enabled="0")).text)
+        self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
+        self.assertIn("in use", (await self.me.send(f"{self.one}/enabled", enabled="1")).text)
+        self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
+
+    async def test_void(self) -> None:
+        """Addresses given out are void; a new one is good."""
+        page = await self.me.send(f"{self.one}/void")
+        self.assertIn("are void", page.text)
+        self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
+        address = await self.sign("1")
+        self.assertEqual((await self.visitor.get(address)).status, 200)
+
+    async def sign(self, days: str) -> str:
+        """The path of a new address; the HTML beside it holds it, too."""
+        page = await self.me.send(f"{self.one}/sign", days=days)
+        found = re.search(r"https://pbx\.example\.org(/click/\d+\?sig=[\w.-]+)", page.html)
+        assert found, page.text
+        code = html.unescape(page.html)
+        self.assertIn(f'<iframe src="https://pbx.example.org{found[1]}" title="Talk to sales"', code)
+        return found[1]
+
+    async def test_signed(self) -> None:
+        """Good to the end of that day."""
+        path = await self.sign("1")
+        self.wait(37 * 3600)
+        self.assertEqual((await self.visitor.get(path)).status, 200)
+        self.wait(3600)
+        self.assertEqual((await self.visitor.get(path)).status, 410)
+        self.me = await self.admin()
+        for days in ("", "0", "-1", "x", "9" * 30, "\u0661"):
+            page = await self.me.send(f"{self.one}/sign", days=days)
+            self.assertEqual(page.status, 400)
+            self.assertIn("3650", page.text)
+
+    async def test_deleted(self) -> None:
+        """Gone, and brought back by an admin; operators neither see nor undo it."""
+        page = await self.me.send(f"{self.one}/delete")
+        self.assertIn("Talk to sales is deleted", page.text)
+        self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
+        (last,) = await self.desk.read(lambda connection: find_entries(connection, limit=1))
+        operator = await self.operator()
+        self.assertEqual((await operator.post(f"/rules/changes/{last.audit_id}/undo")).status, 404)
+        with self.assertRaises(NotThere):
+            await self.desk.read(lambda connection: dial_link(connection, self.number))
+        undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
+        await self.me.send(undo)
+        self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
+
+    async def test_warnings(self) -> None:
+        """A phone that may dial nothing."""
+        await self.edit(phone="PJSIP/77")
+        self.assertIn("77 is granted nothing", (await self.get(self.one)).text)
+
+    async def test_roles(self) -> None:
+        """Admins only."""
+        for role in (Role.VIEWER, Role.OPERATOR):
+            person = await self.as_(role)
+            for path in ("/settings/links", "/settings/links/new", self.one):
+                self.assertEqual((await person.get(path)).status, 403)
+            for path in (
+                "/settings/links/new",
+                self.one,
+                *(f"{self.one}/{end}" for end in ("sign", "enabled", "void", "delete")),
+            ):
+                self.assertEqual((await person.post(path, self.FORM)).status, 403)
+        self.assertEqual((await self.get("/settings/links/99")).status, 404)

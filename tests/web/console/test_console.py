@@ -1,0 +1,539 @@
+"""What holds for every page of the console: roles, codes in forms, hosts, headers, methods, what goes wrong.
+
+The routes are taken from the router itself, so that a page that is added later is tested, too.
+Not here: getting in (test_web_entrance), what the pages show (tests of each page).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet.address import IPv4Address
+from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
+from twisted.web.test.requesthelper import DummyRequest
+
+from pbxrouter.config.schema import Web
+from pbxrouter.database.store import Store
+from pbxrouter.security.roles import Role
+from pbxrouter.web.console.auth import SESSION_COOKIE
+from pbxrouter.web.console.menu import MENU
+from pbxrouter.web.console.router import Route
+from pbxrouter.web.http.site import CUT_OFF, MAX_FORM
+from tests.web_fakes import FORM, PASSWORD, ConsoleCase, Person
+
+EVERYBODYS = {"/login", "/logout", "/language", "/setup", "/setup/<link>"}
+"""Pages of the entrance, which have rules of their own."""
+NOT_PAGES = ("/api/", "/static/", "/metrics")
+"""Addresses that are no pages: tokens, or nothing, guard them."""
+OWN_CHECK = ("/call/", "/c/", "/click/")
+"""Beginnings of pages for strangers that see for themselves where a form comes from: they stand in frames."""
+ENDLESS = frozenset({"/now/events"})
+"""Answers that go on as long as somebody listens."""
+
+
+def filled(path: str) -> str:
+    """An address with something in its places."""
+    return re.sub(r"<(?:\w+(?:\([^)]*\))?:)?\w+>", "1", path)
+
+
+class RolesTests(ConsoleCase):
+    """Each page is for somebody."""
+
+    def pages(self, *methods: str) -> Iterator[tuple[str, Route]]:
+        """Addresses of the routes with these methods, the entrance's left out."""
+        for route in self.router.routes:
+            if route.path not in EVERYBODYS and set(route.methods) & set(methods):
+                yield filled(route.path), route
+
+    async def test_every_route_says_for_whom(self) -> None:
+        """No address is served beside the router; whatever strangers may see is known here."""
+        declared = {route.path for route in self.router.routes}
+        for rule in self.app.url_map.iter_rules():
+            if not rule.rule.startswith(NOT_PAGES):
+                self.assertIn(rule.rule, declared)
+        strangers = {route.path for route in self.router.routes if route.role is None}
+        self.assertEqual({each for each in strangers - EVERYBODYS if not each.startswith(OWN_CHECK)}, set())
+
+    async def test_a_route_that_changes_something_is_a_post(self) -> None:
+        """A page answers GET or POST, never both by one handler, and nothing else."""
+        for route in self.router.routes:
+            self.assertIn(route.methods, (("GET",), ("POST",)), route.path)
+
+    async def test_nobody(self) -> None:
+        """Who is not logged in is sent to the log-in, from every page, and sees and changes nothing."""
+        for path, route in self.pages("GET"):
+            if route.role is not None:
+                answer = await self.get(path)
+                self.assertEqual(answer.status, 303, path)
+                self.assertRegex(answer.location, r"^/login(\?next=/.*)?$")
+                self.assertEqual(answer.body, b"")
+        for path, route in self.pages("POST"):
+            if route.role is not None:
+                answer = await self.post(path)
+                self.assertEqual((answer.status, answer.location), (303, "/login"), path)
+
+    async def test_too_small_a_role(self) -> None:
+        """A page for a greater role is refused, by GET and by POST with all that a form needs."""
+        people = {role: await self.as_(role) for role in Role}
+        for path, route in self.pages("GET", "POST"):
+            for role, person in people.items():
+                if route.role is not None and not role.may(route.role):
+                    answer = await (person.get(path) if "GET" in route.methods else person.post(path))
+                    self.assertEqual(answer.status, 403, f"{role.value}: {path}")
+                    self.assertIn("Your role is not enough", answer.text)
+
+    async def test_whoever_may_is_not_refused(self) -> None:
+        """Who has the role sees each page, or that what the address names is not there; none breaks."""
+        people = {role: await self.as_(role) for role in Role}
+        for path, route in self.pages("GET"):
+            if route.role is not None and path not in ENDLESS:
+                answer = await people[route.role].get(path)
+                self.assertIn(answer.status, (200, 303, 404), f"{route.role.value}: {path}")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_the_menu(self) -> None:
+        """Everybody's menu has just the pages that they may see, and each of these is there."""
+        for role in Role:
+            person = await self.as_(role)
+            menu = [entry for section in MENU for entry in section.entries]
+            shown = (await person.get("/settings/account")).links
+            for entry in menu:
+                self.assertEqual(entry.path in shown, role.may(entry.role), f"{role.value}: {entry.path}")
+                if role.may(entry.role):
+                    self.assertEqual((await person.get(entry.path)).status, 200, entry.path)
+
+
+class FormsTests(ConsoleCase):
+    """Nobody sends a form in somebody else's name."""
+
+    async def start(self) -> None:
+        """Ana is in."""
+        await super().start()
+        self.me = await self.admin()
+
+    async def test_an_origin_that_is_none(self) -> None:
+        """Refused, not broken on."""
+        for origin in ("http://[", "null", "://", "http://localhost@evil.example"):
+            answer = await self.me.submit("/language", [("language", "es")], {"Origin": origin})
+            self.assertEqual(answer.status, 403, origin)
+
+    async def test_no_code(self) -> None:
+        """Every form without its code, or with a wrong one, is refused, and the session lives on."""
+        for route in self.router.routes:
+            if "POST" in route.methods and not route.path.startswith(OWN_CHECK):
+                for code in ("", "wrong", "é", "0" * 64):
+                    answer = await self.post(filled(route.path), csrf=code)
+                    self.assertEqual(answer.status, 403, route.path)
+                    self.assertIn("This form was not made for you", answer.text)
+        self.assertEqual((await self.get("/settings/account")).status, 200)
+
+    async def test_anothers_code(self) -> None:
+        """A code is good for its session alone: not another's, not a stranger's, not an earlier one."""
+        other = await (await self.admin()).csrf()
+        stranger = await self.somebody().csrf()
+        mine = await self.me.csrf()
+        for code in (other, stranger):
+            self.assertEqual((await self.post("/settings/account", csrf=code)).status, 403)
+        await self.post("/settings/account", phone="")
+        again = await self.admin()
+        self.assertEqual((await again.post("/settings/account", csrf=mine)).status, 403)
+
+    async def test_a_strangers_form(self) -> None:
+        """The log-in form, too, is refused without the visitor's cookie or with another's code."""
+        self.me = self.somebody()
+        self.assertEqual((await self.post("/login", csrf="", login="a", password="b")).status, 403)
+        code = await self.somebody().csrf()
+        answer = await self.post("/login", csrf=code, login="a", password="b")
+        self.assertIn("cookies must be allowed", answer.text)
+        self.assertEqual(answer.status, 403)
+
+    async def test_from_another_site(self) -> None:
+        """A browser that says that another site sent the form is believed, even if the code is right."""
+        pairs = [("phone", ""), ("language", "")]
+        for headers, status in (
+            ({"Origin": "https://evil.example"}, 403),
+            ({"Origin": "http://localhost.evil.example"}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Sec-Fetch-Site": "same-site"}, 403),
+            ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 303),
+            ({"Sec-Fetch-Site": "none"}, 303),
+            ({}, 303),
+        ):
+            answer = await self.me.submit("/settings/account", pairs, headers)
+            self.assertEqual(answer.status, status, headers)
+
+    async def test_the_code_in_a_header(self) -> None:
+        """A script of ours may bring the code in a header."""
+        code = await self.me.csrf()
+        pairs = [("csrf", ""), ("phone", ""), ("language", "")]
+        answer = await self.me.submit("/settings/account", pairs, {"X-CSRF": code})
+        self.assertEqual(answer.status, 303)
+        answer = await self.me.submit("/settings/account", pairs, {"X-CSRF": "x"})
+        self.assertEqual(answer.status, 403)
+
+    async def test_no_form(self) -> None:
+        """What is no form is refused in words: another type, broken encodings, nothing, too many fields."""
+        code = (await self.me.csrf()).encode()
+        for body, kind in (
+            (b"csrf=" + code, "text/plain"),
+            (b'{"csrf": "' + code + b'"}', "application/json"),
+            (
+                b'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n' + code + b"\r\n--x--\r\n",
+                "multipart/form-data; boundary=x",
+            ),
+            (b"csrf=" + code + b"&phone=%ff%fe", FORM),
+            (b"csrf=" + code + b"&phone=\xff", FORM),
+            (b"&".join([b"csrf=" + code, *[b"a=b"] * 5000]), FORM),
+            (b"csrf=" + code + b"&phone=" + b"x" * MAX_FORM, FORM),
+            (b"csrf=" + code + b"&phone=" + b"x" * (CUT_OFF - 1000), FORM),
+        ):
+            answer = await self.me.ask("POST", "/settings/account", body, {"Content-Type": kind})
+            self.assertEqual(answer.status, 400, (kind, body[:100]))
+            self.assertIn('role="alert"', answer.html)
+        answer = await self.me.ask("POST", "/settings/account", b"", {"Content-Type": FORM})
+        self.assertEqual(answer.status, 403)
+
+    async def test_far_too_long(self) -> None:
+        """Who sends without end is cut off, and nothing is kept of it."""
+        with self.assertRaises((ResponseNeverReceived, RequestTransmissionFailed)):
+            await self.me.ask("POST", "/settings/account", b"x" * (4 * CUT_OFF), {"Content-Type": FORM})
+        self.assertEqual((await self.get("/settings/account")).status, 200)
+
+
+class HostTests(ConsoleCase):
+    """The name that a request was sent to."""
+
+    settings = Web(
+        listen="tcp:0:interface=127.0.0.1",
+        url="https://pbx.example.org",
+        hosts=("Pbx.internal",),
+        proxies=("127.0.0.1",),
+    )
+
+    async def test_hosts(self) -> None:
+        """Only our own names and the address itself are answered; nothing is told to others."""
+        for host, status in (
+            ("localhost", 200),
+            ("localhost:8080", 200),
+            ("LOCALHOST", 200),
+            ("127.0.0.1", 200),
+            ("127.0.0.1:8080", 200),
+            ("[::1]:8080", 200),
+            ("pbx.example.org", 200),
+            ("pbx.internal:80", 200),
+            ("evil.example", 421),
+            ("localhost.evil.example", 421),
+            ("pbx.example.org.evil.example", 421),
+            ("192.0.2.1", 421),
+            ("localhost@evil.example", 421),
+            ("evil.example@localhost", 421),
+            ("localhost:x", 421),
+            ("localhost/", 421),
+            ("localhost#", 421),
+            ("[::1", 421),
+            (" ", 421),
+        ):
+            answer = await self.get("/login", Host=host)
+            self.assertEqual(answer.status, status, host)
+            if status == 421:
+                self.assertNotIn("login", answer.body.decode())
+                self.assertEqual(answer.header("X-Content-Type-Options"), "nosniff")
+
+    async def test_behind_a_proxy(self) -> None:
+        """A proxy of ours is believed who asks, and by https or not; the log-in's limits count by that."""
+        answer = await self.get("/login", X_Forwarded_Proto="https")
+        self.assertEqual(answer.header("Strict-Transport-Security"), "max-age=31536000")
+        self.assertEqual((await self.get("/login")).header("Strict-Transport-Security"), "")
+        wrong = [("login", "ana"), ("password", "wrong")]
+        for number, status in ((1, 403), (2, 403), (1, 429)):
+            for _ in range(5 if status == 403 else 1):
+                answer = await self.me.submit(
+                    "/login", wrong, {"X-Forwarded-For": f"198.51.100.9, 192.0.2.{number}"}
+                )
+            self.assertEqual(answer.status, status, number)
+
+    async def test_a_proxy_that_adds_a_line(self) -> None:
+        """The last entry of the last line is the proxy's own; it may have a port."""
+        for value, address in (
+            ("192.0.2.5", "192.0.2.5"),
+            ("10.0.0.1, 192.0.2.5:4711", "192.0.2.5"),
+            ("[2001:db8::1]:99", "2001:db8::1"),
+            ("nonsense", "127.0.0.1"),
+        ):
+            request: Any = DummyRequest([b""])
+            request.client = IPv4Address("TCP", "127.0.0.1", 1)
+            request.requestHeaders.addRawHeader("X-Forwarded-For", "203.0.113.9")
+            request.requestHeaders.addRawHeader("X-Forwarded-For", value)
+            self.assertEqual(self.visitors.address(request), address, value)
+
+    async def test_many_addresses_do_not_shut_the_owner_out(self) -> None:
+        """From where somebody has logged in before, however many others try their login."""
+        await self.add_person("bo", Role.VIEWER)
+        right, wrong = ([("login", "bo"), ("password", each)] for each in (PASSWORD, "wrong"))
+        home = {"X-Forwarded-For": "192.0.2.7"}
+        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        statuses = [
+            (await self.me.submit("/login", wrong, {"X-Forwarded-For": f"198.51.100.{host}"})).status
+            for host in range(50)
+        ]
+        self.assertIn(429, statuses)
+        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+
+    async def test_who_tries_shuts_nobody_else_out(self) -> None:
+        """However long one address goes on, the right password opens from another."""
+        await self.add_person("bo", Role.VIEWER)
+        wrong = [("login", "bo"), ("password", "wrong")]
+        for _ in range(60):
+            await self.me.submit("/login", wrong, {"X-Forwarded-For": "192.0.2.66"})
+        right = [("login", "bo"), ("password", PASSWORD)]
+        answer = await self.somebody().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
+        self.assertEqual(answer.status, 303)
+
+
+class NoProxyTests(ConsoleCase):
+    """Without a proxy."""
+
+    async def test_not_believed(self) -> None:
+        """What anybody may write into their headers gets nobody around the limits."""
+        statuses = [
+            (
+                await self.me.submit(
+                    "/login",
+                    [("login", "ana"), ("password", "wrong")],
+                    {"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": f"192.0.2.{number}"},
+                )
+            ).status
+            for number in range(6)
+        ]
+        self.assertEqual(statuses, [403] * 5 + [429])
+        answer = await self.get("/login", X_Forwarded_Proto="https")
+        self.assertEqual(answer.header("Strict-Transport-Security"), "")
+
+
+class HeadersTests(ConsoleCase):
+    """What each answer carries."""
+
+    async def test_every_answer(self) -> None:
+        """Pages, redirects, refusals and files: no frame, no guessing of types, no script but ours."""
+        me = await self.admin()
+        for path in ("/login", "/", "/settings/account", "/nowhere", "/static/x/none.css", "/api/nowhere"):
+            for person in (self.me, me):
+                answer = await person.get(path)
+                policy = answer.header("Content-Security-Policy")
+                self.assertIn("default-src 'none'", policy)
+                self.assertIn("frame-ancestors 'none'", policy)
+                self.assertIn("form-action 'self'", policy)
+                self.assertNotIn("unsafe", policy)
+                self.assertEqual(answer.header("X-Frame-Options"), "DENY")
+                self.assertEqual(answer.header("X-Content-Type-Options"), "nosniff")
+                self.assertEqual(answer.header("Referrer-Policy"), "same-origin")
+                self.assertEqual(answer.header("Cross-Origin-Opener-Policy"), "same-origin")
+
+    async def test_pages_are_kept_nowhere(self) -> None:
+        """No page is kept by browsers or proxies, nor shown to another user or in another language."""
+        for path in ("/login", "/settings/account", "/settings/people"):
+            answer = await (await self.admin()).get(path)
+            self.assertEqual(answer.header("Cache-Control"), "no-store")
+            self.assertIn("Cookie", answer.header("Vary"))
+
+    async def test_nothing_inline(self) -> None:
+        """No page has a script, a style or a handler of its own: the policy would not let it."""
+        me = await self.admin()
+        for section in MENU:
+            for entry in section.entries:
+                html = (await me.get(entry.path)).html
+                self.assertNotRegex(
+                    html, r"(?i)<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", entry.path
+                )
+
+    async def test_static_files(self) -> None:
+        """What pages refer to is there, for ever; of another version it is kept a minute; others are not."""
+        page = await self.get("/login")
+        found = set(re.findall(r'"(/static/[^"]+)"', page.html))
+        self.assertEqual({each.rpartition(".")[2] for each in found}, {"css", "js", "svg"})
+        for path in found:
+            answer = await self.get(path)
+            self.assertEqual(answer.status, 200)
+            self.assertEqual(answer.header("Cache-Control"), "public, max-age=31536000, immutable")
+            self.assertRegex(answer.header("Content-Type"), r"^(text/(css|javascript)|image/svg\+xml)")
+            old = await self.get(re.sub(r"/static/\w+/", "/static/0000/", path))
+            self.assertEqual((old.status, old.body), (200, answer.body))
+            self.assertIn("max-age=60", old.header("Cache-Control"))
+        for evil in (
+            "../desk.py",
+            "..%2fdesk.py",
+            "%2e%2e%2fdesk.py",
+            "none.css",
+            "/etc/passwd",
+            ".",
+            "x" * 500,
+        ):
+            answer = await self.get(f"/static/0000/{evil}")
+            self.assertEqual(answer.status, 404, evil)
+
+    async def test_no_server_lets_a_value_into_a_header(self) -> None:
+        """Line ends in an address do not begin a header of their own."""
+        for path in (
+            "/%0d%0aX-Evil:%20yes",
+            "/settings/account%0d%0aX-Evil:%20yes",
+            "/test?number=%0d%0aX-Evil:1",
+        ):
+            answer = await self.get(path)
+            self.assertEqual(answer.header("X-Evil"), "")
+
+
+class ProblemsTests(ConsoleCase):
+    """What goes wrong is a page, too."""
+
+    async def test_no_such_page(self) -> None:
+        """A page that is not there: for strangers without a menu, for others with theirs; no echo."""
+        for person, menu in ((self.me, False), (await self.viewer(), True)):
+            answer = await person.get("/nowhere/<script>")
+            self.assertEqual((answer.status, answer.title), (404, "404"))
+            self.assertIn("There is no such page", answer.text)
+            self.assertEqual("/calls" in answer.links, menu)
+            self.assertNotIn("<script>", answer.html.replace("<script src=", ""))
+
+    async def test_in_spanish(self) -> None:
+        """Problems, too, are told in the visitor's language."""
+        answer = await self.get("/nowhere", Accept_Language="es")
+        self.assertEqual((answer.status, answer.language), (404, "es"))
+        self.assertNotIn("There is no such page", answer.text)
+
+    async def test_other_methods(self) -> None:
+        """A page that is only for reading, or only for sending, says which."""
+        answer = await (await self.viewer()).ask("POST", "/login/", b"", {"Content-Type": FORM})
+        self.assertIn(answer.status, (404, 405))
+        for method, path, allowed in (
+            ("GET", "/logout", {"POST"}),
+            ("DELETE", "/settings/account", {"GET", "HEAD", "POST"}),
+            ("PUT", "/login", {"GET", "HEAD", "POST"}),
+        ):
+            answer = await self.me.ask(method, path)
+            self.assertEqual(answer.status, 405, path)
+            self.assertEqual({each.strip() for each in answer.header("Allow").split(",")}, allowed)
+            self.assertIn("cannot be asked that way", answer.text)
+
+    async def test_head(self) -> None:
+        """HEAD is answered as GET, without the page."""
+        me = await self.viewer()
+        answer = await me.ask("HEAD", "/settings/account")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        answer = await self.me.ask("HEAD", "/settings/account")
+        self.assertEqual(answer.location, "/login?next=/settings/account")
+
+    async def test_addresses_that_are_no_text(self) -> None:
+        """Broken percent signs and bytes that are no UTF-8, in path or query, break nothing."""
+        me = await self.admin()
+        for path in (
+            "/%ff",
+            "/%",
+            "/%zz",
+            "/test?caller=%ff&number=%",
+            "/test?" + "a=b&" * 500,
+            "/%00",
+            "/test?q=%00",
+        ):
+            answer = await me.get(path)
+            self.assertIn(answer.status, (200, 400, 404), path)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_numbers_beyond_all_rows(self) -> None:
+        """An address with a number that no row can have is as one that is not there."""
+        me = await self.admin()
+        for route in self.router.routes:
+            if "<int:" in route.path and "GET" in route.methods:
+                for number in ("0", "999999999", "9" * 30):
+                    path = re.sub(r"<int:\w+>", number, route.path)
+                    self.assertEqual((await me.get(filled(path))).status, 404, path)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_nothing_is_broken_by_hostile_forms(self) -> None:
+        """Every form, filled with rubbish by who may send it, is answered by a page that says no."""
+        rubbish = "'\"><script>alert(1)</script>\x00\u202e{caller}%s"
+        names = (
+            "login",
+            "role",
+            "phone",
+            "name",
+            "number",
+            "pattern",
+            "application",
+            "data",
+            "caller",
+            "pin",
+            "scopes",
+        )
+        for route in self.router.routes:
+            if "POST" in route.methods and route.role is not None and route.path not in EVERYBODYS:
+                me = await self.admin()
+                answer = await me.post(filled(route.path), dict.fromkeys(names, rubbish))
+                self.assertIn(answer.status, (200, 303, 400, 404, 409, 422), route.path)
+                self.assertNotIn("<script>alert", answer.html)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_something_breaks(self) -> None:
+        """What nobody foresaw is told without its traceback, which is in the log."""
+
+        async def broken(visit: object) -> bytes:
+            raise ZeroDivisionError("the secret innards")
+
+        self.router.add("/broken", broken, None)
+        answer = await self.get("/broken")
+        self.assertEqual(answer.status, 500)
+        self.assertIn("its log tells what", answer.text)
+        self.assertNotIn("innards", answer.html)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_the_database_is_away(self) -> None:
+        """Without the database a page says so, with 503, also to strangers, and comes back with it."""
+        me = await self.admin()
+        kept = self.path.with_suffix(".kept")
+        self.path.rename(kept)
+        self.path.mkdir()  # a database cannot be made anew there
+        self.desk.reading.close()
+        away = Store(self.path, self.desk.hash_pin, self.desk.reactor)
+        object.__setattr__(self.desk, "reading", away)
+        answer = await me.get("/settings/people")
+        self.assertEqual(answer.status, 503)
+        self.assertIn("The database cannot be used now", answer.text)
+        self.assertEqual((await self.get("/nowhere")).status, 404)
+        self.path.rmdir()
+        kept.rename(self.path)
+        self.assertEqual((await me.get("/settings/people")).status, 200)
+
+
+class HostileTests(ConsoleCase):
+    """What outsiders write is shown as text."""
+
+    async def test_a_hostile_login(self) -> None:
+        """A login full of mark-up is shown, on the form, in the menu and in the list, as it was typed."""
+        evil = "\"><img src=x onerror=alert(1)>'"
+        answer = await self.me.log_in(evil)
+        self.assertEqual(answer.status, 403)
+        self.assertNotIn("<img", answer.html)
+        self.assertIn(("login", evil), answer.form("/login").fields)
+        me = await self.enter(await self.add_person(evil, Role.ADMIN))
+        page = await me.get("/settings/people")
+        self.assertNotIn("<img", page.html)
+        self.assertIn(evil, page.text)
+
+    async def test_a_hostile_number(self) -> None:
+        """A number that is tested is shown as text."""
+        me = await self.viewer()
+        query = urlencode({"caller": "<b>33", "number": "<script>alert(1)</script>"})
+        page = await me.get(f"/test?{query}")
+        self.assertNotIn("<script>alert", page.html)
+        self.assertNotIn("<b>", page.html)
+
+    async def test_no_session_in_an_address(self) -> None:
+        """A session is taken from the cookie alone, never from an address."""
+        me: Person = await self.admin()
+        cookie = me.cookies[SESSION_COOKIE][0]
+        answer = await self.get(f"/settings/account?{SESSION_COOKIE}={cookie}")
+        self.assertEqual(answer.status, 303)
+        self.assertNotIn(cookie, answer.location)

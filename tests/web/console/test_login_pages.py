@@ -1,0 +1,452 @@
+"""Getting into the console and out again: log-in, its limits, sessions, the set-up link, the language.
+
+Not here: who may which page, and what holds for all pages (test_web_console).
+"""
+
+from __future__ import annotations
+
+import re
+
+from pbxrouter.database.people.console_users import (
+    any_console_user,
+    console_user,
+    delete_console_user,
+    list_console_users,
+    set_console_password,
+    update_console_user,
+)
+from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
+from pbxrouter.security.passwords import hash_password, password_fits
+from pbxrouter.security.roles import Role
+from pbxrouter.web.console.auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
+from pbxrouter.web.console.login_pages import SETUP_COOKIE
+from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, Person
+
+NEW = "a password of my own"
+
+
+class LogInTests(ConsoleCase):
+    """Login and password."""
+
+    async def start(self) -> None:
+        """One person may come in."""
+        await super().start()
+        self.ana = await self.add_person("ana", Role.ADMIN)
+
+    async def test_log_in(self) -> None:
+        """Who knows the password gets a session, whose cookie no script, site or plain connection sees."""
+        answer = await self.me.log_in("ana")
+        self.assertEqual((answer.status, answer.location), (303, "/"))
+        (cookie,) = [each for each in answer.cookies if each.startswith(SESSION_COOKIE)]
+        self.assertRegex(cookie, r"^pbxrouter_session=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=Lax$")
+        account = await self.get("/settings/account")
+        self.assertEqual(account.status, 200)
+        self.assertIn("You are ana", account.text)
+        users = await self.desk.read(list_console_users)
+        self.assertLess(abs((users[0].last_login_at or 0) - self.desk.now()), 60)
+
+    async def test_the_session_is_kept_as_a_hash(self) -> None:
+        """Who reads the database cannot take over a session."""
+        await self.me.log_in("ana")
+        rows = await self.desk.read(lambda c: c.execute("SELECT * FROM console_sessions").fetchall())
+        self.assertEqual(len(rows), 1)
+        self.assertNotIn(self.me.cookies[SESSION_COOKIE][0], str(rows))
+
+    async def test_wrong(self) -> None:
+        """A wrong password and a login that nobody has are told the same way; nobody gets in."""
+        wrong = await self.me.log_in("ana", "not the password")
+        nobody = await self.me.log_in("eve", "not the password")
+        for answer, login in ((wrong, "ana"), (nobody, "eve")):
+            self.assertEqual(answer.status, 403)
+            self.assertIn("Login and password do not fit", answer.text)
+            self.assertIn(("login", login), answer.form("/login").fields)  # need not be typed again
+            self.assertNotIn("not the password", answer.html)
+            self.assertFalse([each for each in answer.cookies if each.startswith(SESSION_COOKIE)])
+        self.assertEqual((await self.get("/settings/account")).location, "/login?next=/settings/account")
+
+    async def test_disabled(self) -> None:
+        """Who was disabled does not get in by the right password."""
+        await self.add_person("bo", Role.ADMIN)
+        await self._update(enabled=False)
+        answer = await self.me.log_in("ana")
+        self.assertEqual(answer.status, 403)
+        self.assertNotIn(SESSION_COOKIE, self.me.cookies)
+
+    async def test_too_long_a_password(self) -> None:
+        """A password as long as the form may be is refused like any other."""
+        self.assertEqual((await self.me.log_in("ana", "x" * 50_000)).status, 403)
+
+    async def test_no_text(self) -> None:
+        """NUL, lone surrogates' bytes and other rubbish as login are answered, not broken on."""
+        for login in ("\0", "ana\0", "\n", " ", "%ff", "☎" * 90, "'; DROP TABLE calls; --"):
+            self.assertEqual((await self.somebody().log_in(login)).status, 403, login)
+            self.wait(600)
+
+    async def test_on_to_the_page(self) -> None:
+        """Who asked for a page gets there after the log-in."""
+        answer = await self.get("/settings/account")
+        self.assertEqual(answer.location, "/login?next=/settings/account")
+        form = (await self.get(answer.location)).form("/login")
+        fields = {**dict(form.fields), "login": "ana", "password": PASSWORD}
+        self.assertEqual((await self.post("/login", fields)).location, "/settings/account")
+        again = await self.get("/login?next=/test")
+        self.assertEqual((again.status, again.location), (303, "/test"))  # is in already
+
+    async def test_never_elsewhere(self) -> None:
+        """``next`` leads to no other site, however it is written."""
+        evil = (
+            "https://evil.example/",
+            "//evil.example/",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/\t/evil.example",
+            "javascript:alert(1)",
+            "/\r\nSet-Cookie: a=b",
+            "http:/evil.example",
+            "//[",
+            "evil.example",
+            "",
+        )
+        for each in evil:
+            answer = await self.post("/login", login="ana", password=PASSWORD, next=each)
+            self.assertEqual((answer.status, answer.location), (303, "/"), each)
+            answer = await self.post("/language", language="es", next=each)
+            self.assertEqual((answer.status, answer.location), (303, "/"), each)
+            self.assertIsNone(answer.headers.getRawHeaders("a"))
+
+    async def _update(self, **values: object) -> None:
+        await self.desk.write(
+            lambda c: update_console_user(c, ACTOR, self.desk.now(), self.ana, **values)  # type: ignore[arg-type]
+        )
+
+
+class LimitTests(ConsoleCase):
+    """Nobody finds a password by trying."""
+
+    async def start(self) -> None:
+        """One person may come in, but from this address others try."""
+        await super().start()
+        await self.add_person("ana", Role.ADMIN)
+
+    async def test_one_login(self) -> None:
+        """After five wrong tries even the right password must wait, and is told how long."""
+        for _ in range(5):
+            self.assertEqual((await self.me.log_in("ana", "wrong")).status, 403)
+        answer = await self.me.log_in("ana")
+        self.assertEqual(answer.status, 429)
+        seconds = int(answer.header("Retry-After"))
+        self.assertIn(f"wait {seconds} s", answer.text)
+        self.assertTrue(0 < seconds <= 61, seconds)
+        self.assertEqual((await self.me.log_in("ANA ", "wrong")).status, 429)  # the same login
+        self.assertEqual((await self.me.log_in("bo", "wrong")).status, 403)  # another one
+        self.wait(seconds)
+        self.assertEqual((await self.me.log_in("ana")).status, 303)
+
+    async def test_one_address(self) -> None:
+        """Who tries many logins must wait, too; a right password counts as no try."""
+        for number in range(20):
+            self.assertEqual((await self.somebody().log_in(f"user{number}", "wrong")).status, 403)
+        self.assertEqual((await self.somebody().log_in("another", "wrong")).status, 429)
+        self.wait(3600)
+        for _ in range(30):
+            self.assertEqual((await self.somebody().log_in("ana")).status, 303)
+
+    async def test_the_present_password_counts(self) -> None:
+        """A stolen session finds out no password by changing it."""
+        me = await self.enter(await self.add_person("bo", Role.VIEWER))
+        fields = {"old": "wrong", "password": NEW, "again": NEW}
+        for _ in range(5):
+            answer = await me.post("/settings/account/password", fields)
+            self.assertIn("not your present password", answer.text)
+        answer = await me.post("/settings/account/password", {**fields, "old": PASSWORD})
+        self.assertIn("Too many tries", answer.text)
+        self.assertEqual(answer.status, 400)
+
+
+class SessionTests(ConsoleCase):
+    """How a session begins and ends."""
+
+    async def start(self) -> None:
+        """Ana is in; Bo is an admin so that she may be demoted."""
+        await super().start()
+        self.ana = await self.add_person("ana", Role.ADMIN)
+        await self.add_person("bo", Role.ADMIN)
+        self.me = await self.enter(self.ana)
+
+    async def is_in(self, person: Person | None = None) -> bool:
+        """Whether a browser's session is good."""
+        return (await (person or self.me).get("/settings/account")).status == 200
+
+    async def test_planted(self) -> None:
+        """A session's cookie that somebody else put there is not taken: the log-in makes a new one."""
+        planted = "p" * 43
+        victim = self.somebody()
+        victim.cookies[SESSION_COOKIE] = (planted, "/")
+        self.assertFalse(await self.is_in(victim))
+        await victim.log_in("ana")
+        self.assertTrue(await self.is_in(victim))
+        self.assertNotEqual(victim.cookies[SESSION_COOKIE][0], planted)
+        thief = self.somebody()
+        thief.cookies[SESSION_COOKIE] = (planted, "/")
+        self.assertFalse(await self.is_in(thief))
+
+    async def test_a_living_one_planted(self) -> None:
+        """The thief's own living session, planted, ends when the victim logs in over it."""
+        stolen = self.me.cookies[SESSION_COOKIE]
+        victim = self.somebody()
+        victim.cookies[SESSION_COOKIE] = stolen
+        await victim.log_in("bo")
+        self.assertNotEqual(victim.cookies[SESSION_COOKIE], stolen)
+        self.assertFalse(await self.is_in())
+        self.assertIn("You are bo", (await victim.get("/settings/account")).text)
+
+    async def test_log_out(self) -> None:
+        """Logging out ends the session on the server, not in the browser alone."""
+        kept = dict(self.me.cookies)
+        answer = await self.post("/logout")
+        self.assertEqual(answer.location, "/login")
+        self.assertNotIn(SESSION_COOKIE, self.me.cookies)
+        self.me.cookies = kept
+        self.assertFalse(await self.is_in())
+
+    async def test_idle(self) -> None:
+        """A session that nobody uses ends; one in use does not, until it is a week old."""
+        self.wait(IDLE_S + 1)
+        self.assertFalse(await self.is_in())
+        me = await self.enter(self.ana)
+        for _ in range(int(LONGEST_S / (IDLE_S / 2)) - 1):
+            self.wait(IDLE_S / 2)
+            self.assertTrue(await self.is_in(me))
+        self.wait(IDLE_S / 2 + 1)
+        self.assertFalse(await self.is_in(me))
+
+    async def test_own_password(self) -> None:
+        """Changing the own password ends all others' sessions of that login, and keeps one's own."""
+        other = await self.enter(self.ana)
+        before = self.me.cookies[SESSION_COOKIE]
+        fields = {"old": PASSWORD, "password": NEW, "again": NEW}
+        page = await self.me.send("/settings/account/password", fields)
+        self.assertIn("Your password is changed", page.text)
+        self.assertNotEqual(self.me.cookies[SESSION_COOKIE], before)
+        self.assertTrue(await self.is_in())
+        self.assertFalse(await self.is_in(other))
+        self.assertEqual((await self.somebody().log_in("ana")).status, 403)
+        self.assertEqual((await self.somebody().log_in("ana", NEW)).status, 303)
+
+    async def test_password_refused(self) -> None:
+        """A new password that is too short, easy or mistyped is refused beside its field."""
+        for password, again, words in (
+            ("short", "short", "10 to 200 characters"),
+            ("aaaaaaaaaaaa", "aaaaaaaaaaaa", "too easy"),
+            (NEW, NEW + "!", "not the same"),
+        ):
+            answer = await self.post(
+                "/settings/account/password", old=PASSWORD, password=password, again=again
+            )
+            self.assertEqual(answer.status, 400)
+            self.assertIn(words, answer.text)
+            self.assertNotIn(password, re.sub(r"<[^>]*csrf[^>]*>", "", answer.html))
+        self.assertTrue(await self.is_in())
+
+    async def test_by_an_admin(self) -> None:
+        """Role, disabling, deletion and another's password change: each ends the sessions at once."""
+        now = self.desk.now()
+        hashed = hash_password(NEW)
+        changes = (
+            lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.VIEWER),
+            lambda c: update_console_user(c, ACTOR, now, self.ana, enabled=False),
+            lambda c: set_console_password(c, ACTOR, now, self.ana, hashed),
+            lambda c: delete_console_user(c, ACTOR, now, self.ana),
+        )
+        for change in changes:
+            await self.desk.write(
+                lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.ADMIN, enabled=True)
+            )
+            me = await self.enter(self.ana)
+            self.assertTrue(await self.is_in(me))
+            await self.desk.write(change)
+            self.assertFalse(await self.is_in(me))
+
+    async def test_harmless_changes(self) -> None:
+        """A new phone or language ends no session."""
+        await self.me.send("/settings/account", phone="PJSIP/33", language="es")
+        self.assertTrue(await self.is_in())
+
+    async def test_rubbish(self) -> None:
+        """Cookies that are none of ours make a stranger, never an error."""
+        for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
+            person = self.somebody()
+            answer = await person.ask(
+                "GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"}
+            )
+            self.assertEqual(answer.status, 303, repr(cookie))
+
+
+class SetUpTests(ConsoleCase):
+    """The first admin."""
+
+    async def go(self, link: str, login: str = "ana") -> Person:
+        """Somebody who followed the link and saw the form."""
+        person = self.somebody()
+        page = await person.follow(await person.get(link))
+        self.assertEqual((page.status, page.title), (200, "Set up the console"))
+        return person
+
+    async def begin(self, person: Person, login: str = "ana", password: str = NEW) -> int:
+        """Send the form; the status."""
+        return (await person.post("/setup", login=login, password=password, again=password)).status
+
+    async def test_the_first_admin(self) -> None:
+        """The link leads to a form, its secret out of the address; then one is in, as an admin."""
+        self.assertIn("Nobody may log in yet", (await self.get("/login")).text)
+        link = await self.setup_link()
+        answer = await self.get(link)
+        self.assertEqual((answer.status, answer.location), (303, "/setup"))
+        self.assertEqual(answer.header("Referrer-Policy"), "no-referrer")
+        (cookie,) = [each for each in answer.cookies if each.startswith(SETUP_COOKIE)]
+        self.assertRegex(
+            cookie, r"^pbxrouter_setup=[\w-]{32}; Path=/setup; Max-Age=3600; Secure; HttpOnly; SameSite=Lax$"
+        )
+        page = await self.me.follow(answer)
+        self.assertNotIn(link, page.html)
+        answer = await self.post("/setup", login="ana", password=NEW, again=NEW)
+        self.assertEqual((answer.status, answer.location), (303, "/"))
+        self.assertNotIn(SETUP_COOKIE, self.me.cookies)
+        self.assertEqual((await self.get("/settings/people")).status, 200)
+        (ana,) = await self.desk.read(list_console_users)
+        self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
+        self.assertNotIn("Nobody may log in yet", (await self.somebody().get("/login")).text)
+
+    async def test_once(self) -> None:
+        """A link that was used leads nowhere, also for who has the form open."""
+        link = await self.setup_link()
+        first, second = await self.go(link), await self.go(link)
+        self.assertEqual(await self.begin(first), 303)
+        self.assertEqual(await self.begin(second, "eve"), 404)
+        self.assertEqual((await self.get(link)).status, 404)
+        self.assertEqual(len(await self.desk.read(list_console_users)), 1)
+
+    async def test_expires(self) -> None:
+        """After a day the link is void, and so is the form."""
+        link = await self.setup_link()
+        person = await self.go(link)
+        self.wait(SETUP_S + 1)
+        answer = await self.get(link)
+        self.assertEqual(answer.status, 404)
+        self.assertIn("pbxrouter console link", answer.text)
+        self.assertEqual(await self.begin(person), 404)
+        self.assertFalse(await self.desk.read(any_console_user))
+
+    async def test_replaced(self) -> None:
+        """A new link makes the old one void."""
+        old, new = await self.setup_link(), await self.setup_link()
+        self.assertEqual((await self.get(old)).status, 404)
+        self.assertEqual(await self.begin(await self.go(new)), 303)
+
+    async def test_guessed(self) -> None:
+        """Without the link there is no set-up, whatever is sent."""
+        self.assertEqual((await self.get("/setup/AAAA")).status, 404)
+        self.assertEqual((await self.get("/setup")).status, 404)
+        self.assertEqual(await self.begin(self.me), 404)
+        self.me.cookies[SETUP_COOKIE] = ("A" * 32, "/setup")
+        self.assertEqual(await self.begin(self.me), 404)
+        self.assertFalse(await self.desk.read(any_console_user))
+
+    async def test_what_cannot_be_used(self) -> None:
+        """A login or password that cannot be used is refused in its field; the link stays good."""
+        person = await self.go(await self.setup_link())
+        for login, password, words in (
+            ("", NEW, "A login has 1 to 60"),
+            ("ana\x07", NEW, "A login has 1 to 60"),
+            ("ana", "short", "10 to 200 characters"),
+            ("a long login", "a long login", "too easy"),
+        ):
+            answer = await person.post("/setup", login=login, password=password, again=password)
+            self.assertEqual(answer.status, 400)
+            self.assertIn(words, answer.text, login)
+            self.assertIn('aria-invalid="true"', answer.html)
+        answer = await person.post("/setup", login="ana", password=NEW, again="another")
+        self.assertIn("not the same", answer.text)
+        self.assertEqual(await self.begin(person), 303)
+
+    async def test_another_way_in_later(self) -> None:
+        """A link that the command made when everybody forgot their passwords makes one more admin."""
+        await self.add_person("ana", Role.ADMIN)
+        person = await self.go(await self.setup_link())
+        self.assertEqual(await self.begin(person, "ana"), 400)  # there is one
+        self.assertEqual(await self.begin(person, "bo"), 303)
+
+    async def test_the_password_is_kept_as_a_hash(self) -> None:
+        """Nothing in the database tells the password; argon2id keeps it."""
+        await self.begin(await self.go(await self.setup_link()))
+        (stored,) = await self.desk.read(
+            lambda c: c.execute("SELECT password_hash FROM console_users").fetchone()
+        )
+        self.assertTrue(stored.startswith("$argon2id$"))
+        self.assertTrue(password_fits(stored, NEW))
+        everything = await self.desk.read(lambda c: "\n".join(c.iterdump()))
+        self.assertIn(stored, everything)
+        self.assertNotIn(NEW, everything)
+
+
+class LanguageTests(ConsoleCase):
+    """English or Spanish."""
+
+    async def test_the_browsers_wish(self) -> None:
+        """Accept-Language decides for who has said nothing else."""
+        for wish, language in (
+            ("es", "es"),
+            ("es-MX,es;q=0.9,en;q=0.8", "es"),
+            ("en-GB,en;q=0.9,es;q=0.8", "en"),
+            ("fr,es;q=0.3", "es"),
+            ("fr", "en"),
+            ("es;q=0", "en"),
+            ("", "en"),
+            (";;;q=,,*", "en"),
+        ):
+            page = await self.get("/login", Accept_Language=wish)
+            self.assertEqual(page.language, language, wish)
+            self.assertIn("Accept-Language", page.header("Vary"))
+
+    async def test_the_switch(self) -> None:
+        """The switch holds against the browser's wish, for strangers too, and leads back to the page."""
+        await self.get("/login?next=/test")
+        answer = await self.post("/language", language="es", next="/login?next=/test")
+        self.assertEqual(answer.location, "/login?next=/test")
+        self.assertIn("Max-Age=31536000", next(c for c in answer.cookies if c.startswith(LANGUAGE_COOKIE)))
+        self.assertEqual((await self.get("/login")).language, "es")
+        await self.post("/language", language="xx")
+        self.assertEqual((await self.get("/login")).language, "es")
+        await self.post("/language", language="en")
+        self.assertEqual((await self.get("/login", Accept_Language="es")).language, "en")
+
+    async def test_the_users_own(self) -> None:
+        """A user's language comes before the browser's wish, and behind the switch of this browser."""
+        me = await self.enter(await self.add_person("ana", Role.VIEWER, language="es"))
+        self.assertEqual((await me.get("/settings/account")).language, "es")
+        await me.post("/language", language="en")
+        self.assertEqual((await me.get("/settings/account")).language, "en")
+        self.assertEqual((await self.get("/login")).language, "en")
+
+    async def test_in_the_account(self) -> None:
+        """Chosen in the account it is kept with the user; another than ours is refused."""
+        await self.add_person("bo", Role.ADMIN)
+        number = await self.add_person("ana", Role.VIEWER)
+        me = await self.enter(number)
+        page = await me.send("/settings/account", phone="", language="es")
+        self.assertEqual(page.language, "es")
+        ana = await self.desk.read(lambda c: console_user(c, number))
+        self.assertEqual(ana.language, "es")
+        self.assertEqual((await me.post("/settings/account", phone="", language="xx")).status, 400)
+
+    async def test_rubbish_in_the_cookie(self) -> None:
+        """A language's cookie that names none of ours is as none."""
+        self.me.cookies[LANGUAGE_COOKIE] = ("../../etc", "/")
+        self.assertEqual((await self.get("/login", Accept_Language="es")).language, "es")
+
+    async def test_the_visitors_cookie(self) -> None:
+        """A stranger gets one cookie for the forms, and keeps it."""
+        first = await self.get("/login")
+        self.assertEqual([each.partition("=")[0] for each in first.cookies], [VISITOR_COOKIE])
+        self.assertEqual((await self.get("/login")).cookies, [])

@@ -1,0 +1,360 @@
+"""The page Now: what it says in each situation, and that it is told what changes, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+
+from pbxrouter import database
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.call.active_calls import GatewayCall, Phase
+from pbxrouter.call.outcomes import OUTCOMES
+from pbxrouter.call.record import Ending
+from pbxrouter.counter.outcome_figures import Totals
+from pbxrouter.database.calls.history import add_calls
+from pbxrouter.web.console.now_page import tiles
+from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
+from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
+from tests.api_fakes import NOON, a_call
+from tests.web_fakes import ConsoleCase, Person, reactor
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Stream(Protocol):
+    """A browser's EventSource."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.ended: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """News."""
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """No more."""
+        self.ended.callback(None)
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        """What came, by name."""
+        found = []
+        for each in self.data.decode().split("\n\n"):
+            lines = dict(line.split(": ", 1) for line in each.split("\n") if line and line[0] != ":")
+            if "event" in lines:
+                found.append((lines["event"], json.loads(lines["data"])))
+        return found
+
+
+class NowCase(ConsoleCase):
+    """Somebody who looks."""
+
+    async def start(self) -> None:
+        """Is in."""
+        await super().start()
+        self.me = await self.viewer()
+
+    def call(self, place: int = 1, name: str = "Reception") -> GatewayCall:
+        """A call comes."""
+        request = AGIRequest(
+            {
+                "uniqueid": f"17.{place}",
+                "callerid": "33",
+                "calleridname": name,
+                "extension": "21",
+                "context": "pbxrouter",
+            }
+        )
+        return self.desk.board.began(request, self.desk.now() + place / 1000)
+
+    async def add_history(self, **more: Any) -> None:
+        """A call of today's is over."""
+        row = a_call(0, began=self.desk.now() - 1, ended=self.desk.now(), **more)
+        await self.desk.write(lambda connection: add_calls(connection, [row]))
+
+
+class PageTests(NowCase):
+    """The page by itself, as it is without JavaScript."""
+
+    async def test_first_day(self) -> None:
+        """A newcomer is told what to do, and that nothing is amiss."""
+        answer = await self.get("/")
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.title, "Now")
+        for words in ("How the first call comes", "pbxrouter call 21 --from 33", "Connect your Asterisk"):
+            self.assertIn(words, answer.text)
+        self.assertIn("None yet.", answer.text)
+        self.assertNotIn("Calls a minute", answer.text)
+        self.assertIn("<noscript>", answer.html)
+
+    async def test_a_quiet_day(self) -> None:
+        """Once there was a call: figures and a graph, and nobody is taught any more."""
+        await self.add_history(outcome="ANSWER")
+        await self.add_history(outcome="INVALID")
+        await self.add_history(outcome="FAILED")
+        answer = await self.get("/")
+        self.assertIn("Calls today 3 Answered 1 Not answered 0 Turned away 1 Broken 1", answer.text)
+        self.assertIn("None just now.", answer.text)
+        self.assertIn("the calls that came to the gateway", answer.text)
+        self.assertIn('class="graph-svg"', answer.html)
+        self.assertIn("/calls?outcome=FAILED", answer.links)
+        self.assertNotIn("How the first call comes", answer.text)
+
+    async def test_calls(self) -> None:
+        """Who calls whom, through which mapping, since when, and what is being done."""
+        call = self.call()
+        call.pattern, call.application = "2X", "dial"
+        self.desk.board.comes_to(call, Phase.PIN)
+        answer = await self.get("/")
+        self.assertIn("33 Reception 21 2X dial asking for a PIN", answer.text)
+        self.assertIn(self.me_clock(call.since), answer.text)
+        self.assertIn("In progress 1", answer.text)
+
+    def me_clock(self, when: float) -> str:
+        """As the page shows a time."""
+        return self.desk.zone.local(when).strftime("%H:%M:%S")
+
+    async def test_hostile_name(self) -> None:
+        """A caller's name is text, and nothing else."""
+        self.call(name=f'{HOSTILE}"onload="x\u202e')
+        answer = await self.get("/")
+        self.assertNotIn(HOSTILE, answer.html)
+        self.assertIn(f'{HOSTILE}"onload="x\\u202e', answer.text)
+
+    async def test_many_calls(self) -> None:
+        """The newest are shown, and how many there are."""
+        for place in range(60):
+            self.call(place, f"Number {place}.")
+        answer = await self.get("/")
+        self.assertIn("The newest 50 of 60.", answer.text)
+        self.assertEqual(answer.html.count("data-row="), 50)
+        self.assertIn("Number 59.", answer.text)
+        self.assertNotIn("Number 9.", answer.text)
+
+    async def test_figures_away(self) -> None:
+        """The database does not give figures: that is said, and the rest is there."""
+        await self.add_history()
+        await self.get("/")
+        await self.desk.write(_hide_calls)
+        self.wait(6)
+        self.call()
+        answer = await self.get("/")
+        self.assertEqual(answer.status, 200)
+        self.assertIn("those shown are the last ones. Calls go on.", answer.text)
+        self.assertIn("Calls today 1", answer.text)
+        self.assertIn("33 Reception", answer.text)
+
+    async def test_figures_never_there(self) -> None:
+        """Nor were there any before."""
+        await self.desk.write(_hide_calls)
+        answer = await self.get("/")
+        self.assertIn("cannot be read from the database now. Calls go on.", answer.text)
+        self.assertIn("No figures yet.", answer.text)
+
+    async def test_health(self) -> None:
+        """An Asterisk that there is no connection to is told on top, and why beneath."""
+        answer = await self.get("/")
+        self.assertIn("Asterisk lab: No connection.", answer.text)
+        self.assertIn("No secret_file is set", answer.text)
+        self.assertIn("Database", answer.text)
+        self.assertIn("FastAGI", answer.text)
+
+    async def test_spanish(self) -> None:
+        """The page goes by the reader's language."""
+        answer = await self.get("/", Accept_Language="es")
+        self.assertEqual(answer.language, "es")
+
+    async def test_one_reading_for_many(self) -> None:
+        """Ten pages at once ask the database for figures once; none within the next seconds."""
+        asked = []
+        read = self.desk.reading.run
+
+        def counting(work: Any) -> Any:
+            if "Pictures" in work.__qualname__:
+                asked.append(work)
+            return read(work)
+
+        self.patch(self.desk.reading, "run", counting)
+        loads = [Deferred.fromCoroutine(self.get("/")) for _ in range(10)]
+        for each in loads:
+            self.assertEqual((await each).status, 200)
+        await self.get("/")
+        self.assertEqual(len(asked), 2)  # totals, and minutes for the graph
+
+
+class EventsTests(NowCase):
+    """The page kept up to date."""
+
+    async def look(self, person: Person | None = None) -> Stream:
+        """Open a stream."""
+        person = person or self.me
+        headers = Headers({name: [value] for name, value in person.headers.items()})
+        cookies = "; ".join(f"{name}={value}" for name, (value, _) in person.cookies.items())
+        headers.addRawHeader("Cookie", cookies)
+        self.answer = await Agent(reactor).request(b"GET", f"{self.url}/now/events".encode(), headers)
+        stream = Stream()
+        self.answer.deliverBody(stream)
+        self.addCleanup(self.leave, stream)
+        return stream
+
+    async def leave(self, stream: Stream) -> None:
+        """Close it."""
+        if stream.transport is not None and not stream.ended.called:
+            transport: Any = stream.transport
+            transport.loseConnection()
+            await stream.ended
+            await self.until(lambda: True)
+
+    async def until(self, holds: Any) -> None:
+        """Wait for what comes soon."""
+        for _ in range(300):
+            await deferLater(reactor, 0.02)
+            if holds():
+                return
+        self.fail("it has not come")
+
+    async def test_news(self) -> None:
+        """First all there is, then what changes, as the page would have it."""
+        stream = await self.look()
+        self.assertEqual(self.answer.code, 200)
+        headers = self.answer.headers
+        self.assertEqual(headers.getRawHeaders("Content-Type"), ["text/event-stream; charset=utf-8"])
+        self.assertEqual(headers.getRawHeaders("Cache-Control"), ["no-store"])
+        self.assertEqual(headers.getRawHeaders("X-Accel-Buffering"), ["no"])
+        await self.until(lambda: stream.events)
+        name, first = stream.events[0]
+        self.assertEqual(name, "now")
+        self.assertEqual(set(first["parts"]), {"alarm", "tiles", "graph", "said", "health"})
+        self.assertEqual((first["rows"], first["order"]), ({}, []))
+        call = self.call(name=HOSTILE)
+        await self.until(lambda: any(news["rows"] for _, news in stream.events))
+        news = next(news for _, news in stream.events if news["rows"])
+        (row,) = news["rows"].values()
+        self.assertIn("&lt;script&gt;", row)
+        self.assertNotIn(HOSTILE, row)
+        self.assertEqual(news["order"], list(news["rows"]))
+        self.assertIn(row.split("<td")[2].strip(), (await self.get("/")).html)
+        self.desk.board.over(call)
+        await self.until(lambda: stream.events[-1][1].get("order") == [])
+
+    async def test_log_out(self) -> None:
+        """Logging out elsewhere ends it, and says so."""
+        stream = await self.look()
+        await self.until(lambda: stream.events)
+        await self.post("/logout")
+        self.wait(5)
+        await stream.ended
+        self.assertEqual(stream.events[-1], ("over", {}))
+
+    async def test_too_many(self) -> None:
+        """One session has so many streams and no more, in words and with a time to wait."""
+        for _ in range(MAX_STREAMS_OF_SESSION):
+            await self.look()
+        answer = await self.get("/now/events")
+        self.assertEqual(answer.status, 503)
+        self.assertGreater(int(answer.header("Retry-After")), 0)
+        self.assertIn("Too many pages look on just now", answer.text)
+        other = await self.look(await self.viewer())
+        await self.until(lambda: other.events)
+
+    async def test_stranger(self) -> None:
+        """Is sent to the log-in."""
+        answer = await self.somebody().get("/now/events")
+        self.assertEqual((answer.status, answer.location), (303, "/login?next=/now/events"))
+
+    async def test_head(self) -> None:
+        """Whether one may look, which now.js asks."""
+        answer = await self.me.ask("HEAD", "/now/events")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+
+    async def test_nobody_looks(self) -> None:
+        """Who goes leaves nothing behind."""
+        stream = await self.look()
+        await self.until(lambda: stream.events)
+        await self.leave(stream)
+        await deferLater(reactor, 0.1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class TilesTests(SynchronousTestCase):
+    """Each call of today's is in one of the tiles."""
+
+    def test_all_of_them(self) -> None:
+        """Whatever outcomes there are."""
+        names = {*OUTCOMES, "QUEUED", *(value for name, value in vars(Ending).items() if name.isupper())}
+        totals = Totals(dict.fromkeys(names, 1))
+        self.assertEqual(sum(calls for _, calls, _ in tiles(totals)), len(names))
+
+    def test_where_to_look(self) -> None:
+        """Only what is grave leads to the calls."""
+        led = {label.words: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
+        self.assertEqual(led.pop("Broken"), "NODRIVER")
+        self.assertEqual(set(led.values()), {""})
+
+
+class FiguresTests(SynchronousTestCase):
+    """Figures where an Asterisk is counted."""
+
+    def setUp(self) -> None:
+        """A database."""
+        path = pathlib.Path(self.mktemp()).absolute()
+        database.create(path)
+        self.connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+        with database.transaction(self.connection):
+            self.connection.execute(
+                "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES ('lab', ?, ?)",
+                (NOON - 3600, NOON),
+            )
+            for minute, kind, name, started in (
+                (NOON - 60, "all", "", 5),
+                (NOON - 60, "mapping", "2X", 3),
+                (NOON - 600, "all", "", 2),
+            ):
+                self.connection.execute(
+                    "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered)"
+                    " VALUES (?, 'lab', ?, ?, ?, 1)",
+                    (minute, kind, name, started),
+                )
+
+    def test_counted(self) -> None:
+        """All calls, and how long nobody counted."""
+        figures = read_figures(self.connection, NOON - 7200, NOON, ["lab"])
+        assert figures.counted is not None
+        self.assertEqual((figures.counted.started, figures.counted.answered), (7, 2))
+        self.assertEqual(figures.counted.unknown, 60)
+        self.assertFalse(figures.any_calls)
+
+    def test_minutes(self) -> None:
+        """What is not known is not zero."""
+        minutes = read_minutes(self.connection, NOON - 7200, NOON, NOON, ["lab"])
+        self.assertTrue(minutes.counted)
+        self.assertEqual(minutes.calls, 7)
+        self.assertEqual(minutes.unknown, 60)
+        self.assertEqual(minutes.minutes[int(NOON - 60)], 5)
+        self.assertIsNone(minutes.minutes[int(NOON - 7200)])
+
+    def test_never_counted(self) -> None:
+        """An Asterisk that was never reached tells nothing: the gateway's own calls are shown."""
+        add_calls(self.connection, [a_call(0, began=NOON - 30)])
+        minutes = read_minutes(self.connection, NOON - 7200, NOON, NOON, ["other"])
+        self.assertFalse(minutes.counted)
+        self.assertEqual((minutes.calls, minutes.unknown), (1, 0))
+        figures = read_figures(self.connection, NOON - 7200, NOON, ["other"])
+        self.assertIsNone(figures.counted)
+        self.assertTrue(figures.any_calls)
+
+
+def _hide_calls(connection: Any) -> None:
+    with database.transaction(connection):
+        connection.execute("ALTER TABLE calls RENAME TO hidden")

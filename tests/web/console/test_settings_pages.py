@@ -1,0 +1,205 @@
+"""The pages of the settings: my account, console users, tokens, the doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from pbxrouter.database.audit.log import AuditSearch, find_entries
+from pbxrouter.database.people.console_users import list_console_users
+from pbxrouter.database.people.tokens import find_token
+from pbxrouter.doctor.finding import Finding, well, wrong
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.text.sentences import Step
+from pbxrouter.web.console.user_pages import new_password
+from pbxrouter.web.context import Desk
+from tests.web_fakes import PASSWORD, ConsoleCase
+
+NEW = "another long password"
+
+
+class AccountTests(ConsoleCase):
+    """``/settings/account``."""
+
+    async def start(self) -> None:
+        """An operator, logged in."""
+        await super().start()
+        self.number = await self.add_person("olga", Role.OPERATOR)
+        self.me = await self.enter(self.number)
+
+    async def test_phone_and_language(self) -> None:
+        """Kept, and the language holds at once."""
+        page = await self.me.send("/settings/account", phone="PJSIP/33", language="es")
+        self.assertEqual(page.language, "es")
+        self.assertIn(("phone", "PJSIP/33"), page.form("/settings/account").fields)
+
+    async def test_what_cannot_be(self) -> None:
+        """The form stays as it was written."""
+        page = await self.me.send("/settings/account", phone="33", language="")
+        self.assertEqual(page.status, 400)
+        self.assertIn(("phone", "33"), page.form("/settings/account").fields)
+        self.assertEqual((await self.me.send("/settings/account", phone="", language="xx")).status, 400)
+        self.assertEqual((await (await self.viewer()).send("/settings/account", phone="PJSIP/1")).status, 400)
+
+    async def test_password(self) -> None:
+        """The old one must be right; others who are logged in as the same are out."""
+        other = await self.enter(self.number)
+        for old, new, again, why in (
+            ("wrong", NEW, NEW, "not your present password"),
+            (PASSWORD, "short", "short", "a password has"),
+            (PASSWORD, NEW, NEW + "x", "not the same"),
+        ):
+            page = await self.me.send("/settings/account/password", old=old, password=new, again=again)
+            self.assertEqual(page.status, 400)
+            self.assertIn(why, page.text.lower())
+        page = await self.me.send("/settings/account/password", old=PASSWORD, password=NEW, again=NEW)
+        self.assertIn("Your password is changed", page.text)
+        self.assertEqual((await other.get("/settings/account")).location, "/login?next=/settings/account")
+        stranger = self.somebody()
+        self.assertEqual((await stranger.log_in("olga", NEW)).status, 303)
+
+    async def test_guessing_the_password(self) -> None:
+        """A session that somebody left open is no way to find it out."""
+        for _ in range(8):
+            page = await self.me.send("/settings/account/password", old="x", password=NEW, again=NEW)
+        self.assertIn("too many tries", page.text.lower())
+
+
+class PeopleTests(ConsoleCase):
+    """``/settings/people``."""
+
+    async def start(self) -> None:
+        """An admin, logged in."""
+        await super().start()
+        self.me = await self.admin()
+
+    async def test_life(self) -> None:
+        """Made with a password shown once, changed, given another one, deleted; all in the audit log."""
+        page = await self.me.send("/settings/people", login="ben", role="viewer", phone="")
+        password = re.search(r'class="secret"[^>]*>([^<]+)<', page.html)
+        assert password
+        ben = self.somebody()
+        self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
+        self.assertEqual((await ben.get("/settings/people")).status, 403)
+        people = await self.desk.read(list_console_users)
+        number = next(each.console_user_id for each in people if each.login == "ben")
+        path = f"/settings/people/{number}"
+        page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
+        self.assertIn("ben is changed", page.text)
+        self.assertEqual((await ben.get("/settings/people")).status, 303)  # log in again
+        await self.me.send(path, role="admin", phone="")
+        self.assertEqual((await ben.log_in("ben", password[1])).status, 403)
+        self.assertNotIn(password[1], (await self.me.send(f"{path}/password")).html)
+        self.assertIn("ben is deleted", (await self.me.send(f"{path}/delete")).text)
+        self.assertEqual((await self.get(path)).status, 404)
+        entries = await self.desk.read(lambda connection: find_entries(connection, AuditSearch(), 20))
+        self.assertTrue({"create", "update", "password", "delete"} <= {each.action for each in entries})
+
+    async def test_what_cannot_be(self) -> None:
+        """A login that is there, a role that is none; the last admin stays one."""
+        await self.add_person("ana", Role.VIEWER)
+        for login, role, why in (
+            ("ANA", "viewer", "already"),
+            ("x", "owner", "roles in the list"),
+            ("", "viewer", "login"),
+        ):
+            page = await self.me.send("/settings/people", login=login, role=role)
+            self.assertEqual(page.status, 400)
+            self.assertIn(why, page.text)
+        people = await self.desk.read(list_console_users)
+        number = next(each.console_user_id for each in people if each.role is Role.ADMIN)
+        page = await self.me.send(f"/settings/people/{number}", role="viewer", enabled="1")
+        self.assertEqual(page.status, 400)
+        self.assertIn("nobody would be left", page.text.lower())
+        self.assertEqual((await self.me.send(f"/settings/people/{number}/delete")).status, 400)
+
+    async def test_hostile_login(self) -> None:
+        """Text."""
+        await self.add_person("<img src=x onerror=alert(1)>", Role.VIEWER)
+        self.assertNotIn("<img src=x", (await self.get("/settings/people")).html)
+
+    def test_passwords_differ(self) -> None:
+        """And are long enough, without letters that look alike."""
+        made = {new_password() for _ in range(50)}
+        self.assertEqual(len(made), 50)
+        self.assertTrue(all(len(each) == 17 and not set(each) & set("0O1lI") for each in made))
+
+
+class TokenTests(ConsoleCase):
+    """``/settings/tokens``."""
+
+    async def start(self) -> None:
+        """An admin, logged in."""
+        await super().start()
+        self.me = await self.admin()
+
+    async def test_life(self) -> None:
+        """Shown once, good for what was ticked, revoked."""
+        page = await self.me.send(
+            "/settings/tokens", [("name", "shop"), ("scope", "read"), ("scope", "dial")]
+        )
+        found = re.search(r"pbxr_[A-Za-z0-9_-]{43}", page.html)
+        assert found
+        token = found[0]
+        info = await self.desk.read(lambda connection: find_token(connection, hash_token(token)))
+        assert info is not None
+        self.assertEqual({each.value for each in info.scopes}, {"read", "dial"})
+        page = await self.get("/settings/tokens")
+        self.assertIn("shop", page.text)
+        self.assertNotIn(token, page.html)
+        page = await self.me.send(f"/settings/tokens/{info.token_id}/revoke")
+        self.assertIn("shop is revoked", page.text)
+        gone = await self.desk.read(lambda connection: find_token(connection, hash_token(token)))
+        self.assertIsNone(gone)
+        self.assertEqual((await self.me.send(f"/settings/tokens/{info.token_id}/revoke")).status, 404)
+
+    async def test_what_cannot_be(self) -> None:
+        """No name, nothing that it is good for, or what there is not."""
+        for fields in ([("name", "x")], [("name", ""), ("scope", "read")], [("name", "x"), ("scope", "all")]):
+            self.assertEqual((await self.me.send("/settings/tokens", fields)).status, 400)
+
+
+class DoctorTests(ConsoleCase):
+    """``/settings/doctor``."""
+
+    def furnish(self, desk: Desk) -> Desk:
+        """A doctor that finds one thing, waits, and finds another."""
+        self.looks: list[Deferred[None]] = []
+        return dataclasses.replace(desk, examine=self.look)
+
+    async def look(self, tell: Callable[[Finding], object]) -> None:
+        """See Desk.examine."""
+        tell(well(Step("rules"), Step("5 mappings")))
+        self.looks.append(Deferred())
+        await self.looks[-1]
+        tell(wrong(Step("AMI"), Step("<b>no banner</b>"), Step("start Asterisk")))
+
+    async def test_findings_as_they_come(self) -> None:
+        """While it looks the page reloads itself; two clicks are one look."""
+        self.me = await self.admin()
+        self.assertIn("Nobody has looked", (await self.get("/settings/doctor")).text)
+        for _ in range(2):
+            shown = await self.me.send("/settings/doctor")
+        self.assertEqual((len(self.looks), shown.header("Refresh")), (1, "2"))
+        self.assertIn("5 mappings", shown.text)
+        self.looks[0].callback(None)
+        shown = await self.get("/settings/doctor")
+        self.assertEqual(shown.header("Refresh"), "")
+        self.assertIn("1 thing is wrong", shown.text)
+        self.assertIn("start Asterisk", shown.text)
+        self.assertNotIn("<b>no banner", shown.html)
+
+    async def test_a_look_that_breaks(self) -> None:
+        """It says so, and another may follow."""
+        self.me = await self.admin()
+        await self.me.send("/settings/doctor")
+        self.looks[0].errback(RuntimeError("x"))
+        self.assertIn("broke off", (await self.get("/settings/doctor")).text)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        await self.me.send("/settings/doctor")
+        self.assertEqual(len(self.looks), 2)
+        self.looks[1].callback(None)

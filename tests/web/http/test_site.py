@@ -1,0 +1,189 @@
+"""The web server, over real sockets: what is served, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Port
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.web.http.site import (
+    BoundedChannel,
+    BoundedSite,
+    WebService,
+    connections_for,
+    header,
+    resource,
+)
+from pbxrouter.web.metrics import metrics_route
+
+
+class Asking(Protocol):
+    """Sends a request, collects the answer until the server closes."""
+
+    def __init__(self, request: bytes) -> None:
+        self.answer: Deferred[bytes] = Deferred()
+        self._request = request
+        self._data = b""
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        assert self.transport is not None
+        self.transport.write(self._request)
+
+    def dataReceived(self, data: bytes) -> None:
+        """A part of the answer."""
+        self._data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """That was all."""
+        self.answer.callback(self._data)
+
+
+class SiteTests(TestCase):
+    """A site with metrics."""
+
+    def setUp(self) -> None:
+        """Start it on a free port."""
+        registry = CollectorRegistry()
+        Gauge("things", "Things.", registry=registry).set(3)
+        self.pages = resource([metrics_route(registry)])
+        service = WebService("tcp:0:interface=127.0.0.1", self.pages, reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(service.stopService)
+        listener = next(iter(service))
+        port: Port = listener._waitingForPort.result
+        self.port: int = port.getHost().port
+
+    async def ask(self, request: str, *headers: str) -> str:
+        """What a request gets."""
+        lines = [f"{request} HTTP/1.1", "Host: pbx", "Connection: close", *headers, "", ""]
+        asking = Asking("\r\n".join(lines).encode())
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), asking)
+        return (await asking.answer).decode()
+
+    async def test_metrics(self) -> None:
+        """Prometheus' text, with its type."""
+        answer = await self.ask("GET /metrics")
+        self.assertTrue(answer.startswith("HTTP/1.1 200 "))
+        self.assertIn("Content-Type: text/plain; version=", answer.replace("content-type", "Content-Type"))
+        self.assertIn("\n# TYPE things gauge\nthings 3.0\n", answer)
+
+    async def test_open_metrics(self) -> None:
+        """The newer format for whoever prefers it."""
+        answer = await self.ask("GET /metrics", "Accept: application/openmetrics-text; version=1.0.0")
+        self.assertIn("\n# EOF\n", answer)
+
+    async def test_head(self) -> None:
+        """Without the text."""
+        answer = await self.ask("HEAD /metrics")
+        self.assertTrue(answer.startswith("HTTP/1.1 200 "))
+        self.assertNotIn("things", answer)
+
+    async def test_others(self) -> None:
+        """What is not there, and what may not be done."""
+        self.assertIn(" 404 ", (await self.ask("GET /nothing")).splitlines()[0])
+        self.assertIn(" 405 ", (await self.ask("POST /metrics", "Content-Length: 0")).splitlines()[0])
+
+    def test_no_endpoint(self) -> None:
+        """One line that says what is accepted."""
+        for bad in ("x", "tcp:no", ""):
+            error = self.assertRaises(ConfigError, WebService, bad, self.pages, reactor)
+            self.assertIn("web.listen: ", str(error))
+
+    def test_port_in_use(self) -> None:
+        """One line that says so."""
+        service = WebService(f"tcp:{self.port}:interface=127.0.0.1", self.pages, reactor)
+        error = self.assertRaises(ConfigError, service.privilegedStartService)
+        self.assertIn("in use", str(error))
+
+
+class BoundsTests(SynchronousTestCase):
+    """Browsers that are many, or slow."""
+
+    def setUp(self) -> None:
+        """A site for two, on a clock."""
+        self.clock = MemoryReactorClock()
+        registry = CollectorRegistry()
+        self.site = BoundedSite(resource([metrics_route(registry)]), 2)
+        self.site.reactor = self.clock
+
+    def connect(self, host: str = "192.0.2.1") -> tuple[BoundedChannel, StringTransport]:
+        """A browser comes."""
+        channel = self.site.buildProtocol(IPv4Address("TCP", host, 1))
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def test_too_many(self) -> None:
+        """No more than may be, half of them from one network; when one goes there is room for another."""
+        first, _ = self.connect()
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 2)))
+        self.connect("192.0.2.2")
+        self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.3", 1)))
+        first.connectionLost()
+        self.connect("192.0.2.3")
+
+    def test_a_byte_now_and_then(self) -> None:
+        """A request that trickles is cut off, wherever it is; one that is whole is not."""
+        for begun in (
+            b"",
+            b"GET /met",
+            b"GET /metrics HTTP/1.1\r\nX: ",
+            b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n1",
+        ):
+            channel, transport = self.connect()
+            for _ in range(29):
+                channel.dataReceived(begun[:1])
+                begun = begun[1:]
+                self.clock.advance(1)
+            self.assertFalse(transport.disconnected, begun)
+            self.clock.advance(1)
+            self.assertTrue(transport.disconnected, begun)
+            channel.connectionLost()
+        channel, transport = self.connect()
+        for _ in range(3):
+            channel.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.clock.advance(29)
+            self.assertFalse(transport.disconnected)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 3)
+
+    def test_files_are_left_for_calls(self) -> None:
+        """However few there are."""
+        self.assertEqual(
+            [connections_for(each) for each in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096]
+        )
+
+    def test_forms_are_read_by_no_one_but_us(self) -> None:
+        """Twisted does not read the body, multipart least of all; the routes see its type all the same."""
+        seen: list[Any] = []
+
+        class Page(Resource):
+            isLeaf = True
+
+            def render_POST(self, request: Any) -> bytes:
+                seen.append((request.args, header(request, "Content-Type"), len(request.content.read())))
+                return b""
+
+        site = BoundedSite(Page())
+        site.reactor = self.clock
+        form = b'--x\r\nContent-Disposition: form-data; name="' + b";" * 60_000 + b"\r\n\r\n1\r\n--x--\r\n"
+        for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
+            channel = site.buildProtocol(None)
+            channel.makeConnection(StringTransport())
+            head = (
+                f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(form)}\r\n\r\n"
+            )
+            channel.dataReceived(head.encode() + form)
+            self.assertEqual(seen.pop(), ({}, kind, len(form)))

@@ -1,0 +1,313 @@
+"""Many browsers that look at what is going on, with a clock that only moves when told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.now import event_stream as live_feed
+from pbxrouter.web.now.event_stream import Fragments, LiveFeed
+
+ENGLISH = Words("en", Zone("UTC"))
+SPANISH = Words("es", Zone("UTC"))
+
+
+class FakeTransport:
+    """Can be cut."""
+
+    def __init__(self, request: FakeRequest) -> None:
+        self._request = request
+
+    def abortConnection(self) -> None:
+        """Gone at once."""
+        self._request.leave()
+
+
+class FakeRequest:
+    """A browser: what it was sent, and how it goes."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.sent: list[bytes] = []
+        self.producer: Any = None
+        self.transport = FakeTransport(self)
+        self.following: Deferred[bytes] = Deferred()
+        self.gone = False
+
+    def setHeader(self, name: str, value: str) -> None:
+        """See IRequest."""
+        self.headers[name] = value
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See IConsumer."""
+        assert streaming
+        assert self.producer is None
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        """See IConsumer."""
+        if self.gone:
+            raise AttributeError("the channel is None")
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        """See IRequest."""
+        assert not self.gone
+        self.sent.append(data)
+
+    def leave(self) -> None:
+        """The tab is closed."""
+        self.gone = True
+        self.following.cancel()
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The pictures that came."""
+        return [
+            json.loads(each.removeprefix(b"event: now\ndata: "))
+            for each in self.sent
+            if each.startswith(b"event: now\n")
+        ]
+
+
+class LiveFeedTests(SynchronousTestCase):
+    """The feed, of a picture that is a list of words."""
+
+    def setUp(self) -> None:
+        """Nobody looks yet."""
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.picture: tuple[str, ...] = ("one",)
+        self.made: list[float] = []
+        self.put: list[str] = []
+        self.asked = 0
+        self.sessions: frozenset[str] | None = frozenset({"session"})
+        self.making: Deferred[None] = succeed(None)
+        self.feed: LiveFeed[tuple[str, ...]] = LiveFeed(
+            self.clock, self._make, self._put, self._sessions, lambda: 1.7e9
+        )
+
+    async def _make(self) -> tuple[str, ...]:
+        self.made.append(self.clock.seconds())
+        await self.making
+        return self.picture
+
+    def _put(self, picture: tuple[str, ...], words: Words) -> Fragments:
+        self.put.append(words.language)
+        return Fragments(
+            {"count": f"{len(picture)} {words.language}", "title": words.language},
+            {f"row-{each}": f"<td>{each}</td>" for each in picture},
+        )
+
+    async def _sessions(self) -> frozenset[str] | None:
+        self.asked += 1
+        return self.sessions
+
+    def look(self, words: Words = ENGLISH, session: str = "session") -> FakeRequest:
+        """A browser opens the page."""
+        request = FakeRequest()
+        request.following = Deferred.fromCoroutine(self.feed.follow(request, words, session))
+        return request
+
+    def run_for(self, seconds: float) -> None:
+        """Time goes by in small steps."""
+        for _ in range(round(seconds * 100)):
+            self.clock.advance(0.01)
+
+    def test_first_look(self) -> None:
+        """All of it at once, and headers that let it through."""
+        request = self.look()
+        self.run_for(0.01)
+        self.assertEqual(request.headers["Content-Type"], "text/event-stream; charset=utf-8")
+        self.assertEqual(request.headers["X-Accel-Buffering"], "no")
+        self.assertRegex(request.sent[0], rb"^retry: [2-6]\d{3}\n\n$")
+        self.assertEqual(
+            request.told,
+            [
+                {
+                    "at": 1.7e9,
+                    "parts": {"count": "1 en", "title": "en"},
+                    "rows": {"row-one": "<td>one</td>"},
+                    "order": ["row-one"],
+                }
+            ],
+        )
+
+    def test_only_what_is_new(self) -> None:
+        """The rest is there already; nothing at all if nothing is new."""
+        request = self.look()
+        self.run_for(2.5)
+        self.assertEqual(len(request.told), 1)
+        self.picture = ("two", "one")
+        self.run_for(1.1)
+        self.assertEqual(
+            request.told[1],
+            {
+                "at": 1.7e9,
+                "parts": {"count": "2 en"},
+                "rows": {"row-two": "<td>two</td>"},
+                "order": ["row-two", "row-one"],
+            },
+        )
+        self.picture = ("one", "two")
+        self.run_for(1.1)
+        self.assertEqual(
+            request.told[2], {"at": 1.7e9, "parts": {}, "rows": {}, "order": ["row-one", "row-two"]}
+        )
+
+    def test_one_picture_for_all(self) -> None:
+        """Once a second, put into words once for each language, the same bytes for all."""
+        requests = [self.look(SPANISH if each % 2 else ENGLISH) for each in range(100)]
+        self.run_for(3.05)
+        self.assertEqual(len(self.made), 4)
+        self.assertEqual(sorted(self.put), ["en", "es"])
+        self.assertIs(requests[0].sent[1], requests[98].sent[1])
+        self.assertIs(requests[1].sent[1], requests[99].sent[1])
+        self.assertEqual(requests[99].told[0]["parts"]["title"], "es")
+        self.picture = ("three",)
+        self.run_for(1.3)
+        self.assertEqual(sorted(self.put), ["en", "en", "es", "es"])
+        self.assertTrue(all(len(each.told) == 2 for each in requests))
+
+    def test_slices(self) -> None:
+        """Never more than a slice in one turn of the reactor, and soon all of them."""
+        requests = [self.look() for _ in range(3 * live_feed.SLICE + 1)]
+        counts = []
+        for _ in range(5):
+            self.clock.advance(live_feed.PAUSE_S)
+            counts.append(sum(len(each.told) for each in requests))
+        self.assertEqual(
+            counts[:4],
+            [live_feed.SLICE, 2 * live_feed.SLICE, 3 * live_feed.SLICE, 3 * live_feed.SLICE + 1],
+        )
+
+    def test_nobody_looks(self) -> None:
+        """Then nothing is scheduled, made or asked."""
+        request = self.look()
+        self.run_for(1.5)
+        request.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        made, asked = len(self.made), self.asked
+        self.run_for(60)
+        self.assertEqual((len(self.made), self.asked, len(self.feed)), (made, asked, 0))
+
+    def test_reloading_makes_no_more_pictures(self) -> None:
+        """Who comes and goes ten times a second has one made a second."""
+        for _ in range(30):
+            request = self.look()
+            self.run_for(0.1)
+            request.leave()
+        self.assertLessEqual(len(self.made), 4)
+
+    def test_leaving_while_it_is_told(self) -> None:
+        """In the middle of the slices, and while a picture is being made."""
+        requests = [self.look() for _ in range(3 * live_feed.SLICE)]
+        self.clock.advance(0.01)
+        for each in requests:
+            each.leave()
+        self.assertEqual(len(self.feed), 0)
+        self.run_for(2)
+        self.making = Deferred()
+        late = self.look()
+        self.run_for(1.1)
+        late.leave()
+        self.making.callback(None)
+        self.run_for(2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_later_browser(self) -> None:
+        """Is given the whole, though the others have heard only news."""
+        self.look()
+        self.run_for(1.1)
+        self.picture = ("two", "one")
+        self.run_for(1.1)
+        later = self.look()
+        self.run_for(1.1)
+        self.assertEqual(later.told[0]["order"], ["row-two", "row-one"])
+        self.assertEqual(set(later.told[0]["rows"]), {"row-two", "row-one"})
+
+    def test_slow_browser(self) -> None:
+        """Is passed over, holds up nobody, and is given the whole when it has caught up."""
+        slow, quick = self.look(), self.look()
+        self.run_for(0.1)
+        slow.producer.pauseProducing()
+        for number in range(5):
+            self.picture = (f"number {number}",)
+            self.run_for(1)
+        self.assertEqual(len(slow.told), 1)
+        self.assertEqual(len(quick.told), 6)
+        slow.producer.resumeProducing()
+        self.run_for(1)
+        self.assertEqual(slow.told[1]["parts"], {"count": "1 en", "title": "en"})
+        self.assertEqual(slow.told[1]["order"], ["row-number 4"])
+
+    def test_too_slow(self) -> None:
+        """Who has not caught up after a minute is dropped."""
+        slow, quick = self.look(), self.look()
+        self.run_for(0.1)
+        slow.producer.pauseProducing()
+        self.run_for(live_feed.SLOWEST_S - 2)
+        self.assertFalse(slow.gone)
+        self.run_for(3)
+        self.assertTrue(slow.gone)
+        self.assertFalse(quick.gone)
+        self.assertEqual(len(self.feed), 1)
+
+    def test_heartbeat(self) -> None:
+        """A sign of life where there is no news."""
+        request = self.look()
+        self.run_for(65)
+        beats = [each for each in request.sent if each == b":\n\n"]
+        self.assertEqual(len(beats), 3)
+        self.assertEqual(len(request.told), 1)
+
+    def test_session_over(self) -> None:
+        """Its streams are told so, and end within seconds; others go on."""
+        self.sessions = frozenset({"session", "other"})
+        mine, other = self.look(), self.look(session="other")
+        self.run_for(1)
+        self.sessions = frozenset({"other"})
+        self.run_for(live_feed.SESSIONS_EVERY_S + 0.1)
+        self.assertEqual(mine.sent[-1], b"event: over\ndata: {}\n\n")
+        self.assertEqual(self.successResultOf(mine.following), b"")
+        self.assertIsNone(mine.producer)
+        self.assertNoResult(other.following)
+        self.assertEqual(len(self.feed), 1)
+
+    def test_sessions_cannot_be_told(self) -> None:
+        """The database is away: who is in stays in."""
+        request = self.look()
+        self.sessions = None
+        self.run_for(10)
+        self.assertNoResult(request.following)
+        self.assertLessEqual(self.asked, 4)
+
+    def test_bounds(self) -> None:
+        """So many of a session, and so many in all."""
+        requests = [self.look() for _ in range(live_feed.MAX_STREAMS_OF_SESSION)]
+        self.assertFalse(self.feed.has_room("session"))
+        self.assertTrue(self.feed.has_room("other"))
+        requests[0].leave()
+        self.assertTrue(self.feed.has_room("session"))
+        for number in range(live_feed.MAX_STREAMS - len(self.feed)):
+            self.look(session=f"session {number}")
+        self.assertFalse(self.feed.has_room("another"))
+
+    def test_making_breaks(self) -> None:
+        """It is said, and tried again."""
+        request = self.look()
+        self.run_for(0.5)
+        self.making = Deferred()
+        self.run_for(1)
+        self.making.errback(ValueError("broken"))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.making = succeed(None)
+        self.picture = ("two",)
+        self.run_for(1.1)
+        self.assertEqual(request.told[-1]["order"], ["row-two"])

@@ -1,0 +1,82 @@
+"""Graphs: what is left of pygal's SVG, and what it says."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.now.graphs import (
+    Bar,
+    busy_day,
+    busy_week,
+    calls_per_minute,
+    draw,
+)
+
+HOSTILE = '"><script>alert(1)</script>'
+
+
+class GraphTests(SynchronousTestCase):
+    """Drawn for real."""
+
+    def setUp(self) -> None:
+        """English, in Madrid."""
+        self.words = Words("en", Zone("Europe/Madrid"))
+        self.now = 1_795_431_600.0  # 23 November 2026, 12:00 in Madrid
+
+    def told(self, graph: str) -> list[str]:
+        """What the bars say."""
+        return re.findall(r"<title>([^<]*)</title>", graph)
+
+    def test_nothing_that_the_policy_forbids(self) -> None:
+        """No style, script, link or handler; and what stands in it cannot become one."""
+        graph = draw([Bar(1.0, HOSTILE, HOSTILE), Bar(None, "", "?")], HOSTILE, HOSTILE)
+        tree = ElementTree.fromstring(graph)
+        names = {str(each.tag).rpartition("}")[2] for each in tree.iter()}
+        self.assertEqual(names - {"svg", "g", "path", "rect", "text", "title"}, set())
+        attributes = {name for each in tree.iter() for name in each.attrib}
+        self.assertEqual(
+            {each for each in attributes if each.startswith("on") or "href" in each or each == "style"}, set()
+        )
+        self.assertNotIn("<script", graph)
+        self.assertEqual(tree.get("aria-label"), f"{HOSTILE}: {HOSTILE}")
+
+    def test_minutes(self) -> None:
+        """Each has its bar; the unknown ones say so."""
+        minute = int(self.now) - 600
+        graph = calls_per_minute(
+            {minute: 3, minute + 60: None}, self.now - 600, self.now, self.words, "Calls", "3"
+        )
+        told = self.told(graph)
+        self.assertEqual(len(told), 11)
+        self.assertEqual(sorted(told)[:3], ["11:50: 3", "11:51: ?", "11:52: 0"])
+        self.assertEqual(ElementTree.fromstring(graph).get("role"), "img")
+
+    def test_no_calls_at_all(self) -> None:
+        """Still a graph."""
+        graph = calls_per_minute({}, self.now - 600, self.now, self.words, "Calls", "none")
+        self.assertEqual({each[-1] for each in self.told(graph)}, {"0"})
+
+    def test_day(self) -> None:
+        """A quarter of an hour has its busiest minute, and the summary the day's."""
+        zone = self.words.zone
+        midnight = zone.midnight(self.now)
+        minutes = {int(midnight) + 60 * at: calls for at, calls in ((600, 2), (601, 7), (615, 1))}
+        graph = busy_day(minutes, midnight, zone.midnight(self.now, 1), self.words)
+        told = self.told(graph)
+        self.assertEqual(len(told), 96)
+        self.assertEqual([each for each in told if not each.endswith(": 0")], ["10:00: 7", "10:15: 1"])
+        self.assertIn("the busiest minute was Mon 23 Nov, 10:01, with 7 calls", graph)
+
+    def test_week(self) -> None:
+        """Hour by hour, also where one is missing or twice."""
+        zone = self.words.zone
+        for now, hours in (
+            (self.now, 168),
+            (zone.seconds(zone.local(1_792_922_400.0).replace(tzinfo=None)), 169),
+        ):
+            began, ended = zone.midnight(now, -6), zone.midnight(now, 1)
+            self.assertEqual(len(self.told(busy_week({}, began, ended, self.words))), hours)

@@ -1,0 +1,158 @@
+"""Whatever a person may read in the console or the API has its Spanish sentence, with the same places in it.
+
+Sentences are collected by scripts/catalogue. Not here: which language somebody gets (test_web_words,
+test_web_entrance), and whether the Spanish is good.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import types
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.text.sentences import Step
+from pbxrouter.web.language import LANGUAGES, Words, Zone
+from tests.paths import ROOT
+
+KNOWN = {
+    ("pbxrouter/text/sentences.py", "message"),  # makes the step
+    ("pbxrouter/text/sentences.py", "between.join((f'{{{name}}}' for name in values))"),  # steps in a row
+    ("pbxrouter/database/calls/history.py", "str(message)"),  # of a trace in the database
+}
+"""Where code makes a step of what is no literal, rightly."""
+SAME = set("AMI Asterisk FastAGI MAGI PIN Token web".split())
+"""Words that are the same in Spanish."""
+
+
+def _load() -> types.ModuleType:
+    loader = SourceFileLoader("catalogue", str(ROOT / "scripts" / "catalogue"))
+    spec = spec_from_loader("catalogue", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+catalogue = _load()
+WANTED = catalogue.extract()
+
+
+def places(text: str) -> set[str]:
+    """The places of a sentence: ``{name}`` of a step, ``%(name)s`` of a template."""
+    return {f"%{name}" for name in re.findall(r"%\((\w+)\)[sd]", text)} | set(re.findall(r"\{(\w*)\}", text))
+
+
+def wording(message: Any) -> list[tuple[str, str]]:
+    """Each form of a message with its translation."""
+    if isinstance(message.id, str):
+        return [(message.id, message.string)]
+    return list(zip(message.id, message.string, strict=True))
+
+
+class CatalogueTests(SynchronousTestCase):
+    """The catalogue of each language but English, which has none."""
+
+    def each(self) -> list[tuple[str, Any]]:
+        """Every message of every catalogue."""
+        found = []
+        for language in sorted(set(LANGUAGES) - {"en"}):
+            path = ROOT / "pbxrouter/web/locale" / language / "LC_MESSAGES/pbxrouter.po"
+            found.append((language, catalogue.read(path)))
+        self.assertTrue(found)
+        return found
+
+    def test_all_are_translated(self) -> None:
+        """None is missing, empty or uncertain, and none is kept that nobody says any more."""
+        wanted = {_key(message) for message in WANTED if message.id}
+        self.assertGreater(len(wanted), 100)
+        for language, found in self.each():
+            there = {_key(message): message for message in found if message.id}
+            self.assertEqual(sorted(wanted - set(there)), [], f"{language}: missing; run make catalogue")
+            self.assertEqual(
+                sorted(set(there) - wanted), [], f"{language}: not said any more; make catalogue"
+            )
+            self.assertEqual(list(found.obsolete), [], f"{language}: obsolete")
+            for key, message in there.items():
+                self.assertFalse(message.fuzzy, f"{language}: uncertain: {key}")
+            empty = [key for key, message in there.items() if not all(said for _, said in wording(message))]
+            self.assertEqual(empty, [], f"{language}: not translated")
+
+    def test_places(self) -> None:
+        """A translation has the places of its sentence, and no other; each can be filled."""
+        for language, found in self.each():
+            for message in found:
+                all_places = set().union(*(places(each) for each, _ in wording(message)))
+                for english, said in wording(message):
+                    if not english or not said:
+                        continue
+                    # One of the plural's forms may leave the number out, as "one call" does.
+                    if isinstance(message.id, str):
+                        self.assertEqual(places(said), places(english), f"{language}: {english}")
+                    else:
+                        self.assertLessEqual(places(said), all_places, f"{language}: {english}")
+                    if "%(" not in english:
+                        string.Formatter().vformat(said, (), dict.fromkeys(places(said), "x"))
+
+    def test_edges(self) -> None:
+        """Blanks and line ends around a sentence, and the mark behind it, are as in the English one."""
+        for language, found in self.each():
+            for message in found:
+                for english, said in wording(message):
+                    if english and said:
+                        self.assertEqual(
+                            said[:1].isspace(), english[:1].isspace(), f"{language}: {english!r}"
+                        )
+                        self.assertEqual(
+                            said[-1:].isspace(), english[-1:].isspace(), f"{language}: {english!r}"
+                        )
+                        for mark in ".:…":
+                            self.assertEqual(
+                                said.endswith(mark), english.endswith(mark), f"{language}: {said}"
+                            )
+
+    def test_nothing_is_left_in_english(self) -> None:
+        """A translation that is the English sentence is one of words that are the same in both."""
+        for language, found in self.each():
+            same = [
+                english
+                for message in found
+                for english, said in wording(message)
+                if english and said == english and not _is_no_word(english)
+            ]
+            self.assertEqual(same, [], language)
+
+    def test_everything_can_be_extracted(self) -> None:
+        """A sentence stands as a literal where it is made; what cannot be collected is known here."""
+        self.assertEqual(set(catalogue.not_literal()), KNOWN)
+
+    def test_sentences_are_no_f_strings(self) -> None:
+        """No sentence has its values in it already: its translation would never be found."""
+        for path, call in catalogue.calls():
+            self.assertNotEqual(type(call.args[0]).__name__, "JoinedStr", f"{path}:{call.lineno}")
+
+    def test_it_is_in_order(self) -> None:
+        """The file is as make catalogue writes it."""
+        for path in (ROOT / "pbxrouter/web/locale").glob("*/LC_MESSAGES/pbxrouter.po"):
+            self.assertEqual(
+                path.read_bytes(), catalogue.merged(catalogue.read(path), WANTED), "run make catalogue"
+            )
+
+    def test_it_is_used(self) -> None:
+        """A step is said in Spanish, the steps within it too."""
+        words = Words("es", Zone("Europe/Madrid"))
+        said = words.say(Step("{count} times", {"count": Step("no PIN was keyed")}))
+        self.assertNotIn("keyed", said)
+
+
+def _key(message: Any) -> str:
+    return message.id if isinstance(message.id, str) else str(message.id[0])
+
+
+def _is_no_word(text: str) -> bool:
+    rest = re.sub(r"\{\w*\}|%\(\w+\)[sd]", "", text)
+    return not [word for word in re.findall(r"[A-Za-z][\w-]*", rest) if word not in SAME]

@@ -1,0 +1,92 @@
+"""Two languages, and one time zone."""
+
+from __future__ import annotations
+
+import datetime
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.errors import ConfigError
+from pbxrouter.text.sentences import Step, step
+from pbxrouter.web.language import Words, Zone, wished
+
+SUMMER, WINTER = 1_784_023_200.0, 1_795_431_600.0  # 14 July and 23 November 2026, 10:00 and 11:00 UTC
+
+
+class ZoneTests(SynchronousTestCase):
+    """The PBX's wall clock."""
+
+    def test_summer_and_winter(self) -> None:
+        """Madrid is two hours ahead of UTC in summer, one in winter, and the way back fits."""
+        madrid = Zone("Europe/Madrid")
+        for seconds, hours in ((SUMMER, 2), (WINTER, 1)):
+            local = madrid.local(seconds)
+            self.assertEqual(local.utcoffset(), datetime.timedelta(hours=hours))
+            self.assertEqual(madrid.seconds(local.replace(tzinfo=None)), seconds)
+
+    def test_days_are_not_all_of_one_length(self) -> None:
+        """The day on which summer time ends has 25 hours."""
+        madrid = Zone("Europe/Madrid")
+        noon = madrid.seconds(datetime.datetime(2026, 10, 25, 12))
+        self.assertEqual(madrid.midnight(noon, 1) - madrid.midnight(noon), 25 * 3600)
+
+    def test_no_such_zone(self) -> None:
+        """The line names the setting."""
+        for name in ("Europe/Nowhere", "../../etc/passwd"):
+            self.assertIn("web.timezone", str(self.assertRaises(ConfigError, Zone, name)))
+
+    def test_the_systems_own(self) -> None:
+        """Without a name."""
+        self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)
+
+
+class WordsTests(SynchronousTestCase):
+    """What is written, and how."""
+
+    def setUp(self) -> None:
+        """Both languages."""
+        zone = Zone("Europe/Madrid")
+        self.english, self.spanish = Words("en", zone), Words("es", zone)
+
+    def test_steps(self) -> None:
+        """The sentence is translated, the values are not."""
+        trace = step("no pattern matches {number}", number="999")
+        self.assertEqual(self.english.say(trace), "no pattern matches 999")
+        self.assertEqual(self.spanish.say(trace), "ningún patrón coincide con 999")
+
+    def test_one_and_many(self) -> None:
+        """A number of things is told in the right form, written as there."""
+        sentences = ("%(num)s call in the last three hours", "%(num)s calls in the last three hours")
+        self.assertEqual(self.english.count(*sentences, 1), "1 call in the last three hours")
+        self.assertEqual(self.english.count(*sentences, 2000), "2,000 calls in the last three hours")
+        self.assertEqual(self.spanish.count(*sentences, 1), "1 llamada en las últimas tres horas")
+        self.assertEqual(self.spanish.count(*sentences, 20000), "20.000 llamadas en las últimas tres horas")
+
+    def test_a_step_that_does_not_fit(self) -> None:
+        """As another version may have kept it: shown as it is."""
+        self.assertEqual(
+            self.english.say(Step("{gone} and {number}", {"number": "1"})), "{gone} and {number}"
+        )
+
+    def test_numbers_and_times(self) -> None:
+        """As people write them there."""
+        self.assertEqual(
+            (self.english.number(1234567.5), self.spanish.number(1234567.5)), ("1,234,567.5", "1.234.567,5")
+        )
+        self.assertEqual(self.spanish.moment(WINTER), "23 nov 2026, 12:00:00")
+        self.assertEqual(self.english.moment(SUMMER), "14 Jul 2026, 12:00:00")
+        self.assertEqual(
+            [self.english.duration(each) for each in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"]
+        )
+
+    def test_the_browsers_wish(self) -> None:
+        """The language of ours with the highest quality; English if there is none."""
+        for header, language in (
+            ("", "en"),
+            ("es-MX,es;q=0.9,en;q=0.8", "es"),
+            ("de, en;q=0.5, es;q=0.7", "es"),
+            ("fr", "en"),
+            ("es;q=nonsense, en;q=0.1", "en"),
+            ("*;q=0.1," * 10_000, "en"),
+        ):
+            self.assertEqual(wished(header), language, header[:40])

@@ -1,0 +1,104 @@
+"""The call counter as Prometheus reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.counter.counts import (
+    ALL,
+    REASONS,
+    Counting,
+    Counts,
+)
+from pbxrouter.web.metrics import registry_of
+
+
+class FakeCounter:
+    """What the metrics ask of a CallCounter."""
+
+    def __init__(self, asterisk: str) -> None:
+        self.asterisk = asterisk
+        self.counting = Counting()
+        self.active: int | None = 3
+        self.in_sync = self.database_up = True
+        self.unknown_s = 1.5
+        self.gaps = self.restarts = 1
+
+
+class MetricsTests(SynchronousTestCase):
+    """The text, parsed again."""
+
+    def setUp(self) -> None:
+        """Two Asterisks, one with calls."""
+        self.busy, self.idle = FakeCounter("a"), FakeCounter('b"\\')
+        counts = Counts(started=5, answered=2, finished=4, talked=2, served=1, talk_s=7.5, failed={"busy": 1})
+        for label in (ALL, ("mapping", '2"X\n'), ("extension", "33"), ("user", "pepe")):
+            self.busy.counting.totals[label] = counts
+
+    def families(self) -> dict[str, Metric]:
+        """By name."""
+        counters: list[Any] = [self.busy, self.idle]
+        text = generate_latest(registry_of(counters)).decode()
+        return {family.name: family for family in text_string_to_metric_families(text)}
+
+    def value(self, metric: str, /, **labels: str) -> float | None:
+        """Of one sample; None if it is not there."""
+        for family in self.families().values():
+            for sample in family.samples:
+                if sample.name == metric and sample.labels == labels:
+                    return float(sample.value)
+        return None
+
+    def test_values(self) -> None:
+        """Each count under its name."""
+        for name, value in (
+            ("calls_started_total", 5),
+            ("calls_answered_total", 2),
+            ("calls_finished_total", 4),
+            ("calls_served_total", 1),
+            ("calls_talk_seconds_total", 7.5),
+            ("calls_active", 3),
+            ("asterisk_up", 1),
+            ("database_up", 1),
+            ("unknown_seconds_total", 1.5),
+            ("unknown_gaps_total", 1),
+            ("asterisk_restarts_total", 1),
+        ):
+            self.assertEqual(self.value(f"pbxrouter_{name}", asterisk="a"), value, name)
+        self.assertEqual(self.value("pbxrouter_calls_started_total", asterisk='b"\\'), 0)
+
+    def test_reasons(self) -> None:
+        """Every reason is there from the beginning, so that a rate can be taken of the first."""
+        for reason in REASONS:
+            value = self.value("pbxrouter_calls_failed_total", asterisk="a", reason=reason)
+            self.assertEqual(value, 1 if reason == "busy" else 0)
+
+    def test_routed(self) -> None:
+        """By mapping and extension; users are nobody's business."""
+        labels = {"asterisk": "a", "kind": "mapping", "name": '2"X\n'}
+        self.assertEqual(self.value("pbxrouter_routed_calls_answered_total", **labels), 2)
+        self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason="busy"), 1)
+        kinds = {
+            sample.labels["kind"] for sample in self.families()["pbxrouter_routed_calls_started"].samples
+        }
+        self.assertEqual(kinds, {"mapping", "extension"})
+
+    def test_unknown(self) -> None:
+        """What is not known is not there."""
+        self.busy.active, self.busy.in_sync = None, False
+        self.assertIs(self.value("pbxrouter_calls_active", asterisk="a"), None)
+        self.assertEqual(self.value("pbxrouter_asterisk_up", asterisk="a"), 0)
+
+    def test_help_and_types(self) -> None:
+        """As promtool wants them: HELP everywhere, counters end in _total, units are base units."""
+        for name, family in self.families().items():
+            self.assertTrue(family.documentation, name)
+            self.assertIn(family.type, ("counter", "gauge"), name)
+            for sample in family.samples:
+                self.assertEqual(sample.name.endswith("_total"), family.type == "counter", name)
+            self.assertNotRegex(name, r"_(ms|minutes|milliseconds|count|sum|bucket)\b")

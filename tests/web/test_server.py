@@ -1,0 +1,97 @@
+"""The web server as a service: what it says when it starts, and where passwords are hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import threading
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.trial.unittest import TestCase
+
+from pbxrouter.config.schema import Web
+from pbxrouter.database.people.console_users import add_console_user
+from pbxrouter.database.people.sessions import is_setup_link
+from pbxrouter.errors import EditRefused
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import hash_token
+from pbxrouter.web.build import build_web
+from pbxrouter.web.password_threads import MAX_WAITING, PasswordThreads
+from tests.api_fakes import Ticking, make_desk
+from tests.web_fakes import ACTOR
+
+
+class GreetingTests(TestCase):
+    """Started for real, on a free port."""
+
+    async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
+        """What it says to whoever started it, and what the log says; it is stopped again."""
+        desk = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
+        self.addCleanup(desk.writing.close)
+        config = msgspec.structs.replace(desk.config, web=Web(listen=listen))
+        self.desk = desk = dataclasses.replace(desk, config=config)
+        if with_admin:
+            await desk.write(
+                lambda connection: add_console_user(connection, ACTOR, 1.0, "ana", "hash", Role.ADMIN)
+            )
+        logged: list[LogEvent] = []
+        observer: Any = logged.append
+        globalLogPublisher.addObserver(observer)
+        said: list[str] = []
+        server = build_web(desk)
+        server._say = said.append
+        server.privilegedStartService()
+        server.startService()
+        await server.greeted
+        await server.stopService()
+        globalLogPublisher.removeObserver(observer)
+        told = " ".join(
+            str(each.get("log_format"))
+            for each in logged
+            if each["log_level"] in (LogLevel.info, LogLevel.warn)
+        )
+        return said, told + " ".join(str(each.get("url", "")) for each in logged)
+
+    async def test_nobody_may_log_in(self) -> None:
+        """A link that is good is printed, and not logged."""
+        said, told = await self.started("tcp:0:interface=127.0.0.1")
+        link = said[0].rpartition("/setup/")[2].strip()
+        now = self.desk.now()
+        good = await self.desk.write(lambda connection: is_setup_link(connection, hash_token(link), now))
+        self.assertTrue(good)
+        self.assertNotIn(link, told)
+        self.assertIn("pbxrouter console link", told)
+        self.assertNotIn("without TLS", told)
+
+    async def test_somebody_may(self) -> None:
+        """Nothing is printed."""
+        said, told = await self.started("tcp:0:interface=127.0.0.1", with_admin=True)
+        self.assertEqual(said, [])
+        self.assertIn("the console is at", told)
+
+    async def test_open_to_others(self) -> None:
+        """It says how to put TLS in front."""
+        _, told = await self.started("tcp:0")
+        self.assertIn("without TLS", told)
+
+
+class PasswordThreadsTests(TestCase):
+    """Not too many at a time."""
+
+    async def test_bounded(self) -> None:
+        """Beyond so many that wait, the next is refused at once."""
+        from twisted.internet import reactor
+
+        threads = PasswordThreads(reactor)
+        self.addCleanup(threads.stop)
+        gate = threading.Event()
+        waiting = [Deferred.fromCoroutine(threads(gate.wait, 10)) for _ in range(MAX_WAITING)]
+        with self.assertRaises(EditRefused):
+            await threads(len, "x")
+        gate.set()
+        for each in waiting:
+            self.assertTrue(await each)
+        self.assertEqual(await threads(len, "x"), 1)
