@@ -118,13 +118,13 @@ def pbxrouter(port: int) -> None:
     from twisted.internet import reactor
 
     from pbxrouter.ami.account import Account
-    from pbxrouter.ami.connection import Manager
-    from pbxrouter.ami.messages import Message
+    from pbxrouter.ami.connection import AMIConnection
+    from pbxrouter.ami.messages import AMIMessage
 
     meter = Meter()
-    manager = Manager("bench", f"tcp:127.0.0.1:{port}", Account("u", lambda: "s"), reactor)
+    manager = AMIConnection("bench", f"tcp:127.0.0.1:{port}", Account("u", lambda: "s"), reactor)
 
-    def saw(event: Message) -> None:
+    def saw(event: AMIMessage) -> None:
         if meter.saw(event.get("CallerIDNum"), event.get("Cause")):
             print(meter.report())
             reactor.stop()

@@ -107,9 +107,9 @@ def play(port: int, a_second: float, seconds: float) -> list[float]:
 
 def request(path: str, cookie: str, more: str = "") -> bytes:
     """What a browser sends."""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: pbxrouter_session={cookie}\r\n{more}\r\n"
-    ).encode("ascii")
+    return (f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: pbxrouter_session={cookie}\r\n{more}\r\n").encode(
+        "ascii"
+    )
 
 
 def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float) -> None:
@@ -172,8 +172,7 @@ def gateway(processor: int) -> Iterator[tuple[subprocess.Popen[bytes], int, int,
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         (place / "pbxrouter.toml").write_text(
-            f'[fastagi]\nlisten = "tcp:{calls}:interface=127.0.0.1"\n'
-            f'[web]\nlisten = "tcp:{web}:interface=127.0.0.1"\n'
+            f'[fastagi]\nlisten = "tcp:{calls}:interface=127.0.0.1"\n[web]\nlisten = "tcp:{web}:interface=127.0.0.1"\n'
         )
         subprocess.run(
             [sys.executable, "-m", "pbxrouter", "init", "--sample"],
@@ -276,9 +275,7 @@ def main() -> None:
             events, pages, wait = map(float, browsers.stdout.read().split())
             browsers.wait()
             first, then = told("nobody looks", alone, alone_cpu), told("all look", watched, watched_cpu)
-            print(
-                f"{'':14} each browser was told {events:.0f} times; {pages:.0f} pages, median {wait:.0f} ms"
-            )
+            print(f"{'':14} each browser was told {events:.0f} times; {pages:.0f} pages, median {wait:.0f} ms")
             ratios.append((then[0] / first[0], then[1] / first[1]))
             time.sleep(1)
     for name, found in zip(("median", "99th percentile"), zip(*ratios, strict=True), strict=True):

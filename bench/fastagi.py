@@ -203,9 +203,7 @@ def main() -> None:
                 play(server.port, options.n, options.c)
                 server.rates.append(options.n / (time.perf_counter() - began))
                 server.cpu_us.append((server.cpu_s() - cpu_s) * 1e6 / options.n)
-        print(
-            "min / median / max        calls/s    server's CPU, µs a call     µs a command   kB a parked call"
-        )
+        print("min / median / max        calls/s    server's CPU, µs a call     µs a command   kB a parked call")
         for server in running:
             each = [figure / COMMANDS for figure in server.cpu_us]
             print(

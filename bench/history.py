@@ -35,7 +35,7 @@ from pbxrouter.database.calls.history import (
     outcomes,
     trace_text,
 )
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 PAGE = 50
 DAY_S = 86_400
@@ -61,9 +61,9 @@ def calls(count: int, days: float) -> Iterator[CallRow]:
     traces = [
         trace_text(
             [
-                step("{number} matches {pattern}: {application} {data}", number=number, pattern="_0.",
+                sentence("{number} matches {pattern}: {application} {data}", number=number, pattern="_0.",
                      application="dial", data="PJSIP"),
-                step("{caller} may use {pattern} by its own grant", caller="200", pattern="_0."),
+                sentence("{caller} may use {pattern} by its own grant", caller="200", pattern="_0."),
             ]
         )
         for number in ("0123456789", "0987654321", "0555123456")
@@ -202,9 +202,7 @@ def main() -> None:
         connection = database.connect(path)
         took_s = fill(connection, options.n, options.d)
         size = path.stat().st_size / options.n
-        print(
-            f"{options.n} calls in {options.d:g} days: written at {options.n / took_s:.0f} a second, ", end=""
-        )
+        print(f"{options.n} calls in {options.d:g} days: written at {options.n / took_s:.0f} a second, ", end="")
         print(f"{size:.0f} bytes each")
         each_s: dict[str, list[float]] = {}
         ratios: dict[str, list[float]] = {}

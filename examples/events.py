@@ -1,9 +1,9 @@
 """All events of the PBX as they come, and every header of each."""
 
-from pbxrouter.library import Message, Session, printable, run
+from pbxrouter.library import AMIMessage, Session, printable, run
 
 
-def show(event: Message) -> None:
+def show(event: AMIMessage) -> None:
     """One event."""
     for name, value in event:
         print(f"{name}: {printable(value)}")

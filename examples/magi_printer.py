@@ -2,10 +2,10 @@
 
 from urllib.parse import unquote
 
-from pbxrouter.library import Message, Session, printable, run
+from pbxrouter.library import AMIMessage, Session, printable, run
 
 
-def show(event: Message) -> None:
+def show(event: AMIMessage) -> None:
     """One event; what is in it by lines is percent-encoded."""
     print(f"{event.name} {printable(event.get('Channel'))}")
     for line in unquote(event.get("Env") or event.get("Result")).splitlines():

@@ -5,9 +5,7 @@ from pbxrouter.library import Session, printable, run
 
 async def watch(session: Session) -> None:
     """Until the connection ends, or we are interrupted."""
-    session.subscribe(
-        "Newchannel", lambda event: print(f"New Channel: {printable(event.get('Channel'))}", flush=True)
-    )
+    session.subscribe("Newchannel", lambda event: print(f"New Channel: {printable(event.get('Channel'))}", flush=True))
     await session.lost
 
 

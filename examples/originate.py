@@ -5,16 +5,16 @@ import sys
 
 from twisted.internet.defer import Deferred
 
-from pbxrouter.library import Message, Session, run
+from pbxrouter.library import AMIMessage, Session, run
 
 
 async def originate(session: Session) -> None:
     """Ring the channel; when it answers it goes to the extension in the context."""
     channel, context, extension = sys.argv[1:]
     call_id = f"example-{secrets.token_hex(8)}"  # ours, so that nobody else's call is taken for this one
-    over: Deferred[Message] = Deferred()
+    over: Deferred[AMIMessage] = Deferred()
 
-    def outcome(event: Message) -> None:
+    def outcome(event: AMIMessage) -> None:
         if event.get("Uniqueid") == call_id:
             over.callback(event)
 

@@ -9,9 +9,7 @@ async def keep(channel: Channel) -> None:
     """One call: its variables are kept under the channel's Uniqueid, and shown."""
     request = channel.request
     calls[request.uniqueid] = request
-    print(
-        f"call {len(calls)}: {printable(request.caller or 'unknown')} dialled {printable(request.extension)}"
-    )
+    print(f"call {len(calls)}: {printable(request.caller or 'unknown')} dialled {printable(request.extension)}")
     for name, value in request.variables.items():
         print(f"  {name:16} {printable(value)}")
     for number, value in enumerate(request.arguments, 1):

@@ -7,7 +7,7 @@ Not here: what is done about a failure; that is its catcher's business.
 
 from __future__ import annotations
 
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 
 class PbxrouterError(Exception):
@@ -20,14 +20,14 @@ class PbxrouterError(Exception):
         step: the line as a Step. Of a plain text it is the text itself, with no places in it.
     """
 
-    def __init__(self, message: str | Step = "") -> None:
-        self.step = message if isinstance(message, Step) else Step("{text}", {"text": message})
-        super().__init__(self.step.words)
+    def __init__(self, message: str | Sentence = "") -> None:
+        self.sentence = message if isinstance(message, Sentence) else Sentence("{text}", {"text": message})
+        super().__init__(self.sentence.english)
 
 
-def step_of(error: BaseException) -> Step:
+def sentence_of(error: BaseException) -> Sentence:
     """What an error says, as a Step; of one that is not ours as it is."""
-    return error.step if isinstance(error, PbxrouterError) else step("{text}", text=error)
+    return error.sentence if isinstance(error, PbxrouterError) else sentence("{text}", text=error)
 
 
 class ConfigError(PbxrouterError):
@@ -57,7 +57,7 @@ class EditRefused(PbxrouterError):
         field: which of the values given; empty if it is none of them alone.
     """
 
-    def __init__(self, message: str | Step, field: str = "") -> None:
+    def __init__(self, message: str | Sentence, field: str = "") -> None:
         super().__init__(message)
         self.field = field
 
@@ -195,6 +195,6 @@ class OriginateRefused(PbxrouterError):
         decision: what the rules said; None if it never came so far.
     """
 
-    def __init__(self, message: str | Step, decision: object = None) -> None:
+    def __init__(self, message: str | Sentence, decision: object = None) -> None:
         super().__init__(message)
         self.decision = decision

@@ -14,18 +14,18 @@ from typing import Final, Literal
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
-from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.call.history import History
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesKeeper
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.rules.reloader import RulesReloader
+from pbxrouter.text.sentences import Sentence, sentence
 
 State = Literal["good", "plain", "bad"]
 """How a thing is marked; plain is neither, such as a connection that has just come up."""
 
-NO_ACCOUNT: Final = Step("no secret_file is set, so there is no connection to AMI")
+NO_ACCOUNT: Final = Sentence("no secret_file is set, so there is no connection to AMI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class AsteriskHealth:
     active: int | None
     unknown_s: float
     restarts: int
-    trouble: Step | None
+    trouble: Sentence | None
 
     @property
     def state(self) -> State:
@@ -58,13 +58,13 @@ class AsteriskHealth:
         return "bad" if not self.up else "good" if self.in_sync else "bad" if self.trouble else "plain"
 
     @property
-    def step(self) -> Step:
+    def sentence(self) -> Sentence:
         """In words."""
         if not self.up:
-            return Step("no connection")
+            return Sentence("no connection")
         if self.in_sync:
-            return Step("connected, its calls are known")
-        return Step("connected, its calls are not known yet")
+            return Sentence("connected, its calls are known")
+        return Sentence("connected, its calls are not known yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class DatabaseHealth:
     queued: int
     lost: int
     counts_written: bool
-    trouble: Step | None
+    trouble: Sentence | None
 
     @property
     def state(self) -> State:
@@ -97,19 +97,19 @@ class DatabaseHealth:
         return "bad"
 
     @property
-    def step(self) -> Step:
+    def sentence(self) -> Sentence:
         """In words."""
         if self.rules_away_since is not None:
             if self.has_rules:
-                return Step("it cannot be read, the last rules stay in force")
-            return Step("it cannot be read, calls wait for the first rules")
+                return Sentence("it cannot be read, the last rules stay in force")
+            return Sentence("it cannot be read, calls wait for the first rules")
         if not self.has_rules:
-            return Step("the first rules are being read")
+            return Sentence("the first rules are being read")
         if self.history_away_since is not None:
-            return step("calls cannot be written, {count} wait in memory", count=self.queued)
+            return sentence("calls cannot be written, {count} wait in memory", count=self.queued)
         if not self.counts_written:
-            return Step("the counts of calls cannot be written and are kept for later")
-        return Step("rules are read, calls are written")
+            return Sentence("the counts of calls cannot be written and are kept for later")
+        return Sentence("rules are read, calls are written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ class FastAGIHealth:
         return "good"
 
     @property
-    def step(self) -> Step:
+    def sentence(self) -> Sentence:
         """In words."""
         if self.last_call is None:
-            return Step("no call has come yet")
-        return Step("calls come")
+            return Sentence("no call has come yet")
+        return Sentence("calls come")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +171,19 @@ class Health:
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property
-    def step(self) -> Step:
+    def sentence(self) -> Sentence:
         """In words."""
         return _ALL[self.state]
 
 
 _ALL: Final = {
-    "good": Step("all is well"),
-    "plain": Step("not everything is known yet"),
-    "bad": Step("something is wrong"),
+    "good": Sentence("all is well"),
+    "plain": Sentence("not everything is known yet"),
+    "bad": Sentence("something is wrong"),
 }
 
 
-class HealthLook:
+class HealthProbe:
     """Tells how the gateway is whenever it is called.
 
     Args:
@@ -195,10 +195,10 @@ class HealthLook:
 
     def __init__(
         self,
-        asterisks: Sequence[tuple[str, Manager | None]],
+        asterisks: Sequence[tuple[str, AMIConnection | None]],
         counters: Sequence[CallCounter],
         engine: RulesEngine,
-        keeper: RulesKeeper,
+        reloader: RulesReloader,
         history: History,
         listen: str,
         fastagi: FastAGIFactory,
@@ -207,7 +207,7 @@ class HealthLook:
         self._asterisks = asterisks
         self._counters = {each.asterisk: each for each in counters}
         self._engine = engine
-        self._keeper = keeper
+        self._reloader = reloader
         self._history = history
         self._listen = listen
         self._fastagi = fastagi
@@ -226,7 +226,7 @@ class HealthLook:
             FastAGIHealth(self._listen, fastagi.open_calls, fastagi.served, fastagi.last_call),
         )
 
-    def _asterisk(self, name: str, manager: Manager | None) -> AsteriskHealth:
+    def _asterisk(self, name: str, manager: AMIConnection | None) -> AsteriskHealth:
         if manager is None:
             return AsteriskHealth(name, False, None, False, None, 0.0, 0, NO_ACCOUNT)
         up, trouble = manager.is_up, manager.trouble
@@ -245,13 +245,13 @@ class HealthLook:
         )
 
     def _database(self) -> DatabaseHealth:
-        keeper, history = self._keeper, self._history
+        reloader, history = self._reloader, self._history
         return DatabaseHealth(
             self._engine.rules is not None,
-            keeper.away_since,
+            reloader.away_since,
             history.away_since,
             history.queued,
             history.lost,
             all(each.database_up for each in self._counters.values()),
-            keeper.trouble or history.trouble,
+            reloader.trouble or history.trouble,
         )

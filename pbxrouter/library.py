@@ -22,13 +22,13 @@ from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.ami.connection import ManagerFactory
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.connection import AMIFactory
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.ami.protocol import (
     ACTION_TIMEOUT_S,
+    AMIProtocol,
     EventHandler,
     Headers,
-    ManagerProtocol,
 )
 from pbxrouter.errors import AGIError, ChannelHungUp, ManagerError, ManagerUnavailable, PbxrouterError
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -38,10 +38,10 @@ from pbxrouter.text.printable import printable
 __all__ = [
     "AGIError",
     "AGIRequest",
+    "AMIMessage",
     "Channel",
     "ChannelHungUp",
     "ManagerError",
-    "Message",
     "Pattern",
     "PbxrouterError",
     "Session",
@@ -95,23 +95,21 @@ class Session:
         lost: fires when the connection is gone.
     """
 
-    def __init__(self, protocol: ManagerProtocol, handlers: dict[bytes, list[EventHandler]]) -> None:
+    def __init__(self, protocol: AMIProtocol, handlers: dict[bytes, list[EventHandler]]) -> None:
         self._protocol = protocol
         self._handlers = handlers
         self.banner = protocol.banner or ""
         self.lost = protocol.lost
 
-    def action(
-        self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[Message]:
+    def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
         """Send an action; fires with its response. Fails as ManagerProtocol.action does."""
         return self._protocol.action(name, headers, timeout_s)
 
     def listing(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[list[Message]]:
+    ) -> Deferred[list[AMIMessage]]:
         """Send an action that a list answers; fires with its items."""
-        return self._protocol.listing(name, headers, timeout_s)
+        return self._protocol.action_list(name, headers, timeout_s)
 
     def subscribe(self, event: str, handler: EventHandler) -> None:
         """Have events of this name handed on, or every one (``*``)."""
@@ -145,7 +143,7 @@ async def connect(
     ami = ami or os.environ.get("AMI", AMI)
     handlers: dict[bytes, list[EventHandler]] = {}
     try:
-        protocol: Any = await clientFromString(reactor, ami).connect(ManagerFactory(reactor, handlers))
+        protocol: Any = await clientFromString(reactor, ami).connect(AMIFactory(reactor, handlers))
     except Exception as error:
         raise ManagerUnavailable(f"no connection to {ami}: {printable(str(error))}") from None
     try:

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from pbxrouter.ami.messages import Message
-from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
+from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.ami.protocol import AMIProtocol, EventHandler
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
@@ -30,7 +30,7 @@ def lines(*headers: str) -> bytes:
 class AmiEnd:
     """Asterisk's end of one AMI connection, in memory."""
 
-    def __init__(self, protocol: ManagerProtocol) -> None:
+    def __init__(self, protocol: AMIProtocol) -> None:
         self.protocol = protocol
         self.transport = StringTransport()
         self.transport.abortConnection = self.goes  # type: ignore[method-assign]
@@ -49,7 +49,7 @@ class AmiEnd:
         """The actions sent since the last look."""
         data: bytes = self.transport.value()
         self.transport.clear()
-        return [dict(Message(raw).headers) for raw in data.split(b"\r\n\r\n")[:-1]]
+        return [dict(AMIMessage(raw).headers) for raw in data.split(b"\r\n\r\n")[:-1]]
 
     def answers(self, *headers: str, to: str = "") -> dict[str, str]:
         """Answer the one action sent since the last look; returns it."""
@@ -72,7 +72,7 @@ class AmiEnd:
             self.protocol.connectionLost(Failure(reason or ConnectionDone()))
 
 
-class FakeManager:
+class FakeAMIConnection:
     """What lives on a Manager sees this; a test plays Asterisk.
 
     Attributes:
@@ -87,20 +87,20 @@ class FakeManager:
         self.is_up = False
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, dict[str, str] | ManagerError | None] = {}
-        self.lists: dict[str, list[Message] | ManagerError | None] = {}
-        self.waiting: list[Deferred[Message]] = []
+        self.lists: dict[str, list[AMIMessage] | ManagerError | None] = {}
+        self.waiting: list[Deferred[AMIMessage]] = []
         self._handlers: dict[str, list[EventHandler]] = {}
         self._up: list[Callable[[], object]] = []
         self._down: list[Callable[[], object]] = []
         self._ids = itertools.count(1)
 
-    def when_up(self, tell: Callable[[], object]) -> None:
+    def on_connect(self, tell: Callable[[], object]) -> None:
         """As Manager."""
         self._up.append(tell)
         if self.is_up:
             tell()
 
-    def when_down(self, tell: Callable[[], object]) -> None:
+    def on_disconnect(self, tell: Callable[[], object]) -> None:
         """As Manager."""
         self._down.append(tell)
 
@@ -113,9 +113,7 @@ class FakeManager:
         """As Manager."""
         return f"id-{next(self._ids)}"
 
-    def action(
-        self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
-    ) -> Deferred[Message]:
+    def action(self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10) -> Deferred[AMIMessage]:
         """As Manager."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
@@ -127,12 +125,12 @@ class FakeManager:
         if isinstance(answer, ManagerError):
             return fail(answer)
         return succeed(
-            Message(b"\r\n".join([b"Response: Success", *(f"{k}: {v}".encode() for k, v in answer.items())]))
+            AMIMessage(b"\r\n".join([b"Response: Success", *(f"{k}: {v}".encode() for k, v in answer.items())]))
         )
 
-    def listing(
+    def action_list(
         self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
-    ) -> Deferred[list[Message]]:
+    ) -> Deferred[list[AMIMessage]]:
         """As Manager."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
@@ -159,7 +157,7 @@ class FakeManager:
 
     def event(self, *headers: str) -> None:
         """Asterisk sends an event."""
-        message = Message(lines(*headers)[:-4])
+        message = AMIMessage(lines(*headers)[:-4])
         for handler in tuple(self._handlers.get(message.name, ())):
             handler(message)
 
@@ -177,9 +175,9 @@ def refused(text: str) -> ActionFailed:
 
 def new_protocol(
     handlers: dict[bytes, list[EventHandler]] | None = None,
-) -> tuple[ManagerProtocol, AmiEnd, Clock]:
+) -> tuple[AMIProtocol, AmiEnd, Clock]:
     """A connection just made."""
     clock = Clock()
     time: IReactorTime = clock
-    protocol = ManagerProtocol(time, {} if handlers is None else handlers)
+    protocol = AMIProtocol(time, {} if handlers is None else handlers)
     return protocol, AmiEnd(protocol), clock

@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history import History
 from pbxrouter.config.schema import Config, resolved
 from pbxrouter.database.audit.log import Actor
@@ -33,23 +33,23 @@ from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import Store
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.health import HealthLook
+from pbxrouter.health import HealthProbe
 from pbxrouter.originate.originator import (
+    CallRequest,
     Originator,
     Progress,
-    Wish,
     check_wish,
 )
 from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.dispatch import Table, api_routes
-from pbxrouter.web.api.endpoint import JSON, Endpoint, Refused
+from pbxrouter.web.api.endpoint import JSON, ApiError, Endpoint
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
 from pbxrouter.web.language import Zone
@@ -58,7 +58,7 @@ reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
 ACTOR = Actor("the test", "command")
 APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup"})
-ANSWERED = Progress("answered", Step("the phone was answered"), "x-1")
+ANSWERED = Progress("answered", Sentence("the phone was answered"), "x-1")
 TABLE = Table(ENDPOINTS)
 
 
@@ -66,8 +66,8 @@ class FakeOriginator:
     """Begins no call; does what it is told."""
 
     def __init__(self) -> None:
-        self.wishes: list[Wish] = []
-        self.steps: list[Progress] = [Progress("ringing", Step("the phone rings"), "x-1"), ANSWERED]
+        self.wishes: list[CallRequest] = []
+        self.steps: list[Progress] = [Progress("ringing", Sentence("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
 
     @property
@@ -75,7 +75,7 @@ class FakeOriginator:
         """See originate.Originator."""
         return True
 
-    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
         """See originate.Originator."""
         check_wish(wish, {})
         self.wishes.append(wish)
@@ -105,7 +105,7 @@ async def serve_nobody(channel: Channel) -> None:
 
 def make_desk(
     path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
-) -> Desk:
+) -> WebContext:
     """A Desk with a database of its own, the sample rules in it."""
     hash_pin = functools.partial(pins.hash_pin, KEY)
     if not database_exists:
@@ -115,25 +115,23 @@ def make_desk(
         connection.close()
     writing = Store(path, hash_pin, reactor)
     engine = RulesEngine(APPLICATIONS)
-    keeper = RulesKeeper(writing, engine, clock)
+    reloader = RulesReloader(writing, engine, clock)
     config = resolved(Config(database=str(path)), path.parent)
     history = History(writing, config.history.keep_days, clock, clock.seconds)
     fastagi = FastAGIFactory(serve_nobody, clock, DialogueWatch())
-    return Desk(
+    return WebContext(
         config=config,
         reading=Store(path, hash_pin, reactor),
         writing=writing,
         engine=engine,
-        keeper=keeper,
+        reloader=reloader,
         applications=APPLICATIONS,
         hash_pin=hash_pin,
         key=KEY,
         originators=cast(Mapping[str, Originator], originators),
         counters=(),
-        board=LiveBoard(),
-        health=HealthLook(
-            [("lab", None)], (), engine, keeper, history, config.fastagi.listen, fastagi, clock
-        ),
+        active_calls=ActiveCalls(),
+        health=HealthProbe([("lab", None)], (), engine, reloader, history, config.fastagi.listen, fastagi, clock),
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,
@@ -163,7 +161,7 @@ def a_call(place: int, **more: Any) -> CallRow:
             "outcome": "ANSWER" if place % 3 else "BUSY",
             "cause": "16",
             "answered_s": 10 if place % 3 else None,
-            "trace": trace_text([step("{number} matches {pattern}", number="22", pattern="2X")]),
+            "trace": trace_text([sentence("{number} matches {pattern}", number="22", pattern="2X")]),
             **more,
         }
     )
@@ -201,30 +199,30 @@ class ApiCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
-        self.desk = make_desk(self.path, {"lab": self.originator}, self.clock)
-        self.addCleanup(self.desk.reading.close)
-        self.addCleanup(self.desk.writing.close)
-        await self.desk.keeper.refresh()
+        self.web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.addCleanup(self.web.reading.close)
+        self.addCleanup(self.web.writing.close)
+        await self.web.reloader.poll()
         self.token = await self.add_token("desk", *self.scopes)
-        self.serve(self.desk)
+        self.serve(self.web)
 
     async def add_token(self, name: str, *scopes: Scope) -> str:
         """A token that is good for these."""
         token = new_token()
-        await self.desk.write(
+        await self.web.write(
             lambda connection: add_token(connection, ACTOR, time.time(), name, hash_token(token), scopes)
         )
         return token
 
     def serve(
         self,
-        desk: Desk,
+        web: WebContext,
         limits: Mapping[str, tuple[float, int]] = LIMITS,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
         """Listen."""
-        routes = api_routes(desk, endpoints, lambda _: "192.0.2.1", limits)
-        pages = Guarded(resource([routes]), Visitors(desk.config.web))
+        routes = api_routes(web, endpoints, lambda _: "192.0.2.1", limits)
+        pages = Guarded(resource([routes]), Visitors(web.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.port: int = port.getHost().port
@@ -253,9 +251,7 @@ class ApiCase(TestCase):
         if body is not None:
             sent.setRawHeaders("Content-Type", [kind])
             data = FileBodyProducer(BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()))
-        response = await Agent(reactor).request(
-            method.encode(), (self.url + path).encode("ascii"), sent, data
-        )
+        response = await Agent(reactor).request(method.encode(), (self.url + path).encode("ascii"), sent, data)
         said = Said(response.code, await readBody(response), response.headers)
         self.check(method, path.partition("?")[0], said)
         return said
@@ -265,7 +261,7 @@ class ApiCase(TestCase):
         self.assertEqual(said.header("Cache-Control"), "no-store")
         try:
             endpoint, _ = TABLE.find(path, method)
-        except Refused as refused:
+        except ApiError as refused:
             self.assertEqual(said.status, refused.status)
             self.assertEqual(set(said.json), {"error", "field"})
             return

@@ -28,11 +28,7 @@ REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
 def modules() -> list[Path]:
     """Every source file of the package, but for an ``__init__`` that is nothing but a docstring."""
-    return [
-        path
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if path.name != "__init__.py" or len(tree_of(path).body) > 1
-    ]
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or len(tree_of(path).body) > 1]
 
 
 def short_name(path: Path) -> str:
@@ -74,9 +70,7 @@ class ImportTests(SynchronousTestCase):
 
     def test_pure_modules_do_no_io(self) -> None:
         """A module that the contracts call pure calls nothing that reads or writes."""
-        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
-            "contracts"
-        ]
+        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
         pure = next(row["source_modules"] for row in contracts if row["name"].startswith("Pure modules"))
         self.assertGreater(len(pure), 20)
         impure = []

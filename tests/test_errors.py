@@ -7,7 +7,7 @@ import inspect
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import errors
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 
 class Tree(SynchronousTestCase):
@@ -15,9 +15,7 @@ class Tree(SynchronousTestCase):
 
     def test_one_root(self) -> None:
         """Everything may be shown to a person, and says what it is."""
-        own = inspect.getmembers(
-            errors, lambda each: inspect.isclass(each) and each.__module__ == errors.__name__
-        )
+        own = inspect.getmembers(errors, lambda each: inspect.isclass(each) and each.__module__ == errors.__name__)
         for name, kind in own:
             self.assertTrue(issubclass(kind, errors.PbxrouterError), name)
             self.assertTrue(inspect.getdoc(kind), name)
@@ -37,8 +35,8 @@ class Tree(SynchronousTestCase):
 
     def test_a_line_that_can_be_translated(self) -> None:
         """A step is kept as it is; a text is a step with nothing to translate."""
-        said = errors.EditRefused(step("{name} is too long", name="x"), field="name")
+        said = errors.EditRefused(sentence("{name} is too long", name="x"), field="name")
         self.assertEqual(
-            (str(said), said.step.message, said.field), ("x is too long", "{name} is too long", "name")
+            (str(said), said.sentence.message, said.field), ("x is too long", "{name} is too long", "name")
         )
-        self.assertEqual(errors.StoreError("it is {gone}").step.words, "it is {gone}")
+        self.assertEqual(errors.StoreError("it is {gone}").sentence.english, "it is {gone}")

@@ -11,17 +11,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import __version__
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.call.history import MAX_QUEUED, History
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthLook
+from pbxrouter.health import NO_ACCOUNT, AsteriskHealth, Health, HealthProbe
 from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from tests.call.test_history import record
 from tests.fakes import AsteriskEnd, workshop_rules
 
@@ -49,17 +49,17 @@ class FakeStore:
     def _answer(self, value: Any) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
         if self.away:
-            return fail(StoreError(step("database {path} is locked", path="x.db")))
+            return fail(StoreError(sentence("database {path} is locked", path="x.db")))
         answer.callback(value)
         return answer
 
 
-class FakeManager:
+class FakeAMIConnection:
     """What is asked of a Manager."""
 
     is_up = True
     since: float | None = NOW
-    trouble: Step | None = None
+    trouble: Sentence | None = None
 
 
 class FakeCounter:
@@ -71,7 +71,7 @@ class FakeCounter:
     unknown_s = 1.5
     restarts = 1
     database_up = True
-    trouble: Step | None = None
+    trouble: Sentence | None = None
 
 
 class HealthCase(SynchronousTestCase):
@@ -83,15 +83,15 @@ class HealthCase(SynchronousTestCase):
         self.clock.advance(NOW)
         self.store = FakeStore()
         self.engine = RulesEngine({"dial"})
-        self.keeper = RulesKeeper(self.store, self.engine, self.clock)
+        self.reloader = RulesReloader(self.store, self.engine, self.clock)
         self.history = History(self.store, 90, self.clock, self.clock.seconds)
         self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
-        self.manager, self.counter = FakeManager(), FakeCounter()
-        self.look = HealthLook(
-            [("lab", cast(Manager, self.manager)), ("bare", None)],
+        self.manager, self.counter = FakeAMIConnection(), FakeCounter()
+        self.look = HealthProbe(
+            [("lab", cast(AMIConnection, self.manager)), ("bare", None)],
             [cast(CallCounter, self.counter)],
             self.engine,
-            self.keeper,
+            self.reloader,
             self.history,
             "tcp:4573",
             self.fastagi,
@@ -106,7 +106,7 @@ class HealthCase(SynchronousTestCase):
 
     def refresh(self) -> None:
         """The rules are looked at."""
-        self.successResultOf(Deferred.fromCoroutine(self.keeper.refresh()))
+        self.successResultOf(Deferred.fromCoroutine(self.reloader.poll()))
 
     def write(self) -> None:
         """What is queued is written."""
@@ -119,13 +119,13 @@ class DatabaseTests(HealthCase):
     def test_before_the_first_rules(self) -> None:
         """Nobody knows yet, which is no fault; then it is one."""
         database = self.look().database
-        self.assertEqual((database.state, database.step.words), ("plain", "the first rules are being read"))
+        self.assertEqual((database.state, database.sentence.english), ("plain", "the first rules are being read"))
         self.refresh()
         database = self.look().database
         self.assertEqual((database.state, database.rules_away_since), ("bad", NOW))
-        self.assertEqual(database.step.words, "it cannot be read, calls wait for the first rules")
+        self.assertEqual(database.sentence.english, "it cannot be read, calls wait for the first rules")
         assert database.trouble is not None
-        self.assertEqual(database.trouble.words, "database x.db is locked")
+        self.assertEqual(database.trouble.english, "database x.db is locked")
 
     def test_rules_away(self) -> None:
         """Since when, and it is over when they can be read again."""
@@ -139,7 +139,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         database = self.look().database
         self.assertEqual((database.rules_away_since, database.has_rules), (NOW + 5, True))
-        self.assertEqual(database.step.words, "it cannot be read, the last rules stay in force")
+        self.assertEqual(database.sentence.english, "it cannot be read, the last rules stay in force")
         self.store.away = False
         self.refresh()
         self.assertEqual(self.look().database.rules_away_since, None)
@@ -157,7 +157,7 @@ class DatabaseTests(HealthCase):
         database = self.look().database
         self.assertEqual((database.history_away_since, database.queued, database.lost), (NOW, MAX_QUEUED, 2))
         self.assertEqual(
-            (database.state, database.step.words), ("bad", "calls cannot be written, 20000 wait in memory")
+            (database.state, database.sentence.english), ("bad", "calls cannot be written, 20000 wait in memory")
         )
         self.store.away = False
         self.write()
@@ -184,7 +184,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         self.counter.database_up = False
         self.assertEqual(self.look().database.state, "bad")
-        self.assertIn("counts of calls", self.look().database.step.words)
+        self.assertIn("counts of calls", self.look().database.sentence.english)
 
 
 class AsteriskTests(HealthCase):
@@ -199,24 +199,24 @@ class AsteriskTests(HealthCase):
         lab = self.lab()
         self.assertEqual((lab.name, lab.up, lab.since, lab.active), ("lab", True, NOW, 3))
         self.assertEqual((lab.unknown_s, lab.restarts, lab.trouble), (1.5, 1, None))
-        self.assertEqual((lab.state, lab.step.words), ("good", "connected, its calls are known"))
+        self.assertEqual((lab.state, lab.sentence.english), ("good", "connected, its calls are known"))
 
     def test_down(self) -> None:
         """Why, and nothing is said of its calls."""
-        self.manager.is_up, self.manager.trouble = False, Step("nobody answers there")
-        self.counter.trouble = Step("another")
+        self.manager.is_up, self.manager.trouble = False, Sentence("nobody answers there")
+        self.counter.trouble = Sentence("another")
         lab = self.lab()
         self.assertEqual((lab.state, lab.active, lab.in_sync), ("bad", None, False))
-        self.assertEqual((lab.step.words, lab.trouble), ("no connection", Step("nobody answers there")))
+        self.assertEqual((lab.sentence.english, lab.trouble), ("no connection", Sentence("nobody answers there")))
 
     def test_not_in_sync(self) -> None:
         """Just connected it is no fault; one if something was found wrong."""
         self.counter.in_sync, self.counter.active = False, None
         self.assertEqual(
-            (self.lab().state, self.lab().step.words), ("plain", "connected, its calls are not known yet")
+            (self.lab().state, self.lab().sentence.english), ("plain", "connected, its calls are not known yet")
         )
-        self.counter.trouble = Step("not permitted")
-        self.assertEqual((self.lab().state, self.lab().trouble), ("bad", Step("not permitted")))
+        self.counter.trouble = Sentence("not permitted")
+        self.assertEqual((self.lab().state, self.lab().trouble), ("bad", Sentence("not permitted")))
 
     def test_no_account(self) -> None:
         """An Asterisk without a secret file is named, too."""
@@ -239,14 +239,14 @@ class WholeTests(HealthCase):
         """Calls are counted when they open."""
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.listen, fastagi.open_calls, fastagi.served), ("tcp:4573", 0, 0))
-        self.assertEqual((fastagi.last_call, fastagi.step.words), (None, "no call has come yet"))
+        self.assertEqual((fastagi.last_call, fastagi.sentence.english), (None, "no call has come yet"))
         first = self.begin()
         self.clock.advance(2)
         self.begin()
         first.goes()
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.open_calls, fastagi.served, fastagi.last_call), (1, 2, NOW + 2))
-        self.assertEqual((fastagi.state, fastagi.step.words), ("good", "calls come"))
+        self.assertEqual((fastagi.state, fastagi.sentence.english), ("good", "calls come"))
         for end in self.ends:
             end.callback(None)
 
@@ -255,11 +255,11 @@ class WholeTests(HealthCase):
         self.clock.advance(60)
         health = self.look()
         self.assertEqual((health.version, health.started, health.uptime_s), (__version__, NOW, 60))
-        self.assertEqual((health.state, health.step.words), ("bad", "something is wrong"))
+        self.assertEqual((health.state, health.sentence.english), ("bad", "something is wrong"))
         well = Health("1", NOW, NOW - 5, health.asterisks[:1], health.database, health.fastagi)
-        self.assertEqual((well.state, well.step.words), ("plain", "not everything is known yet"))
+        self.assertEqual((well.state, well.sentence.english), ("plain", "not everything is known yet"))
         self.assertEqual(well.uptime_s, 0)
         self.store.away = False
         self.refresh()
         well = Health("1", NOW, NOW, well.asterisks, self.look().database, health.fastagi)
-        self.assertEqual((well.state, well.step.words), ("good", "all is well"))
+        self.assertEqual((well.state, well.sentence.english), ("good", "all is well"))

@@ -193,6 +193,4 @@ class ProgramTests(SynchronousTestCase):
         loaded = {name.partition(".")[2].partition(".")[0] for name in said.split()}
         self.assertNotIn("pbxrouter.rules.engine", said)
         self.assertIn("library", loaded)
-        self.assertFalse(
-            loaded & {"service", "gateway", "tap", "database", "call", "config", "counter", "web"}
-        )
+        self.assertFalse(loaded & {"service", "gateway", "tap", "database", "call", "config", "counter", "web"})

@@ -139,9 +139,7 @@ class SourceTests(SynchronousTestCase):
         in_force = config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
         # These two do nothing unless they are set, so no default can be shown.
         examples = {"asterisk": (), "web": config.Web()}
-        self.assertEqual(
-            msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples)
-        )
+        self.assertEqual(msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples))
 
     def test_the_sample_settings_are_all(self) -> None:
         """Each key that does something is in pbxrouter.sample.toml."""
@@ -184,9 +182,7 @@ class Environment:
         run(self.python, "-m", "pip", arguments[0], "--quiet", *arguments[1:], cwd=self._workplace)
 
     def _reach_pypi(self) -> None:
-        needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"][
-            "requires"
-        ]
+        needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
         pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "1")
         try:
             run(*pip, "--timeout", "10", "--dest", self._workplace / "probe", *needs, cwd=self._workplace)

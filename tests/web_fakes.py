@@ -37,7 +37,7 @@ from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import add_console
 from pbxrouter.web.console.auth import SESSION_COOKIE
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite
 from pbxrouter.web.password_threads import PasswordThreads
@@ -76,7 +76,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self.title = ""
         self.language = ""
-        self.words: list[str] = []
+        self.translator: list[str] = []
         self.links: list[str] = []
         self.forms: list[PageForm] = []
         self._open: list[str] = []
@@ -121,7 +121,7 @@ class _Reader(HTMLParser):
             name, value = self.forms[-1].fields.pop()
             self.forms[-1].fields.append((name, value + data.removeprefix("\n")))
         elif "main" in self._open and not self._SKIPPED.intersection(self._open):
-            self.words.append(data)
+            self.translator.append(data)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Answer:
     @property
     def text(self) -> str:
         """What a person reads in the main part (no menu, no foot), blanks run together."""
-        return re.sub(r"\s+", " ", " ".join(self._read.words)).strip()
+        return re.sub(r"\s+", " ", " ".join(self._read.translator)).strip()
 
     @property
     def links(self) -> list[str]:
@@ -250,9 +250,7 @@ class Person:
 
     async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
         """Send a form; the code is added unless the fields have one."""
-        return await self.submit(
-            path, [*(fields.items() if isinstance(fields, Mapping) else fields), *more.items()]
-        )
+        return await self.submit(path, [*(fields.items() if isinstance(fields, Mapping) else fields), *more.items()])
 
     async def submit(
         self, path: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str] | None = None
@@ -262,9 +260,7 @@ class Person:
         if not any(name == "csrf" for name, _ in pairs):
             pairs.append(("csrf", await self.csrf()))
         before = self.cookies.get(SESSION_COOKIE)
-        answer = await self.ask(
-            "POST", path, urlencode(pairs).encode(), {"Content-Type": FORM, **(headers or {})}
-        )
+        answer = await self.ask("POST", path, urlencode(pairs).encode(), {"Content-Type": FORM, **(headers or {})})
         if self.cookies.get(SESSION_COOKIE) != before:
             self._csrf = ""  # it is of another session now
         return answer
@@ -324,33 +320,31 @@ class ConsoleCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
-        desk = make_desk(self.path, {"lab": self.originator}, self.clock)
-        self.desk = self.furnish(
+        web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.web = self.furnish(
             dataclasses.replace(
-                desk,
-                config=msgspec.structs.replace(desk.config, web=self.settings),
+                web,
+                config=msgspec.structs.replace(web.config, web=self.settings),
                 now=lambda: time.time() + self.past,
             )
         )
-        self.addCleanup(self.desk.reading.close)
-        self.addCleanup(self.desk.writing.close)
-        await self.desk.keeper.refresh()
-        self.visitors = Visitors(self.desk.config.web)
-        threads = PasswordThreads(self.desk.reactor)
+        self.addCleanup(self.web.reading.close)
+        self.addCleanup(self.web.writing.close)
+        await self.web.reloader.poll()
+        self.visitors = Visitors(self.web.config.web)
+        threads = PasswordThreads(self.web.reactor)
         self.addCleanup(threads.stop)
         self.app = Klein()
-        self.router = add_console(self.app, self.desk, self.visitors, threads)
-        api_routes(self.desk, ENDPOINTS, self.visitors.address)(self.app)
-        port = reactor.listenTCP(
-            0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1"
-        )
+        self.router = add_console(self.app, self.web, self.visitors, threads)
+        api_routes(self.web, ENDPOINTS, self.visitors.address)(self.app)
+        port = reactor.listenTCP(0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
         self.me = Person(self.url)
 
-    def furnish(self, desk: Desk) -> Desk:
+    def furnish(self, web: WebContext) -> WebContext:
         """For tests that need the desk otherwise."""
-        return desk
+        return web
 
     def wait(self, seconds: float) -> None:
         """Time goes by."""
@@ -363,20 +357,16 @@ class ConsoleCase(TestCase):
 
     async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
         """Somebody who may log in with PASSWORD; their number."""
-        now = self.desk.now()
-        return await self.desk.write(
-            lambda connection: add_console_user(
-                connection, ACTOR, now, login, _QUICK_HASH, role, phone, language
-            )
+        now = self.web.now()
+        return await self.web.write(
+            lambda connection: add_console_user(connection, ACTOR, now, login, _QUICK_HASH, role, phone, language)
         )
 
     async def enter(self, number: int) -> Person:
         """A browser in which that user is logged in, without the door's pains."""
         cookie = secrets.token_urlsafe(32)
-        now = self.desk.now()
-        await self.desk.write(
-            lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now)
-        )
+        now = self.web.now()
+        await self.web.write(lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now))
         person = self.somebody()
         person.cookies[SESSION_COOKIE] = (cookie, "/")
         return person
@@ -400,8 +390,8 @@ class ConsoleCase(TestCase):
     async def setup_link(self) -> str:
         """The path of a fresh set-up link."""
         link = secrets.token_urlsafe(24)
-        now = self.desk.now()
-        await self.desk.write(lambda connection: put_setup_link(connection, hash_token(link), now))
+        now = self.web.now()
+        await self.web.write(lambda connection: put_setup_link(connection, hash_token(link), now))
         return f"/setup/{link}"
 
     async def get(self, path: str, **headers: str) -> Answer:

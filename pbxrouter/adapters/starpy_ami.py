@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.ami.messages import MAX_MESSAGE, Message, format_action
+from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage, format_action
 from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, EventHandler, Headers
 from pbxrouter.ami.watchdog import PING_AFTER_S
 from pbxrouter.errors import (
@@ -41,7 +41,7 @@ class _Pending:
     name: str
     answer: Deferred[Any]
     timer: IDelayedCall
-    items: list[Message] | None
+    items: list[AMIMessage] | None
     listing: bool = False
 
 
@@ -56,7 +56,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         self._clock = clock
         self._handlers = handlers
         self._lines: list[bytes] = []
-        self._message = Message(b"")
+        self._message = AMIMessage(b"")
         self._pending: dict[str, _Pending] = {}
         self._id_prefix = secrets.token_hex(6)
         self._mask = "on"
@@ -143,7 +143,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         lines, self._lines = self._lines, []
         if lines and lines[0].startswith(self.VERSION_PREFIX.encode()):
             del lines[0]
-        self._message = Message(b"\r\n".join(lines))
+        self._message = AMIMessage(b"\r\n".join(lines))
         super().dispatchIncoming()
 
     def _event(self, _: Any, event: dict[str, str]) -> None:
@@ -190,18 +190,18 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
     def action(  # another interface than StarPy's method of that name: ours
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[Message]:
+    ) -> Deferred[AMIMessage]:
         """Send an action; fires with its response."""
         return self._send(name, list(headers), timeout_s, None)
 
     def listing(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[list[Message]]:
+    ) -> Deferred[list[AMIMessage]]:
         """Send an action that a list answers; fires with its items."""
         return self._send(name, list(headers), timeout_s, [])
 
     def _send(
-        self, name: str, headers: list[tuple[str, str]], timeout_s: float, items: list[Message] | None
+        self, name: str, headers: list[tuple[str, str]], timeout_s: float, items: list[AMIMessage] | None
     ) -> Deferred[Any]:
         if self.lost.called:
             return fail(ManagerUnavailable("there is no connection to Asterisk"))

@@ -42,7 +42,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi.protocol import HANGUP_GRACE_S
-from pbxrouter.fastagi.refusal import Refusal
+from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.text.printable import printable
 
@@ -56,7 +56,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         super().__init__()
         self.opening: list[bytes] = []
         self.hung_up = False
-        self.refusal: Refusal | None = None
+        self.refusal: ForgedCallEnding | None = None
         self._usage: list[bytes] = []
 
     def lineReceived(self, line: bytes) -> None:
@@ -188,7 +188,7 @@ class StarpyFactory(FastAGIFactory):
                 uniqueid=printable(agi.variables.get("agi_uniqueid", "(unknown)")),
                 error=str(forged),
             )
-            refusal = agi.refusal = Refusal(agi.transport.write, agi.finish, self.clock, False)
+            refusal = agi.refusal = ForgedCallEnding(agi.transport.write, agi.finish, self.clock, False)
             agi.onClose().addBoth(lambda _: refusal.stop())
             return
         if self.watch.active:

@@ -152,9 +152,7 @@ class AGIReader:
             return parse_reply(reply)
         except ProtocolViolation:
             if is_keyed(command):  # what came may be a PIN: not to be quoted
-                raise ProtocolViolation(
-                    "the answer to a question for digits is no reply of Asterisk's"
-                ) from None
+                raise ProtocolViolation("the answer to a question for digits is no reply of Asterisk's") from None
             raise
 
     def _has_many(self, first: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 if TYPE_CHECKING:  # the library logs in without settings
     from pbxrouter.config.schema import Asterisk
@@ -32,10 +32,10 @@ def check_trust(description: str) -> None:
             return
     except OSError as error:
         raise ConfigError(
-            step("asterisk.ami: {path}: cannot be read: {why}", path=error.filename, why=error.strerror)
+            sentence("asterisk.ami: {path}: cannot be read: {why}", path=error.filename, why=error.strerror)
         ) from None
     raise ConfigError(
-        step(
+        sentence(
             "asterisk.ami: no certificate in {folder}; trustRoots takes a folder with files named *.pem",
             folder=found[1],
         )
@@ -62,13 +62,13 @@ def read_secret(config: Asterisk) -> str:
     try:
         secret = Path(config.secret_file).read_text(encoding="utf-8").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or Step("it is not text")
+        why = getattr(error, "strerror", None) or Sentence("it is not text")
         raise ConfigError(
-            step("asterisk.secret_file: {path}: cannot be read: {why}", path=config.secret_file, why=why)
+            sentence("asterisk.secret_file: {path}: cannot be read: {why}", path=config.secret_file, why=why)
         ) from None
     if not secret:
         raise ConfigError(
-            step(
+            sentence(
                 "asterisk.secret_file: {path} is empty; accepted is one line, the secret",
                 path=config.secret_file,
             )

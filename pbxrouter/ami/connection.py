@@ -26,17 +26,17 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.ami.protocol import (
     ACTION_TIMEOUT_S,
+    AMIProtocol,
     EventHandler,
     Headers,
-    ManagerProtocol,
 )
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
-from pbxrouter.net.timers import OneShot
+from pbxrouter.net.timers import Timer
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0
@@ -54,7 +54,7 @@ ProtocolFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]
 """Of a clock, and of who wants which event."""
 
 
-class ManagerFactory(Factory):
+class AMIFactory(Factory):
     """Makes our own protocol for each connection."""
 
     noisy = False
@@ -63,12 +63,12 @@ class ManagerFactory(Factory):
         self._clock = clock
         self._handlers = handlers
 
-    def buildProtocol(self, addr: IAddress | None) -> ManagerProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> AMIProtocol:
         """A new connection."""
-        return ManagerProtocol(self._clock, self._handlers)
+        return AMIProtocol(self._clock, self._handlers)
 
 
-class Manager(Service):
+class AMIConnection(Service):
     """One Asterisk's AMI, for as long as the gateway runs.
 
     Args:
@@ -99,18 +99,18 @@ class Manager(Service):
         self._event_mask = event_mask
         self._clock = reactor
         self._handlers: dict[bytes, list[EventHandler]] = {}
-        self._when_up: list[Callable[[], object]] = []
-        self._when_down: list[Callable[[], object]] = []
+        self._on_connect: list[Callable[[], object]] = []
+        self._on_disconnect: list[Callable[[], object]] = []
         self._endpoint = clientFromString(reactor, description)
-        self._factory = (factory or ManagerFactory)(reactor, self._handlers)
-        self._protocol: ManagerProtocol | None = None
+        self._factory = (factory or AMIFactory)(reactor, self._handlers)
+        self._protocol: AMIProtocol | None = None
         self._life: Deferred[None] | None = None
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
         self._failures = 0
-        self._complaint: Step | None = None
+        self._complaint: Sentence | None = None
         self.since: float | None = None
-        self.trouble: Step | None = None
+        self.trouble: Sentence | None = None
 
     # --- state ---
 
@@ -120,15 +120,15 @@ class Manager(Service):
         # At a loss actions fail before anybody is told of it; who asks then must not hear that all is well.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
-    def when_up(self, tell: Callable[[], object]) -> None:
+    def on_connect(self, tell: Callable[[], object]) -> None:
         """Be told after each log-in, and now if there is a connection."""
-        self._when_up.append(tell)
+        self._on_connect.append(tell)
         if self.is_up:
             tell()
 
-    def when_down(self, tell: Callable[[], object]) -> None:
+    def on_disconnect(self, tell: Callable[[], object]) -> None:
         """Be told after each loss of a connection that was logged in."""
-        self._when_down.append(tell)
+        self._on_disconnect.append(tell)
 
     # --- use ---
 
@@ -143,28 +143,26 @@ class Manager(Service):
 
         return unsubscribe
 
-    def action(
-        self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[Message]:
+    def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
         """As ManagerProtocol.action; fails at once with ManagerUnavailable while there is no connection."""
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.action(name, headers, timeout_s)
 
-    def listing(
+    def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[list[Message]]:
+    ) -> Deferred[list[AMIMessage]]:
         """As ManagerProtocol.listing; fails at once with ManagerUnavailable while there is no connection."""
         if self._protocol is None:
             return fail(self._unavailable())
-        return self._protocol.listing(name, headers, timeout_s)
+        return self._protocol.action_list(name, headers, timeout_s)
 
     def new_id(self) -> str:
         """An id for Asterisk to repeat (CommandID, ChannelId), all of one length, that nobody guesses."""
         return f"{self._id_prefix}-{next(self._ids):010}"
 
     def _unavailable(self) -> ManagerUnavailable:
-        return ManagerUnavailable(step("there is no connection to {name} now", name=self.name))
+        return ManagerUnavailable(sentence("there is no connection to {name} now", name=self.name))
 
     # --- staying connected ---
 
@@ -185,7 +183,7 @@ class Manager(Service):
         if self._protocol is None:
             life.cancel()
             return life
-        leaving = OneShot(self._clock)
+        leaving = Timer(self._clock)
         leaving.set(LEAVING_S, self._protocol.close)
         self._protocol.transport.loseConnection()
         return life.addCallback(lambda _: leaving.clear())
@@ -201,7 +199,7 @@ class Manager(Service):
         try:
             protocol: Any = await self._endpoint.connect(self._factory)
         except Exception as error:  # each kind of endpoint has its own
-            return self._failed(step("nobody answers there: {why}", why=error))
+            return self._failed(sentence("nobody answers there: {why}", why=error))
         account = self._account
         try:
             await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)
@@ -210,35 +208,33 @@ class Manager(Service):
             raise
         except LoginRefused as error:
             protocol.close()
-            self._complain(step("{why}; check username and secret_file, and manager.conf", why=error.step))
+            self._complain(sentence("{why}; check username and secret_file, and manager.conf", why=error.sentence))
             return REFUSED_RETRY_S
         except PbxrouterError as error:
             protocol.close()
-            return self._failed(error.step)
+            return self._failed(error.sentence)
         except Exception:  # nothing that comes over the wire may end the attempts
             protocol.close()
             self.log.failure("{name}: logging in broke", name=self.name)
-            return self._failed(Step("logging in broke"))
+            return self._failed(Sentence("logging in broke"))
         began = self.since = self._clock.seconds()
         self._complaint = self.trouble = None
-        self.log.info(
-            "{name}: connected to AMI ({banner})", name=self.name, banner=printable(protocol.banner)
-        )
+        self.log.info("{name}: connected to AMI ({banner})", name=self.name, banner=printable(protocol.banner))
         self._protocol = protocol
-        self._tell(self._when_up)
+        self._tell(self._on_connect)
         await protocol.lost
         self._protocol = None
-        self.since, self.trouble = self._clock.seconds(), Step("the connection to AMI is lost")
+        self.since, self.trouble = self._clock.seconds(), Sentence("the connection to AMI is lost")
         if self.running:
             self.log.warn("{name}: the connection to AMI is lost", name=self.name)
-        self._tell(self._when_down)
+        self._tell(self._on_disconnect)
         if self._clock.seconds() - began >= STEADY_S:
             self._failures = 0
         else:
             self._failures += 1
         return self._retry_in()
 
-    def _failed(self, why: Step) -> float:
+    def _failed(self, why: Sentence) -> float:
         self._failures += 1
         self.trouble = why
         if self._failures >= SAY_AFTER:
@@ -250,12 +246,12 @@ class Manager(Service):
         grown: float = min(SLOWEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 10))
         return grown * random.uniform(0.5, 1.0)
 
-    def _complain(self, why: Step) -> None:
+    def _complain(self, why: Sentence) -> None:
         """Say once what is wrong; a retry that fails in the same way says nothing new."""
         self.trouble = why
         if self._complaint != why and self.running:
             self._complaint = why
-            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why.words)
+            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why.english)
 
     def _tell(self, listeners: list[Callable[[], object]]) -> None:
         for tell in tuple(listeners):

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.errors import ManagerError
 
 VARIABLE: Final = "PBXROUTER_HEARTBEAT"
@@ -31,14 +31,14 @@ class Heartbeat(MultiService):
 
     log = Logger()
 
-    def __init__(self, manager: Manager, clock: IReactorTime) -> None:
+    def __init__(self, manager: AMIConnection, clock: IReactorTime) -> None:
         super().__init__()
         self._manager = manager
         self._refused = False
         timer = TimerService(EVERY_S, lambda: Deferred.fromCoroutine(self.beat()))
         timer.clock = clock
         timer.setServiceParent(self)
-        manager.when_up(lambda: Deferred.fromCoroutine(self.beat()))
+        manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
 
     async def beat(self) -> None:
         """One sign of life; never fails."""

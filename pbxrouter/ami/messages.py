@@ -39,7 +39,7 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 
 
-class Message:
+class AMIMessage:
     """One message; its headers are read when first asked for.
 
     Attributes:
@@ -88,9 +88,7 @@ class Message:
     def kind(self) -> str:
         """``Event`` or ``Response``; ``""`` for what is neither."""
         first = self.raw[:10].lower()
-        return (
-            "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
-        )
+        return "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
 
     @property
     def name(self) -> str:
@@ -122,7 +120,7 @@ def _header(line: bytes) -> tuple[str, str]:
     return decode(name), decode(value.removeprefix(b" "))
 
 
-class MessageReader:
+class AMIReader:
     """Cuts a stream of bytes into messages.
 
     The banner, Asterisk's first line, comes before any message and is taken by ``banner``.
@@ -134,14 +132,14 @@ class MessageReader:
         self._kept = 0
         self._tail = b""
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes) -> list[AMIMessage]:
         """Take bytes as they come; returns the messages that became whole.
 
         Raises:
             ManagerProtocolError: the first line is no banner of Asterisk's, or a
                 message has no end.
         """
-        return [Message(raw) for raw in self.cut(data)]
+        return [AMIMessage(raw) for raw in self.cut(data)]
 
     def cut(self, data: bytes) -> list[bytes]:
         """As ``feed``, for who wants the bytes of few of them."""
@@ -170,9 +168,7 @@ class MessageReader:
 
 def _banner(line: bytes) -> str:
     if not line.startswith(b"Asterisk Call Manager/"):
-        raise ManagerProtocolError(
-            f"{decode(line[:60])!a} is not how AMI begins; expected is Asterisk Call Manager/…"
-        )
+        raise ManagerProtocolError(f"{decode(line[:60])!a} is not how AMI begins; expected is Asterisk Call Manager/…")
     return decode(line)
 
 
@@ -222,7 +218,7 @@ _SNAPSHOT: Final = (
 ).split()
 
 
-def is_whole(event: Message, *also: str) -> bool:
+def is_whole(event: AMIMessage, *also: str) -> bool:
     """Whether a channel's event has all its headers, once each.
 
     A caller has 79 bytes to forge with: too few for an event with all of these, and what

@@ -13,11 +13,11 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectingCancelledError
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.connection import ManagerFactory
-from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
+from pbxrouter.ami.connection import AMIFactory
+from pbxrouter.ami.protocol import AMIProtocol, EventHandler
 from pbxrouter.errors import ConfigError, ManagerUnavailable
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 PATIENCE_S: Final = 10.0
 """How long connecting and logging in may take together."""
@@ -29,7 +29,7 @@ async def connect_once(
     reactor: Any,
     handlers: dict[bytes, list[EventHandler]],
     event_mask: str,
-) -> ManagerProtocol:
+) -> AMIProtocol:
     """A connection that is logged in.
 
     Args:
@@ -48,23 +48,23 @@ async def connect_once(
         endpoint = clientFromString(reactor, description)
     except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
         raise ConfigError(
-            step(
+            sentence(
                 "asterisk.ami: {endpoint} is no client endpoint ({why}); "
                 "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
                 endpoint=repr(printable(description)),
                 why=repr(error),
             )
         ) from None
-    made: list[ManagerProtocol] = []
+    made: list[AMIProtocol] = []
 
     async def attempt() -> None:
         try:
-            protocol: Any = await endpoint.connect(ManagerFactory(reactor, handlers))
+            protocol: Any = await endpoint.connect(AMIFactory(reactor, handlers))
         except ConnectingCancelledError:
             raise CancelledError from None
         except Exception as error:  # each kind of endpoint has its own
             raise ManagerUnavailable(
-                step(
+                sentence(
                     "nobody answers at {endpoint}: {why}",
                     endpoint=description,
                     why=printable(str(error)).rstrip("."),
@@ -80,7 +80,7 @@ async def connect_once(
             protocol.close()
         if isinstance(error, TimeoutError):
             raise ManagerUnavailable(
-                step(
+                sentence(
                     "{endpoint} did not answer within {count} s",
                     endpoint=description,
                     count=f"{PATIENCE_S:.0f}",

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi.messages import encode
-from pbxrouter.ami.messages import Message, MessageReader, format_action
+from pbxrouter.ami.messages import AMIMessage, AMIReader, format_action
 from pbxrouter.ami.watchdog import Watchdog
 from pbxrouter.errors import (
     ActionFailed,
@@ -35,13 +35,13 @@ from pbxrouter.errors import (
     ManagerUnavailable,
 )
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
 """How long an answer may take."""
 MAX_ITEMS: Final = 100_000
 """Items that a list may have."""
-EventHandler = Callable[[Message], None]
+EventHandler = Callable[[AMIMessage], None]
 Headers = Iterable[tuple[str, str]]
 
 
@@ -50,13 +50,13 @@ class _Pending:
     name: str
     answer: Deferred[Any]
     timer: IDelayedCall
-    items: list[Message] | None = None
+    items: list[AMIMessage] | None = None
     """The items of a list so far; None if the action is answered by one response."""
     begun: bool = False
     """Whether the list has begun."""
 
 
-class ManagerProtocol(Protocol):
+class AMIProtocol(Protocol):
     """One connection.
 
     Args:
@@ -75,7 +75,7 @@ class ManagerProtocol(Protocol):
     def __init__(self, clock: IReactorTime, handlers: dict[bytes, list[EventHandler]]) -> None:
         self._clock = clock
         self._handlers = handlers
-        self._reader = MessageReader()
+        self._reader = AMIReader()
         self._pending: dict[str, _Pending] = {}
         self._id_prefix = secrets.token_hex(6)
         self._id_bytes = self._id_prefix.encode("ascii")
@@ -84,7 +84,7 @@ class ManagerProtocol(Protocol):
         self._connected = False
         self._watchdog: Watchdog | None = None
         self._greeted: Deferred[str] | None = None
-        self._why: Step | None = None
+        self._why: Sentence | None = None
         self.banner: str | None = None
         self.logged_in = False
         self.lost: Deferred[None] = Deferred()
@@ -94,9 +94,7 @@ class ManagerProtocol(Protocol):
     def connectionMade(self) -> None:
         """Connected; the banner should come at once."""
         self._connected = True
-        self._watchdog = Watchdog(
-            self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up
-        )
+        self._watchdog = Watchdog(self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Every action in flight fails."""
@@ -104,7 +102,7 @@ class ManagerProtocol(Protocol):
         if self._watchdog is not None:
             self._watchdog.stop()
         error = ManagerUnavailable(
-            self._why or step("the connection to Asterisk was lost: {why}", why=reason.getErrorMessage())
+            self._why or sentence("the connection to Asterisk was lost: {why}", why=reason.getErrorMessage())
         )
         if self.banner is None and self._greeted is not None:
             self._greeted.errback(error)
@@ -117,11 +115,11 @@ class ManagerProtocol(Protocol):
         if self._connected:
             self.transport.abortConnection()
 
-    def _give_up(self, why: Step) -> None:
+    def _give_up(self, why: Sentence) -> None:
         """Close, and let those who wait know why; whoever waits for the log-in tells the log."""
         self._why = why
         if self.logged_in:
-            self.log.warn("AMI: {why}; the connection is given up", why=why.words)
+            self.log.warn("AMI: {why}; the connection is given up", why=why.english)
         self.close()
 
     def dataReceived(self, data: bytes) -> None:
@@ -133,7 +131,7 @@ class ManagerProtocol(Protocol):
         try:
             messages = self._reader.cut(data)
         except ManagerProtocolError as error:
-            self._give_up(error.step)
+            self._give_up(error.sentence)
             return
         if self.banner is None and self._reader.banner is not None:
             self.banner = self._reader.banner
@@ -147,13 +145,13 @@ class ManagerProtocol(Protocol):
                 end = raw.find(b"\r", 7)
                 wanted = handlers.get(raw[7:end] if end > 0 else raw[7:])
                 if wanted or everyone or (self._lists and self._id_bytes in raw):
-                    self._event_received(Message(raw))
+                    self._event_received(AMIMessage(raw))
             else:
-                self._other_received(Message(raw))
+                self._other_received(AMIMessage(raw))
 
     # --- what comes ---
 
-    def _event_received(self, event: Message) -> None:
+    def _event_received(self, event: AMIMessage) -> None:
         if self._lists and self._id_bytes in event.raw and self._item_received(event):
             return
         wanted = self._handlers.get(encode(event.name), ())
@@ -163,7 +161,7 @@ class ManagerProtocol(Protocol):
             except Exception:
                 self.log.failure("AMI: whoever wants {name} failed on it", name=printable(event.name))
 
-    def _item_received(self, event: Message) -> bool:
+    def _item_received(self, event: AMIMessage) -> bool:
         """Take an item of a list of ours; False if it is an event for anybody."""
         action_id = event.action_id
         pending = self._pending.get(action_id)
@@ -175,14 +173,14 @@ class ManagerProtocol(Protocol):
             self._fail(
                 action_id,
                 ManagerProtocolError(
-                    step("{action}: more than {most} items came", action=pending.name, most=MAX_ITEMS)
+                    sentence("{action}: more than {most} items came", action=pending.name, most=MAX_ITEMS)
                 ),
             )
         else:
             pending.items.append(event)
         return True
 
-    def _other_received(self, message: Message) -> None:
+    def _other_received(self, message: AMIMessage) -> None:
         """A response; or an event whose name stands close behind the colon."""
         if message.kind == "Event":
             self._event_received(message)
@@ -215,9 +213,7 @@ class ManagerProtocol(Protocol):
 
     # --- what goes ---
 
-    def action(
-        self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[Message]:
+    def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
         """Send an action; fires with its response.
 
         The Deferred fails with InvalidAction (nothing was sent), ActionFailed (Asterisk's own
@@ -225,9 +221,9 @@ class ManagerProtocol(Protocol):
         """
         return self._send(name, headers, timeout_s, None)
 
-    def listing(
+    def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
-    ) -> Deferred[list[Message]]:
+    ) -> Deferred[list[AMIMessage]]:
         """Send an action that a list answers; fires with its items. Fails as ``action`` does."""
         return self._send(name, headers, timeout_s, [])
 
@@ -236,11 +232,9 @@ class ManagerProtocol(Protocol):
         self._sent += 1
         return f"{self._id_prefix}-{self._sent}"
 
-    def _send(
-        self, name: str, headers: Headers, timeout_s: float, items: list[Message] | None
-    ) -> Deferred[Any]:
+    def _send(self, name: str, headers: Headers, timeout_s: float, items: list[AMIMessage] | None) -> Deferred[Any]:
         if not self._connected:
-            return fail(ManagerUnavailable(step("there is no connection to Asterisk")))
+            return fail(ManagerUnavailable(sentence("there is no connection to Asterisk")))
         action_id = self.new_action_id()
         try:
             data = format_action(name, headers, action_id)
@@ -259,7 +253,7 @@ class ManagerProtocol(Protocol):
 
     def _timed_out(self, action_id: str) -> None:
         name = self._pending[action_id].name
-        self._fail(action_id, ActionTimeout(step("{action}: Asterisk did not answer in time", action=name)))
+        self._fail(action_id, ActionTimeout(sentence("{action}: Asterisk did not answer in time", action=name)))
 
     # --- logging in ---
 
@@ -286,7 +280,7 @@ class ManagerProtocol(Protocol):
             await self.action("Login", [("Username", username), *proof, ("Events", event_mask)])
         except ActionFailed as error:
             raise LoginRefused(
-                step("Asterisk refuses the login of {user}: {why}", user=ascii(username), why=error)
+                sentence("Asterisk refuses the login of {user}: {why}", user=ascii(username), why=error)
             ) from None
         self.logged_in = True
         if self._watchdog is not None:

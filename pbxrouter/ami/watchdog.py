@@ -13,8 +13,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.net.timers import OneShot
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.net.timers import Timer
+from pbxrouter.text.sentences import Sentence, sentence
 
 BANNER_TIMEOUT_S: Final = 5.0
 """A connect may succeed during a restart and no banner ever come (facts B1)."""
@@ -42,14 +42,14 @@ class Watchdog:
     """
 
     def __init__(
-        self, clock: IReactorTime, ping: Callable[[float], Deferred[Any]], give_up: Callable[[Step], None]
+        self, clock: IReactorTime, ping: Callable[[float], Deferred[Any]], give_up: Callable[[Sentence], None]
     ) -> None:
         self._clock = clock
         self._ping = ping
         self._give_up = give_up
         self._heard = self._asked = clock.seconds()
         self._asking = False
-        self._timer = OneShot(clock)
+        self._timer = Timer(clock)
         self._timer.set(BANNER_TIMEOUT_S, self._look)
         self.greeted = False
         self.may_ask = False
@@ -65,13 +65,13 @@ class Watchdog:
     def _look(self) -> None:
         now = self._clock.seconds()
         if not self.greeted:
-            self._give_up(step("no banner came in {count} s", count=f"{BANNER_TIMEOUT_S:.0f}"))
+            self._give_up(sentence("no banner came in {count} s", count=f"{BANNER_TIMEOUT_S:.0f}"))
         elif now - self._heard >= DEAD_AFTER_S:
             silent_s = f"{now - self._heard:.0f}"
-            self._give_up(step("Asterisk has been silent for {count} s", count=silent_s))
+            self._give_up(sentence("Asterisk has been silent for {count} s", count=silent_s))
         elif self._asking and now - self._asked >= DEAF_AFTER_S:
             deaf_s = f"{now - self._asked:.0f}"
-            self._give_up(step("Asterisk has answered nothing for {count} s", count=deaf_s))
+            self._give_up(sentence("Asterisk has answered nothing for {count} s", count=deaf_s))
         else:
             self._timer.set(LOOK_EVERY_S, self._look)
             if self.may_ask and not self._asking and now - self._asked >= PING_AFTER_S:

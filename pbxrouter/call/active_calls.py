@@ -15,7 +15,7 @@ from typing import Final
 from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
 from pbxrouter.rules.model import Decision, normalise_number
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 MAX_CALLS: Final = 20_000
 """Calls of the gateway's that are kept at a time; further ones are served, but not shown as its own."""
@@ -36,19 +36,19 @@ class Phase(enum.Enum):
     """Only AMI knows of it: it did not come to the gateway, or the gateway is done with it."""
 
     @property
-    def step(self) -> Step:
+    def sentence(self) -> Sentence:
         """In words."""
         return _PHASES[self]
 
 
 _PHASES: Final = {
-    Phase.ROUTING: Step("being routed"),
-    Phase.NUMBER: Step("asking for the number"),
-    Phase.PIN: Step("asking for a PIN"),
-    Phase.RUNNING: Step("running an application"),
-    Phase.TALKING: Step("talking"),
-    Phase.ENDING: Step("saying why it ends"),
-    Phase.OUTSIDE: Step("not talking yet"),
+    Phase.ROUTING: Sentence("being routed"),
+    Phase.NUMBER: Sentence("asking for the number"),
+    Phase.PIN: Sentence("asking for a PIN"),
+    Phase.RUNNING: Sentence("running an application"),
+    Phase.TALKING: Sentence("talking"),
+    Phase.ENDING: Sentence("saying why it ends"),
+    Phase.OUTSIDE: Sentence("not talking yet"),
 }
 
 
@@ -79,7 +79,7 @@ class GatewayCall:
     granted_by: str = ""
 
 
-class LiveBoard:
+class ActiveCalls:
     """The calls that the gateway has right now. Each word to it costs the same, however many there are.
 
     Attributes:
@@ -97,7 +97,7 @@ class LiveBoard:
         """Those in progress, the oldest first."""
         return self._calls.keys()
 
-    def began(self, request: AGIRequest, now: float) -> GatewayCall:
+    def add(self, request: AGIRequest, now: float) -> GatewayCall:
         """A call has come.
 
         Args:
@@ -125,7 +125,7 @@ class LiveBoard:
         self.version += 1
         return call
 
-    def decided(self, call: GatewayCall, decision: Decision) -> None:
+    def set_decision(self, call: GatewayCall, decision: Decision) -> None:
         """It was decided what becomes of a call; the last word counts."""
         mapping = decision.mapping
         call.number = short(decision.number)
@@ -135,13 +135,13 @@ class LiveBoard:
         call.granted_by = short(decision.granted_by or "")
         self.version += 1
 
-    def comes_to(self, call: GatewayCall, phase: Phase) -> None:
+    def set_phase(self, call: GatewayCall, phase: Phase) -> None:
         """Something else happens in a call from now on."""
         if call.phase is not phase:
             call.phase = phase
             self.version += 1
 
-    def over(self, call: GatewayCall) -> None:
+    def remove(self, call: GatewayCall) -> None:
         """The gateway is done with a call."""
         self._calls.pop(call, None)
         self.version += 1

@@ -30,8 +30,8 @@ from twisted.logger import Logger
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.prompts import Prompts
-from pbxrouter.call.active_calls import GatewayCall, LiveBoard, Phase
-from pbxrouter.call.record import CallRecord, Ending
+from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
     AGIError,
@@ -49,7 +49,7 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 PIN_PROMPTS: Final = 3
 """How often a caller is asked for a PIN; each answer is checked."""
@@ -91,7 +91,7 @@ class CallFlow:
         drivers: Mapping[str, Driver],
         prompts: Prompts,
         report: Callable[[CallRecord], None],
-        board: LiveBoard,
+        active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._now = now
@@ -99,25 +99,25 @@ class CallFlow:
         self._drivers = drivers
         self._prompts = prompts
         self._report = report
-        self._board = board
+        self._active_calls = active_calls
 
     async def serve(self, channel: Channel) -> None:
         """Have the conversation of one call, whatever comes of it; never fails."""
         began = self._now()
-        call = _Conversation(channel, self._board.began(channel.request, began))
+        call = _Conversation(channel, self._active_calls.add(channel.request, began))
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
-            outcome = Outcome(Ending.HUNG_UP)
+            outcome = Outcome(GatewayOutcome.HUNG_UP)
         except ProtocolViolation:
-            outcome = Outcome(Ending.REFUSED)  # the channel itself has said no, and why
+            outcome = Outcome(GatewayOutcome.REFUSED)  # the channel itself has said no, and why
         finally:
-            self._board.over(call.live)
+            self._active_calls.remove(call.live)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
-            return Outcome(Ending.DEAD)
+            return Outcome(GatewayOutcome.DEAD)
         try:
             outcome = await self._route(call)
             await self._mark_outcome(call, outcome)
@@ -142,13 +142,13 @@ class CallFlow:
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")
             await self._play(call, self._prompts.invalid_number)
-            return Outcome(Ending.INVALID, hang_up=True)
+            return Outcome(GatewayOutcome.INVALID, hang_up=True)
         await self._play(call, self._prompts.goodbye)
-        return Outcome(Ending.DENIED, hang_up=True)
+        return Outcome(GatewayOutcome.DENIED, hang_up=True)
 
     def _decided(self, call: _Conversation, decision: Decision) -> Decision:
         call.decision = decision
-        self._board.decided(call.live, decision)
+        self._active_calls.set_decision(call.live, decision)
         return decision
 
     async def _dialled_number(self, call: _Conversation) -> str:
@@ -159,7 +159,7 @@ class CallFlow:
         await self._raise_if_dead(call)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
-        self._board.comes_to(call.live, Phase.NUMBER)
+        self._active_calls.set_phase(call.live, Phase.NUMBER)
         await self._mark(call, "routing")
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
@@ -172,7 +172,7 @@ class CallFlow:
             self.log.debug("{error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
-        self._board.comes_to(call.live, Phase.PIN)
+        self._active_calls.set_phase(call.live, Phase.PIN)
         await self._answer(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
@@ -185,7 +185,7 @@ class CallFlow:
             # that stops it is the first of that PIN.
             key = await self._play_interruptible(call, self._prompts.wrong_pin)
             typed_ahead = key.strip("#")
-        return decision.noting(step("that was the last of {count} PIN prompts", count=PIN_PROMPTS))
+        return decision.noting(sentence("that was the last of {count} PIN prompts", count=PIN_PROMPTS))
 
     async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
         mapping = decision.mapping
@@ -200,8 +200,8 @@ class CallFlow:
         if driver is None:
             self.log.error("no driver provides the application {name}", name=printable(mapping.application))
             await self._play(call, self._prompts.goodbye)
-            return Outcome(Ending.NO_DRIVER, hang_up=True)
-        self._board.comes_to(call.live, Phase.RUNNING)
+            return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
+        self._active_calls.set_phase(call.live, Phase.RUNNING)
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
         except ConnectionClosed:
@@ -217,8 +217,8 @@ class CallFlow:
         else:
             self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)
         if call.decision is not None:
-            call.decision = call.decision.noting(step("it failed: {error}", error=error))
-        outcome = Outcome(Ending.FAILED)
+            call.decision = call.decision.noting(sentence("it failed: {error}", error=error))
+        outcome = Outcome(GatewayOutcome.FAILED)
         try:
             await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
             await self._mark(call, "failed")
@@ -275,7 +275,7 @@ class CallFlow:
 
     async def _play(self, call: _Conversation, prompt: str) -> None:
         """Play to the end; all that is played so is why a call ends."""
-        self._board.comes_to(call.live, Phase.ENDING)
+        self._active_calls.set_phase(call.live, Phase.ENDING)
         try:
             await verbs.playback(call.channel, prompt)
         except PromptMissing as error:

@@ -26,9 +26,9 @@ from pbxrouter.database.calls.history import (
     forget_calls,
     trace_text,
 )
-from pbxrouter.errors import step_of
+from pbxrouter.errors import sentence_of
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 WRITE_EVERY_S: Final = 1.0
 BATCH: Final = 1000
@@ -71,7 +71,7 @@ class History(MultiService):
         self._unsaid = 0  # lost, and not yet told in the log
         self.lost = 0
         self.away_since: float | None = None
-        self.trouble: Step | None = None
+        self.trouble: Sentence | None = None
         for seconds, work in ((WRITE_EVERY_S, self.write), (FORGET_EVERY_S, self.forget)):
             timer = TimerService(seconds, functools.partial(self._begin, work))
             timer.clock = clock
@@ -119,7 +119,7 @@ class History(MultiService):
             self.log.debug("old calls stay for now: {error}", error=str(error))
 
     def _failed(self, error: Exception) -> None:
-        self.trouble = step_of(error)
+        self.trouble = sentence_of(error)
         if self.away_since is None:
             self.away_since = self._now()
             self.log.error("the history cannot be written, calls wait in memory: {error}", error=str(error))
@@ -130,9 +130,7 @@ class History(MultiService):
             self.log.info("the history is written again")
         if self._unsaid:
             lost, self._unsaid = self._unsaid, 0
-            self.log.error(
-                "{lost} calls are missing in the history: the database was away too long", lost=lost
-            )
+            self.log.error("{lost} calls are missing in the history: the database was away too long", lost=lost)
 
     def stopService(self) -> Deferred[None]:
         """Write what is left, then stop."""

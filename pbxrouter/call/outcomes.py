@@ -7,35 +7,35 @@ from __future__ import annotations
 
 from typing import Final
 
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 OUTCOMES: Final = {
-    "ANSWER": Step("answered"),
-    "DONE": Step("served"),
-    "BUSY": Step("busy"),
-    "NOANSWER": Step("no answer"),
-    "CANCEL": Step("the caller gave up"),
-    "CHANUNAVAIL": Step("not reachable"),
-    "CONGESTION": Step("no line free"),
-    "INVALIDARGS": Step("could not be dialled"),
-    "DONTCALL": Step("refused by the callee"),
-    "TORTURE": Step("refused by the callee"),
-    "DENIED": Step("PIN or rules said no"),
-    "INVALID": Step("no such number"),
-    "HANGUP": Step("hung up before"),
-    "NODRIVER": Step("no driver for it"),
-    "FAILED": Step("something broke"),
-    "REFUSED": Step("forged, refused"),
-    "DEAD": Step("was hung up already"),
+    "ANSWER": Sentence("answered"),
+    "DONE": Sentence("served"),
+    "BUSY": Sentence("busy"),
+    "NOANSWER": Sentence("no answer"),
+    "CANCEL": Sentence("the caller gave up"),
+    "CHANUNAVAIL": Sentence("not reachable"),
+    "CONGESTION": Sentence("no line free"),
+    "INVALIDARGS": Sentence("could not be dialled"),
+    "DONTCALL": Sentence("refused by the callee"),
+    "TORTURE": Sentence("refused by the callee"),
+    "DENIED": Sentence("PIN or rules said no"),
+    "INVALID": Sentence("no such number"),
+    "HANGUP": Sentence("hung up before"),
+    "NODRIVER": Sentence("no driver for it"),
+    "FAILED": Sentence("something broke"),
+    "REFUSED": Sentence("forged, refused"),
+    "DEAD": Sentence("was hung up already"),
 }
 """By the word."""
 WELL: Final = frozenset({"ANSWER", "DONE"})
 GRAVE: Final = frozenset({"FAILED", "NODRIVER", "REFUSED", "DENIED"})
 
 
-def outcome_words(outcome: str) -> Step:
+def outcome_words(outcome: str) -> Sentence:
     """What an outcome means; a word that only the dialplan or somebody's driver knows is shown as it is."""
-    return OUTCOMES.get(outcome) or step("{text}", text=outcome)
+    return OUTCOMES.get(outcome) or sentence("{text}", text=outcome)
 
 
 def outcome_kind(outcome: str) -> str:

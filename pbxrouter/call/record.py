@@ -13,7 +13,7 @@ from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Decision
 
 
-class Ending:
+class GatewayOutcome:
     """Outcomes that are no driver's."""
 
     INVALID: Final = "INVALID"

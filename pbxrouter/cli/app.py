@@ -123,9 +123,7 @@ def _usage(error: click.UsageError) -> int:
     message = error.format_message().rstrip(".")
     command = error.ctx.command_path if error.ctx else "pbxrouter"
     name = command.removeprefix("pbxrouter").strip()
-    return complain(
-        f"{name + ': ' if name else ''}{message[:1].lower()}{message[1:]} (see `{command} --help`)"
-    )
+    return complain(f"{name + ': ' if name else ''}{message[:1].lower()}{message[1:]} (see `{command} --help`)")
 
 
 def _unexpected(error: Exception) -> str:

@@ -52,9 +52,7 @@ _LONGEST_S = 86400
 )
 @click.option("--channel", metavar="CHANNEL", help="The channel's name; PJSIP/CALLER-00000001 unless told.")
 @click.option("--language", metavar="CODE", default="en", show_default=True, help="The channel's language.")
-@click.option(
-    "--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan's context."
-)
+@click.option("--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan's context.")
 @click.option(
     "--dialstatus",
     type=click.Choice(_DIALSTATUS, case_sensitive=False),
@@ -73,9 +71,7 @@ _LONGEST_S = 86400
     metavar="APPLICATION",
     help="The caller hangs up in this application, such as Dial or ConfBridge.",
 )
-@click.option(
-    "--connect", metavar="HOST:PORT", help="Where the gateway listens; as in the settings unless told."
-)
+@click.option("--connect", metavar="HOST:PORT", help="Where the gateway listens; as in the settings unless told.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -121,9 +117,7 @@ def call(
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
     if not timeout_s <= _LONGEST_S:  # also what is no number
-        raise click.BadParameter(
-            f"{timeout_s} is not in the range 0<x<={_LONGEST_S}", param_hint="'--timeout'"
-        )
+        raise click.BadParameter(f"{timeout_s} is not in the range 0<x<={_LONGEST_S}", param_hint="'--timeout'")
     config = read_config(config_file)
     place = address.of_option(connect) if connect else address.of_endpoint(config.fastagi.listen)
     extension = number if extension is None else extension

@@ -30,8 +30,7 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     config = read_config(config_file, database)
     if action == "link" and config.web.listen is None:
         raise ConfigError(
-            "web.listen is not set, so there is no console; accepted is for example "
-            "tcp:8080:interface=127.0.0.1"
+            "web.listen is not set, so there is no console; accepted is for example tcp:8080:interface=127.0.0.1"
         )
     connection = databases.connect(pathlib.Path(config.database))
     try:

@@ -14,7 +14,7 @@ _SEGMENT = 65536
 _DONE = ("done", "refused", "failed")
 
 
-class Ending(enum.Enum):
+class ConversationEnd(enum.Enum):
     """How the connection ended."""
 
     CLOSED = "closed"
@@ -38,7 +38,7 @@ class Watcher(Protocol):
 
 def converse(
     connection: socket.socket, asterisk: SimulatedAsterisk, watcher: Watcher, timeout_s: float
-) -> Ending:
+) -> ConversationEnd:
     """Play the call until one side ends it.
 
     Args:
@@ -51,16 +51,16 @@ def converse(
     opening = asterisk.environment()
     watcher.environment(opening)
     if _send(connection, opening) is not None:
-        return Ending.RESET
+        return ConversationEnd.RESET
     while True:
         try:
             data = connection.recv(_SEGMENT)
         except TimeoutError:
-            return Ending.SILENT
+            return ConversationEnd.SILENT
         except ConnectionError:
-            return Ending.RESET
+            return ConversationEnd.RESET
         if not data:
-            return Ending.CLOSED
+            return ConversationEnd.CLOSED
         seen = len(asterisk.commands)
         answer = asterisk.receive(data)
         commands = asterisk.commands[seen:]
@@ -69,7 +69,7 @@ def converse(
         for line in answer.splitlines():
             watcher.reply(line, commands[-1] if commands else None)
         if asterisk.ended:
-            return Ending.HUNG_UP
+            return ConversationEnd.HUNG_UP
         # The gateway may close as soon as it has its answer, or not wait for it: what it sent still counts.
         _send(connection, answer)
 
@@ -82,21 +82,21 @@ def _send(connection: socket.socket, data: bytes) -> OSError | None:
     return None
 
 
-def faults(asterisk: SimulatedAsterisk, ending: Ending, timeout_s: float) -> list[str]:
+def faults(asterisk: SimulatedAsterisk, ending: ConversationEnd, timeout_s: float) -> list[str]:
     """What the gateway did wrong, in words; nothing when the conversation ended as it should."""
     found = [f"the gateway {complaint}" for complaint in dict.fromkeys(asterisk.complaints)]
     if asterisk.unfinished:
         found.append("the gateway stopped in the middle of a line")
     mark = asterisk.variable("PBXROUTER")
-    if ending is Ending.SILENT:
+    if ending is ConversationEnd.SILENT:
         after = ", though the call is over: a real Asterisk would hold it for ever" if asterisk.dead else ""
         found.append(f"the gateway said nothing for {timeout_s:g} s and did not close{after}")
-    elif ending is Ending.RESET and not asterisk.dead and mark not in _DONE:
+    elif ending is ConversationEnd.RESET and not asterisk.dead and mark not in _DONE:
         found.append("the gateway broke the connection")
-    elif ending is Ending.CLOSED and not asterisk.dead and mark not in _DONE:
+    elif ending is ConversationEnd.CLOSED and not asterisk.dead and mark not in _DONE:
         state = f"PBXROUTER is {mark}" if mark else "PBXROUTER is not set"
         found.append(f"the gateway closed before it was done ({state}): the dialplan goes to its fallback")
-    elif ending is Ending.HUNG_UP:
+    elif ending is ConversationEnd.HUNG_UP:
         found.append("the gateway made Asterisk end the run")
     if mark == "failed":
         found.append("the gateway reports a failure of its own: see its log")

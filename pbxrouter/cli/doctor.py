@@ -16,9 +16,7 @@ _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-@click.option(
-    "--sounds", metavar="FOLDER", help="Where Asterisk's sounds are seen from here, if not where it says."
-)
+@click.option("--sounds", metavar="FOLDER", help="Where Asterisk's sounds are seen from here, if not where it says.")
 @config_option
 @database_option
 def doctor(as_json: bool, sounds: str | None, config_file: str | None, database: str | None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, unquote
 
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.text.printable import printable
 
 STARS: Final = "***"
@@ -40,14 +40,14 @@ _KEYS_SENT: Final = re.compile(r"\bD\([^)]*\)")
 _RESULT: Final = re.compile(r"(?<=result=)(?!(?:-[12]|[01])(?:\s|$))[^\s(]+|(?<=\()[0-9*#]+(?=\))")
 
 
-def shown(event: Message) -> Iterator[tuple[str, str]]:
+def shown(event: AMIMessage) -> Iterator[tuple[str, str]]:
     """An event's headers, the first one being its name, fit to be seen by anybody."""
     name = event.name.lower()
     for header, value in event:
         yield header, _masked(event, name, header.lower(), value)
 
 
-def as_line(event: Message) -> str:
+def as_line(event: AMIMessage) -> str:
     """One line: the name, then ``Header=value``; values with blanks in quotes, empty ones left out."""
     words = []
     for header, value in shown(event):
@@ -60,7 +60,7 @@ def as_line(event: Message) -> str:
     return " ".join(words)
 
 
-def as_json(event: Message) -> str:
+def as_json(event: AMIMessage) -> str:
     """One JSON object in a line; the value of a repeated header is a list."""
     found: dict[str, str | list[str]] = {}
     for header, value in shown(event):
@@ -72,7 +72,7 @@ def as_json(event: Message) -> str:
     return json.dumps(found)
 
 
-def _masked(event: Message, name: str, header: str, value: str) -> str:
+def _masked(event: AMIMessage, name: str, header: str, value: str) -> str:
     if not value or header == "event":
         return value
     if _SECRET_NAME.search(header):

@@ -11,7 +11,7 @@ from pbxrouter.cli.options import config_option, read_config
 from pbxrouter.errors import ManagerUnavailable, PbxrouterError
 
 if TYPE_CHECKING:
-    from pbxrouter.ami.messages import Message
+    from pbxrouter.ami.messages import AMIMessage
     from pbxrouter.ami.protocol import EventHandler
     from pbxrouter.config.schema import Asterisk
 
@@ -69,7 +69,7 @@ class _Printer:
         self._text = json_of if as_json else as_line
         self.failed: OSError | None = None
 
-    def event(self, event: "Message") -> None:
+    def event(self, event: "AMIMessage") -> None:
         """An event came. Never fails: whoever reads may have gone."""
         if self.failed is not None or (self._names and event.name.lower() not in self._names):
             return

@@ -36,7 +36,7 @@ def explain(
 
     from pbxrouter import database as databases
     from pbxrouter.database.rules.loader import read_rules
-    from pbxrouter.rules.explanation import as_table, headline, others
+    from pbxrouter.rules.explanation import as_dict, headline, runners_up
     from pbxrouter.rules.model import NO_CALLER, Facts
 
     config = read_config(config_file, database)
@@ -48,12 +48,12 @@ def explain(
     shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None
     decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
     decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
-    beside = others(rules, decision)
+    beside = runners_up(rules, decision)
     if as_json:
-        click.echo(json.dumps(as_table(decision, shown, rules.problems, beside), indent=2))
+        click.echo(json.dumps(as_dict(decision, shown, rules.problems, beside), indent=2))
         return
-    click.echo(headline(decision, shown).words)
+    click.echo(headline(decision, shown).english)
     for sentence in (*decision.trace, *beside):
-        click.echo(f"  {sentence.words}")
+        click.echo(f"  {sentence.english}")
     for problem in rules.problems:
         click.echo(f"note: {problem}")

@@ -36,13 +36,9 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option("--from", "caller", metavar="CALLER", help="Only calls from this number.")
 @click.option("--to", "number", metavar="NUMBER", help="Only calls to this number.")
 @click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
-@click.option(
-    "--since", metavar="WHEN", callback=when, help="Such as 2026-11-23, '2026-11-23 14:30', or 2h ago."
-)
+@click.option("--since", metavar="WHEN", callback=when, help="Such as 2026-11-23, '2026-11-23 14:30', or 2h ago.")
 @click.option("--until", metavar="WHEN", callback=when, help="The same; calls that began before.")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(1, 1_000_000), default=20, help="At most so many; 20."
-)
+@click.option("--limit", metavar="N", type=click.IntRange(1, 1_000_000), default=20, help="At most so many; 20.")
 @click.option("--trace", "with_trace", is_flag=True, help="Say why, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, for a spreadsheet.")
@@ -72,9 +68,7 @@ def history(
     caller, number = (None if each is None else printable(each) for each in (caller, number))
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
     try:
-        rows = list(
-            find_calls(connection, Search(caller, number, outcome and outcome.upper(), since, until), limit)
-        )
+        rows = list(find_calls(connection, Search(caller, number, outcome and outcome.upper(), since, until), limit))
     finally:
         connection.close()
     if as_json:
@@ -94,11 +88,11 @@ def _show(row: "CallRow", with_trace: bool) -> None:
     click.echo(f"{began}  {row.caller or 'unknown'} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
     if with_trace:
         for step in row.steps:
-            click.echo(f"    {step.words}")
+            click.echo(f"    {step.english}")
 
 
 def _plain(row: "CallRow") -> dict[str, Any]:
-    return {**asdict(row), "trace": [step.words for step in row.steps]}
+    return {**asdict(row), "trace": [step.english for step in row.steps]}
 
 
 def _csv(rows: list["CallRow"]) -> str:

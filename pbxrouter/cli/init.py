@@ -70,9 +70,7 @@ def _version(path: pathlib.Path) -> int | None:
 def _ask(path: pathlib.Path, query: str) -> int | None:
     """A number from a file that may be no database; None when it has none to give."""
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        ) as connection:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             number: int = connection.execute(query).fetchone()[0]
             return number
     except sqlite3.Error:
@@ -106,6 +104,4 @@ def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
 
 
 def _has_rules(connection: sqlite3.Connection) -> bool:
-    return any(
-        connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0] for table in _RULE_TABLES
-    )
+    return any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0] for table in _RULE_TABLES)

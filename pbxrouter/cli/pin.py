@@ -23,9 +23,7 @@ _TRIES = 20
 @config_option
 @database_option
 @click.pass_context
-def pin(
-    context: click.Context, user: str, generate: bool, config_file: str | None, database: str | None
-) -> None:
+def pin(context: click.Context, user: str, generate: bool, config_file: str | None, database: str | None) -> None:
     """Set the PIN of USER, by name.
 
     The PIN is asked for twice at a terminal, without being shown; otherwise one line of standard input is

@@ -20,9 +20,7 @@ def hide_pins(arguments: Sequence[str]) -> None:
     Args:
         arguments: of this process, as in sys.argv, to see quickly whether there is a PIN at all.
     """
-    if not any(argument.startswith(_OPTION) for argument in arguments) or not sys.platform.startswith(
-        "linux"
-    ):
+    if not any(argument.startswith(_OPTION) for argument in arguments) or not sys.platform.startswith("linux"):
         return
     try:
         _overwrite()

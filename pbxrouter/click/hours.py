@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 MAX_LENGTH: Final = 200
 """Characters that may be written."""
@@ -24,13 +24,13 @@ DAY_MIN: Final = 24 * 60
 """Minutes of a day."""
 
 DAYS: Final = (
-    step("Monday"),
-    step("Tuesday"),
-    step("Wednesday"),
-    step("Thursday"),
-    step("Friday"),
-    step("Saturday"),
-    step("Sunday"),
+    sentence("Monday"),
+    sentence("Tuesday"),
+    sentence("Wednesday"),
+    sentence("Thursday"),
+    sentence("Friday"),
+    sentence("Saturday"),
+    sentence("Sunday"),
 )
 """The days of the week, for showing; 0 is Monday."""
 
@@ -66,8 +66,7 @@ class Span:
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The days as runs, first and last of each."""
         found = [
-            [day for _, day in run]
-            for _, run in groupby(enumerate(sorted(self.days)), lambda each: each[1] - each[0])
+            [day for _, day in run] for _, run in groupby(enumerate(sorted(self.days)), lambda each: each[1] - each[0])
         ]
         return tuple((run[0], run[-1]) for run in found)
 
@@ -99,7 +98,7 @@ class Hours:
             EditRefused: it cannot be read; the line names what, and what is accepted.
         """
         if len(text) > MAX_LENGTH:
-            raise EditRefused(step("opening hours have at most {most} characters", most=MAX_LENGTH), field)
+            raise EditRefused(sentence("opening hours have at most {most} characters", most=MAX_LENGTH), field)
         try:
             return cls(tuple(_spans([each for each in _SEPARATORS.split(_plain(text)) if each])))
         except _Unreadable as error:
@@ -115,8 +114,7 @@ class Hours:
         today, minute = local.weekday(), local.hour * 60 + local.minute
         yesterday = (today - 1) % 7
         return not self.spans or any(
-            (today in span.days and begin <= minute < end)
-            or (yesterday in span.days and minute + DAY_MIN < end)
+            (today in span.days and begin <= minute < end) or (yesterday in span.days and minute + DAY_MIN < end)
             for span in self.spans
             for begin, end in span.times
         )
@@ -143,9 +141,7 @@ class _Unreadable(Exception):
 
 def _plain(text: str) -> str:
     """In lower case, without accents, and with a plain dash for every way to say until."""
-    bare = "".join(
-        each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each)
-    )
+    bare = "".join(each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each))
     return _TO.sub("-", bare)
 
 
@@ -163,7 +159,7 @@ def _spans(parts: list[str]) -> list[Span]:
         days |= _days(part)
     if days and not times:
         raise _Unreadable(
-            step(
+            sentence(
                 "{part}: its times are missing; accepted is such as {example}",
                 part=parts[-1],
                 example=_EXAMPLE,
@@ -187,7 +183,7 @@ def _day(name: str, part: str) -> int:
         if len(bare) >= 3 and any(each.startswith(bare) for each in names):
             return day
     raise _Unreadable(
-        step(
+        sentence(
             "{part}: there is no such day; accepted are mon tue wed thu fri sat sun, as in {example}",
             part=part,
             example=_EXAMPLE,
@@ -204,12 +200,12 @@ def _times(part: str) -> tuple[int, int]:
     if int(found[2] or 0) > 59 or int(found[4] or 0) > 59 or begin >= DAY_MIN or end > DAY_MIN:
         raise _Unreadable(_no_times(part))
     if begin == end:
-        raise _Unreadable(step("{part}: that is no time at all; the whole day is 00:00-24:00", part=part))
+        raise _Unreadable(sentence("{part}: that is no time at all; the whole day is 00:00-24:00", part=part))
     return begin, end if end > begin else end + DAY_MIN
 
 
-def _no_times(part: str) -> Step:
-    return step(
+def _no_times(part: str) -> Sentence:
+    return sentence(
         "{part}: these are no times of a day; accepted is such as 09:00-18:00, or 22:00-02:00 past midnight",
         part=part,
     )

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pbxrouter.security.pins import derive
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 FORM_S: Final = 3600.0
 """How long a form can be posted."""
@@ -29,7 +29,7 @@ _LINK: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
 _FORM: Final = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
 
 
-class Standing(enum.Enum):
+class LinkState(enum.Enum):
     """What a link or form is worth."""
 
     VALID = "valid"
@@ -42,16 +42,16 @@ class Standing(enum.Enum):
     EXPIRED = "expired"
 
 
-LINK_WORDS: Final[Mapping[Standing, Step]] = MappingProxyType(
+LINK_WORDS: Final[Mapping[LinkState, Sentence]] = MappingProxyType(
     {
-        Standing.MALFORMED: step("This link is not complete. Please copy all of it, or ask for a new one."),
-        Standing.FORGED: step("This link is not valid. Please ask for a new one."),
-        Standing.VOID: step("This link is no longer valid. Please ask for a new one."),
-        Standing.EXPIRED: step("This link has expired. Please ask for a new one."),
+        LinkState.MALFORMED: sentence("This link is not complete. Please copy all of it, or ask for a new one."),
+        LinkState.FORGED: sentence("This link is not valid. Please ask for a new one."),
+        LinkState.VOID: sentence("This link is no longer valid. Please ask for a new one."),
+        LinkState.EXPIRED: sentence("This link has expired. Please ask for a new one."),
     }
 )
 """What a visitor is told of a link that is not valid."""
-FORM_EXPIRED: Final = step("This form was open for too long. Please send it again.")
+FORM_EXPIRED: Final = sentence("This form was open for too long. Please send it again.")
 """What a visitor is told of a form that cannot be taken."""
 
 
@@ -75,7 +75,7 @@ class Signer:
         until = int(expires)
         return f"{generation}.{until}.{self._link_mac(link_id, generation, until)}"
 
-    def check_link(self, link_id: int, generation: int | None, signature: str, now: float) -> Standing:
+    def check_link(self, link_id: int, generation: int | None, signature: str, now: float) -> LinkState:
         """What a link is worth.
 
         Args:
@@ -84,12 +84,12 @@ class Signer:
         """
         found = _LINK.fullmatch(signature)
         if found is None:
-            return Standing.MALFORMED
+            return LinkState.MALFORMED
         if not _same(self._link_mac(link_id, int(found[1]), int(found[2])), found[3]):
-            return Standing.FORGED
+            return LinkState.FORGED
         if generation is None or generation != int(found[1]):
-            return Standing.VOID
-        return Standing.VALID if now < int(found[2]) else Standing.EXPIRED
+            return LinkState.VOID
+        return LinkState.VALID if now < int(found[2]) else LinkState.EXPIRED
 
     def form(self, link_id: int, who: str, now: float) -> str:
         """What goes into a form, hidden; another each time, so that a form posted twice is known.
@@ -100,15 +100,15 @@ class Signer:
         issued, nonce = int(now), secrets.token_urlsafe(12)
         return f"{issued}.{nonce}.{self._form_mac(link_id, who, issued, nonce)}"
 
-    def check_form(self, link_id: int, who: str, token: str, now: float) -> Standing:
+    def check_form(self, link_id: int, who: str, token: str, now: float) -> LinkState:
         """What a form is worth."""
         found = _FORM.fullmatch(token)
         if found is None:
-            return Standing.MALFORMED
+            return LinkState.MALFORMED
         issued = int(found[1])
         if not _same(self._form_mac(link_id, who, issued, found[2]), found[3]):
-            return Standing.FORGED
-        return Standing.VALID if issued - EARLY_S <= now < issued + FORM_S else Standing.EXPIRED
+            return LinkState.FORGED
+        return LinkState.VALID if issued - EARLY_S <= now < issued + FORM_S else LinkState.EXPIRED
 
     def _link_mac(self, link_id: int, generation: int, expires: int) -> str:
         return _mac(self._link_key, f"{link_id}.{generation}.{expires}")

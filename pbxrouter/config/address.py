@@ -9,7 +9,7 @@ import re
 import socket
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 DEFAULT_PORT = 4573
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -67,7 +67,7 @@ def of_endpoint(listen: str) -> Address:
     if kind == "unix" and path:
         return Address(path=path)
     raise ConfigError(
-        step(
+        sentence(
             "fastagi.listen {listen}: a call can be placed to tcp:PORT and unix:PATH; "
             "tell where by --connect HOST:PORT",
             listen=repr(listen),

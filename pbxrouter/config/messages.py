@@ -31,9 +31,7 @@ def plain(message: str, words_accepted: Callable[[str], Iterable[str]]) -> str:
         return f"{where}: accepted is {' or '.join(words_accepted(where))}, not {choice[1]!r}"
     bound = re.fullmatch(r"Expected `int` (>=|<=) (\d+)", what)
     if bound:
-        return (
-            f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
-        )
+        return f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
     found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
     if found:
         accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")

@@ -143,9 +143,7 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
         "asterisk": tuple(
-            msgspec.structs.replace(
-                each, secret_file=str(base / each.secret_file) if each.secret_file else ""
-            )
+            msgspec.structs.replace(each, secret_file=str(base / each.secret_file) if each.secret_file else "")
             for each in config.asterisk
         ),
     }

@@ -15,22 +15,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
-from pbxrouter.control.server import Answer
+from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ControlRefused, PbxrouterError
 from pbxrouter.originate.originator import (
     RING_S,
+    CallRequest,
     Originator,
     Progress,
-    Wish,
-    chosen,
+    originator_for,
 )
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
-Send = Callable[[Answer], None]
+Send = Callable[[JsonObject], None]
 End = Callable[[], None]
 
 
-def text(asked: Answer, name: str) -> str | None:
+def text(asked: JsonObject, name: str) -> str | None:
     """A value that must be text, or not be there.
 
     Raises:
@@ -39,10 +39,10 @@ def text(asked: Answer, name: str) -> str | None:
     value: Any = asked.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise ControlRefused(step("{name}: accepted is text", name=name))
+    raise ControlRefused(sentence("{name}: accepted is text", name=name))
 
 
-def whole(asked: Answer, name: str, default: int) -> int:
+def whole(asked: JsonObject, name: str, default: int) -> int:
     """A value that must be a whole number, or not be there.
 
     Raises:
@@ -53,16 +53,16 @@ def whole(asked: Answer, name: str, default: int) -> int:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ControlRefused(step("{name}: accepted is a whole number", name=name))
+    raise ControlRefused(sentence("{name}: accepted is a whole number", name=name))
 
 
-class WatchWish:
+class WatchCommand:
     """``{"watch": {"caller": "33", "extension": null}}``: dialogue lines, PINs masked."""
 
     def __init__(self, watch: DialogueWatch) -> None:
         self._watch = watch
 
-    def __call__(self, asked: Answer, send: Send, end: End) -> Callable[[], None]:
+    def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """See control.Wish."""
 
         def tell(line: DialogueLine) -> None:
@@ -73,7 +73,7 @@ class WatchWish:
         return stop
 
 
-class OriginateWish:
+class OriginateCommand:
     """``{"originate": {"channel": …, "to": …, "context": …, "wait": false, "ring": 30}}``: a call."""
 
     log = Logger()
@@ -81,11 +81,11 @@ class OriginateWish:
     def __init__(self, originators: Mapping[str, Originator]) -> None:
         self._originators = originators
 
-    def __call__(self, asked: Answer, send: Send, end: End) -> Callable[[], None]:
+    def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """See control.Wish."""
-        originator = chosen(text(asked, "asterisk"), self._originators)
+        originator = originator_for(text(asked, "asterisk"), self._originators)
         channel, number, context = (text(asked, name) or "" for name in ("channel", "to", "context"))
-        wish = Wish(channel, number, context, whole(asked, "ring", RING_S))
+        wish = CallRequest(channel, number, context, whole(asked, "ring", RING_S))
         wait = asked.get("wait") is True
 
         def tell(progress: Progress) -> None:

@@ -32,14 +32,14 @@ MAX_PATH: Final = 107
 """Bytes that the path of a unix socket may have on Linux."""
 
 
-Answer = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-class Wish(Interface):
+class ControlCommand(Interface):
     """What can be asked for over the socket."""
 
     def __call__(
-        self, asked: Answer, send: Callable[[Answer], None], end: Callable[[], None]
+        self, asked: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
         """Begin to answer.
 
@@ -65,7 +65,7 @@ class ControlProtocol(LineOnlyReceiver):
     MAX_LENGTH = 4096
     transport: Any  # ITransport and IConsumer in one
 
-    def __init__(self, wishes: Mapping[str, Wish]) -> None:
+    def __init__(self, wishes: Mapping[str, ControlCommand]) -> None:
         self._wishes = wishes
         self._stop: Callable[[], None] = lambda: None
         self._asked = False
@@ -109,7 +109,7 @@ class ControlProtocol(LineOnlyReceiver):
         """Nobody listens here any more."""
         self._stop()
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: JsonObject) -> None:
         if self._paused:
             self._skipped += 1
         else:
@@ -134,7 +134,7 @@ class ControlProtocol(LineOnlyReceiver):
 class _ControlFactory(ServerFactory):
     noisy = False
 
-    def __init__(self, wishes: Mapping[str, Wish]) -> None:
+    def __init__(self, wishes: Mapping[str, ControlCommand]) -> None:
         self._wishes = wishes
 
     def buildProtocol(self, addr: IAddress | None) -> ControlProtocol:
@@ -166,7 +166,7 @@ class ControlService(Service):
 
     log = Logger()
 
-    def __init__(self, path: str, wishes: Mapping[str, Wish], reactor: Any) -> None:
+    def __init__(self, path: str, wishes: Mapping[str, ControlCommand], reactor: Any) -> None:
         self._path = path
         self._reactor = reactor
         self._wishes = wishes

@@ -182,11 +182,7 @@ class CallTable:
             now: epoch seconds.
             ended: epoch seconds that count as the end of those that ended unseen; ``now`` unless told.
         """
-        seen = {
-            item.uniqueid: item
-            for item in listed
-            if _ID.fullmatch(item.uniqueid) and _ID.fullmatch(item.linkedid)
-        }
+        seen = {item.uniqueid: item for item in listed if _ID.fullmatch(item.uniqueid) and _ID.fullmatch(item.linkedid)}
         self._forget_old(now)
         for uniqueid in known_before:
             if uniqueid in self._linkedids and uniqueid not in seen:

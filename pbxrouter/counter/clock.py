@@ -32,7 +32,7 @@ class AsteriskClock:
             ahead_s = float(timestamp) - (asked + answered) / 2
             self.ahead_s = 0.0 if abs(ahead_s) < AGREE_S else ahead_s
 
-    def ours(self, timestamp: str, now: float) -> float:
+    def to_local(self, timestamp: str, now: float) -> float:
         """Our epoch seconds for an event's Timestamp; ``now`` if it has none, or none to be believed."""
         if not _TIMESTAMP.fullmatch(timestamp):
             return now

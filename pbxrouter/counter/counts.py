@@ -20,7 +20,7 @@ from pbxrouter.counter.call_table import (
     LiveCall,
 )
 from pbxrouter.rules.model import Decision, Verdict
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
@@ -30,20 +30,20 @@ MAX_NAMES: Final = 1000
 """Names of one kind that are told apart; all further ones are counted under OTHERS."""
 OTHERS: Final = "(others)"
 
-REASONS: Final[Mapping[str, Step]] = {
-    "busy": Step("the callee was busy"),
-    "noanswer": Step("nobody answered in time"),
-    "cancelled": Step("the caller gave up"),
-    "rejected": Step("the callee refused the call"),
-    "unavailable": Step("the callee could not be reached"),
-    "unallocated": Step("there is no such number out there"),
-    "congestion": Step("no line was free on the way"),
-    "denied": Step("the rules or the PIN did not allow it"),
-    "invalid": Step("no pattern matches the number"),
-    "refused": Step("the call was forged"),
-    "gateway": Step("something broke in the gateway"),
-    "unknown": Step("it ended while nobody looked"),
-    "other": Step("any other cause"),
+REASONS: Final[Mapping[str, Sentence]] = {
+    "busy": Sentence("the callee was busy"),
+    "noanswer": Sentence("nobody answered in time"),
+    "cancelled": Sentence("the caller gave up"),
+    "rejected": Sentence("the callee refused the call"),
+    "unavailable": Sentence("the callee could not be reached"),
+    "unallocated": Sentence("there is no such number out there"),
+    "congestion": Sentence("no line was free on the way"),
+    "denied": Sentence("the rules or the PIN did not allow it"),
+    "invalid": Sentence("no pattern matches the number"),
+    "refused": Sentence("the call was forged"),
+    "gateway": Sentence("something broke in the gateway"),
+    "unknown": Sentence("it ended while nobody looked"),
+    "other": Sentence("any other cause"),
 }
 """Why a call was never answered; every failed call has one of these."""
 
@@ -127,7 +127,7 @@ Minutes = dict[tuple[int, str, str], Counts]
 """By (the minute's first second, kind, name)."""
 
 
-class Counting(CallListener):
+class CallCounts(CallListener):
     """Counts the calls of one Asterisk.
 
     Attributes:
@@ -169,7 +169,7 @@ class Counting(CallListener):
                 else:
                     counts.failed[reason] = counts.failed.get(reason, 0) + 1
 
-    def routed(self, call: LiveCall, decision: Decision | None, outcome: str) -> None:
+    def label(self, call: LiveCall, decision: Decision | None, outcome: str) -> None:
         """The gateway has done its part in a call, with this outcome; the call goes on.
 
         Of several parts in one call (a Local channel that comes back) each counts for
@@ -198,12 +198,12 @@ class Counting(CallListener):
             for counts in self._at(now, ALL):
                 counts.peak = max(counts.peak, self.active)
 
-    def take(self) -> Minutes:
+    def drain(self) -> Minutes:
         """What was counted since the last time."""
         minutes, self._minutes = self._minutes, {}
         return minutes
 
-    def give_back(self, minutes: Minutes) -> None:
+    def requeue(self, minutes: Minutes) -> None:
         """What was taken could not be kept: it will be taken again, with what has come since."""
         for key, counts in minutes.items():
             self._minutes.setdefault(key, Counts()).add(counts)

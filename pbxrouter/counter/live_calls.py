@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import Protocol
 
 from pbxrouter.call.active_calls import (
+    ActiveCalls,
     GatewayCall,
-    LiveBoard,
     Phase,
     short,
 )
@@ -50,7 +50,7 @@ class CallsOnAMI(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ShownCall:
+class CallView:
     """One call in progress, whoever knows of it; all texts are printable.
 
     Attributes:
@@ -85,7 +85,7 @@ class ShownCall:
 class LiveCalls:
     """The newest of the calls in progress, newest first, and how many are known in all."""
 
-    calls: tuple[ShownCall, ...]
+    calls: tuple[CallView, ...]
     total: int
 
 
@@ -99,12 +99,12 @@ class _Found:
     ami: LiveCall | None
 
 
-def live_version(board: LiveBoard, counters: Iterable[CallsOnAMI]) -> tuple[int, ...]:
+def live_version(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI]) -> tuple[int, ...]:
     """Another value whenever live_calls may give another answer; costs next to nothing."""
-    return (board.version, *(each.changes * 2 + each.in_sync for each in counters))
+    return (active_calls.version, *(each.changes * 2 + each.in_sync for each in counters))
 
 
-def live_calls(board: LiveBoard, counters: Iterable[CallsOnAMI], limit: int) -> LiveCalls:
+def live_calls(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI], limit: int) -> LiveCalls:
     """What the gateway and AMI know of the calls in progress, each call once.
 
     Calls that only AMI knows are left out while it cannot be seen whether they go on. Where the
@@ -117,7 +117,7 @@ def live_calls(board: LiveBoard, counters: Iterable[CallsOnAMI], limit: int) -> 
     counters = tuple(counters)
     found: list[_Found] = []
     merged: set[int] = set()
-    for gateway in board.calls:  # the oldest first
+    for gateway in active_calls.calls:  # the oldest first
         for counter in counters:
             ami = counter.call_of(gateway.uniqueid)
             if ami is not None:
@@ -129,23 +129,19 @@ def live_calls(board: LiveBoard, counters: Iterable[CallsOnAMI], limit: int) -> 
             found.append(_Found(gateway.since, "", gateway, None))
     for counter in counters:
         if counter.in_sync:
-            found += [
-                _Found(ami.started, counter.asterisk, None, ami)
-                for ami in counter.live
-                if id(ami) not in merged
-            ]
+            found += [_Found(ami.started, counter.asterisk, None, ami) for ami in counter.live if id(ami) not in merged]
     newest = heapq.nlargest(limit, found, key=attrgetter("since"))
     return LiveCalls(tuple(map(_shown, newest)), len(found))
 
 
-def _shown(found: _Found) -> ShownCall:
+def _shown(found: _Found) -> CallView:
     gateway, ami = found.gateway, found.ami
     answered = ami.answered if ami else None
     if gateway is None:
         assert ami is not None  # somebody knows of it
         phase = Phase.OUTSIDE if answered is None else Phase.TALKING
         pattern = min((name for kind, name in ami.labels if kind == "mapping"), default="")
-        return ShownCall(
+        return CallView(
             f"{found.asterisk}/{ami.linkedid}",
             found.asterisk,
             short(ami.caller),
@@ -163,7 +159,7 @@ def _shown(found: _Found) -> ShownCall:
     phase = gateway.phase
     if phase is Phase.RUNNING and answered is not None:
         phase = Phase.TALKING
-    return ShownCall(
+    return CallView(
         f"{found.asterisk}/{ami.linkedid}" if ami else f"/{gateway.uniqueid}/{gateway.serial}",
         found.asterisk,
         gateway.caller or (short(ami.caller) if ami else ""),

@@ -147,9 +147,7 @@ def _add_counts(
     for minute, kind, name, reason, calls in connection.execute(
         f"SELECT minute, kind, name, reason, calls FROM counter_failures {where}", span
     ):
-        counts = (
-            minutes.setdefault(minute, Counts()) if kind == "all" else by.setdefault((kind, name), Counts())
-        )
+        counts = minutes.setdefault(minute, Counts()) if kind == "all" else by.setdefault((kind, name), Counts())
         counts.add(Counts(failed={reason: calls}))
 
 
@@ -157,8 +155,7 @@ def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> l
     """What is unknown of a span: what was noted, what was before, what is after."""
     name, began, ended = span["asterisk"], span["began"], span["ended"]
     found: list[tuple[float, float]] = connection.execute(
-        "SELECT began, ended FROM counter_gaps"
-        " WHERE asterisk = :asterisk AND ended > :began AND began < :ended",
+        "SELECT began, ended FROM counter_gaps WHERE asterisk = :asterisk AND ended > :began AND began < :ended",
         span,
     ).fetchall()
     row = connection.execute(

@@ -101,9 +101,7 @@ def _minute_row(asterisk: str, key: tuple[int, str, str], counts: Any) -> dict[s
 
 def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
     if batch.all_live:
-        connection.execute(
-            "DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk}
-        )
+        connection.execute("DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk})
     else:
         connection.executemany(
             "DELETE FROM counter_live WHERE asterisk = :asterisk AND linkedid = :linkedid",
@@ -115,8 +113,7 @@ def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
         " number, dial_status, outcome, labels, certain) VALUES (:asterisk, :linkedid, :started, :answered,"
         " :channels, :caller, :number, :dial_status, :outcome, :labels, :certain)",
         [
-            {"asterisk": batch.asterisk, "linkedid": linkedid}
-            | dict(zip((*names, "certain"), row, strict=True))
+            {"asterisk": batch.asterisk, "linkedid": linkedid} | dict(zip((*names, "certain"), row, strict=True))
             for linkedid, row in batch.live.items()
         ],
     )

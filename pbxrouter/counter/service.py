@@ -22,15 +22,15 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami.connection import Manager
-from pbxrouter.ami.messages import Message, is_whole
+from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.ami.messages import AMIMessage, is_whole
 from pbxrouter.call.record import CallRecord
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
-from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter, Keeper
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 WRITE_S: Final = 1.0
 LOOK_S: Final = 2.0
@@ -64,10 +64,10 @@ class CallCounter(MultiService):
 
     log = Logger()
 
-    def __init__(self, manager: Manager, store: Keeper, clock: IReactorTime, keep_days: int) -> None:
+    def __init__(self, manager: AMIConnection, store: Keeper, clock: IReactorTime, keep_days: int) -> None:
         super().__init__()
         self.asterisk = str(manager.name)
-        self.counting = Counting()
+        self.counting = CallCounts()
         self.in_sync = False
         self.restarts = self.gaps = self.changes = 0
         self._manager = manager
@@ -80,13 +80,13 @@ class CallCounter(MultiService):
         self._unknown_s = 0.0
         self._resynced = 0.0
         self._early: dict[str, tuple[float, CallRecord]] = {}
-        self.trouble: Step | None = None
+        self.trouble: Sentence | None = None
         for name in EVENTS:
             manager.subscribe(name, functools.partial(self._event, name))
         # Its Hangups have come; if a caller has forged it, asking shows that nothing has ended.
         manager.subscribe("Shutdown", lambda _: self._ask_again())
-        manager.when_up(self._up)
-        manager.when_down(self._down)
+        manager.on_connect(self._up)
+        manager.on_disconnect(self._down)
         for every_s, what in ((LOOK_S, self.look), (WRITE_S, self.write), (FORGET_S, self._forget)):
             timer = TimerService(every_s, functools.partial(_started, what))
             timer.clock = clock
@@ -129,7 +129,7 @@ class CallCounter(MultiService):
         uniqueid = record.request.uniqueid
         call = self._table.call_of(uniqueid)
         if call is not None:
-            self.counting.routed(call, record.decision, record.outcome.status)
+            self.counting.label(call, record.decision, record.outcome.status)
             return
         now = self._clock.seconds()
         for old in [each for each, (when, _) in self._early.items() if now - when > EARLY_S]:
@@ -139,13 +139,13 @@ class CallCounter(MultiService):
 
     # --- events ---
 
-    def _event(self, name: str, message: Message) -> None:
+    def _event(self, name: str, message: AMIMessage) -> None:
         if not self._listening:
             return
         # DialEnd counts nothing; two events in one, made by a caller, are nobody's.
         if name != "DialEnd" and not is_whole(message):
             return
-        when = self._time.ours(message.get("Timestamp"), self._clock.seconds())
+        when = self._time.to_local(message.get("Timestamp"), self._clock.seconds())
         self._table.event(name, message.get, when)
         self.changes += name != "DialEnd"
         if self._early and name == "Newchannel":
@@ -187,13 +187,13 @@ class CallCounter(MultiService):
             else:
                 await self._resync()
         except StoreError as error:
-            self._complain(step("calls are not counted yet: {why}", why=error.step))
+            self._complain(sentence("calls are not counted yet: {why}", why=error.sentence))
         except ManagerError as error:
             if self._manager.is_up and not self.in_sync:
                 self._complain(
-                    step(
+                    sentence(
                         "calls are not counted: {why}; is reporting among the user's write classes?",
-                        why=error.step,
+                        why=error.sentence,
                     )
                 )
         except Exception:
@@ -215,7 +215,7 @@ class CallCounter(MultiService):
     async def _resync(self) -> None:
         status = await self._manager.action("CoreStatus")
         known = self._table.channels
-        listed = await self._manager.listing("CoreShowChannels")
+        listed = await self._manager.action_list("CoreShowChannels")
         if not self._listening:
             return  # Connected anew meanwhile: who knows what this list is worth.
         now = self._clock.seconds()
@@ -243,11 +243,11 @@ class CallCounter(MultiService):
         self.in_sync = self._writer.rewrite = True
         self.trouble = None
 
-    def _complain(self, why: Step) -> None:
+    def _complain(self, why: Sentence) -> None:
         """Say it, but not again and again."""
         if why != self.trouble:
             self.trouble = why
-            self.log.warn("{name}: {why}", name=self.asterisk, why=why.words)
+            self.log.warn("{name}: {why}", name=self.asterisk, why=why.english)
 
     # --- the database ---
 
@@ -271,7 +271,7 @@ def _started(what: Callable[[], Any]) -> Deferred[None]:
     return Deferred.fromCoroutine(what())
 
 
-def _channel_seen(item: Message) -> ChannelSeen:
+def _channel_seen(item: AMIMessage) -> ChannelSeen:
     """An item of CoreShowChannels; a duration that makes no sense is none."""
     duration = _DURATION.fullmatch(item.get("Duration"))
     hours, minutes, seconds = map(int, duration.groups()) if duration else (0, 0, 0)

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pbxrouter.counter import rows as counter_rows
 from pbxrouter.counter.call_table import CallTable
-from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.rows import Batch, Kept, LiveRow
 from pbxrouter.errors import StoreError
 
@@ -41,7 +41,7 @@ class CounterWriter:
 
     log = Logger()
 
-    def __init__(self, asterisk: str, table: CallTable, counting: Counting, store: Keeper) -> None:
+    def __init__(self, asterisk: str, table: CallTable, counting: CallCounts, store: Keeper) -> None:
         self.seen: float | None = None
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
@@ -80,7 +80,7 @@ class CounterWriter:
         whole = self.rewrite or last
         batch = Batch(
             self._asterisk,
-            self._counting.take(),
+            self._counting.drain(),
             live if whole else {key: row for key, row in live.items() if self._written.get(key) != row},
             [key for key in self._written if key not in live],
             whole,
@@ -94,7 +94,7 @@ class CounterWriter:
         try:
             await self._store.run(functools.partial(counter_rows.write, batch=batch))
         except Exception as error:
-            self._counting.give_back(batch.minutes)
+            self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
             self.rewrite = True
             self._failed(error)

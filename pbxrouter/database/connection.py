@@ -19,7 +19,7 @@ from pbxrouter.errors import (
     NotADatabase,
     StoreError,
 )
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 TIMEOUT_S: Final = 2.0
 """How long to wait, in seconds, for another program that has the database locked."""
@@ -80,7 +80,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         version = version_of(connection)
         if version > SCHEMA_VERSION:
             raise DatabaseTooNew(
-                step(
+                sentence(
                     "database {path} was made by a later pbxrouter (its schema is version "
                     "{version}, this program knows up to {known}): install that one",
                     path=path,
@@ -119,7 +119,7 @@ def create(path: Path) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(step("database {path} exists already: it is left as it is", path=path))
+            raise StoreError(sentence("database {path} exists already: it is left as it is", path=path))
         run(connection, schema(), "schema.sql")
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")
@@ -192,7 +192,7 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return DatabaseLocked(
-                step("database {path} is locked: another program has not ended its transaction", path=path)
+                sentence("database {path} is locked: another program has not ended its transaction", path=path)
             )
         case sqlite3.SQLITE_NOTADB:
             return _explain_no_database(path)
@@ -200,54 +200,52 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             return _explain_unopened(error, path)
         case sqlite3.SQLITE_CORRUPT:
             return StoreError(
-                step(
+                sentence(
                     "database {path} is damaged: bring it back from a backup, or see .recover of sqlite3",
                     path=path,
                 )
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return StoreError(
-                step(
+                sentence(
                     "database {path} cannot be written: its file or directory is read-only for this user",
                     path=path,
                 )
             )
         case sqlite3.SQLITE_FULL:
-            return StoreError(step("database {path} cannot be written: the disk is full", path=path))
+            return StoreError(sentence("database {path} cannot be written: the disk is full", path=path))
         case sqlite3.SQLITE_IOERR:
             return StoreError(
-                step("database {path} cannot be read or written: the disk reports an error", path=path)
+                sentence("database {path} cannot be read or written: the disk reports an error", path=path)
             )
         case _:
-            return StoreError(step("database {path}: {why}", path=path, why=error))
+            return StoreError(sentence("database {path}: {why}", path=path, why=error))
 
 
 def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     # Asked after the attempt, not before: in between, the answer may change.
     try:
         if stat.S_ISDIR(path.stat().st_mode):
-            return NotADatabase(step("database {path} is a directory; a file is wanted", path=path))
+            return NotADatabase(sentence("database {path} is a directory; a file is wanted", path=path))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(path.parent):
             return DatabaseMissing(
-                step(
+                sentence(
                     "database {path} cannot be there: there is no directory {folder}",
                     path=path,
                     folder=path.parent,
                 )
             )
         if isinstance(error, sqlite3.Error | FileNotFoundError):
-            return DatabaseMissing(
-                step("database {path} is missing: make it with `pbxrouter init`", path=path)
-            )
+            return DatabaseMissing(sentence("database {path} is missing: make it with `pbxrouter init`", path=path))
     except OSError as why:
-        return StoreError(step("database {path} cannot be opened: {why}", path=path, why=why.strerror))
+        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
     reason = error.strerror if isinstance(error, OSError) else None
     return StoreError(
-        step(
+        sentence(
             "database {path} cannot be opened: {why}",
             path=path,
-            why=reason or Step("this user may not read and write it"),
+            why=reason or Sentence("this user may not read and write it"),
         )
     )
 
@@ -260,15 +258,13 @@ def _explain_no_database(path: Path) -> NotADatabase:
         beginning = b""
     if beginning == _SQLITE_2:
         return NotADatabase(
-            step(
+            sentence(
                 "{path} is an SQLite 2 database: dump it with `sqlite {path} .dump > "
                 "workshop.sql`, then `pbxrouter import workshop.sql`",
                 path=path,
             )
         )
-    return NotADatabase(
-        step("{path} is not a database; the file that `pbxrouter init` makes is wanted", path=path)
-    )
+    return NotADatabase(sentence("{path} is not a database; the file that `pbxrouter init` makes is wanted", path=path))
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
@@ -277,19 +273,17 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     if tables >= {"schema_version", *WORKSHOP_TABLES}:
         return
     if not tables:
-        raise DatabaseForeign(step("database {path} has no tables: make it with `pbxrouter init`", path=path))
+        raise DatabaseForeign(sentence("database {path} has no tables: make it with `pbxrouter init`", path=path))
     if tables >= WORKSHOP_TABLES:
         raise DatabaseForeign(
-            step(
+            sentence(
                 "{path} is a database of the workshop: make a new one with `pbxrouter init`, "
                 "then `pbxrouter import {path}`",
                 path=path,
             )
         )
     raise DatabaseForeign(
-        step(
-            "{path} is a database of some other program; one that `pbxrouter init` made is wanted", path=path
-        )
+        sentence("{path} is a database of some other program; one that `pbxrouter init` made is wanted", path=path)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 MAX_NAME: Final = 80
 """Characters in a name or a number."""
@@ -13,21 +13,21 @@ MAX_NAME: Final = 80
 
 def no_mapping(map_id: int) -> NotThere:
     """What is said of a number that no mapping has."""
-    return NotThere(step("there is no mapping {number}", number=map_id))
+    return NotThere(sentence("there is no mapping {number}", number=map_id))
 
 
 def no_holder(kind: str, row_id: int) -> NotThere:
     """What is said of a number that no extension, or no user, has."""
-    return NotThere(step(_GONE[kind].message, number=row_id))
+    return NotThere(sentence(_GONE[kind].message, number=row_id))
 
 
 _GONE: Final = {
-    "extension": Step("there is no extension {number}"),
-    "user": Step("there is no user {number}"),
+    "extension": Sentence("there is no extension {number}"),
+    "user": Sentence("there is no user {number}"),
 }
 
 
-def checked_text(text: str, field: str, refusal: Step, most: int) -> str:
+def checked_text(text: str, field: str, refusal: Sentence, most: int) -> str:
     """Text without blanks around it.
 
     Raises:

@@ -101,9 +101,7 @@ class Listing:
         )
 
 
-def searching(
-    search: str, columns: tuple[str, ...], place: str = "search"
-) -> tuple[list[str], dict[str, str]]:
+def searching(search: str, columns: tuple[str, ...], place: str = "search") -> tuple[list[str], dict[str, str]]:
     """The condition that one of the columns holds a text, and its values.
 
     Upper and lower case are the same. LIKE knows that of ASCII alone, but is quick: the rest is

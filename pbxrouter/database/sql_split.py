@@ -81,9 +81,7 @@ def split(source: str, keep_digits: bool = False) -> Iterator[Statement]:
                 head.append(value)
             elif value != ".":
                 head_open = False
-            text.append(
-                f"'{value}'" if keep_digits and kind == "number" and _KEPT_AS_TEXT.fullmatch(value) else value
-            )
+            text.append(f"'{value}'" if keep_digits and kind == "number" and _KEPT_AS_TEXT.fullmatch(value) else value)
         line += value.count("\n")
     if text:
         yield _statement(text, begin, head)

@@ -23,7 +23,7 @@ from pbxrouter import database
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.errors import DatabaseLocked, StoreError
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Store:
         The Deferred fails with what ``work`` raises, sqlite3's errors as StoreError.
         """
         if self._closed or self._pool.threadpool.joined:
-            return fail(StoreError(step("database {path} is closed", path=self._path)))
+            return fail(StoreError(sentence("database {path} is closed", path=self._path)))
         self._used = True
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
 

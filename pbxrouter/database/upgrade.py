@@ -42,9 +42,7 @@ def find_steps(directory: Traversable | Path | None = None) -> dict[int, Travers
         match = _STEP.fullmatch(file.name)
         if match:
             if int(match[1]) in found:
-                raise StoreError(
-                    f"upgrade {match[1]} is there twice: {file.name} and {found[int(match[1])].name}"
-                )
+                raise StoreError(f"upgrade {match[1]} is there twice: {file.name} and {found[int(match[1])].name}")
             found[int(match[1])] = file
     return found
 
@@ -105,9 +103,7 @@ def run(connection: sqlite3.Connection, script: str, name: str) -> None:
     """
     for statement in split(script):
         if statement.words and statement.words[0] in _NOT_IN_A_STEP:
-            raise StoreError(
-                f"{name}, line {statement.line}: {statement.words[0]} has no place in an upgrade"
-            )
+            raise StoreError(f"{name}, line {statement.line}: {statement.words[0]} has no place in an upgrade")
         try:
             connection.execute(statement.text)
         except sqlite3.Error as error:

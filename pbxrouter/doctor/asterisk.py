@@ -15,7 +15,7 @@ from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 CLOCKS_APART_S: Final = 5.0
 HEARTBEAT_S: Final = 10.0
@@ -31,7 +31,7 @@ async def look_at_asterisk(patient: Patient) -> list[Finding]:
     Raises:
         ManagerUnavailable: the connection was lost meanwhile.
     """
-    logged_in = step(
+    logged_in = sentence(
         "logged in as {user} ({banner})",
         user=patient.config.username,
         banner=patient.protocol.banner or "",
@@ -46,25 +46,25 @@ async def look_at_asterisk(patient: Patient) -> list[Finding]:
 
 
 async def _version(patient: Patient) -> Finding:
-    by_hand = step("type in Asterisk: {command}", command="core show version")
+    by_hand = sentence("type in Asterisk: {command}", command="core show version")
     try:
         said = (await patient.protocol.action("CoreSettings")).get("AsteriskVersion")
     except ActionFailed as error:
-        return unknown(patient.area, step("Asterisk's version: {why}", why=error.step), by_hand)
+        return unknown(patient.area, sentence("Asterisk's version: {why}", why=error.sentence), by_hand)
     shown, major = printable(said), re.match(r"(?:certified[/-])?(\d{1,4})\b", said)
     if major is None:
         return unknown(
             patient.area,
-            step("Asterisk's version {version}", version=ascii(shown)),
-            step("this gateway was tried with {version}", version=TRIED),
+            sentence("Asterisk's version {version}", version=ascii(shown)),
+            sentence("this gateway was tried with {version}", version=TRIED),
         )
     if int(major[1]) < OLDEST:
         return wrong(
             patient.area,
-            step("Asterisk {version} is too old", version=shown),
-            step("{version} is what the gateway was tried with", version=TRIED),
+            sentence("Asterisk {version} is too old", version=shown),
+            sentence("{version} is what the gateway was tried with", version=TRIED),
         )
-    return well(patient.area, step("Asterisk {version}", version=shown))
+    return well(patient.area, sentence("Asterisk {version}", version=shown))
 
 
 async def _clock(patient: Patient) -> Finding:
@@ -75,19 +75,21 @@ async def _clock(patient: Patient) -> Finding:
         apart = float(said) - asked - took / 2
     except ValueError:
         return unknown(
-            patient.area, Step("Asterisk does not tell its time"), Step("compare `date` on both machines")
+            patient.area,
+            Sentence("Asterisk does not tell its time"),
+            Sentence("compare `date` on both machines"),
         )
     if abs(apart) > CLOCKS_APART_S + took:
         seconds = f"{abs(apart):.0f}"
         return wrong(
             patient.area,
-            step(
+            sentence(
                 "its clock is {count} s ahead" if apart > 0 else "its clock is {count} s behind",
                 count=seconds,
             ),
-            Step("set both machines' clocks, by NTP for example"),
+            Sentence("set both machines' clocks, by NTP for example"),
         )
-    return well(patient.area, Step("its clock and ours agree"))
+    return well(patient.area, Sentence("its clock and ours agree"))
 
 
 async def _heartbeat(patient: Patient) -> Finding:
@@ -96,8 +98,8 @@ async def _heartbeat(patient: Patient) -> Finding:
     if value is None:
         return unknown(
             patient.area,
-            Step("the heartbeat may not be read"),
-            step("in Asterisk: dialplan show globals, {variable}", variable=VARIABLE),
+            Sentence("the heartbeat may not be read"),
+            sentence("in Asterisk: dialplan show globals, {variable}", variable=VARIABLE),
         )
     said = (await patient.protocol.action("Ping")).get("Timestamp").partition(".")[0]
     age = int(said) - int(value) if value.isdecimal() and said.isdecimal() else None
@@ -105,32 +107,30 @@ async def _heartbeat(patient: Patient) -> Finding:
         if looked_at and value.isdecimal() and int(value):
             return wrong(
                 patient.area,
-                step(
+                sentence(
                     "an old heartbeat stands in {variable}, and asterisk.heartbeat forbids a new one: "
                     "every call goes to the fallback",
                     variable=VARIABLE,
                 ),
-                step("set heartbeat = true, or the global variable {variable} to 0", variable=VARIABLE),
+                sentence("set heartbeat = true, or the global variable {variable} to 0", variable=VARIABLE),
             )
-        return well(patient.area, Step("no heartbeat, as the settings say"))
+        return well(patient.area, Sentence("no heartbeat, as the settings say"))
     if age is None or not int(value):
-        what = step(
-            "the gateway has stopped: {variable} is {value}"
-            if value
-            else "there is no heartbeat: {variable} is empty",
+        what = sentence(
+            "the gateway has stopped: {variable} is {value}" if value else "there is no heartbeat: {variable} is empty",
             variable=VARIABLE,
             value=value,
         )
-        return wrong(patient.area, what, Step("start the gateway"))
+        return wrong(patient.area, what, Sentence("start the gateway"))
     if age > HEARTBEAT_S:
         return wrong(
             patient.area,
-            step("the last heartbeat came {count} s ago", count=age),
-            Step("the gateway has died or is frozen: see its log, start it again"),
+            sentence("the last heartbeat came {count} s ago", count=age),
+            Sentence("the gateway has died or is frozen: see its log, start it again"),
         )
     if looked_at:
-        return well(patient.area, Step("the heartbeat is fresh"))
+        return well(patient.area, Sentence("the heartbeat is fresh"))
     return well(
         patient.area,
-        Step("the heartbeat is fresh; the dialplan does not look at it (PBXROUTER_HEARTBEAT_S is empty)"),
+        Sentence("the heartbeat is fresh; the dialplan does not look at it (PBXROUTER_HEARTBEAT_S is empty)"),
     )

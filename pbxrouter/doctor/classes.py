@@ -13,14 +13,14 @@ from typing import Final
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 # What each class of `write` is needed for, and an action that tells whether it is there.
 _WRITE: Final = (
-    ("originate", "Originate", Step("click-to-dial")),
-    ("call", "Setvar", Step("the heartbeat")),
-    ("agi", "AGI", Step("MAGI")),
-    ("reporting", "CoreStatus", Step("the call counter")),
+    ("originate", "Originate", Sentence("click-to-dial")),
+    ("call", "Setvar", Sentence("the heartbeat")),
+    ("agi", "AGI", Sentence("MAGI")),
+    ("reporting", "CoreStatus", Sentence("the call counter")),
 )
 
 
@@ -41,16 +41,15 @@ async def write_classes(patient: Patient) -> list[Finding]:
             found.append(
                 wrong(
                     patient.area,
-                    step(
+                    sentence(
                         "{user} may not {action}: {purpose} needs the class {name}",
                         user=user,
                         action=action,
                         purpose=purpose,
                         name=name,
                     ),
-                    step(
-                        "add {name} to write = of [{user}] in manager.conf, "
-                        "then `manager reload` in Asterisk",
+                    sentence(
+                        "add {name} to write = of [{user}] in manager.conf, then `manager reload` in Asterisk",
                         name=name,
                         user=user,
                     ),
@@ -60,29 +59,27 @@ async def write_classes(patient: Patient) -> list[Finding]:
             found.append(
                 wrong(
                     patient.area,
-                    step(
+                    sentence(
                         "this Asterisk has no action {action}, which {purpose} needs",
                         action=action,
                         purpose=purpose,
                     ),
-                    Step("load res_agi.so (modules.conf)")
+                    Sentence("load res_agi.so (modules.conf)")
                     if name == "agi"
-                    else Step("see which modules it has loaded"),
+                    else Sentence("see which modules it has loaded"),
                 )
             )
         else:
             granted.append(name)
     if granted:
-        found.insert(
-            0, well(patient.area, step("{user} may write {names}", user=user, names=", ".join(granted)))
-        )
+        found.insert(0, well(patient.area, sentence("{user} may write {names}", user=user, names=", ".join(granted))))
     return found
 
 
 async def read_classes(patient: Patient) -> list[Finding]:
     """Which events come; the classes themselves can be asked of nobody."""
     user = patient.config.username
-    by_hand = step(
+    by_hand = sentence(
         "type in Asterisk: {command}; read perm must have system, call and agi",
         command=f"manager show user {user}",
     )
@@ -90,10 +87,8 @@ async def read_classes(patient: Patient) -> list[Finding]:
     def lacks(name: str, event: str) -> Finding:
         return wrong(
             patient.area,
-            step(
-                "{user} did not get {event}: the class {name} is missing", user=user, event=event, name=name
-            ),
-            step(
+            sentence("{user} did not get {event}: the class {name} is missing", user=user, event=event, name=name),
+            sentence(
                 "add {name} to read = of [{user}] in manager.conf, then `manager reload` in Asterisk",
                 name=name,
                 user=user,
@@ -103,7 +98,7 @@ async def read_classes(patient: Patient) -> list[Finding]:
     found = []
     booted = await patient.event("FullyBooted")
     found.append(
-        well(patient.area, step("{user} reads {name}", user=user, name="system"))
+        well(patient.area, sentence("{user} reads {name}", user=user, name="system"))
         if booted
         else lacks("system", "FullyBooted")
     )
@@ -111,7 +106,7 @@ async def read_classes(patient: Patient) -> list[Finding]:
         found.append(
             unknown(
                 patient.area,
-                step("whether {user} reads {name} was not tried", user=user, name="call"),
+                sentence("whether {user} reads {name} was not tried", user=user, name="call"),
                 by_hand,
             )
         )
@@ -121,7 +116,7 @@ async def read_classes(patient: Patient) -> list[Finding]:
         found.append(
             unknown(
                 patient.area,
-                step("whether {user} reads {name} shows only in a call", user=user, name="agi"),
+                sentence("whether {user} reads {name} shows only in a call", user=user, name="agi"),
                 by_hand,
             )
         )
@@ -138,8 +133,8 @@ async def _reads_call(patient: Patient, user: str, lacking: Finding) -> list[Fin
         return [
             unknown(
                 patient.area,
-                step("whether {user} reads {name}: {why}", user=user, name="call", why=error.step),
-                Step("see manager.conf"),
+                sentence("whether {user} reads {name}: {why}", user=user, name="call", why=error.sentence),
+                Sentence("see manager.conf"),
             )
         ]
     event = await patient.event("OriginateResponse", "Uniqueid", uniqueid)
@@ -149,8 +144,8 @@ async def _reads_call(patient: Patient, user: str, lacking: Finding) -> list[Fin
         return [
             wrong(
                 patient.area,
-                Step("events come without the time, so calls are counted less exactly"),
-                Step("put timestampevents = yes under [general] in manager.conf"),
+                Sentence("events come without the time, so calls are counted less exactly"),
+                Sentence("put timestampevents = yes under [general] in manager.conf"),
             )
         ]
-    return [well(patient.area, step("{user} reads {name}", user=user, name="call"))]
+    return [well(patient.area, sentence("{user} reads {name}", user=user, name="call"))]

@@ -28,15 +28,13 @@ from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 T = TypeVar("T")
 Tell = Callable[[Finding], object]
 
 
-async def examine(
-    config: Config, reactor: Any, tell: Tell | None = None, sounds: str | None = None
-) -> list[Finding]:
+async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds: str | None = None) -> list[Finding]:
     """Look at settings, database, gateway, Asterisk and dialplan; nothing is changed, no call is made.
 
     It never fails for what it finds, and takes from a part of a second to a minute, if much does not answer.
@@ -76,9 +74,9 @@ async def _in_thread(reactor: Any, work: Callable[[], T]) -> T:
 
 def _no_asterisk() -> Finding:
     return unknown(
-        Step("AMI"),
-        Step("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
-        Step("docs/configuration.md tells how to add one; calls by FastAGI need none"),
+        Sentence("AMI"),
+        Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
+        Sentence("docs/configuration.md tells how to add one; calls by FastAGI need none"),
     )
 
 
@@ -95,8 +93,8 @@ async def _examine_asterisk(
             [
                 wrong(
                     area,
-                    Step("no secret_file is set, so nobody can log in"),
-                    Step(
+                    Sentence("no secret_file is set, so nobody can log in"),
+                    Sentence(
                         "write the secret of its user in manager.conf into a file of mode 0600, and name "
                         "that in asterisk.secret_file"
                     ),
@@ -107,7 +105,7 @@ async def _examine_asterisk(
     try:
         account = await _in_thread(reactor, lambda: account_of(asterisk))
     except ConfigError as error:
-        note([wrong(area, error.step)])
+        note([wrong(area, error.sentence)])
         return
     patient = await log_in(asterisk, account, reactor, time.time)
     if isinstance(patient, Finding):
@@ -118,9 +116,9 @@ async def _examine_asterisk(
         note(await look_at_dialplan(patient, config, aside=lambda look: _in_thread(reactor, look)))
         data = await patient.variable("ASTDATADIR")
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
-        heard = step("sounds {name}", name=asterisk.name)
+        heard = sentence("sounds {name}", name=asterisk.name)
         note(await _in_thread(reactor, lambda: list(look_at_sounds(config, folder, heard))))
     except ManagerError as error:
-        note([wrong(area, error.step, Step("run this again; Asterisk's log may tell more"))])
+        note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may tell more"))])
     finally:
         patient.protocol.close()

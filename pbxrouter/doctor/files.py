@@ -23,7 +23,7 @@ from pbxrouter.drivers import GROUP
 from pbxrouter.errors import KeyFileError, StoreError
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
 """The names of those that can be loaded, lower case, and what is wrong with others."""
@@ -44,9 +44,9 @@ def look_at_files(config: Config, drivers: Drivers | None = None) -> Iterator[Fi
 
 def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
     try:
-        return read_key(path), well(Step("PIN key"), step("{path}", path=path))
+        return read_key(path), well(Sentence("PIN key"), sentence("{path}", path=path))
     except KeyFileError as error:
-        return None, wrong(Step("PIN key"), error.step)
+        return None, wrong(Sentence("PIN key"), error.sentence)
 
 
 def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Drivers:
@@ -60,27 +60,27 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
         except Exception as error:  # a driver is anybody's code
             problems.append(
                 wrong(
-                    Step("drivers"),
-                    step(
+                    Sentence("drivers"),
+                    sentence(
                         "{driver} cannot be loaded from {place}: {why}",
                         driver=point.name,
                         place=point.value,
                         why=f"{type(error).__name__}: {error}",
                     ),
-                    Step("install what it needs, or uninstall its package"),
+                    Sentence("install what it needs, or uninstall its package"),
                 )
             )
         else:
             if name in names:
                 problems.append(
                     wrong(
-                        Step("drivers"),
-                        step(
+                        Sentence("drivers"),
+                        sentence(
                             "there is a second driver named {driver}: {place}; the first counts",
                             driver=point.name,
                             place=point.value,
                         ),
-                        Step("uninstall one of the two packages"),
+                        Sentence("uninstall one of the two packages"),
                     )
                 )
             names.add(name)
@@ -95,13 +95,13 @@ def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterato
         version = _version(path)
         if version is not None and version < database.SCHEMA_VERSION:
             yield unknown(
-                Step("database"),
-                step(
+                Sentence("database"),
+                sentence(
                     "{path}: its schema is version {version}, so the rules were not read",
                     path=path,
                     version=version,
                 ),
-                step(
+                sentence(
                     "start the gateway: it brings the database to version {version}",
                     version=database.SCHEMA_VERSION,
                 ),
@@ -111,14 +111,14 @@ def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterato
             check_columns(connection)
             _can_be_written(connection, path)
             yield well(
-                Step("database"),
-                step("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
+                Sentence("database"),
+                sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
             yield from _rules(connection, key, names)
     except StoreError as error:
-        yield wrong(Step("database"), error.step)
+        yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
-        yield wrong(Step("database"), database.explain(error, path).step)
+        yield wrong(Sentence("database"), database.explain(error, path).sentence)
 
 
 def _version(path: Path) -> int | None:
@@ -140,7 +140,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         raise database.explain(error, path) from None
     if found != "ok":
         raise StoreError(
-            step(
+            sentence(
                 "database {path} is damaged ({said}): bring it back from a backup",
                 path=path,
                 said=str(found).splitlines()[-1],
@@ -152,9 +152,9 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     for problem in rules.problems:
         yield wrong(
-            Step("rules"),
+            Sentence("rules"),
             problem,
-            Step("mend that row of the database; docs/rules.md tells what is accepted"),
+            Sentence("mend that row of the database; docs/rules.md tells what is accepted"),
         )
     mappings = connection.execute(
         "SELECT map_id, pattern, application_name FROM applications_mappings"
@@ -162,28 +162,28 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
     ).fetchall()
     if not mappings:
         yield wrong(
-            Step("rules"),
-            Step("there are none, so every number is invalid"),
-            Step("type: pbxrouter init --sample, or add yours"),
+            Sentence("rules"),
+            Sentence("there are none, so every number is invalid"),
+            Sentence("type: pbxrouter init --sample, or add yours"),
         )
         return
     lost = [row for row in mappings if str(row[2]).strip().lower() not in names]
     for map_id, pattern, application in lost:
         yield wrong(
-            Step("drivers"),
-            step(
+            Sentence("drivers"),
+            sentence(
                 "mapping {map_id}, {pattern}: no driver provides the application {name}",
                 map_id=map_id,
                 pattern=pattern,
                 name=application,
             ),
-            step(
+            sentence(
                 "accepted in application_name are {names}; or install a driver of that name",
                 names=", ".join(sorted(names)),
             ),
         )
     if not rules.problems and not lost:
-        yield well(Step("rules"), step("{count} mappings, each with a driver", count=len(mappings)))
+        yield well(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
 
 
 def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
@@ -197,7 +197,7 @@ def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
         return  # whoever reads it says so
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield wrong(
-            step("AMI {name}", name=asterisk.name),
-            step("{path} is open to others than its owner", path=path),
-            step("type: chmod 600 {path}", path=path),
+            sentence("AMI {name}", name=asterisk.name),
+            sentence("{path} is open to others than its owner", path=path),
+            sentence("type: chmod 600 {path}", path=path),
         )

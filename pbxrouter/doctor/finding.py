@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
-NOTHING: Final = Step("")
+NOTHING: Final = Sentence("")
 """Nothing to say."""
 
 
@@ -22,37 +22,37 @@ class Finding:
         todo_step: what to change, or how to look by hand; empty if all is well.
     """
 
-    area_step: Step
+    area_step: Sentence
     state: Literal["ok", "wrong", "unknown"]
-    what_step: Step
-    todo_step: Step = NOTHING
+    what_step: Sentence
+    todo_step: Sentence = NOTHING
 
     @property
     def area(self) -> str:
         """Which part, in English."""
-        return self.area_step.words
+        return self.area_step.english
 
     @property
     def what(self) -> str:
         """What was found, in English."""
-        return self.what_step.words
+        return self.what_step.english
 
     @property
     def todo(self) -> str:
         """What to change, in English."""
-        return self.todo_step.words
+        return self.todo_step.english
 
 
-def well(area: Step, what: Step) -> Finding:
+def well(area: Sentence, what: Sentence) -> Finding:
     """As it should be."""
     return Finding(area, "ok", what)
 
 
-def wrong(area: Step, what: Step, todo: Step = NOTHING) -> Finding:
+def wrong(area: Sentence, what: Sentence, todo: Sentence = NOTHING) -> Finding:
     """To be changed; without ``todo`` the words in ``what`` say how."""
     return Finding(area, "wrong", what, todo)
 
 
-def unknown(area: Step, what: Step, todo: Step) -> Finding:
+def unknown(area: Sentence, what: Sentence, todo: Sentence) -> Finding:
     """Not to be seen from here; ``todo`` tells how to look by hand."""
     return Finding(area, "unknown", what, todo)

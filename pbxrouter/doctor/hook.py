@@ -17,7 +17,7 @@ from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 CONTEXT: Final = "pbxrouter-ask"
 """Where dialplan/pbxrouter.conf asks the gateway."""
@@ -50,7 +50,7 @@ async def look_at_dialplan(
     Args:
         aside: does a look that blocks, such as in a thread.
     """
-    area = step("dialplan {name}", name=patient.config.name)
+    area = sentence("dialplan {name}", name=patient.config.name)
     found = [await _hook(patient, config, area, dial, aside)]
     for context in patient.config.magi:
         found.append(await _magi(patient, area, context))
@@ -58,21 +58,21 @@ async def look_at_dialplan(
 
 
 async def _hook(
-    patient: Patient, config: Config, area: Step, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
+    patient: Patient, config: Config, area: Sentence, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
 ) -> Finding:
     exists = await patient.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
     url = await patient.variable("PBXROUTER_URL")
     if exists is None or url is None:
         return unknown(
             area,
-            Step("it may not be asked: that needs the class call or reporting"),
-            step("type in Asterisk: {command}", command="dialplan show pbxrouter-ask; dialplan show globals"),
+            Sentence("it may not be asked: that needs the class call or reporting"),
+            sentence("type in Asterisk: {command}", command="dialplan show pbxrouter-ask; dialplan show globals"),
         )
     if exists != "1":
         return unknown(
             area,
-            Step("dialplan/pbxrouter.conf is not included; a hook of your own is not known here"),
-            step(
+            Sentence("dialplan/pbxrouter.conf is not included; a hook of your own is not known here"),
+            sentence(
                 "see that it runs AGI({url}) and tests PBXROUTER afterwards (docs/dialplan.md)",
                 url=_example(config),
             ),
@@ -80,16 +80,16 @@ async def _hook(
     if not url:
         return wrong(
             area,
-            Step("PBXROUTER_URL is empty"),
-            step("under [globals]: PBXROUTER_URL = {url}", url=_example(config)),
+            Sentence("PBXROUTER_URL is empty"),
+            sentence("under [globals]: PBXROUTER_URL = {url}", url=_example(config)),
         )
     if url.startswith("agi:async"):
         if CONTEXT in patient.config.magi:
-            return well(area, step("calls wait in AGI({url}), for MAGI", url=url))
+            return well(area, sentence("calls wait in AGI({url}), for MAGI", url=url))
         return wrong(
             area,
-            step("calls wait in AGI({url}), and nobody takes them", url=url),
-            step('put "{context}" into asterisk.magi', context=CONTEXT),
+            sentence("calls wait in AGI({url}), and nobody takes them", url=url),
+            sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
     return await aside(lambda: _reach(patient.config, config, area, url, dial))
 
@@ -99,30 +99,32 @@ def _example(config: Config) -> str:
     return f"agi://127.0.0.1:{port[1] if port else DEFAULT_PORT}/pbxrouter"
 
 
-def _reach(asterisk: Asterisk, config: Config, area: Step, url: str, dial: Dial) -> Finding:
+def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: Dial) -> Finding:
     """Try from here what Asterisk will try from there."""
     parts = _URL.fullmatch(url)
     if parts is None or not 0 < int(parts[3] or DEFAULT_PORT) < 65536:
         return wrong(
             area,
-            step("PBXROUTER_URL is {url}", url=ascii(printable(url))),
-            step("accepted is for example {url}", url=_example(config)),
+            sentence("PBXROUTER_URL is {url}", url=ascii(printable(url))),
+            sentence("accepted is for example {url}", url=_example(config)),
         )
     host, port = parts[1] or parts[2], int(parts[3] or DEFAULT_PORT)
     if url.startswith("h"):
         return unknown(
-            area, step("it asks {url}, by SRV records", url=url), Step("see that they name the gateway")
+            area,
+            sentence("it asks {url}, by SRV records", url=url),
+            Sentence("see that they name the gateway"),
         )
     remote = _host_of(asterisk.ami)
     if host in _HERE and remote not in _HERE:
         return unknown(
             area,
-            step(
+            sentence(
                 "it asks {url}, which there is Asterisk's own machine, {machine}",
                 url=url,
-                machine=remote or Step("elsewhere"),
+                machine=remote or Sentence("elsewhere"),
             ),
-            Step("if the gateway runs on another, name that one in PBXROUTER_URL"),
+            Sentence("if the gateway runs on another, name that one in PBXROUTER_URL"),
         )
     try:
         dial((host, port), TIMEOUT_S).close()
@@ -130,21 +132,21 @@ def _reach(asterisk: Asterisk, config: Config, area: Step, url: str, dial: Dial)
         why = error.strerror or str(error)
         listen = config.fastagi.listen
         todo = (
-            step(
+            sentence(
                 "the gateway listens at {listen}; that is for this machine alone, so name another interface; "
                 "see PBXROUTER_URL and fastagi.listen",
                 listen=listen,
             )
             if listen == DEFAULT_LISTEN and host not in _HERE
-            else step("the gateway listens at {listen}; see PBXROUTER_URL and fastagi.listen", listen=listen)
+            else sentence("the gateway listens at {listen}; see PBXROUTER_URL and fastagi.listen", listen=listen)
         )
-        return wrong(area, step("it asks {url}, where nothing answers: {why}", url=url, why=why), todo)
+        return wrong(area, sentence("it asks {url}, where nothing answers: {why}", url=url, why=why), todo)
     if remote in _HERE:
-        return well(area, step("asks {url}, which answers", url=url))
+        return well(area, sentence("asks {url}, which answers", url=url))
     return unknown(
         area,
-        step("it asks {url}, which answers from here; from Asterisk's machine only a call can tell", url=url),
-        step(
+        sentence("it asks {url}, which answers from here; from Asterisk's machine only a call can tell", url=url),
+        sentence(
             "there: {command}; or dial a number, with `pbxrouter debug` running",
             command=f"nc -z {host} {port}",
         ),
@@ -159,21 +161,19 @@ def _host_of(ami: str) -> str:
     return host.replace("\\", "")
 
 
-async def _magi(patient: Patient, area: Step, context: str) -> Finding:
+async def _magi(patient: Patient, area: Sentence, context: str) -> Finding:
     try:
-        await patient.protocol.listing("ShowDialPlan", [("Context", context)])
+        await patient.protocol.action_list("ShowDialPlan", [("Context", context)])
     except ActionFailed as error:
         if "Permission denied" in str(error):
             return unknown(
                 area,
-                step("whether {context} exists", context=context),
-                step("type in Asterisk: {command}", command=f"dialplan show {context}"),
+                sentence("whether {context} exists", context=context),
+                sentence("type in Asterisk: {command}", command=f"dialplan show {context}"),
             )
         return wrong(
             area,
-            step(
-                "asterisk.magi names the context {context}, which the dialplan does not have", context=context
-            ),
-            Step("see its name in extensions.conf; contexts are found by their exact name"),
+            sentence("asterisk.magi names the context {context}, which the dialplan does not have", context=context),
+            Sentence("see its name in extensions.conf; contexts are found by their exact name"),
         )
-    return well(area, step("the context {context} is there, for MAGI", context=context))
+    return well(area, sentence("the context {context} is there, for MAGI", context=context))

@@ -11,9 +11,9 @@ from typing import Any, Final
 from twisted.internet.task import deferLater
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.ami.once import connect_once
-from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
+from pbxrouter.ami.protocol import AMIProtocol, EventHandler
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.doctor.finding import Finding, wrong
 from pbxrouter.errors import (
@@ -24,16 +24,16 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 EVENT_WAIT_S: Final = 2.0
 """How long an event may take that must come."""
 LOOK_EVERY_S: Final = 0.05
 
 
-def area_of(asterisk: Asterisk) -> Step:
+def area_of(asterisk: Asterisk) -> Sentence:
     """How findings about an Asterisk are headed."""
-    return step("AMI {name}", name=asterisk.name)
+    return sentence("AMI {name}", name=asterisk.name)
 
 
 @dataclass(slots=True)
@@ -52,12 +52,12 @@ class Patient:
     config: Asterisk
     clock: Any
     seconds: Any
-    protocol: ManagerProtocol
-    events: dict[str, list[Message]]
+    protocol: AMIProtocol
+    events: dict[str, list[AMIMessage]]
     missing: set[str] = field(default_factory=set)
 
     @property
-    def area(self) -> Step:
+    def area(self) -> Sentence:
         """How findings about it are headed."""
         return area_of(self.config)
 
@@ -68,7 +68,7 @@ class Patient:
         except ActionFailed:
             return None
 
-    async def event(self, name: str, header: str = "", value: str = "") -> Message | None:
+    async def event(self, name: str, header: str = "", value: str = "") -> AMIMessage | None:
         """An event that must come soon; None if it did not."""
         for _ in range(int(EVENT_WAIT_S / LOOK_EVERY_S)):
             for event in self.events.get(name, ()):
@@ -81,9 +81,9 @@ class Patient:
 async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -> Patient | Finding:
     """A connection to look through, or why there is none."""
     area = area_of(config)
-    events: dict[str, list[Message]] = {}
+    events: dict[str, list[AMIMessage]] = {}
 
-    def keep(event: Message) -> None:
+    def keep(event: AMIMessage) -> None:
         events.setdefault(event.name, []).append(event)
 
     handlers: dict[bytes, list[EventHandler]] = {b"FullyBooted": [keep], b"OriginateResponse": [keep]}
@@ -92,33 +92,33 @@ async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -
     except LoginRefused as error:
         return wrong(
             area,
-            error.step,
-            step(
+            error.sentence,
+            sentence(
                 "see asterisk.username, secret_file, and [{user}] in manager.conf: secret, permit, deny; "
                 "then `manager reload` in Asterisk",
                 user=config.username,
             ),
         )
     except ManagerProtocolError as error:
-        return wrong(area, error.step, Step("see asterisk.ami: a TLS port wants tls:HOST:PORT"))
+        return wrong(area, error.sentence, Sentence("see asterisk.ami: a TLS port wants tls:HOST:PORT"))
     except ManagerUnavailable as error:
         if "certificate" in str(error):
             return wrong(
                 area,
-                error.step,
-                Step(
+                error.sentence,
+                Sentence(
                     "the certificate must be of that host name, and of an authority known here: docs/ami.md "
                     "tells of trustRoots"
                 ),
             )
         return wrong(
             area,
-            error.step,
-            Step(
+            error.sentence,
+            Sentence(
                 "start Asterisk; see asterisk.ami, and in manager.conf enabled = yes, bindaddr and port "
                 "(a TLS port wants tls:HOST:PORT)"
             ),
         )
     except (ConfigError, ManagerError) as error:
-        return wrong(area, error.step)
+        return wrong(area, error.sentence)
     return Patient(config, clock, seconds, protocol, events)

@@ -14,10 +14,10 @@ from pathlib import Path
 from pbxrouter.config.schema import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 TIMEOUT_S = 3.0
-START = Step("start the gateway: twistd -n pbxrouter; its log tells if it cannot")
+START = Sentence("start the gateway: twistd -n pbxrouter; its log tells if it cannot")
 
 Connect = Callable[[str, float], socket.socket]
 """Connects with where an endpoint string listens, within seconds. Raises OSError, or
@@ -27,7 +27,7 @@ PbxrouterError if that string does not tell where."""
 def look_at_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
     """The control socket, FastAGI's port, the web server."""
     running = yield from _control(Path(config.control))
-    yield from _listens(Step("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
+    yield from _listens(Sentence("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
     if config.web.listen is not None:
         yield from _web(config.web.listen, connect, running)
 
@@ -40,45 +40,43 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             probe.connect(str(path))
         except PermissionError:
             yield unknown(
-                Step("gateway"),
-                step("{path} may not be opened", path=path),
-                Step("run this as the gateway's own user, or root"),
+                Sentence("gateway"),
+                sentence("{path} may not be opened", path=path),
+                Sentence("run this as the gateway's own user, or root"),
             )
             return None
         except OSError as error:
             why = error.strerror or str(error)
             yield wrong(
-                Step("gateway"),
-                step("it does not run: no answer at {path}: {why}", path=path, why=why),
+                Sentence("gateway"),
+                sentence("it does not run: no answer at {path}: {why}", path=path, why=why),
                 START,
             )
             return False
-    yield well(Step("gateway"), step("it runs, and answers at {path}", path=path))
+    yield well(Sentence("gateway"), sentence("it runs, and answers at {path}", path=path))
     return True
 
 
-def _listens(area: Step, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
+def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
     try:
         connect(listen, TIMEOUT_S).close()
     except PbxrouterError as error:
-        yield unknown(area, error.step, step("see that the gateway listens at {listen}", listen=listen))
+        yield unknown(area, error.sentence, sentence("see that the gateway listens at {listen}", listen=listen))
     except OSError as error:
         why = error.strerror or str(error)
         todo = (
-            START
-            if running is False
-            else step("see {setting} in the settings, and the gateway's log", setting=key)
+            START if running is False else sentence("see {setting} in the settings, and the gateway's log", setting=key)
         )
-        yield wrong(area, step("nothing listens at {listen}: {why}", listen=listen, why=why), todo)
+        yield wrong(area, sentence("nothing listens at {listen}: {why}", listen=listen, why=why), todo)
     else:
         if running is False:
             yield wrong(
                 area,
-                step("another program listens at {listen}", listen=listen),
-                step("stop it, or change {setting}", setting=key),
+                sentence("another program listens at {listen}", listen=listen),
+                sentence("stop it, or change {setting}", setting=key),
             )
         else:
-            yield well(area, step("listens at {listen}", listen=listen))
+            yield well(area, sentence("listens at {listen}", listen=listen))
 
 
 def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
@@ -90,25 +88,25 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
             answer = connection.recv(64)
     except PbxrouterError:
         yield unknown(
-            Step("web"),
-            step("web.listen {listen} does not tell where to ask", listen=repr(listen)),
-            Step("open it in a browser"),
+            Sentence("web"),
+            sentence("web.listen {listen} does not tell where to ask", listen=repr(listen)),
+            Sentence("open it in a browser"),
         )
     except OSError as error:
         why = error.strerror or str(error)
         todo = (
             START
             if running is False
-            else step("see {setting} in the settings, and the gateway's log", setting="web.listen")
+            else sentence("see {setting} in the settings, and the gateway's log", setting="web.listen")
         )
-        yield wrong(Step("web"), step("no answer at {listen}: {why}", listen=listen, why=why), todo)
+        yield wrong(Sentence("web"), sentence("no answer at {listen}: {why}", listen=listen, why=why), todo)
     else:
         if answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
-            yield well(Step("web"), step("/metrics answers at {listen}", listen=listen))
+            yield well(Sentence("web"), sentence("/metrics answers at {listen}", listen=listen))
         else:
             said = answer.partition(b"\r\n")[0].decode("latin-1")
             yield wrong(
-                Step("web"),
-                step("{listen} answers {said} to /metrics", listen=listen, said=ascii(said)),
-                Step("see that no other program is there"),
+                Sentence("web"),
+                sentence("{listen} answers {said} to /metrics", listen=listen, said=ascii(said)),
+                Sentence("see that no other program is there"),
             )

@@ -17,14 +17,14 @@ import msgspec
 from pbxrouter.agi.prompts import localised
 from pbxrouter.config.schema import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 FALLBACK: Final = "en"
 """What Asterisk plays where a language lacks a sound."""
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*")
 
 
-def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[Finding]:
+def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Iterator[Finding]:
     """Each prompt, in each language that has a folder there.
 
     Args:
@@ -36,8 +36,8 @@ def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[
         where = folder or Path("/var/lib/asterisk/sounds")
         yield unknown(
             area,
-            step("the folder {folder} cannot be seen from here", folder=where),
-            step(
+            sentence("the folder {folder} cannot be seen from here", folder=where),
+            sentence(
                 "on Asterisk's machine: {command}; or tell where it is: --sounds FOLDER",
                 command=f"ls {where}/{FALLBACK}/{{{wanted}}}.*",
             ),
@@ -53,14 +53,14 @@ def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[
                 missing = True
                 yield wrong(
                     area,
-                    step(
+                    sentence(
                         "{setting}: there is no sound {sound} in {folder}, nor in {other}",
                         setting=setting,
                         sound=sound,
                         folder=folder,
                         other=folder / language,
                     ),
-                    step(
+                    sentence(
                         "install Asterisk's core sounds, put the file there, or change {setting}",
                         setting=setting,
                     ),
@@ -68,9 +68,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[
     if not missing:
         yield well(
             area,
-            step(
-                "{count} prompts in {folder}, {language}", count=len(names), folder=folder, language=FALLBACK
-            ),
+            sentence("{count} prompts in {folder}, {language}", count=len(names), folder=folder, language=FALLBACK),
         )
     for language in languages:
         lacking = [
@@ -83,7 +81,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[
         if lacking and language != FALLBACK and len(lacking) < len(names):
             yield well(
                 area,
-                step(
+                sentence(
                     "{language} lacks {sounds}: its callers hear {other}",
                     language=language,
                     sounds=", ".join(lacking),
@@ -95,9 +93,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Step) -> Iterator[
 def _languages(folder: Path) -> list[str]:
     """The languages that have a folder of their own, English first."""
     found = {
-        each.name
-        for each in folder.iterdir()
-        if _LANGUAGE.fullmatch(each.name) and _place(folder, each.name).is_dir()
+        each.name for each in folder.iterdir() if _LANGUAGE.fullmatch(each.name) and _place(folder, each.name).is_dir()
     }
     return [FALLBACK, *sorted(found - {FALLBACK})]
 

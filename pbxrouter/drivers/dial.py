@@ -43,9 +43,7 @@ def dial_string(data: str, number: str, caller: str | None, technologies: Mappin
 
 def _one_target(part: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:
     if not part or "," in part or any(character.isspace() for character in part):
-        raise ApplicationFailed(
-            f"a mapping to dial needs a technology or a template as its data, not {part!r}"
-        )
+        raise ApplicationFailed(f"a mapping to dial needs a technology or a template as its data, not {part!r}")
     if "{caller}" in part:
         shown = normalise_number(caller or "")
         if shown is None:
@@ -53,8 +51,6 @@ def _one_target(part: str, number: str, caller: str | None, technologies: Mappin
         part = part.replace("{caller}", shown)
     part = part.replace("{number}", number) if "{number}" in part else f"{part}/{number}"
     if "{" in part or "}" in part:
-        raise ApplicationFailed(
-            f"{part!r} has braces that mean nothing; accepted are {{number}} and {{caller}}"
-        )
+        raise ApplicationFailed(f"{part!r} has braces that mean nothing; accepted are {{number}} and {{caller}}")
     technology, slash, rest = part.partition("/")
     return technologies.get(technology, technology) + slash + rest

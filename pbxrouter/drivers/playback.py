@@ -18,8 +18,6 @@ class Playback:
     async def run(self, call: Call) -> Outcome:
         """Answer and play."""
         if not is_prompt_name(call.data):
-            raise ApplicationFailed(
-                f"a mapping to playback needs the name of a sound as its data, not {call.data!r}"
-            )
+            raise ApplicationFailed(f"a mapping to playback needs the name of a sound as its data, not {call.data!r}")
         await verbs.playback(call.channel, call.data)
         return Outcome()

@@ -28,9 +28,7 @@ class Voicemail:
             raise ApplicationFailed("the call shows no number, so it has no mailbox")
         context = call.data or "default"
         if not re.fullmatch(r"[\w-]+", context, re.ASCII):
-            raise ApplicationFailed(
-                f"a mapping to voicemail takes a voicemail context as its data, not {call.data!r}"
-            )
+            raise ApplicationFailed(f"a mapping to voicemail takes a voicemail context as its data, not {call.data!r}")
         await verbs.answer(call.channel)
         await verbs.run_application(call.channel, "VoiceMailMain", f"{mailbox}@{context}")
         return Outcome()

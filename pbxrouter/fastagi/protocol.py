@@ -42,8 +42,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi.refusal import Refusal
-from pbxrouter.fastagi.sender import Sender
+from pbxrouter.fastagi.refusal import ForgedCallEnding
+from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.net.timers import Deadline
 from pbxrouter.text.printable import printable
 
@@ -99,7 +99,7 @@ class FastAGIProtocol(Protocol):
         self._command = ""
         self._waiting: Deferred[AGIReply] | None = None
         self._settled = False
-        self._refusal: Refusal | None = None
+        self._refusal: ForgedCallEnding | None = None
         self._timer = Deadline(owner.clock)
 
     # --- the connection ---
@@ -108,7 +108,7 @@ class FastAGIProtocol(Protocol):
         """Asterisk runs AGI()."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
-        self._send = Sender(self.transport).send
+        self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
@@ -223,7 +223,7 @@ class FastAGIProtocol(Protocol):
         self._state = _State.REFUSING
         self._fail(error)
         self._timer.clear()
-        self._refusal = Refusal(self._send, self._close, self._owner.clock, asked)
+        self._refusal = ForgedCallEnding(self._send, self._close, self._owner.clock, asked)
 
     # --- what goes to Asterisk ---
 
@@ -283,9 +283,7 @@ class FastAGIProtocol(Protocol):
 
     def _reply_took_too_long(self) -> None:
         name = self._command.split(" ", 1)[0]
-        self.log.warn(
-            "call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name
-        )
+        self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
         self._close()
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.net.timers import OneShot
+from pbxrouter.net.timers import Timer
 
 DRAIN_S: Final = 0.1
 """What Asterisk is still writing is let come first: closing before it is read would lose our words."""
@@ -23,7 +23,7 @@ _LAST_WORDS: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
 _LOOKS_LIKE_REPLY: Final = re.compile(rb"^\d\d\d[ -]", re.MULTILINE)
 
 
-class Refusal:
+class ForgedCallEnding:
     """Says the last words, one after the other.
 
     Args:
@@ -39,7 +39,7 @@ class Refusal:
         self._done = done
         self._words = iter(_LAST_WORDS)
         self._draining = not asked
-        self._timer = OneShot(clock)
+        self._timer = Timer(clock)
         self._timer.set(STEP_S if asked else DRAIN_S, self._next)
 
     def data_received(self, data: bytes) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
 
 
-class Sender:
+class DirectWriter:
     """Writes to a transport, past its queue as long as nothing can be in there.
 
     As soon as the kernel takes less than all of something, and over whatever is no
@@ -28,9 +28,7 @@ class Sender:
 
     def __init__(self, transport: ITransport) -> None:
         self._transport = transport
-        self._socket: socket.socket | None = (
-            transport.getHandle() if isinstance(transport, Connection) else None
-        )
+        self._socket: socket.socket | None = transport.getHandle() if isinstance(transport, Connection) else None
 
     def send(self, data: bytes) -> None:
         """Send; what cannot go now goes later, in order."""

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.account import Account, account_of, read_secret
-from pbxrouter.ami.connection import Manager, ProtocolFactory
+from pbxrouter.ami.connection import AMIConnection, ProtocolFactory
 from pbxrouter.ami.heartbeat import Heartbeat
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
@@ -58,19 +58,15 @@ class AsteriskService(MultiService):
         super().__init__()
         self._clock = reactor
         self.name: str = config.name
-        self.manager: Manager | None = None
+        self.manager: AMIConnection | None = None
         self.originator: Originator | None = None
         if not config.secret_file:
-            self.log.error(
-                "{name}: no secret_file is set, so there is no connection to AMI", name=config.name
-            )
+            self.log.error("{name}: no secret_file is set, so there is no connection to AMI", name=config.name)
             return
         account_of(config)  # to say so now if the secret cannot be read
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
         try:
-            self.manager = Manager(
-                config.name, config.ami, account, reactor, factory=protocol_factory(config)
-            )
+            self.manager = AMIConnection(config.name, config.ami, account, reactor, factory=protocol_factory(config))
         except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
             raise ConfigError(
                 f"asterisk.ami: {printable(config.ami)!r} is no client endpoint ({printable(repr(error))}); "

@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
 from pbxrouter.call.reports import Reports
 from pbxrouter.config.schema import DEFAULT_LISTEN, Config
-from pbxrouter.control.commands import OriginateWish, WatchWish
-from pbxrouter.control.server import ControlService, Wish
+from pbxrouter.control.commands import OriginateCommand, WatchCommand
+from pbxrouter.control.server import ControlCommand, ControlService
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.database.store import Store
 from pbxrouter.drivers import load_drivers
@@ -32,11 +32,11 @@ from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
-from pbxrouter.health import HealthLook
+from pbxrouter.health import HealthProbe
 from pbxrouter.net.listener import Listener
 from pbxrouter.originate.originator import Originator
 from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
 
@@ -57,21 +57,20 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
-    board = LiveBoard()
-    flow = CallFlow(engine, drivers, config.prompts, reports, board)
+    active_calls = ActiveCalls()
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
     history = History(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
-    keeper = RulesKeeper(store, engine, reactor)
-    keeper.setServiceParent(gateway)
+    reloader = RulesReloader(store, engine, reactor)
+    reloader.setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
-        AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor)
-        for each in config.asterisk
+        AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor) for each in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
@@ -79,13 +78,14 @@ def build(config: Config, reactor: Any) -> MultiService:
     originators = {each.name: each.originator for each in asterisks if each.originator is not None}
     if config.web.listen is not None:
         managers = [(each.name, each.manager) for each in asterisks]
-        health = HealthLook(
-            managers, counters, engine, keeper, history, config.fastagi.listen, fastagi, reactor
-        )
+        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
-            config, store, engine, keeper, frozenset(drivers), originators, counters, board, health, reactor
+            config, store, engine, reloader, frozenset(drivers), originators, counters, active_calls, health, reactor
         ).setServiceParent(gateway)
-    wishes: dict[str, Wish] = {"watch": WatchWish(watch), "originate": OriginateWish(originators)}
+    wishes: dict[str, ControlCommand] = {
+        "watch": WatchCommand(watch),
+        "originate": OriginateCommand(originators),
+    }
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
@@ -123,12 +123,12 @@ def web_service(
     config: Config,
     store: Store,
     engine: RulesEngine,
-    keeper: RulesKeeper,
+    reloader: RulesReloader,
     applications: frozenset[str],
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
-    board: LiveBoard,
-    health: HealthLook,
+    active_calls: ActiveCalls,
+    health: HealthProbe,
     reactor: Any,
 ) -> IService:
     """The web server, with all its parts.
@@ -139,29 +139,29 @@ def web_service(
     """
     # Its libraries import the global reactor: not before it is needed.
     from pbxrouter.web.build import build_web
-    from pbxrouter.web.context import Desk
+    from pbxrouter.web.context import WebContext
     from pbxrouter.web.language import Zone
 
     key = read_key(Path(config.pin_key_file))
     hash_pin = functools.partial(pins.hash_pin, key)
-    desk = Desk(
+    web = WebContext(
         config=config,
         reading=Store(Path(config.database), hash_pin, reactor),
         writing=store,
         engine=engine,
-        keeper=keeper,
+        reloader=reloader,
         applications=applications,
         hash_pin=hash_pin,
         key=key,
         originators=originators,
         counters=counters,
-        board=board,
+        active_calls=active_calls,
         health=health,
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,
     )
-    return build_web(desk)
+    return build_web(web)
 
 
 class StoreService(Service):
@@ -210,6 +210,4 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info(
-            "next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
-        )
+        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")

@@ -12,7 +12,7 @@ from typing import Final
 
 from pbxrouter.agi.commands import command
 from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
-from pbxrouter.ami.messages import Message, is_whole
+from pbxrouter.ami.messages import AMIMessage, is_whole
 from pbxrouter.magi.channel import MagiChannel
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
@@ -26,7 +26,7 @@ _ASKED: Final = (
 )
 
 
-def is_waiting(item: Message, contexts: Collection[str]) -> bool:
+def is_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
     """Whether an item of CoreShowChannels is a call in AGI(agi:async) in one of the contexts."""
     return (
         b"agi:async" in item.raw
@@ -36,12 +36,12 @@ def is_waiting(item: Message, contexts: Collection[str]) -> bool:
     )
 
 
-def may_be_waiting(item: Message, contexts: Collection[str]) -> bool:
+def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
     """Whether it could be one: once an EXEC has run, the list names that application for ever."""
     return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
 
 
-def request_so_far(item: Message) -> AGIRequest:
+def request_so_far(item: AMIMessage) -> AGIRequest:
     """What a channel's event, or an item of that list, tells of it."""
     told = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
     return AGIRequest({"request": "async", **told})

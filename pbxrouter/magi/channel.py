@@ -31,7 +31,7 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply, AGIRequest, parse_reply
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
     ActionFailed,
     AGIError,
@@ -46,12 +46,12 @@ from pbxrouter.errors import (
 from pbxrouter.magi.wire import (
     FLUSH,
     FLUSHED,
-    as_asked,
-    harmless,
+    as_reply_to,
     piece,
+    without_break_on_error,
     without_progress,
 )
-from pbxrouter.net.timers import OneShot
+from pbxrouter.net.timers import Timer
 from pbxrouter.text.printable import printable
 
 END_GRACE_S: Final = 0.25
@@ -79,7 +79,7 @@ class MagiChannel:
             the first answer (``rest`` tells after it), and something may still run for it.
 
     Attributes:
-        patient: whether answers may take as long as what still runs.
+        wait_forever: whether answers may take as long as what still runs.
         rest: what stood before an answer, cut off from something longer; None if it was lost.
     """
 
@@ -101,7 +101,7 @@ class MagiChannel:
         self._send = send
         self._new_id = new_id
         self._watch = watch
-        self.patient = self._unread = unread
+        self.wait_forever = self._unread = unread
         self._end: ChannelHungUp | None = None
         self._dial_status = ""
         self._command = self._sent = self._command_id = ""
@@ -109,7 +109,7 @@ class MagiChannel:
         self._fetched = b""
         self._flushes = 0
         self._clearing = self._lost = False
-        self._timer = OneShot(clock)
+        self._timer = Timer(clock)
 
     @property
     def ended(self) -> bool:
@@ -119,9 +119,7 @@ class MagiChannel:
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See channel.Channel."""
         if self._waiting is not None:
-            return fail(
-                AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
-            )
+            return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
         try:
             encode_command(command)
         except AGIError as error:
@@ -131,11 +129,11 @@ class MagiChannel:
             return succeed(known) if known else fail(self._end)
         if outlives_caller(command):
             self._dial_status = ""
-        self._command, self._sent = command, harmless(command)
+        self._command, self._sent = command, without_break_on_error(command)
         waiting: Deferred[AGIReply] = Deferred(self._set_aside)
         self._waiting = waiting
         allowed_s = reply_timeout_s(command)
-        if allowed_s is not None and not self.patient:
+        if allowed_s is not None and not self.wait_forever:
             self._timer.set(allowed_s, self._reply_took_too_long)
         self._clearing = self._unread
         self._ask(FLUSH if self._clearing else self._sent)
@@ -153,7 +151,7 @@ class MagiChannel:
 
     # --- what comes ---
 
-    def result_received(self, event: Message) -> None:
+    def result_received(self, event: AMIMessage) -> None:
         """An AsyncAGIExec for this call."""
         came = piece(event.get("Result"))
         self._unread = came.more
@@ -190,9 +188,7 @@ class MagiChannel:
         try:
             reply = parse_reply(answer.removesuffix(b"\n"))
         except ProtocolViolation as error:
-            self.log.warn(
-                "call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error)
-            )
+            self.log.warn("call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error))
             self._fail(error)
             return
         if reply.code == 511:
@@ -202,7 +198,7 @@ class MagiChannel:
         elif reply.result == "-1" and may_mean_hangup(self._command) and not outlives_caller(self._command):
             self._timer.set(END_GRACE_S, lambda: self._succeed(reply))
         else:
-            self._succeed(as_asked(reply, self._command, self._sent))
+            self._succeed(as_reply_to(reply, self._command, self._sent))
 
     def dial_ended(self, status: str) -> None:
         """A DialEnd of this call; of several that rang together one may have answered."""

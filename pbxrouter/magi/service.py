@@ -26,8 +26,8 @@ from twisted.logger import Logger
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
-from pbxrouter.ami.connection import Manager
-from pbxrouter.ami.messages import Message, is_whole
+from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.ami.messages import AMIMessage, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
@@ -67,7 +67,7 @@ class MagiService(Service):
 
     def __init__(
         self,
-        manager: Manager,
+        manager: AMIConnection,
         contexts: Collection[str],
         serve: Serve,
         clock: IReactorTime,
@@ -92,8 +92,8 @@ class MagiService(Service):
             ("MAGIExec", self._historical),
         ):
             manager.subscribe(name, handler)
-        manager.when_up(self._up)
-        manager.when_down(self._down)
+        manager.on_connect(self._up)
+        manager.on_disconnect(self._down)
 
     @property
     def open_calls(self) -> int:
@@ -120,7 +120,7 @@ class MagiService(Service):
 
     # --- events ---
 
-    def _started(self, event: Message) -> None:
+    def _started(self, event: AMIMessage) -> None:
         if not self.running or event.get("Context") not in self._contexts:
             return
         if not is_whole(event, "Env"):
@@ -139,7 +139,7 @@ class MagiService(Service):
         else:
             self._open(self._channel(request_so_far(event), uniqueid), env.data)
 
-    async def _open_cut(self, block: bytes, event: Message) -> None:
+    async def _open_cut(self, block: bytes, event: AMIMessage) -> None:
         """Asterisk cuts a block at 1023 bytes; its rest stands before the first answer."""
         call = self._channel(request_so_far(event), event.get("Uniqueid"), unread=True)
         self._calls[call.address] = call
@@ -165,7 +165,7 @@ class MagiService(Service):
         else:
             self._begin(call, request)
 
-    def _historical(self, event: Message) -> None:
+    def _historical(self, event: AMIMessage) -> None:
         """The 2006 patch's event."""
         name = event.get("Channel")
         try:
@@ -178,12 +178,12 @@ class MagiService(Service):
         elif request.variables["context"] in self._contexts and name not in self._calls:
             self._begin(self._channel(request, name), request)
 
-    def _result(self, event: Message) -> None:
+    def _result(self, event: AMIMessage) -> None:
         call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
         if call is not None:
             call.result_received(event)
 
-    def _ended(self, event: Message) -> None:
+    def _ended(self, event: AMIMessage) -> None:
         """AsyncAGIEnd; or Hangup, for one that was asked and is not in AsyncAGI at all."""
         if not self._calls or not is_whole(event):
             return
@@ -191,7 +191,7 @@ class MagiService(Service):
         if call is not None:
             call.end_received()
 
-    def _dial_ended(self, event: Message) -> None:
+    def _dial_ended(self, event: AMIMessage) -> None:
         call = self._calls.get(event.get("Uniqueid"))
         if call is not None and len(event.all("Uniqueid")) == len(event.all("DialStatus")) == 1:
             call.dial_ended(event.get("DialStatus"))
@@ -199,7 +199,7 @@ class MagiService(Service):
     # --- calls ---
 
     def _begin(self, call: MagiChannel, request: AGIRequest) -> None:
-        call.request, call.patient = request, False
+        call.request, call.wait_forever = request, False
         self._calls[call.address] = call
         if self._watch.active:
             self._watch.opened(request)
@@ -248,7 +248,7 @@ class MagiService(Service):
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):
             self._send(call.address, line, self._manager.new_id()).addErrback(lambda _: None)
 
-    def _send(self, address: str, line: str, command_id: str) -> Deferred[Message]:
+    def _send(self, address: str, line: str, command_id: str) -> Deferred[AMIMessage]:
         headers = [("Channel", address), ("Command", line), ("CommandID", command_id)]
         return self._manager.action("AGI", headers)
 
@@ -277,7 +277,7 @@ class MagiService(Service):
         # and answer when it is over. Later ones told of themselves; unless a forger spoilt that.
         could_be = is_waiting if self._looked else may_be_waiting
         try:
-            listed = await self._manager.listing("CoreShowChannels")
+            listed = await self._manager.action_list("CoreShowChannels")
         except ManagerError as error:
             if isinstance(error, ActionFailed) and not self._looked:
                 self._looked = True
@@ -288,7 +288,7 @@ class MagiService(Service):
             if could_be(item, self._contexts) and item.get("Uniqueid") not in self._calls and self.running:
                 self._spawn(self._adopt(item))
 
-    async def _adopt(self, item: Message) -> None:
+    async def _adopt(self, item: AMIMessage) -> None:
         """Take up a call of which AsyncAGIStart did not tell all, or not to us."""
         call = self._channel(request_so_far(item), item.get("Uniqueid"), unread=True)
         self._calls[call.address] = call

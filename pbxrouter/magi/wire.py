@@ -20,7 +20,7 @@ from pbxrouter.agi.messages import (
     decode,
     encode,
 )
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ForgedRequest
 
 BLOCK_END: Final = b"\n\n"
@@ -32,9 +32,7 @@ FLUSHED: Final = b"200 result=0\n"
 _PIPE: Final = 1023
 _ENCODED: Final = 2045  # 2047, less a %XX that would not fit
 
-_HISTORICAL: Final = (
-    "request channel language type uniqueid callerid context extension priority enhanced".split()
-)
+_HISTORICAL: Final = "request channel language type uniqueid callerid context extension priority enhanced".split()
 _STREAM: Final = re.compile(r'STREAM FILE (\S+|"(?:[^"\\]|\\.)*") 0123456789\*#', re.IGNORECASE)
 
 
@@ -66,7 +64,7 @@ def without_progress(answer: bytes) -> bytes:
     return answer
 
 
-def harmless(command: str) -> str:
+def without_break_on_error(command: str) -> str:
     """The command that does the same without ending our control of the call.
 
     A STREAM FILE whose sound is missing ends the run (facts C); a GET DATA for one key does not.
@@ -75,7 +73,7 @@ def harmless(command: str) -> str:
     return f"GET DATA {found[1]} 1 1" if found else command
 
 
-def as_asked(reply: AGIReply, command: str, sent: str) -> AGIReply:
+def as_reply_to(reply: AGIReply, command: str, sent: str) -> AGIReply:
     """The reply to what was sent as one to the command."""
     if command == sent or reply.code != 200 or reply.result == "-1":
         return reply
@@ -84,7 +82,7 @@ def as_asked(reply: AGIReply, command: str, sent: str) -> AGIReply:
     return AGIReply(200, result, text=f"result={result}")
 
 
-def historical_request(event: Message) -> AGIRequest | None:
+def historical_request(event: AMIMessage) -> AGIRequest | None:
     """What the 2006 patch's ``MAGIExec`` tells of a call; None if it tells of none.
 
     The workshop reads ``Channel``, and the ``agi_*`` block in ``Result``.

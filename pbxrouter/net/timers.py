@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
-class OneShot:
+class Timer:
     """At most one call in the future; setting it anew forgets the one before."""
 
     def __init__(self, clock: IReactorTime) -> None:

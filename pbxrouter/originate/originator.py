@@ -15,23 +15,23 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami.connection import Manager
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Verdict, normalise_number
 from pbxrouter.rules.phones import is_context, read_phone
-from pbxrouter.text.sentences import Step, in_a_row, step
+from pbxrouter.text.sentences import Sentence, joined, sentence
 
 __all__ = [
     "CAUSE_GRACE_S",
     "MARGIN_S",
     "MAX_NUMBER",
     "RING_S",
+    "CallRequest",
     "Originator",
     "Progress",
-    "Wish",
     "check_wish",
 ]
 
@@ -45,7 +45,7 @@ MAX_NUMBER: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CallRequest:
     """A call that somebody wants to begin.
 
     Attributes:
@@ -62,7 +62,7 @@ class Wish:
     ring_s: int = RING_S
 
 
-def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
+def check_wish(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[CallRequest, str]:
     """The wish as Asterisk needs it, and the extension whose grants count.
 
     Raises:
@@ -71,7 +71,7 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
     phone = read_phone(wish.channel, technologies)
     if phone is None:
         raise OriginateRefused(
-            step(
+            sentence(
                 "channel: {channel} is no phone; accepted is such as PJSIP/33",
                 channel=ascii(wish.channel[:60]),
             )
@@ -79,17 +79,15 @@ def check_wish(wish: Wish, technologies: Mapping[str, str]) -> tuple[Wish, str]:
     number = normalise_number(wish.number)
     if number is None or len(number) > MAX_NUMBER or not any(character.isdigit() for character in number):
         raise OriginateRefused(
-            step(
+            sentence(
                 "to: {number} is no number that can be dialled; accepted are digits, * # and +",
                 number=ascii(wish.number[:60]),
             )
         )
     if not is_context(wish.context):
-        raise OriginateRefused(
-            step("context: {context} is no dialplan context", context=ascii(wish.context[:60]))
-        )
+        raise OriginateRefused(sentence("context: {context} is no dialplan context", context=ascii(wish.context[:60])))
     technology, name = phone
-    return Wish(f"{technology}/{name}", number, wish.context, max(1, min(wish.ring_s, 300))), name
+    return CallRequest(f"{technology}/{name}", number, wish.context, max(1, min(wish.ring_s, 300))), name
 
 
 class Originator:
@@ -104,7 +102,7 @@ class Originator:
 
     def __init__(
         self,
-        manager: Manager,
+        manager: AMIConnection,
         engine: RulesEngine,
         technologies: Mapping[str, str],
         clock: IReactorTime,
@@ -118,19 +116,19 @@ class Originator:
         self._calls: dict[str, Attempt] = {}
         for name in ("Newstate", "BridgeEnter", "DialEnd", "Hangup", "OriginateResponse"):
             manager.subscribe(name, self._event)
-        manager.when_down(self._down)
+        manager.on_disconnect(self._down)
 
     @property
     def is_up(self) -> bool:
         """Whether a call could begin now."""
         return self._manager.is_up
 
-    def _checked(self, wish: Wish) -> tuple[Wish, str]:
+    def _checked(self, wish: CallRequest) -> tuple[CallRequest, str]:
         checked, extension = check_wish(wish, self._technologies)
         if self._contexts and checked.context not in self._contexts:
             allowed = ", ".join(self._contexts)
             raise OriginateRefused(
-                step(
+                sentence(
                     "context: {context} is not one of asterisk.originate: {allowed}",
                     context=checked.context,
                     allowed=allowed,
@@ -138,7 +136,7 @@ class Originator:
             )
         return checked, extension
 
-    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
         """Begin a call; ``tell`` hears each step until the last.
 
         Raises:
@@ -149,8 +147,8 @@ class Originator:
         checked, extension = self._checked(wish)
         decision = await self._engine.decide(Facts(extension, checked.number))
         if decision.verdict is not Verdict.ALLOW:
-            why = in_a_row(decision.trace[: -1 if decision.verdict is Verdict.PIN else None])
-            refused = step(
+            why = joined(decision.trace[: -1 if decision.verdict is Verdict.PIN else None])
+            refused = sentence(
                 "{extension} may not dial {number}: {why}",
                 extension=extension,
                 number=checked.number,
@@ -176,7 +174,7 @@ class Originator:
             attempt.stop()
             raise
 
-    def _event(self, event: Message) -> None:
+    def _event(self, event: AMIMessage) -> None:
         attempt = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Linkedid"))
         if attempt is not None:
             attempt.event(event)
@@ -184,14 +182,15 @@ class Originator:
     def _down(self) -> None:
         for attempt in tuple(self._calls.values()):
             attempt.finish(
-                "failed", Step("the connection to Asterisk was lost; what becomes of the call is not known")
+                "failed",
+                Sentence("the connection to Asterisk was lost; what becomes of the call is not known"),
             )
 
     def _forget(self, uniqueid: str) -> None:
         self._calls.pop(uniqueid, None)
 
 
-def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originator:
+def originator_for(name: str | None, originators: Mapping[str, Originator]) -> Originator:
     """That of the Asterisk of a name; the only one if none is named.
 
     Raises:
@@ -199,10 +198,10 @@ def chosen(name: str | None, originators: Mapping[str, Originator]) -> Originato
     """
     if not originators:
         raise ControlRefused(
-            step("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
+            sentence("there is no connection to AMI: no [[asterisk]] with a secret_file is configured")
         )
     if name is None and len(originators) == 1:
         return next(iter(originators.values()))
     if name is None or name not in originators:
-        raise ControlRefused(step("which Asterisk? accepted are {names}", names=", ".join(originators)))
+        raise ControlRefused(sentence("which Asterisk? accepted are {names}", names=", ".join(originators)))
     return originators[name]

@@ -11,35 +11,35 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.ami.messages import Message
-from pbxrouter.net.timers import OneShot
-from pbxrouter.text.sentences import Step
+from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.net.timers import Timer
+from pbxrouter.text.sentences import Sentence
 
 CAUSE_GRACE_S: Final = 0.5
 """How long after a failed OriginateResponse the Hangup event may take."""
 
 # Q.850 causes that a Hangup event gives where nobody answered.
 _CAUSES: Final = {
-    "17": ("busy", Step("the phone is busy")),
-    "21": ("rejected", Step("the call was rejected")),
-    "18": ("noanswer", Step("nobody answered")),
-    "19": ("noanswer", Step("nobody answered")),
-    "20": ("unavailable", Step("the phone is not registered")),
-    "1": ("unavailable", Step("there is no such phone")),
-    "3": ("unavailable", Step("there is no way to that phone")),
-    "27": ("unavailable", Step("the phone cannot be reached")),
-    "34": ("congestion", Step("there is no free line")),
+    "17": ("busy", Sentence("the phone is busy")),
+    "21": ("rejected", Sentence("the call was rejected")),
+    "18": ("noanswer", Sentence("nobody answered")),
+    "19": ("noanswer", Sentence("nobody answered")),
+    "20": ("unavailable", Sentence("the phone is not registered")),
+    "1": ("unavailable", Sentence("there is no such phone")),
+    "3": ("unavailable", Sentence("there is no way to that phone")),
+    "27": ("unavailable", Sentence("the phone cannot be reached")),
+    "34": ("congestion", Sentence("there is no free line")),
 }
 # How the Dial of an answered phone ended, where the two were never connected.
 _DIALLED: Final = {
-    "BUSY": ("busy", Step("the number is busy")),
-    "REJECTED": ("rejected", Step("the number rejected the call")),
-    "NOANSWER": ("noanswer", Step("the number did not answer")),
-    "CHANUNAVAIL": ("unavailable", Step("the number cannot be reached")),
-    "CONGESTION": ("congestion", Step("there is no free line to the number")),
-    "CANCEL": ("ended", Step("the phone hung up before the number answered")),
+    "BUSY": ("busy", Sentence("the number is busy")),
+    "REJECTED": ("rejected", Sentence("the number rejected the call")),
+    "NOANSWER": ("noanswer", Sentence("the number did not answer")),
+    "CHANUNAVAIL": ("unavailable", Sentence("the number cannot be reached")),
+    "CONGESTION": ("congestion", Sentence("there is no free line to the number")),
+    "CANCEL": ("ended", Sentence("the phone hung up before the number answered")),
 }
-_NOT_DIALLED: Final = ("ended", Step("the call is over; the phone was not connected with another"))
+_NOT_DIALLED: Final = ("ended", Sentence("the call is over; the phone was not connected with another"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Progress:
     """
 
     state: str
-    step: Step
+    sentence: Sentence
     uniqueid: str
 
     @property
     def why(self) -> str:
         """The sentence in English."""
-        return self.step.words
+        return self.sentence.english
 
     @property
     def is_last(self) -> bool:
@@ -95,12 +95,12 @@ class Attempt:
         self._refused = False
         self._rejected = False
         self._gone = False
-        self._timer = OneShot(clock)
+        self._timer = Timer(clock)
 
     def expect_within(self, seconds: float) -> None:
         """Give it up if it has come to nothing in so many seconds."""
         self._timer.set(
-            seconds, lambda: self.finish("failed", Step("Asterisk did not say what became of the call"))
+            seconds, lambda: self.finish("failed", Sentence("Asterisk did not say what became of the call"))
         )
 
     def stop(self) -> None:
@@ -108,7 +108,7 @@ class Attempt:
         self._timer.clear()
         self._forget(self._uniqueid)
 
-    def event(self, event: Message) -> None:
+    def event(self, event: AMIMessage) -> None:
         """Something happened to the call, on the phone's channel or another.
 
         OriginateResponse comes from a thread of its own: what follows the answer may be told before it.
@@ -116,7 +116,7 @@ class Attempt:
         ours = event.get("Uniqueid") == self._uniqueid
         name = event.name
         if name == "Newstate" and ours and event.get("ChannelState") == "5" and not self._state:
-            self._step("ringing", Step("the phone rings"))
+            self._step("ringing", Sentence("the phone rings"))
         elif name == "OriginateResponse" and ours:
             self._answered_or_not(event)
         elif name == "DialEnd" and ours and self._state != "connected":
@@ -125,7 +125,7 @@ class Attempt:
             self._dialled = "" if event.get("DialStatus") == "ANSWER" else event.get("DialStatus")
         elif name == "BridgeEnter" and not ours and self._state != "connected":
             self._answered()
-            self._step("connected", Step("they are connected"))
+            self._step("connected", Sentence("they are connected"))
         elif name == "Hangup" and ours:
             self._hung_up(event)
         elif name == "Hangup" and event.get("Cause") == "21":
@@ -134,9 +134,9 @@ class Attempt:
     def _answered(self) -> None:
         self._timer.clear()
         if self._state in ("", "ringing"):
-            self._step("answered", Step("the phone was answered"))
+            self._step("answered", Sentence("the phone was answered"))
 
-    def _answered_or_not(self, event: Message) -> None:
+    def _answered_or_not(self, event: AMIMessage) -> None:
         if event.get("Response") == "Success":
             self._answered()
             if self._gone:
@@ -144,11 +144,9 @@ class Attempt:
             return
         if event.get("Reason") == "3":
             if self._state == "ringing":
-                self.finish("noanswer", Step("nobody answered in time"))
+                self.finish("noanswer", Sentence("nobody answered in time"))
             else:
-                self.finish(
-                    "unavailable", Step("the phone did not even ring: it is switched off, or not there")
-                )
+                self.finish("unavailable", Sentence("the phone did not even ring: it is switched off, or not there"))
             return
         if self._cause:
             self._fail_by_cause()
@@ -157,9 +155,9 @@ class Attempt:
             self._timer.set(CAUSE_GRACE_S, self._fail_by_cause)
 
     def _fail_by_cause(self) -> None:
-        self.finish(*_CAUSES.get(self._cause, ("unavailable", Step("the phone cannot be called"))))
+        self.finish(*_CAUSES.get(self._cause, ("unavailable", Sentence("the phone cannot be called"))))
 
-    def _hung_up(self, event: Message) -> None:
+    def _hung_up(self, event: AMIMessage) -> None:
         if self._state in ("answered", "connected"):
             self._over()
             return
@@ -170,17 +168,17 @@ class Attempt:
 
     def _over(self) -> None:
         if self._state == "connected":
-            self.finish("ended", Step("the call is over"))
+            self.finish("ended", Sentence("the call is over"))
             return
         rejected = self._rejected and self._dialled in ("NOANSWER", "CHANUNAVAIL")
         self.finish(*_DIALLED.get("REJECTED" if rejected else self._dialled, _NOT_DIALLED))
 
-    def _step(self, state: str, why: Step) -> None:
+    def _step(self, state: str, why: Sentence) -> None:
         if state != self._state:
             self._state = state
             self._tell(Progress(state, why, self._uniqueid))
 
-    def finish(self, state: str, why: Step) -> None:
+    def finish(self, state: str, why: Sentence) -> None:
         """This is how it ended."""
         self.stop()
         self._step(state, why)

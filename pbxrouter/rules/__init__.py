@@ -15,7 +15,7 @@ from pbxrouter.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
     from pbxrouter.rules.engine import RulesEngine
-    from pbxrouter.rules.reloader import RulesKeeper
+    from pbxrouter.rules.reloader import RulesReloader
 
 __all__ = [
     "Decision",
@@ -24,7 +24,7 @@ __all__ = [
     "Pattern",
     "RuleSet",
     "RulesEngine",
-    "RulesKeeper",
+    "RulesReloader",
     "User",
     "Verdict",
 ]

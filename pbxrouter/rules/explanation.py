@@ -16,20 +16,20 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 MAX_OTHERS: Final = 20
 """Mappings named beside the winner."""
 
 VERDICTS: Final = {
-    Verdict.ALLOW: Step("allowed"),
-    Verdict.PIN: Step("a PIN is needed"),
-    Verdict.DENY: Step("denied"),
-    Verdict.INVALID: Step("invalid number"),
+    Verdict.ALLOW: Sentence("allowed"),
+    Verdict.PIN: Sentence("a PIN is needed"),
+    Verdict.DENY: Sentence("denied"),
+    Verdict.INVALID: Sentence("invalid number"),
 }
 
 
-def headline(decision: Decision, caller: str | None) -> Step:
+def headline(decision: Decision, caller: str | None) -> Sentence:
     """What becomes of the call, in one sentence.
 
     Args:
@@ -37,17 +37,17 @@ def headline(decision: Decision, caller: str | None) -> Step:
     """
     values: dict[str, object] = {
         "verdict": VERDICTS[decision.verdict],
-        "who": caller if caller else Step("a caller without number"),
+        "who": caller if caller else Sentence("a caller without number"),
         "number": decision.number,
     }
     mapping = decision.mapping
     if mapping is None or decision.granted_by is None:
-        return step("{verdict}: {who} dials {number}", **values)
+        return sentence("{verdict}: {who} dials {number}", **values)
     what = f"{mapping.application} {mapping.data}".rstrip()
-    return step("{verdict}: {who} dials {number}, which runs {application}", **values, application=what)
+    return sentence("{verdict}: {who} dials {number}, which runs {application}", **values, application=what)
 
 
-def others(rules: RuleSet, decision: Decision) -> tuple[Step, ...]:
+def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
     """Of the mappings that fit the dialled number, why each but the winner did not count.
 
     Looks at all mappings, about a microsecond each: of many it is asked for in a thread.
@@ -63,32 +63,30 @@ def others(rules: RuleSet, decision: Decision) -> tuple[Step, ...]:
         if pattern.matches(number) and (winner is None or mapping.map_id != winner.map_id)
     ]
     found.sort(key=lambda each: (not each[1].enabled, each[0], each[1].map_id))
-    steps = [
-        _why_not(mapping, winner, rules) for _, mapping in found[:MAX_OTHERS] if winner or mapping.enabled
-    ]
+    steps = [_why_not(mapping, winner, rules) for _, mapping in found[:MAX_OTHERS] if winner or mapping.enabled]
     if len(found) > MAX_OTHERS:
-        steps.append(step("and {count} more patterns match", count=len(found) - MAX_OTHERS))
+        steps.append(sentence("and {count} more patterns match", count=len(found) - MAX_OTHERS))
     return tuple(steps)
 
 
-def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Step:
+def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Sentence:
     if not mapping.enabled:
-        return step("{pattern} would match but is switched off", pattern=mapping.pattern)
+        return sentence("{pattern} would match but is switched off", pattern=mapping.pattern)
     if winner is None:
-        return step("{pattern} matches nothing that can be dialled", pattern=mapping.pattern)
+        return sentence("{pattern} matches nothing that can be dialled", pattern=mapping.pattern)
     values = {"pattern": mapping.pattern, "winner": winner.pattern}
     if mapping.map_id in rules.repeated:
         first = rules.repeated[mapping.map_id]
-        return step(
+        return sentence(
             "{pattern} matches too, but it is there twice and the first one counts (mapping {map_id})",
             pattern=mapping.pattern,
             map_id=first.map_id,
         )
-    return step("{pattern} matches too, but {winner} is the more exact one and comes first", **values)
+    return sentence("{pattern} matches too, but {winner} is the more exact one and comes first", **values)
 
 
-def as_table(
-    decision: Decision, caller: str | None, problems: Iterable[Step], beside: Iterable[Step] = ()
+def as_dict(
+    decision: Decision, caller: str | None, problems: Iterable[Sentence], beside: Iterable[Sentence] = ()
 ) -> dict[str, object]:
     """A decision as the keys and values of JSON.
 
@@ -106,7 +104,7 @@ def as_table(
         "data": mapping.data if mapping else None,
         "map_id": mapping.map_id if mapping else None,
         "granted_by": decision.granted_by,
-        "trace": decision.words(),
-        "others": [each.words for each in beside],
-        "problems": [each.words for each in problems],
+        "trace": decision.trace_lines(),
+        "others": [each.english for each in beside],
+        "problems": [each.english for each in problems],
     }

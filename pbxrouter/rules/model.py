@@ -14,7 +14,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
@@ -96,15 +96,15 @@ class Decision:
     number: str
     mapping: Mapping | None
     granted_by: str | None
-    trace: tuple[Step, ...]
+    trace: tuple[Sentence, ...]
     extension: str | None = None
     user: str | None = None
 
-    def words(self) -> list[str]:
+    def trace_lines(self) -> list[str]:
         """The trace as English sentences."""
-        return [entry.words for entry in self.trace]
+        return [entry.english for entry in self.trace]
 
-    def noting(self, entry: Step) -> Decision:
+    def noting(self, entry: Sentence) -> Decision:
         """The same decision with one step more."""
         return replace(self, trace=(*self.trace, entry))
 
@@ -114,10 +114,6 @@ class Decision:
         Args:
             applications: the names that drivers provide, lower case.
         """
-        if (
-            self.mapping is None
-            or self.verdict is Verdict.DENY
-            or self.mapping.application.lower() in applications
-        ):
+        if self.mapping is None or self.verdict is Verdict.DENY or self.mapping.application.lower() in applications:
             return self
-        return self.noting(step("no driver provides the application {name}", name=self.mapping.application))
+        return self.noting(sentence("no driver provides the application {name}", name=self.mapping.application))

@@ -74,8 +74,7 @@ class _Level(Generic[T]):
             else:
                 runs.setdefault(pattern.digits_from(place), []).append(item)
         self._runs: dict[str, _Fork[T] | _Item[T]] = {
-            digits: group[0] if len(group) == 1 else _Fork(group, place + len(digits))
-            for digits, group in runs.items()
+            digits: group[0] if len(group) == 1 else _Fork(group, place + len(digits)) for digits, group in runs.items()
         }
         self._lengths = sorted({len(digits) for digits in runs}, reverse=True)
 
@@ -109,9 +108,7 @@ class _Fork(Generic[T]):
             element = pattern.element(place)
             if element is not None:
                 groups.setdefault(element, []).append(item)
-            elif (
-                pattern.tail not in seen_tails
-            ):  # sorted: "." before "!" before the end, the best of each first
+            elif pattern.tail not in seen_tails:  # sorted: "." before "!" before the end, the best of each first
                 seen_tails.add(pattern.tail)
                 self._last.append(item)
         self._branches: list[tuple[frozenset[str], _Level[T] | _Item[T]]] = [

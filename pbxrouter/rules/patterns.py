@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import PatternError
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 
@@ -101,14 +101,14 @@ class Pattern:
         if text[0] != "_" and not _PATTERN_SIGN.search(text):
             digits = text.replace("-", "")
             if not digits:
-                raise PatternError(step("pattern {pattern} is empty but for dashes", pattern=repr(text)))
+                raise PatternError(sentence("pattern {pattern} is empty but for dashes", pattern=repr(text)))
             return cls(text, digits, digits, _NOTHING)
         body = text.removeprefix("_")
         found = _NOT_PLAIN.search(body)
         assert found is not None  # its end, at the latest
         rest = _read_wildcards(body[found.start() :])
         if rest is None:
-            raise PatternError(step("pattern {pattern} has a [ without its ]", pattern=repr(body)))
+            raise PatternError(sentence("pattern {pattern} has a [ without its ]", pattern=repr(body)))
         return cls(text, None, body[: found.start()], rest)
 
     def matches(self, number: str) -> bool:
@@ -139,11 +139,7 @@ class Pattern:
     def digits_from(self, place: int) -> str:
         """The run of elements of exactly one character that starts at a place."""
         behind = place - len(self.head)
-        return (
-            self.head[place:] + self.rest.run
-            if behind <= 0
-            else _run(self.rest.sets, self.rest.order, behind)
-        )
+        return self.head[place:] + self.rest.run if behind <= 0 else _run(self.rest.sets, self.rest.order, behind)
 
     def element(self, place: int) -> tuple[ElementOrder, frozenset[str]] | None:
         """How an element compares, and what it accepts; None where matching has ended."""
@@ -171,14 +167,11 @@ def _is_digit(accepted: frozenset[str], order: ElementOrder) -> bool:
 def _refuse_unusable(text: str) -> None:
     if not text or text == "_":
         raise PatternError(
-            step(
-                "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], "
-                ". or ! at the end"
-            )
+            sentence("the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], . or ! at the end")
         )
     if len(text) > MAX_LENGTH:
         raise PatternError(
-            step(
+            sentence(
                 "pattern {pattern}… has {count} characters; at most {most} are accepted",
                 pattern=repr(text[:20]),
                 count=len(text),
@@ -188,7 +181,7 @@ def _refuse_unusable(text: str) -> None:
     found = _UNUSABLE.search(text)
     if found:
         raise PatternError(
-            step(
+            sentence(
                 "pattern {pattern} holds {held}, which no dialled number can; "
                 "accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end",
                 pattern=repr(text),
@@ -230,9 +223,7 @@ def _read_wildcards(text: str) -> Wildcards | None:
     if tail is None and empty_set_before:
         sets.append(frozenset())  # likewise "12[]" never matches
     order.append(_END)
-    is_odd = any(
-        key[0] == 1 and not _is_digit(accepted, key) for accepted, key in zip(sets, order, strict=False)
-    )
+    is_odd = any(key[0] == 1 and not _is_digit(accepted, key) for accepted, key in zip(sets, order, strict=False))
     return Wildcards(tuple(sets), tail or "", tuple(order), _run(tuple(sets), tuple(order), 0), is_odd)
 
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 POLL_S: Final = 0.1
 """How often the database is asked whether the rules changed."""
@@ -31,7 +31,7 @@ class RulesSource(Protocol):
         ...
 
 
-class RulesKeeper(MultiService):
+class RulesReloader(MultiService):
     """Loads the rules at the start and again whenever they changed.
 
     While the database cannot be read the last rules stay in force; that is said in
@@ -52,18 +52,18 @@ class RulesKeeper(MultiService):
         self._away = False
         self._clock = clock
         self.away_since: float | None = None
-        self.trouble: Step | None = None
-        self._problems: tuple[Step, ...] = ()
-        timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.refresh()))
+        self.trouble: Sentence | None = None
+        self._problems: tuple[Sentence, ...] = ()
+        timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.poll()))
         timer.clock = clock
         timer.setServiceParent(self)
 
     async def reload(self) -> None:
         """Load the rules anew, which whoever has changed them asks for; never fails."""
         self._loaded = None
-        await self.refresh()
+        await self.poll()
 
-    async def refresh(self) -> None:
+    async def poll(self) -> None:
         """Look whether the rules changed and load them if so; never fails."""
         try:
             # Asked before loading: a change in between is found the next time.
@@ -73,26 +73,22 @@ class RulesKeeper(MultiService):
                 return
             rules = await self._source.load_rules()
         except StoreError as error:
-            self._is_away(error.step)
+            self._is_away(error.sentence)
             if not self._away:
                 self._away = True
-                self.log.error(
-                    "the rules cannot be read, the last ones stay in force: {error}", error=str(error)
-                )
+                self.log.error("the rules cannot be read, the last ones stay in force: {error}", error=str(error))
             return
         except Exception:
-            self._is_away(Step("reading the rules broke; the log says where"))
+            self._is_away(Sentence("reading the rules broke; the log says where"))
             self.log.failure("reading the rules broke; the last ones stay in force")
             return
         self._is_back()
         self._tell_problems(rules.problems)
-        self.log.info("rules loaded") if self._loaded is None else self.log.info(
-            "rules changed and loaded again"
-        )
+        self.log.info("rules loaded") if self._loaded is None else self.log.info("rules changed and loaded again")
         self._loaded = version
         self._engine.replace(rules)
 
-    def _is_away(self, why: Step) -> None:
+    def _is_away(self, why: Sentence) -> None:
         self.trouble = why
         if self.away_since is None:
             self.away_since = self._clock.seconds()
@@ -103,8 +99,8 @@ class RulesKeeper(MultiService):
             self._away = False
             self.log.info("the database can be read again")
 
-    def _tell_problems(self, problems: tuple[Step, ...]) -> None:
+    def _tell_problems(self, problems: tuple[Sentence, ...]) -> None:
         for problem in problems:
             if problem not in self._problems:
-                self.log.warn("{problem}", problem=problem.words)
+                self.log.warn("{problem}", problem=problem.english)
         self._problems = problems

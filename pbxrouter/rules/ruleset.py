@@ -10,7 +10,7 @@ from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, User, Ver
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 
 class RuleSet:
@@ -28,11 +28,11 @@ class RuleSet:
     def __init__(
         self,
         entries: dict[int, tuple[Pattern, Mapping]],
-        unreadable: dict[int, tuple[Mapping, Step]],
+        unreadable: dict[int, tuple[Mapping, Sentence]],
         extensions: dict[str, frozenset[int]],
         users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
-        problems: tuple[Step, ...],
+        problems: tuple[Sentence, ...],
     ) -> None:
         live = [entry for entry in entries.values() if entry[1].enabled]
         self._index = PatternIndex(live)
@@ -68,7 +68,7 @@ class RuleSet:
         extensions: Iterable[tuple[str, frozenset[int]]],
         users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
-        problems: Iterable[str | Step] = (),
+        problems: Iterable[str | Sentence] = (),
     ) -> RuleSet:
         """Make a RuleSet; what cannot be used is left out and named in ``problems``.
 
@@ -79,14 +79,14 @@ class RuleSet:
             hash_pin: makes of a PIN what is stored as hashed PIN.
             problems: what the reader of the rules already had to leave out.
         """
-        found = [each if isinstance(each, Step) else Step("{text}", {"text": each}) for each in problems]
+        found = [each if isinstance(each, Sentence) else Sentence("{text}", {"text": each}) for each in problems]
         entries: dict[int, tuple[Pattern, Mapping]] = {}
-        unreadable: dict[int, tuple[Mapping, Step]] = {}
+        unreadable: dict[int, tuple[Mapping, Sentence]] = {}
         for mapping in mappings:
             try:
                 entries[mapping.map_id] = (Pattern.parse(mapping.pattern), mapping)
             except PatternError as error:
-                why = step("mapping {map_id} is left out: {why}", map_id=mapping.map_id, why=error.step)
+                why = sentence("mapping {map_id} is left out: {why}", map_id=mapping.map_id, why=error.sentence)
                 unreadable[mapping.map_id] = (mapping, why)
                 found.append(why)
         callers = {number: grants for number, grants in extensions if number not in ("", NO_CALLER)}
@@ -101,7 +101,7 @@ class RuleSet:
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
         if number is None:
-            reason = step(
+            reason = sentence(
                 "{number} is no number that can be dialled; accepted are digits, * # and +",
                 number=facts.number or "(nothing)",
             )
@@ -110,7 +110,7 @@ class RuleSet:
         if best is None:
             return Decision(Verdict.INVALID, number, None, None, self._why_invalid(number))
         mapping = best[1]
-        matched = step(
+        matched = sentence(
             "{number} matches {pattern}: {application} {data}"
             if mapping.data
             else "{number} matches {pattern}: {application}",
@@ -121,41 +121,39 @@ class RuleSet:
         )
         return self._authorise(facts, number, mapping, matched)
 
-    def _why_invalid(self, number: str) -> tuple[Step, ...]:
+    def _why_invalid(self, number: str) -> tuple[Sentence, ...]:
         switched_off = tuple(
-            step("{pattern} would match but is switched off", pattern=mapping.pattern)
+            sentence("{pattern} would match but is switched off", pattern=mapping.pattern)
             for pattern, mapping in self._disabled
             if pattern.matches(number)
         )
-        return (*switched_off, step("no pattern matches {number}", number=number))
+        return (*switched_off, sentence("no pattern matches {number}", number=number))
 
-    def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Step) -> Decision:
+    def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Sentence) -> Decision:
         caller = facts.caller
         if caller is None or caller in ("", NO_CALLER):
-            by_extension = step("the call shows no caller number")
+            by_extension = sentence("the call shows no caller number")
         elif caller not in self.extensions:
-            by_extension = step("{caller} is not among the extensions", caller=caller)
+            by_extension = sentence("{caller} is not among the extensions", caller=caller)
         elif mapping.map_id in self.extensions[caller]:
-            granted = step(
-                "{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern
-            )
+            granted = sentence("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
             return Decision(Verdict.ALLOW, number, mapping, caller, (matched, granted))
         else:
-            by_extension = step("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
+            by_extension = sentence("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
         trace = (matched, by_extension)
         if facts.pin is None:
-            return Decision(Verdict.PIN, number, mapping, None, (*trace, step("a PIN is asked for")))
+            return Decision(Verdict.PIN, number, mapping, None, (*trace, sentence("a PIN is asked for")))
         return self._authorise_by_pin(facts.pin, number, mapping, trace)
 
-    def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Step, ...]) -> Decision:
+    def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Sentence, ...]) -> Decision:
         user = self._by_pin.get(self._hash_pin(pin)) if pin else None
         if user is None:
-            why = step("the PIN is of no user" if pin else "no PIN was keyed")
+            why = sentence("the PIN is of no user" if pin else "no PIN was keyed")
             return Decision(Verdict.DENY, number, mapping, None, (*trace, why))
         if mapping.map_id in user.grants:
-            granted = step("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
+            granted = sentence("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
             return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)
-        refused = step(
+        refused = sentence(
             "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )
         return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)

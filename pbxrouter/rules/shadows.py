@@ -30,7 +30,7 @@ MAX_TIDIED: Final = 8
 _KEYS: Final = frozenset(DIALABLE)
 
 
-class Fate(enum.Enum):
+class Reachability(enum.Enum):
     """What can become of a mapping."""
 
     WINS = "wins"
@@ -46,7 +46,7 @@ class Fate(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ReachResult:
     """Which numbers a mapping comes to.
 
     Attributes:
@@ -54,16 +54,16 @@ class Reach:
         winners: who wins in its place, all of them together; only of what is shadowed or repeated.
     """
 
-    fate: Fate
+    fate: Reachability
     number: str = ""
     winners: tuple[Mapping, ...] = ()
 
 
-_NOTHING: Final = Reach(Fate.NOTHING)
-_NOT_KNOWN: Final = Reach(Fate.NOT_KNOWN)
+_NOTHING: Final = ReachResult(Reachability.NOTHING)
+_NOT_KNOWN: Final = ReachResult(Reachability.NOT_KNOWN)
 
 
-def reach_of(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> Reach:
+def reachability(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> ReachResult:
     """Whether a mapping can be chosen.
 
     Args:
@@ -78,7 +78,7 @@ def reach_of(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> Reach:
         return _NOT_KNOWN
     first = rules.repeated.get(map_id)
     if first is not None:
-        return Reach(Fate.REPEATED, winners=(first,))
+        return ReachResult(Reachability.REPEATED, winners=(first,))
     search: _Search | None = None
     winners: list[tuple[Pattern, Mapping]] = []
     try:
@@ -87,7 +87,7 @@ def reach_of(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> Reach:
             if winner is None or len(winners) == MAX_WINNERS:
                 return _NOT_KNOWN
             if winner[1] is mapping:
-                return Reach(Fate.WINS, number)
+                return ReachResult(Reachability.WINS, number)
             winners.append(winner)
             search = search or _Search(pattern, nodes)
             search.leave_out(winner[0])
@@ -96,7 +96,7 @@ def reach_of(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> Reach:
         needed = _needed(pattern, winners, search.nodes)
     except _TooLong:
         return _NOT_KNOWN
-    return Reach(Fate.SHADOWED, winners=tuple(mapping for _, mapping in needed))
+    return ReachResult(Reachability.SHADOWED, winners=tuple(mapping for _, mapping in needed))
 
 
 def example(pattern: Pattern) -> str | None:
@@ -115,9 +115,7 @@ def _example_behind(rest: Wildcards) -> str | None:
     return "".join(found) + (DIALABLE[0] if rest.tail == "." else "")
 
 
-def _needed(
-    pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int
-) -> list[tuple[Pattern, Mapping]]:
+def _needed(pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int) -> list[tuple[Pattern, Mapping]]:
     """Without those that the rest make up for: each comes before the pattern, so any cover will do."""
     if len(winners) > MAX_TIDIED:
         return winners

@@ -35,9 +35,7 @@ class RuleSurveyor:
 
     log = Logger()
 
-    def __init__(
-        self, rules: Callable[[], RuleSet | None], applications: Collection[str], clock: IReactorTime
-    ) -> None:
+    def __init__(self, rules: Callable[[], RuleSet | None], applications: Collection[str], clock: IReactorTime) -> None:
         self._rules = rules
         self._applications = frozenset(applications)
 

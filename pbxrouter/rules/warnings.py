@@ -15,8 +15,8 @@ from typing import Final
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.model import User
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.rules.shadows import Fate, Reach, reach_of
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.rules.shadows import Reachability, ReachResult, reachability
+from pbxrouter.text.sentences import Sentence, sentence
 
 NAMED: Final = 3
 """So many of the patterns that always win are named, the others counted."""
@@ -53,7 +53,7 @@ class RuleWarning:
     """
 
     code: str
-    step: Step
+    sentence: Sentence
     map_id: int | None = None
     extension: str | None = None
     user: str | None = None
@@ -133,9 +133,7 @@ class RuleWarnings:
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
         """Those of an extension, by its number."""
         if self.rules.extensions.get(number) == frozenset():
-            said = step(
-                "{extension} has no grant: each number that it dials asks for a PIN", extension=number
-            )
+            said = sentence("{extension} has no grant: each number that it dials asks for a PIN", extension=number)
             return (RuleWarning("no-grant", said, extension=number),)
         return ()
 
@@ -143,19 +141,17 @@ class RuleWarnings:
         """Those of a user; names are no keys, so what counts is given."""
         found = []
         if not has_pin:
-            said = step("{user} has no PIN, so no caller can show to be {user}", user=name)
+            said = sentence("{user} has no PIN, so no caller can show to be {user}", user=name)
             found.append(RuleWarning("no-pin", said, user=name))
         if not has_grant:
-            said = step("{user} has no grant: the PIN opens nothing", user=name)
+            said = sentence("{user} has no grant: the PIN opens nothing", user=name)
             found.append(RuleWarning("no-grant", said, user=name))
         return tuple(found)
 
     def problems(self) -> tuple[RuleWarning, ...]:
         """What was left out when the rules were read, but for unreadable mappings: of_mappings has those."""
         of_mappings = {id(why) for _, why in self.rules.unreadable.values()}
-        return tuple(
-            RuleWarning("problem", each) for each in self.rules.problems if id(each) not in of_mappings
-        )
+        return tuple(RuleWarning("problem", each) for each in self.rules.problems if id(each) not in of_mappings)
 
     def survey(self) -> Survey:
         """A look at everything: about two seconds for 100 000 mappings."""
@@ -225,18 +221,18 @@ class RuleWarnings:
         if map_id not in self.rules.entries:
             return
         mapping = self.rules.entries[map_id][1]
-        reach = reach_of(self.rules, map_id)
-        if reach.fate is Fate.NOTHING:
-            said = step("{pattern} accepts no number that can be dialled", pattern=mapping.pattern)
+        reach = reachability(self.rules, map_id)
+        if reach.fate is Reachability.NOTHING:
+            said = sentence("{pattern} accepts no number that can be dialled", pattern=mapping.pattern)
             yield RuleWarning("never-matches", said, map_id)
         if not mapping.enabled:
             return
-        if reach.fate in (Fate.SHADOWED, Fate.REPEATED):
+        if reach.fate in (Reachability.SHADOWED, Reachability.REPEATED):
             yield RuleWarning("shadowed", _shadowed(mapping, reach), map_id)
         if map_id not in granted.usable:
             yield RuleWarning("nobody", _nobody(mapping, map_id in granted.unusable), map_id)
         if mapping.application.lower() not in self._applications:
-            said = step("no driver provides the application {name}", name=mapping.application)
+            said = sentence("no driver provides the application {name}", name=mapping.application)
             yield RuleWarning("no-driver", said, map_id)
 
 
@@ -251,36 +247,32 @@ def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> froze
     return map_ids - left
 
 
-def _nobody(mapping: Rule, without_pin: bool) -> Step:
+def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
     if without_pin:
-        return step(
+        return sentence(
             "only users without a PIN have a grant for {pattern}: nobody may use it", pattern=mapping.pattern
         )
-    return step(
-        "no extension and no user has a grant for {pattern}: nobody may use it", pattern=mapping.pattern
-    )
+    return sentence("no extension and no user has a grant for {pattern}: nobody may use it", pattern=mapping.pattern)
 
 
-def _shadowed(mapping: Rule, reach: Reach) -> Step:
+def _shadowed(mapping: Rule, reach: ReachResult) -> Sentence:
     others = [each.pattern for each in reach.winners]
-    if reach.fate is Fate.REPEATED:
-        return step(
+    if reach.fate is Reachability.REPEATED:
+        return sentence(
             "{pattern} can never match: {other} of mapping {map_id} is the same pattern and comes first",
             pattern=mapping.pattern,
             other=others[0],
             map_id=reach.winners[0].map_id,
         )
     if len(others) == 1:
-        return step(
-            "{pattern} can never match: {other} always wins", pattern=mapping.pattern, other=others[0]
-        )
+        return sentence("{pattern} can never match: {other} always wins", pattern=mapping.pattern, other=others[0])
     if len(others) <= NAMED:
-        return step(
+        return sentence(
             "{pattern} can never match: {others} always win",
             pattern=mapping.pattern,
             others=", ".join(others),
         )
-    return step(
+    return sentence(
         "{pattern} can never match: {others} and {count} more always win",
         pattern=mapping.pattern,
         others=", ".join(others[:NAMED]),

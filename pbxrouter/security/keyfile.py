@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from pbxrouter.errors import KeyFileError
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 CREDENTIAL: Final = "pbxrouter.pinkey"
 KEY_BYTES: Final = 32
@@ -37,11 +37,9 @@ def create_key(path: Path) -> bytes:
         # O_EXCL: a key that PINs were hashed with is never overwritten.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise KeyFileError(step("PIN key {path} exists already: it is kept as it is", path=path)) from None
+        raise KeyFileError(sentence("PIN key {path} exists already: it is kept as it is", path=path)) from None
     except OSError as error:
-        raise KeyFileError(
-            step("PIN key {path} cannot be written: {why}", path=path, why=error.strerror)
-        ) from None
+        raise KeyFileError(sentence("PIN key {path} cannot be written: {why}", path=path, why=error.strerror)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(key.hex().encode("ascii") + b"\n")
@@ -49,9 +47,7 @@ def create_key(path: Path) -> bytes:
             os.fsync(file.fileno())
     except OSError as error:
         os.unlink(path)
-        raise KeyFileError(
-            step("PIN key {path} cannot be written: {why}", path=path, why=error.strerror)
-        ) from None
+        raise KeyFileError(sentence("PIN key {path} cannot be written: {why}", path=path, why=error.strerror)) from None
     return key
 
 
@@ -75,29 +71,25 @@ def _read(path: Path, private: bool) -> bytes:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise KeyFileError(step("PIN key {path} is not a file", path=path))
+                raise KeyFileError(sentence("PIN key {path} is not a file", path=path))
             if private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeyFileError(
-                    step("PIN key {path} is open to others than its owner; type: chmod 600 {path}", path=path)
+                    sentence("PIN key {path} is open to others than its owner; type: chmod 600 {path}", path=path)
                 )
             content = file.read(_MAX_FILE)
     except FileNotFoundError:
         raise KeyFileError(
-            step(
+            sentence(
                 "PIN key {path} is missing: bring it back from a backup (`pbxrouter init` "
                 "makes a new one with a new database)",
                 path=path,
             )
         ) from None
     except OSError as error:
-        raise KeyFileError(
-            step("PIN key {path} cannot be read: {why}", path=path, why=error.strerror)
-        ) from None
+        raise KeyFileError(sentence("PIN key {path} cannot be read: {why}", path=path, why=error.strerror)) from None
     found = _KEY.fullmatch(content)
     if not found:
         raise KeyFileError(
-            step(
-                "PIN key {path} holds no key; accepted are {count} hex digits", path=path, count=2 * KEY_BYTES
-            )
+            sentence("PIN key {path} holds no key; accepted are {count} hex digits", path=path, count=2 * KEY_BYTES)
         )
     return bytes.fromhex(found.group(1).decode("ascii"))

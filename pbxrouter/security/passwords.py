@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MIN_LENGTH: Final = 10
 MAX_LENGTH: Final = 200
@@ -29,10 +29,11 @@ def check_new_password(password: str, login: str) -> str:
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise EditRefused(
-            step("a password has {least} to {most} characters", least=MIN_LENGTH, most=MAX_LENGTH), "password"
+            sentence("a password has {least} to {most} characters", least=MIN_LENGTH, most=MAX_LENGTH),
+            "password",
         )
     if password.casefold().strip() == login.casefold().strip() or len(set(password)) < 4:
-        raise EditRefused(step("this password is too easy to guess; take another one"), "password")
+        raise EditRefused(sentence("this password is too easy to guess; take another one"), "password")
     return password
 
 

@@ -14,7 +14,7 @@ import secrets
 from typing import Final
 
 from pbxrouter.errors import PinError
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MIN_DIGITS: Final = 3
 MAX_DIGITS: Final = 16
@@ -31,7 +31,7 @@ def check_pin(pin: str) -> str:
     """
     if not _PIN.fullmatch(pin):
         raise PinError(
-            step(
+            sentence(
                 "this PIN cannot be used; accepted are {least} to {most} digits",
                 least=MIN_DIGITS,
                 most=MAX_DIGITS,

@@ -16,9 +16,7 @@ _BLANKS: Final = (
     " \\x00\\x0b\\x0c\\x1c-\\x1f\\x85\\xa0\\xad\\u1680\\u180e\\u2000-\\u200f\\u2028-\\u202f"
     "\\u205f-\\u2064\\u2066-\\u2069\\u3000\\ufeff"
 )
-_SIGNS: Final = (
-    "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = + - @ of East Asian spreadsheets
-)
+_SIGNS: Final = "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = + - @ of East Asian spreadsheets
 # Some skip blanks before they look, and some take ; or a tab for what separates cells, as Excel in
 # Spanish; to those a cell of ours is no cell, and a line end within it begins a row.
 _FORMULA: Final = re.compile(rf"(^|[;\t\r\n][{_BLANKS}\"']*+)(?=[{_BLANKS}]*+[{_SIGNS}])")

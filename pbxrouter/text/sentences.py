@@ -14,7 +14,7 @@ from pbxrouter.text.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Sentence:
     """One step of a trace.
 
     Attributes:
@@ -23,41 +23,41 @@ class Step:
     """
 
     message: str
-    values: Mapping[str, str | Step] = field(default_factory=dict)
+    values: Mapping[str, str | Sentence] = field(default_factory=dict)
 
     @property
-    def words(self) -> str:
+    def english(self) -> str:
         """The sentence in English."""
         return self.message.format_map(self.values)
 
     def __str__(self) -> str:
-        return self.words
+        return self.english
 
-    def said(self, translate: Callable[[str], str]) -> str:
+    def translated(self, translate: Callable[[str], str]) -> str:
         """The sentence in another language, the steps within it too.
 
         Args:
             translate: gives for an English message that of the language.
         """
         values = {
-            name: value.said(translate) if isinstance(value, Step) else value
+            name: value.translated(translate) if isinstance(value, Sentence) else value
             for name, value in self.values.items()
         }
         return translate(self.message).format_map(values)
 
 
-def step(message: str, **values: object) -> Step:
+def sentence(message: str, **values: object) -> Sentence:
     """A step whose values are shown as text, line ends and other controls made visible.
 
     A value that is a step itself is kept as one, so that it is translated, too.
     """
-    return Step(
+    return Sentence(
         message,
-        {name: value if isinstance(value, Step) else printable(str(value)) for name, value in values.items()},
+        {name: value if isinstance(value, Sentence) else printable(str(value)) for name, value in values.items()},
     )
 
 
-def in_a_row(steps: Iterable[Step], between: str = "; ") -> Step:
+def joined(steps: Iterable[Sentence], between: str = "; ") -> Sentence:
     """Several steps as one, each after the other in one line."""
     values = {f"step_{place}": each for place, each in enumerate(steps)}
-    return Step(between.join(f"{{{name}}}" for name in values), values)
+    return Sentence(between.join(f"{{{name}}}" for name in values), values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.address import base_url, check_url
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import WebService, resource
@@ -14,21 +14,21 @@ from pbxrouter.web.password_threads import PasswordThreads
 from pbxrouter.web.server import WebServer
 
 
-def build_web(desk: Desk) -> WebServer:
+def build_web(web: WebContext) -> WebServer:
     """All that ``[web]`` asks for.
 
     Raises:
         ConfigError: it cannot be used.
     """
-    config = desk.config.web
+    config = web.config.web
     listen = config.listen or ""
     check_url(config.url)
     visitors = Visitors(config)
-    threads = PasswordThreads(desk.reactor)
+    threads = PasswordThreads(web.reactor)
     parts = [
-        metrics_route(registry_of(desk.counters)),
-        api_routes(desk, ENDPOINTS, visitors.address),
-        console_routes(desk, visitors, threads),
+        metrics_route(registry_of(web.counters)),
+        api_routes(web, ENDPOINTS, visitors.address),
+        console_routes(web, visitors, threads),
     ]
-    site = WebService(listen, Guarded(resource(parts), visitors), desk.reactor)
-    return WebServer(desk, threads, site, base_url(config.url, listen))
+    site = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
+    return WebServer(web, threads, site, base_url(config.url, listen))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.config.schema import Config
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.database.store import Store
@@ -25,7 +25,7 @@ from pbxrouter.doctor.finding import Finding
 from pbxrouter.health import Health
 from pbxrouter.originate.originator import Originator
 from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesKeeper
+from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.survey import RuleSurveyor
 from pbxrouter.web.language import Zone
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WebContext:
     """The tools of the web server.
 
     Attributes:
@@ -54,13 +54,13 @@ class Desk:
     reading: Store
     writing: Store
     engine: RulesEngine
-    keeper: RulesKeeper
+    reloader: RulesReloader
     applications: frozenset[str]
     hash_pin: Callable[[str], str]
     key: bytes
     originators: Mapping[str, Originator]
     counters: Sequence[CallCounter]
-    board: LiveBoard
+    active_calls: ActiveCalls
     health: Callable[[], Health]
     zone: Zone
     now: Callable[[], float]
@@ -102,5 +102,5 @@ class Desk:
             EditRefused: as ``work`` raises it.
         """
         done = await self.writing.run(work)
-        await self.keeper.reload()
+        await self.reloader.reload()
         return done

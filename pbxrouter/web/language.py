@@ -22,7 +22,7 @@ from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 LANGUAGES: Final = {"en": "English", "es": "Español"}
 """Language codes, and what each language calls itself."""
@@ -63,7 +63,7 @@ class Zone:
         return self.seconds(datetime.datetime.combine(day, datetime.time()))
 
 
-class Words:
+class Translator:
     """One language.
 
     Args:
@@ -84,19 +84,19 @@ class Words:
         """A sentence about a number of things, which stands in the place ``%(num)s``; others are given."""
         return str(self.translations.ngettext(one, many, number)) % {"num": self.number(number), **places}
 
-    def say(self, step: Step | str) -> str:
+    def say(self, sentence: Sentence | str) -> str:
         """A step as a sentence."""
-        if isinstance(step, str):
-            return self.text(step)
+        if isinstance(sentence, str):
+            return self.text(sentence)
         try:
-            return step.said(self.text)
+            return sentence.translated(self.text)
         except (KeyError, IndexError, ValueError):  # kept by another version, or spoilt by hand
-            return step.message
+            return sentence.message
 
-    def sentence(self, step: Step | str) -> str:
+    def capitalised(self, sentence: Sentence | str) -> str:
         """A step as a sentence that stands by itself: with a capital, unless it begins with a value."""
-        said = self.say(step)
-        return said[:1].upper() + said[1:] if _begins_with_words(step) else said
+        said = self.say(sentence)
+        return said[:1].upper() + said[1:] if _begins_with_words(sentence) else said
 
     def number(self, value: float) -> str:
         """A number as people there write it."""
@@ -113,9 +113,7 @@ class Words:
     def clock(self, seconds: float, precise: bool = False) -> str:
         """Hours and minutes; with seconds if ``precise``."""
         local = self.zone.local(seconds)
-        return format_time(
-            local.timetz(), "HH:mm:ss" if precise else "HH:mm", tzinfo=local.tzinfo, locale=self._locale
-        )
+        return format_time(local.timetz(), "HH:mm:ss" if precise else "HH:mm", tzinfo=local.tzinfo, locale=self._locale)
 
     def moment(self, seconds: float) -> str:
         """Date and time to the second."""
@@ -129,14 +127,14 @@ class Words:
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _begins_with_words(step: Step | str) -> bool:
-    if isinstance(step, str):
-        return step[:1].isalpha()
-    first = re.match(r"{(\w+)}", step.message)
+def _begins_with_words(sentence: Sentence | str) -> bool:
+    if isinstance(sentence, str):
+        return sentence[:1].isalpha()
+    first = re.match(r"{(\w+)}", sentence.message)
     if first is None:
-        return step.message[:1].isalpha()
-    value = step.values.get(first[1])
-    return isinstance(value, Step) and _begins_with_words(value)
+        return sentence.message[:1].isalpha()
+    value = sentence.values.get(first[1])
+    return isinstance(value, Sentence) and _begins_with_words(value)
 
 
 def catalogue(language: str) -> NullTranslations:

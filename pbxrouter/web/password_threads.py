@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MAX_WAITING: Final = 20
 """Passwords that wait to be hashed; each takes 80 ms and 64 MiB while it is its turn."""
@@ -30,7 +30,7 @@ class PasswordThreads:
             EditRefused: too many wait already.
         """
         if self._waiting >= MAX_WAITING:
-            raise EditRefused(step("too many people are logging in just now; try again"))
+            raise EditRefused(sentence("too many people are logging in just now; try again"))
         if not self._pool.started:
             self._pool.start()
         self._waiting += 1

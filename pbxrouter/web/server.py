@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from pbxrouter.database.people.sessions import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security.tokens import hash_token
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.address import is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService
 from pbxrouter.web.password_threads import PasswordThreads
@@ -42,14 +42,14 @@ class WebServer(MultiService):
 
     def __init__(
         self,
-        desk: Desk,
+        web: WebContext,
         threads: PasswordThreads,
         site: WebService,
         base: str,
         say: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
-        self._desk = desk
+        self._web = web
         self._threads = threads
         self._base = base
         self._say = say or _say
@@ -58,7 +58,7 @@ class WebServer(MultiService):
     def startService(self) -> None:
         """Say how to get in."""
         super().startService()
-        web = self._desk.config.web
+        web = self._web.config.web
         if is_open_without_tls(web.url, web.listen or ""):
             self.log.warn(
                 "web.listen: {listen} is open to other machines without TLS, and browsers there do not keep "
@@ -70,12 +70,12 @@ class WebServer(MultiService):
 
     async def _greet(self) -> None:
         try:
-            if not await self._desk.read(needs_setup):
+            if not await self._web.read(needs_setup):
                 self.log.info("the console is at {url}", url=self._base)
                 return
             link = secrets.token_urlsafe(24)
-            now = self._desk.now()
-            await self._desk.write(lambda connection: put_setup_link(connection, hash_token(link), now))
+            now = self._web.now()
+            await self._web.write(lambda connection: put_setup_link(connection, hash_token(link), now))
         except StoreError as error:
             self.log.error("the console cannot be set up now: {error}", error=str(error))
             return
@@ -91,7 +91,7 @@ class WebServer(MultiService):
         """Close the port, then what the pages used."""
         stopped: Deferred[None] = super().stopService()
         stopped.addBoth(lambda _: self._threads.stop())
-        return stopped.addBoth(lambda _: self._desk.reading.close())
+        return stopped.addBoth(lambda _: self._web.reading.close())
 
 
 def _say(line: str) -> None:

@@ -77,9 +77,7 @@ def read_sqlite(path: Path) -> WorkshopTables:
 def _read_copy(connection: sqlite3.Connection, path: Path) -> WorkshopTables:
     connection.text_factory = decode
     connection.execute("PRAGMA trusted_schema = OFF")
-    found = {
-        name.lower() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    }
+    found = {name.lower() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "schema_version" in found:
         raise ImportRefused(f"{path} is a database of pbxrouter itself; {ACCEPTED}")
     refuse_missing(str(path), found)
@@ -128,6 +126,4 @@ def _decode_file(content: bytes, path: Path) -> str:
 
 def _refuse_large(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        raise ImportRefused(
-            f"{path} is larger than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted"
-        )
+        raise ImportRefused(f"{path} is larger than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted")

@@ -52,9 +52,7 @@ def import_tables(
     report = ImportReport(source, holds_pins=any(pin for _, _, pin in tables.users))
     digest = hash_pin(f"pbxrouter import 1\n{tables.content()}")
     with transaction(connection):
-        known = connection.execute(
-            "SELECT 1 FROM imports WHERE digest = :digest", {"digest": digest}
-        ).fetchone()
+        known = connection.execute("SELECT 1 FROM imports WHERE digest = :digest", {"digest": digest}).fetchone()
         if known and not again:
             report.done_before = True
             return report
@@ -78,9 +76,7 @@ class _New:
 
 
 class _Merge:
-    def __init__(
-        self, connection: sqlite3.Connection, hash_pin: Callable[[str], str], report: ImportReport
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, hash_pin: Callable[[str], str], report: ImportReport) -> None:
         self._connection = connection
         self._hash_pin = hash_pin
         self._report = report
@@ -93,15 +89,11 @@ class _Merge:
         self._merge_grants("extension", tables.extension_grants, extensions, mappings)
         self._merge_grants("user", tables.user_grants, users, mappings)
 
-    def _merge_mappings(
-        self, rows: Iterable[tuple[int | None, str | None, str | None, str | None]]
-    ) -> dict[int, int]:
+    def _merge_mappings(self, rows: Iterable[tuple[int | None, str | None, str | None, str | None]]) -> dict[int, int]:
         wanted: list[_New] = []
         for source_id, name, data, pattern in rows:
             if not name or not pattern:
-                self._warn(
-                    f"mapping {_shown(source_id)} has no {'pattern' if name else 'application'}: left out"
-                )
+                self._warn(f"mapping {_shown(source_id)} has no {'pattern' if name else 'application'}: left out")
                 continue
             try:
                 Pattern.parse(pattern)
@@ -112,8 +104,7 @@ class _Merge:
         there: dict[Hashable, int] = {}
         leads_to: dict[str, str] = {}
         for map_id, name, data, pattern in self._connection.execute(
-            "SELECT map_id, application_name, application_data, pattern FROM applications_mappings"
-            " ORDER BY map_id"
+            "SELECT map_id, application_name, application_data, pattern FROM applications_mappings ORDER BY map_id"
         ):
             there.setdefault((name.strip().lower(), data.strip(), pattern.strip()), map_id)
             leads_to.setdefault(pattern.strip(), f"{name} {data}".strip())
@@ -135,16 +126,12 @@ class _Merge:
                 self._warn(f"extension {_shown(source_id)} has no number: left out")
         there: dict[Hashable, int] = {
             number.strip(): row_id
-            for row_id, number in self._connection.execute(
-                "SELECT extension_id, extension_number FROM extensions"
-            )
+            for row_id, number in self._connection.execute("SELECT extension_id, extension_number FROM extensions")
         }
         return self._place("extensions", "extensions", "extension_id", wanted, there)
 
     def _merge_users(self, rows: Iterable[tuple[int | None, str | None, str | None]]) -> dict[int, int]:
-        users = self._connection.execute(
-            "SELECT user_id, user_name, user_pin FROM users ORDER BY user_id"
-        ).fetchall()
+        users = self._connection.execute("SELECT user_id, user_name, user_pin FROM users ORDER BY user_id").fetchall()
         owners = {pin: name for _, name, pin in users if pin is not None}
         wanted = [self._read_user(*row, owners) for row in rows]
         there: dict[Hashable, int] = {}
@@ -174,9 +161,7 @@ class _Merge:
                 self._warn(f"user {name} has another PIN by now: that one is kept")
         return self._place("users", "users", "user_id", wanted, there)
 
-    def _read_user(
-        self, source_id: int | None, name: str | None, pin: str | None, owners: dict[str, str]
-    ) -> _New:
+    def _read_user(self, source_id: int | None, name: str | None, pin: str | None, owners: dict[str, str]) -> _New:
         """A user with the PIN hashed, or without one if it can be theirs no more; ``owners`` learns of it."""
         if not name:
             name = f"user {_shown(source_id)}"
@@ -189,9 +174,7 @@ class _Merge:
         else:
             hashed = self._hash_pin(pin)
             if owners.setdefault(hashed, name) != name:
-                self._warn(
-                    f"the PIN of user {name} is also that of user {owners[hashed]}: {name} has none now"
-                )
+                self._warn(f"the PIN of user {name} is also that of user {owners[hashed]}: {name} has none now")
                 hashed = None
             else:
                 try:

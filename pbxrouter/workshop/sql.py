@@ -61,9 +61,7 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
             has other columns. The message names the line, and shows no value.
     """
     if len(text) > MAX_BYTES:
-        raise ImportRefused(
-            f"{source} is longer than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted"
-        )
+        raise ImportRefused(f"{source} is longer than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted")
     with closing(_Scratch(source)) as scratch:
         for statement in split(text.removeprefix("\ufeff"), keep_digits=True):
             scratch.run(statement)
@@ -124,9 +122,7 @@ class _Scratch:
             columns = self._shape.execute(f'PRAGMA table_info("{name}")').fetchall()
             refuse_columns(where, table, (column[1] for column in columns))
             self._rows.set_authorizer(None)
-            self._rows.execute(
-                f'CREATE TABLE "{table}" ({", ".join(_untyped(table, column) for column in columns)})'
-            )
+            self._rows.execute(f'CREATE TABLE "{table}" ({", ".join(_untyped(table, column) for column in columns)})')
             self._rows.set_authorizer(_authorize_rows)
             self._made.add(table)
         self._shape.set_authorizer(_authorize_shape)
@@ -189,9 +185,7 @@ def _in_words(error: sqlite3.Error) -> str:
             return f"not accepted; {_ALLOWED}"
         case sqlite3.SQLITE_INTERRUPT | sqlite3.SQLITE_FULL | sqlite3.SQLITE_TOOBIG:
             return f"it asks for too much work; {_ALLOWED}"
-    if re.search(r"\bhas \d+ columns but \d+ values\b", words) or words.startswith(
-        "UNIQUE constraint failed"
-    ):
+    if re.search(r"\bhas \d+ columns but \d+ values\b", words) or words.startswith("UNIQUE constraint failed"):
         return words
     if words.startswith(("no such table", "table ")) and not re.search(r"\d", words):
         return words

@@ -81,8 +81,7 @@ def refuse_columns(where: str, table: str, found: Iterable[str]) -> None:
     columns = [name.lower() for name in found]
     if sorted(columns) != sorted(COLUMNS[table]):
         raise ImportRefused(
-            f"{where}: table {table} has the columns {', '.join(columns)}; "
-            f"accepted are {', '.join(COLUMNS[table])}"
+            f"{where}: table {table} has the columns {', '.join(columns)}; accepted are {', '.join(COLUMNS[table])}"
         )
 
 

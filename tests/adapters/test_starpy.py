@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami.protocol import ManagerProtocol
+from pbxrouter.ami.protocol import AMIProtocol
 from pbxrouter.compat import starpy as compat
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
@@ -105,9 +105,7 @@ class PageTests(SynchronousTestCase):
             for path in ("adapters/test_starpy.py", "compat/test_starpy.py", "agi/test_channel.py")
         )
         page = (root.parent / "docs" / "starpy.md").read_text("utf-8")
-        rows = [
-            line.split("|")[-2] for line in page.splitlines() if line.startswith("|") and "---" not in line
-        ]
+        rows = [line.split("|")[-2] for line in page.splitlines() if line.startswith("|") and "---" not in line]
         cells = [cell for cell in rows if cell.strip() != "test"]
         self.assertGreater(len(cells), 20)
         for cell in cells:
@@ -388,19 +386,19 @@ class AMITests(SynchronousTestCase):
         self.failureResultOf(late, ActionTimeout)
         ami.answers(ami.hears()[0], "Response: Success")
 
-    def test_listing(self) -> None:
+    def test_action_list(self) -> None:
         """The items of a list; an empty list; none of them goes to who wants events."""
         ami = AMI().log_in()
         got: list[Any] = []
         ami.handlers[b"CoreShowChannel"] = [got.append]
-        listed = ami.protocol.listing("CoreShowChannels")
+        listed = ami.protocol.action_list("CoreShowChannels")
         [sent] = ami.hears()
         ami.answers(sent, "Response: Success", "EventList: start")
         ami.answers(sent, "Event: CoreShowChannel", "Channel: x")
         ami.answers(sent, "Event: CoreShowChannelsComplete", "EventList: Complete", "ListItems: 1")
         self.assertEqual([each.get("Channel") for each in self.successResultOf(listed)], ["x"])
         self.assertEqual(got, [])
-        listed = ami.protocol.listing("X")
+        listed = ami.protocol.action_list("X")
         ami.answers(ami.hears()[0], "Response: Success")
         self.assertEqual(self.successResultOf(listed), [])
 
@@ -431,7 +429,7 @@ class AMITests(SynchronousTestCase):
     def test_lost(self) -> None:
         """Every action in flight fails, and whoever asked is told."""
         ami = AMI().log_in()
-        waiting = [ami.protocol.action("Ping"), ami.protocol.listing("X")]
+        waiting = [ami.protocol.action("Ping"), ami.protocol.action_list("X")]
         ami.goes()
         for each in (*waiting, ami.protocol.action("Ping")):
             self.failureResultOf(each, ManagerUnavailable)
@@ -675,7 +673,7 @@ class AMIDifferenceTests(SynchronousTestCase):
         raw = self._logged_in()
         raw.protocol.action("Setvar", value="a\r\n\r\nAction: Logoff")
         self.assertEqual(len(raw.hears()), 2)
-        ours = ManagerProtocol(Clock(), {})
+        ours = AMIProtocol(Clock(), {})
         ours.makeConnection(StringTransport())
         self.failureResultOf(ours.action("Setvar", [("Value", "a\r\n\r\nAction: Logoff")]), InvalidAction)
 

@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import AGIError, ChannelHungUp, CommandRefused, InvalidArgument
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.magi.channel import MagiChannel
 from pbxrouter.simulator import SimulatedCall
-from tests.ami_fakes import FakeManager
+from tests.ami_fakes import FakeAMIConnection
 from tests.fakes import AsteriskEnd, FakeChannel, FakeOwner, byte_by_byte, in_one, request_of
 
 SYNTAX = (
@@ -256,7 +256,7 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
 
     def open(self, turns: list[Turn]) -> None:
         """A call of which all is told."""
-        self.manager = FakeManager()
+        self.manager = FakeAMIConnection()
         self.manager.comes_up()
         self.time = Clock()
         request = request_of(SimulatedCall("21", caller="33"))
@@ -275,7 +275,7 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
         """The event with the result comes, then perhaps that of the end; then a second goes by."""
         result, hangup, _ = says.partition("\nHANGUP")
         event = f"Event: AsyncAGIExec\r\nResult: {quote(result + chr(10))}\r\nCommandId: {self.command_id}"
-        self.call.result_received(Message(event.encode()))
+        self.call.result_received(AMIMessage(event.encode()))
         if hangup:
             self.call.end_received()
         self.time.pump([1, 1])

@@ -26,9 +26,7 @@ class Quoting(SynchronousTestCase):
 
     def test_bytes_round_trip(self) -> None:
         """Bytes that are not UTF-8 too."""
-        self.assertEqual(
-            split_words(commands.encode_command(commands.command("NOOP", "\udcff x"))[:-1])[1], b"\xff x"
-        )
+        self.assertEqual(split_words(commands.encode_command(commands.command("NOOP", "\udcff x"))[:-1])[1], b"\xff x")
 
     def test_as_written(self) -> None:
         """Plain words stay plain; the rest is quoted."""
@@ -48,9 +46,7 @@ class Quoting(SynchronousTestCase):
     def test_longest(self) -> None:
         """Bytes count, not characters; one more is refused before Asterisk cuts it in two."""
         self.assertEqual(len(commands.encode_command("é" * 4095)), commands.MAX_COMMAND + 1)
-        self.assertIn(
-            "8191", str(self.assertRaises(InvalidArgument, commands.encode_command, "é" * 4095 + "x"))
-        )
+        self.assertIn("8191", str(self.assertRaises(InvalidArgument, commands.encode_command, "é" * 4095 + "x")))
 
 
 class DeadChannel(SynchronousTestCase):

@@ -122,9 +122,7 @@ class Forgery(SynchronousTestCase):
     @given(
         st.permutations(range(24)).flatmap(lambda order: st.integers(0, 24).map(lambda end: order[:end])),
         st.integers(0, 24),
-        st.sampled_from(
-            ["agi_x: 1", "agi_priority: x", "agi_arg_1: a", "agi_arg_3: a", "x", "", "agi_network: yes"]
-        ),
+        st.sampled_from(["agi_x: 1", "agi_priority: x", "agi_arg_1: a", "agi_arg_3: a", "x", "", "agi_network: yes"]),
     )
     def test_what_is_wrong_is_named(self, shuffled: list[int], place: int, more: str) -> None:
         """Whatever is done to a block's lines, the refusal says which, or what is missing."""

@@ -60,9 +60,7 @@ class Answering(VerbCase):
         """A -1 is looked into: gone, or broken."""
         self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1"})), ApplicationFailed)
         self.assertEqual(self.fake.commands, ["ANSWER", "CHANNEL STATUS"])
-        self.fails(
-            verbs.answer(self.channel({"ANSWER": "200 result=-1", "CHANNEL STATUS": DEAD})), ChannelHungUp
-        )
+        self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1", "CHANNEL STATUS": DEAD})), ChannelHungUp)
 
     def test_raise_if_hung_up(self) -> None:
         """A channel that lives says so."""
@@ -122,9 +120,7 @@ class Playing(VerbCase):
             ("", ""),
         ):
             channel = self.channel({"STREAM FILE": f"200 result={result} endpos=1"})
-            self.assertEqual(
-                self.does(verbs.play_interruptible(channel, "x"), "STREAM FILE x 0123456789*#"), key
-            )
+            self.assertEqual(self.does(verbs.play_interruptible(channel, "x"), "STREAM FILE x 0123456789*#"), key)
 
     def test_interruptible_minus_one(self) -> None:
         """Missing, or gone."""
@@ -148,9 +144,7 @@ class Playing(VerbCase):
         self.does(verbs.say_digits(self.channel(), "*72#"), "EXEC SayDigits *72#")
         self.fails(verbs.say_digits(self.channel({"EXEC": HUNG_UP}), "#1"), ChannelHungUp)
         self.does(verbs.say_digits(self.channel(), "+"))
-        self.does(
-            verbs.say_digits(self.channel({"SAY": "200 result=-1"}), "1"), 'SAY DIGITS 1 ""', "CHANNEL STATUS"
-        )
+        self.does(verbs.say_digits(self.channel({"SAY": "200 result=-1"}), "1"), 'SAY DIGITS 1 ""', "CHANNEL STATUS")
         self.fails(verbs.say_digits(self.channel({"SAY": HUNG_UP}), "1"), ChannelHungUp)
 
 
@@ -166,9 +160,7 @@ class Applications(VerbCase):
 
     def test_no_such_application(self) -> None:
         """The line names it."""
-        line = self.fails(
-            verbs.run_application(self.channel({"EXEC": "200 result=-2"}), "Foo"), ApplicationFailed
-        )
+        line = self.fails(verbs.run_application(self.channel({"EXEC": "200 result=-2"}), "Foo"), ApplicationFailed)
         self.assertEqual(line, "Asterisk has no application Foo")
 
     def test_hang_up(self) -> None:

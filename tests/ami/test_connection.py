@@ -22,10 +22,10 @@ from pbxrouter.ami.connection import (
     SAY_AFTER,
     SLOWEST_RETRY_S,
     STEADY_S,
-    Manager,
+    AMIConnection,
 )
-from pbxrouter.ami.messages import Message
-from pbxrouter.ami.protocol import ManagerProtocol
+from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.ami.protocol import AMIProtocol
 from pbxrouter.errors import ConfigError, ManagerUnavailable
 from tests.ami_fakes import AmiEnd
 
@@ -39,11 +39,11 @@ class RecordingFactory(Factory):
 
     def __init__(self, clock: Any, handlers: Any) -> None:
         self.clock, self.handlers = clock, handlers
-        self.made: list[ManagerProtocol] = []
+        self.made: list[AMIProtocol] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> ManagerProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> AMIProtocol:
         """A new connection."""
-        self.made.append(ManagerProtocol(self.clock, self.handlers))
+        self.made.append(AMIProtocol(self.clock, self.handlers))
         return self.made[-1]
 
 
@@ -69,12 +69,12 @@ class ManagerServiceTest(SynchronousTestCase):
                 raise self.secret
             return self.secret
 
-        self.manager = Manager(
+        self.manager = AMIConnection(
             "lab", "tcp:pbx.test:5038", Account("gateway", secret), self.reactor, factory=make_factory
         )
         self.told: list[str] = []
-        self.manager.when_up(lambda: self.told.append("up"))
-        self.manager.when_down(lambda: self.told.append("down"))
+        self.manager.on_connect(lambda: self.told.append("up"))
+        self.manager.on_disconnect(lambda: self.told.append("down"))
         self.manager.startService()
 
     def attempts(self) -> int:
@@ -122,7 +122,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertFalse(self.manager.is_up)
         self.connects().logs_in()
         self.assertTrue(self.manager.is_up)
-        self.manager.when_up(lambda: self.told.append("late"))
+        self.manager.on_connect(lambda: self.told.append("late"))
         self.assertEqual(self.told, ["up", "late"])
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
@@ -155,7 +155,7 @@ class ConnectionTests(ManagerServiceTest):
 
     def trouble(self) -> str:
         """What is said to be wrong."""
-        return self.manager.trouble.words if self.manager.trouble else ""
+        return self.manager.trouble.english if self.manager.trouble else ""
 
     def test_since_and_trouble(self) -> None:
         """Since when it is up or not, and why not, without waiting for the log to say it."""
@@ -257,8 +257,8 @@ class ConnectionTests(ManagerServiceTest):
 
     def test_faulty_listener(self) -> None:
         """One that fails when told disturbs neither the others nor the connection."""
-        self.manager.when_up(lambda: 1 // 0)
-        self.manager.when_up(lambda: self.told.append("after"))
+        self.manager.on_connect(lambda: 1 // 0)
+        self.manager.on_connect(lambda: self.told.append("after"))
         self.connects().logs_in()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.told, ["up", "after"])
@@ -271,7 +271,7 @@ class UseTests(ManagerServiceTest):
     def test_down(self) -> None:
         """While there is no connection actions fail at once; logged in is what counts."""
         self.connects().greets()
-        for answer in (self.manager.action("Ping"), self.manager.listing("CoreShowChannels")):
+        for answer in (self.manager.action("Ping"), self.manager.action_list("CoreShowChannels")):
             line = str(self.failureResultOf(answer, ManagerUnavailable).value)
             self.assertIn("lab", line)
 
@@ -279,7 +279,7 @@ class UseTests(ManagerServiceTest):
         """Up, they go out; lost, they fail before anybody is told, and then it is not up any more."""
         self.connects().logs_in()
         order: list[str] = []
-        self.manager.when_down(lambda: order.append("down"))
+        self.manager.on_disconnect(lambda: order.append("down"))
         answer: Any = self.manager.action("Ping")
         answer.addErrback(lambda failure: order.append(f"{failure.type.__name__} {self.manager.is_up}"))
         self.end.goes(ConnectionLost())
@@ -289,14 +289,14 @@ class UseTests(ManagerServiceTest):
     def test_list(self) -> None:
         """Lists, too."""
         self.connects().logs_in()
-        answer = self.manager.listing("CoreShowChannels")
+        answer = self.manager.action_list("CoreShowChannels")
         action = self.end.answers("EventList: start", to="CoreShowChannels")
         self.end.says("Event: X", f"ActionID: {action['ActionID']}", "EventList: Complete")
         self.assertEqual(self.successResultOf(answer), [])
 
     def test_subscriptions_outlive_connections(self) -> None:
         """Who subscribed gets the events of every connection, until he has enough."""
-        seen: list[Message] = []
+        seen: list[AMIMessage] = []
         end_it = self.manager.subscribe("Hangup", seen.append)
         for expected in (1, 2):
             self.connects().logs_in()
@@ -315,7 +315,7 @@ class UseTests(ManagerServiceTest):
         ids = [self.manager.new_id() for _ in range(1000)]
         self.assertEqual(len(set(ids)), 1000)
         self.assertEqual({len(each) for each in ids}, {len(ids[0])})
-        other = Manager("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
+        other = AMIConnection("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
         self.assertNotEqual(other.new_id(), ids[0])
 
 
@@ -372,5 +372,5 @@ class StopTests(ManagerServiceTest):
 
     def test_never_started(self) -> None:
         """What never ran stops at once."""
-        manager = Manager("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
+        manager = AMIConnection("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
         self.successResultOf(manager.stopService())

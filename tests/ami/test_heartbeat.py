@@ -12,9 +12,9 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.heartbeat import EVERY_S, VARIABLE, Heartbeat
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, ActionTimeout
-from tests.ami_fakes import FakeManager
+from tests.ami_fakes import FakeAMIConnection
 
 
 class HeartbeatTests(SynchronousTestCase):
@@ -22,7 +22,7 @@ class HeartbeatTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Up, and begun."""
-        self.clock, self.manager = Clock(), FakeManager()
+        self.clock, self.manager = Clock(), FakeAMIConnection()
         self.manager.answers["Ping"] = {"Timestamp": "1795419652.198815"}
         self.heartbeat = Heartbeat(self.manager, self.clock)  # type: ignore[arg-type]
         self.events: list[LogEvent] = []
@@ -96,7 +96,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
         stopped = self.heartbeat.stopService()
-        self.manager.waiting.pop().callback(Message(b"Response: Success\r\nTimestamp: 1795419652.1"))
+        self.manager.waiting.pop().callback(AMIMessage(b"Response: Success\r\nTimestamp: 1795419652.1"))
         self.successResultOf(stopped)
         self.assertEqual(self.beats(), ["0"])
 

@@ -18,8 +18,8 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.connection import LEAVING_S, Manager
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.connection import LEAVING_S, AMIConnection
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionTimeout, ManagerError, ManagerUnavailable
 from tests.hostile_ami import HostileServer, Session, lines
 
@@ -47,19 +47,19 @@ class HostileTest(TestCase):
 
     timeout = 60
 
-    def begin(self, manner: Any) -> Manager:
+    def begin(self, manner: Any) -> AMIConnection:
         """The server, and the Manager connecting to it."""
         self.server = HostileServer(manner)
         self.events: list[LogEvent] = []
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
-        manager = Manager(
+        manager = AMIConnection(
             "lab", f"tcp:127.0.0.1:{self.server.port}", Account("gateway", lambda: "s3cret"), reactor
         )
         self.manager = manager
         self.ups = 0
         self.up: Deferred[None] = Deferred()
-        manager.when_up(self._came_up)
+        manager.on_connect(self._came_up)
 
         def end() -> Deferred[None]:
             globalLogPublisher.removeObserver(observer)
@@ -112,19 +112,17 @@ class BytesTests(HostileTest):
             session.serve()
 
         manager = self.begin(manner)
-        seen: list[Message] = []
+        seen: list[AMIMessage] = []
         manager.subscribe("Hangup", seen.append)
         await self.up
-        items = await manager.listing("CoreShowChannels")
+        items = await manager.action_list("CoreShowChannels")
         self.assertEqual([each.get("Name") for each in items], ["a", "b"])
         self.assertEqual([each.get("X") for each in seen], ["noblank", "noblank"])
         self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
 
     async def test_forged_lines(self) -> None:
         """Whole messages inside a caller's number: answers and lists are not changed by them."""
-        forged = (
-            "5\r\n\r\nResponse: Success\r\nActionID: 1\r\n\r\nEvent: X\r\nEventList: Complete\r\n\r\n\r\n"
-        )
+        forged = "5\r\n\r\nResponse: Success\r\nActionID: 1\r\n\r\nEvent: X\r\nEventList: Complete\r\n\r\n\r\n"
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -170,7 +168,7 @@ class BytesTests(HostileTest):
             session.serve()
 
         manager = self.begin(manner)
-        seen: list[Message] = []
+        seen: list[AMIMessage] = []
         manager.subscribe("Hangup", seen.append)
         await self.up
         again = self.up
@@ -202,7 +200,7 @@ class FloodTests(HostileTest):
         manager = self.begin(manner)
         seen = {"Newchannel": 0, "Hangup": 0}
 
-        def saw(event: Message) -> None:
+        def saw(event: AMIMessage) -> None:
             seen[event.name] += len(event.get("Header3")) == 20
 
         for name in seen:
@@ -228,9 +226,7 @@ class FloodTests(HostileTest):
                 session.answer(each, "EventList: start")
             for name in ("a", "b", "c"):
                 for each in lists:
-                    session.say(
-                        lines("Event: I", f"ActionID: {each['ActionID']}", f"Name: {name}{each['Mine']}")
-                    )
+                    session.say(lines("Event: I", f"ActionID: {each['ActionID']}", f"Name: {name}{each['Mine']}"))
             for each in reversed(actions):
                 if each in lists:
                     session.say(lines("Event: E", f"ActionID: {each['ActionID']}", "EventList: Complete"))
@@ -241,7 +237,7 @@ class FloodTests(HostileTest):
         manager = self.begin(manner)
         await self.up
         single = [manager.action("Getvar", [("Mine", str(number))]) for number in range(490)]
-        lists = [manager.listing("CoreShowChannels", [("Mine", str(number))]) for number in range(10)]
+        lists = [manager.action_list("CoreShowChannels", [("Mine", str(number))]) for number in range(10)]
         answers = await gatherResults(single)
         self.assertEqual([each.get("Mine") for each in answers], [str(number) for number in range(490)])
         for number, items in enumerate(await gatherResults(lists)):
@@ -278,10 +274,7 @@ class SilenceTests(HostileTest):
 
         manager = self.begin(manner)
         await self.up
-        waiting = [
-            self.outcome(manager.action("Getvar", [("Variable", "x" * 900)], timeout_s=1))
-            for _ in range(6000)
-        ]
+        waiting = [self.outcome(manager.action("Getvar", [("Variable", "x" * 900)], timeout_s=1)) for _ in range(6000)]
         self.assertEqual({await each for each in waiting}, {ActionTimeout})
         began = time.monotonic()
         await manager.stopService()

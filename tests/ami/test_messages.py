@@ -13,8 +13,8 @@ from pbxrouter.ami.messages import (
     MAX_LINE,
     MAX_LINES,
     MAX_MESSAGE,
-    Message,
-    MessageReader,
+    AMIMessage,
+    AMIReader,
     format_action,
     variable,
 )
@@ -27,7 +27,7 @@ RESPONSE = b"Response: Success\r\nActionID: a-1\r\nOutput: one\r\nOutput: two\r\
 
 def read(*pieces: bytes) -> list[bytes]:
     """What a reader makes of bytes that come in these pieces, after the banner."""
-    reader = MessageReader()
+    reader = AMIReader()
     return [message.raw for piece in (BANNER, *pieces) for message in reader.feed(piece)]
 
 
@@ -41,7 +41,7 @@ class ReaderTests(SynchronousTestCase):
 
     def test_banner(self) -> None:
         """The first line is kept, and is no message."""
-        reader = MessageReader()
+        reader = AMIReader()
         self.assertEqual(reader.feed(BANNER[:9]), [])
         self.assertIsNone(reader.banner)
         self.assertEqual(reader.feed(BANNER[9:]), [])
@@ -49,14 +49,14 @@ class ReaderTests(SynchronousTestCase):
 
     def test_all_in_one(self) -> None:
         """Banner, two messages and the beginning of a third in one segment."""
-        reader = MessageReader()
+        reader = AMIReader()
         messages = reader.feed(BANNER + EVENT + RESPONSE + b"Event: Ha")
         self.assertEqual([each.name for each in messages], ["Newchannel", "Success"])
         self.assertEqual([each.name for each in reader.feed(b"ngup\r\n\r\n")], ["Hangup"])
 
     def test_every_byte(self) -> None:
         """The same messages when each byte comes alone, the banner's too."""
-        reader = MessageReader()
+        reader = AMIReader()
         data = BANNER + EVENT + RESPONSE + EVENT
         found = [each.raw for byte in one_by_one(data) for each in reader.feed(byte)]
         self.assertEqual(found, [each[:-4] for each in (EVENT, RESPONSE, EVENT)])
@@ -77,16 +77,16 @@ class ReaderTests(SynchronousTestCase):
     def test_not_asterisk(self) -> None:
         """Another banner is refused at once; the line is quoted, and is one line."""
         for data in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n", b"\xff\xfe\n\r\n"):
-            error = self.assertRaises(ManagerProtocolError, MessageReader().feed, data)
+            error = self.assertRaises(ManagerProtocolError, AMIReader().feed, data)
             self.assertNotIn("\n", str(error))
 
     def test_banner_without_end(self) -> None:
         """A first line that does not end is refused after a kilobyte."""
-        self.assertRaises(ManagerProtocolError, MessageReader().feed, b"x" * 2000)
+        self.assertRaises(ManagerProtocolError, AMIReader().feed, b"x" * 2000)
 
     def test_message_without_end(self) -> None:
         """A message that does not end is refused, not kept."""
-        reader = MessageReader()
+        reader = AMIReader()
         reader.feed(BANNER)
 
         def flood() -> None:
@@ -97,7 +97,7 @@ class ReaderTests(SynchronousTestCase):
 
     def test_long_message_by_the_byte(self) -> None:
         """A long message costs what its bytes cost, also one at a time."""
-        reader = MessageReader()
+        reader = AMIReader()
         reader.feed(BANNER)
         reader.feed(b"Event: VarSet\r\nValue: ")
         for _ in range(200_000):
@@ -115,14 +115,14 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(read(*cuts), whole)
         self.assertEqual(read(*one_by_one(stream)), whole)
         for raw in whole:
-            message = Message(raw)
+            message = AMIMessage(raw)
             self.assertIsInstance((message.kind, message.name, message.action_id, repr(message)), tuple)
             self.assertEqual(len(message.headers), raw.count(b"\r\n") + 1)
 
     @given(st.lists(st.binary(max_size=60), max_size=6))
     def test_any_bytes_at_all(self, pieces: list[bytes]) -> None:
         """Without a banner the only failure is the typed one."""
-        reader = MessageReader()
+        reader = AMIReader()
         try:
             for piece in pieces:
                 reader.feed(piece)
@@ -135,7 +135,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_event(self) -> None:
         """Kind, name and headers; names without case; values decoded."""
-        message = Message(EVENT[:-4])
+        message = AMIMessage(EVENT[:-4])
         self.assertEqual((message.kind, message.name), ("Event", "Newchannel"))
         self.assertEqual(message.get("channel"), "PJSIP/33-1")
         self.assertEqual(message.get("CallerIDName"), "Treinta y trés")
@@ -145,7 +145,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_repeated_headers(self) -> None:
         """The first counts; all can be had, in order: the lines of a Command's output."""
-        message = Message(RESPONSE[:-4])
+        message = AMIMessage(RESPONSE[:-4])
         self.assertEqual(message.get("Output"), "one")
         self.assertEqual(message.all("output"), ["one", "two"])
         self.assertEqual([name for name, _ in message], ["Response", "ActionID", "Output", "Output"])
@@ -153,10 +153,8 @@ class MessageTests(SynchronousTestCase):
     @given(st.lists(st.sampled_from(["Aa", "aa", "B", "Bb", ""]), max_size=5), st.data())
     def test_get(self, names: list[str], data: st.DataObject) -> None:
         """Asking for one header is the same as reading them all."""
-        raw = b"\r\n".join(
-            f"{name}: {data.draw(st.sampled_from(['', 'aa: 1', ' x']))}".encode() for name in names
-        )
-        message = Message(raw)
+        raw = b"\r\n".join(f"{name}: {data.draw(st.sampled_from(['', 'aa: 1', ' x']))}".encode() for name in names)
+        message = AMIMessage(raw)
         for wanted in ("Aa", "B", "bb"):
             found = [value for name, value in message.headers if name.lower() == wanted.lower()]
             self.assertEqual(message.get(wanted, "none"), found[0] if found else "none")
@@ -164,40 +162,40 @@ class MessageTests(SynchronousTestCase):
 
     def test_blank_after_colon(self) -> None:
         """One blank after the colon is no part of the value, and need not be there; more are."""
-        message = Message(b"Event:Foo\r\nA:1\r\nB: 2\r\nC:  3 \r\nD:")
+        message = AMIMessage(b"Event:Foo\r\nA:1\r\nB: 2\r\nC:  3 \r\nD:")
         self.assertEqual((message.kind, message.name), ("Event", "Foo"))
         self.assertEqual([value for _, value in message], ["Foo", "1", "2", " 3 ", ""])
 
     def test_not_utf8(self) -> None:
         """Bytes that are not UTF-8 come through and back."""
-        message = Message(b"Event: X\r\nCallerIDNum: 5\xff")
+        message = AMIMessage(b"Event: X\r\nCallerIDNum: 5\xff")
         self.assertEqual(message.get("CallerIDNum").encode("utf-8", "surrogateescape"), b"5\xff")
 
     def test_values_with_colons_and_line_feeds(self) -> None:
         """Only the first colon parts; a lone LF or CR is of the value."""
-        message = Message(b"Event: X\r\nA: b: c\r\nB: d\ne\rf")
+        message = AMIMessage(b"Event: X\r\nA: b: c\r\nB: d\ne\rf")
         self.assertEqual((message.get("A"), message.get("B")), ("b: c", "d\ne\rf"))
 
     def test_line_without_colon(self) -> None:
         """A line that is no header is one without a value, and harms none."""
-        message = Message(b"Response: Success\r\nrubbish\r\nPing: Pong")
+        message = AMIMessage(b"Response: Success\r\nrubbish\r\nPing: Pong")
         self.assertEqual(message.get("rubbish"), "")
         self.assertEqual(message.get("Ping"), "Pong")
 
     def test_response_within_event(self) -> None:
         """An event with a header Response is an event."""
-        message = Message(b"Event: OriginateResponse\r\nResponse: Failure")
+        message = AMIMessage(b"Event: OriginateResponse\r\nResponse: Failure")
         self.assertEqual((message.kind, message.is_success), ("Event", False))
 
     def test_success(self) -> None:
         """What counts as success: also the odd word with which Logoff is answered."""
         for word, expected in (("Success", True), ("Goodbye", True), ("Error", False), ("", False)):
-            self.assertEqual(Message(f"Response: {word}".encode()).is_success, expected)
+            self.assertEqual(AMIMessage(f"Response: {word}".encode()).is_success, expected)
 
     def test_neither(self) -> None:
         """What is neither event nor response has no kind."""
-        self.assertEqual(Message(b"Foo: bar").kind, "")
-        self.assertEqual(repr(Message(b"Foo: b\x1bar")), "<Message 'b\\x1bar'>")
+        self.assertEqual(AMIMessage(b"Foo: bar").kind, "")
+        self.assertEqual(repr(AMIMessage(b"Foo: b\x1bar")), "<Message 'b\\x1bar'>")
 
 
 class ActionTests(SynchronousTestCase):

@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.ami.once import PATIENCE_S, connect_once
-from pbxrouter.ami.protocol import EventHandler, ManagerProtocol
+from pbxrouter.ami.protocol import AMIProtocol, EventHandler
 from pbxrouter.errors import ConfigError, LoginRefused, ManagerUnavailable
 from tests.ami_fakes import AmiEnd
 
@@ -29,9 +29,9 @@ class OnceTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Nobody is asked yet."""
         self.reactor = MemoryReactorClock()
-        self.events: list[Message] = []
+        self.events: list[AMIMessage] = []
 
-    def ask(self, description: str = "tcp:127.0.0.1:5038", plain: bool = False) -> Deferred[ManagerProtocol]:
+    def ask(self, description: str = "tcp:127.0.0.1:5038", plain: bool = False) -> Deferred[AMIProtocol]:
         """Connect."""
         handlers: dict[bytes, list[EventHandler]] = {b"*": [self.events.append]}
         account = Account("gateway", lambda: SECRET, plain)
@@ -41,12 +41,12 @@ class OnceTests(SynchronousTestCase):
         """Asterisk accepts the connection."""
         factory: Any = self.reactor.tcpClients[-1][2]
         protocol: Any = factory.buildProtocol(None)
-        made: ManagerProtocol = protocol._wrappedProtocol
+        made: AMIProtocol = protocol._wrappedProtocol
         end = AmiEnd(made)
         factory._onConnection.callback(made)
         return end
 
-    def line_of(self, asked: Deferred[ManagerProtocol], kind: type[Exception]) -> str:
+    def line_of(self, asked: Deferred[AMIProtocol], kind: type[Exception]) -> str:
         """That it failed so; its one line, which holds no secret."""
         line = str(self.failureResultOf(asked, kind).value)
         self.assertNotIn("\n", line)

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.messages import MAX_MESSAGE, Message
+from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage
 from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, MAX_ITEMS, EventHandler
 from pbxrouter.ami.watchdog import (
     BANNER_TIMEOUT_S,
@@ -39,7 +39,7 @@ class ManagerTest(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Log in."""
-        self.events: list[Message] = []
+        self.events: list[AMIMessage] = []
         self.handlers: dict[bytes, list[EventHandler]] = {b"Hangup": [self.events.append]}
         self.protocol, self.end, self.clock = new_protocol(self.handlers)
         done = self.log_in()
@@ -50,15 +50,15 @@ class ManagerTest(SynchronousTestCase):
         """Begin to log in."""
         return Deferred.fromCoroutine(self.protocol.log_in("gateway", "s3cret", "system,call", plain))
 
-    def send(self, name: str = "Ping", **headers: str) -> tuple[Deferred[Message], str]:
+    def send(self, name: str = "Ping", **headers: str) -> tuple[Deferred[AMIMessage], str]:
         """Send an action; its answer and its ActionID."""
         answer = self.protocol.action(name, headers.items())
         (action,) = self.end.hears()
         return answer, action["ActionID"]
 
-    def ask_for_list(self, name: str = "CoreShowChannels") -> tuple[Deferred[list[Message]], str]:
+    def ask_for_list(self, name: str = "CoreShowChannels") -> tuple[Deferred[list[AMIMessage]], str]:
         """Send an action that a list answers."""
-        answer = self.protocol.listing(name)
+        answer = self.protocol.action_list(name)
         (action,) = self.end.hears()
         return answer, action["ActionID"]
 
@@ -114,9 +114,7 @@ class LoginTests(SynchronousTestCase):
         done = self.log_in(plain=True)
         self.end.greets()
         (action,) = self.end.hears()
-        self.end.says(
-            "Response: Error", f"ActionID: {action['ActionID']}", "Message: Authentication failed\nHa\x1b[2J"
-        )
+        self.end.says("Response: Error", f"ActionID: {action['ActionID']}", "Message: Authentication failed\nHa\x1b[2J")
         line = str(self.failureResultOf(done, LoginRefused).value)
         self.assertIn("Authentication failed", line)
         self.assertTrue(line.isprintable(), line)
@@ -176,9 +174,7 @@ class AnswerTests(ManagerTest):
         """Asterisk's own message, in one line."""
         answer, action_id = self.send("Originate")
         self.end.says("Response: Error", f"ActionID: {action_id}", "Message: Permission\n denied")
-        self.assertEqual(
-            str(self.failureResultOf(answer, ActionFailed).value), "Originate: Permission\\n denied"
-        )
+        self.assertEqual(str(self.failureResultOf(answer, ActionFailed).value), "Originate: Permission\\n denied")
 
     def test_out_of_order(self) -> None:
         """Three hundred in flight, answered backwards."""
@@ -403,11 +399,11 @@ class EventTests(ManagerTest):
     @given(st.lists(st.binary(max_size=50), max_size=10))
     def test_any_bytes(self, pieces: list[bytes]) -> None:
         """Whatever comes, nothing is raised and nothing is logged as a failure of ours."""
-        clock_events: list[Message] = []
+        clock_events: list[AMIMessage] = []
         protocol, end, _ = new_protocol({b"Hangup": [clock_events.append], b"*": [clock_events.append]})
         end.greets()
         answer = protocol.action("Ping")
-        listed = protocol.listing("Foo")
+        listed = protocol.action_list("Foo")
         one = end.hears()[0]
         seeds = [
             b"Event: ",

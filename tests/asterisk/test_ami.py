@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.heartbeat import VARIABLE
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
@@ -44,16 +44,16 @@ class AmiTest(AsteriskTest):
 
     config = None
 
-    async def connected(self, username: str, endpoint: str = "", secret: str = SECRET) -> Manager:
+    async def connected(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
         """A connection of ours, up."""
         manager = self.connecting(username, endpoint, secret)
         await self.until("the connection", lambda: manager.is_up, 15)
         return manager
 
-    def connecting(self, username: str, endpoint: str = "", secret: str = SECRET) -> Manager:
+    def connecting(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
         """A connection of ours that is being tried."""
         where = endpoint or f"tcp:127.0.0.1:{self.lab.base + 38}"
-        manager = Manager("lab", where, Account(username, lambda: secret), reactor)
+        manager = AMIConnection("lab", where, Account(username, lambda: secret), reactor)
         self.addCleanup(manager.stopService)
         manager.startService()
         return manager
@@ -87,7 +87,7 @@ class SampleUserTest(AmiTest):
         self.lab.cli("manager reload")
         time.sleep(0.2)
 
-    async def works(self, manager: Manager) -> set[str]:
+    async def works(self, manager: AMIConnection) -> set[str]:
         """What of all that the gateway does works for this user."""
         heard: set[str] = set()
         for name in ("Newchannel", "AsyncAGIStart", "FullyBooted"):
@@ -115,12 +115,10 @@ class SampleUserTest(AmiTest):
         await deferLater(reactor, 0.5)
         command = [("Channel", uniqueid[:-1] + "2"), ("Command", "NOOP")]
         await tried("a MAGI call is commanded", manager.action("AGI", command))
-        await tried(
-            "the heartbeat is set", manager.action("Setvar", [("Variable", VARIABLE), ("Value", "0")])
-        )
+        await tried("the heartbeat is set", manager.action("Setvar", [("Variable", VARIABLE), ("Value", "0")]))
         wish = [("Channel", "Local/busy@callee"), ("Application", "Wait"), ("Data", "1"), ("Async", "true")]
         await tried("a call is originated", manager.action("Originate", wish))
-        await tried("the channels are listed", manager.listing("CoreShowChannels"))
+        await tried("the channels are listed", manager.action_list("CoreShowChannels"))
         if "Newchannel" in heard:
             done.add("a call's channels are heard of")
         if "AsyncAGIStart" in heard:
@@ -181,7 +179,7 @@ class ConnectionTest(AmiTest):
     async def test_plain(self) -> None:
         """Plain login, where it is configured."""
         where = f"tcp:127.0.0.1:{self.lab.base + 38}"
-        manager = Manager("lab", where, Account("gateway", lambda: "enero2007", plain=True), reactor)
+        manager = AMIConnection("lab", where, Account("gateway", lambda: "enero2007", plain=True), reactor)
         self.addCleanup(manager.stopService)
         manager.startService()
         await self.until("the connection", lambda: manager.is_up)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from pbxrouter import database
 from pbxrouter.click.signing import Signer
 from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.click.link_values import LinkValues, Places
+from pbxrouter.database.click.link_values import LinkOptions, LinkValues
 from pbxrouter.database.click.links import add_dial_link, dial_link, list_dial_links
 from pbxrouter.security.keyfile import read_key
 from tests.asterisk.harness import AsteriskTest, wait_for
@@ -50,7 +50,7 @@ class ClickCase(AsteriskTest):
             number = (
                 links[0].link_id
                 if links
-                else add_dial_link(connection, Actor("the test", "command"), 0.0, SALES, Places({}, {}))
+                else add_dial_link(connection, Actor("the test", "command"), 0.0, SALES, LinkOptions({}, {}))
             )
             link = dial_link(connection, number)
         signer = Signer(read_key(Path(f"{path}.pinkey"), {}))
@@ -114,9 +114,7 @@ class ClickTest(ClickCase):
         """Sales answers, the visitor answers, they talk, it is over; each step is told."""
         with self.phone(33, "answer", "-r", "700"), self.phone(21, "answer", "-r", "700", "-t", "700"):
             told = self.told(self.call("(2) 1"))
-        self.assertEqual(
-            told, ["Our phone rings", "Now your phone rings", "You are connected", "The call is over"]
-        )
+        self.assertEqual(told, ["Our phone rings", "Now your phone rings", "You are connected", "The call is over"])
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertEqual(self.complaints(), [])
 

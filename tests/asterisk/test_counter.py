@@ -58,9 +58,7 @@ class Listener:
         self.live: set[str] = set()
         self._channels: dict[str, str] = {}
         self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.sendall(
-            b"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: call,cdr\r\n\r\n"
-        )
+        self._socket.sendall(b"Action: Login\r\nUsername: fsl\r\nSecret: junio2006\r\nEvents: call,cdr\r\n\r\n")
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -131,9 +129,7 @@ class CounterTest(AsteriskTest):
     def _figures(self) -> Counter[str]:
         """Everything countable of this day, in one flat table; midnight is not handled."""
         shown = self._all()
-        flat = Counter(
-            {name: shown[name] or 0 for name in ("calls", "answered", "finished", "failed", "served")}
-        )
+        flat = Counter({name: shown[name] or 0 for name in ("calls", "answered", "finished", "failed", "served")})
         flat.update({f"why {name}": count or 0 for name, count in shown["reasons"].items()})
         for kind in ("mappings", "users", "extensions"):
             flat.update({f"{kind} {name}": each["calls"] or 0 for name, each in shown[kind].items()})

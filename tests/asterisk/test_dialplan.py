@@ -348,8 +348,7 @@ class GatewayTest(DialplanTest):
     def test_broken_rule(self) -> None:
         """Something breaks on our side: the caller hears so, and the dialplan takes the call over."""
         self.gateway.sql(
-            "INSERT INTO applications_mappings (application_name, application_data, pattern)"
-            " VALUES ('dial', '', '61')"
+            "INSERT INTO applications_mappings (application_name, application_data, pattern) VALUES ('dial', '', '61')"
         )
         self.gateway.sql(
             "INSERT INTO extensions_mappings (extension_id, map_id)"

@@ -64,9 +64,7 @@ class MagiTest(AsteriskTest):
 
     def _until_up(self, since: int) -> None:
         def is_up() -> bool:
-            said = re.findall(
-                "lab: (connected to AMI|the connection to AMI is lost)", self.gateway.log(since)
-            )
+            said = re.findall("lab: (connected to AMI|the connection to AMI is lost)", self.gateway.log(since))
             return said[-1:] == ["connected to AMI"]
 
         wait_for("the gateway's AMI connection", is_up, 20)

@@ -224,9 +224,7 @@ class OriginateTest(AsteriskTest):
         with self.phone(33, "noanswer"):
             command = self.originate()
             command.until("ringing")
-            for handle in re.findall(
-                r"^ *gateway +\S+ +\d+ +\d+ +(\d+)", self.lab.cli("manager show connected"), re.M
-            ):
+            for handle in re.findall(r"^ *gateway +\S+ +\d+ +\d+ +(\d+)", self.lab.cli("manager show connected"), re.M):
                 self.lab.cli(f"manager kick session {handle}")
             status, _ = command.end()
             self.assertEqual((status, command.states()), (1, ["ringing", "failed"]))
@@ -248,9 +246,7 @@ class OriginateTest(AsteriskTest):
         """On this gateway and Asterisk all is well; without the gateway it is not."""
         sounds = self.gateway.folder / "sounds" / "en"
         sounds.mkdir(parents=True, exist_ok=True)
-        for (
-            name
-        ) in "agent-pass vm-incorrect invalid vm-goodbye tt-somethingwrong vm-enter-num-to-call".split():
+        for name in "agent-pass vm-incorrect invalid vm-goodbye tt-somethingwrong vm-enter-num-to-call".split():
             (sounds / f"{name}.gsm").touch()
         arguments = ["doctor", "--sounds", str(sounds.parent)]
         wait_for("heartbeat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT") not in ("", "0"))

@@ -157,9 +157,7 @@ class Gateway:
     @contextlib.contextmanager
     def calling(self, caller: str, number: str) -> Iterator[None]:
         """A call that is being dialled while the body runs."""
-        asterisk = SimulatedAsterisk(
-            SimulatedCall(number, caller=caller, name=dict(CALLERS[:5]).get(caller, ""))
-        )
+        asterisk = SimulatedAsterisk(SimulatedCall(number, caller=caller, name=dict(CALLERS[:5]).get(caller, "")))
         with socket.create_connection(("127.0.0.1", self.agi_port), timeout=10) as connection:
             connection.sendall(asterisk.environment())
             heard = b""

@@ -27,15 +27,9 @@ from tests.browser.gateway import Gateway, wait_for
 from tests.browser.harness import LINK, NARROW, WIDE, BrowserCase, Visitor, cached
 from tests.browser.scripts import TEXTS
 
-CATALOGUE: Final = (
-    pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
-)
+CATALOGUE: Final = pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
 PAGES: Final[Mapping[str, str]] = {
-    **{
-        (entry.path.strip("/").replace("/", "_") or "now"): entry.path
-        for section in MENU
-        for entry in section.entries
-    },
+    **{(entry.path.strip("/").replace("/", "_") or "now"): entry.path for section in MENU for entry in section.entries},
     "test_answer": "/test?caller=33&number=21",
     "test_pin": "/test?caller=44&number=91234567",
     "call": "/calls/400",
@@ -264,10 +258,10 @@ class AllPagesTests(SynchronousTestCase):
     def test_every_page_is_looked_at(self) -> None:
         """Each address that answers GET with a page is among those above."""
         app = Klein()
-        desk = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
-        self.addCleanup(desk.reading.close)
-        self.addCleanup(desk.writing.close)
-        router = add_console(app, desk, Visitors(desk.config.web), _nowhere)
+        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
+        self.addCleanup(web.reading.close)
+        self.addCleanup(web.writing.close)
+        router = add_console(app, web, Visitors(web.config.web), _nowhere)
         addresses = app.url_map.bind("localhost")
         paths = [*PAGES.values(), *(path for path, _ in STRANGERS.values() if path != "/nowhere")]
         seen = {str(addresses.match(path.partition("?")[0], "GET")[0]) for path in paths}

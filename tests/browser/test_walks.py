@@ -13,14 +13,14 @@ from tests.browser.gateway import Gateway, wait_for
 from tests.browser.harness import LOGIN, PASSWORD, BrowserCase, Visitor
 
 
-def reload_until(visitor: Visitor, words: str) -> None:
+def reload_until(visitor: Visitor, translator: str) -> None:
     """Load a page again until it says something: what is written in batches comes a second later."""
 
     def there() -> bool:
         visitor.page.reload()
-        return words in visitor.main
+        return translator in visitor.main
 
-    wait_for(f"the page says {words!r}", there)
+    wait_for(f"the page says {translator!r}", there)
 
 
 class SetUpTests(BrowserCase):
@@ -151,8 +151,8 @@ class OwnersDayTests(BrowserCase):
         self.assertEqual(box.is_checked(), not on)
         with visitor.page.expect_response("**/rules/grants/set"):
             box.set_checked(on)
-        words = "45 may use 5X" if on else "45 may no longer use 5X"
-        visitor.page.get_by_text(words).first.wait_for()
+        translator = "45 may use 5X" if on else "45 may no longer use 5X"
+        visitor.page.get_by_text(translator).first.wait_for()
         self.assertEqual(self._cell(visitor).is_checked(), on)
 
     def _grant_by_form(self, visitor: Visitor, on: bool) -> None:
@@ -261,9 +261,7 @@ class PeopleTests(BrowserCase):
                 self.assertEqual(page.get_by_role("checkbox").count(), 0)
                 self.check_axe(viewer, "grants as a viewer sees them")
                 # Disabled meanwhile: out at once.
-                person = (
-                    admin.go("/settings/people").locator("main").get_by_role("link", name="bo", exact=True)
-                )
+                person = admin.go("/settings/people").locator("main").get_by_role("link", name="bo", exact=True)
                 person.click()
                 admin.page.get_by_role("checkbox", name="May log in").uncheck()
                 admin.press("Save")

@@ -13,13 +13,13 @@ from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import (
     MAX_CALLS,
     MAX_TEXT,
+    ActiveCalls,
     GatewayCall,
-    LiveBoard,
     Phase,
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.counter.call_table import CallTable, LiveCall
-from pbxrouter.counter.counts import Counting
+from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.rules.engine import RulesEngine
@@ -47,17 +47,15 @@ class BoardCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Nobody calls."""
-        self.board = LiveBoard()
+        self.active_calls = ActiveCalls()
 
-    def began(
-        self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any
-    ) -> GatewayCall:
+    def began(self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any) -> GatewayCall:
         """A call comes."""
-        return self.board.began(request_of(SimulatedCall(extension, caller=caller, **others)), at)
+        return self.active_calls.add(request_of(SimulatedCall(extension, caller=caller, **others)), at)
 
     def only(self) -> GatewayCall:
         """The one call on the board."""
-        (call,) = self.board.calls
+        (call,) = self.active_calls.calls
         return call
 
 
@@ -66,33 +64,31 @@ class BoardTests(BoardCase):
 
     def test_life_of_a_call(self) -> None:
         """It is there from its beginning until it is over, and each change is another version."""
-        versions = [self.board.version]
+        versions = [self.active_calls.version]
         call = self.began(uniqueid="1.1")
-        versions.append(self.board.version)
+        versions.append(self.active_calls.version)
         self.assertEqual((call.uniqueid, call.caller, call.number, call.since), ("1.1", "33", "21", 100))
         self.assertEqual((call.phase, call.pattern, call.granted_by), (Phase.ROUTING, "", ""))
-        self.board.decided(call, ALLOWED)
-        versions.append(self.board.version)
-        self.assertEqual(
-            (call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33")
-        )
-        self.board.comes_to(call, Phase.RUNNING)
-        versions.append(self.board.version)
-        self.board.comes_to(call, Phase.RUNNING)
-        self.assertEqual(self.board.version, versions[-1])
+        self.active_calls.set_decision(call, ALLOWED)
+        versions.append(self.active_calls.version)
+        self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33"))
+        self.active_calls.set_phase(call, Phase.RUNNING)
+        versions.append(self.active_calls.version)
+        self.active_calls.set_phase(call, Phase.RUNNING)
+        self.assertEqual(self.active_calls.version, versions[-1])
         self.assertIs(self.only(), call)
-        self.board.over(call)
-        versions.append(self.board.version)
-        self.assertEqual(list(self.board.calls), [])
+        self.active_calls.remove(call)
+        versions.append(self.active_calls.version)
+        self.assertEqual(list(self.active_calls.calls), [])
         self.assertEqual(len(set(versions)), len(versions))
 
     def test_the_same_uniqueid(self) -> None:
         """Two that claim one id are two; each leaves by itself."""
         first, second = self.began(uniqueid="1.1"), self.began("22", uniqueid="1.1")
-        self.board.over(first)
+        self.active_calls.remove(first)
         self.assertIs(self.only(), second)
-        self.board.over(second)
-        self.assertEqual(list(self.board.calls), [])
+        self.active_calls.remove(second)
+        self.assertEqual(list(self.active_calls.calls), [])
 
     def test_number(self) -> None:
         """What was dialled, as far as it is known before the decision."""
@@ -120,15 +116,15 @@ class BoardTests(BoardCase):
     def test_bounded(self) -> None:
         """More calls than are kept do no harm."""
         calls = [self.began() for _ in range(MAX_CALLS + 2)]
-        self.assertEqual(len(self.board.calls), MAX_CALLS)
+        self.assertEqual(len(self.active_calls.calls), MAX_CALLS)
         for call in calls:
-            self.board.decided(call, ALLOWED)
-            self.board.over(call)
-        self.assertEqual(list(self.board.calls), [])
+            self.active_calls.set_decision(call, ALLOWED)
+            self.active_calls.remove(call)
+        self.assertEqual(list(self.active_calls.calls), [])
 
     def test_every_phase_has_words(self) -> None:
         """Each can be said."""
-        self.assertEqual(len({each.step.words for each in Phase}), len(Phase))
+        self.assertEqual(len({each.sentence.english for each in Phase}), len(Phase))
 
 
 class FlowTests(BoardCase):
@@ -141,7 +137,7 @@ class FlowTests(BoardCase):
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
         self.engine = engine
-        self.flow = CallFlow(engine, {"dial": self.driver}, Prompts(), Reports(), self.board, lambda: 7.0)
+        self.flow = CallFlow(engine, {"dial": self.driver}, Prompts(), Reports(), self.active_calls, lambda: 7.0)
 
     def serve(self, extension: str, answers: Answers, **others: Any) -> tuple[FakeChannel, Deferred[None]]:
         """Begin a call."""
@@ -161,7 +157,7 @@ class FlowTests(BoardCase):
         self.assertEqual((call.phase, call.granted_by, call.since), (Phase.RUNNING, "pepe", 7.0))
         self.driver.running.callback(Outcome())
         self.successResultOf(served)
-        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(list(self.active_calls.calls), [])
 
     def test_said_why(self) -> None:
         """Who is refused is told so."""
@@ -169,7 +165,7 @@ class FlowTests(BoardCase):
         self.assertEqual((self.only().phase, self.only().number), (Phase.ENDING, "999"))
         channel.answer("200 result=0")
         self.successResultOf(served)
-        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(list(self.active_calls.calls), [])
 
     def test_broken(self) -> None:
         """A call that breaks, or is given up in the middle, leaves nothing."""
@@ -184,7 +180,7 @@ class FlowTests(BoardCase):
         served.addErrback(lambda _: None)
         served.cancel()
         gc.collect()
-        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(list(self.active_calls.calls), [])
         self.flushLoggedErrors()
 
 
@@ -195,7 +191,7 @@ class FakeCounter:
         self.asterisk = asterisk
         self.in_sync = True
         self.changes = 0
-        self.counting = Counting()
+        self.counting = CallCounts()
         self.table = CallTable(self.counting)
 
     @property
@@ -234,7 +230,7 @@ class MergedTests(BoardCase):
 
     def merged(self, limit: int = 10) -> LiveCalls:
         """All calls."""
-        return live_calls(self.board, [self.counter], limit)
+        return live_calls(self.active_calls, [self.counter], limit)
 
     def test_empty(self) -> None:
         """Nobody calls."""
@@ -244,8 +240,8 @@ class MergedTests(BoardCase):
         """One call; the gateway knows its mapping, AMI when it was answered."""
         self.counter.call("1.1", 99)
         gateway = self.began(uniqueid="1.1")
-        self.board.decided(gateway, ALLOWED)
-        self.board.comes_to(gateway, Phase.RUNNING)
+        self.active_calls.set_decision(gateway, ALLOWED)
+        self.active_calls.set_phase(gateway, Phase.RUNNING)
         (call,) = self.merged().calls
         self.assertEqual((call.asterisk, call.caller, call.number), ("lab", "33", "21"))
         self.assertEqual((call.pattern, call.application, call.granted_by), ("2X", "dial", "33"))
@@ -261,7 +257,7 @@ class MergedTests(BoardCase):
         self.counter.call("1.1", 90)
         self.counter.says("Newchannel", "1.2", 91, "1.1")
         first = self.began("75", caller="44", at=91, uniqueid="1.2")
-        self.board.decided(first, Decision(Verdict.ALLOW, "75", None, "44", ()))
+        self.active_calls.set_decision(first, Decision(Verdict.ALLOW, "75", None, "44", ()))
         self.began("99", at=92, uniqueid="1.1")
         merged = self.merged()
         self.assertEqual((merged.total, merged.calls[0].number, merged.calls[0].caller), (1, "75", "44"))
@@ -270,7 +266,7 @@ class MergedTests(BoardCase):
         """Without AMI nobody knows the Asterisk, nor who answered."""
         self.began(uniqueid="1.1")
         self.began(uniqueid="1.1")
-        merged = live_calls(self.board, [], 10)
+        merged = live_calls(self.active_calls, [], 10)
         self.assertEqual(merged.total, 2)
         self.assertEqual(len({each.key for each in merged.calls}), 2)
         call = merged.calls[0]
@@ -280,7 +276,7 @@ class MergedTests(BoardCase):
         """A call that never came to the gateway, and one that it has routed before."""
         self.counter.call("1.1", 50, caller="\x07", number="600")
         self.counter.call("1.2", 40)
-        self.counter.counting.routed(self.counter.table.live["1.2"], ALLOWED, "ANSWER")
+        self.counter.counting.label(self.counter.table.live["1.2"], ALLOWED, "ANSWER")
         self.counter.answer("1.2", 45)
         newest, other = self.merged().calls
         self.assertEqual((newest.caller, newest.number, newest.phase), ("\\x07", "600", Phase.OUTSIDE))
@@ -311,17 +307,17 @@ class MergedTests(BoardCase):
         other.call("2.1", 10)
         self.began(at=11, uniqueid="2.1")
         self.counter.call("1.1", 20)
-        merged = live_calls(self.board, [self.counter, other], 10)
+        merged = live_calls(self.active_calls, [self.counter, other], 10)
         self.assertEqual(
             [(each.asterisk, each.in_gateway) for each in merged.calls], [("lab", False), ("branch", True)]
         )
 
     def test_version(self) -> None:
         """Another one after whatever changes the calls."""
-        seen = [live_version(self.board, [self.counter])]
+        seen = [live_version(self.active_calls, [self.counter])]
 
         def look() -> None:
-            seen.append(live_version(self.board, [self.counter]))
+            seen.append(live_version(self.active_calls, [self.counter]))
 
         self.counter.call("1.1", 1)
         look()

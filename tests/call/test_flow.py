@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.prompts import Prompts
-from pbxrouter.call.active_calls import LiveBoard
+from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.config import schema as config
 from pbxrouter.drivers import Call, Driver, Outcome
@@ -93,7 +93,7 @@ class FlowCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Nobody calls yet."""
         self.reports = Reports()
-        self.board = LiveBoard()
+        self.active_calls = ActiveCalls()
         self.flow = self.flow_by(workshop_rules())
 
     def flow_by(
@@ -103,12 +103,12 @@ class FlowCase(SynchronousTestCase):
         self.engine = RulesEngine(drivers.keys())
         if rules is not None:
             self.engine.replace(rules)
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.board)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls)
 
     def serve(self, channel: Channel) -> None:
         """A whole conversation, of which nothing is left on the board."""
         self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
-        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(list(self.active_calls.calls), [])
 
     def run_call(
         self,
@@ -204,8 +204,8 @@ class WorkshopTable(FlowCase):
         self.ended("DENIED")
         decision = self.reports.records[0].decision
         assert decision is not None
-        self.assertIn("that was the last of 3 PIN prompts", decision.words())
-        self.assertNotIn("000000", repr(decision) + " ".join(decision.words()))
+        self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
+        self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
 
     def test_third_pin_counts(self) -> None:
         """The third answer is checked like the others."""
@@ -302,9 +302,7 @@ class TheNumber(FlowCase):
         """A hang-up handler runs at s, on a channel that is gone: one question, no more."""
         for dnid in ("21", "unknown"):
             with capturedLogs() as logs:
-                self.assertEqual(
-                    self.run_call("s", dnid=dnid, answers={"CHANNEL STATUS": DEAD}), ["CHANNEL STATUS"]
-                )
+                self.assertEqual(self.run_call("s", dnid=dnid, answers={"CHANNEL STATUS": DEAD}), ["CHANNEL STATUS"])
             self.assertEqual(loud(logs), [])
             self.ended("HANGUP")
 
@@ -403,9 +401,7 @@ class Running(FlowCase):
             self.serve(channel)
             self.assertEqual(lift in channel.commands, lifted, arguments)
             if lifted:
-                self.assertLess(
-                    channel.commands.index(lift), channel.commands.index(variable("PBXROUTER", "dialling"))
-                )
+                self.assertLess(channel.commands.index(lift), channel.commands.index(variable("PBXROUTER", "dialling")))
 
     def test_hang_up_with_cause(self) -> None:
         """A driver may want the call hung up, with a cause."""
@@ -463,7 +459,7 @@ class Running(FlowCase):
         self.assertEqual([event["name"] for event in loud(logs)], ["Fax"])
         decision = self.reports.records[0].decision
         assert decision is not None
-        self.assertIn("no driver provides the application Fax", decision.words())
+        self.assertIn("no driver provides the application Fax", decision.trace_lines())
 
     def test_upper_case(self) -> None:
         """An application's name is known in any case."""
@@ -496,7 +492,7 @@ class Breaking(FlowCase):
             self.ended("FAILED")
             decision = self.reports.records[-1].decision
             assert decision is not None
-            self.assertEqual(decision.words()[-1], f"it failed: {error}")
+            self.assertEqual(decision.trace_lines()[-1], f"it failed: {error}")
 
     def test_untyped(self) -> None:
         """A bug: with its traceback in the log."""
@@ -535,9 +531,7 @@ class Breaking(FlowCase):
     def test_failure_fails(self) -> None:
         """It is said twice, and no more is tried."""
         with capturedLogs() as logs:
-            self.assertEqual(
-                self.serve_by(ApplicationFailed("x"), {"EXEC Playback": "510 x"}), list(self.FAILED[:3])
-            )
+            self.assertEqual(self.serve_by(ApplicationFailed("x"), {"EXEC Playback": "510 x"}), list(self.FAILED[:3]))
         self.assertEqual(len(loud(logs)), 2)
         self.ended("FAILED")
 
@@ -592,7 +586,7 @@ class OverFastAGI(FlowCase):
         self.assertFalse(end.is_aborted)
         self.assertEqual(asterisk.complaints, [])
         self.assertEqual(self.factory.open_calls, 0)
-        self.assertEqual(list(self.board.calls), [])
+        self.assertEqual(list(self.active_calls.calls), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(loud(logs), [])
         return asterisk

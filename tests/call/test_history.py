@@ -25,7 +25,7 @@ from pbxrouter.database.calls.history import Search, find_calls
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Decision, Mapping, Verdict
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 DAY_S = 86_400.0
 
@@ -44,20 +44,16 @@ class FakeStore:
         return fail(StoreError("away")) if self.away else succeed(work(self.connection))
 
 
-def record(
-    number: str = "21", caller: str = "33", began: float = 1000.0, outcome: str = "ANSWER"
-) -> CallRecord:
+def record(number: str = "21", caller: str = "33", began: float = 1000.0, outcome: str = "ANSWER") -> CallRecord:
     """A call that was allowed."""
     decision = Decision(
         Verdict.ALLOW,
         number,
         Mapping(2, "2X", "dial", "SIP"),
         caller,
-        (step("{caller} may use {pattern} by its own grant", caller=caller, pattern="2X"),),
+        (sentence("{caller} may use {pattern} by its own grant", caller=caller, pattern="2X"),),
     )
-    request = AGIRequest(
-        {"callerid": caller, "calleridname": "Tr\nes\udcff", "uniqueid": "1.2", "extension": number}
-    )
+    request = AGIRequest({"callerid": caller, "calleridname": "Tr\nes\udcff", "uniqueid": "1.2", "extension": number})
     return CallRecord(request, decision, Outcome(outcome, answered_s=5), began, began + 7)
 
 
@@ -149,12 +145,10 @@ class Rows(HistoryCase):
         self.clock.advance(1)
         (row,) = find_calls(self.connection, Search(), 10)
         self.assertEqual((row.began, row.ended, row.caller, row.number), (1000.0, 1007.0, "33", "21"))
-        self.assertEqual(
-            (row.verdict, row.pattern, row.application, row.data), ("allow", "2X", "dial", "SIP")
-        )
+        self.assertEqual((row.verdict, row.pattern, row.application, row.data), ("allow", "2X", "dial", "SIP"))
         self.assertEqual((row.granted_by, row.outcome, row.answered_s), ("33", "ANSWER", 5))
         self.assertEqual(row.caller_name, "Tr\\nes\\udcff")
-        self.assertEqual([each.words for each in row.steps], ["33 may use 2X by its own grant"])
+        self.assertEqual([each.english for each in row.steps], ["33 may use 2X by its own grant"])
 
     def test_undecided(self) -> None:
         """A call that ended before any decision has a row, too."""

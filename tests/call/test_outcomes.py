@@ -11,7 +11,7 @@ from pbxrouter.call.outcomes import (
     outcome_kind,
     outcome_words,
 )
-from pbxrouter.call.record import Ending
+from pbxrouter.call.record import GatewayOutcome
 
 
 class OutcomeTests(SynchronousTestCase):
@@ -19,13 +19,11 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_all_of_ours(self) -> None:
         """What the conversation itself can come to is there."""
-        own = {value for name, value in vars(Ending).items() if not name.startswith("_")}
+        own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
         self.assertEqual(own - OUTCOMES.keys(), set())
         self.assertEqual((WELL | GRAVE) - OUTCOMES.keys(), set())
 
     def test_words_and_kinds(self) -> None:
         """Of known ones and of a driver's own."""
-        found = [(outcome_words(each).words, outcome_kind(each)) for each in ("ANSWER", "DENIED", "FAXED\n")]
-        self.assertEqual(
-            found, [("answered", "good"), ("PIN or rules said no", "bad"), ("FAXED\\n", "plain")]
-        )
+        found = [(outcome_words(each).english, outcome_kind(each)) for each in ("ANSWER", "DENIED", "FAXED\n")]
+        self.assertEqual(found, [("answered", "good"), ("PIN or rules said no", "bad"), ("FAXED\\n", "plain")])

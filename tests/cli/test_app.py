@@ -54,9 +54,7 @@ def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "sub
         "stderr": subprocess.PIPE,
     }
     command = [sys.executable, "-m", "pbxrouter", *arguments]
-    process: subprocess.Popen[bytes] = subprocess.Popen(
-        command, cwd=cwd, env=environment, **{**settings, **how}
-    )
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=cwd, env=environment, **{**settings, **how})
     return process
 
 
@@ -394,9 +392,7 @@ class ExplainTests(CommandTestCase):
             "allowed: 33 dials 34, which runs dial IAX2\n  34 matches 3X: dial IAX2\n"
             "  33 has no grant for 3X\n  moises silva may use 3X by PIN\n",
         )
-        self.assertTrue(
-            self.good("explain", "999", "--from", "33").startswith("invalid number: 33 dials 999\n")
-        )
+        self.assertTrue(self.good("explain", "999", "--from", "33").startswith("invalid number: 33 dials 999\n"))
 
     def test_pin_never_printed(self) -> None:
         """Neither for people nor in JSON."""
@@ -406,12 +402,8 @@ class ExplainTests(CommandTestCase):
 
     def test_pin_from_stdin(self) -> None:
         """`-` reads one line."""
-        self.assertEqual(
-            self.explained("34", "--from", "33", "--pin", "-", stdin="123456\n")["decision"], "allow"
-        )
-        self.assertEqual(
-            self.explained("34", "--from", "33", "--pin", "-", stdin="123456")["decision"], "allow"
-        )
+        self.assertEqual(self.explained("34", "--from", "33", "--pin", "-", stdin="123456\n")["decision"], "allow")
+        self.assertEqual(self.explained("34", "--from", "33", "--pin", "-", stdin="123456")["decision"], "allow")
         self.assertIn("standard input", self.bad("explain", "34", "--from", "33", "--pin", "-"))
 
     def test_odd_bytes(self) -> None:
@@ -429,9 +421,7 @@ class ExplainTests(CommandTestCase):
     def test_missing_driver(self) -> None:
         """An application that nobody provides is said."""
         self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('teapot', '5X')")
-        self.assertIn(
-            "no driver provides the application teapot", self.good("explain", "51", "--from", "unknown")
-        )
+        self.assertIn("no driver provides the application teapot", self.good("explain", "51", "--from", "unknown"))
 
     def test_no_database(self) -> None:
         """A missing database is one line that says what to do."""
@@ -626,9 +616,7 @@ class ProcessTests(CommandTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends it without a word."""
-        process = start(
-            "explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE
-        )
+        process = start("explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
         self._wait_for_pipe(process.pid)
         process.send_signal(signal.SIGINT)

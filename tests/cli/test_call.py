@@ -121,9 +121,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertIn("< agi_extension: 21", lines)
         self.assertIn("> EXEC Dial PJSIP/21,60", "\n".join(lines))
         self.assertIn("< 200 result=1 (BUSY)", lines)
-        self.assertEqual(
-            lines[-1], "Dial PJSIP/21,60 -> BUSY, back to the dialplan with PBXROUTER=done (outcome BUSY)"
-        )
+        self.assertEqual(lines[-1], "Dial PJSIP/21,60 -> BUSY, back to the dialplan with PBXROUTER=done (outcome BUSY)")
 
     def test_facts(self) -> None:
         """The options reach the environment."""
@@ -233,9 +231,7 @@ class ConversationTests(SynchronousTestCase):
     def test_dead_channel(self) -> None:
         """In extension h the call is over before it begins."""
         replies: list[str] = []
-        result = call(
-            lambda caller: replies.append(caller.say("ANSWER")), "34", "--from", "33", "--extension", "h"
-        )
+        result = call(lambda caller: replies.append(caller.say("ANSWER")), "34", "--from", "33", "--extension", "h")
         self.assertEqual(replies[0][:3], "511")
         self.assertEqual(result.exit_code, 0, result.output)
 
@@ -288,9 +284,7 @@ class MisbehaviourTests(SynchronousTestCase):
 
     def test_failed(self) -> None:
         """It says itself that something broke."""
-        self.assertIn(
-            "see its log", self.fault(lambda caller: void(caller.say("SET VARIABLE PBXROUTER failed")))
-        )
+        self.assertIn("see its log", self.fault(lambda caller: void(caller.say("SET VARIABLE PBXROUTER failed"))))
 
     def test_silent(self) -> None:
         """It says nothing and does not close."""
@@ -373,9 +367,7 @@ class NobodyThereTests(SynchronousTestCase):
         """Ctrl-C in a conversation is quiet."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.settimeout(20)
-            process = start(
-                "call", "21", "--from", "33", "--connect", f"127.0.0.1:{server.getsockname()[1]}", cwd=ROOT
-            )
+            process = start("call", "21", "--from", "33", "--connect", f"127.0.0.1:{server.getsockname()[1]}", cwd=ROOT)
             self.addCleanup(process.kill)
             connection, _ = server.accept()
             with connection:

@@ -40,8 +40,7 @@ class ConsoleCommand(SynchronousTestCase):
         first, second = (self.console("link").output.strip() for _ in range(2))
         self.assertTrue(second.startswith("http://127.0.0.1:8181/setup/"), second)
         good = [
-            is_setup_link(self.connection, hash_token(each.rpartition("/")[2]), time.time())
-            for each in (first, second)
+            is_setup_link(self.connection, hash_token(each.rpartition("/")[2]), time.time()) for each in (first, second)
         ]
         self.assertEqual(good, [False, True])
 

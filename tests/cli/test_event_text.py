@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.cli.event_text import as_json, as_line, shown
 
 PIN = "824593"
 
 
-def event(name: str, *headers: str) -> Message:
+def event(name: str, *headers: str) -> AMIMessage:
     """An event."""
-    return Message("\r\n".join([f"Event: {name}", *headers]).encode("utf-8", "surrogateescape"))
+    return AMIMessage("\r\n".join([f"Event: {name}", *headers]).encode("utf-8", "surrogateescape"))
 
 
 class LineTests(SynchronousTestCase):
@@ -50,7 +50,7 @@ class LineTests(SynchronousTestCase):
     @given(st.binary(max_size=200))
     def test_any_bytes(self, raw: bytes) -> None:
         """Whatever comes is one printable line, and one JSON object."""
-        message = Message(b"Event: X\r\n" + raw)
+        message = AMIMessage(b"Event: X\r\n" + raw)
         self.assertTrue(as_line(message).isprintable())
         self.assertIsInstance(json.loads(as_json(message)), dict)
 
@@ -64,7 +64,7 @@ class LineTests(SynchronousTestCase):
 class SecretTests(SynchronousTestCase):
     """What callers key is in neither form."""
 
-    def assert_hidden(self, *events: Message, secret: str = PIN) -> None:
+    def assert_hidden(self, *events: AMIMessage, secret: str = PIN) -> None:
         """The PIN is nowhere, but the event is there."""
         for each in events:
             for text in (as_line(each), as_json(each)):
@@ -97,9 +97,7 @@ class SecretTests(SynchronousTestCase):
             *(("PBXROUTER", "done"), ("PBXROUTER_CAUSE", "17"), ("PBXROUTER_HEARTBEAT", "1795420574")),
             ("BRIDGEPEER", "PJSIP/22-00000001"),
         ):
-            self.assertEqual(
-                dict(shown(event("VarSet", f"Variable: {name}", f"Value: {value}")))["Value"], value
-            )
+            self.assertEqual(dict(shown(event("VarSet", f"Variable: {name}", f"Value: {value}")))["Value"], value)
 
     def test_results(self) -> None:
         """The result of a MAGI command does not say which command it answers: every key is hidden."""

@@ -84,7 +84,7 @@ class ParseTests(SynchronousTestCase):
             self.assertIn(wrong, str(error))
             self.assertIn(accepted, str(error))
             self.assertEqual(error.field, "hours")
-            self.assertNotEqual(error.step.message, "{text}")
+            self.assertNotEqual(error.sentence.message, "{text}")
 
     @given(st.lists(spans, max_size=4).map(tuple))
     def test_kept_and_read_again(self, found: tuple[Span, ...]) -> None:
@@ -168,4 +168,4 @@ class ShowTests(SynchronousTestCase):
         (span,) = Hours.parse("mon wed-fri 9-14 22-2").spans
         self.assertEqual(span.runs, ((0, 0), (2, 4)))
         self.assertEqual(span.clocks, (("09:00", "14:00"), ("22:00", "02:00")))
-        self.assertEqual(DAYS[at("23T00:00").weekday()].words, "Monday")
+        self.assertEqual(DAYS[at("23T00:00").weekday()].english, "Monday")

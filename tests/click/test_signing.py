@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.click.signing import (
     FORM_S,
     LINK_WORDS,
+    LinkState,
     Signer,
-    Standing,
 )
 from pbxrouter.security.pins import derive, hash_pin
 
@@ -45,31 +45,31 @@ class LinkTests(SynchronousTestCase):
         """One that holds for a minute."""
         self.link = signer.link(7, 3, NOW + 60)
 
-    def check(self, link: str, link_id: int = 7, generation: int | None = 3, now: float = NOW) -> Standing:
+    def check(self, link: str, link_id: int = 7, generation: int | None = 3, now: float = NOW) -> LinkState:
         """What it is worth."""
         return signer.check_link(link_id, generation, link, now)
 
     def test_valid(self) -> None:
         """Until its time is over; it can stand in a URL as it is."""
-        self.assertEqual(self.check(self.link), Standing.VALID)
+        self.assertEqual(self.check(self.link), LinkState.VALID)
         self.assertRegex(self.link, r"^[A-Za-z0-9._-]+$")
-        self.assertEqual(self.check(self.link, now=NOW + 59), Standing.VALID)
-        self.assertEqual(self.check(self.link, now=NOW + 60), Standing.EXPIRED)
+        self.assertEqual(self.check(self.link, now=NOW + 59), LinkState.VALID)
+        self.assertEqual(self.check(self.link, now=NOW + 60), LinkState.EXPIRED)
 
     def test_void(self) -> None:
         """A generation more, or no such page any more."""
-        self.assertEqual(self.check(self.link, generation=4), Standing.VOID)
-        self.assertEqual(self.check(self.link, generation=None), Standing.VOID)
+        self.assertEqual(self.check(self.link, generation=4), LinkState.VOID)
+        self.assertEqual(self.check(self.link, generation=None), LinkState.VOID)
 
     def test_forged(self) -> None:
         """Another page, a later time, another generation, another key: we did not sign that."""
         generation, expires, mac = self.link.split(".")
-        self.assertEqual(self.check(self.link, link_id=8), Standing.FORGED)
-        self.assertEqual(self.check(f"{generation}.{int(expires) + 1}.{mac}"), Standing.FORGED)
-        self.assertEqual(self.check(f"4.{expires}.{mac}", generation=4), Standing.FORGED)
-        self.assertEqual(self.check(Signer(bytes(32)).link(7, 3, NOW + 60)), Standing.FORGED)
+        self.assertEqual(self.check(self.link, link_id=8), LinkState.FORGED)
+        self.assertEqual(self.check(f"{generation}.{int(expires) + 1}.{mac}"), LinkState.FORGED)
+        self.assertEqual(self.check(f"4.{expires}.{mac}", generation=4), LinkState.FORGED)
+        self.assertEqual(self.check(Signer(bytes(32)).link(7, 3, NOW + 60)), LinkState.FORGED)
         # What was given away of a page that is gone tells nobody whether it ever was.
-        self.assertEqual(self.check(f"4.{expires}.{mac}", generation=None), Standing.FORGED)
+        self.assertEqual(self.check(f"4.{expires}.{mac}", generation=None), LinkState.FORGED)
 
     def test_malformed(self) -> None:
         """Cut short, or anything else."""
@@ -82,7 +82,7 @@ class LinkTests(SynchronousTestCase):
             "." * 3,
             "\u0663" + self.link[1:],
         ):
-            self.assertEqual(self.check(link), Standing.MALFORMED, repr(link))
+            self.assertEqual(self.check(link), LinkState.MALFORMED, repr(link))
 
     @given(st.integers(0, len(signer.link(7, 3, NOW)) - 1), st.characters())
     def test_one_character_altered(self, place: int, character: str) -> None:
@@ -91,11 +91,11 @@ class LinkTests(SynchronousTestCase):
         altered = link[:place] + character + link[place + 1 :]
         if altered != link:
             # The last character of a base64 text has two bits that mean nothing: it is compared as text.
-            self.assertIn(self.check(altered), (Standing.FORGED, Standing.MALFORMED))
+            self.assertIn(self.check(altered), (LinkState.FORGED, LinkState.MALFORMED))
 
     def test_words(self) -> None:
         """Each has words for the visitor."""
-        self.assertEqual({*LINK_WORDS}, {*Standing} - {Standing.VALID})
+        self.assertEqual({*LINK_WORDS}, {*LinkState} - {LinkState.VALID})
         for words in LINK_WORDS.values():
             self.assertFalse(re.search(r"[{}]", words.message))
 
@@ -107,12 +107,12 @@ class FormTests(SynchronousTestCase):
         """By whom it was given to, for its page, within the hour."""
         form = signer.form(7, "192.0.2.1", NOW)
         for link_id, who, now, standing in (
-            (7, "192.0.2.1", NOW, Standing.VALID),
-            (7, "192.0.2.1", NOW + FORM_S - 1, Standing.VALID),
-            (7, "192.0.2.1", NOW + FORM_S, Standing.EXPIRED),
-            (7, "192.0.2.1", NOW - 3600, Standing.EXPIRED),
-            (7, "192.0.2.2", NOW, Standing.FORGED),
-            (8, "192.0.2.1", NOW, Standing.FORGED),
+            (7, "192.0.2.1", NOW, LinkState.VALID),
+            (7, "192.0.2.1", NOW + FORM_S - 1, LinkState.VALID),
+            (7, "192.0.2.1", NOW + FORM_S, LinkState.EXPIRED),
+            (7, "192.0.2.1", NOW - 3600, LinkState.EXPIRED),
+            (7, "192.0.2.2", NOW, LinkState.FORGED),
+            (8, "192.0.2.1", NOW, LinkState.FORGED),
         ):
             self.assertEqual(signer.check_form(link_id, who, form, now), standing)
 
@@ -120,7 +120,7 @@ class FormTests(SynchronousTestCase):
         """Two forms at once differ; a form is no link, and a link no form."""
         first, second = (signer.form(7, "192.0.2.1", NOW) for _ in range(2))
         self.assertNotEqual(first, second)
-        self.assertEqual(signer.check_link(7, 3, first, NOW), Standing.MALFORMED)
+        self.assertEqual(signer.check_link(7, 3, first, NOW), LinkState.MALFORMED)
         link = signer.link(7, 3, NOW + 60)
-        self.assertEqual(signer.check_form(7, "192.0.2.1", link, NOW), Standing.MALFORMED)
-        self.assertEqual(signer.check_form(7, "192.0.2.1", "", NOW), Standing.MALFORMED)
+        self.assertEqual(signer.check_form(7, "192.0.2.1", link, NOW), LinkState.MALFORMED)
+        self.assertEqual(signer.check_form(7, "192.0.2.1", "", NOW), LinkState.MALFORMED)

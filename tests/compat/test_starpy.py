@@ -183,9 +183,7 @@ class ResultTests(CompatTest):
         """GET DATA: digits, and whether time ended it. GET OPTION: one digit, and the position."""
         get = self.agi.getData
         self.assertEqual(self.asked(get("p"), "GET DATA p 2000", "200 result=1234"), ("1234", False))
-        self.assertEqual(
-            self.asked(get("p", 5, 4), "GET DATA p 5000 4", "200 result=12 (timeout)"), ("12", True)
-        )
+        self.assertEqual(self.asked(get("p", 5, 4), "GET DATA p 5000 4", "200 result=12 (timeout)"), ("12", True))
         self.assertEqual(self.asked(get("p"), "GET DATA p 2000", "200 result= (timeout)"), ("", True))
         self.assertEqual(self.asked(get("p"), "GET DATA p 2000", "200 result="), ("", False))
         self.assertEqual(self.refused(get("p"), "200 result=-1"), (-1, "-1"))
@@ -201,18 +199,12 @@ class ResultTests(CompatTest):
     def test_sounds(self) -> None:
         """STREAM FILE: key and position; a position that did not move is a failure."""
         play = self.agi.streamFile
-        self.assertEqual(
-            self.asked(play("beep"), 'STREAM FILE beep "" 0', "200 result=0 endpos=3520"), (0, 3520)
-        )
-        self.assertEqual(
-            self.asked(play("beep", "5"), "STREAM FILE beep 5 0", "200 result=53 endpos=7"), (53, 7)
-        )
+        self.assertEqual(self.asked(play("beep"), 'STREAM FILE beep "" 0', "200 result=0 endpos=3520"), (0, 3520))
+        self.assertEqual(self.asked(play("beep", "5"), "STREAM FILE beep 5 0", "200 result=53 endpos=7"), (53, 7))
         self.assertEqual(self.refused(play("no"), "200 result=-1 endpos=0"), (-1, "-1 endpos=0"))
         self.assertEqual(self.refused(play("empty"), "200 result=0 endpos=0")[0], -1)
         wind = self.agi.controlStreamFile("beep", "1", 3000, pauseChar="0")
-        self.assertEqual(
-            self.asked(wind, "CONTROL STREAM FILE beep 1 3000 * # 0", "200 result=49 endpos=5"), (49, 5)
-        )
+        self.assertEqual(self.asked(wind, "CONTROL STREAM FILE beep 1 3000 * # 0", "200 result=49 endpos=5"), (49, 5))
         wind = self.agi.controlStreamFile("beep", "1")
         self.assertEqual(self.asked(wind, "CONTROL STREAM FILE beep 1 0 * #", "200 result=0"), (0, None))
 
@@ -275,9 +267,7 @@ class FailureTests(CompatTest):
         """HANGUP answers nothing: the replies after it are those of their commands."""
         self.call.says("HANGUP")
         self.assertEqual(
-            self.asked(
-                self.agi.getVariable("DIALSTATUS"), "GET VARIABLE DIALSTATUS", "200 result=1 (ANSWER)"
-            ),
+            self.asked(self.agi.getVariable("DIALSTATUS"), "GET VARIABLE DIALSTATUS", "200 result=1 (ANSWER)"),
             "ANSWER",
         )
         self.assertEqual(self.failureResultOf(self.agi.answer(), AGICommandFailure).value.args[0], 511)

@@ -94,9 +94,7 @@ REFUSED = {
     "x =": "not TOML: Invalid value (at end of document)",
     "databse = 'x'": "databse: no such key; accepted at the top are asterisk, ",
     "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are debug, ",
-    "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": (
-        "asterisk.host: no such key; accepted here are ami, "
-    ),
+    "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": ("asterisk.host: no such key; accepted here are ami, "),
     "[prompts]\nask_pin = 'x'": (
         "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, "
         "technical-failure, wrong-pin"

@@ -12,22 +12,22 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.control.commands import OriginateWish, text
-from pbxrouter.control.server import Answer
+from pbxrouter.control.commands import OriginateCommand, text
+from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ControlRefused, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
-from pbxrouter.text.sentences import Step
+from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
+from pbxrouter.text.sentences import Sentence
 
 
 class FakeOriginator:
     """An Originator that does as the test says."""
 
     def __init__(self) -> None:
-        self.wishes: list[Wish] = []
+        self.wishes: list[CallRequest] = []
         self.done: Deferred[None] = Deferred()
         self.tell: Callable[[Progress], object] = lambda progress: None
 
-    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
         """See Originator."""
         self.wishes.append(wish)
         self.tell = tell
@@ -50,15 +50,15 @@ class ValueTests(SynchronousTestCase):
     def test_which_asterisk(self) -> None:
         """The only one need not be named; of several one must."""
         one, other = cast(Originator, object()), cast(Originator, object())
-        self.assertIs(chosen(None, {"a": one}), one)
-        self.assertIs(chosen("b", {"a": one, "b": other}), other)
+        self.assertIs(originator_for(None, {"a": one}), one)
+        self.assertIs(originator_for("b", {"a": one, "b": other}), other)
         for name, known, words in (
             (None, {}, "no connection to AMI"),
             ("a", {}, "no connection to AMI"),
             (None, {"a": one, "b": other}, "accepted are a, b"),
             ("c", {"a": one}, "accepted are a"),
         ):
-            self.assertIn(words, str(self.assertRaises(ControlRefused, chosen, name, known)))
+            self.assertIn(words, str(self.assertRaises(ControlRefused, originator_for, name, known)))
 
 
 class OriginateTests(SynchronousTestCase):
@@ -67,8 +67,8 @@ class OriginateTests(SynchronousTestCase):
     def setUp(self) -> None:
         """One Asterisk."""
         self.originator = FakeOriginator()
-        self.wish = OriginateWish({"lab": cast(Originator, self.originator)})
-        self.answers: list[Answer] = []
+        self.wish = OriginateCommand({"lab": cast(Originator, self.originator)})
+        self.answers: list[JsonObject] = []
         self.ends = 0
 
     def _end(self) -> None:
@@ -82,12 +82,12 @@ class OriginateTests(SynchronousTestCase):
     def goes(self, *states: str) -> None:
         """The call does."""
         for state in states:
-            self.originator.tell(Progress(state, Step(f"it is {state}"), "id-1"))
+            self.originator.tell(Progress(state, Sentence(f"it is {state}"), "id-1"))
 
     def test_wish(self) -> None:
         """It comes through as it was said."""
         self.ask()
-        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "21", "phones")])
+        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual((self.answers, self.ends), ([], 0))
 
     def test_until_answered(self) -> None:
@@ -152,7 +152,7 @@ class OriginateTests(SynchronousTestCase):
     def test_nothing_said(self) -> None:
         """Missing values are left to the check of the wish."""
         self.wish({}, self.answers.append, self._end)
-        self.assertEqual(self.originator.wishes, [Wish("", "", "")])
+        self.assertEqual(self.originator.wishes, [CallRequest("", "", "")])
 
     def test_goes_away(self) -> None:
         """Whoever asked leaves: the call goes on, and what is told is told to nobody."""

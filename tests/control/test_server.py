@@ -19,12 +19,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.control.commands import WatchWish
+from pbxrouter.control.commands import WatchCommand
 from pbxrouter.control.server import (
     MAX_PATH,
-    Answer,
     ControlProtocol,
     ControlService,
+    JsonObject,
     remove_stale,
 )
 from pbxrouter.errors import ControlRefused
@@ -38,11 +38,11 @@ class FakeWish:
     """A wish that is granted as the test likes."""
 
     def __init__(self) -> None:
-        self.asked: list[Answer] = []
+        self.asked: list[JsonObject] = []
         self.stopped = 0
 
     def __call__(
-        self, asked: Answer, send: Callable[[Answer], None], end: Callable[[], None]
+        self, asked: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
         """See control.Wish."""
         if "refuse" in asked:
@@ -63,7 +63,7 @@ class ProtocolCase(SynchronousTestCase):
         """A command line connects."""
         self.wish = FakeWish()
         self.watch = DialogueWatch()
-        self.protocol = ControlProtocol({"fake": self.wish, "watch": WatchWish(self.watch)})
+        self.protocol = ControlProtocol({"fake": self.wish, "watch": WatchCommand(self.watch)})
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
 

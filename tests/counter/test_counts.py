@@ -12,7 +12,7 @@ from pbxrouter.counter.counts import (
     MAX_NAMES,
     OTHERS,
     REASONS,
-    Counting,
+    CallCounts,
     Counts,
     labels_of,
     minute_of,
@@ -37,7 +37,7 @@ class CountingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A new one."""
-        self.counting = Counting()
+        self.counting = CallCounts()
 
     def test_each_in_its_minute(self) -> None:
         """Start, answer and end count where they happen; talk where it ends."""
@@ -47,11 +47,11 @@ class CountingTests(SynchronousTestCase):
         self.counting.answered(call)
         self.assertEqual(self.counting.active, 1)
         self.counting.finished(call, 121.5, "16")
-        minutes = self.counting.take()
+        minutes = self.counting.drain()
         self.assertEqual(minutes.pop((0, *ALL)), Counts(started=1, peak=1))
         self.assertEqual(minutes.pop((60, *ALL)), Counts(answered=1))
         self.assertEqual(minutes.pop((120, *ALL)), Counts(finished=1, talked=1, talk_s=60.5))
-        self.assertEqual((minutes, self.counting.take(), self.counting.active), ({}, {}, 0))
+        self.assertEqual((minutes, self.counting.drain(), self.counting.active), ({}, {}, 0))
         total = Counts(started=1, answered=1, finished=1, talked=1, talk_s=60.5, peak=1)
         self.assertEqual(self.counting.totals, {ALL: total})
 
@@ -62,21 +62,21 @@ class CountingTests(SynchronousTestCase):
             self.counting.started(call)
         self.counting.finished(calls[0], 20.0, "16")
         self.counting.tick(70.0)
-        minutes = self.counting.take()
+        minutes = self.counting.drain()
         self.assertEqual([minutes[key, *ALL].peak for key in (0, 60)], [3, 2])
 
     def test_nothing_in_progress(self) -> None:
         """A minute without calls has no row."""
         self.counting.tick(70.0)
-        self.assertEqual(self.counting.take(), {})
+        self.assertEqual(self.counting.drain(), {})
 
     def test_labels(self) -> None:
         """What the gateway routed counts for mapping, user and extension too, from the call's start on."""
         call = LiveCall("a", 10.0, answered=65.0)
         self.counting.started(call)
-        self.counting.routed(call, decision(user="pepe"), "ANSWER")
-        self.counting.routed(call, decision(user="pepe"), "ANSWER")
-        self.counting.routed(call, decision("7X", None), "DONE")
+        self.counting.label(call, decision(user="pepe"), "ANSWER")
+        self.counting.label(call, decision(user="pepe"), "ANSWER")
+        self.counting.label(call, decision("7X", None), "DONE")
         self.counting.finished(call, 70.0, "16")
         totals = self.counting.totals
         self.assertEqual(
@@ -86,13 +86,13 @@ class CountingTests(SynchronousTestCase):
         for label, counts in totals.items():
             answered = 0 if label == ALL else 1
             self.assertEqual((counts.started, counts.answered, counts.finished), (1, answered, 1))
-        self.assertEqual(self.counting.take()[0, "mapping", "2X"].started, 1)
+        self.assertEqual(self.counting.drain()[0, "mapping", "2X"].started, 1)
 
     def test_answered_later(self) -> None:
         """A call routed before it is answered counts as answered under its labels."""
         call = LiveCall("a", 10.0)
         self.counting.started(call)
-        self.counting.routed(call, decision(), "ANSWER")
+        self.counting.label(call, decision(), "ANSWER")
         call.answered = 11.0
         self.counting.answered(call)
         self.assertEqual(self.counting.totals["mapping", "2X"].answered, 1)
@@ -101,7 +101,7 @@ class CountingTests(SynchronousTestCase):
         """Names without end are counted together in the end."""
         for number in range(MAX_NAMES + 5):
             call = LiveCall(str(number), 10.0)
-            self.counting.routed(call, decision(extension=str(number)), "ANSWER")
+            self.counting.label(call, decision(extension=str(number)), "ANSWER")
         names = [name for kind, name in self.counting.totals if kind == "extension"]
         self.assertEqual(len(names), MAX_NAMES + 1)
         self.assertEqual(self.counting.totals["extension", OTHERS].started, 5)
@@ -109,14 +109,12 @@ class CountingTests(SynchronousTestCase):
     def test_give_back(self) -> None:
         """What could not be kept is added to what has come since."""
         self.counting.started(LiveCall("a", 10.0))
-        taken = self.counting.take()
+        taken = self.counting.drain()
         second = LiveCall("b", 11.0, cause="17")
         self.counting.started(second)
         self.counting.finished(second, 12.0, "17")
-        self.counting.give_back(taken)
-        self.assertEqual(
-            self.counting.take(), {(0, *ALL): Counts(started=2, finished=1, peak=2, failed={"busy": 1})}
-        )
+        self.counting.requeue(taken)
+        self.assertEqual(self.counting.drain(), {(0, *ALL): Counts(started=2, finished=1, peak=2, failed={"busy": 1})})
 
     def test_minute(self) -> None:
         """The minute that a second is in."""
@@ -205,13 +203,13 @@ class ReasonTests(SynchronousTestCase):
             (Verdict.PIN, "cancelled"),
         ):
             call = LiveCall("a", 1.0)
-            Counting().routed(call, decision(verdict=verdict), "HANGUP")
+            CallCounts().label(call, decision(verdict=verdict), "HANGUP")
             self.assertEqual(why_failed(call, "16"), reason)
 
     def test_dead(self) -> None:
         """The gateway run in h says nothing new."""
         call = LiveCall("a", 1.0, outcome="DENIED")
-        Counting().routed(call, None, "DEAD")
+        CallCounts().label(call, None, "DEAD")
         self.assertEqual(call.outcome, "DENIED")
 
     @given(st.text(), st.text(), st.text(), st.booleans())
@@ -226,27 +224,25 @@ class InvariantTests(SynchronousTestCase):
 
     @given(
         st.lists(
-            st.tuples(
-                st.floats(0, 1e6), st.none() | st.floats(0, 1e6), st.none() | st.floats(0, 1e6), st.booleans()
-            ),
+            st.tuples(st.floats(0, 1e6), st.none() | st.floats(0, 1e6), st.none() | st.floats(0, 1e6), st.booleans()),
             max_size=20,
         )
     )
     def test_books_balance(self, lives: list[tuple[float, float | None, float | None, bool]]) -> None:
         """Started is finished and active; finished is talked, served and failed; minutes add up to totals."""
-        counting = Counting()
+        counting = CallCounts()
         for started, answered, ended, routed in lives:
             call = LiveCall("a", started)
             counting.started(call)
             if routed:
-                counting.routed(call, decision(), "BUSY")
+                counting.label(call, decision(), "BUSY")
             if answered is not None:
                 call.answered = answered
                 counting.answered(call)
             if ended is not None:
                 counting.finished(call, ended, "")
         sums: dict[tuple[str, str], Counts] = {}
-        for (_, kind, name), counts in counting.take().items():
+        for (_, kind, name), counts in counting.drain().items():
             sums.setdefault((kind, name), Counts()).add(counts)
         for label, total in counting.totals.items():
             self.assertEqual(total.finished, total.talked + total.served + sum(total.failed.values()))

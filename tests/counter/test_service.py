@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.call.record import CallRecord
 from pbxrouter.counter import report as counter_report
 from pbxrouter.counter import rows as counter_rows
@@ -53,13 +53,13 @@ class ClockTests(SynchronousTestCase):
         """Clocks a little apart are taken for one."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 0.7}", NOW, NOW + 0.2)
-        self.assertEqual((clock.ahead_s, clock.ours(f"{NOW - 3}.5", NOW)), (0.0, NOW - 2.5))
+        self.assertEqual((clock.ahead_s, clock.to_local(f"{NOW - 3}.5", NOW)), (0.0, NOW - 2.5))
 
     def test_ahead(self) -> None:
         """An hour ahead: an hour is taken off."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 3600}", NOW, NOW)
-        self.assertEqual(clock.ours(f"{NOW + 3590}", NOW), NOW - 10)
+        self.assertEqual(clock.to_local(f"{NOW + 3590}", NOW), NOW - 10)
 
     def test_slow_answer(self) -> None:
         """An answer that took long tells nothing of the clock."""
@@ -70,7 +70,7 @@ class ClockTests(SynchronousTestCase):
     def test_not_believed(self) -> None:
         """Nonsense, the far past and the future are now."""
         for text in ("", "x", "nan", "1e10", f"{NOW - 301}", f"{NOW + 3}", "9" * 30):
-            self.assertEqual(AsteriskClock().ours(text, NOW), NOW)
+            self.assertEqual(AsteriskClock().to_local(text, NOW), NOW)
 
 
 class DatabaseCase(SynchronousTestCase):
@@ -97,9 +97,7 @@ class RowTests(DatabaseCase):
         second = Counts(started=1, finished=1, served=1, peak=3, failed={"busy": 1, "other": 1})
         for counts in (first, second):
             counter_rows.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
-        self.assertEqual(
-            self.rows("SELECT * FROM counter_minutes"), [(NOW, "a", "all", "", 3, 1, 3, 1, 1, 1.5, 4)]
-        )
+        self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [(NOW, "a", "all", "", 3, 1, 3, 1, 1, 1.5, 4)])
         self.assertEqual(
             self.rows("SELECT reason, calls FROM counter_failures ORDER BY reason"),
             [("busy", 2), ("other", 1)],
@@ -143,9 +141,7 @@ class RowTests(DatabaseCase):
         """What is too old goes."""
         for minute in (NOW, NOW + 60):
             counts = Counts(started=1, failed={"busy": 1})
-            counter_rows.write(
-                self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)])
-            )
+            counter_rows.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
         counter_rows.forget(self.connection, NOW + 60)
         for table in ("counter_minutes", "counter_failures", "counter_gaps"):
             self.assertEqual(self.rows(f"SELECT count(*) FROM {table}"), [(1,)])
@@ -210,44 +206,42 @@ class ReportTests(DatabaseCase):
         self.assertEqual(len(counter_report.minutes_of(report)), 5)
 
 
-class FakeManager:
+class FakeAMIConnection:
     """A manager: subscriptions, and answers that the test chooses."""
 
     name = "x"
 
     def __init__(self) -> None:
         self.is_up = False
-        self.handlers: dict[str, Callable[[Message], None]] = {}
-        self.channels: list[Message] = []
+        self.handlers: dict[str, Callable[[AMIMessage], None]] = {}
+        self.channels: list[AMIMessage] = []
         self.startup = "2026-11-23 07:00:00"
         self.error: ManagerError | None = None
         self.asked: list[str] = []
         self._up: list[Callable[[], object]] = []
         self._down: list[Callable[[], object]] = []
 
-    def subscribe(self, event: str, handler: Callable[[Message], None]) -> None:
+    def subscribe(self, event: str, handler: Callable[[AMIMessage], None]) -> None:
         """See Manager."""
         self.handlers[event] = handler
 
-    def when_up(self, tell: Callable[[], object]) -> None:
+    def on_connect(self, tell: Callable[[], object]) -> None:
         """See Manager."""
         self._up.append(tell)
 
-    def when_down(self, tell: Callable[[], object]) -> None:
+    def on_disconnect(self, tell: Callable[[], object]) -> None:
         """See Manager."""
         self._down.append(tell)
 
-    def action(self, name: str) -> Deferred[Message]:
+    def action(self, name: str) -> Deferred[AMIMessage]:
         """See Manager."""
         self.asked.append(name)
         if self.error:
             return fail(self.error)
         day, _, when = self.startup.partition(" ")
-        return succeed(
-            message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage")
-        )
+        return succeed(message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage"))
 
-    def listing(self, name: str) -> Deferred[list[Message]]:
+    def action_list(self, name: str) -> Deferred[list[AMIMessage]]:
         """See Manager."""
         self.asked.append(name)
         return fail(self.error) if self.error else succeed(self.channels)
@@ -271,10 +265,10 @@ class FakeManager:
             self.handlers[event](message("Event", event, *also, **fields))
 
 
-def message(kind: str, name: str, *also: str, **headers: str) -> Message:
+def message(kind: str, name: str, *also: str, **headers: str) -> AMIMessage:
     """A message of AMI's."""
     lines = [f"{kind}: {name}", *(f"{key}: {value}" for key, value in headers.items()), *also]
-    return Message("\r\n".join(lines).encode())
+    return AMIMessage("\r\n".join(lines).encode())
 
 
 class FakeStore:
@@ -305,7 +299,7 @@ class ServiceTests(DatabaseCase):
 
     def begin(self) -> CallCounter:
         """A gateway starts."""
-        self.manager = FakeManager()
+        self.manager = FakeAMIConnection()
         counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
         counter.startService()
         self.addCleanup(counter.stopService)
@@ -317,9 +311,7 @@ class ServiceTests(DatabaseCase):
 
     def total(self) -> tuple[int, int, int]:
         """Started, answered and finished, as written."""
-        query = (
-            "SELECT total(started), total(answered), total(finished) FROM counter_minutes WHERE kind = 'all'"
-        )
+        query = "SELECT total(started), total(answered), total(finished) FROM counter_minutes WHERE kind = 'all'"
         started, answered, finished = self.rows(query)[0]
         return int(started), int(answered), int(finished)
 
@@ -327,7 +319,7 @@ class ServiceTests(DatabaseCase):
         """A call begins."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
-    def listed(self, uniqueid: str, duration: str = "00:00:07") -> Message:
+    def listed(self, uniqueid: str, duration: str = "00:00:07") -> AMIMessage:
         """An item of CoreShowChannels."""
         return message(
             "Event",
@@ -467,7 +459,7 @@ class ServiceTests(DatabaseCase):
         self.wait(20)
         self.assertFalse(self.counter.in_sync)
         assert self.counter.trouble is not None
-        self.assertIn("Permission denied", self.counter.trouble.words)
+        self.assertIn("Permission denied", self.counter.trouble.english)
         self.manager.error = None
         self.wait(5)
         self.assertTrue(self.counter.in_sync)
@@ -532,9 +524,7 @@ class CommandTests(CommandTestCase):
         super().setUp()
         self.good("init")
         self.minute = int(time.time()) // 60 * 60 - 120
-        counts = Counts(
-            started=12, answered=9, finished=10, talked=8, talk_s=61.4, peak=4, failed={"busy": 2}
-        )
+        counts = Counts(started=12, answered=9, finished=10, talked=8, talk_s=61.4, peak=4, failed={"busy": 2})
         self.batch("pbx", seen=self.minute - 7200)
         self.batch(
             "pbx",
@@ -606,9 +596,7 @@ class CommandTests(CommandTestCase):
 
     def test_by(self) -> None:
         """A line for each name."""
-        self.assertRegex(
-            self.good("counter", "--minutes", "5", "--by", "mapping"), r"\A2X  calls:12 answered:9 "
-        )
+        self.assertRegex(self.good("counter", "--minutes", "5", "--by", "mapping"), r"\A2X  calls:12 answered:9 ")
         self.assertEqual(self.good("counter", "--by", "user"), "")
 
     def test_json(self) -> None:

@@ -174,7 +174,7 @@ class SchemaTests(DatabaseCase):
         rules = read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "0123", "123456")).verdict.value, "deny")
         self.assertEqual(
-            [each.words for each in rules.problems],
+            [each.english for each in rules.problems],
             ["a grant of user moises silva is left out: there is no mapping 5"],
         )
 
@@ -391,9 +391,7 @@ class UpgradeTests(DatabaseCase):
 
     def test_a_step_is_whole(self) -> None:
         """One that fails leaves nothing; those before it stay."""
-        (self.steps / f"{SECOND:04}_names.sql").write_text(
-            "DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;"
-        )
+        (self.steps / f"{SECOND:04}_names.sql").write_text("DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;")
         connection = self.made()
         error = self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps)
         self.assertIn(f"{SECOND:04}_names.sql, line 3", str(error))
@@ -505,7 +503,7 @@ class RowTests(DatabaseCase):
         connection.execute("INSERT INTO mappings_disabled(map_id) VALUES (2)")
         decision = read_rules(connection, hash_pin).decide(Facts("33", "21"))
         self.assertEqual(decision.verdict.value, "invalid")
-        self.assertIn("2X would match but is switched off", decision.words())
+        self.assertIn("2X would match but is switched off", decision.trace_lines())
 
     def test_nonsense_is_left_out(self) -> None:
         """Rows that mean nothing become words; the others count."""
@@ -520,7 +518,7 @@ class RowTests(DatabaseCase):
         )
         rules = read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "allow")
-        words = "\n".join(each.words for each in rules.problems)
+        words = "\n".join(each.english for each in rules.problems)
         for expected in (
             "a grant of extension 33 is left out: there is no mapping 77",
             "there is no extension 88",
@@ -552,10 +550,7 @@ class RowTests(DatabaseCase):
             error = self.assertRaises(StoreError, set_pin, connection, ROOT, 7.0, name, None)
             self.assertIn(words, str(error))
         self.assertEqual(
-            [
-                (each.who, each.via, each.changed_at, each.action, each.name)
-                for each in find_entries(connection)
-            ],
+            [(each.who, each.via, each.changed_at, each.action, each.name) for each in find_entries(connection)],
             [("root", "command", 7.0, "pin", name) for name in ("ana", "moises silva", "ana")],
         )
 

@@ -205,9 +205,7 @@ class StoreTests(TestCase):
     async def test_failures_of_the_work(self) -> None:
         """An error of ours comes as it is, one of SQLite as StoreError, and the store goes on."""
         await self.assertFailure(self.store.run(lambda _: 1 // 0), ZeroDivisionError)
-        await self.assertFailure(
-            self.store.run(lambda connection: connection.execute("nonsense")), StoreError
-        )
+        await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
         await self.store.load_rules()
 
     async def test_one_thread_in_order(self) -> None:

@@ -110,9 +110,7 @@ class ExamineTests(TestCase):
             before = now
 
         async def look() -> None:
-            with contextlib.closing(
-                sqlite3.connect(self.config.database, isolation_level=None)
-            ) as connection:
+            with contextlib.closing(sqlite3.connect(self.config.database, isolation_level=None)) as connection:
                 connection.execute("BEGIN EXCLUSIVE")
                 ticking = LoopingCall(tick)
                 ticking.start(0.01)
@@ -148,6 +146,6 @@ class ExamineTests(TestCase):
             self.assertIn("Authentication failed", words["AMI strict"])
             (open_one,) = (each for each in found if each.area == "AMI open")
             spanish = {"AMI {name}": "AMI de {name}"}
-            self.assertEqual(open_one.area_step.said(lambda text: spanish[text]), "AMI de open")
+            self.assertEqual(open_one.area_step.translated(lambda text: spanish[text]), "AMI de open")
 
         return Deferred.fromCoroutine(look())

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
@@ -31,7 +31,7 @@ from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.errors import ConfigError
 from pbxrouter.security.keyfile import create_key
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 
@@ -314,7 +314,7 @@ class AsteriskCase(FindingCase):
             "CoreStatus": {},
             "CoreSettings": {"AsteriskVersion": "22.10.1+dfsg+~cs6"},
         }
-        self.events: dict[str, list[Message]] = {"FullyBooted": [Message(b"Event: FullyBooted")]}
+        self.events: dict[str, list[AMIMessage]] = {"FullyBooted": [AMIMessage(b"Event: FullyBooted")]}
         self.reads_call = True
         self.timestamps = True
         self.asked: list[Answer] = []
@@ -325,9 +325,7 @@ class AsteriskCase(FindingCase):
         done = Deferred.fromCoroutine(protocol.log_in("gateway", "s3cret", "on"))
         end.logs_in()
         self.successResultOf(done)
-        found = Deferred.fromCoroutine(
-            look(Patient(self.asterisk, clock, lambda: NOW, protocol, self.events))
-        )
+        found = Deferred.fromCoroutine(look(Patient(self.asterisk, clock, lambda: NOW, protocol, self.events)))
         result: list[list[Finding]] = []
         found.addCallback(result.append)
         for _ in range(1000):
@@ -356,7 +354,7 @@ class AsteriskCase(FindingCase):
             event = f"Event: OriginateResponse\r\nUniqueid: {action['ChannelId']}"
             if self.timestamps:
                 event += f"\r\nTimestamp: {NOW}"
-            self.events.setdefault("OriginateResponse", []).append(Message(event.encode()))
+            self.events.setdefault("OriginateResponse", []).append(AMIMessage(event.encode()))
 
 
 class AmiTests(AsteriskCase):
@@ -536,9 +534,7 @@ class HookTests(AsteriskCase):
     def test_refused(self) -> None:
         """Nothing answers there; the usual reason is the loopback interface."""
         self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
-        found = self.the_one(
-            self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038")
-        )
+        found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038"))
         self.assertIn("this machine alone", found.todo)
 
     def test_remote(self) -> None:
@@ -580,7 +576,7 @@ class SoundTests(FindingCase):
 
     def find(self, folder: Path | None = None) -> list[Finding]:
         """What is found."""
-        return list(look_at_sounds(self.config, folder or self.sounds, Step("sounds")))
+        return list(look_at_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:
         """Each is there."""
@@ -622,7 +618,7 @@ class SoundTests(FindingCase):
         """Another machine's folder: a command to type there."""
         found = self.the_one(self.find(Path("/no/such/sounds")), "unknown")
         self.assertIn("ls /no/such/sounds/en/{agent-pass,", found.todo)
-        unknown = self.the_one(look_at_sounds(self.config, None, Step("sounds")), "unknown")
+        unknown = self.the_one(look_at_sounds(self.config, None, Sentence("sounds")), "unknown")
         self.assertIn("--sounds FOLDER", unknown.todo)
 
     def test_link_of_another_root(self) -> None:

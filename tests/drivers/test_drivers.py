@@ -36,9 +36,7 @@ class DriverCase(SynchronousTestCase):
     ) -> tuple[Outcome, list[str]]:
         """What it comes to, and what it sent."""
         channel = FakeChannel(answers=answers)
-        outcome = self.successResultOf(
-            Deferred.fromCoroutine(driver.run(Call(channel, caller, number, data)))
-        )
+        outcome = self.successResultOf(Deferred.fromCoroutine(driver.run(Call(channel, caller, number, data))))
         return outcome, channel.commands
 
     def refused(self, driver: Driver, data: str = "", caller: str | None = "33") -> str:
@@ -119,9 +117,7 @@ class Others(DriverCase):
     def test_conference(self) -> None:
         """The number's room, with profiles if there are."""
         self.assertEqual(self.run_driver(Conference(SETTINGS))[1], ["ANSWER", "EXEC ConfBridge 21"])
-        self.assertEqual(
-            self.run_driver(Conference(SETTINGS), "big,loud")[1][-1], "EXEC ConfBridge 21,big,loud"
-        )
+        self.assertEqual(self.run_driver(Conference(SETTINGS), "big,loud")[1][-1], "EXEC ConfBridge 21,big,loud")
 
     def test_playback(self) -> None:
         """A sound, which answers by itself."""
@@ -152,9 +148,7 @@ class Others(DriverCase):
             (SayDigits(SETTINGS), ""),
         ):
             channel = FakeChannel(answers={"EXEC": HUNG_UP, "SAY": HUNG_UP})
-            self.failureResultOf(
-                Deferred.fromCoroutine(driver.run(Call(channel, "33", "21", data))), ChannelHungUp
-            )
+            self.failureResultOf(Deferred.fromCoroutine(driver.run(Call(channel, "33", "21", data))), ChannelHungUp)
             self.assertLessEqual(len(channel.commands), 2)
 
 

@@ -196,9 +196,7 @@ class TCPTransport(StringTransport):
 class Forged(ProtocolCase):
     """A caller put line ends into a number or a name (facts A7)."""
 
-    IN_ORDER = (
-        "9\nagi_priority: 1\nagi_enhanced: 0.0\nagi_accountcode: \nagi_threadid: 1\n\n200 resu"  # 79 bytes
-    )
+    IN_ORDER = "9\nagi_priority: 1\nagi_enhanced: 0.0\nagi_accountcode: \nagi_threadid: 1\n\n200 resu"  # 79 bytes
 
     def assertRefused(self, asked: bool = False) -> None:
         """Marked, hung up, closed, one command after the other; one warning."""
@@ -230,9 +228,7 @@ class Forged(ProtocolCase):
         """Those of the facts, whole and byte by byte: none becomes a call, none changes who calls."""
         for call in (
             SimulatedCall("9\nagi_callerid: 22", caller="33"),
-            SimulatedCall(
-                "21", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234", name="x"
-            ),
+            SimulatedCall("21", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234", name="x"),
             SimulatedCall("9", caller="555\nagi_callerid: 22"),
             SimulatedCall(self.IN_ORDER.removesuffix("\n\n200 resu"), caller="33", dnid="9"),
             SimulatedCall("21", arguments=("x\nagi_callerid: 22",)),
@@ -253,9 +249,7 @@ class Forged(ProtocolCase):
 
     def test_in_order_other_segment(self) -> None:
         """Also when the rest comes later, and nothing was asked yet."""
-        block, end, rest = (
-            SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment().partition(b"\n\n")
-        )
+        block, end, rest = SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment().partition(b"\n\n")
         self.comes(block + end, rest)
         self.assertEqual(self.call.request.caller, "33")
         self.assertRefused()
@@ -668,9 +662,7 @@ STEPS: list[Callable[[ProtocolCase], object]] = [
 class AnyConversation(ProtocolCase):
     """Whatever is said, whenever."""
 
-    @given(
-        st.lists(st.one_of(PIECES, st.binary(max_size=3), st.sampled_from(STEPS)), max_size=12), st.booleans()
-    )
+    @given(st.lists(st.one_of(PIECES, st.binary(max_size=3), st.sampled_from(STEPS)), max_size=12), st.booleans())
     def test_ends_closed(self, steps: list[bytes | Callable[[ProtocolCase], object]], opens: bool) -> None:
         """Never an exception, never two commands in flight, closed in the end, every Deferred fired."""
         waiting: list[Deferred[object]] = []

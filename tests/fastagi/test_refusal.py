@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S, Refusal
+from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S, ForgedCallEnding
 
 WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
@@ -13,12 +13,12 @@ WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 class LastWords(SynchronousTestCase):
     """Said one after the other."""
 
-    def begin(self, asked: bool = False) -> Refusal:
+    def begin(self, asked: bool = False) -> ForgedCallEnding:
         """A refusal whose words and end are recorded."""
         self.clock = Clock()
         self.said: list[bytes] = []
         self.ends = 0
-        refusal = Refusal(self.said.append, self.end, self.clock, asked)
+        refusal = ForgedCallEnding(self.said.append, self.end, self.clock, asked)
         if not asked:
             self.assertEqual(self.said, [])
             refusal.data_received(b"200 result=1\n")  # still of what was forged

@@ -12,7 +12,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.fastagi.sender import Sender
+from pbxrouter.fastagi.sender import DirectWriter
 
 
 class FakeSocket:
@@ -49,7 +49,7 @@ class Sending(SynchronousTestCase):
         self.socket = fake
         self.transport = Connection(cast(socket.socket, fake), Protocol(), self.reactor)
         self.transport.connected = True
-        self.sender = Sender(self.transport)
+        self.sender = DirectWriter(self.transport)
 
     def assertWaiting(self, waits: bool) -> None:
         """Whether the reactor was asked to tell when the socket can be written to."""
@@ -84,5 +84,5 @@ class Sending(SynchronousTestCase):
     def test_no_tcp(self) -> None:
         """What is no plain TCP connection is written to as ever."""
         transport = StringTransport()
-        Sender(transport).send(b"NOOP\n")
+        DirectWriter(transport).send(b"NOOP\n")
         self.assertEqual(transport.value(), b"NOOP\n")

@@ -85,9 +85,7 @@ class WholeGateway(TestCase):
         connection.commit()
         connection.close()
         self.path = path
-        settings = config.parse(
-            'database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd()
-        )
+        settings = config.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
         self.settings = msgspec.structs.replace(settings, control="c")
         self.gateway = service.build(self.settings, reactor)
 

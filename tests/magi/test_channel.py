@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIReply
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
     ActionTimeout,
     AGIError,
@@ -58,7 +58,7 @@ class Queue:
         """The commands that came."""
         return [line for _, line, _ in self.commands]
 
-    def result(self, answer: str | bytes, command_id: str | None = None) -> Message:
+    def result(self, answer: str | bytes, command_id: str | None = None) -> AMIMessage:
         """The event that tells an answer, as Asterisk cuts it."""
         self.pipe += answer.encode() if isinstance(answer, str) else answer
         read, self.pipe = self.pipe[:PIPE], self.pipe[PIPE:]
@@ -66,7 +66,7 @@ class Queue:
         event = f"Event: AsyncAGIExec\r\nResult: {encoded}"
         if command_id != "":
             event += f"\r\nCommandId: {command_id or self.commands[-1][2]}"
-        return Message(event.encode())
+        return AMIMessage(event.encode())
 
 
 class MagiChannelTest(SynchronousTestCase):

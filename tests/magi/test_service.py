@@ -17,11 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami.messages import Message
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
 from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
-from tests.ami_fakes import FakeManager, lines
+from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
@@ -68,7 +68,7 @@ class MagiServiceTest(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Up and running, with nothing waiting."""
-        self.manager, self.clock, self.watch = FakeManager(), Clock(), DialogueWatch()
+        self.manager, self.clock, self.watch = FakeAMIConnection(), Clock(), DialogueWatch()
         self.served: list[Channel] = []
         self.outcomes: list[object] = []
         self.conversation: Callable[[Channel], Any] | None = None
@@ -123,7 +123,7 @@ class MagiServiceTest(SynchronousTestCase):
     def waiting(self, *which: dict[str, str], application: str = "AGI", data: str = "agi:async") -> None:
         """What CoreShowChannels will list."""
         self.manager.lists["CoreShowChannels"] = [
-            Message(
+            AMIMessage(
                 lines(
                     "Event: CoreShowChannel",
                     *snapshot(**each),
@@ -242,9 +242,7 @@ class ForgedTests(MagiServiceTest):
         encoded = quote(block())
         for extra in (f"Context: {CONTEXT}", "Uniqueid: 1.1", f"Env: {encoded}"):
             self.manager.event("Event: AsyncAGIStart", extra, *snapshot(), f"Env: {encoded}")
-        self.manager.event(
-            "Event: AsyncAGIStart", f"Context: {CONTEXT}", *snapshot(context="other"), "Env: x"
-        )
+        self.manager.event("Event: AsyncAGIStart", f"Context: {CONTEXT}", *snapshot(context="other"), "Env: x")
         self.assertEqual(self.served, [])
 
     def test_tampered_block(self) -> None:
@@ -280,9 +278,7 @@ class ForgedTests(MagiServiceTest):
     def test_forged_answer(self) -> None:
         """An answer without the id that only we know is nobody's."""
         self.start()
-        self.manager.event(
-            "Event: AsyncAGIExec", f"Uniqueid: {UNIQUEID}", "Result: 200%20result=0", "CommandId: id-99"
-        )
+        self.manager.event("Event: AsyncAGIExec", f"Uniqueid: {UNIQUEID}", "Result: 200%20result=0", "CommandId: id-99")
         self.assertEqual(self.outcomes, [])
 
 
@@ -439,7 +435,7 @@ class WaitingTests(MagiServiceTest):
 
     def test_no_contexts(self) -> None:
         """Where no context is ours nothing is looked for."""
-        manager = FakeManager()
+        manager = FakeAMIConnection()
         magi = MagiService(manager, [], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
         magi.startService()
         manager.comes_up()
@@ -448,7 +444,7 @@ class WaitingTests(MagiServiceTest):
 
     def test_started_late(self) -> None:
         """Started when the connection is up already, or stopped before it comes up."""
-        manager = FakeManager()
+        manager = FakeAMIConnection()
         manager.comes_up()
         magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
         self.assertEqual(manager.sent, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import Deadline, OneShot
+from pbxrouter.net.timers import Deadline, Timer
 
 
 class OneShotTests(SynchronousTestCase):
@@ -14,7 +14,7 @@ class OneShotTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A timer."""
         self.clock = Clock()
-        self.timer = OneShot(self.clock)
+        self.timer = Timer(self.clock)
         self.done: list[str] = []
 
     def set(self, name: str, seconds: float = 1) -> None:

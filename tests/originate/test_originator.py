@@ -11,21 +11,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.connection import Manager
+from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.config.schema import TECHNOLOGIES
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate.originator import (
     CAUSE_GRACE_S,
     MARGIN_S,
     RING_S,
+    CallRequest,
     Originator,
     Progress,
-    Wish,
     check_wish,
 )
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Verdict
-from tests.ami_fakes import FakeManager
+from tests.ami_fakes import FakeAMIConnection
 from tests.fakes import workshop_rules
 
 OURS = "id-1"
@@ -35,7 +35,7 @@ NUMBER = "1795409729.7"
 class CheckTests(SynchronousTestCase):
     """What may be asked for at all."""
 
-    def refused(self, wish: Wish, technologies: dict[str, str] | None = None) -> str:
+    def refused(self, wish: CallRequest, technologies: dict[str, str] | None = None) -> str:
         """Why it is refused: one line."""
         error = self.assertRaises(OriginateRefused, check_wish, wish, technologies or TECHNOLOGIES)
         self.assertNotRegex(str(error), r"[\r\n\0]")
@@ -90,7 +90,7 @@ class CheckTests(SynchronousTestCase):
             ),
             *("1" * 41, "9" * 100_000),
         ):
-            self.assertIn("to: ", self.refused(Wish("PJSIP/33", number, "phones")), repr(number[:50]))
+            self.assertIn("to: ", self.refused(CallRequest("PJSIP/33", number, "phones")), repr(number[:50]))
 
     def test_channels(self) -> None:
         """One phone on a technology of phones, and nothing beside it."""
@@ -143,11 +143,11 @@ class CheckTests(SynchronousTestCase):
                 "PJSIP/" + "3" * 65,
             ),
         ):
-            self.assertIn("channel: ", self.refused(Wish(channel, "21", "phones")), repr(channel))
+            self.assertIn("channel: ", self.refused(CallRequest(channel, "21", "phones")), repr(channel))
 
     def test_configured_local(self) -> None:
         """A technology whose dial string begins with Local makes no phones of Local channels."""
-        self.refused(Wish("Local/33", "21", "phones"), {"Out": "Local/x"})
+        self.refused(CallRequest("Local/33", "21", "phones"), {"Out": "Local/x"})
 
     def test_contexts(self) -> None:
         """A context is a name."""
@@ -170,16 +170,16 @@ class CheckTests(SynchronousTestCase):
             ),
             "a" * 80,
         ):
-            self.assertIn("context: ", self.refused(Wish("PJSIP/33", "21", context)), repr(context))
+            self.assertIn("context: ", self.refused(CallRequest("PJSIP/33", "21", context)), repr(context))
 
     def test_long_values_are_cut(self) -> None:
         """What is quoted of a value without end is its beginning."""
-        self.assertLess(len(self.refused(Wish("x" * 100_000, "21", "phones"))), 200)
+        self.assertLess(len(self.refused(CallRequest("x" * 100_000, "21", "phones"))), 200)
 
     def test_accepted(self) -> None:
         """As written, but for dashes; the extension is the phone's name."""
         for given, number in ("21", "21"), ("+34-91-123", "+3491123"), ("*98", "*98"), ("00#", "00#"):
-            checked, extension = check_wish(Wish("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
+            checked, extension = check_wish(CallRequest("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
             self.assertEqual((checked.channel, checked.number, extension), ("PJSIP/33", number, "33"))
 
     def test_technologies(self) -> None:
@@ -189,12 +189,12 @@ class CheckTests(SynchronousTestCase):
             *(("SIP/33", "PJSIP/33"), ("sip/33", "PJSIP/33"), ("Zap/1", "DAHDI/1"), ("pjsip/33", "pjsip/33")),
             *(("IAX2/33", "IAX2/33"), ("Door/33", "PJSIP/33"), ("SCCP/33", "SCCP/33")),
         ):
-            self.assertEqual(check_wish(Wish(given, "21", "phones"), own)[0].channel, made)
+            self.assertEqual(check_wish(CallRequest(given, "21", "phones"), own)[0].channel, made)
 
     def test_ring_time(self) -> None:
         """Seconds within reason."""
         for given, kept in (-1, 1), (0, 1), (20, 20), (10**9, 300):
-            self.assertEqual(check_wish(Wish("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
+            self.assertEqual(check_wish(CallRequest("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
 
 
 class CallCase(SynchronousTestCase):
@@ -202,16 +202,16 @@ class CallCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """With the workshop's rules."""
-        self.manager, self.clock = FakeManager(), Clock()
+        self.manager, self.clock = FakeAMIConnection(), Clock()
         self.manager.comes_up()
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
-        self.originator = Originator(cast(Manager, self.manager), engine, TECHNOLOGIES, self.clock)
+        self.originator = Originator(cast(AMIConnection, self.manager), engine, TECHNOLOGIES, self.clock)
         self.told: list[Progress] = []
 
     def ask(self, channel: str = "SIP/33", number: str = "21", ring_s: int = RING_S) -> Deferred[None]:
         """Ask for a call."""
-        wish = Wish(channel, number, "phones", ring_s)
+        wish = CallRequest(channel, number, "phones", ring_s)
         return Deferred.fromCoroutine(self.originator.originate(wish, self.told.append))
 
     def begin(self) -> None:
@@ -238,9 +238,7 @@ class CallCase(SynchronousTestCase):
 
     def dialled(self, status: str) -> None:
         """The Dial to the number ended so."""
-        self.happens(
-            "DialEnd", Uniqueid=OURS, Linkedid=OURS, DestUniqueid=NUMBER, DestLinkedid=OURS, DialStatus=status
-        )
+        self.happens("DialEnd", Uniqueid=OURS, Linkedid=OURS, DestUniqueid=NUMBER, DestLinkedid=OURS, DialStatus=status)
 
     def hangs_up(self, cause: str = "16", uniqueid: str = OURS) -> None:
         """A channel of the call ends."""
@@ -319,7 +317,7 @@ class AskingTests(CallCase):
         error = self.failureResultOf(self.ask("PJSIP/33", "999"), OriginateRefused).value
         self.assertEqual(str(error), "33 may not dial 999: no pattern matches 999")
         self.assertEqual(
-            error.step.said(lambda text: spanish.get(text, text)),
+            error.sentence.translated(lambda text: spanish.get(text, text)),
             "33 no puede marcar 999: ningún patrón coincide con 999",
         )
 
@@ -524,7 +522,7 @@ class ProgressTests(CallCase):
         """Each hears of its own."""
         self.begin()
         second: list[Progress] = []
-        wish = Wish("PJSIP/33", "22", "phones")
+        wish = CallRequest("PJSIP/33", "22", "phones")
         Deferred.fromCoroutine(self.originator.originate(wish, second.append))
         self.rings()
         self.assertEqual((self.states, second), (["ringing"], []))
@@ -538,12 +536,10 @@ class ContextTests(SynchronousTestCase):
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
         for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), True)):
-            originator = Originator(cast(Manager, FakeManager()), engine, {}, Clock(), contexts)
-            wish = Wish("PJSIP/33", "21", "elsewhere")
+            originator = Originator(cast(AMIConnection, FakeAMIConnection()), engine, {}, Clock(), contexts)
+            wish = CallRequest("PJSIP/33", "21", "elsewhere")
             begun = Deferred.fromCoroutine(originator.originate(wish, lambda progress: None))
             if allowed:
                 begun.addErrback(lambda failure: None)
             else:
-                self.assertIn(
-                    "asterisk.originate: phones", str(self.failureResultOf(begun, OriginateRefused).value)
-                )
+                self.assertIn("asterisk.originate: phones", str(self.failureResultOf(begun, OriginateRefused).value))

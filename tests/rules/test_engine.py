@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Mapping, Verdict
-from pbxrouter.rules.reloader import POLL_S, RulesKeeper
+from pbxrouter.rules.reloader import POLL_S, RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from tests.fakes import hash_pin, loud, workshop_rules
 
@@ -63,14 +63,14 @@ class Deciding(SynchronousTestCase):
             (Facts("33", "999"), None),
         ):
             decision = self.successResultOf(engine.decide(facts))
-            found = [each for each in decision.words() if each.startswith(missing)]
+            found = [each for each in decision.trace_lines() if each.startswith(missing)]
             self.assertEqual(found, [f"{missing}{application}"] if application else [])
 
     def test_applications_in_any_case(self) -> None:
         """As drivers are found."""
         engine = RulesEngine({"dial"})
         engine.replace(rules_with("2X", "Dial"))
-        self.assertNotIn("no driver", self.successResultOf(engine.decide(Facts(None, "21"))).words()[-1])
+        self.assertNotIn("no driver", self.successResultOf(engine.decide(Facts(None, "21"))).trace_lines()[-1])
 
     def test_breaks(self) -> None:
         """A bug in the rules fails the Deferred; it does not fly through the caller."""
@@ -112,7 +112,7 @@ class Keeping(SynchronousTestCase):
         self.slow: Deferred[RuleSet] = Deferred()
         self.engine = RulesEngine({"dial"})
         self.clock = Clock()
-        self.keeper = RulesKeeper(self.source, self.engine, self.clock)
+        self.reloader = RulesReloader(self.source, self.engine, self.clock)
         self.logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
 
     def verdict(self, number: str) -> Verdict:
@@ -127,7 +127,7 @@ class Keeping(SynchronousTestCase):
 
     def test_loads_and_reloads(self) -> None:
         """At the start, and when the mark differs, within a second; not otherwise."""
-        self.keeper.startService()
+        self.reloader.startService()
         self.assertEqual(self.verdict("21"), Verdict.ALLOW)
         self.clock.pump([POLL_S] * 4)
         self.assertEqual(self.source.loads, 1)
@@ -140,7 +140,7 @@ class Keeping(SynchronousTestCase):
 
     def test_away(self) -> None:
         """The last rules stay in force; it is said once, and once when it is over."""
-        self.keeper.startService()
+        self.reloader.startService()
         self.formats()
         self.source.mark = StoreError("it is locked")
         self.clock.pump([POLL_S] * 4)
@@ -156,7 +156,7 @@ class Keeping(SynchronousTestCase):
     def test_away_at_the_start(self) -> None:
         """The first rules come when they can be read."""
         self.source.rules = StoreError("it is locked")
-        self.keeper.startService()
+        self.reloader.startService()
         waiting = self.engine.decide(Facts("33", "21"))
         self.clock.pump([POLL_S] * 2)
         self.assertNoResult(waiting)
@@ -168,7 +168,7 @@ class Keeping(SynchronousTestCase):
     def test_breaks(self) -> None:
         """A bug is logged each time, and the keeper goes on."""
         self.source.mark = ZeroDivisionError("on purpose")
-        self.keeper.startService()
+        self.reloader.startService()
         self.clock.advance(POLL_S)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.source.mark = 1
@@ -178,7 +178,7 @@ class Keeping(SynchronousTestCase):
     def test_problems(self) -> None:
         """Each is said when it is new."""
         self.source.rules = rules_with("[2")
-        self.keeper.startService()
+        self.reloader.startService()
         self.assertEqual(len(loud(self.logs)), 1)
         self.assertIn("mapping 1 is left out", loud(self.logs)[0]["problem"])
         self.source.mark = 2
@@ -193,10 +193,10 @@ class Keeping(SynchronousTestCase):
     def test_slow_load(self) -> None:
         """A load that takes long is not begun again meanwhile; stopping waits for it."""
         self.source.rules = slow = self.slow
-        self.keeper.startService()
+        self.reloader.startService()
         self.clock.pump([POLL_S] * 4)
         self.assertEqual(self.source.loads, 1)
-        stopped = self.keeper.stopService()
+        stopped = self.reloader.stopService()
         self.assertNoResult(stopped)
         slow.callback(workshop_rules())
         self.successResultOf(stopped)
@@ -204,6 +204,6 @@ class Keeping(SynchronousTestCase):
 
     def test_stops(self) -> None:
         """Nothing is asked any more."""
-        self.keeper.startService()
-        self.keeper.stopService()
+        self.reloader.startService()
+        self.reloader.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])

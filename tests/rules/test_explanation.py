@@ -6,9 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.explanation import (
     MAX_OTHERS,
-    as_table,
+    as_dict,
     headline,
-    others,
+    runners_up,
 )
 from pbxrouter.rules.model import Facts, Mapping
 from pbxrouter.rules.ruleset import RuleSet
@@ -25,7 +25,7 @@ class ExplainedTests(SynchronousTestCase):
 
     def words(self, rules: RuleSet, number: str, caller: str | None = "33") -> list[str]:
         """What is said of the others."""
-        return [each.words for each in others(rules, rules.decide(Facts(caller, number)))]
+        return [each.english for each in runners_up(rules, rules.decide(Facts(caller, number)))]
 
     def test_headline(self) -> None:
         """Who dials what, and what it runs if it may."""
@@ -35,7 +35,7 @@ class ExplainedTests(SynchronousTestCase):
             ("33", "31", "a PIN is needed: 33 dials 31"),
             (None, "99", "invalid number: a caller without number dials 99"),
         ):
-            self.assertEqual(headline(rules.decide(Facts(caller, number)), caller).words, said)
+            self.assertEqual(headline(rules.decide(Facts(caller, number)), caller).english, said)
 
     def test_the_less_exact_ones(self) -> None:
         """In Asterisk's order."""
@@ -56,9 +56,7 @@ class ExplainedTests(SynchronousTestCase):
 
     def test_switched_off(self) -> None:
         """It would match; where nothing else does, the trace has said so already."""
-        self.assertEqual(
-            self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is switched off"]
-        )
+        self.assertEqual(self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is switched off"])
         self.assertEqual(self.words(rules_of("3X", "21", off="21"), "21"), [])
 
     def test_no_number(self) -> None:
@@ -76,6 +74,6 @@ class ExplainedTests(SynchronousTestCase):
         """Keys that programs rely on."""
         rules = rules_of("2X", "21", off="21")
         decision = rules.decide(Facts("33", "21"))
-        table = as_table(decision, "33", rules.problems, others(rules, decision))
+        table = as_dict(decision, "33", rules.problems, runners_up(rules, decision))
         self.assertEqual((table["decision"], table["map_id"], table["granted_by"]), ("allow", 1, "33"))
         self.assertEqual(table["others"], ["21 would match but is switched off"])

@@ -16,12 +16,10 @@ from pbxrouter.rules.ruleset import RuleSet
 from tests.fakes import hash_pin, workshop_rules
 
 
-def words(
-    rules: RuleSet, caller: str | None, number: str, pin: str | None = None
-) -> tuple[Verdict, list[str]]:
+def words(rules: RuleSet, caller: str | None, number: str, pin: str | None = None) -> tuple[Verdict, list[str]]:
     """The verdict and the trace."""
     decision = rules.decide(Facts(caller, number, pin))
-    return decision.verdict, decision.words()
+    return decision.verdict, decision.trace_lines()
 
 
 class Numbers(SynchronousTestCase):
@@ -67,10 +65,8 @@ class Deciding(SynchronousTestCase):
     def test_own_grant(self) -> None:
         """An extension's grant allows, and says so."""
         decision = self.rules.decide(Facts("33", "2-1"))
-        self.assertEqual(
-            (decision.verdict, decision.number, decision.granted_by), (Verdict.ALLOW, "21", "33")
-        )
-        self.assertEqual(decision.words(), ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"])
+        self.assertEqual((decision.verdict, decision.number, decision.granted_by), (Verdict.ALLOW, "21", "33"))
+        self.assertEqual(decision.trace_lines(), ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"])
         assert decision.mapping is not None
         self.assertEqual(decision.mapping.map_id, 2)
 
@@ -127,8 +123,8 @@ class Building(SynchronousTestCase):
         rules = RuleSet.build(
             [Mapping(1, "[2", "dial", ""), Mapping(2, "2X", "dial", "")], [], [], hash_pin, ["before"]
         )
-        self.assertEqual(rules.problems[0].words, "before")
-        self.assertIn("mapping 1 is left out: ", rules.problems[1].words)
+        self.assertEqual(rules.problems[0].english, "before")
+        self.assertIn("mapping 1 is left out: ", rules.problems[1].english)
         self.assertEqual(words(rules, None, "21")[0], Verdict.PIN)
 
     def test_switched_off(self) -> None:
@@ -142,9 +138,7 @@ class Building(SynchronousTestCase):
 
     def test_first_of_equals(self) -> None:
         """Of equal patterns the first configured counts."""
-        rules = RuleSet.build(
-            [Mapping(1, "_[2]X", "dial", "a"), Mapping(2, "2X", "dial", "b")], [], [], hash_pin
-        )
+        rules = RuleSet.build([Mapping(1, "_[2]X", "dial", "a"), Mapping(2, "2X", "dial", "b")], [], [], hash_pin)
         mapping = rules.decide(Facts(None, "21")).mapping
         assert mapping is not None
         self.assertEqual(mapping.map_id, 1)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.model import Mapping, normalise_number
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.rules.shadows import DIALABLE, Fate, reach_of
+from pbxrouter.rules.shadows import DIALABLE, Reachability, reachability
 from tests.fakes import hash_pin
 
 # Of 4 to 8 any is as good as another to these, and so are * and +.
@@ -30,9 +30,9 @@ def rules_of(*patterns: str) -> RuleSet:
 class Reaching(SynchronousTestCase):
     """What becomes of the last of several."""
 
-    def fate(self, *patterns: str) -> tuple[Fate, list[str]]:
+    def fate(self, *patterns: str) -> tuple[Reachability, list[str]]:
         """Of the last, and the patterns that win in its place."""
-        reach = reach_of(rules_of(*patterns), len(patterns) - 1)
+        reach = reachability(rules_of(*patterns), len(patterns) - 1)
         return reach.fate, [mapping.pattern for mapping in reach.winners]
 
     def test_wins(self) -> None:
@@ -47,8 +47,8 @@ class Reaching(SynchronousTestCase):
             (".",),
         ):
             rules = rules_of("991", *patterns)
-            reach = reach_of(rules, len(patterns))
-            self.assertEqual(reach.fate, Fate.WINS, patterns)
+            reach = reachability(rules, len(patterns))
+            self.assertEqual(reach.fate, Reachability.WINS, patterns)
             winner = rules.winner(reach.number)
             assert winner is not None
             self.assertEqual(winner[1].map_id, len(patterns))
@@ -69,9 +69,9 @@ class Reaching(SynchronousTestCase):
         ):
             fate, found = self.fate(*patterns)
             if winners is None:
-                self.assertEqual(fate, Fate.WINS, patterns)
+                self.assertEqual(fate, Reachability.WINS, patterns)
             else:
-                self.assertEqual((fate, sorted(found)), (Fate.SHADOWED, sorted(winners)), patterns)
+                self.assertEqual((fate, sorted(found)), (Reachability.SHADOWED, sorted(winners)), patterns)
 
     def test_repeated(self) -> None:
         """Of equals only the first is loaded, be it one that matches nothing (facts D2)."""
@@ -83,35 +83,31 @@ class Reaching(SynchronousTestCase):
             ("_2[5-1]", "_2"),
             ("NX", "[2-9]X"),
         ):
-            self.assertEqual(self.fate(*patterns), (Fate.REPEATED, [patterns[0]]))
-        self.assertEqual(self.fate("21", "_21"), (Fate.SHADOWED, ["21"]))
+            self.assertEqual(self.fate(*patterns), (Reachability.REPEATED, [patterns[0]]))
+        self.assertEqual(self.fate("21", "_21"), (Reachability.SHADOWED, ["21"]))
 
     def test_nothing(self) -> None:
         """What no phone can dial: an empty set, letters."""
         for pattern in ("2[5-1]", "s", "_s!", "[abc]X", "X[=]", "2X$"):
-            self.assertEqual(self.fate("21", pattern), (Fate.NOTHING, []), pattern)
+            self.assertEqual(self.fate("21", pattern), (Reachability.NOTHING, []), pattern)
 
     def test_switched_off(self) -> None:
         """What does not count is nobody's shadow; whether it would win is not asked."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
         )
-        self.assertEqual(reach_of(rules, 1).fate, Fate.NOT_KNOWN)
-        self.assertEqual(reach_of(rules, 2).fate, Fate.WINS)
+        self.assertEqual(reachability(rules, 1).fate, Reachability.NOT_KNOWN)
+        self.assertEqual(reachability(rules, 2).fate, Reachability.WINS)
 
     def test_given_up(self) -> None:
         """Too many before it, or too few steps: not known, rather than wrong or slow."""
         numbers = [f"2{number:03}" for number in range(1000)]
-        self.assertEqual(self.fate(*numbers, "2XXX"), (Fate.NOT_KNOWN, []))
-        self.assertEqual(reach_of(rules_of("1X", "2X", "[12]X"), 2, nodes=2).fate, Fate.NOT_KNOWN)
+        self.assertEqual(self.fate(*numbers, "2XXX"), (Reachability.NOT_KNOWN, []))
+        self.assertEqual(reachability(rules_of("1X", "2X", "[12]X"), 2, nodes=2).fate, Reachability.NOT_KNOWN)
 
     def test_hard(self) -> None:
         """A question made to take for ever ends soon."""
-        rows = [
-            f"_{'X' * place}{digit}{'X' * (14 - place)}!"
-            for place in range(15)
-            for digit in "[0-4] [5-8]".split()
-        ]
+        rows = [f"_{'X' * place}{digit}{'X' * (14 - place)}!" for place in range(15) for digit in "[0-4] [5-8]".split()]
         started = time.perf_counter()
         self.fate(*rows, f"_{'X' * 15}!")
         self.assertLess(time.perf_counter() - started, 2)
@@ -137,18 +133,18 @@ class Reaching(SynchronousTestCase):
             if winner is not None:
                 won.setdefault(winner[1].map_id, number)
         for map_id, (pattern, _) in rules.entries.items():
-            reach = reach_of(rules, map_id)
+            reach = reachability(rules, map_id)
             matched = [number for number in NUMBERS if pattern.matches(number)]
-            if reach.fate is Fate.WINS:
+            if reach.fate is Reachability.WINS:
                 self.assertIn(map_id, won)
                 winner = rules.winner(reach.number)
                 assert winner is not None
                 self.assertEqual(winner[1].map_id, map_id)
                 continue
             self.assertNotIn(map_id, won)
-            self.assertEqual(reach.fate is Fate.NOTHING, not matched)
-            self.assertNotEqual(reach.fate, Fate.NOT_KNOWN)
-            if reach.fate is Fate.SHADOWED:
+            self.assertEqual(reach.fate is Reachability.NOTHING, not matched)
+            self.assertNotEqual(reach.fate, Reachability.NOT_KNOWN)
+            if reach.fate is Reachability.SHADOWED:
                 winners = [rules.entries[each.map_id][0] for each in reach.winners]
                 for number in matched:
                     self.assertTrue(any(each.matches(number) for each in winners))
@@ -164,6 +160,6 @@ class Reaching(SynchronousTestCase):
         """Among many rules the time is that of the few that matter."""
         rules = rules_of(*(f"00{number:04}X." for number in range(10_000)), "00000X!", "0[0]0[0-9]0[0-9]X.")
         started = time.perf_counter()
-        fates = [reach_of(rules, map_id).fate for map_id in range(9_900, 10_002)]
+        fates = [reachability(rules, map_id).fate for map_id in range(9_900, 10_002)]
         self.assertLess(time.perf_counter() - started, 0.5)
-        self.assertEqual(set(fates[:100]), {Fate.WINS})
+        self.assertEqual(set(fates[:100]), {Reachability.WINS})

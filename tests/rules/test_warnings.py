@@ -16,7 +16,7 @@ from pbxrouter.rules.warnings import (
     RuleWarning,
     RuleWarnings,
 )
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 from tests.fakes import hash_pin, workshop_rules
 
 DRIVERS = ("dial", "voicemail", "conference")
@@ -35,7 +35,7 @@ def rule(map_id: int, pattern: str, application: str = "dial", enabled: bool = T
 
 def told(warnings: Iterable[RuleWarning]) -> list[tuple[str, str]]:
     """Code and words of each."""
-    return [(each.code, each.step.words) for each in warnings]
+    return [(each.code, each.sentence.english) for each in warnings]
 
 
 class OfMappings(SynchronousTestCase):
@@ -91,17 +91,13 @@ class OfMappings(SynchronousTestCase):
             (None, "only users without a PIN have a grant for 2X: nobody may use it"),
             ("h", None),
         ):
-            rules = RuleSet.build(
-                [rule(1, "2X")], [("", frozenset({1}))], [("pepe", pin, frozenset({1}))], hash_pin
-            )
+            rules = RuleSet.build([rule(1, "2X")], [("", frozenset({1}))], [("pepe", pin, frozenset({1}))], hash_pin)
             found = RuleWarnings(rules, DRIVERS).of_mappings([1])
             self.assertEqual(told(found.get(1, ())), [("nobody", expected)] if expected else [])
 
     def test_no_driver(self) -> None:
         """The same words as in a decision."""
-        self.assertEqual(
-            self.words(rule(1, "2X", "fax")), [("no-driver", "no driver provides the application fax")]
-        )
+        self.assertEqual(self.words(rule(1, "2X", "fax")), [("no-driver", "no driver provides the application fax")])
 
     def test_several(self) -> None:
         """The graver first."""
@@ -177,7 +173,7 @@ class OfAll(SynchronousTestCase):
             [("33", frozenset({4, 5})), ("34", frozenset())],
             [("pepe", None, frozenset({6})), ("ana", "h", frozenset()), ("eva", "i", frozenset({2, 3}))],
             hash_pin,
-            [step("a grant of user {user} is left out: there is no mapping {map_id}", user="eva", map_id=9)],
+            [sentence("a grant of user {user} is left out: there is no mapping {map_id}", user="eva", map_id=9)],
         )
         warnings = RuleWarnings(rules, DRIVERS)
         survey = warnings.survey()

@@ -85,9 +85,7 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_not_a_file(self) -> None:
         """A directory, or a pipe that would hold us up."""
-        self.assertIn(
-            "is not a file", self.refused(self.directory).replace("Is a directory", "is not a file")
-        )
+        self.assertIn("is not a file", self.refused(self.directory).replace("Is a directory", "is not a file"))
         os.mkfifo(self.path, 0o600)
         self.assertIn("is not a file", self.refused(self.path))
 

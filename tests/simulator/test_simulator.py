@@ -220,9 +220,7 @@ class CommandTests(SynchronousTestCase):
         """GET VARIABLE cuts to 1023 bytes, GET FULL VARIABLE does not."""
         self.asterisk.set_variable("X", "á" * 2000)
         self.assertEqual(len(self.asterisk.receive(b"GET VARIABLE X\n")), len("200 result=1 ()\n") + 1023)
-        self.assertEqual(
-            len(self.asterisk.receive(b"GET FULL VARIABLE ${X}\n")), len("200 result=1 ()\n") + 4000
-        )
+        self.assertEqual(len(self.asterisk.receive(b"GET FULL VARIABLE ${X}\n")), len("200 result=1 ()\n") + 4000)
 
     def test_bytes_that_are_not_utf8(self) -> None:
         """They come back as they were sent."""
@@ -372,9 +370,7 @@ class DialTests(SynchronousTestCase):
             self.assertEqual(got, reply, status)
             self.assertEqual(asterisk.dead, dead, status)
             # DIALSTATUS may be asked on a dead channel.
-            self.assertEqual(
-                conversation(asterisk, "GET VARIABLE DIALSTATUS"), [f"200 result=1 ({status})\n"]
-            )
+            self.assertEqual(conversation(asterisk, "GET VARIABLE DIALSTATUS"), [f"200 result=1 ({status})\n"])
             self.assertEqual(asterisk.variable("HANGUPCAUSE"), cause, status)
             self.assertEqual(asterisk.variable("ANSWEREDTIME"), "5" if status == "ANSWER" else "", status)
             self.assertEqual(asterisk.dials, [("PJSIP/21,60", status)])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, in_a_row, step
+from pbxrouter.text.sentences import Sentence, joined, sentence
 
 
 class Steps(SynchronousTestCase):
@@ -15,35 +15,35 @@ class Steps(SynchronousTestCase):
 
     def test_words(self) -> None:
         """Sentence and values stay apart, for translations, and come together as English."""
-        made = step("{caller} dials {number}", caller="33", number=21)
-        self.assertEqual(made, Step("{caller} dials {number}", {"caller": "33", "number": "21"}))
-        self.assertEqual(made.words, "33 dials 21")
-        self.assertEqual(Step("nothing").words, "nothing")
+        made = sentence("{caller} dials {number}", caller="33", number=21)
+        self.assertEqual(made, Sentence("{caller} dials {number}", {"caller": "33", "number": "21"}))
+        self.assertEqual(made.english, "33 dials 21")
+        self.assertEqual(Sentence("nothing").english, "nothing")
 
     def test_values_are_not_read(self) -> None:
         """Braces that a caller sends are no places."""
-        self.assertEqual(step("{number} is none", number="{caller}").words, "{caller} is none")
+        self.assertEqual(sentence("{number} is none", number="{caller}").english, "{caller} is none")
 
     def test_values_are_one_line(self) -> None:
         """Line ends and controls in a value are made visible."""
-        self.assertEqual(step("{x}", x="a\nb\x1b[0m").words, "a\\nb\\x1b[0m")
+        self.assertEqual(sentence("{x}", x="a\nb\x1b[0m").english, "a\\nb\\x1b[0m")
 
     def test_steps_within(self) -> None:
         """A value that is a step is translated with the rest."""
         spanish = {"{who} is left out: {why}": "{who} se omite: {why}", "{x} is odd": "{x} es raro"}
-        made = step("{who} is left out: {why}", who="2X", why=step("{x} is odd", x="[\n"))
-        self.assertEqual(made.words, "2X is left out: [\\n is odd")
-        self.assertEqual(made.said(spanish.__getitem__), "2X se omite: [\\n es raro")
+        made = sentence("{who} is left out: {why}", who="2X", why=sentence("{x} is odd", x="[\n"))
+        self.assertEqual(made.english, "2X is left out: [\\n is odd")
+        self.assertEqual(made.translated(spanish.__getitem__), "2X se omite: [\\n es raro")
 
     def test_in_a_row(self) -> None:
         """Several become one; braces in them are text."""
-        row = in_a_row([step("{x} comes", x="{y}"), step("it goes")])
-        self.assertEqual(row.words, "{y} comes; it goes")
+        row = joined([sentence("{x} comes", x="{y}"), sentence("it goes")])
+        self.assertEqual(row.english, "{y} comes; it goes")
         self.assertEqual(
-            row.said(lambda text: text.upper().replace("X", "x") if "_" not in text else text),
+            row.translated(lambda text: text.upper().replace("X", "x") if "_" not in text else text),
             "{y} COMES; IT GOES",
         )
-        self.assertEqual(in_a_row([]).words, "")
+        self.assertEqual(joined([]).english, "")
 
 
 class Printable(SynchronousTestCase):

@@ -15,8 +15,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.language import LANGUAGES, Words, Zone
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.language import LANGUAGES, Translator, Zone
 from tests.paths import ROOT
 
 KNOWN = {
@@ -73,9 +73,7 @@ class CatalogueTests(SynchronousTestCase):
         for language, found in self.each():
             there = {_key(message): message for message in found if message.id}
             self.assertEqual(sorted(wanted - set(there)), [], f"{language}: missing; run make catalogue")
-            self.assertEqual(
-                sorted(set(there) - wanted), [], f"{language}: not said any more; make catalogue"
-            )
+            self.assertEqual(sorted(set(there) - wanted), [], f"{language}: not said any more; make catalogue")
             self.assertEqual(list(found.obsolete), [], f"{language}: obsolete")
             for key, message in there.items():
                 self.assertFalse(message.fuzzy, f"{language}: uncertain: {key}")
@@ -104,16 +102,10 @@ class CatalogueTests(SynchronousTestCase):
             for message in found:
                 for english, said in wording(message):
                     if english and said:
-                        self.assertEqual(
-                            said[:1].isspace(), english[:1].isspace(), f"{language}: {english!r}"
-                        )
-                        self.assertEqual(
-                            said[-1:].isspace(), english[-1:].isspace(), f"{language}: {english!r}"
-                        )
+                        self.assertEqual(said[:1].isspace(), english[:1].isspace(), f"{language}: {english!r}")
+                        self.assertEqual(said[-1:].isspace(), english[-1:].isspace(), f"{language}: {english!r}")
                         for mark in ".:…":
-                            self.assertEqual(
-                                said.endswith(mark), english.endswith(mark), f"{language}: {said}"
-                            )
+                            self.assertEqual(said.endswith(mark), english.endswith(mark), f"{language}: {said}")
 
     def test_nothing_is_left_in_english(self) -> None:
         """A translation that is the English sentence is one of words that are the same in both."""
@@ -138,14 +130,12 @@ class CatalogueTests(SynchronousTestCase):
     def test_it_is_in_order(self) -> None:
         """The file is as make catalogue writes it."""
         for path in (ROOT / "pbxrouter/web/locale").glob("*/LC_MESSAGES/pbxrouter.po"):
-            self.assertEqual(
-                path.read_bytes(), catalogue.merged(catalogue.read(path), WANTED), "run make catalogue"
-            )
+            self.assertEqual(path.read_bytes(), catalogue.merged(catalogue.read(path), WANTED), "run make catalogue")
 
     def test_it_is_used(self) -> None:
         """A step is said in Spanish, the steps within it too."""
-        words = Words("es", Zone("Europe/Madrid"))
-        said = words.say(Step("{count} times", {"count": Step("no PIN was keyed")}))
+        translator = Translator("es", Zone("Europe/Madrid"))
+        said = translator.say(Sentence("{count} times", {"count": Sentence("no PIN was keyed")}))
         self.assertNotIn("keyed", said)
 
 

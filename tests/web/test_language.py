@@ -7,8 +7,8 @@ import datetime
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.language import Words, Zone, wished
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.language import Translator, Zone, wished
 
 SUMMER, WINTER = 1_784_023_200.0, 1_795_431_600.0  # 14 July and 23 November 2026, 10:00 and 11:00 UTC
 
@@ -46,11 +46,11 @@ class WordsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Both languages."""
         zone = Zone("Europe/Madrid")
-        self.english, self.spanish = Words("en", zone), Words("es", zone)
+        self.english, self.spanish = Translator("en", zone), Translator("es", zone)
 
     def test_steps(self) -> None:
         """The sentence is translated, the values are not."""
-        trace = step("no pattern matches {number}", number="999")
+        trace = sentence("no pattern matches {number}", number="999")
         self.assertEqual(self.english.say(trace), "no pattern matches 999")
         self.assertEqual(self.spanish.say(trace), "ningún patrón coincide con 999")
 
@@ -64,9 +64,7 @@ class WordsTests(SynchronousTestCase):
 
     def test_a_step_that_does_not_fit(self) -> None:
         """As another version may have kept it: shown as it is."""
-        self.assertEqual(
-            self.english.say(Step("{gone} and {number}", {"number": "1"})), "{gone} and {number}"
-        )
+        self.assertEqual(self.english.say(Sentence("{gone} and {number}", {"number": "1"})), "{gone} and {number}")
 
     def test_numbers_and_times(self) -> None:
         """As people write them there."""
@@ -75,9 +73,7 @@ class WordsTests(SynchronousTestCase):
         )
         self.assertEqual(self.spanish.moment(WINTER), "23 nov 2026, 12:00:00")
         self.assertEqual(self.english.moment(SUMMER), "14 Jul 2026, 12:00:00")
-        self.assertEqual(
-            [self.english.duration(each) for each in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"]
-        )
+        self.assertEqual([self.english.duration(each) for each in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
     def test_the_browsers_wish(self) -> None:
         """The language of ours with the highest quality; English if there is none."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.counter.counts import (
     ALL,
     REASONS,
-    Counting,
+    CallCounts,
     Counts,
 )
 from pbxrouter.web.metrics import registry_of
@@ -23,7 +23,7 @@ class FakeCounter:
 
     def __init__(self, asterisk: str) -> None:
         self.asterisk = asterisk
-        self.counting = Counting()
+        self.counting = CallCounts()
         self.active: int | None = 3
         self.in_sync = self.database_up = True
         self.unknown_s = 1.5
@@ -83,9 +83,7 @@ class MetricsTests(SynchronousTestCase):
         labels = {"asterisk": "a", "kind": "mapping", "name": '2"X\n'}
         self.assertEqual(self.value("pbxrouter_routed_calls_answered_total", **labels), 2)
         self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason="busy"), 1)
-        kinds = {
-            sample.labels["kind"] for sample in self.families()["pbxrouter_routed_calls_started"].samples
-        }
+        kinds = {sample.labels["kind"] for sample in self.families()["pbxrouter_routed_calls_started"].samples}
         self.assertEqual(kinds, {"mapping", "extension"})
 
     def test_unknown(self) -> None:

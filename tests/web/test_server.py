@@ -29,19 +29,17 @@ class GreetingTests(TestCase):
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
         """What it says to whoever started it, and what the log says; it is stopped again."""
-        desk = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
-        self.addCleanup(desk.writing.close)
-        config = msgspec.structs.replace(desk.config, web=Web(listen=listen))
-        self.desk = desk = dataclasses.replace(desk, config=config)
+        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
+        self.addCleanup(web.writing.close)
+        config = msgspec.structs.replace(web.config, web=Web(listen=listen))
+        self.web = web = dataclasses.replace(web, config=config)
         if with_admin:
-            await desk.write(
-                lambda connection: add_console_user(connection, ACTOR, 1.0, "ana", "hash", Role.ADMIN)
-            )
+            await web.write(lambda connection: add_console_user(connection, ACTOR, 1.0, "ana", "hash", Role.ADMIN))
         logged: list[LogEvent] = []
         observer: Any = logged.append
         globalLogPublisher.addObserver(observer)
         said: list[str] = []
-        server = build_web(desk)
+        server = build_web(web)
         server._say = said.append
         server.privilegedStartService()
         server.startService()
@@ -49,9 +47,7 @@ class GreetingTests(TestCase):
         await server.stopService()
         globalLogPublisher.removeObserver(observer)
         told = " ".join(
-            str(each.get("log_format"))
-            for each in logged
-            if each["log_level"] in (LogLevel.info, LogLevel.warn)
+            str(each.get("log_format")) for each in logged if each["log_level"] in (LogLevel.info, LogLevel.warn)
         )
         return said, told + " ".join(str(each.get("url", "")) for each in logged)
 
@@ -59,8 +55,8 @@ class GreetingTests(TestCase):
         """A link that is good is printed, and not logged."""
         said, told = await self.started("tcp:0:interface=127.0.0.1")
         link = said[0].rpartition("/setup/")[2].strip()
-        now = self.desk.now()
-        good = await self.desk.write(lambda connection: is_setup_link(connection, hash_token(link), now))
+        now = self.web.now()
+        good = await self.web.write(lambda connection: is_setup_link(connection, hash_token(link), now))
         self.assertTrue(good)
         self.assertNotIn(link, told)
         self.assertIn("pbxrouter console link", told)

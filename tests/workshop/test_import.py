@@ -82,10 +82,7 @@ def new_database() -> Iterator[sqlite3.Connection]:
 
 def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
     """All rows of the five tables and of imports."""
-    return {
-        table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
-        for table in (*TABLES, "imports")
-    }
+    return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in (*TABLES, "imports")}
 
 
 class SqlTests(SynchronousTestCase):
@@ -117,16 +114,12 @@ class SqlTests(SynchronousTestCase):
             "\ufeff" + WORKSHOP,
             without.rstrip("`\n ").rstrip(";"),
             "-- it's a comment; 'open\n/* another; ' */\n" + WORKSHOP,
-            WORKSHOP.replace('"users"', "USERS").replace(
-                "CREATE TABLE users ", "create table if not exists [Users]"
-            ),
+            WORKSHOP.replace('"users"', "USERS").replace("CREATE TABLE users ", "create table if not exists [Users]"),
             WORKSHOP.replace(
                 "VALUES(1, 'moises silva', 123456)", "(user_pin, user_name) VALUES ('123456', 'moises silva')"
             ),
             re.sub(r'\(3, 1, 4\);\nINSERT INTO "users_mappings" VALUES', "(3, 1, 4), ", WORKSHOP),
-            "PRAGMA foreign_keys=OFF;\nDROP TABLE IF EXISTS users;\n"
-            + WORKSHOP
-            + "CREATE INDEX i ON users(user_pin);",
+            "PRAGMA foreign_keys=OFF;\nDROP TABLE IF EXISTS users;\n" + WORKSHOP + "CREATE INDEX i ON users(user_pin);",
             WORKSHOP.replace("COMMIT;", "UPDATE users SET user_pin = 123456 WHERE user_id = 1; END;"),
             WORKSHOP.replace(
                 "COMMIT;",
@@ -157,25 +150,20 @@ class SqlTests(SynchronousTestCase):
     def test_odd_values(self) -> None:
         """NULL, blanks, floats, blobs."""
         tables = sql_with(
-            "INSERT INTO extensions VALUES(1, NULL), (2, ' 33 '), (3, 33.0), (4, x'3333'), (5, 3.5),"
-            " (6, lower('A'))"
+            "INSERT INTO extensions VALUES(1, NULL), (2, ' 33 '), (3, 33.0), (4, x'3333'), (5, 3.5), (6, lower('A'))"
         )
         self.assertEqual([number for _, number in tables.extensions], [None, "33", "33", "33", "3.5", "a"])
 
     def test_defaults(self) -> None:
         """A DEFAULT of the source counts."""
         text = WORKSHOP.replace("application_data\nVARCHAR(10)", "application_data VARCHAR(10) DEFAULT 'SIP'")
-        tables = read_sql(
-            text + "INSERT INTO applications_mappings(application_name, pattern) VALUES ('dial', '8X');"
-        )
+        tables = read_sql(text + "INSERT INTO applications_mappings(application_name, pattern) VALUES ('dial', '8X');")
         self.assertEqual(tables.mappings[-1], (6, "dial", "SIP", "8X"))
 
     def test_errors_name_the_line(self) -> None:
         """And the statement's beginning, but no value."""
         text = WORKSHOP.replace("'moises silva', 123456", "'moises silva', 471147 11")
-        self.assertEqual(
-            self.refused(text), 'w.sql, line 19: INSERT INTO "users" VALUES: SQLite cannot read it'
-        )
+        self.assertEqual(self.refused(text), 'w.sql, line 19: INSERT INTO "users" VALUES: SQLite cannot read it')
         text = WORKSHOP.replace("'moises silva', 123456", "'moises silva', 471147, 1")
         self.assertIn("has 3 columns but 4 values", self.refused(text))
 
@@ -221,8 +209,7 @@ class SqlTests(SynchronousTestCase):
             "ALTER TABLE users ADD COLUMN x",
             "DROP TABLE users",
             "INSERT INTO users VALUES(1, 'ana', zeroblob(1000000000))",
-            "INSERT INTO users(user_name) WITH RECURSIVE r(x) AS"
-            " (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT x FROM r",
+            "INSERT INTO users(user_name) WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT x FROM r",
             "ROLLBACK",
             "SAVEPOINT x",
         ):
@@ -294,9 +281,7 @@ class FileTests(SynchronousTestCase):
     def test_a_dump_by_sqlite_3(self) -> None:
         """What `.dump` writes can be read, AUTOINCREMENT and all."""
         with closing(sqlite3.connect(self.directory / "auto.db")) as connection:
-            connection.executescript(
-                WORKSHOP.replace("```", "").replace("PRIMARY KEY", "PRIMARY KEY AUTOINCREMENT")
-            )
+            connection.executescript(WORKSHOP.replace("```", "").replace("PRIMARY KEY", "PRIMARY KEY AUTOINCREMENT"))
             dump = "PRAGMA foreign_keys=OFF;\n" + "\n".join(connection.iterdump())
         self.assertEqual(read_sql(dump), read_sql(WORKSHOP))
 
@@ -369,9 +354,7 @@ class FileTests(SynchronousTestCase):
         self.assertIn("a database of pbxrouter itself", self.refused(path))
         with closing(sqlite3.connect(self.directory / "x.db")) as connection:
             connection.executescript("CREATE TABLE users (user_id, user_name, user_pin)")
-        self.assertIn(
-            "has no table applications_mappings, extensions,", self.refused(self.directory / "x.db")
-        )
+        self.assertIn("has no table applications_mappings, extensions,", self.refused(self.directory / "x.db"))
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("ALTER TABLE users ADD COLUMN mail")
         self.assertIn("accepted are user_id, user_name, user_pin", self.refused(self.path))
@@ -463,9 +446,7 @@ class MergeTests(SynchronousTestCase):
 
     def test_one_pattern_two_applications(self) -> None:
         """A pattern that leads elsewhere already is pointed out."""
-        self.connection.execute(
-            "INSERT INTO applications_mappings VALUES (6, 'dial', 'PJSIP/{number}@trunk', '2X')"
-        )
+        self.connection.execute("INSERT INTO applications_mappings VALUES (6, 'dial', 'PJSIP/{number}@trunk', '2X')")
         self.connection.commit()
         report = self.merge(read_sql(WORKSHOP))
         self.assertEqual(
@@ -568,9 +549,7 @@ class MergeTests(SynchronousTestCase):
 
 
 _IDS = st.one_of(st.none(), st.integers(0, 6))
-_WORDS = st.one_of(
-    st.none(), st.sampled_from(["", "dial", "DIAL", "SIP", "2X", "33", "033", "ana", "eva", "["])
-)
+_WORDS = st.one_of(st.none(), st.sampled_from(["", "dial", "DIAL", "SIP", "2X", "33", "033", "ana", "eva", "["]))
 _PINS = st.one_of(st.none(), st.sampled_from(["", "1234", "01234", "1*", "x", "12"]))
 _TABLES = st.builds(
     WorkshopTables,

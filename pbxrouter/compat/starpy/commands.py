@@ -77,10 +77,7 @@ class Commands:
         """Switch TDD on, off or (None) to MATE; a channel that cannot is a failure."""
         mode = "MATE" if on is None else "ON" if on else "OFF"
         return (
-            self._ask("TDD MODE", mode)
-            .addCallback(check_failure)
-            .addCallback(check_failure, "0")
-            .addCallback(as_int)
+            self._ask("TDD MODE", mode).addCallback(check_failure).addCallback(check_failure, "0").addCallback(as_int)
         )
 
     # --- where the dialplan goes on when the run ends ---
@@ -173,30 +170,22 @@ class Commands:
 
     # --- keys, sounds, recordings ---
 
-    def getData(
-        self, filename: str, timeout: float = 2.0, maxDigits: int | None = None
-    ) -> Deferred[tuple[str, bool]]:
+    def getData(self, filename: str, timeout: float = 2.0, maxDigits: int | None = None) -> Deferred[tuple[str, bool]]:
         """Play a sound and take digits; fires with them and whether time ended it."""
         asked = self._ask("GET DATA", filename, milliseconds(timeout), *_given(maxDigits))
         return asked.addCallback(check_failure).addCallback(as_digits)
 
-    def getOption(
-        self, filename: str, escapeDigits: str, timeout: float | None = None
-    ) -> Deferred[tuple[str, int]]:
+    def getOption(self, filename: str, escapeDigits: str, timeout: float | None = None) -> Deferred[tuple[str, int]]:
         """Play a sound and take one digit; fires with it (``""``: none) and the position."""
         waiting = [] if timeout is None else [milliseconds(timeout)]
         asked = self._ask("GET OPTION", filename, escapeDigits, *waiting).addCallback(check_failure)
-        return asked.addCallback(as_played).addCallback(
-            lambda played: (chr(played[0]) if played[0] else "", played[1])
-        )
+        return asked.addCallback(as_played).addCallback(lambda played: (chr(played[0]) if played[0] else "", played[1]))
 
     def waitForDigit(self, timeout: float) -> Deferred[int]:
         """The next key's ASCII code; 0 if none came in time (-1: wait for ever)."""
         return self._number("WAIT FOR DIGIT", milliseconds(timeout))
 
-    def streamFile(
-        self, filename: str, escapeDigits: str = "", offset: int | None = 0
-    ) -> Deferred[tuple[int, int]]:
+    def streamFile(self, filename: str, escapeDigits: str = "", offset: int | None = 0) -> Deferred[tuple[int, int]]:
         """Play a sound; fires with the ASCII code of the key that stopped it (0: none) and the position."""
         asked = self._ask("STREAM FILE", filename, escapeDigits, *_given(offset)).addCallback(check_failure)
         return asked.addCallback(as_played, offset)
@@ -211,9 +200,7 @@ class Commands:
         pauseChar: str | None = None,
     ) -> Deferred[tuple[int, int | None]]:
         """Play a sound that the caller can wind; fires with key and position."""
-        asked = self._ask(
-            "CONTROL STREAM FILE", filename, escapeDigits, skipMS, ffChar, rewChar, *_given(pauseChar)
-        )
+        asked = self._ask("CONTROL STREAM FILE", filename, escapeDigits, skipMS, ffChar, rewChar, *_given(pauseChar))
         return asked.addCallback(check_failure).addCallback(as_controlled)
 
     def recordFile(

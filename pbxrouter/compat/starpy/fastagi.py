@@ -68,9 +68,7 @@ class FastAGIProtocol(Commands):
         self._channel = channel
         self.transport = getattr(channel, "transport", None)
         self.variables = {f"agi_{name}": value for name, value in request.variables.items()}
-        self.variables.update(
-            {f"agi_arg_{number}": value for number, value in enumerate(request.arguments, 1)}
-        )
+        self.variables.update({f"agi_arg_{number}": value for number, value in enumerate(request.arguments, 1)})
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -164,9 +162,7 @@ class FastAGIProtocol(Commands):
         self.factory.clock.callLater(max(0, duration), waited.callback, 0)
         return waited
 
-    def jumpOnError(
-        self, reason: Failure, difference: int = 100, forErrors: Any = None
-    ) -> Deferred[list[Any]]:
+    def jumpOnError(self, reason: Failure, difference: int = 100, forErrors: Any = None) -> Deferred[list[Any]]:
         """An errback: let the dialplan go on ``difference`` priorities further, and finish.
 
         Args:

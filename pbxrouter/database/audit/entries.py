@@ -14,7 +14,7 @@ from pbxrouter.database.audit.rows import Recorded, Row, from_text
 from pbxrouter.database.connection import reading
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 KINDS: Final = ("mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link")
 """What a change may be of."""
@@ -139,8 +139,7 @@ def find_entries(
         conditions.append("audit_id < :before_id")
         values["before_id"] = bounded(before_id)
     query = (
-        f"SELECT {_COLUMNS} FROM audit_log WHERE {' AND '.join(conditions) or '1'}"
-        " ORDER BY audit_id DESC LIMIT :limit"
+        f"SELECT {_COLUMNS} FROM audit_log WHERE {' AND '.join(conditions) or '1'} ORDER BY audit_id DESC LIMIT :limit"
     )
     values["limit"] = max(1, min(limit, MAX_ENTRIES))
     with reading(connection):
@@ -185,9 +184,7 @@ def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) ->
     return found
 
 
-def entries_about(
-    connection: sqlite3.Connection, column: str, number: int, limit: int = 10
-) -> list[AuditEntry]:
+def entries_about(connection: sqlite3.Connection, column: str, number: int, limit: int = 10) -> list[AuditEntry]:
     """Among the newest entries those that touch rows with this number in this column, newest first.
 
     Args:
@@ -214,7 +211,7 @@ def entries_about(
 
 def no_entry(audit_id: int) -> NotThere:
     """What is said of a number that no entry has."""
-    return NotThere(step("there is no entry {number} in the audit log", number=audit_id))
+    return NotThere(sentence("there is no entry {number} in the audit log", number=audit_id))
 
 
 def _bindable(value: Any) -> Any:

@@ -44,7 +44,7 @@ from pbxrouter.database.connection import transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 __all__ = [
     "Actor",
@@ -142,7 +142,7 @@ class Change:
     def _there(self, table: Table, row_id: int) -> Row:
         row = self._row(table, bounded(row_id))
         if row is None:
-            raise NotThere(step("it is not there any more"))
+            raise NotThere(sentence("it is not there any more"))
         return row
 
     def _record(self, table: Table, before: Row | None, after: Row | None) -> None:
@@ -157,7 +157,7 @@ class Change:
             EditConflict: the row is not as that change left it.
         """
         table = past.table
-        since = EditConflict(step("{name} was changed since, so this cannot be taken back", name=self.name))
+        since = EditConflict(sentence("{name} was changed since, so this cannot be taken back", name=self.name))
         columns = columns_of(self.connection, table)
         if not columns.issuperset({*past.key, *(past.before or ()), *(past.after or ())}):
             raise unreadable()
@@ -179,7 +179,7 @@ class Change:
         for child, column in table.children:
             if rows_with(self.connection, TABLES[child], {column: row_id}):
                 raise EditConflict(
-                    step(
+                    sentence(
                         "{name} has been granted or switched off since, so this cannot be taken back",
                         name=self.name,
                     )
@@ -246,7 +246,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
                 raise no_entry(audit_id)
             kind, name, text, undone_by = row
             if undone_by is not None:
-                raise EditConflict(step("this change was taken back already"))
+                raise EditConflict(sentence("this change was taken back already"))
             if kind in NEVER_UNDONE:
                 raise EditRefused(_REFUSED[kind])
             past = from_text(text)
@@ -264,9 +264,9 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
 
 
 _REFUSED: Final = {
-    "console_user": Step("changes of console users cannot be taken back: change them anew instead"),
-    "token": Step("changes of tokens cannot be taken back: make a new token, or revoke it"),
-    "import": Step("an import cannot be taken back: the audit log has only its counts, not its rows"),
+    "console_user": Sentence("changes of console users cannot be taken back: change them anew instead"),
+    "token": Sentence("changes of tokens cannot be taken back: make a new token, or revoke it"),
+    "import": Sentence("an import cannot be taken back: the audit log has only its counts, not its rows"),
 }
 
 
@@ -295,7 +295,5 @@ def _write(
     ).lastrowid
     assert audit_id is not None
     if undoes is not None:
-        connection.execute(
-            "UPDATE audit_log SET undone_by = :by WHERE audit_id = :id", {"by": audit_id, "id": undoes}
-        )
+        connection.execute("UPDATE audit_log SET undone_by = :by WHERE audit_id = :id", {"by": audit_id, "id": undoes})
     return audit_id

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.errors import EditConflict
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 Row = dict[str, Any]
 """A row by its columns: text, numbers, None, bytes (BLOBs), RawText."""
@@ -170,9 +170,7 @@ def delete_row(connection: sqlite3.Connection, table: Table, row_id: int) -> Non
 
 def columns_of(connection: sqlite3.Connection, table: Table) -> frozenset[str]:
     """The columns that a table has."""
-    return frozenset(
-        each[0] for each in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description
-    )
+    return frozenset(each[0] for each in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
 
 
 def key_of(table: Table, row: Row) -> Row:
@@ -195,25 +193,25 @@ def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:
     for constraint, message, field in _CONSTRAINTS:
         if constraint in why:
             return EditConflict(message, field)
-    return EditConflict(step("the database does not accept this: {why}", why=why))
+    return EditConflict(sentence("the database does not accept this: {why}", why=why))
 
 
 def unreadable() -> EditConflict:
     """What is said of an entry that a hand, or a later version, has written."""
-    return EditConflict(step("the rows in this entry of the audit log cannot be read"))
+    return EditConflict(sentence("the rows in this entry of the audit log cannot be read"))
 
 
 _CONSTRAINTS: Final = (
-    ("users.user_pin", Step("this PIN cannot be used: another user has it"), "pin"),
-    ("extensions.extension_number", Step("there is an extension with this number already"), "number"),
-    ("console_users.login", Step("somebody has this login already"), "login"),
+    ("users.user_pin", Sentence("this PIN cannot be used: another user has it"), "pin"),
+    ("extensions.extension_number", Sentence("there is an extension with this number already"), "number"),
+    ("console_users.login", Sentence("somebody has this login already"), "login"),
     (
         "api_tokens.name",
-        Step("there is a token of this name already; revoke it or choose another name"),
+        Sentence("there is a token of this name already; revoke it or choose another name"),
         "name",
     ),
-    ("s_mappings.", Step("this grant is there already"), ""),
-    ("FOREIGN KEY", Step("something that this needs is gone"), ""),
+    ("s_mappings.", Sentence("this grant is there already"), ""),
+    ("FOREIGN KEY", Sentence("something that this needs is gone"), ""),
 )
 
 

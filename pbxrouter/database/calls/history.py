@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 FEW: Final = 50_000
 """Rows that are read and sorted in a moment; of more, an index in order of time is wanted."""
@@ -47,7 +47,7 @@ class CallRow:
     trace: str
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Sentence]:
         """The trace, for showing it in any language; empty if a hand has spoilt it."""
         try:
             return [_step(message, values) for message, values in json.loads(self.trace)]
@@ -62,20 +62,18 @@ class KeptCall(CallRow):
     call_id: int = 0
 
 
-def trace_text(steps: Iterable[Step]) -> str:
+def trace_text(steps: Iterable[Sentence]) -> str:
     """A trace as the table keeps it."""
     return json.dumps([_packed(each) for each in steps])
 
 
-def _packed(each: Step) -> list[Any]:
-    values = {
-        name: _packed(value) if isinstance(value, Step) else value for name, value in each.values.items()
-    }
+def _packed(each: Sentence) -> list[Any]:
+    values = {name: _packed(value) if isinstance(value, Sentence) else value for name, value in each.values.items()}
     return [each.message, values]
 
 
-def _step(message: Any, values: Any) -> Step:
-    return Step(
+def _step(message: Any, values: Any) -> Sentence:
+    return Sentence(
         str(message),
         {name: _step(*value) if isinstance(value, list) else str(value) for name, value in values.items()},
     )
@@ -142,7 +140,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     with reading(connection):
         row = connection.execute(query, {"id": min(call_id, 2**63 - 1)}).fetchone()
     if row is None:
-        raise NotThere(step("there is no call {id} in the history, or not any more", id=call_id))
+        raise NotThere(sentence("there is no call {id} in the history, or not any more", id=call_id))
     return KeptCall(*row)
 
 
@@ -190,9 +188,7 @@ def find_page(
     order = f"ORDER BY began {direction}, call_id {direction}"
     with reading(connection):
         index = _index(connection, search, limit)
-        found_by = (
-            f"FROM calls INDEXED BY {index} WHERE {' AND '.join(conditions) or '1'} {order} LIMIT :limit"
-        )
+        found_by = f"FROM calls INDEXED BY {index} WHERE {' AND '.join(conditions) or '1'} {order} LIMIT :limit"
         if index != "calls_by_time" and _is_beginning_alone(search):
             # All that is asked stands in the index: sort that, and read only the rows of the page.
             found_by = f"FROM calls WHERE call_id IN (SELECT call_id {found_by}) {order}"
@@ -296,4 +292,4 @@ def csv_heading() -> list[str]:
 
 def csv_cells(row: CallRow) -> list[object]:
     """A call as cells; the trace in English."""
-    return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(each.words for each in row.steps)]
+    return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(each.english for each in row.steps)]

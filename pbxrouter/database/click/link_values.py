@@ -15,7 +15,7 @@ from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.phones import is_context, read_phone
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MAX_CONSENT: Final = 600
 MAX_LIST: Final = 30
@@ -36,7 +36,7 @@ _SITE: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LinkOptions:
     """What the settings offer.
 
     Attributes:
@@ -107,24 +107,24 @@ class DialLink:
         return False
 
 
-def checked(values: LinkValues, places: Places) -> LinkValues:
+def checked(values: LinkValues, places: LinkOptions) -> LinkValues:
     """The values as they are kept.
 
     Raises:
         EditRefused: one of them cannot be used; the field is its name.
     """
     name = checked_text(
-        values.name, "name", step("a name has 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
+        values.name, "name", sentence("a name has 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
     )
     phone = values.phone.strip()
     if read_phone(phone, places.technologies) is None:
         raise EditRefused(
-            step("{phone} is no phone; accepted is such as PJSIP/33", phone=ascii(phone[:60])), "phone"
+            sentence("{phone} is no phone; accepted is such as PJSIP/33", phone=ascii(phone[:60])), "phone"
         )
     asterisk, context = _place(values, places)
     for field, most in (("calls_a_day", MAX_A_DAY), ("calls_an_hour", MAX_AN_HOUR)):
         if not 1 <= getattr(values, field) <= most:
-            raise EditRefused(step("accepted is a whole number from 1 to {most}", most=most), field)
+            raise EditRefused(sentence("accepted is a whole number from 1 to {most}", most=most), field)
     return LinkValues(
         name=name,
         phone=phone,
@@ -140,18 +140,18 @@ def checked(values: LinkValues, places: Places) -> LinkValues:
     )
 
 
-def _place(values: LinkValues, places: Places) -> tuple[str, str]:
+def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
     asterisk, context = values.asterisk.strip(), values.context.strip()
     names = ", ".join(places.contexts)
     if asterisk and asterisk not in places.contexts:
         if not names:
-            raise EditRefused(step("no [[asterisk]] is configured; leave this empty"), "asterisk")
-        raise EditRefused(step("which Asterisk? accepted are {names}", names=names), "asterisk")
+            raise EditRefused(sentence("no [[asterisk]] is configured; leave this empty"), "asterisk")
+        raise EditRefused(sentence("which Asterisk? accepted are {names}", names=names), "asterisk")
     if not asterisk and len(places.contexts) > 1:
-        raise EditRefused(step("which Asterisk? accepted are {names}", names=names), "asterisk")
+        raise EditRefused(sentence("which Asterisk? accepted are {names}", names=names), "asterisk")
     if not is_context(context):
         raise EditRefused(
-            step(
+            sentence(
                 "{context} is no dialplan context; accepted is such as pbxrouter-phones",
                 context=ascii(context[:60]),
             ),
@@ -160,7 +160,7 @@ def _place(values: LinkValues, places: Places) -> tuple[str, str]:
     allowed = places.contexts.get(asterisk or names, ())
     if allowed and context not in allowed:
         raise EditRefused(
-            step(
+            sentence(
                 "context: {context} is not one of asterisk.originate: {allowed}",
                 context=context,
                 allowed=", ".join(allowed),
@@ -173,16 +173,14 @@ def _place(values: LinkValues, places: Places) -> tuple[str, str]:
 def _destinations(text: str) -> str:
     patterns = _several(text, "destinations")
     if not patterns:
-        raise EditRefused(
-            step("name at least one pattern of numbers, such as +34[679]XXXXXXXX"), "destinations"
-        )
+        raise EditRefused(sentence("name at least one pattern of numbers, such as +34[679]XXXXXXXX"), "destinations")
     for each in patterns:
         try:
             pattern = Pattern.parse(each)
         except PatternError as error:
-            raise EditRefused(error.step, "destinations") from None
+            raise EditRefused(error.sentence, "destinations") from None
         if pattern.never_matches or _LETTER.search(each):
-            raise EditRefused(step("no number can match {pattern}", pattern=each), "destinations")
+            raise EditRefused(sentence("no number can match {pattern}", pattern=each), "destinations")
     return " ".join(patterns)
 
 
@@ -191,9 +189,8 @@ def _sites(text: str) -> str:
     for each in sites:
         if not _SITE.fullmatch(each):
             raise EditRefused(
-                step(
-                    "{site} is no site; accepted is such as https://example.org, "
-                    "and http:// for localhost alone",
+                sentence(
+                    "{site} is no site; accepted is such as https://example.org, and http:// for localhost alone",
                     site=ascii(each[:80]),
                 ),
                 "sites",
@@ -205,7 +202,7 @@ def _several(text: str, field: str) -> list[str]:
     found = text.split()
     if len(found) > MAX_LIST or len(text) > MAX_LIST_TEXT:
         raise EditRefused(
-            step("accepted are {most} of them, {length} characters", most=MAX_LIST, length=MAX_LIST_TEXT),
+            sentence("accepted are {most} of them, {length} characters", most=MAX_LIST, length=MAX_LIST_TEXT),
             field,
         )
     return found
@@ -214,5 +211,5 @@ def _several(text: str, field: str) -> list[str]:
 def _consent(text: str, field: str) -> str:
     text = " ".join(text.split())
     if len(text) > MAX_CONSENT or not text.isprintable():
-        raise EditRefused(step("accepted are {most} printable characters", most=MAX_CONSENT), field)
+        raise EditRefused(sentence("accepted are {most} printable characters", most=MAX_CONSENT), field)
     return text

@@ -16,14 +16,14 @@ from typing import Any, Final
 from pbxrouter.database.audit.log import Actor, Change, changing
 from pbxrouter.database.click.link_values import (
     DialLink,
+    LinkOptions,
     LinkValues,
-    Places,
     checked,
 )
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MAX_GENERATION: Final = 999_999_999
 """Nine digits, as a signed link has room for (signing)."""
@@ -62,16 +62,14 @@ def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> Di
         NotThere: none has that number.
     """
     with reading(connection):
-        row = connection.execute(
-            f"{_SELECT} WHERE l.link_id = :id", {"id": bounded(link_id), "day": day}
-        ).fetchone()
+        row = connection.execute(f"{_SELECT} WHERE l.link_id = :id", {"id": bounded(link_id), "day": day}).fetchone()
     if row is None:
-        raise NotThere(step("there is no click-to-dial link {id}", id=link_id))
+        raise NotThere(sentence("there is no click-to-dial link {id}", id=link_id))
     return _link(row)
 
 
 def add_dial_link(
-    connection: sqlite3.Connection, actor: Actor, now: float, values: LinkValues, places: Places
+    connection: sqlite3.Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions
 ) -> int:
     """Make a link; returns its number.
 
@@ -93,7 +91,7 @@ def update_dial_link(
     now: float,
     link_id: int,
     changes: Mapping[str, Any],
-    places: Places,
+    places: LinkOptions,
 ) -> int | None:
     """Change what is given of a link; the number of the audit log's entry, None if nothing is other now.
 

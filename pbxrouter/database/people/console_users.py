@@ -14,13 +14,11 @@ from pbxrouter.database.audit.log import Actor, changing
 from pbxrouter.database.connection import reading
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 MAX_LOGIN: Final = 60
 _TABLE: Final = "console_users"
-_COLUMNS: Final = (
-    "console_user_id, login, role, phone, language, created_at, last_login_at, disabled_at IS NULL"
-)
+_COLUMNS: Final = "console_user_id, login, role, phone, language, created_at, last_login_at, disabled_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,7 @@ def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
 def list_console_users(connection: sqlite3.Connection) -> list[ConsoleUser]:
     """All of them, by login."""
     with reading(connection):
-        return [
-            user_of_row(row)
-            for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")
-        ]
+        return [user_of_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")]
 
 
 def console_user(connection: sqlite3.Connection, console_user_id: int) -> ConsoleUser:
@@ -71,7 +66,7 @@ def console_user(connection: sqlite3.Connection, console_user_id: int) -> Consol
             f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id", {"id": console_user_id}
         ).fetchone()
     if row is None:
-        raise NotThere(step("there is no console user {id}", id=console_user_id))
+        raise NotThere(sentence("there is no console user {id}", id=console_user_id))
     return user_of_row(row)
 
 
@@ -117,7 +112,7 @@ def add_console_user(
     }
     with changing(connection, actor, now, "create", "console_user", login) as change:
         if credentials(connection, login) is not None:
-            raise EditConflict(step("there is a user {login} already", login=login), "login")
+            raise EditConflict(sentence("there is a user {login} already", login=login), "login")
         return change.insert(_TABLE, values)
 
 
@@ -173,9 +168,7 @@ def set_console_password(
         _end_sessions(connection, console_user_id)
 
 
-def delete_console_user(
-    connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int
-) -> None:
+def delete_console_user(connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int) -> None:
     """Remove a user; their sessions end.
 
     Raises:
@@ -197,7 +190,7 @@ def check_login(login: str) -> str:
     """
     login = login.strip()
     if not login or len(login) > MAX_LOGIN or not login.isprintable():
-        raise EditRefused(step("a login has 1 to {most} printable characters", most=MAX_LOGIN), "login")
+        raise EditRefused(sentence("a login has 1 to {most} printable characters", most=MAX_LOGIN), "login")
     return login
 
 
@@ -207,7 +200,7 @@ def _check_phone(phone: str) -> str:
     technology, slash, name = phone.partition("/")
     if phone and (not (technology and slash and name) or len(phone) > MAX_LOGIN or not phone.isprintable()):
         raise EditRefused(
-            step("{phone} is no phone; accepted is such as PJSIP/33", phone=phone[:MAX_LOGIN]), "phone"
+            sentence("{phone} is no phone; accepted is such as PJSIP/33", phone=phone[:MAX_LOGIN]), "phone"
         )
     return phone
 
@@ -217,7 +210,7 @@ def _demand_an_admin(connection: sqlite3.Connection) -> None:
         "SELECT EXISTS (SELECT 1 FROM console_users WHERE role = 'admin' AND disabled_at IS NULL)"
     ).fetchone()[0]
     if not found:
-        raise EditRefused(step("nobody would be left who is an admin; make somebody else one first"), "role")
+        raise EditRefused(sentence("nobody would be left who is an admin; make somebody else one first"), "role")
 
 
 def _end_sessions(connection: sqlite3.Connection, console_user_id: int) -> None:

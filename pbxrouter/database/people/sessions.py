@@ -19,7 +19,7 @@ from pbxrouter.database.people.console_users import (
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 IDLE_S: Final = 8 * 3600.0
 """A session that nobody has used for so long is over."""
@@ -44,9 +44,7 @@ def open_session(
         _open(connection, console_user_id, session_hash, address, now)
 
 
-def _open(
-    connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float
-) -> None:
+def _open(connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float) -> None:
     connection.execute(
         "INSERT INTO console_sessions (session_hash, console_user_id, created_at, last_used_at, address)"
         " VALUES (:hash, :id, :now, :now, :address)",
@@ -58,9 +56,7 @@ def _open(
     )
 
 
-def session_user(
-    connection: sqlite3.Connection, session_hash: str, now: float
-) -> tuple[ConsoleUser, bool] | None:
+def session_user(connection: sqlite3.Connection, session_hash: str, now: float) -> tuple[ConsoleUser, bool] | None:
     """Whose session it is, and whether ``touch_session`` is due; None if it is none or over."""
     values = {"hash": session_hash, "idle": now - IDLE_S, "oldest": now - LONGEST_S}
     with reading(connection):
@@ -141,13 +137,13 @@ def use_setup_link(
         EditRefused: the link was used, replaced or is too old; or the login cannot be used.
     """
     if not is_setup_link(connection, link_hash, now):
-        raise EditRefused(step("this set-up link was used already, or is too old"))
+        raise EditRefused(sentence("this set-up link was used already, or is too old"))
     number = add_console_user(connection, actor, now, login, password_hash, Role.ADMIN)
     with transaction(connection):
         used = connection.execute("DELETE FROM console_setup WHERE link_hash = :hash", {"hash": link_hash})
         if used.rowcount == 0:  # another one was quicker
             connection.execute("DELETE FROM console_users WHERE console_user_id = :id", {"id": number})
-            raise EditRefused(step("this set-up link was used already, or is too old"))
+            raise EditRefused(sentence("this set-up link was used already, or is too old"))
     return number
 
 

@@ -20,7 +20,7 @@ from pbxrouter.security.tokens import (
     scopes_of,
     scopes_text,
 )
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 _TABLE: Final = "api_tokens"
 _COLUMNS: Final = "token_id, name, created_at, last_used_at, revoked_at, scopes"
@@ -47,16 +47,16 @@ def add_token(
         StoreError: the database cannot be written.
     """
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise EditRefused(step("a token's name is 1 to {most} printable characters", most=MAX_NAME), "name")
+        raise EditRefused(sentence("a token's name is 1 to {most} printable characters", most=MAX_NAME), "name")
     if not scopes:
         raise EditRefused(
-            step("a token is for at least one of {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),
+            sentence("a token is for at least one of {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),
             "scopes",
         )
     with changing(connection, actor, now, "create", "token", name) as change:
         if _valid(connection, name) is not None:
             raise EditConflict(
-                step("there is a token named {name} already; revoke it or choose another name", name=name),
+                sentence("there is a token named {name} already; revoke it or choose another name", name=name),
                 "name",
             )
         return change.insert(_TABLE, {"name": name, "token_hash": token_hash, "scopes": scopes_text(scopes)})
@@ -65,9 +65,7 @@ def add_token(
 def list_tokens(connection: sqlite3.Connection) -> list[TokenInfo]:
     """All tokens, revoked ones too, oldest first."""
     with reading(connection):
-        return [
-            _info(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM api_tokens ORDER BY token_id")
-        ]
+        return [_info(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM api_tokens ORDER BY token_id")]
 
 
 def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
@@ -81,7 +79,7 @@ def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
             f"SELECT {_COLUMNS} FROM api_tokens WHERE token_id = :id", {"id": bounded(token_id)}
         ).fetchone()
     if row is None:
-        raise NotThere(step("there is no token {id}", id=token_id))
+        raise NotThere(sentence("there is no token {id}", id=token_id))
     return _info(row)
 
 
@@ -102,7 +100,7 @@ def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token
             {"id": bounded(token_id), "now": now},
         ).fetchone()
         if row is None:
-            raise NotThere(step("there is no valid token {id}", id=token_id))
+            raise NotThere(sentence("there is no valid token {id}", id=token_id))
         change.name = row[0]
         change.update(_TABLE, token_id, {"revoked_at": row[1]})
 
@@ -116,9 +114,7 @@ def valid_token(connection: sqlite3.Connection, name: str) -> int:
     with reading(connection):
         found = _valid(connection, name)
     if found is None:
-        raise NotThere(
-            step("no valid token is named {name}; `pbxrouter token list` shows all", name=name), "name"
-        )
+        raise NotThere(sentence("no valid token is named {name}; `pbxrouter token list` shows all", name=name), "name")
     return found
 
 

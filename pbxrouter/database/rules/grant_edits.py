@@ -12,7 +12,7 @@ from pbxrouter.database.rules.holder_edits import holder_name
 from pbxrouter.database.rules.holders import HOLDERS, Grant, holders
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def set_grants(
     """
     boxes, ticks = set(shown), set(checked)
     if not ticks <= boxes:
-        raise EditRefused(step("a grant was checked that was not shown; look at the page again"))
+        raise EditRefused(sentence("a grant was checked that was not shown; look at the page again"))
     if was is not None:
         boxes = {box for box in boxes if (box in ticks) is not (box in was)}
     granted = revoked = 0

@@ -14,9 +14,9 @@ from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
 from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.security.pins import generate_pin
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
-PIN_TAKEN: Final = step("this PIN cannot be used: another user has it")
+PIN_TAKEN: Final = sentence("this PIN cannot be used: another user has it")
 _TRIES: Final = 20
 
 
@@ -31,9 +31,7 @@ def add_extension(connection: sqlite3.Connection, actor: Actor, now: float, numb
     return _add(connection, actor, now, holders("extension"), _number(number), {})
 
 
-def add_user(
-    connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None
-) -> int:
+def add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None) -> int:
     """Make a user, and return its id.
 
     Args:
@@ -48,9 +46,7 @@ def add_user(
     return _add(connection, actor, now, holders("user"), _name(name), {"user_pin": pin_hash})
 
 
-def update_extension(
-    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str
-) -> None:
+def update_extension(connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str) -> None:
     """Give an extension another number.
 
     Raises:
@@ -86,9 +82,7 @@ def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind
         change.delete(table.table, row_id)
 
 
-def set_user_pin(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None
-) -> None:
+def set_user_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None) -> None:
     """Give a user a PIN, by its hash, or take it away with None.
 
     Raises:
@@ -153,8 +147,8 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
 
 
 _TAKEN: Final = {
-    "extension": (Step("there is an extension with this number already"), "number"),
-    "user": (Step("there is a user of this name already"), "name"),
+    "extension": (Sentence("there is an extension with this number already"), "number"),
+    "user": (Sentence("there is a user of this name already"), "name"),
 }
 
 
@@ -196,7 +190,7 @@ def _number(text: str) -> str:
     number = checked_text(
         text,
         "number",
-        step(
+        sentence(
             "an extension's number is 1 to {most} printable characters, as Asterisk shows the caller",
             most=MAX_NAME,
         ),
@@ -204,7 +198,7 @@ def _number(text: str) -> str:
     )
     if number == NO_CALLER:
         raise EditRefused(
-            step("{number} is what Asterisk says of a caller without number; it is nobody's", number=number),
+            sentence("{number} is what Asterisk says of a caller without number; it is nobody's", number=number),
             "number",
         )
     return number
@@ -212,13 +206,11 @@ def _number(text: str) -> str:
 
 def _name(text: str) -> str:
     return checked_text(
-        text, "name", step("a user's name is 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
+        text, "name", sentence("a user's name is 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
     )
 
 
-def set_pin(
-    connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None
-) -> None:
+def set_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None) -> None:
     """Give a user a PIN, by its hash, or take it away with None.
 
     Args:
@@ -235,8 +227,6 @@ def set_pin(
         ).fetchall()
         if len(rows) != 1:
             count = "several users are" if rows else "no user is"
-            raise StoreError(
-                f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one"
-            )
+            raise StoreError(f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one")
         refuse_pin_of_another(connection, pin_hash, rows[0][0])
         change.update("users", rows[0][0], {"user_pin": pin_hash})

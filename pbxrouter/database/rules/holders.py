@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +52,5 @@ def holders(kind: str) -> HolderTable:
         EditRefused: there is no such kind.
     """
     if kind not in HOLDERS:
-        raise EditRefused(step("{kind} is no holder of grants; accepted are extension and user", kind=kind))
+        raise EditRefused(sentence("{kind} is no holder of grants; accepted are extension and user", kind=kind))
     return HOLDERS[kind]

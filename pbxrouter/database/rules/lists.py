@@ -138,9 +138,7 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
         StoreError: the database cannot be read.
     """
     with reading(connection):
-        row = connection.execute(
-            f"{_MAPPINGS.select} WHERE m.map_id = :id", {"id": bounded(map_id)}
-        ).fetchone()
+        row = connection.execute(f"{_MAPPINGS.select} WHERE m.map_id = :id", {"id": bounded(map_id)}).fetchone()
     if row is None:
         raise no_mapping(map_id)
     return _mapping_row(*row)
@@ -185,9 +183,7 @@ def holders_of(
     with reading(connection):
         where, values = searching(search, (f"h.{table.name}",))
         where.append("g.map_id = :map_id")
-        return listing.page(
-            connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before
-        )
+        return listing.page(connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before)
 
 
 def mappings_of(
@@ -216,9 +212,7 @@ def mappings_of(
 def _mapping_row(
     map_id: int, pattern: object, name: object, data: object, enabled: int, extensions: int, users: int
 ) -> MappingRow:
-    return MappingRow(
-        map_id, text_of(pattern), text_of(name), text_of(data), bool(enabled), extensions, users
-    )
+    return MappingRow(map_id, text_of(pattern), text_of(name), text_of(data), bool(enabled), extensions, users)
 
 
 def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int) -> HolderRow:

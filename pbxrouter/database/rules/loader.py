@@ -12,7 +12,7 @@ from typing import Final
 from pbxrouter.database.connection import reading
 from pbxrouter.rules.model import Mapping
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -23,8 +23,8 @@ class _Holders:
 
     query: str
     grants: str
-    without_holder: Callable[[object, object], Step]
-    without_mapping: Callable[[str, object], Step]
+    without_holder: Callable[[object, object], Sentence]
+    without_mapping: Callable[[str, object], Sentence]
 
 
 _MAPPINGS: Final = (
@@ -34,12 +34,12 @@ _MAPPINGS: Final = (
 _EXTENSIONS: Final = _Holders(
     "SELECT extension_id, extension_number, NULL FROM extensions ORDER BY extension_id",
     "SELECT ext_map_id, extension_id, map_id FROM extensions_mappings ORDER BY ext_map_id",
-    lambda grant_id, holder_id: step(
+    lambda grant_id, holder_id: sentence(
         "extension grant {grant_id} is left out: there is no extension {extension_id}",
         grant_id=grant_id,
         extension_id=holder_id,
     ),
-    lambda extension, map_id: step(
+    lambda extension, map_id: sentence(
         "a grant of extension {extension} is left out: there is no mapping {map_id}",
         extension=extension,
         map_id=map_id,
@@ -48,12 +48,12 @@ _EXTENSIONS: Final = _Holders(
 _USERS: Final = _Holders(
     "SELECT user_id, user_name, user_pin FROM users ORDER BY user_id",
     "SELECT usr_map_id, user_id, map_id FROM users_mappings ORDER BY usr_map_id",
-    lambda grant_id, holder_id: step(
+    lambda grant_id, holder_id: sentence(
         "user grant {grant_id} is left out: there is no user {user_id}",
         grant_id=grant_id,
         user_id=holder_id,
     ),
-    lambda user, map_id: step(
+    lambda user, map_id: sentence(
         "a grant of user {user} is left out: there is no mapping {map_id}",
         user=user,
         map_id=map_id,
@@ -84,19 +84,18 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
     Raises:
         StoreError: the database cannot be read.
     """
-    problems: list[Step] = []
+    problems: list[Sentence] = []
     with reading(connection):
         mappings = _read_mappings(connection, problems)
         known = {mapping.map_id for mapping in mappings}
         extensions = [
-            (number.strip(), grants)
-            for number, _, grants in _read_holders(connection, _EXTENSIONS, known, problems)
+            (number.strip(), grants) for number, _, grants in _read_holders(connection, _EXTENSIONS, known, problems)
         ]
         users = _read_holders(connection, _USERS, known, problems)
     for name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
-                step(
+                sentence(
                     "the PIN of user {user} is in clear and does not count: set it with `pbxrouter pin`",
                     user=name,
                 )
@@ -115,7 +114,7 @@ def check_columns(connection: sqlite3.Connection) -> None:
             connection.execute(f"EXPLAIN {query}")
 
 
-def _read_mappings(connection: sqlite3.Connection, problems: list[Step]) -> list[Mapping]:
+def _read_mappings(connection: sqlite3.Connection, problems: list[Sentence]) -> list[Mapping]:
     rows = connection.execute(_MAPPINGS)
     found: list[Mapping] = []
     for map_id, pattern, application, data, enabled in rows:
@@ -123,13 +122,13 @@ def _read_mappings(connection: sqlite3.Connection, problems: list[Step]) -> list
             found.append(Mapping(map_id, pattern.strip(), application.strip(), _text(data), bool(enabled)))
         else:
             problems.append(
-                step("mapping {map_id} is left out: its pattern or its application is no text", map_id=map_id)
+                sentence("mapping {map_id} is left out: its pattern or its application is no text", map_id=map_id)
             )
     return found
 
 
 def _read_holders(
-    connection: sqlite3.Connection, holders: _Holders, mappings: set[int], problems: list[Step]
+    connection: sqlite3.Connection, holders: _Holders, mappings: set[int], problems: list[Sentence]
 ) -> list[tuple[str, str | None, frozenset[int]]]:
     """Extensions or users, each with the mappings granted: (number or name, PIN hash, map_ids)."""
     rows = connection.execute(holders.query).fetchall()
@@ -142,10 +141,7 @@ def _read_holders(
             problems.append(holders.without_mapping(known[holder_id], map_id))
         else:
             granted[holder_id].append(map_id)
-    return [
-        (known[row_id], None if pin is None else _text(pin), frozenset(granted[row_id]))
-        for row_id, _, pin in rows
-    ]
+    return [(known[row_id], None if pin is None else _text(pin), frozenset(granted[row_id])) for row_id, _, pin in rows]
 
 
 def _text(value: object) -> str:

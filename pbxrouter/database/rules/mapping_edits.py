@@ -32,7 +32,7 @@ from pbxrouter.database.rules.holder_edits import (
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.text.sentences import step
+from pbxrouter.text.sentences import sentence
 
 __all__ = [
     "MappingValues",
@@ -111,7 +111,7 @@ def update_mapping(
     with changing(connection, actor, now, "update", "mapping", values.pattern) as change:
         was = _mapping(connection, map_id)
         if expected is not None and was != expected:
-            raise EditConflict(step("somebody changed this meanwhile; look at it again"))
+            raise EditConflict(sentence("somebody changed this meanwhile; look at it again"))
         _refuse_same(connection, values, map_id)
         wrote = change.update("applications_mappings", map_id, _columns(values))
         if _switch(change, map_id, values.enabled) and not wrote:
@@ -152,17 +152,18 @@ def checked(values: MappingValues) -> MappingValues:
     try:
         Pattern.parse(pattern)
     except PatternError as error:
-        raise EditRefused(error.step, "pattern") from None
+        raise EditRefused(error.sentence, "pattern") from None
     application = checked_text(
         values.application,
         "application",
-        step("an application is 1 to {most} printable characters", most=MAX_NAME),
+        sentence("an application is 1 to {most} printable characters", most=MAX_NAME),
         MAX_NAME,
     )
     data = values.data.strip()
     if len(data) > MAX_DATA or not data.isprintable():
         raise EditRefused(
-            step("what the application is told is at most {most} printable characters", most=MAX_DATA), "data"
+            sentence("what the application is told is at most {most} printable characters", most=MAX_DATA),
+            "data",
         )
     return MappingValues(pattern, application, data, values.enabled)
 
@@ -200,15 +201,14 @@ def _refuse_same(connection: sqlite3.Connection, values: MappingValues, but: int
     ).fetchone()
     if found:
         raise EditConflict(
-            step("mapping {number} leads from this pattern to the same already", number=found[0]), "pattern"
+            sentence("mapping {number} leads from this pattern to the same already", number=found[0]),
+            "pattern",
         )
 
 
 def _switch(change: Change, map_id: int, enabled: bool) -> bool:
     """See that a mapping is on or off; whether that made a difference."""
-    is_off = change.connection.execute(
-        "SELECT 1 FROM mappings_disabled WHERE map_id = :id", {"id": map_id}
-    ).fetchone()
+    is_off = change.connection.execute("SELECT 1 FROM mappings_disabled WHERE map_id = :id", {"id": map_id}).fetchone()
     if enabled is not bool(is_off):
         return False
     if enabled:

@@ -22,8 +22,8 @@ from pbxrouter.security.tokens import (
     bearer,
     hash_token,
 )
-from pbxrouter.web.api.endpoint import Endpoint, Refused
-from pbxrouter.web.context import Desk
+from pbxrouter.web.api.endpoint import ApiError, Endpoint
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import header
 
 STRANGERS: Final = "strangers"
@@ -42,7 +42,7 @@ MAX_NOTED: Final = 1000
 UNAVAILABLE: Final = "Service Currently Unavailable"
 
 
-class Door:
+class TokenAuth:
     """Lets requests in.
 
     Args:
@@ -54,11 +54,11 @@ class Door:
 
     def __init__(
         self,
-        desk: Desk,
+        web: WebContext,
         address: Callable[[IRequest], str],
         limits: Mapping[str, tuple[float, int]] = LIMITS,
     ) -> None:
-        self._desk = desk
+        self._web = web
         self._address = address
         self._limits = {kind: RateLimit(*often) for kind, often in limits.items()}
         self._noted: dict[int, float] = {}
@@ -75,7 +75,7 @@ class Door:
             return None
         try:
             token = await self._token(request)
-        except Refused:
+        except ApiError:
             self.within(STRANGERS, address)
             raise
         self.within(endpoint.limit, f"token {token.token_id}")
@@ -91,9 +91,9 @@ class Door:
         Raises:
             Refused: it is one too many.
         """
-        wait_s = self._limits[kind].wait_s(key, self._desk.reactor.seconds())
+        wait_s = self._limits[kind].wait_s(key, self._web.reactor.seconds())
         if wait_s:
-            raise Refused(
+            raise ApiError(
                 429,
                 f"too many requests; try again in {wait_s:.0f} s",
                 headers={"Retry-After": str(int(wait_s) + 1)},
@@ -104,9 +104,9 @@ class Door:
         found = None
         if token:
             hashed = hash_token(token)
-            found = await self._desk.read(lambda connection: find_token(connection, hashed))
+            found = await self._web.read(lambda connection: find_token(connection, hashed))
         if found is None:
-            raise Refused(
+            raise ApiError(
                 401,
                 "accepted is Authorization: Bearer with a valid token (pbxrouter token create NAME)",
                 headers={"WWW-Authenticate": 'Bearer realm="pbxrouter"'},
@@ -114,24 +114,22 @@ class Door:
         return found
 
     async def _note(self, token: TokenInfo) -> None:
-        now = self._desk.reactor.seconds()
+        now = self._web.reactor.seconds()
         if now - self._noted.get(token.token_id, -NOTED_S) < NOTED_S:
             return
         if len(self._noted) >= MAX_NOTED:
             self._noted.clear()
         self._noted[token.token_id] = now
         try:
-            await self._desk.write(lambda connection: note_use(connection, token.token_id))
+            await self._web.write(lambda connection: note_use(connection, token.token_id))
         except StoreError as error:  # who may come in does not hang on it
             self.log.debug("a token's use is not noted: {error}", error=str(error))
 
 
-def lacking(scope: Scope) -> Refused:
+def lacking(scope: Scope) -> ApiError:
     """What a token is told that is not good for something."""
-    return Refused(
+    return ApiError(
         403,
         f"this token is not for that; one made with --scope {scope.value} is",
-        headers={
-            "WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'
-        },
+        headers={"WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'},
     )

@@ -18,10 +18,10 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
-from pbxrouter.web.api.auth import LIMITS, UNAVAILABLE, Door
-from pbxrouter.web.api.endpoint import JSON, Asked, Endpoint, Made, Pieces, Refused
+from pbxrouter.web.api.auth import LIMITS, UNAVAILABLE, TokenAuth
+from pbxrouter.web.api.endpoint import JSON, ApiError, ApiRequest, Created, Endpoint, StreamedText
 from pbxrouter.web.api.parsing import read_body, read_numbers, read_query
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import AddRoutes
 from pbxrouter.web.http.streaming import send_pieces
 
@@ -53,9 +53,9 @@ class Table:
             endpoint = methods.get("GET" if method == "HEAD" else method)
             if endpoint is None:
                 allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
-                raise Refused(405, f"accepted here are {allowed}", headers={"Allow": allowed})
+                raise ApiError(405, f"accepted here are {allowed}", headers={"Allow": allowed})
             return endpoint, found
-        raise Refused(404, "there is nothing at this address; /api/openapi.json tells what there is")
+        raise ApiError(404, "there is nothing at this address; /api/openapi.json tells what there is")
 
 
 def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
@@ -75,8 +75,8 @@ class Api:
 
     log = Logger()
 
-    def __init__(self, desk: Desk, door: Door, endpoints: Iterable[Endpoint]) -> None:
-        self._desk = desk
+    def __init__(self, web: WebContext, door: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
+        self._web = web
         self._door = door
         self._table = Table(endpoints)
 
@@ -85,23 +85,23 @@ class Api:
         request.setHeader("Cache-Control", "no-store")
         try:
             return await self._success(request)
-        except Refused as refused:
+        except ApiError as refused:
             found = refused
         except NotThere as error:
-            found = Refused(404, str(error), error.field)
+            found = ApiError(404, str(error), error.field)
         except EditConflict as error:
-            found = Refused(409, str(error), error.field)
+            found = ApiError(409, str(error), error.field)
         except EditRefused as error:
-            found = Refused(422, str(error), error.field)
+            found = ApiError(422, str(error), error.field)
         except StoreError as error:
             # Which file it is, and what is wrong with it, is for whoever runs the gateway.
             self.log.warn("the API cannot answer: {error}", error=str(error))
-            found = Refused(503, UNAVAILABLE)
+            found = ApiError(503, UNAVAILABLE)
         except CancelledError:
             raise  # they have gone
         except Exception:
             self.log.failure("the API broke at {method} {path}", method=request.method, path=request.path)
-            found = Refused(500, "something broke in the gateway; its log tells what")
+            found = ApiError(500, "something broke in the gateway; its log tells what")
         return _refuse(request, found)
 
     async def _success(self, request: IRequest) -> bytes:
@@ -112,15 +112,15 @@ class Api:
         query = read_query(endpoint, request)
         body = read_body(endpoint, request)
         within = functools.partial(self._door.within, key=f"token {token.token_id}" if token else "open")
-        said = await endpoint.handler(Asked(self._desk, token, numbers, query, body, within))
+        said = await endpoint.handler(ApiRequest(self._web, token, numbers, query, body, within))
         request.setResponseCode(endpoint.status)
-        if isinstance(said, Made):
+        if isinstance(said, Created):
             request.setHeader("Location", said.location)
             said = said.value
         if said is None:
             return b""
         request.setHeader("Content-Type", endpoint.media)
-        if isinstance(said, Pieces):
+        if isinstance(said, StreamedText):
             request.setHeader("Content-Disposition", f'attachment; filename="{said.name}"')
             if request.method != b"HEAD":
                 await send_pieces(request, said.text)
@@ -135,7 +135,7 @@ def _encode(request: IRequest, said: Any) -> bytes:
     return body
 
 
-def _refuse(request: IRequest, refused: Refused) -> bytes:
+def _refuse(request: IRequest, refused: ApiError) -> bytes:
     request.setResponseCode(refused.status, HTTPStatus(refused.status).phrase.encode("ascii"))
     request.setHeader("Content-Type", JSON)
     for name, value in refused.headers.items():
@@ -144,7 +144,7 @@ def _refuse(request: IRequest, refused: Refused) -> bytes:
 
 
 def api_routes(
-    desk: Desk,
+    web: WebContext,
     endpoints: Iterable[Endpoint],
     address: Callable[[IRequest], str],
     limits: Mapping[str, tuple[float, int]] = LIMITS,
@@ -155,7 +155,7 @@ def api_routes(
         address: where a request comes from.
         limits: how often they may come (door.LIMITS).
     """
-    api = Api(desk, Door(desk, address, limits), endpoints)
+    api = Api(web, TokenAuth(web, address, limits), endpoints)
 
     def add_routes(app: Klein) -> None:
         # One route for all: what is not there, or not that way, is answered as JSON, too.

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from pbxrouter.database.audit.log import Actor
 from pbxrouter.security.tokens import Scope, TokenInfo
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import MAX_BODY
 
 JSON: Final = "application/json"
@@ -28,14 +28,14 @@ Seconds = Annotated[float, Meta(ge=0, le=253402300799, description="Seconds sinc
 """A moment, up to the year 9999."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True):
     """What every answer says that is not a success: one line for a person, and the field it is about."""
 
     error: str
     field: str = ""
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """An answer that is no success.
 
     Attributes:
@@ -44,17 +44,15 @@ class Refused(Exception):
         headers: further ones.
     """
 
-    def __init__(
-        self, status: int, why: str, field: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, why: str, field: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(why)
         self.status = status
-        self.refusal = Refusal(why, field)
+        self.refusal = ErrorBody(why, field)
         self.headers = headers or {}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """One request, read and let in.
 
     Attributes:
@@ -65,7 +63,7 @@ class Asked:
         within: counts the request under one more of the rate limits; raises Refused.
     """
 
-    desk: Desk
+    web: WebContext
     token: TokenInfo | None
     path: Mapping[str, int]
     query: Any
@@ -84,7 +82,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Created:
     """The answer to what made something: where it is now, and what it is."""
 
     location: str
@@ -92,7 +90,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class StreamedText:
     """A long text, of which the next piece is only made when the reader has taken the one before.
 
     Attributes:
@@ -103,7 +101,7 @@ class Pieces:
     text: AsyncGenerator[str, None]
 
 
-Handler = Callable[[Asked], Awaitable[Any]]
+Handler = Callable[[ApiRequest], Awaitable[Any]]
 """Returns what is answered: the declared Struct, Made, Pieces, or None where there is nothing to say.
 
 It may raise EditRefused and its kinds, StoreError, and Refused with a declared status.

@@ -14,7 +14,7 @@ import msgspec
 
 from pbxrouter import __version__
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import JSON, MAX_ID, Endpoint, Refusal
+from pbxrouter.web.api.endpoint import JSON, MAX_ID, Endpoint, ErrorBody
 
 _SCHEMAS: Final = "#/components/schemas/{name}"
 _WHEN: Final = {
@@ -53,9 +53,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     schemas = dict(zip(structs, references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(
-            each, endpoints, schemas, components
-        )
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, endpoints, schemas, components)
     queries = {each.query.__name__ for each in endpoints if each.query is not None}
     return {
         "openapi": "3.1.0",
@@ -70,8 +68,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Good for: "
-                    + "; ".join(f"`{scope.value}`: {_meaning(scope)}" for scope in Scope),
+                    "description": "Good for: " + "; ".join(f"`{scope.value}`: {_meaning(scope)}" for scope in Scope),
                 }
             },
         },
@@ -88,7 +85,7 @@ def _meaning(scope: Scope) -> str:
 
 
 def _structs(endpoints: Iterable[Endpoint]) -> list[type[msgspec.Struct]]:
-    found: dict[type[msgspec.Struct], None] = {Refusal: None}
+    found: dict[type[msgspec.Struct], None] = {ErrorBody: None}
     for each in endpoints:
         found.update((struct, None) for struct in (each.query, each.body, each.answer) if struct is not None)
     return list(found)
@@ -206,11 +203,9 @@ def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _refusal(
-    status: int, endpoint: Endpoint, schemas: dict[type[msgspec.Struct], dict[str, Any]]
-) -> dict[str, Any]:
+def _refusal(status: int, endpoint: Endpoint, schemas: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     when = _WHEN[status].format(longest=endpoint.longest)
-    said: dict[str, Any] = {"description": when, "content": {JSON: {"schema": schemas[Refusal]}}}
+    said: dict[str, Any] = {"description": when, "content": {JSON: {"schema": schemas[ErrorBody]}}}
     if status in _HEADERS:
         said["headers"] = _HEADERS[status]
     return said

@@ -25,8 +25,6 @@ Next = Annotated[int, Meta(description="Give it as `after` for the next page.")]
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which page of a list."""
 
-    search: Annotated[
-        str, Meta(max_length=MAX_SEARCH, description="Only what has this text in it, in any case.")
-    ] = ""
+    search: Annotated[str, Meta(max_length=MAX_SEARCH, description="Only what has this text in it, in any case.")] = ""
     after: After | None = None
     limit: Limit = 50

@@ -15,7 +15,7 @@ from msgspec import inspect
 from twisted.web.iweb import IRequest
 
 from pbxrouter.text.printable import printable
-from pbxrouter.web.api.endpoint import FORM, JSON, MAX_ID, Endpoint, Refused
+from pbxrouter.web.api.endpoint import FORM, JSON, MAX_ID, ApiError, Endpoint
 from pbxrouter.web.http.site import header
 
 MAX_FIELDS: Final = 50
@@ -36,7 +36,7 @@ def read_numbers(endpoint: Endpoint, found: dict[str, str]) -> dict[str, int]:
         text = found[name]
         number = int(text) if _WHOLE.fullmatch(text) else 0
         if not 1 <= number <= MAX_ID:
-            raise Refused(400, f"{name}: accepted is a whole number from 1, not {_quoted(text)}", name)
+            raise ApiError(400, f"{name}: accepted is a whole number from 1, not {_quoted(text)}", name)
         numbers[name] = number
     return numbers
 
@@ -70,10 +70,10 @@ def read_body(endpoint: Endpoint, request: IRequest) -> Any:
     content: Any = request.content
     body: bytes = content.read(endpoint.longest + 1)
     if len(body) > endpoint.longest:
-        raise Refused(413, f"the body may have {endpoint.longest} bytes")
+        raise ApiError(413, f"the body may have {endpoint.longest} bytes")
     kind = header(request, "Content-Type").partition(";")[0].strip().lower()
     if kind not in endpoint.kinds:
-        raise Refused(415, f"accepted is a body that is {' or '.join(endpoint.kinds)}")
+        raise ApiError(415, f"accepted is a body that is {' or '.join(endpoint.kinds)}")
     if kind == FORM:
         return _form(body, endpoint.body)
     try:
@@ -81,7 +81,7 @@ def read_body(endpoint: Endpoint, request: IRequest) -> Any:
         json.loads(body, object_pairs_hook=_no_repeats)
         value = _whole(value)
     except (ValueError, RecursionError, msgspec.DecodeError) as error:
-        raise Refused(400, f"the body cannot be read as {JSON}: {printable(str(error))}") from None
+        raise ApiError(400, f"the body cannot be read as {JSON}: {printable(str(error))}") from None
     return _convert(value, endpoint.body)
 
 
@@ -100,7 +100,7 @@ def _form(body: bytes, struct: type[msgspec.Struct]) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        raise Refused(400, "the body cannot be read: it is not UTF-8") from None
+        raise ApiError(400, "the body cannot be read: it is not UTF-8") from None
     return _convert(dict(_once(_pairs(text, "the body"), _fields(struct))), struct)
 
 
@@ -118,7 +118,7 @@ def _pairs(text: str, what: str) -> list[tuple[str, str]]:
             max_num_fields=MAX_FIELDS,
         )
     except ValueError:
-        raise Refused(400, f"{what} cannot be read: accepted is name=value, with & between") from None
+        raise ApiError(400, f"{what} cannot be read: accepted is name=value, with & between") from None
 
 
 def _once(pairs: list[tuple[str, str]], accepted: dict[str, Any]) -> list[tuple[str, str]]:
@@ -126,9 +126,9 @@ def _once(pairs: list[tuple[str, str]], accepted: dict[str, Any]) -> list[tuple[
     seen = set()
     for name, _ in pairs:
         if name not in accepted:
-            raise Refused(400, f"there is no field {_quoted(name)} here; {_names(accepted)}", name[:_SHOWN])
+            raise ApiError(400, f"there is no field {_quoted(name)} here; {_names(accepted)}", name[:_SHOWN])
         if name in seen:
-            raise Refused(400, f"{name}: accepted is one value, not several", name)
+            raise ApiError(400, f"{name}: accepted is one value, not several", name)
         seen.add(name)
     return pairs
 
@@ -149,15 +149,15 @@ def _value(name: str, text: str, kind: inspect.Type | None) -> Any:
     if isinstance(kind, inspect.IntType):
         if _WHOLE.fullmatch(text):
             return int(text)
-        raise Refused(400, f"{name}: accepted is a whole number, not {_quoted(text)}", name)
+        raise ApiError(400, f"{name}: accepted is a whole number, not {_quoted(text)}", name)
     if isinstance(kind, inspect.FloatType):
         if _NUMBER.fullmatch(text):
             return float(text)
-        raise Refused(400, f"{name}: accepted is a number, not {_quoted(text)}", name)
+        raise ApiError(400, f"{name}: accepted is a number, not {_quoted(text)}", name)
     if isinstance(kind, inspect.BoolType):
         if text in ("true", "false"):
             return text == "true"
-        raise Refused(400, f"{name}: accepted is true or false, not {_quoted(text)}", name)
+        raise ApiError(400, f"{name}: accepted is true or false, not {_quoted(text)}", name)
     return text
 
 
@@ -173,7 +173,7 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 
-def _refused(error: msgspec.ValidationError) -> Refused:
+def _refused(error: msgspec.ValidationError) -> ApiError:
     """msgspec's message in the words of all others."""
     found = _AT.fullmatch(str(error))
     what, path = (found[1], found[2] or "") if found else (str(error), "")
@@ -184,9 +184,9 @@ def _refused(error: msgspec.ValidationError) -> Refused:
         inner = pattern.fullmatch(what)
         if inner:
             name = f"{path}.{inner[1]}".lstrip(".")
-            return Refused(400, words.format(printable(name[:_SHOWN])), name[:_SHOWN])
+            return ApiError(400, words.format(printable(name[:_SHOWN])), name[:_SHOWN])
     words = what.replace("`", "").replace("Expected", "accepted is").replace("got", "not")
-    return Refused(
+    return ApiError(
         400, printable(f"{path or 'the body'}: {words[:1].lower()}{words[1:]}"[: 5 * _SHOWN]), path[:_SHOWN]
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.originate.originator import MAX_NUMBER
 from pbxrouter.rules.model import normalise_number
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 # What people write into a number that is not part of it: blanks, dots, dashes, parentheses.
 _FILLING: Final = re.compile(r"[ \u00a0\u2009\u202f.()\u2010-\u2015-]")
@@ -28,9 +28,7 @@ class ClickRefused(PbxrouterError):
         wait_s: seconds after which it may be tried again; 0 if that is not known.
     """
 
-    def __init__(
-        self, why: Step, status: int = 400, field: str = "", sites: str = "", wait_s: float = 0.0
-    ) -> None:
+    def __init__(self, why: Sentence, status: int = 400, field: str = "", sites: str = "", wait_s: float = 0.0) -> None:
         super().__init__(why)
         self.status = status
         self.field = field
@@ -50,7 +48,7 @@ def read_number(text: str, for_visitor: bool) -> str:
     bare = _FILLING.sub("", text) if len(text) <= 2 * MAX_NUMBER else text
     number = normalise_number(bare)
     if not bare:
-        raise ClickRefused(step("which number shall be called?"), 400, "number")
+        raise ClickRefused(sentence("which number shall be called?"), 400, "number")
     if number is None or len(number) > MAX_NUMBER or not re.search("[0-9]", number):
         raise ClickRefused(_no_number(text), 400, "number")
     if for_visitor and not _OF_VISITORS.fullmatch(number):
@@ -58,8 +56,8 @@ def read_number(text: str, for_visitor: bool) -> str:
     return number
 
 
-def _no_number(text: str) -> Step:
-    return step(
+def _no_number(text: str) -> Sentence:
+    return sentence(
         "{number} is no telephone number; accepted is such as 600 112 233 or +34 600 112 233",
         number=ascii(text[:60]),
     )

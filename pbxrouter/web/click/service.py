@@ -21,10 +21,10 @@ from pbxrouter.click.hours import Hours
 from pbxrouter.click.signing import (
     FORM_EXPIRED,
     LINK_WORDS,
+    LinkState,
     Signer,
-    Standing,
 )
-from pbxrouter.database.click.link_values import DialLink, Places
+from pbxrouter.database.click.link_values import DialLink, LinkOptions
 from pbxrouter.database.click.links import dial_link, give_call_back, take_call
 from pbxrouter.errors import (
     ControlRefused,
@@ -34,42 +34,42 @@ from pbxrouter.errors import (
     PbxrouterError,
     StoreError,
 )
-from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
+from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
 from pbxrouter.security.networks import network_of
 from pbxrouter.security.ratelimit import RateLimit, WindowLimit
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.click.attempts import Attempts, DialAttempt
 from pbxrouter.web.click.number import ClickRefused, read_number
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.address import base_url, click_url
 
-UNAVAILABLE: Final = Step("Service Currently Unavailable")
+UNAVAILABLE: Final = Sentence("Service Currently Unavailable")
 HOUR_S: Final = 3600.0
 NOTES_A_MINUTE: Final = 6
 NOTES_AT_ONCE: Final = 20
 """How often the log says that links or forms are not valid: who tries many shall not fill it."""
 
 _STATUS: Final = {
-    Standing.MALFORMED: 404,
-    Standing.FORGED: 403,
-    Standing.VOID: 410,
-    Standing.EXPIRED: 410,
+    LinkState.MALFORMED: 404,
+    LinkState.FORGED: 403,
+    LinkState.VOID: 410,
+    LinkState.EXPIRED: 410,
 }
 
 
-def places_of(desk: Desk) -> Places:
+def places_of(web: WebContext) -> LinkOptions:
     """What the settings offer for links."""
-    return Places(desk.config.technologies, {each.name: each.originate for each in desk.config.asterisk})
+    return LinkOptions(web.config.technologies, {each.name: each.originate for each in web.config.asterisk})
 
 
-def signed_address(desk: Desk, link: DialLink, expires: float) -> str:
+def signed_address(web: WebContext, link: DialLink, expires: float) -> str:
     """Where visitors find a link's page, until some time.
 
     Args:
         expires: epoch seconds.
     """
-    base = base_url(desk.config.web.url, desk.config.web.listen or "")
-    signature = Signer(desk.key).link(link.link_id, link.generation, expires)
+    base = base_url(web.config.web.url, web.config.web.listen or "")
+    signature = Signer(web.key).link(link.link_id, link.generation, expires)
     return click_url(base, link.link_id, signature)
 
 
@@ -91,17 +91,17 @@ class ClickToDial:
 
     log = Logger()
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.signer: Final = Signer(desk.key)
-        self.attempts: Final = Attempts(desk.now)
+    def __init__(self, web: WebContext) -> None:
+        self._web = web
+        self.signer: Final = Signer(web.key)
+        self.attempts: Final = Attempts(web.now)
         self._hour = WindowLimit(HOUR_S)
         self._notes = RateLimit(NOTES_A_MINUTE, NOTES_AT_ONCE)
 
     @property
     def today(self) -> str:
         """The day in the PBX's time zone."""
-        return self._desk.zone.local(self._desk.now()).date().isoformat()
+        return self._web.zone.local(self._web.now()).date().isoformat()
 
     # --- visitors ---
 
@@ -114,24 +114,24 @@ class ClickToDial:
         """
         found: DialLink | None = None
         with contextlib.suppress(NotThere):
-            found = await self._desk.read(functools.partial(dial_link, link_id=link_id, day=self.today))
+            found = await self._web.read(functools.partial(dial_link, link_id=link_id, day=self.today))
         generation = None if found is None else found.generation
-        standing = self.signer.check_link(link_id, generation, signature, self._desk.now())
+        standing = self.signer.check_link(link_id, generation, signature, self._web.now())
         sites = found.origins if found is not None else ""
-        if standing is not Standing.VALID:
+        if standing is not LinkState.VALID:
             self._note("address", link_id, standing)
             # To whom the link was given is told even in the frame; to others nothing of the site.
-            given = standing in (Standing.VOID, Standing.EXPIRED)
+            given = standing in (LinkState.VOID, LinkState.EXPIRED)
             raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
         assert found is not None  # without a generation no link is valid
         if not found.enabled:
-            raise ClickRefused(step("This page is not in use just now."), 410, sites=sites)
+            raise ClickRefused(sentence("This page is not in use just now."), 410, sites=sites)
         return found
 
-    def _note(self, what: str, link_id: int, standing: Standing) -> None:
+    def _note(self, what: str, link_id: int, standing: LinkState) -> None:
         """Say in the log that somebody came with what is not valid, and why."""
         said = f"{what} {standing.value}"
-        if not self._notes.wait_s(said, self._desk.reactor.seconds()):
+        if not self._notes.wait_s(said, self._web.reactor.seconds()):
             self.log.info("click to dial: link {link}: {said}", link=link_id, said=said)
 
     def hours(self, link: DialLink) -> Hours:
@@ -144,7 +144,7 @@ class ClickToDial:
 
     def is_open(self, link: DialLink) -> bool:
         """Whether it is open now."""
-        return self.hours(link).is_open(self._desk.zone.local(self._desk.now()))
+        return self.hours(link).is_open(self._web.zone.local(self._web.now()))
 
     async def call_visitor(
         self, link: DialLink, number: str, agrees: bool, form: str, address: str, back: str
@@ -162,31 +162,33 @@ class ClickToDial:
             StoreError: the database cannot be used.
         """
         owner = ("link", link.link_id)
-        standing = self.signer.check_form(link.link_id, address, form, self._desk.now())
-        if standing is not Standing.VALID:
+        standing = self.signer.check_form(link.link_id, address, form, self._web.now())
+        if standing is not LinkState.VALID:
             self._note("form", link.link_id, standing)
             raise ClickRefused(FORM_EXPIRED, 403)
         before = self.attempts.of_form(form, owner)
         if before is not None:
             return before
         if not self.is_open(link):
-            raise ClickRefused(step("We are closed just now."), 403)
+            raise ClickRefused(sentence("We are closed just now."), 403)
         wanted = read_number(number, for_visitor=True)
         if not link.allows(wanted):
-            raise ClickRefused(step("We cannot call this number from here."), 403, "number")
+            raise ClickRefused(sentence("We cannot call this number from here."), 403, "number")
         if link.consent("en") and not agrees:
-            raise ClickRefused(step("Please say that you agree; without it we do not call."), 400, "consent")
+            raise ClickRefused(sentence("Please say that you agree; without it we do not call."), 400, "consent")
         originator = self._originator(link.values.asterisk)
         if originator is None or not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
         # By number, too: who has many addresses shall not have one phone rung all day.
         keys = (f"{link.link_id} {network_of(address)}", f"{link.link_id} to {wanted}")
         for place, key in enumerate(keys):
-            wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._desk.reactor.seconds())
+            wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._web.reactor.seconds())
             if wait_s:
                 self._give_back(keys[:place])
                 raise ClickRefused(
-                    step("You have had several calls just now. Please try again later."), 429, wait_s=wait_s
+                    sentence("You have had several calls just now. Please try again later."),
+                    429,
+                    wait_s=wait_s,
                 )
         attempt = self.attempts.add(owner, wanted, link.values.phone, form, back, link.origins)
         try:
@@ -194,7 +196,7 @@ class ClickToDial:
         except ManagerError:
             raise ClickRefused(UNAVAILABLE, 503) from None
         except OriginateRefused:
-            raise ClickRefused(step("We cannot call this number from here."), 403, "number") from None
+            raise ClickRefused(sentence("We cannot call this number from here."), 403, "number") from None
         return attempt
 
     async def _within_the_day(
@@ -203,14 +205,15 @@ class ClickToDial:
         day, link_id = self.today, link.link_id
         taken = False
         try:
-            taken = await self._desk.write(
+            taken = await self._web.write(
                 lambda connection: take_call(connection, link_id, day, link.values.calls_a_day)
             )
             if not taken:
                 raise ClickRefused(
-                    step("All calls that we can make today have been made. Please try again tomorrow."), 429
+                    sentence("All calls that we can make today have been made. Please try again tomorrow."),
+                    429,
                 )
-            wish = Wish(attempt.phone, attempt.number, link.values.context)
+            wish = CallRequest(attempt.phone, attempt.number, link.values.context)
             await originator.originate(wish, functools.partial(self._tell, attempt))
         except Exception as error:
             self.attempts.forget(attempt)
@@ -223,7 +226,7 @@ class ClickToDial:
             )
             if taken:
                 with contextlib.suppress(StoreError):
-                    await self._desk.write(lambda connection: give_call_back(connection, link_id, day))
+                    await self._web.write(lambda connection: give_call_back(connection, link_id, day))
             raise
 
     def _give_back(self, keys: tuple[str, ...]) -> None:
@@ -232,16 +235,14 @@ class ClickToDial:
 
     def _originator(self, name: str) -> Originator | None:
         try:
-            return chosen(name or None, self._desk.originators)
+            return originator_for(name or None, self._web.originators)
         except ControlRefused as error:
             self.log.error("click to dial: {error}", error=str(error))
             return None
 
     # --- staff ---
 
-    async def call_from(
-        self, user_id: int, phone: str, number: str, context: str, asterisk: str
-    ) -> DialAttempt:
+    async def call_from(self, user_id: int, phone: str, number: str, context: str, asterisk: str) -> DialAttempt:
         """Have somebody's own phone called, and connect it with a number.
 
         Raises:
@@ -249,26 +250,26 @@ class ClickToDial:
         """
         wanted = read_number(number, for_visitor=False)
         try:
-            originator = chosen(asterisk or None, self._desk.originators)
+            originator = originator_for(asterisk or None, self._web.originators)
         except ControlRefused as error:
-            raise ClickRefused(error.step, 400 if self._desk.originators else 503, "asterisk") from None
+            raise ClickRefused(error.sentence, 400 if self._web.originators else 503, "asterisk") from None
         if not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
         attempt = self.attempts.add(("user", user_id), wanted, phone)
-        wish = Wish(phone, wanted, context)
+        wish = CallRequest(phone, wanted, context)
         try:
             await _whoever_waits(originator.originate(wish, functools.partial(self._tell, attempt)))
         except OriginateRefused as error:
             self.attempts.forget(attempt)
-            raise ClickRefused(error.step, 403 if error.decision is not None else 400) from None
+            raise ClickRefused(error.sentence, 403 if error.decision is not None else 400) from None
         except ManagerError as error:
             self.attempts.forget(attempt)
             is_gone = not originator.is_up
-            raise ClickRefused(UNAVAILABLE if is_gone else error.step, 503 if is_gone else 502) from None
+            raise ClickRefused(UNAVAILABLE if is_gone else error.sentence, 503 if is_gone else 502) from None
         return attempt
 
     def _tell(self, attempt: DialAttempt, progress: Progress) -> None:
-        attempt.tell(progress, self._desk.now())
+        attempt.tell(progress, self._web.now())
         if progress.is_last:
             self.log.info(
                 "click to dial: {phone} for {number}, {whose} {id}: {state}",

@@ -6,89 +6,89 @@ from pbxrouter.database.people.console_users import credentials, set_console_pas
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.passwords import check_new_password, hash_password, password_fits
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.auth import Door, InThread
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.auth import InThread, SessionAuth
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.language import LANGUAGES
 
 
 class Account:
     """The page ``/settings/account``."""
 
-    def __init__(self, router: Router, door: Door, desk: Desk, in_thread: InThread) -> None:
+    def __init__(self, router: Router, door: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router
         self._door = door
-        self._desk = desk
+        self._web = web
         self._in_thread = in_thread
         router.add("/settings/account", self.show, Role.VIEWER)
         router.add("/settings/account", self.change, Role.VIEWER, methods=("POST",))
         router.add("/settings/account/password", self.change_password, Role.VIEWER, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """Both forms."""
-        return self._page(visit)
+        return self._page(page_request)
 
-    def _page(self, visit: Visit, error: EditRefused | None = None) -> bytes:
-        assert visit.user is not None
+    def _page(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
+        assert page_request.user is not None
         if error is not None:
-            visit.request.setResponseCode(400)
-        phone = visit.form.get("phone", visit.user.phone)
-        language = visit.form.get("language", visit.user.language)
+            page_request.request.setResponseCode(400)
+        phone = page_request.form.get("phone", page_request.user.phone)
+        language = page_request.form.get("language", page_request.user.language)
         return self._router.page(
-            "settings/account.html", visit, phone=phone, language=language, error=error, languages=LANGUAGES
+            "settings/account.html", page_request, phone=phone, language=language, error=error, languages=LANGUAGES
         )
 
-    async def change(self, visit: Visit) -> bytes:
+    async def change(self, page_request: PageRequest) -> bytes:
         """Phone and language."""
-        user = visit.user
+        user = page_request.user
         assert user is not None
-        language = visit.form.get("language", "")
-        phone = visit.form.text("phone")
+        language = page_request.form.get("language", "")
+        phone = page_request.form.text("phone")
         try:
             if language not in ("", *LANGUAGES):
-                raise EditRefused(step("accepted are the languages in the list"), "language")
+                raise EditRefused(sentence("accepted are the languages in the list"), "language")
             if phone != user.phone and not user.role.may(Role.OPERATOR):
-                raise EditRefused(step("who only looks has no phone to dial from"), "phone")
-            await self._desk.write(
+                raise EditRefused(sentence("who only looks has no phone to dial from"), "phone")
+            await self._web.write(
                 lambda connection: update_console_user(
                     connection,
-                    visit.actor,
-                    self._desk.now(),
+                    page_request.actor,
+                    self._web.now(),
                     user.console_user_id,
                     phone=phone,
                     language=language,
                 )
             )
         except EditRefused as error:
-            return self._page(visit, error)
+            return self._page(page_request, error)
         if language:
-            self._door.choose_language(visit, language)
-        raise GoOn("/settings/account", step("your account is changed"))
+            self._door.choose_language(page_request, language)
+        raise Redirect("/settings/account", sentence("your account is changed"))
 
-    async def change_password(self, visit: Visit) -> bytes:
+    async def change_password(self, page_request: PageRequest) -> bytes:
         """The password; whoever else is logged in by it must log in again."""
-        user = visit.user
+        user = page_request.user
         assert user is not None
-        new = visit.form.get("password", "")
+        new = page_request.form.get("password", "")
         try:
-            await self._door.try_password(visit, user.login)
-            found = await self._desk.read(lambda connection: credentials(connection, user.login))
-            old = visit.form.get("old", "")
+            await self._door.try_password(page_request, user.login)
+            found = await self._web.read(lambda connection: credentials(connection, user.login))
+            old = page_request.form.get("old", "")
             if not await self._in_thread(password_fits, found[1] if found else None, old):
-                raise EditRefused(step("this is not your present password"), "old")
-            self._door.password_was_right(visit, user.login)
+                raise EditRefused(sentence("this is not your present password"), "old")
+            self._door.password_was_right(page_request, user.login)
             check_new_password(new, user.login)
-            if new != visit.form.get("again", ""):
-                raise EditRefused(step("the two passwords are not the same"), "again")
+            if new != page_request.form.get("again", ""):
+                raise EditRefused(sentence("the two passwords are not the same"), "again")
             hashed = await self._in_thread(hash_password, new)
-            await self._desk.write(
+            await self._web.write(
                 lambda connection: set_console_password(
-                    connection, visit.actor, self._desk.now(), user.console_user_id, hashed
+                    connection, page_request.actor, self._web.now(), user.console_user_id, hashed
                 )
             )
         except EditRefused as error:
-            return self._page(visit, error)
-        await self._door.open(visit, user.console_user_id)
-        raise GoOn("/settings/account", step("your password is changed"))
+            return self._page(page_request, error)
+        await self._door.open(page_request, user.console_user_id)
+        raise Redirect("/settings/account", sentence("your password is changed"))

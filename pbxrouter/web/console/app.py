@@ -10,9 +10,9 @@ from klein import Klein
 from werkzeug.exceptions import HTTPException
 
 from pbxrouter.errors import StoreError
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.console.account_page import Account
-from pbxrouter.web.console.auth import Door, InThread
+from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.call_pages import Calls
 from pbxrouter.web.console.click.pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
@@ -24,11 +24,11 @@ from pbxrouter.web.console.templates import Pages, Statics
 from pbxrouter.web.console.token_pages import TokenPages
 from pbxrouter.web.console.try_number import TestNumber
 from pbxrouter.web.console.user_pages import People
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Visitors
 from pbxrouter.web.http.site import AddRoutes
 from pbxrouter.web.http.statics import add_statics
-from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.language import LANGUAGES, Translator
 
 PAGES: tuple[Any, ...] = (
     Now,
@@ -42,26 +42,26 @@ PAGES: tuple[Any, ...] = (
 """Classes of pages: each is made with the Router and the Desk, and adds its routes."""
 
 
-def console_routes(desk: Desk, visitors: Visitors, in_thread: InThread) -> AddRoutes:
+def console_routes(web: WebContext, visitors: Visitors, in_thread: InThread) -> AddRoutes:
     """The console as a part of the site."""
 
     def add_routes(app: Klein) -> None:
-        add_console(app, desk, visitors, in_thread)
+        add_console(app, web, visitors, in_thread)
 
     return add_routes
 
 
-def add_console(app: Klein, desk: Desk, visitors: Visitors, in_thread: InThread) -> Router:
+def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InThread) -> Router:
     """Add the console; the router tells what was added."""
-    words = {language: Words(language, desk.zone) for language in LANGUAGES}
+    translator = {language: Translator(language, web.zone) for language in LANGUAGES}
     statics = Statics()
-    door = Door(desk, visitors, words, in_thread)
-    router = Router(app, door, Pages(words, statics))
-    Entrance(router, door, desk, in_thread)
-    Account(router, door, desk, in_thread)
-    People(router, desk, in_thread)
+    door = SessionAuth(web, visitors, translator, in_thread)
+    router = Router(app, door, Pages(translator, statics))
+    Entrance(router, door, web, in_thread)
+    Account(router, door, web, in_thread)
+    People(router, web, in_thread)
     for each in PAGES:
-        each(router, desk)
+        each(router, web)
     add_statics(app, statics)
 
     @app.handle_errors(HTTPException)
@@ -71,17 +71,20 @@ def add_console(app: Klein, desk: Desk, visitors: Visitors, in_thread: InThread)
             if name == "Allow":
                 request.setHeader(name, value)
         request.setHeader("Content-Type", "text/html; charset=utf-8")
-        words_of = {404: Step("there is no such page"), 405: Step("this page cannot be asked that way")}
+        words_of = {
+            404: Sentence("there is no such page"),
+            405: Sentence("this page cannot be asked that way"),
+        }
         status = error.code or 500
-        why = words_of.get(status, Step("this cannot be done"))
+        why = words_of.get(status, Sentence("this cannot be done"))
         if request.path.startswith(b"/api/"):
             request.setHeader("Content-Type", "application/json")
             request.setResponseCode(status)
-            return json.dumps({"error": why.words}).encode() + b"\n"
-        visit = door.stranger(request)
+            return json.dumps({"error": why.english}).encode() + b"\n"
+        page_request = door.stranger(request)
         with contextlib.suppress(StoreError):  # then without a menu
-            visit = await door.visit(request)
-            door.greet(visit)
-        return router.problem(visit, status, why)
+            page_request = await door.page_request(request)
+            door.set_visitor_cookie(page_request)
+        return router.problem(page_request, status, why)
 
     return router

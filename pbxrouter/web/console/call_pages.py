@@ -33,12 +33,12 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.text.csv_cells import csv_line
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.request import Form, Visit
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Router
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.streaming import send_pieces
-from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.language import Translator, Zone
 from pbxrouter.web.now.graphs import busy_day, busy_week
 
 PAGE: Final = 30
@@ -82,7 +82,7 @@ class Filters:
         """
         for name in ("caller", "number"):
             if len(getattr(self, name)) > MAX_LENGTH:
-                raise EditRefused(step("accepted are {most} characters", most=MAX_LENGTH), name)
+                raise EditRefused(sentence("accepted are {most} characters", most=MAX_LENGTH), name)
         return Search(
             printable(self.caller) or None,
             printable(self.number) or None,
@@ -108,7 +108,7 @@ def _moment(text: str, field: str, zone: Zone) -> float | None:
         return zone.seconds(wall)
     except (ValueError, OverflowError, OSError):
         raise EditRefused(
-            step("{text} is no time; accepted is such as 2026-11-23T14:30", text=text[:40]), field
+            sentence("{text} is no time; accepted is such as 2026-11-23T14:30", text=text[:40]), field
         ) from None
 
 
@@ -126,9 +126,9 @@ def place_text(place: Place | None) -> str:
 class Calls:
     """The pages beneath ``/calls``."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         self._drawing = DeferredLock()
         self._drawn: dict[tuple[float, str], tuple[float, list[Part]]] = {}
         router.add("/calls", self.show, Role.VIEWER)
@@ -136,53 +136,53 @@ class Calls:
         router.add("/calls.csv", self.export, Role.VIEWER)
         router.add("/calls/busiest", self.busiest, Role.VIEWER)
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """A page of calls."""
-        filters = read_filters(visit.query)
-        before, after = (read_place(visit.query.text(name)) for name in ("before", "after"))
+        filters = read_filters(page_request.query)
+        before, after = (read_place(page_request.query.text(name)) for name in ("before", "after"))
         page, error = CallPage([], None, None), None
         try:
-            search = filters.search(self._desk.zone)
-            page = await self._desk.read(
+            search = filters.search(self._web.zone)
+            page = await self._web.read(
                 functools.partial(find_page, search=search, limit=PAGE, before=before, after=after)
             )
         except EditRefused as refused:
-            visit.request.setResponseCode(400)
+            page_request.request.setResponseCode(400)
             error = refused
-        there = await self._desk.read(outcomes)
+        there = await self._web.read(outcomes)
         return self._router.page(
             "calls/list.html",
-            visit,
+            page_request,
             calls=page.calls,
             newer=page.newer and filters.address("/calls", after=place_text(page.newer)),
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
             filters=filters,
-            outcomes=[(each, visit.say(outcome_words(each))) for each in there],
+            outcomes=[(each, page_request.say(outcome_words(each))) for each in there],
             outcome_words=outcome_words,
             outcome_kind=outcome_kind,
-            keep_days=self._desk.config.history.keep_days,
-            zone=self._desk.zone.local(self._desk.now()).tzname(),
+            keep_days=self._web.config.history.keep_days,
+            zone=self._web.zone.local(self._web.now()).tzname(),
             error=error,
         )
 
-    async def show_one(self, visit: Visit, number: int) -> bytes:
+    async def show_one(self, page_request: PageRequest, number: int) -> bytes:
         """One call."""
-        found = await self._desk.read(functools.partial(call, call_id=number))
+        found = await self._web.read(functools.partial(call, call_id=number))
         return self._router.page(
             "calls/one.html",
-            visit,
+            page_request,
             call=found,
             test=urlencode({"caller": found.caller, "number": found.number}),
             outcome_words=outcome_words,
             outcome_kind=outcome_kind,
         )
 
-    async def export(self, visit: Visit) -> bytes:
+    async def export(self, page_request: PageRequest) -> bytes:
         """All calls that fit, as CSV, in pieces as fast as the browser takes them."""
-        request: Any = visit.request
-        search = read_filters(visit.query).search(self._desk.zone)
-        day = self._desk.zone.local(self._desk.now()).strftime("%Y-%m-%d")
+        request: Any = page_request.request
+        search = read_filters(page_request.query).search(self._web.zone)
+        day = self._web.zone.local(self._web.now()).strftime("%Y-%m-%d")
         request.setHeader("Content-Type", "text/csv; charset=utf-8")
         request.setHeader("Content-Disposition", f'attachment; filename="calls-{day}.csv"')
         if request.method == b"HEAD":
@@ -194,40 +194,40 @@ class Calls:
         yield csv_line(csv_heading())
         before: Place | None = None
         while True:
-            page: CallPage = await self._desk.read(
+            page: CallPage = await self._web.read(
                 functools.partial(find_page, search=search, limit=CHUNK, before=before)
             )
-            yield await self._desk.in_thread(_csv, page)
+            yield await self._web.in_thread(_csv, page)
             before = page.older
             if before is None:
                 return
 
-    async def busiest(self, visit: Visit) -> bytes:
+    async def busiest(self, page_request: PageRequest) -> bytes:
         """The busiest minutes of a day, and of the week that ends with it."""
-        zone, now, error = self._desk.zone, self._desk.now(), None
-        day, midnight = visit.query.text("day"), zone.midnight(now)
+        zone, now, error = self._web.zone, self._web.now(), None
+        day, midnight = page_request.query.text("day"), zone.midnight(now)
         if day:
             try:
                 midnight = zone.midnight(_moment(day, "day", zone) or now)
             except EditRefused as refused:
-                visit.request.setResponseCode(400)
+                page_request.request.setResponseCode(400)
                 error = refused
         # One at a time, and kept for a while: drawing takes from the time that calls have.
         await self._drawing.acquire()
         try:
-            parts = await self._parts(midnight, visit.words)
+            parts = await self._parts(midnight, page_request.translator)
         finally:
             self._drawing.release()
         day_text = zone.local(midnight).strftime("%Y-%m-%d")
-        return self._router.page("calls/busiest.html", visit, parts=parts, day=day_text, error=error)
+        return self._router.page("calls/busiest.html", page_request, parts=parts, day=day_text, error=error)
 
-    async def _parts(self, midnight: float, words: Words) -> list[Part]:
-        key, now = (midnight, words.language), self._desk.reactor.seconds()
+    async def _parts(self, midnight: float, translator: Translator) -> list[Part]:
+        key, now = (midnight, translator.language), self._web.reactor.seconds()
         drawn, parts = self._drawn.get(key, (0.0, []))
         if not parts or now - drawn > DRAWN_S:
-            since, until = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
-            minutes = await self._desk.read(functools.partial(per_minute, since=since, until=until))
-            parts = await self._desk.in_thread(draw_parts, minutes, midnight, words)
+            since, until = translator.zone.midnight(midnight, -6), translator.zone.midnight(midnight, 1)
+            minutes = await self._web.read(functools.partial(per_minute, since=since, until=until))
+            parts = await self._web.in_thread(draw_parts, minutes, midnight, translator)
             self._drawn.pop(key, None)
             self._drawn[key] = (now, parts)
             if len(self._drawn) > MAX_DRAWN:
@@ -235,18 +235,18 @@ class Calls:
         return parts
 
 
-def draw_parts(minutes: dict[int, int], midnight: float, words: Words) -> list[Part]:
+def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator) -> list[Part]:
     """The graphs of a day and of the week that ends with it, with their headings and busiest minutes."""
-    week_began, ended = words.zone.midnight(midnight, -6), words.zone.midnight(midnight, 1)
+    week_began, ended = translator.zone.midnight(midnight, -6), translator.zone.midnight(midnight, 1)
     of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
-    week = words.text("%(first)s to %(last)s") % {
-        "first": words.weekday(week_began),
-        "last": words.weekday(midnight),
+    week = translator.text("%(first)s to %(last)s") % {
+        "first": translator.weekday(week_began),
+        "last": translator.weekday(midnight),
     }
-    day_graph = busy_day(of_day, midnight, ended, words)
-    week_graph = busy_week(minutes, week_began, ended, words)
+    day_graph = busy_day(of_day, midnight, ended, translator)
+    week_graph = busy_week(minutes, week_began, ended, translator)
     return [
-        (words.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
+        (translator.weekday(midnight), sum(of_day.values()), day_graph, busiest(of_day, BUSIEST)),
         (week, sum(minutes.values()), week_graph, busiest(minutes, BUSIEST)),
     ]
 

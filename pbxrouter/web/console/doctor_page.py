@@ -10,15 +10,15 @@ from twisted.logger import Logger
 from pbxrouter.doctor.examine import examine
 from pbxrouter.doctor.finding import Finding
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 
 STATES = {
-    "ok": (Step("well"), "good"),
-    "wrong": (Step("wrong"), "bad"),
-    "unknown": (Step("not to be seen from here"), "warn"),
+    "ok": (Sentence("well"), "good"),
+    "wrong": (Sentence("wrong"), "bad"),
+    "unknown": (Sentence("not to be seen from here"), "warn"),
 }
 """What a finding's state is called, and how it is marked."""
 RELOAD_S = 2
@@ -49,26 +49,26 @@ class DoctorPage:
 
     log = Logger()
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
-        self._desk = desk
-        self._examine = desk.examine or (lambda tell: examine(desk.config, desk.reactor, tell))
+        self._web = web
+        self._examine = web.examine or (lambda tell: examine(web.config, web.reactor, tell))
         self._look: Look | None = None
         router.add("/settings/doctor", self.show, Role.ADMIN)
         router.add("/settings/doctor", self.look, Role.ADMIN, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """What the last look found, or what this one has found so far."""
         if self._look is not None and self._look.running:
-            visit.request.setHeader("Refresh", str(RELOAD_S))
-        return self._router.page("settings/doctor.html", visit, look=self._look, states=STATES)
+            page_request.request.setHeader("Refresh", str(RELOAD_S))
+        return self._router.page("settings/doctor.html", page_request, look=self._look, states=STATES)
 
-    async def look(self, visit: Visit) -> bytes:
+    async def look(self, page_request: PageRequest) -> bytes:
         """Begin to look, unless somebody does already."""
         if self._look is None or not self._look.running:
-            self._look = Look(self._desk.now())
+            self._look = Look(self._web.now())
             Deferred.fromCoroutine(self._go(self._look))
-        raise GoOn("/settings/doctor")
+        raise Redirect("/settings/doctor")
 
     async def _go(self, look: Look) -> None:
         try:

@@ -14,11 +14,11 @@ from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security.passwords import MIN_LENGTH, check_new_password, hash_password
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.auth import Door, InThread, TooManyTries
-from pbxrouter.web.console.request import Visit, local_path
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.auth import InThread, SessionAuth, TooManyTries
+from pbxrouter.web.console.request import PageRequest, local_path
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import set_cookie
 
 SETUP_COOKIE: Final = "pbxrouter_setup"
@@ -27,10 +27,10 @@ SETUP_COOKIE: Final = "pbxrouter_setup"
 class Entrance:
     """The pages for those who are not in yet."""
 
-    def __init__(self, router: Router, door: Door, desk: Desk, in_thread: InThread) -> None:
+    def __init__(self, router: Router, door: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router
         self._door = door
-        self._desk = desk
+        self._web = web
         self._in_thread = in_thread
         router.add("/login", self.login, None)
         router.add("/login", self.log_in, None, methods=("POST",))
@@ -40,106 +40,113 @@ class Entrance:
         router.add("/setup", self.set_up, None, methods=("POST",))
         router.add("/setup/<link>", self.setup_link, None)
 
-    async def login(self, visit: Visit) -> bytes:
+    async def login(self, page_request: PageRequest) -> bytes:
         """The form."""
-        onward = local_path(visit.query.get("next", "/"))
-        if visit.user is not None:
-            raise GoOn(onward)
-        return await self._login_page(visit, onward)
+        onward = local_path(page_request.query.get("next", "/"))
+        if page_request.user is not None:
+            raise Redirect(onward)
+        return await self._login_page(page_request, onward)
 
-    async def _login_page(self, visit: Visit, onward: str, error: EditRefused | None = None) -> bytes:
-        fresh = await self._desk.read(needs_setup)
+    async def _login_page(self, page_request: PageRequest, onward: str, error: EditRefused | None = None) -> bytes:
+        fresh = await self._web.read(needs_setup)
         return self._router.page(
-            "login.html", visit, onward=onward, login=visit.form.text("login"), error=error, needs_setup=fresh
+            "login.html",
+            page_request,
+            onward=onward,
+            login=page_request.form.text("login"),
+            error=error,
+            needs_setup=fresh,
         )
 
-    async def log_in(self, visit: Visit) -> bytes:
+    async def log_in(self, page_request: PageRequest) -> bytes:
         """Take login and password."""
-        onward = local_path(visit.form.get("next", "/"))
+        onward = local_path(page_request.form.get("next", "/"))
         try:
-            await self._door.log_in(visit, visit.form.get("login", ""), visit.form.get("password", ""))
+            await self._door.log_in(
+                page_request, page_request.form.get("login", ""), page_request.form.get("password", "")
+            )
         except TooManyTries as error:
-            visit.request.setResponseCode(429, b"Too Many Requests")
-            visit.request.setHeader("Retry-After", str(error.wait_s))
-            return await self._login_page(visit, onward, error)
+            page_request.request.setResponseCode(429, b"Too Many Requests")
+            page_request.request.setHeader("Retry-After", str(error.wait_s))
+            return await self._login_page(page_request, onward, error)
         except EditRefused as error:
-            visit.request.setResponseCode(403)
-            return await self._login_page(visit, onward, error)
-        raise GoOn(onward)
+            page_request.request.setResponseCode(403)
+            return await self._login_page(page_request, onward, error)
+        raise Redirect(onward)
 
-    async def log_out(self, visit: Visit) -> bytes:
+    async def log_out(self, page_request: PageRequest) -> bytes:
         """End the session."""
-        await self._door.log_out(visit)
-        raise GoOn("/login")
+        await self._door.log_out(page_request)
+        raise Redirect("/login")
 
-    async def language(self, visit: Visit) -> bytes:
+    async def language(self, page_request: PageRequest) -> bytes:
         """Show everything in another language."""
-        self._door.choose_language(visit, visit.form.get("language", ""))
-        raise GoOn(local_path(visit.form.get("next", "/")))
+        self._door.choose_language(page_request, page_request.form.get("language", ""))
+        raise Redirect(local_path(page_request.form.get("next", "/")))
 
     # --- the first admin ---
 
-    async def setup_link(self, visit: Visit, link: str) -> bytes:
+    async def setup_link(self, page_request: PageRequest, link: str) -> bytes:
         """Take the link's secret out of the address, into a cookie."""
-        request: Any = visit.request
+        request: Any = page_request.request
         if not await self._is_good(link):
             raise NotThere(
-                step(
-                    "this set-up link was used already, or is too old; "
-                    "`pbxrouter console link` prints a new one"
-                )
+                sentence("this set-up link was used already, or is too old; `pbxrouter console link` prints a new one")
             )
         set_cookie(request, SETUP_COOKIE, link, path="/setup", max_age_s=3600)
         request.setHeader("Referrer-Policy", "no-referrer")
-        raise GoOn("/setup")
+        raise Redirect("/setup")
 
     async def _is_good(self, link: str) -> bool:
-        now = self._desk.now()
-        return await self._desk.read(lambda connection: is_setup_link(connection, hash_token(link), now))
+        now = self._web.now()
+        return await self._web.read(lambda connection: is_setup_link(connection, hash_token(link), now))
 
-    async def setup(self, visit: Visit) -> bytes:
+    async def setup(self, page_request: PageRequest) -> bytes:
         """The form in which the first admin chooses login and password."""
-        return await self._setup_page(visit)
+        return await self._setup_page(page_request)
 
-    async def _setup_page(self, visit: Visit, error: EditRefused | None = None) -> bytes:
-        link = _setup_cookie(visit)
+    async def _setup_page(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
+        link = _setup_cookie(page_request)
         if not link or not await self._is_good(link):
             raise NotThere(
-                step(
-                    "set-up begins with the link that the gateway printed; "
-                    "`pbxrouter console link` prints a new one"
+                sentence(
+                    "set-up begins with the link that the gateway printed; `pbxrouter console link` prints a new one"
                 )
             )
         return self._router.page(
-            "setup.html", visit, login=visit.form.text("login"), error=error, min_length=MIN_LENGTH
+            "setup.html", page_request, login=page_request.form.text("login"), error=error, min_length=MIN_LENGTH
         )
 
-    async def set_up(self, visit: Visit) -> bytes:
+    async def set_up(self, page_request: PageRequest) -> bytes:
         """Make the first admin, and log them in."""
-        link, login, password = _setup_cookie(visit), visit.form.text("login"), visit.form.get("password", "")
+        link, login, password = (
+            _setup_cookie(page_request),
+            page_request.form.text("login"),
+            page_request.form.get("password", ""),
+        )
         try:
             check_new_password(password, login)
-            if not hmac.compare_digest(password.encode(), visit.form.get("again", "").encode()):
-                raise EditRefused(step("the two passwords are not the same"), "again")
+            if not hmac.compare_digest(password.encode(), page_request.form.get("again", "").encode()):
+                raise EditRefused(sentence("the two passwords are not the same"), "again")
             if not await self._is_good(link):
-                raise EditRefused(step("this set-up link was used already, or is too old"))
+                raise EditRefused(sentence("this set-up link was used already, or is too old"))
             hashed = await self._in_thread(hash_password, password)
-            now = self._desk.now()
-            number = await self._desk.write(
+            now = self._web.now()
+            number = await self._web.write(
                 lambda connection: use_setup_link(
                     connection, hash_token(link), now, login, hashed, Actor(login, "console")
                 )
             )
         except EditRefused as error:
-            visit.request.setResponseCode(400)
-            return await self._setup_page(visit, error)
-        await self._door.open(visit, number)
-        request: Any = visit.request
+            page_request.request.setResponseCode(400)
+            return await self._setup_page(page_request, error)
+        await self._door.open(page_request, number)
+        request: Any = page_request.request
         set_cookie(request, SETUP_COOKIE, "", path="/setup", max_age_s=0)
-        raise GoOn("/")
+        raise Redirect("/")
 
 
-def _setup_cookie(visit: Visit) -> str:
-    request: Any = visit.request
+def _setup_cookie(page_request: PageRequest) -> str:
+    request: Any = page_request.request
     value: bytes | None = request.getCookie(SETUP_COOKIE.encode("ascii"))
     return value.decode("latin-1") if value else ""

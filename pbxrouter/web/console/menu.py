@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.request import Visit
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.console.request import PageRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Entry:
     """
 
     path: str
-    label: Step
+    label: Sentence
     icon: str
     role: Role = Role.VIEWER
 
@@ -37,7 +37,7 @@ class Entry:
 class Section:
     """Lines that belong together, under a heading of their own if it has one."""
 
-    label: Step | None
+    label: Sentence | None
     entries: tuple[Entry, ...]
 
 
@@ -45,43 +45,42 @@ MENU: Final = (
     Section(
         None,
         (
-            Entry("/", Step("Now"), "pulse"),
-            Entry("/calls", Step("Calls"), "list"),
-            Entry("/test", Step("Test a number"), "route"),
-            Entry("/dial", Step("Dial"), "phone", Role.OPERATOR),
+            Entry("/", Sentence("Now"), "pulse"),
+            Entry("/calls", Sentence("Calls"), "list"),
+            Entry("/test", Sentence("Test a number"), "route"),
+            Entry("/dial", Sentence("Dial"), "phone", Role.OPERATOR),
         ),
     ),
     Section(
-        Step("Rules"),
+        Sentence("Rules"),
         (
-            Entry("/rules/mappings", Step("Mappings"), "hash"),
-            Entry("/rules/extensions", Step("Extensions"), "desk"),
-            Entry("/rules/users", Step("Users"), "person"),
-            Entry("/rules/grants", Step("Grants"), "grid"),
-            Entry("/rules/warnings", Step("Warnings"), "warning"),
-            Entry("/rules/changes", Step("Changes"), "clock"),
+            Entry("/rules/mappings", Sentence("Mappings"), "hash"),
+            Entry("/rules/extensions", Sentence("Extensions"), "desk"),
+            Entry("/rules/users", Sentence("Users"), "person"),
+            Entry("/rules/grants", Sentence("Grants"), "grid"),
+            Entry("/rules/warnings", Sentence("Warnings"), "warning"),
+            Entry("/rules/changes", Sentence("Changes"), "clock"),
         ),
     ),
     Section(
-        Step("Settings"),
+        Sentence("Settings"),
         (
-            Entry("/settings/account", Step("My account"), "key"),
-            Entry("/settings/people", Step("Console users"), "people", Role.ADMIN),
-            Entry("/settings/tokens", Step("API tokens"), "code", Role.ADMIN),
-            Entry("/settings/links", Step("Click to dial"), "link", Role.ADMIN),
-            Entry("/settings/doctor", Step("Doctor"), "heart", Role.ADMIN),
+            Entry("/settings/account", Sentence("My account"), "key"),
+            Entry("/settings/people", Sentence("Console users"), "people", Role.ADMIN),
+            Entry("/settings/tokens", Sentence("API tokens"), "code", Role.ADMIN),
+            Entry("/settings/links", Sentence("Click to dial"), "link", Role.ADMIN),
+            Entry("/settings/doctor", Sentence("Doctor"), "heart", Role.ADMIN),
         ),
     ),
 )
 
 
-def menu_for(visit: Visit) -> list[Section]:
+def menu_for(page_request: PageRequest) -> list[Section]:
     """The part of the menu that a visitor may use; nothing for who is not logged in."""
-    user = visit.user
+    user = page_request.user
     if user is None:
         return []
     sections = (
-        Section(each.label, tuple(entry for entry in each.entries if user.role.may(entry.role)))
-        for each in MENU
+        Section(each.label, tuple(entry for entry in each.entries if user.role.may(entry.role))) for each in MENU
     )
     return [each for each in sections if each.entries]

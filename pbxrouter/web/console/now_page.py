@@ -12,90 +12,90 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pbxrouter.call.outcomes import WELL
-from pbxrouter.call.record import Ending
+from pbxrouter.call.record import GatewayOutcome
 from pbxrouter.counter.outcome_figures import Totals
 from pbxrouter.database.people.sessions import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.request import Visit
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Router
-from pbxrouter.web.context import Desk
-from pbxrouter.web.language import Words
-from pbxrouter.web.now.dashboard_snapshot import Picture, Pictures
-from pbxrouter.web.now.event_stream import Fragments, LiveFeed
+from pbxrouter.web.context import WebContext
+from pbxrouter.web.language import Translator
+from pbxrouter.web.now.dashboard_snapshot import DashboardSnapshot, DashboardSnapshots
+from pbxrouter.web.now.event_stream import EventStream, Fragments
 
 PARTS: Final = ("alarm", "tiles", "graph", "said", "health")
 """Templates in templates/now, each for the place on the page that has its name."""
-STATES: Final[Mapping[State, tuple[Step, str]]] = {
-    "good": (Step("well"), "good"),
-    "plain": (Step("not known yet"), "warn"),
-    "bad": (Step("wrong"), "bad"),
+STATES: Final[Mapping[State, tuple[Sentence, str]]] = {
+    "good": (Sentence("well"), "good"),
+    "plain": (Sentence("not known yet"), "warn"),
+    "bad": (Sentence("wrong"), "bad"),
 }
 """What a state is called, and how it is marked."""
-TURNED_AWAY: Final = (Ending.INVALID, Ending.DENIED, Ending.REFUSED)
-BROKEN: Final = (Ending.FAILED, Ending.NO_DRIVER)
+TURNED_AWAY: Final = (GatewayOutcome.INVALID, GatewayOutcome.DENIED, GatewayOutcome.REFUSED)
+BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER)
 FULL_RETRY_S: Final = 30
 
 
 class Now:
     """The page ``/`` and what keeps it up to date."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
-        self._desk = desk
-        self._pictures = Pictures(desk, router.words)
-        self.feed: LiveFeed[Picture] = LiveFeed(
-            desk.reactor, self._make, self._fragments, self._sessions, desk.now
+        self._web = web
+        self._pictures = DashboardSnapshots(web, router.translator)
+        self.feed: EventStream[DashboardSnapshot] = EventStream(
+            web.reactor, self._make, self._fragments, self._sessions, web.now
         )
         router.add("/", self.show, Role.VIEWER)
         router.add("/now/events", self.follow, Role.VIEWER)
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """The page."""
         await self._pictures.refreshed()
         values = self._values(self._pictures.make())
-        return self._router.page("now.html", visit, at=self._desk.now(), **values)
+        return self._router.page("now.html", page_request, at=self._web.now(), **values)
 
-    async def follow(self, visit: Visit) -> bytes:
+    async def follow(self, page_request: PageRequest) -> bytes:
         """All that changes from now on."""
-        request: Any = visit.request
-        if not self.feed.has_room(visit.session):
+        request: Any = page_request.request
+        if not self.feed.has_room(page_request.session):
             # Not all at once again.
             request.setHeader("Retry-After", str(random.randint(FULL_RETRY_S // 2, FULL_RETRY_S * 2)))
             return self._router.problem(
-                visit,
+                page_request,
                 503,
-                Step("too many pages look on just now; close some, or load this one again in a minute"),
+                Sentence("too many pages look on just now; close some, or load this one again in a minute"),
             )
         if request.method == b"HEAD":
             return b""
-        return await self.feed.follow(request, visit.words, visit.session)
+        return await self.feed.follow(request, page_request.translator, page_request.session)
 
     # --- what the feed asks for ---
 
-    async def _make(self) -> Picture:
+    async def _make(self) -> DashboardSnapshot:
         self._pictures.refresh()
         return self._pictures.make()
 
-    def _fragments(self, picture: Picture, words: Words) -> Fragments:
+    def _fragments(self, picture: DashboardSnapshot, translator: Translator) -> Fragments:
         values = self._values(picture)
-        parts = {name: self._router.fragment(f"now/{name}.html", words, **values) for name in PARTS}
+        parts = {name: self._router.fragment(f"now/{name}.html", translator, **values) for name in PARTS}
         rows = {
-            call.key: self._router.fragment("now/call.html", words, call=call, several=values["several"])
+            call.key: self._router.fragment("now/call.html", translator, call=call, several=values["several"])
             for call in picture.live.calls
         }
         return Fragments(parts, rows)
 
     async def _sessions(self) -> frozenset[str] | None:
         try:
-            return await self._desk.read(functools.partial(live_sessions, now=self._desk.now()))
+            return await self._web.read(functools.partial(live_sessions, now=self._web.now()))
         except StoreError:
             return None
 
-    def _values(self, picture: Picture) -> dict[str, Any]:
-        counted = [each.asterisk for each in self._desk.counters]
+    def _values(self, picture: DashboardSnapshot) -> dict[str, Any]:
+        counted = [each.asterisk for each in self._web.counters]
         figures = picture.figures
         return {
             "picture": picture,
@@ -108,13 +108,13 @@ class Now:
         }
 
 
-def tiles(totals: Totals) -> tuple[tuple[Step, int, str], ...]:
+def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
     """Today's calls by how they ended: a label, how many, and the outcome to look for if that is grave."""
     named = (*WELL, *TURNED_AWAY, *BROKEN)
     broken = totals.of(*BROKEN)
     return (
-        (Step("Answered"), totals.of(*WELL), ""),
-        (Step("Not answered"), totals.calls - totals.of(*named), ""),
-        (Step("Turned away"), totals.of(*TURNED_AWAY), ""),
-        (Step("Broken"), broken, next((each for each in BROKEN if totals.of(each)), "")),
+        (Sentence("Answered"), totals.of(*WELL), ""),
+        (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
+        (Sentence("Turned away"), totals.of(*TURNED_AWAY), ""),
+        (Sentence("Broken"), broken, next((each for each in BROKEN if totals.of(each)), "")),
     )

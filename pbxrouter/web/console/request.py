@@ -15,9 +15,9 @@ from twisted.web.iweb import IRequest
 from pbxrouter.database.audit.log import Actor
 from pbxrouter.database.people.console_users import ConsoleUser
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header
-from pbxrouter.web.language import Words
+from pbxrouter.web.language import Translator
 
 MAX_FIELDS: Final = 4000
 
@@ -49,7 +49,7 @@ class Form(Mapping[str, str]):
 
 
 @dataclass(slots=True)
-class Visit:
+class PageRequest:
     """One request.
 
     Attributes:
@@ -61,11 +61,11 @@ class Visit:
     """
 
     request: IRequest
-    words: Words
+    translator: Translator
     address: str
     user: ConsoleUser | None = None
     session: str = ""
-    csrf: str = ""
+    csrf_token: str = ""
     query: Form = field(default_factory=lambda: Form([]))
     form: Form = field(default_factory=lambda: Form([]))
 
@@ -81,9 +81,9 @@ class Visit:
         assert self.user is not None  # only routes for those logged in ask
         return Actor(self.user.login, "console")
 
-    def say(self, message: Step | str) -> str:
+    def say(self, message: Sentence | str) -> str:
         """A sentence in the visitor's language."""
-        return self.words.say(message)
+        return self.translator.say(message)
 
 
 def read_query(request: IRequest) -> Form:
@@ -105,16 +105,14 @@ def read_form(request: IRequest) -> Form:
     content: Any = request.content
     body: bytes = content.read(MAX_FORM + 1)
     if len(body) > MAX_FORM:
-        raise EditRefused(step("the form is too long; accepted are {bytes} bytes", bytes=MAX_FORM))
+        raise EditRefused(sentence("the form is too long; accepted are {bytes} bytes", bytes=MAX_FORM))
     kind = header(request, "Content-Type").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise EditRefused(step("accepted is a form, application/x-www-form-urlencoded"))
+        raise EditRefused(sentence("accepted is a form, application/x-www-form-urlencoded"))
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise EditRefused(step("the form cannot be read")) from None
+        raise EditRefused(sentence("the form cannot be read")) from None
     # Browsers end the lines of a text area with CR LF.
     return Form([(name, value.replace("\r\n", "\n")) for name, value in pairs])
 

@@ -18,12 +18,12 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.console.auth import Door
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.console.auth import SessionAuth
 from pbxrouter.web.console.menu import menu_for
-from pbxrouter.web.console.request import Visit, read_form
+from pbxrouter.web.console.request import PageRequest, read_form
 from pbxrouter.web.console.templates import Pages
-from pbxrouter.web.language import Words
+from pbxrouter.web.language import Translator
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000
@@ -34,7 +34,7 @@ MAX_ROW: Final = 2**63 - 1
 """No row of the database has a greater number, and the database takes none."""
 
 
-class GoOn(Exception):
+class Redirect(Exception):
     """The answer is another page: see there (303).
 
     Args:
@@ -43,7 +43,7 @@ class GoOn(Exception):
         undo: the audit log's entry that a button beside the notice takes back.
     """
 
-    def __init__(self, path: str, notice: Step | None = None, undo: int | None = None) -> None:
+    def __init__(self, path: str, notice: Sentence | None = None, undo: int | None = None) -> None:
         super().__init__(path)
         self.path = path
         self.notice = None if notice is None else Notice(notice, undo)
@@ -57,7 +57,7 @@ class Notice:
         undo: the audit log's entry that can be taken back by a button beside it.
     """
 
-    said: Step
+    said: Sentence
     undo: int | None = None
 
 
@@ -83,7 +83,7 @@ class Router:
 
     log = Logger()
 
-    def __init__(self, app: Klein, door: Door, pages: Pages) -> None:
+    def __init__(self, app: Klein, door: SessionAuth, pages: Pages) -> None:
         self._app = app
         self._door = door
         self._pages = pages
@@ -96,7 +96,7 @@ class Router:
         handler: Handler,
         role: Role | None,
         methods: tuple[str, ...] = ("GET",),
-        own_check: bool = False,
+        csrf_exempt: bool = False,
     ) -> None:
         """Let a handler answer an address.
 
@@ -111,7 +111,7 @@ class Router:
         self.routes.append(Route(path, methods, role))
 
         async def serve(request: IRequest, **places: Any) -> bytes:
-            return await self._serve(request, role, own_check, handler, places)
+            return await self._serve(request, role, csrf_exempt, handler, places)
 
         self._app.route(path, methods=[*methods], endpoint=f"{','.join(methods)} {path}")(serve)
 
@@ -119,88 +119,88 @@ class Router:
         self, request: Any, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
     ) -> bytes:
         request.setHeader("Content-Type", "text/html; charset=utf-8")
-        visit = self._door.stranger(request)
+        page_request = self._door.stranger(request)
         try:
-            visit = await self._door.visit(request)
+            page_request = await self._door.page_request(request)
             if not own_check:
-                self._door.greet(visit)
-            return await self._answer(visit, role, own_check, handler, places)
-        except GoOn as on:
+                self._door.set_visitor_cookie(page_request)
+            return await self._answer(page_request, role, own_check, handler, places)
+        except Redirect as on:
             if on.notice is not None:
-                self.notice(visit, on.notice)
+                self.flash(page_request, on.notice)
             return see_other(request, on.path)
         except CancelledError:  # the browser has gone
             raise
         except Exception as error:
-            return self._failed(visit, error)
+            return self._failed(page_request, error)
 
     async def _answer(
-        self, visit: Visit, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
+        self, page_request: PageRequest, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
     ) -> bytes:
-        request = visit.request
+        request = page_request.request
         if role is not None:
-            if visit.user is None:
-                onward = quote(visit.path, safe="/") if request.method in (b"GET", b"HEAD") else "/"
-                raise GoOn("/login" if onward == "/" else f"/login?next={onward}")
-            if not visit.user.role.may(role):
-                return self.problem(visit, 403, Step("your role is not enough for this page"))
+            if page_request.user is None:
+                onward = quote(page_request.path, safe="/") if request.method in (b"GET", b"HEAD") else "/"
+                raise Redirect("/login" if onward == "/" else f"/login?next={onward}")
+            if not page_request.user.role.may(role):
+                return self.problem(page_request, 403, Sentence("your role is not enough for this page"))
         if request.method not in (b"GET", b"HEAD"):
-            visit.form = read_form(request)
-            if not own_check and not self._door.comes_from_us(visit, visit.form):
+            page_request.form = read_form(request)
+            if not own_check and not self._door.csrf_valid(page_request, page_request.form):
                 return self.problem(
-                    visit,
+                    page_request,
                     403,
-                    Step(
+                    Sentence(
                         "this form was not made for you by this console, or is too old; go back, load the "
                         "page again and repeat. If it never works: cookies must be allowed here, and over "
                         "plain HTTP browsers keep them on this machine only"
                     ),
                 )
         if any(isinstance(each, int) and each > MAX_ROW for each in places.values()):
-            raise NotThere(Step("there is no such page"))
-        return await handler(visit, **places)
+            raise NotThere(Sentence("there is no such page"))
+        return await handler(page_request, **places)
 
-    def _failed(self, visit: Visit, error: Exception) -> bytes:
+    def _failed(self, page_request: PageRequest, error: Exception) -> bytes:
         match error:
             case NotThere():
-                return self.problem(visit, 404, error.step)
+                return self.problem(page_request, 404, error.sentence)
             case EditConflict():
-                return self.problem(visit, 409, error.step)
+                return self.problem(page_request, 409, error.sentence)
             case EditRefused():
-                return self.problem(visit, 400, error.step)
+                return self.problem(page_request, 400, error.sentence)
             case StoreError():
                 self.log.error("console: {error}", error=str(error))
                 return self.problem(
-                    visit, 503, Step("the database cannot be used now; calls go on by the last rules")
+                    page_request, 503, Sentence("the database cannot be used now; calls go on by the last rules")
                 )
             case PbxrouterError():
-                return self.problem(visit, 400, error.step)
-        self.log.failure("console: {path} broke", path=visit.path)
-        return self.problem(visit, 500, Step("something broke in the gateway; its log tells what"))
+                return self.problem(page_request, 400, error.sentence)
+        self.log.failure("console: {path} broke", path=page_request.path)
+        return self.problem(page_request, 500, Sentence("something broke in the gateway; its log tells what"))
 
-    def problem(self, visit: Visit, status: int, why: Step) -> bytes:
+    def problem(self, page_request: PageRequest, status: int, why: Sentence) -> bytes:
         """A page that says what is wrong."""
-        visit.request.setResponseCode(status)
-        return self.page("problem.html", visit, status=status, why=why)
+        page_request.request.setResponseCode(status)
+        return self.page("problem.html", page_request, status=status, why=why)
 
-    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+    def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         """A page, with the notices that wait for this visitor."""
-        notices = self._notices.pop(visit.session, []) if visit.session else []
-        return self._pages.page(template, visit, notices=notices, menu=menu_for(visit), **values)
+        notices = self._notices.pop(page_request.session, []) if page_request.session else []
+        return self._pages.page(template, page_request, notices=notices, menu=menu_for(page_request), **values)
 
     @property
-    def words(self) -> Mapping[str, Words]:
+    def translator(self) -> Mapping[str, Translator]:
         """What pages say, by language."""
-        return self._pages.words
+        return self._pages.translator
 
-    def fragment(self, template: str, words: Words, **values: Any) -> str:
+    def fragment(self, template: str, translator: Translator, **values: Any) -> str:
         """A part of a page, for one that is open already."""
-        return self._pages.render(template, words, **values)
+        return self._pages.render(template, translator, **values)
 
-    def notice(self, visit: Visit, said: Notice) -> None:
+    def flash(self, page_request: PageRequest, said: Notice) -> None:
         """Have the visitor's next page say this on top."""
-        if visit.session:
-            waiting = self._notices.setdefault(visit.session, [])
+        if page_request.session:
+            waiting = self._notices.setdefault(page_request.session, [])
             waiting.append(said)
             del waiting[:-MAX_WAITING]
             if len(self._notices) > MAX_NOTICES:

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from pbxrouter import __version__
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.language import LANGUAGES, Translator
 
 TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -51,21 +51,21 @@ class Pages:
         words: by language.
     """
 
-    def __init__(self, words: Mapping[str, Words], statics: Statics) -> None:
-        self.words = words
-        self._environments = {language: _environment(each, statics) for language, each in words.items()}
+    def __init__(self, translator: Mapping[str, Translator], statics: Statics) -> None:
+        self.translator = translator
+        self._environments = {language: _environment(each, statics) for language, each in translator.items()}
 
-    def render(self, template: str, words: Words, **values: Any) -> str:
+    def render(self, template: str, translator: Translator, **values: Any) -> str:
         """A template in a language."""
-        return self._environments[words.language].get_template(template).render(values)
+        return self._environments[translator.language].get_template(template).render(values)
 
-    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+    def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         """A whole page for a visitor."""
-        html = self.render(template, visit.words, visit=visit, **values)
+        html = self.render(template, page_request.translator, page_request=page_request, **values)
         return html.encode("utf-8", "replace")
 
 
-def _environment(words: Words, statics: Statics) -> Environment:
+def _environment(translator: Translator, statics: Statics) -> Environment:
     environment = Environment(
         loader=PackageLoader("pbxrouter.web", "templates"),
         autoescape=True,
@@ -74,30 +74,28 @@ def _environment(words: Words, statics: Statics) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.install_gettext_translations(words.translations, newstyle=True)  # type: ignore[attr-defined]
+    environment.install_gettext_translations(translator.translations, newstyle=True)  # type: ignore[attr-defined]
 
     def ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
         # Jinja's own would write the number without the marks that people there put between its digits.
-        said = Markup(
-            words.translations.ngettext(one, many, number)
-        )  # what is put into its places is escaped
-        return said % {"num": words.number(number), **places}
+        said = Markup(translator.translations.ngettext(one, many, number))  # what is put into its places is escaped
+        return said % {"num": translator.number(number), **places}
 
     environment.globals.update(
         ngettext=ngettext,
         static=statics.address,
-        say=words.say,
-        sentence=words.sentence,
-        words=words,
+        say=translator.say,
+        sentence=translator.capitalised,
+        translator=translator,
         languages=LANGUAGES,
         Role=Role,
         version=__version__,
     )
     environment.filters.update(
-        number=words.number,
-        moment=words.moment,
-        clock=words.clock,
-        day=words.day,
-        duration=words.duration,
+        number=translator.number,
+        moment=translator.moment,
+        clock=translator.clock,
+        day=translator.day,
+        duration=translator.duration,
     )
     return environment

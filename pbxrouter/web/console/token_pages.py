@@ -15,16 +15,16 @@ from pbxrouter.database.people.tokens import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 
 SCOPES: Final = (
-    (Scope.READ, Step("sees calls, rules and health, and tests numbers")),
-    (Scope.RULES, Step("changes rules and PINs, and takes changes back")),
-    (Scope.DIAL, Step("has phones called")),
-    (Scope.ADMIN, Step("console users, tokens, click-to-dial links, the doctor")),
+    (Scope.READ, Sentence("sees calls, rules and health, and tests numbers")),
+    (Scope.RULES, Sentence("changes rules and PINs, and takes changes back")),
+    (Scope.DIAL, Sentence("has phones called")),
+    (Scope.ADMIN, Sentence("console users, tokens, click-to-dial links, the doctor")),
 )
 
 
@@ -39,52 +39,50 @@ def epoch(text: str | None) -> float | None:
 class TokenPages:
     """The page ``/settings/tokens``."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         router.add("/settings/tokens", self.show, Role.ADMIN)
         router.add("/settings/tokens", self.create, Role.ADMIN, methods=("POST",))
         router.add("/settings/tokens/<int:number>/revoke", self.revoke, Role.ADMIN, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """All, and the form for one more."""
-        return await self._list(visit)
+        return await self._list(page_request)
 
-    async def _list(self, visit: Visit, error: EditRefused | None = None) -> bytes:
+    async def _list(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(400)
-        tokens = await self._desk.read(list_tokens)
+            page_request.request.setResponseCode(400)
+        tokens = await self._web.read(list_tokens)
         tokens.sort(key=lambda each: (each.revoked is not None, -each.token_id))
         return self._router.page(
-            "settings/tokens.html", visit, tokens=tokens, scopes=SCOPES, error=error, epoch=epoch
+            "settings/tokens.html", page_request, tokens=tokens, scopes=SCOPES, error=error, epoch=epoch
         )
 
-    async def create(self, visit: Visit) -> bytes:
+    async def create(self, page_request: PageRequest) -> bytes:
         """Make one; it is shown once."""
         made = new_token()
-        name = visit.form.text("name")
-        chosen = visit.form.every("scope")
+        name = page_request.form.text("name")
+        chosen = page_request.form.every("scope")
         try:
             if not chosen or any(each not in {scope.value for scope in Scope} for each in chosen):
-                raise EditRefused(step("choose what the token is good for"), "scopes")
-            await self._desk.write(
+                raise EditRefused(sentence("choose what the token is good for"), "scopes")
+            await self._web.write(
                 lambda connection: add_token(
                     connection,
-                    visit.actor,
-                    self._desk.now(),
+                    page_request.actor,
+                    self._web.now(),
                     name,
                     hash_token(made),
                     frozenset(Scope(each) for each in chosen),
                 )
             )
         except EditRefused as error:
-            return await self._list(visit, error)
-        return self._router.page("settings/token.html", visit, name=name, made=made)
+            return await self._list(page_request, error)
+        return self._router.page("settings/token.html", page_request, name=name, made=made)
 
-    async def revoke(self, visit: Visit, number: int) -> bytes:
+    async def revoke(self, page_request: PageRequest, number: int) -> bytes:
         """Make one invalid, from the next request on."""
-        found = await self._desk.read(functools.partial(token, token_id=number))
-        await self._desk.write(
-            lambda connection: revoke_token(connection, visit.actor, self._desk.now(), number)
-        )
-        raise GoOn("/settings/tokens", step("{name} is revoked", name=found.name))
+        found = await self._web.read(functools.partial(token, token_id=number))
+        await self._web.write(lambda connection: revoke_token(connection, page_request.actor, self._web.now(), number))
+        raise Redirect("/settings/tokens", sentence("{name} is revoked", name=found.name))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.explanation import headline, others
+from pbxrouter.rules.explanation import headline, runners_up
 from pbxrouter.rules.model import (
     NO_CALLER,
     Decision,
@@ -20,10 +20,10 @@ from pbxrouter.rules.model import (
 from pbxrouter.security.ratelimit import RateLimit
 from pbxrouter.security.roles import Role
 from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.request import Visit
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Router
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 
 MAX_LENGTH: Final = 80
 PINS_A_MINUTE: Final = 6
@@ -45,59 +45,59 @@ class Answer:
     """
 
     kind: str
-    headline: Step
+    headline: Sentence
     decision: Decision
-    why_not: tuple[Step, ...]
+    why_not: tuple[Sentence, ...]
 
 
 class TestNumber:
     """The page ``/test``."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         self._limit = RateLimit(per_minute=PINS_A_MINUTE, burst=PINS_A_MINUTE)
         router.add("/test", self.ask, Role.VIEWER)
         router.add("/test", self.ask_with_pin, Role.VIEWER, methods=("POST",))
 
-    async def ask(self, visit: Visit) -> bytes:
+    async def ask(self, page_request: PageRequest) -> bytes:
         """The form; with caller and number in the address, the answer too."""
-        caller, number = visit.query.text("caller"), visit.query.text("number")
-        return await self._page(visit, caller, number, None)
+        caller, number = page_request.query.text("caller"), page_request.query.text("number")
+        return await self._page(page_request, caller, number, None)
 
-    async def ask_with_pin(self, visit: Visit) -> bytes:
+    async def ask_with_pin(self, page_request: PageRequest) -> bytes:
         """The answer."""
-        caller, number = visit.form.text("caller"), visit.form.text("number")
-        return await self._page(visit, caller, number, visit.form.text("pin") or None)
+        caller, number = page_request.form.text("caller"), page_request.form.text("number")
+        return await self._page(page_request, caller, number, page_request.form.text("pin") or None)
 
-    async def _page(self, visit: Visit, caller: str, number: str, pin: str | None) -> bytes:
+    async def _page(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> bytes:
         answer, error = None, None
         if number:
             try:
-                answer = await self._answer(visit, caller, number, pin)
+                answer = await self._answer(page_request, caller, number, pin)
             except EditRefused as refused:
-                visit.request.setResponseCode(400)
+                page_request.request.setResponseCode(400)
                 error = refused
-        elif visit.form:
-            visit.request.setResponseCode(400)
-            error = EditRefused(step("which number is dialled?"), "number")
+        elif page_request.form:
+            page_request.request.setResponseCode(400)
+            error = EditRefused(sentence("which number is dialled?"), "number")
         return self._router.page(
-            "test.html", visit, caller=printable(caller), number=printable(number), answer=answer, error=error
+            "test.html", page_request, caller=printable(caller), number=printable(number), answer=answer, error=error
         )
 
-    async def _answer(self, visit: Visit, caller: str, number: str, pin: str | None) -> Answer:
+    async def _answer(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> Answer:
         for field, text in (("caller", caller), ("number", number), ("pin", pin or "")):
             if len(text) > MAX_LENGTH:
-                raise EditRefused(step("accepted are {most} characters", most=MAX_LENGTH), field)
+                raise EditRefused(sentence("accepted are {most} characters", most=MAX_LENGTH), field)
         if pin is not None:
-            assert visit.user is not None  # the router lets nobody else in
-            wait_s = self._limit.wait_s(visit.user.login, self._desk.reactor.seconds())
+            assert page_request.user is not None  # the router lets nobody else in
+            wait_s = self._limit.wait_s(page_request.user.login, self._web.reactor.seconds())
             if wait_s:
                 raise EditRefused(
-                    step("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
+                    sentence("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
                 )
         shown = caller if caller not in ("", NO_CALLER) else None
-        decision = await self._desk.engine.decide(Facts(shown, number, pin))
-        rules = self._desk.engine.rules
-        why_not = await self._desk.in_thread(others, rules, decision) if rules is not None else ()
+        decision = await self._web.engine.decide(Facts(shown, number, pin))
+        rules = self._web.engine.rules
+        why_not = await self._web.in_thread(runners_up, rules, decision) if rules is not None else ()
         return Answer(KINDS[decision.verdict], headline(decision, shown), decision, why_not)

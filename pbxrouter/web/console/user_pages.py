@@ -22,16 +22,20 @@ from pbxrouter.database.people.console_users import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.passwords import hash_password
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.auth import InThread
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 
 ROLES: Final = (
-    (Role.VIEWER, Step("viewer"), Step("sees calls and rules, and tests numbers")),
-    (Role.OPERATOR, Step("operator"), Step("changes rules and PINs too, and dials from the own phone")),
-    (Role.ADMIN, Step("admin"), Step("changes everything, and says who may log in")),
+    (Role.VIEWER, Sentence("viewer"), Sentence("sees calls and rules, and tests numbers")),
+    (
+        Role.OPERATOR,
+        Sentence("operator"),
+        Sentence("changes rules and PINs too, and dials from the own phone"),
+    ),
+    (Role.ADMIN, Sentence("admin"), Sentence("changes everything, and says who may log in")),
 )
 """Each role, its name, and what it may."""
 _LETTERS: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
@@ -51,15 +55,15 @@ def read_role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise EditRefused(step("accepted are the roles in the list"), "role") from None
+        raise EditRefused(sentence("accepted are the roles in the list"), "role") from None
 
 
 class People:
     """The pages ``/settings/people``."""
 
-    def __init__(self, router: Router, desk: Desk, in_thread: InThread) -> None:
+    def __init__(self, router: Router, web: WebContext, in_thread: InThread) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         self._in_thread = in_thread
         router.add("/settings/people", self.show, Role.ADMIN)
         router.add("/settings/people", self.create, Role.ADMIN, methods=("POST",))
@@ -68,82 +72,82 @@ class People:
         router.add("/settings/people/<int:number>/password", self.reset, Role.ADMIN, methods=("POST",))
         router.add("/settings/people/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """All, and the form for one more."""
-        return await self._list(visit)
+        return await self._list(page_request)
 
-    async def _list(self, visit: Visit, error: EditRefused | None = None) -> bytes:
+    async def _list(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(400)
-        people = await self._desk.read(list_console_users)
-        return self._router.page("settings/people.html", visit, people=people, roles=ROLES, error=error)
+            page_request.request.setResponseCode(400)
+        people = await self._web.read(list_console_users)
+        return self._router.page("settings/people.html", page_request, people=people, roles=ROLES, error=error)
 
-    async def create(self, visit: Visit) -> bytes:
+    async def create(self, page_request: PageRequest) -> bytes:
         """Let somebody log in, by a password that is shown once."""
         password = new_password()
-        login = visit.form.text("login")
+        login = page_request.form.text("login")
         try:
-            role = read_role(visit.form.get("role", ""))
+            role = read_role(page_request.form.get("role", ""))
             hashed = await self._in_thread(hash_password, password)
-            await self._desk.write(
+            await self._web.write(
                 lambda connection: add_console_user(
                     connection,
-                    visit.actor,
-                    self._desk.now(),
+                    page_request.actor,
+                    self._web.now(),
                     login,
                     hashed,
                     role,
-                    visit.form.text("phone"),
+                    page_request.form.text("phone"),
                 )
             )
         except EditRefused as error:
-            return await self._list(visit, error)
-        return self._router.page("settings/password.html", visit, login=login, password=password)
+            return await self._list(page_request, error)
+        return self._router.page("settings/password.html", page_request, login=login, password=password)
 
-    async def show_one(self, visit: Visit, number: int) -> bytes:
+    async def show_one(self, page_request: PageRequest, number: int) -> bytes:
         """One of them."""
-        return await self._one(visit, number)
+        return await self._one(page_request, number)
 
-    async def _one(self, visit: Visit, number: int, error: EditRefused | None = None) -> bytes:
+    async def _one(self, page_request: PageRequest, number: int, error: EditRefused | None = None) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(400)
-        person: ConsoleUser = await self._desk.read(functools.partial(console_user, console_user_id=number))
+            page_request.request.setResponseCode(400)
+        person: ConsoleUser = await self._web.read(functools.partial(console_user, console_user_id=number))
         return self._router.page(
-            "settings/person.html", visit, person=person, roles=ROLES, error=error, form=visit.form
+            "settings/person.html", page_request, person=person, roles=ROLES, error=error, form=page_request.form
         )
 
-    async def change(self, visit: Visit, number: int) -> bytes:
+    async def change(self, page_request: PageRequest, number: int) -> bytes:
         """Role, phone, and whether they may log in."""
         values: dict[str, Any] = {
-            "phone": visit.form.text("phone"),
-            "enabled": visit.form.get("enabled") == "1",
+            "phone": page_request.form.text("phone"),
+            "enabled": page_request.form.get("enabled") == "1",
         }
         try:
-            values["role"] = read_role(visit.form.get("role", ""))
-            await self._desk.write(
+            values["role"] = read_role(page_request.form.get("role", ""))
+            await self._web.write(
                 lambda connection: update_console_user(
-                    connection, visit.actor, self._desk.now(), number, **values
+                    connection, page_request.actor, self._web.now(), number, **values
                 )
             )
         except EditRefused as error:
-            return await self._one(visit, number, error)
-        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
-        raise GoOn("/settings/people", step("{name} is changed", name=person.login))
+            return await self._one(page_request, number, error)
+        person = await self._web.read(functools.partial(console_user, console_user_id=number))
+        raise Redirect("/settings/people", sentence("{name} is changed", name=person.login))
 
-    async def reset(self, visit: Visit, number: int) -> bytes:
+    async def reset(self, page_request: PageRequest, number: int) -> bytes:
         """Another password, shown once; whoever is logged in as them is not any more."""
-        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
+        person = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
         hashed = await self._in_thread(hash_password, password)
-        await self._desk.write(
-            lambda connection: set_console_password(connection, visit.actor, self._desk.now(), number, hashed)
+        await self._web.write(
+            lambda connection: set_console_password(connection, page_request.actor, self._web.now(), number, hashed)
         )
-        return self._router.page("settings/password.html", visit, login=person.login, password=password)
+        return self._router.page("settings/password.html", page_request, login=person.login, password=password)
 
-    async def delete(self, visit: Visit, number: int) -> bytes:
+    async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Remove somebody."""
-        person = await self._desk.read(functools.partial(console_user, console_user_id=number))
-        await self._desk.write(
-            lambda connection: delete_console_user(connection, visit.actor, self._desk.now(), number)
+        person = await self._web.read(functools.partial(console_user, console_user_id=number))
+        await self._web.write(
+            lambda connection: delete_console_user(connection, page_request.actor, self._web.now(), number)
         )
-        raise GoOn("/settings/people", step("{name} is deleted", name=person.login))
+        raise Redirect("/settings/people", sentence("{name} is deleted", name=person.login))

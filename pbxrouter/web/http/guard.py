@@ -47,9 +47,7 @@ class Visitors:
 
     def __init__(self, config: Web) -> None:
         url_host = urlsplit(config.url).hostname if config.url else None
-        self._hosts = {each.strip("[]").lower() for each in config.hosts} | (
-            {url_host} if url_host else set()
-        )
+        self._hosts = {each.strip("[]").lower() for each in config.hosts} | ({url_host} if url_host else set())
         self._proxies = set(config.proxies)
         self._https = config.url.startswith("https:")
 

@@ -61,9 +61,7 @@ def header(request: IRequest, name: str) -> str:
     return str(found[0].decode("latin-1")) if found else ""
 
 
-def set_cookie(
-    request: IRequest, name: str, value: str, path: str = "/", max_age_s: int | None = None
-) -> None:
+def set_cookie(request: IRequest, name: str, value: str, path: str = "/", max_age_s: int | None = None) -> None:
     """Have the browser keep a value (RFC 6265): not for scripts, other sites or plain connections.
 
     Args:

@@ -22,8 +22,8 @@ from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
 from pbxrouter.counter.outcome_figures import Totals, per_minute, totals
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
-from pbxrouter.web.context import Desk
-from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.context import WebContext
+from pbxrouter.web.language import LANGUAGES, Translator
 from pbxrouter.web.now.graphs import calls_per_minute
 
 SHOWN: Final = 50
@@ -88,7 +88,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DashboardSnapshot:
     """All that the page shows.
 
     Attributes:
@@ -105,7 +105,7 @@ class Picture:
     graphs: Mapping[str, Markup] = field(default_factory=dict, compare=False)  # as the minutes are
 
 
-class Pictures:
+class DashboardSnapshots:
     """Makes pictures.
 
     Args:
@@ -114,9 +114,9 @@ class Pictures:
 
     log = Logger()
 
-    def __init__(self, desk: Desk, words: Mapping[str, Words]) -> None:
-        self._desk = desk
-        self._words = words
+    def __init__(self, web: WebContext, translator: Mapping[str, Translator]) -> None:
+        self._web = web
+        self._translators = translator
         self._version: tuple[int, ...] | None = None
         self._live = LiveCalls((), 0)
         self._figures: Figures | None = None
@@ -126,14 +126,14 @@ class Pictures:
         self._read_at = float("-inf")
         self._waiting: list[Deferred[None]] | None = None
 
-    def make(self) -> Picture:
+    def make(self) -> DashboardSnapshot:
         """What is known at this moment."""
-        version = live_version(self._desk.board, self._desk.counters)
+        version = live_version(self._web.active_calls, self._web.counters)
         if version != self._version:
             self._version = version
-            self._live = live_calls(self._desk.board, self._desk.counters, SHOWN)
-        health = _still(self._desk.health())
-        return Picture(self._live, self._figures, self._away, self._minutes, health, self._graphs)
+            self._live = live_calls(self._web.active_calls, self._web.counters, SHOWN)
+        health = _still(self._web.health())
+        return DashboardSnapshot(self._live, self._figures, self._away, self._minutes, health, self._graphs)
 
     def refresh(self) -> None:
         """Read figures again if that is due; nobody waits for it."""
@@ -150,17 +150,15 @@ class Pictures:
             await done
 
     def _is_due(self) -> bool:
-        return self._desk.now() - self._read_at >= FIGURES_EVERY_S
+        return self._web.now() - self._read_at >= FIGURES_EVERY_S
 
     async def _read(self) -> None:
         try:
-            now = self._desk.now()
+            now = self._web.now()
             self._read_at = now
-            midnight = self._desk.zone.midnight(now)
-            names = [each.asterisk for each in self._desk.counters]
-            self._figures = await self._desk.read(
-                lambda connection: read_figures(connection, midnight, now, names)
-            )
+            midnight = self._web.zone.midnight(now)
+            names = [each.asterisk for each in self._web.counters]
+            self._figures = await self._web.read(lambda connection: read_figures(connection, midnight, now, names))
             ended = (now - GRAPH_LATE_S) // MINUTE_S * MINUTE_S
             if self._minutes is None or self._minutes.ended != ended:
                 await self._draw(names, ended, now)
@@ -179,12 +177,12 @@ class Pictures:
 
     async def _draw(self, names: list[str], ended: float, now: float) -> None:
         began = ended - GRAPH_HOURS * 3600
-        minutes = await self._desk.read(lambda connection: read_minutes(connection, began, ended, now, names))
-        graphs = await self._desk.in_thread(self._graphs_of, minutes)
+        minutes = await self._web.read(lambda connection: read_minutes(connection, began, ended, now, names))
+        graphs = await self._web.in_thread(self._graphs_of, minutes)
         self._minutes, self._graphs = minutes, graphs
 
     def _graphs_of(self, minutes: Minutes) -> dict[str, Markup]:
-        return {language: graph_of(minutes, self._words[language]) for language in LANGUAGES}
+        return {language: graph_of(minutes, self._translators[language]) for language in LANGUAGES}
 
 
 def _still(health: Health) -> Health:
@@ -193,15 +191,15 @@ def _still(health: Health) -> Health:
     return replace(health, now=health.started, asterisks=asterisks)
 
 
-def graph_of(minutes: Minutes, words: Words) -> Markup:
+def graph_of(minutes: Minutes, translator: Translator) -> Markup:
     """The graph in a language."""
     return calls_per_minute(
         minutes.minutes,
         minutes.began,
         minutes.ended,
-        words,
-        words.text("Calls a minute"),
-        words.count(
+        translator,
+        translator.text("Calls a minute"),
+        translator.count(
             "%(num)s call in the last three hours", "%(num)s calls in the last three hours", minutes.calls
         ),
     )
@@ -225,9 +223,7 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
     return Figures(found, counted, bool(any_calls))
 
 
-def read_minutes(
-    connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]
-) -> Minutes:
+def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
     """Calls a minute: all of the Asterisks' as far as they are counted, or else the gateway's.
 
     Raises:

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pbxrouter.web.language import Words
+from pbxrouter.web.language import Translator
 
 P = TypeVar("P")
 
@@ -93,11 +93,11 @@ def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] |
 class _Stream:
     """One browser that looks."""
 
-    __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "words", "written")
+    __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "translator", "written")
 
-    def __init__(self, request: Any, words: Words, session: str, clock: IReactorTime) -> None:
+    def __init__(self, request: Any, translator: Translator, session: str, clock: IReactorTime) -> None:
         self.request = request
-        self.words = words
+        self.translator = translator
         self.session = session
         self.seen = 0
         """The number of the last picture that it was given."""
@@ -129,7 +129,7 @@ class _Stream:
         """The connection is gone; ``done`` tells."""
 
 
-class LiveFeed(Generic[P]):
+class EventStream(Generic[P]):
     """All browsers that look.
 
     Args:
@@ -146,7 +146,7 @@ class LiveFeed(Generic[P]):
         self,
         clock: IReactorTime,
         make: Callable[[], Awaitable[P]],
-        put: Callable[[P, Words], Fragments],
+        put: Callable[[P, Translator], Fragments],
         sessions: Callable[[], Awaitable[frozenset[str] | None]],
         now: Callable[[], float],
     ) -> None:
@@ -171,9 +171,9 @@ class LiveFeed(Generic[P]):
         """Whether one more may look."""
         return len(self._streams) < MAX_STREAMS and self._of_session[session] < MAX_STREAMS_OF_SESSION
 
-    async def follow(self, request: Any, words: Words, session: str) -> bytes:
+    async def follow(self, request: Any, translator: Translator, session: str) -> bytes:
         """Tell a browser all that happens, until it goes or its session is over."""
-        stream = _Stream(request, words, session, self._clock)
+        stream = _Stream(request, translator, session, self._clock)
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("X-Accel-Buffering", "no")  # nginx would wait for more
         request.registerProducer(stream, True)
@@ -236,18 +236,18 @@ class LiveFeed(Generic[P]):
         self._tellings = {
             language: telling
             for language, telling in self._tellings.items()
-            if any(stream.words.language == language for stream in self._streams)
+            if any(stream.translator.language == language for stream in self._streams)
         }
         when = self._now()
-        words = {stream.words.language: stream.words for stream in self._streams}
+        translator = {stream.translator.language: stream.translator for stream in self._streams}
         for language, telling in self._tellings.items():
-            telling.take(self._put(picture, words[language]), when)
+            telling.take(self._put(picture, translator[language]), when)
 
-    def _telling(self, words: Words, picture: P) -> _Telling:
-        telling = self._tellings.get(words.language)
+    def _telling(self, translator: Translator, picture: P) -> _Telling:
+        telling = self._tellings.get(translator.language)
         if telling is None:  # the first who reads it
-            telling = self._tellings[words.language] = _Telling()
-            telling.take(self._put(picture, words), self._now())
+            telling = self._tellings[translator.language] = _Telling()
+            telling.take(self._put(picture, translator), self._now())
         return telling
 
     async def _tell_all(self, picture: P) -> None:
@@ -273,7 +273,7 @@ class LiveFeed(Generic[P]):
             return False
         data = b""
         if stream.seen != self._number:
-            telling = self._telling(stream.words, picture)
+            telling = self._telling(stream.translator, picture)
             data = telling.news if stream.seen == self._number - 1 and stream.seen else telling.whole
             stream.seen = self._number
         if not data and now - stream.written >= HEARTBEAT_S:

@@ -17,12 +17,10 @@ from markupsafe import Markup
 from pygal.style import Style
 
 from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.web.language import Words
+from pbxrouter.web.language import Translator
 
 _SVG: Final = "http://www.w3.org/2000/svg"
-_KEPT: Final = frozenset(
-    {"svg", "g", "path", "rect", "circle", "line", "polyline", "polygon", "text", "title"}
-)
+_KEPT: Final = frozenset({"svg", "g", "path", "rect", "circle", "line", "polyline", "polygon", "text", "title"})
 _ATTRIBUTES: Final = frozenset(
     "class d x y x1 y1 x2 y2 cx cy r rx ry width height points transform viewBox text-anchor".split()
 )
@@ -47,7 +45,7 @@ class Bar:
 
 
 def calls_per_minute(
-    minutes: Mapping[int, int | None], began: float, ended: float, words: Words, title: str, summary: str
+    minutes: Mapping[int, int | None], began: float, ended: float, translator: Translator, title: str, summary: str
 ) -> Markup:
     """Bars for each minute of some hours, the running one included.
 
@@ -61,38 +59,38 @@ def calls_per_minute(
     bars = []
     for minute in range(first, last + 1, MINUTE_S):
         value = minutes.get(minute, 0)
-        told = f"{words.clock(minute)}: {'?' if value is None else words.number(value)}"
-        bars.append(Bar(value, words.clock(minute) if minute % 1800 == 0 else "", told))
+        told = f"{translator.clock(minute)}: {'?' if value is None else translator.number(value)}"
+        bars.append(Bar(value, translator.clock(minute) if minute % 1800 == 0 else "", told))
     return draw(bars, title, summary)
 
 
-def busy_day(minutes: Mapping[int, int], began: float, ended: float, words: Words) -> Markup:
+def busy_day(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
     """Bars for each quarter of an hour of a day: the most calls in one of its minutes."""
     pieces = _by_pieces(minutes, began, ended, _DAY_PIECE_S)
     bars = [
         Bar(
             most,
-            words.clock(start) if words.zone.local(start).hour % 3 == 0 and _is_hour(start) else "",
-            f"{words.clock(start)}: {words.number(most)}",
+            translator.clock(start) if translator.zone.local(start).hour % 3 == 0 and _is_hour(start) else "",
+            f"{translator.clock(start)}: {translator.number(most)}",
         )
         for start, most in pieces
     ]
-    title = words.text("Most calls a minute, by quarters of an hour")
-    return draw(bars, title, _summary(minutes, words))
+    title = translator.text("Most calls a minute, by quarters of an hour")
+    return draw(bars, title, _summary(minutes, translator))
 
 
-def busy_week(minutes: Mapping[int, int], began: float, ended: float, words: Words) -> Markup:
+def busy_week(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
     """Bars for each hour of a week: the most calls in one of its minutes."""
     pieces = _by_pieces(minutes, began, ended, _HOUR_S)
     bars = [
         Bar(
             most,
-            words.weekday(start) if words.zone.local(start).hour == 0 else "",
-            f"{words.weekday(start)}, {words.clock(start)}: {words.number(most)}",
+            translator.weekday(start) if translator.zone.local(start).hour == 0 else "",
+            f"{translator.weekday(start)}, {translator.clock(start)}: {translator.number(most)}",
         )
         for start, most in pieces
     ]
-    return draw(bars, words.text("Most calls a minute, by hours"), _summary(minutes, words))
+    return draw(bars, translator.text("Most calls a minute, by hours"), _summary(minutes, translator))
 
 
 def _is_hour(start: float) -> bool:
@@ -108,15 +106,15 @@ def _by_pieces(minutes: Mapping[int, int], began: float, ended: float, piece_s: 
     return sorted(most.items())
 
 
-def _summary(minutes: Mapping[int, int], words: Words) -> str:
+def _summary(minutes: Mapping[int, int], translator: Translator) -> str:
     if not minutes:
-        return words.text("no calls")
+        return translator.text("no calls")
     minute, calls = max(minutes.items(), key=lambda item: (item[1], -item[0]))
-    return words.count(
+    return translator.count(
         "the busiest minute was %(when)s, with %(num)s call",
         "the busiest minute was %(when)s, with %(num)s calls",
         calls,
-        when=f"{words.weekday(minute)}, {words.clock(minute)}",
+        when=f"{translator.weekday(minute)}, {translator.clock(minute)}",
     )
 
 

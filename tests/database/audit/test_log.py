@@ -102,9 +102,7 @@ class ChangingTests(AuditCase):
         """What the database does not accept is said as a conflict, with the field."""
         self.insert("extensions", extension_number="33")
         error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number="33")
-        self.assertEqual(
-            (str(error), error.field), ("there is an extension with this number already", "number")
-        )
+        self.assertEqual((str(error), error.field), ("there is an extension with this number already", "number"))
         error = self.assertRaises(EditConflict, self.insert, "extensions_mappings", extension_id=1, map_id=9)
         self.assertIn("is gone", str(error))
         error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number=" ")
@@ -120,9 +118,7 @@ class ChangingTests(AuditCase):
 
     def test_names_are_one_line(self) -> None:
         """What is called so that it would break a page or a terminal is made visible; nothing is too long."""
-        with changing(
-            self.connection, Actor("a\nb", "api"), 1.0, "create", "mapping", "\x1b[1m" * 100
-        ) as change:
+        with changing(self.connection, Actor("a\nb", "api"), 1.0, "create", "mapping", "\x1b[1m" * 100) as change:
             change.insert("applications_mappings", NEW)
         (found,) = find_entries(self.connection)
         self.assertEqual(found.who, "a\\nb")
@@ -151,9 +147,7 @@ class UndoTests(AuditCase):
         found = {each.audit_id: each for each in find_entries(self.connection)}
         self.assertEqual((found[1].undone_by, found[undone].undoes), (undone, 1))
         self.assertEqual((found[undone].undone_by, found[again].undoes), (again, undone))
-        self.assertEqual(
-            (found[again].action, found[again].kind, found[again].name), ("undo", "mapping", "2X")
-        )
+        self.assertEqual((found[again].action, found[again].kind, found[again].name), ("undo", "mapping", "2X"))
         self.assertFalse(found[1].can_be_undone)
 
     def test_not_twice(self) -> None:
@@ -300,9 +294,7 @@ class ShownTests(AuditCase):
             self.assertNotIn("aaaa", repr(detail))
             self.assertNotIn("bbbb", repr(detail))
             (change_shown,) = detail.changes
-            shown.append(
-                ((change_shown.before or {}).get("user_pin"), (change_shown.after or {})["user_pin"])
-            )
+            shown.append(((change_shown.before or {}).get("user_pin"), (change_shown.after or {})["user_pin"]))
         self.assertEqual(
             shown,
             [(None, "none"), ("none", "set"), ("set", "changed"), ("set", "none"), ("none", "none")],
@@ -337,9 +329,7 @@ class ShownTests(AuditCase):
                 note(self.connection, actor, float(second), "create", kind, str(second))
 
         def found(limit: int = 500, before_id: int | None = None, **search: Any) -> list[str]:
-            return [
-                each.name for each in find_entries(self.connection, AuditSearch(**search), limit, before_id)
-            ]
+            return [each.name for each in find_entries(self.connection, AuditSearch(**search), limit, before_id)]
 
         self.assertEqual(found(), [str(each) for each in reversed(range(30))])
         self.assertEqual(found(who="eva", kind="user"), [str(each) for each in range(28, 0, -3)])

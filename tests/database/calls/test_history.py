@@ -28,11 +28,11 @@ from pbxrouter.database.calls.history import (
     trace_text,
 )
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 
 def row(
-    began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Step
+    began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Sentence
 ) -> CallRow:
     """A call."""
     return CallRow(
@@ -106,9 +106,7 @@ class Pages(HistoryCase):
         names = ", ".join(csv_heading())
         return [
             KeptCall(*each)
-            for each in self.connection.execute(
-                f"SELECT {names}, call_id FROM calls ORDER BY began DESC, call_id DESC"
-            )
+            for each in self.connection.execute(f"SELECT {names}, call_id FROM calls ORDER BY began DESC, call_id DESC")
         ]
 
     def test_one(self) -> None:
@@ -172,7 +170,10 @@ class Traces(HistoryCase):
 
     def test_steps_within_steps(self) -> None:
         """They come back as they were."""
-        trace = (step("it failed: {why}", why=step("{name} is away", name="x")), step("that was it"))
+        trace = (
+            sentence("it failed: {why}", why=sentence("{name} is away", name="x")),
+            sentence("that was it"),
+        )
         self.assertEqual(row(0.0, "33", "21", "ANSWER", *trace).steps, list(trace))
 
     def test_spoilt(self) -> None:
@@ -183,7 +184,7 @@ class Traces(HistoryCase):
 
     def test_cells(self) -> None:
         """One for each heading; the trace in words."""
-        cells = csv_cells(row(0.0, "33", "21", "ANSWER", step("one"), step("two")))
+        cells = csv_cells(row(0.0, "33", "21", "ANSWER", sentence("one"), sentence("two")))
         self.assertEqual((len(cells), cells[-1]), (len(csv_heading()), "one; two"))
 
 

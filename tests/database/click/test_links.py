@@ -21,8 +21,8 @@ from pbxrouter.database.click.link_values import (
     MAX_CONSENT,
     MAX_LIST,
     DialLink,
+    LinkOptions,
     LinkValues,
-    Places,
     checked,
 )
 from pbxrouter.database.click.links import (
@@ -41,14 +41,14 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere
 ANA = Actor("ana", "console")
 NOW = 1_795_409_729.0
 DAY = "2026-11-23"
-PLACES = Places({"SIP": "PJSIP"}, {"lab": ()})
+PLACES = LinkOptions({"SIP": "PJSIP"}, {"lab": ()})
 SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX [679]XXXXXXXX")
 
 
 class ValuesTests(SynchronousTestCase):
     """What a link may be."""
 
-    def refused(self, field: str, places: Places = PLACES, /, **values: str | int) -> str:
+    def refused(self, field: str, places: LinkOptions = PLACES, /, **values: str | int) -> str:
         """It is refused, for that field; the line."""
         error = self.assertRaises(EditRefused, checked, dataclasses.replace(SALES, **values), places)  # type: ignore[arg-type]
         self.assertEqual(error.field, field, str(error))
@@ -102,19 +102,19 @@ class ValuesTests(SynchronousTestCase):
         """A name; one of those that the settings allow."""
         for context in ("", "a b", "x\r\nExten: 1", "x,1"):
             self.refused("context", context=context)
-        few = Places({}, {"lab": ("phones", "desks")})
+        few = LinkOptions({}, {"lab": ("phones", "desks")})
         self.assertIn("phones, desks", self.refused("context", few))
         self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
 
     def test_asterisks(self) -> None:
         """One that is there; of several one must be named."""
         self.assertIn("lab", self.refused("asterisk", asterisk="other"))
-        two = Places({}, {"a": (), "b": ("only",)})
+        two = LinkOptions({}, {"a": (), "b": ("only",)})
         self.assertIn("a, b", self.refused("asterisk", two))
         self.refused("context", two, asterisk="b")
         self.assertEqual(checked(dataclasses.replace(SALES, asterisk="a"), two).asterisk, "a")
-        self.refused("asterisk", Places({}, {}), asterisk="x")
-        self.assertEqual(checked(SALES, Places({}, {})).asterisk, "")
+        self.refused("asterisk", LinkOptions({}, {}), asterisk="x")
+        self.assertEqual(checked(SALES, LinkOptions({}, {})).asterisk, "")
 
     def test_destinations(self) -> None:
         """Dial patterns, at least one."""
@@ -199,9 +199,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(self.last(), ("create", "dial_link", "Talk to sales"))
         first = dataclasses.replace(SALES, name="a first one")
         other = add_dial_link(self.connection, ANA, NOW, first, PLACES)
-        self.assertEqual(
-            [each.link_id for each in list_dial_links(self.connection, DAY)], [other, self.number]
-        )
+        self.assertEqual([each.link_id for each in list_dial_links(self.connection, DAY)], [other, self.number])
 
     def test_changed(self) -> None:
         """What is given; nothing is written of what is no change, or refused."""
@@ -209,9 +207,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(self.link().values, dataclasses.replace(SALES, name="Sales"))
         assert done is not None
         self.assertEqual(self.last(), ("update", "dial_link", "Sales"))
-        self.assertIsNone(
-            update_dial_link(self.connection, ANA, NOW, self.number, {"name": "Sales "}, PLACES)
-        )
+        self.assertIsNone(update_dial_link(self.connection, ANA, NOW, self.number, {"name": "Sales "}, PLACES))
         with self.assertRaises(EditRefused):
             update_dial_link(self.connection, ANA, NOW, self.number, {"phone": "x"}, PLACES)
         self.assertEqual(len(find_entries(self.connection)), 2)

@@ -65,9 +65,7 @@ class ConsoleUsers(ConsoleUserCase):
         """Each step is in the audit log; the password's hash is not shown by anything here."""
         self.add("ana", Role.ADMIN)
         ben = self.add(" ben ")
-        update_console_user(
-            self.connection, ROOT, 11.0, ben, role=Role.OPERATOR, phone="PJSIP/33", language="es"
-        )
+        update_console_user(self.connection, ROOT, 11.0, ben, role=Role.OPERATOR, phone="PJSIP/33", language="es")
         set_console_password(self.connection, ROOT, 12.0, ben, "other")
         found = console_user(self.connection, ben)
         self.assertEqual(
@@ -96,9 +94,7 @@ class ConsoleUsers(ConsoleUserCase):
             self.assertEqual(self.assertRaises(EditRefused, self.add, login).field, "login")
         number = self.add("ana", Role.ADMIN)
         for phone in ("33", "PJSIP/", "/33", "PJSIP/3\r\n3", "PJSIP/" + "3" * 60):
-            error = self.assertRaises(
-                EditRefused, update_console_user, self.connection, ROOT, 1.0, number, phone=phone
-            )
+            error = self.assertRaises(EditRefused, update_console_user, self.connection, ROOT, 1.0, number, phone=phone)
             self.assertEqual(error.field, "phone")
 
     def test_an_admin_is_left(self) -> None:

@@ -303,9 +303,7 @@ class HolderTests(EditCase):
         self.assertEqual(self.do(edits.generate_user_pin, ana, hash_badly), tried[2])
         self.refused(PinError, edits.generate_user_pin, ana, lambda pin: "e" * 64)
         self.assertEqual(
-            self.connection.execute(
-                "SELECT user_id FROM users WHERE user_pin = :pin", {"pin": "e" * 64}
-            ).fetchone(),
+            self.connection.execute("SELECT user_id FROM users WHERE user_pin = :pin", {"pin": "e" * 64}).fetchone(),
             (eva,),
         )
 

@@ -143,9 +143,7 @@ class MappingListTests(ListCase):
     def test_pages(self) -> None:
         """Forward and backward, whatever the limit; a row that is gone leaves the place."""
         for limit in (1, 2, 4, 5, 6):
-            self.assertEqual(
-                len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5
-            )
+            self.assertEqual(len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5)
         self.assertEqual(self.patterns(after=4, limit=2), ["66", "7%"])
         self.assertEqual(self.patterns(before=4, limit=1), ["NXXXXXX"])
         self.assertEqual(self.patterns(before=2, limit=3), ["2X", "NXXXXXX", "66"])
@@ -168,18 +166,10 @@ class MappingListTests(ListCase):
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "extension", "4").rows], ["34"])
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "user").rows], ["ana"])
         self.assertEqual(holders_of(self.connection, 99, "user").rows, ())
-        self.assertEqual(
-            [row.pattern for row in mappings_of(self.connection, "extension", 1).rows], ["2X", "66"]
-        )
-        self.assertEqual(
-            [row.map_id for row in mappings_of(self.connection, "extension", 1, "voice").rows], [5]
-        )
-        self.assertEqual(
-            len(self.walk(lambda **named: holders_of(self.connection, 2, "extension", **named), 1)), 2
-        )
-        self.assertEqual(
-            len(self.walk(lambda **named: mappings_of(self.connection, "extension", 1, **named), 1)), 2
-        )
+        self.assertEqual([row.pattern for row in mappings_of(self.connection, "extension", 1).rows], ["2X", "66"])
+        self.assertEqual([row.map_id for row in mappings_of(self.connection, "extension", 1, "voice").rows], [5])
+        self.assertEqual(len(self.walk(lambda **named: holders_of(self.connection, 2, "extension", **named), 1)), 2)
+        self.assertEqual(len(self.walk(lambda **named: mappings_of(self.connection, "extension", 1, **named), 1)), 2)
 
     def test_totals(self) -> None:
         """How many."""
@@ -192,9 +182,7 @@ class HolderListTests(ListCase):
     def setUp(self) -> None:
         """A few, and users of one name."""
         super().setUp()
-        self.add(
-            "extensions", "extension_number", [(each,) for each in ("34", "100", "alice", "33", "+5233")]
-        )
+        self.add("extensions", "extension_number", [(each,) for each in ("34", "100", "alice", "33", "+5233")])
         self.add(
             "users",
             "user_name, user_pin",
@@ -247,9 +235,7 @@ class MatrixTests(ListCase):
     def setUp(self) -> None:
         """Many, with grants on a diagonal."""
         super().setUp()
-        self.add(
-            "applications_mappings", "application_name, pattern", [("dial", f"{n:02}X") for n in range(40)]
-        )
+        self.add("applications_mappings", "application_name, pattern", [("dial", f"{n:02}X") for n in range(40)])
         self.add("extensions", "extension_number", [(f"{n:03}",) for n in range(100)])
         self.add("users", "user_name", [("ana",)])
         self.add("extensions_mappings", "extension_id, map_id", [(n, n) for n in range(1, 41)])
@@ -281,9 +267,7 @@ class MatrixTests(ListCase):
     def test_largest(self) -> None:
         """As large as pages may be."""
         found = matrix(self.connection, "extension", columns=9999, rows=9999)
-        self.assertEqual(
-            (len(found.mappings.rows), len(found.holders.rows), len(found.granted)), (40, 100, 40)
-        )
+        self.assertEqual((len(found.mappings.rows), len(found.holders.rows), len(found.granted)), (40, 100, 40))
 
 
 class OddTests(ListCase):

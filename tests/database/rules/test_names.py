@@ -64,9 +64,7 @@ class RuleNamesTests(SynchronousTestCase):
             granted_among(self.connection, "extension", [self.extension, HUGE], both),
             {(self.extension, self.first)},
         )
-        self.assertEqual(
-            granted_among(self.connection, "user", [self.user], both), {(self.user, self.second)}
-        )
+        self.assertEqual(granted_among(self.connection, "user", [self.user], both), {(self.user, self.second)})
         self.assertEqual(granted_among(self.connection, "user", [self.user], [self.first]), frozenset())
         self.assertEqual(granted_among(self.connection, "user", [], both), frozenset())
 
@@ -83,9 +81,7 @@ class RuleNamesTests(SynchronousTestCase):
         self.assertEqual([each.action for each in found], ["delete", "grant", "create"])
         of_extension = entries_about(self.connection, "extension_id", self.extension)
         self.assertEqual([each.action for each in of_extension], ["delete", "grant", "create"])
-        self.assertEqual(
-            [each.kind for each in entries_about(self.connection, "user_id", self.user)], ["user"]
-        )
+        self.assertEqual([each.kind for each in entries_about(self.connection, "user_id", self.user)], ["user"])
         self.assertEqual(len(entries_about(self.connection, "map_id", self.first, limit=1)), 1)
 
     def test_details(self) -> None:

@@ -52,15 +52,13 @@ class DoorTests(ApiCase):
         used = "SELECT last_used_at FROM api_tokens"
 
         async def last_used() -> str | None:
-            return await self.desk.read(lambda connection: connection.execute(used).fetchone()[0])
+            return await self.web.read(lambda connection: connection.execute(used).fetchone()[0])
 
         self.assertIsNone(await last_used())
         await self.ask("POST", "/api/decide", CALL)
         self.assertIsNotNone(await last_used())
-        await self.desk.write(
-            lambda connection: connection.execute(
-                "UPDATE api_tokens SET last_used_at = 'x'"
-            ).connection.commit()
+        await self.web.write(
+            lambda connection: connection.execute("UPDATE api_tokens SET last_used_at = 'x'").connection.commit()
         )
         await self.ask("POST", "/api/decide", CALL)
         self.assertEqual(await last_used(), "x")
@@ -70,7 +68,7 @@ class DoorTests(ApiCase):
 
     async def test_rates(self) -> None:
         """Too many are told when to come again; strangers take nothing from those with a token."""
-        self.serve(self.desk, {**LIMITS, "api": (60.0, 3), STRANGERS: (60.0, 2)})
+        self.serve(self.web, {**LIMITS, "api": (60.0, 3), STRANGERS: (60.0, 2)})
         for status in (401, 401, 429):
             self.assertEqual((await self.ask("POST", "/api/decide", CALL, token="x")).status, status)
         for status in (200, 200, 200, 429):
@@ -101,9 +99,7 @@ class ReadingTests(ApiCase):
     async def test_bodies(self) -> None:
         """JSON of the declared form and nothing else."""
         self.assertEqual(await self.refused({"caller": "33"}, 400, "number"), "number: it must be there")
-        self.assertEqual(
-            await self.refused({"number": 22}, 400, "number"), "number: accepted is str, not int"
-        )
+        self.assertEqual(await self.refused({"number": 22}, 400, "number"), "number: accepted is str, not int")
         self.assertEqual(await self.refused({**CALL, "x": 1}, 400, "x"), "there is no field x here")
         self.assertIn("length <= 200", await self.refused({"number": "2" * 201}, 400, "number"))
         self.assertIn("twice", await self.refused(b'{"number": "1", "number": "2"}', 400, ""))
@@ -174,9 +170,7 @@ class DocumentTests(SynchronousTestCase):
             for example, struct in ((each.example, each.body), (each.shows, each.answer)):
                 if example is not None:
                     assert struct is not None
-                    self.assertEqual(
-                        msgspec.json.decode(msgspec.json.encode(example), type=struct), example, each.path
-                    )
+                    self.assertEqual(msgspec.json.decode(msgspec.json.encode(example), type=struct), example, each.path)
 
     def test_names(self) -> None:
         """Each operation is called something, and no two the same."""
@@ -199,7 +193,6 @@ class DocumentTests(SynchronousTestCase):
         page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
         told = re.findall(r"^\| `([A-Z]+ /api\S*)` \| (?:`(\w+)`)? *\| (.*)\. \|$", page, re.MULTILINE)
         declared = [
-            (f"{each.method} {each.path}", each.scope.value if each.scope else "", each.summary)
-            for each in ENDPOINTS
+            (f"{each.method} {each.path}", each.scope.value if each.scope else "", each.summary) for each in ENDPOINTS
         ]
         self.assertEqual(sorted(told), sorted(declared))

@@ -52,11 +52,11 @@ class SchemaTests(ApiCase):
     async def start(self) -> None:
         """With calls in the history, and an admin besides those that it makes; as often as it likes."""
         await super().start()
-        await self.desk.write(
+        await self.web.write(
             lambda connection: add_console_user(connection, ACTOR, 0, "maria", "no password", Role.ADMIN)
         )
-        await self.desk.write(lambda connection: add_calls(connection, map(a_call, range(60))))
-        self.serve(self.desk, dict.fromkeys(LIMITS, (1e9, 10**9)))
+        await self.web.write(lambda connection: add_calls(connection, map(a_call, range(60))))
+        self.serve(self.web, dict.fromkeys(LIMITS, (1e9, 10**9)))
 
     async def test_schemathesis(self) -> None:
         """No check finds anything, and no endpoint is left out."""

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.originate.originator import Progress
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.click.attempts import (
     KEEP_S,
     MAX_ATTEMPTS,
@@ -29,7 +29,7 @@ class AttemptsTests(SynchronousTestCase):
         self.assertIsNone(attempts.find(first.attempt_id, ("user", 1)))
         last = attempts.add(("user", 1), "22", "PJSIP/33")
         now = KEEP_S - 1
-        last.tell(Progress("ringing", Step("x"), ""), now)
+        last.tell(Progress("ringing", Sentence("x"), ""), now)
         now = 2 * KEEP_S - 2
         attempts.add(("user", 3), "21", "PJSIP/33")
         self.assertEqual(attempts.latest(("user", 2), 5), [])
@@ -52,6 +52,6 @@ class AttemptsTests(SynchronousTestCase):
         self.assertEqual([each.called for each in waiting], [False] * MAX_WAITING + [True])
         waiting[0].addErrback(lambda _: None).cancel()
         self.assertEqual(len(made.waiting), MAX_WAITING - 1)
-        made.tell(Progress("busy", Step("x"), ""), 0.0)
+        made.tell(Progress("busy", Sentence("x"), ""), 0.0)
         self.assertTrue(all(each.called for each in waiting))
         self.successResultOf(Deferred.fromCoroutine(made.news(1, 20, reactor)))

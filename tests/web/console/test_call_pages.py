@@ -7,7 +7,7 @@ import io
 import re
 
 from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
     PAGE,
     Filters,
@@ -22,7 +22,7 @@ HOSTILE = '"><script>alert(1)</script>'
 FORMULA = "=HYPERLINK(1)"
 
 
-def row(began: float, caller: str = "33", outcome: str = "ANSWER", *trace: Step, name: str = "") -> CallRow:
+def row(began: float, caller: str = "33", outcome: str = "ANSWER", *trace: Sentence, name: str = "") -> CallRow:
     """A call."""
     return CallRow(
         began, began + 5, "u.1", caller, name, "21", "allow", "2X", "dial", "SIP", "33", outcome, "16", 75,
@@ -37,11 +37,11 @@ class CallsCase(ConsoleCase):
         """The viewer, and the time."""
         await super().start()
         self.me = await self.viewer()
-        self.now = self.desk.now()
+        self.now = self.web.now()
 
     async def have(self, *rows: CallRow) -> None:
         """These calls have been."""
-        await self.desk.write(lambda connection: add_calls(connection, rows))
+        await self.web.write(lambda connection: add_calls(connection, rows))
 
 
 class ListTests(CallsCase):
@@ -59,7 +59,7 @@ class ListTests(CallsCase):
         self.assertEqual(len(re.findall("/calls/[0-9]+", page.html)), 1)
         self.assertIn(("caller", "34"), page.form("/calls").fields)
         self.assertIn(("outcome", "BUSY"), page.form("/calls").fields)
-        since = self.desk.zone.local(self.now - 3600).strftime("%Y-%m-%dT%H:%M")
+        since = self.web.zone.local(self.now - 3600).strftime("%Y-%m-%dT%H:%M")
         self.assertEqual(len(re.findall("/calls/[0-9]+", (await self.get(f"/calls?since={since}")).html)), 2)
         self.assertIn("35", (await self.get(f"/calls?until={since}")).text)
 
@@ -90,7 +90,7 @@ class ListTests(CallsCase):
 
     async def test_hostile_names(self) -> None:
         """Text, wherever they stand."""
-        await self.have(row(self.now, HOSTILE, HOSTILE, step("{x} said no", x=HOSTILE), name=HOSTILE))
+        await self.have(row(self.now, HOSTILE, HOSTILE, sentence("{x} said no", x=HOSTILE), name=HOSTILE))
         for path in ("/calls", "/calls/1", f"/calls?caller={HOSTILE}&outcome={HOSTILE}"):
             page = await self.get(path.replace(" ", "+"))
             self.assertNotIn("<script>alert", page.html, path)
@@ -99,7 +99,7 @@ class ListTests(CallsCase):
     async def test_spanish(self) -> None:
         """Outcomes and traces too."""
         self.me.headers["Accept-Language"] = "es"
-        await self.have(row(self.now, "33", "BUSY", step("no pattern matches {number}", number="21")))
+        await self.have(row(self.now, "33", "BUSY", sentence("no pattern matches {number}", number="21")))
         self.assertIn("ningún patrón coincide con 21", (await self.get("/calls/1")).text)
         self.assertNotIn("Outcome", (await self.get("/calls")).text)
 
@@ -109,7 +109,7 @@ class OneTests(CallsCase):
 
     async def test_what_it_tells(self) -> None:
         """Facts, steps in order, and the way to test it again."""
-        await self.have(row(self.now, "33", "ANSWER", step("first {x}", x="a"), step("second")))
+        await self.have(row(self.now, "33", "ANSWER", sentence("first {x}", x="a"), sentence("second")))
         page = await self.get("/calls/1")
         self.assertIn("33 → 21", page.text)
         self.assertLess(page.text.index("first a"), page.text.index("second"))
@@ -128,14 +128,10 @@ class CsvTests(CallsCase):
 
     async def test_all_that_fit(self) -> None:
         """Also more than one piece; nothing in it is a formula."""
-        await self.have(
-            *(row(self.now - each) for each in range(2500)), row(self.now, FORMULA, name=f" {FORMULA}")
-        )
+        await self.have(*(row(self.now - each) for each in range(2500)), row(self.now, FORMULA, name=f" {FORMULA}"))
         answer = await self.get("/calls.csv")
         self.assertEqual(answer.header("Content-Type"), "text/csv; charset=utf-8")
-        self.assertRegex(
-            answer.header("Content-Disposition"), r'^attachment; filename="calls-[0-9-]{10}\.csv"$'
-        )
+        self.assertRegex(answer.header("Content-Disposition"), r'^attachment; filename="calls-[0-9-]{10}\.csv"$')
         rows = list(csv.DictReader(io.StringIO(answer.html, newline="")))
         self.assertEqual(len(rows), 2501)
         self.assertEqual((rows[0]["caller"], rows[0]["caller_name"]), (f"'{FORMULA}", f"' {FORMULA}"))
@@ -153,7 +149,7 @@ class BusiestTests(CallsCase):
 
     async def test_day_and_week(self) -> None:
         """Graphs, and the minutes as a table."""
-        zone = self.desk.zone
+        zone = self.web.zone
         noon = zone.midnight(self.now) + 12 * 3600
         await self.have(*(row(noon + each) for each in range(3)), row(noon - 86_400))
         page = await self.get("/calls/busiest")

@@ -251,9 +251,7 @@ class HostTests(ConsoleCase):
         wrong = [("login", "ana"), ("password", "wrong")]
         for number, status in ((1, 403), (2, 403), (1, 429)):
             for _ in range(5 if status == 403 else 1):
-                answer = await self.me.submit(
-                    "/login", wrong, {"X-Forwarded-For": f"198.51.100.9, 192.0.2.{number}"}
-                )
+                answer = await self.me.submit("/login", wrong, {"X-Forwarded-For": f"198.51.100.9, 192.0.2.{number}"})
             self.assertEqual(answer.status, status, number)
 
     async def test_a_proxy_that_adds_a_line(self) -> None:
@@ -346,9 +344,7 @@ class HeadersTests(ConsoleCase):
         for section in MENU:
             for entry in section.entries:
                 html = (await me.get(entry.path)).html
-                self.assertNotRegex(
-                    html, r"(?i)<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", entry.path
-                )
+                self.assertNotRegex(html, r"(?i)<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", entry.path)
 
     async def test_static_files(self) -> None:
         """What pages refer to is there, for ever; of another version it is kept a minute; others are not."""
@@ -479,7 +475,7 @@ class ProblemsTests(ConsoleCase):
     async def test_something_breaks(self) -> None:
         """What nobody foresaw is told without its traceback, which is in the log."""
 
-        async def broken(visit: object) -> bytes:
+        async def broken(page_request: object) -> bytes:
             raise ZeroDivisionError("the secret innards")
 
         self.router.add("/broken", broken, None)
@@ -495,9 +491,9 @@ class ProblemsTests(ConsoleCase):
         kept = self.path.with_suffix(".kept")
         self.path.rename(kept)
         self.path.mkdir()  # a database cannot be made anew there
-        self.desk.reading.close()
-        away = Store(self.path, self.desk.hash_pin, self.desk.reactor)
-        object.__setattr__(self.desk, "reading", away)
+        self.web.reading.close()
+        away = Store(self.path, self.web.hash_pin, self.web.reactor)
+        object.__setattr__(self.web, "reading", away)
         answer = await me.get("/settings/people")
         self.assertEqual(answer.status, 503)
         self.assertIn("The database cannot be used now", answer.text)

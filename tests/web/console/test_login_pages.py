@@ -42,13 +42,13 @@ class LogInTests(ConsoleCase):
         account = await self.get("/settings/account")
         self.assertEqual(account.status, 200)
         self.assertIn("You are ana", account.text)
-        users = await self.desk.read(list_console_users)
-        self.assertLess(abs((users[0].last_login_at or 0) - self.desk.now()), 60)
+        users = await self.web.read(list_console_users)
+        self.assertLess(abs((users[0].last_login_at or 0) - self.web.now()), 60)
 
     async def test_the_session_is_kept_as_a_hash(self) -> None:
         """Who reads the database cannot take over a session."""
         await self.me.log_in("ana")
-        rows = await self.desk.read(lambda c: c.execute("SELECT * FROM console_sessions").fetchall())
+        rows = await self.web.read(lambda c: c.execute("SELECT * FROM console_sessions").fetchall())
         self.assertEqual(len(rows), 1)
         self.assertNotIn(self.me.cookies[SESSION_COOKIE][0], str(rows))
 
@@ -116,8 +116,8 @@ class LogInTests(ConsoleCase):
             self.assertIsNone(answer.headers.getRawHeaders("a"))
 
     async def _update(self, **values: object) -> None:
-        await self.desk.write(
-            lambda c: update_console_user(c, ACTOR, self.desk.now(), self.ana, **values)  # type: ignore[arg-type]
+        await self.web.write(
+            lambda c: update_console_user(c, ACTOR, self.web.now(), self.ana, **values)  # type: ignore[arg-type]
         )
 
 
@@ -236,22 +236,20 @@ class SessionTests(ConsoleCase):
 
     async def test_password_refused(self) -> None:
         """A new password that is too short, easy or mistyped is refused beside its field."""
-        for password, again, words in (
+        for password, again, translator in (
             ("short", "short", "10 to 200 characters"),
             ("aaaaaaaaaaaa", "aaaaaaaaaaaa", "too easy"),
             (NEW, NEW + "!", "not the same"),
         ):
-            answer = await self.post(
-                "/settings/account/password", old=PASSWORD, password=password, again=again
-            )
+            answer = await self.post("/settings/account/password", old=PASSWORD, password=password, again=again)
             self.assertEqual(answer.status, 400)
-            self.assertIn(words, answer.text)
+            self.assertIn(translator, answer.text)
             self.assertNotIn(password, re.sub(r"<[^>]*csrf[^>]*>", "", answer.html))
         self.assertTrue(await self.is_in())
 
     async def test_by_an_admin(self) -> None:
         """Role, disabling, deletion and another's password change: each ends the sessions at once."""
-        now = self.desk.now()
+        now = self.web.now()
         hashed = hash_password(NEW)
         changes = (
             lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.VIEWER),
@@ -260,12 +258,10 @@ class SessionTests(ConsoleCase):
             lambda c: delete_console_user(c, ACTOR, now, self.ana),
         )
         for change in changes:
-            await self.desk.write(
-                lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.ADMIN, enabled=True)
-            )
+            await self.web.write(lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.ADMIN, enabled=True))
             me = await self.enter(self.ana)
             self.assertTrue(await self.is_in(me))
-            await self.desk.write(change)
+            await self.web.write(change)
             self.assertFalse(await self.is_in(me))
 
     async def test_harmless_changes(self) -> None:
@@ -277,9 +273,7 @@ class SessionTests(ConsoleCase):
         """Cookies that are none of ours make a stranger, never an error."""
         for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
             person = self.somebody()
-            answer = await person.ask(
-                "GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"}
-            )
+            answer = await person.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
             self.assertEqual(answer.status, 303, repr(cookie))
 
 
@@ -314,7 +308,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual((answer.status, answer.location), (303, "/"))
         self.assertNotIn(SETUP_COOKIE, self.me.cookies)
         self.assertEqual((await self.get("/settings/people")).status, 200)
-        (ana,) = await self.desk.read(list_console_users)
+        (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
         self.assertNotIn("Nobody may log in yet", (await self.somebody().get("/login")).text)
 
@@ -325,7 +319,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(first), 303)
         self.assertEqual(await self.begin(second, "eve"), 404)
         self.assertEqual((await self.get(link)).status, 404)
-        self.assertEqual(len(await self.desk.read(list_console_users)), 1)
+        self.assertEqual(len(await self.web.read(list_console_users)), 1)
 
     async def test_expires(self) -> None:
         """After a day the link is void, and so is the form."""
@@ -336,7 +330,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(answer.status, 404)
         self.assertIn("pbxrouter console link", answer.text)
         self.assertEqual(await self.begin(person), 404)
-        self.assertFalse(await self.desk.read(any_console_user))
+        self.assertFalse(await self.web.read(any_console_user))
 
     async def test_replaced(self) -> None:
         """A new link makes the old one void."""
@@ -351,12 +345,12 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(self.me), 404)
         self.me.cookies[SETUP_COOKIE] = ("A" * 32, "/setup")
         self.assertEqual(await self.begin(self.me), 404)
-        self.assertFalse(await self.desk.read(any_console_user))
+        self.assertFalse(await self.web.read(any_console_user))
 
     async def test_what_cannot_be_used(self) -> None:
         """A login or password that cannot be used is refused in its field; the link stays good."""
         person = await self.go(await self.setup_link())
-        for login, password, words in (
+        for login, password, translator in (
             ("", NEW, "A login has 1 to 60"),
             ("ana\x07", NEW, "A login has 1 to 60"),
             ("ana", "short", "10 to 200 characters"),
@@ -364,7 +358,7 @@ class SetUpTests(ConsoleCase):
         ):
             answer = await person.post("/setup", login=login, password=password, again=password)
             self.assertEqual(answer.status, 400)
-            self.assertIn(words, answer.text, login)
+            self.assertIn(translator, answer.text, login)
             self.assertIn('aria-invalid="true"', answer.html)
         answer = await person.post("/setup", login="ana", password=NEW, again="another")
         self.assertIn("not the same", answer.text)
@@ -380,12 +374,10 @@ class SetUpTests(ConsoleCase):
     async def test_the_password_is_kept_as_a_hash(self) -> None:
         """Nothing in the database tells the password; argon2id keeps it."""
         await self.begin(await self.go(await self.setup_link()))
-        (stored,) = await self.desk.read(
-            lambda c: c.execute("SELECT password_hash FROM console_users").fetchone()
-        )
+        (stored,) = await self.web.read(lambda c: c.execute("SELECT password_hash FROM console_users").fetchone())
         self.assertTrue(stored.startswith("$argon2id$"))
         self.assertTrue(password_fits(stored, NEW))
-        everything = await self.desk.read(lambda c: "\n".join(c.iterdump()))
+        everything = await self.web.read(lambda c: "\n".join(c.iterdump()))
         self.assertIn(stored, everything)
         self.assertNotIn(NEW, everything)
 
@@ -436,7 +428,7 @@ class LanguageTests(ConsoleCase):
         me = await self.enter(number)
         page = await me.send("/settings/account", phone="", language="es")
         self.assertEqual(page.language, "es")
-        ana = await self.desk.read(lambda c: console_user(c, number))
+        ana = await self.web.read(lambda c: console_user(c, number))
         self.assertEqual(ana.language, "es")
         self.assertEqual((await me.post("/settings/account", phone="", language="xx")).status, 400)
 

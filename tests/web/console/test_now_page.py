@@ -18,7 +18,7 @@ from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.outcomes import OUTCOMES
-from pbxrouter.call.record import Ending
+from pbxrouter.call.record import GatewayOutcome
 from pbxrouter.counter.outcome_figures import Totals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
@@ -75,12 +75,12 @@ class NowCase(ConsoleCase):
                 "context": "pbxrouter",
             }
         )
-        return self.desk.board.began(request, self.desk.now() + place / 1000)
+        return self.web.active_calls.add(request, self.web.now() + place / 1000)
 
     async def add_history(self, **more: Any) -> None:
         """A call of today's is over."""
-        row = a_call(0, began=self.desk.now() - 1, ended=self.desk.now(), **more)
-        await self.desk.write(lambda connection: add_calls(connection, [row]))
+        row = a_call(0, began=self.web.now() - 1, ended=self.web.now(), **more)
+        await self.web.write(lambda connection: add_calls(connection, [row]))
 
 
 class PageTests(NowCase):
@@ -91,8 +91,8 @@ class PageTests(NowCase):
         answer = await self.get("/")
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.title, "Now")
-        for words in ("How the first call comes", "pbxrouter call 21 --from 33", "Connect your Asterisk"):
-            self.assertIn(words, answer.text)
+        for translator in ("How the first call comes", "pbxrouter call 21 --from 33", "Connect your Asterisk"):
+            self.assertIn(translator, answer.text)
         self.assertIn("None yet.", answer.text)
         self.assertNotIn("Calls a minute", answer.text)
         self.assertIn("<noscript>", answer.html)
@@ -114,7 +114,7 @@ class PageTests(NowCase):
         """Who calls whom, through which mapping, since when, and what is being done."""
         call = self.call()
         call.pattern, call.application = "2X", "dial"
-        self.desk.board.comes_to(call, Phase.PIN)
+        self.web.active_calls.set_phase(call, Phase.PIN)
         answer = await self.get("/")
         self.assertIn("33 Reception 21 2X dial asking for a PIN", answer.text)
         self.assertIn(self.me_clock(call.since), answer.text)
@@ -122,7 +122,7 @@ class PageTests(NowCase):
 
     def me_clock(self, when: float) -> str:
         """As the page shows a time."""
-        return self.desk.zone.local(when).strftime("%H:%M:%S")
+        return self.web.zone.local(when).strftime("%H:%M:%S")
 
     async def test_hostile_name(self) -> None:
         """A caller's name is text, and nothing else."""
@@ -145,7 +145,7 @@ class PageTests(NowCase):
         """The database does not give figures: that is said, and the rest is there."""
         await self.add_history()
         await self.get("/")
-        await self.desk.write(_hide_calls)
+        await self.web.write(_hide_calls)
         self.wait(6)
         self.call()
         answer = await self.get("/")
@@ -156,7 +156,7 @@ class PageTests(NowCase):
 
     async def test_figures_never_there(self) -> None:
         """Nor were there any before."""
-        await self.desk.write(_hide_calls)
+        await self.web.write(_hide_calls)
         answer = await self.get("/")
         self.assertIn("cannot be read from the database now. Calls go on.", answer.text)
         self.assertIn("No figures yet.", answer.text)
@@ -177,14 +177,14 @@ class PageTests(NowCase):
     async def test_one_reading_for_many(self) -> None:
         """Ten pages at once ask the database for figures once; none within the next seconds."""
         asked = []
-        read = self.desk.reading.run
+        read = self.web.reading.run
 
         def counting(work: Any) -> Any:
-            if "Pictures" in work.__qualname__:
+            if "DashboardSnapshots" in work.__qualname__:
                 asked.append(work)
             return read(work)
 
-        self.patch(self.desk.reading, "run", counting)
+        self.patch(self.web.reading, "run", counting)
         loads = [Deferred.fromCoroutine(self.get("/")) for _ in range(10)]
         for each in loads:
             self.assertEqual((await each).status, 200)
@@ -244,7 +244,7 @@ class EventsTests(NowCase):
         self.assertNotIn(HOSTILE, row)
         self.assertEqual(news["order"], list(news["rows"]))
         self.assertIn(row.split("<td")[2].strip(), (await self.get("/")).html)
-        self.desk.board.over(call)
+        self.web.active_calls.remove(call)
         await self.until(lambda: stream.events[-1][1].get("order") == [])
 
     async def test_log_out(self) -> None:
@@ -291,13 +291,17 @@ class TilesTests(SynchronousTestCase):
 
     def test_all_of_them(self) -> None:
         """Whatever outcomes there are."""
-        names = {*OUTCOMES, "QUEUED", *(value for name, value in vars(Ending).items() if name.isupper())}
+        names = {
+            *OUTCOMES,
+            "QUEUED",
+            *(value for name, value in vars(GatewayOutcome).items() if name.isupper()),
+        }
         totals = Totals(dict.fromkeys(names, 1))
         self.assertEqual(sum(calls for _, calls, _ in tiles(totals)), len(names))
 
     def test_where_to_look(self) -> None:
         """Only what is grave leads to the calls."""
-        led = {label.words: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
+        led = {label.english: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
         self.assertEqual(led.pop("Broken"), "NODRIVER")
         self.assertEqual(set(led.values()), {""})
 

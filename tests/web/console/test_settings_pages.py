@@ -14,9 +14,9 @@ from pbxrouter.database.people.tokens import find_token
 from pbxrouter.doctor.finding import Finding, well, wrong
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.console.user_pages import new_password
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from tests.web_fakes import PASSWORD, ConsoleCase
 
 NEW = "another long password"
@@ -85,7 +85,7 @@ class PeopleTests(ConsoleCase):
         ben = self.somebody()
         self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
         self.assertEqual((await ben.get("/settings/people")).status, 403)
-        people = await self.desk.read(list_console_users)
+        people = await self.web.read(list_console_users)
         number = next(each.console_user_id for each in people if each.login == "ben")
         path = f"/settings/people/{number}"
         page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
@@ -96,7 +96,7 @@ class PeopleTests(ConsoleCase):
         self.assertNotIn(password[1], (await self.me.send(f"{path}/password")).html)
         self.assertIn("ben is deleted", (await self.me.send(f"{path}/delete")).text)
         self.assertEqual((await self.get(path)).status, 404)
-        entries = await self.desk.read(lambda connection: find_entries(connection, AuditSearch(), 20))
+        entries = await self.web.read(lambda connection: find_entries(connection, AuditSearch(), 20))
         self.assertTrue({"create", "update", "password", "delete"} <= {each.action for each in entries})
 
     async def test_what_cannot_be(self) -> None:
@@ -110,7 +110,7 @@ class PeopleTests(ConsoleCase):
             page = await self.me.send("/settings/people", login=login, role=role)
             self.assertEqual(page.status, 400)
             self.assertIn(why, page.text)
-        people = await self.desk.read(list_console_users)
+        people = await self.web.read(list_console_users)
         number = next(each.console_user_id for each in people if each.role is Role.ADMIN)
         page = await self.me.send(f"/settings/people/{number}", role="viewer", enabled="1")
         self.assertEqual(page.status, 400)
@@ -139,13 +139,11 @@ class TokenTests(ConsoleCase):
 
     async def test_life(self) -> None:
         """Shown once, good for what was ticked, revoked."""
-        page = await self.me.send(
-            "/settings/tokens", [("name", "shop"), ("scope", "read"), ("scope", "dial")]
-        )
+        page = await self.me.send("/settings/tokens", [("name", "shop"), ("scope", "read"), ("scope", "dial")])
         found = re.search(r"pbxr_[A-Za-z0-9_-]{43}", page.html)
         assert found
         token = found[0]
-        info = await self.desk.read(lambda connection: find_token(connection, hash_token(token)))
+        info = await self.web.read(lambda connection: find_token(connection, hash_token(token)))
         assert info is not None
         self.assertEqual({each.value for each in info.scopes}, {"read", "dial"})
         page = await self.get("/settings/tokens")
@@ -153,7 +151,7 @@ class TokenTests(ConsoleCase):
         self.assertNotIn(token, page.html)
         page = await self.me.send(f"/settings/tokens/{info.token_id}/revoke")
         self.assertIn("shop is revoked", page.text)
-        gone = await self.desk.read(lambda connection: find_token(connection, hash_token(token)))
+        gone = await self.web.read(lambda connection: find_token(connection, hash_token(token)))
         self.assertIsNone(gone)
         self.assertEqual((await self.me.send(f"/settings/tokens/{info.token_id}/revoke")).status, 404)
 
@@ -166,17 +164,17 @@ class TokenTests(ConsoleCase):
 class DoctorTests(ConsoleCase):
     """``/settings/doctor``."""
 
-    def furnish(self, desk: Desk) -> Desk:
+    def furnish(self, web: WebContext) -> WebContext:
         """A doctor that finds one thing, waits, and finds another."""
         self.looks: list[Deferred[None]] = []
-        return dataclasses.replace(desk, examine=self.look)
+        return dataclasses.replace(web, examine=self.look)
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
         """See Desk.examine."""
-        tell(well(Step("rules"), Step("5 mappings")))
+        tell(well(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]
-        tell(wrong(Step("AMI"), Step("<b>no banner</b>"), Step("start Asterisk")))
+        tell(wrong(Sentence("AMI"), Sentence("<b>no banner</b>"), Sentence("start Asterisk")))
 
     async def test_findings_as_they_come(self) -> None:
         """While it looks the page reloads itself; two clicks are one look."""

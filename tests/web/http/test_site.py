@@ -161,9 +161,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_files_are_left_for_calls(self) -> None:
         """However few there are."""
-        self.assertEqual(
-            [connections_for(each) for each in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096]
-        )
+        self.assertEqual([connections_for(each) for each in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
 
     def test_forms_are_read_by_no_one_but_us(self) -> None:
         """Twisted does not read the body, multipart least of all; the routes see its type all the same."""
@@ -182,8 +180,6 @@ class BoundsTests(SynchronousTestCase):
         for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
             channel = site.buildProtocol(None)
             channel.makeConnection(StringTransport())
-            head = (
-                f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(form)}\r\n\r\n"
-            )
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(form)}\r\n\r\n"
             channel.dataReceived(head.encode() + form)
             self.assertEqual(seen.pop(), ({}, kind, len(form)))

@@ -15,8 +15,8 @@ from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.errors import EditConflict, PbxrouterError
-from pbxrouter.text.sentences import step
-from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.api.endpoint import CSV, ApiRequest, Endpoint, StreamedText
 from tests.api_fakes import ApiCase
 
 PIECE = "0123456789abcde\n" * 1024
@@ -64,24 +64,24 @@ class SendingTests(ApiCase):
             finally:
                 self.ended.callback(None)
 
-        async def long_text(asked: Asked) -> Pieces:
-            return Pieces("long.csv", text())
+        async def long_text(asked: ApiRequest) -> StreamedText:
+            return StreamedText("long.csv", text())
 
-        async def broken(asked: Asked) -> None:
+        async def broken(asked: ApiRequest) -> None:
             raise ValueError("the secret of the house")
 
-        async def conflicting(asked: Asked) -> None:
-            raise EditConflict(step("{what} is there", what="it"), "what")
+        async def conflicting(asked: ApiRequest) -> None:
+            raise EditConflict(sentence("{what} is there", what="it"), "what")
 
-        async def cut(asked: Asked) -> Pieces:
+        async def cut(asked: ApiRequest) -> StreamedText:
             async def pieces() -> AsyncGenerator[str, None]:
                 yield PIECE
                 raise PbxrouterError("the database went away")
 
-            return Pieces("cut.csv", pieces())
+            return StreamedText("cut.csv", pieces())
 
         self.serve(
-            self.desk,
+            self.web,
             endpoints=(
                 Endpoint("GET", "/api/long", "", "", long_text, None, media=CSV),
                 Endpoint("GET", "/api/broken", "", "", broken, None),
@@ -92,9 +92,7 @@ class SendingTests(ApiCase):
 
     async def get(self, path: str, method: bytes = b"GET") -> tuple[int, bytes, Headers]:
         """Ask, without a document to hold it against."""
-        response = await Agent(reactor).request(
-            method, f"{self.url}{path}".encode(), Headers({"Host": ["localhost"]})
-        )
+        response = await Agent(reactor).request(method, f"{self.url}{path}".encode(), Headers({"Host": ["localhost"]}))
         return response.code, await readBody(response), response.headers
 
     async def test_whole(self) -> None:
@@ -139,9 +137,7 @@ class SendingTests(ApiCase):
         """It is said that, and nothing else; the log has it all."""
         status, body, _ = await self.get("/api/broken")
         self.assertEqual(status, 500)
-        self.assertEqual(
-            json.loads(body), {"error": "something broke in the gateway; its log tells what", "field": ""}
-        )
+        self.assertEqual(json.loads(body), {"error": "something broke in the gateway; its log tells what", "field": ""})
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_refused(self) -> None:

@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.language import Translator, Zone
 from pbxrouter.web.now import event_stream as live_feed
-from pbxrouter.web.now.event_stream import Fragments, LiveFeed
+from pbxrouter.web.now.event_stream import EventStream, Fragments
 
-ENGLISH = Words("en", Zone("UTC"))
-SPANISH = Words("es", Zone("UTC"))
+ENGLISH = Translator("en", Zone("UTC"))
+SPANISH = Translator("es", Zone("UTC"))
 
 
 class FakeTransport:
@@ -88,7 +88,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.asked = 0
         self.sessions: frozenset[str] | None = frozenset({"session"})
         self.making: Deferred[None] = succeed(None)
-        self.feed: LiveFeed[tuple[str, ...]] = LiveFeed(
+        self.feed: EventStream[tuple[str, ...]] = EventStream(
             self.clock, self._make, self._put, self._sessions, lambda: 1.7e9
         )
 
@@ -97,10 +97,10 @@ class LiveFeedTests(SynchronousTestCase):
         await self.making
         return self.picture
 
-    def _put(self, picture: tuple[str, ...], words: Words) -> Fragments:
-        self.put.append(words.language)
+    def _put(self, picture: tuple[str, ...], translator: Translator) -> Fragments:
+        self.put.append(translator.language)
         return Fragments(
-            {"count": f"{len(picture)} {words.language}", "title": words.language},
+            {"count": f"{len(picture)} {translator.language}", "title": translator.language},
             {f"row-{each}": f"<td>{each}</td>" for each in picture},
         )
 
@@ -108,10 +108,10 @@ class LiveFeedTests(SynchronousTestCase):
         self.asked += 1
         return self.sessions
 
-    def look(self, words: Words = ENGLISH, session: str = "session") -> FakeRequest:
+    def look(self, translator: Translator = ENGLISH, session: str = "session") -> FakeRequest:
         """A browser opens the page."""
         request = FakeRequest()
-        request.following = Deferred.fromCoroutine(self.feed.follow(request, words, session))
+        request.following = Deferred.fromCoroutine(self.feed.follow(request, translator, session))
         return request
 
     def run_for(self, seconds: float) -> None:
@@ -156,9 +156,7 @@ class LiveFeedTests(SynchronousTestCase):
         )
         self.picture = ("one", "two")
         self.run_for(1.1)
-        self.assertEqual(
-            request.told[2], {"at": 1.7e9, "parts": {}, "rows": {}, "order": ["row-one", "row-two"]}
-        )
+        self.assertEqual(request.told[2], {"at": 1.7e9, "parts": {}, "rows": {}, "order": ["row-one", "row-two"]})
 
     def test_one_picture_for_all(self) -> None:
         """Once a second, put into words once for each language, the same bytes for all."""

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.web.language import Words, Zone
+from pbxrouter.web.language import Translator, Zone
 from pbxrouter.web.now.graphs import (
     Bar,
     busy_day,
@@ -24,7 +24,7 @@ class GraphTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """English, in Madrid."""
-        self.words = Words("en", Zone("Europe/Madrid"))
+        self.translator = Translator("en", Zone("Europe/Madrid"))
         self.now = 1_795_431_600.0  # 23 November 2026, 12:00 in Madrid
 
     def told(self, graph: str) -> list[str]:
@@ -48,7 +48,7 @@ class GraphTests(SynchronousTestCase):
         """Each has its bar; the unknown ones say so."""
         minute = int(self.now) - 600
         graph = calls_per_minute(
-            {minute: 3, minute + 60: None}, self.now - 600, self.now, self.words, "Calls", "3"
+            {minute: 3, minute + 60: None}, self.now - 600, self.now, self.translator, "Calls", "3"
         )
         told = self.told(graph)
         self.assertEqual(len(told), 11)
@@ -57,15 +57,15 @@ class GraphTests(SynchronousTestCase):
 
     def test_no_calls_at_all(self) -> None:
         """Still a graph."""
-        graph = calls_per_minute({}, self.now - 600, self.now, self.words, "Calls", "none")
+        graph = calls_per_minute({}, self.now - 600, self.now, self.translator, "Calls", "none")
         self.assertEqual({each[-1] for each in self.told(graph)}, {"0"})
 
     def test_day(self) -> None:
         """A quarter of an hour has its busiest minute, and the summary the day's."""
-        zone = self.words.zone
+        zone = self.translator.zone
         midnight = zone.midnight(self.now)
         minutes = {int(midnight) + 60 * at: calls for at, calls in ((600, 2), (601, 7), (615, 1))}
-        graph = busy_day(minutes, midnight, zone.midnight(self.now, 1), self.words)
+        graph = busy_day(minutes, midnight, zone.midnight(self.now, 1), self.translator)
         told = self.told(graph)
         self.assertEqual(len(told), 96)
         self.assertEqual([each for each in told if not each.endswith(": 0")], ["10:00: 7", "10:15: 1"])
@@ -73,10 +73,10 @@ class GraphTests(SynchronousTestCase):
 
     def test_week(self) -> None:
         """Hour by hour, also where one is missing or twice."""
-        zone = self.words.zone
+        zone = self.translator.zone
         for now, hours in (
             (self.now, 168),
             (zone.seconds(zone.local(1_792_922_400.0).replace(tzinfo=None)), 169),
         ):
             began, ended = zone.midnight(now, -6), zone.midnight(now, 1)
-            self.assertEqual(len(self.told(busy_week({}, began, ended, self.words))), hours)
+            self.assertEqual(len(self.told(busy_week({}, began, ended, self.translator))), hours)

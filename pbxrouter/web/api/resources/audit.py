@@ -22,7 +22,7 @@ from pbxrouter.database.audit.log import (
 )
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.auth import lacking
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Seconds
+from pbxrouter.web.api.endpoint import ApiRequest, Endpoint, Seconds
 from pbxrouter.web.api.paging import After, Next
 
 TAG = "Audit log"
@@ -114,27 +114,25 @@ def _row(change: RowChange) -> AuditRow:
     )
 
 
-def _demand(asked: Asked, kind: str) -> None:
-    if kind in OF_ADMINS and not asked.may(Scope.ADMIN):
+def _demand(request: ApiRequest, kind: str) -> None:
+    if kind in OF_ADMINS and not request.may(Scope.ADMIN):
         raise lacking(Scope.ADMIN)
 
 
-async def list_audit(asked: Asked) -> AuditItems:
+async def list_audit(request: ApiRequest) -> AuditItems:
     """A page."""
-    query: AuditQuery = asked.query
-    hidden = frozenset() if asked.may(Scope.ADMIN) else OF_ADMINS
+    query: AuditQuery = request.query
+    hidden = frozenset() if request.may(Scope.ADMIN) else OF_ADMINS
     search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
-    found = await asked.desk.read(
-        lambda connection: find_entries(connection, search, query.limit + 1, query.after)
-    )
+    found = await request.web.read(lambda connection: find_entries(connection, search, query.limit + 1, query.after))
     page = found[: query.limit]
     return AuditItems([_item(each) for each in page], page[-1].audit_id if len(found) > len(page) else None)
 
 
-async def get_audit(asked: Asked) -> AuditDetails:
+async def get_audit(request: ApiRequest) -> AuditDetails:
     """One, with its rows."""
-    found = await asked.desk.read(lambda connection: entry(connection, asked.path["audit_id"]))
-    _demand(asked, found.entry.kind)
+    found = await request.web.read(lambda connection: entry(connection, request.path["audit_id"]))
+    _demand(request, found.entry.kind)
     return AuditDetails(
         **msgspec.structs.asdict(_item(found.entry)),
         changes=[_row(change) for change in found.changes],
@@ -142,19 +140,17 @@ async def get_audit(asked: Asked) -> AuditDetails:
     )
 
 
-async def undo_audit(asked: Asked) -> Undone:
+async def undo_audit(request: ApiRequest) -> Undone:
     """Take it back."""
 
     def take_back(connection: sqlite3.Connection) -> int:
-        _demand(asked, entry(connection, asked.path["audit_id"]).entry.kind)
-        return undo(connection, asked.actor, asked.desk.now(), asked.path["audit_id"])
+        _demand(request, entry(connection, request.path["audit_id"]).entry.kind)
+        return undo(connection, request.actor, request.web.now(), request.path["audit_id"])
 
-    return Undone(await asked.desk.change(take_back))
+    return Undone(await request.web.change(take_back))
 
 
-_SHOWN = AuditItem(
-    17, 1795427154.0, "maria", "console", "create", "mapping", "2X", None, None, can_be_undone=True
-)
+_SHOWN = AuditItem(17, 1795427154.0, "maria", "console", "create", "mapping", "2X", None, None, can_be_undone=True)
 _OF_ADMINS = "Console users, tokens and click-to-dial links in it need the scope `admin`, too."
 
 ENDPOINTS = (

@@ -28,9 +28,9 @@ from pbxrouter.database.paging import MAX_LIMIT
 from pbxrouter.errors import NotThere
 from pbxrouter.security.tokens import Scope
 from pbxrouter.text.csv_cells import csv_line
-from pbxrouter.web.api.endpoint import CSV, Asked, Endpoint, Pieces, Refused, Seconds
+from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
 from pbxrouter.web.api.paging import After, Next
-from pbxrouter.web.api.sentences import Sentence, sentence
+from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 TAG: Final = "Calls"
 PATH: Final = "/api/calls"
@@ -40,9 +40,7 @@ DAY_S: Final = 86_400
 CHUNK: Final = 500
 """Calls in a piece of CSV: a few milliseconds of the thread that all pages share."""
 
-_Number = Annotated[
-    str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")
-]
+_Number = Annotated[str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")]
 
 
 class CallItem(msgspec.Struct, frozen=True):
@@ -55,9 +53,7 @@ class CallItem(msgspec.Struct, frozen=True):
     caller: Annotated[str, Meta(description="Empty if the call showed no number.")]
     caller_name: str
     number: str
-    verdict: Annotated[
-        str, Meta(description="allow, pin, deny or invalid; empty if it ended before a decision.")
-    ]
+    verdict: Annotated[str, Meta(description="allow, pin, deny or invalid; empty if it ended before a decision.")]
     pattern: str
     application: str
     data: str
@@ -77,7 +73,7 @@ class CallItems(msgspec.Struct, frozen=True):
 class CallDetails(CallItem, frozen=True):
     """A call, and why it came so."""
 
-    trace: list[Sentence]
+    trace: list[SentenceBody]
 
 
 class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,9 +135,9 @@ def _item(row: KeptCall) -> CallItem:
     return CallItem(*(getattr(row, name) for name in CallItem.__struct_fields__))
 
 
-async def list_calls(asked: Asked) -> CallItems:
+async def list_calls(request: ApiRequest) -> CallItems:
     """A page."""
-    query: CallQuery = asked.query
+    query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:
         before: Place | None = None
@@ -153,26 +149,26 @@ async def list_calls(asked: Asked) -> CallItems:
             before = (last.began, last.call_id)
         return find_page(connection, query.search, query.limit, before=before)
 
-    page = await asked.desk.read(find)
+    page = await request.web.read(find)
     return CallItems([_item(row) for row in page.calls], page.older[1] if page.older else None)
 
 
-async def get_call(asked: Asked) -> CallDetails:
+async def get_call(request: ApiRequest) -> CallDetails:
     """One, with its trace."""
-    row = await asked.desk.read(lambda connection: call(connection, asked.path["call_id"]))
-    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence(each) for each in row.steps])
+    row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
+    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(each) for each in row.steps])
 
 
-async def export_calls(asked: Asked) -> Pieces:
+async def export_calls(request: ApiRequest) -> StreamedText:
     """As CSV, however many."""
-    query: CsvQuery = asked.query
+    query: CsvQuery = request.query
 
     async def pieces() -> AsyncGenerator[str, None]:
         yield csv_line(csv_heading())
         left = query.limit
         before: Place | None = None
         while left > 0:
-            text, before, count = await asked.desk.read(_chunk(query.search, min(left, CHUNK), before))
+            text, before, count = await request.web.read(_chunk(query.search, min(left, CHUNK), before))
             if text:
                 yield text
             if before is None:
@@ -180,8 +176,8 @@ async def export_calls(asked: Asked) -> Pieces:
             left -= count
 
     # Asked once before anything is said: a database that is away is told as such.
-    await asked.desk.read(_chunk(query.search, 1, None))
-    return Pieces("calls.csv", pieces())
+    await request.web.read(_chunk(query.search, 1, None))
+    return StreamedText("calls.csv", pieces())
 
 
 def _chunk(
@@ -195,13 +191,13 @@ def _chunk(
     return read
 
 
-async def get_call_figures(asked: Asked) -> Figures:
+async def get_call_figures(request: ApiRequest) -> Figures:
     """Per minute, by outcome, and the busiest minutes."""
-    query: FiguresQuery = asked.query
-    until = asked.desk.now() if query.until is None else query.until
+    query: FiguresQuery = request.query
+    until = request.web.now() if query.until is None else query.until
     since = max(0.0, until - DAY_S) if query.since is None else query.since
     if not since <= until <= since + MAX_SPAN_S:
-        raise Refused(
+        raise ApiError(
             422,
             "figures are given of a time that does not end before it begins, and of "
             f"{MAX_SPAN_S // DAY_S} days at most",
@@ -220,7 +216,7 @@ async def get_call_figures(asked: Asked) -> Figures:
             [Minute(minute, calls) for minute, calls in busiest(minutes, query.busiest)],
         )
 
-    return await asked.desk.read(read)
+    return await request.web.read(read)
 
 
 _SHOWN = CallItem(

@@ -30,7 +30,7 @@ from pbxrouter.security.passwords import (
 )
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 
 TAG = "Administration"
 PATH = "/api/console-users"
@@ -95,47 +95,54 @@ def _shown(user: ConsoleUser) -> Person:
     )
 
 
-async def list_people(asked: Asked) -> People:
+async def list_people(request: ApiRequest) -> People:
     """All."""
-    return People([_shown(each) for each in await asked.desk.read(list_console_users)])
+    return People([_shown(each) for each in await request.web.read(list_console_users)])
 
 
-async def get_person(asked: Asked) -> Person:
+async def get_person(request: ApiRequest) -> Person:
     """One."""
-    number = asked.path["console_user_id"]
-    return _shown(await asked.desk.read(lambda connection: console_user(connection, number)))
+    number = request.path["console_user_id"]
+    return _shown(await request.web.read(lambda connection: console_user(connection, number)))
 
 
-async def create_person(asked: Asked) -> Made:
+async def create_person(request: ApiRequest) -> Created:
     """A new one."""
-    new: NewPerson = asked.body
+    new: NewPerson = request.body
     login = check_login(new.login)
-    hashed = await asked.desk.in_thread(hash_password, check_new_password(new.password, login))
+    hashed = await request.web.in_thread(hash_password, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
         number = add_console_user(
-            connection, asked.actor, asked.desk.now(), login, hashed, new.role, new.phone, new.language
+            connection,
+            request.actor,
+            request.web.now(),
+            login,
+            hashed,
+            new.role,
+            new.phone,
+            new.language,
         )
         return console_user(connection, number)
 
-    made = _shown(await asked.desk.write(create))
-    return Made(f"{PATH}/{made.console_user_id}", made)
+    made = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{made.console_user_id}", made)
 
 
-async def change_person(asked: Asked) -> Person:
+async def change_person(request: ApiRequest) -> Person:
     """Some of it; who may less than before, or has another password, must log in again."""
-    wanted: PersonChange = asked.body
-    number = asked.path["console_user_id"]
-    there = await asked.desk.read(lambda connection: console_user(connection, number))
+    wanted: PersonChange = request.body
+    number = request.path["console_user_id"]
+    there = await request.web.read(lambda connection: console_user(connection, number))
     hashed: str | None = None
     if wanted.password is not UNSET:
-        hashed = await asked.desk.in_thread(hash_password, check_new_password(wanted.password, there.login))
+        hashed = await request.web.in_thread(hash_password, check_new_password(wanted.password, there.login))
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
-        now = asked.desk.now()
+        now = request.web.now()
         update_console_user(
             connection,
-            asked.actor,
+            request.actor,
             now,
             number,
             None if wanted.role is UNSET else wanted.role,
@@ -144,17 +151,17 @@ async def change_person(asked: Asked) -> Person:
             None if wanted.enabled is UNSET else wanted.enabled,
         )
         if hashed is not None:
-            set_console_password(connection, asked.actor, now, number, hashed)
+            set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)
 
-    return _shown(await asked.desk.write(change))
+    return _shown(await request.web.write(change))
 
 
-async def delete_person(asked: Asked) -> None:
+async def delete_person(request: ApiRequest) -> None:
     """They may not log in any more, and are forgotten."""
-    number = asked.path["console_user_id"]
-    await asked.desk.write(
-        lambda connection: delete_console_user(connection, asked.actor, asked.desk.now(), number)
+    number = request.path["console_user_id"]
+    await request.web.write(
+        lambda connection: delete_console_user(connection, request.actor, request.web.now(), number)
     )
 
 
@@ -163,9 +170,7 @@ _ONE = f"{PATH}/{{console_user_id}}"
 _LAST = "The last admin who may log in stays one: 422."
 
 ENDPOINTS = (
-    Endpoint(
-        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])
-    ),
+    Endpoint("GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])),
     Endpoint(
         "POST",
         PATH,

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.rules.explanation import as_table, headline, others
+from pbxrouter.rules.explanation import as_dict, headline, runners_up
 from pbxrouter.rules.model import NO_CALLER, Facts
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.auth import UNAVAILABLE
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
-from pbxrouter.web.api.sentences import Sentence, sentence
+from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
+from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 Verdict = Literal["allow", "pin", "deny", "invalid"]
 
@@ -24,15 +24,11 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A call to decide."""
 
     number: Annotated[str, Meta(description="What is dialled.", max_length=200)]
-    caller: (
-        Annotated[str, Meta(description="The number that calls; null if it shows none.", max_length=200)]
-        | None
-    ) = None
+    caller: Annotated[str, Meta(description="The number that calls; null if it shows none.", max_length=200)] | None = (
+        None
+    )
     pin: (
-        Annotated[
-            str, Meta(description="What is keyed when asked for a PIN; null before that.", max_length=64)
-        ]
-        | None
+        Annotated[str, Meta(description="What is keyed when asked for a PIN; null before that.", max_length=64)] | None
     ) = None
 
 
@@ -53,28 +49,28 @@ class Explanation(msgspec.Struct, frozen=True):
     trace: list[str]
     others: Annotated[list[str], Meta(description="Why other mappings that fit do not count.")]
     problems: Annotated[list[str], Meta(description="What had to be left out of the rules.")]
-    headline: Sentence
-    steps: Annotated[list[Sentence], Meta(description="The trace, to be shown in other languages.")]
+    headline: SentenceBody
+    steps: Annotated[list[SentenceBody], Meta(description="The trace, to be shown in other languages.")]
 
 
-async def decide(asked: Asked) -> Explanation:
+async def decide(request: ApiRequest) -> Explanation:
     """Ask the engine that decides calls."""
-    call: Call = asked.body
+    call: Call = request.body
     if call.pin:
-        asked.within("pin")  # whose PIN it is, is told: nobody shall try them all
+        request.within("pin")  # whose PIN it is, is told: nobody shall try them all
     caller = call.caller.strip() if call.caller else None
     if caller in ("", NO_CALLER):
         caller = None
-    engine = asked.desk.engine
+    engine = request.web.engine
     if engine.rules is None:
-        raise Refused(503, UNAVAILABLE)  # the first ones could not be read yet
+        raise ApiError(503, UNAVAILABLE)  # the first ones could not be read yet
     decision = await engine.decide(Facts(caller, call.number, call.pin))
     rules = engine.rules
-    beside = await asked.desk.read(lambda _: others(rules, decision))  # in its thread: it may take a while
+    beside = await request.web.read(lambda _: runners_up(rules, decision))  # in its thread: it may take a while
     shown = {
-        **as_table(decision, caller, rules.problems, beside),
-        "headline": msgspec.to_builtins(sentence(headline(decision, caller))),
-        "steps": [msgspec.to_builtins(sentence(each)) for each in decision.trace],
+        **as_dict(decision, caller, rules.problems, beside),
+        "headline": msgspec.to_builtins(sentence_body(headline(decision, caller))),
+        "steps": [msgspec.to_builtins(sentence_body(each)) for each in decision.trace],
     }
     return msgspec.convert(shown, Explanation)
 

@@ -52,9 +52,7 @@ OpeningHours = Annotated[
 ]
 CallsADay = Annotated[int, Meta(ge=1, le=MAX_A_DAY, description="Most calls a day, by all visitors.")]
 CallsAnHour = Annotated[int, Meta(ge=1, le=MAX_AN_HOUR, description="Most calls an hour, by one address.")]
-Consent = Annotated[
-    str, Meta(max_length=MAX_CONSENT, description="What a visitor agrees to; empty asks nothing.")
-]
+Consent = Annotated[str, Meta(max_length=MAX_CONSENT, description="What a visitor agrees to; empty asks nothing.")]
 Sites = Annotated[
     str,
     Meta(

@@ -23,7 +23,7 @@ from pbxrouter.database.click.links import (
     void_dial_link,
 )
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.resources.dial_link_types import (
     Address,
     Link,
@@ -41,8 +41,8 @@ PATH = "/api/dial-links"
 DAY_S = 86_400
 
 
-def _today(asked: Asked) -> str:
-    return asked.desk.zone.local(asked.desk.now()).date().isoformat()
+def _today(request: ApiRequest) -> str:
+    return request.web.zone.local(request.web.now()).date().isoformat()
 
 
 def _shown(link: DialLink) -> Link:
@@ -55,94 +55,88 @@ def _shown(link: DialLink) -> Link:
     )
 
 
-async def list_links(asked: Asked) -> Links:
+async def list_links(request: ApiRequest) -> Links:
     """All."""
-    day = _today(asked)
-    return Links(
-        [_shown(each) for each in await asked.desk.read(lambda connection: list_dial_links(connection, day))]
-    )
+    day = _today(request)
+    return Links([_shown(each) for each in await request.web.read(lambda connection: list_dial_links(connection, day))])
 
 
-async def get_link(asked: Asked) -> Link:
+async def get_link(request: ApiRequest) -> Link:
     """One."""
-    day, number = _today(asked), asked.path["link_id"]
-    return _shown(await asked.desk.read(lambda connection: dial_link(connection, number, day)))
+    day, number = _today(request), request.path["link_id"]
+    return _shown(await request.web.read(lambda connection: dial_link(connection, number, day)))
 
 
-async def create_link(asked: Asked) -> Made:
+async def create_link(request: ApiRequest) -> Created:
     """A new one."""
-    new: NewLink = asked.body
+    new: NewLink = request.body
     values = LinkValues(**msgspec.structs.asdict(new))
-    places = places_of(asked.desk)
+    places = places_of(request.web)
 
     def create(connection: sqlite3.Connection) -> DialLink:
-        return dial_link(connection, add_dial_link(connection, asked.actor, asked.desk.now(), values, places))
+        return dial_link(connection, add_dial_link(connection, request.actor, request.web.now(), values, places))
 
-    made = _shown(await asked.desk.write(create))
-    return Made(f"{PATH}/{made.link_id}", made)
+    made = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{made.link_id}", made)
 
 
-async def change_link(asked: Asked) -> Link:
+async def change_link(request: ApiRequest) -> Link:
     """Some of it."""
-    wanted: LinkChange = asked.body
+    wanted: LinkChange = request.body
     given: dict[str, Any] = {
         name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET
     }
     enabled = given.pop("enabled", None)
-    day, number = _today(asked), asked.path["link_id"]
-    places = places_of(asked.desk)
+    day, number = _today(request), request.path["link_id"]
+    places = places_of(request.web)
 
     def change(connection: sqlite3.Connection) -> DialLink:
-        now = asked.desk.now()
+        now = request.web.now()
         if given:
-            update_dial_link(connection, asked.actor, now, number, given, places)
+            update_dial_link(connection, request.actor, now, number, given, places)
         if enabled is not None:
-            set_dial_link_enabled(connection, asked.actor, now, number, enabled)
+            set_dial_link_enabled(connection, request.actor, now, number, enabled)
         return dial_link(connection, number, day)
 
-    return _shown(await asked.desk.write(change))
+    return _shown(await request.web.write(change))
 
 
-async def void_link(asked: Asked) -> Link:
+async def void_link(request: ApiRequest) -> Link:
     """Addresses that were given out lead nowhere from now on."""
-    day, number = _today(asked), asked.path["link_id"]
+    day, number = _today(request), request.path["link_id"]
 
     def void(connection: sqlite3.Connection) -> DialLink:
-        void_dial_link(connection, asked.actor, asked.desk.now(), number)
+        void_dial_link(connection, request.actor, request.web.now(), number)
         return dial_link(connection, number, day)
 
-    return _shown(await asked.desk.write(void))
+    return _shown(await request.web.write(void))
 
 
-async def sign_link(asked: Asked) -> Address:
+async def sign_link(request: ApiRequest) -> Address:
     """One address more; those that were given out before stay good."""
-    wanted: NewAddress = asked.body
-    desk = asked.desk
-    link = await desk.read(lambda connection: dial_link(connection, asked.path["link_id"]))
-    expires = float(int(desk.now()) + wanted.days * DAY_S)
-    signature = Signer(desk.key).link(link.link_id, link.generation, expires)
-    base = base_url(desk.config.web.url, desk.config.web.listen or "")
+    wanted: NewAddress = request.body
+    web = request.web
+    link = await web.read(lambda connection: dial_link(connection, request.path["link_id"]))
+    expires = float(int(web.now()) + wanted.days * DAY_S)
+    signature = Signer(web.key).link(link.link_id, link.generation, expires)
+    base = base_url(web.config.web.url, web.config.web.listen or "")
     return Address(click_url(base, link.link_id, signature), expires)
 
 
-async def delete_link(asked: Asked) -> None:
+async def delete_link(request: ApiRequest) -> None:
     """Away."""
-    await asked.desk.write(
-        lambda connection: delete_dial_link(connection, asked.actor, asked.desk.now(), asked.path["link_id"])
+    await request.web.write(
+        lambda connection: delete_dial_link(connection, request.actor, request.web.now(), request.path["link_id"])
     )
 
 
-_NEW = NewLink(
-    "Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX", hours="mon-fri 09:00-18:00"
-)
+_NEW = NewLink("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX", hours="mon-fri 09:00-18:00")
 _SHOWN = Link(link_id=1, enabled=True, generation=1, calls_today=3, **msgspec.structs.asdict(_NEW))
 _ONE = f"{PATH}/{{link_id}}"
 _REFUSED = frozenset({409, 422})
 
 ENDPOINTS = (
-    Endpoint(
-        "GET", PATH, TAG, "List click-to-dial links", list_links, Scope.ADMIN, Links, shows=Links([_SHOWN])
-    ),
+    Endpoint("GET", PATH, TAG, "List click-to-dial links", list_links, Scope.ADMIN, Links, shows=Links([_SHOWN])),
     Endpoint(
         "POST",
         PATH,

@@ -10,16 +10,14 @@ from msgspec import Meta
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.examine import examine
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint
+from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 
 
 class Found(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     area: str
-    state: Annotated[
-        Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")
-    ]
+    state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")]
     what: str
     todo: Annotated[str, Meta(description="What to change, or how to look by hand; empty if all is well.")]
 
@@ -35,11 +33,11 @@ def _shown(finding: Finding) -> Found:
     return Found(finding.area, finding.state, finding.what, finding.todo)
 
 
-async def examine_all(asked: Asked) -> Examination:
+async def examine_all(request: ApiRequest) -> Examination:
     """Look at everything; nothing is changed."""
-    desk = asked.desk
+    web = request.web
     found: list[Finding] = []
-    await (desk.examine or (lambda tell: examine(desk.config, desk.reactor, tell)))(found.append)
+    await (web.examine or (lambda tell: examine(web.config, web.reactor, tell)))(found.append)
     return Examination(all(each.state != "wrong" for each in found), [_shown(each) for each in found])
 
 

@@ -19,7 +19,7 @@ from pbxrouter.database.rules.lists import (
     mappings_of,
 )
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint
+from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 from pbxrouter.web.api.paging import ListQuery
 from pbxrouter.web.api.resources.holders import (
     EXTENSIONS,
@@ -34,83 +34,83 @@ from pbxrouter.web.api.resources.mappings import PATH as MAPPINGS
 from pbxrouter.web.api.resources.mappings import Mappings, shown
 
 
-async def _holders(asked: Asked, kind: str) -> Page[HolderRow]:
-    query: ListQuery = asked.query
-    map_id = asked.path["map_id"]
+async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
+    query: ListQuery = request.query
+    map_id = request.path["map_id"]
 
     def find(connection: sqlite3.Connection) -> Page[HolderRow]:
         mapping(connection, map_id)  # of one that is not there there is no list
         return holders_of(connection, map_id, kind, query.search, query.limit, query.after)
 
-    return await asked.desk.read(find)
+    return await request.web.read(find)
 
 
-async def list_extensions_of_mapping(asked: Asked) -> Extensions:
+async def list_extensions_of_mapping(request: ApiRequest) -> Extensions:
     """Who may use it by their phone."""
-    page = await _holders(asked, "extension")
+    page = await _holders(request, "extension")
     return Extensions([extension_of(row) for row in page.rows], page.next)
 
 
-async def list_users_of_mapping(asked: Asked) -> Users:
+async def list_users_of_mapping(request: ApiRequest) -> Users:
     """Who may use it by their PIN."""
-    page = await _holders(asked, "user")
+    page = await _holders(request, "user")
     return Users([user_of(row) for row in page.rows], page.next)
 
 
-async def _mappings(asked: Asked, kind: str) -> Mappings:
-    query: ListQuery = asked.query
-    number = asked.path[f"{kind}_id"]
+async def _mappings(request: ApiRequest, kind: str) -> Mappings:
+    query: ListQuery = request.query
+    number = request.path[f"{kind}_id"]
 
     def find(connection: sqlite3.Connection) -> Page[MappingRow]:
         holder(connection, kind, number)
         return mappings_of(connection, kind, number, query.search, query.limit, query.after)
 
-    page = await asked.desk.read(find)
+    page = await request.web.read(find)
     return Mappings([shown(row) for row in page.rows], page.next)
 
 
-async def list_mappings_of_extension(asked: Asked) -> Mappings:
+async def list_mappings_of_extension(request: ApiRequest) -> Mappings:
     """What it may use."""
-    return await _mappings(asked, "extension")
+    return await _mappings(request, "extension")
 
 
-async def list_mappings_of_user(asked: Asked) -> Mappings:
+async def list_mappings_of_user(request: ApiRequest) -> Mappings:
     """What they may use."""
-    return await _mappings(asked, "user")
+    return await _mappings(request, "user")
 
 
-def _grant(asked: Asked, kind: str) -> Grant:
-    return Grant(kind, asked.path[f"{kind}_id"], asked.path["map_id"])
+def _grant(request: ApiRequest, kind: str) -> Grant:
+    return Grant(kind, request.path[f"{kind}_id"], request.path["map_id"])
 
 
-async def _give(asked: Asked, kind: str) -> None:
-    wanted = _grant(asked, kind)
-    await asked.desk.change(lambda connection: grant(connection, asked.actor, asked.desk.now(), wanted))
+async def _give(request: ApiRequest, kind: str) -> None:
+    wanted = _grant(request, kind)
+    await request.web.change(lambda connection: grant(connection, request.actor, request.web.now(), wanted))
 
 
-async def _take(asked: Asked, kind: str) -> None:
-    unwanted = _grant(asked, kind)
-    await asked.desk.change(lambda connection: revoke(connection, asked.actor, asked.desk.now(), unwanted))
+async def _take(request: ApiRequest, kind: str) -> None:
+    unwanted = _grant(request, kind)
+    await request.web.change(lambda connection: revoke(connection, request.actor, request.web.now(), unwanted))
 
 
-async def grant_to_extension(asked: Asked) -> None:
+async def grant_to_extension(request: ApiRequest) -> None:
     """From now on it may."""
-    await _give(asked, "extension")
+    await _give(request, "extension")
 
 
-async def grant_to_user(asked: Asked) -> None:
+async def grant_to_user(request: ApiRequest) -> None:
     """From now on they may."""
-    await _give(asked, "user")
+    await _give(request, "user")
 
 
-async def revoke_from_extension(asked: Asked) -> None:
+async def revoke_from_extension(request: ApiRequest) -> None:
     """From now on it may not."""
-    await _take(asked, "extension")
+    await _take(request, "extension")
 
 
-async def revoke_from_user(asked: Asked) -> None:
+async def revoke_from_user(request: ApiRequest) -> None:
     """From now on they may not."""
-    await _take(asked, "user")
+    await _take(request, "user")
 
 
 _OF_EXTENSION = f"{MAPPINGS}/{{map_id}}/extensions/{{extension_id}}"

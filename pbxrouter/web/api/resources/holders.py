@@ -22,7 +22,7 @@ from pbxrouter.database.rules.holder_edits import (
 )
 from pbxrouter.database.rules.lists import HolderRow, find_holders, holder
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.paging import ListQuery, Next
 
 TAG = "Rules"
@@ -90,102 +90,102 @@ def user_of(row: HolderRow) -> User:
     return User(row.holder_id, row.name, row.has_pin, row.grants)
 
 
-async def _page(asked: Asked, kind: str) -> Page[HolderRow]:
-    query: ListQuery = asked.query
-    return await asked.desk.read(
+async def _page(request: ApiRequest, kind: str) -> Page[HolderRow]:
+    query: ListQuery = request.query
+    return await request.web.read(
         lambda connection: find_holders(connection, kind, query.search, query.limit, query.after)
     )
 
 
-async def _one(asked: Asked, kind: str) -> HolderRow:
-    return await asked.desk.read(lambda connection: holder(connection, kind, asked.path[f"{kind}_id"]))
+async def _one(request: ApiRequest, kind: str) -> HolderRow:
+    return await request.web.read(lambda connection: holder(connection, kind, request.path[f"{kind}_id"]))
 
 
-async def _delete(asked: Asked, kind: str) -> None:
-    number = asked.path[f"{kind}_id"]
-    await asked.desk.change(
-        lambda connection: delete_holder(connection, asked.actor, asked.desk.now(), kind, number)
+async def _delete(request: ApiRequest, kind: str) -> None:
+    number = request.path[f"{kind}_id"]
+    await request.web.change(
+        lambda connection: delete_holder(connection, request.actor, request.web.now(), kind, number)
     )
 
 
-async def list_extensions(asked: Asked) -> Extensions:
+async def list_extensions(request: ApiRequest) -> Extensions:
     """A page, by number."""
-    page = await _page(asked, "extension")
+    page = await _page(request, "extension")
     return Extensions([extension_of(row) for row in page.rows], page.next)
 
 
-async def get_extension(asked: Asked) -> Extension:
+async def get_extension(request: ApiRequest) -> Extension:
     """One."""
-    return extension_of(await _one(asked, "extension"))
+    return extension_of(await _one(request, "extension"))
 
 
-async def create_extension(asked: Asked) -> Made:
+async def create_extension(request: ApiRequest) -> Created:
     """A new one."""
-    values: ExtensionValues = asked.body
+    values: ExtensionValues = request.body
 
     def create(connection: sqlite3.Connection) -> HolderRow:
-        number = add_extension(connection, asked.actor, asked.desk.now(), values.number)
+        number = add_extension(connection, request.actor, request.web.now(), values.number)
         return holder(connection, "extension", number)
 
-    made = extension_of(await asked.desk.change(create))
-    return Made(f"{EXTENSIONS}/{made.extension_id}", made)
+    made = extension_of(await request.web.change(create))
+    return Created(f"{EXTENSIONS}/{made.extension_id}", made)
 
 
-async def change_extension(asked: Asked) -> Extension:
+async def change_extension(request: ApiRequest) -> Extension:
     """Give it another number."""
-    values: ExtensionValues = asked.body
-    number = asked.path["extension_id"]
+    values: ExtensionValues = request.body
+    number = request.path["extension_id"]
 
     def change(connection: sqlite3.Connection) -> HolderRow:
-        update_extension(connection, asked.actor, asked.desk.now(), number, values.number)
+        update_extension(connection, request.actor, request.web.now(), number, values.number)
         return holder(connection, "extension", number)
 
-    return extension_of(await asked.desk.change(change))
+    return extension_of(await request.web.change(change))
 
 
-async def delete_extension(asked: Asked) -> None:
+async def delete_extension(request: ApiRequest) -> None:
     """Away, with its grants."""
-    await _delete(asked, "extension")
+    await _delete(request, "extension")
 
 
-async def list_users(asked: Asked) -> Users:
+async def list_users(request: ApiRequest) -> Users:
     """A page, by name."""
-    page = await _page(asked, "user")
+    page = await _page(request, "user")
     return Users([user_of(row) for row in page.rows], page.next)
 
 
-async def get_user(asked: Asked) -> User:
+async def get_user(request: ApiRequest) -> User:
     """One."""
-    return user_of(await _one(asked, "user"))
+    return user_of(await _one(request, "user"))
 
 
-async def create_user(asked: Asked) -> Made:
+async def create_user(request: ApiRequest) -> Created:
     """A new one, without PIN."""
-    values: UserValues = asked.body
+    values: UserValues = request.body
 
     def create(connection: sqlite3.Connection) -> HolderRow:
-        number = add_user(connection, asked.actor, asked.desk.now(), values.name)
+        number = add_user(connection, request.actor, request.web.now(), values.name)
         return holder(connection, "user", number)
 
-    made = user_of(await asked.desk.change(create))
-    return Made(f"{USERS}/{made.user_id}", made)
+    made = user_of(await request.web.change(create))
+    return Created(f"{USERS}/{made.user_id}", made)
 
 
-async def change_user(asked: Asked) -> User:
+async def change_user(request: ApiRequest) -> User:
     """Give them another name."""
-    values: UserValues = asked.body
-    number = asked.path["user_id"]
+    values: UserValues = request.body
+    number = request.path["user_id"]
 
     def change(connection: sqlite3.Connection) -> HolderRow:
-        update_user(connection, asked.actor, asked.desk.now(), number, values.name)
+        update_user(connection, request.actor, request.web.now(), number, values.name)
         return holder(connection, "user", number)
 
-    return user_of(await asked.desk.change(change))
+    return user_of(await request.web.change(change))
 
 
-async def delete_user(asked: Asked) -> None:
+async def delete_user(request: ApiRequest) -> None:
     """Away, with their grants."""
-    await _delete(asked, "user")
+    await _delete(request, "user")
 
 
 _EXTENSION = Extension(1, "33", 2)
@@ -252,9 +252,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=204,
         errors=frozenset({409}),
     ),
-    Endpoint(
-        "GET", USERS, TAG, "List users", list_users, Scope.READ, Users, ListQuery, shows=Users([_USER], None)
-    ),
+    Endpoint("GET", USERS, TAG, "List users", list_users, Scope.READ, Users, ListQuery, shows=Users([_USER], None)),
     Endpoint(
         "POST",
         USERS,

@@ -19,21 +19,17 @@ from pbxrouter.database.rules.mapping_edits import (
     update_mapping,
 )
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made
+from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.paging import ListQuery, Next
 
 TAG = "Rules"
 PATH = "/api/mappings"
 
-Pattern = Annotated[
-    str, Meta(min_length=1, max_length=80, description="A dial pattern, such as 2X, 0[1-3]. or 911.")
-]
+Pattern = Annotated[str, Meta(min_length=1, max_length=80, description="A dial pattern, such as 2X, 0[1-3]. or 911.")]
 Application = Annotated[
     str, Meta(min_length=1, max_length=80, description="What runs: dial, voicemail, conference, ….")
 ]
-Data = Annotated[
-    str, Meta(max_length=255, description="What the application is told, such as PJSIP; may be empty.")
-]
+Data = Annotated[str, Meta(max_length=255, description="What the application is told, such as PJSIP; may be empty.")]
 Enabled = Annotated[bool, Meta(description="false: switched off, with its grants kept.")]
 
 
@@ -85,38 +81,36 @@ def shown(row: MappingRow) -> Mapping:
     return Mapping(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
 
 
-async def list_mappings(asked: Asked) -> Mappings:
+async def list_mappings(request: ApiRequest) -> Mappings:
     """A page."""
-    query: MappingQuery = asked.query
-    page = await asked.desk.read(
-        lambda connection: find_mappings(
-            connection, query.search, query.limit, query.after, enabled=query.enabled
-        )
+    query: MappingQuery = request.query
+    page = await request.web.read(
+        lambda connection: find_mappings(connection, query.search, query.limit, query.after, enabled=query.enabled)
     )
     return Mappings([shown(row) for row in page.rows], page.next)
 
 
-async def get_mapping(asked: Asked) -> Mapping:
+async def get_mapping(request: ApiRequest) -> Mapping:
     """One."""
-    return shown(await asked.desk.read(lambda connection: mapping(connection, asked.path["map_id"])))
+    return shown(await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
 
 
-async def create_mapping(asked: Asked) -> Made:
+async def create_mapping(request: ApiRequest) -> Created:
     """A new one."""
-    new: NewMapping = asked.body
+    new: NewMapping = request.body
     values = MappingValues(new.pattern, new.application, new.data, new.enabled)
 
     def create(connection: sqlite3.Connection) -> MappingRow:
-        return mapping(connection, add_mapping(connection, asked.actor, asked.desk.now(), values))
+        return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values))
 
-    made = await asked.desk.change(create)
-    return Made(f"{PATH}/{made.map_id}", shown(made))
+    made = await request.web.change(create)
+    return Created(f"{PATH}/{made.map_id}", shown(made))
 
 
-async def change_mapping(asked: Asked) -> Mapping:
+async def change_mapping(request: ApiRequest) -> Mapping:
     """Some of it."""
-    wanted: MappingChange = asked.body
-    map_id = asked.path["map_id"]
+    wanted: MappingChange = request.body
+    map_id = request.path["map_id"]
 
     def change(connection: sqlite3.Connection) -> MappingRow:
         row = mapping(connection, map_id)
@@ -127,16 +121,16 @@ async def change_mapping(asked: Asked) -> Mapping:
             was.data if wanted.data is UNSET else wanted.data,
             was.enabled if wanted.enabled is UNSET else wanted.enabled,
         )
-        update_mapping(connection, asked.actor, asked.desk.now(), map_id, values, was)
+        update_mapping(connection, request.actor, request.web.now(), map_id, values, was)
         return mapping(connection, map_id)
 
-    return shown(await asked.desk.change(change))
+    return shown(await request.web.change(change))
 
 
-async def remove_mapping(asked: Asked) -> None:
+async def remove_mapping(request: ApiRequest) -> None:
     """Away, with its grants."""
-    await asked.desk.change(
-        lambda connection: delete_mapping(connection, asked.actor, asked.desk.now(), asked.path["map_id"])
+    await request.web.change(
+        lambda connection: delete_mapping(connection, request.actor, request.web.now(), request.path["map_id"])
     )
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from pbxrouter.web.api.endpoint import Asked, Endpoint
+from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 from pbxrouter.web.api.openapi import document
 
 
 def with_document(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     """The endpoints, and one more that tells of them all."""
 
-    async def get_document(asked: Asked) -> bytes:
+    async def get_document(request: ApiRequest) -> bytes:
         return written
 
     all_of_them = (

@@ -10,13 +10,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.counter.live_calls import ShownCall, live_calls
+from pbxrouter.counter.live_calls import CallView, live_calls
 from pbxrouter.counter.outcome_figures import totals
 from pbxrouter.health import Health
 from pbxrouter.security.tokens import Scope
-from pbxrouter.text.sentences import Step
-from pbxrouter.web.api.endpoint import Asked, Endpoint
-from pbxrouter.web.api.sentences import Sentence, sentence
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
+from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 MAX_CALLS: Final = 500
 
@@ -67,7 +67,7 @@ class AsteriskNow(msgspec.Struct, frozen=True):
         float, Meta(description="Seconds in which its calls could not be seen, since the gateway started.")
     ]
     restarts: int
-    trouble: Sentence | None
+    trouble: SentenceBody | None
 
 
 class DatabaseNow(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ class DatabaseNow(msgspec.Struct, frozen=True):
     counts_written: Annotated[bool, Meta(description="Whether the last counts of calls could be written.")]
     queued: Annotated[int, Meta(description="Calls that wait to be written.")]
     lost: Annotated[int, Meta(description="Calls that will never be written.")]
-    trouble: Sentence | None
+    trouble: SentenceBody | None
 
 
 class FastAGINow(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_CALLS, description="How many calls, at most.")] = 100
 
 
-def _call(shown: ShownCall) -> LiveCall:
+def _call(shown: CallView) -> LiveCall:
     return LiveCall(
         shown.key,
         shown.asterisk,
@@ -137,27 +137,27 @@ def _call(shown: ShownCall) -> LiveCall:
         shown.since,
         shown.answered,
         shown.phase.value,
-        shown.phase.step.words,
+        shown.phase.sentence.english,
         shown.in_gateway,
     )
 
 
-def _trouble(step: Step | None) -> Sentence | None:
-    return None if step is None else sentence(step)
+def _trouble(sentence: Sentence | None) -> SentenceBody | None:
+    return None if sentence is None else sentence_body(sentence)
 
 
 def _health(health: Health) -> HealthNow:
     database, fastagi = health.database, health.fastagi
     return HealthNow(
         health.state,
-        health.step.words,
+        health.sentence.english,
         health.version,
         health.started,
         [
             AsteriskNow(
                 each.name,
                 each.state,
-                each.step.words,
+                each.sentence.english,
                 each.up,
                 each.since,
                 each.in_sync,
@@ -170,7 +170,7 @@ def _health(health: Health) -> HealthNow:
         ],
         DatabaseNow(
             database.state,
-            database.step.words,
+            database.sentence.english,
             database.has_rules,
             database.rules_away_since,
             database.history_away_since,
@@ -181,7 +181,7 @@ def _health(health: Health) -> HealthNow:
         ),
         FastAGINow(
             fastagi.state,
-            fastagi.step.words,
+            fastagi.sentence.english,
             fastagi.listen,
             fastagi.open_calls,
             fastagi.served,
@@ -190,20 +190,20 @@ def _health(health: Health) -> HealthNow:
     )
 
 
-async def get_now(asked: Asked) -> Now:
+async def get_now(request: ApiRequest) -> Now:
     """At this moment."""
-    query: NowQuery = asked.query
-    desk = asked.desk
-    now = desk.now()
-    midnight = desk.zone.midnight(now)
-    today = await desk.read(lambda connection: totals(connection, midnight, now + 1))
-    live = live_calls(desk.board, desk.counters, query.limit)
+    query: NowQuery = request.query
+    web = request.web
+    now = web.now()
+    midnight = web.zone.midnight(now)
+    today = await web.read(lambda connection: totals(connection, midnight, now + 1))
+    live = live_calls(web.active_calls, web.counters, query.limit)
     return Now(
         now,
         [_call(each) for each in live.calls],
         live.total,
         Today(midnight, today.calls, dict(today.by_outcome)),
-        _health(desk.health()),
+        _health(web.health()),
     )
 
 

@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import Originator, Progress, Wish, chosen
+from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.auth import UNAVAILABLE
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 
 _log = Logger(namespace=__name__)
 
@@ -28,8 +28,7 @@ class DialWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel: Annotated[
         str,
         Meta(
-            description="The phone that rings first, such as PJSIP/33. Its name is the extension whose"
-            " grants count.",
+            description="The phone that rings first, such as PJSIP/33. Its name is the extension whose grants count.",
             min_length=1,
         ),
     ]
@@ -51,25 +50,25 @@ class Dialled(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(description="The phone's Uniqueid.")]
 
 
-async def originate(asked: Asked) -> Dialled:
+async def originate(request: ApiRequest) -> Dialled:
     """Begin a call, and wait until the phone was answered or could not be."""
-    wanted: DialWish = asked.body
-    originators = asked.desk.originators
+    wanted: DialWish = request.body
+    originators = request.web.originators
     try:
-        originator = chosen(wanted.asterisk, originators)
+        originator = originator_for(wanted.asterisk, originators)
     except ControlRefused as error:
-        raise Refused(400 if originators else 503, str(error), "asterisk" if originators else "") from None
-    progress = await _originate(originator, Wish(wanted.channel, wanted.to, wanted.context))
+        raise ApiError(400 if originators else 503, str(error), "asterisk" if originators else "") from None
+    progress = await _originate(originator, CallRequest(wanted.channel, wanted.to, wanted.context))
     _log.info(
         "{token} had {channel} called: {state}",
-        token=asked.actor.who,
+        token=request.actor.who,
         channel=wanted.channel,
         state=progress.state,
     )
     return Dialled(progress.state, progress.why, progress.uniqueid)
 
 
-async def _originate(originator: Originator, wish: Wish) -> Progress:
+async def _originate(originator: Originator, wish: CallRequest) -> Progress:
     decided: Deferred[Progress] = Deferred()
 
     def tell(progress: Progress) -> None:
@@ -82,11 +81,11 @@ async def _originate(originator: Originator, wish: Wish) -> Progress:
         # The line begins with the field's name: "to: '1e5' is no number …".
         field = str(error).partition(":")[0]
         known = field if field in ("channel", "to", "context") else ""
-        raise Refused(400 if error.decision is None else 403, str(error), known) from None
+        raise ApiError(400 if error.decision is None else 403, str(error), known) from None
     except ManagerUnavailable:
-        raise Refused(503, UNAVAILABLE) from None
+        raise ApiError(503, UNAVAILABLE) from None
     except ManagerError as error:
-        raise Refused(502, str(error)) from None
+        raise ApiError(502, str(error)) from None
     return await decided
 
 

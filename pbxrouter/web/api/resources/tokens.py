@@ -24,7 +24,7 @@ from pbxrouter.security.tokens import (
     hash_token,
     new_token,
 )
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Made, Refused
+from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Created, Endpoint
 
 TAG = "Administration"
 PATH = "/api/tokens"
@@ -51,9 +51,7 @@ class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to be."""
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-    scopes: Annotated[
-        list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")
-    ]
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")]
 
 
 class MadeToken(Token, frozen=True):
@@ -73,40 +71,42 @@ def _shown(info: TokenInfo) -> Token:
     )
 
 
-async def list_all_tokens(asked: Asked) -> Tokens:
+async def list_all_tokens(api_request: ApiRequest) -> Tokens:
     """All."""
-    return Tokens([_shown(each) for each in await asked.desk.read(list_tokens)])
+    return Tokens([_shown(each) for each in await api_request.web.read(list_tokens)])
 
 
-async def get_token(asked: Asked) -> Token:
+async def get_token(api_request: ApiRequest) -> Token:
     """One that is valid."""
-    found = await asked.desk.read(lambda connection: token(connection, asked.path["token_id"]))
+    found = await api_request.web.read(lambda connection: token(connection, api_request.path["token_id"]))
     if found.revoked is not None:
-        raise Refused(404, f"there is no valid token {found.token_id}")
+        raise ApiError(404, f"there is no valid token {found.token_id}")
     return _shown(found)
 
 
-async def create_token(asked: Asked) -> Made:
+async def create_token(api_request: ApiRequest) -> Created:
     """A new one."""
-    wanted: NewToken = asked.body
+    wanted: NewToken = api_request.body
     made = new_token()
 
     def create(connection: sqlite3.Connection) -> TokenInfo:
         number = add_token(
-            connection, asked.actor, asked.desk.now(), wanted.name, hash_token(made), wanted.scopes
+            connection, api_request.actor, api_request.web.now(), wanted.name, hash_token(made), wanted.scopes
         )
         return token(connection, number)
 
-    info = _shown(await asked.desk.write(create))
-    return Made(f"{PATH}/{info.token_id}", MadeToken(**msgspec.structs.asdict(info), token=made))
+    info = _shown(await api_request.web.write(create))
+    return Created(f"{PATH}/{info.token_id}", MadeToken(**msgspec.structs.asdict(info), token=made))
 
 
-async def delete_token(asked: Asked) -> None:
+async def delete_token(api_request: ApiRequest) -> None:
     """Invalid from now on; its name and when it was used are kept."""
-    if asked.token is not None and asked.token.token_id == asked.path["token_id"]:
-        raise Refused(409, "a token does not revoke itself; another one can, or pbxrouter token revoke")
-    await asked.desk.write(
-        lambda connection: revoke_token(connection, asked.actor, asked.desk.now(), asked.path["token_id"])
+    if api_request.token is not None and api_request.token.token_id == api_request.path["token_id"]:
+        raise ApiError(409, "a token does not revoke itself; another one can, or pbxrouter token revoke")
+    await api_request.web.write(
+        lambda connection: revoke_token(
+            connection, api_request.actor, api_request.web.now(), api_request.path["token_id"]
+        )
     )
 
 
@@ -128,9 +128,7 @@ ENDPOINTS = (
         example=NewToken("web shop", [Scope.DIAL]),
         shows=MadeToken(4, "web shop", [Scope.DIAL], "2026-11-23T10:00:00Z", None, None, token="pbxr_…"),
     ),
-    Endpoint(
-        "GET", f"{PATH}/{{token_id}}", TAG, "One valid token", get_token, Scope.ADMIN, Token, shows=_SHOWN
-    ),
+    Endpoint("GET", f"{PATH}/{{token_id}}", TAG, "One valid token", get_token, Scope.ADMIN, Token, shows=_SHOWN),
     Endpoint(
         "DELETE",
         f"{PATH}/{{token_id}}",

@@ -14,7 +14,7 @@ from pbxrouter.database.rules.holder_edits import generate_user_pin, set_user_pi
 from pbxrouter.errors import PinError
 from pbxrouter.security.pins import MAX_DIGITS, MIN_DIGITS, check_pin
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Refused
+from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.resources.holders import TAG, USERS
 
 
@@ -39,35 +39,29 @@ class PinSet(msgspec.Struct, frozen=True):
     pin: Annotated[str, Meta(description="The generated one: shown this once.")] | None
 
 
-async def set_pin(asked: Asked) -> PinSet:
+async def set_pin(request: ApiRequest) -> PinSet:
     """Set, or generate."""
-    wanted: NewPin = asked.body
-    desk = asked.desk
-    number = asked.path["user_id"]
+    wanted: NewPin = request.body
+    web = request.web
+    number = request.path["user_id"]
     try:
         if wanted.pin is None:
-            made = await desk.change(
-                lambda connection: generate_user_pin(
-                    connection, asked.actor, desk.now(), number, desk.hash_pin
-                )
+            made = await web.change(
+                lambda connection: generate_user_pin(connection, request.actor, web.now(), number, web.hash_pin)
             )
             return PinSet(made)
-        asked.within("pin")  # that another user has it, is told: nobody shall try them all
-        hashed = desk.hash_pin(check_pin(wanted.pin))
-        await desk.change(
-            lambda connection: set_user_pin(connection, asked.actor, desk.now(), number, hashed)
-        )
+        request.within("pin")  # that another user has it, is told: nobody shall try them all
+        hashed = web.hash_pin(check_pin(wanted.pin))
+        await web.change(lambda connection: set_user_pin(connection, request.actor, web.now(), number, hashed))
     except PinError as error:
-        raise Refused(422, str(error), "pin") from None
+        raise ApiError(422, str(error), "pin") from None
     return PinSet(None)
 
 
-async def remove_pin(asked: Asked) -> None:
+async def remove_pin(request: ApiRequest) -> None:
     """No PIN any more."""
-    await asked.desk.change(
-        lambda connection: set_user_pin(
-            connection, asked.actor, asked.desk.now(), asked.path["user_id"], None
-        )
+    await request.web.change(
+        lambda connection: set_user_pin(connection, request.actor, request.web.now(), request.path["user_id"], None)
     )
 
 

@@ -9,21 +9,19 @@ from msgspec import Meta
 
 from pbxrouter.rules.warnings import KEPT, RuleWarning
 from pbxrouter.security.tokens import Scope
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.api.auth import UNAVAILABLE
-from pbxrouter.web.api.endpoint import Asked, Endpoint, Id, Refused
-from pbxrouter.web.api.sentences import Sentence, sentence
+from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint, Id
+from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
-Code = Literal[
-    "problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"
-]
+Code = Literal["problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"]
 
 
 class Warning(msgspec.Struct, frozen=True):
     """Something odd; it changes nothing."""
 
     code: Code
-    sentence: Sentence
+    sentence: SentenceBody
     is_note: Annotated[bool, Meta(description="Whether it may well be meant so.")]
     map_id: Annotated[int, Meta(description="The mapping that it is about.")] | None
     extension: Annotated[str, Meta(description="The number of the extension that it is about.")] | None
@@ -47,7 +45,7 @@ class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _shown(warning: RuleWarning) -> Warning:
     return Warning(
         warning.code,  # type: ignore[arg-type]  # a test holds Code and CODES equal
-        sentence(warning.step),
+        sentence_body(warning.sentence),
         warning.is_note,
         warning.map_id,
         warning.extension,
@@ -55,22 +53,22 @@ def _shown(warning: RuleWarning) -> Warning:
     )
 
 
-async def list_warnings(asked: Asked) -> Warnings:
+async def list_warnings(request: ApiRequest) -> Warnings:
     """Of all rules, or of one mapping."""
-    query: WarningsQuery = asked.query
+    query: WarningsQuery = request.query
     if query.map_id is not None:
-        warnings = asked.desk.surveyor.warnings
+        warnings = request.web.surveyor.warnings
         if warnings is None:
-            raise Refused(503, UNAVAILABLE)
+            raise ApiError(503, UNAVAILABLE)
         found = warnings.of_mappings([query.map_id]).get(query.map_id, ())
         counts: dict[str, int] = {}
         for each in found:
             counts[each.code] = counts.get(each.code, 0) + 1
         grave = sum(not each.is_note for each in found)
         return Warnings(grave, counts, [_shown(each) for each in found])
-    survey = await asked.desk.surveyor.survey()
+    survey = await request.web.surveyor.survey()
     if survey is None:
-        raise Refused(503, UNAVAILABLE)
+        raise ApiError(503, UNAVAILABLE)
     return Warnings(
         survey.total,
         dict(survey.counts),
@@ -78,7 +76,7 @@ async def list_warnings(asked: Asked) -> Warnings:
     )
 
 
-_SAID = Step("no driver provides the application {name}", {"name": "konference"})
+_SAID = Sentence("no driver provides the application {name}", {"name": "konference"})
 
 ENDPOINTS = (
     Endpoint(
@@ -90,7 +88,7 @@ ENDPOINTS = (
         Scope.READ,
         Warnings,
         WarningsQuery,
-        shows=Warnings(1, {"no-driver": 1}, [Warning("no-driver", sentence(_SAID), False, 4, None, None)]),
+        shows=Warnings(1, {"no-driver": 1}, [Warning("no-driver", sentence_body(_SAID), False, 4, None, None)]),
         note="Such as a pattern that can never match because another one always wins, or a mapping that "
         "nobody may use. With very many rules the first answer after a change may take some seconds.",
     ),

@@ -27,16 +27,16 @@ from pbxrouter.database.click.links import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.rules.phones import read_phone
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.click.service import (
     ClickToDial,
     places_of,
     signed_address,
     snippet,
 )
-from pbxrouter.web.console.request import Form, Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.web.console.request import Form, PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 
 PATH: Final = "/settings/links"
 DAYS: Final = 365
@@ -49,9 +49,9 @@ _TEXTS: Final = tuple(each.name for each in dataclasses.fields(LinkValues) if ea
 class LinkPages:
     """The pages ``/settings/links``."""
 
-    def __init__(self, router: Router, desk: Desk, dialling: ClickToDial) -> None:
+    def __init__(self, router: Router, web: WebContext, dialling: ClickToDial) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         self._dialling = dialling
         one = f"{PATH}/<int:number>"
         router.add(PATH, self.show_all, Role.ADMIN)
@@ -64,160 +64,158 @@ class LinkPages:
         router.add(f"{one}/void", self.void, Role.ADMIN, methods=("POST",))
         router.add(f"{one}/delete", self.delete, Role.ADMIN, methods=("POST",))
 
-    async def show_all(self, visit: Visit) -> bytes:
+    async def show_all(self, page_request: PageRequest) -> bytes:
         """All."""
         day = self._dialling.today
-        links = await self._desk.read(lambda connection: list_dial_links(connection, day))
+        links = await self._web.read(lambda connection: list_dial_links(connection, day))
         return self._router.page(
             "click/links.html",
-            visit,
+            page_request,
             links=links,
             is_open={each.link_id: self._dialling.is_open(each) for each in links},
-            has_asterisk=bool(self._desk.originators),
+            has_asterisk=bool(self._web.originators),
         )
 
-    async def new(self, visit: Visit) -> bytes:
+    async def new(self, page_request: PageRequest) -> bytes:
         """The form for one more."""
-        return self._form(visit, _NEW)
+        return self._form(page_request, _NEW)
 
-    def _form(self, visit: Visit, values: LinkValues, error: EditRefused | None = None) -> bytes:
+    def _form(self, page_request: PageRequest, values: LinkValues, error: EditRefused | None = None) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(400)
-        return self._router.page("click/link_new.html", visit, error=error, **self._fields(visit, values))
+            page_request.request.setResponseCode(400)
+        return self._router.page("click/link_new.html", page_request, error=error, **self._fields(page_request, values))
 
-    def _fields(self, visit: Visit, values: LinkValues) -> dict[str, Any]:
-        places = places_of(self._desk)
+    def _fields(self, page_request: PageRequest, values: LinkValues) -> dict[str, Any]:
+        places = places_of(self._web)
         contexts = sorted({context for each in places.contexts.values() for context in each})
         shown = dataclasses.asdict(values)
         for name in ("destinations", "sites"):
             shown[name] = "\n".join(shown[name].split(" "))
-        shown.update((name, visit.form[name]) for name in shown if name in visit.form)
+        shown.update((name, page_request.form[name]) for name in shown if name in page_request.form)
         return {"values": shown, "asterisks": [*places.contexts], "contexts": contexts}
 
-    async def create(self, visit: Visit) -> bytes:
+    async def create(self, page_request: PageRequest) -> bytes:
         """Make one."""
         try:
-            values = read_values(visit.form)
-            number = await self._desk.write(
+            values = read_values(page_request.form)
+            number = await self._web.write(
                 lambda connection: add_dial_link(
-                    connection, visit.actor, self._desk.now(), values, places_of(self._desk)
+                    connection, page_request.actor, self._web.now(), values, places_of(self._web)
                 )
             )
         except EditRefused as error:
-            return self._form(visit, _NEW, error)
-        raise GoOn(f"{PATH}/{number}", step("{name} is made; now give out its address", name=values.name))
+            return self._form(page_request, _NEW, error)
+        raise Redirect(f"{PATH}/{number}", sentence("{name} is made; now give out its address", name=values.name))
 
-    async def show(self, visit: Visit, number: int) -> bytes:
+    async def show(self, page_request: PageRequest, number: int) -> bytes:
         """One: what it says, and its signed addresses."""
-        return await self._one(visit, number)
+        return await self._one(page_request, number)
 
     async def _one(
         self,
-        visit: Visit,
+        page_request: PageRequest,
         number: int,
         error: EditRefused | None = None,
         signed: dict[str, Any] | None = None,
     ) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(400)
+            page_request.request.setResponseCode(400)
         link = await self._link(number)
         return self._router.page(
             "click/link.html",
-            visit,
+            page_request,
             link=link,
             error=error,
             signed=signed,
-            days=visit.form.get("days", str(DAYS)),
+            days=page_request.form.get("days", str(DAYS)),
             most_days=MAX_DAYS,
             is_open=self._dialling.is_open(link),
             warnings=self._warnings(link),
-            **self._fields(visit, link.values),
+            **self._fields(page_request, link.values),
         )
 
     async def _link(self, number: int) -> DialLink:
-        return await self._desk.read(functools.partial(dial_link, link_id=number, day=self._dialling.today))
+        return await self._web.read(functools.partial(dial_link, link_id=number, day=self._dialling.today))
 
-    def _warnings(self, link: DialLink) -> list[Step]:
+    def _warnings(self, link: DialLink) -> list[Sentence]:
         """Why its calls could come to nothing."""
         found = []
-        if not self._desk.originators:
-            found.append(step("no [[asterisk]] with a secret_file is configured, so no call can begin"))
-        elif link.values.asterisk and link.values.asterisk not in self._desk.originators:
-            found.append(step("there is no Asterisk {name} in the settings", name=link.values.asterisk))
-        phone = read_phone(link.values.phone, self._desk.config.technologies)
-        rules = self._desk.engine.rules
+        if not self._web.originators:
+            found.append(sentence("no [[asterisk]] with a secret_file is configured, so no call can begin"))
+        elif link.values.asterisk and link.values.asterisk not in self._web.originators:
+            found.append(sentence("there is no Asterisk {name} in the settings", name=link.values.asterisk))
+        phone = read_phone(link.values.phone, self._web.config.technologies)
+        rules = self._web.engine.rules
         if phone is not None and rules is not None and not rules.extensions.get(phone[1]):
             found.append(
-                step(
+                sentence(
                     "the extension {number} is granted nothing, so it may call nobody without a PIN",
                     number=phone[1],
                 )
             )
         return found
 
-    async def change(self, visit: Visit, number: int) -> bytes:
+    async def change(self, page_request: PageRequest, number: int) -> bytes:
         """What it says."""
         try:
-            values = read_values(visit.form)
-            undo = await self._desk.write(
+            values = read_values(page_request.form)
+            undo = await self._web.write(
                 lambda connection: update_dial_link(
                     connection,
-                    visit.actor,
-                    self._desk.now(),
+                    page_request.actor,
+                    self._web.now(),
                     number,
                     dataclasses.asdict(values),
-                    places_of(self._desk),
+                    places_of(self._web),
                 )
             )
         except EditRefused as error:
             if not error.field:
                 raise
-            return await self._one(visit, number, error)
-        raise GoOn(f"{PATH}/{number}", step("{name} is changed", name=values.name), undo=undo)
+            return await self._one(page_request, number, error)
+        raise Redirect(f"{PATH}/{number}", sentence("{name} is changed", name=values.name), undo=undo)
 
-    async def sign(self, visit: Visit, number: int) -> bytes:
+    async def sign(self, page_request: PageRequest, number: int) -> bytes:
         """A signed address, and the HTML that shows it in a frame."""
         link = await self._link(number)
-        text = visit.form.text("days")
+        text = page_request.form.text("days")
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_DAYS):
-            refused = EditRefused(step("accepted is a whole number from 1 to {most}", most=MAX_DAYS), "days")
-            return await self._one(visit, number, refused)
+            refused = EditRefused(sentence("accepted is a whole number from 1 to {most}", most=MAX_DAYS), "days")
+            return await self._one(page_request, number, refused)
         # To the end of that day, so that nothing runs out in the middle of one.
-        expires = self._desk.zone.midnight(self._desk.now(), int(text) + 1)
-        address = signed_address(self._desk, link, expires)
+        expires = self._web.zone.midnight(self._web.now(), int(text) + 1)
+        address = signed_address(self._web, link, expires)
         signed = {"address": address, "snippet": snippet(address, link.values.name), "expires": expires}
-        return await self._one(visit, number, signed=signed)
+        return await self._one(page_request, number, signed=signed)
 
-    async def enable(self, visit: Visit, number: int) -> bytes:
+    async def enable(self, page_request: PageRequest, number: int) -> bytes:
         """Into use, or out of it."""
-        enabled = visit.form.get("enabled") == "1"
+        enabled = page_request.form.get("enabled") == "1"
         link = await self._link(number)
-        undo = await self._desk.write(
-            lambda connection: set_dial_link_enabled(
-                connection, visit.actor, self._desk.now(), number, enabled
-            )
+        undo = await self._web.write(
+            lambda connection: set_dial_link_enabled(connection, page_request.actor, self._web.now(), number, enabled)
         )
-        said = step("{name} is in use", name=link.values.name)
+        said = sentence("{name} is in use", name=link.values.name)
         if not enabled:
-            said = step("{name} is out of use", name=link.values.name)
-        raise GoOn(f"{PATH}/{number}", said, undo=undo)
+            said = sentence("{name} is out of use", name=link.values.name)
+        raise Redirect(f"{PATH}/{number}", said, undo=undo)
 
-    async def void(self, visit: Visit, number: int) -> bytes:
+    async def void(self, page_request: PageRequest, number: int) -> bytes:
         """Addresses that were given out lead nowhere from now on."""
         link = await self._link(number)
-        undo = await self._desk.write(
-            lambda connection: void_dial_link(connection, visit.actor, self._desk.now(), number)
+        undo = await self._web.write(
+            lambda connection: void_dial_link(connection, page_request.actor, self._web.now(), number)
         )
-        said = step("all addresses of {name} that were given out are void", name=link.values.name)
-        raise GoOn(f"{PATH}/{number}", said, undo=undo)
+        said = sentence("all addresses of {name} that were given out are void", name=link.values.name)
+        raise Redirect(f"{PATH}/{number}", said, undo=undo)
 
-    async def delete(self, visit: Visit, number: int) -> bytes:
+    async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Away."""
         link = await self._link(number)
-        undo = await self._desk.write(
-            lambda connection: delete_dial_link(connection, visit.actor, self._desk.now(), number)
+        undo = await self._web.write(
+            lambda connection: delete_dial_link(connection, page_request.actor, self._web.now(), number)
         )
-        raise GoOn(PATH, step("{name} is deleted", name=link.values.name), undo=undo)
+        raise Redirect(PATH, sentence("{name} is deleted", name=link.values.name), undo=undo)
 
 
 def read_values(form: Form) -> LinkValues:
@@ -237,5 +235,5 @@ def read_values(form: Form) -> LinkValues:
 def _whole(form: Form, name: str, most: int) -> int:
     text = form.text(name)
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise EditRefused(step("accepted is a whole number from 1 to {most}", most=most), name)
+        raise EditRefused(sentence("accepted is a whole number from 1 to {most}", most=most), name)
     return int(text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.click.hours import DAYS, Hours, Span
-from pbxrouter.text.sentences import Step, in_a_row, step
+from pbxrouter.text.sentences import Sentence, joined, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.service import UNAVAILABLE
 
@@ -24,42 +24,47 @@ class Said:
     """
 
     kind: str
-    headline: Step
-    more: Step | None
+    headline: Sentence
+    more: Sentence | None
     reached: int = 0
 
 
-_LATER: Final = Step("Please try again later.")
-_AGAIN: Final = Step("You can try again.")
+_LATER: Final = Sentence("Please try again later.")
+_AGAIN: Final = Sentence("You can try again.")
 
 _UNDER_WAY: Final = {
-    "asked": Said("waiting", Step("One moment…"), Step("We call our own phone first, and then yours.")),
+    "asked": Said("waiting", Sentence("One moment…"), Sentence("We call our own phone first, and then yours.")),
     "ringing": Said(
-        "waiting", Step("Our phone rings"), Step("As soon as somebody takes the call, your phone rings.")
+        "waiting",
+        Sentence("Our phone rings"),
+        Sentence("As soon as somebody takes the call, your phone rings."),
     ),
     "answered": Said(
-        "waiting", Step("Now your phone rings"), Step("Somebody is on the line. Please pick up."), 1
+        "waiting", Sentence("Now your phone rings"), Sentence("Somebody is on the line. Please pick up."), 1
     ),
-    "connected": Said("good", Step("You are connected"), Step("You can close this page."), 3),
+    "connected": Said("good", Sentence("You are connected"), Sentence("You can close this page."), 3),
 }
 _OURS: Final = {
-    "busy": Said("bad", Step("We are on the phone just now"), Step("Please try again in a few minutes.")),
-    "rejected": Said("bad", Step("Nobody can take the call just now"), _LATER),
-    "noanswer": Said("bad", Step("Nobody can take the call just now"), _LATER),
+    "busy": Said("bad", Sentence("We are on the phone just now"), Sentence("Please try again in a few minutes.")),
+    "rejected": Said("bad", Sentence("Nobody can take the call just now"), _LATER),
+    "noanswer": Said("bad", Sentence("Nobody can take the call just now"), _LATER),
 }
 """By how it ended before our phone was answered."""
 _THEIRS: Final = {
-    "busy": Said("bad", Step("Your number is busy"), _AGAIN, 1),
-    "rejected": Said("bad", Step("The call to your number was rejected"), _AGAIN, 1),
-    "noanswer": Said("bad", Step("You did not pick up"), _AGAIN, 1),
+    "busy": Said("bad", Sentence("Your number is busy"), _AGAIN, 1),
+    "rejected": Said("bad", Sentence("The call to your number was rejected"), _AGAIN, 1),
+    "noanswer": Said("bad", Sentence("You did not pick up"), _AGAIN, 1),
     "unavailable": Said(
-        "bad", Step("We could not reach your number"), Step("Please look whether it is the right one."), 1
+        "bad",
+        Sentence("We could not reach your number"),
+        Sentence("Please look whether it is the right one."),
+        1,
     ),
-    "congestion": Said("bad", Step("We could not reach your number"), _LATER, 1),
-    "ended": Said("bad", Step("The call ended before you picked up"), _AGAIN, 1),
+    "congestion": Said("bad", Sentence("We could not reach your number"), _LATER, 1),
+    "ended": Said("bad", Sentence("The call ended before you picked up"), _AGAIN, 1),
 }
 """By how it ended between our phone's answer and theirs."""
-_OVER: Final = Said("over", Step("The call is over"), Step("Thank you."), 3)
+_OVER: Final = Said("over", Sentence("The call is over"), Sentence("Thank you."), 3)
 _FAILED: Final = Said("bad", UNAVAILABLE, _LATER)
 
 
@@ -72,31 +77,31 @@ def said_of(attempt: DialAttempt) -> Said:
     return (_THEIRS if attempt.has_been("answered") else _OURS).get(attempt.state, _FAILED)
 
 
-def lines_of(hours: Hours) -> list[tuple[Step, Step]]:
+def lines_of(hours: Hours) -> list[tuple[Sentence, Sentence]]:
     """Opening hours for people: days, and times."""
-    return [(_days(span), in_a_row(_times(span), ", ")) for span in hours.spans]
+    return [(_days(span), joined(_times(span), ", ")) for span in hours.spans]
 
 
-def _days(span: Span) -> Step:
+def _days(span: Span) -> Sentence:
     if len(span.days) == len(DAYS):
-        return Step("Every day")
-    return in_a_row(
+        return Sentence("Every day")
+    return joined(
         (
             DAYS[first]
             if first == last
-            else step("{first} to {last}", first=DAYS[first], last=DAYS[last])
+            else sentence("{first} to {last}", first=DAYS[first], last=DAYS[last])
             if last - first > 1
-            else in_a_row((DAYS[first], DAYS[last]), ", ")
+            else joined((DAYS[first], DAYS[last]), ", ")
             for first, last in span.runs
         ),
         ", ",
     )
 
 
-def _times(span: Span) -> list[Step]:
+def _times(span: Span) -> list[Sentence]:
     return [
-        Step("all day")
+        Sentence("all day")
         if (begin, end) == ("00:00", "24:00")
-        else step("{begin} to {end}", begin=begin, end=end)
+        else sentence("{begin} to {end}", begin=begin, end=end)
         for begin, end in span.clocks
     ]

@@ -7,16 +7,16 @@ from pbxrouter.web.console.click.link_pages import LinkPages
 from pbxrouter.web.console.click.staff_pages import StaffPages
 from pbxrouter.web.console.click.visitor_pages import VisitorPages
 from pbxrouter.web.console.router import Router
-from pbxrouter.web.context import Desk
-from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.context import WebContext
+from pbxrouter.web.language import LANGUAGES, Translator
 
 
 class ClickPages:
     """The pages ``/click/…``, ``/dial`` and ``/settings/links``."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
-        dialling = ClickToDial(desk)
-        words = {language: Words(language, desk.zone) for language in LANGUAGES}
-        VisitorPages(router, desk, dialling, words)
-        StaffPages(router, desk, dialling)
-        LinkPages(router, desk, dialling)
+    def __init__(self, router: Router, web: WebContext) -> None:
+        dialling = ClickToDial(web)
+        translator = {language: Translator(language, web.zone) for language in LANGUAGES}
+        VisitorPages(router, web, dialling, translator)
+        StaffPages(router, web, dialling)
+        LinkPages(router, web, dialling)

@@ -16,16 +16,16 @@ from twisted.internet.defer import CancelledError
 
 from pbxrouter.database.click.link_values import DialLink
 from pbxrouter.errors import StoreError
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.number import ClickRefused
 from pbxrouter.web.click.service import UNAVAILABLE, ClickToDial
 from pbxrouter.web.console.click.messages import lines_of, said_of
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn, Router
-from pbxrouter.web.context import Desk
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import allow_frames
-from pbxrouter.web.language import LANGUAGES, Words
+from pbxrouter.web.language import LANGUAGES, Translator
 
 WAIT_S: Final = 20.0
 """How long the browser's question for news is held open."""
@@ -37,142 +37,148 @@ _TELEPHONE_NUMBER: Final = 60
 class VisitorPages:
     """The pages ``/click/…``."""
 
-    def __init__(self, router: Router, desk: Desk, dialling: ClickToDial, words: Mapping[str, Words]) -> None:
+    def __init__(
+        self, router: Router, web: WebContext, dialling: ClickToDial, translator: Mapping[str, Translator]
+    ) -> None:
         self._router = router
-        self._desk = desk
+        self._web = web
         self._dialling = dialling
-        self._words = words
+        self._translators = translator
         path = "/click/<int:link_id>"
-        router.add(path, self.show, None, own_check=True)
-        router.add(path, self.call, None, methods=("POST",), own_check=True)
-        router.add(f"{path}/<call>", self.status, None, own_check=True)
-        router.add(f"{path}/<call>/news", self.news, None, own_check=True)
+        router.add(path, self.show, None, csrf_exempt=True)
+        router.add(path, self.call, None, methods=("POST",), csrf_exempt=True)
+        router.add(f"{path}/<call>", self.status, None, csrf_exempt=True)
+        router.add(f"{path}/<call>/news", self.news, None, csrf_exempt=True)
 
-    async def show(self, visit: Visit, link_id: int) -> bytes:
+    async def show(self, page_request: PageRequest, link_id: int) -> bytes:
         """The form; or when it is open; or why not."""
-        self._as_stranger(visit)
+        self._as_stranger(page_request)
         try:
-            link = await self._dialling.link(link_id, visit.query.get("sig", ""))
+            link = await self._dialling.link(link_id, page_request.query.get("sig", ""))
         except ClickRefused as refused:
-            return self._refused(visit, refused)
+            return self._refused(page_request, refused)
         except StoreError:
-            return self._refused(visit, ClickRefused(UNAVAILABLE, 503))
-        return self._form(visit, link)
+            return self._refused(page_request, ClickRefused(UNAVAILABLE, 503))
+        return self._form(page_request, link)
 
-    async def call(self, visit: Visit, link_id: int) -> bytes:
+    async def call(self, page_request: PageRequest, link_id: int) -> bytes:
         """Begin the call."""
-        self._as_stranger(visit)
+        self._as_stranger(page_request)
         link = None
         try:
-            link = await self._dialling.link(link_id, visit.query.get("sig", ""))
+            link = await self._dialling.link(link_id, page_request.query.get("sig", ""))
             attempt = await self._dialling.call_visitor(
                 link,
-                visit.form.get("number", "").strip(" "),
-                visit.form.get("agree") == "1",
-                visit.form.get("form", ""),
-                visit.address,
-                self._address(visit, link_id),
+                page_request.form.get("number", "").strip(" "),
+                page_request.form.get("agree") == "1",
+                page_request.form.get("form", ""),
+                page_request.address,
+                self._address(page_request, link_id),
             )
         except ClickRefused as refused:
             if link is None:
-                return self._refused(visit, refused)
-            return self._form(visit, link, refused)
+                return self._refused(page_request, refused)
+            return self._form(page_request, link, refused)
         except StoreError:
             unavailable = ClickRefused(UNAVAILABLE, 503)
-            return self._refused(visit, unavailable) if link is None else self._form(visit, link, unavailable)
-        raise GoOn(f"/click/{link_id}/{attempt.attempt_id}?lang={visit.words.language}")
+            return (
+                self._refused(page_request, unavailable)
+                if link is None
+                else self._form(page_request, link, unavailable)
+            )
+        raise Redirect(f"/click/{link_id}/{attempt.attempt_id}?lang={page_request.translator.language}")
 
-    async def status(self, visit: Visit, link_id: int, call: str) -> bytes:
+    async def status(self, page_request: PageRequest, link_id: int, call: str) -> bytes:
         """How the call stands."""
-        self._as_stranger(visit)
+        self._as_stranger(page_request)
         attempt = self._dialling.attempts.find(call, ("link", link_id))
         if attempt is None:
-            return self._refused(visit, ClickRefused(Step("Nothing more is known of this call."), 404))
-        return self._page("click/status.html", visit, attempt.sites, **self._state(visit, attempt))
+            return self._refused(page_request, ClickRefused(Sentence("Nothing more is known of this call."), 404))
+        return self._page("click/status.html", page_request, attempt.sites, **self._state(page_request, attempt))
 
-    async def news(self, visit: Visit, link_id: int, call: str) -> bytes:
+    async def news(self, page_request: PageRequest, link_id: int, call: str) -> bytes:
         """The part of that page that changes, when it does."""
-        self._as_stranger(visit)
+        self._as_stranger(page_request)
         attempt = self._dialling.attempts.find(call, ("link", link_id))
         if attempt is None:
-            visit.request.setResponseCode(404)
+            page_request.request.setResponseCode(404)
             return b""
-        if not await wait_for_news(visit, attempt, self._desk.reactor):
+        if not await wait_for_news(page_request, attempt, self._web.reactor):
             return b""
-        return self._router.page("click/state.html", visit, **self._state(visit, attempt))
+        return self._router.page("click/state.html", page_request, **self._state(page_request, attempt))
 
-    def _state(self, visit: Visit, attempt: DialAttempt) -> dict[str, Any]:
-        back = f"{attempt.back}&{urlencode({'lang': visit.words.language})}"
+    def _state(self, page_request: PageRequest, attempt: DialAttempt) -> dict[str, Any]:
+        back = f"{attempt.back}&{urlencode({'lang': page_request.translator.language})}"
         return {"attempt": attempt, "said": said_of(attempt), "back": back, "reload_s": RELOAD_S}
 
-    def _as_stranger(self, visit: Visit) -> None:
+    def _as_stranger(self, page_request: PageRequest) -> None:
         """Whoever is logged in to the console is a visitor here; the address says which language."""
-        visit.user, visit.session, visit.csrf = None, "", ""
-        wanted = visit.query.get("lang", "")
-        if wanted in self._words:
-            visit.words = self._words[wanted]
+        page_request.user, page_request.session, page_request.csrf_token = None, "", ""
+        wanted = page_request.query.get("lang", "")
+        if wanted in self._translators:
+            page_request.translator = self._translators[wanted]
 
-    def _address(self, visit: Visit, link_id: int) -> str:
-        return f"/click/{link_id}?{urlencode({'sig': visit.query.get('sig', '')})}"
+    def _address(self, page_request: PageRequest, link_id: int) -> str:
+        return f"/click/{link_id}?{urlencode({'sig': page_request.query.get('sig', '')})}"
 
-    def _form(self, visit: Visit, link: DialLink, error: ClickRefused | None = None) -> bytes:
+    def _form(self, page_request: PageRequest, link: DialLink, error: ClickRefused | None = None) -> bytes:
         if error is not None:
-            visit.request.setResponseCode(error.status)
+            page_request.request.setResponseCode(error.status)
             if error.wait_s:
-                visit.request.setHeader("Retry-After", str(int(error.wait_s) + 1))
-        now = self._desk.now()
+                page_request.request.setHeader("Retry-After", str(int(error.wait_s) + 1))
+        now = self._web.now()
         hours = self._dialling.hours(link)
         is_open = self._dialling.is_open(link)
         return self._page(
             "click/form.html",
-            visit,
+            page_request,
             link.origins,
             link=link,
-            action=self._address(visit, link.link_id),
-            consent=link.consent(visit.words.language),
-            form=self._dialling.signer.form(link.link_id, visit.address, now),
-            number=visit.form.get("number", "")[:_TELEPHONE_NUMBER],
-            agrees=visit.form.get("agree") == "1",
+            action=self._address(page_request, link.link_id),
+            consent=link.consent(page_request.translator.language),
+            form=self._dialling.signer.form(link.link_id, page_request.address, now),
+            number=page_request.form.get("number", "")[:_TELEPHONE_NUMBER],
+            agrees=page_request.form.get("agree") == "1",
             error=error,
             is_open=is_open,
             hours=lines_of(hours),
-            opens=None if is_open else self._opens(visit, hours.next_opening(self._desk.zone.local(now))),
+            opens=None if is_open else self._opens(page_request, hours.next_opening(self._web.zone.local(now))),
         )
 
-    def _opens(self, visit: Visit, opening: datetime.datetime) -> Step:
+    def _opens(self, page_request: PageRequest, opening: datetime.datetime) -> Sentence:
         """When it opens again, as people say it."""
-        now = self._desk.now()
-        seconds = self._desk.zone.seconds(opening)
-        days = (opening.date() - self._desk.zone.local(now).date()).days
-        clock = visit.words.clock(seconds)
+        now = self._web.now()
+        seconds = self._web.zone.seconds(opening)
+        days = (opening.date() - self._web.zone.local(now).date()).days
+        clock = page_request.translator.clock(seconds)
         if days == 0:
-            return step("We open again today at {time}.", time=clock)
+            return sentence("We open again today at {time}.", time=clock)
         if days == 1:
-            return step("We open again tomorrow at {time}.", time=clock)
-        return step("We open again on {day} at {time}.", day=visit.words.weekday(seconds), time=clock)
+            return sentence("We open again tomorrow at {time}.", time=clock)
+        return sentence("We open again on {day} at {time}.", day=page_request.translator.weekday(seconds), time=clock)
 
-    def _refused(self, visit: Visit, refused: ClickRefused) -> bytes:
-        visit.request.setResponseCode(refused.status)
-        return self._page("click/refused.html", visit, refused.sites, why=refused.step)
+    def _refused(self, page_request: PageRequest, refused: ClickRefused) -> bytes:
+        page_request.request.setResponseCode(refused.status)
+        return self._page("click/refused.html", page_request, refused.sites, why=refused.sentence)
 
-    def _page(self, template: str, visit: Visit, sites: str, **values: Any) -> bytes:
-        allow_frames(visit.request, sites)
-        return self._router.page(template, visit, other_languages=_others(visit), **values)
+    def _page(self, template: str, page_request: PageRequest, sites: str, **values: Any) -> bytes:
+        allow_frames(page_request.request, sites)
+        return self._router.page(template, page_request, other_languages=_others(page_request), **values)
 
 
-def _others(visit: Visit) -> list[tuple[str, str, str]]:
+def _others(page_request: PageRequest) -> list[tuple[str, str, str]]:
     """The other languages: code, name, and the address of this page in it."""
-    query = {name: value for name, value in visit.query.items() if name == "sig"}
+    query = {name: value for name, value in page_request.query.items() if name == "sig"}
     return [
-        (code, name, f"{visit.path}?{urlencode({**query, 'lang': code})}")
+        (code, name, f"{page_request.path}?{urlencode({**query, 'lang': code})}")
         for code, name in LANGUAGES.items()
-        if code != visit.words.language
+        if code != page_request.translator.language
     ]
 
 
-async def wait_for_news(visit: Visit, attempt: DialAttempt, reactor: Any) -> bool:
+async def wait_for_news(page_request: PageRequest, attempt: DialAttempt, reactor: Any) -> bool:
     """Wait until more has become of a call than the page has seen, or a while; False if they have gone."""
-    seen = visit.query.get("seen", "")
+    seen = page_request.query.get("seen", "")
     try:
         await attempt.news(int(seen) if seen.isdecimal() and len(seen) < 5 else 0, WAIT_S, reactor)
     except CancelledError:

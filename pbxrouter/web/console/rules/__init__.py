@@ -18,14 +18,14 @@ from pbxrouter.web.console.rules.mappings import MappingPages
 from pbxrouter.web.console.rules.page_base import Tools
 from pbxrouter.web.console.rules.pins import PinPages
 from pbxrouter.web.console.rules.warnings import WarningPages
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 
 
 class RulePages:
     """All of them; they share one look for warnings."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
-        tools = Tools(router, desk)
+    def __init__(self, router: Router, web: WebContext) -> None:
+        tools = Tools(router, web)
         MappingPages(tools)
         MappingPage(tools)
         HolderPages(tools)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,56 +23,59 @@ class Application:
     """
 
     name: str
-    does: Step
-    data: Step
-    examples: tuple[tuple[str, Step], ...] = ()
+    does: Sentence
+    data: Sentence
+    examples: tuple[tuple[str, Sentence], ...] = ()
 
 
 BUILT_IN: Final = (
     Application(
         "dial",
-        Step("calls somebody"),
-        Step(
+        Sentence("calls somebody"),
+        Sentence(
             "a technology, behind which the number is put; or a template with {number} and {caller}. "
             "Several, joined by {and_sign}, ring together.",
             {"number": "{number}", "caller": "{caller}", "and_sign": "&"},
         ),
         (
-            ("SIP", Step("21 rings at {place}", {"place": "PJSIP/21"})),
-            ("PJSIP/{number}@trunk", Step("21 goes out by a trunk: {place}", {"place": "PJSIP/21@trunk"})),
+            ("SIP", Sentence("21 rings at {place}", {"place": "PJSIP/21"})),
+            (
+                "PJSIP/{number}@trunk",
+                Sentence("21 goes out by a trunk: {place}", {"place": "PJSIP/21@trunk"}),
+            ),
             (
                 "SIP&PJSIP/{number}@branch",
-                Step("both ring: {place}", {"place": "PJSIP/21&PJSIP/21@branch"}),
+                Sentence("both ring: {place}", {"place": "PJSIP/21&PJSIP/21@branch"}),
             ),
         ),
     ),
     Application(
         "voicemail",
-        Step("opens the caller's own mailbox"),
-        Step("the context of the mailboxes in Asterisk; empty means {default}", {"default": "default"}),
-        (("sales", Step("33 gets the mailbox {place}", {"place": "33@sales"})),),
+        Sentence("opens the caller's own mailbox"),
+        Sentence("the context of the mailboxes in Asterisk; empty means {default}", {"default": "default"}),
+        (("sales", Sentence("33 gets the mailbox {place}", {"place": "33@sales"})),),
     ),
     Application(
         "conference",
-        Step("enters the conference room of the dialled number"),
-        Step("a bridge profile, or a bridge and a user profile with a comma between; usually empty"),
-        (("quiet_bridge,guest", Step("the room has both profiles")),),
+        Sentence("enters the conference room of the dialled number"),
+        Sentence("a bridge profile, or a bridge and a user profile with a comma between; usually empty"),
+        (("quiet_bridge,guest", Sentence("the room has both profiles")),),
     ),
     Application(
         "playback",
-        Step("plays a sound"),
-        Step(
+        Sentence("plays a sound"),
+        Sentence(
             "the sound, as Asterisk names it; {language} in it is the channel's language",
             {"language": "{language}"},
         ),
-        (("hello-world", Step("the caller hears it, and the call ends")),),
+        (("hello-world", Sentence("the caller hears it, and the call ends")),),
     ),
-    Application("saydigits", Step("says the dialled number back"), Step("nothing; leave it empty")),
+    Application("saydigits", Sentence("says the dialled number back"), Sentence("nothing; leave it empty")),
     Application(
         "hangup",
-        Step("ends the call"),
-        Step("nothing, for a normal end; or a Q.850 cause"),
-        (("17", Step("the caller hears the busy tone")),),
+        Sentence("ends the call"),
+        Sentence("nothing, for a normal end; or a Q.850 cause"),
+        (("17", Sentence("the caller hears the busy tone")),),
     ),
 )
 _BY_NAME: Final = {each.name: each for each in BUILT_IN}

@@ -15,91 +15,95 @@ from typing import Final
 from pbxrouter.database.audit.entries import AuditDetail, AuditEntry, RowChange
 from pbxrouter.database.rules.holders import HOLDERS
 from pbxrouter.database.rules.names import names_of
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 
 KINDS: Final = {
-    "mapping": Step("mappings"),
-    "extension": Step("extensions"),
-    "user": Step("users"),
-    "grant": Step("grants"),
-    "import": Step("imports"),
-    "console_user": Step("console users"),
-    "token": Step("API tokens"),
-    "dial_link": Step("click-to-dial links"),
+    "mapping": Sentence("mappings"),
+    "extension": Sentence("extensions"),
+    "user": Sentence("users"),
+    "grant": Sentence("grants"),
+    "import": Sentence("imports"),
+    "console_user": Sentence("console users"),
+    "token": Sentence("API tokens"),
+    "dial_link": Sentence("click-to-dial links"),
 }
 """What a change may be of."""
-VIA: Final = {"console": Step("by the console"), "api": Step("by the API"), "command": Step("by a command")}
+VIA: Final = {
+    "console": Sentence("by the console"),
+    "api": Sentence("by the API"),
+    "command": Sentence("by a command"),
+}
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds that only admins see and take back."""
 STAYS: Final = {
-    "console_user": Step("changes of console users cannot be taken back: change them anew instead"),
-    "token": Step("changes of tokens cannot be taken back: make a new token, or revoke it"),
-    "import": Step("an import cannot be taken back: the audit log has only its counts, not its rows"),
+    "console_user": Sentence("changes of console users cannot be taken back: change them anew instead"),
+    "token": Sentence("changes of tokens cannot be taken back: make a new token, or revoke it"),
+    "import": Sentence("an import cannot be taken back: the audit log has only its counts, not its rows"),
 }
 """Why changes of a kind cannot be taken back."""
 _DID: Final = {
-    ("create", "mapping"): Step("mapping {name} was made"),
-    ("update", "mapping"): Step("mapping {name} was changed"),
-    ("enable", "mapping"): Step("mapping {name} was switched on"),
-    ("disable", "mapping"): Step("mapping {name} was switched off"),
-    ("delete", "mapping"): Step("mapping {name} was deleted"),
-    ("create", "extension"): Step("extension {name} was made"),
-    ("update", "extension"): Step("extension {name} has another number"),
-    ("delete", "extension"): Step("extension {name} was deleted"),
-    ("create", "user"): Step("user {name} was made"),
-    ("update", "user"): Step("user {name} has another name"),
-    ("delete", "user"): Step("user {name} was deleted"),
-    ("pin", "user"): Step("PIN of {name} was changed"),
-    ("grant", "grant"): Step("granted: {name}"),
-    ("revoke", "grant"): Step("grant taken away: {name}"),
-    ("import", "import"): Step("imported: {name}"),
-    ("create", "console_user"): Step("console user {name} was made"),
-    ("update", "console_user"): Step("console user {name} was changed"),
-    ("delete", "console_user"): Step("console user {name} was deleted"),
-    ("create", "token"): Step("token {name} was made"),
-    ("revoke", "token"): Step("token {name} was revoked"),
-    ("create", "dial_link"): Step("click-to-dial link {name} was made"),
-    ("update", "dial_link"): Step("click-to-dial link {name} was changed"),
-    ("delete", "dial_link"): Step("click-to-dial link {name} was deleted"),
+    ("create", "mapping"): Sentence("mapping {name} was made"),
+    ("update", "mapping"): Sentence("mapping {name} was changed"),
+    ("enable", "mapping"): Sentence("mapping {name} was switched on"),
+    ("disable", "mapping"): Sentence("mapping {name} was switched off"),
+    ("delete", "mapping"): Sentence("mapping {name} was deleted"),
+    ("create", "extension"): Sentence("extension {name} was made"),
+    ("update", "extension"): Sentence("extension {name} has another number"),
+    ("delete", "extension"): Sentence("extension {name} was deleted"),
+    ("create", "user"): Sentence("user {name} was made"),
+    ("update", "user"): Sentence("user {name} has another name"),
+    ("delete", "user"): Sentence("user {name} was deleted"),
+    ("pin", "user"): Sentence("PIN of {name} was changed"),
+    ("grant", "grant"): Sentence("granted: {name}"),
+    ("revoke", "grant"): Sentence("grant taken away: {name}"),
+    ("import", "import"): Sentence("imported: {name}"),
+    ("create", "console_user"): Sentence("console user {name} was made"),
+    ("update", "console_user"): Sentence("console user {name} was changed"),
+    ("delete", "console_user"): Sentence("console user {name} was deleted"),
+    ("create", "token"): Sentence("token {name} was made"),
+    ("revoke", "token"): Sentence("token {name} was revoked"),
+    ("create", "dial_link"): Sentence("click-to-dial link {name} was made"),
+    ("update", "dial_link"): Sentence("click-to-dial link {name} was changed"),
+    ("delete", "dial_link"): Sentence("click-to-dial link {name} was deleted"),
 }
 _MANY: Final = re.compile(r"\+([0-9]+) -([0-9]+)")
-_OTHERWISE: Final = Step("{action}: {name}")
-_TAKEN_BACK: Final = Step("change {number} was taken back: {name}")
+_OTHERWISE: Final = Sentence("{action}: {name}")
+_TAKEN_BACK: Final = Sentence("change {number} was taken back: {name}")
 _PINS: Final = {
-    ("none", "set"): Step("PIN set"),
-    ("set", "none"): Step("PIN removed"),
-    ("set", "changed"): Step("PIN changed"),
+    ("none", "set"): Sentence("PIN set"),
+    ("set", "none"): Sentence("PIN removed"),
+    ("set", "changed"): Sentence("PIN changed"),
 }
 _COLUMNS: Final = {
-    "pattern": Step("pattern"),
-    "application_name": Step("application"),
-    "application_data": Step("data"),
-    "extension_number": Step("number"),
-    "user_name": Step("name"),
-    "login": Step("login"),
-    "role": Step("role"),
-    "phone": Step("phone"),
-    "language": Step("language"),
-    "name": Step("name"),
-    "scopes": Step("good for"),
-    "context": Step("context"),
-    "asterisk": Step("Asterisk"),
-    "destinations": Step("destinations"),
-    "hours": Step("opening hours"),
-    "calls_a_day": Step("calls a day"),
-    "calls_an_hour": Step("calls an hour from one address"),
-    "consent_en": Step("consent, in English"),
-    "consent_es": Step("consent, in Spanish"),
-    "sites": Step("sites"),
-    "generation": Step("generation"),
-    "disabled_at": Step("switched off"),
-    "revoked_at": Step("revoked"),
+    "pattern": Sentence("pattern"),
+    "application_name": Sentence("application"),
+    "application_data": Sentence("data"),
+    "extension_number": Sentence("number"),
+    "user_name": Sentence("name"),
+    "login": Sentence("login"),
+    "role": Sentence("role"),
+    "phone": Sentence("phone"),
+    "language": Sentence("language"),
+    "name": Sentence("name"),
+    "scopes": Sentence("good for"),
+    "context": Sentence("context"),
+    "asterisk": Sentence("Asterisk"),
+    "destinations": Sentence("destinations"),
+    "hours": Sentence("opening hours"),
+    "calls_a_day": Sentence("calls a day"),
+    "calls_an_hour": Sentence("calls an hour from one address"),
+    "consent_en": Sentence("consent, in English"),
+    "consent_es": Sentence("consent, in Spanish"),
+    "sites": Sentence("sites"),
+    "generation": Sentence("generation"),
+    "disabled_at": Sentence("switched off"),
+    "revoked_at": Sentence("revoked"),
 }
 _NOT_SHOWN: Final = frozenset({"created_at", "last_login_at", "last_used_at", "user_pin"})
 _SAYS_ALL: Final = frozenset({"grant", "revoke", "enable", "disable"})
 """Actions whose headline says all, if they are of one row."""
-_NOTHING: Final = Step("nothing")
-_GONE: Final = Step("number {number}")
+_NOTHING: Final = Sentence("nothing")
+_GONE: Final = Sentence("number {number}")
 _GRANTS: Final = {each.grants: each for each in HOLDERS.values()}
 
 Names = Mapping[str, Mapping[int, str]]
@@ -117,22 +121,22 @@ class Told:
     """
 
     entry: AuditEntry
-    what: Step
-    lines: tuple[Step, ...]
+    what: Sentence
+    lines: tuple[Sentence, ...]
     more: int
 
 
-def headline(entry: AuditEntry) -> Step:
+def headline(entry: AuditEntry) -> Sentence:
     """What was done."""
     if entry.action == "undo":
-        return step(_TAKEN_BACK.message, number=entry.undoes, name=entry.name)
+        return sentence(_TAKEN_BACK.message, number=entry.undoes, name=entry.name)
     many = _MANY.fullmatch(entry.name) if entry.kind == "grant" else None
     if many:  # a page of the matrix
-        return step("grants given: {given}; taken away: {taken}", given=many[1], taken=many[2])
+        return sentence("grants given: {given}; taken away: {taken}", given=many[1], taken=many[2])
     known = _DID.get((entry.action, entry.kind))
     if known is None:
-        return step(_OTHERWISE.message, action=entry.action, name=entry.name)
-    return step(known.message, name=entry.name)
+        return sentence(_OTHERWISE.message, action=entry.action, name=entry.name)
+    return sentence(known.message, name=entry.name)
 
 
 def tell(entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int, brief: bool = False) -> Told:
@@ -191,20 +195,20 @@ def _is_whole(change: RowChange) -> bool:
     return change.table == "applications_mappings" and (change.before is None or change.after is None)
 
 
-def _lines(change: RowChange, names: Names, whole: set[str | None]) -> Iterator[Step]:
+def _lines(change: RowChange, names: Names, whole: set[str | None]) -> Iterator[Sentence]:
     if _is_whole(change):
         yield _whole(change)
     elif change.table == "mappings_disabled":
         if change.after is None and change.key.get("map_id") in whole:
             return
-        yield Step("switched off") if change.before is None else Step("switched on")
+        yield Sentence("switched off") if change.before is None else Sentence("switched on")
     elif change.table in _GRANTS:
         yield _grant(change, names)
     else:
         yield from _columns(change)
 
 
-def _whole(change: RowChange) -> Step:
+def _whole(change: RowChange) -> Sentence:
     row = change.after or change.before or {}
     places = {
         "pattern": row.get("pattern", ""),
@@ -212,40 +216,40 @@ def _whole(change: RowChange) -> Step:
         "data": row.get("application_data", ""),
     }
     if change.before is None:
-        return step("{pattern} leads to {application} {data}", **places)
-    return step("{pattern} led to {application} {data}", **places)
+        return sentence("{pattern} leads to {application} {data}", **places)
+    return sentence("{pattern} led to {application} {data}", **places)
 
 
-def _grant(change: RowChange, names: Names) -> Step:
+def _grant(change: RowChange, names: Names) -> Sentence:
     table = _GRANTS[change.table]
     places = {
         "who": _named(names, table.kind, change.key.get(table.row_id, "")),
         "what": _named(names, "mapping", change.key.get("map_id", "")),
     }
     if change.before is None:
-        return step("{who} may use {what}", **places)
-    return step("{who} may no longer use {what}", **places)
+        return sentence("{who} may use {what}", **places)
+    return sentence("{who} may no longer use {what}", **places)
 
 
-def _named(names: Names, kind: str, number: str) -> str | Step:
-    return names[kind].get(_int(number) or -1) or step(_GONE.message, number=number)
+def _named(names: Names, kind: str, number: str) -> str | Sentence:
+    return names[kind].get(_int(number) or -1) or sentence(_GONE.message, number=number)
 
 
-def _columns(change: RowChange) -> Iterator[Step]:
+def _columns(change: RowChange) -> Iterator[Sentence]:
     before, after = change.before or {}, change.after or {}
     pin = _PINS.get((before.get("user_pin", "none"), after.get("user_pin", "none")))
     for column in {**before, **after}:
         if column in change.key or column in _NOT_SHOWN or before.get(column) == after.get(column):
             continue
-        name = _COLUMNS.get(column) or step("{text}", text=column)
+        name = _COLUMNS.get(column) or sentence("{text}", text=column)
         if change.before is None:
             if after[column]:
-                yield step("{column}: {after}", column=name, after=after[column])
+                yield sentence("{column}: {after}", column=name, after=after[column])
         elif change.after is None:
             if before[column]:
-                yield step("{column} was {before}", column=name, before=before[column])
+                yield sentence("{column} was {before}", column=name, before=before[column])
         else:
-            yield step(
+            yield sentence(
                 "{column}: {before} → {after}",
                 column=name,
                 before=before.get(column) or _NOTHING,

@@ -20,9 +20,9 @@ from pbxrouter.database.audit.log import (
 from pbxrouter.database.rules.lists import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.change_messages import (
     ADMINS_ONLY,
     KINDS,
@@ -74,15 +74,15 @@ class ChangePages:
         tools.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
         tools.router.add(f"{PATH}/<int:number>/undo", self.undo, Role.OPERATOR, methods=("POST",))
 
-    async def list(self, visit: Visit) -> bytes:
+    async def list(self, page_request: PageRequest) -> bytes:
         """The newest that fit."""
-        filters = Filters(*(visit.query.text(name) for name in ("who", "kind", "since", "until")))
-        older, error = number_in(visit.query, "older"), None
-        hidden = hidden_from(visit)
+        filters = Filters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
+        older, error = number_in(page_request.query, "older"), None
+        hidden = hidden_from(page_request)
         try:
-            search = read_search(filters, self._tools.desk.zone, hidden)
+            search = read_search(filters, self._tools.web.zone, hidden)
         except EditRefused as refused:
-            error, search = refuse(visit, refused), AuditSearch(hidden=hidden)
+            error, search = refuse(page_request, refused), AuditSearch(hidden=hidden)
 
         def read(connection: sqlite3.Connection) -> tuple[list[Told], bool]:
             entries = find_entries(connection, search, ROWS + 1, older)
@@ -92,12 +92,12 @@ class ChangePages:
             told = [tell(each, details.get(each.audit_id), names, LINES, brief=True) for each in page]
             return told, len(entries) > ROWS
 
-        told, has_more = await self._tools.desk.read(read)
+        told, has_more = await self._tools.web.read(read)
         query = {"who": filters.who, "kind": filters.kind, "since": filters.since, "until": filters.until}
         last = told[-1].entry.audit_id if told and has_more else None
         return self._tools.page(
             "changes.html",
-            visit,
+            page_request,
             told=told,
             filters=filters,
             error=error,
@@ -107,28 +107,26 @@ class ChangePages:
             older=None if last is None else address(PATH, {**query, "older": last}),
         )
 
-    async def show(self, visit: Visit, number: int) -> bytes:
+    async def show(self, page_request: PageRequest, number: int) -> bytes:
         """One, with all its rows."""
 
         def read(connection: sqlite3.Connection) -> Told:
             detail = entry(connection, number)
-            if detail.entry.kind in hidden_from(visit):
-                raise NotThere(step("there is no entry {number} in the audit log", number=number))
+            if detail.entry.kind in hidden_from(page_request):
+                raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
             return tell(detail.entry, detail, known_names(connection, [detail]), ALL_LINES)
 
-        told = await self._tools.desk.read(read)
-        return self._tools.page("change.html", visit, told=told, via=VIA, why_not=why_not(told.entry))
+        told = await self._tools.web.read(read)
+        return self._tools.page("change.html", page_request, told=told, via=VIA, why_not=why_not(told.entry))
 
-    async def undo(self, visit: Visit, number: int) -> bytes:
+    async def undo(self, page_request: PageRequest, number: int) -> bytes:
         """Take it back, and go on where the button was."""
-        found = (await self._tools.desk.read(lambda connection: entry(connection, number))).entry
-        if found.kind in hidden_from(visit):
-            raise NotThere(step("there is no entry {number} in the audit log", number=number))
-        made = await self._tools.edit(
-            visit, lambda connection, actor, now: undo(connection, actor, now, number)
-        )
-        back = await self._still_there(came_from(visit, f"{PATH}/{number}"))
-        raise GoOn(back, step("taken back: {what}", what=headline(found)), undo=made.value)
+        found = (await self._tools.web.read(lambda connection: entry(connection, number))).entry
+        if found.kind in hidden_from(page_request):
+            raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
+        made = await self._tools.edit(page_request, lambda connection, actor, now: undo(connection, actor, now, number))
+        back = await self._still_there(came_from(page_request, f"{PATH}/{number}"))
+        raise Redirect(back, sentence("taken back: {what}", what=headline(found)), undo=made.value)
 
     async def _still_there(self, path: str) -> str:
         """The page, or the list above it if what it was of is gone with the undo."""
@@ -144,22 +142,22 @@ class ChangePages:
                 holder(connection, above.removeprefix("/rules/").removesuffix("s"), number)
 
         try:
-            await self._tools.desk.read(read)
+            await self._tools.web.read(read)
         except NotThere:
             return above
         return path if path.partition("?")[0].count("/") == 3 else f"{above}/{number}"
 
 
-def hidden_from(visit: Visit) -> frozenset[str]:
+def hidden_from(page_request: PageRequest) -> frozenset[str]:
     """Kinds of changes that are not this visitor's business."""
-    user = visit.user
+    user = page_request.user
     return frozenset() if user is not None and user.role.may(Role.ADMIN) else ADMINS_ONLY
 
 
-def why_not(entry: AuditEntry) -> Step | None:
+def why_not(entry: AuditEntry) -> Sentence | None:
     """Why a change cannot be taken back; None if it may be tried."""
     if entry.undone_by is not None:
-        return Step("this change was taken back already")
+        return Sentence("this change was taken back already")
     return STAYS.get(entry.kind)
 
 
@@ -170,7 +168,7 @@ def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSe
         EditRefused: one cannot be read; the field is its name.
     """
     if filters.kind and filters.kind not in KINDS:
-        raise EditRefused(step("choose one of the list"), "kind")
+        raise EditRefused(sentence("choose one of the list"), "kind")
     return AuditSearch(
         filters.who or None,
         filters.kind or None,
@@ -186,6 +184,4 @@ def _moment(text: str, field: str, zone: Zone) -> float | None:
     try:
         return zone.seconds(datetime.datetime.fromisoformat(text).replace(tzinfo=None))
     except (ValueError, OverflowError):
-        raise EditRefused(
-            step("a time is written such as {example}", example="2026-11-23T09:30"), field
-        ) from None
+        raise EditRefused(sentence("a time is written such as {example}", example="2026-11-23T09:30"), field) from None

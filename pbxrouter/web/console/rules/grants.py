@@ -26,8 +26,8 @@ from pbxrouter.database.rules.lists import holder, mapping
 from pbxrouter.database.rules.mapping_edits import grant, revoke, set_grants
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.request import Form, Visit
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.rules.page_base import (
     Edited,
     Tools,
@@ -64,11 +64,11 @@ class GrantPages:
         tools.router.add(PATH, self.save, Role.OPERATOR, methods=("POST",))
         tools.router.add(f"{PATH}/set", self.set_one, Role.OPERATOR, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """The matrix."""
-        query = visit.query
+        query = page_request.query
         kind = query.text("kind") if query.text("kind") in HOLDERS else "extension"
-        shown = await self._tools.desk.read(
+        shown = await self._tools.web.read(
             lambda connection: matrix(
                 connection,
                 kind,
@@ -82,7 +82,7 @@ class GrantPages:
         )
         return self._tools.page(
             "grants.html",
-            visit,
+            page_request,
             matrix=shown,
             kind=kind,
             tabs=[(each, address(PATH, {**_kept(query), "kind": each})) for each in HOLDERS],
@@ -92,58 +92,58 @@ class GrantPages:
             size=(ROWS, COLUMNS),
         )
 
-    async def save(self, visit: Visit) -> bytes:
+    async def save(self, page_request: PageRequest) -> bytes:
         """All ticks of the page."""
-        shown, ticked, was = read_ticks(visit.form)
+        shown, ticked, was = read_ticks(page_request.form)
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> GrantsSet:
             return set_grants(connection, actor, now, shown, ticked, was)
 
-        made = await self._tools.edit(visit, work)
+        made = await self._tools.edit(page_request, work)
         done = made.value
         said = (
-            step("grants given: {given}; taken away: {taken}", given=done.granted, taken=done.revoked)
+            sentence("grants given: {given}; taken away: {taken}", given=done.granted, taken=done.revoked)
             if made.audit_id
-            else Step("nothing was changed")
+            else Sentence("nothing was changed")
         )
-        raise go_back(visit, PATH, said, made.audit_id)
+        raise go_back(page_request, PATH, said, made.audit_id)
 
-    async def set_one(self, visit: Visit) -> bytes:
+    async def set_one(self, page_request: PageRequest) -> bytes:
         """One grant; a script gets JSON."""
-        by_script = "json" in header(visit.request, "Accept")
+        by_script = "json" in header(page_request.request, "Accept")
         try:
-            made = await self._set_one(visit)
+            made = await self._set_one(page_request)
         except EditRefused as error:
             if not by_script:
                 raise
-            visit.request.setResponseCode(404)
-            return _json(visit, error.step, None)
+            page_request.request.setResponseCode(404)
+            return _json(page_request, error.sentence, None)
         if by_script:
-            return _json(visit, made.value, made.audit_id)
-        raise go_back(visit, PATH, made.value, made.audit_id)
+            return _json(page_request, made.value, made.audit_id)
+        raise go_back(page_request, PATH, made.value, made.audit_id)
 
-    async def _set_one(self, visit: Visit) -> Edited[Step]:
-        form = visit.form
+    async def _set_one(self, page_request: PageRequest) -> Edited[Sentence]:
+        form = page_request.form
         kind, holder_id, map_id = form.text("kind"), number_in(form, "holder"), number_in(form, "mapping")
         if kind not in HOLDERS or holder_id is None or map_id is None:
-            raise EditRefused(step("this grant cannot be read; look at the page again"))
+            raise EditRefused(sentence("this grant cannot be read; look at the page again"))
         wanted = Grant(kind, holder_id, map_id)
         give = form.text("on") == "1"
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Step:
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Sentence:
             (grant if give else revoke)(connection, actor, now, wanted)
             who = holder(connection, kind, holder_id).name
             what = mapping(connection, map_id).pattern
             if give:
-                return step("{who} may use {what} now", who=who, what=what)
-            return step("{who} may no longer use {what}", who=who, what=what)
+                return sentence("{who} may use {what} now", who=who, what=what)
+            return sentence("{who} may no longer use {what}", who=who, what=what)
 
-        return await self._tools.edit(visit, work)
+        return await self._tools.edit(page_request, work)
 
 
-def _json(visit: Visit, said: Step, undo: int | None) -> bytes:
-    visit.request.setHeader("Content-Type", "application/json")
-    return json.dumps({"said": visit.words.sentence(said), "undo": undo}).encode("utf-8", "replace")
+def _json(page_request: PageRequest, said: Sentence, undo: int | None) -> bytes:
+    page_request.request.setHeader("Content-Type", "application/json")
+    return json.dumps({"said": page_request.translator.capitalised(said), "undo": undo}).encode("utf-8", "replace")
 
 
 def _kept(query: Form) -> dict[str, str]:
@@ -177,7 +177,7 @@ def read_ticks(form: Form) -> tuple[set[Grant], set[Grant], set[Grant]]:
         or not all(each.isdecimal() and each.isascii() and len(each) <= 18 for each in numbers)
         or not all(pairs)
     ):
-        raise EditRefused(step("these grants cannot be read; look at the page again"))
+        raise EditRefused(sentence("these grants cannot be read; look at the page again"))
     read = [Grant(kind, int(each[1]), int(each[2])) for each in pairs if each]
     count = len(form.every("g"))
     shown = {Grant(kind, int(who), int(what)) for who in axes[0] for what in axes[1]}

@@ -14,7 +14,7 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.rules.model import NO_CALLER
 from pbxrouter.rules.warnings import RuleWarning
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.request import Visit
+from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.holders import KINDS, Kind
 from pbxrouter.web.console.rules.page_base import Tools, refuse
 from pbxrouter.web.console.rules.sections import (
@@ -40,13 +40,13 @@ class HolderPage:
         for kind in KINDS:
             tools.router.add(f"{kind.path}/<int:number>", functools.partial(self.show, kind), Role.VIEWER)
 
-    async def show(self, kind: Kind, visit: Visit, number: int) -> bytes:
+    async def show(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """One of them."""
-        return await show_holder(self._tools, kind, visit, number)
+        return await show_holder(self._tools, kind, page_request, number)
 
 
 async def show_holder(
-    tools: Tools, kind: Kind, visit: Visit, number: int, error: EditRefused | None = None
+    tools: Tools, kind: Kind, page_request: PageRequest, number: int, error: EditRefused | None = None
 ) -> bytes:
     """The page.
 
@@ -54,18 +54,18 @@ async def show_holder(
         error: what is wrong with a form that stands on it.
     """
     if error is not None:
-        error = refuse(visit, error)
+        error = refuse(page_request, error)
 
     def read(connection: sqlite3.Connection) -> tuple[HolderRow, list[tuple[str, Any]]]:
         row = holder(connection, kind.kind, number)
         return row, read_sections(
-            connection, SECTIONS[kind.kind], Place(f"{kind.path}/{number}", visit.query, row)
+            connection, SECTIONS[kind.kind], Place(f"{kind.path}/{number}", page_request.query, row)
         )
 
-    row, sections = await tools.desk.read(read)
+    row, sections = await tools.web.read(read)
     return tools.page(
         "holder.html",
-        visit,
+        page_request,
         kind=kind,
         row=row,
         warnings=warnings_of(tools, row),
@@ -77,7 +77,7 @@ async def show_holder(
 
 def warnings_of(tools: Tools, row: HolderRow) -> tuple[RuleWarning, ...]:
     """What is odd about an extension or a user."""
-    warnings = tools.desk.surveyor.warnings
+    warnings = tools.web.surveyor.warnings
     if warnings is None:
         return ()
     if row.kind == "extension":

@@ -22,9 +22,9 @@ from pbxrouter.database.rules.mapping_edits import (
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import (
     Tools,
     number_in,
@@ -77,16 +77,16 @@ class HolderPages:
                 bound: Callable[..., Awaitable[bytes]] = functools.partial(handler, kind)
                 tools.router.add(f"{path}{under}", bound, role, methods=(method,))
 
-    async def list(self, kind: Kind, visit: Visit) -> bytes:
+    async def list(self, kind: Kind, page_request: PageRequest) -> bytes:
         """A page of them."""
-        return await self._list(kind, visit)
+        return await self._list(kind, page_request)
 
-    async def _list(self, kind: Kind, visit: Visit, error: EditRefused | None = None) -> bytes:
+    async def _list(self, kind: Kind, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         if error is not None:
-            error = refuse(visit, error)
-        query = visit.query
+            error = refuse(page_request, error)
+        query = page_request.query
         search = query.text("q")
-        page = await self._tools.desk.read(
+        page = await self._tools.web.read(
             lambda connection: find_holders(
                 connection,
                 kind.kind,
@@ -99,7 +99,7 @@ class HolderPages:
         newer, older = pages_around(page, kind.path, {"q": search})
         return self._tools.page(
             "holders.html",
-            visit,
+            page_request,
             kind=kind,
             rows=page.rows,
             search=search,
@@ -108,46 +108,48 @@ class HolderPages:
             error=error,
         )
 
-    async def create(self, kind: Kind, visit: Visit) -> bytes:
+    async def create(self, kind: Kind, page_request: PageRequest) -> bytes:
         """Make one."""
-        name = visit.form.text(kind.field)
+        name = page_request.form.text(kind.field)
         try:
             made = await self._tools.edit(
-                visit, lambda connection, actor, now: kind.add(connection, actor, now, name)
+                page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
             )
         except EditRefused as error:
-            return await self._list(kind, visit, error)
+            return await self._list(kind, page_request, error)
         said = (
-            step("extension {name} was made", name=name)
+            sentence("extension {name} was made", name=name)
             if kind.kind == "extension"
-            else step("user {name} was made", name=name)
+            else sentence("user {name} was made", name=name)
         )
-        raise GoOn(f"{kind.path}/{made.value}", said, undo=made.audit_id)
+        raise Redirect(f"{kind.path}/{made.value}", said, undo=made.audit_id)
 
-    async def form(self, kind: Kind, visit: Visit, number: int) -> bytes:
+    async def form(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """The form for another number or name."""
-        return await self._form(kind, visit, number)
+        return await self._form(kind, page_request, number)
 
-    async def _form(self, kind: Kind, visit: Visit, number: int, error: EditRefused | None = None) -> bytes:
+    async def _form(
+        self, kind: Kind, page_request: PageRequest, number: int, error: EditRefused | None = None
+    ) -> bytes:
         if error is not None:
-            error = refuse(visit, error)
-        row = await self._tools.desk.read(lambda connection: holder(connection, kind.kind, number))
-        value = visit.form.get(kind.field, row.name)
-        return self._tools.page("holder_form.html", visit, kind=kind, row=row, value=value, error=error)
+            error = refuse(page_request, error)
+        row = await self._tools.web.read(lambda connection: holder(connection, kind.kind, number))
+        value = page_request.form.get(kind.field, row.name)
+        return self._tools.page("holder_form.html", page_request, kind=kind, row=row, value=value, error=error)
 
-    async def change(self, kind: Kind, visit: Visit, number: int) -> bytes:
+    async def change(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Another number or name."""
-        name = visit.form.text(kind.field)
+        name = page_request.form.text(kind.field)
         try:
             made = await self._tools.edit(
-                visit, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
+                page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
             )
         except EditRefused as error:
-            return await self._form(kind, visit, number, error)
-        said = step("{name} is changed", name=name) if made.audit_id else None
-        raise GoOn(f"{kind.path}/{number}", said, undo=made.audit_id)
+            return await self._form(kind, page_request, number, error)
+        said = sentence("{name} is changed", name=name) if made.audit_id else None
+        raise Redirect(f"{kind.path}/{number}", said, undo=made.audit_id)
 
-    async def delete(self, kind: Kind, visit: Visit, number: int) -> bytes:
+    async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Away, with the grants; the notice's button brings all back."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
@@ -155,10 +157,10 @@ class HolderPages:
             delete_holder(connection, actor, now, kind.kind, number)
             return name
 
-        made = await self._tools.edit(visit, work)
+        made = await self._tools.edit(page_request, work)
         said = (
-            step("extension {name} was deleted, and its grants with it", name=made.value)
+            sentence("extension {name} was deleted, and its grants with it", name=made.value)
             if kind.kind == "extension"
-            else step("user {name} was deleted, with PIN and grants", name=made.value)
+            else sentence("user {name} was deleted, with PIN and grants", name=made.value)
         )
-        raise GoOn(kind.path, said, undo=made.audit_id)
+        raise Redirect(kind.path, said, undo=made.audit_id)

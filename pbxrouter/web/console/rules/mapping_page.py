@@ -13,7 +13,7 @@ from pbxrouter.errors import PatternError
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.shadows import example
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.request import Visit
+from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH
 from pbxrouter.web.console.rules.page_base import Tools
@@ -41,18 +41,18 @@ class MappingPage:
         self._tools = tools
         tools.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
 
-    async def show(self, visit: Visit, number: int) -> bytes:
+    async def show(self, page_request: PageRequest, number: int) -> bytes:
         """One mapping."""
 
         def read(connection: sqlite3.Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
             row = mapping(connection, number)
-            return row, read_sections(connection, SECTIONS, Place(f"{PATH}/{number}", visit.query, row))
+            return row, read_sections(connection, SECTIONS, Place(f"{PATH}/{number}", page_request.query, row))
 
-        row, sections = await self._tools.desk.read(read)
+        row, sections = await self._tools.web.read(read)
         warnings = await self._tools.warnings_of([number])
         return self._tools.page(
             "mapping.html",
-            visit,
+            page_request,
             row=row,
             about=about(row.application),
             number=number_for(row.pattern),

@@ -20,9 +20,9 @@ from pbxrouter.database.rules.mapping_edits import (
 )
 from pbxrouter.errors import EditConflict, EditRefused
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.request import Form, Visit
-from pbxrouter.web.console.router import GoOn
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.request import Form, PageRequest
+from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.applications import choices
 from pbxrouter.web.console.rules.page_base import (
     Tools,
@@ -51,11 +51,11 @@ class MappingPages:
         add(f"{PATH}/<int:number>/switch", self.switch, Role.OPERATOR, methods=("POST",))
         add(f"{PATH}/<int:number>/delete", self.delete, Role.OPERATOR, methods=("POST",))
 
-    async def list(self, visit: Visit) -> bytes:
+    async def list(self, page_request: PageRequest) -> bytes:
         """A page of them, with what is odd about each."""
-        query = visit.query
+        query = page_request.query
         search, state = query.text("q"), query.text("state")
-        page = await self._tools.desk.read(
+        page = await self._tools.web.read(
             lambda connection: find_mappings(
                 connection,
                 search,
@@ -69,10 +69,10 @@ class MappingPages:
         newer, older = pages_around(page, PATH, {"q": search, "state": state})
         return self._tools.page(
             "mappings.html",
-            visit,
+            page_request,
             rows=page.rows,
             warnings=warnings,
-            survey=self._tools.desk.surveyor.known,
+            survey=self._tools.web.surveyor.known,
             search=search,
             state=state,
             newer=newer,
@@ -81,87 +81,87 @@ class MappingPages:
 
     # --- forms --------------------------------------------------------------
 
-    async def blank(self, visit: Visit) -> bytes:
+    async def blank(self, page_request: PageRequest) -> bytes:
         """The form for a new one; the address may say how it begins."""
-        given = visit.query
+        given = page_request.query
         values = MappingValues(given.text("pattern"), given.text("application"), given.text("data"))
-        return self._form(visit, values)
+        return self._form(page_request, values)
 
     def _form(
         self,
-        visit: Visit,
+        page_request: PageRequest,
         values: MappingValues,
         row: MappingRow | None = None,
         error: EditRefused | None = None,
     ) -> bytes:
         if error is not None:
-            error = refuse(visit, error)
+            error = refuse(page_request, error)
         return self._tools.page(
             "mapping_form.html",
-            visit,
+            page_request,
             values=values,
             row=row,
             error=error,
             is_stale=error is not None and isinstance(error, EditConflict) and not error.field,
-            applications=choices(self._tools.desk.applications, values.application),
+            applications=choices(self._tools.web.applications, values.application),
         )
 
-    async def create(self, visit: Visit) -> bytes:
+    async def create(self, page_request: PageRequest) -> bytes:
         """Make one."""
-        values = read_values(visit.form)
+        values = read_values(page_request.form)
         try:
             made = await self._tools.edit(
-                visit, lambda connection, actor, now: add_mapping(connection, actor, now, values)
+                page_request, lambda connection, actor, now: add_mapping(connection, actor, now, values)
             )
         except EditRefused as error:
-            return self._form(visit, values, error=error)
-        raise GoOn(
+            return self._form(page_request, values, error=error)
+        raise Redirect(
             f"{PATH}/{made.value}",
-            step("mapping {pattern} was made", pattern=values.pattern),
+            sentence("mapping {pattern} was made", pattern=values.pattern),
             undo=made.audit_id,
         )
 
-    async def form(self, visit: Visit, number: int) -> bytes:
+    async def form(self, page_request: PageRequest, number: int) -> bytes:
         """The form for changing one."""
-        row = await self._tools.desk.read(functools.partial(mapping, map_id=number))
-        return self._form(visit, values_of(row), row)
+        row = await self._tools.web.read(functools.partial(mapping, map_id=number))
+        return self._form(page_request, values_of(row), row)
 
-    async def change(self, visit: Visit, number: int) -> bytes:
+    async def change(self, page_request: PageRequest, number: int) -> bytes:
         """Change it, if it still is what it was when the form was shown."""
-        values = read_values(visit.form)
-        was = read_values(visit.form, "was_") if "was_pattern" in visit.form else None
+        values = read_values(page_request.form)
+        was = read_values(page_request.form, "was_") if "was_pattern" in page_request.form else None
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> None:
             update_mapping(connection, actor, now, number, values, was)
 
         try:
-            made = await self._tools.edit(visit, work)
+            made = await self._tools.edit(page_request, work)
         except EditRefused as error:
-            refuse(visit, error)
-            row = await self._tools.desk.read(functools.partial(mapping, map_id=number))
-            return self._form(visit, values, row, error)
-        said = step("mapping {pattern} was changed", pattern=values.pattern)
-        raise GoOn(f"{PATH}/{number}", said if made.audit_id else None, undo=made.audit_id)
+            refuse(page_request, error)
+            row = await self._tools.web.read(functools.partial(mapping, map_id=number))
+            return self._form(page_request, values, row, error)
+        said = sentence("mapping {pattern} was changed", pattern=values.pattern)
+        raise Redirect(f"{PATH}/{number}", said if made.audit_id else None, undo=made.audit_id)
 
     # --- buttons ------------------------------------------------------------
 
-    async def switch(self, visit: Visit, number: int) -> bytes:
+    async def switch(self, page_request: PageRequest, number: int) -> bytes:
         """On or off."""
-        enabled = visit.form.text("on") == "1"
+        enabled = page_request.form.text("on") == "1"
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             set_enabled(connection, actor, now, number, enabled)
             return mapping(connection, number).pattern
 
-        made = await self._tools.edit(visit, work)
+        made = await self._tools.edit(page_request, work)
         said = (
-            step("mapping {pattern} is switched on", pattern=made.value)
+            sentence("mapping {pattern} is switched on", pattern=made.value)
             if enabled
-            else step("mapping {pattern} is switched off; its grants are kept", pattern=made.value)
+            else sentence("mapping {pattern} is switched off; its grants are kept", pattern=made.value)
         )
-        raise go_back(visit, f"{PATH}/{number}", said, made.audit_id)
+        raise go_back(page_request, f"{PATH}/{number}", said, made.audit_id)
 
-    async def delete(self, visit: Visit, number: int) -> bytes:
+    async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Away with it, and with its grants; the notice's button brings all back."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
@@ -169,10 +169,10 @@ class MappingPages:
             delete_mapping(connection, actor, now, number)
             return pattern
 
-        made = await self._tools.edit(visit, work)
-        raise GoOn(
+        made = await self._tools.edit(page_request, work)
+        raise Redirect(
             PATH,
-            step("mapping {pattern} was deleted, and its grants with it", pattern=made.value),
+            sentence("mapping {pattern} was deleted, and its grants with it", pattern=made.value),
             undo=made.audit_id,
         )
 

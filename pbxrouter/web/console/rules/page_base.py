@@ -18,10 +18,10 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.rules.warnings import RuleWarning
 from pbxrouter.security.roles import Role
 from pbxrouter.text.printable import printable
-from pbxrouter.web.console.request import Form, Visit, local_path
-from pbxrouter.web.console.router import GoOn, Router
+from pbxrouter.web.console.request import Form, PageRequest, local_path
+from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.rules.change_messages import headline
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import header
 
 T = TypeVar("T")
@@ -44,17 +44,17 @@ class Edited(Generic[T]):
 class Tools:
     """What every page of rules is made with."""
 
-    def __init__(self, router: Router, desk: Desk) -> None:
+    def __init__(self, router: Router, web: WebContext) -> None:
         self.router: Final = router
-        self.desk: Final = desk
+        self.web: Final = web
 
-    async def edit(self, visit: Visit, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
+    async def edit(self, page_request: PageRequest, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
         """Change rules as this visitor; when it returns, calls are decided by the changed ones.
 
         Raises:
             EditRefused, StoreError: as ``work`` raises them.
         """
-        actor, now = visit.actor, self.desk.now()
+        actor, now = page_request.actor, self.web.now()
 
         def run(connection: sqlite3.Connection) -> Edited[T]:
             before = newest_entry(connection, actor)
@@ -62,25 +62,25 @@ class Tools:
             after = newest_entry(connection, actor)
             return Edited(value, after if after != before else None)
 
-        return await self.desk.change(run)
+        return await self.web.change(run)
 
     async def warnings_of(self, map_ids: Collection[int]) -> Mapping[int, tuple[RuleWarning, ...]]:
         """Those of a page of mappings, by the rules in force."""
-        warnings = self.desk.surveyor.warnings
+        warnings = self.web.surveyor.warnings
         if warnings is None or not map_ids:
             return {}
         # Some patterns take long to see through; calls must not wait for them.
-        return await self.desk.in_thread(warnings.of_mappings, map_ids)
+        return await self.web.in_thread(warnings.of_mappings, map_ids)
 
-    def page(self, template: str, visit: Visit, **values: Any) -> bytes:
+    def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         """A page of rules."""
-        user = visit.user
+        user = page_request.user
         may_change = user is not None and user.role.may(Role.OPERATOR)
         return self.router.page(
             f"rules/{template}",
-            visit,
+            page_request,
             may_change=may_change,
-            here=here(visit),
+            here=here(page_request),
             address=address,
             headline=headline,
             **values,
@@ -93,7 +93,7 @@ def newest_entry(connection: sqlite3.Connection, actor: Actor) -> int | None:
     return found[0].audit_id if found and found[0].via == actor.via else None
 
 
-def refuse(visit: Visit, error: EditRefused) -> EditRefused:
+def refuse(page_request: PageRequest, error: EditRefused) -> EditRefused:
     """Give the form's page the status of what is wrong.
 
     Raises:
@@ -101,7 +101,7 @@ def refuse(visit: Visit, error: EditRefused) -> EditRefused:
     """
     if isinstance(error, NotThere):
         raise error
-    visit.request.setResponseCode(409 if isinstance(error, EditConflict) else 400)
+    page_request.request.setResponseCode(409 if isinstance(error, EditConflict) else 400)
     return error
 
 
@@ -131,25 +131,25 @@ def pages_around(
     return before, behind
 
 
-def here(visit: Visit) -> str:
+def here(page_request: PageRequest) -> str:
     """This page's address within the console, for going back to it."""
-    uri: bytes = visit.request.uri
+    uri: bytes = page_request.request.uri
     return local_path(uri.decode("ascii", "replace"))
 
 
-def way_back(visit: Visit, otherwise: str) -> str:
+def way_back(page_request: PageRequest, otherwise: str) -> str:
     """The page of rules that a form says it stood on."""
-    back = local_path(visit.form.text("back"))
+    back = local_path(page_request.form.text("back"))
     return back if back.startswith("/rules/") else otherwise
 
 
-def came_from(visit: Visit, otherwise: str) -> str:
+def came_from(page_request: PageRequest, otherwise: str) -> str:
     """The page of rules that the browser says it comes from."""
     try:
-        parts = urlsplit(header(visit.request, "Referer"))
+        parts = urlsplit(header(page_request.request, "Referer"))
     except ValueError:
         return otherwise
-    if parts.netloc.lower() != header(visit.request, "Host").lower():
+    if parts.netloc.lower() != header(page_request.request, "Host").lower():
         return otherwise
     back = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
     return back if back.startswith("/rules/") else otherwise
@@ -161,6 +161,6 @@ def list_above(path: str) -> str | None:
     return found[1] if found else None
 
 
-def go_back(visit: Visit, otherwise: str, said: Any, undo: int | None) -> GoOn:
+def go_back(page_request: PageRequest, otherwise: str, said: Any, undo: int | None) -> Redirect:
     """Back to where the form stood, saying what was done."""
-    return GoOn(way_back(visit, otherwise), said, undo=undo)
+    return Redirect(way_back(page_request, otherwise), said, undo=undo)

@@ -16,9 +16,9 @@ from pbxrouter.errors import EditRefused, PinError
 from pbxrouter.security.pins import check_pin
 from pbxrouter.security.ratelimit import RateLimit
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn
+from pbxrouter.text.sentences import sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.holder_page import show_holder
 from pbxrouter.web.console.rules.holders import KINDS
 from pbxrouter.web.console.rules.page_base import Tools
@@ -39,56 +39,54 @@ class PinPages:
         tools.router.add(f"{one}/make", self.make, Role.OPERATOR, methods=("POST",))
         tools.router.add(f"{one}/remove", self.remove, Role.OPERATOR, methods=("POST",))
 
-    async def set(self, visit: Visit, number: int) -> bytes:
+    async def set(self, page_request: PageRequest, number: int) -> bytes:
         """The one that was typed."""
-        pin, again = visit.form.get("pin", ""), visit.form.get("again", "")
+        pin, again = page_request.form.get("pin", ""), page_request.form.get("again", "")
         try:
             if pin != again:
-                raise EditRefused(step("the two are not the same"), "again")
-            hashed = self._tools.desk.hash_pin(check_pin(pin))
-            self._slow_down(visit)
+                raise EditRefused(sentence("the two are not the same"), "again")
+            hashed = self._tools.web.hash_pin(check_pin(pin))
+            self._slow_down(page_request)
 
             def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
                 set_user_pin(connection, actor, now, number, hashed)
                 return holder(connection, "user", number).name
 
-            made = await self._tools.edit(visit, work)
+            made = await self._tools.edit(page_request, work)
         except PinError as error:
-            return await show_holder(self._tools, USERS, visit, number, EditRefused(error.step, "pin"))
+            return await show_holder(self._tools, USERS, page_request, number, EditRefused(error.sentence, "pin"))
         except EditRefused as error:
-            return await show_holder(self._tools, USERS, visit, number, error)
-        raise GoOn(
-            f"{USERS.path}/{number}", step("{name} has a new PIN", name=made.value), undo=made.audit_id
-        )
+            return await show_holder(self._tools, USERS, page_request, number, error)
+        raise Redirect(f"{USERS.path}/{number}", sentence("{name} has a new PIN", name=made.value), undo=made.audit_id)
 
-    def _slow_down(self, visit: Visit) -> None:
-        assert visit.user is not None  # the router lets nobody else in
-        wait_s = self._limit.wait_s(visit.user.login, self._tools.desk.reactor.seconds())
+    def _slow_down(self, page_request: PageRequest) -> None:
+        assert page_request.user is not None  # the router lets nobody else in
+        wait_s = self._limit.wait_s(page_request.user.login, self._tools.web.reactor.seconds())
         if wait_s:
-            raise EditRefused(
-                step("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
-            )
+            raise EditRefused(sentence("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
 
-    async def make(self, visit: Visit, number: int) -> bytes:
+    async def make(self, page_request: PageRequest, number: int) -> bytes:
         """A new one, on this answer's page and nowhere else."""
-        hash_pin = self._tools.desk.hash_pin
+        hash_pin = self._tools.web.hash_pin
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> tuple[str, str]:
             pin = generate_user_pin(connection, actor, now, number, hash_pin)
             return pin, holder(connection, "user", number).name
 
-        made = await self._tools.edit(visit, work)
+        made = await self._tools.edit(page_request, work)
         pin, name = made.value
-        return self._tools.page("pin.html", visit, number=number, name=name, pin=pin)
+        return self._tools.page("pin.html", page_request, number=number, name=name, pin=pin)
 
-    async def remove(self, visit: Visit, number: int) -> bytes:
+    async def remove(self, page_request: PageRequest, number: int) -> bytes:
         """None any more."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             set_user_pin(connection, actor, now, number, None)
             return holder(connection, "user", number).name
 
-        made = await self._tools.edit(visit, work)
-        raise GoOn(
-            f"{USERS.path}/{number}", step("{name} has no PIN any more", name=made.value), undo=made.audit_id
+        made = await self._tools.edit(page_request, work)
+        raise Redirect(
+            f"{USERS.path}/{number}",
+            sentence("{name} has no PIN any more", name=made.value),
+            undo=made.audit_id,
         )

@@ -115,8 +115,7 @@ class HoldersSection:
             ids = [each.holder_id for each in page.rows]
             granted = granted_among(connection, kind, ids, [map_id])
             return tuple(
-                GrantRow(kind, each.holder_id, map_id, each, (each.holder_id, map_id) in granted)
-                for each in page.rows
+                GrantRow(kind, each.holder_id, map_id, each, (each.holder_id, map_id) in granted) for each in page.rows
             )
 
         return _list(
@@ -144,8 +143,7 @@ class MappingsSection:
             ids = [each.map_id for each in page.rows]
             granted = granted_among(connection, kind, [holder_id], ids)
             return tuple(
-                GrantRow(kind, holder_id, each.map_id, each, (holder_id, each.map_id) in granted)
-                for each in page.rows
+                GrantRow(kind, holder_id, each.map_id, each, (holder_id, each.map_id) in granted) for each in page.rows
             )
 
         return _list(
@@ -192,8 +190,6 @@ class ChangesSection:
         return entries_about(connection, self._column, number, CHANGES)
 
 
-def read_sections(
-    connection: sqlite3.Connection, sections: Collection[Section], place: Place
-) -> list[tuple[str, Any]]:
+def read_sections(connection: sqlite3.Connection, sections: Collection[Section], place: Place) -> list[tuple[str, Any]]:
     """Each section's template, and what it shows."""
     return [(each.template, each.read(connection, place)) for each in sections]

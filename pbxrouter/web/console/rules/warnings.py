@@ -19,9 +19,9 @@ from pbxrouter.rules.warnings import (
     Survey,
 )
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
-from pbxrouter.web.console.request import Visit
-from pbxrouter.web.console.router import GoOn
+from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import Tools, address
 
 PATH: Final = "/rules/warnings"
@@ -30,36 +30,36 @@ WAIT_S: Final = 2.0
 
 TITLES: Final = {
     "problem": (
-        Step("Left out when the rules were read"),
-        Step("The gateway goes on without these. Its log names all of them."),
+        Sentence("Left out when the rules were read"),
+        Sentence("The gateway goes on without these. Its log names all of them."),
     ),
     "unreadable": (
-        Step("Patterns that cannot be read"),
-        Step("These mappings are left out until their pattern is mended."),
+        Sentence("Patterns that cannot be read"),
+        Sentence("These mappings are left out until their pattern is mended."),
     ),
     "never-matches": (
-        Step("Patterns that no number fits"),
-        Step("No phone can dial what these accept. Correct the pattern, or delete the mapping."),
+        Sentence("Patterns that no number fits"),
+        Sentence("No phone can dial what these accept. Correct the pattern, or delete the mapping."),
     ),
     "shadowed": (
-        Step("Patterns that never get their turn"),
-        Step("Another pattern always comes first. Make this one tighter, or delete it."),
+        Sentence("Patterns that never get their turn"),
+        Sentence("Another pattern always comes first. Make this one tighter, or delete it."),
     ),
     "nobody": (
-        Step("Mappings that nobody may use"),
-        Step("Whoever dials them is asked for a PIN, in vain. Grant them to somebody, or switch them off."),
+        Sentence("Mappings that nobody may use"),
+        Sentence("Whoever dials them is asked for a PIN, in vain. Grant them to somebody, or switch them off."),
     ),
     "no-driver": (
-        Step("Applications that nothing provides"),
-        Step("Calls to these fail. Choose another application, or install its driver."),
+        Sentence("Applications that nothing provides"),
+        Sentence("Calls to these fail. Choose another application, or install its driver."),
     ),
     "no-pin": (
-        Step("Users without a PIN"),
-        Step("They are known by their PIN alone. It may be meant so: give them one, or leave it."),
+        Sentence("Users without a PIN"),
+        Sentence("They are known by their PIN alone. It may be meant so: give them one, or leave it."),
     ),
     "no-grant": (
-        Step("Extensions and users without a grant"),
-        Step("They may dial nothing by themselves. It may be meant so."),
+        Sentence("Extensions and users without a grant"),
+        Sentence("They may dial nothing by themselves. It may be meant so."),
     ),
 }
 """Of each kind what it is, and what can be done about it."""
@@ -69,7 +69,7 @@ TITLES: Final = {
 class Line:
     """A warning, and where it is mended; ``""`` if nowhere here."""
 
-    said: Step
+    said: Sentence
     href: str
 
 
@@ -82,8 +82,8 @@ class Group:
     """
 
     code: str
-    title: Step
-    advice: Step
+    title: Sentence
+    advice: Sentence
     is_note: bool
     count: int
     lines: tuple[Line, ...]
@@ -97,31 +97,31 @@ class WarningPages:
         tools.router.add(PATH, self.show, Role.VIEWER)
         tools.router.add(f"{PATH}/orphans", self.remove_orphans, Role.OPERATOR, methods=("POST",))
 
-    async def show(self, visit: Visit) -> bytes:
+    async def show(self, page_request: PageRequest) -> bytes:
         """All of them."""
         survey = await self._survey()
-        orphans = await self._tools.desk.read(lambda connection: find_orphans(connection, 1))
+        orphans = await self._tools.web.read(lambda connection: find_orphans(connection, 1))
         return self._tools.page(
             "warnings.html",
-            visit,
+            page_request,
             survey=survey,
             groups=() if survey is None else groups_of(survey),
             has_orphans=bool(orphans),
         )
 
     async def _survey(self) -> Survey | None:
-        looking = self._tools.desk.surveyor.survey()
-        looking.addTimeout(WAIT_S, self._tools.desk.reactor)
+        looking = self._tools.web.surveyor.survey()
+        looking.addTimeout(WAIT_S, self._tools.web.reactor)
         try:
             return await looking
         except TookTooLong:
             return None
 
-    async def remove_orphans(self, visit: Visit) -> bytes:
+    async def remove_orphans(self, page_request: PageRequest) -> bytes:
         """Grants to what is gone: away with them."""
         # No undo: what they lead to is not there, so they could not be put back.
-        made = await self._tools.edit(visit, delete_orphans)
-        raise GoOn(PATH, step("grants to what is gone, deleted: {count}", count=made.value))
+        made = await self._tools.edit(page_request, delete_orphans)
+        raise Redirect(PATH, sentence("grants to what is gone, deleted: {count}", count=made.value))
 
 
 def groups_of(survey: Survey) -> tuple[Group, ...]:
@@ -132,7 +132,7 @@ def groups_of(survey: Survey) -> tuple[Group, ...]:
             *TITLES[code],
             code in NOTES,
             survey.counts[code],
-            tuple(Line(each.step, where_of(each)) for each in survey.first[code]),
+            tuple(Line(each.sentence, where_of(each)) for each in survey.first[code]),
         )
         for code in CODES
         if survey.counts.get(code)

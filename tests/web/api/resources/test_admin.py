@@ -6,7 +6,7 @@ import functools
 import re
 from typing import Any
 
-from pbxrouter.click.signing import Signer, Standing
+from pbxrouter.click.signing import LinkState, Signer
 from pbxrouter.database.people.console_users import credentials
 from pbxrouter.security.passwords import password_fits
 from pbxrouter.security.tokens import Scope
@@ -67,12 +67,8 @@ class AdminTests(ApiCase):
             self.assertEqual((await self.ask("PATCH", path, change)).status, 422)
         self.assertEqual((await self.ask("DELETE", path)).status, 422)
         other = await self.good("POST", "/api/console-users", {**new, "login": "eva"}, 201)
-        changed = await self.good(
-            "PATCH", path, {"role": "viewer", "language": "es", "password": f"{PASSWORD}!"}
-        )
-        self.assertEqual(
-            (changed["role"], changed["language"], changed["phone"]), ("viewer", "es", "PJSIP/33")
-        )
+        changed = await self.good("PATCH", path, {"role": "viewer", "language": "es", "password": f"{PASSWORD}!"})
+        self.assertEqual((changed["role"], changed["language"], changed["phone"]), ("viewer", "es", "PJSIP/33"))
         self.assertTrue(await self.fits("maria", f"{PASSWORD}!"))
         self.assertFalse((await self.good("PATCH", path, {"enabled": False}))["enabled"])
         listed = await self.ask("GET", "/api/console-users")
@@ -84,7 +80,7 @@ class AdminTests(ApiCase):
 
     async def fits(self, login: str, password: str) -> bool:
         """Whether somebody could log in so."""
-        found = await self.desk.read(lambda connection: credentials(connection, login))
+        found = await self.web.read(lambda connection: credentials(connection, login))
         return found is not None and password_fits(found[1], password)
 
     async def test_refused_console_users(self) -> None:
@@ -107,9 +103,7 @@ class AdminTests(ApiCase):
     async def test_audit(self) -> None:
         """Under the token's name; neither token nor password is in it."""
         made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["rules", "admin"]}, 201)
-        await self.good(
-            "POST", "/api/console-users", {"login": "maria", "password": PASSWORD, "role": "admin"}, 201
-        )
+        await self.good("POST", "/api/console-users", {"login": "maria", "password": PASSWORD, "role": "admin"}, 201)
         self.token = made["token"]
         log = (await self.good("GET", "/api/audit?limit=2"))["items"]
         self.assertEqual(
@@ -133,12 +127,12 @@ class AdminTests(ApiCase):
         address = await self.good("POST", f"{path}/addresses", {"days": 2})
         found = re.fullmatch(rf"http://\S+/click/{made['link_id']}\?sig=(\S+)", address["url"])
         assert found is not None
-        signer, now = Signer(self.desk.key), self.desk.now()
+        signer, now = Signer(self.web.key), self.web.now()
         check = functools.partial(signer.check_link, made["link_id"], signature=found[1])
-        self.assertEqual(check(generation=1, now=now + 2 * 86400 - 60), Standing.VALID)
-        self.assertEqual(check(generation=1, now=now + 2 * 86400 + 60), Standing.EXPIRED)
+        self.assertEqual(check(generation=1, now=now + 2 * 86400 - 60), LinkState.VALID)
+        self.assertEqual(check(generation=1, now=now + 2 * 86400 + 60), LinkState.EXPIRED)
         self.assertNotEqual((await self.good("POST", f"{path}/void"))["generation"], made["generation"])
-        self.assertEqual(check(generation=2, now=now), Standing.VOID)
+        self.assertEqual(check(generation=2, now=now), LinkState.VOID)
         self.assertEqual((await self.good("GET", "/api/dial-links"))["items"], [await self.good("GET", path)])
         for change, field in (
             ({"phone": "Local/33"}, "phone"),

@@ -22,7 +22,7 @@ class CallsTests(ApiCase):
 
     async def put(self, rows: Iterable[CallRow]) -> None:
         """Calls there have been."""
-        await self.desk.write(lambda connection: add_calls(connection, rows))
+        await self.web.write(lambda connection: add_calls(connection, rows))
 
     async def get(self, path: str) -> Any:
         """What is answered."""
@@ -41,7 +41,7 @@ class CallsTests(ApiCase):
             path = f"/api/calls?limit=10&after={page['next']}" if page["next"] else ""
             await self.put([a_call(100 + len(seen))])
         self.assertEqual(seen, [a_call(place).uniqueid for place in reversed(range(25))])
-        await self.desk.write(lambda connection: forget_calls(connection, NOON + 10_000))
+        await self.web.write(lambda connection: forget_calls(connection, NOON + 10_000))
         self.assertEqual(await self.get("/api/calls?after=3"), {"items": [], "next": None})
 
     async def test_filters(self) -> None:

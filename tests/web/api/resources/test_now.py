@@ -33,7 +33,7 @@ class NowTests(ApiCase):
     async def test_rules_away(self) -> None:
         """Since when the rules cannot be read; the last ones stay."""
         self.path.rename(self.path.with_suffix(".away"))
-        await self.desk.keeper.refresh()
+        await self.web.reloader.poll()
         self.path.with_suffix(".away").rename(self.path)
         database = (await self.ask("GET", "/api/now")).json["health"]["database"]
         self.assertEqual((database["state"], database["has_rules"]), ("bad", True))
@@ -41,12 +41,12 @@ class NowTests(ApiCase):
 
     async def test_calls(self) -> None:
         """Those in progress, the newest first, each as far as it has come."""
-        decision = await self.desk.engine.decide(Facts("33", "22"))
+        decision = await self.web.engine.decide(Facts("33", "22"))
         for place in range(3):
             request = request_of(SimulatedCall("22", "33", name="=1+1"))
-            call = self.desk.board.began(request, 1000.0 + place)
-        self.desk.board.decided(call, decision)
-        self.desk.board.comes_to(call, Phase.RUNNING)
+            call = self.web.active_calls.add(request, 1000.0 + place)
+        self.web.active_calls.set_decision(call, decision)
+        self.web.active_calls.set_phase(call, Phase.RUNNING)
         said = (await self.ask("GET", "/api/now?limit=2")).json
         self.assertEqual((said["total"], [each["since"] for each in said["calls"]]), (3, [1002.0, 1001.0]))
         newest = said["calls"][0]
@@ -55,14 +55,14 @@ class NowTests(ApiCase):
             ("33", "22", "2X", "33", "running"),
         )
         self.assertEqual(newest["words"], "running an application")
-        self.desk.board.over(call)
+        self.web.active_calls.remove(call)
         self.assertEqual((await self.ask("GET", "/api/now")).json["total"], 2)
 
     async def test_today(self) -> None:
         """Since midnight where the PBX is."""
         now = time.time()
-        midnight = self.desk.zone.midnight(now)
+        midnight = self.web.zone.midnight(now)
         rows = [a_call(0, began=now, ended=now), a_call(1, began=midnight - 1, ended=midnight)]
-        await self.desk.write(lambda connection: add_calls(connection, rows))
+        await self.web.write(lambda connection: add_calls(connection, rows))
         today = (await self.ask("GET", "/api/now")).json["today"]
         self.assertEqual(today, {"since": midnight, "calls": 1, "by_outcome": {"BUSY": 1}})

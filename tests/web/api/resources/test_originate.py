@@ -14,9 +14,9 @@ from twisted.web.http_headers import Headers
 
 from pbxrouter.database.people.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import Originator, Progress, Wish
+from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.tokens import Scope, new_token
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.endpoint import FORM, JSON
 from pbxrouter.web.http.site import (
@@ -52,18 +52,18 @@ class ApiTests(ApiCase):
         """The answer comes when the phone was answered, not when it rings."""
         status, said, headers = await self.post(self.WISH)
         self.assertEqual((status, said), (200, {"status": "answered", "why": ANSWERED.why, "id": "x-1"}))
-        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "22", "pbxrouter")])
+        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "22", "pbxrouter")])
         self.assertEqual(headers.getRawHeaders("Cache-Control"), ["no-store"])
 
     async def test_form(self) -> None:
         """A form does as well."""
         status, _, _ = await self.post(b"channel=PJSIP/33&to=%2A72&context=pbxrouter&asterisk=lab", FORM)
         self.assertEqual(status, 200)
-        self.assertEqual(self.originator.wishes, [Wish("PJSIP/33", "*72", "pbxrouter")])
+        self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "*72", "pbxrouter")])
 
     async def test_busy(self) -> None:
         """What really happened is said."""
-        self.originator.steps = [Progress("busy", Step("the phone is busy"), "x-1")]
+        self.originator.steps = [Progress("busy", Sentence("the phone is busy"), "x-1")]
         status, said, _ = await self.post(self.WISH)
         self.assertEqual((status, said["status"], said["why"]), (200, "busy", "the phone is busy"))
 
@@ -74,7 +74,7 @@ class ApiTests(ApiCase):
             self.assertEqual(status, 401)
             self.assertNotIn(token if len(token) > 5 else "\0", json.dumps(said))
             self.assertEqual(headers.getRawHeaders("WWW-Authenticate"), ['Bearer realm="pbxrouter"'])
-        await self.desk.write(lambda connection: revoke_token(connection, ACTOR, 0, 1))
+        await self.web.write(lambda connection: revoke_token(connection, ACTOR, 0, 1))
         self.assertEqual((await self.post(self.WISH))[0], 401)
         self.assertEqual(self.originator.wishes, [])
 
@@ -141,7 +141,7 @@ class ApiTests(ApiCase):
     def serve_with(self, originators: Mapping[str, FakeOriginator]) -> None:
         """Serve anew, with other Asterisks."""
         known = cast(Mapping[str, Originator], originators)
-        self.serve(dataclasses.replace(self.desk, originators=known))
+        self.serve(dataclasses.replace(self.web, originators=known))
 
     async def test_which_asterisk(self) -> None:
         """Of several one must be named; with none there is no service."""

@@ -70,9 +70,7 @@ class RulesTests(ApiCase):
 
     async def test_mapping(self) -> None:
         """Made, read, changed in part, switched off, deleted; where it is, is said."""
-        said = await self.ask(
-            "POST", "/api/mappings", {"pattern": "9XX", "application": "dial", "data": "SIP"}
-        )
+        said = await self.ask("POST", "/api/mappings", {"pattern": "9XX", "application": "dial", "data": "SIP"})
         self.assertEqual(said.status, 201)
         path = said.header("Location")
         self.assertEqual(path, f"/api/mappings/{said.json['map_id']}")
@@ -86,9 +84,7 @@ class RulesTests(ApiCase):
         self.assertEqual(await self.good("PATCH", path, {}), {**changed, "enabled": False})
         await self.good("DELETE", path, status=204)
         for method in ("GET", "DELETE", "PATCH"):
-            self.assertIn(
-                "no mapping", await self.refused(method, path, {} if method == "PATCH" else None, 404)
-            )
+            self.assertIn("no mapping", await self.refused(method, path, {} if method == "PATCH" else None, 404))
 
     async def test_refused_mappings(self) -> None:
         """What is no pattern, what is there already; null is not the same as left out."""
@@ -160,14 +156,12 @@ class RulesTests(ApiCase):
         self.assertEqual(entry["action"], "pin")
         details = await self.ask("GET", f"/api/audit/{entry['audit_id']}")
         self.assertNotIn(made.encode(), details.body)
-        self.assertNotIn(self.desk.hash_pin(made).encode(), details.body)
+        self.assertNotIn(self.web.hash_pin(made).encode(), details.body)
         self.assertEqual(await self.good("POST", f"{path}/pin", {"pin": "739154"}), {"pin": None})
         self.assertEqual(await self.decision("771", "", made), "deny")
         self.assertEqual(await self.decision("771", "", "739154"), "allow")
         other = await self.good("POST", "/api/users", {"name": "Eva"}, 201)
-        taken = await self.refused(
-            "POST", f"/api/users/{other['user_id']}/pin", {"pin": "739154"}, 422, "pin"
-        )
+        taken = await self.refused("POST", f"/api/users/{other['user_id']}/pin", {"pin": "739154"}, 422, "pin")
         self.assertNotIn("739154", taken)
         self.assertNotIn("Ana", taken)
         await self.refused("POST", f"{path}/pin", {"pin": "12"}, 400, "pin")
@@ -252,7 +246,7 @@ class DecideTests(ApiCase):
 
     async def test_no_rules_yet(self) -> None:
         """Before the first rules could be read there is no answer, not one that never comes."""
-        self.desk.engine._rules = None
+        self.web.engine._rules = None
         self.assertEqual((await self.ask("POST", "/api/decide", {"number": "22"})).status, 503)
         self.assertEqual((await self.ask("GET", "/api/warnings")).status, 503)
         self.assertEqual((await self.ask("GET", "/api/warnings?map_id=1")).status, 503)

@@ -17,16 +17,16 @@ from pbxrouter.config.schema import Asterisk
 from pbxrouter.database.audit.log import find_entries
 from pbxrouter.database.click.links import dial_link, list_dial_links
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
-from pbxrouter.originate.originator import Originator, Progress, Wish
+from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step, step
+from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.click.staff_pages import (
     CALLS_AT_ONCE,
     CONTEXT_COOKIE,
     Way,
     places_among,
 )
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from tests.web.console.click.test_visitor_pages import ClickCase, Phones
 from tests.web_fakes import Answer, ConsoleCase
 
@@ -36,13 +36,13 @@ class StaffCase(ConsoleCase):
 
     contexts: Mapping[str, tuple[str, ...]] = {"lab": ()}
 
-    def furnish(self, desk: Desk) -> Desk:
+    def furnish(self, web: WebContext) -> WebContext:
         """With as many Asterisks as the test has."""
         self.phones = {name: Phones() for name in self.contexts}
         asterisks = tuple(Asterisk(name=name, originate=each) for name, each in self.contexts.items())
         return dataclasses.replace(
-            desk,
-            config=msgspec.structs.replace(desk.config, asterisk=asterisks),
+            web,
+            config=msgspec.structs.replace(web.config, asterisk=asterisks),
             originators=cast(Mapping[str, Originator], self.phones),
         )
 
@@ -63,21 +63,21 @@ class StaffTests(StaffCase):
         """The phone rings, they are connected; each step is shown."""
         page = await self.dial("(21)", context="phones")
         (phones,) = self.phones.values()
-        self.assertEqual(phones.wishes, [Wish("PJSIP/33", "21", "phones")])
+        self.assertEqual(phones.wishes, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual(page.status, 200)
         self.assertIn("Calling PJSIP/33", page.text)
         (call,) = [each.location for each in [await self.me.post("/dial", number="22", context="phones")]]
-        for state, words in (
+        for state, translator in (
             ("ringing", "Your phone rings: take the call"),
             ("answered", "22 is called"),
             ("connected", "You are connected with 22"),
         ):
-            phones.tell(Progress(state, Step(f"step {state}"), "x-1"))
+            phones.tell(Progress(state, Sentence(f"step {state}"), "x-1"))
             page = await self.me.get(call)
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertIn(f"Step {state}", page.text)
         self.assertIn('http-equiv="refresh"', page.html)
-        phones.tell(Progress("ended", Step("the call is over"), "x-1"))
+        phones.tell(Progress("ended", Sentence("the call is over"), "x-1"))
         news = await self.me.get(f"{call}/news?seen=3")
         self.assertIn("The call is over", news.html)
         self.assertIn("data-over", news.html)
@@ -103,19 +103,19 @@ class StaffTests(StaffCase):
     async def test_refused(self) -> None:
         """Each with its reason, and what was typed is still there."""
         (phones,) = self.phones.values()
-        for error, status, words in (
+        for error, status, translator in (
             (
-                OriginateRefused(step("33 may not dial {n}", n="999"), decision=object()),
+                OriginateRefused(sentence("33 may not dial {n}", n="999"), decision=object()),
                 403,
                 "33 may not dial 999",
             ),
-            (OriginateRefused(step("channel: x is no phone")), 400, "x is no phone"),
+            (OriginateRefused(sentence("channel: x is no phone")), 400, "x is no phone"),
             (ActionFailed("Originate: Extension does not exist."), 502, "Extension does not exist"),
         ):
             phones.error = error
             page = await self.dial("999", context="phones")
             self.assertEqual(page.status, status)
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertEqual(self.fields(page)["number"], "999")
         phones.error = None
         phones.up = False
@@ -207,7 +207,7 @@ class OneContextTests(StaffCase):
         page = await self.me.get("/dial")
         self.assertEqual({name for name, _ in page.form("/dial").fields}, {"csrf", "number"})
         await self.dial()
-        self.assertEqual(self.phones["lab"].wishes, [Wish("PJSIP/33", "21", "phones")])
+        self.assertEqual(self.phones["lab"].wishes, [CallRequest("PJSIP/33", "21", "phones")])
 
 
 class SeveralTests(StaffCase):
@@ -220,7 +220,7 @@ class SeveralTests(StaffCase):
         page = await self.me.get("/dial")
         self.assertIn("lines · the other", page.text)
         await self.dial(place="lines the other")
-        self.assertEqual(self.phones["the other"].wishes, [Wish("PJSIP/33", "21", "lines")])
+        self.assertEqual(self.phones["the other"].wishes, [CallRequest("PJSIP/33", "21", "lines")])
         page = await self.me.get("/dial")
         self.assertEqual(dict(page.form("/dial").fields)["place"], "lines the other")
         page = await self.dial(place="x nowhere")
@@ -259,7 +259,7 @@ class LinkPagesTests(ClickCase):
         """As written, in the one way in which it is kept."""
         page = await self.me.send("/settings/links/new", self.FORM)
         self.assertIn("Support is made", page.text)
-        links = await self.desk.read(lambda connection: list_dial_links(connection, ""))
+        links = await self.web.read(lambda connection: list_dial_links(connection, ""))
         made = next(each for each in links if each.values.name == "Support")
         self.assertEqual((made.values.destinations, made.values.hours), ("2X 9XXX", "mon-fri 09:00-14:00"))
         self.assertEqual((made.values.calls_a_day, made.values.consent_es), (7, "¿Sí?"))
@@ -284,7 +284,7 @@ class LinkPagesTests(ClickCase):
                 self.assertEqual(page.status, 400)
                 self.assertIn(f'id="e-{field}"', page.html)
                 self.assertIn('value="lun-vie 9-14"' if field != "hours" else 'value="never"', page.html)
-        self.assertEqual(len(await self.desk.read(lambda connection: list_dial_links(connection, ""))), 1)
+        self.assertEqual(len(await self.web.read(lambda connection: list_dial_links(connection, ""))), 1)
 
     async def test_changed(self) -> None:
         """And taken back."""
@@ -292,7 +292,7 @@ class LinkPagesTests(ClickCase):
         self.assertIn("Support is changed", page.text)
         undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
         await self.me.send(undo)
-        link = await self.desk.read(lambda connection: dial_link(connection, self.number))
+        link = await self.web.read(lambda connection: dial_link(connection, self.number))
         self.assertEqual(link, self.link)
 
     async def test_use(self) -> None:
@@ -337,11 +337,11 @@ class LinkPagesTests(ClickCase):
         page = await self.me.send(f"{self.one}/delete")
         self.assertIn("Talk to sales is deleted", page.text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
-        (last,) = await self.desk.read(lambda connection: find_entries(connection, limit=1))
+        (last,) = await self.web.read(lambda connection: find_entries(connection, limit=1))
         operator = await self.operator()
         self.assertEqual((await operator.post(f"/rules/changes/{last.audit_id}/undo")).status, 404)
         with self.assertRaises(NotThere):
-            await self.desk.read(lambda connection: dial_link(connection, self.number))
+            await self.web.read(lambda connection: dial_link(connection, self.number))
         undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
         await self.me.send(undo)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)

@@ -19,7 +19,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from pbxrouter.click.signing import FORM_S
 from pbxrouter.config.schema import Web
-from pbxrouter.database.click.link_values import LinkValues, Places
+from pbxrouter.database.click.link_values import LinkOptions, LinkValues
 from pbxrouter.database.click.links import (
     add_dial_link,
     dial_link,
@@ -28,18 +28,18 @@ from pbxrouter.database.click.links import (
     void_dial_link,
 )
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import Originator, Progress, Wish
+from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Step
+from pbxrouter.text.sentences import Sentence
 from pbxrouter.web.click.service import NOTES_AT_ONCE, signed_address, snippet
-from pbxrouter.web.context import Desk
+from pbxrouter.web.context import WebContext
 from tests.api_fakes import FakeOriginator
 from tests.web_fakes import ACTOR, FORM, Answer, ConsoleCase
 
 reactor = cast(Any, the_reactor)
 MONDAY_10H = 1_795_424_400.0
 """2026-11-23 10:00 in Madrid."""
-ANYWHERE = Places({}, {})
+ANYWHERE = LinkOptions({}, {})
 SALES = LinkValues(
     "Talk to sales",
     "PJSIP/33",
@@ -89,7 +89,7 @@ class Phones(FakeOriginator):
         """See originate.Originator."""
         return self.up
 
-    async def originate(self, wish: Wish, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
         """See originate.Originator."""
         self.tell = tell
         self.steps = []
@@ -100,7 +100,7 @@ class Phones(FakeOriginator):
     def say(self, *states: str) -> None:
         """So it went on."""
         for state in states:
-            self.tell(Progress(state, Step("what only we know"), "x-1"))
+            self.tell(Progress(state, Sentence("what only we know"), "x-1"))
 
 
 class ClickCase(ConsoleCase):
@@ -114,11 +114,11 @@ class ClickCase(ConsoleCase):
     )
     values = SALES
 
-    def furnish(self, desk: Desk) -> Desk:
+    def furnish(self, web: WebContext) -> WebContext:
         """With phones that do as they are told."""
         self.phones = Phones()
         return dataclasses.replace(
-            desk,
+            web,
             originators=cast(Mapping[str, Originator], {"lab": self.phones}),
             now=lambda: MONDAY_10H + self.past,
         )
@@ -126,22 +126,22 @@ class ClickCase(ConsoleCase):
     async def start(self) -> None:
         """One link, and an address of it that is good for a day."""
         await super().start()
-        self.number = await self.desk.write(
+        self.number = await self.web.write(
             lambda connection: add_dial_link(connection, ACTOR, 0.0, self.values, ANYWHERE)
         )
-        self.link = await self.desk.read(lambda connection: dial_link(connection, self.number))
+        self.link = await self.web.read(lambda connection: dial_link(connection, self.number))
         self.path_of_link = self.signed(86_400)
         self.me.headers["X-Forwarded-For"] = "192.0.2.1"
 
     def signed(self, seconds: float) -> str:
         """The path of the link, good for so long."""
-        address = signed_address(self.desk, self.link, self.desk.now() + seconds)
+        address = signed_address(self.web, self.link, self.web.now() + seconds)
         self.assertTrue(address.startswith("https://pbx.example.org/click/"))
         return address.removeprefix("https://pbx.example.org")
 
     async def edit(self, **changes: str | int) -> None:
         """The link is changed."""
-        await self.desk.write(
+        await self.web.write(
             lambda connection: update_dial_link(connection, ACTOR, 0.0, self.number, changes, ANYWHERE)
         )
 
@@ -155,7 +155,7 @@ class ClickCase(ConsoleCase):
 
     async def calls_today(self) -> int:
         """As counted."""
-        return (await self.desk.read(lambda c: dial_link(c, self.number, "2026-11-23"))).calls_today
+        return (await self.web.read(lambda c: dial_link(c, self.number, "2026-11-23"))).calls_today
 
 
 class VisitorTests(ClickCase):
@@ -167,9 +167,7 @@ class VisitorTests(ClickCase):
         self.assertEqual((page.status, page.title, page.cookies), (200, "Talk to sales", []))
         self.assertIn("I agree to be called.", page.text)
         policy = page.header("Content-Security-Policy")
-        self.assertTrue(
-            policy.endswith("frame-ancestors https://example.org https://shop.example.org"), policy
-        )
+        self.assertTrue(policy.endswith("frame-ancestors https://example.org https://shop.example.org"), policy)
         self.assertEqual(page.header("X-Frame-Options"), "")
         self.assertNotIn("unsafe", policy)
         await self.edit(sites="")
@@ -195,13 +193,13 @@ class VisitorTests(ClickCase):
         """Our phone, theirs, talking, over: told as it goes, without JavaScript, too."""
         done = await self.fill("+34 (600) 11-22.33")
         self.assertEqual((done.status, done.cookies), (303, []))
-        self.assertEqual(self.phones.wishes, [Wish("PJSIP/33", "+34600112233", "phones")])
+        self.assertEqual(self.phones.wishes, [CallRequest("PJSIP/33", "+34600112233", "phones")])
         self.assertRegex(done.location, rf"^/click/{self.number}/[\w-]{{24}}\?lang=en$")
         page = await self.get(done.location)
         self.assertIn('<noscript><meta http-equiv="refresh"', page.html)
         self.assertIn("https://example.org", page.header("Content-Security-Policy"))
         self.assertEqual((page.title, page.cookies), ("One moment…", []))
-        for state, words in (
+        for state, translator in (
             ("ringing", "Our phone rings"),
             ("answered", "Now your phone rings"),
             ("connected", "You are connected"),
@@ -209,7 +207,7 @@ class VisitorTests(ClickCase):
         ):
             self.phones.say(state)
             page = await self.get(done.location)
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertNotIn("what only we know", page.text)
         self.assertNotIn('http-equiv="refresh"', page.html)
         self.assertIn(f"{self.path_of_link}&lang=en", page.links)
@@ -233,7 +231,7 @@ class VisitorTests(ClickCase):
 
     async def test_how_it_ended(self) -> None:
         """Whose phone it was decides what is said; nothing is said of how our telephones are made."""
-        for states, words in (
+        for states, translator in (
             (("busy",), "We are on the phone just now"),
             (("ringing", "noanswer"), "Nobody can take the call just now"),
             (("rejected",), "Nobody can take the call just now"),
@@ -253,7 +251,7 @@ class VisitorTests(ClickCase):
             done = await self.fill()
             self.phones.say(*states)
             page = await self.get(done.location)
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertIn("Try again", page.text)
             self.assertNotIn("what only we know", page.text)
 
@@ -345,7 +343,7 @@ class ClosedTests(ClickCase):
     async def test_closed(self) -> None:
         """Hours, and when it opens next; no call."""
         form = dict((await self.get(self.path_of_link)).forms[0].fields)["form"]
-        for hours, words in (
+        for hours, translator in (
             ("mon-fri 11:30-18:00", "We open again today at 11:30."),
             ("tue 09:00-10:00", "We open again tomorrow at 09:00."),
             ("sat-sun 10:00-14:00", "We open again on Sat 28 Nov at 10:00."),
@@ -353,7 +351,7 @@ class ClosedTests(ClickCase):
             await self.edit(hours=hours)
             page = await self.get(self.path_of_link)
             self.assertEqual((page.status, page.forms), (200, []))
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
         self.assertIn("Saturday, Sunday", page.text)
         self.assertIn("10:00 to 14:00", page.text)
         answer = await self.fill(form=form)
@@ -406,7 +404,7 @@ class LimitTests(ClickCase):
     async def test_given_back(self) -> None:
         """What could not be begun counts for nothing."""
         await self.edit(calls_an_hour=1, calls_a_day=1)
-        for error, status, words in (
+        for error, status, translator in (
             (ManagerUnavailable("down"), 503, "Service Currently Unavailable"),
             (ActionFailed("Originate: Extension does not exist."), 503, "Service Currently Unavailable"),
             (OriginateRefused("33 may not dial it", decision=object()), 403, "We cannot call this number"),
@@ -414,7 +412,7 @@ class LimitTests(ClickCase):
             self.phones.error = error
             answer = await self.fill()
             self.assertEqual(answer.status, status)
-            self.assertIn(words, answer.text)
+            self.assertIn(translator, answer.text)
             self.assertNotIn(str(error), answer.html)
             self.assertEqual(await self.calls_today(), 0)
         self.phones.error = None
@@ -431,10 +429,8 @@ class LimitTests(ClickCase):
 
     async def test_several_asterisks(self) -> None:
         """A link that does not say which, or names one that is gone."""
-        await self.desk.write(
-            lambda connection: connection.execute(
-                "UPDATE dial_links SET asterisk = 'gone'"
-            ).connection.commit()
+        await self.web.write(
+            lambda connection: connection.execute("UPDATE dial_links SET asterisk = 'gone'").connection.commit()
         )
         self.assertEqual((await self.fill()).status, 503)
 
@@ -471,27 +467,27 @@ class LinkTests(ClickCase):
         self.wait(11)
         other = path.replace(f"/{self.number}?", f"/{self.number + 1}?")
         altered = path[:-3] + ("xxx" if not path.endswith("xxx") else "yyy")
-        for bad, status, words, framed in (
+        for bad, status, translator, framed in (
             (path[:-1], 404, "This link is not complete", False),
             (path.partition("?")[0], 404, "This link is not complete", False),
             (altered, 403, "This link is not valid", False),
             (other, 403, "This link is not valid", False),
             (late, 410, "This link has expired", True),
         ):
-            await self.refused(bad, status, words, framed)
-        await self.desk.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, False))
+            await self.refused(bad, status, translator, framed)
+        await self.web.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, False))
         await self.refused(path, 410, "not in use just now", True)
-        await self.desk.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, True))
-        await self.desk.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
+        await self.web.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, True))
+        await self.web.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
         await self.refused(path, 410, "no longer valid", True)
         self.assertEqual(self.phones.wishes, [])
 
-    async def refused(self, path: str, status: int, words: str, framed: bool) -> None:
+    async def refused(self, path: str, status: int, translator: str, framed: bool) -> None:
         """Asked for or posted to, it is refused so."""
         posted = await self.me.ask("POST", path, b"number=600112233&agree=1&form=x", {"Content-Type": FORM})
         for page in (await self.get(path), posted):
             self.assertEqual((page.status, page.cookies, page.forms), (status, [], []), path)
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertEqual("example.org" in page.header("Content-Security-Policy"), framed)
 
     async def test_in_the_log(self) -> None:
@@ -503,13 +499,13 @@ class LinkTests(ClickCase):
             for bad in (path[:-1], f"{path[:-3]}{'xxx' if not path.endswith('xxx') else 'yyy'}", late):
                 await self.get(bad)
             await self.fill(form="x")
-            await self.desk.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
+            await self.web.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
             for _ in range(NOTES_AT_ONCE + 5):
                 await self.get(path)
         said = [line for line in map(formatEvent, logs) if line.startswith("click to dial: ")]
         link = f"click to dial: link {self.number}:"
-        for words in ("address malformed", "address forged", "address expired", "form malformed"):
-            self.assertEqual(said.count(f"{link} {words}"), 1, words)
+        for translator in ("address malformed", "address forged", "address expired", "form malformed"):
+            self.assertEqual(said.count(f"{link} {translator}"), 1, translator)
         self.assertEqual(said.count(f"{link} address void"), NOTES_AT_ONCE)
         for signature in (path, late):
             self.assertNotIn(signature.partition("sig=")[2][-40:], "".join(map(formatEvent, logs)))

@@ -42,7 +42,7 @@ class RulesCase(ConsoleCase):
             connection.close()
 
         run()
-        await self.desk.keeper.reload()
+        await self.web.reloader.reload()
 
 
 class WarningTests(RulesCase):
@@ -63,7 +63,7 @@ class WarningTests(RulesCase):
             "INSERT INTO users_mappings (user_id, map_id) VALUES (10, 14)",
         )
         page = await self.get("/rules/warnings")
-        for words, link in (
+        for translator, link in (
             ("has a [ without its ]", "/rules/mappings/10"),
             ("No driver provides the application teleport", "/rules/mappings/11"),
             ("[2]X can never match: 2X of mapping 2 is the same pattern", "/rules/mappings/12"),
@@ -72,7 +72,7 @@ class WarningTests(RulesCase):
             ("<b>40</b> has no grant", "/rules/extensions?q=%3Cb%3E40%3C%2Fb%3E"),
             ("Ana & Co has no PIN", "/rules/users?q=Ana+%26+Co"),
         ):
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
             self.assertIn(link, page.links)
 
     async def test_all_is_well(self) -> None:
@@ -99,9 +99,7 @@ class ChangeTests(RulesCase):
     async def test_words(self) -> None:
         """What was before and after, for people; no JSON, no number of a row."""
         await self.me.send("/rules/mappings/new", pattern="9X", application="dial", data="SIP", enabled="1")
-        await self.me.send(
-            "/rules/mappings/6/change", pattern="9XX", application="playback", data="", enabled="1"
-        )
+        await self.me.send("/rules/mappings/6/change", pattern="9XX", application="playback", data="", enabled="1")
         await self.me.send("/rules/grants/set", kind="user", holder="1", mapping="6", on="1")
         await self.me.send("/rules/mappings/6/switch", on="0")
         await self.me.send("/rules/extensions", number="34")
@@ -109,7 +107,7 @@ class ChangeTests(RulesCase):
         await self.me.send("/rules/mappings/6/delete")
         await self.me.send("/rules/users/1/pin", pin="80614", again="80614")
         page = await self.get("/rules/changes")
-        for words in (
+        for translator in (
             "Mapping 9X was made",
             "pattern: 9X → 9XX",
             "application: dial → playback",
@@ -123,7 +121,7 @@ class ChangeTests(RulesCase):
             "moises silva may no longer use 9XX",
             "PIN of moises silva was changed PIN changed",
         ):
-            self.assertIn(words, page.text)
+            self.assertIn(translator, page.text)
         self.assertNotIn("80614", page.html)
         self.assertNotIn("map_id", page.html.replace("mapping", ""))
         self.assertNotIn("{", page.text)
@@ -186,10 +184,10 @@ class ChangeTests(RulesCase):
         of_extensions = await self.get("/rules/changes?kind=extension")
         self.assertIn("34", of_extensions.text)
         self.assertNotIn("2X", of_extensions.text)
-        now = self.desk.zone.local(time.time())
+        now = self.web.zone.local(time.time())
         for since, until, found in ((-3600, 3600, True), (3600, 7200, False), (-7200, -3600, False)):
             ends = [now.timestamp() + each for each in (since, until)]
-            texts = [self.desk.zone.local(each).strftime("%Y-%m-%dT%H:%M") for each in ends]
+            texts = [self.web.zone.local(each).strftime("%Y-%m-%dT%H:%M") for each in ends]
             page = await self.get(f"/rules/changes?since={texts[0]}&until={texts[1]}")
             self.assertEqual("2X" in page.text, found, texts)
         for query, field in (
@@ -210,7 +208,7 @@ class ChangeTests(RulesCase):
                 for each in range(60):
                     note(connection, ACTOR, 1000.0 + each, "import", "import", f"rows {each:02}")
 
-        await self.desk.write(fill)
+        await self.web.write(fill)
         page = await self.get("/rules/changes")
         self.assertIn("rows 59", page.text)
         self.assertNotIn("rows 34", page.text)
@@ -227,7 +225,7 @@ class ChangeTests(RulesCase):
             with connection:
                 note(connection, ACTOR, time.time(), "import", "import", "3 mappings")
 
-        await self.desk.write(write)
+        await self.web.write(write)
         number = await self.newest()
         page = await self.get(f"/rules/changes/{number}")
         self.assertIn("An import cannot be taken back", page.text)
@@ -237,9 +235,7 @@ class ChangeTests(RulesCase):
     async def test_what_only_admins_change(self) -> None:
         """Only admins see."""
         hashed = hash_token(new_token())
-        await self.desk.write(
-            lambda connection: add_token(connection, ACTOR, time.time(), "crm", hashed, [Scope.READ])
-        )
+        await self.web.write(lambda connection: add_token(connection, ACTOR, time.time(), "crm", hashed, [Scope.READ]))
         admin = await self.admin()
         seen = await admin.get("/rules/changes?kind=token")
         self.assertIn("Token crm was made", seen.text)
@@ -282,9 +278,7 @@ class DoorTests(RulesCase):
 
     def of_rules(self, method: str) -> list[Any]:
         """The routes under /rules."""
-        return [
-            each for each in self.router.routes if each.path.startswith("/rules/") and method in each.methods
-        ]
+        return [each for each in self.router.routes if each.path.startswith("/rules/") and method in each.methods]
 
     async def test_reading(self) -> None:
         """Viewers see all but forms; strangers go to the log-in."""
@@ -338,7 +332,7 @@ class DoorTests(RulesCase):
                 for row in connection.execute(f"SELECT * FROM {table}")
             ]
 
-        return await self.desk.read(read)
+        return await self.web.read(read)
 
 
 class LongListTests(RulesCase):
@@ -376,7 +370,7 @@ class LongListTests(RulesCase):
                 slow.append(f"{path}: {best:.2f} s")
             return answer
 
-        for path, words in (
+        for path, translator in (
             ("/rules/mappings", "2X"),
             ("/rules/mappings?q=8099999", "8099999"),
             ("/rules/mappings?after=99000", "8099"),
@@ -390,7 +384,7 @@ class LongListTests(RulesCase):
             ("/rules/extensions/5?mapping_show=all", "3X"),
             ("/rules/changes", "Nothing was changed yet"),
         ):
-            self.assertIn(words, (await time_of(path)).text, path)
+            self.assertIn(translator, (await time_of(path)).text, path)
         self.assertEqual(slow, [])
 
     async def test_warnings_of_all(self) -> None:

@@ -38,7 +38,7 @@ class MatrixTests(ConsoleCase):
 
     async def verdict(self, number: str) -> Verdict:
         """What becomes of a call of 33 now."""
-        return (await self.desk.engine.decide(Facts("33", number))).verdict
+        return (await self.web.engine.decide(Facts("33", number))).verdict
 
     async def test_what_it_shows(self) -> None:
         """Each cell says whose it is, and has a tick where there is a grant."""
@@ -132,11 +132,11 @@ class MatrixTests(ConsoleCase):
 
         def fill(connection: object) -> None:
             for each in range(40):
-                now = self.desk.now()
+                now = self.web.now()
                 add_mapping(connection, ACTOR, now, MappingValues(f"8{each:02}", "dial", "SIP"))  # type: ignore[arg-type]
                 add_extension(connection, ACTOR, now, f"7{each:02}")  # type: ignore[arg-type]
 
-        await self.desk.change(fill)
+        await self.web.change(fill)
         first = await self.get(PATH)
         right = next(link for link in first.links if "mapping_after=" in link)
         down = next(link for link in first.links if "holder_after=" in link)
@@ -153,9 +153,7 @@ class MatrixTests(ConsoleCase):
         page = await self.me.send(PATH, with_ticks(form, [f"{holder}.{what}"]))
         self.assertEqual(ticked(matrix_of(page)), {f"{holder}.{what}"})
         pair = (int(holder), int(what))
-        granted = await self.desk.read(
-            lambda connection: granted_among(connection, "extension", [pair[0]], [pair[1]])
-        )
+        granted = await self.web.read(lambda connection: granted_among(connection, "extension", [pair[0]], [pair[1]]))
         self.assertEqual(granted, {pair})
         self.assertIn("Nothing fits", (await self.get(f"{PATH}?holder_q=nobody")).text)
 

@@ -21,7 +21,7 @@ class HolderCase(ConsoleCase):
 
     async def verdict(self, number: str, caller: str = "34", pin: str | None = None) -> Verdict:
         """What becomes of a call now."""
-        return (await self.desk.engine.decide(Facts(caller, number, pin))).verdict
+        return (await self.web.engine.decide(Facts(caller, number, pin))).verdict
 
     async def undo(self, answer: Answer, stood_on: str) -> Answer:
         """Press the button of the notice, on a page."""
@@ -74,7 +74,7 @@ class ExtensionTests(HolderCase):
 
     async def test_refused(self) -> None:
         """Beside the field, with what was typed."""
-        for number, words in (
+        for number, translator in (
             ("", "1 to 80"),
             ("unknown", "nobody"),
             ("33", "already"),
@@ -82,7 +82,7 @@ class ExtensionTests(HolderCase):
         ):
             answer = await self.post("/rules/extensions", number=number)
             self.assertIn(answer.status, (400, 409))
-            self.assertIn(words, answer.text)
+            self.assertIn(translator, answer.text)
             self.assertIn('id="e-number"', answer.html)
             self.assertEqual(dict(answer.form("/rules/extensions").fields)["number"], number)
         await self.make("/rules/extensions", "34")
@@ -142,7 +142,7 @@ class PinTests(HolderCase):
         for where in (path, "/rules/users", "/rules/changes", f"/rules/changes/{await self.newest()}"):
             page = await self.get(where)
             self.assertNotIn(pin, page.html)
-            self.assertNotIn(self.desk.hash_pin(pin), page.html)
+            self.assertNotIn(self.web.hash_pin(pin), page.html)
         self.assertIn("has a PIN", (await self.get(path)).text)
         self.assertIn("PIN of Ana was changed PIN set", (await self.get("/rules/changes")).text)
         await self.me.send("/rules/grants/set", kind="user", holder="2", mapping="2", on="1")
@@ -170,7 +170,7 @@ class PinTests(HolderCase):
         """In words beside the field; what was typed does not come back."""
         await self.make("/rules/users", "Ana")
         await self.me.send("/rules/users/2/pin", pin=GIVEN, again=GIVEN)
-        for pin, again, field, words in (
+        for pin, again, field, translator in (
             ("12", "12", "pin", "3 to 16 digits"),
             ("12ab", "12ab", "pin", "3 to 16 digits"),
             (GIVEN, "80615", "again", "the two are not the same"),
@@ -178,7 +178,7 @@ class PinTests(HolderCase):
         ):
             answer = await self.post("/rules/users/1/pin", pin=pin, again=again)
             self.assertEqual(answer.status, 400)
-            self.assertIn(words, answer.text.lower())
+            self.assertIn(translator, answer.text.lower())
             self.assertIn(f'id="e-{field}"', answer.html)
             self.assertNotIn(f'value="{pin}"', answer.html)
 

@@ -20,19 +20,17 @@ class MappingCase(ConsoleCase):
 
     async def add(self, pattern: str, application: str = "dial", data: str = "SIP") -> int:
         """A mapping, past the pages."""
-        return await self.desk.change(
-            lambda connection: add_mapping(
-                connection, ACTOR, self.desk.now(), MappingValues(pattern, application, data)
-            )
+        return await self.web.change(
+            lambda connection: add_mapping(connection, ACTOR, self.web.now(), MappingValues(pattern, application, data))
         )
 
     async def row(self, number: int) -> MappingRow:
         """What the database has."""
-        return await self.desk.read(lambda connection: mapping(connection, number))
+        return await self.web.read(lambda connection: mapping(connection, number))
 
     async def verdict(self, number: str, caller: str = "33") -> Verdict:
         """What becomes of a call now."""
-        return (await self.desk.engine.decide(Facts(caller, number))).verdict
+        return (await self.web.engine.decide(Facts(caller, number))).verdict
 
     async def undo(self, answer: Answer, stood_on: str = "/rules/mappings/1") -> Answer:
         """Press the button of the notice, on a page."""
@@ -48,8 +46,8 @@ class ListTests(MappingCase):
         """Pattern, where it leads, who may use it, and what is odd, in words."""
         page = await self.get("/rules/mappings")
         self.assertEqual((page.status, page.title), (200, "Mappings"))
-        for words in ("2X dial SIP", "66 voicemail", "No extension and no user has a grant for XXXXXXXX"):
-            self.assertIn(words, page.text)
+        for translator in ("2X dial SIP", "66 voicemail", "No extension and no user has a grant for XXXXXXXX"):
+            self.assertIn(translator, page.text)
 
     async def test_search(self) -> None:
         """By pattern, application or data; nothing found is said."""
@@ -102,9 +100,7 @@ class ChangeTests(MappingCase):
 
     async def test_create(self) -> None:
         """It holds for the next call, and the notice takes it back."""
-        page = await self.me.send(
-            "/rules/mappings/new", pattern="9[1-3]", application="dial", data="SIP", enabled="1"
-        )
+        page = await self.me.send("/rules/mappings/new", pattern="9[1-3]", application="dial", data="SIP", enabled="1")
         self.assertIn("Mapping 9[1-3] was made", page.text)
         self.assertIn("nobody may use it", page.text)
         self.assertEqual(await self.verdict("92"), Verdict.PIN)
@@ -121,7 +117,7 @@ class ChangeTests(MappingCase):
         self.assertIn('aria-describedby="e-pattern', answer.html)
         fields = dict(answer.form("/rules/mappings/new").fields)
         self.assertEqual((fields["pattern"], fields["data"]), ("4[", "my <data>"))
-        for values, words in (
+        for values, translator in (
             ({"pattern": ""}, "pattern"),
             ({"pattern": "2X", "application": ""}, "an application is 1 to 80"),
             ({"pattern": "2X", "application": "dial", "data": "x" * 256}, "at most 255"),
@@ -129,7 +125,7 @@ class ChangeTests(MappingCase):
         ):
             answer = await self.post("/rules/mappings/new", values)
             self.assertIn(answer.status, (400, 409))
-            self.assertIn(words.lower(), answer.text.lower())
+            self.assertIn(translator.lower(), answer.text.lower())
 
     async def test_change(self) -> None:
         """The form has what is there; saving changes it, and can be undone."""
@@ -216,8 +212,8 @@ class OneTests(MappingCase):
         """Facts, a number to test, who may use it."""
         page = await self.get("/rules/mappings/2")
         self.assertEqual(page.title, "Mapping 2X")
-        for words in ("such as 20", "Extensions that may use it 1", "33 granted", "Users that may use it"):
-            self.assertIn(words, page.text)
+        for translator in ("such as 20", "Extensions that may use it 1", "33 granted", "Users that may use it"):
+            self.assertIn(translator, page.text)
         self.assertIn("/test?number=20", page.links)
 
     async def test_grant_and_revoke_there(self) -> None:
