@@ -7,7 +7,7 @@ Not here: what is done about a failure; that is its catcher's business.
 
 from __future__ import annotations
 
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 
 class PbxrouterError(Exception):

@@ -14,13 +14,12 @@ from typing import Final, Literal
 from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
-from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.call.history import History
-from pbxrouter.counter.service import CallCounter
-from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesReloader
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.ami import AMIConnection
+from pbxrouter.call import History
+from pbxrouter.counter import CallCounter
+from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.rules import RulesEngine, RulesReloader
+from pbxrouter.text import Sentence, sentence
 
 State = Literal["good", "plain", "bad"]
 """How a thing is marked; plain is neither, such as a connection that has just come up."""

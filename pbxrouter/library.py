@@ -18,22 +18,12 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 
-from pbxrouter.agi import verbs
-from pbxrouter.agi.channel import Channel
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.ami.connection import AMIFactory
-from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.ami.protocol import (
-    ACTION_TIMEOUT_S,
-    AMIProtocol,
-    EventHandler,
-    Headers,
-)
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, verbs
+from pbxrouter.ami import ACTION_TIMEOUT_S, AMIFactory, AMIMessage, AMIProtocol, EventHandler, Headers
 from pbxrouter.errors import AGIError, ChannelHungUp, ManagerError, ManagerUnavailable, PbxrouterError
-from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.rules.patterns import Pattern
-from pbxrouter.text.printable import printable
+from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.rules import Pattern
+from pbxrouter.text import printable
 
 __all__ = [
     "AGIError",

@@ -19,13 +19,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
 from pbxrouter import database
-from pbxrouter.config.file import DEFAULT_FILE, read_config
-from pbxrouter.config.schema import Config, at_database
-from pbxrouter.database.rules.loader import check_columns
+from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
+from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, PbxrouterError
 from pbxrouter.gateway import service
-from pbxrouter.net.filelimit import raise_file_limit
-from pbxrouter.net.listener import with_backlog
+from pbxrouter.net import raise_file_limit, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
 

@@ -1,8 +1,9 @@
-"""Rules of the architecture that the import contracts in pyproject.toml cannot say, read from the source."""
+"""Rules of the architecture that the import contracts in pyproject.toml cannot say, mostly read from the source."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,13 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
+def names_imported(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each of our names that a module imports comes from, and the name."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pbxrouter."):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
 class ImportTests(SynchronousTestCase):
     """Imports go down."""
 
@@ -88,6 +96,42 @@ class ImportTests(SynchronousTestCase):
                 elif isinstance(called, ast.Attribute) and called.attr in IMPURE_METHODS:
                     impure.append(f"{name}:{node.lineno} calls .{called.attr}()")
         self.assertEqual(impure, [])
+
+    def test_packages_are_used_by_their_faces(self) -> None:
+        """From another package only names in ``__all__`` are imported, from the package itself."""
+        faces = {name: set(names) for name, names in self.faces()}
+        self.assertGreater(len(faces), 15)
+        around = []
+        for path in modules():
+            importer = f"pbxrouter.{short_name(path)}"
+            if importer == "pbxrouter.verbs":  # the public address of a module of agi
+                continue
+            for origin, name in names_imported(path):
+                inner = [face for face in faces if f"{origin}.".startswith(f"{face}.")]
+                face = max(inner, key=len, default="")
+                if not face or f"{importer}.".startswith(f"{face}."):
+                    continue
+                if origin != face or name not in faces[face]:
+                    around.append(f"{importer} imports {name} from {origin}")
+        self.assertEqual(around, [])
+
+    def test_faces_offer_what_is_there(self) -> None:
+        """Each name in a package's ``__all__`` can be imported, those that are imported lazily too."""
+        for package, names in self.faces():
+            module = importlib.import_module(package)
+            for name in names:
+                if not hasattr(module, name):
+                    importlib.import_module(f"{package}.{name}")
+
+    def faces(self) -> Iterator[tuple[str, list[str]]]:
+        """Each package that has an ``__all__``, and the names in it."""
+        for path in sorted(PACKAGE.rglob("__init__.py")):
+            for node in tree_of(path).body:
+                match node:
+                    case ast.Assign(targets=[ast.Name("__all__")], value=ast.List() as names):
+                        yield f"pbxrouter.{short_name(path)}", ast.literal_eval(names)
+                    case _:
+                        pass
 
     def test_the_reactor_is_passed_in(self) -> None:
         """Only the edges that start a process import the global reactor: tap, cli, tac/, the plug-in."""

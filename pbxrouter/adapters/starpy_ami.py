@@ -23,9 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage, format_action
-from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, EventHandler, Headers
-from pbxrouter.ami.watchdog import PING_AFTER_S
+from pbxrouter.ami import ACTION_TIMEOUT_S, MAX_MESSAGE, PING_AFTER_S, AMIMessage, EventHandler, Headers, format_action
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,

@@ -19,19 +19,17 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pbxrouter.agi.commands import (
+from pbxrouter.agi import (
+    AGIReply,
+    AGIRequest,
     allowed_when_hung_up,
     encode_command,
     may_mean_hangup,
     outlives_caller,
-    refused,
-    reply_timeout_s,
-)
-from pbxrouter.agi.messages import (
-    AGIReply,
-    AGIRequest,
     parse_reply,
     parse_request,
+    refused,
+    reply_timeout_s,
 )
 from pbxrouter.errors import (
     AGIError,
@@ -41,10 +39,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi.protocol import HANGUP_GRACE_S
-from pbxrouter.fastagi.refusal import ForgedCallEnding
-from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.text.printable import printable
+from pbxrouter.fastagi import HANGUP_GRACE_S, FastAGIFactory, ForgedCallEnding
+from pbxrouter.text import printable
 
 
 class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]

@@ -1,1 +1,62 @@
 """The AGI protocol of one call, the same for FastAGI and AsyncAGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbxrouter.agi.commands import (
+    allowed_when_hung_up,
+    command,
+    encode_command,
+    masked_reply,
+    may_mean_hangup,
+    outlives_caller,
+    refused,
+    reply_timeout_s,
+)
+from pbxrouter.agi.messages import (
+    NOT_SHOWN,
+    AGIReply,
+    AGIRequest,
+    decode,
+    encode,
+    parse_reply,
+    parse_request,
+)
+from pbxrouter.agi.prompts import Prompts, is_prompt_name, localised
+from pbxrouter.agi.reader import AGIReader
+from pbxrouter.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pbxrouter.agi.channel import Channel
+    from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
+
+__all__ = [
+    "NOT_SHOWN",
+    "AGIReader",
+    "AGIReply",
+    "AGIRequest",
+    "Channel",
+    "DialogueLine",
+    "DialogueWatch",
+    "Prompts",
+    "allowed_when_hung_up",
+    "command",
+    "decode",
+    "encode",
+    "encode_command",
+    "is_prompt_name",
+    "localised",
+    "masked_reply",
+    "may_mean_hangup",
+    "outlives_caller",
+    "parse_reply",
+    "parse_request",
+    "refused",
+    "reply_timeout_s",
+    "verbs",
+]
+
+__getattr__ = lazy_names(
+    __name__, {"Channel": "channel", "DialogueLine": "dialogue_watch", "DialogueWatch": "dialogue_watch"}
+)

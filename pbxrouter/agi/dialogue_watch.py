@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pbxrouter.agi.commands import masked_reply
 from pbxrouter.agi.messages import AGIRequest, decode
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 
 @dataclass(frozen=True, slots=True)

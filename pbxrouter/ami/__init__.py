@@ -1,1 +1,40 @@
 """The AMI client: messages, accounts, the connection to Asterisk's manager interface."""
+
+from pbxrouter.ami.account import Account, account_of, read_secret
+from pbxrouter.ami.connection import AMIConnection, AMIFactory, ProtocolFactory
+from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
+from pbxrouter.ami.messages import (
+    MAX_MESSAGE,
+    AMIMessage,
+    format_action,
+    is_whole,
+)
+from pbxrouter.ami.once import connect_once
+from pbxrouter.ami.protocol import (
+    ACTION_TIMEOUT_S,
+    AMIProtocol,
+    EventHandler,
+    Headers,
+)
+from pbxrouter.ami.watchdog import PING_AFTER_S
+
+__all__ = [
+    "ACTION_TIMEOUT_S",
+    "HEARTBEAT_VARIABLE",
+    "MAX_MESSAGE",
+    "PING_AFTER_S",
+    "AMIConnection",
+    "AMIFactory",
+    "AMIMessage",
+    "AMIProtocol",
+    "Account",
+    "EventHandler",
+    "Headers",
+    "Heartbeat",
+    "ProtocolFactory",
+    "account_of",
+    "connect_once",
+    "format_action",
+    "is_whole",
+    "read_secret",
+]

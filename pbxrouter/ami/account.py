@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 if TYPE_CHECKING:  # the library logs in without settings
-    from pbxrouter.config.schema import Asterisk
+    from pbxrouter.config import Asterisk
 
 _TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
 

@@ -34,9 +34,8 @@ from pbxrouter.ami.protocol import (
     Headers,
 )
 from pbxrouter.errors import LoginRefused, ManagerUnavailable, PbxrouterError
-from pbxrouter.net.timers import Timer
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.net import Timer
+from pbxrouter.text import Sentence, printable, sentence
 
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.errors import ManagerError
 
-VARIABLE: Final = "PBXROUTER_HEARTBEAT"
+HEARTBEAT_VARIABLE: Final = "PBXROUTER_HEARTBEAT"
 EVERY_S: Final = 2.0
 TIMEOUT_S: Final = 4.0
 
@@ -64,4 +64,4 @@ class Heartbeat(MultiService):
         return farewell.addCallback(lambda _: stopped)
 
     async def _set(self, value: str) -> None:
-        await self._manager.action("Setvar", [("Variable", VARIABLE), ("Value", value)], TIMEOUT_S)
+        await self._manager.action("Setvar", [("Variable", HEARTBEAT_VARIABLE), ("Value", value)], TIMEOUT_S)

@@ -17,10 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pbxrouter.agi.messages import (
-    decode,
-    encode,
-)
+from pbxrouter.agi import decode, encode
 from pbxrouter.errors import InvalidAction, ManagerProtocolError
 
 MAX_MESSAGE: Final = 1 << 20

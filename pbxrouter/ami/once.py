@@ -16,8 +16,7 @@ from pbxrouter.ami.account import Account
 from pbxrouter.ami.connection import AMIFactory
 from pbxrouter.ami.protocol import AMIProtocol, EventHandler
 from pbxrouter.errors import ConfigError, ManagerUnavailable
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import printable, sentence
 
 PATIENCE_S: Final = 10.0
 """How long connecting and logging in may take together."""

@@ -23,7 +23,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi.messages import encode
+from pbxrouter.agi import encode
 from pbxrouter.ami.messages import AMIMessage, AMIReader, format_action
 from pbxrouter.ami.watchdog import Watchdog
 from pbxrouter.errors import (
@@ -34,8 +34,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
 """How long an answer may take."""

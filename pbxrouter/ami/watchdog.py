@@ -13,8 +13,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.net.timers import Timer
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.net import Timer
+from pbxrouter.text import Sentence, sentence
 
 BANNER_TIMEOUT_S: Final = 5.0
 """A connect may succeed during a restart and no banner ever come (facts B1)."""

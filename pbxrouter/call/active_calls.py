@@ -12,10 +12,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
-from pbxrouter.rules.model import Decision, normalise_number
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.agi import NOT_SHOWN, AGIRequest
+from pbxrouter.rules import Decision, normalise_number
+from pbxrouter.text import Sentence, printable
 
 MAX_CALLS: Final = 20_000
 """Calls of the gateway's that are kept at a time; further ones are served, but not shown as its own."""

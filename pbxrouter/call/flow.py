@@ -27,9 +27,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from pbxrouter.agi import verbs
-from pbxrouter.agi.channel import Channel
-from pbxrouter.agi.prompts import Prompts
+from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.drivers import Call, Driver, Outcome
@@ -41,15 +39,8 @@ from pbxrouter.errors import (
     PromptMissing,
     ProtocolViolation,
 )
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.model import (
-    Decision,
-    Facts,
-    Verdict,
-    normalise_number,
-)
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import sentence
+from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
+from pbxrouter.text import printable, sentence
 
 PIN_PROMPTS: Final = 3
 """How often a caller is asked for a PIN; each answer is checked."""

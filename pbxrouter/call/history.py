@@ -20,15 +20,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.calls.history import (
-    CallRow,
-    add_calls,
-    forget_calls,
-    trace_text,
-)
+from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
 from pbxrouter.errors import sentence_of
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence, printable
 
 WRITE_EVERY_S: Final = 1.0
 BATCH: Final = 1000

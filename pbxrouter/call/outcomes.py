@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 OUTCOMES: Final = {
     "ANSWER": Sentence("answered"),

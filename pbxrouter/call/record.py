@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.agi import AGIRequest
 from pbxrouter.drivers import Outcome
-from pbxrouter.rules.model import Decision
+from pbxrouter.rules import Decision
 
 
 class GatewayOutcome:

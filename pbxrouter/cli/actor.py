@@ -5,12 +5,12 @@ import pwd
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pbxrouter.database.audit.log import Actor
+    from pbxrouter.database.audit import Actor
 
 
 def system_actor() -> "Actor":
     """The system's user that runs this process, as the system knows it; no variable can say otherwise."""
-    from pbxrouter.database.audit.log import Actor
+    from pbxrouter.database.audit import Actor
 
     number = os.getuid()
     try:

@@ -18,7 +18,7 @@ import click
 
 from pbxrouter import __version__
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 COMMANDS = {
     "init": "pbxrouter.cli.init:init",

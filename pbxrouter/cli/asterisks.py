@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 if TYPE_CHECKING:
-    from pbxrouter.config.schema import Asterisk, Config
+    from pbxrouter.config import Asterisk, Config
 
 
 def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":

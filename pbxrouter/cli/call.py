@@ -113,7 +113,7 @@ def call(
     from pbxrouter.cli.transcript import Transcript, story
     from pbxrouter.config import address
     from pbxrouter.errors import PinError
-    from pbxrouter.rules.model import normalise_number
+    from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
     if not timeout_s <= _LONGEST_S:  # also what is no number

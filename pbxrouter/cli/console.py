@@ -22,10 +22,9 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
     is for the first log-in and for passwords that were lost. `list` shows login, role and last log-in.
     """
     from pbxrouter import database as databases
-    from pbxrouter.database.people.console_users import list_console_users
-    from pbxrouter.database.people.sessions import put_setup_link
-    from pbxrouter.security.tokens import hash_token
-    from pbxrouter.web.http.address import base_url, setup_url
+    from pbxrouter.database.people import list_console_users, put_setup_link
+    from pbxrouter.security import hash_token
+    from pbxrouter.web import base_url, setup_url
 
     config = read_config(config_file, database)
     if action == "link" and config.web.listen is None:

@@ -11,8 +11,7 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
-    from pbxrouter.counter.counts import Counts
-    from pbxrouter.counter.report import Report
+    from pbxrouter.counter import Counts, Report
 
 UNKNOWN = "U"
 """How Cacti writes what is not known."""
@@ -138,7 +137,7 @@ def _figures(counts: "Counts", known: bool) -> dict[str, Any]:
 
 
 def _reasons(counts: "Counts", known: bool) -> dict[str, int | None]:
-    from pbxrouter.counter.counts import REASONS
+    from pbxrouter.counter import REASONS
 
     return {reason: counts.failed.get(reason, 0) if known else None for reason in REASONS}
 
@@ -166,8 +165,7 @@ def _local(when: float) -> datetime.datetime:
 def _as_json(
     report: "Report", asterisk: str | None, busiest: int | None, known: bool, each_minute: bool
 ) -> dict[str, Any]:
-    from pbxrouter.counter.counts import Counts
-    from pbxrouter.counter.report import minutes_of
+    from pbxrouter.counter import Counts, minutes_of
 
     def minute(when: int, counts: Counts) -> dict[str, Any]:
         ended = min(when + 60, report.ended)

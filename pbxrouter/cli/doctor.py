@@ -8,7 +8,7 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
-    from pbxrouter.config.schema import Config
+    from pbxrouter.config import Config
     from pbxrouter.doctor import Finding
 
 _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
@@ -60,7 +60,7 @@ def _examine(config: "Config", sounds: str | None, tell: Any) -> None:
     from twisted.internet import reactor as the_reactor
     from twisted.internet.defer import Deferred
 
-    from pbxrouter.doctor.examine import examine
+    from pbxrouter.doctor import examine
 
     reactor: Any = the_reactor
     failures: list[BaseException] = []

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, unquote
 
-from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.text.printable import printable
+from pbxrouter.ami import AMIMessage
+from pbxrouter.text import printable
 
 STARS: Final = "***"
 

@@ -11,9 +11,8 @@ from pbxrouter.cli.options import config_option, read_config
 from pbxrouter.errors import ManagerUnavailable, PbxrouterError
 
 if TYPE_CHECKING:
-    from pbxrouter.ami.messages import AMIMessage
-    from pbxrouter.ami.protocol import EventHandler
-    from pbxrouter.config.schema import Asterisk
+    from pbxrouter.ami import AMIMessage, EventHandler
+    from pbxrouter.config import Asterisk
 
 _LOOK_EVERY_S = 0.5
 _INTERRUPTED = 130
@@ -87,8 +86,7 @@ def _watch(asterisk: "Asterisk", printer: _Printer) -> int:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import LoopingCall
 
-    from pbxrouter.ami.account import account_of
-    from pbxrouter.ami.once import connect_once
+    from pbxrouter.ami import account_of, connect_once
 
     reactor: Any = the_reactor
     ended: list[BaseException] = []

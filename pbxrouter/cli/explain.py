@@ -35,9 +35,8 @@ def explain(
     from importlib.metadata import entry_points
 
     from pbxrouter import database as databases
-    from pbxrouter.database.rules.loader import read_rules
-    from pbxrouter.rules.explanation import as_dict, headline, runners_up
-    from pbxrouter.rules.model import NO_CALLER, Facts
+    from pbxrouter.database.rules import read_rules
+    from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
 
     config = read_config(config_file, database)
     connection = databases.connect(pathlib.Path(config.database))

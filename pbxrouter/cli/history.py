@@ -12,7 +12,7 @@ import click
 from pbxrouter.cli.options import config_option, database_option, read_config
 
 if TYPE_CHECKING:
-    from pbxrouter.database.calls.history import CallRow
+    from pbxrouter.database.calls import CallRow
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -62,8 +62,8 @@ def history(
     They come from the database, so the gateway need not run; the newest second may not be there yet.
     """
     from pbxrouter import database as databases
-    from pbxrouter.database.calls.history import Search, find_calls
-    from pbxrouter.text.printable import printable
+    from pbxrouter.database.calls import Search, find_calls
+    from pbxrouter.text import printable
 
     caller, number = (None if each is None else printable(each) for each in (caller, number))
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
@@ -96,7 +96,7 @@ def _plain(row: "CallRow") -> dict[str, Any]:
 
 
 def _csv(rows: list["CallRow"]) -> str:
-    from pbxrouter.database.calls.history import csv_cells, csv_heading
-    from pbxrouter.text.csv_cells import csv_line
+    from pbxrouter.database.calls import csv_cells, csv_heading
+    from pbxrouter.text import csv_line
 
     return "".join([csv_line(csv_heading()), *(csv_line(csv_cells(row)) for row in rows)])

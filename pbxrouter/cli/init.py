@@ -12,7 +12,7 @@ from pbxrouter.cli.options import config_option, database_option, pin_hasher, re
 from pbxrouter.errors import KeyFileError, NotADatabase
 
 if TYPE_CHECKING:
-    from pbxrouter.config.schema import Config
+    from pbxrouter.config import Config
 
 _RULE_TABLES = ("applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings")
 
@@ -27,7 +27,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
     What is there already is kept; a database of an older pbxrouter is brought up to date.
     """
     from pbxrouter import database as databases
-    from pbxrouter.database.rules.sample import add_sample
+    from pbxrouter.database.rules import add_sample
 
     config = read_config(config_file, database)
     path = pathlib.Path(config.database)
@@ -84,7 +84,7 @@ def _ensure_key(config: "Config", connection: sqlite3.Connection) -> None:
         KeyFileError: there is one that cannot be used, or users have PINs that only the missing one can
         check.
     """
-    from pbxrouter.security.keyfile import create_key, read_key
+    from pbxrouter.security import create_key, read_key
 
     path = pathlib.Path(config.pin_key_file)
     try:

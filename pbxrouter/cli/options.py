@@ -11,7 +11,7 @@ import click
 from pbxrouter.errors import PinError
 
 if TYPE_CHECKING:
-    from pbxrouter.config.schema import Config
+    from pbxrouter.config import Config
 
 STDIN = "-"
 
@@ -45,8 +45,8 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     Raises:
         ConfigError: the file cannot be read, or a setting is not accepted.
     """
+    from pbxrouter.config import at_database
     from pbxrouter.config import file as settings
-    from pbxrouter.config.schema import at_database
 
     config = settings.read_config(config_file)
     return config if database is None else at_database(config, pathlib.Path.cwd() / database)
@@ -57,12 +57,12 @@ def pin_hasher(config: "Config") -> Callable[[str], str]:
 
     @functools.cache
     def key() -> bytes:
-        from pbxrouter.security.keyfile import read_key
+        from pbxrouter.security import read_key
 
         return read_key(pathlib.Path(config.pin_key_file))
 
     def hash_one(pin: str) -> str:
-        from pbxrouter.security.pins import hash_pin
+        from pbxrouter.security import hash_pin
 
         return hash_pin(key(), pin)
 

@@ -36,9 +36,9 @@ def pin(context: click.Context, user: str, generate: bool, config_file: str | No
         )
     from pbxrouter import database as databases
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.rules.holder_edits import set_pin
+    from pbxrouter.database.rules import set_pin
     from pbxrouter.errors import PinError
-    from pbxrouter.security.pins import check_pin, generate_pin
+    from pbxrouter.security import check_pin, generate_pin
 
     config = read_config(config_file, database)
     hash_pin = pin_hasher(config)

@@ -54,8 +54,8 @@ def token(
 
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people.tokens import add_token
-    from pbxrouter.security.tokens import Scope, hash_token, new_token
+    from pbxrouter.database.people import add_token
+    from pbxrouter.security import Scope, hash_token, new_token
 
     made = new_token()
     add_token(connection, system_actor(), time.time(), name, hash_token(made), frozenset(map(Scope, scopes)))
@@ -63,8 +63,8 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
 
 
 def _list(connection: sqlite3.Connection) -> None:
-    from pbxrouter.database.people.tokens import list_tokens
-    from pbxrouter.security.tokens import scopes_text
+    from pbxrouter.database.people import list_tokens
+    from pbxrouter.security import scopes_text
 
     found = list_tokens(connection)
     if not found:
@@ -78,7 +78,7 @@ def _list(connection: sqlite3.Connection) -> None:
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:
     from pbxrouter.cli.actor import system_actor
-    from pbxrouter.database.people.tokens import revoke_token, valid_token
+    from pbxrouter.database.people import revoke_token, valid_token
 
     revoke_token(connection, system_actor(), time.time(), valid_token(connection, name))
     click.echo(f"{name} is revoked")

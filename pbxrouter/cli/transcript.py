@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 
 import click
 
-from pbxrouter.security.pins import MIN_DIGITS
+from pbxrouter.security import MIN_PIN_DIGITS
 from pbxrouter.simulator import SimulatedAsterisk, split_words
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 MASK = "****"
 _COLUMN = 52
@@ -53,7 +53,7 @@ class Transcript:
 
     def __init__(self, pins: Collection[str], *, number_asked: bool, verbose: bool) -> None:
         # A shorter one is no PIN, and would mask half of the conversation.
-        secret = sorted({pin for pin in pins if len(pin) >= MIN_DIGITS}, key=len, reverse=True)
+        secret = sorted({pin for pin in pins if len(pin) >= MIN_PIN_DIGITS}, key=len, reverse=True)
         # "Any key" is ten digits in a row, and no PIN, though 123456 stands in it.
         self._secrets = re.compile("|".join(["(0123456789)", *map(re.escape, secret)])) if secret else None
         self._number_asked = number_asked

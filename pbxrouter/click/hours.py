@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 MAX_LENGTH: Final = 200
 """Characters that may be written."""

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pbxrouter.security.pins import derive
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import derive
+from pbxrouter.text import Sentence, sentence
 
 FORM_S: Final = 3600.0
 """How long a form can be posted."""

@@ -1,6 +1,24 @@
 """The settings file: its schema, its messages, where it is read."""
 
+from pbxrouter.config.address import of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
-from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config, Web, at_database
+from pbxrouter.config.schema import (
+    DEFAULT_LISTEN,
+    Asterisk,
+    Config,
+    Web,
+    at_database,
+)
 
-__all__ = ["DEFAULT_FILE", "DEFAULT_LISTEN", "Asterisk", "Config", "Web", "at_database", "read_config"]
+__all__ = [
+    "DEFAULT_FILE",
+    "DEFAULT_LISTEN",
+    "Asterisk",
+    "Config",
+    "Web",
+    "address",
+    "at_database",
+    "file",
+    "of_endpoint",
+    "read_config",
+]

@@ -9,7 +9,7 @@ import re
 import socket
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 DEFAULT_PORT = 4573
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}

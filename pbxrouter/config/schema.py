@@ -16,10 +16,10 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
-from pbxrouter.agi.prompts import Prompts, is_prompt_name
+from pbxrouter.agi import Prompts, is_prompt_name
 from pbxrouter.config.messages import plain
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})

@@ -1,1 +1,11 @@
 """The unix socket through which the command line asks the running gateway."""
+
+from pbxrouter.control.commands import OriginateCommand, WatchCommand
+from pbxrouter.control.server import ControlCommand, ControlService
+
+__all__ = [
+    "ControlCommand",
+    "ControlService",
+    "OriginateCommand",
+    "WatchCommand",
+]

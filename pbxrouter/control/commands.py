@@ -14,17 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
+from pbxrouter.agi import DialogueLine, DialogueWatch
 from pbxrouter.control.server import JsonObject
 from pbxrouter.errors import ControlRefused, PbxrouterError
-from pbxrouter.originate.originator import (
-    RING_S,
-    CallRequest,
-    Originator,
-    Progress,
-    originator_for,
-)
-from pbxrouter.text.sentences import sentence
+from pbxrouter.originate import RING_S, CallRequest, Originator, Progress, originator_for
+from pbxrouter.text import sentence
 
 Send = Callable[[JsonObject], None]
 End = Callable[[], None]

@@ -1,1 +1,50 @@
 """The call counter: calls as AMI events tell of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbxrouter.counter.counts import (
+    ALL,
+    MINUTE_S,
+    REASONS,
+    Counts,
+)
+from pbxrouter.counter.live_calls import (
+    CallView,
+    LiveCalls,
+    live_calls,
+    live_version,
+)
+from pbxrouter.counter.outcome_figures import (
+    Totals,
+    busiest,
+    per_minute,
+    totals,
+)
+from pbxrouter.counter.report import Report, minutes_of
+from pbxrouter.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pbxrouter.counter.service import CallCounter
+
+__all__ = [
+    "ALL",
+    "MINUTE_S",
+    "REASONS",
+    "CallCounter",
+    "CallView",
+    "Counts",
+    "LiveCalls",
+    "Report",
+    "Totals",
+    "busiest",
+    "live_calls",
+    "live_version",
+    "minutes_of",
+    "per_minute",
+    "report",
+    "totals",
+]
+
+__getattr__ = lazy_names(__name__, {"CallCounter": "service"})

@@ -19,8 +19,8 @@ from pbxrouter.counter.call_table import (
     CallListener,
     LiveCall,
 )
-from pbxrouter.rules.model import Decision, Verdict
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.rules import Decision, Verdict
+from pbxrouter.text import Sentence
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
 
-from pbxrouter.call.active_calls import (
-    ActiveCalls,
-    GatewayCall,
-    Phase,
-    short,
-)
+from pbxrouter.call import ActiveCalls, GatewayCall, Phase, short
 from pbxrouter.counter.call_table import LiveCall
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.database.calls.history import outcomes
-from pbxrouter.database.connection import reading
+from pbxrouter.database import reading
+from pbxrouter.database.calls import outcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,15 +22,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.ami.messages import AMIMessage, is_whole
-from pbxrouter.call.record import CallRecord
+from pbxrouter.ami import AMIConnection, AMIMessage, is_whole
+from pbxrouter.call import CallRecord
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter, Keeper
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
 LOOK_S: Final = 2.0

@@ -5,6 +5,10 @@ the command line directly. Failures are StoreErrors. What is kept in the tables 
 each subject: ``rules``, ``audit``, ``people``, ``click``, ``calls``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pbxrouter.database.connection import (
     OPTIONS,
     TIMEOUT_S,
@@ -17,19 +21,36 @@ from pbxrouter.database.connection import (
     transaction,
     uri_of,
 )
-from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade
+from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
+from pbxrouter.database.sql_split import Statement, split
+from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
+from pbxrouter.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pbxrouter.database.store import Store
 
 __all__ = [
+    "MAX_LIMIT",
+    "MAX_NAME",
+    "MAX_SEARCH",
     "OPTIONS",
     "SCHEMA_VERSION",
     "TIMEOUT_S",
+    "Page",
+    "Statement",
+    "Store",
     "connect",
     "create",
     "explain",
     "path_of",
     "prepare",
     "reading",
+    "split",
     "transaction",
     "upgrade",
     "uri_of",
+    "version_of",
 ]
+
+__getattr__ = lazy_names(__name__, {"Store": "store"})

@@ -19,7 +19,7 @@ from pbxrouter.errors import (
     NotADatabase,
     StoreError,
 )
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S: Final = 2.0
 """How long to wait, in seconds, for another program that has the database locked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 MAX_NAME: Final = 80
 """Characters in a name or a number."""

@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter import database
-from pbxrouter.database.rules.loader import read_rules
+from pbxrouter.database.rules import read_rules
 from pbxrouter.errors import DatabaseLocked, StoreError
-from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import sentence
+from pbxrouter.rules import RuleSet
+from pbxrouter.text import sentence
 
 T = TypeVar("T")
 

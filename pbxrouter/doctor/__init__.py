@@ -3,6 +3,18 @@
 Nothing is changed by looking. Not here: printing what was found (cli).
 """
 
-from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.doctor.examine import examine
+from pbxrouter.doctor.finding import (
+    Finding,
+    unknown,
+    well,
+    wrong,
+)
 
-__all__ = ["Finding", "unknown", "well", "wrong"]
+__all__ = [
+    "Finding",
+    "examine",
+    "unknown",
+    "well",
+    "wrong",
+]

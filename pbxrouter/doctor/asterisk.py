@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pbxrouter.ami.heartbeat import VARIABLE
+from pbxrouter.ami import HEARTBEAT_VARIABLE
 from pbxrouter.doctor.classes import read_classes, write_classes
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 CLOCKS_APART_S: Final = 5.0
 HEARTBEAT_S: Final = 10.0
@@ -94,12 +93,12 @@ async def _clock(patient: Patient) -> Finding:
 
 async def _heartbeat(patient: Patient) -> Finding:
     looked_at = await patient.variable("PBXROUTER_HEARTBEAT_S")
-    value = await patient.variable(VARIABLE)
+    value = await patient.variable(HEARTBEAT_VARIABLE)
     if value is None:
         return unknown(
             patient.area,
             Sentence("the heartbeat may not be read"),
-            sentence("in Asterisk: dialplan show globals, {variable}", variable=VARIABLE),
+            sentence("in Asterisk: dialplan show globals, {variable}", variable=HEARTBEAT_VARIABLE),
         )
     said = (await patient.protocol.action("Ping")).get("Timestamp").partition(".")[0]
     age = int(said) - int(value) if value.isdecimal() and said.isdecimal() else None
@@ -110,15 +109,15 @@ async def _heartbeat(patient: Patient) -> Finding:
                 sentence(
                     "an old heartbeat stands in {variable}, and asterisk.heartbeat forbids a new one: "
                     "every call goes to the fallback",
-                    variable=VARIABLE,
+                    variable=HEARTBEAT_VARIABLE,
                 ),
-                sentence("set heartbeat = true, or the global variable {variable} to 0", variable=VARIABLE),
+                sentence("set heartbeat = true, or the global variable {variable} to 0", variable=HEARTBEAT_VARIABLE),
             )
         return well(patient.area, Sentence("no heartbeat, as the settings say"))
     if age is None or not int(value):
         what = sentence(
             "the gateway has stopped: {variable} is {value}" if value else "there is no heartbeat: {variable} is empty",
-            variable=VARIABLE,
+            variable=HEARTBEAT_VARIABLE,
             value=value,
         )
         return wrong(patient.area, what, Sentence("start the gateway"))

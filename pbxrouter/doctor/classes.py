@@ -13,7 +13,7 @@ from typing import Final
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 # What each class of `write` is needed for, and an action that tells whether it is there.
 _WRITE: Final = (

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.ami.account import account_of
-from pbxrouter.config.address import of_endpoint
-from pbxrouter.config.schema import Asterisk, Config
+from pbxrouter.ami import account_of
+from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import look_at_asterisk
 from pbxrouter.doctor.files import load_names, look_at_files
 from pbxrouter.doctor.finding import Finding, unknown, wrong
@@ -28,7 +27,7 @@ from pbxrouter.doctor.running import look_at_gateway
 from pbxrouter.doctor.sounds import look_at_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 T = TypeVar("T")
 Tell = Callable[[Finding], object]

@@ -15,15 +15,14 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.config.schema import Asterisk, Config
-from pbxrouter.database.rules.loader import check_columns, read_rules
-from pbxrouter.database.upgrade import version_of
+from pbxrouter.config import Asterisk, Config
+from pbxrouter.database import version_of
+from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import KeyFileError, StoreError
-from pbxrouter.security import pins
-from pbxrouter.security.keyfile import read_key
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import pins, read_key
+from pbxrouter.text import Sentence, sentence
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
 """The names of those that can be loaded, lower case, and what is wrong with others."""

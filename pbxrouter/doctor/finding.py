@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 
 NOTHING: Final = Sentence("")
 """Nothing to say."""

@@ -12,12 +12,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config
+from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 CONTEXT: Final = "pbxrouter-ask"
 """Where dialplan/pbxrouter.conf asks the gateway."""

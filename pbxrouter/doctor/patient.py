@@ -10,11 +10,8 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from pbxrouter.ami.account import Account
-from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.ami.once import connect_once
-from pbxrouter.ami.protocol import AMIProtocol, EventHandler
-from pbxrouter.config.schema import Asterisk
+from pbxrouter.ami import Account, AMIMessage, AMIProtocol, EventHandler, connect_once
+from pbxrouter.config import Asterisk
 from pbxrouter.doctor.finding import Finding, wrong
 from pbxrouter.errors import (
     ActionFailed,
@@ -24,7 +21,7 @@ from pbxrouter.errors import (
     ManagerProtocolError,
     ManagerUnavailable,
 )
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 EVENT_WAIT_S: Final = 2.0
 """How long an event may take that must come."""

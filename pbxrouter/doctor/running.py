@@ -11,10 +11,10 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S = 3.0
 START = Sentence("start the gateway: twistd -n pbxrouter; its log tells if it cannot")

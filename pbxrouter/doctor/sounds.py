@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from pbxrouter.agi.prompts import localised
-from pbxrouter.config.schema import Config
+from pbxrouter.agi import localised
+from pbxrouter.config import Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 FALLBACK: Final = "en"
 """What Asterisk plays where a language lacks a sound."""

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
-from pbxrouter.agi.channel import Channel
-from pbxrouter.config.schema import Config
+from pbxrouter.agi import Channel
+from pbxrouter.config import Config
 
 GROUP: Final = "pbxrouter.drivers"
 

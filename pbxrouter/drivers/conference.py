@@ -7,7 +7,7 @@ then a user profile); usually empty.
 from __future__ import annotations
 
 from pbxrouter.agi import verbs
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pbxrouter.agi import verbs
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
-from pbxrouter.rules.model import normalise_number
+from pbxrouter.rules import normalise_number
 
 
 class Dial:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 

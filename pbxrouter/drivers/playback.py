@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pbxrouter.agi import verbs
-from pbxrouter.agi.prompts import is_prompt_name
-from pbxrouter.config.schema import Config
+from pbxrouter.agi import is_prompt_name, verbs
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pbxrouter.agi import verbs
-from pbxrouter.config.schema import Config
+from pbxrouter.config import Config
 from pbxrouter.drivers import Call, Outcome
 
 

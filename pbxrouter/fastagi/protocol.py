@@ -24,7 +24,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi.commands import (
+from pbxrouter.agi import (
+    AGIReader,
+    AGIReply,
+    AGIRequest,
+    DialogueWatch,
     allowed_when_hung_up,
     encode_command,
     may_mean_hangup,
@@ -32,9 +36,6 @@ from pbxrouter.agi.commands import (
     refused,
     reply_timeout_s,
 )
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIReply, AGIRequest
-from pbxrouter.agi.reader import AGIReader
 from pbxrouter.errors import (
     AGIError,
     ChannelHungUp,
@@ -44,8 +45,8 @@ from pbxrouter.errors import (
 )
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
-from pbxrouter.net.timers import Deadline
-from pbxrouter.text.printable import printable
+from pbxrouter.net import Deadline
+from pbxrouter.text import printable
 
 OPENING_TIMEOUT_S: Final = 10.0
 """Asterisk writes the opening block at once; whoever does not is not Asterisk."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.net.timers import Timer
+from pbxrouter.net import Timer
 
 DRAIN_S: Final = 0.1
 """What Asterisk is still writing is let come first: closing before it is read would lose our words."""

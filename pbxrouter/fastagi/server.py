@@ -13,8 +13,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi.channel import Channel
-from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi import Channel, DialogueWatch
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0

@@ -1,1 +1,5 @@
 """What is put together into one service."""
+
+__all__ = [
+    "service",
+]

@@ -13,16 +13,14 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami.account import Account, account_of, read_secret
-from pbxrouter.ami.connection import AMIConnection, ProtocolFactory
-from pbxrouter.ami.heartbeat import Heartbeat
-from pbxrouter.config.schema import Asterisk
+from pbxrouter.agi import DialogueWatch
+from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, account_of, read_secret
+from pbxrouter.config import Asterisk
 from pbxrouter.errors import ConfigError
-from pbxrouter.magi.service import MagiService, Serve
-from pbxrouter.originate.originator import Originator
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.text.printable import printable
+from pbxrouter.magi import MagiService, Serve
+from pbxrouter.originate import Originator
+from pbxrouter.rules import RulesEngine
+from pbxrouter.text import printable
 
 LEAVING_S: Final = 3.0
 """How long taking leave may last when the gateway stops."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from pbxrouter.agi.dialogue_watch import DialogueLine
-from pbxrouter.call.record import CallRecord
-from pbxrouter.text.printable import printable
+from pbxrouter.agi import DialogueLine
+from pbxrouter.call import CallRecord
+from pbxrouter.text import printable
 
 
 class CallLog:

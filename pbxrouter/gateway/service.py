@@ -17,28 +17,22 @@ from twisted.logger import Logger
 
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.call.active_calls import ActiveCalls
-from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.history import History
-from pbxrouter.call.reports import Reports
-from pbxrouter.config.schema import DEFAULT_LISTEN, Config
-from pbxrouter.control.commands import OriginateCommand, WatchCommand
-from pbxrouter.control.server import ControlCommand, ControlService
-from pbxrouter.counter.service import CallCounter
-from pbxrouter.database.store import Store
+from pbxrouter.agi import DialogueWatch
+from pbxrouter.call import ActiveCalls, CallFlow, History, Reports
+from pbxrouter.config import DEFAULT_LISTEN, Config
+from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
+from pbxrouter.counter import CallCounter
+from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.fastagi import FastAGIFactory
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net.listener import Listener
-from pbxrouter.originate.originator import Originator
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesReloader
-from pbxrouter.security import pins
-from pbxrouter.security.keyfile import read_key
+from pbxrouter.net import Listener
+from pbxrouter.originate import Originator
+from pbxrouter.rules import RulesEngine, RulesReloader
+from pbxrouter.security import pins, read_key
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -138,9 +132,7 @@ def web_service(
         KeyFileError: the key cannot be read.
     """
     # Its libraries import the global reactor: not before it is needed.
-    from pbxrouter.web.build import build_web
-    from pbxrouter.web.context import WebContext
-    from pbxrouter.web.language import Zone
+    from pbxrouter.web import WebContext, Zone, build_web
 
     key = read_key(Path(config.pin_key_file))
     hash_pin = functools.partial(pins.hash_pin, key)

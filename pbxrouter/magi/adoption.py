@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from pbxrouter.agi.commands import command
-from pbxrouter.agi.messages import NOT_SHOWN, AGIRequest
-from pbxrouter.ami.messages import AMIMessage, is_whole
+from pbxrouter.agi import NOT_SHOWN, AGIRequest, command
+from pbxrouter.ami import AMIMessage, is_whole
 from pbxrouter.magi.channel import MagiChannel
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})

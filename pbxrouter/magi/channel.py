@@ -22,16 +22,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.agi.commands import (
+from pbxrouter.agi import (
+    AGIReply,
+    AGIRequest,
+    DialogueWatch,
     encode_command,
     may_mean_hangup,
     outlives_caller,
+    parse_reply,
     refused,
     reply_timeout_s,
 )
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIReply, AGIRequest, parse_reply
-from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.ami import AMIMessage
 from pbxrouter.errors import (
     ActionFailed,
     AGIError,
@@ -51,8 +53,8 @@ from pbxrouter.magi.wire import (
     without_break_on_error,
     without_progress,
 )
-from pbxrouter.net.timers import Timer
-from pbxrouter.text.printable import printable
+from pbxrouter.net import Timer
+from pbxrouter.text import printable
 
 END_GRACE_S: Final = 0.25
 """How long after a ``-1`` the event of the end may take."""

@@ -23,11 +23,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pbxrouter.agi.channel import Channel
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIRequest, parse_request
-from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.ami.messages import AMIMessage, is_whole
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
+from pbxrouter.ami import AMIConnection, AMIMessage, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
@@ -44,7 +41,7 @@ from pbxrouter.magi.wire import (
     historical_request,
     piece,
 )
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 
 LOOK_AGAIN_S: Final = 5.0
 """How often calls that wait for nobody are looked for."""

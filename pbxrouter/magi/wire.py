@@ -14,13 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from pbxrouter.agi.messages import (
-    AGIReply,
-    AGIRequest,
-    decode,
-    encode,
-)
-from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.agi import AGIReply, AGIRequest, decode, encode
+from pbxrouter.ami import AMIMessage
 from pbxrouter.errors import ForgedRequest
 
 BLOCK_END: Final = b"\n\n"

@@ -15,14 +15,11 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.ami import AMIConnection, AMIMessage
 from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.model import Facts, Verdict, normalise_number
-from pbxrouter.rules.phones import is_context, read_phone
-from pbxrouter.text.sentences import Sentence, joined, sentence
+from pbxrouter.rules import Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
+from pbxrouter.text import Sentence, joined, sentence
 
 __all__ = [
     "CAUSE_GRACE_S",

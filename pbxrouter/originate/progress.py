@@ -11,9 +11,9 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.net.timers import Timer
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.ami import AMIMessage
+from pbxrouter.net import Timer
+from pbxrouter.text import Sentence
 
 CAUSE_GRACE_S: Final = 0.5
 """How long after a failed OriginateResponse the Hangup event may take."""

@@ -6,33 +6,60 @@ decides without them.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from pbxrouter.rules.model import Decision, Facts, Mapping, User, Verdict
+from pbxrouter.lazy import lazy_names
+from pbxrouter.rules.explanation import as_dict, headline, runners_up
+from pbxrouter.rules.model import (
+    NO_CALLER,
+    Decision,
+    Facts,
+    Mapping,
+    User,
+    Verdict,
+    normalise_number,
+)
 from pbxrouter.rules.patterns import Pattern
+from pbxrouter.rules.phones import is_context, read_phone
 from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.shadows import example
+from pbxrouter.rules.warnings import (
+    CODES,
+    KEPT,
+    NOTES,
+    RuleWarning,
+    Survey,
+)
 
 if TYPE_CHECKING:
     from pbxrouter.rules.engine import RulesEngine
     from pbxrouter.rules.reloader import RulesReloader
+    from pbxrouter.rules.survey import RuleSurveyor
 
 __all__ = [
+    "CODES",
+    "KEPT",
+    "NOTES",
+    "NO_CALLER",
     "Decision",
     "Facts",
     "Mapping",
     "Pattern",
     "RuleSet",
+    "RuleSurveyor",
+    "RuleWarning",
     "RulesEngine",
     "RulesReloader",
+    "Survey",
     "User",
     "Verdict",
+    "as_dict",
+    "example",
+    "headline",
+    "is_context",
+    "normalise_number",
+    "read_phone",
+    "runners_up",
 ]
 
-_LAZY = {"RulesEngine": "engine", "RulesKeeper": "reloader"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"pbxrouter.rules.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, {"RulesEngine": "engine", "RulesReloader": "reloader", "RuleSurveyor": "survey"})

@@ -16,7 +16,7 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 MAX_OTHERS: Final = 20
 """Mappings named beside the winner."""

@@ -14,7 +14,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import PatternError
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 MAX_LENGTH: Final = 80  # Asterisk's AST_MAX_EXTENSION
 

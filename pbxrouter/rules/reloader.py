@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 
 POLL_S: Final = 0.1
 """How often the database is asked whether the rules changed."""

@@ -9,8 +9,7 @@ from pbxrouter.errors import PatternError
 from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, User, Verdict, normalise_number
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 
 class RuleSet:

@@ -16,7 +16,7 @@ from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.model import User
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import Reachability, ReachResult, reachability
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 NAMED: Final = 3
 """So many of the patterns that always win are named, the others counted."""

@@ -1,1 +1,58 @@
 """PINs, tokens, passwords, roles and rate limits."""
+
+from pbxrouter.security.keyfile import create_key, read_key
+from pbxrouter.security.networks import network_of
+from pbxrouter.security.passwords import (
+    MAX_PASSWORD_LENGTH,
+    MIN_PASSWORD_LENGTH,
+    check_new_password,
+    hash_password,
+    password_fits,
+)
+from pbxrouter.security.pins import (
+    MAX_PIN_DIGITS,
+    MIN_PIN_DIGITS,
+    check_pin,
+    derive,
+    generate_pin,
+    hash_pin,
+)
+from pbxrouter.security.ratelimit import RateLimit, WindowLimit
+from pbxrouter.security.roles import Role
+from pbxrouter.security.tokens import (
+    Scope,
+    TokenInfo,
+    bearer,
+    hash_token,
+    new_token,
+    scopes_of,
+    scopes_text,
+)
+
+__all__ = [
+    "MAX_PASSWORD_LENGTH",
+    "MAX_PIN_DIGITS",
+    "MIN_PASSWORD_LENGTH",
+    "MIN_PIN_DIGITS",
+    "RateLimit",
+    "Role",
+    "Scope",
+    "TokenInfo",
+    "WindowLimit",
+    "bearer",
+    "check_new_password",
+    "check_pin",
+    "create_key",
+    "derive",
+    "generate_pin",
+    "hash_password",
+    "hash_pin",
+    "hash_token",
+    "network_of",
+    "new_token",
+    "password_fits",
+    "pins",
+    "read_key",
+    "scopes_of",
+    "scopes_text",
+]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from pbxrouter.errors import KeyFileError
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 CREDENTIAL: Final = "pbxrouter.pinkey"
 KEY_BYTES: Final = 32

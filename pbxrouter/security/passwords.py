@@ -12,10 +12,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
-MIN_LENGTH: Final = 10
-MAX_LENGTH: Final = 200
+MIN_PASSWORD_LENGTH: Final = 10
+MAX_PASSWORD_LENGTH: Final = 200
 
 _hasher: Final = PasswordHasher()
 _NOBODYS: Final = _hasher.hash("nobody has this password")
@@ -27,9 +27,11 @@ def check_new_password(password: str, login: str) -> str:
     Raises:
         EditRefused: it is too short or too long, or is the login itself. It is never shown.
     """
-    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise EditRefused(
-            sentence("a password has {least} to {most} characters", least=MIN_LENGTH, most=MAX_LENGTH),
+            sentence(
+                "a password has {least} to {most} characters", least=MIN_PASSWORD_LENGTH, most=MAX_PASSWORD_LENGTH
+            ),
             "password",
         )
     if password.casefold().strip() == login.casefold().strip() or len(set(password)) < 4:
@@ -45,6 +47,6 @@ def hash_password(password: str) -> str:
 def password_fits(stored: str | None, password: str) -> bool:
     """Whether a password is the one that was stored; takes as long where nothing was (None)."""
     try:
-        return _hasher.verify(stored or _NOBODYS, password[:MAX_LENGTH]) and stored is not None
+        return _hasher.verify(stored or _NOBODYS, password[:MAX_PASSWORD_LENGTH]) and stored is not None
     except (Argon2Error, InvalidHashError):
         return False

@@ -14,12 +14,12 @@ import secrets
 from typing import Final
 
 from pbxrouter.errors import PinError
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
-MIN_DIGITS: Final = 3
-MAX_DIGITS: Final = 16
+MIN_PIN_DIGITS: Final = 3
+MAX_PIN_DIGITS: Final = 16
 GENERATED_DIGITS: Final = 6
-_PIN: Final = re.compile(rf"[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}")
+_PIN: Final = re.compile(rf"[0-9]{{{MIN_PIN_DIGITS},{MAX_PIN_DIGITS}}}")
 _RUN: Final = "01234567890123456789"
 
 
@@ -33,8 +33,8 @@ def check_pin(pin: str) -> str:
         raise PinError(
             sentence(
                 "this PIN cannot be used; accepted are {least} to {most} digits",
-                least=MIN_DIGITS,
-                most=MAX_DIGITS,
+                least=MIN_PIN_DIGITS,
+                most=MAX_PIN_DIGITS,
             )
         )
     return pin

@@ -3,3 +3,34 @@
 A part is a module with a function that adds its routes to the klein application; build
 names the parts, site serves them. Handlers are thin: what they tell or do is elsewhere.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbxrouter.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pbxrouter.web.build import build_web
+    from pbxrouter.web.context import WebContext
+    from pbxrouter.web.http.address import base_url, setup_url
+    from pbxrouter.web.language import Zone
+
+__all__ = [
+    "WebContext",
+    "Zone",
+    "base_url",
+    "build_web",
+    "setup_url",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "build_web": "build",
+        "WebContext": "context",
+        "base_url": "http.address",
+        "setup_url": "http.address",
+        "Zone": "language",
+    },
+)

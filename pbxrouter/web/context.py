@@ -17,16 +17,14 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.call.active_calls import ActiveCalls
-from pbxrouter.config.schema import Config
-from pbxrouter.counter.service import CallCounter
-from pbxrouter.database.store import Store
-from pbxrouter.doctor.finding import Finding
+from pbxrouter.call import ActiveCalls
+from pbxrouter.config import Config
+from pbxrouter.counter import CallCounter
+from pbxrouter.database import Store
+from pbxrouter.doctor import Finding
 from pbxrouter.health import Health
-from pbxrouter.originate.originator import Originator
-from pbxrouter.rules.engine import RulesEngine
-from pbxrouter.rules.reloader import RulesReloader
-from pbxrouter.rules.survey import RuleSurveyor
+from pbxrouter.originate import Originator
+from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
 from pbxrouter.web.language import Zone
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 
 LANGUAGES: Final = {"en": "English", "es": "Español"}
 """Language codes, and what each language calls itself."""

@@ -17,8 +17,7 @@ from prometheus_client.registry import Collector
 from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
-from pbxrouter.counter.counts import ALL, REASONS, Counts
-from pbxrouter.counter.service import CallCounter
+from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
 from pbxrouter.web.http.site import AddRoutes, header
 
 SHOWN_KINDS = ("mapping", "extension")

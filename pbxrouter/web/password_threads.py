@@ -9,7 +9,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 MAX_WAITING: Final = 20
 """Passwords that wait to be hashed; each takes 80 ms and 64 MiB while it is its turn."""

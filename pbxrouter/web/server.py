@@ -14,9 +14,9 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.database.people.sessions import needs_setup, put_setup_link
+from pbxrouter.database.people import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
-from pbxrouter.security.tokens import hash_token
+from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.address import is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService

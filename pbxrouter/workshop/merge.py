@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database import transaction
-from pbxrouter.database.audit.log import Actor, note
+from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
-from pbxrouter.rules.patterns import Pattern
-from pbxrouter.security.pins import check_pin
+from pbxrouter.rules import Pattern
+from pbxrouter.security import check_pin
 from pbxrouter.workshop.report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
 

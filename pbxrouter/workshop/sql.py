@@ -12,7 +12,7 @@ import sqlite3
 from contextlib import closing
 from typing import Final
 
-from pbxrouter.database.sql_split import Statement, split
+from pbxrouter.database import Statement, split
 from pbxrouter.errors import ImportRefused
 from pbxrouter.workshop.tables import (
     COLUMNS,

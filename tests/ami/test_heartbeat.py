@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.ami.heartbeat import EVERY_S, VARIABLE, Heartbeat
+from pbxrouter.ami.heartbeat import EVERY_S, HEARTBEAT_VARIABLE, Heartbeat
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, ActionTimeout
 from tests.ami_fakes import FakeAMIConnection
@@ -34,7 +34,7 @@ class HeartbeatTests(SynchronousTestCase):
         """The values set since the last look."""
         found = self.manager.heard("Setvar")
         for each in found:
-            self.assertEqual(each["Variable"], VARIABLE)
+            self.assertEqual(each["Variable"], HEARTBEAT_VARIABLE)
             self.assertNotIn("Channel", each)  # a global variable
         return [each["Value"] for each in found]
 

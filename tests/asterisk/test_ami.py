@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 
 from pbxrouter.ami.account import Account
 from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.ami.heartbeat import VARIABLE
+from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE
 from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 
@@ -115,7 +115,9 @@ class SampleUserTest(AmiTest):
         await deferLater(reactor, 0.5)
         command = [("Channel", uniqueid[:-1] + "2"), ("Command", "NOOP")]
         await tried("a MAGI call is commanded", manager.action("AGI", command))
-        await tried("the heartbeat is set", manager.action("Setvar", [("Variable", VARIABLE), ("Value", "0")]))
+        await tried(
+            "the heartbeat is set", manager.action("Setvar", [("Variable", HEARTBEAT_VARIABLE), ("Value", "0")])
+        )
         wish = [("Channel", "Local/busy@callee"), ("Application", "Wait"), ("Data", "1"), ("Async", "true")]
         await tried("a call is originated", manager.action("Originate", wish))
         await tried("the channels are listed", manager.action_list("CoreShowChannels"))

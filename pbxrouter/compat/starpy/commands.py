@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from pbxrouter.agi.commands import command
+from pbxrouter.agi import command
 from pbxrouter.compat.starpy.error import AGICommandFailure
 from pbxrouter.compat.starpy.replies import (
     FAILURE_CODE,

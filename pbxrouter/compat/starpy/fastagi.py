@@ -18,10 +18,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
 
-from pbxrouter.agi.channel import Channel
-from pbxrouter.agi.commands import masked_reply
-from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIReply
+from pbxrouter.agi import AGIReply, Channel, DialogueWatch, masked_reply
 from pbxrouter.compat.starpy import error, replies
 from pbxrouter.compat.starpy.commands import Commands
 from pbxrouter.compat.starpy.error import AGICommandFailure

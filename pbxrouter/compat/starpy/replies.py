@@ -11,7 +11,7 @@ from datetime import datetime
 from time import mktime, struct_time
 from typing import Any, Final
 
-from pbxrouter.agi.messages import parse_reply
+from pbxrouter.agi import parse_reply
 from pbxrouter.compat.starpy.error import AGICommandFailure
 
 FAILURE_CODE: Final = -1

@@ -14,7 +14,7 @@ from pbxrouter.database.audit.rows import Recorded, Row, from_text
 from pbxrouter.database.connection import reading
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 KINDS: Final = ("mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link")
 """What a change may be of."""

@@ -43,8 +43,7 @@ from pbxrouter.database.audit.rows import (
 from pbxrouter.database.connection import transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 __all__ = [
     "Actor",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.errors import EditConflict
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 Row = dict[str, Any]
 """A row by its columns: text, numbers, None, bytes (BLOBs), RawText."""

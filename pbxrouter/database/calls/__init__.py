@@ -1,1 +1,37 @@
 """The history of calls in the database."""
+
+from pbxrouter.database.calls.history import (
+    CHUNK,
+    CallPage,
+    CallRow,
+    KeptCall,
+    Place,
+    Search,
+    add_calls,
+    call,
+    csv_cells,
+    csv_heading,
+    find_calls,
+    find_page,
+    forget_calls,
+    outcomes,
+    trace_text,
+)
+
+__all__ = [
+    "CHUNK",
+    "CallPage",
+    "CallRow",
+    "KeptCall",
+    "Place",
+    "Search",
+    "add_calls",
+    "call",
+    "csv_cells",
+    "csv_heading",
+    "find_calls",
+    "find_page",
+    "forget_calls",
+    "outcomes",
+    "trace_text",
+]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 
 FEW: Final = 50_000
 """Rows that are read and sorted in a moment; of more, an index in order of time is wanted."""

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.click.hours import Hours
+from pbxrouter.click import Hours
 from pbxrouter.database.edit_text import MAX_NAME, checked_text
 from pbxrouter.errors import EditRefused, PatternError
-from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import is_context, read_phone
-from pbxrouter.text.sentences import sentence
+from pbxrouter.rules import Pattern, is_context, read_phone
+from pbxrouter.text import sentence
 
 MAX_CONSENT: Final = 600
 MAX_LIST: Final = 30

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor, Change, changing
+from pbxrouter.database.audit import Actor, Change, changing
 from pbxrouter.database.click.link_values import (
     DialLink,
     LinkOptions,
@@ -23,7 +23,7 @@ from pbxrouter.database.click.link_values import (
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 MAX_GENERATION: Final = 999_999_999
 """Nine digits, as a signed link has room for (signing)."""

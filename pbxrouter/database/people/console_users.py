@@ -10,11 +10,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role
+from pbxrouter.text import sentence
 
 MAX_LOGIN: Final = 60
 _TABLE: Final = "console_users"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.people.console_users import (
     ConsoleUser,
@@ -18,8 +18,8 @@ from pbxrouter.database.people.console_users import (
     user_of_row,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role
+from pbxrouter.text import sentence
 
 IDLE_S: Final = 8 * 3600.0
 """A session that nobody has used for so long is over."""

@@ -10,21 +10,16 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.security.tokens import (
-    Scope,
-    TokenInfo,
-    scopes_of,
-    scopes_text,
-)
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Scope, TokenInfo, scopes_of, scopes_text
+from pbxrouter.text import sentence
 
 _TABLE: Final = "api_tokens"
 _COLUMNS: Final = "token_id, name, created_at, last_used_at, revoked_at, scopes"
-MAX_NAME: Final = 80
+MAX_TOKEN_NAME: Final = 80
 
 
 def add_token(
@@ -46,8 +41,8 @@ def add_token(
         EditConflict: a valid token has that name.
         StoreError: the database cannot be written.
     """
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise EditRefused(sentence("a token's name is 1 to {most} printable characters", most=MAX_NAME), "name")
+    if not name.strip() or len(name) > MAX_TOKEN_NAME or not name.isprintable():
+        raise EditRefused(sentence("a token's name is 1 to {most} printable characters", most=MAX_TOKEN_NAME), "name")
     if not scopes:
         raise EditRefused(
             sentence("a token is for at least one of {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),

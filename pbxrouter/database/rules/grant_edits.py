@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.rules.holder_edits import holder_name
 from pbxrouter.database.rules.holders import HOLDERS, Grant, holders
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor, changing
+from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import path_of
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
 from pbxrouter.database.rules.holders import HolderTable, holders
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
-from pbxrouter.rules.model import NO_CALLER
-from pbxrouter.security.pins import generate_pin
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.rules import NO_CALLER
+from pbxrouter.security import generate_pin
+from pbxrouter.text import Sentence, sentence
 
 PIN_TAKEN: Final = sentence("this PIN cannot be used: another user has it")
 _TRIES: Final = 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import sentence
+from pbxrouter.text import sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import reading
-from pbxrouter.rules.model import Mapping
-from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.rules import Mapping, RuleSet
+from pbxrouter.text import Sentence, sentence
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 

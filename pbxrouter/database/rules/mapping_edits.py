@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor, Change, changing
+from pbxrouter.database.audit import Actor, Change, changing
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_mapping
 from pbxrouter.database.rules.grant_edits import (
     delete_orphans,
@@ -31,8 +31,8 @@ from pbxrouter.database.rules.holder_edits import (
 )
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
-from pbxrouter.rules.patterns import Pattern
-from pbxrouter.text.sentences import sentence
+from pbxrouter.rules import Pattern
+from pbxrouter.text import sentence
 
 __all__ = [
     "MappingValues",

@@ -12,16 +12,9 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.people.tokens import find_token, note_use
+from pbxrouter.database.people import find_token, note_use
 from pbxrouter.errors import StoreError
-from pbxrouter.security.networks import network_of
-from pbxrouter.security.ratelimit import RateLimit
-from pbxrouter.security.tokens import (
-    Scope,
-    TokenInfo,
-    bearer,
-    hash_token,
-)
+from pbxrouter.security import RateLimit, Scope, TokenInfo, bearer, hash_token, network_of
 from pbxrouter.web.api.endpoint import ApiError, Endpoint
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import header

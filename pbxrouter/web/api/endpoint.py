@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.security.tokens import Scope, TokenInfo
+from pbxrouter.database.audit import Actor
+from pbxrouter.security import Scope, TokenInfo
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import MAX_BODY
 

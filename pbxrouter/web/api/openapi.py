@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from pbxrouter import __version__
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import JSON, MAX_ID, Endpoint, ErrorBody
 
 _SCHEMAS: Final = "#/components/schemas/{name}"

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH
+from pbxrouter.database import MAX_LIMIT, MAX_SEARCH
 from pbxrouter.web.api.endpoint import MAX_ID
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many, at most.")]

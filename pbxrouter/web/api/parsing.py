@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect
 from twisted.web.iweb import IRequest
 
-from pbxrouter.text.printable import printable
+from pbxrouter.text import printable
 from pbxrouter.web.api.endpoint import FORM, JSON, MAX_ID, ApiError, Endpoint
 from pbxrouter.web.http.site import header
 

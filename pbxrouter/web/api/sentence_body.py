@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 
 
 class SentenceBody(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
 
-from pbxrouter.originate.progress import Progress
+from pbxrouter.originate import Progress
 
 MAX_ATTEMPTS: Final = 2000
 KEEP_S: Final = 3600.0

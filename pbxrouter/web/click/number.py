@@ -9,9 +9,9 @@ import re
 from typing import Final
 
 from pbxrouter.errors import PbxrouterError
-from pbxrouter.originate.originator import MAX_NUMBER
-from pbxrouter.rules.model import normalise_number
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.originate import MAX_NUMBER
+from pbxrouter.rules import normalise_number
+from pbxrouter.text import Sentence, sentence
 
 # What people write into a number that is not part of it: blanks, dots, dashes, parentheses.
 _FILLING: Final = re.compile(r"[ \u00a0\u2009\u202f.()\u2010-\u2015-]")

@@ -17,15 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pbxrouter.click.hours import Hours
-from pbxrouter.click.signing import (
-    FORM_EXPIRED,
-    LINK_WORDS,
-    LinkState,
-    Signer,
-)
-from pbxrouter.database.click.link_values import DialLink, LinkOptions
-from pbxrouter.database.click.links import dial_link, give_call_back, take_call
+from pbxrouter.click import FORM_EXPIRED, LINK_WORDS, Hours, LinkState, Signer
+from pbxrouter.database.click import DialLink, LinkOptions, dial_link, give_call_back, take_call
 from pbxrouter.errors import (
     ControlRefused,
     ManagerError,
@@ -34,10 +27,9 @@ from pbxrouter.errors import (
     PbxrouterError,
     StoreError,
 )
-from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
-from pbxrouter.security.networks import network_of
-from pbxrouter.security.ratelimit import RateLimit, WindowLimit
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.originate import CallRequest, Originator, Progress, originator_for
+from pbxrouter.security import RateLimit, WindowLimit, network_of
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import Attempts, DialAttempt
 from pbxrouter.web.click.number import ClickRefused, read_number
 from pbxrouter.web.context import WebContext

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pbxrouter.database.people.console_users import credentials, set_console_password, update_console_user
+from pbxrouter.database.people import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.passwords import check_new_password, hash_password, password_fits
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role, check_new_password, hash_password, password_fits
+from pbxrouter.text import sentence
 from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router

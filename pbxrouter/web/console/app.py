@@ -10,7 +10,7 @@ from klein import Klein
 from werkzeug.exceptions import HTTPException
 
 from pbxrouter.errors import StoreError
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.account_page import Account
 from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.call_pages import Calls

@@ -15,20 +15,10 @@ from typing import Any, Final
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.people.console_users import ConsoleUser, credentials
-from pbxrouter.database.people.sessions import (
-    close_session,
-    open_session,
-    session_user,
-    touch_session,
-)
+from pbxrouter.database.people import ConsoleUser, close_session, credentials, open_session, session_user, touch_session
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.networks import network_of
-from pbxrouter.security.passwords import password_fits
-from pbxrouter.security.ratelimit import RateLimit
-from pbxrouter.security.tokens import hash_token
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import RateLimit, hash_token, network_of, password_fits
+from pbxrouter.text import printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest, read_query
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Visitors

@@ -16,24 +16,12 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
-from pbxrouter.call.outcomes import outcome_kind, outcome_words
-from pbxrouter.counter.outcome_figures import busiest, per_minute
-from pbxrouter.database.calls.history import (
-    CHUNK,
-    CallPage,
-    Place,
-    Search,
-    call,
-    csv_cells,
-    csv_heading,
-    find_page,
-    outcomes,
-)
+from pbxrouter.call import outcome_kind, outcome_words
+from pbxrouter.counter import busiest, per_minute
+from pbxrouter.database.calls import CHUNK, CallPage, Place, Search, call, csv_cells, csv_heading, find_page, outcomes
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.text.csv_cells import csv_line
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role
+from pbxrouter.text import csv_line, printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.doctor.examine import examine
-from pbxrouter.doctor.finding import Finding
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.doctor import Finding, examine
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext

@@ -8,13 +8,11 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.people.sessions import is_setup_link, needs_setup, use_setup_link
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.people import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.security.passwords import MIN_LENGTH, check_new_password, hash_password
-from pbxrouter.security.roles import Role
-from pbxrouter.security.tokens import hash_token
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_password, hash_token
+from pbxrouter.text import sentence
 from pbxrouter.web.console.auth import InThread, SessionAuth, TooManyTries
 from pbxrouter.web.console.request import PageRequest, local_path
 from pbxrouter.web.console.router import Redirect, Router
@@ -114,7 +112,11 @@ class Entrance:
                 )
             )
         return self._router.page(
-            "setup.html", page_request, login=page_request.form.text("login"), error=error, min_length=MIN_LENGTH
+            "setup.html",
+            page_request,
+            login=page_request.form.text("login"),
+            error=error,
+            min_length=MIN_PASSWORD_LENGTH,
         )
 
     async def set_up(self, page_request: PageRequest) -> bytes:

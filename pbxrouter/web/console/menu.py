@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.request import PageRequest
 
 

@@ -11,14 +11,13 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pbxrouter.call.outcomes import WELL
-from pbxrouter.call.record import GatewayOutcome
-from pbxrouter.counter.outcome_figures import Totals
-from pbxrouter.database.people.sessions import live_sessions
+from pbxrouter.call import WELL, GatewayOutcome
+from pbxrouter.counter import Totals
+from pbxrouter.database.people import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext

@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 
 from twisted.web.iweb import IRequest
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.people.console_users import ConsoleUser
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.people import ConsoleUser
 from pbxrouter.errors import EditRefused
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header
 from pbxrouter.web.language import Translator
 

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.auth import SessionAuth
 from pbxrouter.web.console.menu import menu_for
 from pbxrouter.web.console.request import PageRequest, read_form

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pbxrouter import __version__
-from pbxrouter.security.roles import Role
+from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.language import LANGUAGES, Translator
 

@@ -6,16 +6,10 @@ import datetime
 import functools
 from typing import Final
 
-from pbxrouter.database.people.tokens import (
-    add_token,
-    list_tokens,
-    revoke_token,
-    token,
-)
+from pbxrouter.database.people import add_token, list_tokens, revoke_token, token
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.security.tokens import Scope, hash_token, new_token
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import Role, Scope, hash_token, new_token
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext

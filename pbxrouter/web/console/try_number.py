@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.explanation import headline, runners_up
-from pbxrouter.rules.model import (
-    NO_CALLER,
-    Decision,
-    Facts,
-    Verdict,
-)
-from pbxrouter.security.ratelimit import RateLimit
-from pbxrouter.security.roles import Role
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.rules import NO_CALLER, Decision, Facts, Verdict, headline, runners_up
+from pbxrouter.security import RateLimit, Role
+from pbxrouter.text import Sentence, printable, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext

@@ -10,7 +10,7 @@ import secrets
 import string
 from typing import Any, Final
 
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.people import (
     ConsoleUser,
     add_console_user,
     console_user,
@@ -20,9 +20,8 @@ from pbxrouter.database.people.console_users import (
     update_console_user,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.passwords import hash_password
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import Role, hash_password
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.auth import InThread
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router

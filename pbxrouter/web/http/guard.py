@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
-from pbxrouter.config.schema import Web
+from pbxrouter.config import Web
 from pbxrouter.web.http.site import header
 
 CONTENT_POLICY: Final = (

@@ -21,9 +21,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
-from pbxrouter.net.filelimit import raise_file_limit
-from pbxrouter.net.listener import Listener
-from pbxrouter.security.networks import network_of
+from pbxrouter.net import Listener, raise_file_limit
+from pbxrouter.security import network_of
 
 AddRoutes = Callable[[Klein], None]
 """A part of the site: adds its routes to the application."""

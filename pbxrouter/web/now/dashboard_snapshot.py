@@ -16,10 +16,8 @@ from markupsafe import Markup
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pbxrouter.counter import MINUTE_S, LiveCalls, Totals, live_calls, live_version, per_minute, totals
 from pbxrouter.counter import report as counter_report
-from pbxrouter.counter.counts import MINUTE_S
-from pbxrouter.counter.live_calls import LiveCalls, live_calls, live_version
-from pbxrouter.counter.outcome_figures import Totals, per_minute, totals
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
 from pbxrouter.web.context import WebContext

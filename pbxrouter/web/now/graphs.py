@@ -16,7 +16,7 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from pbxrouter.counter.counts import MINUTE_S
+from pbxrouter.counter import MINUTE_S
 from pbxrouter.web.language import Translator
 
 _SVG: Final = "http://www.w3.org/2000/svg"

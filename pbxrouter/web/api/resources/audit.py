@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.audit.entries import MAX_ENTRIES, MAX_SHOWN
-from pbxrouter.database.audit.log import (
+from pbxrouter.database.audit import (
+    MAX_ENTRIES,
+    MAX_SHOWN,
     AuditEntry,
     AuditSearch,
     RowChange,
@@ -20,7 +21,7 @@ from pbxrouter.database.audit.log import (
     find_entries,
     undo,
 )
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.auth import lacking
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint, Seconds
 from pbxrouter.web.api.paging import After, Next

@@ -13,21 +13,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
-from pbxrouter.database.calls.history import (
-    CallPage,
-    KeptCall,
-    Place,
-    Search,
-    call,
-    csv_cells,
-    csv_heading,
-    find_page,
-)
-from pbxrouter.database.paging import MAX_LIMIT
+from pbxrouter.counter import busiest, per_minute, totals
+from pbxrouter.database import MAX_LIMIT
+from pbxrouter.database.calls import CallPage, KeptCall, Place, Search, call, csv_cells, csv_heading, find_page
 from pbxrouter.errors import NotThere
-from pbxrouter.security.tokens import Scope
-from pbxrouter.text.csv_cells import csv_line
+from pbxrouter.security import Scope
+from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
 from pbxrouter.web.api.paging import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body

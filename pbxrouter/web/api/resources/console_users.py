@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.people import (
     MAX_LOGIN,
     ConsoleUser,
     add_console_user,
@@ -22,14 +22,7 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.security.passwords import (
-    MAX_LENGTH,
-    MIN_LENGTH,
-    check_new_password,
-    hash_password,
-)
-from pbxrouter.security.roles import Role
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password, hash_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 
 TAG = "Administration"
@@ -40,7 +33,7 @@ Phone = Annotated[
     Meta(max_length=MAX_LOGIN, description="What rings when they dial, such as PJSIP/33; empty if none."),
 ]
 Language = Annotated[Literal["", "en", "es"], Meta(description="Empty takes what the browser wishes.")]
-Password = Annotated[str, Meta(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
+Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
 
 
 class Person(msgspec.Struct, frozen=True):

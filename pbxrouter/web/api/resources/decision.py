@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.rules.explanation import as_dict, headline, runners_up
-from pbxrouter.rules.model import NO_CALLER, Facts
-from pbxrouter.security.tokens import Scope
+from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
+from pbxrouter.security import Scope
 from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body

@@ -7,13 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.click.link_values import (
-    MAX_A_DAY,
-    MAX_AN_HOUR,
-    MAX_CONSENT,
-    MAX_LIST_TEXT,
-)
-from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database import MAX_NAME
+from pbxrouter.database.click import MAX_A_DAY, MAX_AN_HOUR, MAX_CONSENT, MAX_LIST_TEXT
 
 MAX_DAYS = 3650
 

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from pbxrouter.click.signing import Signer
-from pbxrouter.database.click.link_values import DialLink, LinkValues
-from pbxrouter.database.click.links import (
+from pbxrouter.click import Signer
+from pbxrouter.database.click import (
+    DialLink,
+    LinkValues,
     add_dial_link,
     delete_dial_link,
     dial_link,
@@ -22,7 +23,7 @@ from pbxrouter.database.click.links import (
     update_dial_link,
     void_dial_link,
 )
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.resources.dial_link_types import (
     Address,

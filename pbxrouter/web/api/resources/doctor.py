@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.doctor import Finding
-from pbxrouter.doctor.examine import examine
-from pbxrouter.security.tokens import Scope
+from pbxrouter.doctor import Finding, examine
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 
 

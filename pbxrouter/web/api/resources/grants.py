@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sqlite3
 
-from pbxrouter.database.paging import Page
-from pbxrouter.database.rules.grant_edits import grant, revoke
-from pbxrouter.database.rules.holders import Grant
-from pbxrouter.database.rules.lists import (
+from pbxrouter.database import Page
+from pbxrouter.database.rules import (
+    Grant,
     HolderRow,
     MappingRow,
+    grant,
     holder,
     holders_of,
     mapping,
     mappings_of,
+    revoke,
 )
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 from pbxrouter.web.api.paging import ListQuery
 from pbxrouter.web.api.resources.holders import (

@@ -11,17 +11,18 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.edit_text import MAX_NAME
-from pbxrouter.database.paging import Page
-from pbxrouter.database.rules.holder_edits import (
+from pbxrouter.database import MAX_NAME, Page
+from pbxrouter.database.rules import (
+    HolderRow,
     add_extension,
     add_user,
     delete_holder,
+    find_holders,
+    holder,
     update_extension,
     update_user,
 )
-from pbxrouter.database.rules.lists import HolderRow, find_holders, holder
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.paging import ListQuery, Next
 

@@ -11,14 +11,16 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.rules.lists import MappingRow, find_mappings, mapping
-from pbxrouter.database.rules.mapping_edits import (
+from pbxrouter.database.rules import (
+    MappingRow,
     MappingValues,
     add_mapping,
     delete_mapping,
+    find_mappings,
+    mapping,
     update_mapping,
 )
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.paging import ListQuery, Next
 

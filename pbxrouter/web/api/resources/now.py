@@ -10,11 +10,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.counter.live_calls import CallView, live_calls
-from pbxrouter.counter.outcome_figures import totals
+from pbxrouter.counter import CallView, live_calls, totals
 from pbxrouter.health import Health
-from pbxrouter.security.tokens import Scope
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.security import Scope
+from pbxrouter.text import Sentence
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 

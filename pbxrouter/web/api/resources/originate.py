@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
-from pbxrouter.originate.originator import CallRequest, Originator, Progress, originator_for
-from pbxrouter.security.tokens import Scope
+from pbxrouter.originate import CallRequest, Originator, Progress, originator_for
+from pbxrouter.security import Scope
 from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 

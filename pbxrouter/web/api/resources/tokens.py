@@ -11,19 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.people.tokens import (
-    MAX_NAME,
-    add_token,
-    list_tokens,
-    revoke_token,
-    token,
-)
-from pbxrouter.security.tokens import (
-    Scope,
-    TokenInfo,
-    hash_token,
-    new_token,
-)
+from pbxrouter.database.people import MAX_TOKEN_NAME, add_token, list_tokens, revoke_token, token
+from pbxrouter.security import Scope, TokenInfo, hash_token, new_token
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Created, Endpoint
 
 TAG = "Administration"
@@ -50,7 +39,7 @@ class Tokens(msgspec.Struct, frozen=True):
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to be."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_NAME)]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")]
 
 

@@ -10,10 +10,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.database.rules.holder_edits import generate_user_pin, set_user_pin
+from pbxrouter.database.rules import generate_user_pin, set_user_pin
 from pbxrouter.errors import PinError
-from pbxrouter.security.pins import MAX_DIGITS, MIN_DIGITS, check_pin
-from pbxrouter.security.tokens import Scope
+from pbxrouter.security import MAX_PIN_DIGITS, MIN_PIN_DIGITS, Scope, check_pin
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.resources.holders import TAG, USERS
 
@@ -25,7 +24,7 @@ class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             str,
             Meta(
-                pattern=f"^[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}$",
+                pattern=f"^[0-9]{{{MIN_PIN_DIGITS},{MAX_PIN_DIGITS}}}$",
                 description="Digits. null, or left out: one is generated.",
             ),
         ]

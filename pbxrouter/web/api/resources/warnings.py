@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.rules.warnings import KEPT, RuleWarning
-from pbxrouter.security.tokens import Scope
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.rules import KEPT, RuleWarning
+from pbxrouter.security import Scope
+from pbxrouter.text import Sentence
 from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint, Id
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body

@@ -9,13 +9,11 @@ import dataclasses
 import functools
 from typing import Any, Final
 
-from pbxrouter.database.click.link_values import (
+from pbxrouter.database.click import (
     MAX_A_DAY,
     MAX_AN_HOUR,
     DialLink,
     LinkValues,
-)
-from pbxrouter.database.click.links import (
     add_dial_link,
     delete_dial_link,
     dial_link,
@@ -25,9 +23,9 @@ from pbxrouter.database.click.links import (
     void_dial_link,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.phones import read_phone
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.rules import read_phone
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.service import (
     ClickToDial,
     places_of,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.click.hours import DAYS, Hours, Span
-from pbxrouter.text.sentences import Sentence, joined, sentence
+from pbxrouter.click import DAYS, Hours, Span
+from pbxrouter.text import Sentence, joined, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.service import UNAVAILABLE
 

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.rules.phones import is_context
-from pbxrouter.security.ratelimit import RateLimit
-from pbxrouter.security.roles import Role
-from pbxrouter.text.printable import printable
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.rules import is_context
+from pbxrouter.security import RateLimit, Role
+from pbxrouter.text import Sentence, printable, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.number import ClickRefused
 from pbxrouter.web.click.service import ClickToDial

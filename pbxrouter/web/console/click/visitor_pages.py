@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import CancelledError
 
-from pbxrouter.database.click.link_values import DialLink
+from pbxrouter.database.click import DialLink
 from pbxrouter.errors import StoreError
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.number import ClickRefused
 from pbxrouter.web.click.service import UNAVAILABLE, ClickToDial

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.text.sentences import Sentence
+from pbxrouter.text import Sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit.entries import AuditDetail, AuditEntry, RowChange
-from pbxrouter.database.rules.holders import HOLDERS
-from pbxrouter.database.rules.names import names_of
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.database.audit import AuditDetail, AuditEntry, RowChange
+from pbxrouter.database.rules import HOLDERS, names_of
+from pbxrouter.text import Sentence, sentence
 
 KINDS: Final = {
     "mapping": Sentence("mappings"),

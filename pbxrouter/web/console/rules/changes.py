@@ -10,17 +10,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit.entries import AuditEntry, details_of
-from pbxrouter.database.audit.log import (
-    AuditSearch,
-    entry,
-    find_entries,
-    undo,
-)
-from pbxrouter.database.rules.lists import holder, mapping
+from pbxrouter.database.audit import AuditEntry, AuditSearch, details_of, entry, find_entries, undo
+from pbxrouter.database.rules import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.change_messages import (

@@ -13,20 +13,24 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.rules.grant_edits import GrantsSet
-from pbxrouter.database.rules.grant_lists import (
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.rules import (
     COLUMNS,
+    HOLDERS,
     ROWS,
+    Grant,
+    GrantsSet,
     Matrix,
+    grant,
+    holder,
+    mapping,
     matrix,
+    revoke,
+    set_grants,
 )
-from pbxrouter.database.rules.holders import HOLDERS, Grant
-from pbxrouter.database.rules.lists import holder, mapping
-from pbxrouter.database.rules.mapping_edits import grant, revoke, set_grants
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.rules.page_base import (
     Edited,

@@ -9,11 +9,10 @@ import functools
 import sqlite3
 from typing import Any, Final
 
-from pbxrouter.database.rules.lists import HolderRow, holder
+from pbxrouter.database.rules import HolderRow, holder
 from pbxrouter.errors import EditRefused
-from pbxrouter.rules.model import NO_CALLER
-from pbxrouter.rules.warnings import RuleWarning
-from pbxrouter.security.roles import Role
+from pbxrouter.rules import NO_CALLER, RuleWarning
+from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.holders import KINDS, Kind
 from pbxrouter.web.console.rules.page_base import Tools, refuse

@@ -11,18 +11,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.rules.lists import find_holders, holder
-from pbxrouter.database.rules.mapping_edits import (
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.rules import (
     add_extension,
     add_user,
     delete_holder,
+    find_holders,
+    holder,
     update_extension,
     update_user,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role
+from pbxrouter.text import sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import (

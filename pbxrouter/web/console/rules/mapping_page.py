@@ -8,11 +8,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Final
 
-from pbxrouter.database.rules.lists import MappingRow, mapping
+from pbxrouter.database.rules import MappingRow, mapping
 from pbxrouter.errors import PatternError
-from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.shadows import example
-from pbxrouter.security.roles import Role
+from pbxrouter.rules import Pattern, example
+from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH

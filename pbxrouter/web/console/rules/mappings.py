@@ -9,18 +9,20 @@ import functools
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.rules.lists import MappingRow, find_mappings, mapping
-from pbxrouter.database.rules.mapping_edits import (
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.rules import (
+    MappingRow,
     MappingValues,
     add_mapping,
     delete_mapping,
+    find_mappings,
+    mapping,
     set_enabled,
     update_mapping,
 )
 from pbxrouter.errors import EditConflict, EditRefused
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import Role
+from pbxrouter.text import sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.applications import choices

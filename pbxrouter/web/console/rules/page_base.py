@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from pbxrouter.database.audit.log import Actor, AuditSearch, find_entries
-from pbxrouter.database.paging import Page
+from pbxrouter.database import Page
+from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.rules.warnings import RuleWarning
-from pbxrouter.security.roles import Role
-from pbxrouter.text.printable import printable
+from pbxrouter.rules import RuleWarning
+from pbxrouter.security import Role
+from pbxrouter.text import printable
 from pbxrouter.web.console.request import Form, PageRequest, local_path
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.rules.change_messages import headline

@@ -9,14 +9,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit.log import Actor
-from pbxrouter.database.rules.lists import holder
-from pbxrouter.database.rules.mapping_edits import generate_user_pin, set_user_pin
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.rules import generate_user_pin, holder, set_user_pin
 from pbxrouter.errors import EditRefused, PinError
-from pbxrouter.security.pins import check_pin
-from pbxrouter.security.ratelimit import RateLimit
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import sentence
+from pbxrouter.security import RateLimit, Role, check_pin
+from pbxrouter.text import sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.holder_page import show_holder

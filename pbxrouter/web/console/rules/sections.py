@@ -10,17 +10,17 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from pbxrouter.database.audit.entries import AuditEntry, entries_about
-from pbxrouter.database.paging import Page
-from pbxrouter.database.rules.lists import (
+from pbxrouter.database import Page
+from pbxrouter.database.audit import AuditEntry, entries_about
+from pbxrouter.database.rules import (
     HolderRow,
     MappingRow,
     find_holders,
     find_mappings,
+    granted_among,
     holders_of,
     mappings_of,
 )
-from pbxrouter.database.rules.names import granted_among
 from pbxrouter.web.console.request import Form
 from pbxrouter.web.console.rules.page_base import number_in, pages_around
 

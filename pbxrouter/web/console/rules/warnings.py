@@ -10,16 +10,10 @@ from typing import Final
 
 from twisted.internet.defer import TimeoutError as TookTooLong
 
-from pbxrouter.database.rules.grant_lists import find_orphans
-from pbxrouter.database.rules.mapping_edits import delete_orphans
-from pbxrouter.rules.warnings import (
-    CODES,
-    NOTES,
-    RuleWarning,
-    Survey,
-)
-from pbxrouter.security.roles import Role
-from pbxrouter.text.sentences import Sentence, sentence
+from pbxrouter.database.rules import delete_orphans, find_orphans
+from pbxrouter.rules import CODES, NOTES, RuleWarning, Survey
+from pbxrouter.security import Role
+from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import Tools, address
