@@ -72,7 +72,7 @@ class PartsTests(AsteriskServiceTest):
 
     def test_parts(self) -> None:
         """Connection, heartbeat, MAGI; and no heartbeat where none is wanted."""
-        self.assertTrue({"Manager", "Heartbeat", "MagiService"} <= set(self.kinds(self.make())))
+        self.assertTrue({"AMIConnection", "Heartbeat", "MagiService"} <= set(self.kinds(self.make())))
         self.assertNotIn("Heartbeat", self.kinds(self.make(heartbeat=False)))
 
     def test_no_secret_file(self) -> None:
