@@ -186,9 +186,9 @@ def main() -> None:
             expected = events // len(KINDS) * 2 + 1
             assert found["seen"] == expected, f"{name} saw {found['seen']} of {expected}"
             rates[name].append(events / found["cpu"])
-    for name, each in rates.items():
-        if each:
-            print(f"{name:12} {statistics.median(each):10,.0f} events for a second of its processor time")
+    for name, rate in rates.items():
+        if rate:
+            print(f"{name:12} {statistics.median(rate):10,.0f} events for a second of its processor time")
         else:
             print(f"{name:12} not installed")
     if all(rates.values()):

@@ -118,14 +118,14 @@ def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float
     selector = selectors.EpollSelector()
     idle = []
     for number in range(browsers + slow):
-        each = socket.socket()
+        browser = socket.socket()
         if number >= browsers:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        each.connect(("127.0.0.1", port))
-        each.sendall(request("/now/events", cookies[number // OF_SESSION]))
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        browser.connect(("127.0.0.1", port))
+        browser.sendall(request("/now/events", cookies[number // OF_SESSION]))
         if number < browsers:
-            selector.register(each, selectors.EVENT_READ)
-        idle.append(each)
+            selector.register(browser, selectors.EVENT_READ)
+        idle.append(browser)
     selector.register(sys.stdin, selectors.EVENT_READ)
     seen = pages = 0
     waits: list[float] = []
@@ -136,9 +136,9 @@ def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float
             if key.fileobj is sys.stdin:
                 print(seen / browsers, len(waits), statistics.median(waits) if waits else 0.0, flush=True)
                 return
-            each = key.fileobj
-            assert isinstance(each, socket.socket)
-            data = each.recv(1 << 18)
+            browser = key.fileobj
+            assert isinstance(browser, socket.socket)
+            data = browser.recv(1 << 18)
             if not data:
                 raise SystemExit("a browser was cut off")
             if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200 "):
@@ -207,8 +207,8 @@ def log_in(place: Path, sessions: int) -> list[str]:
     try:
         who = Actor("bench", "command")
         number = add_console_user(connection, who, time.time(), "looker", "!", Role.VIEWER)
-        for each in cookies:
-            open_session(connection, number, hash_token(each), "127.0.0.1", time.time())
+        for cookie in cookies:
+            open_session(connection, number, hash_token(cookie), "127.0.0.1", time.time())
     finally:
         connection.close()
     return cookies

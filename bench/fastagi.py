@@ -170,14 +170,14 @@ def servers() -> Iterator[list[Server]]:
             os.sched_setaffinity(0, processors[-1:])
             yield started
         finally:
-            for each in started:
-                each.process.terminate()
-                each.process.wait()
+            for process in started:
+                process.process.terminate()
+                process.process.wait()
 
 
 def spread(figures: list[float], form: str) -> str:
     """Minimum, median and maximum."""
-    return " / ".join(format(each, form) for each in (min(figures), statistics.median(figures), max(figures)))
+    return " / ".join(format(value, form) for value in (min(figures), statistics.median(figures), max(figures)))
 
 
 def main() -> None:
@@ -205,10 +205,10 @@ def main() -> None:
                 server.cpu_us.append((server.cpu_s() - cpu_s) * 1e6 / options.n)
         print("min / median / max        calls/s    server's CPU, µs a call     µs a command   kB a parked call")
         for server in running:
-            each = [figure / COMMANDS for figure in server.cpu_us]
+            per_command = [figure / COMMANDS for figure in server.cpu_us]
             print(
                 f"{server.name:10} {spread(server.rates, '.0f'):>24} {spread(server.cpu_us, '.0f'):>24} "
-                f"{spread(each, '.0f'):>17} {server.parked_kb:18.1f}"
+                f"{spread(per_command, '.0f'):>17} {server.parked_kb:18.1f}"
             )
     if len(running) == 2:
         ratios = [peer / ours for ours, peer in zip(running[0].cpu_us, running[1].cpu_us, strict=True)]

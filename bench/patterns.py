@@ -60,9 +60,9 @@ def regexes(plan: list[str]) -> Callable[[str], str | None]:
     """A list of regular expressions, the best pattern first."""
     sign = {"X": "[0-9]", "Z": "[1-9]", "N": "[2-9]", ".": ".+", "!": ".*"}
     patterns = [Pattern.parse(text) for text in plan]
-    patterns.sort(key=lambda each: (each.literal is None, each.order))
+    patterns.sort(key=lambda pattern: (pattern.literal is None, pattern.order))
     compiled = [
-        (re.compile("".join(sign.get(each, each) for each in pattern.text.lstrip("_"))), pattern.text)
+        (re.compile("".join(sign.get(sign_, sign_) for sign_ in pattern.text.lstrip("_"))), pattern.text)
         for pattern in patterns
     ]
 

@@ -2,7 +2,6 @@
 
 ``str()`` of each is one line for a person: it names what was wrong and, where
 that helps, what is accepted. No PIN and no secret ever stands in one.
-Not here: what is done about a failure; that is its catcher's business.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How the gateway is: its connections to AMI, the database, FastAGI; read from memory whenever asked.
 
 Making a Health costs next to nothing and looks at no file or socket: what is told here is what the
-parts noticed when they last did their work. Not here: noticing (the parts), looking for what is
-wrong with an installation (doctor), and showing this (web, metrics).
+parts noticed when they last did their work.
 """
 
 from __future__ import annotations
@@ -165,7 +164,7 @@ class Health:
     @property
     def state(self) -> State:
         """As the worst of its parts."""
-        states: set[State] = {each.state for each in self.asterisks}
+        states: set[State] = {asterisk.state for asterisk in self.asterisks}
         states |= {self.database.state, self.fastagi.state}
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
@@ -204,7 +203,7 @@ class HealthProbe:
         clock: IReactorTime,
     ) -> None:
         self._asterisks = asterisks
-        self._counters = {each.asterisk: each for each in counters}
+        self._counters = {counter.asterisk: counter for counter in counters}
         self._engine = engine
         self._reloader = reloader
         self._history = history
@@ -251,6 +250,6 @@ class HealthProbe:
             history.away_since,
             history.queued,
             history.lost,
-            all(each.database_up for each in self._counters.values()),
+            all(counter.database_up for counter in self._counters.values()),
             reloader.trouble or history.trouble,
         )

@@ -92,7 +92,7 @@ class Session:
         self.lost = protocol.lost
 
     def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
-        """Send an action; fires with its response. Fails as ManagerProtocol.action does."""
+        """Send an action; fires with its response. Fails as AMIProtocol.action does."""
         return self._protocol.action(name, headers, timeout_s)
 
     def listing(

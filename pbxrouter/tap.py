@@ -1,7 +1,6 @@
 """``twistd pbxrouter``: options, the checks before the start, and the service.
 
 Whatever is wrong is one line on stderr and exit status 2, before anything runs.
-Not here: what is put together (service).
 """
 
 from __future__ import annotations

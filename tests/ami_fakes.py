@@ -1,7 +1,4 @@
-"""Hand-written stand-ins for AMI: Asterisk's end of a connection in memory, an endpoint, a Manager.
-
-Not here: a server on a real socket (hostile_ami).
-"""
+"""Hand-written stand-ins for AMI: Asterisk's end of a connection in memory, an endpoint, a Manager."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 
 def lines(*headers: str) -> bytes:
     """A message of these lines."""
-    return "".join(f"{each}\r\n" for each in headers).encode("utf-8", "surrogateescape") + b"\r\n"
+    return "".join(f"{header}\r\n" for header in headers).encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 class AmiEnd:
@@ -150,8 +147,8 @@ class FakeAMIConnection:
         """The connection is lost: what waits fails, then who wants to know is told."""
         self.is_up = False
         waiting, self.waiting = self.waiting, []
-        for each in waiting:
-            each.errback(ManagerUnavailable("the connection to Asterisk was lost"))
+        for deferred in waiting:
+            deferred.errback(ManagerUnavailable("the connection to Asterisk was lost"))
         for tell in self._down:
             tell()
 
@@ -164,7 +161,7 @@ class FakeAMIConnection:
     def heard(self, name: str) -> list[dict[str, str]]:
         """The actions of a name sent since the last look for it."""
         found = [headers for action, headers in self.sent if action == name]
-        self.sent = [each for each in self.sent if each[0] != name]
+        self.sent = [message for message in self.sent if message[0] != name]
         return found
 
 

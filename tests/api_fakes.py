@@ -1,6 +1,6 @@
 """A gateway's API on a real port, with a real database; whatever comes of it is held against its document.
 
-Only Asterisk is not there: calls that are asked for are a fake's. Not here: any test.
+Only Asterisk is not there: calls that are asked for are a fake's.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class FakeOriginator:
         self.wishes.append(wish)
         if self.error is not None:
             raise self.error
-        for each in self.steps:
-            tell(each)
+        for step in self.steps:
+            tell(step)
 
 
 class Ticking:
@@ -106,7 +106,7 @@ async def serve_nobody(channel: Channel) -> None:
 def make_desk(
     path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
 ) -> WebContext:
-    """A Desk with a database of its own, the sample rules in it."""
+    """A WebContext with a database of its own, the sample rules in it."""
     hash_pin = functools.partial(pins.hash_pin, KEY)
     if not database_exists:
         database.create(path)

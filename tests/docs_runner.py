@@ -11,7 +11,6 @@ A page is Markdown. What its fenced blocks mean:
 
 In what commands write, the page's own directory is shown as ``/srv/pbxrouter``, and the port of its gateway
 as 4573; where its console blocks name 127.0.0.1:8080, the gateway serves the web at a port that is shown so.
-Not here: what the pages must tell (test_docs).
 """
 
 from __future__ import annotations

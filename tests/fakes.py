@@ -1,7 +1,4 @@
-"""Hand-written stand-ins: a channel that answers from a script, and Asterisk's end of a connection in memory.
-
-Not here: Asterisk's behaviour as such; that is pbxrouter.simulator, which the last of these carries.
-"""
+"""Hand-written stand-ins: a channel that answers from a script, and Asterisk's end of a connection in memory."""
 
 from __future__ import annotations
 
@@ -94,7 +91,7 @@ class FakeChannel:
         except AGIError as error:
             return fail(error)
         self.commands.append(command)
-        answers = self._answers[max((each for each in self._answers if command.startswith(each)), key=len)]
+        answers = self._answers[max((start for start in self._answers if command.startswith(start)), key=len)]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if answer is None:
             self.waiting = Deferred()

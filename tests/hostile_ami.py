@@ -1,7 +1,6 @@
 """An AMI server that misbehaves, on a real socket, each connection in a thread of its own.
 
-How it misbehaves is a function of the session; it runs once for each connection. Not here: what
-must come of it (test_hostile_ami).
+How it misbehaves is a function of the session; it runs once for each connection.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 
 def lines(*headers: str) -> bytes:
     """A message of these lines."""
-    return "".join(f"{each}\r\n" for each in headers).encode("utf-8", "surrogateescape") + b"\r\n"
+    return "".join(f"{header}\r\n" for header in headers).encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 class Session:
@@ -87,9 +86,9 @@ class HostileServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for each in self._open:
+        for connection in self._open:
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
 

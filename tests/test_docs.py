@@ -123,7 +123,7 @@ class LinkTests(SynchronousTestCase):
                 self.assertTrue(file.exists(), f"{page.name}: {target}")
                 if anchor:
                     headings = re.findall(r"^#+ (.*)$", read(file), re.MULTILINE)
-                    slugs = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+                    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                     self.assertIn(anchor, slugs, f"{page.name}: {target}")
 
     def test_index(self) -> None:
@@ -181,13 +181,13 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         hints = get_type_hints(type(value))
         for field in msgspec.structs.fields(value):
             inner = getattr(value, field.name)
-            each = [
+            structs = [
                 hint
                 for hint in get_args(hints[field.name])
                 if isinstance(hint, type) and issubclass(hint, msgspec.Struct)
             ]
-            if inner == () and each:
-                inner = each[0]()
+            if inner == () and structs:
+                inner = structs[0]()
             yield from _settings(inner, f"{path}.{field.encode_name}" if path else field.encode_name)
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -197,7 +197,7 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _options(command: click.Command) -> set[str]:
-    return {name for each in command.params if isinstance(each, click.Option) for name in each.opts}
+    return {name for param in command.params if isinstance(param, click.Option) for name in param.opts}
 
 
 def _twistd_options() -> set[str]:
@@ -263,8 +263,8 @@ class WordsTests(SynchronousTestCase):
         )
         told = re.findall(r"^### `+ ?(.*?) ?`+$", read(DOCS / "troubleshooting.md"), re.MULTILINE)
         self.assertTrue(told)
-        patterns = {each: r"[^\0]*?".join(map(re.escape, each.split("…"))) for each in told}
-        self.assertEqual([each for each, pattern in patterns.items() if not re.search(pattern, sources)], [])
+        patterns = {line: r"[^\0]*?".join(map(re.escape, line.split("…"))) for line in told}
+        self.assertEqual([line for line, pattern in patterns.items() if not re.search(pattern, sources)], [])
 
 
 def _templates(tree: ast.AST) -> Iterator[str]:

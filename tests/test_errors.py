@@ -15,7 +15,9 @@ class Tree(SynchronousTestCase):
 
     def test_one_root(self) -> None:
         """Everything may be shown to a person, and says what it is."""
-        own = inspect.getmembers(errors, lambda each: inspect.isclass(each) and each.__module__ == errors.__name__)
+        own = inspect.getmembers(
+            errors, lambda member: inspect.isclass(member) and member.__module__ == errors.__name__
+        )
         for name, kind in own:
             self.assertTrue(issubclass(kind, errors.PbxrouterError), name)
             self.assertTrue(inspect.getdoc(kind), name)

@@ -1,7 +1,4 @@
-"""The library for scripts: a session over AMI, a FastAGI server, and one line when it fails.
-
-Not here: the examples on a real Asterisk (tests/asterisk/test_examples).
-"""
+"""The library for scripts: a session over AMI, a FastAGI server, and one line when it fails."""
 
 from __future__ import annotations
 

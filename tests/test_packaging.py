@@ -3,8 +3,6 @@
 These are tests of real installs: one environment is made with what the project needs from PyPI, and the
 four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it one after the
 other. Where PyPI cannot be reached they are skipped; under CI=true that is a failure.
-
-Not here: what the commands do, see test_cli and test_tap.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ class CommandLine(TapCase):
 
     def test_plugin(self) -> None:
         """twistd finds it."""
-        found = [each for each in getPlugins(IServiceMaker) if each.tapname == "pbxrouter"]
-        self.assertEqual([each.options for each in found], [Options])
+        found = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "pbxrouter"]
+        self.assertEqual([row.options for row in found], [Options])
 
 
 class Starting(TapCase):

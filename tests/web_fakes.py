@@ -1,7 +1,6 @@
 """A console on a real port, with a real database, and people before it who keep cookies and send forms.
 
-Only Asterisk is not there: calls that are asked for are a fake's. Not here: any test; browsers
-that draw what they get (tests.browser).
+Only Asterisk is not there: calls that are asked for are a fake's.
 """
 
 from __future__ import annotations
@@ -185,7 +184,7 @@ class Answer:
 
     def form(self, action: str) -> PageForm:
         """The form that is sent there."""
-        return next(each for each in self.forms if each.action == action)
+        return next(form for form in self.forms if form.action == action)
 
     @property
     def csrf(self) -> str:
@@ -220,14 +219,14 @@ class Person:
         data = None if body is None else FileBodyProducer(BytesIO(body))
         response = await Agent(reactor).request(method.encode(), (self.url + path).encode(), sent, data)
         answer = Answer(response.code, await _body(response), response.headers)
-        for each in answer.cookies:
-            self._keep(each)
+        for cookie in answer.cookies:
+            self._keep(cookie)
         return answer
 
     def _keep(self, cookie: str) -> None:
         pair, *attributes = cookie.split("; ")
         name, _, value = pair.partition("=")
-        path = next((each[5:] for each in attributes if each.startswith("Path=")), "/")
+        path = next((attribute[5:] for attribute in attributes if attribute.startswith("Path=")), "/")
         if "Max-Age=0" in attributes:
             self.cookies.pop(name, None)
         else:

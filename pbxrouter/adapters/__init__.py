@@ -1,8 +1,7 @@
 """Other libraries in place of our own transports, where an administrator asks for one.
 
 Importing a module in here imports its library; ``demand_starpy`` first says in one line
-what to do where that is not installed. Not here: programs written for other libraries
-(compat).
+what to do where that is not installed.
 """
 
 from __future__ import annotations

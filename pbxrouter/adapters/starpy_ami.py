@@ -1,10 +1,9 @@
-"""The gateway's AMI connection on StarPy 1.1.1: its AMIProtocol with our ManagerProtocol's interface.
+"""The gateway's AMI connection on StarPy 1.1.1: its AMIProtocol with our AMIProtocol's interface.
 
 StarPy frames, parses, sends and dispatches. Mended here, because the gateway could not
 run on it otherwise: its MD5 login (which fails on Python 3), the loss of a connection
 with actions in flight, bytes that are not UTF-8, headers that stand twice, and answers
 that a caller could forge. What still differs is told, and tested, in docs/starpy.md.
-Not here: staying connected (manager_service).
 """
 
 from __future__ import annotations
@@ -244,7 +243,7 @@ def _demand_success(message: Any) -> Any:
 
 
 class StarpyAMIFactory(manager.AMIFactory):  # type: ignore[misc]
-    """StarPy's factory, for connections that manager_service keeps up."""
+    """StarPy's factory, for connections that ami.connection keeps up."""
 
     noisy = False
 

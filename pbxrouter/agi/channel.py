@@ -2,7 +2,7 @@
 
 Whatever can carry AGI commands provides Channel: FastAGI does, other ways can. All
 that is said to a caller is written once, over ``execute`` (verbs), so the ways in
-cannot differ. Not here: any of them.
+cannot differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Channel(Protocol):
         """Send one AGI command and wait for its reply; one at a time.
 
         Args:
-            command: a line as agi_commands.command makes it.
+            command: a line as agi.commands.command makes it.
 
         Returns:
             The reply, which is always a 200. It fails with

@@ -50,7 +50,9 @@ def command(name: str, *arguments: str | int) -> str:
     Raises:
         InvalidArgument: as quote.
     """
-    return " ".join([name, *[str(each) if isinstance(each, int) else quote(each) for each in arguments]])
+    return " ".join(
+        [name, *[str(argument) if isinstance(argument, int) else quote(argument) for argument in arguments]]
+    )
 
 
 def encode_command(line: str) -> bytes:

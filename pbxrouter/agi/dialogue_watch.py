@@ -2,7 +2,7 @@
 
 Whoever watches is told each line of the calls asked for; what callers key in is
 starred before it leaves here, so no PIN can be seen. Costs nothing while nobody
-watches. Not here: showing it (control, cli) and who may watch.
+watches.
 """
 
 from __future__ import annotations

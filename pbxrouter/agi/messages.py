@@ -9,8 +9,7 @@ Then we send one command line at a time, and Asterisk answers each with
 * ``100 …``: still working on it, the answer follows.
 
 A bare line ``HANGUP`` may come at any moment and answers nothing.
-Source: facts A1 to A7, seen on Asterisk 22. Not here: reading from a connection
-(agi_reader, fastagi), making commands (agi_commands), what they are for (verbs).
+Source: facts A1 to A7, seen on Asterisk 22.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The defaults are files of Asterisk's core sounds that exist in English and in
 Spanish; Asterisk itself chooses by the channel's language. A name may hold
 ``{language}``, for sounds that carry their language in the name, as the workshop's
-``iss_ask_auth_en`` do. Not here: playing them (verbs).
+``iss_ask_auth_en`` do.
 """
 
 from __future__ import annotations

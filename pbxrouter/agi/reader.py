@@ -2,7 +2,6 @@
 
 Fed with bytes cut anywhere; ``next_event`` gives what is whole. Bounded: a block or a
 reply without end is refused, not kept. Source: facts A1, A2, A6, A7.
-Not here: connections and time (fastagi), and what the bytes mean (agi).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Written once over ``Channel.execute``, so that every way in behaves the same. Each
 fails as ``Channel.execute`` does, and with what it names itself. Facts A2 to A5 tell
-why each looks as it does. Not here: when to say what (callflow, drivers).
+why each looks as it does.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def check_trust(description: str) -> None:
     if found is None:
         return
     try:
-        certificates = (each.read_bytes() for each in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
-        if any(b"BEGIN CERTIFICATE" in each for each in certificates):
+        certificates = (path.read_bytes() for path in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
+        if any(b"BEGIN CERTIFICATE" in certificate for certificate in certificates):
             return
     except OSError as error:
         raise ConfigError(

@@ -6,7 +6,6 @@ connection; otherwise they fail at once, so nobody waits for what may never come
 
 It is no ClientService: that one of Twisted's ends in NoTransition, with a traceback,
 when the connection is lost during the log-in, which is how Asterisk refuses one.
-Not here: the protocol (manager).
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ class AMIConnection(Service):
         return unsubscribe
 
     def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
-        """As ManagerProtocol.action; fails at once with ManagerUnavailable while there is no connection."""
+        """As AMIProtocol.action; fails at once with ManagerUnavailable while there is no connection."""
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.action(name, headers, timeout_s)
@@ -151,7 +150,7 @@ class AMIConnection(Service):
     def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
-        """As ManagerProtocol.listing; fails at once with ManagerUnavailable while there is no connection."""
+        """As AMIProtocol.listing; fails at once with ManagerUnavailable while there is no connection."""
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.action_list(name, headers, timeout_s)

@@ -4,8 +4,6 @@ The dialplan compares ``PBXROUTER_HEARTBEAT`` with its own clock before it hands
 call over, so that no caller waits for a gateway that is gone, or frozen: to Asterisk
 a frozen one still accepts connections (facts A8). The value is Asterisk's own time,
 taken from its answer to Ping, so the clocks of two machines need not agree.
-
-Not here: what the dialplan does with it (dialplan/).
 """
 
 from __future__ import annotations

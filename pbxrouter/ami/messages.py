@@ -6,8 +6,7 @@ busy PBX sends tens of thousands of events a second of which few are wanted, so 
 message is only cut out here and its headers are read when somebody asks for them.
 
 Source: facts B1, B2. Numbers in events are raw, so a caller can forge whole events
-(B6); nothing here can tell those, and nothing here breaks by them. Not here: the
-connection and what belongs to which action (manager).
+(B6); nothing here can tell those, and nothing here breaks by them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One connection to AMI for a program that ends: connect, log in, or say why not.
 
 It tries once, and does not come back when the connection is lost; whoever runs for
-long has a Manager (manager_service). Not here: what is done with the connection.
+long has a Manager (ami.connection).
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ letters that nobody can guess, so that neither an event nor a forged line is tak
 an answer. Events go to those who asked for them by name; the others are not even
 read.
 
-Source: facts B1 to B3. Not here: staying connected (manager_service), bytes (ami),
-noticing that the peer is dead (manager_watchdog).
+Source: facts B1 to B3.
 """
 
 from __future__ import annotations

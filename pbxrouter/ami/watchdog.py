@@ -2,7 +2,7 @@
 
 A connection over which nothing comes looks the same whether Asterisk is idle, frozen,
 or behind a network that is gone; so it is asked (Ping). One that still talks may have
-ceased to read what we send; its answers are then missing. Not here: AMI itself (manager).
+ceased to read what we send; its answers are then missing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The calls that the gateway has right now, and what it is doing with each.
 
-The board is told by the conversation of each call (callflow) and asked by whoever shows calls. It
-keeps nothing of a call that is over. Not here: calls that only AMI knows of (calls, live_calls),
-calls that are over (history), and showing any (web).
+The board is told by the conversation of each call (call.flow) and asked by whoever shows calls. It
+keeps nothing of a call that is over.
 """
 
 from __future__ import annotations

@@ -10,10 +10,7 @@ Channel variables left for the dialplan:
   then ``done``, or ``failed`` if something broke on our side. If the gateway dies,
   the word shows how far the call had come.
 * ``PBXROUTER_OUTCOME``: what became of the call (drivers.Outcome.status, or a word of
-  call_record.Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
-
-Not here: what applications do (drivers), how a call reaches us (fastagi), who may
-what (rules).
+  call.record.Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Records queue in memory and go to the database in batches, about once a second; no call
 waits for that. While the database is away the queue grows to a bound, and beyond it
-the oldest are given up, which the log tells. Not here: the rows (database.history).
+the oldest are given up, which the log tells.
 """
 
 from __future__ import annotations

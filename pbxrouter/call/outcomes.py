@@ -1,7 +1,4 @@
-"""What the words in PBXROUTER_OUTCOME mean, for people. Pure.
-
-Not here: when a call comes to which (callflow, drivers), and counting them (counting).
-"""
+"""What the words in PBXROUTER_OUTCOME mean, for people. Pure."""
 
 from __future__ import annotations
 

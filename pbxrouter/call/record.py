@@ -1,7 +1,4 @@
-"""What there is to say of a call when it is over, and the words for how calls end.
-
-Not here: the conversation that comes to it (callflow), and who is told (reports).
-"""
+"""What there is to say of a call when it is over, and the words for how calls end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Who is told of each call when the gateway is done with it: the log, the counter, whoever comes next.
-
-Not here: what a record says (call_record) and when it is made (callflow).
-"""
+"""Who is told of each call when the gateway is done with it: the log, the counter, whoever comes next."""
 
 from __future__ import annotations
 

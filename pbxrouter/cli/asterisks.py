@@ -15,7 +15,7 @@ def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
     Raises:
         ConfigError: there is none, it must be named, or it has no secret.
     """
-    found = {each.name: each for each in config.asterisk}
+    found = {asterisk.name: asterisk for asterisk in config.asterisk}
     if not found:
         raise ConfigError("there is no Asterisk in the settings: add an [[asterisk]] with a secret_file")
     if name is None and len(found) == 1:

@@ -43,9 +43,9 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
         connection.close()
     if not people:
         click.echo("nobody may log in yet; `pbxrouter console link` prints a way in", err=True)
-    for each in people:
-        last = f"last login {_time(each.last_login_at)}" if each.last_login_at else "never logged in"
-        click.echo(f"{each.login}: {each.role.value}, {last}{'' if each.enabled else ', may not log in'}")
+    for person in people:
+        last = f"last login {_time(person.last_login_at)}" if person.last_login_at else "never logged in"
+        click.echo(f"{person.login}: {person.role.value}, {last}{'' if person.enabled else ', may not log in'}")
 
 
 def _time(seconds: float) -> str:

@@ -69,7 +69,7 @@ def counter(
     from pbxrouter import database as databases
     from pbxrouter.counter import report as counter_report
 
-    if sum(each is not None for each in (minutes, day, week)) > 1:
+    if sum(value is not None for value in (minutes, day, week)) > 1:
         raise click.UsageError("--minutes, --day and --week exclude each other")
     if minutes is None and week is None:
         day = day or TODAY
@@ -80,7 +80,7 @@ def counter(
     try:
         counted = counter_report.asterisks(connection)
         # One that was taken out of the settings would leave all of today unknown.
-        names = [each.name for each in config.asterisk if each.secret_file] or counted
+        names = [asterisk.name for asterisk in config.asterisk if asterisk.secret_file] or counted
         if asterisk is not None:
             if asterisk not in (*names, *counted):
                 accepted = ", ".join(sorted({*names, *counted})) or "none, since nothing was counted yet"

@@ -34,9 +34,9 @@ def doctor(as_json: bool, sounds: str | None, config_file: str | None, database:
             click.echo(_text(finding))
 
     _examine(config, sounds, tell)
-    bad = sum(each.state == "wrong" for each in found)
+    bad = sum(finding.state == "wrong" for finding in found)
     if as_json:
-        report = {"well": not bad, "findings": [_as_json(each) for each in found]}
+        report = {"well": not bad, "findings": [_as_json(finding) for finding in found]}
         click.echo(json.dumps(report, indent=2))
     elif bad:
         click.echo(f"{bad} {'thing is' if bad == 1 else 'things are'} wrong")

@@ -2,8 +2,7 @@
 
 An AMI user with many classes is shown PINs (facts B4): keys one by one, results of AGI
 commands, variables that hold digits, arguments of applications. None of them leaves
-here; that a harmless number is starred now and then is the price. Not here: the
-connection (manager_once), and printing (cli).
+here; that a harmless number is starred now and then is the price.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def events(
     `read`) decide which events come. The gateway need not run. What callers key in is starred. Goes on until
     Ctrl-C.
     """
-    wanted = [_pair(each) for each in filters]
+    wanted = [_pair(filter_) for filter_ in filters]
     chosen = chosen_asterisk(read_config(config_file), asterisk)
     printer = _Printer({name.lower() for name in names}, wanted, as_json)
     return _watch(chosen, printer)

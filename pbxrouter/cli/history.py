@@ -65,7 +65,7 @@ def history(
     from pbxrouter.database.calls import Search, find_calls
     from pbxrouter.text import printable
 
-    caller, number = (None if each is None else printable(each) for each in (caller, number))
+    caller, number = (None if value is None else printable(value) for value in (caller, number))
     connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
     try:
         rows = list(find_calls(connection, Search(caller, number, outcome and outcome.upper(), since, until), limit))

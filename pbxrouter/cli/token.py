@@ -69,11 +69,11 @@ def _list(connection: sqlite3.Connection) -> None:
     found = list_tokens(connection)
     if not found:
         click.echo("no tokens yet; `pbxrouter token create NAME` makes one", err=True)
-    for each in found:
-        scopes = scopes_text(each.scopes).replace(" ", ", ") or "nothing"
-        used = f"last used {each.last_used}" if each.last_used else "never used"
-        revoked = f", revoked {each.revoked}" if each.revoked else ""
-        click.echo(f"{each.name}: for {scopes}; made {each.created}, {used}{revoked}")
+    for token_info in found:
+        scopes = scopes_text(token_info.scopes).replace(" ", ", ") or "nothing"
+        used = f"last used {token_info.last_used}" if token_info.last_used else "never used"
+        revoked = f", revoked {token_info.revoked}" if token_info.revoked else ""
+        click.echo(f"{token_info.name}: for {scopes}; made {token_info.created}, {used}{revoked}")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:

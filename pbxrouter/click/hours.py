@@ -3,7 +3,7 @@
 Days then times, and so on; blanks and commas only separate. Times without days hold for
 every day, none at all is always open, and a time that ends before it begins goes on past
 midnight. English and Spanish names of days are read; what is kept is English. All in the
-wall clock of whoever asks. Not here: time zones, and how it is shown (the pages).
+wall clock of whoever asks.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Span:
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The days as runs, first and last of each."""
         found = [
-            [day for _, day in run] for _, run in groupby(enumerate(sorted(self.days)), lambda each: each[1] - each[0])
+            [day for _, day in run] for _, run in groupby(enumerate(sorted(self.days)), lambda pair: pair[1] - pair[0])
         ]
         return tuple((run[0], run[-1]) for run in found)
 
@@ -100,14 +100,14 @@ class Hours:
         if len(text) > MAX_LENGTH:
             raise EditRefused(sentence("opening hours have at most {most} characters", most=MAX_LENGTH), field)
         try:
-            return cls(tuple(_spans([each for each in _SEPARATORS.split(_plain(text)) if each])))
+            return cls(tuple(_spans([part for part in _SEPARATORS.split(_plain(text)) if part])))
         except _Unreadable as error:
             raise EditRefused(error.args[0], field) from None
 
     @property
     def text(self) -> str:
         """As it is kept; ``""`` is always."""
-        return ", ".join(each.text for each in self.spans)
+        return ", ".join(span.text for span in self.spans)
 
     def is_open(self, local: datetime.datetime) -> bool:
         """Whether it is open at a time of the wall clock."""
@@ -141,7 +141,9 @@ class _Unreadable(Exception):
 
 def _plain(text: str) -> str:
     """In lower case, without accents, and with a plain dash for every way to say until."""
-    bare = "".join(each for each in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(each))
+    bare = "".join(
+        character for character in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(character)
+    )
     return _TO.sub("-", bare)
 
 
@@ -180,7 +182,7 @@ def _days(part: str) -> set[int]:
 def _day(name: str, part: str) -> int:
     bare = name.rstrip(".")
     for day, names in enumerate(_LONG):
-        if len(bare) >= 3 and any(each.startswith(bare) for each in names):
+        if len(bare) >= 3 and any(name.startswith(bare) for name in names):
             return day
     raise _Unreadable(
         sentence(

@@ -3,7 +3,7 @@
 A link says for which page, which generation of it, and until when it holds; another
 generation, and all links given out before are void. A form says when and to whom
 it was given; it can be posted for an hour. Both are HMAC-SHA256 under keys derived for
-just that. Pure; the time is passed in. Not here: what a link leads to (web.click).
+just that. Pure; the time is passed in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reads the configuration file that the command line named, or the one at hand.
-
-Not here: what the settings mean and which are accepted (config).
-"""
+"""Reads the configuration file that the command line named, or the one at hand."""
 
 from __future__ import annotations
 

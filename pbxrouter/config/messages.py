@@ -1,4 +1,4 @@
-"""msgspec's messages about a setting, in words for whoever wrote the file. Not here: settings (config)."""
+"""msgspec's messages about a setting, in words for whoever wrote the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain(message: str, words_accepted: Callable[[str], Iterable[str]]) -> str:
         return f"{where}: accepted is a whole number, {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
     found = re.fullmatch(r"Expected `(.+)`, got `(.+)`", what)
     if found:
-        accepted = " or ".join(_TYPES.get(each, each) for each in found[1].split(" | ") if each != "null")
+        accepted = " or ".join(_TYPES.get(part, part) for part in found[1].split(" | ") if part != "null")
         if found[1] == "array" and where != "asterisk":
             accepted = 'a list of texts, such as ["one", "two"]'
         return f"{where}: accepted is {accepted}, not {_TYPES.get(found[2], found[2])}"

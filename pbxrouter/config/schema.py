@@ -2,7 +2,7 @@
 
 Every key is optional. Whatever cannot be used becomes a ConfigError whose one line
 names the file, the key, and what is accepted. Relative paths count from the folder
-of the file. Not here: reading the file (tap), opening what it names (service).
+of the file.
 """
 
 from __future__ import annotations
@@ -143,8 +143,10 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
         "asterisk": tuple(
-            msgspec.structs.replace(each, secret_file=str(base / each.secret_file) if each.secret_file else "")
-            for each in config.asterisk
+            msgspec.structs.replace(
+                asterisk, secret_file=str(base / asterisk.secret_file) if asterisk.secret_file else ""
+            )
+            for asterisk in config.asterisk
         ),
     }
     return msgspec.structs.replace(config, **changes)
@@ -226,22 +228,22 @@ def _check_values(config: Config, source: str) -> None:
         "dial.options",
         "the letters of Dial()'s options",
     )
-    for each in config.asterisk:
-        demand("\0" not in each.secret_file, "asterisk.secret_file", "the path of a file")
+    for asterisk in config.asterisk:
+        demand("\0" not in asterisk.secret_file, "asterisk.secret_file", "the path of a file")
         demand(
-            each.username.isprintable() and each.username,
+            asterisk.username.isprintable() and asterisk.username,
             "asterisk.username",
             "the name of a user in Asterisk's manager.conf",
         )
         for key in ("magi", "originate"):
-            for context in getattr(each, key):
+            for context in getattr(asterisk, key):
                 demand(
                     re.fullmatch(r"[\w.-]+", context, re.ASCII),
                     f"asterisk.{key}",
                     'names of dialplan contexts, such as ["pbxrouter-phones"]',
                 )
     _check_web(config.web, demand)
-    names = [each.name for each in config.asterisk]
+    names = [asterisk.name for asterisk in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 
 

@@ -1,7 +1,7 @@
 """What the command line can ask of the running gateway (control).
 
 ``watch`` streams the AGI dialogues of calls, ``originate`` begins a call and tells what
-becomes of it. Not here: the socket (control).
+becomes of it.
 """
 
 from __future__ import annotations

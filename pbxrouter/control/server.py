@@ -1,8 +1,7 @@
 """The gateway's own door for the command line: a unix socket that only its user may open.
 
 One JSON object a line each way. A wish is ``{"NAME": {…}}``, one a connection; what
-answers it is a stream of objects until either side closes. Not here: the wishes there
-are (control_wishes), and printing the answers (cli).
+answers it is a stream of objects until either side closes.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A call is all channels with one Linkedid. Pure: events and times go in; who listens is
 told when a call starts, is answered, ends. After a lost connection the table is
-reconciled with a list of channels (``resync``). Not here: where events come from
-(manager), what is counted of them (counting) and where counts are kept.
+reconciled with a list of channels (``resync``).
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ class CallTable:
     def restore(self, calls: Iterable[LiveCall]) -> None:
         """Take up calls that an earlier run knew and has counted; nobody is told."""
         for call in calls:
-            channels = {each for each in call.channels if each not in self._linkedids}
+            channels = {channel for channel in call.channels if channel not in self._linkedids}
             if channels and call.linkedid not in self._calls:
                 call.channels = channels
                 call.certain = False
@@ -252,8 +251,8 @@ class CallTable:
         inside.add(uniqueid)
         if len(inside) < 2:
             return
-        for each in inside:
-            call = self._calls[self._linkedids[each]]
+        for member in inside:
+            call = self._calls[self._linkedids[member]]
             if call.answered is None:
                 call.answered = now
                 self._listener.answered(call)

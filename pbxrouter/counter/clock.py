@@ -1,6 +1,6 @@
 """Asterisk's clock against ours: when an event happened, by our time.
 
-Pure. Not here: asking Asterisk how late it is (counter_service).
+Pure.
 """
 
 from __future__ import annotations

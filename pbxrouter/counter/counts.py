@@ -3,8 +3,7 @@
 A call is counted once when it starts, is answered and is finished, each in the minute in
 which that happens; and again under each label (the mapping, user and extension that
 the gateway routed it by). Pure: calls tells what happens, ``take`` gives what has come
-to be since it was last asked, for somebody else to keep. Not here: which channels
-make a call (calls), the database (counter_rows).
+to be since it was last asked, for somebody else to keep.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """All calls in progress, each once: what the gateway does with it, and what AMI knows of it.
 
-A call of the gateway's is one of AMI's if its channel is part of that. Not here: either of
-the two (live, counter_service), and showing calls (web).
+A call of the gateway's is one of AMI's if its channel is part of that.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pbxrouter.counter.call_table import LiveCall
 
 
 class CallsOnAMI(Protocol):
-    """What is needed of counter_service.CallCounter."""
+    """What is needed of counter.service.CallCounter."""
 
     @property
     def asterisk(self) -> str:
@@ -96,7 +95,7 @@ class _Found:
 
 def live_version(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI]) -> tuple[int, ...]:
     """Another value whenever live_calls may give another answer; costs next to nothing."""
-    return (active_calls.version, *(each.changes * 2 + each.in_sync for each in counters))
+    return (active_calls.version, *(counter.changes * 2 + counter.in_sync for counter in counters))
 
 
 def live_calls(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI], limit: int) -> LiveCalls:

@@ -1,8 +1,7 @@
 """How many calls there were, by the minute and by outcome, from the history's rows.
 
 Everything here blocks; a week of 700 000 calls takes a third of a second, so it is asked for by
-a connection that nobody else waits for. Not here: the call counter, which counts every call of
-an Asterisk, the gateway's or not (counter_report).
+a connection that nobody else waits for.
 """
 
 from __future__ import annotations

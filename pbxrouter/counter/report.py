@@ -1,7 +1,6 @@
 """What the call counter's rows say of a span of time: how many calls, and how much of it is unknown.
 
-Everything here blocks; it reads the database and needs no gateway. Not here: writing the
-rows (counter_rows), showing figures to people (cli.counter).
+Everything here blocks; it reads the database and needs no gateway.
 """
 
 from __future__ import annotations

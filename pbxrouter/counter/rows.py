@@ -2,8 +2,7 @@
 
 Everything here blocks; it is called in the store's thread. One Batch is one transaction,
 so counts, calls in progress and how far they are known always belong together, and
-after a kill -9 at any moment no call is counted twice. Not here: what the rows say to
-people (counter_report).
+after a kill -9 at any moment no call is counted twice.
 """
 
 from __future__ import annotations
@@ -94,8 +93,8 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
 def _minute_row(asterisk: str, key: tuple[int, str, str], counts: Any) -> dict[str, Any]:
     minute, kind, name = key
     row: dict[str, Any] = {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
-    for each in ("started", "answered", "finished", "talked", "served", "talk_s", "peak"):
-        row[each] = getattr(counts, each)
+    for value in ("started", "answered", "finished", "talked", "served", "talk_s", "peak"):
+        row[value] = getattr(counts, value)
     return row
 
 
@@ -105,7 +104,7 @@ def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
     else:
         connection.executemany(
             "DELETE FROM counter_live WHERE asterisk = :asterisk AND linkedid = :linkedid",
-            [{"asterisk": batch.asterisk, "linkedid": each} for each in batch.gone],
+            [{"asterisk": batch.asterisk, "linkedid": linkedid} for linkedid in batch.gone],
         )
     names = ("started", "answered", "channels", "caller", "number", "dial_status", "outcome", "labels")
     connection.executemany(
@@ -153,7 +152,7 @@ def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
             " FROM counter_live WHERE asterisk = :asterisk ORDER BY started",
             name,
         ).fetchall()
-    return Kept(row[0] if row else None, row[1] if row else "", tuple(_live_call(each) for each in live))
+    return Kept(row[0] if row else None, row[1] if row else "", tuple(_live_call(row) for row in live))
 
 
 def live_row(call: LiveCall) -> LiveRow:

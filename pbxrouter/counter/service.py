@@ -5,8 +5,7 @@ progress. While the database is away it is kept and written later. After each lo
 and every few minutes, Asterisk is asked which channels there are (facts B6, rule 6),
 and the time in which nobody looked is noted as a gap: unknown, not zero.
 
-All times are those of the gateway's clock. Not here: what makes a call (calls), what is
-counted of it (counting), the tables (counter_rows).
+All times are those of the gateway's clock.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ class CallCounter(MultiService):
             self.counting.label(call, record.decision, record.outcome.status)
             return
         now = self._clock.seconds()
-        for old in [each for each, (when, _) in self._early.items() if now - when > EARLY_S]:
+        for old in [channel for channel, (when, _) in self._early.items() if now - when > EARLY_S]:
             del self._early[old]
         if len(self._early) < EARLY_RECORDS:
             self._early[uniqueid] = (now, record)
@@ -222,8 +221,8 @@ class CallCounter(MultiService):
         seen = [_channel_seen(item) for item in listed if is_whole(item)]
         self._table.resync(known, seen, now, now if gap_began is None else min(gap_began, now))
         self.changes += 1
-        for each in seen:
-            self._take_early(each.uniqueid)
+        for channel in seen:
+            self._take_early(channel.uniqueid)
         if gap_began is not None and gap_began < now:
             self._writer.gaps.append((gap_began, now))
             self.gaps += 1

@@ -1,7 +1,4 @@
-"""Keeping the counts of one Asterisk in the database, while it may come and go.
-
-Not here: what is counted (counting), the rows (counter_rows), when to write (counter_service).
-"""
+"""Keeping the counts of one Asterisk in the database, while it may come and go."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pages of long lists, and finding text in them, at the same speed wherever in the list.
 
 A page begins behind (or ends before) a row that is named by its number, so that what is
-added or deleted meanwhile moves nothing. Not here: what is listed (rule_lists).
+added or deleted meanwhile moves nothing.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 adbapi over sqlite3 with a single connection: SQLite has one writer, and with several
 connections of our own we would lock ourselves out. The file is looked at before every
 use. If it was replaced (restored, moved over) it is opened anew; while it is away, calls
-fail with StoreError and a later one finds it again. Not here: when rules are read
-(watch), what is in the tables (database).
+fail with StoreError and a later one finds it again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Looking for what is wrong with an installation, and saying what to change.
 
-Nothing is changed by looking. Not here: printing what was found (cli).
+Nothing is changed by looking.
 """
 
 from pbxrouter.doctor.examine import examine

@@ -1,8 +1,4 @@
-"""The doctor's look at one Asterisk over AMI: version, clock, heartbeat.
-
-Not here: logging in (patient), what the user may (classes), the dialplan's side (hook) and
-sounds (sounds).
-"""
+"""The doctor's look at one Asterisk over AMI: version, clock, heartbeat."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """All of the doctor's looks, one after the other, for the command and for the running gateway.
 
 Looks that block are done in a thread, so that whoever asks, the gateway for one, goes on with
-its own. ``findings = await examine(config, reactor)`` is all there is to it. Not here: the looks
-themselves (the other modules here), and showing what they found (cli, web).
+its own. ``findings = await examine(config, reactor)`` is all there is to it.
 """
 
 from __future__ import annotations

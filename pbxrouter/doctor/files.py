@@ -1,7 +1,6 @@
 """The doctor's look at files: database, rules, PIN key, secrets, drivers.
 
-Nothing is written; a database of an older version is not upgraded. Not here: whether
-the gateway runs (running), Asterisk (asterisk).
+Nothing is written; a database of an older version is not upgraded.
 """
 
 from __future__ import annotations

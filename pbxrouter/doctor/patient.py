@@ -1,7 +1,4 @@
-"""An Asterisk that is being looked at: a connection to its AMI, and what can be asked by it.
-
-Not here: what is asked (asterisk, classes, hook).
-"""
+"""An Asterisk that is being looked at: a connection to its AMI, and what can be asked by it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The doctor's look at the gateway itself: does it run, and listen where it should?
 
 Connections are made and closed; nothing is said on them but one request for /metrics.
-Not here: whether Asterisk reaches it (hook).
 """
 
 from __future__ import annotations

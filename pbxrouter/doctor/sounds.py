@@ -2,7 +2,7 @@
 
 AMI does not tell: functions that look at files are refused there, and an Originate that
 plays them would be a call. So the folder is looked at where it can be seen from here,
-and otherwise a command is given. Not here: which prompts are played when (callflow).
+and otherwise a command is given.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Itera
 def _languages(folder: Path) -> list[str]:
     """The languages that have a folder of their own, English first."""
     found = {
-        each.name for each in folder.iterdir() if _LANGUAGE.fullmatch(each.name) and _place(folder, each.name).is_dir()
+        path.name for path in folder.iterdir() if _LANGUAGE.fullmatch(path.name) and _place(folder, path.name).is_dir()
     }
     return [FALLBACK, *sorted(found - {FALLBACK})]
 
@@ -108,13 +108,13 @@ def _place(folder: Path, language: str) -> Path:
     """A language's folder; where its link counts from another root, Debian's name of the folder beside it."""
     place = folder / language
     if place.is_symlink() and not place.exists():
-        return next((each for each in sorted(folder.glob(f"{language}_*")) if each.is_dir()), place)
+        return next((path for path in sorted(folder.glob(f"{language}_*")) if path.is_dir()), place)
     return place
 
 
 def _file(folder: Path, sound: str) -> bool:
     path = folder / sound
     try:
-        return any(each.name.startswith(f"{path.name}.") for each in path.parent.iterdir())
+        return any(file.name.startswith(f"{path.name}.") for file in path.parent.iterdir())
     except OSError:
         return False

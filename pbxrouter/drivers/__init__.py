@@ -2,7 +2,7 @@
 
 A driver is found by entry point, group ``pbxrouter.drivers``, under the name that
 stands in ``application_name``; the built-in ones are found in no other way. Not here:
-who may use what (rules), and what happens before and after (callflow).
+who may use what (rules), and what happens before and after (call.flow).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Outcome:
 
     Attributes:
         status: one word, left for the dialplan in ``PBXROUTER_OUTCOME``: DIALSTATUS
-            after a Dial, ``DONE`` after other applications, or what callflow names.
+            after a Dial, ``DONE`` after other applications, or what call.flow names.
         cause: Q.850 cause, as text, where Asterisk gave one.
         answered_s: seconds of talk, where that is known.
         hang_up: whether the call is to be hung up now, and not given back to the dialplan.

@@ -8,8 +8,6 @@ One connection is one run of the dialplan's AGI() (facts A). What matters here:
   there is never more than one.
 * A reply ``-1`` may mean that the caller went; its HANGUP line follows at once.
 * What a caller forged shows by standing where nothing should; such a call is refused.
-
-Not here: framing (agi_reader), and what is said to the caller (callflow).
 """
 
 from __future__ import annotations
@@ -69,7 +67,7 @@ class _State(enum.Enum):
 
 
 class CallOwner(Interface):
-    """Whom a call's protocol tells of its life (fastagi_factory)."""
+    """Whom a call's protocol tells of its life (fastagi.server)."""
 
     clock: IReactorTime
     watch: DialogueWatch

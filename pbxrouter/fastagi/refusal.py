@@ -1,7 +1,7 @@
 """The last words to a call that a caller forged: mark it, hang it up, believe nothing.
 
 What such a call still sends is not parsed; anything that looks like a reply lets the
-next command go, and so does waiting. Not here: how a forgery is noticed (agi_reader).
+next command go, and so does waiting.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``transport.write`` only queues: the reactor must first be told to wait until the
 socket can be written to, wake up for that, and be told to stop. For a command of forty
 bytes whose predecessor was answered, which is all AGI ever has, this is a third of the
-whole cost of a command. Not here: closing, and time.
+whole cost of a command.
 """
 
 from __future__ import annotations

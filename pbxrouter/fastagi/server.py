@@ -1,7 +1,4 @@
-"""The FastAGI server: every call that Asterisk brings, from opening to close.
-
-Not here: one call's protocol (fastagi), and what is done with it (callflow).
-"""
+"""The FastAGI server: every call that Asterisk brings, from opening to close."""
 
 from __future__ import annotations
 

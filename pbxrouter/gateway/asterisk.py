@@ -1,7 +1,4 @@
-"""All that runs for one Asterisk: its AMI connection and what lives on it.
-
-Not here: any of the parts; this puts them together as the configuration says.
-"""
+"""All that runs for one Asterisk: its AMI connection and what lives on it."""
 
 from __future__ import annotations
 
@@ -83,7 +80,7 @@ class AsteriskService(MultiService):
         Service.stopService(self)
         manager = self.manager
         leaving = DeferredList(
-            [maybeDeferred(each.stopService) for each in self if each is not manager], consumeErrors=True
+            [maybeDeferred(service.stopService) for service in self if service is not manager], consumeErrors=True
         )
         if manager is None:
             return leaving

@@ -1,7 +1,7 @@
 """A service whose parts stop one after the other, the last started first.
 
 Twisted's MultiService begins to stop all parts at once; here what others still use
-(the database) stays until those others have stopped. Not here: what the parts are.
+(the database) stays until those others have stopped.
 """
 
 from __future__ import annotations

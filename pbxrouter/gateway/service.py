@@ -1,7 +1,4 @@
-"""The gateway as one service: everything that runs in the reactor, put together.
-
-Not here: options and files (tap, settings); what the parts do.
-"""
+"""The gateway as one service: everything that runs in the reactor, put together."""
 
 from __future__ import annotations
 
@@ -64,14 +61,15 @@ def build(config: Config, reactor: Any) -> MultiService:
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
-        AsteriskService(each, flow.serve, engine, config.technologies, watch, reactor) for each in config.asterisk
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor)
+        for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
         asterisk.setServiceParent(gateway)
     counters = add_counters(config, asterisks, store, reports, reactor)
-    originators = {each.name: each.originator for each in asterisks if each.originator is not None}
+    originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
-        managers = [(each.name, each.manager) for each in asterisks]
+        managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
         health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
             config, store, engine, reloader, frozenset(drivers), originators, counters, active_calls, health, reactor

@@ -2,7 +2,7 @@
 
 A list of channels names them; what else AsyncAGIStart would have said is asked. What an
 earlier gateway left in ``PBXROUTER`` tells how far it came: a call whose application
-has run is not routed again. Not here: when to look (magi).
+has run is not routed again.
 """
 
 from __future__ import annotations

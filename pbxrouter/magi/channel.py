@@ -8,8 +8,6 @@ FastAGI. What makes AsyncAGI different (facts C):
   known from its event, and told as if Asterisk had been asked.
 * A long answer is cut, and its rest stands before the next one; so it is fetched.
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
-
-Not here: which calls are ours, and finding them (magi); bytes (magi_wire).
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ headers and not believed; looking again finds whatever was lost by that.
 
 Source: facts C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
-Not here: one call (magi_channel), bytes (magi_wire), the conversation (callflow).
 """
 
 from __future__ import annotations

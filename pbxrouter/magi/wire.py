@@ -3,8 +3,6 @@
 Asterisk reads the answer to a command from a pipe, once, at most 1023 bytes, encodes it
 and cuts that at 2047: what it did not read stands before the next answer (facts C). As
 it asks for what there is, an answer shorter than that leaves nothing behind.
-
-Not here: a call (magi_channel), which calls are ours (magi).
 """
 
 from __future__ import annotations

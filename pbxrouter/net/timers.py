@@ -31,7 +31,7 @@ class Timer:
 
 
 class Deadline:
-    """A OneShot for what is set and cleared with every command, and nearly always cleared.
+    """A Timer for what is set and cleared with every command, and nearly always cleared.
 
     Making and cancelling a delayed call costs more than the rest of a command's
     bookkeeping. So the one there is runs on when the deadline is cleared or moved

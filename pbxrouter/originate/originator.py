@@ -2,8 +2,7 @@
 
 The rules apply as if that phone had dialled: its extension needs a grant for the
 number. What is said to have happened comes from the call's own events, not from
-Asterisk's ``queued`` (facts B3). Not here: what those events tell (originate_progress), who
-may ask (tokens, web, control).
+Asterisk's ``queued`` (facts B3).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What becomes of a call that we began, told from its events.
-
-Not here: beginning it (originate).
-"""
+"""What becomes of a call that we began, told from its events."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The one place that decides, for every way in.
 
 FastAGI, the command line and whatever comes later ask ``RulesEngine.decide``; it
-answers from a RuleSet in memory, so no call waits for the database. RulesKeeper keeps
-that RuleSet fresh. Not here: the rules' meaning (rules) and where they lie (store).
+answers from a RuleSet in memory, so no call waits for the database. RulesReloader keeps
+that RuleSet fresh.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class RulesEngine:
         """Decide by these rules from now on."""
         self._rules = rules
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(rules)
+        for deferred in waiting:
+            deferred.callback(rules)
 
     def decide(self, facts: Facts) -> Deferred[Decision]:
         """What becomes of a call; waits only until the first rules are there."""

@@ -1,7 +1,6 @@
 """A decision explained: one headline, and why the mappings that fit the number as well did not win. Pure.
 
-The command ``pbxrouter explain``, the console and the API say the same by this. Not here: the
-decision and its trace (rules).
+The command ``pbxrouter explain``, the console and the API say the same by this.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
         for pattern, mapping in rules.entries.values()
         if pattern.matches(number) and (winner is None or mapping.map_id != winner.map_id)
     ]
-    found.sort(key=lambda each: (not each[1].enabled, each[0], each[1].map_id))
+    found.sort(key=lambda candidate: (not candidate[1].enabled, candidate[0], candidate[1].map_id))
     steps = [_why_not(mapping, winner, rules) for _, mapping in found[:MAX_OTHERS] if winner or mapping.enabled]
     if len(found) > MAX_OTHERS:
         steps.append(sentence("and {count} more patterns match", count=len(found) - MAX_OTHERS))
@@ -105,6 +104,6 @@ def as_dict(
         "map_id": mapping.map_id if mapping else None,
         "granted_by": decision.granted_by,
         "trace": decision.trace_lines(),
-        "others": [each.english for each in beside],
-        "problems": [each.english for each in problems],
+        "others": [other.english for other in beside],
+        "problems": [problem.english for problem in problems],
     }

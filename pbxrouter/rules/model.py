@@ -2,8 +2,7 @@
 
 A RuleSet is all of them at one moment, never changed, only replaced as a whole, so
 that a decision is made on rules that belong together. ``decide`` turns Facts into a
-Decision and says why. Not here: where the rules are kept (database, store), and what
-a driver does with the decision.
+Decision and says why.
 """
 
 from __future__ import annotations

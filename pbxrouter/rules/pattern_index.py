@@ -5,8 +5,6 @@ compares element by element from the left; so a tree walked best branch first me
 the winner first. Most patterns of a dial plan start with plain digits, so each level
 of the tree is one dictionary from such a run of digits to what comes after it:
 a longer run that fits always beats a shorter one.
-
-Not here: what a pattern means (patterns), and what it leads to (rules).
 """
 
 from __future__ import annotations

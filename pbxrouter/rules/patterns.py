@@ -7,9 +7,7 @@ left out when the text has something to it that only a pattern has (X Z N, a set
 every pattern.
 
 Sources: facts D1 and D2; Asterisk's pbx.c, ``_extension_match_core`` and
-``ext_cmp_pattern_pos``. Not here: finding the winner among many quickly
-(pattern_index), and caller-ID matching (``/``): who may use a pattern is what
-grants are for.
+``ext_cmp_pattern_pos``.
 """
 
 from __future__ import annotations

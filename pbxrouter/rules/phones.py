@@ -1,7 +1,4 @@
-"""How a phone and a dialplan context are written, for calls that begin with us. Pure.
-
-Not here: whether such a phone is there, and what it may dial (originate, rules).
-"""
+"""How a phone and a dialplan context are written, for calls that begin with us. Pure."""
 
 from __future__ import annotations
 

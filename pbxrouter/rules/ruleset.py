@@ -78,7 +78,9 @@ class RuleSet:
             hash_pin: makes of a PIN what is stored as hashed PIN.
             problems: what the reader of the rules already had to leave out.
         """
-        found = [each if isinstance(each, Sentence) else Sentence("{text}", {"text": each}) for each in problems]
+        found = [
+            problem if isinstance(problem, Sentence) else Sentence("{text}", {"text": problem}) for problem in problems
+        ]
         entries: dict[int, tuple[Pattern, Mapping]] = {}
         unreadable: dict[int, tuple[Mapping, Sentence]] = {}
         for mapping in mappings:

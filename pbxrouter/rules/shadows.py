@@ -4,8 +4,7 @@ A pattern hides behind others if each number that it matches is won by one of th
 ``[12]X`` behind ``1X`` and ``2X``. That is found by counterexample: look for a number that
 the pattern matches and no winner met so far does, ask the rules who wins it, and go on with
 that winner too, until the pattern wins one itself or no number is left. So only the few
-patterns that matter are looked at, among any number of rules. Not here: how that is told to
-people (rule_warnings), and who wins a number (pattern_index).
+patterns that matter are looked at, among any number of rules.
 """
 
 from __future__ import annotations
@@ -120,10 +119,10 @@ def _needed(pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int
     if len(winners) > MAX_TIDIED:
         return winners
     for winner in tuple(winners):
-        others = [each for each in winners if each is not winner]
+        others = [candidate for candidate in winners if candidate is not winner]
         search = _Search(pattern, nodes)
-        for each, _ in others:
-            search.leave_out(each)
+        for other, _ in others:
+            search.leave_out(other)
         try:
             if others and search.number() is None:
                 winners = others
@@ -149,7 +148,7 @@ class _Search:
     def __init__(self, pattern: Pattern, nodes: int) -> None:
         self.nodes = nodes
         self._tail = pattern.tail
-        self._accepted = [*pattern.head, *("".join(sorted(each & _KEYS)) for each in pattern.rest.sets)]
+        self._accepted = [*pattern.head, *("".join(sorted(items & _KEYS)) for items in pattern.rest.sets)]
         self._shortest = max(1, len(self._accepted) + (self._tail == "."))
         self._others = 0
         # By place: of the others, by character those that accept it there; those that match what

@@ -2,7 +2,7 @@
 
 A look at 100 000 mappings takes seconds. It is done in the reactor's own thread in slices of
 about a millisecond, so that no call waits longer for it; in another thread it would take the
-interpreter from the calls for longer at a time. Not here: what is odd (rule_warnings).
+interpreter from the calls for longer at a time.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class RuleSurveyor:
             waiting, self._waiting = self._waiting, []
             if isinstance(result, Failure):
                 self.log.failure("looking through the rules broke", result)
-                for each in waiting:
-                    each.errback(result)
+                for deferred in waiting:
+                    deferred.errback(result)
                 return
             if self._current is warnings:
                 self._found = found[0]
-            for each in waiting:
-                each.callback(found[0])
+            for deferred in waiting:
+                deferred.callback(found[0])
 
         self._cooperator.cooperate(slices()).whenDone().addBoth(finished)

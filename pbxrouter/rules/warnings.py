@@ -2,7 +2,7 @@
 
 A warning changes nothing: the rules count as they are. For one page of a list only its own
 mappings are looked at; a look at all of them comes in slices, for whoever wants to do something
-between (rule_survey). Not here: what is wrong with an installation besides (doctor).
+between (rules.survey).
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class RuleWarnings:
     def problems(self) -> tuple[RuleWarning, ...]:
         """What was left out when the rules were read, but for unreadable mappings: of_mappings has those."""
         of_mappings = {id(why) for _, why in self.rules.unreadable.values()}
-        return tuple(RuleWarning("problem", each) for each in self.rules.problems if id(each) not in of_mappings)
+        return tuple(
+            RuleWarning("problem", problem) for problem in self.rules.problems if id(problem) not in of_mappings
+        )
 
     def survey(self) -> Survey:
         """A look at everything: about two seconds for 100 000 mappings."""
@@ -239,11 +241,11 @@ class RuleWarnings:
 def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> frozenset[int]:
     """Which of the mappings are in at least one of the grants; looks no longer than needed."""
     left = set(map_ids)
-    for each in grants:
+    for grant in grants:
         if not left:
             break
-        if not left.isdisjoint(each):
-            left -= each & left
+        if not left.isdisjoint(grant):
+            left -= grant & left
     return map_ids - left
 
 
@@ -256,7 +258,7 @@ def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
 
 
 def _shadowed(mapping: Rule, reach: ReachResult) -> Sentence:
-    others = [each.pattern for each in reach.winners]
+    others = [winner.pattern for winner in reach.winners]
     if reach.fate is Reachability.REPEATED:
         return sentence(
             "{pattern} can never match: {other} of mapping {map_id} is the same pattern and comes first",

@@ -4,7 +4,6 @@
 in it: who steals a copy of the database has no PIN. Lost, every PIN must be set anew.
 Under systemd the key may come as a credential instead: ``LoadCredential=pbxrouter.pinkey:…``
 puts a file of that name into $CREDENTIALS_DIRECTORY, and then that one is read.
-Not here: hashing (pins).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Passwords of the console: argon2id, with the library's own parameters (RFC 9106, about 80 ms each).
 
-Everything here blocks, on purpose; it is called in a thread. Not here: who has which
-password (database.console_users), how often one may be tried (web.console).
+Everything here blocks, on purpose; it is called in a thread.
 """
 
 from __future__ import annotations

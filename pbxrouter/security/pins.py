@@ -2,8 +2,7 @@
 
 A PIN has few digits, so a plain hash of it is undone by trying them all. Stored is its
 HMAC-SHA256 under a key that lies outside the database (keyfile): the database alone
-gives no PIN away. Of that key all others are derived. Not here: who has which PIN (rules), and
-where the key is kept.
+gives no PIN away. Of that key all others are derived.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """API tokens: what one looks like, and what is kept of it. Pure.
 
 A token is 32 random bytes, so a plain SHA-256 of it tells nobody the token; only that
-is kept. Not here: where (database.tokens), and which request needs which scope (web.api).
+is kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Why something came out so, in steps that people can read.
 
 A step is a sentence with places in it and what stands in them, so that the same
-trace can be shown in another language. Not here: what the steps say; those who
-decide say it.
+trace can be shown in another language.
 """
 
 from __future__ import annotations
@@ -59,5 +58,5 @@ def sentence(message: str, **values: object) -> Sentence:
 
 def joined(steps: Iterable[Sentence], between: str = "; ") -> Sentence:
     """Several steps as one, each after the other in one line."""
-    values = {f"step_{place}": each for place, each in enumerate(steps)}
+    values = {f"step_{place}": part for place, part in enumerate(steps)}
     return Sentence(between.join(f"{{{name}}}" for name in values), values)

@@ -2,7 +2,6 @@
 
 The sentences in the code and in the templates are English and are the keys of the Spanish
 catalogue (gettext, web/locale); English needs none. Times are shown in the PBX's time zone.
-Not here: which language somebody gets (web.console.visit).
 """
 
 from __future__ import annotations

@@ -63,16 +63,16 @@ class CounterCollector(Collector):
         yield info
         yield from self._connections()
         everything = [
-            ([each.asterisk], counts)
-            for each in self._counters
-            for label, counts in each.counting.totals.items()
+            ([counter.asterisk], counts)
+            for counter in self._counters
+            for label, counts in counter.counting.totals.items()
             if label == ALL
         ]
         yield from _families("pbxrouter_calls", ["asterisk"], _EVERY, everything)
         routed = [
-            ([each.asterisk, kind, name], counts)
-            for each in self._counters
-            for (kind, name), counts in sorted(each.counting.totals.items())
+            ([counter.asterisk, kind, name], counts)
+            for counter in self._counters
+            for (kind, name), counts in sorted(counter.counting.totals.items())
             if kind in SHOWN_KINDS
         ]
         yield from _families("pbxrouter_routed_calls", ["asterisk", "kind", "name"], _ROUTED, routed)
@@ -108,15 +108,15 @@ class CounterCollector(Collector):
             "Times that this Asterisk was found restarted.",
             labels=["asterisk"],
         )
-        for each in self._counters:
-            name = [each.asterisk]
-            up.add_metric(name, each.in_sync)
-            if each.active is not None:
-                active.add_metric(name, each.active)
-            database.add_metric(name, each.database_up)
-            unknown.add_metric(name, each.unknown_s)
-            gaps.add_metric(name, each.gaps)
-            restarts.add_metric(name, each.restarts)
+        for counter in self._counters:
+            name = [counter.asterisk]
+            up.add_metric(name, counter.in_sync)
+            if counter.active is not None:
+                active.add_metric(name, counter.active)
+            database.add_metric(name, counter.database_up)
+            unknown.add_metric(name, counter.unknown_s)
+            gaps.add_metric(name, counter.gaps)
+            restarts.add_metric(name, counter.restarts)
         yield from (up, active, database, unknown, gaps, restarts)
 
 

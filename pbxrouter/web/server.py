@@ -1,7 +1,7 @@
 """The web server as a service: its database, its threads, all its parts, and the port.
 
 On the first start, when nobody may log in yet, it prints the one-time link that makes the first
-admin. Not here: any page or endpoint.
+admin.
 """
 
 from __future__ import annotations

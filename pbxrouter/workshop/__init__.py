@@ -2,7 +2,7 @@
 
 ``read_file`` reads, ``import_tables`` merges into the database of ours; between them
 stands WorkshopTables, so both can be tried alone. The files hold PINs in clear: none
-comes into a message, a repr or a log. Not here: our own tables (schema.sql, database).
+comes into a message, a repr or a log.
 """
 
 from pbxrouter.workshop.files import read_file, read_sqlite

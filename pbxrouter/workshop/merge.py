@@ -226,8 +226,8 @@ class _Merge:
         }[table]
         return {
             number
-            for each in (table, *grants)
-            for (number,) in self._connection.execute(f"SELECT {id_column} FROM {each}")
+            for value in (table, *grants)
+            for (number,) in self._connection.execute(f"SELECT {id_column} FROM {value}")
         }
 
     def _insert(self, table: str, values: Mapping[str, int | str | None]) -> int:

@@ -279,8 +279,8 @@ class ServerTests(SynchronousTestCase):
 def messages(data: bytes) -> list[dict[str, str]]:
     """What was sent over AMI; header names in lower case."""
     return [
-        {name.lower(): value for name, _, value in (line.partition(": ") for line in each.split("\r\n"))}
-        for each in data.decode().split("\r\n\r\n")[:-1]
+        {name.lower(): value for name, _, value in (line.partition(": ") for line in part.split("\r\n"))}
+        for part in data.decode().split("\r\n\r\n")[:-1]
     ]
 
 
@@ -396,7 +396,7 @@ class AMITests(SynchronousTestCase):
         ami.answers(sent, "Response: Success", "EventList: start")
         ami.answers(sent, "Event: CoreShowChannel", "Channel: x")
         ami.answers(sent, "Event: CoreShowChannelsComplete", "EventList: Complete", "ListItems: 1")
-        self.assertEqual([each.get("Channel") for each in self.successResultOf(listed)], ["x"])
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(listed)], ["x"])
         self.assertEqual(got, [])
         listed = ami.protocol.action_list("X")
         ami.answers(ami.hears()[0], "Response: Success")
@@ -431,8 +431,8 @@ class AMITests(SynchronousTestCase):
         ami = AMI().log_in()
         waiting = [ami.protocol.action("Ping"), ami.protocol.action_list("X")]
         ami.goes()
-        for each in (*waiting, ami.protocol.action("Ping")):
-            self.failureResultOf(each, ManagerUnavailable)
+        for value in (*waiting, ami.protocol.action("Ping")):
+            self.failureResultOf(value, ManagerUnavailable)
         self.successResultOf(ami.protocol.lost)
 
     def test_dead_peer(self) -> None:
@@ -480,8 +480,8 @@ class DifferenceTests(SynchronousTestCase):
 
     def _both(self, opening: bytes | None = None) -> tuple[Raw, Raw]:
         both = Raw(fastagi.FastAGIFactory(None)), Raw(compat.FastAGIFactory(print, Clock()))
-        for each in both:
-            each.says(CALL.environment() if opening is None else opening)
+        for protocol in both:
+            protocol.says(CALL.environment() if opening is None else opening)
         return both
 
     def test_hangup_line(self) -> None:
@@ -514,9 +514,9 @@ class DifferenceTests(SynchronousTestCase):
     def test_not_waited_for(self) -> None:
         """Commands are written at once, though Asterisk drops or delays those that follow (facts A6)."""
         theirs, ours = self._both()
-        for each in (theirs, ours):
-            each.agi.streamFile("beep")
-            each.agi.noop()
+        for value in (theirs, ours):
+            value.agi.streamFile("beep")
+            value.agi.noop()
         self.assertEqual(theirs.hears().count("\n"), 2)
         self.assertEqual(ours.hears().count("\n"), 1)
 
@@ -532,9 +532,9 @@ class DifferenceTests(SynchronousTestCase):
     def test_long_reply(self) -> None:
         """A reply of more than 16384 bytes closes the connection."""
         theirs, ours = self._both()
-        for each in (theirs, ours):
-            each.waiting = each.agi.getVariable("X")  # type: ignore[attr-defined]
-            each.says(b"200 result=1 (" + b"x" * 20000 + b")\n")
+        for value in (theirs, ours):
+            value.waiting = value.agi.getVariable("X")  # type: ignore[attr-defined]
+            value.says(b"200 result=1 (" + b"x" * 20000 + b")\n")
         self.assertTrue(theirs.transport.disconnecting)
         self.assertEqual(len(self.successResultOf(ours.waiting)), 20000)  # type: ignore[attr-defined]
 
@@ -569,24 +569,24 @@ class DifferenceTests(SynchronousTestCase):
     def test_delimiter(self) -> None:
         """Options are joined with | unless told otherwise; since 1.6 that is no separator."""
         theirs, ours = self._both()
-        for each in (theirs, ours):
-            each.agi.execute("Dial", "PJSIP/22", 20)
+        for value in (theirs, ours):
+            value.agi.execute("Dial", "PJSIP/22", 20)
         self.assertEqual(theirs.hears(), 'EXEC "Dial" "PJSIP/22|20"\n')
         self.assertEqual(ours.hears(), "EXEC Dial PJSIP/22,20\n")
 
     def test_fractions(self) -> None:
         """Durations and moments are sent as Python writes them; ours are whole numbers."""
         theirs, ours = self._both()
-        for each in (theirs, ours):
-            each.agi.getData("p", 2.5)
+        for value in (theirs, ours):
+            value.agi.getData("p", 2.5)
         self.assertEqual(theirs.hears(), 'GET DATA "p" 2500.0\n')
         self.assertEqual(ours.hears(), "GET DATA p 2500\n")
 
     def test_asked_too_late(self) -> None:
         """A command on a connection that is gone never fires."""
         theirs, ours = self._both()
-        for each in (theirs, ours):
-            each.protocol.connectionLost(Failure(ConnectionDone()))
+        for value in (theirs, ours):
+            value.protocol.connectionLost(Failure(ConnectionDone()))
         self.assertNoResult(theirs.agi.noop())
         self.failureResultOf(ours.agi.noop(), ConnectionDone)
 
@@ -688,8 +688,8 @@ class AMIDifferenceTests(SynchronousTestCase):
         """With an action in flight, the end of the connection raises, and the others never fire."""
         raw = self._logged_in()
         waiting = [raw.protocol.ping(), raw.protocol.ping()]
-        for each in waiting:
-            each.addErrback(lambda _: None)
+        for deferred in waiting:
+            deferred.addErrback(lambda _: None)
         self.assertRaises(RuntimeError, raw.protocol.connectionLost, Failure(ConnectionDone()))
         self.assertNoResult(waiting[1])
 

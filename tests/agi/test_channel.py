@@ -1,6 +1,6 @@
 """The contract of a Channel: the same conversations over FastAGI, MAGI and the fake alike.
 
-A new way in adds a class of its own at the end. Not here: what only FastAGI has (test_fastagi).
+A new way in adds a class of its own at the end.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Forgery(SynchronousTestCase):
         lines = SimulatedCall("21", caller="33").environment().decode().split("\n")[:-2]
         whole = [*lines, "agi_arg_1: a", "agi_arg_2: b"]
         for tried in (
-            [whole[each] for each in shuffled if each < len(whole)],
+            [whole[index] for index in shuffled if index < len(whole)],
             [*whole[:place], more, *whole[place:]],
         ):
             try:

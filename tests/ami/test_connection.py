@@ -1,7 +1,4 @@
-"""Staying connected: retries that grow and never end, one line for each trouble, subscriptions that stay.
-
-Not here: one connection (test_manager), real sockets (test_hostile_ami).
-"""
+"""Staying connected: retries that grow and never end, one line for each trouble, subscriptions that stay."""
 
 from __future__ import annotations
 
@@ -103,7 +100,7 @@ class ManagerServiceTest(SynchronousTestCase):
 
     def said(self, *levels: LogLevel) -> list[str]:
         """The log's lines of these levels."""
-        return [formatEvent(each) for each in self.events if each["log_level"] in levels]
+        return [formatEvent(event) for event in self.events if event["log_level"] in levels]
 
     def refuse(self) -> None:
         """The login is refused as Asterisk does it: an error, and the end of the connection."""
@@ -314,7 +311,7 @@ class UseTests(ManagerServiceTest):
         """Ids are of one length, never the same, and another Manager's are others (facts B3)."""
         ids = [self.manager.new_id() for _ in range(1000)]
         self.assertEqual(len(set(ids)), 1000)
-        self.assertEqual({len(each) for each in ids}, {len(ids[0])})
+        self.assertEqual({len(number) for number in ids}, {len(ids[0])})
         other = AMIConnection("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
         self.assertNotEqual(other.new_id(), ids[0])
 

@@ -1,7 +1,4 @@
-"""The sign of life: Asterisk's own time, regularly; nothing while there is no connection; a farewell.
-
-Not here: what the dialplan makes of it (tests/asterisk/test_dialplan, test_magi).
-"""
+"""The sign of life: Asterisk's own time, regularly; nothing while there is no connection; a farewell."""
 
 from __future__ import annotations
 
@@ -33,14 +30,14 @@ class HeartbeatTests(SynchronousTestCase):
     def beats(self) -> list[str]:
         """The values set since the last look."""
         found = self.manager.heard("Setvar")
-        for each in found:
-            self.assertEqual(each["Variable"], HEARTBEAT_VARIABLE)
-            self.assertNotIn("Channel", each)  # a global variable
-        return [each["Value"] for each in found]
+        for action in found:
+            self.assertEqual(action["Variable"], HEARTBEAT_VARIABLE)
+            self.assertNotIn("Channel", action)  # a global variable
+        return [action["Value"] for action in found]
 
     def warnings(self) -> int:
         """How many lines above info there are."""
-        return len([each for each in self.events if each["log_level"] >= LogLevel.warn])
+        return len([event for event in self.events if event["log_level"] >= LogLevel.warn])
 
     def test_beats(self) -> None:
         """Asterisk's own time, whole seconds, at once when we connect and then every few seconds."""

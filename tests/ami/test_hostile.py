@@ -1,7 +1,4 @@
-"""Our AMI connection against a server that misbehaves, over real sockets.
-
-Not here: what a clock in memory can show (test_manager, test_manager_service), a real Asterisk.
-"""
+"""Our AMI connection against a server that misbehaves, over real sockets."""
 
 from __future__ import annotations
 
@@ -80,7 +77,7 @@ class HostileTest(TestCase):
 
     def loud(self) -> list[str]:
         """Log lines above info."""
-        return [formatEvent(each) for each in self.events if each["log_level"] >= LogLevel.warn]
+        return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.warn]
 
     async def outcome(self, waiting: Deferred[Any]) -> Any:
         """What came of an action, an error too."""
@@ -116,8 +113,8 @@ class BytesTests(HostileTest):
         manager.subscribe("Hangup", seen.append)
         await self.up
         items = await manager.action_list("CoreShowChannels")
-        self.assertEqual([each.get("Name") for each in items], ["a", "b"])
-        self.assertEqual([each.get("X") for each in seen], ["noblank", "noblank"])
+        self.assertEqual([item.get("Name") for item in items], ["a", "b"])
+        self.assertEqual([item.get("X") for item in seen], ["noblank", "noblank"])
         self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
 
     async def test_forged_lines(self) -> None:
@@ -221,17 +218,17 @@ class FloodTests(HostileTest):
         def manner(session: Session) -> None:
             session.let_in()
             actions = [session.hear() for _ in range(500)]
-            lists = [each for each in actions if each["Action"] == "CoreShowChannels"]
-            for each in lists:
-                session.answer(each, "EventList: start")
+            lists = [action for action in actions if action["Action"] == "CoreShowChannels"]
+            for items in lists:
+                session.answer(items, "EventList: start")
             for name in ("a", "b", "c"):
-                for each in lists:
-                    session.say(lines("Event: I", f"ActionID: {each['ActionID']}", f"Name: {name}{each['Mine']}"))
-            for each in reversed(actions):
-                if each in lists:
-                    session.say(lines("Event: E", f"ActionID: {each['ActionID']}", "EventList: Complete"))
+                for items in lists:
+                    session.say(lines("Event: I", f"ActionID: {items['ActionID']}", f"Name: {name}{items['Mine']}"))
+            for action in reversed(actions):
+                if action in lists:
+                    session.say(lines("Event: E", f"ActionID: {action['ActionID']}", "EventList: Complete"))
                 else:
-                    session.answer(each, f"Mine: {each['Mine']}")
+                    session.answer(action, f"Mine: {action['Mine']}")
             session.serve()
 
         manager = self.begin(manner)
@@ -239,9 +236,9 @@ class FloodTests(HostileTest):
         single = [manager.action("Getvar", [("Mine", str(number))]) for number in range(490)]
         lists = [manager.action_list("CoreShowChannels", [("Mine", str(number))]) for number in range(10)]
         answers = await gatherResults(single)
-        self.assertEqual([each.get("Mine") for each in answers], [str(number) for number in range(490)])
+        self.assertEqual([answer.get("Mine") for answer in answers], [str(number) for number in range(490)])
         for number, items in enumerate(await gatherResults(lists)):
-            self.assertEqual([each.get("Name") for each in items], [f"{name}{number}" for name in "abc"])
+            self.assertEqual([item.get("Name") for item in items], [f"{name}{number}" for name in "abc"])
 
     async def test_dies_with_hundreds_in_flight(self) -> None:
         """Each fails with the typed error at the loss, none later."""
@@ -255,7 +252,7 @@ class FloodTests(HostileTest):
         await self.up
         began = time.monotonic()
         waiting = [self.outcome(manager.action("Ping")) for _ in range(500)]
-        outcomes = [await each for each in waiting]
+        outcomes = [await deferred for deferred in waiting]
         self.assertEqual(set(outcomes), {ManagerUnavailable})
         self.assertLess(time.monotonic() - began, 5)
 
@@ -275,7 +272,7 @@ class SilenceTests(HostileTest):
         manager = self.begin(manner)
         await self.up
         waiting = [self.outcome(manager.action("Getvar", [("Variable", "x" * 900)], timeout_s=1)) for _ in range(6000)]
-        self.assertEqual({await each for each in waiting}, {ActionTimeout})
+        self.assertEqual({await deferred for deferred in waiting}, {ActionTimeout})
         began = time.monotonic()
         await manager.stopService()
         self.assertLess(time.monotonic() - began, LEAVING_S + 2)

@@ -1,7 +1,4 @@
-"""AMI's bytes: messages however they are cut, headers as Asterisk writes them, actions that stay one.
-
-Not here: a connection (test_manager), a server that misbehaves (test_hostile_ami).
-"""
+"""AMI's bytes: messages however they are cut, headers as Asterisk writes them, actions that stay one."""
 
 from __future__ import annotations
 
@@ -51,15 +48,15 @@ class ReaderTests(SynchronousTestCase):
         """Banner, two messages and the beginning of a third in one segment."""
         reader = AMIReader()
         messages = reader.feed(BANNER + EVENT + RESPONSE + b"Event: Ha")
-        self.assertEqual([each.name for each in messages], ["Newchannel", "Success"])
-        self.assertEqual([each.name for each in reader.feed(b"ngup\r\n\r\n")], ["Hangup"])
+        self.assertEqual([message.name for message in messages], ["Newchannel", "Success"])
+        self.assertEqual([message.name for message in reader.feed(b"ngup\r\n\r\n")], ["Hangup"])
 
     def test_every_byte(self) -> None:
         """The same messages when each byte comes alone, the banner's too."""
         reader = AMIReader()
         data = BANNER + EVENT + RESPONSE + EVENT
-        found = [each.raw for byte in one_by_one(data) for each in reader.feed(byte)]
-        self.assertEqual(found, [each[:-4] for each in (EVENT, RESPONSE, EVENT)])
+        found = [message.raw for byte in one_by_one(data) for message in reader.feed(byte)]
+        self.assertEqual(found, [value[:-4] for value in (EVENT, RESPONSE, EVENT)])
 
     def test_every_cut(self) -> None:
         """Two pieces, cut at every place."""

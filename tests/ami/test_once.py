@@ -1,7 +1,4 @@
-"""One attempt at AMI: it comes to a connection that is logged in, or to one line.
-
-Not here: the log-in itself (test_manager).
-"""
+"""One attempt at AMI: it comes to a connection that is logged in, or to one line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One AMI connection: answers find their actions, events those who want them, and a dead peer is noticed.
-
-Not here: reconnecting (test_manager_service), a server on a real socket (test_hostile_ami).
-"""
+"""One AMI connection: answers find their actions, events those who want them, and a dead peer is noticed."""
 
 from __future__ import annotations
 
@@ -181,7 +178,7 @@ class AnswerTests(ManagerTest):
         sent = [self.send() for _ in range(300)]
         for _, action_id in reversed(sent):
             self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
-        self.assertEqual([self.successResultOf(each).get("Mine") for each, _ in sent], [it for _, it in sent])
+        self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
 
     def test_nobodys_answer(self) -> None:
         """Answers with no ActionID, with another's, or again, are nobody's."""
@@ -232,8 +229,8 @@ class AnswerTests(ManagerTest):
         """Every action in flight fails with the typed error, lists too, and later ones at once."""
         sent = [self.send()[0] for _ in range(5)] + [self.ask_for_list()[0]]
         self.end.goes(ConnectionLost())
-        for each in sent:
-            self.failureResultOf(each, ManagerUnavailable)
+        for message in sent:
+            self.failureResultOf(message, ManagerUnavailable)
         self.failureResultOf(self.protocol.action("Ping"), ManagerUnavailable)
         self.assertFalse(self.protocol.logged_in)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -270,7 +267,7 @@ class ListTests(ManagerTest):
         self.item(action_id, "b")
         self.assertNoResult(answer)
         self.complete(action_id)
-        self.assertEqual([each.get("Channel") for each in self.successResultOf(answer)], ["a", "b"])
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], ["a", "b"])
 
     def test_empty(self) -> None:
         """No items; also where Asterisk answers without a list."""
@@ -297,8 +294,8 @@ class ListTests(ManagerTest):
         self.complete(two)
         self.item(one, "1b")
         self.complete(one)
-        self.assertEqual([each.get("Channel") for each in self.successResultOf(first)], ["1a", "1b"])
-        self.assertEqual([each.get("Channel") for each in self.successResultOf(second)], ["2a", "2b"])
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(first)], ["1a", "1b"])
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(second)], ["2a", "2b"])
         self.successResultOf(ping)
         self.assertEqual(len(self.events), 1)
 
@@ -311,7 +308,7 @@ class ListTests(ManagerTest):
         self.complete("")
         self.item(action_id, "true")
         self.complete(action_id)
-        self.assertEqual([each.get("Channel") for each in self.successResultOf(answer)], ["true"])
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], ["true"])
 
     def test_refused(self) -> None:
         """A list that is refused fails."""
@@ -358,14 +355,14 @@ class EventTests(ManagerTest):
         self.end.says("Event: Hangup", "Cause: 16")
         self.end.says("Event: VarSet", "Variable: X")
         self.end.says("Event: HangupRequest")
-        self.assertEqual([each.get("Cause") for each in self.events], ["16"])
+        self.assertEqual([event.get("Cause") for event in self.events], ["16"])
 
     def test_any_spelling_of_the_colon(self) -> None:
         """An event without the blank, or with nothing but its name, is the same event."""
         self.end.says("Event:Hangup", "Cause: 16")
         self.end.says("Event: Hangup")
         self.end.says("event: Hangup", "Cause: 17")
-        self.assertEqual([each.get("Cause") for each in self.events], ["16", "", "17"])
+        self.assertEqual([event.get("Cause") for event in self.events], ["16", "", "17"])
 
     def test_every_event(self) -> None:
         """``*`` gets them all, beside those who want one kind."""
@@ -414,8 +411,8 @@ class EventTests(ManagerTest):
         for number, piece in enumerate(pieces):
             protocol.dataReceived(seeds[number % 4] + piece + (b"\r\n\r\n" if number % 2 else b"\r\n"))
         end.goes(ConnectionLost())
-        for each in (answer, listed):
-            each.addErrback(lambda failure: failure.trap(ManagerError) and None)
+        for value in (answer, listed):
+            value.addErrback(lambda failure: failure.trap(ManagerError) and None)
         self.assertEqual(self.flushLoggedErrors(), [])
 
 
@@ -424,7 +421,7 @@ class LifeTests(ManagerTest):
 
     def pings(self) -> list[dict[str, str]]:
         """The Pings sent since the last look."""
-        return [each for each in self.end.hears() if each["Action"] == "Ping"]
+        return [action for action in self.end.hears() if action["Action"] == "Ping"]
 
     def pass_time(self, seconds: float, answering: bool = True) -> list[float]:
         """Time passes by the second; returns when Pings came."""

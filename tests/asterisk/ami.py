@@ -1,7 +1,4 @@
-"""An AMI client in a few plain blocking lines, for the tests: to press keys without a phone, and to ask.
-
-Not here: events; what happened is read from Asterisk's log (harness).
-"""
+"""An AMI client in a few plain blocking lines, for the tests: to press keys without a phone, and to ask."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class Ami:
         action_id = f"test-{next(_numbers)}"
         lines = [f"Action: {name}", f"ActionID: {action_id}"]
         lines += [f"{key}: {value}" for key, value in headers.items()]
-        lines += [f"Variable: {each}" for each in variables]
+        lines += [f"Variable: {variable}" for variable in variables]
         self._stream.write("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
         self._stream.flush()
         while (reply := self._message()).get("ActionID") != action_id or "Response" not in reply:

@@ -2,7 +2,7 @@
 
 One Asterisk serves a whole run of the tests; it starts with the first test and stops when Python
 does. A gateway runs per configuration. Every test begins with a silent PBX and must leave one: no channel, no
-open AGI connection. Not here: the lab itself (lab/), the AMI client (ami).
+open AGI connection.
 
 Needs root, a Debian root with Asterisk (lab/setup), sipp and openssl. Without them the tests are skipped with
 the reason; with CI=true in the environment they fail.
@@ -368,7 +368,7 @@ class AsteriskTest(unittest.TestCase):
 
     def dialled(self) -> list[str]:
         """The destinations of all EXEC Dial, such as "PJSIP/21"."""
-        return [each[5:].partition(",")[0] for each in self.applications() if each.startswith("Dial ")]
+        return [argument[5:].partition(",")[0] for argument in self.applications() if argument.startswith("Dial ")]
 
     def played(self) -> list[str]:
         """The sounds that Asterisk really played, in order, with their language: ["agent-pass en"]."""
@@ -377,12 +377,12 @@ class AsteriskTest(unittest.TestCase):
 
     def executed(self) -> list[str]:
         """The dialplan lines that ran: ["21@pbxrouter-ask:1 Set"]."""
-        return [" ".join(each) for each in re.findall(r"Executing \[(\S+)\] (\w+)\(", self.log())]
+        return [" ".join(text) for text in re.findall(r"Executing \[(\S+)\] (\w+)\(", self.log())]
 
     def variables(self) -> dict[str, str]:
         """What the gateway set by SET VARIABLE; the last value of each."""
         words = [line.split(" ", 3) for line in self.commands() if line.startswith("SET VARIABLE ")]
-        return {each[2]: each[3] if len(each) > 3 else "" for each in words}
+        return {word[2]: word[3] if len(word) > 3 else "" for word in words}
 
     def complaints(self) -> list[str]:
         """The gateway's log lines above info since the test began."""

@@ -1,7 +1,4 @@
-"""Our AMI connection on a real Asterisk: the sample user and its classes, TLS, an Asterisk that freezes.
-
-Not here: calls by MAGI (test_magi), servers that misbehave (tests/test_hostile_ami).
-"""
+"""Our AMI connection on a real Asterisk: the sample user and its classes, TLS, an Asterisk that freezes."""
 
 from __future__ import annotations
 
@@ -77,7 +74,7 @@ class SampleUserTest(AmiTest):
         for kind, taken in BREAKS:
 
             def without(found: re.Match[str], taken: str = taken) -> str:
-                return found[1] + ",".join(each for each in found[2].split(",") if each != taken)
+                return found[1] + ",".join(part for part in found[2].split(",") if part != taken)
 
             users[f"no-{kind}-{taken}"] = re.sub(rf"(?m)^({kind} = )(.*)$", without, sample)
         conf = self.lab.run / "etc/manager.conf"

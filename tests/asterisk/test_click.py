@@ -1,7 +1,4 @@
-"""Click-to-dial on a real Asterisk: by a visitor's form sales's phone rings, and is connected with theirs.
-
-Not here: what is refused before Asterisk hears of it (tests/test_web_click).
-"""
+"""Click-to-dial on a real Asterisk: by a visitor's form sales's phone rings, and is connected with theirs."""
 
 from __future__ import annotations
 

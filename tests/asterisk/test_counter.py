@@ -1,7 +1,7 @@
 """The call counter against a real Asterisk: every call once, whatever is cut, killed and restarted.
 
 What is right is known twice: from the calls that were placed, and from what a second AMI connection heard
-(its own Linkedids, and Asterisk's Cdr events). Not here: the rule on made-up events (test_calls).
+(its own Linkedids, and Asterisk's Cdr events).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class CounterTest(AsteriskTest):
         flat = Counter({name: shown[name] or 0 for name in ("calls", "answered", "finished", "failed", "served")})
         flat.update({f"why {name}": count or 0 for name, count in shown["reasons"].items()})
         for kind in ("mappings", "users", "extensions"):
-            flat.update({f"{kind} {name}": each["calls"] or 0 for name, each in shown[kind].items()})
+            flat.update({f"{kind} {name}": counts["calls"] or 0 for name, counts in shown[kind].items()})
         return flat
 
     def counted(self) -> dict[str, int]:

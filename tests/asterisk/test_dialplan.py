@@ -1,7 +1,6 @@
 """dialplan/pbxrouter.conf: what a call comes to when the gateway is up, down, dying, or strange.
 
-Phone 36 enters by it. The lab's context `fallback` stands for the administrator's own. Not here: what
-the gateway decides (test_workshop).
+Phone 36 enters by it. The lab's context `fallback` stands for the administrator's own.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class FakeGateway:
         with connection, connection.makefile("rwb", buffering=0) as stream:
             while stream.readline().strip():
                 pass
-            for each in commands:
-                stream.write(each.encode() + b"\n")
+            for command in commands:
+                stream.write(command.encode() + b"\n")
                 while stream.readline().startswith(b"HANGUP"):
                     pass
 
@@ -51,8 +50,8 @@ class FakeGateway:
         """Stop, and hang up on whoever still waits."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        for each in self._silent:
-            each.close()
+        for connection in self._silent:
+            connection.close()
 
 
 class DialplanTest(AsteriskTest):
@@ -60,7 +59,7 @@ class DialplanTest(AsteriskTest):
 
     def _places(self) -> list[str]:
         """Which dialplan lines ran, as "21@fallback"."""
-        return [each.partition(":")[0] for each in self.executed()]
+        return [line.partition(":")[0] for line in self.executed()]
 
     def _call_36(self, number: str, *options: str) -> str:
         return self.call(number, "-f", "36", *options)

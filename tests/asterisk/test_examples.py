@@ -1,7 +1,4 @@
-"""Each program in examples/ as a process of its own, on a real Asterisk.
-
-Not here: what they do where no Asterisk is (tests/test_library).
-"""
+"""Each program in examples/ as a process of its own, on a real Asterisk."""
 
 from __future__ import annotations
 

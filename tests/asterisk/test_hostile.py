@@ -1,7 +1,7 @@
 """Callers who put line ends, commands and strange bytes into their number or the one they dial.
 
 Whatever they do, it never changes who is calling or what was dialled, never answers
-a question of the gateway's, and never reaches Dial. Not here: hostile AGI clients (tests of the protocol).
+a question of the gateway's, and never reaches Dial.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ForgedRequestTest(AsteriskTest):
         return self.call(number, "-s", "127.0.0.2", "-f", caller, "-t", "1500", *options)
 
     def _assert_refused(self) -> None:
-        wait_for("the refusal in the log", lambda: any("#warn" in each for each in self.complaints()), 3)
+        wait_for("the refusal in the log", lambda: any("#warn" in complaint for complaint in self.complaints()), 3)
         self.assertEqual(self.dialled(), [])
         self.assertEqual(self.played(), [])
         self.assertNotIn("Traceback", self.gateway.log(self._gateway_mark))

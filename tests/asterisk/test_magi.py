@@ -1,8 +1,4 @@
-"""MAGI on a real Asterisk: calls that come by AGI(agi:async) go where those by FastAGI go.
-
-Not here: what is the same for every way in (test_workshop, test_outcomes), an AMI server that misbehaves
-(test_hostile_ami).
-"""
+"""MAGI on a real Asterisk: calls that come by AGI(agi:async) go where those by FastAGI go."""
 
 from __future__ import annotations
 
@@ -276,8 +272,8 @@ class MagiCallTest(MagiTest):
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
         self.lab.ami.originate("Local/hold@callee/n")
-        wait_for("the other", lambda: sum("hold@" in each for each in self.lab.channels()) == 2)
-        other = next(each for each in self.lab.channels() if "hold@" in each and each.endswith(";2"))
+        wait_for("the other", lambda: sum("hold@" in channel for channel in self.lab.channels()) == 2)
+        other = next(channel for channel in self.lab.channels() if "hold@" in channel and channel.endswith(";2"))
         self.lab.ami.action("Bridge", Channel1=name, Channel2=other)
         time.sleep(1)
         self.hang_up_all()

@@ -1,7 +1,6 @@
 """Calls that begin with the gateway: what is told of each is what really happened on a real Asterisk.
 
-Phone 33 is called, and connected with a number that its grants allow. Not here: every way in which a phone
-can fail (tests/test_originate), the web's door (tests/test_web_originate).
+Phone 33 is called, and connected with a number that its grants allow.
 """
 
 from __future__ import annotations
@@ -190,9 +189,9 @@ class OriginateTest(AsteriskTest):
                 self.assertEqual(response["Reason"], reason)
                 self.assertEqual(response["Response"] == "Success", "answered" in command.states())
                 events.until("Hangup", ours)
-                ringing = [each for each in events.lines if each.get("ChannelState") == "5"]
+                ringing = [line for line in events.lines if line.get("ChannelState") == "5"]
                 self.assertEqual(bool(ringing), "ringing" in command.states())
-            self.assertEqual({each["uniqueid"] for each in command.lines}, {ours})
+            self.assertEqual({line["uniqueid"] for line in command.lines}, {ours})
 
     def test_grants(self) -> None:
         """What the rules do not allow never reaches Asterisk; the reason is told."""
@@ -238,7 +237,7 @@ class OriginateTest(AsteriskTest):
         with self.events() as events:
             self.call("75", "-d", "123456#", "-t", "1500")
             events.until("Hangup")
-        names = {each["Event"] for each in events.lines}
+        names = {line["Event"] for line in events.lines}
         self.assertTrue({"Newchannel", "AGIExecStart", "Hangup"} <= names, names)
         self.assertNotIn("123456", json.dumps(events.lines))
 

@@ -1,7 +1,4 @@
-"""What becomes of an application, as the dialplan finds it afterwards in the channel's variables.
-
-Not here: what the dialplan makes of it (test_dialplan).
-"""
+"""What becomes of an application, as the dialplan finds it afterwards in the channel's variables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The dial patterns' choice, asked of the real Asterisk and of ours, case by case.
-
-Not here: the rules of the choice one by one (tests/rules/test_patterns.py).
-"""
+"""The dial patterns' choice, asked of the real Asterisk and of ours, case by case."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class PatternChoiceTest(AsteriskTest):
         ]
 
     def _we_pick(self, patterns: list[str], number: str) -> str | None:
-        index = PatternIndex([(Pattern.parse(each), each) for each in patterns])
+        index = PatternIndex([(Pattern.parse(pattern), pattern) for pattern in patterns])
         best = index.best(number)
         return None if best is None else best[1]
 

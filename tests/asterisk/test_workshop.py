@@ -1,7 +1,4 @@
-"""The workshop's rules with real phones: who may call whom, who is asked for a PIN, what the caller hears.
-
-Not here: what becomes of a Dial (test_outcomes), hostile callers (test_hostile).
-"""
+"""The workshop's rules with real phones: who may call whom, who is asked for a PIN, what the caller hears."""
 
 from __future__ import annotations
 

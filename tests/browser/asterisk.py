@@ -1,6 +1,6 @@
 """An Asterisk to dial from in a browser's tests: logs the gateway in, and connects whatever it is asked to.
 
-Only its AMI is there, as much of it as the gateway uses. Not here: a real one (tests.asterisk).
+Only its AMI is there, as much of it as the gateway uses.
 """
 
 from __future__ import annotations

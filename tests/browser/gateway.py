@@ -1,7 +1,4 @@
-"""A real gateway with a console and a company's week of calls in its database, for a browser to look at.
-
-Not here: browsers (harness), what the pages must be (test_pages and its neighbours).
-"""
+"""A real gateway with a console and a company's week of calls in its database, for a browser to look at."""
 
 from __future__ import annotations
 
@@ -193,7 +190,7 @@ def furnish(path: Path) -> None:
     with contextlib.closing(database.connect(path)) as connection:
         _change_rules(connection, hash_pin)
         rules = read_rules(connection, hash_pin)
-        add_calls(connection, [row_of(each) for each in _calls(rules, time.time())])
+        add_calls(connection, [row_of(call) for call in _calls(rules, time.time())])
         _count(connection, time.time())
 
 

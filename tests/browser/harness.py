@@ -1,8 +1,7 @@
 """What the tests in a browser stand on: one Chromium for all, gateways, and what must hold for any page.
 
 Playwright's synchronous calls belong to one thread, and no asyncio loop may be left running in
-trial's own: so each test here runs in a thread of its own kind. Not here: the gateway's
-database (gateway), the tests.
+trial's own: so each test here runs in a thread of its own kind.
 
 Without Chromium or Playwright the tests are skipped with the reason; with CI=true in the
 environment they fail. PBXROUTER_CHROMIUM is the browser's path if it is not Debian's, and
@@ -235,7 +234,7 @@ class BrowserCase(SynchronousTestCase):
         try:
             visitor = Visitor(context, gateway.url)
             yield visitor
-            left = [each for each in visitor.troubles if not any(part in each for part in troubles)]
+            left = [trouble for trouble in visitor.troubles if not any(part in trouble for part in troubles)]
             self.assertEqual(left, [])
         finally:
             context.close()

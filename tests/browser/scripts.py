@@ -1,4 +1,4 @@
-"""What a page is asked, in the browser's own language. Not here: what the answers must be (harness)."""
+"""What a page is asked, in the browser's own language."""
 
 WIDTH = """() => {
   const most = document.documentElement.clientWidth;

@@ -2,7 +2,6 @@
 
 On each: nothing goes wrong (no error, nothing that the content policy refuses), nothing sticks out, no
 English is left on a Spanish page, Tab reaches whatever can be used, the accessibility checker finds nothing.
-Not here: what one does with the pages (test_walks).
 """
 
 from __future__ import annotations
@@ -116,11 +115,11 @@ def english() -> list[tuple[re.Pattern[str], str]]:
     with CATALOGUE.open("rb") as file:
         for message in read_po(file, locale="es"):
             said = message.string if isinstance(message.string, str) else "".join(message.string or ())
-            for each in (message.id,) if isinstance(message.id, str) else message.id or ():
-                parts = re.split(r"\{\w+\}|%\(\w+\)[sd]", each)
-                if said and said != each and any(re.search(r"[A-Za-z]{2}", part) for part in parts):
-                    place = r"[\d,.]+" if "%(num)s" in each else ".+"
-                    found.append((re.compile(place.join(map(re.escape, parts)), re.IGNORECASE), each))
+            for value in (message.id,) if isinstance(message.id, str) else message.id or ():
+                parts = re.split(r"\{\w+\}|%\(\w+\)[sd]", value)
+                if said and said != value and any(re.search(r"[A-Za-z]{2}", part) for part in parts):
+                    place = r"[\d,.]+" if "%(num)s" in value else ".+"
+                    found.append((re.compile(place.join(map(re.escape, parts)), re.IGNORECASE), value))
     return found
 
 

@@ -1,6 +1,6 @@
 """What people do with the console in a browser: the first set-up, an owner's day, PINs, roles.
 
-Each walk has a gateway of its own. Not here: each page by itself (test_pages).
+Each walk has a gateway of its own.
 """
 
 from __future__ import annotations
@@ -334,4 +334,4 @@ class DialTests(BrowserCase):
             page = visitor.go("/dial")
             self.assertIn("91234567", visitor.main)
             self.picture(visitor, "dialled")
-        self.assertEqual([each["Exten"] for each in asterisk.asked], ["91234567"])
+        self.assertEqual([call["Exten"] for call in asterisk.asked], ["91234567"])

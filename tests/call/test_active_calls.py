@@ -124,7 +124,7 @@ class BoardTests(BoardCase):
 
     def test_every_phase_has_words(self) -> None:
         """Each can be said."""
-        self.assertEqual(len({each.sentence.english for each in Phase}), len(Phase))
+        self.assertEqual(len({phase.sentence.english for phase in Phase}), len(Phase))
 
 
 class FlowTests(BoardCase):
@@ -216,8 +216,8 @@ class FakeCounter:
     def answer(self, linkedid: str, now: float) -> None:
         """Its callee answers."""
         self.says("Newchannel", f"{linkedid}b", now, linkedid)
-        for each in (linkedid, f"{linkedid}b"):
-            self.says("BridgeEnter", each, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")
+        for value in (linkedid, f"{linkedid}b"):
+            self.says("BridgeEnter", value, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")
 
 
 class MergedTests(BoardCase):
@@ -268,7 +268,7 @@ class MergedTests(BoardCase):
         self.began(uniqueid="1.1")
         merged = live_calls(self.active_calls, [], 10)
         self.assertEqual(merged.total, 2)
-        self.assertEqual(len({each.key for each in merged.calls}), 2)
+        self.assertEqual(len({call.key for call in merged.calls}), 2)
         call = merged.calls[0]
         self.assertEqual((call.asterisk, call.answered, call.number), ("", None, "21"))
 
@@ -289,7 +289,7 @@ class MergedTests(BoardCase):
         self.counter.call("1.2", 60)
         self.began(uniqueid="1.1")
         self.counter.in_sync = False
-        self.assertEqual([each.since for each in self.merged().calls], [50])
+        self.assertEqual([call.since for call in self.merged().calls], [50])
 
     def test_newest_first(self) -> None:
         """Bounded, with the count of all."""
@@ -297,7 +297,7 @@ class MergedTests(BoardCase):
             self.counter.call(f"1.{place}", place)
             self.began(at=place + 0.5, uniqueid=f"2.{place}")
         merged = self.merged(3)
-        self.assertEqual([each.since for each in merged.calls], [4.5, 4, 3.5])
+        self.assertEqual([call.since for call in merged.calls], [4.5, 4, 3.5])
         self.assertEqual(merged.total, 10)
         self.assertEqual(self.merged(0), LiveCalls((), 10))
 
@@ -309,7 +309,7 @@ class MergedTests(BoardCase):
         self.counter.call("1.1", 20)
         merged = live_calls(self.active_calls, [self.counter, other], 10)
         self.assertEqual(
-            [(each.asterisk, each.in_gateway) for each in merged.calls], [("lab", False), ("branch", True)]
+            [(call.asterisk, call.in_gateway) for call in merged.calls], [("lab", False), ("branch", True)]
         )
 
     def test_version(self) -> None:

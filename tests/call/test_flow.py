@@ -1,7 +1,7 @@
 """The conversation of one call: the workshop's whole table, and every way in which a call can end.
 
 Once over the fake channel, where each command is named, and once over FastAGI against
-the simulated Asterisk. Not here: what each driver does (test_drivers).
+the simulated Asterisk.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class WorkshopTable(FlowCase):
         """A PIN counts only for what its user was granted."""
         commands = self.run_call("12345678", answers={"GET DATA": "200 result=123456"})
         self.assertEqual(commands.count(ASK_PIN), 3)
-        self.assertFalse([each for each in commands if "Dial" in each])
+        self.assertFalse([command for command in commands if "Dial" in command])
         self.ended("DENIED")
 
     def test_nothing_there(self) -> None:
@@ -291,7 +291,7 @@ class TheNumber(FlowCase):
         """What would mean something to Dial, or is not even text, gets no further."""
         for extension in ("2&SIP/21", "21,60", "_2X", "2\udcff", "21 ", "", "--", "2" * 100_000):
             commands = self.run_call(extension, dnid="21")
-            self.assertFalse([each for each in commands if "Dial" in each], extension[:9])
+            self.assertFalse([command for command in commands if "Dial" in command], extension[:9])
             self.ended("INVALID")
 
     def test_dashes(self) -> None:
@@ -611,7 +611,7 @@ class OverFastAGI(FlowCase):
                 asterisk = self.simulate(number, caller, cut, keys=keys)
                 row = (caller, number, keys)
                 self.assertEqual(asterisk.prompts, prompts, row)
-                ran = [each for each in asterisk.applications if each[0] != "Playback"]
+                ran = [application for application in asterisk.applications if application[0] != "Playback"]
                 self.assertEqual(ran, [application] if application else [], row)
                 self.assertEqual(asterisk.variable("PBXROUTER"), "done", row)
                 self.assertEqual(asterisk.hung_up_by, None if application else "gateway", row)

@@ -148,7 +148,7 @@ class Rows(HistoryCase):
         self.assertEqual((row.verdict, row.pattern, row.application, row.data), ("allow", "2X", "dial", "SIP"))
         self.assertEqual((row.granted_by, row.outcome, row.answered_s), ("33", "ANSWER", 5))
         self.assertEqual(row.caller_name, "Tr\\nes\\udcff")
-        self.assertEqual([each.english for each in row.steps], ["33 may use 2X by its own grant"])
+        self.assertEqual([step.english for step in row.steps], ["33 may use 2X by its own grant"])
 
     def test_undecided(self) -> None:
         """A call that ended before any decision has a row, too."""

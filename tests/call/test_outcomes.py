@@ -25,5 +25,5 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_words_and_kinds(self) -> None:
         """Of known ones and of a driver's own."""
-        found = [(outcome_words(each).english, outcome_kind(each)) for each in ("ANSWER", "DENIED", "FAXED\n")]
+        found = [(outcome_words(value).english, outcome_kind(value)) for value in ("ANSWER", "DENIED", "FAXED\n")]
         self.assertEqual(found, [("answered", "good"), ("PIN or rules said no", "bad"), ("FAXED\\n", "plain")])

@@ -1,7 +1,4 @@
-"""The command `pbxrouter`: what each command does, and what it says when it cannot.
-
-Not here: `pbxrouter call` (test_cli_call), and the PINs in the list of processes (test_cli_procname).
-"""
+"""The command `pbxrouter`: what each command does, and what it says when it cannot."""
 
 import json
 import os

@@ -40,7 +40,8 @@ class ConsoleCommand(SynchronousTestCase):
         first, second = (self.console("link").output.strip() for _ in range(2))
         self.assertTrue(second.startswith("http://127.0.0.1:8181/setup/"), second)
         good = [
-            is_setup_link(self.connection, hash_token(each.rpartition("/")[2]), time.time()) for each in (first, second)
+            is_setup_link(self.connection, hash_token(value.rpartition("/")[2]), time.time())
+            for value in (first, second)
         ]
         self.assertEqual(good, [False, True])
 

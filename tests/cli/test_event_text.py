@@ -66,10 +66,10 @@ class SecretTests(SynchronousTestCase):
 
     def assert_hidden(self, *events: AMIMessage, secret: str = PIN) -> None:
         """The PIN is nowhere, but the event is there."""
-        for each in events:
-            for text in (as_line(each), as_json(each)):
+        for message in events:
+            for text in (as_line(message), as_json(message)):
                 self.assertNotIn(secret, text)
-                self.assertIn(each.name, text)
+                self.assertIn(message.name, text)
                 self.assertIn("*", text)
 
     def test_keys(self) -> None:

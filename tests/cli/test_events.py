@@ -1,7 +1,4 @@
-"""`pbxrouter events` and `pbxrouter doctor` as people run them, on an AMI that the test plays on a real port.
-
-Not here: what is masked (test_event_text), what the doctor finds (test_doctor).
-"""
+"""`pbxrouter events` and `pbxrouter doctor` as people run them, on an AMI that the test plays on a real port."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class HistoryCommand(SynchronousTestCase):
             record("+52", "=1+1", 1.1e9, "BUSY"),
             record("34", "33", 1.2e9, "DENIED"),
         )
-        add_calls(connection, [row_of(each) for each in calls])
+        add_calls(connection, [row_of(call) for call in calls])
         connection.close()
 
     def history(self, *arguments: str) -> Result:

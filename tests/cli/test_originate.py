@@ -1,7 +1,4 @@
-"""`pbxrouter originate` and `pbxrouter debug` against a gateway that the test plays on the control socket.
-
-Not here: the gateway's side (test_control, test_control_wishes).
-"""
+"""`pbxrouter originate` and `pbxrouter debug` against a gateway that the test plays on the control socket."""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ class SocketCase(SynchronousTestCase):
 
     def played(self, *answers: dict[str, Any] | bytes) -> PlayedGateway:
         """A gateway that gives these answers."""
-        lines = [each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in answers]
+        lines = [answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n" for answer in answers]
         gateway = PlayedGateway(self.control, b"".join(lines))
         self.addCleanup(gateway.join)
         return gateway

@@ -69,7 +69,7 @@ class TokenCommand(SynchronousTestCase):
         connection = database.connect(self.path)
         self.addCleanup(connection.close)
         self.assertEqual(
-            [(each.via, each.action, each.kind, each.name) for each in find_entries(connection)],
+            [(entry.via, entry.action, entry.kind, entry.name) for entry in find_entries(connection)],
             [("command", "revoke", "token", "a"), ("command", "create", "token", "a")],
         )
 

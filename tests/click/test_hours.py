@@ -24,7 +24,7 @@ spans = st.builds(
     st.frozensets(st.integers(0, 6), min_size=1),
     st.lists(
         st.tuples(st.integers(0, DAY_MIN - 1), st.integers(1, DAY_MIN - 1)).map(
-            lambda each: (each[0], each[0] + each[1])
+            lambda pair: (pair[0], pair[0] + pair[1])
         ),
         min_size=1,
         max_size=3,

@@ -1,7 +1,4 @@
-"""StarPy's interface over our server: results, failures, order, life of a call. StarPy itself is not needed.
-
-Not here: StarPy's own behaviour, and the gateway running on it (test_adapters_starpy).
-"""
+"""StarPy's interface over our server: results, failures, order, life of a call. StarPy itself is not needed."""
 
 from __future__ import annotations
 
@@ -337,7 +334,7 @@ class LifeTests(CompatTest):
         self.call.says("200 result=0")
         self.assertEqual(self.call.hears(), ["VERBOSE x"])
         self.call.says("200 result=1")
-        self.assertEqual([self.successResultOf(each) for each in waiting], [(0, 7), 0, 1])
+        self.assertEqual([self.successResultOf(deferred) for deferred in waiting], [(0, 7), 0, 1])
 
     def test_finish(self) -> None:
         """The connection is closed; later commands fail."""
@@ -389,8 +386,8 @@ class LifeTests(CompatTest):
         closed = self.agi.onClose()
         waiting = [self.agi.getData("p"), self.agi.noop()]
         self.call.goes()
-        for each in (*waiting, self.agi.noop(), closed):
-            self.failureResultOf(each, ConnectionDone)
+        for value in (*waiting, self.agi.noop(), closed):
+            self.failureResultOf(value, ConnectionDone)
 
     def test_asked_too_late(self) -> None:
         """onClose of a call that is gone fails at once."""

@@ -73,7 +73,7 @@ class Accepted(SynchronousTestCase):
             (full.database, full.pin_key_file, full.control),
             ("/var/x.db", "/etc/pbx/keys/k", "/etc/pbx/c.sock"),
         )
-        self.assertEqual([each.secret_file for each in full.asterisk], ["/etc/pbx/s", ""])
+        self.assertEqual([asterisk.secret_file for asterisk in full.asterisk], ["/etc/pbx/s", ""])
         self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
         self.assertEqual(full.prompts.goodbye, "vm-goodbye")
         self.assertEqual(full.technologies, {"SIP": "SIP", "Zap": "DAHDI/g0"})

@@ -1,7 +1,4 @@
-"""What the command line can ask of the gateway: whose Asterisk, whose call, and what is answered.
-
-Not here: the socket and watching (test_control), the call itself (test_originate).
-"""
+"""What the command line can ask of the gateway: whose Asterisk, whose call, and what is answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The socket for the command line: wishes, answers, those who do not keep up.
 
-Of what can be wished (control_wishes) only watching is here.
+Of what can be wished (control.commands) only watching is here.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Told(CallListener):
 
     def count(self, word: str) -> int:
         """How often something was told."""
-        return sum(word in each.split() for each in self.words)
+        return sum(word in text.split() for text in self.words)
 
 
 class TableCase(SynchronousTestCase):
@@ -287,14 +287,14 @@ class AnyOrderTests(SynchronousTestCase):
                 now += 100
             elif name == "resync":
                 assert isinstance(more, list)
-                seen = [ChannelSeen(each, its_call, 1, "x") for each, its_call in more]
+                seen = [ChannelSeen(uniqueid, its_call, 1, "x") for uniqueid, its_call in more]
                 table.resync(table.channels, seen, now)
             else:
                 headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, "BridgeUniqueid": str(more)}
                 table.event(name, lambda header, headers=headers: headers.get(header, ""), now)  # type: ignore[misc]
             self.assertEqual(told.count("started"), told.count("finished") + len(table.live))
             self.assertLessEqual(told.count("answered"), told.count("started"))
-            held = [each for call in table.live.values() for each in call.channels]
+            held = [channel for call in table.live.values() for channel in call.channels]
             self.assertEqual(sorted(held), sorted(table.channels))
             for linkedid_, call in table.live.items():
                 self.assertTrue(call.channels)
@@ -302,5 +302,5 @@ class AnyOrderTests(SynchronousTestCase):
             self.assertLessEqual(set(table._bridge_of), set(table.channels))
             self.assertEqual(
                 sorted(table._bridge_of),
-                sorted(each for inside in table._bridges.values() for each in inside),
+                sorted(uniqueid for inside in table._bridges.values() for uniqueid in inside),
             )

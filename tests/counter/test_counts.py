@@ -118,7 +118,7 @@ class CountingTests(SynchronousTestCase):
 
     def test_minute(self) -> None:
         """The minute that a second is in."""
-        self.assertEqual([minute_of(each) for each in (0, 59.99, 60, 1795420128.2)], [0, 0, 60, 1795420080])
+        self.assertEqual([minute_of(value) for value in (0, 59.99, 60, 1795420128.2)], [0, 0, 60, 1795420080])
 
 
 class LabelTests(SynchronousTestCase):

@@ -1,8 +1,4 @@
-"""The call counter: clock, rows, reports, and the service on a manager of the test's own; the command.
-
-Not here: which events make a call (test_calls), what is counted (test_counting), a real Asterisk
-(asterisk.test_counter).
-"""
+"""The call counter: clock, rows, reports, and the service on a manager of the test's own; the command."""
 
 from __future__ import annotations
 
@@ -606,11 +602,11 @@ class CommandTests(CommandTestCase):
         self.assertEqual(shown["mappings"]["2X"]["reasons"], {"busy": 2})
         self.assertEqual(shown["reasons"]["busy"], 2)
         self.assertEqual(len(shown["minutes"]), 5)
-        self.assertEqual(sum(each["calls"] for each in shown["minutes"]), 12)
+        self.assertEqual(sum(report["calls"] for report in shown["minutes"]), 12)
         self.assertEqual(shown["busiest"][0]["calls"], 12)
         self.execute("UPDATE counter_asterisks SET last_seen = last_seen - 600")
         shown = json.loads(self.good("counter", "--minutes", "5", "--json"))
-        self.assertEqual([each["calls"] for each in shown["minutes"]], [None] * 5)
+        self.assertEqual([report["calls"] for report in shown["minutes"]], [None] * 5)
         self.assertEqual(len(shown["gaps"]), 1)
         self.assertNotIn("minutes", json.loads(self.good("counter", "--json", "--week")))
 

@@ -174,7 +174,7 @@ class SchemaTests(DatabaseCase):
         rules = read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "0123", "123456")).verdict.value, "deny")
         self.assertEqual(
-            [each.english for each in rules.problems],
+            [problem.english for problem in rules.problems],
             ["a grant of user moises silva is left out: there is no mapping 5"],
         )
 
@@ -518,7 +518,7 @@ class RowTests(DatabaseCase):
         )
         rules = read_rules(self.opened(), hash_pin)
         self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "allow")
-        words = "\n".join(each.english for each in rules.problems)
+        words = "\n".join(problem.english for problem in rules.problems)
         for expected in (
             "a grant of extension 33 is left out: there is no mapping 77",
             "there is no extension 88",
@@ -550,7 +550,7 @@ class RowTests(DatabaseCase):
             error = self.assertRaises(StoreError, set_pin, connection, ROOT, 7.0, name, None)
             self.assertIn(words, str(error))
         self.assertEqual(
-            [(each.who, each.via, each.changed_at, each.action, each.name) for each in find_entries(connection)],
+            [(entry.who, entry.via, entry.changed_at, entry.action, entry.name) for entry in find_entries(connection)],
             [("root", "command", 7.0, "pin", name) for name in ("ana", "moises silva", "ana")],
         )
 

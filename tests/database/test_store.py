@@ -224,8 +224,8 @@ class StoreTests(TestCase):
         """What was asked before is still answered; afterwards no thread, no open file, and calls fail."""
         pending = [self.store.load_rules() for _ in range(3)]
         await self.store.close()
-        for each in pending:
-            self.assertEqual(verdict(self.successResultOf(each), "21"), "allow")
+        for action in pending:
+            self.assertEqual(verdict(self.successResultOf(action), "21"), "allow")
         self.assertEqual(threading.active_count(), self.threads)
         self.assertFalse(Path(f"{self.path}-wal").exists())
         await self.assertFailure(self.store.version(), StoreError)

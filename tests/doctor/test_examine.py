@@ -1,7 +1,4 @@
-"""The doctor inside a running gateway: all looks are taken, and the reactor goes on with its own meanwhile.
-
-Not here: what each look finds (test_doctor), the command (test_cli_events).
-"""
+"""The doctor inside a running gateway: all looks are taken, and the reactor goes on with its own meanwhile."""
 
 from __future__ import annotations
 
@@ -75,9 +72,9 @@ class ExamineTests(TestCase):
     async def states(self) -> dict[str, str]:
         """Of each area the worst that was found."""
         found = await examine(self.config, reactor)
-        for each in found:
-            self.assertTrue(f"{each.area}{each.what}{each.todo}".isprintable(), each)
-        return {each.area: each.state for each in sorted(found, key=lambda each: each.state == "wrong")}
+        for finding in found:
+            self.assertTrue(f"{finding.area}{finding.what}{finding.todo}".isprintable(), finding)
+        return {finding.area: finding.state for finding in sorted(found, key=lambda finding: finding.state == "wrong")}
 
     def test_good(self) -> Deferred[None]:
         """The gateway asks itself, and has time to answer."""
@@ -139,12 +136,12 @@ class ExamineTests(TestCase):
         async def look() -> None:
             found = await examine(self.config, reactor, told.append)
             self.assertEqual(found, told)
-            words = {each.area: each.what for each in found if each.state == "wrong"}
+            words = {finding.area: finding.what for finding in found if finding.state == "wrong"}
             self.assertEqual(set(words), {"AMI open", "AMI gone", "AMI strict"})
             self.assertIn("no secret_file", words["AMI open"])
             self.assertIn("cannot be read", words["AMI gone"])
             self.assertIn("Authentication failed", words["AMI strict"])
-            (open_one,) = (each for each in found if each.area == "AMI open")
+            (open_one,) = (finding for finding in found if finding.area == "AMI open")
             spanish = {"AMI {name}": "AMI de {name}"}
             self.assertEqual(open_one.area_step.translated(lambda text: spanish[text]), "AMI de open")
 

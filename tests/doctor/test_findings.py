@@ -1,7 +1,4 @@
-"""The doctor: each thing that can be wrong is found, with what to change, and nothing is changed by looking.
-
-Not here: how it is printed (test_cli_doctor), a real Asterisk (tests/asterisk/test_originate).
-"""
+"""The doctor: each thing that can be wrong is found, with what to change, and nothing is changed by looking."""
 
 from __future__ import annotations
 
@@ -50,14 +47,14 @@ class FindingCase(SynchronousTestCase):
 
     def assert_all_well(self, findings: Iterable[Finding]) -> None:
         """Nothing is wrong or unknown."""
-        self.assertEqual([each for each in findings if each.state != "ok"], [])
+        self.assertEqual([finding for finding in findings if finding.state != "ok"], [])
 
     def the_one(self, findings: Iterable[Finding], state: str = "wrong") -> Finding:
         """The only finding of a state; all are one line, without control characters."""
         found = list(findings)
-        for each in found:
-            self.assertTrue(f"{each.area}{each.what}{each.todo}".isprintable(), each)
-        chosen = [each for each in found if each.state == state]
+        for finding in found:
+            self.assertTrue(f"{finding.area}{finding.what}{finding.todo}".isprintable(), finding)
+        chosen = [finding for finding in found if finding.state == state]
         self.assertEqual(len(chosen), 1, found)
         return chosen[0]
 
@@ -87,10 +84,10 @@ class FileTests(FindingCase):
 
     def test_good(self) -> None:
         """All is well, and nothing was changed."""
-        before = sorted((each.name, each.read_bytes()) for each in self.folder.iterdir())
+        before = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assert_all_well(self.look())
-        after = sorted((each.name, each.read_bytes()) for each in self.folder.iterdir())
-        self.assertEqual([each for each in after if "-" not in each[0]], before)
+        after = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
+        self.assertEqual([line for line in after if "-" not in line[0]], before)
 
     def test_key(self) -> None:
         """Open to others, missing, no key: what to type stands in the line."""
@@ -165,9 +162,9 @@ class FileTests(FindingCase):
         ]
         names, problems = load_names(self.config, points)
         self.assertEqual(names, {"dial"})
-        self.assertEqual([each.what.split(" ")[0] for each in problems], ["gone", "odd", "there"])
+        self.assertEqual([problem.what.split(" ")[0] for problem in problems], ["gone", "odd", "there"])
         found = list(look_at_database(self.database, None, (names, problems)))
-        self.assertEqual(sum("no driver provides" in each.what for each in found), 2)
+        self.assertEqual(sum("no driver provides" in finding.what for finding in found), 2)
 
     def test_ami_secret(self) -> None:
         """Readable by others."""
@@ -248,13 +245,13 @@ class RunningTests(FindingCase):
         """It runs and listens; what was opened is closed, and nothing was said."""
         self.runs()
         self.assert_all_well(self.look(b""))
-        self.assertEqual([(each.sent, each.closed) for each in self.made], [(b"", True)])
+        self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
 
     def test_stopped(self) -> None:
         """No control socket, no port: both tell to start it."""
         found = self.look(ConnectionRefusedError(111, "Connection refused"))
-        self.assertEqual([each.state for each in found], ["wrong", "wrong"])
-        self.assertTrue(all("twistd -n pbxrouter" in each.todo for each in found))
+        self.assertEqual([finding.state for finding in found], ["wrong", "wrong"])
+        self.assertTrue(all("twistd -n pbxrouter" in finding.todo for finding in found))
 
     def test_left_behind(self) -> None:
         """A socket's file whose gateway was killed."""
@@ -333,7 +330,7 @@ class AsteriskCase(FindingCase):
                 self.asked.append(action)
                 self._answer(end, action)
             if result:
-                self.assertEqual([each for each in clock.getDelayedCalls() if each.getTime() < 1], [])
+                self.assertEqual([delayed for delayed in clock.getDelayedCalls() if delayed.getTime() < 1], [])
                 return result[0]
             clock.advance(EVENT_WAIT_S / 10)
         raise AssertionError("no end")

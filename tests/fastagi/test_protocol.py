@@ -680,4 +680,4 @@ class AnyConversation(ProtocolCase):
                 self.asterisk.says(step)
         self.call.close()
         self.assertOver()
-        self.assertTrue(all(each.called for each in waiting))
+        self.assertTrue(all(deferred.called for deferred in waiting))

@@ -1,7 +1,4 @@
-"""What runs for one Asterisk: from the configuration to the connection, in one line where that cannot be.
-
-Not here: the parts.
-"""
+"""What runs for one Asterisk: from the configuration to the connection, in one line where that cannot be."""
 
 from __future__ import annotations
 
@@ -68,7 +65,7 @@ class PartsTests(AsteriskServiceTest):
 
     def kinds(self, service: AsteriskService) -> list[str]:
         """Its parts."""
-        return [type(each).__name__ for each in service]
+        return [type(part).__name__ for part in service]
 
     def test_parts(self) -> None:
         """Connection, heartbeat, MAGI; and no heartbeat where none is wanted."""

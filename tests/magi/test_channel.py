@@ -1,7 +1,4 @@
-"""One call over AMI: answers found by their id, long ones put together, the end in every state.
-
-Not here: what every way in has in common (test_channel); which calls are ours (test_magi).
-"""
+"""One call over AMI: answers found by their id, long ones put together, the end in every state."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""MAGI's calls: which are ours, those found waiting, forged ones, and giving them back.
-
-Not here: one call (test_magi_channel), a real Asterisk (tests/asterisk/test_magi).
-"""
+"""MAGI's calls: which are ours, those found waiting, forged ones, and giving them back."""
 
 from __future__ import annotations
 
@@ -59,7 +56,7 @@ def block(uniqueid: str = UNIQUEID, context: str = CONTEXT, arguments: tuple[str
         value = {"agi_uniqueid": uniqueid, "agi_context": context, "agi_request": "async"}.get(name, value)
         out.append(name + colon + value)
     whole = "\n".join(out).encode()
-    extra = b"".join(b"agi_arg_%d: %s\n" % (place, each.encode()) for place, each in enumerate(arguments, 1))
+    extra = b"".join(b"agi_arg_%d: %s\n" % (place, argument.encode()) for place, argument in enumerate(arguments, 1))
     return whole.removesuffix(b"\n") + extra + b"\n"
 
 
@@ -118,7 +115,7 @@ class MagiServiceTest(SynchronousTestCase):
 
     def queued(self) -> list[str]:
         """The commands sent since the last look."""
-        return [each["Command"] for each in self.manager.heard("AGI")]
+        return [action["Command"] for action in self.manager.heard("AGI")]
 
     def waiting(self, *which: dict[str, str], application: str = "AGI", data: str = "agi:async") -> None:
         """What CoreShowChannels will list."""
@@ -126,18 +123,18 @@ class MagiServiceTest(SynchronousTestCase):
             AMIMessage(
                 lines(
                     "Event: CoreShowChannel",
-                    *snapshot(**each),
+                    *snapshot(**uniqueid),
                     f"Application: {application}",
                     f"ApplicationData: {data}",
                     "Duration: 00:00:01",
                 )[:-4]
             )
-            for each in which
+            for uniqueid in which
         ]
 
     def loud(self) -> list[LogEvent]:
         """Log lines above info."""
-        return [each for each in self.events if each["log_level"] >= LogLevel.warn]
+        return [event for event in self.events if event["log_level"] >= LogLevel.warn]
 
 
 class StartTests(MagiServiceTest):
@@ -231,7 +228,7 @@ class StartTests(MagiServiceTest):
         self.manager.event("Event: DialEnd", "Uniqueid: 5", "DestUniqueid: 9", "DialStatus: BUSY")
         self.answer("200 result=-1")
         self.end()
-        self.assertEqual([each.status for each in results], ["ANSWER"])
+        self.assertEqual([result.status for result in results], ["ANSWER"])
 
 
 class ForgedTests(MagiServiceTest):

@@ -1,7 +1,4 @@
-"""AsyncAGI's habits in bytes: what is whole, what was cut, and what the 2006 patch is read as.
-
-Not here: a call (test_magi_channel).
-"""
+"""AsyncAGI's habits in bytes: what is whole, what was cut, and what the 2006 patch is read as."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Calls that begin with us: what is refused before Asterisk hears of it, and what is told of the others.
-
-Not here: a real Asterisk (tests/asterisk/test_originate), who may ask (test_control_wishes).
-"""
+"""Calls that begin with us: what is refused before Asterisk hears of it, and what is told of the others."""
 
 from __future__ import annotations
 
@@ -258,9 +255,9 @@ class CallCase(SynchronousTestCase):
         self.clock.advance(1000)
         self.assertEqual(self.states, list(states))
         self.assertTrue(self.told[-1].is_last)
-        self.assertFalse(any(each.is_last for each in self.told[:-1]))
+        self.assertFalse(any(line.is_last for line in self.told[:-1]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual({each.uniqueid for each in self.told}, {OURS})
+        self.assertEqual({line.uniqueid for line in self.told}, {OURS})
 
 
 class AskingTests(CallCase):

@@ -63,7 +63,7 @@ class Deciding(SynchronousTestCase):
             (Facts("33", "999"), None),
         ):
             decision = self.successResultOf(engine.decide(facts))
-            found = [each for each in decision.trace_lines() if each.startswith(missing)]
+            found = [line for line in decision.trace_lines() if line.startswith(missing)]
             self.assertEqual(found, [f"{missing}{application}"] if application else [])
 
     def test_applications_in_any_case(self) -> None:
@@ -104,7 +104,7 @@ class FakeSource:
 
 
 class Keeping(SynchronousTestCase):
-    """RulesKeeper."""
+    """RulesReloader."""
 
     def setUp(self) -> None:
         """A running keeper, with a watched log."""
@@ -123,7 +123,7 @@ class Keeping(SynchronousTestCase):
         """What the log said since."""
         said = [event["log_format"] for event in self.logs if "log_namespace" in event]
         self.logs.clear()
-        return [each for each in said if (each and "rules" in each) or "database" in each]
+        return [item for item in said if (item and "rules" in item) or "database" in item]
 
     def test_loads_and_reloads(self) -> None:
         """At the start, and when the mark differs, within a second; not otherwise."""

@@ -25,7 +25,7 @@ class ExplainedTests(SynchronousTestCase):
 
     def words(self, rules: RuleSet, number: str, caller: str | None = "33") -> list[str]:
         """What is said of the others."""
-        return [each.english for each in runners_up(rules, rules.decide(Facts(caller, number)))]
+        return [runner_up.english for runner_up in runners_up(rules, rules.decide(Facts(caller, number)))]
 
     def test_headline(self) -> None:
         """Who dials what, and what it runs if it may."""

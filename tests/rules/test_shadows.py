@@ -145,12 +145,12 @@ class Reaching(SynchronousTestCase):
             self.assertEqual(reach.fate is Reachability.NOTHING, not matched)
             self.assertNotEqual(reach.fate, Reachability.NOT_KNOWN)
             if reach.fate is Reachability.SHADOWED:
-                winners = [rules.entries[each.map_id][0] for each in reach.winners]
+                winners = [rules.entries[winner.map_id][0] for winner in reach.winners]
                 for number in matched:
-                    self.assertTrue(any(each.matches(number) for each in winners))
+                    self.assertTrue(any(winner.matches(number) for winner in winners))
                 for left_out in winners:  # each is needed
-                    others = [each for each in winners if each is not left_out]
-                    self.assertFalse(all(any(each.matches(number) for each in others) for number in matched))
+                    others = [winner for winner in winners if winner is not left_out]
+                    self.assertFalse(all(any(other.matches(number) for other in others) for number in matched))
 
     def test_dialable(self) -> None:
         """The characters that are tried are those that count."""

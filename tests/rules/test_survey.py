@@ -67,7 +67,7 @@ class Surveying(SynchronousTestCase):
     def test_in_turns(self) -> None:
         """Where it takes long others get their turns between."""
         clock = SlowClock()
-        rules = workshop_rules(*(Mapping(10 + each, f"4{each}", "dial", "") for each in range(100)))
+        rules = workshop_rules(*(Mapping(10 + index, f"4{index}", "dial", "") for index in range(100)))
         surveyor = RuleSurveyor(lambda: rules, ["dial"], clock)
         waiting = surveyor.survey()
         turns = 0

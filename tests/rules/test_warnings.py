@@ -24,7 +24,7 @@ DRIVERS = ("dial", "voicemail", "conference")
 
 def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
     """Of some mappings, which 33 may use, or nobody."""
-    grants = frozenset(each.map_id for each in mappings) if granted else frozenset()
+    grants = frozenset(mapping.map_id for mapping in mappings) if granted else frozenset()
     return RuleWarnings(RuleSet.build(mappings, [("33", grants)], [], hash_pin), DRIVERS)
 
 
@@ -35,7 +35,7 @@ def rule(map_id: int, pattern: str, application: str = "dial", enabled: bool = T
 
 def told(warnings: Iterable[RuleWarning]) -> list[tuple[str, str]]:
     """Code and words of each."""
-    return [(each.code, each.sentence.english) for each in warnings]
+    return [(warning.code, warning.sentence.english) for warning in warnings]
 
 
 class OfMappings(SynchronousTestCase):
@@ -45,7 +45,7 @@ class OfMappings(SynchronousTestCase):
         """Of the last mapping."""
         map_id = mappings[-1].map_id
         found = warnings_of(*mappings, granted=granted).of_mappings([map_id])
-        self.assertEqual({each.map_id for each in found.get(map_id, ())} - {map_id}, set())
+        self.assertEqual({warning.map_id for warning in found.get(map_id, ())} - {map_id}, set())
         return told(found.get(map_id, ()))
 
     def test_well(self) -> None:
@@ -103,7 +103,7 @@ class OfMappings(SynchronousTestCase):
         """The graver first."""
         found = self.words(rule(1, "2X"), rule(2, "2X", "fax"), granted=False)
         self.assertEqual([code for code, _ in found], ["shadowed", "nobody", "no-driver"])
-        self.assertEqual(sorted(found, key=lambda each: CODES.index(each[0])), found)
+        self.assertEqual(sorted(found, key=lambda row: CODES.index(row[0])), found)
 
     def test_switched_off(self) -> None:
         """What is off may be odd; only what could never be right is told."""
@@ -115,7 +115,7 @@ class OfMappings(SynchronousTestCase):
         """A page of 50 among 20 000 mappings, 20 000 extensions."""
         some = random.Random(1)
         mappings = [rule(map_id, f"_00{some.randrange(10**6)}X.") for map_id in range(20_000)]
-        holders = [(str(1000 + each), frozenset(some.sample(range(20_000), 5))) for each in range(20_000)]
+        holders = [(str(1000 + index), frozenset(some.sample(range(20_000), 5))) for index in range(20_000)]
         warnings = RuleWarnings(RuleSet.build(mappings, holders, [], hash_pin), DRIVERS)
         started = time.perf_counter()
         warnings.of_mappings(range(10_000, 10_050))
@@ -192,17 +192,15 @@ class OfAll(SynchronousTestCase):
         )
         self.assertEqual(survey.total, 6)
         pages = RuleWarnings(rules, DRIVERS).of_mappings(range(1, 7))
-        by_page = {(each.code, map_id) for map_id, found in pages.items() for each in found}
+        by_page = {(warning.code, map_id) for map_id, found in pages.items() for warning in found}
         by_survey = {(code, map_id) for code, map_ids in survey.map_ids.items() for map_id in map_ids}
         self.assertEqual(by_page, by_survey)
         self.assertEqual(warnings.of_mappings(range(1, 7)), pages)
-        self.assertEqual({each.user for each in survey.first["no-pin"]}, {"pepe"})
-        self.assertEqual(
-            {(each.user, each.extension) for each in survey.first["no-grant"]}, {("ana", None), (None, "34")}
-        )
+        self.assertEqual({row.user for row in survey.first["no-pin"]}, {"pepe"})
+        self.assertEqual({(row.user, row.extension) for row in survey.first["no-grant"]}, {("ana", None), (None, "34")})
 
     def test_bounded(self) -> None:
         """Of each kind the first are kept, and all counted."""
-        survey = warnings_of(*(rule(each, f"2{each}") for each in range(100)), granted=False).survey()
+        survey = warnings_of(*(rule(index, f"2{index}") for index in range(100)), granted=False).survey()
         self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
         self.assertEqual(len(survey.map_ids["nobody"]), 100)

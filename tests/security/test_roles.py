@@ -12,5 +12,5 @@ class RoleTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """viewer, operator, admin."""
-        allowed = [[each.may(needed) for needed in Role] for each in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)]
+        allowed = [[value.may(needed) for needed in Role] for value in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)]
         self.assertEqual(allowed, [[True, False, False], [True, True, False], [True, True, True]])

@@ -1,7 +1,6 @@
 """Whatever a person may read in the console or the API has its Spanish sentence, with the same places in it.
 
-Sentences are collected by scripts/catalogue. Not here: which language somebody gets (test_web_words,
-test_web_entrance), and whether the Spanish is good.
+Sentences are collected by scripts/catalogue.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def wording(message: Any) -> list[tuple[str, str]]:
 class CatalogueTests(SynchronousTestCase):
     """The catalogue of each language but English, which has none."""
 
-    def each(self) -> list[tuple[str, Any]]:
+    def catalogues(self) -> list[tuple[str, Any]]:
         """Every message of every catalogue."""
         found = []
         for language in sorted(set(LANGUAGES) - {"en"}):
@@ -71,7 +70,7 @@ class CatalogueTests(SynchronousTestCase):
         """None is missing, empty or uncertain, and none is kept that nobody says any more."""
         wanted = {_key(message) for message in WANTED if message.id}
         self.assertGreater(len(wanted), 100)
-        for language, found in self.each():
+        for language, found in self.catalogues():
             there = {_key(message): message for message in found if message.id}
             self.assertEqual(sorted(wanted - set(there)), [], f"{language}: missing; run make catalogue")
             self.assertEqual(sorted(set(there) - wanted), [], f"{language}: not said any more; make catalogue")
@@ -83,9 +82,9 @@ class CatalogueTests(SynchronousTestCase):
 
     def test_places(self) -> None:
         """A translation has the places of its sentence, and no other; each can be filled."""
-        for language, found in self.each():
+        for language, found in self.catalogues():
             for message in found:
-                all_places = set().union(*(places(each) for each, _ in wording(message)))
+                all_places = set().union(*(places(text) for text, _ in wording(message)))
                 for english, said in wording(message):
                     if not english or not said:
                         continue
@@ -99,7 +98,7 @@ class CatalogueTests(SynchronousTestCase):
 
     def test_edges(self) -> None:
         """Blanks and line ends around a sentence, and the mark behind it, are as in the English one."""
-        for language, found in self.each():
+        for language, found in self.catalogues():
             for message in found:
                 for english, said in wording(message):
                     if english and said:
@@ -110,7 +109,7 @@ class CatalogueTests(SynchronousTestCase):
 
     def test_nothing_is_left_in_english(self) -> None:
         """A translation that is the English sentence is one of words that are the same in both."""
-        for language, found in self.each():
+        for language, found in self.catalogues():
             same = [
                 english
                 for message in found
@@ -135,7 +134,7 @@ class CatalogueTests(SynchronousTestCase):
 
     def test_the_header_declares_the_plural_forms(self) -> None:
         """Each plural has as many forms as the header says, whatever Babel's tables have for the language."""
-        for language, found in self.each():
+        for language, found in self.catalogues():
             path = ROOT / "pbxrouter/web/locale" / language / "LC_MESSAGES/pbxrouter.po"
             declared = re.search(r"nplurals=(\d+)", path.read_text(encoding="utf-8"))
             assert declared is not None, f"{language}: no Plural-Forms"

@@ -73,7 +73,7 @@ class WordsTests(SynchronousTestCase):
         )
         self.assertEqual(self.spanish.moment(WINTER), "23 nov 2026, 12:00:00")
         self.assertEqual(self.english.moment(SUMMER), "14 Jul 2026, 12:00:00")
-        self.assertEqual([self.english.duration(each) for each in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
+        self.assertEqual([self.english.duration(value) for value in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
     def test_the_browsers_wish(self) -> None:
         """The language of ours with the highest quality; English if there is none."""

@@ -47,9 +47,9 @@ class GreetingTests(TestCase):
         await server.stopService()
         globalLogPublisher.removeObserver(observer)
         told = " ".join(
-            str(each.get("log_format")) for each in logged if each["log_level"] in (LogLevel.info, LogLevel.warn)
+            str(event.get("log_format")) for event in logged if event["log_level"] in (LogLevel.info, LogLevel.warn)
         )
-        return said, told + " ".join(str(each.get("url", "")) for each in logged)
+        return said, told + " ".join(str(event.get("url", "")) for event in logged)
 
     async def test_nobody_may_log_in(self) -> None:
         """A link that is good is printed, and not logged."""
@@ -88,6 +88,6 @@ class PasswordThreadsTests(TestCase):
         with self.assertRaises(EditRefused):
             await threads(len, "x")
         gate.set()
-        for each in waiting:
-            self.assertTrue(await each)
+        for deferred in waiting:
+            self.assertTrue(await deferred)
         self.assertEqual(await threads(len, "x"), 1)

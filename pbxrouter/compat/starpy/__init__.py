@@ -8,8 +8,6 @@ A program changes one line, its import. Either of these will do::
 ``python -m pbxrouter.compat.starpy PROGRAM`` runs one without even that change. Names,
 arguments, results and failures are StarPy's; quoting, framing and hang-ups are ours
 (docs/starpy.md tells the differences). No text of StarPy's is in here.
-Not here: its AMI side, for which our Manager is the equivalent (library); programs that
-import it and do not use it run all the same.
 """
 
 from pbxrouter.compat.starpy import error, fastagi, manager

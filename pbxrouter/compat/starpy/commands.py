@@ -3,7 +3,6 @@
 Each returns a Deferred that fails with AGICommandFailure where Asterisk refuses or the
 command does not succeed, and with ConnectionDone when the connection is gone.
 Arguments arrive at Asterisk as they are, whatever they hold; durations are in seconds.
-Not here: sending (fastagi), reading results (replies).
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class Commands:
                 is False, which no Asterisk since 1.6 understands.
         """
         delimiter = "," if kwargs.get("comma_delimiter", True) else "|"
-        argument = [delimiter.join(str(each) for each in options)] if options else []
+        argument = [delimiter.join(str(option) for option in options)] if options else []
         return self._ask("EXEC", application, *argument).addCallback(check_failure, "-2")
 
     def playback(self, filename: str, doAnswer: int = 1) -> Deferred[int]:

@@ -3,7 +3,6 @@
 A handler gets an ``agi`` and calls its methods, waiting for each or not: commands that
 were not waited for are sent one after the other, as AGI needs it (facts A6). The call is
 the handler's until ``finish()``, whatever it returns; a handler that fails ends it.
-Not here: the methods for AGI's commands (commands).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """StarPy's name for its AMI side, so that programs which only import it run.
 
 Many of StarPy's FastAGI programs import ``manager`` by way of a helper and never use
-it. Whoever does use it is told in one line what replaces it. Not here: AMI itself
-(pbxrouter.library).
+it. Whoever does use it is told in one line what replaces it.
 """
 
 from __future__ import annotations

@@ -92,4 +92,4 @@ def milliseconds(duration_s: float) -> int:
 
 def only(accepted: Callable[[str], bool], text: object) -> str:
     """The characters that can be said."""
-    return "".join(each for each in str(text) if each.isascii() and accepted(each))
+    return "".join(character for character in str(text) if character.isascii() and accepted(character))

@@ -1,7 +1,4 @@
-"""The audit log as it is shown: searched, one entry whole, and never a secret in it.
-
-Not here: writing it, and taking a change back (audit).
-"""
+"""The audit log as it is shown: searched, one entry whole, and never a secret in it."""
 
 from __future__ import annotations
 
@@ -169,7 +166,7 @@ def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) ->
     Raises:
         StoreError: the database cannot be read.
     """
-    known = {each.audit_id: each for each in entries}
+    known = {audit_entry.audit_id: audit_entry for audit_entry in entries}
     places = {f"id_{place}": audit_id for place, audit_id in enumerate(known)}
     with reading(connection):
         rows = connection.execute(

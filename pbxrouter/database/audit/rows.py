@@ -1,8 +1,7 @@
 """Rows as the audit log keeps them: read exactly, written as JSON, and put back.
 
 Exactly, since an undo must bring back what was there: a BLOB where text belongs, and text
-that is not UTF-8, are kept as their bytes. Not here: when rows are recorded (audit) and how
-they are shown (audit_entries).
+that is not UTF-8, are kept as their bytes.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ def rows_with(connection: sqlite3.Connection, table: Table, where: Mapping[str, 
     query = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {table.row_id}"
     with _exact(connection):
         found = connection.execute(query, dict(where))
-        columns = [each[0] for each in found.description]
+        columns = [part[0] for part in found.description]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
@@ -170,7 +169,7 @@ def delete_row(connection: sqlite3.Connection, table: Table, row_id: int) -> Non
 
 def columns_of(connection: sqlite3.Connection, table: Table) -> frozenset[str]:
     """The columns that a table has."""
-    return frozenset(each[0] for each in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
+    return frozenset(part[0] for part in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
 
 
 def key_of(table: Table, row: Row) -> Row:

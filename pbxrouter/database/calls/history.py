@@ -1,8 +1,7 @@
 """The history of calls as rows: written in batches, searched page by page, forgotten when old.
 
 Everything here blocks. A million calls are nothing special: each search goes along the index
-that leaves least to look at. Not here: when to write (history), figures (call_figures), showing
-it (cli, web).
+that leaves least to look at.
 """
 
 from __future__ import annotations
@@ -64,12 +63,12 @@ class KeptCall(CallRow):
 
 def trace_text(steps: Iterable[Sentence]) -> str:
     """A trace as the table keeps it."""
-    return json.dumps([_packed(each) for each in steps])
+    return json.dumps([_packed(step) for step in steps])
 
 
-def _packed(each: Sentence) -> list[Any]:
-    values = {name: _packed(value) if isinstance(value, Sentence) else value for name, value in each.values.items()}
-    return [each.message, values]
+def _packed(message: Sentence) -> list[Any]:
+    values = {name: _packed(value) if isinstance(value, Sentence) else value for name, value in message.values.items()}
+    return [message.message, values]
 
 
 def _step(message: Any, values: Any) -> Sentence:
@@ -202,7 +201,7 @@ def find_page(
     older_there = after is not None if upwards else more
     if not found:
         return CallPage([], None, None)
-    first, last = ((each.began, each.call_id) for each in (found[0], found[-1]))
+    first, last = ((value.began, value.call_id) for value in (found[0], found[-1]))
     return CallPage(found, first if newer_there else None, last if older_there else None)
 
 
@@ -292,4 +291,4 @@ def csv_heading() -> list[str]:
 
 def csv_cells(row: CallRow) -> list[object]:
     """A call as cells; the trace in English."""
-    return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(each.english for each in row.steps)]
+    return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(step.english for step in row.steps)]

@@ -1,7 +1,4 @@
-"""What a click-to-dial link is, and what may be said of one. Pure.
-
-Not here: its row (dial_links), what is signed (signing).
-"""
+"""What a click-to-dial link is, and what may be said of one. Pure."""
 
 from __future__ import annotations
 
@@ -88,7 +85,7 @@ class DialLink:
     @property
     def origins(self) -> str:
         """The sites that may embed it, fit for a header whatever a hand has written into the row."""
-        return " ".join(each for each in self.values.sites.split() if _SITE.fullmatch(each))
+        return " ".join(part for part in self.values.sites.split() if _SITE.fullmatch(part))
 
     def consent(self, language: str) -> str:
         """What a visitor agrees to, in that language or else in the other; ``""`` asks nothing."""
@@ -173,24 +170,24 @@ def _destinations(text: str) -> str:
     patterns = _several(text, "destinations")
     if not patterns:
         raise EditRefused(sentence("name at least one pattern of numbers, such as +34[679]XXXXXXXX"), "destinations")
-    for each in patterns:
+    for written in patterns:
         try:
-            pattern = Pattern.parse(each)
+            pattern = Pattern.parse(written)
         except PatternError as error:
             raise EditRefused(error.sentence, "destinations") from None
-        if pattern.never_matches or _LETTER.search(each):
-            raise EditRefused(sentence("no number can match {pattern}", pattern=each), "destinations")
+        if pattern.never_matches or _LETTER.search(written):
+            raise EditRefused(sentence("no number can match {pattern}", pattern=written), "destinations")
     return " ".join(patterns)
 
 
 def _sites(text: str) -> str:
-    sites = [each.rstrip("/") for each in _several(text.replace(",", " ").lower(), "sites")]
-    for each in sites:
-        if not _SITE.fullmatch(each):
+    sites = [site.rstrip("/") for site in _several(text.replace(",", " ").lower(), "sites")]
+    for site in sites:
+        if not _SITE.fullmatch(site):
             raise EditRefused(
                 sentence(
                     "{site} is no site; accepted is such as https://example.org, and http:// for localhost alone",
-                    site=ascii(each[:80]),
+                    site=ascii(site[:80]),
                 ),
                 "sites",
             )

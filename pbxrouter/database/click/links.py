@@ -1,7 +1,6 @@
 """Click-to-dial links as rows: made, changed, made void, and how many calls each has begun on a day.
 
-Every change is in the audit log. Everything here blocks. Not here: what a link may be
-(dial_link_values), what is signed (signing), the calls themselves (web.click).
+Every change is in the audit log. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ MAX_GENERATION: Final = 999_999_999
 _TABLE: Final = "dial_links"
 _KIND: Final = "dial_link"
 
-_FIELDS: Final = tuple(each.name for each in dataclasses.fields(LinkValues))
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(LinkValues))
 # The day belongs to the join, or a link without calls on it would not be there.
 _SELECT: Final = (
     f"SELECT l.link_id, generation, disabled_at, coalesce(calls, 0), {', '.join(_FIELDS)} FROM dial_links l"

@@ -1,7 +1,6 @@
 """Who may log in to the console, as rows; every change of them is in the audit log.
 
-Everything here blocks. Not here: what a password may be (passwords), who is logged in
-just now (sessions).
+Everything here blocks.
 """
 
 from __future__ import annotations

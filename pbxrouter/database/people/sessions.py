@@ -1,7 +1,7 @@
 """Who is logged in to the console, and the one-time link that makes the first admin, as rows.
 
 What a browser keeps is 32 random bytes; only their hash is here (tokens.hash_token).
-Everything here blocks. Not here: cookies (web.console.door).
+Everything here blocks.
 """
 
 from __future__ import annotations

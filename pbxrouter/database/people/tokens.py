@@ -1,7 +1,6 @@
 """API tokens as rows: made, listed, revoked, looked up. What is kept is a hash (tokens).
 
-Who made and who revoked one is in the audit log. Everything here blocks. Not here: what
-the scopes mean (tokens), and the HTTP API itself (web.api).
+Who made and who revoked one is in the audit log. Everything here blocks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The grants as a matrix, grants to what is gone, and how many there are of everything.
-
-Not here: lists of mappings, extensions and users, and of what one of them may use (rule_lists).
-"""
+"""The grants as a matrix, grants to what is gone, and how many there are of everything."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The two kinds of who may hold a grant, extensions and users: where each is kept.
-
-Not here: what is done with them (edits, rule_lists).
-"""
+"""The two kinds of who may hold a grant, extensions and users: where each is kept."""
 
 from __future__ import annotations
 

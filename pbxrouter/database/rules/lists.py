@@ -1,8 +1,7 @@
 """The rules as pages and the API list them: mappings, extensions, users, and their grants.
 
 All by pages, with a search, in a few queries however many there are. What a hand has left
-in the tables that makes no sense is listed as well as it can be, as text. Not here: the matrix of
-grants (grant_lists), changing rules (edits), and what they mean (rules).
+in the tables that makes no sense is listed as well as it can be, as text.
 """
 
 from __future__ import annotations

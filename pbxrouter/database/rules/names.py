@@ -1,6 +1,6 @@
 """What mappings, extensions and users of given numbers are called, and which of them have grants among them.
 
-For pages that have the numbers already. Not here: finding and listing them (rule_lists).
+For pages that have the numbers already.
 """
 
 from __future__ import annotations

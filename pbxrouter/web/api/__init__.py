@@ -2,5 +2,5 @@
 
 Each endpoint is declared (endpoint.Endpoint), and both the answering (dispatch) and the
 OpenAPI document (document) are made of these declarations, so that the one cannot say what
-the other does not do. Not here: what a change or a decision is; that is below the web.
+the other does not do.
 """

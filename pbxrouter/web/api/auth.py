@@ -1,7 +1,7 @@
 """Who may come in: tokens, what they are good for, and how often they come.
 
 Strangers are counted by themselves: who has no token cannot use up what is left for those
-who have. Not here: what they ask for (dispatch).
+who have.
 """
 
 from __future__ import annotations

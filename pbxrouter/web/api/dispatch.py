@@ -1,7 +1,4 @@
-"""Answers requests to ``/api/``: finds the endpoint, lets in, reads, asks it, and says what came of it.
-
-Not here: the endpoints, and how each of these steps is done (door, reading).
-"""
+"""Answers requests to ``/api/``: finds the endpoint, lets in, reads, asks it, and says what came of it."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ class Table:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._paths: dict[tuple[str, ...], dict[str, Endpoint]] = {}
-        for each in endpoints:
-            methods = self._paths.setdefault(each.segments, {})
-            assert each.method not in methods, f"{each.method} {each.path} is there twice"
-            methods[each.method] = each
+        for endpoint in endpoints:
+            methods = self._paths.setdefault(endpoint.segments, {})
+            assert endpoint.method not in methods, f"{endpoint.method} {endpoint.path} is there twice"
+            methods[endpoint.method] = endpoint
         # /api/calls/figures comes before /api/calls/{call_id}.
         self._in_order = sorted(self._paths, key=lambda path: [part.startswith("{") for part in path])
 

@@ -1,7 +1,4 @@
-"""What an endpoint of the API is: a declaration, of which the answering and the document are made.
-
-Not here: any endpoint (the modules named after what they are about), answering (dispatch).
-"""
+"""What an endpoint of the API is: a declaration, of which the answering and the document are made."""
 
 from __future__ import annotations
 

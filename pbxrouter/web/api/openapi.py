@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made of the endpoints' declarations.
 
 Nothing in it is written by hand but what each declaration says for people; so it names what
-the API does, and nothing else. Not here: serving it (about).
+the API does, and nothing else.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     references, components = msgspec.json.schema_components(structs, ref_template=_SCHEMAS)
     schemas = dict(zip(structs, references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for each in endpoints:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, endpoints, schemas, components)
-    queries = {each.query.__name__ for each in endpoints if each.query is not None}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(
+            endpoint, endpoints, schemas, components
+        )
+    queries = {endpoint.query.__name__ for endpoint in endpoints if endpoint.query is not None}
     return {
         "openapi": "3.1.0",
         "info": {"title": "pbxrouter", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in endpoints)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in endpoints)],
         "paths": paths,
         "components": {
             # Of what stands in a query each field is a parameter.
@@ -86,8 +88,10 @@ def _meaning(scope: Scope) -> str:
 
 def _structs(endpoints: Iterable[Endpoint]) -> list[type[msgspec.Struct]]:
     found: dict[type[msgspec.Struct], None] = {ErrorBody: None}
-    for each in endpoints:
-        found.update((struct, None) for struct in (each.query, each.body, each.answer) if struct is not None)
+    for endpoint in endpoints:
+        found.update(
+            (struct, None) for struct in (endpoint.query, endpoint.body, endpoint.answer) if struct is not None
+        )
     return list(found)
 
 
@@ -156,11 +160,11 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     plain = dict(schema)
     if plain.get("default", "") is None:
         del plain["default"]
-    others = [each for each in plain.pop("anyOf", ()) if each != {"type": "null"}]
+    others = [choice for choice in plain.pop("anyOf", ()) if choice != {"type": "null"}]
     if others:
         plain.update(others[0])
     if None in plain.get("enum", ()):
-        plain["enum"] = [each for each in plain["enum"] if each is not None]
+        plain["enum"] = [choice for choice in plain["enum"] if choice is not None]
     return plain
 
 
@@ -196,9 +200,9 @@ def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     assert endpoint.answer is not None  # who makes something says what
     fields = {field.encode_name for field in msgspec.structs.fields(endpoint.answer)}
     return {
-        each.name: {"operationId": each.name, "parameters": {name: f"$response.body#/{name}"}}
-        for each in endpoints
-        for name in each.numbers
+        endpoint.name: {"operationId": endpoint.name, "parameters": {name: f"$response.body#/{name}"}}
+        for endpoint in endpoints
+        for name in endpoint.numbers
         if name in fields
     }
 

@@ -1,7 +1,4 @@
-"""What all lists of the API have in common: a search, and pages, each of which begins where one ended.
-
-Not here: any list.
-"""
+"""What all lists of the API have in common: a search, and pages, each of which begins where one ended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reads a request strictly: what is not exactly as declared is refused, with the name of what was wrong.
-
-Not here: what the values mean; nor who asks (door).
-"""
+"""Reads a request strictly: what is not exactly as declared is refused, with the name of what was wrong."""
 
 from __future__ import annotations
 
@@ -90,9 +87,9 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_whole(each) for each in value]
+        return [_whole(item) for item in value]
     if isinstance(value, dict):
-        return {name: _whole(each) for name, each in value.items()}
+        return {name: _whole(item) for name, item in value.items()}
     return value
 
 
@@ -140,7 +137,7 @@ def _names(accepted: dict[str, Any]) -> str:
 def _simple(kind: inspect.Type) -> inspect.Type:
     """A field's type without the None that it has while it is not there."""
     if isinstance(kind, inspect.UnionType):
-        return _simple(next(each for each in kind.types if not isinstance(each, inspect.NoneType)))
+        return _simple(next(choice for choice in kind.types if not isinstance(choice, inspect.NoneType)))
     return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 

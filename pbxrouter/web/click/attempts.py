@@ -2,7 +2,6 @@
 
 Each has an id that cannot be guessed: who has it may see the call. Bounded in number and
 time; in memory only, for a call is no longer than the gateway's connection to Asterisk.
-Not here: beginning one (click).
 """
 
 from __future__ import annotations
@@ -69,15 +68,15 @@ class DialAttempt:
 
     def has_been(self, state: str) -> bool:
         """Whether it has come so far."""
-        return any(each.state == state for each in self.steps)
+        return any(step.state == state for step in self.steps)
 
     def tell(self, progress: Progress, now: float) -> None:
         """Something became of it."""
         self.steps.append(progress)
         self.changed = now
         waiting, self.waiting = self.waiting, []
-        for each in waiting:
-            each.callback(None)
+        for deferred in waiting:
+            deferred.callback(None)
 
     async def news(self, seen: int, wait_s: float, clock: Any) -> None:
         """Wait until there are more steps than were seen, or so long.
@@ -114,8 +113,8 @@ class Attempts:
     ) -> DialAttempt:
         """One more; those that are long over are forgotten, and the oldest if there are too many."""
         now = self._now()
-        for each in [each for each in self._all.values() if each.changed < now - KEEP_S]:
-            self.forget(each)
+        for outdated in [attempt for attempt in self._all.values() if attempt.changed < now - KEEP_S]:
+            self.forget(outdated)
         while len(self._all) >= MAX_ATTEMPTS:
             self._all.popitem(last=False)
         made = DialAttempt(secrets.token_urlsafe(18), owner, number, phone, now, now, form, back, sites)
@@ -133,9 +132,11 @@ class Attempts:
 
     def of_form(self, form: str, owner: tuple[str, int]) -> DialAttempt | None:
         """The one that was asked for by this form."""
-        return next((each for each in self._all.values() if each.form == form and each.owner == owner), None)
+        return next(
+            (attempt for attempt in self._all.values() if attempt.form == form and attempt.owner == owner), None
+        )
 
     def latest(self, owner: tuple[str, int], most: int) -> list[DialAttempt]:
         """The last ones of somebody, newest first."""
-        found = [each for each in reversed(self._all.values()) if each.owner == owner]
+        found = [attempt for attempt in reversed(self._all.values()) if attempt.owner == owner]
         return found[:most]

@@ -1,7 +1,4 @@
-"""What a person may write where a number is asked for, and how a wish for a call is refused. Pure.
-
-Not here: whether the number may be called (click, rules).
-"""
+"""What a person may write where a number is asked for, and how a wish for a call is refused. Pure."""
 
 from __future__ import annotations
 

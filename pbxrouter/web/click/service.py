@@ -1,8 +1,7 @@
 """Click-to-dial for people: visitors of a site by a signed link, and staff from their own phone.
 
 A visitor's wish passes the link, its opening hours, its numbers, the consent, the limits by
-address and by day; then, as any other call that begins with us, the rules. Not here: the
-pages (web.console.click_*), how a call begins and what becomes of it (originate).
+address and by day; then, as any other call that begins with us, the rules.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _STATUS: Final = {
 
 def places_of(web: WebContext) -> LinkOptions:
     """What the settings offer for links."""
-    return LinkOptions(web.config.technologies, {each.name: each.originate for each in web.config.asterisk})
+    return LinkOptions(web.config.technologies, {asterisk.name: asterisk.originate for asterisk in web.config.asterisk})
 
 
 def signed_address(web: WebContext, link: DialLink, expires: float) -> str:

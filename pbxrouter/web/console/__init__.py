@@ -3,7 +3,7 @@
 How a page is made::
 
     class Things:
-        def __init__(self, router: Router, desk: Desk) -> None:
+        def __init__(self, router: Router, desk: WebContext) -> None:
             self._router, self._desk = router, desk
             router.add("/things", self.list, Role.VIEWER)
             router.add("/things/<int:number>", self.change, Role.OPERATOR, methods=("POST",))
@@ -14,7 +14,7 @@ How a page is made::
 
         async def change(self, visit: Visit, number: int) -> bytes:
             undo = await self._desk.change(lambda connection: edit(connection, visit.actor, ...))
-            raise GoOn("/things", step("{name} is changed", name=...), undo=undo)
+            raise Redirect("/things", step("{name} is changed", name=...), undo=undo)
 
 The router checks role, session and CSRF code before a handler runs, and turns what it raises
 into a page: NotThere 404, EditConflict 409, EditRefused 400 (a form is shown again by its
@@ -25,6 +25,4 @@ In templates: extend base.html, blocks ``title`` and ``main``; ``_("…")`` and 
 words, ``say(step)`` for steps, filters ``number``, ``moment``, ``clock``, ``day``, ``duration``
 for what differs by language; macros.html has fields, buttons, search and pager. Every sentence
 has its Spanish one in locale/es/LC_MESSAGES/pbxrouter.po.
-
-Not here: the JSON API (web.api), what the pages show (database, live, health, rules).
 """

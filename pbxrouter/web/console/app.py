@@ -39,7 +39,7 @@ PAGES: tuple[Any, ...] = (
     RulePages,
     ClickPages,
 )
-"""Classes of pages: each is made with the Router and the Desk, and adds its routes."""
+"""Classes of pages: each is made with the Router and the WebContext, and adds its routes."""
 
 
 def console_routes(web: WebContext, visitors: Visitors, in_thread: InThread) -> AddRoutes:
@@ -60,8 +60,8 @@ def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InTh
     Entrance(router, door, web, in_thread)
     Account(router, door, web, in_thread)
     People(router, web, in_thread)
-    for each in PAGES:
-        each(router, web)
+    for page in PAGES:
+        page(router, web)
     add_statics(app, statics)
 
     @app.handle_errors(HTTPException)

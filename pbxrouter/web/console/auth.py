@@ -2,7 +2,7 @@
 
 A session's cookie holds 32 random bytes whose hash is in the database; logging in always makes
 a new one. A form brings back an HMAC of that cookie, or of a visitor's cookie before anybody is
-logged in. Not here: what the pages say (entrance), who may which page (router).
+logged in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Calls: the history page by page with filters, one call with its trace, CSV, and the busiest minutes.
-
-Not here: the rows (database.history), figures (call_figures), drawing (graphs).
-"""
+"""Calls: the history page by page with filters, one call with its trace, CSV, and the busiest minutes."""
 
 from __future__ import annotations
 
@@ -146,7 +143,7 @@ class Calls:
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
             filters=filters,
-            outcomes=[(each, page_request.say(outcome_words(each))) for each in there],
+            outcomes=[(outcome, page_request.say(outcome_words(outcome))) for outcome in there],
             outcome_words=outcome_words,
             outcome_kind=outcome_kind,
             keep_days=self._web.config.history.keep_days,
@@ -240,4 +237,4 @@ def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator)
 
 
 def _csv(page: CallPage) -> str:
-    return "".join(csv_line(csv_cells(each)) for each in page.calls).encode("utf-8", "replace").decode()
+    return "".join(csv_line(csv_cells(record)) for record in page.calls).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The doctor's findings: looked for when an admin asks, shown as they come. Not here: the looks (doctor)."""
+"""The doctor's findings: looked for when an admin asks, shown as they come."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Look:
     @property
     def wrong(self) -> int:
         """How many things are wrong."""
-        return sum(each.state == "wrong" for each in self.findings)
+        return sum(finding.state == "wrong" for finding in self.findings)
 
 
 class DoctorPage:

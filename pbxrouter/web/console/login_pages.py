@@ -1,7 +1,4 @@
-"""Logging in and out, the first admin's set-up, and the switch of languages.
-
-Not here: sessions and their checks (door), users and roles (settings pages).
-"""
+"""Logging in and out, the first admin's set-up, and the switch of languages."""
 
 from __future__ import annotations
 

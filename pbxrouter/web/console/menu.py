@@ -1,7 +1,4 @@
-"""What the console offers, in the order of its menu; a new page gets its line here.
-
-Not here: the pages, and who may see them (router); the menu only leaves out what its reader may not.
-"""
+"""What the console offers, in the order of its menu; a new page gets its line here."""
 
 from __future__ import annotations
 
@@ -81,6 +78,6 @@ def menu_for(page_request: PageRequest) -> list[Section]:
     if user is None:
         return []
     sections = (
-        Section(each.label, tuple(entry for entry in each.entries if user.role.may(entry.role))) for each in MENU
+        Section(item.label, tuple(entry for entry in item.entries if user.role.may(entry.role))) for item in MENU
     )
-    return [each for each in sections if each.entries]
+    return [section for section in sections if section.entries]

@@ -1,7 +1,7 @@
 """Now: the calls in progress, calls a minute, today's totals, and whether all is well.
 
 The page stands by itself; where JavaScript runs, now.js takes over and is told what changes, by
-the same templates. Not here: what is going on (now_picture), telling many browsers (live_feed).
+the same templates.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Now:
             return None
 
     def _values(self, picture: DashboardSnapshot) -> dict[str, Any]:
-        counted = [each.asterisk for each in self._web.counters]
+        counted = [counter.asterisk for counter in self._web.counters]
         figures = picture.figures
         return {
             "picture": picture,
@@ -103,7 +103,7 @@ class Now:
             "newcomer": figures is not None and not figures.any_calls and not picture.live.total,
             "counted": counted,
             "several": len(counted) > 1,
-            "wrong": [each for each in picture.health.asterisks if each.state == "bad"],
+            "wrong": [asterisk for asterisk in picture.health.asterisks if asterisk.state == "bad"],
         }
 
 
@@ -115,5 +115,5 @@ def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
         (Sentence("Answered"), totals.of(*WELL), ""),
         (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
         (Sentence("Turned away"), totals.of(*TURNED_AWAY), ""),
-        (Sentence("Broken"), broken, next((each for each in BROKEN if totals.of(each)), "")),
+        (Sentence("Broken"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),
     )

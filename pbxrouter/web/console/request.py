@@ -1,7 +1,4 @@
-"""One request to the console: who asks, in which language, and what they sent.
-
-Not here: finding that out (door), answering (router).
-"""
+"""One request to the console: who asks, in which language, and what they sent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which page answers which address, and what holds for all: who may see it, where forms come from, errors.
 
 A page cannot be added without saying which role it is for. Handlers get a Visit and give
-bytes, or raise; not one of them looks at roles or CSRF codes itself. Not here: the pages.
+bytes, or raise; not one of them looks at roles or CSRF codes itself.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Router:
                         "plain HTTP browsers keep them on this machine only"
                     ),
                 )
-        if any(isinstance(each, int) and each > MAX_ROW for each in places.values()):
+        if any(isinstance(place, int) and place > MAX_ROW for place in places.values()):
             raise NotThere(Sentence("there is no such page"))
         return await handler(page_request, **places)
 

@@ -1,7 +1,4 @@
-"""The console's pages as HTML: Jinja2 with every value escaped, in two languages.
-
-Not here: which page is shown (router), what stands on it (each page's own module).
-"""
+"""The console's pages as HTML: Jinja2 with every value escaped, in two languages."""
 
 from __future__ import annotations
 
@@ -53,7 +50,9 @@ class Pages:
 
     def __init__(self, translator: Mapping[str, Translator], statics: Statics) -> None:
         self.translator = translator
-        self._environments = {language: _environment(each, statics) for language, each in translator.items()}
+        self._environments = {
+            language: _environment(of_language, statics) for language, of_language in translator.items()
+        }
 
     def render(self, template: str, translator: Translator, **values: Any) -> str:
         """A template in a language."""

@@ -1,4 +1,4 @@
-"""API tokens: made, shown once, revoked; for admins. Not here: what a token may (tokens, web.api)."""
+"""API tokens: made, shown once, revoked; for admins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TokenPages:
         if error is not None:
             page_request.request.setResponseCode(400)
         tokens = await self._web.read(list_tokens)
-        tokens.sort(key=lambda each: (each.revoked is not None, -each.token_id))
+        tokens.sort(key=lambda token_info: (token_info.revoked is not None, -token_info.token_id))
         return self._router.page(
             "settings/tokens.html", page_request, tokens=tokens, scopes=SCOPES, error=error, epoch=epoch
         )
@@ -59,7 +59,7 @@ class TokenPages:
         name = page_request.form.text("name")
         chosen = page_request.form.every("scope")
         try:
-            if not chosen or any(each not in {scope.value for scope in Scope} for each in chosen):
+            if not chosen or any(chosen_scope not in {scope.value for scope in Scope} for chosen_scope in chosen):
                 raise EditRefused(sentence("choose what the token is good for"), "scopes")
             await self._web.write(
                 lambda connection: add_token(
@@ -68,7 +68,7 @@ class TokenPages:
                     self._web.now(),
                     name,
                     hash_token(made),
-                    frozenset(Scope(each) for each in chosen),
+                    frozenset(Scope(scope) for scope in chosen),
                 )
             )
         except EditRefused as error:

@@ -1,7 +1,7 @@
 """Test a number: what the rules decide about a call, and why, without making it.
 
 A PIN is sent in the body of a form, never in an address, and is shown nowhere. Trying PINs
-here is as slow as trying them by telephone. Not here: the decision (engine), its words (explained).
+here is as slow as trying them by telephone.
 """
 
 from __future__ import annotations

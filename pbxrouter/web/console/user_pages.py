@@ -1,7 +1,4 @@
-"""Console users: who may log in, in which role; for admins.
-
-Not here: the own account (account), what roles may (roles).
-"""
+"""Console users: who may log in, in which role; for admins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What holds for every request: the name it was sent to must be ours, and each answer has these headers.
 
 A page of another site whose name is made to lead here (DNS rebinding) is refused by the Host
-check. Not here: who is logged in (web.console), tokens (web.api).
+check.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Visitors:
 
     def __init__(self, config: Web) -> None:
         url_host = urlsplit(config.url).hostname if config.url else None
-        self._hosts = {each.strip("[]").lower() for each in config.hosts} | ({url_host} if url_host else set())
+        self._hosts = {host.strip("[]").lower() for host in config.hosts} | ({url_host} if url_host else set())
         self._proxies = set(config.proxies)
         self._https = config.url.startswith("https:")
 

@@ -1,7 +1,7 @@
 """The one web server of the gateway: a klein application, and the port it is served at.
 
 Importing klein imports Twisted's global reactor, so this is imported only once there is
-one. Not here: any route (the other modules of this package).
+one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sends a long answer piece by piece, at the reader's pace.
 
 The next piece is only made when there is room for it: a slow reader, or one that has gone,
-costs no memory and no work. Not here: what is sent.
+costs no memory and no work.
 """
 
 from __future__ import annotations

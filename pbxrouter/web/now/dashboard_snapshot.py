@@ -2,7 +2,7 @@
 
 Live calls are read from memory. Figures come from the database, at most every few seconds and
 only while somebody looks, by a connection that no call waits for; the graph is drawn once a
-minute, in a thread. Not here: words and HTML (web.console.now), who looks (live_feed).
+minute, in a thread.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Minutes:
     @property
     def calls(self) -> int:
         """All of them."""
-        return sum(each or 0 for each in self.minutes.values())
+        return sum(minute or 0 for minute in self.minutes.values())
 
     @property
     def unknown(self) -> int:
         """How many minutes nothing is known of."""
-        return sum(each is None for each in self.minutes.values())
+        return sum(minute is None for minute in self.minutes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class DashboardSnapshots:
             now = self._web.now()
             self._read_at = now
             midnight = self._web.zone.midnight(now)
-            names = [each.asterisk for each in self._web.counters]
+            names = [counter.asterisk for counter in self._web.counters]
             self._figures = await self._web.read(lambda connection: read_figures(connection, midnight, now, names))
             ended = (now - GRAPH_LATE_S) // MINUTE_S * MINUTE_S
             if self._minutes is None or self._minutes.ended != ended:
@@ -169,9 +169,9 @@ class DashboardSnapshots:
             self.log.failure("reading figures broke")
         finally:
             waiting, self._waiting = self._waiting or [], None
-            for each in waiting:
-                if not each.called:  # whoever waited may have gone
-                    each.callback(None)
+            for deferred in waiting:
+                if not deferred.called:  # whoever waited may have gone
+                    deferred.callback(None)
 
     async def _draw(self, names: list[str], ended: float, now: float) -> None:
         began = ended - GRAPH_HOURS * 3600
@@ -185,7 +185,7 @@ class DashboardSnapshots:
 
 def _still(health: Health) -> Health:
     """Without what only time changes, which is no news."""
-    asterisks = tuple(replace(each, unknown_s=0.0) for each in health.asterisks)
+    asterisks = tuple(replace(asterisk, unknown_s=0.0) for asterisk in health.asterisks)
     return replace(health, now=health.started, asterisks=asterisks)
 
 

@@ -3,7 +3,7 @@
 One picture is made at most once a second for all of them together, and only while somebody looks;
 it is put into words once for each language, and the same bytes go to all. They go out in slices
 with pauses between, so that calls find the reactor free. Who reads too slowly is passed over
-until they have caught up, and then given the whole. Not here: what the picture shows (web.console.now).
+until they have caught up, and then given the whole.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A page may use no style but those of its own style sheets, so all that is left in the picture are
 shapes and class names; graphs.css says what they look like, in light and dark. Drawing takes tens
-of milliseconds: it is done in a thread. Not here: the figures.
+of milliseconds: it is done in a thread.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
     told["serie-1"] = [bar for bar in bars if bar.value is None]
     for group in tree.iter(f"{{{_SVG}}}g"):
         for serie in told.keys() & group.get("class", "").split():
-            drawn = [each for each in group.iter(f"{{{_SVG}}}g") if each.get("class") == "bar"]
+            drawn = [drawn_group for drawn_group in group.iter(f"{{{_SVG}}}g") if drawn_group.get("class") == "bar"]
             for shape, bar in zip(drawn, told[serie], strict=False):
                 ElementTree.SubElement(shape, f"{{{_SVG}}}title").text = bar.told
     tree.set("role", "img")

@@ -144,7 +144,7 @@ class UndoTests(AuditCase):
         self.assertEqual(states, [[(map_id, "3X")], [(map_id, "2X")], []])
         again = undo(self.connection, EVA, 9.5, undone)
         self.assertEqual(self.rows(query), [(map_id, "2X")])
-        found = {each.audit_id: each for each in find_entries(self.connection)}
+        found = {audit_entry.audit_id: audit_entry for audit_entry in find_entries(self.connection)}
         self.assertEqual((found[1].undone_by, found[undone].undoes), (undone, 1))
         self.assertEqual((found[undone].undone_by, found[again].undoes), (again, undone))
         self.assertEqual((found[again].action, found[again].kind, found[again].name), ("undo", "mapping", "2X"))
@@ -309,7 +309,7 @@ class ShownTests(AuditCase):
         with changing(self.connection, ANA, 3.0, "update", "user", "eva") as change:
             change.update("users", 1, {"user_name": "eva"})
         (shown,) = entry(self.connection, 2).changes
-        self.assertEqual([(each or {})["user_pin"] for each in (shown.before, shown.after)], ["set", "set"])
+        self.assertEqual([(value or {})["user_pin"] for value in (shown.before, shown.after)], ["set", "set"])
 
     def test_secrets(self) -> None:
         """Hashes of passwords and tokens are left out."""
@@ -329,16 +329,19 @@ class ShownTests(AuditCase):
                 note(self.connection, actor, float(second), "create", kind, str(second))
 
         def found(limit: int = 500, before_id: int | None = None, **search: Any) -> list[str]:
-            return [each.name for each in find_entries(self.connection, AuditSearch(**search), limit, before_id)]
+            return [
+                audit_entry.name
+                for audit_entry in find_entries(self.connection, AuditSearch(**search), limit, before_id)
+            ]
 
-        self.assertEqual(found(), [str(each) for each in reversed(range(30))])
-        self.assertEqual(found(who="eva", kind="user"), [str(each) for each in range(28, 0, -3)])
+        self.assertEqual(found(), [str(index) for index in reversed(range(30))])
+        self.assertEqual(found(who="eva", kind="user"), [str(index) for index in range(28, 0, -3)])
         self.assertEqual(found(since=10.0, until=13.0), ["12", "11", "10"])
         self.assertEqual(found(who="ev"), [])
         self.assertEqual(found(who="\udcff"), [])
         first = find_entries(self.connection, AuditSearch(kind="mapping"), 7)
         later = find_entries(self.connection, AuditSearch(kind="mapping"), 7, first[-1].audit_id)
-        self.assertEqual([each.name for each in first + later], found(kind="mapping")[:14])
+        self.assertEqual([row.name for row in first + later], found(kind="mapping")[:14])
         self.assertEqual(found(before_id=1), [])
         self.assertEqual(len(found(before_id=2**70)), 30)
         self.assertEqual(len(found(limit=0)), 1)

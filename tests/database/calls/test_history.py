@@ -82,8 +82,8 @@ class Pages(HistoryCase):
         """Whatever is searched: newest first, each once, and the same on the way back."""
         self.connection.execute("DELETE FROM calls")
         self.connection.commit()
-        add_calls(self.connection, [row(float(each[0]), each[1], each[2], each[3]) for each in calls])
-        fitting = [each for each in self.everything() if fits(each, search)]
+        add_calls(self.connection, [row(float(record[0]), record[1], record[2], record[3]) for record in calls])
+        fitting = [record for record in self.everything() if fits(record, search)]
         found, pages, page = [], [], find_page(self.connection, search, limit)
         self.assertIsNone(page.newer)
         while True:
@@ -97,7 +97,7 @@ class Pages(HistoryCase):
         while page.newer is not None:
             page = find_page(self.connection, search, limit, after=page.newer)
             back.append(page.calls)
-        self.assertEqual([each for part in reversed(back) for each in part], fitting)
+        self.assertEqual([record for part in reversed(back) for record in part], fitting)
         self.assertEqual([KeptCall.__eq__(a, b) for a, b in zip(found, fitting, strict=True)].count(False), 0)
         self.assertEqual(len(list(find_calls(self.connection, search, 5))), min(5, len(fitting)))
 
@@ -105,8 +105,10 @@ class Pages(HistoryCase):
         """All calls, newest first, by a plain query."""
         names = ", ".join(csv_heading())
         return [
-            KeptCall(*each)
-            for each in self.connection.execute(f"SELECT {names}, call_id FROM calls ORDER BY began DESC, call_id DESC")
+            KeptCall(*record)
+            for record in self.connection.execute(
+                f"SELECT {names}, call_id FROM calls ORDER BY began DESC, call_id DESC"
+            )
         ]
 
     def test_one(self) -> None:
@@ -119,23 +121,25 @@ class Pages(HistoryCase):
     def test_more_than_few(self) -> None:
         """Values that most calls have are not sorted."""
         self.patch(history, "FEW", 500)
-        add_calls(self.connection, [row(float(each)) for each in range(600)])
+        add_calls(self.connection, [row(float(index)) for index in range(600)])
         for search in (Search("33"), Search("3*"), Search("33", outcome="ANSWER"), Search("3*", "2*")):
             page = find_page(self.connection, search, 2)
-            self.assertEqual([each.began for each in page.calls], [599.0, 598.0])
+            self.assertEqual([record.began for record in page.calls], [599.0, 598.0])
 
     def test_bulk(self) -> None:
         """All that begin so, many at a time: few are sorted, many are taken as they lie."""
         self.patch(history, "BULK", 3)
         self.patch(history, "FEW", 10)
-        add_calls(self.connection, [row(float(each), f"{each % 4}3") for each in range(100)])
+        add_calls(self.connection, [row(float(index), f"{index % 4}3") for index in range(100)])
         asked: list[str] = []
         self.connection.set_trace_callback(asked.append)
         for since, index in ((None, "calls_by_time"), (80.0, "calls_by_caller")):
             search = Search("3*", since=since)
-            fitting = [each for each in self.everything() if fits(each, search)]
+            fitting = [record for record in self.everything() if fits(record, search)]
             found, page = [], find_page(self.connection, search, 3)
-            self.assertTrue([each for each in asked if f"INDEXED BY {index}" in each and "ORDER BY" in each])
+            self.assertTrue(
+                [statement for statement in asked if f"INDEXED BY {index}" in statement and "ORDER BY" in statement]
+            )
             asked.clear()
             while page.older is not None:
                 found += page.calls
@@ -147,21 +151,21 @@ class Pages(HistoryCase):
         """What is older goes."""
         add_calls(self.connection, [row(1.0), row(2.0)])
         forget_calls(self.connection, 2.0)
-        self.assertEqual([each.began for each in find_page(self.connection, Search(), 9).calls], [2.0])
+        self.assertEqual([record.began for record in find_page(self.connection, Search(), 9).calls], [2.0])
 
 
-def fits(each: KeptCall, search: Search) -> bool:
+def fits(record: KeptCall, search: Search) -> bool:
     """The same, said plainly."""
     for name in ("caller", "number"):
-        wanted, there = getattr(search, name), getattr(each, name)
+        wanted, there = getattr(search, name), getattr(record, name)
         if wanted is None:
             continue
         if not (there.startswith(wanted[:-1]) if wanted.endswith("*") else there == wanted):
             return False
     return (
-        search.outcome in (None, each.outcome)
-        and (search.since is None or each.began >= search.since)
-        and (search.until is None or each.began < search.until)
+        search.outcome in (None, record.outcome)
+        and (search.since is None or record.began >= search.since)
+        and (search.until is None or record.began < search.until)
     )
 
 

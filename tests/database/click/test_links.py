@@ -199,7 +199,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(self.last(), ("create", "dial_link", "Talk to sales"))
         first = dataclasses.replace(SALES, name="a first one")
         other = add_dial_link(self.connection, ANA, NOW, first, PLACES)
-        self.assertEqual([each.link_id for each in list_dial_links(self.connection, DAY)], [other, self.number])
+        self.assertEqual([link.link_id for link in list_dial_links(self.connection, DAY)], [other, self.number])
 
     def test_changed(self) -> None:
         """What is given; nothing is written of what is no change, or refused."""

@@ -55,7 +55,7 @@ class ConsoleUserCase(SynchronousTestCase):
     def actions(self) -> list[tuple[str, str]]:
         """What the audit log says, oldest first."""
         found = find_entries(self.connection, AuditSearch(), 50)
-        return [(each.action, each.name) for each in reversed(found)]
+        return [(entry.action, entry.name) for entry in reversed(found)]
 
 
 class ConsoleUsers(ConsoleUserCase):
@@ -160,7 +160,7 @@ class Sessions(ConsoleUserCase):
             end()
             self.assertEqual(live_sessions(self.connection, 1001.0), frozenset())
             self.assertIsNone(self.whose(1001.0))
-            if any(each.login == "ben" for each in list_console_users(self.connection)):
+            if any(person.login == "ben" for person in list_console_users(self.connection)):
                 update_console_user(self.connection, ROOT, 1.0, self.ben, enabled=True)
                 open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
 

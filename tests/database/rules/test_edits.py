@@ -82,7 +82,10 @@ class EditCase(SynchronousTestCase):
 
     def entries(self) -> list[tuple[str, str, str]]:
         """The audit log, oldest first."""
-        return [(each.action, each.kind, each.name) for each in reversed(find_entries(self.connection))]
+        return [
+            (audit_entry.action, audit_entry.kind, audit_entry.name)
+            for audit_entry in reversed(find_entries(self.connection))
+        ]
 
     def verdict(self, number: str, pin: str | None = None, caller: str = "33") -> str:
         """What becomes of a call."""
@@ -137,8 +140,8 @@ class MappingTests(EditCase):
         map_id = self.do(edits.add_mapping, DIAL)
         extension_id = self.do(edits.add_extension, "33")
         user_id = self.do(edits.add_user, "ana", hash_pin("123"))
-        for each in (Grant("extension", extension_id, map_id), Grant("user", user_id, map_id)):
-            self.assertTrue(self.do(edits.grant, each))
+        for value in (Grant("extension", extension_id, map_id), Grant("user", user_id, map_id)):
+            self.assertTrue(self.do(edits.grant, value))
         self.do(edits.set_enabled, map_id, False)
         for edit in (
             lambda: self.do(edits.delete_mapping, map_id),
@@ -282,7 +285,9 @@ class HolderTests(EditCase):
         self.assertEqual(self.entries().count(("pin", "user", "ana")), 2)
         error = self.assertRaises(EditConflict, undo, self.connection, ANA, 8.0, 5 + 1)
         self.assertEqual((str(error), error.field), ("this PIN cannot be used: another user has it", "pin"))
-        shown = "".join(repr(entry(self.connection, each.audit_id)) for each in find_entries(self.connection))
+        shown = "".join(
+            repr(entry(self.connection, audit_entry.audit_id)) for audit_entry in find_entries(self.connection)
+        )
         for pin in ("0471", "0815"):
             self.assertNotIn(hash_pin(pin), shown)
 
@@ -314,9 +319,9 @@ class GrantTests(EditCase):
     def setUp(self) -> None:
         """Two of everything."""
         super().setUp()
-        self.maps = [self.do(edits.add_mapping, MappingValues(each, "dial")) for each in ("2X", "3X")]
-        self.extensions = [self.do(edits.add_extension, each) for each in ("33", "34")]
-        self.users = [self.do(edits.add_user, each) for each in ("ana", "eva")]
+        self.maps = [self.do(edits.add_mapping, MappingValues(value, "dial")) for value in ("2X", "3X")]
+        self.extensions = [self.do(edits.add_extension, value) for value in ("33", "34")]
+        self.users = [self.do(edits.add_user, value) for value in ("ana", "eva")]
         self.boxes = {
             Grant(kind, holder, map_id)
             for kind, holders in (("extension", self.extensions), ("user", self.users))
@@ -471,7 +476,7 @@ class PropertyTests(SynchronousTestCase):
                     self.assertEqual(state(connection), states[-1])
                 if state(connection) != states[-1]:
                     states.append(state(connection))
-            done = [each.audit_id for each in find_entries(connection)]
+            done = [audit_entry.audit_id for audit_entry in find_entries(connection)]
             self.assertEqual(len(done), len(states) - 1)
             for audit_id, before in zip(done, reversed(states[:-1]), strict=True):
                 undo(connection, ANA, 2.0, audit_id)

@@ -69,12 +69,12 @@ class ListCase(SynchronousTestCase):
         self.assertIsNone(pages[0].previous)
         while pages[-1].next is not None:
             pages.append(page(limit=limit, after=pages[-1].next))
-        self.assertTrue(all(len(each.rows) == limit for each in pages[:-1]))
+        self.assertTrue(all(len(page.rows) == limit for page in pages[:-1]))
         back = [pages[-1]]
         while back[0].previous is not None:
             back.insert(0, page(limit=limit, before=back[0].previous))
-        self.assertEqual([each.rows for each in back], [each.rows for each in pages])
-        return [row for each in pages for row in each.rows]
+        self.assertEqual([page.rows for page in back], [page.rows for page in pages])
+        return [row for page in pages for row in page.rows]
 
 
 class MappingListTests(ListCase):
@@ -182,7 +182,7 @@ class HolderListTests(ListCase):
     def setUp(self) -> None:
         """A few, and users of one name."""
         super().setUp()
-        self.add("extensions", "extension_number", [(each,) for each in ("34", "100", "alice", "33", "+5233")])
+        self.add("extensions", "extension_number", [(value,) for value in ("34", "100", "alice", "33", "+5233")])
         self.add(
             "users",
             "user_name, user_pin",
@@ -359,7 +359,7 @@ class ManyTests(ListCase):
             began = time.perf_counter()
             work()
             took = time.perf_counter() - began
-            selects = [each for each in statements if each.startswith("SELECT")]
+            selects = [statement for statement in statements if statement.startswith("SELECT")]
             self.assertLessEqual(len(selects), 5, selects)
             self.assertLess(took, MOST_S, selects)
         self.assertEqual(len(find_mappings(self.connection, limit=9999).rows), MAX_LIMIT)

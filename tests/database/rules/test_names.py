@@ -71,17 +71,17 @@ class RuleNamesTests(SynchronousTestCase):
     def test_entries_about(self) -> None:
         """Also by its grants, and after it is gone; numbers that begin alike are others'."""
         grant(self.connection, ANA, 5.0, Grant("extension", self.extension, self.first))
-        for each in range(10):
-            add_mapping(self.connection, ANA, 6.0, MappingValues(f"9{each}", "dial"))
+        for index in range(10):
+            add_mapping(self.connection, ANA, 6.0, MappingValues(f"9{index}", "dial"))
         # A text that looks like a row's number.
         lure = f'"map_id": {self.first}}} "map_id": {self.first},'
         update_mapping(self.connection, ANA, 7.0, self.second, MappingValues("3X", "dial", lure))
         delete_mapping(self.connection, ANA, 8.0, self.first)
         found = entries_about(self.connection, "map_id", self.first)
-        self.assertEqual([each.action for each in found], ["delete", "grant", "create"])
+        self.assertEqual([entry.action for entry in found], ["delete", "grant", "create"])
         of_extension = entries_about(self.connection, "extension_id", self.extension)
-        self.assertEqual([each.action for each in of_extension], ["delete", "grant", "create"])
-        self.assertEqual([each.kind for each in entries_about(self.connection, "user_id", self.user)], ["user"])
+        self.assertEqual([entry.action for entry in of_extension], ["delete", "grant", "create"])
+        self.assertEqual([entry.kind for entry in entries_about(self.connection, "user_id", self.user)], ["user"])
         self.assertEqual(len(entries_about(self.connection, "map_id", self.first, limit=1)), 1)
 
     def test_details(self) -> None:
@@ -94,15 +94,15 @@ class RuleNamesTests(SynchronousTestCase):
             )
         entries = find_entries(self.connection)
         details = details_of(self.connection, entries)
-        self.assertEqual(set(details), {each.audit_id for each in entries} - {number})
-        made = next(each for each in details.values() if each.entry.name == "33")
+        self.assertEqual(set(details), {entry.audit_id for entry in entries} - {number})
+        made = next(detail for detail in details.values() if detail.entry.name == "33")
         assert made.changes[0].after is not None
         self.assertEqual(made.changes[0].after["extension_number"], "33")
         self.assertEqual(details_of(self.connection, []), {})
 
     def test_hidden_kinds(self) -> None:
         """Are left out, with and without other filters."""
-        kinds = {each.kind for each in find_entries(self.connection, AuditSearch(hidden=frozenset({"user"})))}
+        kinds = {entry.kind for entry in find_entries(self.connection, AuditSearch(hidden=frozenset({"user"})))}
         self.assertEqual(kinds, {"mapping", "extension"})
         search = AuditSearch(who="ana", kind="user", hidden=frozenset({"user", "token"}))
         self.assertEqual(find_entries(self.connection, search), [])

@@ -22,29 +22,29 @@ class DoorTests(ApiCase):
 
     async def test_no_token(self) -> None:
         """Whatever is asked; the document alone is for everybody."""
-        for each in ENDPOINTS:
-            if each.scope is not None:
+        for endpoint in ENDPOINTS:
+            if endpoint.scope is not None:
                 self.clock.now += 60
-                path = "/".join("1" if part.startswith("{") else part for part in each.segments)
-                said = await self.ask(each.method, f"/{path}", token="")
-                self.assertEqual(said.status, 401, each.path)
+                path = "/".join("1" if part.startswith("{") else part for part in endpoint.segments)
+                said = await self.ask(endpoint.method, f"/{path}", token="")
+                self.assertEqual(said.status, 401, endpoint.path)
                 self.assertEqual(said.header("WWW-Authenticate"), 'Bearer realm="pbxrouter"')
         self.assertEqual((await self.ask("GET", "/api/openapi.json", token="")).status, 200)
 
     async def test_scopes(self) -> None:
         """A token is good for nothing but what it was made for, and is told what it lacks."""
         tokens = {scope: await self.add_token(f"only {scope.value}", scope) for scope in Scope}
-        for each in ENDPOINTS:
-            path = "/".join("999" if part.startswith("{") else part for part in each.segments)
+        for endpoint in ENDPOINTS:
+            path = "/".join("999" if part.startswith("{") else part for part in endpoint.segments)
             for scope, token in tokens.items():
                 self.clock.now += 60
-                said = await self.ask(each.method, f"/{path}", token=token)
-                if each.scope in (scope, None):
-                    self.assertNotIn(said.status, (401, 403), (each.method, each.path))
+                said = await self.ask(endpoint.method, f"/{path}", token=token)
+                if endpoint.scope in (scope, None):
+                    self.assertNotIn(said.status, (401, 403), (endpoint.method, endpoint.path))
                 else:
-                    self.assertEqual(said.status, 403, (each.method, each.path))
-                    assert each.scope is not None
-                    self.assertIn(f"--scope {each.scope.value}", said.json["error"])
+                    self.assertEqual(said.status, 403, (endpoint.method, endpoint.path))
+                    assert endpoint.scope is not None
+                    self.assertIn(f"--scope {endpoint.scope.value}", said.json["error"])
                     self.assertIn("insufficient_scope", said.header("WWW-Authenticate"))
 
     async def test_use_is_noted(self) -> None:
@@ -166,18 +166,20 @@ class DocumentTests(SynchronousTestCase):
 
     def test_examples(self) -> None:
         """Each is what it is an example of."""
-        for each in ENDPOINTS:
-            for example, struct in ((each.example, each.body), (each.shows, each.answer)):
+        for endpoint in ENDPOINTS:
+            for example, struct in ((endpoint.example, endpoint.body), (endpoint.shows, endpoint.answer)):
                 if example is not None:
                     assert struct is not None
-                    self.assertEqual(msgspec.json.decode(msgspec.json.encode(example), type=struct), example, each.path)
+                    self.assertEqual(
+                        msgspec.json.decode(msgspec.json.encode(example), type=struct), example, endpoint.path
+                    )
 
     def test_names(self) -> None:
         """Each operation is called something, and no two the same."""
-        names = [each.name for each in ENDPOINTS]
+        names = [endpoint.name for endpoint in ENDPOINTS]
         self.assertEqual(sorted(set(names)), sorted(names))
-        for each in ENDPOINTS:
-            self.assertTrue(each.summary and not each.summary.endswith("."), each.path)
+        for endpoint in ENDPOINTS:
+            self.assertTrue(endpoint.summary and not endpoint.summary.endswith("."), endpoint.path)
 
     def test_no_structs_of_one_name(self) -> None:
         """The schemas bear the names by which programs know them."""
@@ -186,13 +188,14 @@ class DocumentTests(SynchronousTestCase):
 
     def test_every_body_has_an_example(self) -> None:
         """So that it can be tried at once."""
-        self.assertEqual([each.path for each in ENDPOINTS if each.body and each.example is None], [])
+        self.assertEqual([endpoint.path for endpoint in ENDPOINTS if endpoint.body and endpoint.example is None], [])
 
     def test_documentation(self) -> None:
         """docs/api.md lists each endpoint with its scope and summary, and no other."""
         page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
         told = re.findall(r"^\| `([A-Z]+ /api\S*)` \| (?:`(\w+)`)? *\| (.*)\. \|$", page, re.MULTILINE)
         declared = [
-            (f"{each.method} {each.path}", each.scope.value if each.scope else "", each.summary) for each in ENDPOINTS
+            (f"{endpoint.method} {endpoint.path}", endpoint.scope.value if endpoint.scope else "", endpoint.summary)
+            for endpoint in ENDPOINTS
         ]
         self.assertEqual(sorted(told), sorted(declared))

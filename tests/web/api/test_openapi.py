@@ -2,7 +2,7 @@
 
 It is the program itself that is run, against a gateway's API on a port: from the document it makes
 requests that should and that should not be accepted, sequences of them by the links, methods that are
-not there, and requests without a token. Not here: what is the meaning of any answer (test_web_api_*).
+not there, and requests without a token.
 """
 
 from __future__ import annotations

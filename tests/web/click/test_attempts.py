@@ -49,9 +49,9 @@ class AttemptsTests(SynchronousTestCase):
         attempts = Attempts(lambda: 0.0)
         made = attempts.add(("link", 1), "21", "PJSIP/33")
         waiting = [Deferred.fromCoroutine(made.news(0, 20, reactor)) for _ in range(MAX_WAITING + 1)]
-        self.assertEqual([each.called for each in waiting], [False] * MAX_WAITING + [True])
+        self.assertEqual([deferred.called for deferred in waiting], [False] * MAX_WAITING + [True])
         waiting[0].addErrback(lambda _: None).cancel()
         self.assertEqual(len(made.waiting), MAX_WAITING - 1)
         made.tell(Progress("busy", Sentence("x"), ""), 0.0)
-        self.assertTrue(all(each.called for each in waiting))
+        self.assertTrue(all(deferred.called for deferred in waiting))
         self.successResultOf(Deferred.fromCoroutine(made.news(1, 20, reactor)))

@@ -73,14 +73,14 @@ class ListTests(CallsCase):
 
     async def test_pages(self) -> None:
         """Older and newer, with the filters."""
-        await self.have(*(row(self.now - each) for each in range(PAGE + 5)), row(self.now, "34"))
+        await self.have(*(row(self.now - index) for index in range(PAGE + 5)), row(self.now, "34"))
         first = await self.get("/calls?caller=33")
-        older = next(each for each in first.links if "before=" in each)
+        older = next(link for link in first.links if "before=" in link)
         second = await self.get(older)
         self.assertEqual(len(re.findall(r'href="/calls/[0-9]+"', second.html)), 5)
-        newer = next(each for each in second.links if "after=" in each)
+        newer = next(link for link in second.links if "after=" in link)
         self.assertEqual((await self.get(newer)).text, first.text)
-        self.assertFalse(any("before=" in each for each in second.links))
+        self.assertFalse(any("before=" in link for link in second.links))
 
     async def test_places_that_make_no_sense(self) -> None:
         """They are the first page."""
@@ -128,7 +128,7 @@ class CsvTests(CallsCase):
 
     async def test_all_that_fit(self) -> None:
         """Also more than one piece; nothing in it is a formula."""
-        await self.have(*(row(self.now - each) for each in range(2500)), row(self.now, FORMULA, name=f" {FORMULA}"))
+        await self.have(*(row(self.now - index) for index in range(2500)), row(self.now, FORMULA, name=f" {FORMULA}"))
         answer = await self.get("/calls.csv")
         self.assertEqual(answer.header("Content-Type"), "text/csv; charset=utf-8")
         self.assertRegex(answer.header("Content-Disposition"), r'^attachment; filename="calls-[0-9-]{10}\.csv"$')
@@ -151,7 +151,7 @@ class BusiestTests(CallsCase):
         """Graphs, and the minutes as a table."""
         zone = self.web.zone
         noon = zone.midnight(self.now) + 12 * 3600
-        await self.have(*(row(noon + each) for each in range(3)), row(noon - 86_400))
+        await self.have(*(row(noon + index) for index in range(3)), row(noon - 86_400))
         page = await self.get("/calls/busiest")
         self.assertEqual(page.html.count('role="img"'), 2)
         self.assertIn("3 calls", page.text)

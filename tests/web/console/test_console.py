@@ -1,7 +1,6 @@
 """What holds for every page of the console: roles, codes in forms, hosts, headers, methods, what goes wrong.
 
 The routes are taken from the router itself, so that a page that is added later is tested, too.
-Not here: getting in (test_web_entrance), what the pages show (tests of each page).
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class RolesTests(ConsoleCase):
             if not rule.rule.startswith(NOT_PAGES):
                 self.assertIn(rule.rule, declared)
         strangers = {route.path for route in self.router.routes if route.role is None}
-        self.assertEqual({each for each in strangers - EVERYBODYS if not each.startswith(OWN_CHECK)}, set())
+        self.assertEqual({path for path in strangers - EVERYBODYS if not path.startswith(OWN_CHECK)}, set())
 
     async def test_a_route_that_changes_something_is_a_post(self) -> None:
         """A page answers GET or POST, never both by one handler, and nothing else."""
@@ -271,7 +270,7 @@ class HostTests(ConsoleCase):
     async def test_many_addresses_do_not_shut_the_owner_out(self) -> None:
         """From where somebody has logged in before, however many others try their login."""
         await self.add_person("bo", Role.VIEWER)
-        right, wrong = ([("login", "bo"), ("password", each)] for each in (PASSWORD, "wrong"))
+        right, wrong = ([("login", "bo"), ("password", value)] for value in (PASSWORD, "wrong"))
         home = {"X-Forwarded-For": "192.0.2.7"}
         self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
         statuses = [
@@ -350,7 +349,7 @@ class HeadersTests(ConsoleCase):
         """What pages refer to is there, for ever; of another version it is kept a minute; others are not."""
         page = await self.get("/login")
         found = set(re.findall(r'"(/static/[^"]+)"', page.html))
-        self.assertEqual({each.rpartition(".")[2] for each in found}, {"css", "js", "svg"})
+        self.assertEqual({row.rpartition(".")[2] for row in found}, {"css", "js", "svg"})
         for path in found:
             answer = await self.get(path)
             self.assertEqual(answer.status, 200)
@@ -411,7 +410,7 @@ class ProblemsTests(ConsoleCase):
         ):
             answer = await self.me.ask(method, path)
             self.assertEqual(answer.status, 405, path)
-            self.assertEqual({each.strip() for each in answer.header("Allow").split(",")}, allowed)
+            self.assertEqual({part.strip() for part in answer.header("Allow").split(",")}, allowed)
             self.assertIn("cannot be asked that way", answer.text)
 
     async def test_head(self) -> None:

@@ -1,7 +1,4 @@
-"""Getting into the console and out again: log-in, its limits, sessions, the set-up link, the language.
-
-Not here: who may which page, and what holds for all pages (test_web_console).
-"""
+"""Getting into the console and out again: log-in, its limits, sessions, the set-up link, the language."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class LogInTests(ConsoleCase):
         """Who knows the password gets a session, whose cookie no script, site or plain connection sees."""
         answer = await self.me.log_in("ana")
         self.assertEqual((answer.status, answer.location), (303, "/"))
-        (cookie,) = [each for each in answer.cookies if each.startswith(SESSION_COOKIE)]
+        (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith(SESSION_COOKIE)]
         self.assertRegex(cookie, r"^pbxrouter_session=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=Lax$")
         account = await self.get("/settings/account")
         self.assertEqual(account.status, 200)
@@ -61,7 +58,7 @@ class LogInTests(ConsoleCase):
             self.assertIn("Login and password do not fit", answer.text)
             self.assertIn(("login", login), answer.form("/login").fields)  # need not be typed again
             self.assertNotIn("not the password", answer.html)
-            self.assertFalse([each for each in answer.cookies if each.startswith(SESSION_COOKIE)])
+            self.assertFalse([cookie for cookie in answer.cookies if cookie.startswith(SESSION_COOKIE)])
         self.assertEqual((await self.get("/settings/account")).location, "/login?next=/settings/account")
 
     async def test_disabled(self) -> None:
@@ -108,11 +105,11 @@ class LogInTests(ConsoleCase):
             "evil.example",
             "",
         )
-        for each in evil:
-            answer = await self.post("/login", login="ana", password=PASSWORD, next=each)
-            self.assertEqual((answer.status, answer.location), (303, "/"), each)
-            answer = await self.post("/language", language="es", next=each)
-            self.assertEqual((answer.status, answer.location), (303, "/"), each)
+        for address in evil:
+            answer = await self.post("/login", login="ana", password=PASSWORD, next=address)
+            self.assertEqual((answer.status, answer.location), (303, "/"), address)
+            answer = await self.post("/language", language="es", next=address)
+            self.assertEqual((answer.status, answer.location), (303, "/"), address)
             self.assertIsNone(answer.headers.getRawHeaders("a"))
 
     async def _update(self, **values: object) -> None:
@@ -298,7 +295,7 @@ class SetUpTests(ConsoleCase):
         answer = await self.get(link)
         self.assertEqual((answer.status, answer.location), (303, "/setup"))
         self.assertEqual(answer.header("Referrer-Policy"), "no-referrer")
-        (cookie,) = [each for each in answer.cookies if each.startswith(SETUP_COOKIE)]
+        (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith(SETUP_COOKIE)]
         self.assertRegex(
             cookie, r"^pbxrouter_setup=[\w-]{32}; Path=/setup; Max-Age=3600; Secure; HttpOnly; SameSite=Lax$"
         )
@@ -440,5 +437,5 @@ class LanguageTests(ConsoleCase):
     async def test_the_visitors_cookie(self) -> None:
         """A stranger gets one cookie for the forms, and keeps it."""
         first = await self.get("/login")
-        self.assertEqual([each.partition("=")[0] for each in first.cookies], [VISITOR_COOKIE])
+        self.assertEqual([cookie.partition("=")[0] for cookie in first.cookies], [VISITOR_COOKIE])
         self.assertEqual((await self.get("/login")).cookies, [])

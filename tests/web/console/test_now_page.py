@@ -49,8 +49,8 @@ class Stream(Protocol):
     def events(self) -> list[tuple[str, Any]]:
         """What came, by name."""
         found = []
-        for each in self.data.decode().split("\n\n"):
-            lines = dict(line.split(": ", 1) for line in each.split("\n") if line and line[0] != ":")
+        for part in self.data.decode().split("\n\n"):
+            lines = dict(line.split(": ", 1) for line in part.split("\n") if line and line[0] != ":")
             if "event" in lines:
                 found.append((lines["event"], json.loads(lines["data"])))
         return found
@@ -186,8 +186,8 @@ class PageTests(NowCase):
 
         self.patch(self.web.reading, "run", counting)
         loads = [Deferred.fromCoroutine(self.get("/")) for _ in range(10)]
-        for each in loads:
-            self.assertEqual((await each).status, 200)
+        for load in loads:
+            self.assertEqual((await load).status, 200)
         await self.get("/")
         self.assertEqual(len(asked), 2)  # totals, and minutes for the graph
 

@@ -86,7 +86,7 @@ class PeopleTests(ConsoleCase):
         self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
         self.assertEqual((await ben.get("/settings/people")).status, 403)
         people = await self.web.read(list_console_users)
-        number = next(each.console_user_id for each in people if each.login == "ben")
+        number = next(person.console_user_id for person in people if person.login == "ben")
         path = f"/settings/people/{number}"
         page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
         self.assertIn("ben is changed", page.text)
@@ -97,7 +97,7 @@ class PeopleTests(ConsoleCase):
         self.assertIn("ben is deleted", (await self.me.send(f"{path}/delete")).text)
         self.assertEqual((await self.get(path)).status, 404)
         entries = await self.web.read(lambda connection: find_entries(connection, AuditSearch(), 20))
-        self.assertTrue({"create", "update", "password", "delete"} <= {each.action for each in entries})
+        self.assertTrue({"create", "update", "password", "delete"} <= {entry.action for entry in entries})
 
     async def test_what_cannot_be(self) -> None:
         """A login that is there, a role that is none; the last admin stays one."""
@@ -111,7 +111,7 @@ class PeopleTests(ConsoleCase):
             self.assertEqual(page.status, 400)
             self.assertIn(why, page.text)
         people = await self.web.read(list_console_users)
-        number = next(each.console_user_id for each in people if each.role is Role.ADMIN)
+        number = next(person.console_user_id for person in people if person.role is Role.ADMIN)
         page = await self.me.send(f"/settings/people/{number}", role="viewer", enabled="1")
         self.assertEqual(page.status, 400)
         self.assertIn("nobody would be left", page.text.lower())
@@ -126,7 +126,7 @@ class PeopleTests(ConsoleCase):
         """And are long enough, without letters that look alike."""
         made = {new_password() for _ in range(50)}
         self.assertEqual(len(made), 50)
-        self.assertTrue(all(len(each) == 17 and not set(each) & set("0O1lI") for each in made))
+        self.assertTrue(all(len(item) == 17 and not set(item) & set("0O1lI") for item in made))
 
 
 class TokenTests(ConsoleCase):
@@ -145,7 +145,7 @@ class TokenTests(ConsoleCase):
         token = found[0]
         info = await self.web.read(lambda connection: find_token(connection, hash_token(token)))
         assert info is not None
-        self.assertEqual({each.value for each in info.scopes}, {"read", "dial"})
+        self.assertEqual({scope.value for scope in info.scopes}, {"read", "dial"})
         page = await self.get("/settings/tokens")
         self.assertIn("shop", page.text)
         self.assertNotIn(token, page.html)
@@ -170,7 +170,7 @@ class DoctorTests(ConsoleCase):
         return dataclasses.replace(web, examine=self.look)
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
-        """See Desk.examine."""
+        """See WebContext.examine."""
         tell(well(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]

@@ -161,7 +161,7 @@ class BoundsTests(SynchronousTestCase):
 
     def test_files_are_left_for_calls(self) -> None:
         """However few there are."""
-        self.assertEqual([connections_for(each) for each in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
+        self.assertEqual([connections_for(value) for value in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
 
     def test_forms_are_read_by_no_one_but_us(self) -> None:
         """Twisted does not read the body, multipart least of all; the routes see its type all the same."""

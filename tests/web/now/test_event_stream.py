@@ -69,9 +69,9 @@ class FakeRequest:
     def told(self) -> list[dict[str, Any]]:
         """The pictures that came."""
         return [
-            json.loads(each.removeprefix(b"event: now\ndata: "))
-            for each in self.sent
-            if each.startswith(b"event: now\n")
+            json.loads(message.removeprefix(b"event: now\ndata: "))
+            for message in self.sent
+            if message.startswith(b"event: now\n")
         ]
 
 
@@ -101,7 +101,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.put.append(translator.language)
         return Fragments(
             {"count": f"{len(picture)} {translator.language}", "title": translator.language},
-            {f"row-{each}": f"<td>{each}</td>" for each in picture},
+            {f"row-{row}": f"<td>{row}</td>" for row in picture},
         )
 
     async def _sessions(self) -> frozenset[str] | None:
@@ -160,7 +160,7 @@ class LiveFeedTests(SynchronousTestCase):
 
     def test_one_picture_for_all(self) -> None:
         """Once a second, put into words once for each language, the same bytes for all."""
-        requests = [self.look(SPANISH if each % 2 else ENGLISH) for each in range(100)]
+        requests = [self.look(SPANISH if index % 2 else ENGLISH) for index in range(100)]
         self.run_for(3.05)
         self.assertEqual(len(self.made), 4)
         self.assertEqual(sorted(self.put), ["en", "es"])
@@ -170,7 +170,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.picture = ("three",)
         self.run_for(1.3)
         self.assertEqual(sorted(self.put), ["en", "en", "es", "es"])
-        self.assertTrue(all(len(each.told) == 2 for each in requests))
+        self.assertTrue(all(len(request.told) == 2 for request in requests))
 
     def test_slices(self) -> None:
         """Never more than a slice in one turn of the reactor, and soon all of them."""
@@ -178,7 +178,7 @@ class LiveFeedTests(SynchronousTestCase):
         counts = []
         for _ in range(5):
             self.clock.advance(live_feed.PAUSE_S)
-            counts.append(sum(len(each.told) for each in requests))
+            counts.append(sum(len(request.told) for request in requests))
         self.assertEqual(
             counts[:4],
             [live_feed.SLICE, 2 * live_feed.SLICE, 3 * live_feed.SLICE, 3 * live_feed.SLICE + 1],
@@ -206,8 +206,8 @@ class LiveFeedTests(SynchronousTestCase):
         """In the middle of the slices, and while a picture is being made."""
         requests = [self.look() for _ in range(3 * live_feed.SLICE)]
         self.clock.advance(0.01)
-        for each in requests:
-            each.leave()
+        for request in requests:
+            request.leave()
         self.assertEqual(len(self.feed), 0)
         self.run_for(2)
         self.making = Deferred()
@@ -261,7 +261,7 @@ class LiveFeedTests(SynchronousTestCase):
         """A sign of life where there is no news."""
         request = self.look()
         self.run_for(65)
-        beats = [each for each in request.sent if each == b":\n\n"]
+        beats = [message for message in request.sent if message == b":\n\n"]
         self.assertEqual(len(beats), 3)
         self.assertEqual(len(request.told), 1)
 

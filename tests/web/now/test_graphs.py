@@ -35,11 +35,16 @@ class GraphTests(SynchronousTestCase):
         """No style, script, link or handler; and what stands in it cannot become one."""
         graph = draw([Bar(1.0, HOSTILE, HOSTILE), Bar(None, "", "?")], HOSTILE, HOSTILE)
         tree = ElementTree.fromstring(graph)
-        names = {str(each.tag).rpartition("}")[2] for each in tree.iter()}
+        names = {str(element.tag).rpartition("}")[2] for element in tree.iter()}
         self.assertEqual(names - {"svg", "g", "path", "rect", "text", "title"}, set())
-        attributes = {name for each in tree.iter() for name in each.attrib}
+        attributes = {name for element in tree.iter() for name in element.attrib}
         self.assertEqual(
-            {each for each in attributes if each.startswith("on") or "href" in each or each == "style"}, set()
+            {
+                attribute
+                for attribute in attributes
+                if attribute.startswith("on") or "href" in attribute or attribute == "style"
+            },
+            set(),
         )
         self.assertNotIn("<script", graph)
         self.assertEqual(tree.get("aria-label"), f"{HOSTILE}: {HOSTILE}")
@@ -58,7 +63,7 @@ class GraphTests(SynchronousTestCase):
     def test_no_calls_at_all(self) -> None:
         """Still a graph."""
         graph = calls_per_minute({}, self.now - 600, self.now, self.translator, "Calls", "none")
-        self.assertEqual({each[-1] for each in self.told(graph)}, {"0"})
+        self.assertEqual({line[-1] for line in self.told(graph)}, {"0"})
 
     def test_day(self) -> None:
         """A quarter of an hour has its busiest minute, and the summary the day's."""
@@ -68,7 +73,7 @@ class GraphTests(SynchronousTestCase):
         graph = busy_day(minutes, midnight, zone.midnight(self.now, 1), self.translator)
         told = self.told(graph)
         self.assertEqual(len(told), 96)
-        self.assertEqual([each for each in told if not each.endswith(": 0")], ["10:00: 7", "10:15: 1"])
+        self.assertEqual([line for line in told if not line.endswith(": 0")], ["10:00: 7", "10:15: 1"])
         self.assertIn("the busiest minute was Mon 23 Nov, 10:01, with 7 calls", graph)
 
     def test_week(self) -> None:

@@ -1,7 +1,4 @@
-"""The audit log: who changed what, and taking it back.
-
-Not here: writing it (database.audit).
-"""
+"""The audit log: who changed what, and taking it back."""
 
 from __future__ import annotations
 
@@ -91,18 +88,18 @@ class Undone(msgspec.Struct, frozen=True):
     audit_id: Annotated[int, Meta(description="The entry that says so; it can be taken back, too.")]
 
 
-def _item(each: AuditEntry) -> AuditItem:
+def _item(audit_entry: AuditEntry) -> AuditItem:
     return AuditItem(
-        each.audit_id,
-        each.changed_at,
-        each.who,
-        each.via,
-        each.action,
-        each.kind,
-        each.name,
-        each.undoes,
-        each.undone_by,
-        each.can_be_undone,
+        audit_entry.audit_id,
+        audit_entry.changed_at,
+        audit_entry.who,
+        audit_entry.via,
+        audit_entry.action,
+        audit_entry.kind,
+        audit_entry.name,
+        audit_entry.undoes,
+        audit_entry.undone_by,
+        audit_entry.can_be_undone,
     )
 
 
@@ -127,7 +124,7 @@ async def list_audit(request: ApiRequest) -> AuditItems:
     search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
     found = await request.web.read(lambda connection: find_entries(connection, search, query.limit + 1, query.after))
     page = found[: query.limit]
-    return AuditItems([_item(each) for each in page], page[-1].audit_id if len(found) > len(page) else None)
+    return AuditItems([_item(row) for row in page], page[-1].audit_id if len(found) > len(page) else None)
 
 
 async def get_audit(request: ApiRequest) -> AuditDetails:

@@ -1,8 +1,4 @@
-"""The history of calls: searched, one with its trace, as CSV, and in figures.
-
-Not here: the rows (database.history, database.call_figures), what keeps a cell from being run
-by a spreadsheet (csvtext).
-"""
+"""The history of calls: searched, one with its trace, as CSV, and in figures."""
 
 from __future__ import annotations
 
@@ -147,7 +143,7 @@ async def list_calls(request: ApiRequest) -> CallItems:
 async def get_call(request: ApiRequest) -> CallDetails:
     """One, with its trace."""
     row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
-    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(each) for each in row.steps])
+    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(step) for step in row.steps])
 
 
 async def export_calls(request: ApiRequest) -> StreamedText:

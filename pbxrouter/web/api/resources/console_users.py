@@ -1,7 +1,4 @@
-"""Console users: who may log in, and as what.
-
-Not here: the rows (database.console_users), what a password may be (passwords).
-"""
+"""Console users: who may log in, and as what."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ def _shown(user: ConsoleUser) -> Person:
 
 async def list_people(request: ApiRequest) -> People:
     """All."""
-    return People([_shown(each) for each in await request.web.read(list_console_users)])
+    return People([_shown(row) for row in await request.web.read(list_console_users)])
 
 
 async def get_person(request: ApiRequest) -> Person:

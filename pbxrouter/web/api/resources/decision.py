@@ -1,6 +1,6 @@
 """``POST /api/decide``: what the rules would do with a call, and why; no call is made.
 
-A POST, since a PIN must stand in no address. Not here: deciding (rules), its words (explained).
+A POST, since a PIN must stand in no address.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def decide(request: ApiRequest) -> Explanation:
     shown = {
         **as_dict(decision, caller, rules.problems, beside),
         "headline": msgspec.to_builtins(sentence_body(headline(decision, caller))),
-        "steps": [msgspec.to_builtins(sentence_body(each)) for each in decision.trace],
+        "steps": [msgspec.to_builtins(sentence_body(step)) for step in decision.trace],
     }
     return msgspec.convert(shown, Explanation)
 

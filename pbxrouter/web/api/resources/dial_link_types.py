@@ -1,4 +1,4 @@
-"""What the API says of click-to-dial links, and what may be said to it. Not here: doing it (dial_links)."""
+"""What the API says of click-to-dial links, and what may be said to it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Click-to-dial links: pages on which visitors have one of our phones connected with theirs.
-
-Not here: the rows (database.dial_links), the visitors' page (web.click).
-"""
+"""Click-to-dial links: pages on which visitors have one of our phones connected with theirs."""
 
 from __future__ import annotations
 
@@ -59,7 +56,7 @@ def _shown(link: DialLink) -> Link:
 async def list_links(request: ApiRequest) -> Links:
     """All."""
     day = _today(request)
-    return Links([_shown(each) for each in await request.web.read(lambda connection: list_dial_links(connection, day))])
+    return Links([_shown(row) for row in await request.web.read(lambda connection: list_dial_links(connection, day))])
 
 
 async def get_link(request: ApiRequest) -> Link:

@@ -1,4 +1,4 @@
-"""``GET /api/doctor``: what is wrong with the installation. Not here: the looks (doctor)."""
+"""``GET /api/doctor``: what is wrong with the installation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def examine_all(request: ApiRequest) -> Examination:
     web = request.web
     found: list[Finding] = []
     await (web.examine or (lambda tell: examine(web.config, web.reactor, tell)))(found.append)
-    return Examination(all(each.state != "wrong" for each in found), [_shown(each) for each in found])
+    return Examination(all(finding.state != "wrong" for finding in found), [_shown(finding) for finding in found])
 
 
 ENDPOINTS = (

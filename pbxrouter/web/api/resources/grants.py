@@ -1,7 +1,4 @@
-"""Grants: which extension, and which user, may use which mapping.
-
-Not here: the rows (database.grant_edits, database.rule_lists).
-"""
+"""Grants: which extension, and which user, may use which mapping."""
 
 from __future__ import annotations
 

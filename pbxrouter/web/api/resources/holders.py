@@ -1,7 +1,4 @@
-"""Extensions, known by the number that calls, and users, known by a PIN.
-
-Not here: PINs (user_pins), what they may use (grants), the rows (database.rule_lists).
-"""
+"""Extensions, known by the number that calls, and users, known by a PIN."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Mappings: a pattern, and the application that it leads to.
-
-Not here: what a pattern may be (patterns), the rows (database.rule_lists, database.edits).
-"""
+"""Mappings: a pattern, and the application that it leads to."""
 
 from __future__ import annotations
 

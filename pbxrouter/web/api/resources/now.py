@@ -1,7 +1,4 @@
-"""``GET /api/now``: the calls in progress, today's totals, and how the gateway is.
-
-Not here: knowing it (live_calls, health, database.call_figures).
-"""
+"""``GET /api/now``: the calls in progress, today's totals, and how the gateway is."""
 
 from __future__ import annotations
 
@@ -154,18 +151,18 @@ def _health(health: Health) -> HealthNow:
         health.started,
         [
             AsteriskNow(
-                each.name,
-                each.state,
-                each.sentence.english,
-                each.up,
-                each.since,
-                each.in_sync,
-                each.active,
-                each.unknown_s,
-                each.restarts,
-                _trouble(each.trouble),
+                asterisk.name,
+                asterisk.state,
+                asterisk.sentence.english,
+                asterisk.up,
+                asterisk.since,
+                asterisk.in_sync,
+                asterisk.active,
+                asterisk.unknown_s,
+                asterisk.restarts,
+                _trouble(asterisk.trouble),
             )
-            for each in health.asterisks
+            for asterisk in health.asterisks
         ],
         DatabaseNow(
             database.state,
@@ -199,7 +196,7 @@ async def get_now(request: ApiRequest) -> Now:
     live = live_calls(web.active_calls, web.counters, query.limit)
     return Now(
         now,
-        [_call(each) for each in live.calls],
+        [_call(call) for call in live.calls],
         live.total,
         Today(midnight, today.calls, dict(today.by_outcome)),
         _health(web.health()),

@@ -1,7 +1,7 @@
 """``POST /api/originate``: click-to-dial for programs.
 
 It answers when the phone was answered or could not be: what really happened, not
-``queued``. Not here: the call (originate), the rules.
+``queued``.
 """
 
 from __future__ import annotations

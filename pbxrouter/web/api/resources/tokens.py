@@ -1,7 +1,4 @@
-"""Tokens of the API itself: made, listed, revoked.
-
-Not here: what they look like (tokens), the rows (database.tokens).
-"""
+"""Tokens of the API itself: made, listed, revoked."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ def _shown(info: TokenInfo) -> Token:
 
 async def list_all_tokens(api_request: ApiRequest) -> Tokens:
     """All."""
-    return Tokens([_shown(each) for each in await api_request.web.read(list_tokens)])
+    return Tokens([_shown(row) for row in await api_request.web.read(list_tokens)])
 
 
 async def get_token(api_request: ApiRequest) -> Token:

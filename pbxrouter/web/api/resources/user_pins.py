@@ -1,7 +1,4 @@
-"""PINs of users: set, generated, taken away; never shown, but a generated one this once.
-
-Not here: what a PIN may be (pins).
-"""
+"""PINs of users: set, generated, taken away; never shown, but a generated one this once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /api/warnings``: what is odd about the rules in force. Not here: finding it (rule_warnings)."""
+"""``GET /api/warnings``: what is odd about the rules in force."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ async def list_warnings(request: ApiRequest) -> Warnings:
             raise ApiError(503, UNAVAILABLE)
         found = warnings.of_mappings([query.map_id]).get(query.map_id, ())
         counts: dict[str, int] = {}
-        for each in found:
-            counts[each.code] = counts.get(each.code, 0) + 1
-        grave = sum(not each.is_note for each in found)
-        return Warnings(grave, counts, [_shown(each) for each in found])
+        for warning in found:
+            counts[warning.code] = counts.get(warning.code, 0) + 1
+        grave = sum(not warning.is_note for warning in found)
+        return Warnings(grave, counts, [_shown(warning) for warning in found])
     survey = await request.web.surveyor.survey()
     if survey is None:
         raise ApiError(503, UNAVAILABLE)
     return Warnings(
         survey.total,
         dict(survey.counts),
-        [_shown(each) for several in survey.first.values() for each in several],
+        [_shown(warning) for several in survey.first.values() for warning in several],
     )
 
 

@@ -1,7 +1,4 @@
-"""Click-to-dial links for visitors: made, changed, and given out as signed addresses; for admins.
-
-Not here: what a link may be (database.dial_link_values), the page behind it (click_visitor).
-"""
+"""Click-to-dial links for visitors: made, changed, and given out as signed addresses; for admins."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ DAYS: Final = 365
 MAX_DAYS: Final = 3650
 """Days that a signed address may be good for."""
 _NEW: Final = LinkValues("", "", "", "")
-_TEXTS: Final = tuple(each.name for each in dataclasses.fields(LinkValues) if each.type == "str")
+_TEXTS: Final = tuple(field.name for field in dataclasses.fields(LinkValues) if field.type == "str")
 
 
 class LinkPages:
@@ -70,7 +67,7 @@ class LinkPages:
             "click/links.html",
             page_request,
             links=links,
-            is_open={each.link_id: self._dialling.is_open(each) for each in links},
+            is_open={link.link_id: self._dialling.is_open(link) for link in links},
             has_asterisk=bool(self._web.originators),
         )
 
@@ -85,7 +82,7 @@ class LinkPages:
 
     def _fields(self, page_request: PageRequest, values: LinkValues) -> dict[str, Any]:
         places = places_of(self._web)
-        contexts = sorted({context for each in places.contexts.values() for context in each})
+        contexts = sorted({context for of_asterisk in places.contexts.values() for context in of_asterisk})
         shown = dataclasses.asdict(values)
         for name in ("destinations", "sites"):
             shown[name] = "\n".join(shown[name].split(" "))

@@ -1,7 +1,4 @@
-"""What a visitor is told of their call: friendly words, and nothing of how our telephones are made.
-
-Not here: what really happened, in words for us (originate_progress).
-"""
+"""What a visitor is told of their call: friendly words, and nothing of how our telephones are made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Dial: staff write a number, their own phone rings, and is connected with it.
-
-Not here: whether the call may be (web.click, rules), whose phone that is (account).
-"""
+"""Dial: staff write a number, their own phone rings, and is connected with it."""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ class StaffPages:
     def __init__(self, router: Router, web: WebContext, dialling: ClickToDial) -> None:
         self._router = router
         self._dialling = dialling
-        configured = {each.name: each.originate for each in web.config.asterisk}
+        configured = {asterisk.name: asterisk.originate for asterisk in web.config.asterisk}
         self._ways = [Way(name, configured.get(name, ())) for name in web.originators]
         self._web = web
         self._limit = RateLimit(CALLS_A_MINUTE, CALLS_AT_ONCE)

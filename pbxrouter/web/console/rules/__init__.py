@@ -2,8 +2,7 @@
 
 Something new on a mapping's page is a section: a class with a template and a ``read``
 (sections.Section), named in mapping_page.SECTIONS. The same goes for extensions and users
-(holder_page.SECTIONS). Not here: what is changed and how it is checked (database.edits), and
-what the rules mean (rules).
+(holder_page.SECTIONS).
 """
 
 from __future__ import annotations

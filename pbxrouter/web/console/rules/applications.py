@@ -78,7 +78,7 @@ BUILT_IN: Final = (
         (("17", Sentence("the caller hears the busy tone")),),
     ),
 )
-_BY_NAME: Final = {each.name: each for each in BUILT_IN}
+_BY_NAME: Final = {name.name: name for name in BUILT_IN}
 
 
 def about(name: str) -> Application | None:
@@ -92,7 +92,7 @@ def choices(provided: Collection[str], chosen: str) -> list[tuple[str, Applicati
     Those that come with the gateway are first. What is chosen already stays as it is written,
     even if nothing provides it.
     """
-    names = [each.name for each in BUILT_IN if each.name in provided]
+    names = [name.name for name in BUILT_IN if name.name in provided]
     names += sorted(name for name in provided if name not in _BY_NAME)
     offered = [(chosen if name == chosen.lower() else name, about(name), True) for name in names]
     if chosen and chosen.lower() not in provided:

@@ -1,6 +1,6 @@
 """What the audit log's entries say, in words: who did what, and what it was before and after.
 
-Of PINs it says set, changed or removed; of passwords and tokens nothing. Not here: the log (database.audit).
+Of PINs it says set, changed or removed; of passwords and tokens nothing.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _SAYS_ALL: Final = frozenset({"grant", "revoke", "enable", "disable"})
 """Actions whose headline says all, if they are of one row."""
 _NOTHING: Final = Sentence("nothing")
 _GONE: Final = Sentence("number {number}")
-_GRANTS: Final = {each.grants: each for each in HOLDERS.values()}
+_GRANTS: Final = {kind.grants: kind for kind in HOLDERS.values()}
 
 Names = Mapping[str, Mapping[int, str]]
 """By kind and number what something is called."""
@@ -148,7 +148,7 @@ def tell(entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int,
     """
     if detail is None or (brief and detail.rows == 1 and entry.action in _SAYS_ALL):
         return Told(entry, headline(entry), (), 0)
-    whole = {each.key.get("map_id") for each in detail.changes if _is_whole(each)}
+    whole = {change.key.get("map_id") for change in detail.changes if _is_whole(change)}
     # The thing itself first, then its grants.
     changes = sorted(detail.changes, key=lambda change: change.table in _GRANTS)
     lines = [line for change in changes for line in _lines(change, names, whole)]

@@ -1,7 +1,4 @@
-"""The audit log: who changed what, and taking it back.
-
-Not here: its words (change_words), and how it is kept (database.audit).
-"""
+"""The audit log: who changed what, and taking it back."""
 
 from __future__ import annotations
 
@@ -83,7 +80,7 @@ class ChangePages:
             page = entries[:ROWS]
             details = details_of(connection, page)
             names = known_names(connection, details.values())
-            told = [tell(each, details.get(each.audit_id), names, LINES, brief=True) for each in page]
+            told = [tell(row, details.get(row.audit_id), names, LINES, brief=True) for row in page]
             return told, len(entries) > ROWS
 
         told, has_more = await self._tools.web.read(read)

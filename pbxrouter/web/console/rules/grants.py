@@ -1,8 +1,7 @@
 """Grants: the matrix of who may use what, a page of mappings by a page of extensions or users.
 
 Without JavaScript one button saves all ticks of the page as one change; with it each tick is
-saved at once (static/matrix.js). One grant by itself is given and taken here, too. Not here: lists
-of grants on other pages (sections).
+saved at once (static/matrix.js). One grant by itself is given and taken here, too.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ class GrantPages:
             page_request,
             matrix=shown,
             kind=kind,
-            tabs=[(each, address(PATH, {**_kept(query), "kind": each})) for each in HOLDERS],
+            tabs=[(kind, address(PATH, {**_kept(query), "kind": kind})) for kind in HOLDERS],
             around=_around(query, kind, shown),
             searches={name: query.text(name) for name in ("mapping_q", "holder_q")},
             was=" ".join(f"{who}.{what}" for who, what in sorted(shown.granted)),
@@ -173,16 +172,16 @@ def read_ticks(form: Form) -> tuple[set[Grant], set[Grant], set[Grant]]:
     """
     kind = form.text("kind")
     axes = [form.text(name).split() for name in ("holders", "mappings")]
-    pairs = [_PAIR.fullmatch(each) for each in (*form.every("g"), *form.text("was").split())]
-    numbers = [each for axis in axes for each in axis]
+    pairs = [_PAIR.fullmatch(value) for value in (*form.every("g"), *form.text("was").split())]
+    numbers = [number for axis in axes for number in axis]
     if (
         kind not in HOLDERS
         or max(map(len, axes)) > MAX_AXIS
-        or not all(each.isdecimal() and each.isascii() and len(each) <= 18 for each in numbers)
+        or not all(number.isdecimal() and number.isascii() and len(number) <= 18 for number in numbers)
         or not all(pairs)
     ):
         raise EditRefused(sentence("these grants cannot be read; look at the page again"))
-    read = [Grant(kind, int(each[1]), int(each[2])) for each in pairs if each]
+    read = [Grant(kind, int(pair[1]), int(pair[2])) for pair in pairs if pair]
     count = len(form.every("g"))
     shown = {Grant(kind, int(who), int(what)) for who in axes[0] for what in axes[1]}
     return shown, set(read[:count]), set(read[count:])

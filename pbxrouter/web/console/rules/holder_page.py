@@ -1,7 +1,4 @@
-"""The page of one extension, or of one user: what they may dial, and its other sections.
-
-Not here: changing it (holders, pins), the sections (sections).
-"""
+"""The page of one extension, or of one user: what they may dial, and its other sections."""
 
 from __future__ import annotations
 

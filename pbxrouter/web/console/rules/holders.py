@@ -1,7 +1,4 @@
-"""Extensions and users: their lists, new ones, other numbers and names, deleting them.
-
-Not here: the page of one (holder_page), PINs (pins).
-"""
+"""Extensions and users: their lists, new ones, other numbers and names, deleting them."""
 
 from __future__ import annotations
 

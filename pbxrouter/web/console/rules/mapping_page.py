@@ -1,7 +1,4 @@
-"""The page of one mapping: what it says, what is odd about it, and its sections.
-
-Not here: changing it (mappings), the sections (sections).
-"""
+"""The page of one mapping: what it says, what is odd about it, and its sections."""
 
 from __future__ import annotations
 

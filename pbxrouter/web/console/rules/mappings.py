@@ -1,7 +1,4 @@
-"""Mappings: the list, a new one, changing one, switching it on and off, deleting it.
-
-Not here: the page of one (mapping_page).
-"""
+"""Mappings: the list, a new one, changing one, switching it on and off, deleting it."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ class MappingPages:
                 _ON_OR_OFF.get(state),
             )
         )
-        warnings = await self._tools.warnings_of([each.map_id for each in page.rows])
+        warnings = await self._tools.warnings_of([row.map_id for row in page.rows])
         newer, older = pages_around(page, PATH, {"q": search, "state": state})
         return self._tools.page(
             "mappings.html",

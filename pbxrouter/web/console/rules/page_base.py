@@ -1,7 +1,4 @@
-"""What the pages of rules have in common: changing something so that it can be undone, addresses, warnings.
-
-Not here: any page.
-"""
+"""What the pages of rules have in common: changing something so that it can be undone, addresses, warnings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A user's PIN: typed in, or made and shown this once, or taken away.
 
 It stands in no address, no notice and no log, and comes back in no form. That another user has
-one is told, so trying is slowed down. Not here: what a PIN may be (pins).
+one is told, so trying is slowed down.
 """
 
 from __future__ import annotations

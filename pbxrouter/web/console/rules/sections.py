@@ -1,7 +1,4 @@
-"""Parts of the pages of one mapping, one extension, one user: each reads what it shows and has a template.
-
-Not here: which parts a page has (mapping_page, holder_page).
-"""
+"""Parts of the pages of one mapping, one extension, one user: each reads what it shows and has a template."""
 
 from __future__ import annotations
 
@@ -112,10 +109,10 @@ class HoldersSection:
         count = subject.extensions if kind == "extension" else subject.users
 
         def rows(page: Page[HolderRow]) -> tuple[GrantRow, ...]:
-            ids = [each.holder_id for each in page.rows]
+            ids = [row.holder_id for row in page.rows]
             granted = granted_among(connection, kind, ids, [map_id])
             return tuple(
-                GrantRow(kind, each.holder_id, map_id, each, (each.holder_id, map_id) in granted) for each in page.rows
+                GrantRow(kind, row.holder_id, map_id, row, (row.holder_id, map_id) in granted) for row in page.rows
             )
 
         return _list(
@@ -140,10 +137,10 @@ class MappingsSection:
         kind, holder_id = subject.kind, subject.holder_id
 
         def rows(page: Page[MappingRow]) -> tuple[GrantRow, ...]:
-            ids = [each.map_id for each in page.rows]
+            ids = [row.map_id for row in page.rows]
             granted = granted_among(connection, kind, [holder_id], ids)
             return tuple(
-                GrantRow(kind, holder_id, each.map_id, each, (holder_id, each.map_id) in granted) for each in page.rows
+                GrantRow(kind, holder_id, row.map_id, row, (holder_id, row.map_id) in granted) for row in page.rows
             )
 
         return _list(
@@ -192,4 +189,4 @@ class ChangesSection:
 
 def read_sections(connection: sqlite3.Connection, sections: Collection[Section], place: Place) -> list[tuple[str, Any]]:
     """Each section's template, and what it shows."""
-    return [(each.template, each.read(connection, place)) for each in sections]
+    return [(section.template, section.read(connection, place)) for section in sections]

@@ -1,7 +1,4 @@
-"""All that is odd about the rules, by kind, each with the way to where it is mended.
-
-Not here: finding it (rule_warnings, rule_survey).
-"""
+"""All that is odd about the rules, by kind, each with the way to where it is mended."""
 
 from __future__ import annotations
 
@@ -126,7 +123,7 @@ def groups_of(survey: Survey) -> tuple[Group, ...]:
             *TITLES[code],
             code in NOTES,
             survey.counts[code],
-            tuple(Line(each.sentence, where_of(each)) for each in survey.first[code]),
+            tuple(Line(row.sentence, where_of(row)) for row in survey.first[code]),
         )
         for code in CODES
         if survey.counts.get(code)

@@ -33,7 +33,7 @@ class AdminTests(ApiCase):
         self.assertEqual((await self.ask("GET", "/api/mappings", token=made["token"])).status, 200)
         self.assertEqual((await self.ask("GET", "/api/tokens", token=made["token"])).status, 403)
         listed = await self.ask("GET", "/api/tokens")
-        self.assertEqual([each["name"] for each in listed.json["items"]], ["desk", "shop"])
+        self.assertEqual([item["name"] for item in listed.json["items"]], ["desk", "shop"])
         self.assertNotIn(made["token"].encode(), listed.body)
         path = f"/api/tokens/{made['token_id']}"
         self.assertIsNone((await self.good("GET", path))["revoked"])
@@ -72,7 +72,7 @@ class AdminTests(ApiCase):
         self.assertTrue(await self.fits("maria", f"{PASSWORD}!"))
         self.assertFalse((await self.good("PATCH", path, {"enabled": False}))["enabled"])
         listed = await self.ask("GET", "/api/console-users")
-        self.assertEqual([each["login"] for each in listed.json["items"]], ["eva", "maria"])
+        self.assertEqual([item["login"] for item in listed.json["items"]], ["eva", "maria"])
         self.assertNotIn(b"argon2", listed.body)
         await self.good("DELETE", path, status=204)
         self.assertEqual((await self.ask("GET", path)).status, 404)
@@ -107,11 +107,11 @@ class AdminTests(ApiCase):
         self.token = made["token"]
         log = (await self.good("GET", "/api/audit?limit=2"))["items"]
         self.assertEqual(
-            [(each["who"], each["via"], each["kind"], each["name"]) for each in log],
+            [(entry["who"], entry["via"], entry["kind"], entry["name"]) for entry in log],
             [("desk", "api", "console_user", "maria"), ("desk", "api", "token", "shop")],
         )
-        for each in log:
-            said = await self.ask("GET", f"/api/audit/{each['audit_id']}")
+        for entry in log:
+            said = await self.ask("GET", f"/api/audit/{entry['audit_id']}")
             self.assertNotIn(b"argon2", said.body)
             self.assertNotIn(b"hash", said.body)
 
@@ -150,14 +150,14 @@ class AdminTests(ApiCase):
         self.assertEqual((await self.ask("GET", path)).status, 404)
         self.token = await self.add_token("all", *Scope)
         log = (await self.good("GET", "/api/audit?who=desk"))["items"]
-        self.assertEqual([each["action"] for each in log], ["delete", "void", "disable", "update", "create"])
+        self.assertEqual([entry["action"] for entry in log], ["delete", "void", "disable", "update", "create"])
         await self.good("POST", f"/api/audit/{log[0]['audit_id']}/undo")
         self.assertEqual((await self.good("GET", path))["name"], "Sales")
 
     async def test_doctor(self) -> None:
         """As the command says it; not again and again."""
         said = await self.good("GET", "/api/doctor")
-        self.assertIn("database", " ".join(each["area"] for each in said["findings"]))
-        self.assertEqual(said["well"], all(each["state"] != "wrong" for each in said["findings"]))
+        self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
+        self.assertEqual(said["well"], all(item["state"] != "wrong" for item in said["findings"]))
         statuses = [(await self.ask("GET", "/api/doctor")).status for _ in range(2)]
         self.assertEqual(statuses, [200, 429])

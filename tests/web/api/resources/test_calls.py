@@ -37,7 +37,7 @@ class CallsTests(ApiCase):
         path = "/api/calls?limit=10"
         while path:
             page = await self.get(path)
-            seen += [each["uniqueid"] for each in page["items"]]
+            seen += [row["uniqueid"] for row in page["items"]]
             path = f"/api/calls?limit=10&after={page['next']}" if page["next"] else ""
             await self.put([a_call(100 + len(seen))])
         self.assertEqual(seen, [a_call(place).uniqueid for place in reversed(range(25))])

@@ -48,7 +48,7 @@ class NowTests(ApiCase):
         self.web.active_calls.set_decision(call, decision)
         self.web.active_calls.set_phase(call, Phase.RUNNING)
         said = (await self.ask("GET", "/api/now?limit=2")).json
-        self.assertEqual((said["total"], [each["since"] for each in said["calls"]]), (3, [1002.0, 1001.0]))
+        self.assertEqual((said["total"], [item["since"] for item in said["calls"]]), (3, [1002.0, 1001.0]))
         newest = said["calls"][0]
         self.assertEqual(
             (newest["caller"], newest["number"], newest["pattern"], newest["granted_by"], newest["phase"]),

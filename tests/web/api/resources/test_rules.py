@@ -53,7 +53,7 @@ class RulesTests(ApiCase):
             self.assertEqual(await self.decision("771", "0771"), "pin")
         log = (await self.good("GET", "/api/audit?who=desk"))["items"]
         self.assertEqual(
-            [(each["via"], each["action"], each["name"]) for each in log],
+            [(entry["via"], entry["action"], entry["name"]) for entry in log],
             [
                 ("api", "revoke", "0771 → 77X"),
                 ("api", "grant", "0771 → 77X"),
@@ -80,7 +80,7 @@ class RulesTests(ApiCase):
         await self.good("PATCH", path, {"enabled": False})
         self.assertEqual(await self.decision("911", "33"), "invalid")
         off = await self.good("GET", "/api/mappings?enabled=false")
-        self.assertEqual([each["pattern"] for each in off["items"]], ["9XX"])
+        self.assertEqual([item["pattern"] for item in off["items"]], ["9XX"])
         self.assertEqual(await self.good("PATCH", path, {}), {**changed, "enabled": False})
         await self.good("DELETE", path, status=204)
         for method in ("GET", "DELETE", "PATCH"):
@@ -114,7 +114,7 @@ class RulesTests(ApiCase):
         path = "/api/extensions?search=90&limit=3"
         while path:
             page = await self.good("GET", path)
-            seen += [each["number"] for each in page["items"]]
+            seen += [row["number"] for row in page["items"]]
             path = f"/api/extensions?search=90&limit=3&after={page['next']}" if page["next"] else ""
         self.assertEqual(seen, [f"90{number}" for number in range(7)])
         pages, after = [], ""
@@ -170,9 +170,9 @@ class RulesTests(ApiCase):
         self.assertEqual((await self.good("PATCH", path, {"name": "Anna"}))["name"], "Anna")
         await self.refused("PATCH", path, {"name": "Eva"}, 409, "name")
         listed = await self.good("GET", f"/api/mappings/{mapping['map_id']}/users")
-        self.assertEqual([each["name"] for each in listed["items"]], ["Anna"])
+        self.assertEqual([item["name"] for item in listed["items"]], ["Anna"])
         listed = await self.good("GET", f"{path}/mappings")
-        self.assertEqual([each["pattern"] for each in listed["items"]], ["77X"])
+        self.assertEqual([item["pattern"] for item in listed["items"]], ["77X"])
         await self.good("DELETE", path, status=204)
         await self.refused("POST", f"{path}/pin", {}, 404)
 
@@ -193,12 +193,12 @@ class RulesTests(ApiCase):
         self.assertEqual(get_args(Code), CODES)
         made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
         found = await self.good("GET", "/api/warnings")
-        mine = [each for each in found["warnings"] if each["map_id"] == made["map_id"]]
-        self.assertEqual(sorted(each["code"] for each in mine), ["no-driver", "nobody"])
+        mine = [row for row in found["warnings"] if row["map_id"] == made["map_id"]]
+        self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "nobody"])
         self.assertGreaterEqual(found["total"], 2)
         alone = await self.good("GET", f"/api/warnings?map_id={made['map_id']}")
         self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "nobody": 1}))
-        self.assertIn("konference", " ".join(each["sentence"]["words"] for each in alone["warnings"]))
+        self.assertIn("konference", " ".join(item["sentence"]["words"] for item in alone["warnings"]))
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
 
     async def test_what_admins_change(self) -> None:
@@ -211,9 +211,9 @@ class RulesTests(ApiCase):
         await self.refused("POST", f"{path}/undo", None, 422)
         self.token = mine
         self.assertEqual((await self.good("GET", "/api/audit?kind=token"))["items"], [])
-        self.assertNotIn("token", [each["kind"] for each in (await self.good("GET", "/api/audit"))["items"]])
-        for method, each in (("GET", path), ("POST", f"{path}/undo")):
-            said: Said = await self.ask(method, each)
+        self.assertNotIn("token", [entry["kind"] for entry in (await self.good("GET", "/api/audit"))["items"]])
+        for method, address in (("GET", path), ("POST", f"{path}/undo")):
+            said: Said = await self.ask(method, address)
             self.assertEqual(said.status, 403)
             self.assertIn("admin", said.header("WWW-Authenticate"))
         await self.refused("GET", "/api/audit/999999", None, 404)
@@ -226,7 +226,7 @@ class DecideTests(ApiCase):
         """Headline, steps with their places, and the same in plain sentences."""
         said = (await self.ask("POST", "/api/decide", {"number": "2-2", "caller": "33"})).json
         self.assertEqual((said["decision"], said["number"], said["granted_by"]), ("allow", "22", "33"))
-        self.assertEqual([each["words"] for each in said["steps"]], said["trace"])
+        self.assertEqual([item["words"] for item in said["steps"]], said["trace"])
         self.assertIn("{pattern}", said["steps"][0]["message"])
         self.assertEqual(said["steps"][0]["values"]["number"], "22")
         self.assertTrue(said["headline"]["words"].startswith("allowed: 33 dials 22"))

@@ -1,6 +1,6 @@
 """Staff dial from their own phone; admins make links and give them out.
 
-Over real HTTP with a real database; the calls are a fake's. Not here: visitors (test_web_click).
+Over real HTTP with a real database; the calls are a fake's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StaffCase(ConsoleCase):
     def furnish(self, web: WebContext) -> WebContext:
         """With as many Asterisks as the test has."""
         self.phones = {name: Phones() for name in self.contexts}
-        asterisks = tuple(Asterisk(name=name, originate=each) for name, each in self.contexts.items())
+        asterisks = tuple(Asterisk(name=name, originate=allowed) for name, allowed in self.contexts.items())
         return dataclasses.replace(
             web,
             config=msgspec.structs.replace(web.config, asterisk=asterisks),
@@ -66,7 +66,7 @@ class StaffTests(StaffCase):
         self.assertEqual(phones.wishes, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual(page.status, 200)
         self.assertIn("Calling PJSIP/33", page.text)
-        (call,) = [each.location for each in [await self.me.post("/dial", number="22", context="phones")]]
+        (call,) = [value.location for value in [await self.me.post("/dial", number="22", context="phones")]]
         for state, translator in (
             ("ringing", "Your phone rings: take the call"),
             ("answered", "22 is called"),
@@ -260,7 +260,7 @@ class LinkPagesTests(ClickCase):
         page = await self.me.send("/settings/links/new", self.FORM)
         self.assertIn("Support is made", page.text)
         links = await self.web.read(lambda connection: list_dial_links(connection, ""))
-        made = next(each for each in links if each.values.name == "Support")
+        made = next(link for link in links if link.values.name == "Support")
         self.assertEqual((made.values.destinations, made.values.hours), ("2X 9XXX", "mon-fri 09:00-14:00"))
         self.assertEqual((made.values.calls_a_day, made.values.consent_es), (7, "¿Sí?"))
         page = await self.get("/settings/links")
@@ -290,7 +290,7 @@ class LinkPagesTests(ClickCase):
         """And taken back."""
         page = await self.me.send(self.one, self.FORM)
         self.assertIn("Support is changed", page.text)
-        undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
+        undo = next(form.action for form in page.forms if form.action.endswith("/undo"))
         await self.me.send(undo)
         link = await self.web.read(lambda connection: dial_link(connection, self.number))
         self.assertEqual(link, self.link)
@@ -342,7 +342,7 @@ class LinkPagesTests(ClickCase):
         self.assertEqual((await operator.post(f"/rules/changes/{last.audit_id}/undo")).status, 404)
         with self.assertRaises(NotThere):
             await self.web.read(lambda connection: dial_link(connection, self.number))
-        undo = next(each.action for each in page.forms if each.action.endswith("/undo"))
+        undo = next(form.action for form in page.forms if form.action.endswith("/undo"))
         await self.me.send(undo)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
 

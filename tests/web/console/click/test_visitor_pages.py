@@ -1,7 +1,6 @@
 """Click-to-dial by visitors: what one may write, who is refused and how, what is told of a call.
 
-Over real HTTP with a real database; the calls are a fake's. Not here: staff and admins
-(test_web_click_staff), calls on a real Asterisk (asterisk.test_click).
+Over real HTTP with a real database; the calls are a fake's.
 """
 
 from __future__ import annotations
@@ -182,7 +181,7 @@ class VisitorTests(ClickCase):
         page = await self.get(f"{self.path_of_link}&lang=en", Accept_Language="es")
         self.assertEqual(page.language, "en")
         self.assertTrue(page.forms[0].action.endswith("&lang=en"))
-        (other,) = [each for each in page.links if "lang=es" in each]
+        (other,) = [link for link in page.links if "lang=es" in link]
         self.assertEqual((await self.get(other)).language, "es")
         self.me.headers["Accept-Language"] = "es"
         done = await self.fill()

@@ -29,15 +29,15 @@ class RulesCase(ConsoleCase):
     async def newest(self) -> int:
         """The number of the newest entry that is shown."""
         links = (await self.get("/rules/changes")).links
-        return max(int(found[1]) for each in links if (found := re.fullmatch(r"/rules/changes/(\d+)", each)))
+        return max(int(found[1]) for link in links if (found := re.fullmatch(r"/rules/changes/(\d+)", link)))
 
     async def by_hand(self, *statements: str) -> None:
         """SQL with foreign keys off, as a person in a hurry runs it."""
 
         def run() -> None:
             connection = sqlite3.connect(self.path)
-            for each in statements:
-                connection.execute(each)
+            for statement in statements:
+                connection.execute(statement)
             connection.commit()
             connection.close()
 
@@ -186,8 +186,8 @@ class ChangeTests(RulesCase):
         self.assertNotIn("2X", of_extensions.text)
         now = self.web.zone.local(time.time())
         for since, until, found in ((-3600, 3600, True), (3600, 7200, False), (-7200, -3600, False)):
-            ends = [now.timestamp() + each for each in (since, until)]
-            texts = [self.web.zone.local(each).strftime("%Y-%m-%dT%H:%M") for each in ends]
+            ends = [now.timestamp() + value for value in (since, until)]
+            texts = [self.web.zone.local(moment).strftime("%Y-%m-%dT%H:%M") for moment in ends]
             page = await self.get(f"/rules/changes?since={texts[0]}&until={texts[1]}")
             self.assertEqual("2X" in page.text, found, texts)
         for query, field in (
@@ -205,8 +205,8 @@ class ChangeTests(RulesCase):
 
         def fill(connection: sqlite3.Connection) -> None:
             with connection:
-                for each in range(60):
-                    note(connection, ACTOR, 1000.0 + each, "import", "import", f"rows {each:02}")
+                for index in range(60):
+                    note(connection, ACTOR, 1000.0 + index, "import", "import", f"rows {index:02}")
 
         await self.web.write(fill)
         page = await self.get("/rules/changes")
@@ -278,7 +278,7 @@ class DoorTests(RulesCase):
 
     def of_rules(self, method: str) -> list[Any]:
         """The routes under /rules."""
-        return [each for each in self.router.routes if each.path.startswith("/rules/") and method in each.methods]
+        return [route for route in self.router.routes if route.path.startswith("/rules/") and method in route.methods]
 
     async def test_reading(self) -> None:
         """Viewers see all but forms; strangers go to the log-in."""
@@ -295,7 +295,7 @@ class DoorTests(RulesCase):
                 self.assertEqual(answer.status, 200 if allowed else 403, path)
                 if person is viewer and allowed:
                     posts = {form.action for form in answer.forms if form.method == "post"}
-                    self.assertEqual({each for each in posts if each.startswith("/rules")}, set(), path)
+                    self.assertEqual({post for post in posts if post.startswith("/rules")}, set(), path)
             answer = await stranger.get(path)
             self.assertEqual((answer.status, answer.location.partition("?")[0]), (303, "/login"))
 

@@ -15,7 +15,7 @@ PATH = "/rules/grants"
 
 def matrix_of(page: Answer) -> PageForm:
     """The form with the boxes."""
-    return next(each for each in page.forms if (each.action, each.method) == (PATH, "post"))
+    return next(form for form in page.forms if (form.action, form.method) == (PATH, "post"))
 
 
 def ticked(form: PageForm) -> set[str]:
@@ -25,7 +25,7 @@ def ticked(form: PageForm) -> set[str]:
 
 def with_ticks(form: PageForm, boxes: Iterable[str]) -> list[tuple[str, str]]:
     """What the browser sends with ticks in these boxes alone."""
-    return [*((name, value) for name, value in form.fields if name != "g"), *(("g", each) for each in boxes)]
+    return [*((name, value) for name, value in form.fields if name != "g"), *(("g", box) for box in boxes)]
 
 
 class MatrixTests(ConsoleCase):
@@ -56,7 +56,7 @@ class MatrixTests(ConsoleCase):
         self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.3"})
         self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
         self.assertEqual(await self.verdict("21"), Verdict.PIN)
-        undo = next(each for each in page.forms if each.action.endswith("/undo"))
+        undo = next(form for form in page.forms if form.action.endswith("/undo"))
         referer = {"Referer": f"http://localhost{PATH}"}
         page = await self.me.follow(await self.me.submit(undo.action, undo.fields, referer))
         self.assertEqual(ticked(matrix_of(page)), {"1.2"})
@@ -131,10 +131,10 @@ class MatrixTests(ConsoleCase):
         """Each is searched and turned by itself; saving comes back to the same place."""
 
         def fill(connection: object) -> None:
-            for each in range(40):
+            for index in range(40):
                 now = self.web.now()
-                add_mapping(connection, ACTOR, now, MappingValues(f"8{each:02}", "dial", "SIP"))  # type: ignore[arg-type]
-                add_extension(connection, ACTOR, now, f"7{each:02}")  # type: ignore[arg-type]
+                add_mapping(connection, ACTOR, now, MappingValues(f"8{index:02}", "dial", "SIP"))  # type: ignore[arg-type]
+                add_extension(connection, ACTOR, now, f"7{index:02}")  # type: ignore[arg-type]
 
         await self.web.change(fill)
         first = await self.get(PATH)
@@ -169,6 +169,6 @@ class MatrixTests(ConsoleCase):
         """Without rows or columns it says where to make some."""
         await self.me.send("/rules/extensions/1/delete")
         self.assertIn("There are no extensions yet", (await self.get(PATH)).text)
-        for each in range(1, 6):
-            await self.me.send(f"/rules/mappings/{each}/delete")
+        for index in range(1, 6):
+            await self.me.send(f"/rules/mappings/{index}/delete")
         self.assertIn("There are no mappings yet", (await self.get(f"{PATH}?kind=user")).text)

@@ -25,7 +25,7 @@ class HolderCase(ConsoleCase):
 
     async def undo(self, answer: Answer, stood_on: str) -> Answer:
         """Press the button of the notice, on a page."""
-        form = next(each for each in answer.forms if each.action.endswith("/undo"))
+        form = next(form for form in answer.forms if form.action.endswith("/undo"))
         referer = {"Referer": f"http://localhost{stood_on}"}
         return await self.me.follow(await self.me.submit(form.action, form.fields, referer))
 
@@ -111,8 +111,8 @@ class UserTests(HolderCase):
 
     async def test_pages_of_many(self) -> None:
         """By name, forwards to the end."""
-        for each in range(30):
-            await self.make("/rules/users", f"user {each:02}")
+        for index in range(30):
+            await self.make("/rules/users", f"user {index:02}")
         await self.get("/rules/users")  # which says what was made
         first = await self.get("/rules/users?q=user")
         following = await self.get(next(link for link in first.links if "after=" in link))
@@ -151,7 +151,7 @@ class PinTests(HolderCase):
     async def newest(self) -> int:
         """The number of the newest entry of the log."""
         links = (await self.get("/rules/changes")).links
-        return max(int(found[1]) for each in links if (found := re.fullmatch(r"/rules/changes/(\d+)", each)))
+        return max(int(found[1]) for link in links if (found := re.fullmatch(r"/rules/changes/(\d+)", link)))
 
     async def test_typed(self) -> None:
         """Twice; then it holds, and taking it away can be undone."""

@@ -34,7 +34,7 @@ class MappingCase(ConsoleCase):
 
     async def undo(self, answer: Answer, stood_on: str = "/rules/mappings/1") -> Answer:
         """Press the button of the notice, on a page."""
-        form = next(each for each in answer.forms if each.action.endswith("/undo"))
+        form = next(form for form in answer.forms if form.action.endswith("/undo"))
         referer = {"Referer": f"http://localhost{stood_on}"}
         return await self.me.follow(await self.me.submit(form.action, form.fields, referer))
 
@@ -59,16 +59,16 @@ class ListTests(MappingCase):
 
     async def test_for_a_newcomer(self) -> None:
         """Without mappings it says what one is."""
-        for each in range(1, 6):
-            await self.me.send(f"/rules/mappings/{each}/delete")
+        for index in range(1, 6):
+            await self.me.send(f"/rules/mappings/{index}/delete")
         page = await self.get("/rules/mappings")
         self.assertIn("There are no mappings yet", page.text)
         self.assertIn("/rules/mappings/new?pattern=2X&application=dial&data=SIP", page.links)
 
     async def test_pages(self) -> None:
         """Forwards to the end and back to the beginning, each mapping once."""
-        for each in range(60):
-            await self.add(f"8{each:02}")
+        for index in range(60):
+            await self.add(f"8{index:02}")
         seen: list[str] = []
         path = "/rules/mappings"
         while path:
@@ -87,8 +87,8 @@ class ListTests(MappingCase):
 
     async def test_hostile(self) -> None:
         """Whatever stands in the tables is shown as text."""
-        ids = [await self.add("88", "playback", each) for each in HOSTILE if each.isprintable()]
-        for path in ("/rules/mappings", "/rules/grants", *(f"/rules/mappings/{each}" for each in ids)):
+        ids = [await self.add("88", "playback", text) for text in HOSTILE if text.isprintable()]
+        for path in ("/rules/mappings", "/rules/grants", *(f"/rules/mappings/{number}" for number in ids)):
             html = (await self.get(path)).html
             self.assertNotIn("<script>alert", html)
             self.assertNotIn("<img", html)
