@@ -1,8 +1,7 @@
 """Drivers: one small class for each application that a mapping can lead to.
 
 A driver is found by entry point, group ``pbxrouter.drivers``, under the name that
-stands in ``application_name``; the built-in ones are found in no other way. Not here:
-who may use what (rules), and what happens before and after (call.flow).
+stands in ``application_name``; the built-in ones are found in no other way.
 """
 
 from __future__ import annotations

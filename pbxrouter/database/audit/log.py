@@ -1,8 +1,7 @@
 """Every change of the rules and of who may do what goes through here, and can be taken back.
 
 ``changing`` is a transaction that writes down each row before and after, as one entry of
-audit_log. ``undo`` restores the rows before, if nobody has changed them since. Not here:
-what a change may be (edits, console_users, tokens), and how the log is shown (audit_entries).
+audit_log. ``undo`` restores the rows before, if nobody has changed them since.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Changing the rules: each change is checked, and in the audit log.
 
 What is refused is refused in words, with the field that it is about. What is deleted takes its
-grants along, and an undo (audit) brings all of it back. Mappings are here; extensions and users
-(holder_edits) and grants (grant_edits) are next door, and may be had from here, too. Not here:
-telling the running gateway (watch).
+grants along, and an undo (audit) brings all of it back. Extensions and users are changed in
+holder_edits, grants in grant_edits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The page that a visitor of a customer's site sees: a number, a button, and what becomes of the call.
 
 It may stand in a frame of the sites that its link names, where there are no cookies: the
-form carries a signed token instead, and the language stands in the address. Not here:
-whether the call may be (web.click), what is said of it (click_said).
+form carries a signed token instead, and the language stands in the address.
 """
 
 from __future__ import annotations

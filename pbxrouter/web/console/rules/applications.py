@@ -1,7 +1,6 @@
 """What each application does and what its data means, for the form of a mapping.
 
-Applications of other packages have a name only: their documentation tells more. Not here:
-running them (drivers).
+Applications of other packages have a name only: their documentation tells more.
 """
 
 from __future__ import annotations
