@@ -1,7 +1,7 @@
-"""Every failure the product knows, as one typed tree.
+"""All exceptions of pbxrouter, as one tree.
 
-``str()`` of each is one line for a person: it names what was wrong and, where
-that helps, what is accepted. No PIN and no secret ever stands in one.
+``str()`` of each is one line for a person: it names what was wrong and, where that helps, what is
+accepted. It never contains a PIN or a secret.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pbxrouter.text import Sentence, sentence
 
 
 class PbxrouterError(Exception):
-    """Root of the tree: whatever a person may be shown as one line.
+    """Base class of all exceptions that may be shown to a person as one line.
 
     Args:
-        message: the line; a Step where it may be shown in another language than English, too.
+        message: the line; a Sentence if it may be shown in other languages, too.
 
     Attributes:
-        step: the line as a Step. Of a plain text it is the text itself, with no places in it.
+        sentence: the line as a Sentence; plain text becomes a sentence without placeholders.
     """
 
     def __init__(self, message: str | Sentence = "") -> None:
@@ -25,35 +25,35 @@ class PbxrouterError(Exception):
 
 
 def sentence_of(error: BaseException) -> Sentence:
-    """What an error says, as a Step; of one that is not ours as it is."""
+    """The message of any exception as a Sentence."""
     return error.sentence if isinstance(error, PbxrouterError) else sentence("{text}", text=error)
 
 
 class ConfigError(PbxrouterError):
-    """A setting cannot be used; the line names file, key and what is accepted."""
+    """A setting cannot be used. The message names the key and what is accepted."""
 
 
 class PatternError(PbxrouterError):
-    """A dial pattern that cannot be read."""
+    """A dial pattern cannot be parsed."""
 
 
 class PinError(PbxrouterError):
-    """A PIN that cannot be used; the line never shows the PIN."""
+    """A PIN cannot be used. The message never contains the PIN."""
 
 
 class KeyFileError(PbxrouterError):
-    """The file with the PIN key is missing, open to others, or holds no key."""
+    """The PIN key file is missing, readable by others, or holds no key."""
 
 
 class ImportRefused(PbxrouterError):
-    """A file to import is not what the import accepts; nothing was changed."""
+    """A file to import has an unknown format. Nothing was changed."""
 
 
 class EditRefused(PbxrouterError):
-    """A change that was not made, since something in it is not what it must be.
+    """A change was refused because one of its values is not valid.
 
     Attributes:
-        field: which of the values given; empty if it is none of them alone.
+        field: the value that was refused; empty if it is not a single one.
     """
 
     def __init__(self, message: str | Sentence, field: str = "") -> None:
@@ -62,30 +62,30 @@ class EditRefused(PbxrouterError):
 
 
 class NotThere(EditRefused):
-    """What was to be shown or changed is not there, or not any more."""
+    """The row to show or change does not exist (any more)."""
 
 
 class EditConflict(EditRefused):
-    """It cannot be made beside what is there: the name is taken, or somebody changed it meanwhile."""
+    """A change conflicts with the database: the name is taken, or the row was changed meanwhile."""
 
 
 # --- the database -----------------------------------------------------------
 
 
 class StoreError(PbxrouterError):
-    """The database cannot be used now."""
+    """The database cannot be used now; base class of the database's errors."""
 
 
 class DatabaseMissing(StoreError):
-    """There is no file at the configured place."""
+    """There is no database file at the configured path."""
 
 
 class DatabaseLocked(StoreError):
-    """Another program holds the database."""
+    """Another program keeps the database locked."""
 
 
 class DatabaseTooNew(StoreError):
-    """The database was made by a later version of the program."""
+    """The database has a newer schema than this version knows."""
 
 
 class NotADatabase(StoreError):
@@ -93,36 +93,36 @@ class NotADatabase(StoreError):
 
 
 class DatabaseForeign(StoreError):
-    """An SQLite database, but of some other program."""
+    """The file is an SQLite database of another program."""
 
 
 # --- the conversation of a call ---------------------------------------------
 
 
 class AGIError(PbxrouterError):
-    """Something in the conversation with Asterisk about one call."""
+    """An error in the AGI conversation of one call; base class of those below."""
 
 
 class InvalidArgument(AGIError):
-    """A command we were about to send holds a byte that would break the protocol."""
+    """A command argument contains a byte that AGI cannot carry. Nothing was sent."""
 
 
 class ChannelHungUp(AGIError):
-    """The caller has gone; no further command makes sense. Never an error in the log."""
+    """The channel is hung up. An ordinary end of a call, never logged as an error."""
 
     def __init__(self, message: str = "the channel is hung up") -> None:
         super().__init__(message)
 
 
 class ConnectionClosed(ChannelHungUp):
-    """The connection to Asterisk ended: to us that call is over, too."""
+    """The connection to Asterisk was lost, and the call with it."""
 
     def __init__(self, message: str = "the connection was closed") -> None:
         super().__init__(message)
 
 
 class CommandRefused(AGIError):
-    """Asterisk answered 510, 511 or 520: it will not do that command."""
+    """Asterisk refused a command with 510, 511 or 520."""
 
     def __init__(self, code: int, command: str, text: str) -> None:
         super().__init__(f"Asterisk answered {code} to {command}: {text}")
@@ -130,22 +130,22 @@ class CommandRefused(AGIError):
 
 
 class ProtocolViolation(AGIError):
-    """The far end said what Asterisk would not say in that place."""
+    """The peer sent something that Asterisk would not send at that point."""
 
 
 class ForgedRequest(ProtocolViolation):
-    """The opening block holds lines that Asterisk would not have written.
+    """The opening block contains lines that Asterisk would not have written.
 
     A caller can put line ends into a number (facts A7); such a call is refused.
     """
 
 
 class ReplyTimeout(AGIError):
-    """A command that takes no time got no reply in time."""
+    """A command that takes no time was not answered in time."""
 
 
 class PromptMissing(AGIError):
-    """Asterisk has no sound of that name in the channel's language."""
+    """Asterisk has no such sound in the channel's language."""
 
 
 class ApplicationFailed(AGIError):
@@ -156,42 +156,42 @@ class ApplicationFailed(AGIError):
 
 
 class ManagerError(PbxrouterError):
-    """Something between us and Asterisk's manager interface."""
+    """An error in the use of Asterisk's manager interface; base class of those below."""
 
 
 class InvalidAction(ManagerError):
-    """An action we were about to send holds what would break the protocol; nothing was sent."""
+    """An action contains something that AMI cannot carry. Nothing was sent."""
 
 
 class ManagerProtocolError(ManagerError):
-    """The far end does not speak AMI as Asterisk does."""
+    """The peer does not speak AMI."""
 
 
 class ManagerUnavailable(ManagerError):
-    """There is no connection to Asterisk, or it was lost before the answer came."""
+    """There is no AMI connection, or it was lost before the response came."""
 
 
 class LoginRefused(ManagerError):
-    """Asterisk does not accept user name and secret."""
+    """Asterisk refused the user name or the secret."""
 
 
 class ActionFailed(ManagerError):
-    """Asterisk answered ``Response: Error``; the line is Asterisk's own message."""
+    """Asterisk answered ``Response: Error``. The message is Asterisk's own."""
 
 
 class ActionTimeout(ManagerError):
-    """An action was not answered in time."""
+    """Asterisk did not answer an action in time."""
 
 
 class ControlRefused(PbxrouterError):
-    """The command line asked the gateway for what it cannot do."""
+    """The gateway cannot do what the command line asked for."""
 
 
 class OriginateRefused(PbxrouterError):
-    """A call that we will not begin: malformed, or not allowed by the rules.
+    """A call is not originated: the request is malformed, or the rules do not allow it.
 
     Attributes:
-        decision: what the rules said; None if it never came so far.
+        decision: the rules' decision; None if the request was refused before.
     """
 
     def __init__(self, message: str | Sentence, decision: object = None) -> None:

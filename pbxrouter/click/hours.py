@@ -1,9 +1,9 @@
 """Opening hours, such as ``mon-fri 09:00-18:00, sat 10:00-14:00``.
 
-Days then times, and so on; blanks and commas only separate. Times without days hold for
-every day, none at all is always open, and a time that ends before it begins goes on past
-midnight. English and Spanish names of days are read; what is kept is English. All in the
-wall clock of whoever asks.
+Days, then times, repeated; blanks and commas separate. Times without days apply to every day, an
+empty text means always open, and a span that ends before it begins goes on past midnight. English
+and Spanish names of days are accepted; English is stored. All times are
+the caller's wall clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.text import Sentence, sentence
 
 MAX_LENGTH: Final = 200
-"""Characters that may be written."""
+"""Maximum length of the text."""
 DAY_MIN: Final = 24 * 60
 """Minutes of a day."""
 
@@ -52,7 +52,7 @@ _EXAMPLE: Final = "mon-fri 09:00-18:00, sat 10:00-14:00"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The same times on some days.
+    """The same times on one or more days.
 
     Attributes:
         days: 0 is Monday.
@@ -77,7 +77,7 @@ class Span:
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The span in its stored form."""
         days = " ".join(
             _SHORT[first] if first == last else f"{_SHORT[first]}-{_SHORT[last]}" for first, last in self.runs
         )
@@ -86,13 +86,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """When something is open; without spans: always."""
+    """Opening hours; without spans: always open."""
 
     spans: tuple[Span, ...] = ()
 
     @classmethod
     def parse(cls, text: str, field: str = "hours") -> Hours:
-        """Read what somebody wrote.
+        """Parse opening hours.
 
         Raises:
             EditRefused: it cannot be read; the line names what, and what is accepted.
@@ -106,11 +106,11 @@ class Hours:
 
     @property
     def text(self) -> str:
-        """As it is kept; ``""`` is always."""
+        """The hours in their stored form; ``""`` means always."""
         return ", ".join(span.text for span in self.spans)
 
     def is_open(self, local: datetime.datetime) -> bool:
-        """Whether it is open at a time of the wall clock."""
+        """Whether the hours are open at a wall clock time."""
         today, minute = local.weekday(), local.hour * 60 + local.minute
         yesterday = (today - 1) % 7
         return not self.spans or any(
@@ -120,7 +120,7 @@ class Hours:
         )
 
     def next_opening(self, local: datetime.datetime) -> datetime.datetime:
-        """The wall clock, without an offset, when it opens next; ``local`` if it is open then."""
+        """The wall clock time of the next opening, without an offset; ``local`` itself if open then."""
         now = local.replace(tzinfo=None)
         if self.is_open(now):
             return now
@@ -136,11 +136,11 @@ class Hours:
 
 
 class _Unreadable(Exception):
-    """Why, as a step."""
+    """The text cannot be parsed; its argument is the reason, a Sentence."""
 
 
 def _plain(text: str) -> str:
-    """In lower case, without accents, and with a plain dash for every way to say until."""
+    """Normalise: lower case, no accents, and a plain dash for every way to write "until"."""
     bare = "".join(
         character for character in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(character)
     )

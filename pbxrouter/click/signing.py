@@ -1,9 +1,8 @@
-"""Signed links, and the forms behind them: who has one got it from us, and it has not been altered.
+"""Signed click-to-dial links and forms.
 
-A link says for which page, which generation of it, and until when it holds; another
-generation, and all links given out before are void. A form says when and to whom
-it was given; it can be posted for an hour. Both are HMAC-SHA256 under keys derived for
-just that. Pure; the time is passed in.
+A link names its page, the page's generation, and its expiry; a new generation voids all earlier
+links. A form names the time and the address it was given to; it can be posted for an hour. Both are
+signed by HMAC-SHA256 under keys derived for that purpose. The time is passed in.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from pbxrouter.security import derive
 from pbxrouter.text import Sentence, sentence
 
 FORM_S: Final = 3600.0
-"""How long a form can be posted."""
+"""Seconds for which a form can be posted."""
 EARLY_S: Final = 60.0
-"""How far a form may seem to come from the future: clocks are set back."""
+"""Seconds by which a form may seem to come from the future, since clocks are set back."""
 
 _LINK: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
 _FORM: Final = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
 
 
 class LinkState(enum.Enum):
-    """What a link or form is worth."""
+    """Validity of a link or form."""
 
     VALID = "valid"
     MALFORMED = "malformed"
-    """It is none of ours, or was cut short."""
+    """It is incomplete or not a link of this kind."""
     FORGED = "forged"
-    """It looks like ours; we did not sign that."""
+    """The signature is wrong."""
     VOID = "void"
-    """We signed it, and took it back."""
+    """It was valid and has been revoked."""
     EXPIRED = "expired"
 
 
@@ -50,16 +49,16 @@ LINK_WORDS: Final[Mapping[LinkState, Sentence]] = MappingProxyType(
         LinkState.EXPIRED: sentence("This link has expired. Please ask for a new one."),
     }
 )
-"""What a visitor is told of a link that is not valid."""
+"""The messages for visitors whose link is not valid."""
 FORM_EXPIRED: Final = sentence("This form was open for too long. Please send it again.")
-"""What a visitor is told of a form that cannot be taken."""
+"""The message for visitors whose form has expired."""
 
 
 class Signer:
-    """Signs and checks.
+    """Signs and verifies links and forms.
 
     Args:
-        key: the gateway's (keyfile); what is used are keys derived from it.
+        key: the gateway's PIN key, from which the signing keys are derived.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -67,7 +66,7 @@ class Signer:
         self._form_key: Final = derive(key, "click-to-dial form")
 
     def link(self, link_id: int, generation: int, expires: float) -> str:
-        """What goes into the URL: letters, digits, ``.``, ``-`` and ``_``.
+        """Make a link's signed part: letters, digits, ``.``, ``-`` and ``_``.
 
         Args:
             expires: epoch seconds.
@@ -76,10 +75,10 @@ class Signer:
         return f"{generation}.{until}.{self._link_mac(link_id, generation, until)}"
 
     def check_link(self, link_id: int, generation: int | None, signature: str, now: float) -> LinkState:
-        """What a link is worth.
+        """Check a link.
 
         Args:
-            generation: that of the page now; None if there is no such page (any more).
+            generation: the page's current generation; None if the page does not exist.
             now: epoch seconds.
         """
         found = _LINK.fullmatch(signature)
@@ -92,16 +91,16 @@ class Signer:
         return LinkState.VALID if now < int(found[2]) else LinkState.EXPIRED
 
     def form(self, link_id: int, who: str, now: float) -> str:
-        """What goes into a form, hidden; another each time, so that a form posted twice is known.
+        """Make a form's signed hidden value; each is unique, so that a form posted twice is recognised.
 
         Args:
-            who: the visitor's address: nobody else can be made to post it.
+            who: the visitor's address, so that the form works for that visitor only.
         """
         issued, nonce = int(now), secrets.token_urlsafe(12)
         return f"{issued}.{nonce}.{self._form_mac(link_id, who, issued, nonce)}"
 
     def check_form(self, link_id: int, who: str, token: str, now: float) -> LinkState:
-        """What a form is worth."""
+        """Check a form."""
         found = _FORM.fullmatch(token)
         if found is None:
             return LinkState.MALFORMED

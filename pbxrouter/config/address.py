@@ -1,7 +1,6 @@
-"""Where the gateway listens, for somebody who wants to call it: endpoint strings and HOST:PORT as socket
-addresses.
+"""Parses server endpoint strings and HOST:PORT into addresses to connect to.
 
-Twisted reads endpoint strings, too, but not without half a second of imports and a reactor.
+Twisted parses endpoint strings, too, but needs half a second of imports and a reactor.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """One place to connect to.
+    """An address to connect to.
 
     Attributes:
         host: a name or an IP address; empty for a Unix socket.
@@ -35,7 +34,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Connect.
+        """Connect a blocking socket.
 
         Raises:
             OSError: nothing listens, or no answer within `timeout_s` seconds.
@@ -53,10 +52,10 @@ class Address:
 
 
 def of_endpoint(listen: str) -> Address:
-    """Where to call a server that listens on an endpoint string.
+    """The address at which to reach a server that listens on an endpoint string.
 
     Raises:
-        ConfigError: it is none that can be called without being told more.
+        ConfigError: the endpoint string does not tell where to connect.
     """
     kind, positional, named = _split(listen)
     port = named.get("port", positional[0] if positional else "")
@@ -76,7 +75,7 @@ def of_endpoint(listen: str) -> Address:
 
 
 def of_option(text: str) -> Address:
-    """HOST, HOST:PORT or [IPV6]:PORT.
+    """Parse HOST, HOST:PORT or [IPV6]:PORT.
 
     Raises:
         ConfigError: it is none of these.
@@ -88,7 +87,7 @@ def of_option(text: str) -> Address:
 
 
 def _split(text: str) -> tuple[str, list[str], dict[str, str]]:
-    """An endpoint string as its kind, positional and named parts; a backslash quotes one character."""
+    """Split an endpoint string into kind, positional and named parts; a backslash quotes one character."""
     kind, *rest = re.split(r"(?<!\\):", text)
     positional: list[str] = []
     named: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Reads the configuration file that the command line named, or the one at hand."""
+"""Reads the configuration file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DEFAULT_FILE: Final = "pbxrouter.toml"
 
 
 def read_config(path: str | None) -> config.Config:
-    """The configuration in a file.
+    """Read and parse a configuration file.
 
     Args:
-        path: the file; None for ``pbxrouter.toml`` in the working directory, and the
-            defaults if that is not there.
+        path: the file; None for ``pbxrouter.toml`` in the working directory, or the defaults if there
+            is no such file.
 
     Raises:
         ConfigError: one line; the file cannot be read, or something in it is not accepted.

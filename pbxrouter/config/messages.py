@@ -1,4 +1,4 @@
-"""msgspec's messages about a setting, in words for whoever wrote the file."""
+"""Translates msgspec's validation messages into messages about settings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TYPES: Final = {
 
 
 def plain(message: str, words_accepted: Callable[[str], Iterable[str]]) -> str:
-    """msgspec's message in words: «fastagi.debug: accepted is true or false, not text in quotes».
+    """Rewrite a validation message: «fastagi.debug: accepted is true or false, not text in quotes».
 
     Args:
-        message: what msgspec's ValidationError says.
-        words_accepted: the words that a key accepts which accepts only some.
+        message: of msgspec's ValidationError.
+        words_accepted: returns the words that a key accepts, if it accepts only some.
     """
     what, _, path = message.partition(" - at `$.")
     where = path.rstrip("`") or "the file"

@@ -1,8 +1,7 @@
-"""The configuration: a TOML text as typed, frozen values.
+"""The configuration: TOML parsed into typed, frozen values.
 
-Every key is optional. Whatever cannot be used becomes a ConfigError whose one line
-names the file, the key, and what is accepted. Relative paths count from the folder
-of the file.
+Every key is optional. A value that cannot be used raises ConfigError, whose message names the file,
+the key, and what is accepted. Relative paths are relative to the file's folder.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from pbxrouter.text import printable
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 TECHNOLOGIES: Final = types.MappingProxyType({"SIP": "PJSIP", "Zap": "DAHDI"})
-"""What the workshop's names are called on today's Asterisk."""
+"""Channel technologies of the 2006 workshop and their names on today's Asterisk."""
 
 Library = Literal["pbxrouter", "starpy"]
-"""Whose protocols are used: our own, or StarPy's where that is installed."""
+"""Which protocol implementation is used: pbxrouter's, or StarPy's if it is installed."""
 
 
 class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[fastagi]``: where Asterisk asks us. ``debug`` writes every AGI dialogue to the log, PINs masked."""
+    """``[fastagi]``: where the FastAGI server listens. ``debug`` writes every AGI dialogue to the log, PINs masked."""
 
     listen: str = DEFAULT_LISTEN
     debug: bool = False
@@ -38,10 +37,10 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[[asterisk]]``: one Asterisk to talk to over AMI.
+    """``[[asterisk]]``: an Asterisk to connect to over AMI.
 
-    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls are ours, ``originate``
-    those where calls may begin that we are asked for (any, if it names none).
+    ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls the gateway serves, ``originate``
+    those that originated calls may enter (any, if it names none).
     """
 
     name: str = "asterisk"
@@ -56,9 +55,9 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[web]``: where console and API are served; not at all without ``listen``.
+    """``[web]``: where console and API are served; nowhere without ``listen``.
 
-    ``url`` is how people reach it, ``hosts`` further names it is reached by, ``proxies`` the
+    ``url`` is its public address, ``hosts`` lists further host names, ``proxies`` the
     addresses of reverse proxies whose X-Forwarded-For and -Proto are believed, ``timezone`` the
     PBX's own (as in Europe/Madrid; that of the system if empty).
     """
@@ -77,20 +76,20 @@ class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[history]``: the calls that the gateway has had. ``keep_days`` in days."""
+    """``[history]``: the history of calls. ``keep_days`` in days."""
 
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
 
 
 class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[dial]``: how Dial is run. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
+    """``[dial]``: arguments of Dial. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
 
     timeout: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 60
     options: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings. Paths are made absolute by ``parse``; the empty ones follow the database."""
+    """All settings. ``parse`` makes paths absolute; empty ones are placed beside the database."""
 
     database: str = "pbxrouter.sqlite"
     pin_key_file: str = ""
@@ -106,7 +105,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: str, source: str, base: pathlib.Path) -> Config:
-    """Read a configuration.
+    """Parse a configuration.
 
     Args:
         text: TOML.
@@ -124,7 +123,7 @@ def parse(text: str, source: str, base: pathlib.Path) -> Config:
 
 
 def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config:
-    """As parse, from a table already read."""
+    """Like ``parse``, from a TOML table."""
     _refuse_unknown_keys(table, Config, source, "")
     try:
         config = msgspec.convert(table, Config, strict=True)
@@ -135,7 +134,7 @@ def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config
 
 
 def resolved(config: Config, base: pathlib.Path) -> Config:
-    """The same with absolute paths and the built-in technologies beneath the configured ones."""
+    """Make paths absolute, and add the built-in technologies to the configured ones."""
     database = base / config.database
     changes = {
         "database": str(database),
@@ -153,7 +152,7 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
 
 
 def at_database(config: Config, path: pathlib.Path) -> Config:
-    """The same with another database, and with what lies beside it unless it was put elsewhere."""
+    """The configuration with another database, and with the files beside it unless they are configured."""
     changes = {"database": str(path)}
     for name in ("pin_key_file", "control"):
         value: str = getattr(config, name)
@@ -163,7 +162,7 @@ def at_database(config: Config, path: pathlib.Path) -> Config:
 
 
 def _refuse_unknown_keys(table: dict[str, Any], struct: type[msgspec.Struct], source: str, path: str) -> None:
-    """Name the first unknown key and what is accepted beside it."""
+    """Raise ConfigError for the first unknown key, naming the accepted ones."""
     hints = get_type_hints(struct)
     fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(struct)}
     for key, value in table.items():
@@ -194,7 +193,7 @@ def _struct_inside(hint: Any) -> type[msgspec.Struct] | None:
 
 
 def _words_accepted(where: str) -> tuple[str, ...]:
-    """The words that a key such as ``asterisk[0].login`` accepts."""
+    """The words accepted by a key such as ``asterisk[0].login``."""
     hint: Any = Config
     for name in re.sub(r"\[[^]]*\]", "", where).split("."):
         struct = _struct_inside(hint)

@@ -1,8 +1,8 @@
-"""Live calls, from AMI events, by the exact rule of facts B6.
+"""The table of calls in progress, kept from AMI events by the rule of facts B6.
 
-A call is all channels with one Linkedid. Pure: events and times go in; who listens is
-told when a call starts, is answered, ends. After a lost connection the table is
-reconciled with a list of channels (``resync``).
+A call is all channels with one Linkedid. Events and times go in; the listener is told when a call
+starts, is answered, ends. After a lost connection the table is reconciled with a list of channels
+(``resync``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ REMEMBER_HUNG_UP_S: Final = 60.0
 """How long a Uniqueid is remembered after its Hangup, so that a late event revives nothing."""
 
 JOINED: Final = "joined"
-"""In place of a Q.850 cause: the call's last channel became part of another call."""
+"""Used in place of a Q.850 cause: the call's last channel became part of another call."""
 
 ENDED_WELL: Final = ("", "0", "16")
-"""Causes in Q.850's numbers that tell of no failure."""
+"""Q.850 causes that are not failures."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
 
@@ -30,18 +30,17 @@ class LiveCall:
     """One call in progress.
 
     Attributes:
-        linkedid: what its channels have in common.
+        linkedid: the Linkedid of all its channels.
         started: epoch seconds of its first channel.
-        answered: epoch seconds when two of its sides were first bridged; None before.
+        answered: epoch seconds when two of its channels were first bridged; None before.
         channels: Uniqueids.
-        caller: the first channel's number; ``""`` if it shows none.
-        number: what it dialled; ``""`` if unknown.
-        dial_status: how the last Dial within it ended, such as BUSY, as far as DialEnd knows: it says
-            NOANSWER of a refusal, too; ``""`` if none did.
-        cause: why the first of its channels that did not end well ended, in Q.850's numbers.
-        outcome: how the gateway's part in it ended (CallRecord); ``""`` if it had none.
-        labels: what it is counted under besides all calls, as (kind, name).
-        certain: False once a gap in the events made its times uncertain.
+        caller: the first channel's caller number; ``""`` if there is none.
+        number: the number that it dialled; ``""`` if unknown.
+        dial_status: DialStatus of the last DialEnd, or ``""``. DialEnd reports a refused call as NOANSWER.
+        cause: Q.850 cause of the first of its channels that ended with a failure.
+        outcome: the gateway's outcome (CallRecord); ``""`` if it had no part in the call.
+        labels: further counts that it belongs to, as (kind, name).
+        certain: False if its times are uncertain because events were missed.
     """
 
     linkedid: str
@@ -63,7 +62,7 @@ class ChannelSeen:
 
     Attributes:
         duration_s: how long the channel has existed.
-        bridge: its bridge's id; ``""`` if it is in none.
+        bridge: id of its bridge; ``""`` if it is in none.
     """
 
     uniqueid: str
@@ -75,18 +74,18 @@ class ChannelSeen:
 
 
 class CallListener:
-    """Told what happens to calls; override what matters."""
+    """Receives what happens to calls; override the methods of interest."""
 
     def started(self, call: LiveCall) -> None:
         """A call has its first channel."""
 
     def answered(self, call: LiveCall) -> None:
-        """Two sides of a call talk."""
+        """Two channels of a call have been bridged."""
 
     def finished(self, call: LiveCall, ended: float, cause: str) -> None:
         """A call lost its last channel, at epoch second ``ended``.
 
-        ``cause`` is the last channel's, in Q.850's numbers; or JOINED, or empty if unknown.
+        ``cause`` is the last channel's Q.850 cause, JOINED, or empty if unknown.
         """
 
 
@@ -94,7 +93,7 @@ class CallTable:
     """All calls in progress on one Asterisk.
 
     Args:
-        listener: told of each change.
+        listener: receives each change.
     """
 
     def __init__(self, listener: CallListener) -> None:
@@ -113,16 +112,16 @@ class CallTable:
 
     @property
     def channels(self) -> frozenset[str]:
-        """Uniqueids of the channels known."""
+        """Uniqueids of all known channels."""
         return frozenset(self._linkedids)
 
     def call_of(self, uniqueid: str) -> LiveCall | None:
-        """The call that a channel is part of; None if the channel is not known."""
+        """The call of a channel; None if the channel is not known."""
         linkedid = self._linkedids.get(uniqueid)
         return None if linkedid is None else self._calls[linkedid]
 
     def restore(self, calls: Iterable[LiveCall]) -> None:
-        """Take up calls that an earlier run knew and has counted; nobody is told."""
+        """Restore calls that an earlier run has counted, without telling the listener."""
         for call in calls:
             channels = {channel for channel in call.channels if channel not in self._linkedids}
             if channels and call.linkedid not in self._calls:
@@ -132,14 +131,14 @@ class CallTable:
                 self._linkedids.update(dict.fromkeys(channels, call.linkedid))
 
     def event(self, name: str, headers: Callable[[str], str], now: float) -> None:
-        """Take one event.
+        """Process one event.
 
-        ``Shutdown`` needs no word here: the Hangups of all channels come just before it.
+        ``Shutdown`` needs no handling: the Hangups of all channels come just before it.
 
         Args:
-            name: of the event, as Asterisk spells it.
-            headers: gives a header's first value, ``""`` if it is not there.
-            now: epoch seconds, the event's own Timestamp where it has one.
+            name: the event's name, as Asterisk spells it.
+            headers: returns a header's first value, ``""`` if there is none.
+            now: epoch seconds: the event's Timestamp if it has one.
         """
         if name == "DialEnd":
             self._dial_ended(headers)
@@ -170,16 +169,16 @@ class CallTable:
         now: float,
         ended: float | None = None,
     ) -> None:
-        """Reconcile with the channels that Asterisk says there are, after events may have been missed.
+        """Reconcile with Asterisk's list of channels, after events may have been missed.
 
-        The list is a snapshot taken ahead of the queued events (facts B5), so it says
-        nothing about the Linkedid of a channel that is known: its events do, in order.
+        The list is a snapshot taken ahead of the queued events (facts B5), so the Linkedid of a known
+        channel is not taken from it, but from the channel's events, in order.
 
         Args:
-            known_before: ``channels`` as it was when the list was asked for.
+            known_before: ``channels`` at the time when the list was requested.
             listed: the whole list.
             now: epoch seconds.
-            ended: epoch seconds that count as the end of those that ended unseen; ``now`` unless told.
+            ended: epoch seconds to record as the end of calls that ended unseen; ``now`` by default.
         """
         seen = {item.uniqueid: item for item in listed if _ID.fullmatch(item.uniqueid) and _ID.fullmatch(item.linkedid)}
         self._forget_old(now)
@@ -198,7 +197,7 @@ class CallTable:
                 self._enter(item.bridge, item.uniqueid, now)
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
-        """Note why a call was not answered; counts nothing (facts B6, rule 7)."""
+        """Record why a call was not answered; counts nothing (facts B6, rule 7)."""
         status = headers("DialStatus")
         call = self.call_of(headers("Uniqueid"))
         if call is None:
@@ -220,7 +219,7 @@ class CallTable:
             call.channels.add(uniqueid)
 
     def _move(self, uniqueid: str, linkedid: str, now: float) -> None:
-        """A channel became part of another call (masquerade, bridge of two calls)."""
+        """Move a channel to another call (masquerade, bridge of two calls)."""
         old = self._calls[self._linkedids[uniqueid]]
         call = self._calls.get(linkedid)
         if call is None and len(old.channels) == 1:

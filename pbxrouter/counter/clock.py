@@ -1,7 +1,4 @@
-"""Asterisk's clock against ours: when an event happened, by our time.
-
-Pure.
-"""
+"""Converts Asterisk's timestamps to the gateway's clock."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ import re
 from typing import Final
 
 AGREE_S: Final = 1.0
-"""Asterisk's clock is taken for ours unless it is further off than this."""
+"""Seconds by which the clocks may differ and still count as equal."""
 LATEST_S: Final = 300.0
-"""An event may have waited so long; one that says to be older, or from the future, came just now."""
+"""Maximum age of an event, in seconds; an older one, or one from the future, is taken as of now."""
 
 _TIMESTAMP: Final = re.compile(r"\d{9,11}(?:\.\d{1,9})?")
 
 
 class AsteriskClock:
-    """How far one Asterisk's clock is ahead of ours.
+    """Tracks how far one Asterisk's clock is ahead of the gateway's.
 
     Attributes:
         ahead_s: seconds; 0 if the clocks agree.
@@ -27,13 +24,13 @@ class AsteriskClock:
         self.ahead_s = 0.0
 
     def compare(self, timestamp: str, asked: float, answered: float) -> None:
-        """Take the Timestamp of an answer, with our epoch seconds of question and answer."""
+        """Compare the clocks by a response's Timestamp and the epoch seconds of request and response."""
         if answered - asked < AGREE_S and _TIMESTAMP.fullmatch(timestamp):
             ahead_s = float(timestamp) - (asked + answered) / 2
             self.ahead_s = 0.0 if abs(ahead_s) < AGREE_S else ahead_s
 
     def to_local(self, timestamp: str, now: float) -> float:
-        """Our epoch seconds for an event's Timestamp; ``now`` if it has none, or none to be believed."""
+        """Convert an event's Timestamp to local epoch seconds; ``now`` if it is missing or implausible."""
         if not _TIMESTAMP.fullmatch(timestamp):
             return now
         when = float(timestamp) - self.ahead_s

@@ -1,9 +1,9 @@
-"""What is counted of calls, minute by minute, and why a call failed.
+"""Counts calls by the minute, and classifies why a call failed.
 
 A call is counted once when it starts, is answered and is finished, each in the minute in
 which that happens; and again under each label (the mapping, user and extension that
-the gateway routed it by). Pure: calls tells what happens, ``take`` gives what has come
-to be since it was last asked, for somebody else to keep.
+the gateway routed it by). ``CallTable`` reports the calls; ``drain`` returns the counts since the
+last drain, to be stored.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pbxrouter.text import Sentence
 
 MINUTE_S: Final = 60
 ALL: Final = ("all", "")
-"""The label that every call has."""
+"""The label of all calls."""
 KINDS: Final = ("mapping", "user", "extension")
 MAX_NAMES: Final = 1000
-"""Names of one kind that are told apart; all further ones are counted under OTHERS."""
+"""Maximum number of names of one kind; further ones are counted under OTHERS."""
 OTHERS: Final = "(others)"
 
 REASONS: Final[Mapping[str, Sentence]] = {
@@ -44,7 +44,7 @@ REASONS: Final[Mapping[str, Sentence]] = {
     "unknown": Sentence("it ended while nobody looked"),
     "other": Sentence("any other cause"),
 }
-"""Why a call was never answered; every failed call has one of these."""
+"""The reasons why a call was not answered; each failed call has one."""
 
 _BY_OUTCOME: Final = {
     "DENIED": "denied",
@@ -89,15 +89,15 @@ _BY_CAUSE: Final = {
 
 @dataclass(slots=True)
 class Counts:
-    """How many calls; of a finished one, talked + served + all of failed is 1.
+    """Call counters. ``finished == talked + served + sum(failed.values())``.
 
     Attributes:
-        talked: finished, and had been answered.
-        served: finished without two sides that talked, by nobody's failure: voicemail, a
-            prompt, one alone in a conference, or it became part of another call.
-        talk_s: seconds from answer to end, of those finished.
-        peak: most at a time.
-        failed: by reason.
+        talked: finished calls that had been answered.
+        served: finished calls without an answer that did not fail: voicemail, a prompt, a conference of
+            one, or calls that became part of another.
+        talk_s: seconds from answer to end, summed over finished calls.
+        peak: maximum of simultaneous calls.
+        failed: by reason, a key of REASONS.
     """
 
     started: int = 0
@@ -110,7 +110,7 @@ class Counts:
     failed: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Counts) -> None:
-        """Count what another one of the same minute, or of another part of the time, has counted."""
+        """Add other counts, of the same minute or of another time."""
         self.started += other.started
         self.answered += other.answered
         self.finished += other.finished
@@ -123,7 +123,7 @@ class Counts:
 
 
 Minutes = dict[tuple[int, str, str], Counts]
-"""By (the minute's first second, kind, name)."""
+"""Counts by (first second of the minute, kind, name)."""
 
 
 class CallCounts(CallListener):
@@ -131,7 +131,7 @@ class CallCounts(CallListener):
 
     Attributes:
         active: calls in progress.
-        totals: since the process began, by (kind, name).
+        totals: counts since the process started, by (kind, name).
     """
 
     def __init__(self) -> None:
@@ -169,10 +169,10 @@ class CallCounts(CallListener):
                     counts.failed[reason] = counts.failed.get(reason, 0) + 1
 
     def label(self, call: LiveCall, decision: Decision | None, outcome: str) -> None:
-        """The gateway has done its part in a call, with this outcome; the call goes on.
+        """Record how the gateway routed a call, and its outcome; the call goes on.
 
-        Of several parts in one call (a Local channel that comes back) each counts for
-        its mapping, and the last one's outcome stands.
+        If the gateway routes a call several times (a Local channel that comes back), each counts for
+        its mapping, and the last outcome stands.
         """
         if outcome == "HANGUP" and decision is not None:
             # They went when they heard what was decided.
@@ -192,23 +192,23 @@ class CallCounts(CallListener):
                     counts.answered += 1
 
     def tick(self, now: float) -> None:
-        """It is this late, and the calls in progress still are: the minute's peak has to know."""
+        """Update the minute's peak: at ``now`` the calls in progress are still in progress."""
         if self.active:
             for counts in self._at(now, ALL):
                 counts.peak = max(counts.peak, self.active)
 
     def drain(self) -> Minutes:
-        """What was counted since the last time."""
+        """Return and clear the counts since the last drain."""
         minutes, self._minutes = self._minutes, {}
         return minutes
 
     def requeue(self, minutes: Minutes) -> None:
-        """What was taken could not be kept: it will be taken again, with what has come since."""
+        """Put back drained counts that could not be stored, to be drained again with newer ones."""
         for key, counts in minutes.items():
             self._minutes.setdefault(key, Counts()).add(counts)
 
     def _at(self, when: float, label: tuple[str, str]) -> tuple[Counts, Counts]:
-        """What counts for a label at a time: its minute, and its total."""
+        """The counts to update for a label at a time: those of the minute, and the total."""
         key = (minute_of(when), *label)
         minute = self._minutes.get(key)
         if minute is None:
@@ -220,12 +220,12 @@ class CallCounts(CallListener):
 
 
 def minute_of(when: float) -> int:
-    """The first second of the minute that an epoch second is in."""
+    """The first second of the minute of an epoch second."""
     return int(when // MINUTE_S) * MINUTE_S
 
 
 def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
-    """What a call is counted under besides all calls."""
+    """The labels of a decision: the mapping, user and extension that a call is counted under."""
     if decision is None:
         return set()
     mapping = decision.mapping
@@ -234,7 +234,7 @@ def labels_of(decision: Decision | None) -> set[tuple[str, str]]:
 
 
 def why_failed(call: LiveCall, cause: str) -> str | None:
-    """Why a call that was never answered ended, a key of REASONS; None if nothing failed.
+    """Classify why an unanswered call ended: a key of REASONS; None if nothing failed.
 
     Args:
         cause: as in CallListener.finished.

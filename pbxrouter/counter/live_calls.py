@@ -1,6 +1,6 @@
-"""All calls in progress, each once: what the gateway does with it, and what AMI knows of it.
+"""Merges the gateway's calls in progress with those known from AMI, each call once.
 
-A call of the gateway's is one of AMI's if its channel is part of that.
+A call of the gateway and a call on AMI are the same if the call on AMI contains the gateway's channel.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from pbxrouter.counter.call_table import LiveCall
 
 
 class CallsOnAMI(Protocol):
-    """What is needed of counter.service.CallCounter."""
+    """The part of CallCounter that is used here."""
 
     @property
     def asterisk(self) -> str:
-        """Its name in the configuration."""
+        """The Asterisk's name in the configuration."""
         ...
 
     @property
     def in_sync(self) -> bool:
-        """Whether what is known of its calls is so just now."""
+        """Whether its calls are completely known now."""
         ...
 
     @property
     def changes(self) -> int:
-        """Another number whenever its calls may have changed."""
+        """A number that changes whenever its calls may have changed."""
         ...
 
     @property
     def live(self) -> Collection[LiveCall]:
-        """The calls in progress, as far as known."""
+        """The known calls in progress."""
         ...
 
     def call_of(self, uniqueid: str) -> LiveCall | None:
-        """The call that a channel is part of; None if the channel is not known."""
+        """The call of a channel; None if the channel is not known."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """One call in progress, whoever knows of it; all texts are printable.
+    """One call in progress, from the gateway, AMI or both. All texts are printable.
 
     Attributes:
-        key: tells it from the others, and stays the same as long as the same ones know of it.
-        asterisk: its Asterisk's name; ``""`` if AMI does not know the call.
-        caller: ``""`` if it shows none; so is the caller's name.
-        number: ``""`` if not known.
-        pattern: of the mapping that it takes; ``""`` if none, or not known.
-        application: of the mapping; ``""`` once the gateway is done with the call; so is data.
+        key: unique among the calls; stable as long as its sources stay the same.
+        asterisk: name of its Asterisk; ``""`` if AMI does not know the call.
+        caller: caller number, ``""`` if there is none; likewise the caller's name.
+        number: dialled number, ``""`` if unknown.
+        pattern: pattern of its mapping; ``""`` if none or unknown.
+        application: application of its mapping; ``""`` once the gateway is done with the call; likewise data.
         granted_by: extension or user whose grant allowed it; ``""`` if not known.
         since: when it began, epoch seconds.
-        answered: when two sides began to talk, epoch seconds; None if they do not, or AMI cannot tell.
-        in_gateway: whether the gateway has it in hand.
+        answered: when two channels were bridged, epoch seconds; None if they were not or it is unknown.
+        in_gateway: whether the gateway is serving it.
     """
 
     key: str
@@ -77,7 +77,7 @@ class CallView:
 
 @dataclass(frozen=True, slots=True)
 class LiveCalls:
-    """The newest of the calls in progress, newest first, and how many are known in all."""
+    """The newest calls in progress, newest first, and the number of all known."""
 
     calls: tuple[CallView, ...]
     total: int
@@ -85,7 +85,7 @@ class LiveCalls:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A call before it is shown: the gateway's part of it, AMI's, or both."""
+    """A call's parts: the gateway's, AMI's, or both."""
 
     since: float
     asterisk: str
@@ -94,19 +94,18 @@ class _Found:
 
 
 def live_version(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI]) -> tuple[int, ...]:
-    """Another value whenever live_calls may give another answer; costs next to nothing."""
+    """A cheap version value that changes whenever the result of ``live_calls`` may change."""
     return (active_calls.version, *(counter.changes * 2 + counter.in_sync for counter in counters))
 
 
 def live_calls(active_calls: ActiveCalls, counters: Iterable[CallsOnAMI], limit: int) -> LiveCalls:
-    """What the gateway and AMI know of the calls in progress, each call once.
+    """Merge the calls in progress that the gateway and AMI know, each call once.
 
-    Calls that only AMI knows are left out while it cannot be seen whether they go on. Where the
-    gateway has a hand in one call several times (a Local channel that comes back), the first
-    tells what the caller wanted.
+    Calls that only AMI knows are left out while the connection is lost. If the gateway serves one call
+    several times (a Local channel that comes back), the first tells what the caller dialled.
 
     Args:
-        limit: most calls to show.
+        limit: maximum number of calls returned.
     """
     counters = tuple(counters)
     found: list[_Found] = []

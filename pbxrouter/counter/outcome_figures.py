@@ -1,7 +1,7 @@
-"""How many calls there were, by the minute and by outcome, from the history's rows.
+"""Figures from the history of calls: by minute and by outcome.
 
-Everything here blocks; a week of 700 000 calls takes a third of a second, so it is asked for by
-a connection that nobody else waits for.
+The functions block; a week of 700 000 calls takes a third of a second, so they use the read-only
+connection of the web server.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class Totals:
     """Calls that began in a span of time.
 
     Attributes:
-        by_outcome: how many came to each; the words are those of PBXROUTER_OUTCOME.
+        by_outcome: number of calls by outcome (the words of PBXROUTER_OUTCOME).
     """
 
     by_outcome: Mapping[str, int]
 
     @property
     def calls(self) -> int:
-        """All of them."""
+        """Number of all calls."""
         return sum(self.by_outcome.values())
 
     def of(self, *names: str) -> int:
-        """How many came to one of these outcomes."""
+        """Number of calls with one of these outcomes."""
         return sum(self.by_outcome.get(name, 0) for name in names)
 
 
 def totals(connection: sqlite3.Connection, since: float, until: float) -> Totals:
-    """What became of the calls that began in a span; epoch seconds, the second excluded.
+    """Count the calls that began in a span by outcome. Epoch seconds, the end excluded.
 
     Raises:
         StoreError: the database cannot be read.
@@ -56,7 +56,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> Totals
 
 
 def per_minute(connection: sqlite3.Connection, since: float, until: float) -> dict[int, int]:
-    """Calls by the first second of the minute in which they began; minutes without calls are left out.
+    """Count calls by the first second of the minute in which they began; minutes without calls are left out.
 
     Raises:
         StoreError: the database cannot be read.
@@ -70,5 +70,5 @@ def per_minute(connection: sqlite3.Connection, since: float, until: float) -> di
 
 
 def busiest(minutes: Mapping[int, int], count: int) -> list[tuple[int, int]]:
-    """The minutes in which most calls began, and how many; of equal ones the earlier first."""
+    """The minutes in which most calls began, with their numbers; of equal ones the earlier first."""
     return heapq.nsmallest(count, minutes.items(), key=lambda item: (-item[1], item[0]))

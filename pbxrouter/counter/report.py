@@ -1,6 +1,6 @@
-"""What the call counter's rows say of a span of time: how many calls, and how much of it is unknown.
+"""Reports of the call counter for a span of time: counts, and how much of it is unknown.
 
-Everything here blocks; it reads the database and needs no gateway.
+The functions block; they read the database and need no running gateway.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pbxrouter.counter.counts import MINUTE_S, Counts
 from pbxrouter.database import reading
 
 FRESH_S: Final = 15.0
-"""A gateway that counts says so every two seconds; one that has not for so long does not count."""
+"""A counting gateway updates ``last_seen`` every two seconds; after this many it counts as not counting."""
 TOLERABLE: Final = 0.1
-"""Figures are given if no more than this part of their time is unknown."""
+"""Largest unknown fraction of a span for which figures are given."""
 
 _COLUMNS: Final = "started, answered, finished, talked, served, talk_seconds, peak"
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Time in which nobody looked, epoch seconds."""
+    """A time in which calls were not counted, epoch seconds."""
 
     asterisk: str
     began: float
@@ -32,7 +32,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A span of time.
+    """The counts of a span of time.
 
     Attributes:
         began: epoch seconds.
@@ -40,7 +40,7 @@ class Report:
         active: calls in progress now; None if that is not known.
         minutes: counts of all calls by the minute's first second; minutes without calls are left out.
         by: counts by (kind, name), without ``all``.
-        gaps: what is unknown of it, in order of time.
+        gaps: its unknown times, in order.
     """
 
     began: float
@@ -52,14 +52,14 @@ class Report:
 
     @property
     def total(self) -> Counts:
-        """All of it."""
+        """The sum of all minutes."""
         total = Counts()
         for counts in self.minutes.values():
             total.add(counts)
         return total
 
     def unknown_s(self, began: float | None = None, ended: float | None = None) -> float:
-        """Seconds of the span, or of a part of it, in which at least one Asterisk was not looked at."""
+        """Seconds of the span, or of a part of it, in which at least one Asterisk's calls were not counted."""
         first = self.began if began is None else began
         last = self.ended if ended is None else ended
         unknown, until = 0.0, first
@@ -71,7 +71,7 @@ class Report:
         return unknown
 
     def is_known(self, began: float | None = None, ended: float | None = None) -> bool:
-        """Whether figures of the span, or of a part of it, can be given."""
+        """Whether enough of the span, or of a part of it, is known to give figures."""
         length = (self.ended if ended is None else ended) - (self.began if began is None else began)
         return self.unknown_s(began, ended) <= TOLERABLE * length
 
@@ -81,7 +81,7 @@ class Report:
 
 
 def asterisks(connection: sqlite3.Connection) -> list[str]:
-    """The names of those that have been counted."""
+    """The names of all Asterisks that have ever been counted."""
     rows = connection.execute("SELECT asterisk FROM counter_asterisks ORDER BY asterisk").fetchall()
     return [name for (name,) in rows]
 
@@ -94,14 +94,14 @@ def read(
     now: float,
     only_all: bool = False,
 ) -> Report:
-    """Read a span.
+    """Read the report of a span.
 
     Args:
         names: the Asterisks whose calls are added up.
         began: its first second, a whole minute.
-        ended: the second behind its last, not after ``now``.
+        ended: the second after its last, not later than ``now``.
         now: epoch seconds.
-        only_all: leave ``by`` empty, which of a busy day saves most of the work.
+        only_all: leave ``by`` empty, which saves most of the work.
 
     Raises:
         StoreError: the database cannot be read now.
@@ -151,7 +151,7 @@ def _add_counts(
 
 
 def _gaps(connection: sqlite3.Connection, span: dict[str, Any], now: float) -> list[Gap]:
-    """What is unknown of a span: what was noted, what was before, what is after."""
+    """The gaps of a span: those stored, the time before counting began, the time after it ended."""
     name, began, ended = span["asterisk"], span["began"], span["ended"]
     found: list[tuple[float, float]] = connection.execute(
         "SELECT began, ended FROM counter_gaps WHERE asterisk = :asterisk AND ended > :began AND began < :ended",

@@ -1,8 +1,8 @@
-"""The call counter's rows: what the gateway writes about once a second, and takes up again.
+"""The call counter's rows in the database: written about once a second, restored at the start.
 
-Everything here blocks; it is called in the store's thread. One Batch is one transaction,
-so counts, calls in progress and how far they are known always belong together, and
-after a kill -9 at any moment no call is counted twice.
+The functions block and run in the store's thread. One Batch is one transaction, so counts, calls in
+progress and ``last_seen`` always belong together: after a kill -9 at any moment no call is counted
+twice.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pbxrouter.counter.counts import Minutes
 from pbxrouter.database import reading, transaction
 
 LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]
-"""What is kept of a call in progress, in the order of the table's columns."""
+"""A row of counter_live, in the order of its columns."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """What is to be written at once for one Asterisk.
+    """The changes to write for one Asterisk in one transaction.
 
     Attributes:
-        minutes: to be added to what is there.
+        minutes: counts to add to the stored ones.
         live: calls in progress that are new or have changed, by Linkedid.
-        gone: Linkedids of calls that are not in progress any more.
+        gone: Linkedids of calls that are no longer in progress.
         all_live: whether ``live`` is all of them, so that whatever else is there goes.
-        seen: until when calls have been counted, epoch seconds; None if that is not known now.
-        gaps: times in which nobody looked, (began, ended) in epoch seconds.
-        started_up: Asterisk's own words for when it was started; ``""`` leaves what is there.
+        seen: until when calls have been counted, epoch seconds; None if unknown now.
+        gaps: times in which calls were not counted, (began, ended) in epoch seconds.
+        started_up: Asterisk's start time in its own format; ``""`` keeps the stored one.
     """
 
     asterisk: str
@@ -46,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an earlier run has left of one Asterisk.
+    """The state that an earlier run has stored for one Asterisk.
 
     Attributes:
         last_seen: until when it counted, epoch seconds; None if it never did.
@@ -137,7 +137,7 @@ def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
 
 
 def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
-    """What there is of one Asterisk.
+    """Load the stored state of one Asterisk.
 
     Raises:
         StoreError: the database cannot be read now.
@@ -156,7 +156,7 @@ def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
 
 
 def live_row(call: LiveCall) -> LiveRow:
-    """A call in progress, as it is kept."""
+    """Convert a call in progress to its row."""
     return (
         call.started,
         call.answered,
@@ -187,7 +187,7 @@ def _live_call(row: tuple[Any, ...]) -> LiveCall:
 
 
 def _labels(text: str) -> set[tuple[str, str]]:
-    """Labels as kept; a row that somebody spoilt by hand has none."""
+    """Parse stored labels; a row that was damaged by hand has none."""
     try:
         return {(str(kind), str(name)) for kind, name in json.loads(text)}
     except (ValueError, TypeError):
@@ -195,12 +195,12 @@ def _labels(text: str) -> set[tuple[str, str]]:
 
 
 def _storable(text: str) -> str:
-    """Bytes that were no UTF-8 (a caller chooses them) are surrogates in str; SQLite refuses those."""
+    """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def forget(connection: sqlite3.Connection, before: float) -> None:
-    """Remove what is older than an epoch second.
+    """Delete what is older than an epoch second.
 
     Raises:
         StoreError: the database cannot be written now.

@@ -1,11 +1,11 @@
-"""The call counter of one Asterisk: AMI events in, the database out, reconciled at every turn.
+"""The call counter of one Asterisk: counts AMI events and writes the counts to the database.
 
-What is counted is written about once a second, in one transaction with the calls in
-progress. While the database is away it is kept and written later. After each log-in,
-and every few minutes, Asterisk is asked which channels there are (facts B6, rule 6),
-and the time in which nobody looked is noted as a gap: unknown, not zero.
+Counts are written about once a second, in one transaction with the calls in progress; while the
+database is away they are kept in memory and written later. After each log-in and every few minutes
+Asterisk is asked for its channels (facts B6, rule 6). A time without a connection is recorded as a
+gap: unknown, not zero.
 
-All times are those of the gateway's clock.
+All times are by the gateway's clock.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
 LOOK_S: Final = 2.0
-"""How often Asterisk is asked whether it lives, which is what ``last_seen`` rests on."""
+"""Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
 EARLY_S: Final = 30.0
 EARLY_RECORDS: Final = 1000
-"""What the gateway says of a call may come before Asterisk's own first event of it."""
+"""Reports of the gateway that are kept because they came before the call's first event."""
 
 EVENTS: Final = ("Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd")
 
@@ -45,19 +45,19 @@ _DURATION: Final = re.compile(r"(\d{1,6}):(\d\d):(\d\d)")
 
 
 class CallCounter(MultiService):
-    """Counts one Asterisk's calls while the gateway runs.
+    """Counts the calls of one Asterisk while the gateway runs.
 
     Args:
-        keep_days: what is older is removed.
+        keep_days: days after which counts are deleted.
 
     Attributes:
         asterisk: its name in the configuration.
-        counting: the counts since the process began.
-        changes: another number whenever the calls in progress may have changed.
-        in_sync: whether what is known of the calls is all there is to know just now.
-        trouble: why its calls are not known; None while they are, or nothing was found wrong.
+        counting: the counts since the process started.
+        changes: a number that changes whenever the calls in progress may have changed.
+        in_sync: whether all calls in progress are known now.
+        trouble: why the calls are not known; None while they are.
         restarts: how often Asterisk was found restarted.
-        gaps: how many times there have been in which nobody looked.
+        gaps: number of times in which calls were not counted.
     """
 
     log = Logger()
@@ -97,33 +97,33 @@ class CallCounter(MultiService):
 
     @property
     def database_up(self) -> bool:
-        """Whether the last write went well."""
+        """Whether the last write succeeded."""
         return self._writer.database_up
 
     @property
     def active(self) -> int | None:
-        """Calls in progress; None while that is not known."""
+        """Number of calls in progress; None while unknown."""
         return self.counting.active if self.in_sync else None
 
     @property
     def live(self) -> Collection[LiveCall]:
-        """The calls in progress, as far as known: while not in_sync they may be over."""
+        """The known calls in progress; while not ``in_sync`` some may have ended."""
         return self._table.live.values()
 
     def call_of(self, uniqueid: str) -> LiveCall | None:
-        """The call that a channel is part of; None if the channel is not known."""
+        """The call of a channel; None if the channel is not known."""
         return self._table.call_of(uniqueid)
 
     @property
     def unknown_s(self) -> float:
-        """Seconds in which nobody looked, the present ones included; since the process began."""
+        """Seconds since the process started in which calls were not counted, a present gap included."""
         lasting = 0.0
         if not self.in_sync and self._writer.seen is not None:
             lasting = max(0.0, self._clock.seconds() - self._writer.seen)
         return self._unknown_s + lasting
 
     def report(self, record: CallRecord) -> None:
-        """The gateway is done with a call, of this Asterisk or another."""
+        """Receive the record of a call that the gateway has served, on this Asterisk or another."""
         uniqueid = record.request.uniqueid
         call = self._table.call_of(uniqueid)
         if call is not None:
@@ -167,7 +167,7 @@ class CallCounter(MultiService):
         self._resynced = 0.0
 
     async def look(self) -> None:
-        """See that what is known is so; never fails."""
+        """Check that Asterisk answers, and reconcile when needed. Never fails."""
         if self._looking:
             return
         self._looking = True
@@ -195,7 +195,7 @@ class CallCounter(MultiService):
                     )
                 )
         except Exception:
-            self.log.failure("{name}: looking after the calls broke", name=self.asterisk)
+            self.log.failure("counter {name}: reconciling calls with Asterisk failed", name=self.asterisk)
         finally:
             self._looking = False
 
@@ -205,7 +205,7 @@ class CallCounter(MultiService):
         self._time.compare(answer.get("Timestamp"), asked, self._clock.seconds())
         if agreed and self._time.ahead_s:
             self.log.warn(
-                "{name}: its clock is {ahead:.0f} s ahead of ours; calls are counted by ours",
+                "counter {name}: Asterisk's clock is {ahead:.0f} s ahead; calls are counted by the gateway's clock",
                 name=self.asterisk,
                 ahead=self._time.ahead_s,
             )
@@ -228,29 +228,29 @@ class CallCounter(MultiService):
             self.gaps += 1
             self._unknown_s += now - gap_began
             self.log.info(
-                "{name}: calls are counted again, after {seconds:.1f} s unseen",
+                "counter {name}: calls are counted again, after {seconds:.1f} s unseen",
                 name=self.asterisk,
                 seconds=now - gap_began,
             )
         started_up = f"{status.get('CoreStartupDate')} {status.get('CoreStartupTime')}".strip()
         if self._writer.started_up and started_up != self._writer.started_up:
             self.restarts += 1
-            self.log.info("{name}: it was restarted at {when}", name=self.asterisk, when=started_up)
+            self.log.info("counter {name}: Asterisk was restarted at {when}", name=self.asterisk, when=started_up)
         self._writer.started_up = started_up
         self._writer.seen = self._resynced = now
         self.in_sync = self._writer.rewrite = True
         self.trouble = None
 
     def _complain(self, why: Sentence) -> None:
-        """Say it, but not again and again."""
+        """Log a problem once."""
         if why != self.trouble:
             self.trouble = why
-            self.log.warn("{name}: {why}", name=self.asterisk, why=why.english)
+            self.log.warn("counter {name}: {why}", name=self.asterisk, why=why.english)
 
     # --- the database ---
 
     async def write(self, last: bool = False) -> None:
-        """Write what has come to be. Never fails."""
+        """Write the changes. Never fails."""
         if self._restored:
             if self.in_sync:
                 self.counting.tick(self._clock.seconds())
@@ -260,7 +260,7 @@ class CallCounter(MultiService):
         await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
-        """Write what there is."""
+        """Write the last changes and stop."""
         stopped = super().stopService()
         return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
 
@@ -270,7 +270,7 @@ def _started(what: Callable[[], Any]) -> Deferred[None]:
 
 
 def _channel_seen(item: AMIMessage) -> ChannelSeen:
-    """An item of CoreShowChannels; a duration that makes no sense is none."""
+    """Convert an item of CoreShowChannels; an implausible duration counts as 0."""
     duration = _DURATION.fullmatch(item.get("Duration"))
     hours, minutes, seconds = map(int, duration.groups()) if duration else (0, 0, 0)
     return ChannelSeen(

@@ -1,4 +1,4 @@
-"""Keeping the counts of one Asterisk in the database, while it may come and go."""
+"""Writes the counts of one Asterisk to the database, and keeps them while it is away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pbxrouter.errors import StoreError
 
 
 class Keeper(Protocol):
-    """What is needed of store.Store."""
+    """The part of database.Store that is used here."""
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
         """See Store.run."""
@@ -26,14 +26,14 @@ class Keeper(Protocol):
 
 
 class CounterWriter:
-    """Writes what has changed since it last did; what cannot be written now is kept.
+    """Writes what has changed since the last write; what cannot be written is kept.
 
     Attributes:
         seen: until when calls have been counted, epoch seconds; None before the first time.
-        started_up: Asterisk's own words for when it was started.
-        gaps: times in which nobody looked that are still to be written.
-        rewrite: whether all calls in progress are to be written, changed or not.
-        database_up: whether the last write went well.
+        started_up: Asterisk's start time in its own format.
+        gaps: gaps that are still to be written.
+        rewrite: whether to write all calls in progress, changed or not.
+        database_up: whether the last write succeeded.
     """
 
     log = Logger()
@@ -52,7 +52,7 @@ class CounterWriter:
         self._written_seen: float | None = None
 
     async def restore(self) -> None:
-        """Take up what an earlier run has left.
+        """Restore the state of an earlier run.
 
         Raises:
             StoreError: the database cannot be read now.
@@ -69,7 +69,7 @@ class CounterWriter:
         """Write. Never fails.
 
         Args:
-            last: there is no later time, so do not wait for a write that is under way.
+            last: whether this is the last write, which does not wait for one under way.
         """
         if self._writing and not last:
             return
@@ -99,21 +99,21 @@ class CounterWriter:
             self._written, self._written_seen = live, batch.seen
             if not self.database_up:
                 self.database_up = True
-                self.log.info("{name}: counts are written again, none is lost", name=self._asterisk)
+                self.log.info("counter {name}: counts are written again, none was lost", name=self._asterisk)
         finally:
             self._writing = False
 
     def _failed(self, error: Exception) -> None:
         if self.database_up:
             self.log.error(
-                "{name}: counts cannot be written and are kept for later: {error}",
+                "counter {name}: counts cannot be written and are kept in memory: {error}",
                 name=self._asterisk,
                 error=str(error),
             )
         self.database_up = False
 
     async def forget(self, before: float) -> None:
-        """Remove what is older than an epoch second; if that cannot be done now, it can wait."""
+        """Delete what is older than an epoch second; a failure is ignored until the next time."""
         try:
             await self._store.run(functools.partial(counter_rows.forget, before=before))
         except StoreError as error:

@@ -1,8 +1,7 @@
-"""The one place that decides, for every way in.
+"""The rules engine: decides every call, whichever way it comes in.
 
-FastAGI, the command line and whatever comes later ask ``RulesEngine.decide``; it
-answers from a RuleSet in memory, so no call waits for the database. RulesReloader keeps
-that RuleSet fresh.
+``RulesEngine.decide`` answers from a RuleSet in memory, so no call waits for the database.
+``RulesReloader`` replaces that RuleSet when the rules change.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pbxrouter.rules.ruleset import RuleSet
 
 
 class RulesEngine:
-    """Decides calls by the rules of this moment.
+    """Decides calls by the rules now in force.
 
     Args:
         applications: the names that drivers provide, lower case.
@@ -30,7 +29,7 @@ class RulesEngine:
 
     @property
     def rules(self) -> RuleSet | None:
-        """The rules in force; None before the first were loaded."""
+        """The rules in force; None until they have been loaded once."""
         return self._rules
 
     def replace(self, rules: RuleSet) -> None:
@@ -41,7 +40,7 @@ class RulesEngine:
             deferred.callback(rules)
 
     def decide(self, facts: Facts) -> Deferred[Decision]:
-        """What becomes of a call; waits only until the first rules are there."""
+        """Decide a call. Fires at once, except before the rules have been loaded for the first time."""
         if self._rules is None:
             first: Deferred[RuleSet] = Deferred()
             self._waiting.append(first)

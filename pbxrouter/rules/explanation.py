@@ -1,6 +1,6 @@
-"""A decision explained: one headline, and why the mappings that fit the number as well did not win. Pure.
+"""Explains a decision: a headline, and why other mappings that match the number were not chosen.
 
-The command ``pbxrouter explain``, the console and the API say the same by this.
+Shared by ``pbxrouter explain``, the console and the API.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import Sentence, sentence
 
 MAX_OTHERS: Final = 20
-"""Mappings named beside the winner."""
+"""How many other matching mappings are named."""
 
 VERDICTS: Final = {
     Verdict.ALLOW: Sentence("allowed"),
@@ -29,7 +29,7 @@ VERDICTS: Final = {
 
 
 def headline(decision: Decision, caller: str | None) -> Sentence:
-    """What becomes of the call, in one sentence.
+    """The result of a decision in one sentence.
 
     Args:
         caller: None if the call shows no number.
@@ -47,10 +47,10 @@ def headline(decision: Decision, caller: str | None) -> Sentence:
 
 
 def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
-    """Of the mappings that fit the dialled number, why each but the winner did not count.
+    """For each other mapping that matches the dialled number, why it was not chosen.
 
-    Looks at all mappings, about a microsecond each: of many it is asked for in a thread.
-    At most MAX_OTHERS are named; one more step then tells how many there are besides.
+    Visits all mappings, about a microsecond each; with many, call it in a thread. At most MAX_OTHERS are
+    named; a further sentence says how many are left.
     """
     number = normalise_number(decision.number)
     if number is None:
@@ -87,11 +87,11 @@ def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Senten
 def as_dict(
     decision: Decision, caller: str | None, problems: Iterable[Sentence], beside: Iterable[Sentence] = ()
 ) -> dict[str, object]:
-    """A decision as the keys and values of JSON.
+    """Convert a decision to a JSON object.
 
     Args:
         problems: of the rules, see RuleSet.
-        beside: see ``others``.
+        beside: from ``runners_up``.
     """
     mapping = decision.mapping
     return {

@@ -1,9 +1,4 @@
-"""The rules: who may dial what, and what a call comes to.
-
-A RuleSet is all of them at one moment, never changed, only replaced as a whole, so
-that a decision is made on rules that belong together. ``decide`` turns Facts into a
-Decision and says why.
-"""
+"""The values that rules are made of: mappings, users, the facts of a call, the decision about it."""
 
 from __future__ import annotations
 
@@ -17,11 +12,11 @@ from pbxrouter.text import Sentence, sentence
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
-"""What Asterisk writes where a call shows no number (facts A1)."""
+"""What Asterisk writes for a call without a caller number (facts A1)."""
 
 
 def normalise_number(text: str) -> str | None:
-    """A dialled number without its dashes, which mean nothing; None if it is no number.
+    """Remove dashes, which Asterisk ignores, from a dialled number; None if it is not a number.
 
     Accepted are digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
     ever reaches Dial (facts A7).
@@ -44,7 +39,7 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody known by a PIN, and the mappings granted to them."""
+    """A person who is identified by a PIN, and the mappings granted to them."""
 
     name: str
     grants: frozenset[int]
@@ -52,12 +47,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a call when it is decided.
+    """The facts of a call that a decision depends on.
 
     Attributes:
-        caller: the number that calls, as Asterisk says it; None where it says none.
-        number: what was dialled, as dialled.
-        pin: the digits keyed when asked for a PIN; None if not asked yet.
+        caller: the calling number as Asterisk gives it; None if it gives none.
+        number: the dialled number, unchanged.
+        pin: the digits that the caller keyed as PIN; None before the PIN prompt.
     """
 
     caller: str | None
@@ -66,29 +61,29 @@ class Facts:
 
 
 class Verdict(enum.Enum):
-    """What a call comes to."""
+    """The result of a decision."""
 
     ALLOW = "allow"
-    """The application is run."""
+    """Run the application."""
     PIN = "pin"
-    """A PIN is asked for."""
+    """Ask for a PIN."""
     DENY = "deny"
-    """The PIN given does not open this mapping."""
+    """Refuse: the PIN does not grant this mapping."""
     INVALID = "invalid"
-    """Nothing is at that number."""
+    """Refuse: no mapping matches the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to happen with a call, and why.
+    """A decision about a call, with its trace.
 
     Attributes:
         number: the dialled number without dashes; as dialled if it is none.
         mapping: the mapping whose pattern won; None if none matches.
         granted_by: extension or user whose grant allowed it; None if not allowed.
-        trace: the steps that led here, in order.
+        trace: why, one sentence for each step, in order.
         extension: the caller's number if it is among the extensions.
-        user: whose PIN was keyed, whether or not it opened the mapping.
+        user: the user whose PIN was keyed, whether or not it granted the mapping.
     """
 
     verdict: Verdict
@@ -104,11 +99,11 @@ class Decision:
         return [entry.english for entry in self.trace]
 
     def noting(self, entry: Sentence) -> Decision:
-        """The same decision with one step more."""
+        """Return the same decision with one more step in its trace."""
         return replace(self, trace=(*self.trace, entry))
 
     def checked_for_driver(self, applications: Container[str]) -> Decision:
-        """The same, with a step more if nobody provides the application it leads to.
+        """Return the decision, with a further step in its trace if no driver provides its application.
 
         Args:
             applications: the names that drivers provide, lower case.

@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 class PatternIndex(Generic[T]):
-    """Patterns with what each leads to, for look-ups by dialled number.
+    """Index from dial patterns to their entries, looked up by dialled number.
 
     Args:
         entries: in configured order; of patterns equal in every element the first
             counts, as in Asterisk.
 
     Attributes:
-        repeated: those that do not count since their equal came first: their place among
-            the entries, and that equal.
+        repeated: by position among the entries, each entry that is ignored because an equal pattern
+            precedes it, and that earlier entry.
     """
 
     def __init__(self, entries: Iterable[tuple[Pattern, T]]) -> None:
@@ -46,7 +46,7 @@ class PatternIndex(Generic[T]):
         self._tree: _Level[T] = _Level([item for item in in_order if not item[0].never_matches], 0)
 
     def best(self, number: str) -> tuple[Pattern, T] | None:
-        """The entry whose pattern Asterisk would choose for the number, or None."""
+        """Return the entry whose pattern Asterisk would choose for the number, or None."""
         number = number.replace("-", "")
         return self._literals.get(number) or self._tree.best(number, 0)
 
@@ -55,7 +55,7 @@ _Item = tuple[Pattern, T]
 
 
 class _Level(Generic[T]):
-    """What may come at one place of a number, for patterns alike up to there."""
+    """A node of the tree: what patterns with a common beginning accept at the next position."""
 
     __slots__ = ("_lengths", "_odd", "_runs")
 
@@ -93,7 +93,7 @@ class _Level(Generic[T]):
 
 
 class _Fork(Generic[T]):
-    """After a run of digits: wider elements in order, then the ways to end."""
+    """A branch after a run of digits: wider elements in Asterisk's order, then the possible ends."""
 
     __slots__ = ("_branches", "_last")
 
@@ -129,7 +129,7 @@ class _Fork(Generic[T]):
 
 
 def _follow(onward: _Level[T] | _Fork[T] | _Item[T], number: str, place: int) -> _Item[T] | None:
-    """Go on down the tree; where only one pattern is left it stands there itself."""
+    """Descend the tree; a subtree with a single pattern is stored as that pattern itself."""
     if isinstance(onward, tuple):
         pattern = onward[0]  # its head is behind us
         return onward if pattern.rest.matches(number, len(pattern.head)) else None

@@ -1,9 +1,9 @@
-"""Dial patterns: what they match, and which of several wins, as Asterisk does it.
+"""Dial patterns: what they match, and which of several matches wins, as in Asterisk.
 
-A pattern is what stands in the column ``pattern``: ``2X``, ``_NXXXXXX``, ``911``,
+A pattern is a value of the column ``pattern``: ``2X``, ``_NXXXXXX``, ``911``,
 ``_0[1-3]!``. Asterisk knows a pattern by its leading ``_``; here the mark may be
-left out when the text has something to it that only a pattern has (X Z N, a set,
-``.`` or ``!``). Text without any is one number and, as in Asterisk, comes before
+left out when the text contains something that only a pattern has (X Z N, a set,
+``.`` or ``!``). Text without any of these is a plain number and, as in Asterisk, precedes
 every pattern.
 
 Sources: facts D1 and D2; Asterisk's pbx.c, ``_extension_match_core`` and
@@ -35,12 +35,12 @@ _BANG: Final = (0x280, 0, ())
 _END: Final = (0x300, 0, ())
 
 ElementOrder = tuple[int, int, tuple[int, ...]]
-"""How one element compares: number of characters, smallest character, all of them."""
+"""Sort key of one element: number of characters, smallest character, all characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wildcards:
-    """What comes behind a pattern's leading plain characters: ``XXXX``, ``[1-3]X.``.
+    """The part of a pattern after its leading plain characters: ``XXXX``, ``[1-3]X.``.
 
     A dial plan of a hundred thousand patterns has a few dozen of these, so they are
     read once and shared.
@@ -60,7 +60,7 @@ class Wildcards:
     is_odd: bool
 
     def matches(self, number: str, place: int) -> bool:
-        """Whether this matches what stands in a number from a place on."""
+        """Whether this matches the number from a position on."""
         left = len(number) - place - len(self.sets)
         if left < (self.tail == ".") or (left and not self.tail):
             return False
@@ -73,13 +73,13 @@ class Wildcards:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One dial pattern, read.
+    """One parsed dial pattern.
 
     Attributes:
         text: as stored.
         literal: the number itself, if the text is a plain number; else None.
         head: the plain characters that it begins with.
-        rest: what comes behind them.
+        rest: the part after them.
     """
 
     text: str
@@ -89,7 +89,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read a pattern.
+        """Parse a pattern.
 
         Raises:
             PatternError: empty, too long, a ``[`` without ``]``, or a character
@@ -116,12 +116,12 @@ class Pattern:
 
     @property
     def tail(self) -> str:
-        """What may follow: ``""`` nothing, ``"."`` one character or more, ``"!"`` nothing or more."""
+        """What may follow the sets: ``""`` nothing, ``"."`` one or more characters, ``"!"`` zero or more."""
         return self.rest.tail
 
     @property
     def order(self) -> tuple[ElementOrder, ...]:
-        """Sorts patterns as Asterisk does: the smallest that matches wins."""
+        """Sort key in Asterisk's order: of the patterns that match, the smallest wins."""
         return (*map(_element_order, self.head), *self.rest.order)
 
     @property
@@ -135,12 +135,12 @@ class Pattern:
         return self.rest.is_odd
 
     def digits_from(self, place: int) -> str:
-        """The run of elements of exactly one character that starts at a place."""
+        """The run of one-character elements that starts at a position."""
         behind = place - len(self.head)
         return self.head[place:] + self.rest.run if behind <= 0 else _run(self.rest.sets, self.rest.order, behind)
 
     def element(self, place: int) -> tuple[ElementOrder, frozenset[str]] | None:
-        """How an element compares, and what it accepts; None where matching has ended."""
+        """The sort key of an element and the set it accepts; None where matching has ended."""
         behind = place - len(self.head)
         if behind < 0:
             return _element_order(self.head[place]), _members(self.head[place])
@@ -190,7 +190,7 @@ def _refuse_unusable(text: str) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _read_wildcards(text: str) -> Wildcards | None:
-    """Split what comes behind the plain characters into what matches and what compares.
+    """Parse the part after the plain characters into its sets and its sort key.
 
     Both stop at different places: matching ends at the first ``.`` or ``!``,
     comparing goes on to the end (facts D2). None if a ``[`` has no ``]``.

@@ -1,4 +1,4 @@
-"""How a phone and a dialplan context are written, for calls that begin with us. Pure."""
+"""Parses the names of phones (``PJSIP/33``) and of dialplan contexts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "
 
 
 def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:
-    """A phone such as ``PJSIP/33`` as its technology on this Asterisk and its name; None if it is no phone.
+    """Split a phone such as ``PJSIP/33`` into its technology on this Asterisk and its name; None if it is not a phone.
 
     Args:
         technologies: what a technology is called on this Asterisk.
@@ -30,5 +30,5 @@ def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | 
 
 
 def is_context(text: str) -> bool:
-    """Whether a dialplan context can be called so."""
+    """Whether the text can be the name of a dialplan context."""
     return _CONTEXT.fullmatch(text) is not None

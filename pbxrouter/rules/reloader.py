@@ -16,26 +16,29 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import Sentence
 
 POLL_S: Final = 0.1
-"""How often the database is asked whether the rules changed."""
+"""Seconds between two checks whether the rules have changed."""
 
 
 class RulesSource(Protocol):
-    """Where the rules lie (store.Store)."""
+    """A source of rules, such as ``database.Store``."""
 
     def load_rules(self) -> Deferred[RuleSet]:
-        """All rules as they are now; fails with StoreError."""
+        """Load all rules. The Deferred fails with StoreError."""
         ...
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """A mark that differs once anything was changed; fails with StoreError."""
+        """A version that changes when another connection has written to the database.
+
+        The Deferred fails with StoreError.
+        """
         ...
 
 
 class RulesReloader(MultiService):
-    """Loads the rules at the start and again whenever they changed.
+    """Loads the rules at the start and again when they have changed.
 
-    While the database cannot be read the last rules stay in force; that is said in
-    the log once, and once again when it is over.
+    While the database cannot be read, the last rules stay in force. The log tells when that begins and
+    when it is over.
 
     Attributes:
         away_since: epoch second since which the rules cannot be read; None while they can.
@@ -59,12 +62,12 @@ class RulesReloader(MultiService):
         timer.setServiceParent(self)
 
     async def reload(self) -> None:
-        """Load the rules anew, which whoever has changed them asks for; never fails."""
+        """Load the rules now, after a change by this gateway. Never fails."""
         self._loaded = None
         await self.poll()
 
     async def poll(self) -> None:
-        """Look whether the rules changed and load them if so; never fails."""
+        """Load the rules if they have changed. Never fails."""
         try:
             # Asked before loading: a change in between is found the next time.
             version = await self._source.version()
@@ -76,11 +79,11 @@ class RulesReloader(MultiService):
             self._is_away(error.sentence)
             if not self._away:
                 self._away = True
-                self.log.error("the rules cannot be read, the last ones stay in force: {error}", error=str(error))
+                self.log.error("rules: cannot be read, the last ones stay in force: {error}", error=str(error))
             return
         except Exception:
             self._is_away(Sentence("reading the rules broke; the log says where"))
-            self.log.failure("reading the rules broke; the last ones stay in force")
+            self.log.failure("rules: loading failed unexpectedly, the last ones stay in force")
             return
         self._is_back()
         self._tell_problems(rules.problems)
@@ -97,7 +100,7 @@ class RulesReloader(MultiService):
         self.away_since = self.trouble = None
         if self._away:
             self._away = False
-            self.log.info("the database can be read again")
+            self.log.info("rules: the database can be read again")
 
     def _tell_problems(self, problems: tuple[Sentence, ...]) -> None:
         for problem in problems:

@@ -1,4 +1,7 @@
-"""The rules at one moment, and the decision about a call."""
+"""The RuleSet: an immutable snapshot of all rules, and the decision about a call.
+
+The engine replaces it as a whole, so that each decision is made by rules that belong together.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from pbxrouter.text import Sentence, printable, sentence
 
 
 class RuleSet:
-    """All the rules at one moment.
+    """An immutable snapshot of all rules.
 
     Attributes:
-        entries: each mapping whose pattern can be read, by its map_id, switched off or not.
-        unreadable: each of the others, by its map_id, and what is said of it among the problems.
-        repeated: by map_id the mapping of the same pattern that comes first, so that this one never counts.
-        extensions: the mappings granted to each, by number.
-        without_pin: those who have none.
-        problems: what was left out and why, for the PBX owner.
+        entries: by map_id, each mapping whose pattern can be parsed, disabled or not, with the pattern.
+        unreadable: by map_id, each other mapping, with the reason that is also among the problems.
+        repeated: by map_id of a mapping that is never chosen, the earlier mapping with an equal pattern.
+        extensions: by number, the map_ids granted to the extension.
+        without_pin: the users who have no PIN.
+        problems: what could not be loaded and why.
     """
 
     def __init__(
@@ -53,11 +56,11 @@ class RuleSet:
 
     @property
     def users(self) -> Collection[User]:
-        """Those who have a PIN."""
+        """The users who have a PIN."""
         return self._by_pin.values()
 
     def winner(self, number: str) -> tuple[Pattern, Mapping] | None:
-        """The mapping that a number leads to, whoever calls, and its pattern; None if none matches."""
+        """Return the pattern and mapping that a number leads to, for any caller; None if none matches."""
         return self._index.best(number)
 
     @classmethod
@@ -69,14 +72,14 @@ class RuleSet:
         hash_pin: Callable[[str], str],
         problems: Iterable[str | Sentence] = (),
     ) -> RuleSet:
-        """Make a RuleSet; what cannot be used is left out and named in ``problems``.
+        """Build a RuleSet; what cannot be used is left out and named in ``problems``.
 
         Args:
             mappings: in configured order (by map_id): of equal patterns the first wins.
             extensions: number, and the map_ids granted to it.
             users: name, hashed PIN or None, and the map_ids granted.
-            hash_pin: makes of a PIN what is stored as hashed PIN.
-            problems: what the reader of the rules already had to leave out.
+            hash_pin: hashes a PIN as the stored ones are.
+            problems: what the loader already had to leave out.
         """
         found = [
             problem if isinstance(problem, Sentence) else Sentence("{text}", {"text": problem}) for problem in problems
@@ -94,7 +97,7 @@ class RuleSet:
         return cls(entries, unreadable, callers, users, hash_pin, tuple(found))
 
     def decide(self, facts: Facts) -> Decision:
-        """What becomes of a call."""
+        """Decide a call."""
         decision = self._decide(facts)
         # "" and Asterisk's word for nobody are never among the extensions.
         return replace(decision, extension=facts.caller) if facts.caller in self.extensions else decision

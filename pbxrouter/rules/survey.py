@@ -1,8 +1,7 @@
-"""All warnings of the rules in force, found between calls and kept until the rules change.
+"""Collects all warnings about the rules in force, between calls, and keeps them until the rules change.
 
-A look at 100 000 mappings takes seconds. It is done in the reactor's own thread in slices of
-about a millisecond, so that no call waits longer for it; in another thread it would take the
-interpreter from the calls for longer at a time.
+With 100 000 mappings that takes seconds. It runs in the reactor's thread in slices of about a
+millisecond, so that no call waits longer; another thread would hold the interpreter for longer at a time.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.warnings import RuleWarnings, Survey
 
 TURN_S: Final = 0.001
-"""How long we look at a time."""
+"""Seconds that one slice may take."""
 BREATH_S: Final = 0.0005
-"""And how long not, so that whatever else waits is done."""
+"""Seconds between two slices, for everything else that waits."""
 
 
 class RuleSurveyor:
-    """The warnings of the rules in force.
+    """Surveys the rules in force for warnings.
 
     Args:
-        rules: the rules of this moment, as RulesEngine has them; None before there are any.
+        rules: returns the rules in force, as RulesEngine has them; None before the first were loaded.
         applications: the names that drivers provide, lower case.
     """
 
@@ -54,7 +53,7 @@ class RuleSurveyor:
 
     @property
     def warnings(self) -> RuleWarnings | None:
-        """Those of the rules of this moment, for a page of them; None before there are rules."""
+        """The warnings of the rules in force, to be asked page by page; None before the rules are loaded."""
         rules = self._rules()
         if rules is not None and (self._current is None or self._current.rules is not rules):
             self._current = RuleWarnings(rules, self._applications)
@@ -63,16 +62,16 @@ class RuleSurveyor:
 
     @property
     def known(self) -> Survey | None:
-        """What is known of all without waiting; begins to look if nothing is."""
+        """The finished survey, or None; starts one if there is none."""
         warnings = self.warnings
         if warnings is not None and self._found is None and not self._under_way:
             self._look(warnings)
         return self._found
 
     def survey(self) -> Deferred[Survey | None]:
-        """A look at all the rules, at once if it was done since they changed; None before there are rules.
+        """Survey all rules. Fires at once if that was done since they changed; with None before they are loaded.
 
-        If they change meanwhile the answer is of the rules as they were.
+        If the rules change meanwhile, the result is of the earlier ones.
         """
         known = self.known
         if known is not None or self._current is None:
@@ -92,7 +91,7 @@ class RuleSurveyor:
             self._under_way = False
             waiting, self._waiting = self._waiting, []
             if isinstance(result, Failure):
-                self.log.failure("looking through the rules broke", result)
+                self.log.failure("rules: surveying them for warnings failed", result)
                 for deferred in waiting:
                     deferred.errback(result)
                 return

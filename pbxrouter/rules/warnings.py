@@ -1,8 +1,7 @@
-"""What is odd about the rules in force, in words that stand beside the rule they are about.
+"""Warnings about rules that are probably mistakes, such as a mapping that can never be chosen.
 
-A warning changes nothing: the rules count as they are. For one page of a list only its own
-mappings are looked at; a look at all of them comes in slices, for whoever wants to do something
-between (rules.survey).
+A warning changes nothing: the rules apply as they are. For one page of a list only its own mappings
+are examined; examining all comes in slices (rules.survey).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from pbxrouter.rules.shadows import Reachability, ReachResult, reachability
 from pbxrouter.text import Sentence, sentence
 
 NAMED: Final = 3
-"""So many of the patterns that always win are named, the others counted."""
+"""How many of the patterns that always win are named; the others are counted."""
 KEPT: Final = 20
-"""Warnings of each kind that a survey keeps."""
+"""How many warnings of each kind a survey keeps."""
 SLICE: Final = 50
-"""Extensions or users looked at before a pause."""
+"""Extensions or users examined in one slice."""
 
 CODES: Final = (
     "problem",
@@ -35,21 +34,21 @@ CODES: Final = (
     "no-pin",
     "no-grant",
 )
-"""Every kind of warning, the graver ones first."""
+"""All kinds of warnings, by severity, highest first."""
 NOTES: Final = frozenset({"no-pin", "no-grant"})
-"""Kinds that may well be meant so."""
+"""Kinds that may be intended; they are shown as notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleWarning:
-    """Something odd.
+    """One warning.
 
     Attributes:
-        code: of which kind, one of CODES.
-        step: what, for people.
-        map_id: of the mapping it is about; None if it is about none, as the next two.
-        extension: number of the extension it is about.
-        user: name of the user it is about.
+        code: its kind, one of CODES.
+        step: the message.
+        map_id: the mapping concerned, or None; likewise the next two.
+        extension: number of the extension concerned.
+        user: name of the user concerned.
     """
 
     code: str
@@ -60,19 +59,19 @@ class RuleWarning:
 
     @property
     def is_note(self) -> bool:
-        """Whether it may well be meant so."""
+        """Whether it may be intended."""
         return self.code in NOTES
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a look at all the rules found.
+    """The result of a survey of all rules.
 
     Attributes:
-        counts: how many warnings there are, by code; those that there are none of are not in it.
+        counts: number of warnings by code; codes without any are left out.
         first: by code, the first KEPT warnings.
         map_ids: by code, all mappings that have such a warning.
-        mappings: how many there are, those left out too.
+        mappings: number of mappings, unreadable ones included.
     """
 
     counts: Mapping[str, int]
@@ -82,13 +81,13 @@ class Survey:
 
     @property
     def total(self) -> int:
-        """Warnings of all kinds, but for notes."""
+        """Number of warnings of all kinds, notes excluded."""
         return sum(count for code, count in self.counts.items() if code not in NOTES)
 
 
 @dataclass(slots=True)
 class _Tally:
-    """A survey in the making."""
+    """Collects a survey."""
 
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     first: defaultdict[str, list[RuleWarning]] = field(default_factory=lambda: defaultdict(list))
@@ -105,7 +104,7 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Granted:
-    """Mappings that somebody has a grant for: who can be recognised, or who cannot for want of a PIN."""
+    """Mappings with a grant to extensions or users who can be recognised, and to users without a PIN."""
 
     usable: Collection[int]
     unusable: Collection[int]
@@ -125,20 +124,20 @@ class RuleWarnings:
         self._granted: _Granted | None = None
 
     def of_mappings(self, map_ids: Collection[int]) -> dict[int, tuple[RuleWarning, ...]]:
-        """Those of a page of mappings, each's graver ones first; without the mappings that have none."""
+        """Warnings by map_id for a page of mappings, highest severity first; mappings without any are left out."""
         granted = self._granted or self._granted_among(map_ids)
         found = {map_id: tuple(self._of_mapping(map_id, granted)) for map_id in map_ids}
         return {map_id: warnings for map_id, warnings in found.items() if warnings}
 
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
-        """Those of an extension, by its number."""
+        """Warnings about an extension, by its number."""
         if self.rules.extensions.get(number) == frozenset():
             said = sentence("{extension} has no grant: each number that it dials asks for a PIN", extension=number)
             return (RuleWarning("no-grant", said, extension=number),)
         return ()
 
     def of_user(self, name: str, has_pin: bool, has_grant: bool) -> tuple[RuleWarning, ...]:
-        """Those of a user; names are no keys, so what counts is given."""
+        """Warnings about a user. Names are not unique, so the user's PIN and grants are arguments."""
         found = []
         if not has_pin:
             said = sentence("{user} has no PIN, so no caller can show to be {user}", user=name)
@@ -149,14 +148,14 @@ class RuleWarnings:
         return tuple(found)
 
     def problems(self) -> tuple[RuleWarning, ...]:
-        """What was left out when the rules were read, but for unreadable mappings: of_mappings has those."""
+        """What could not be loaded, except unreadable mappings, which ``of_mappings`` reports."""
         of_mappings = {id(why) for _, why in self.rules.unreadable.values()}
         return tuple(
             RuleWarning("problem", problem) for problem in self.rules.problems if id(problem) not in of_mappings
         )
 
     def survey(self) -> Survey:
-        """A look at everything: about two seconds for 100 000 mappings."""
+        """Survey all rules at once: about two seconds for 100 000 mappings."""
         looking = self.survey_in_slices()
         while True:
             try:
@@ -166,7 +165,7 @@ class RuleWarnings:
                 return found
 
     def survey_in_slices(self) -> Generator[None, None, Survey]:
-        """The same, with a pause after each mapping: 10 µs, or 20 ms at the very worst."""
+        """Survey all rules, yielding after each mapping: 10 µs, at worst 20 ms."""
         tally = _Tally()
         tally.add(self.problems())
         usable: set[int] = set()
@@ -199,20 +198,20 @@ class RuleWarnings:
         )
 
     def _users(self) -> Iterator[tuple[User, bool]]:
-        """All, and whether they have a PIN."""
+        """Each user, and whether they have a PIN."""
         for user in self.rules.users:
             yield user, True
         for user in self.rules.without_pin:
             yield user, False
 
     def _usable_grants(self) -> Iterator[frozenset[int]]:
-        """Those of each who can be recognised."""
+        """The grants of each extension, and of each user who has a PIN."""
         yield from self.rules.extensions.values()
         for user in self.rules.users:
             yield user.grants
 
     def _granted_among(self, map_ids: Collection[int]) -> _Granted:
-        """Of these mappings alone."""
+        """The grants among these mappings only."""
         usable = _covered(frozenset(map_ids), self._usable_grants())
         without_pin = (user.grants for user in self.rules.without_pin)
         return _Granted(usable, _covered(frozenset(map_ids) - usable, without_pin))
@@ -239,7 +238,7 @@ class RuleWarnings:
 
 
 def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> frozenset[int]:
-    """Which of the mappings are in at least one of the grants; looks no longer than needed."""
+    """Which of the mappings are in at least one of the grants; stops when all are found."""
     left = set(map_ids)
     for grant in grants:
         if not left:

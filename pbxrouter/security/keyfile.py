@@ -1,7 +1,7 @@
-"""The file with the key of the PIN hashes.
+"""The PIN key file: the key of the PIN hashes.
 
 64 hex digits and a line end, readable by its owner alone, beside the database but not
-in it: who steals a copy of the database has no PIN. Lost, every PIN must be set anew.
+in it: a stolen copy of the database reveals no PIN. If it is lost, every PIN must be set again.
 Under systemd the key may come as a credential instead: ``LoadCredential=pbxrouter.pinkey:…``
 puts a file of that name into $CREDENTIALS_DIRECTORY, and then that one is read.
 """
@@ -26,7 +26,7 @@ _MAX_FILE: Final = 1024
 
 
 def create_key(path: Path) -> bytes:
-    """Make a new key, write it to a file of mode 0600 that must not exist yet, and return it.
+    """Generate a key and write it to a new file of mode 0600.
 
     Raises:
         KeyFileError: the file exists, or cannot be written.
@@ -51,7 +51,7 @@ def create_key(path: Path) -> bytes:
 
 
 def read_key(path: Path, environ: Mapping[str, str] = os.environ) -> bytes:
-    """Read the key: the systemd credential if there is one, else the file at ``path``.
+    """Read the key from the systemd credential if there is one, else from the file at ``path``.
 
     Raises:
         KeyFileError: no such file; it cannot be read; others than its owner can read it

@@ -1,4 +1,4 @@
-"""Whose an address is, for limits by address. Pure."""
+"""The network to rate-limit an address by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def network_of(address: str) -> str:
-    """Whose address it is: of IPv6 the first half, for the rest is theirs to choose."""
+    """The network to rate-limit by: an IPv4 address itself, or an IPv6 address's /64."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Passwords of the console: argon2id, with the library's own parameters (RFC 9106, about 80 ms each).
+"""Console passwords: argon2id with argon2-cffi's default parameters (RFC 9106), about 80 ms each.
 
-Everything here blocks, on purpose; it is called in a thread.
+The functions block; call them in a thread.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def check_new_password(password: str, login: str) -> str:
 
 
 def hash_password(password: str) -> str:
-    """What is stored of a password; takes about 80 ms."""
+    """Hash a password for storage; takes about 80 ms."""
     return _hasher.hash(password)
 
 
 def password_fits(stored: str | None, password: str) -> bool:
-    """Whether a password is the one that was stored; takes as long where nothing was (None)."""
+    """Whether a password matches its stored hash. Takes the same time when there is no hash (None)."""
     try:
         return _hasher.verify(stored or _NOBODYS, password[:MAX_PASSWORD_LENGTH]) and stored is not None
     except (Argon2Error, InvalidHashError):

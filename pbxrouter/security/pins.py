@@ -1,8 +1,8 @@
-"""PINs: what one may look like, how one is stored, how a new one is made.
+"""PINs: checking, hashing and generating them.
 
-A PIN has few digits, so a plain hash of it is undone by trying them all. Stored is its
-HMAC-SHA256 under a key that lies outside the database (keyfile): the database alone
-gives no PIN away. Of that key all others are derived.
+A PIN has few digits, so a plain hash could be reversed by trying all of them. Stored is its
+HMAC-SHA256 under a key outside the database (keyfile): the database alone reveals no PIN. Other
+keys are derived from that one.
 """
 
 from __future__ import annotations
@@ -40,16 +40,15 @@ def check_pin(pin: str) -> str:
 
 
 def hash_pin(key: bytes, pin: str) -> str:
-    """What is stored of a PIN: 64 hex digits.
+    """Hash a PIN for storage: 64 hex digits.
 
-    Any text is accepted, for callers key anything: what is no user's PIN has a hash
-    that is no user's.
+    Any text is accepted, since callers key anything.
     """
     return hmac.digest(key, pin.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def derive(key: bytes, purpose: str) -> bytes:
-    """A key of its own for another purpose, from which neither the first nor any other can be told.
+    """Derive an independent key for another purpose.
 
     HKDF (RFC 5869) with SHA-256, one block.
     """
@@ -58,7 +57,7 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 
 def generate_pin(digits: int = GENERATED_DIGITS) -> str:
-    """A new PIN from the system's randomness, none that a thief would try first.
+    """Generate a random PIN that is not an obvious one.
 
     Raises:
         PinError: so many digits, or so few, are not accepted.
@@ -71,5 +70,5 @@ def generate_pin(digits: int = GENERATED_DIGITS) -> str:
 
 
 def _is_weak(pin: str) -> bool:
-    """One digit repeated, or digits in a row, up or down: 1111, 4567, 9876."""
+    """Whether a PIN is one repeated digit or a run of digits, up or down: 1111, 4567, 9876."""
     return len(set(pin)) == 1 or pin in _RUN or pin in _RUN[::-1]

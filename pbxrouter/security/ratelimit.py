@@ -1,4 +1,4 @@
-"""How often somebody may do something: a token bucket for each, or a sliding window. Pure."""
+"""Rate limits by key: a token bucket and a sliding window."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_KEYS: Final = 10_000
-"""How many are remembered; beyond that, those unseen for longest are forgotten."""
+"""Keys remembered; beyond that, the least recently used are forgotten."""
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class _Bucket:
 
 
 class RateLimit:
-    """Allows each key ``burst`` at once and ``per_minute`` in the long run."""
+    """Token bucket: each key may do ``burst`` at once and ``per_minute`` in the long run."""
 
     def __init__(self, per_minute: float, burst: int) -> None:
         self._per_s = per_minute / 60
@@ -25,7 +25,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wait_s(self, key: str, now: float) -> float:
-        """Seconds until the key may; 0 if it may now, which is then counted."""
+        """Seconds to wait; 0 if it is allowed now, which is then counted."""
         bucket = self._buckets.pop(key, None) or _Bucket(self._burst, now)
         bucket.left = min(self._burst, bucket.left + max(0.0, now - bucket.seen) * self._per_s)
         bucket.seen = now
@@ -38,21 +38,21 @@ class RateLimit:
         return (1 - bucket.left) / self._per_s
 
     def give_back(self, key: str) -> None:
-        """What was counted last for the key shall not count after all."""
+        """Take back what was counted last for the key."""
         bucket = self._buckets.get(key)
         if bucket is not None:
             bucket.left = min(self._burst, bucket.left + 1)
 
 
 class WindowLimit:
-    """Allows each key so many in any stretch of so many seconds, as a promise in a contract is meant."""
+    """Sliding-window limit: at most N events for each key in any window of ``window_s`` seconds."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._seen: OrderedDict[str, deque[float]] = OrderedDict()
 
     def wait_s(self, key: str, most: int, now: float) -> float:
-        """Seconds until the key may; 0 if it may now, which is then counted.
+        """Seconds to wait; 0 if it is allowed now, which is then counted.
 
         Args:
             most: how many in the window; at least 1.
@@ -69,7 +69,7 @@ class WindowLimit:
         return 0.0
 
     def give_back(self, key: str) -> None:
-        """What was counted last for the key shall not count after all."""
+        """Take back what was counted last for the key."""
         times = self._seen.get(key)
         if times:
             times.pop()

@@ -1,4 +1,4 @@
-"""Who may what in the console: three roles, each of which may all that the one before may. Pure."""
+"""Roles of console users; each role includes the one before it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import enum
 
 
 class Role(enum.Enum):
-    """What somebody is to the console."""
+    """The role of a console user."""
 
     VIEWER = "viewer"
     """Sees calls and rules, and tests numbers."""
     OPERATOR = "operator"
     """Changes rules and PINs, takes changes back, dials from their own phone."""
     ADMIN = "admin"
-    """Says who may log in, makes tokens and click-to-dial links, reads the doctor's findings."""
+    """Manages console users, tokens and click-to-dial links, reads the doctor's findings."""
 
     def may(self, needed: Role) -> bool:
-        """Whether this role may what that one may."""
+        """Whether this role includes another."""
         return _RANK[self] >= _RANK[needed]
 
 

@@ -1,7 +1,6 @@
-"""API tokens: what one looks like, and what is kept of it. Pure.
+"""API tokens: their format, scopes and hashes.
 
-A token is 32 random bytes, so a plain SHA-256 of it tells nobody the token; only that
-is kept.
+A token is 32 random bytes; only its SHA-256 is stored.
 """
 
 from __future__ import annotations
@@ -19,39 +18,39 @@ _TOKEN: Final = re.compile(r"pbxr_[A-Za-z0-9_-]{43}")
 
 
 class Scope(enum.Enum):
-    """What a token is good for. None of them contains another."""
+    """What a token may be used for. No scope includes another."""
 
     READ = "read"
-    """Sees what the gateway has and does: calls, rules, health; and tests numbers."""
+    """Reads calls, rules and health, and tests numbers."""
     RULES = "rules"
-    """Changes rules and PINs, reads who changed them, takes changes back."""
+    """Changes rules and PINs, reads the audit log, undoes changes."""
     DIAL = "dial"
-    """Has phones called."""
+    """Originates calls."""
     ADMIN = "admin"
     """Console users, tokens, click-to-dial links, the doctor's findings."""
 
 
 def scopes_text(scopes: Iterable[Scope]) -> str:
-    """Scopes as they are kept and shown: words with blanks between, always in the same order."""
+    """Format scopes as words separated by blanks, always in the same order."""
     there = frozenset(scopes)
     return " ".join(scope.value for scope in Scope if scope in there)
 
 
 def scopes_of(text: str) -> frozenset[Scope]:
-    """Scopes from such a text; words that are none of them are left out."""
+    """Parse scopes from such a text; unknown words are ignored."""
     words = frozenset(text.split())
     return frozenset(scope for scope in Scope if scope.value in words)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """What is known of a token.
+    """A token's row, without its hash.
 
     Attributes:
         created: ISO 8601, UTC.
         last_used: the same; None if never.
         revoked: the same; None if it is valid.
-        scopes: what it is good for.
+        scopes: what it may be used for.
     """
 
     token_id: int
@@ -63,17 +62,17 @@ class TokenInfo:
 
 
 def new_token() -> str:
-    """A token that nobody has or guesses; shown once, never kept."""
+    """Generate a token. It is shown once and never stored."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """What is kept of a token: hex SHA-256."""
+    """Hash a token for storage: hex SHA-256."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The token in an ``Authorization: Bearer …`` header (RFC 6750); None if none could be ours."""
+    """Extract the token from an ``Authorization: Bearer …`` header (RFC 6750); None if it has no valid form."""
     scheme, _, token = (authorization or "").partition(" ")
     token = token.strip(" ")
     return token if scheme.lower() == "bearer" and _TOKEN.fullmatch(token) else None

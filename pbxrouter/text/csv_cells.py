@@ -1,7 +1,7 @@
-"""Comma-separated text that a spreadsheet opens without running anything. Pure.
+"""CSV that spreadsheets open without evaluating formulas.
 
-A cell that begins like a formula gets a quote in front, which spreadsheets take for "this is text"
-(OWASP, CSV injection); callers choose what stands in some of the cells.
+A cell that begins like a formula gets a leading quote, by which spreadsheets read it as text (OWASP,
+CSV injection). Callers of the PBX choose the content of some cells.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _FORMULA: Final = re.compile(rf"(^|[;\t\r\n][{_BLANKS}\"']*+)(?=[{_BLANKS}]*+[{_
 
 
 def safe_cell(value: object) -> object:
-    """The value; text that a spreadsheet would take for a formula with a quote before it."""
+    """Return the value, with a leading quote if a spreadsheet would evaluate it."""
     if not isinstance(value, str):
         return value
     return _FORMULA.sub(r"\1'", value)
 
 
 class _Text:
-    """What csv writes to."""
+    """A file-like object for the csv module, keeping what is written."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -40,7 +40,7 @@ class _Text:
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """One row, with its line end (RFC 4180)."""
+    """Format one row, line end included (RFC 4180)."""
     text = _Text()
     csv.writer(text).writerow([safe_cell(cell) for cell in cells])
     return "".join(text.parts)

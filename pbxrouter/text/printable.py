@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Text from outside as one line that can stand in a log or on a terminal."""
+    """Escape control characters, so that text from outside is one line in a log or on a terminal."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,7 +1,7 @@
-"""Why something came out so, in steps that people can read.
+"""Translatable sentences, used for decision traces and error messages.
 
-A step is a sentence with places in it and what stands in them, so that the same
-trace can be shown in another language.
+A sentence keeps its message and its values apart, so that the same trace can be shown in
+another language.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pbxrouter.text.printable import printable
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One step of a trace.
+    """A translatable message with values for its placeholders.
 
     Attributes:
-        message: an English sentence with ``{places}``; the key for translations.
-        values: what stands in the places: text, or a step within the step. Never a PIN.
+        message: English, with ``{placeholders}``; the key for translations.
+        values: by placeholder, text or another sentence. Never a PIN.
     """
 
     message: str
@@ -33,10 +33,10 @@ class Sentence:
         return self.english
 
     def translated(self, translate: Callable[[str], str]) -> str:
-        """The sentence in another language, the steps within it too.
+        """The sentence in another language, sentences among its values included.
 
         Args:
-            translate: gives for an English message that of the language.
+            translate: returns the translation of an English message.
         """
         values = {
             name: value.translated(translate) if isinstance(value, Sentence) else value
@@ -46,9 +46,9 @@ class Sentence:
 
 
 def sentence(message: str, **values: object) -> Sentence:
-    """A step whose values are shown as text, line ends and other controls made visible.
+    """Make a sentence; values become printable text, with line ends and other controls made visible.
 
-    A value that is a step itself is kept as one, so that it is translated, too.
+    A value that is a sentence is kept as one, so that it is translated, too.
     """
     return Sentence(
         message,
@@ -56,7 +56,7 @@ def sentence(message: str, **values: object) -> Sentence:
     )
 
 
-def joined(steps: Iterable[Sentence], between: str = "; ") -> Sentence:
-    """Several steps as one, each after the other in one line."""
-    values = {f"step_{place}": part for place, part in enumerate(steps)}
+def joined(sentences: Iterable[Sentence], between: str = "; ") -> Sentence:
+    """Join several sentences into one."""
+    values = {f"step_{place}": part for place, part in enumerate(sentences)}
     return Sentence(between.join(f"{{{name}}}" for name in values), values)

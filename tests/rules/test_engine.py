@@ -150,7 +150,7 @@ class Keeping(SynchronousTestCase):
         self.formats()
         self.source.mark = 1
         self.clock.pump([POLL_S] * 4)
-        self.assertEqual(self.formats(), ["the database can be read again"])
+        self.assertEqual(self.formats(), ["rules: the database can be read again"])
         self.assertEqual(self.source.loads, 1)
 
     def test_away_at_the_start(self) -> None:
@@ -163,7 +163,7 @@ class Keeping(SynchronousTestCase):
         self.source.rules = workshop_rules()
         self.clock.advance(POLL_S)
         self.successResultOf(waiting)
-        self.assertEqual(self.formats()[1:], ["the database can be read again", "rules loaded"])
+        self.assertEqual(self.formats()[1:], ["rules: the database can be read again", "rules loaded"])
 
     def test_breaks(self) -> None:
         """A bug is logged each time, and the keeper goes on."""
