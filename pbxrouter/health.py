@@ -1,7 +1,6 @@
-"""How the gateway is: its connections to AMI, the database, FastAGI; read from memory whenever asked.
+"""Health of the gateway: AMI connections, database, FastAGI.
 
-Making a Health costs next to nothing and looks at no file or socket: what is told here is what the
-parts noticed when they last did their work.
+A Health is cheap and reads only memory: it tells what the parts noticed when they last did their work.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
 State = Literal["good", "plain", "bad"]
-"""How a thing is marked; plain is neither, such as a connection that has just come up."""
+"""Severity shown for a part; plain is neither good nor bad, such as a connection that has just come up."""
 
 NO_ACCOUNT: Final = Sentence("no secret_file is set, so there is no connection to AMI")
 
 
 @dataclass(frozen=True, slots=True)
 class AsteriskHealth:
-    """The connection to one Asterisk's AMI.
+    """Health of the connection to one Asterisk's AMI.
 
     Attributes:
-        name: in the configuration.
-        up: whether there is a connection that is logged in.
-        since: epoch second since which that is so; None if no connection is wanted.
-        in_sync: whether its calls are known just now.
-        active: calls in progress on it; None while that is not known.
-        unknown_s: seconds in which its calls could not be seen, since the gateway started.
-        restarts: how often it was found restarted, since the gateway started.
-        trouble: why there is no connection, or its calls are not known; None if nothing was found wrong.
+        name: the Asterisk's name in the configuration.
+        up: whether it is connected and logged in.
+        since: epoch second of the last change; None if no connection is configured.
+        in_sync: whether its calls are known now.
+        active: number of calls in progress; None while unknown.
+        unknown_s: seconds since the gateway started in which its calls were not known.
+        restarts: number of restarts seen since the gateway started.
+        trouble: why it is not connected, or its calls are not known; None if nothing is wrong.
     """
 
     name: str
@@ -52,12 +51,12 @@ class AsteriskHealth:
 
     @property
     def state(self) -> State:
-        """How it is marked."""
+        """Its severity."""
         return "bad" if not self.up else "good" if self.in_sync else "bad" if self.trouble else "plain"
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """Its state as a sentence."""
         if not self.up:
             return Sentence("no connection")
         if self.in_sync:
@@ -67,16 +66,16 @@ class AsteriskHealth:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseHealth:
-    """The database, as those who use it found it.
+    """Health of the database, as its users found it.
 
     Attributes:
-        has_rules: whether rules are in force; before the first could be read calls wait.
+        has_rules: whether rules are in force; calls wait until they have been loaded once.
         rules_away_since: epoch second since which rules cannot be read; None while they can.
         history_away_since: epoch second since which no call can be written; None while it can.
         queued: calls that wait to be written.
         lost: calls that will never be written, since the gateway started.
-        counts_written: whether the last counts of calls could be written.
-        trouble: what was said; None if nothing was found wrong.
+        counts_written: whether the last write of the call counter succeeded.
+        trouble: the error; None if nothing is wrong.
     """
 
     has_rules: bool
@@ -89,14 +88,14 @@ class DatabaseHealth:
 
     @property
     def state(self) -> State:
-        """How it is marked."""
+        """Its severity."""
         if self.rules_away_since is None and self.history_away_since is None and self.counts_written:
             return "good" if self.has_rules else "plain"
         return "bad"
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """Its state as a sentence."""
         if self.rules_away_since is not None:
             if self.has_rules:
                 return Sentence("it cannot be read, the last rules stay in force")
@@ -112,13 +111,13 @@ class DatabaseHealth:
 
 @dataclass(frozen=True, slots=True)
 class FastAGIHealth:
-    """The server that Asterisk brings calls to.
+    """Health of the FastAGI server.
 
     Attributes:
         listen: its endpoint.
-        open_calls: connections that are open.
-        served: calls that have come, since the gateway started.
-        last_call: when the last one came, epoch seconds; None before the first.
+        open_calls: number of open connections.
+        served: number of calls since the gateway started.
+        last_call: epoch second of the last call; None before the first.
     """
 
     listen: str
@@ -128,12 +127,12 @@ class FastAGIHealth:
 
     @property
     def state(self) -> State:
-        """How it is marked: whether calls come is for its owner to judge."""
+        """Its severity; whether calls should come is for the owner to judge."""
         return "good"
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """Its state as a sentence."""
         if self.last_call is None:
             return Sentence("no call has come yet")
         return Sentence("calls come")
@@ -141,12 +140,12 @@ class FastAGIHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """All of it at one moment.
+    """Health of the gateway at one moment.
 
     Attributes:
-        version: of the gateway.
-        started: when it started, epoch seconds.
-        now: when this was asked for, epoch seconds.
+        version: the gateway's version.
+        started: epoch second of its start.
+        now: epoch second of this snapshot.
     """
 
     version: str
@@ -163,14 +162,14 @@ class Health:
 
     @property
     def state(self) -> State:
-        """As the worst of its parts."""
+        """The worst severity of its parts."""
         states: set[State] = {asterisk.state for asterisk in self.asterisks}
         states |= {self.database.state, self.fastagi.state}
         return "bad" if "bad" in states else "plain" if "plain" in states else "good"
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """Its state as a sentence."""
         return _ALL[self.state]
 
 
@@ -182,12 +181,12 @@ _ALL: Final = {
 
 
 class HealthProbe:
-    """Tells how the gateway is whenever it is called.
+    """Takes a Health whenever it is called.
 
     Args:
-        asterisks: each configured one's name, and its connection to AMI if one is wanted.
-        counters: of those that have a connection.
-        listen: where FastAGI listens.
+        asterisks: name and AMI connection (None if not configured) of each Asterisk.
+        counters: the call counters.
+        listen: FastAGI's endpoint.
         clock: epoch seconds.
     """
 
@@ -213,7 +212,7 @@ class HealthProbe:
         self._started = clock.seconds()
 
     def __call__(self) -> Health:
-        """As it is now; never fails."""
+        """Take a snapshot. Never fails."""
         fastagi = self._fastagi
         return Health(
             __version__,

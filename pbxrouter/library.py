@@ -1,9 +1,8 @@
-"""Our classes for programs of one's own: all that a short script needs, from one place.
+"""The library for scripts: FastAGI and AMI without the gateway, its rules or its database.
 
-``serve`` answers FastAGI calls, ``run`` works over AMI; each is a program's last line.
-Where Asterisk is, and who we are to it, come from the environment, so that no secret
-stands in a program or in the list of processes. Nothing of the gateway runs here: no
-rules, no database. The examples/ folder uses it; not here: the classes themselves.
+``serve`` answers FastAGI calls, ``run`` works over AMI; each is a program's last line. Asterisk's
+address and the account come from the environment, so that no secret is in a program or in the list
+of processes. See examples/.
 """
 
 from __future__ import annotations
@@ -46,17 +45,15 @@ LISTEN: Final = "tcp:4573:interface=127.0.0.1"
 AMI: Final = "tcp:127.0.0.1:5038"
 
 Handler = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
-"""Has the conversation of one call; the connection is closed when it returns."""
+"""Serves one call; the connection is closed when it returns."""
 
 
 def serve(handler: Handler, listen: str | None = None) -> NoReturn:
     """Answer FastAGI calls until the program is stopped; does not return.
 
     Args:
-        handler: has the conversation of each call. A caller who hangs up ends it; what
-            else it raises is printed.
-        listen: a server endpoint; else the environment's AGI_LISTEN, else port 4573 on
-            loopback.
+        handler: serves each call. A hang-up ends it silently; other exceptions are printed.
+        listen: a server endpoint; by default $AGI_LISTEN, or port 4573 on loopback.
     """
     _react(_serve, handler, listen or os.environ.get("AGI_LISTEN", LISTEN))
 
@@ -78,7 +75,7 @@ async def _serve(reactor: Any, handler: Handler, listen: str) -> None:
 
 
 class Session:
-    """An AMI connection, logged in.
+    """An AMI connection that is logged in.
 
     Attributes:
         banner: Asterisk's first line.
@@ -98,15 +95,15 @@ class Session:
     def listing(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
-        """Send an action that a list answers; fires with its items."""
+        """Send an action that is answered by a list; fires with its items."""
         return self._protocol.action_list(name, headers, timeout_s)
 
     def subscribe(self, event: str, handler: EventHandler) -> None:
-        """Have events of this name handed on, or every one (``*``)."""
+        """Subscribe to the events of a name, or to all (``*``)."""
         self._handlers.setdefault(event.encode("ascii"), []).append(handler)
 
     async def leave(self) -> None:
-        """Log off; Asterisk closes."""
+        """Log off; Asterisk closes the connection."""
         with contextlib.suppress(ManagerError):  # it may have closed already
             await self.action("Logoff")
         self._protocol.close()
@@ -122,12 +119,12 @@ async def connect(
     """Connect to AMI and log in.
 
     Args:
-        ami: a client endpoint, such as ``tcp:127.0.0.1:5038`` or ``tls:pbx.example.org:5039``;
-            else the environment's AMI. Likewise AMI_USERNAME and AMI_SECRET.
-        events: the event classes wanted, such as ``call,agi``, or ``on`` or ``off``.
+        ami: a client endpoint, such as ``tcp:127.0.0.1:5038`` or ``tls:pbx.example.org:5039``; by
+            default $AMI. The account is $AMI_USERNAME and $AMI_SECRET.
+        events: the event classes to receive, such as ``call,agi``, or ``on`` or ``off``.
 
     Raises:
-        LoginRefused: Asterisk does not accept user and secret.
+        LoginRefused: Asterisk refused user or secret.
         ManagerUnavailable: there is no connection.
     """
     ami = ami or os.environ.get("AMI", AMI)
@@ -151,11 +148,11 @@ async def connect(
 def run(program: Callable[[Session], Coroutine[Deferred[Any], Any, object]], events: str = "on") -> NoReturn:
     """Connect to AMI, log in, run the program, log off; does not return.
 
-    The process ends with status 0, or with one line on standard error and status 1 when
-    the program fails with an error of ours.
+    The process ends with status 0, or with one line on standard error and status 1 if the
+    program fails with a PbxrouterError.
 
     Args:
-        program: given the session; to watch for ever it awaits ``session.lost``.
+        program: called with the session; to run until the connection is lost it awaits ``session.lost``.
         events: as connect.
     """
     _react(_run, program, events)

@@ -38,7 +38,7 @@ from pbxrouter.originate.originator import (
     CallRequest,
     Originator,
     Progress,
-    check_wish,
+    check_request,
 )
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
@@ -77,7 +77,7 @@ class FakeOriginator:
 
     async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
         """See originate.Originator."""
-        check_wish(wish, {})
+        check_request(wish, {})
         self.wishes.append(wish)
         if self.error is not None:
             raise self.error

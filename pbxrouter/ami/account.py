@@ -1,4 +1,4 @@
-"""How to log in to an Asterisk's manager interface: user, secret, trust."""
+"""Accounts on Asterisk's manager interface: user, secret, trusted certificates."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
 
 
 def check_trust(description: str) -> None:
-    """A folder of certificates without any makes every connection fail, and nobody says why.
+    """Check that the ``trustRoots`` of a ``tls:`` endpoint contain a certificate; Twisted would not say why it fails.
 
     Raises:
-        ConfigError: ``trustRoots`` of a ``tls:`` endpoint names such a folder.
+        ConfigError: the folder cannot be read or contains no certificate.
     """
     found = _TRUST.match(description)
     if found is None:
@@ -43,10 +43,10 @@ def check_trust(description: str) -> None:
 
 
 def account_of(config: Asterisk) -> Account:
-    """How to log in to its AMI now; the secret is read once.
+    """The account configured for an Asterisk; its secret is read now.
 
     Raises:
-        ConfigError: the secret cannot be read, or the endpoint trusts nobody.
+        ConfigError: the secret cannot be read, or the endpoint's folder of certificates is empty.
     """
     check_trust(config.ami)
     secret = read_secret(config)
@@ -54,7 +54,7 @@ def account_of(config: Asterisk) -> Account:
 
 
 def read_secret(config: Asterisk) -> str:
-    """The AMI user's secret: the first line of its file.
+    """Read the AMI user's secret: the first line of its file.
 
     Raises:
         ConfigError: the file cannot be read or is empty.
@@ -78,7 +78,7 @@ def read_secret(config: Asterisk) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who we are to one Asterisk. ``secret`` is asked anew at each log-in, and never shown."""
+    """The account on one Asterisk. ``secret`` is called at each log-in and never shown."""
 
     username: str
     secret: Callable[[], str]

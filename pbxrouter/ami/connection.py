@@ -1,11 +1,10 @@
-"""Staying connected to one Asterisk's AMI: reconnects, log-ins, subscriptions.
+"""The persistent connection to one Asterisk's AMI: reconnects, log-ins, subscriptions.
 
-A Manager outlives its connections: who subscribed to an event keeps it, and who asked
-to be told is told of each log-in and each loss. Actions go out only while there is a
-connection; otherwise they fail at once, so nobody waits for what may never come.
+An AMIConnection outlives its TCP connections: subscriptions stay, and listeners are told of each
+log-in and each loss. Actions are sent only while it is connected; otherwise they fail at once.
 
-It is no ClientService: that one of Twisted's ends in NoTransition, with a traceback,
-when the connection is lost during the log-in, which is how Asterisk refuses one.
+Not Twisted's ClientService: it raises NoTransition if the connection drops during login, which is how
+Asterisk refuses one.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ from pbxrouter.text import Sentence, printable, sentence
 FIRST_RETRY_S: Final = 0.25
 SLOWEST_RETRY_S: Final = 15.0
 REFUSED_RETRY_S: Final = 60.0
-"""After a refused login: trying again sooner would only fill Asterisk's log."""
+"""Seconds until the next attempt after a refused login; sooner would only fill Asterisk's log."""
 STEADY_S: Final = 10.0
-"""A connection that lasted so long was a good one; one that did not counts as a failed attempt."""
+"""A connection that lasts this long resets the back-off; a shorter one counts as a failed attempt."""
 SAY_AFTER: Final = 3
-"""Failed attempts after which it is said that nobody answers: a restart of Asterisk's is no news."""
+"""Failed attempts before the log tells of them, so that a restart of Asterisk does not."""
 LEAVING_S: Final = 3.0
-"""How long the far end may take to read our last words."""
+"""Seconds that the peer may take to read the last actions when the gateway stops."""
 
 
 ProtocolFactory = Callable[[Any, dict[bytes, list[EventHandler]]], Factory]
-"""Of a clock, and of who wants which event."""
+"""Makes a protocol from a clock and the event handlers."""
 
 
 class AMIFactory(Factory):
-    """Makes our own protocol for each connection."""
+    """Makes an AMIProtocol for each connection."""
 
     noisy = False
 
@@ -62,23 +61,23 @@ class AMIFactory(Factory):
         self._handlers = handlers
 
     def buildProtocol(self, addr: IAddress | None) -> AMIProtocol:
-        """A new connection."""
+        """Make the protocol of a new connection."""
         return AMIProtocol(self._clock, self._handlers)
 
 
 class AMIConnection(Service):
-    """One Asterisk's AMI, for as long as the gateway runs.
+    """The AMI connection to one Asterisk, for as long as the gateway runs.
 
     Args:
-        name: what the owner calls this Asterisk.
+        name: the Asterisk's name in the configuration.
         description: a client endpoint string.
         account: how to log in.
         event_mask: event classes to receive.
-        factory: what makes the protocols, if they are to be others than ours (adapters).
+        factory: makes the protocols; an AMIFactory by default.
 
     Attributes:
-        since: epoch second since which it is as it is, up or not; None before it was started.
-        trouble: why there is no connection; None while there is one, or before anything went wrong.
+        since: epoch second of the last change between up and down; None before the start.
+        trouble: why there is no connection; None while there is one, or before the first failure.
     """
 
     log = Logger()
@@ -114,24 +113,24 @@ class AMIConnection(Service):
 
     @property
     def is_up(self) -> bool:
-        """Whether we are connected and logged in."""
+        """Whether it is connected and logged in."""
         # At a loss actions fail before anybody is told of it; who asks then must not hear that all is well.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
     def on_connect(self, tell: Callable[[], object]) -> None:
-        """Be told after each log-in, and now if there is a connection."""
+        """Call the listener after each log-in, and now if connected."""
         self._on_connect.append(tell)
         if self.is_up:
             tell()
 
     def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """Be told after each loss of a connection that was logged in."""
+        """Call the listener after each loss of a connection that was logged in."""
         self._on_disconnect.append(tell)
 
     # --- use ---
 
     def subscribe(self, event: str, handler: EventHandler) -> Callable[[], None]:
-        """Have events of this name handed on, or every one (``*``); returns what ends it."""
+        """Subscribe to the events of a name, or to all (``*``). Returns a function that unsubscribes."""
         handlers = self._handlers.setdefault(event.encode("ascii"), [])
         handlers.append(handler)
 
@@ -142,7 +141,7 @@ class AMIConnection(Service):
         return unsubscribe
 
     def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
-        """As AMIProtocol.action; fails at once with ManagerUnavailable while there is no connection."""
+        """Like AMIProtocol.action; fails at once with ManagerUnavailable while not connected."""
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.action(name, headers, timeout_s)
@@ -150,13 +149,13 @@ class AMIConnection(Service):
     def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
-        """As AMIProtocol.listing; fails at once with ManagerUnavailable while there is no connection."""
+        """Like AMIProtocol.action_list; fails at once with ManagerUnavailable while not connected."""
         if self._protocol is None:
             return fail(self._unavailable())
         return self._protocol.action_list(name, headers, timeout_s)
 
     def new_id(self) -> str:
-        """An id for Asterisk to repeat (CommandID, ChannelId), all of one length, that nobody guesses."""
+        """Make an unguessable id (CommandID, ChannelId); all have the same length."""
         return f"{self._id_prefix}-{next(self._ids):010}"
 
     def _unavailable(self) -> ManagerUnavailable:
@@ -165,14 +164,14 @@ class AMIConnection(Service):
     # --- staying connected ---
 
     def startService(self) -> None:
-        """Connect, and stay connected."""
+        """Connect, and reconnect until stopped."""
         if not self.running:
             super().startService()
             self.since = self._clock.seconds()
             self._life = Deferred.fromCoroutine(self._stay_connected())
 
     def stopService(self) -> Deferred[None]:
-        """Leave; what was sent goes out first, if the far end takes it soon."""
+        """Disconnect, after the actions already sent have left, if the peer reads them soon."""
         super().stopService()
         life, self._life = self._life, None
         if life is None:
@@ -193,7 +192,7 @@ class AMIConnection(Service):
                 await deferLater(self._clock, wait_s)
 
     async def _one_connection(self) -> float:
-        """Connect, log in, and be there until all is lost; returns the seconds until the next attempt."""
+        """Connect, log in, and stay until the connection is lost; returns the seconds until the next attempt."""
         try:
             protocol: Any = await self._endpoint.connect(self._factory)
         except Exception as error:  # each kind of endpoint has its own
@@ -213,18 +212,18 @@ class AMIConnection(Service):
             return self._failed(error.sentence)
         except Exception:  # nothing that comes over the wire may end the attempts
             protocol.close()
-            self.log.failure("{name}: logging in broke", name=self.name)
+            self.log.failure("AMI {name}: logging in failed unexpectedly", name=self.name)
             return self._failed(Sentence("logging in broke"))
         began = self.since = self._clock.seconds()
         self._complaint = self.trouble = None
-        self.log.info("{name}: connected to AMI ({banner})", name=self.name, banner=printable(protocol.banner))
+        self.log.info("AMI {name}: connected ({banner})", name=self.name, banner=printable(protocol.banner))
         self._protocol = protocol
         self._tell(self._on_connect)
         await protocol.lost
         self._protocol = None
         self.since, self.trouble = self._clock.seconds(), Sentence("the connection to AMI is lost")
         if self.running:
-            self.log.warn("{name}: the connection to AMI is lost", name=self.name)
+            self.log.warn("AMI {name}: the connection is lost", name=self.name)
         self._tell(self._on_disconnect)
         if self._clock.seconds() - began >= STEADY_S:
             self._failures = 0
@@ -240,20 +239,20 @@ class AMIConnection(Service):
         return self._retry_in()
 
     def _retry_in(self) -> float:
-        """Seconds until the next attempt: growing, with jitter, without end."""
+        """Seconds until the next attempt: exponential back-off with jitter."""
         grown: float = min(SLOWEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 10))
         return grown * random.uniform(0.5, 1.0)
 
     def _complain(self, why: Sentence) -> None:
-        """Say once what is wrong; a retry that fails in the same way says nothing new."""
+        """Log a problem once; a retry that fails in the same way is not logged again."""
         self.trouble = why
         if self._complaint != why and self.running:
             self._complaint = why
-            self.log.error("{name}: no connection to AMI: {why}", name=self.name, why=why.english)
+            self.log.error("AMI {name}: no connection: {why}", name=self.name, why=why.english)
 
     def _tell(self, listeners: list[Callable[[], object]]) -> None:
         for tell in tuple(listeners):
             try:
                 tell()
             except Exception:
-                self.log.failure("{name}: a listener failed", name=self.name)
+                self.log.failure("AMI {name}: a connection listener raised", name=self.name)

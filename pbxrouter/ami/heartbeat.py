@@ -1,8 +1,8 @@
-"""A sign of life for the dialplan: a global variable that we keep fresh over AMI.
+"""The heartbeat for the dialplan: a global variable that the gateway updates over AMI.
 
 The dialplan compares ``PBXROUTER_HEARTBEAT`` with its own clock before it hands a
-call over, so that no caller waits for a gateway that is gone, or frozen: to Asterisk
-a frozen one still accepts connections (facts A8). The value is Asterisk's own time,
+call over, so that no caller waits for a gateway that is gone or frozen: a frozen one
+still accepts connections (facts A8). The value is Asterisk's own time,
 taken from its answer to Ping, so the clocks of two machines need not agree.
 """
 
@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 4.0
 
 
 class Heartbeat(MultiService):
-    """Beats on one Asterisk while the gateway runs; stops with it."""
+    """Updates the heartbeat on one Asterisk while the gateway runs."""
 
     log = Logger()
 
@@ -39,7 +39,7 @@ class Heartbeat(MultiService):
         manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
 
     async def beat(self) -> None:
-        """One sign of life; never fails."""
+        """Update the heartbeat once. Never fails."""
         if not self.running:
             return
         try:
@@ -50,12 +50,12 @@ class Heartbeat(MultiService):
             # While there is no connection there is nothing to say; a refusal is said once.
             if self._manager.is_up and not self._refused:
                 self._refused = True
-                self.log.warn("{name}: no heartbeat: {error}", name=self._manager.name, error=str(error))
+                self.log.warn("heartbeat {name}: cannot be set: {error}", name=self._manager.name, error=str(error))
         else:
             self._refused = False
 
     def stopService(self) -> Deferred[None]:
-        """Tell the dialplan at once that we are gone."""
+        """Set the heartbeat to 0, so that the dialplan knows at once."""
         stopped: Deferred[None] = super().stopService()
         farewell = Deferred.fromCoroutine(self._set("0"))
         farewell.addErrback(lambda failure: failure.trap(ManagerError) and None)

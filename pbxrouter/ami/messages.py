@@ -1,12 +1,11 @@
-"""AMI's bytes: messages from Asterisk, and actions to it. Pure; no connection here.
+"""Parsing of AMI messages, and formatting of actions.
 
-A message is lines ``Header: value``, ended by ``\\r\\n``, and an empty line. It is an
-event, a response to an action of ours, or an item of a list that answers one. A
-busy PBX sends tens of thousands of events a second of which few are wanted, so a
-message is only cut out here and its headers are read when somebody asks for them.
+A message is lines ``Header: value``, ended by ``\\r\\n``, and an empty line. It is an event, the
+response to an action, or an item of a list that answers one. A busy PBX sends tens of thousands of
+events a second of which few are wanted, so a message's headers are parsed only when asked for.
 
 Source: facts B1, B2. Numbers in events are raw, so a caller can forge whole events
-(B6); nothing here can tell those, and nothing here breaks by them.
+(B6); those are parsed like any other.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pbxrouter.agi import decode, encode
 from pbxrouter.errors import InvalidAction, ManagerProtocolError
 
 MAX_MESSAGE: Final = 1 << 20
-"""Bytes that one message may have; more is refused, not kept."""
+"""Maximum bytes of a message; a longer one is refused."""
 MAX_LINE: Final = 1022
-"""Bytes of the longest line that Asterisk reads (facts B2)."""
+"""Maximum bytes of a line that Asterisk reads (facts B2)."""
 MAX_LINES: Final = 128
-"""Lines that an action may have (facts B2)."""
+"""Maximum lines of an action (facts B2)."""
 
 MAX_BANNER: Final = 1024
-"""Bytes that the banner may have."""
+"""Maximum bytes of the banner."""
 
 _LINE_END: Final = b"\r\n"
 _END: Final = _LINE_END + _LINE_END
@@ -36,7 +35,7 @@ _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
 
 
 class AMIMessage:
-    """One message; its headers are read when first asked for.
+    """One message; its headers are parsed when first asked for.
 
     Attributes:
         raw: the bytes, without the empty line.
@@ -50,15 +49,15 @@ class AMIMessage:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """All headers in order, repeated ones too; names as Asterisk spells them."""
+        """All headers in order, repeated ones included; names as Asterisk spells them."""
         if self._headers is None:
             self._headers = [_header(line) for line in self.raw.split(_LINE_END)]
         return self._headers
 
     def get(self, name: str, default: str = "") -> str:
-        """The first value of a header; names are compared without case.
+        """The first value of a header, ``""`` if there is none; names are case-insensitive.
 
-        Most events are asked for two or three of their twenty headers, so only those are read.
+        Most events are asked for two or three of their twenty headers, so only those are parsed.
         """
         raw, key = self.raw, _key(name)
         lowered = raw.lower()
@@ -69,7 +68,7 @@ class AMIMessage:
         return decode(raw[start + len(key) : end if end >= 0 else None].removeprefix(b" "))
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header that may stand several times, such as ``Output``."""
+        """All values of a header that may be repeated, such as ``Output``."""
         wanted = name.lower()
         return [value for header, value in self.headers if header.lower() == wanted]
 
@@ -82,23 +81,23 @@ class AMIMessage:
 
     @property
     def kind(self) -> str:
-        """``Event`` or ``Response``; ``""`` for what is neither."""
+        """``Event`` or ``Response``; ``""`` if it is neither."""
         first = self.raw[:10].lower()
         return "Event" if first.startswith(b"event:") else "Response" if first.startswith(b"response:") else ""
 
     @property
     def name(self) -> str:
-        """What stands in the first line: ``Newchannel``, ``Success``."""
+        """The value of the first line: ``Newchannel``, ``Success``."""
         return decode(self.raw.partition(_LINE_END)[0].partition(b":")[2].strip(b" "))
 
     @property
     def action_id(self) -> str:
-        """Whose answer this is; ``""`` for an event of nobody's."""
+        """The ActionID; ``""`` if there is none."""
         return self.get("ActionID")
 
     @property
     def is_success(self) -> bool:
-        """Whether a response says that the action was accepted."""
+        """Whether a response reports success."""
         return self.kind == "Response" and self.name in ("Success", "Goodbye", "Follows")
 
     def __repr__(self) -> str:
@@ -107,7 +106,7 @@ class AMIMessage:
 
 @functools.lru_cache(maxsize=256)
 def _key(name: str) -> bytes:
-    """How a header begins, its line's beginning included."""
+    """The bytes with which a header begins, the preceding line end included."""
     return _LINE_END + encode(name).lower() + b":"
 
 
@@ -117,7 +116,7 @@ def _header(line: bytes) -> tuple[str, str]:
 
 
 class AMIReader:
-    """Cuts a stream of bytes into messages.
+    """Splits a stream of bytes into messages.
 
     The banner, Asterisk's first line, comes before any message and is taken by ``banner``.
     """
@@ -129,16 +128,15 @@ class AMIReader:
         self._tail = b""
 
     def feed(self, data: bytes) -> list[AMIMessage]:
-        """Take bytes as they come; returns the messages that became whole.
+        """Feed bytes; returns the messages completed by them.
 
         Raises:
-            ManagerProtocolError: the first line is no banner of Asterisk's, or a
-                message has no end.
+            ManagerProtocolError: the first line is not Asterisk's banner, or a message is too long.
         """
         return [AMIMessage(raw) for raw in self.cut(data)]
 
     def cut(self, data: bytes) -> list[bytes]:
-        """As ``feed``, for who wants the bytes of few of them."""
+        """Like ``feed``, but returns the raw bytes of each message."""
         end = _END if self.banner is not None else _LINE_END
         if end not in self._tail + data[: len(_END)] and end not in data:
             self._keep(data)
@@ -154,7 +152,7 @@ class AMIReader:
         return [raw.removeprefix(_LINE_END) for raw in whole if raw and raw != _LINE_END]
 
     def _keep(self, rest: bytes) -> None:
-        """Keep a message's beginning, without copying it each time that some of it comes."""
+        """Keep an incomplete message, without copying it each time that more of it comes."""
         self._kept += len(rest)
         if self._kept > MAX_MESSAGE or (self.banner is None and self._kept > MAX_BANNER):
             raise ManagerProtocolError(f"the far end sent {self._kept} bytes without an end")
@@ -169,12 +167,12 @@ def _banner(line: bytes) -> str:
 
 
 def format_action(name: str, headers: Iterable[tuple[str, str]], action_id: str) -> bytes:
-    """An action as bytes.
+    """Format an action.
 
     Args:
         name: such as ``Originate``.
         headers: in order; a header may stand several times (``Variable``).
-        action_id: what Asterisk will repeat in the answer.
+        action_id: repeated by Asterisk in the response.
 
     Raises:
         InvalidAction: a name or value that would become another header or another
@@ -203,7 +201,7 @@ def _line(name: str, value: str) -> bytes:
 
 
 def variable(name: str, value: str) -> str:
-    """A value for the header ``Variable`` that sets just that one (facts B2)."""
+    """Format a value of the header ``Variable`` that sets one variable only (facts B2)."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{escaped}"'
 
@@ -215,10 +213,10 @@ _SNAPSHOT: Final = (
 
 
 def is_whole(event: AMIMessage, *also: str) -> bool:
-    """Whether a channel's event has all its headers, once each.
+    """Whether a channel's event has each of its headers exactly once.
 
-    A caller has 79 bytes to forge with: too few for an event with all of these, and what
-    is put into a true one stands beside the true headers (facts A7, B6).
+    A caller has 79 bytes to forge with: too few for an event with all of these headers, and what is
+    inserted into a genuine event stands beside the genuine headers (facts A7, B6).
     """
     names = [name.lower() for name, _ in event]
     return all(names.count(name.lower()) == 1 for name in (*_SNAPSHOT, *also))

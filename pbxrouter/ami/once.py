@@ -1,7 +1,6 @@
-"""One connection to AMI for a program that ends: connect, log in, or say why not.
+"""A single AMI connection for a short-lived program: connect and log in, without reconnecting.
 
-It tries once, and does not come back when the connection is lost; whoever runs for
-long has a Manager (ami.connection).
+A long-running program uses AMIConnection.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pbxrouter.errors import ConfigError, ManagerUnavailable
 from pbxrouter.text import printable, sentence
 
 PATIENCE_S: Final = 10.0
-"""How long connecting and logging in may take together."""
+"""Seconds that connecting and logging in may take together."""
 
 
 async def connect_once(
@@ -29,19 +28,19 @@ async def connect_once(
     handlers: dict[bytes, list[EventHandler]],
     event_mask: str,
 ) -> AMIProtocol:
-    """A connection that is logged in.
+    """Connect and log in.
 
     Args:
         description: a client endpoint string.
         account: how to log in.
-        handlers: who wants which event; ``*`` is every one.
+        handlers: event handlers by event name; ``*`` receives all events.
         event_mask: event classes to receive, or ``on`` or ``off``.
 
     Raises:
         ConfigError: the description is no client endpoint.
-        ManagerUnavailable: nobody answers there, or not in time.
-        LoginRefused: Asterisk does not accept user and secret.
-        ManagerError: what answers is no Asterisk.
+        ManagerUnavailable: no connection, or no answer in time.
+        LoginRefused: Asterisk refused user or secret.
+        ManagerError: the peer is not an Asterisk.
     """
     try:
         endpoint = clientFromString(reactor, description)

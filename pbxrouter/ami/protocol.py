@@ -1,9 +1,8 @@
-"""AMI: one connection to Asterisk's manager interface, logged in.
+"""The AMI protocol: one connection to Asterisk's manager interface.
 
-Many actions may be in flight; each is answered by its ActionID, which begins with
-letters that nobody can guess, so that neither an event nor a forged line is taken for
-an answer. Events go to those who asked for them by name; the others are not even
-read.
+Many actions may be in flight; responses are matched by ActionID, which begins with an unguessable
+prefix, so that neither an event nor a forged line is taken for a response. Events are passed to the
+handlers of their name; other events are not parsed.
 
 Source: facts B1 to B3.
 """
@@ -36,9 +35,9 @@ from pbxrouter.errors import (
 from pbxrouter.text import Sentence, printable, sentence
 
 ACTION_TIMEOUT_S: Final = 10.0
-"""How long an answer may take."""
+"""Seconds that a response may take."""
 MAX_ITEMS: Final = 100_000
-"""Items that a list may have."""
+"""Maximum number of items in a list."""
 EventHandler = Callable[[AMIMessage], None]
 Headers = Iterable[tuple[str, str]]
 
@@ -49,17 +48,17 @@ class _Pending:
     answer: Deferred[Any]
     timer: IDelayedCall
     items: list[AMIMessage] | None = None
-    """The items of a list so far; None if the action is answered by one response."""
+    """The items of a list received so far; None if the action is answered by one response."""
     begun: bool = False
-    """Whether the list has begun."""
+    """Whether the list has started."""
 
 
 class AMIProtocol(Protocol):
-    """One connection.
+    """One AMI connection.
 
     Args:
-        clock: for time-outs.
-        handlers: who wants which event; looked up at each event, so it may change.
+        clock: for timeouts.
+        handlers: event handlers by event name; looked up at each event, so the mapping may change.
 
     Attributes:
         banner: Asterisk's first line, such as ``Asterisk Call Manager/11.0.0``.
@@ -90,12 +89,12 @@ class AMIProtocol(Protocol):
     # --- the connection ---
 
     def connectionMade(self) -> None:
-        """Connected; the banner should come at once."""
+        """Wait for the banner, which should come at once."""
         self._connected = True
         self._watchdog = Watchdog(self._clock, lambda allowed_s: self.action("Ping", (), allowed_s), self._give_up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Every action in flight fails."""
+        """Fail every action in flight."""
         self._connected = self.logged_in = False
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -109,19 +108,19 @@ class AMIProtocol(Protocol):
         self.lost.callback(None)
 
     def close(self) -> None:
-        """Give the connection up at once."""
+        """Close the connection at once."""
         if self._connected:
             self.transport.abortConnection()
 
     def _give_up(self, why: Sentence) -> None:
-        """Close, and let those who wait know why; whoever waits for the log-in tells the log."""
+        """Close the connection and fail all pending actions with the reason."""
         self._why = why
         if self.logged_in:
-            self.log.warn("AMI: {why}; the connection is given up", why=why.english)
+            self.log.warn("AMI: {why}; closing the connection", why=why.english)
         self.close()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes, cut anywhere."""
+        """Parse bytes, split anywhere."""
         watchdog = self._watchdog
         if watchdog is None:
             return
@@ -157,10 +156,10 @@ class AMIProtocol(Protocol):
             try:
                 handler(event)
             except Exception:
-                self.log.failure("AMI: whoever wants {name} failed on it", name=printable(event.name))
+                self.log.failure("AMI: a handler for the event {name} raised", name=printable(event.name))
 
     def _item_received(self, event: AMIMessage) -> bool:
-        """Take an item of a list of ours; False if it is an event for anybody."""
+        """Take an item of a pending list; False if the message is an ordinary event."""
         action_id = event.action_id
         pending = self._pending.get(action_id)
         if pending is None or pending.items is None or not pending.begun:
@@ -179,7 +178,7 @@ class AMIProtocol(Protocol):
         return True
 
     def _other_received(self, message: AMIMessage) -> None:
-        """A response; or an event whose name stands close behind the colon."""
+        """Handle a response, or an event without a blank after ``Event:``."""
         if message.kind == "Event":
             self._event_received(message)
             return
@@ -222,11 +221,11 @@ class AMIProtocol(Protocol):
     def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
-        """Send an action that a list answers; fires with its items. Fails as ``action`` does."""
+        """Send an action that is answered by a list; fires with its items. Fails as ``action`` does."""
         return self._send(name, headers, timeout_s, [])
 
     def new_action_id(self) -> str:
-        """An ActionID that nobody else has or guesses."""
+        """Make a unique, unguessable ActionID."""
         self._sent += 1
         return f"{self._id_prefix}-{self._sent}"
 
@@ -262,7 +261,7 @@ class AMIProtocol(Protocol):
             event_mask: event classes, such as ``system,call,agi``, or ``on`` or ``off``.
 
         Raises:
-            LoginRefused: Asterisk does not accept user and secret.
+            LoginRefused: Asterisk refused user or secret.
             ManagerError: the connection failed meanwhile.
         """
         if self.banner is None:

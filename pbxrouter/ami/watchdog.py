@@ -1,8 +1,7 @@
-"""AMI: whether the far end of a connection still lives.
+"""Detects a dead peer on an AMI connection.
 
-A connection over which nothing comes looks the same whether Asterisk is idle, frozen,
-or behind a network that is gone; so it is asked (Ping). One that still talks may have
-ceased to read what we send; its answers are then missing.
+A silent connection looks the same whether Asterisk is idle, frozen, or unreachable, so the peer is
+pinged. A peer that still sends may have stopped reading; its responses are then missing.
 """
 
 from __future__ import annotations
@@ -17,27 +16,26 @@ from pbxrouter.net import Timer
 from pbxrouter.text import Sentence, sentence
 
 BANNER_TIMEOUT_S: Final = 5.0
-"""A connect may succeed during a restart and no banner ever come (facts B1)."""
+"""Seconds to wait for the banner: during a restart of Asterisk it may never come (facts B1)."""
 LOOK_EVERY_S: Final = 4.0
-"""How often the peer is looked after."""
+"""Seconds between two checks of the peer."""
 PING_AFTER_S: Final = 8.0
-"""How long after the last question it is asked again whether it lives."""
+"""Seconds between two Pings."""
 DEAD_AFTER_S: Final = 20.0
-"""Silence after which it is given up."""
+"""Seconds of silence after which the connection is closed."""
 DEAF_AFTER_S: Final = 16.0
-"""How long a peer that still talks may leave a Ping unanswered: it does not read what we send."""
+"""Seconds that a peer that still sends may leave a Ping unanswered before it counts as not reading."""
 
 
 class Watchdog:
-    """Looks after one connection.
+    """Watches one connection.
 
     Args:
-        ping: asks the peer, which fires in any case, with or without an answer; takes
-            how long that may last.
-        give_up: told why the connection is of no use any more.
+        ping: sends a Ping with a timeout in seconds; its Deferred fires in any case.
+        give_up: called with the reason when the connection is dead.
 
     Attributes:
-        greeted: set when the banner came.
+        greeted: set when the banner has come.
         may_ask: set when the peer accepts a Ping.
     """
 
@@ -55,11 +53,11 @@ class Watchdog:
         self.may_ask = False
 
     def heard(self) -> None:
-        """Something came."""
+        """Record that bytes have come."""
         self._heard = self._clock.seconds()
 
     def stop(self) -> None:
-        """The connection is gone."""
+        """Stop watching: the connection is closed."""
         self._timer.clear()
 
     def _look(self) -> None:

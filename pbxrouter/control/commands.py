@@ -1,7 +1,6 @@
-"""What the command line can ask of the running gateway (control).
+"""The commands of the control socket.
 
-``watch`` streams the AGI dialogues of calls, ``originate`` begins a call and tells what
-becomes of it.
+``watch`` streams the AGI dialogues of calls; ``originate`` originates a call and streams its progress.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ End = Callable[[], None]
 
 
 def text(asked: JsonObject, name: str) -> str | None:
-    """A value that must be text, or not be there.
+    """An optional text value of a command.
 
     Raises:
-        ControlRefused: it is something else.
+        ControlRefused: the value is of another type.
     """
     value: Any = asked.get(name)
     if value is None or isinstance(value, str):
@@ -37,7 +36,7 @@ def text(asked: JsonObject, name: str) -> str | None:
 
 
 def whole(asked: JsonObject, name: str, default: int) -> int:
-    """A value that must be a whole number, or not be there.
+    """An optional whole number of a command.
 
     Raises:
         ControlRefused: it is something else.
@@ -57,7 +56,7 @@ class WatchCommand:
         self._watch = watch
 
     def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See control.Wish."""
+        """See ControlCommand."""
 
         def tell(line: DialogueLine) -> None:
             send(dataclasses.asdict(line))
@@ -76,7 +75,7 @@ class OriginateCommand:
         self._originators = originators
 
     def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
-        """See control.Wish."""
+        """See ControlCommand."""
         originator = originator_for(text(asked, "asterisk"), self._originators)
         channel, number, context = (text(asked, name) or "" for name in ("channel", "to", "context"))
         wish = CallRequest(channel, number, context, whole(asked, "ring", RING_S))
@@ -91,7 +90,7 @@ class OriginateCommand:
             if failure.check(PbxrouterError):
                 send({"error": str(failure.value)})
             else:  # whoever waits is told all the same
-                self.log.failure("originate: a fault", failure)
+                self.log.failure("control: unhandled error while originating a call", failure)
                 send({"error": "something broke in the gateway; its log tells what"})
             end()
 

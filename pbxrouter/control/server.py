@@ -1,7 +1,7 @@
-"""The gateway's own door for the command line: a unix socket that only its user may open.
+"""The control socket: a unix socket for the command line, open to the gateway's user only.
 
-One JSON object a line each way. A wish is ``{"NAME": {…}}``, one a connection; what
-answers it is a stream of objects until either side closes.
+One JSON object a line each way. A command is ``{"NAME": {…}}``, one for each connection; the answer is
+a stream of objects until either side closes.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from pbxrouter.errors import PbxrouterError
 
 PROBE_TIMEOUT_S: Final = 1.0
 MAX_PATH: Final = 107
-"""Bytes that the path of a unix socket may have on Linux."""
+"""Maximum bytes of the path of a unix socket on Linux."""
 
 
 JsonObject = dict[str, Any]
 
 
 class ControlCommand(Interface):
-    """What can be asked for over the socket."""
+    """A command of the control socket."""
 
     def __call__(
         self, asked: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
-        """Begin to answer.
+        """Run the command.
 
         Args:
-            asked: the wish's own values, from outside: anything may stand in it.
-            send: gives one answer.
-            end: nothing more comes.
+            asked: the command's arguments, unvalidated.
+            send: sends one object.
+            end: closes the stream.
 
         Returns:
-            What is called when nobody listens any more.
+            A function to call when the client has disconnected.
 
         Raises:
-            PbxrouterError: the wish cannot be granted; the line is answered.
+            PbxrouterError: the command is refused; its message is sent as the answer.
         """
         ...
 
 
 @implementer(IPushProducer)
 class ControlProtocol(LineOnlyReceiver):
-    """One command line that talks with the gateway."""
+    """A connection of the command line."""
 
     delimiter = b"\n"
     MAX_LENGTH = 4096
@@ -72,11 +72,11 @@ class ControlProtocol(LineOnlyReceiver):
         self._skipped = 0
 
     def connectionMade(self) -> None:
-        """Be told when the far end does not keep up."""
+        """Register for flow control."""
         self.transport.registerProducer(self, True)
 
     def lineReceived(self, line: bytes) -> None:
-        """A wish."""
+        """Parse and run a command."""
         if self._asked:
             return
         self._asked = True
@@ -95,7 +95,7 @@ class ControlProtocol(LineOnlyReceiver):
             self._refuse(str(error))
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A wish without end is refused in words, too."""
+        """Refuse a command that is too long."""
         if not self._asked:
             self._asked = True
             self._refuse(f"a wish may have {self.MAX_LENGTH} bytes")
@@ -105,7 +105,7 @@ class ControlProtocol(LineOnlyReceiver):
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nobody listens here any more."""
+        """Stop the running command."""
         self._stop()
 
     def _send(self, answer: JsonObject) -> None:
@@ -115,18 +115,18 @@ class ControlProtocol(LineOnlyReceiver):
             self.sendLine(json.dumps(answer).encode("ascii"))
 
     def pauseProducing(self) -> None:
-        """The far end does not keep up: answers are counted instead of kept."""
+        """The client does not keep up: count the objects it misses instead of buffering them."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """It caught up; say what it missed."""
+        """The client has caught up: tell how many objects it missed."""
         self._paused = False
         if self._skipped:
             skipped, self._skipped = self._skipped, 0
             self._send({"skipped": skipped})
 
     def stopProducing(self) -> None:
-        """The connection ends."""
+        """Stop sending: the connection is closing."""
         self._paused = True
 
 
@@ -141,9 +141,9 @@ class _ControlFactory(ServerFactory):
 
 
 def remove_stale(path: str) -> None:
-    """Take away a socket at which nobody answers: a gateway that was killed has left it.
+    """Remove a socket that a killed gateway has left, if no process answers at it.
 
-    A lock with a process number would not tell: that number may be another's by now.
+    A lock file with a process id would not do: that id may belong to another process by now.
     """
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(PROBE_TIMEOUT_S)
@@ -160,7 +160,7 @@ def remove_stale(path: str) -> None:
 class ControlService(Service):
     """Listens on the socket while the gateway runs.
 
-    That it cannot is said in the log and stops nothing: calls do not depend on it.
+    A failure to listen is logged and stops nothing else: calls do not depend on the socket.
     """
 
     log = Logger()
@@ -172,7 +172,7 @@ class ControlService(Service):
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
-        """Open the door."""
+        """Open the socket."""
         super().startService()
         if len(os.fsencode(self._path)) > MAX_PATH:
             self.log.warn(
@@ -196,7 +196,7 @@ class ControlService(Service):
         )
 
     def stopService(self) -> Any:
-        """Close the door."""
+        """Close and remove the socket."""
         super().stopService()
         port, self._port = self._port, None
         return port.stopListening() if port is not None else None

@@ -1,4 +1,4 @@
-"""What is put together into one service."""
+"""Composition of the gateway: all parts put together into one service."""
 
 __all__ = [
     "service",

@@ -1,4 +1,4 @@
-"""All that runs for one Asterisk: its AMI connection and what lives on it."""
+"""The services of one Asterisk: its AMI connection and all that uses it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pbxrouter.rules import RulesEngine
 from pbxrouter.text import printable
 
 LEAVING_S: Final = 3.0
-"""How long taking leave may last when the gateway stops."""
+"""Seconds that the services may take to stop before the connection is closed."""
 
 
 class AsteriskService(MultiService):
-    """One ``[[asterisk]]`` of the configuration.
+    """The services of one ``[[asterisk]]`` of the configuration.
 
     Args:
-        serve: has the conversation of a call that comes by MAGI.
-        engine: decides about calls that begin with us.
+        serve: serves a call that comes by MAGI.
+        engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
 
     Attributes:
         name: as configured.
-        originator: begins calls; None without a connection to AMI.
+        originator: originates calls; None without an AMI connection.
 
     Raises:
         ConfigError: the endpoint or the secret file cannot be used.
@@ -56,7 +56,7 @@ class AsteriskService(MultiService):
         self.manager: AMIConnection | None = None
         self.originator: Originator | None = None
         if not config.secret_file:
-            self.log.error("{name}: no secret_file is set, so there is no connection to AMI", name=config.name)
+            self.log.error("AMI {name}: not connected: no secret_file is configured", name=config.name)
             return
         account_of(config)  # to say so now if the secret cannot be read
         account = Account(config.username, lambda: read_secret(config), plain=config.login == "plain")
@@ -68,7 +68,7 @@ class AsteriskService(MultiService):
                 "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"
             ) from None
         if config.ami.startswith("ssl:"):
-            self.log.warn("{name}: ssl: verifies no certificate; tls: does", name=config.name)
+            self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
         if config.heartbeat:
             Heartbeat(self.manager, reactor).setServiceParent(self)
@@ -76,7 +76,7 @@ class AsteriskService(MultiService):
         MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
 
     def stopService(self) -> Deferred[Any]:
-        """Let what lives on the connection take its leave, and then close it."""
+        """Stop the services that use the connection, then close it."""
         Service.stopService(self)
         manager = self.manager
         leaving = DeferredList(
@@ -89,7 +89,7 @@ class AsteriskService(MultiService):
 
 
 def protocol_factory(config: Asterisk) -> ProtocolFactory | None:
-    """What makes the AMI connection's protocols; None: our own.
+    """The protocol factory that ``asterisk.library`` asks for; None for the default.
 
     Raises:
         ConfigError: StarPy is asked for and not installed.

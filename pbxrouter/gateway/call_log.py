@@ -1,4 +1,4 @@
-"""What the gateway logs of calls: one line for each, and its dialogue on request."""
+"""Logs calls: one line for each, and the whole AGI dialogue if configured."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pbxrouter.text import printable
 
 
 class CallLog:
-    """One line in the log for each call."""
+    """Logs one line for each call."""
 
     log = Logger(namespace="pbxrouter.calls")
 
     def report(self, record: CallRecord) -> None:
-        """The call is over for us."""
+        """Log a call that the gateway has finished."""
         request, decision = record.request, record.decision
         uniqueid = printable(request.uniqueid) or "?"
         caller = printable(request.caller or "unknown")
@@ -35,10 +35,10 @@ class CallLog:
 
 
 class DialogueLog:
-    """``[fastagi] debug``: every dialogue in the log."""
+    """Logs every AGI dialogue (``[fastagi] debug``)."""
 
     log = Logger(namespace="pbxrouter.agi")
 
     def tell(self, line: DialogueLine) -> None:
-        """A line was said."""
+        """Log one line of a dialogue."""
         self.log.info("{line}", line=str(line))

@@ -1,7 +1,6 @@
-"""A service whose parts stop one after the other, the last started first.
+"""A MultiService that stops its parts one after the other, in reverse order.
 
-Twisted's MultiService begins to stop all parts at once; here what others still use
-(the database) stays until those others have stopped.
+Twisted's MultiService stops all parts at once; here the database stays until its users have stopped.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from twisted.logger import Logger
 
 
 class SequentialService(MultiService):
-    """Starts its parts in order, stops them in reverse, each when the one before has stopped."""
+    """Starts its parts in order and stops them in reverse, each after the one before."""
 
     log = Logger()
 
     def stopService(self) -> Deferred[None]:
-        """Stop the parts; one that fails is told in the log and holds up nothing."""
+        """Stop the parts; a failure is logged and does not keep the others from stopping."""
         self.running = 0
         return Deferred.fromCoroutine(self._stop())
 
@@ -27,4 +26,4 @@ class SequentialService(MultiService):
             try:
                 await maybeDeferred(part.stopService)
             except Exception:
-                self.log.failure("{part} did not stop well", part=type(part).__name__)
+                self.log.failure("stopping {part} failed", part=type(part).__name__)

@@ -1,4 +1,4 @@
-"""The gateway as one service: everything that runs in the reactor, put together."""
+"""Builds the gateway: all services of the configuration, in one MultiService."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pbxrouter.security import pins, read_key
 
 
 def build(config: Config, reactor: Any) -> MultiService:
-    """Everything that the configuration asks for, ready to start.
+    """Build all services that the configuration asks for.
 
     Raises:
         ConfigError: an AMI endpoint or secret file cannot be used.
@@ -84,7 +84,7 @@ def build(config: Config, reactor: Any) -> MultiService:
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
-    """The FastAGI server that the configuration asks for.
+    """The FastAGI factory that ``fastagi.library`` asks for.
 
     Raises:
         ConfigError: StarPy is asked for and not installed.
@@ -100,7 +100,7 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
 def add_counters(
     config: Config, asterisks: Iterable[AsteriskService], store: Store, reports: Reports, reactor: Any
 ) -> list[CallCounter]:
-    """A call counter on each Asterisk that there is a connection to."""
+    """Add a call counter to each Asterisk with an AMI connection."""
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
@@ -123,7 +123,7 @@ def web_service(
     health: HealthProbe,
     reactor: Any,
 ) -> IService:
-    """The web server, with all its parts.
+    """Build the web server.
 
     Raises:
         ConfigError: ``[web]`` cannot be used.
@@ -167,7 +167,7 @@ class StoreService(Service):
 
 
 class FastAGIService(Listener):
-    """Listens for Asterisk; when stopped, lets the calls' commands in progress finish first.
+    """The FastAGI port; when stopped, lets the commands in progress finish first.
 
     Args:
         description: a server endpoint string.
@@ -178,13 +178,13 @@ class FastAGIService(Listener):
         self._factory = factory
 
     def stopService(self) -> Deferred[Any]:
-        """Take no new calls, and close those there are."""
+        """Stop listening, and close the calls in progress after their current command."""
         stopped = super().stopService()
         return DeferredList([stopped, self._factory.drain()])
 
 
 class Banner(Service):
-    """Says in the log that the gateway is up, and what to type next."""
+    """Logs that the gateway is up, and what to type next."""
 
     log = Logger(namespace="pbxrouter")
 
@@ -192,7 +192,7 @@ class Banner(Service):
         self._config = config
 
     def startService(self) -> None:
-        """All others have started."""
+        """Log the lines; all other services have started."""
         super().startService()
         self.log.info(
             "pbxrouter {version} is up: FastAGI at {listen}, rules in {database}",

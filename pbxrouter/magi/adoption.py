@@ -1,8 +1,8 @@
-"""Calls that wait in AGI(agi:async) and were never told to us, as after a restart of ours.
+"""Adopts calls that were already waiting in AGI(agi:async), as after a restart of the gateway.
 
-A list of channels names them; what else AsyncAGIStart would have said is asked. What an
-earlier gateway left in ``PBXROUTER`` tells how far it came: a call whose application
-has run is not routed again.
+They are found in the list of channels; what AsyncAGIStart would have told is queried. The variable
+``PBXROUTER`` tells how far an earlier gateway came: a call whose application has run is not routed
+again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pbxrouter.ami import AMIMessage, is_whole
 from pbxrouter.magi.channel import MagiChannel
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
-"""PBXROUTER of a call whose application has run, or that was refused: the dialplan's turn."""
+"""Values of PBXROUTER for calls to give back: the application has run, or the call was refused."""
 
 _ASKED: Final = (
     ("callerid", "${CALLERID(num)}"),
@@ -36,23 +36,23 @@ def is_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 
 
 def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
-    """Whether it could be one: once an EXEC has run, the list names that application for ever."""
+    """Whether it may be such a call: after an EXEC the list keeps naming that application."""
     return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
 
 
 def request_so_far(item: AMIMessage) -> AGIRequest:
-    """What a channel's event, or an item of that list, tells of it."""
+    """The part of the request that a channel's event or list item tells."""
     told = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
     return AGIRequest({"request": "async", **told})
 
 
 async def mark_of(call: MagiChannel) -> str:
-    """How far an earlier gateway came; fails as ``Channel.execute``."""
+    """Read how far an earlier gateway came. Fails as ``Channel.execute`` does."""
     return (await call.execute(command("GET VARIABLE", "PBXROUTER"))).data or ""
 
 
 async def whole_request(call: MagiChannel) -> AGIRequest:
-    """The rest of what a call's opening block would have told; fails as ``Channel.execute``."""
+    """Query the rest of a call's opening block. Fails as ``Channel.execute`` does."""
     variables = dict(call.request.variables)
     for name, expression in _ASKED:
         reply = await call.execute(command("GET FULL VARIABLE", expression))

@@ -1,12 +1,12 @@
-"""One call that Asterisk hands over by AMI: AGI(agi:async), what the workshop calls MAGI.
+"""The channel of one call in AGI(agi:async), driven over AMI.
 
-Provides channel.Channel over AMI actions, so the same conversation runs as over
-FastAGI. What makes AsyncAGI different (facts C):
+Provides agi.Channel over AMI actions, so the same conversation runs as over FastAGI. AsyncAGI differs
+(facts C):
 
-* The end (AsyncAGIEnd) comes when the caller hangs up, and then no command works any
-  more, not even a look at a variable; nothing queued is answered. How a Dial went is
-  known from its event, and told as if Asterisk had been asked.
-* A long answer is cut, and its rest stands before the next one; so it is fetched.
+* AsyncAGIEnd comes when the caller hangs up; after it no command works, not even reading a variable,
+  and queued commands are not answered. DIALSTATUS is then taken from the DialEnd event and returned
+  as if it had been read.
+* A long reply is cut, and its rest precedes the next one; it is fetched with a further command.
 * The call is given back with ``ASYNCAGI BREAK``; otherwise it waits for ever.
 """
 
@@ -55,32 +55,32 @@ from pbxrouter.net import Timer
 from pbxrouter.text import printable
 
 END_GRACE_S: Final = 0.25
-"""How long after a ``-1`` the event of the end may take."""
+"""Seconds after a ``-1`` in which AsyncAGIEnd may come."""
 MAX_ANSWER: Final = 1 << 16
-"""Bytes of the longest answer that is put together; more than Asterisk's pipe holds."""
+"""Maximum bytes of a reply that is put together; more than Asterisk's pipe holds."""
 BREAK: Final = "ASYNCAGI BREAK"
 
 _DIAL_STATUS: Final = "GET VARIABLE DIALSTATUS"
 _GONE: Final = ("does not exist", "Failed to add AGI command")
 
 SendCommand = Callable[[str, str, str], Deferred[Any]]
-"""Sends (Uniqueid, command, CommandID) and fires when Asterisk has queued it."""
+"""Sends (Uniqueid, command, CommandID); fires when Asterisk has queued the command."""
 
 
 class MagiChannel:
     """A call in AGI(agi:async).
 
     Args:
-        request: what is known of the call.
+        request: the known facts of the call.
         address: the channel for Action AGI: its Uniqueid, since names change.
-        send: puts a command into Asterisk's queue.
+        send: queues a command in Asterisk.
         new_id: makes CommandIDs.
-        unread: whether the call was not told from its beginning: something may stand before
-            the first answer (``rest`` tells after it), and something may still run for it.
+        unread: whether the call was adopted: an earlier reply may precede the first one (``rest``
+            holds it then), and a command may still be running.
 
     Attributes:
-        wait_forever: whether answers may take as long as what still runs.
-        rest: what stood before an answer, cut off from something longer; None if it was lost.
+        wait_forever: whether replies have no timeout, since an application may still be running.
+        rest: the rest of an earlier reply that preceded this one; None if it was lost.
     """
 
     log = Logger()
@@ -113,11 +113,11 @@ class MagiChannel:
 
     @property
     def ended(self) -> bool:
-        """Whether the call is ours no more."""
+        """Whether control of the call has ended."""
         return self._end is not None
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See channel.Channel."""
+        """See agi.Channel."""
         if self._waiting is not None:
             return fail(AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent"))
         try:
@@ -152,7 +152,7 @@ class MagiChannel:
     # --- what comes ---
 
     def result_received(self, event: AMIMessage) -> None:
-        """An AsyncAGIExec for this call."""
+        """Handle an AsyncAGIExec of this call."""
         came = piece(event.get("Result"))
         self._unread = came.more
         if self._waiting is None or event.get("CommandId") != self._command_id:
@@ -167,7 +167,7 @@ class MagiChannel:
         self._answer_received(self._fetched, self._lost or came.more)
 
     def _answer_received(self, answer: bytes, lost: bool) -> None:
-        """All of it: what the flushes answered stands at its end."""
+        """Handle a complete reply, with the replies of the flush commands at its end."""
         flushed = FLUSHED * (self._flushes + self._clearing)
         lost = lost or not answer.endswith(flushed)
         answer = answer.removesuffix(flushed)
@@ -188,7 +188,7 @@ class MagiChannel:
         try:
             reply = parse_reply(answer.removesuffix(b"\n"))
         except ProtocolViolation as error:
-            self.log.warn("call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error))
+            self.log.warn("MAGI: call {uniqueid}: {error}", uniqueid=printable(self.request.uniqueid), error=str(error))
             self._fail(error)
             return
         if reply.code == 511:
@@ -201,16 +201,16 @@ class MagiChannel:
             self._succeed(as_reply_to(reply, self._command, self._sent))
 
     def dial_ended(self, status: str) -> None:
-        """A DialEnd of this call; of several that rang together one may have answered."""
+        """Handle a DialEnd of this call; of several phones that rang together one may have answered."""
         if self._dial_status != "ANSWER":
             self._dial_status = status
 
     def end_received(self) -> None:
-        """Asterisk says that the call is ours no more."""
+        """Handle AsyncAGIEnd: control of the call has ended."""
         self._finish(ChannelHungUp())
 
     def connection_lost(self, why: str = "the connection to AMI was lost") -> None:
-        """AMI is gone, and with it our hold on the call."""
+        """Handle the loss of the AMI connection, and with it of the call."""
         self._finish(ConnectionClosed(why))
 
     def _finish(self, error: ChannelHungUp) -> None:
@@ -226,7 +226,7 @@ class MagiChannel:
             self._fail(error)
 
     def _known_at_the_end(self, command: str) -> AGIReply | None:
-        """How the Dial went, which FastAGI's Asterisk tells also when the caller has gone."""
+        """Answer a query for DIALSTATUS from the DialEnd event, since the channel can no longer be asked."""
         if command != _DIAL_STATUS or not self._dial_status or isinstance(self._end, ConnectionClosed):
             return None
         return AGIReply(200, "1", self._dial_status, text=f"result=1 ({self._dial_status})")

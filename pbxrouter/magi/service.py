@@ -1,10 +1,9 @@
-"""MAGI: every call that waits in AGI(agi:async), driven over one AMI connection.
+"""MAGI: serves calls in AGI(agi:async) over one AMI connection.
 
-A call begins with AsyncAGIStart; it is ours if it stands in a context that we are
-configured for, since any other program on AMI may drive calls too. Calls that were
-waiting before we connected are found by asking, and served as well, or given back if
-an application has run already. An event that a caller has forged is told by its
-headers and not believed; looking again finds whatever was lost by that.
+A call starts with AsyncAGIStart and is served if it is in a configured context, since other AMI
+programs may drive calls, too. Calls that were already waiting are found in the list of channels and
+adopted, or given back if an application has already run. Forged events are recognised by their
+headers and ignored; the next look at the list finds what was missed.
 
 Source: facts C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
@@ -43,9 +42,9 @@ from pbxrouter.magi.wire import (
 from pbxrouter.text import printable
 
 LOOK_AGAIN_S: Final = 5.0
-"""How often calls that wait for nobody are looked for."""
+"""Seconds between two looks for calls that wait unserved."""
 RELEASED_S: Final = 5.0
-"""How long a call that was given back is remembered if its end is not told."""
+"""Seconds for which a call that was given back is remembered if AsyncAGIEnd does not come."""
 
 Serve = Callable[[Channel], Coroutine[Deferred[Any], Any, object]]
 
@@ -55,7 +54,7 @@ class MagiService(Service):
 
     Args:
         manager: the connection.
-        contexts: the dialplan contexts whose calls are ours; no others are touched.
+        contexts: the dialplan contexts whose calls are served; others are not touched.
         serve: has the conversation of one call.
     """
 
@@ -93,17 +92,17 @@ class MagiService(Service):
 
     @property
     def open_calls(self) -> int:
-        """How many calls are being served."""
+        """Number of calls being served."""
         return len(self._calls)
 
     def startService(self) -> None:
-        """Begin with what waits."""
+        """Start serving, waiting calls first."""
         super().startService()
         if self._manager.is_up:
             self._up()
 
     def stopService(self) -> Deferred[Any]:
-        """Give every call back: what runs for it ends, and then the dialplan goes on."""
+        """Give every call back to the dialplan after its current command."""
         super().stopService()
         self._look_no_more()
         calls, self._calls = self._calls, {}
@@ -120,7 +119,7 @@ class MagiService(Service):
         if not self.running or event.get("Context") not in self._contexts:
             return
         if not is_whole(event, "Env"):
-            self.log.warn("MAGI: an AsyncAGIStart that a caller has tampered with is not believed")
+            self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
             return
         uniqueid = event.get("Uniqueid")
         if uniqueid in self._adopting:
@@ -136,7 +135,7 @@ class MagiService(Service):
             self._open(self._channel(request_so_far(event), uniqueid), env.data)
 
     async def _open_cut(self, block: bytes, event: AMIMessage) -> None:
-        """Asterisk cuts a block at 1023 bytes; its rest stands before the first answer."""
+        """Serve a call whose opening block Asterisk cut at 1023 bytes; the rest precedes the first reply."""
         call = self._channel(request_so_far(event), event.get("Uniqueid"), unread=True)
         self._calls[call.address] = call
         try:
@@ -162,12 +161,12 @@ class MagiService(Service):
             self._begin(call, request)
 
     def _historical(self, event: AMIMessage) -> None:
-        """The 2006 patch's event."""
+        """Handle ``MAGIExec``, the event of the 2006 patch."""
         name = event.get("Channel")
         try:
             request = historical_request(event) if self.running else None
         except ForgedRequest as error:
-            self.log.warn("MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
+            self.log.warn("MAGI: MAGIExec of {channel} refused: {error}", channel=printable(name), error=str(error))
             return
         if request is None:
             self._result(event)
@@ -180,7 +179,7 @@ class MagiService(Service):
             call.result_received(event)
 
     def _ended(self, event: AMIMessage) -> None:
-        """AsyncAGIEnd; or Hangup, for one that was asked and is not in AsyncAGI at all."""
+        """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
         if not self._calls or not is_whole(event):
             return
         call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
@@ -207,18 +206,18 @@ class MagiService(Service):
 
     def _spawn(self, conversation: Coroutine[Deferred[Any], Any, object]) -> None:
         Deferred.fromCoroutine(conversation).addErrback(
-            lambda failure: self.log.failure("a call's conversation broke", failure)
+            lambda failure: self.log.failure("MAGI: unhandled error while serving a call", failure)
         )
 
     async def _serve_and_release(self, call: MagiChannel) -> None:
-        """Have the conversation; whatever came of it, give the call back to the dialplan."""
+        """Serve the call, then give it back to the dialplan in every case."""
         try:
             await self._serve(call)
         finally:
             await self._release(call)
 
     async def _release(self, call: MagiChannel) -> None:
-        """Let the dialplan go on; remembered until its end is told, so as not to be found anew."""
+        """Let the dialplan go on; the call is remembered until AsyncAGIEnd, so that it is not adopted again."""
         with contextlib.suppress(AGIError):  # gone already
             await call.execute(BREAK)
         if call.ended:
@@ -233,12 +232,12 @@ class MagiService(Service):
 
     def _lose(self, call: MagiChannel, error: AGIError) -> None:
         shown = printable(call.address)
-        self.log.info("call {uniqueid} could not be taken up: {error}", uniqueid=shown, error=str(error))
+        self.log.info("MAGI: call {uniqueid} could not be adopted: {error}", uniqueid=shown, error=str(error))
         self._drop(call)
 
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
-        """Mark a forged call, hang it up."""
-        self.log.warn("call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        """Mark a forged call as refused and hang it up."""
+        self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
         self._calls[call.address] = call  # not to be found anew before it is gone
         self._clock.callLater(RELEASED_S, self._drop, call)
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):
@@ -253,7 +252,7 @@ class MagiService(Service):
     def _up(self) -> None:
         if self.running and self._contexts and not self._search.running:
             self._search.start(LOOK_AGAIN_S).addErrback(
-                lambda failure: self.log.failure("looking for waiting calls broke", failure)
+                lambda failure: self.log.failure("MAGI: looking for waiting calls failed", failure)
             )
 
     def _look_no_more(self) -> None:
@@ -268,7 +267,7 @@ class MagiService(Service):
             call.connection_lost()
 
     async def _find_waiting(self) -> None:
-        """Serve the calls in our contexts that wait in AGI(agi:async) and are nobody's."""
+        """Adopt the calls in the configured contexts that wait unserved in AGI(agi:async)."""
         # Those that were there before us may run an application for an earlier gateway: they are asked,
         # and answer when it is over. Later ones told of themselves; unless a forger spoilt that.
         could_be = is_waiting if self._looked else may_be_waiting
@@ -277,7 +276,7 @@ class MagiService(Service):
         except ManagerError as error:
             if isinstance(error, ActionFailed) and not self._looked:
                 self._looked = True
-                self.log.warn("MAGI: calls that wait are not looked for: {error}", error=str(error))
+                self.log.warn("MAGI: cannot look for waiting calls: {error}", error=str(error))
             return
         self._looked = True
         for item in listed:
@@ -285,7 +284,7 @@ class MagiService(Service):
                 self._spawn(self._adopt(item))
 
     async def _adopt(self, item: AMIMessage) -> None:
-        """Take up a call of which AsyncAGIStart did not tell all, or not to us."""
+        """Adopt a call whose AsyncAGIStart was incomplete or was not received."""
         call = self._channel(request_so_far(item), item.get("Uniqueid"), unread=True)
         self._calls[call.address] = call
         self._adopting.add(call.address)
@@ -299,8 +298,8 @@ class MagiService(Service):
             self._adopting.discard(call.address)
         shown = printable(call.address)
         if mark in SPENT:
-            self.log.info("call {uniqueid} was waiting, {mark}: given back", uniqueid=shown, mark=mark)
+            self.log.info("MAGI: call {uniqueid} was waiting, {mark}: given back", uniqueid=shown, mark=mark)
             await self._release(call)
         else:
-            self.log.info("call {uniqueid} was waiting and is taken up", uniqueid=shown)
+            self.log.info("MAGI: call {uniqueid} was waiting and is adopted", uniqueid=shown)
             self._begin(call, request)

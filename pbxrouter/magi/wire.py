@@ -1,8 +1,8 @@
-"""AsyncAGI's own habits, as far as they are bytes. Pure; no connection here.
+"""Decoding of AsyncAGI replies, and of the 2006 patch's event.
 
-Asterisk reads the answer to a command from a pipe, once, at most 1023 bytes, encodes it
-and cuts that at 2047: what it did not read stands before the next answer (facts C). As
-it asks for what there is, an answer shorter than that leaves nothing behind.
+Asterisk reads a command's reply from a pipe, once, at most 1023 bytes, encodes it and cuts the result
+at 2047 bytes: what it did not read precedes the next reply (facts C). A shorter reply leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pbxrouter.errors import ForgedRequest
 
 BLOCK_END: Final = b"\n\n"
 FLUSH: Final = "NOOP"
-"""The command that brings to light what is left in the pipe."""
+"""The command whose reply brings what is left in the pipe."""
 FLUSHED: Final = b"200 result=0\n"
-"""Its own answer."""
+"""The reply of FLUSH itself."""
 
 _PIPE: Final = 1023
 _ENCODED: Final = 2045  # 2047, less a %XX that would not fit
@@ -31,11 +31,11 @@ _STREAM: Final = re.compile(r'STREAM FILE (\S+|"(?:[^"\\]|\\.)*") 0123456789\*#'
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event brought of an answer.
+    """The part of a reply that one event brought.
 
     Attributes:
-        more: whether Asterisk may have left some of it in the pipe.
-        lost: whether some of it will never come.
+        more: whether the rest may still be in the pipe.
+        lost: whether a part will never come.
     """
 
     data: bytes
@@ -44,21 +44,21 @@ class Piece:
 
 
 def piece(encoded: str) -> Piece:
-    """The value of ``Result`` or ``Env``."""
+    """Decode the value of ``Result`` or ``Env``."""
     data = unquote_to_bytes(encode(encoded))
     lost = len(encoded) >= _ENCODED
     return Piece(data, lost or len(data) >= _PIPE, lost)
 
 
 def without_progress(answer: bytes) -> bytes:
-    """An answer without the ``100`` line that may precede it."""
+    """Remove ``100`` lines that precede a reply."""
     while answer.startswith(b"100 "):
         answer = answer.partition(b"\n")[2]
     return answer
 
 
 def without_break_on_error(command: str) -> str:
-    """The command that does the same without ending our control of the call.
+    """Replace a command by one that does the same and does not end AsyncAGI on an error.
 
     A STREAM FILE whose sound is missing ends the run (facts C); a GET DATA for one key does not.
     """
@@ -67,7 +67,7 @@ def without_break_on_error(command: str) -> str:
 
 
 def as_reply_to(reply: AGIReply, command: str, sent: str) -> AGIReply:
-    """The reply to what was sent as one to the command."""
+    """Convert the reply to the replacement into a reply to the original command."""
     if command == sent or reply.code != 200 or reply.result == "-1":
         return reply
     key = reply.result[:1] or ("" if reply.timed_out else "#")
@@ -76,12 +76,12 @@ def as_reply_to(reply: AGIReply, command: str, sent: str) -> AGIReply:
 
 
 def historical_request(event: AMIMessage) -> AGIRequest | None:
-    """What the 2006 patch's ``MAGIExec`` tells of a call; None if it tells of none.
+    """Parse the request from the 2006 patch's ``MAGIExec`` event; None if it contains none.
 
     The workshop reads ``Channel``, and the ``agi_*`` block in ``Result``.
 
     Raises:
-        ForgedRequest: the block is not all there, or not of that channel.
+        ForgedRequest: the block is incomplete, or of another channel.
     """
     lines = unquote_to_bytes(encode(event.get("Result"))).replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
     if not lines[0].startswith(b"agi_"):

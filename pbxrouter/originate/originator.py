@@ -1,8 +1,7 @@
-"""Calls that begin with us: a phone rings, and is connected with a number (click-to-dial).
+"""Originates calls: a phone rings and is then connected with a number (click-to-dial).
 
-The rules apply as if that phone had dialled: its extension needs a grant for the
-number. What is said to have happened comes from the call's own events, not from
-Asterisk's ``queued`` (facts B3).
+The rules apply as if that phone had dialled: its extension needs a grant for the number. Progress is
+taken from the call's own events, not from Asterisk's ``queued`` (facts B3).
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ __all__ = [
     "CallRequest",
     "Originator",
     "Progress",
-    "check_wish",
+    "check_request",
 ]
 
 RING_S: Final = 30
-"""How long the phone may ring."""
+"""Default seconds for which the phone may ring."""
 MARGIN_S: Final = 5.0
-"""How much longer than that we wait to be told."""
+"""Seconds beyond ringing to wait for Asterisk's OriginateResponse."""
 
 MAX_NUMBER: Final = 40
-"""Digits that a number may have; none that a telephone network knows has more."""
+"""Maximum digits of a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A call that somebody wants to begin.
+    """A request to originate a call.
 
     Attributes:
         channel: the phone that rings first, such as ``PJSIP/33``; its name is the
             extension whose grants count.
-        number: what it is to be connected with.
+        number: the number to connect it with.
         context: the dialplan context where that number is dialled.
         ring_s: how long the phone may ring.
     """
@@ -58,11 +57,11 @@ class CallRequest:
     ring_s: int = RING_S
 
 
-def check_wish(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[CallRequest, str]:
-    """The wish as Asterisk needs it, and the extension whose grants count.
+def check_request(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[CallRequest, str]:
+    """Validate a request; returns it with Asterisk's names, and the extension whose grants apply.
 
     Raises:
-        OriginateRefused: something in it is not what it must be.
+        OriginateRefused: one of its values is not valid.
     """
     phone = read_phone(wish.channel, technologies)
     if phone is None:
@@ -87,11 +86,11 @@ def check_wish(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[Call
 
 
 class Originator:
-    """Begins calls on one Asterisk.
+    """Originates calls on one Asterisk.
 
     Args:
         technologies: what a technology is called on this Asterisk.
-        contexts: where calls may begin, since elsewhere a number may lead elsewhere; empty: anywhere.
+        contexts: the dialplan contexts that calls may enter; empty: any.
     """
 
     log = Logger()
@@ -116,11 +115,11 @@ class Originator:
 
     @property
     def is_up(self) -> bool:
-        """Whether a call could begin now."""
+        """Whether a call can be originated now."""
         return self._manager.is_up
 
     def _checked(self, wish: CallRequest) -> tuple[CallRequest, str]:
-        checked, extension = check_wish(wish, self._technologies)
+        checked, extension = check_request(wish, self._technologies)
         if self._contexts and checked.context not in self._contexts:
             allowed = ", ".join(self._contexts)
             raise OriginateRefused(
@@ -133,10 +132,10 @@ class Originator:
         return checked, extension
 
     async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """Begin a call; ``tell`` hears each step until the last.
+        """Originate a call; ``tell`` receives each Progress until the last.
 
         Raises:
-            OriginateRefused: the wish is malformed, or the rules do not allow it.
+            OriginateRefused: the request is malformed, or the rules do not allow it.
             ManagerUnavailable: there is no connection to Asterisk.
             ActionFailed: Asterisk refuses at once, such as for a context that does not exist.
         """
@@ -187,10 +186,10 @@ class Originator:
 
 
 def originator_for(name: str | None, originators: Mapping[str, Originator]) -> Originator:
-    """That of the Asterisk of a name; the only one if none is named.
+    """The Originator of the named Asterisk; of the only one if no name is given.
 
     Raises:
-        ControlRefused: there is none, or it must be named.
+        ControlRefused: no Asterisk is connected by AMI, or the name is missing or unknown.
     """
     if not originators:
         raise ControlRefused(

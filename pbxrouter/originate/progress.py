@@ -1,4 +1,4 @@
-"""What becomes of a call that we began, told from its events."""
+"""Tracks the progress of an originated call by its AMI events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pbxrouter.net import Timer
 from pbxrouter.text import Sentence
 
 CAUSE_GRACE_S: Final = 0.5
-"""How long after a failed OriginateResponse the Hangup event may take."""
+"""Seconds after a failed OriginateResponse in which the Hangup event may come."""
 
 # Q.850 causes that a Hangup event gives where nobody answered.
 _CAUSES: Final = {
@@ -41,14 +41,14 @@ _NOT_DIALLED: Final = ("ended", Sentence("the call is over; the phone was not co
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What has become of it so far.
+    """A state of an originated call.
 
     Attributes:
         state: ``ringing``, ``answered`` (the phone), ``connected`` (with the number),
             ``ended``; or how it failed, before the phone answered or after:
             ``busy``, ``rejected``, ``noanswer``, ``unavailable``, ``congestion``,
             ``failed``.
-        step: a sentence for people.
+        step: the state as a sentence for people.
         uniqueid: the phone's channel.
     """
 
@@ -63,17 +63,17 @@ class Progress:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing comes after it."""
+        """Whether it is the last."""
         return self.state not in ("ringing", "answered", "connected")
 
 
 class Attempt:
-    """One call that we began, by its events.
+    """One originated call.
 
     Args:
         uniqueid: of the phone's channel.
-        tell: hears each step.
-        forget: hears when it is over.
+        tell: receives each Progress.
+        forget: called when the call is over.
     """
 
     def __init__(
@@ -95,18 +95,18 @@ class Attempt:
         self._timer = Timer(clock)
 
     def expect_within(self, seconds: float) -> None:
-        """Give it up if it has come to nothing in so many seconds."""
+        """Fail the attempt if nothing has happened within so many seconds."""
         self._timer.set(
             seconds, lambda: self.finish("failed", Sentence("Asterisk did not say what became of the call"))
         )
 
     def stop(self) -> None:
-        """No further step will come."""
+        """Stop; no further Progress will come."""
         self._timer.clear()
         self._forget(self._uniqueid)
 
     def event(self, event: AMIMessage) -> None:
-        """Something happened to the call, on the phone's channel or another.
+        """Handle an event of the call, on the phone's channel or another.
 
         OriginateResponse comes from a thread of its own: what follows the answer may be told before it.
         """
@@ -176,6 +176,6 @@ class Attempt:
             self._tell(Progress(state, why, self._uniqueid))
 
     def finish(self, state: str, why: Sentence) -> None:
-        """This is how it ended."""
+        """End the attempt with its last Progress."""
         self.stop()
         self._step(state, why)

@@ -147,7 +147,7 @@ class ConnectionTests(ManagerServiceTest):
             self.fails()
         self.until_next_attempt()
         self.connects().logs_in()
-        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), ["lab: the connection to AMI is lost"])
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), ["AMI lab: the connection is lost"])
         self.assertEqual(self.told, ["up", "down", "up"])
 
     def trouble(self) -> str:

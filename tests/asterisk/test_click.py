@@ -105,7 +105,7 @@ class ClickTest(ClickCase):
     def setUp(self) -> None:
         """Wait until the gateway is on AMI."""
         super().setUp()
-        wait_for("AMI", lambda: "connected to AMI" in self.gateway.log())
+        wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log())
 
     def test_connected(self) -> None:
         """Sales answers, the visitor answers, they talk, it is over; each step is told."""

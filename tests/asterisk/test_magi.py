@@ -60,8 +60,8 @@ class MagiTest(AsteriskTest):
 
     def _until_up(self, since: int) -> None:
         def is_up() -> bool:
-            said = re.findall("lab: (connected to AMI|the connection to AMI is lost)", self.gateway.log(since))
-            return said[-1:] == ["connected to AMI"]
+            said = re.findall("AMI lab: (connected|the connection is lost)", self.gateway.log(since))
+            return said[-1:] == ["connected"]
 
         wait_for("the gateway's AMI connection", is_up, 20)
 
@@ -208,7 +208,7 @@ class MagiCallTest(MagiTest):
         self.lab.ami.action("Setvar", Variable="TEN", Value="ñ" * 400)
         self.originate("54", "magi-long")
         wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log(), 20)
-        self.assertIn("is taken up", self.gateway.log(self._gateway_mark))
+        self.assertIn("is adopted", self.gateway.log(self._gateway_mark))
         self.assertEqual(self.complaints(), [])
 
     def test_other_controllers_call(self) -> None:
@@ -331,7 +331,7 @@ class RestartTest(MagiTest):
         self.asked(2)
         self.press("123456#")
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
-        self.assertIn("was waiting and is taken up", self.gateway.log(self._gateway_mark))
+        self.assertIn("was waiting and is adopted", self.gateway.log(self._gateway_mark))
 
     def test_killed_while_dialling(self) -> None:
         """The Dial goes on; after it the call is given back to the dialplan, and nobody is rung twice."""

@@ -83,7 +83,7 @@ class OriginateTest(AsteriskTest):
     def setUp(self) -> None:
         """Wait until the gateway is on AMI."""
         super().setUp()
-        wait_for("AMI", lambda: "connected to AMI" in self.gateway.log())
+        wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log())
 
     def originate(self, *arguments: str, channel: str = "PJSIP/33", to: str = "21") -> Command:
         """Ask for a call to the lab's context of phones."""
@@ -228,7 +228,7 @@ class OriginateTest(AsteriskTest):
             status, _ = command.end()
             self.assertEqual((status, command.states()), (1, ["ringing", "failed"]))
             self.hang_up_all()
-        wait_for("AMI again", lambda: "connected to AMI" in self.gateway.log(mark))
+        wait_for("AMI again", lambda: "AMI lab: connected" in self.gateway.log(mark))
         with self.phone(33, "busy"):
             self.assertEqual(self.originate().end()[0], 1)
 

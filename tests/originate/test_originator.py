@@ -18,7 +18,7 @@ from pbxrouter.originate.originator import (
     CallRequest,
     Originator,
     Progress,
-    check_wish,
+    check_request,
 )
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Verdict
@@ -34,7 +34,7 @@ class CheckTests(SynchronousTestCase):
 
     def refused(self, wish: CallRequest, technologies: dict[str, str] | None = None) -> str:
         """Why it is refused: one line."""
-        error = self.assertRaises(OriginateRefused, check_wish, wish, technologies or TECHNOLOGIES)
+        error = self.assertRaises(OriginateRefused, check_request, wish, technologies or TECHNOLOGIES)
         self.assertNotRegex(str(error), r"[\r\n\0]")
         self.assertTrue(str(error).isascii())
         return str(error)
@@ -176,7 +176,7 @@ class CheckTests(SynchronousTestCase):
     def test_accepted(self) -> None:
         """As written, but for dashes; the extension is the phone's name."""
         for given, number in ("21", "21"), ("+34-91-123", "+3491123"), ("*98", "*98"), ("00#", "00#"):
-            checked, extension = check_wish(CallRequest("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
+            checked, extension = check_request(CallRequest("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
             self.assertEqual((checked.channel, checked.number, extension), ("PJSIP/33", number, "33"))
 
     def test_technologies(self) -> None:
@@ -186,12 +186,12 @@ class CheckTests(SynchronousTestCase):
             *(("SIP/33", "PJSIP/33"), ("sip/33", "PJSIP/33"), ("Zap/1", "DAHDI/1"), ("pjsip/33", "pjsip/33")),
             *(("IAX2/33", "IAX2/33"), ("Door/33", "PJSIP/33"), ("SCCP/33", "SCCP/33")),
         ):
-            self.assertEqual(check_wish(CallRequest(given, "21", "phones"), own)[0].channel, made)
+            self.assertEqual(check_request(CallRequest(given, "21", "phones"), own)[0].channel, made)
 
     def test_ring_time(self) -> None:
         """Seconds within reason."""
         for given, kept in (-1, 1), (0, 1), (20, 20), (10**9, 300):
-            self.assertEqual(check_wish(CallRequest("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
+            self.assertEqual(check_request(CallRequest("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
 
 
 class CallCase(SynchronousTestCase):
