@@ -1,7 +1,7 @@
-"""What the gateway serves by HTTP on ``[web] listen``.
+"""The web server: console, API and metrics on ``[web] listen``.
 
-A part is a module with a function that adds its routes to the klein application; build
-names the parts, site serves them. Handlers are thin: what they tell or do is elsewhere.
+A part is a module with a function that adds its routes to the klein application; ``build`` lists the
+parts, ``http.site`` serves them. Handlers are thin.
 """
 
 from __future__ import annotations

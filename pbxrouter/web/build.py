@@ -1,4 +1,4 @@
-"""Puts the web server together: console, API, metrics, and what guards them all."""
+"""Builds the web server: console, API, metrics, and the checks before all of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pbxrouter.web.server import WebServer
 
 
 def build_web(web: WebContext) -> WebServer:
-    """All that ``[web]`` asks for.
+    """Build the web server that ``[web]`` configures.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: a setting of ``[web]`` cannot be used.
     """
     config = web.config.web
     listen = config.listen or ""

@@ -1,10 +1,8 @@
-"""What console and API work with: the database, the rules in force, the calls, the Asterisks, the time.
+"""The context of pages and endpoints: database, rules, calls, Asterisks, time.
 
-One of these is made for the web server and handed to all pages and endpoints. What is read
-goes by a database connection and thread of its own, so that a slow query holds up neither
-calls, nor the rules, nor the history. What is written goes by the gateway's own connection:
-written by another one, the rules would have to be loaded anew after each log-in, too. Not
-here: what any page does with it.
+Reads use a database connection and thread of the web server's own, so that a slow query delays neither
+calls, nor rules, nor the history. Writes use the gateway's connection: written by another one, the
+rules would have to be loaded again after each log-in, too.
 """
 
 from __future__ import annotations
@@ -32,20 +30,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """The tools of the web server.
+    """The context of the web server's pages and endpoints.
 
     Attributes:
-        reading: the web server's own store, for whatever only reads.
-        writing: the gateway's store.
+        reading: the web server's own store, for reads.
+        writing: the gateway's store, for writes.
         applications: the names that drivers provide, lower case.
-        hash_pin: makes of a PIN what is stored of it.
-        key: the gateway's key, for deriving others from.
-        originators: by the Asterisk's name.
-        board: the calls that the gateway has right now.
-        health: tells how the gateway is; from memory.
-        now: epoch seconds.
-        examine: the doctor, telling each finding; None takes the one that looks at ``config``.
-        surveyor: what is odd about the rules; one for all, since looking at very many takes a while.
+        hash_pin: hashes a PIN for storage.
+        key: the gateway's PIN key, from which others are derived.
+        originators: by Asterisk's name.
+        active_calls: the calls that the gateway is serving.
+        health: takes a Health from memory.
+        now: returns epoch seconds.
+        examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
 
     config: Config
@@ -67,16 +65,16 @@ class WebContext:
     surveyor: RuleSurveyor = field(init=False)
 
     def __post_init__(self) -> None:
-        """The surveyor looks at what else is here."""
+        """Make the default surveyor."""
         surveyor = RuleSurveyor(lambda: self.engine.rules, self.applications, self.reactor)
         object.__setattr__(self, "surveyor", surveyor)
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Call a function that takes long in one of the reactor's threads."""
+        """Run a blocking function in the reactor's thread pool."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *arguments)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask the database.
+        """Read from the database.
 
         Raises:
             StoreError: it cannot be read now.
@@ -84,7 +82,7 @@ class WebContext:
         return await self.reading.run(work)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Write what is no rule.
+        """Write to the database, except rules.
 
         Raises:
             StoreError: the database cannot be written now.
@@ -93,7 +91,7 @@ class WebContext:
         return await self.writing.run(work)
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Change rules; when this returns, calls are decided by the changed ones.
+        """Change rules; when this returns, calls are decided by the changed rules.
 
         Raises:
             StoreError: the database cannot be written now.

@@ -1,7 +1,7 @@
-"""Two languages: what the console says in each, and how numbers and times are written there.
+"""Languages of the console: translations, and the formatting of numbers and times.
 
-The sentences in the code and in the templates are English and are the keys of the Spanish
-catalogue (gettext, web/locale); English needs none. Times are shown in the PBX's time zone.
+The sentences in code and templates are English and the keys of the Spanish catalogue (gettext,
+web/locale). Times are shown in the PBX's time zone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pbxrouter.errors import ConfigError
 from pbxrouter.text import Sentence
 
 LANGUAGES: Final = {"en": "English", "es": "Español"}
-"""Language codes, and what each language calls itself."""
+"""Language codes, and each language's own name."""
 DOMAIN: Final = "pbxrouter"
 
 _LOCALES: Final = {"en": "en_GB", "es": "es_ES"}
@@ -34,10 +34,10 @@ class Zone:
     """The PBX's time zone.
 
     Args:
-        name: such as Europe/Madrid; ``""`` is that of the system.
+        name: such as Europe/Madrid; ``""`` is the system's time zone.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no such time zone.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -49,21 +49,21 @@ class Zone:
             ) from None
 
     def local(self, seconds: float) -> datetime.datetime:
-        """The PBX's wall clock at an epoch second, with its offset."""
+        """The PBX's wall clock time at an epoch second, with its offset."""
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone(self._zone)
 
     def seconds(self, wall: datetime.datetime) -> float:
-        """The epoch second at which the PBX's wall clock shows a (naive) time."""
+        """The epoch second of a (naive) wall clock time of the PBX."""
         return wall.replace(tzinfo=self._zone).timestamp()
 
     def midnight(self, seconds: float, days: int = 0) -> float:
-        """The epoch second at which the day of an epoch second began; or of so many days later."""
+        """The epoch second at which the day of an epoch second began, or the day so many days later."""
         day = self.local(seconds).date() + datetime.timedelta(days=days)
         return self.seconds(datetime.datetime.combine(day, datetime.time()))
 
 
 class Translator:
-    """One language.
+    """Translations and formats of one language.
 
     Args:
         language: a key of LANGUAGES.
@@ -76,15 +76,15 @@ class Translator:
         self._locale: Final = Locale.parse(_LOCALES[language])
 
     def text(self, message: str) -> str:
-        """A sentence without places."""
+        """Translate a sentence without placeholders."""
         return str(self.translations.gettext(message)) if message else ""
 
     def count(self, one: str, many: str, number: int, **places: str) -> str:
-        """A sentence about a number of things, which stands in the place ``%(num)s``; others are given."""
+        """Translate a sentence with a number, its placeholder ``%(num)s``, in singular or plural."""
         return str(self.translations.ngettext(one, many, number)) % {"num": self.number(number), **places}
 
     def say(self, sentence: Sentence | str) -> str:
-        """A step as a sentence."""
+        """Translate a Sentence, or plain text."""
         if isinstance(sentence, str):
             return self.text(sentence)
         try:
@@ -93,34 +93,34 @@ class Translator:
             return sentence.message
 
     def capitalised(self, sentence: Sentence | str) -> str:
-        """A step as a sentence that stands by itself: with a capital, unless it begins with a value."""
+        """Translate a Sentence and capitalise it, unless it begins with a value."""
         said = self.say(sentence)
         return said[:1].upper() + said[1:] if _begins_with_words(sentence) else said
 
     def number(self, value: float) -> str:
-        """A number as people there write it."""
+        """Format a number."""
         return format_decimal(value, locale=self._locale)
 
     def day(self, seconds: float) -> str:
-        """The date, such as 23 Nov 2026."""
+        """Format a date, such as 23 Nov 2026."""
         return format_date(self.zone.local(seconds).date(), "medium", locale=self._locale)
 
     def weekday(self, seconds: float) -> str:
-        """The day of the week, short, and the day, such as Mon 23 Nov."""
+        """Format day of the week and date, such as Mon 23 Nov."""
         return format_date(self.zone.local(seconds).date(), "EEE d MMM", locale=self._locale)
 
     def clock(self, seconds: float, precise: bool = False) -> str:
-        """Hours and minutes; with seconds if ``precise``."""
+        """Format hours and minutes; with seconds if ``precise``."""
         local = self.zone.local(seconds)
         return format_time(local.timetz(), "HH:mm:ss" if precise else "HH:mm", tzinfo=local.tzinfo, locale=self._locale)
 
     def moment(self, seconds: float) -> str:
-        """Date and time to the second."""
+        """Format date and time to the second."""
         local = self.zone.local(seconds)
         return format_datetime(local, "d MMM y, HH:mm:ss", tzinfo=local.tzinfo, locale=self._locale)
 
     def duration(self, seconds: float) -> str:
-        """Such as 0:07, 12:30, 1:02:03."""
+        """Format a duration, such as 0:07, 12:30, 1:02:03."""
         minutes, rest = divmod(max(0, int(seconds)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -137,7 +137,7 @@ def _begins_with_words(sentence: Sentence | str) -> bool:
 
 
 def catalogue(language: str) -> NullTranslations:
-    """The translations into a language, compiled from its .po file."""
+    """Compile the translations of a language from its .po file."""
     if language == "en":
         return NullTranslations()
     path = files("pbxrouter.web").joinpath("locale", language, "LC_MESSAGES", f"{DOMAIN}.po")
@@ -149,7 +149,7 @@ def catalogue(language: str) -> NullTranslations:
 
 
 def wished(accept_language: str) -> str:
-    """The language of ours that a browser's ``Accept-Language`` wishes most (RFC 9110 12.5.4)."""
+    """The supported language that ``Accept-Language`` prefers (RFC 9110 12.5.4)."""
     best, best_quality = "en", 0.0
     for entry in accept_language[:500].split(","):
         tag, _, parameters = entry.partition(";")

@@ -1,8 +1,8 @@
-"""The call counter as Prometheus metrics, read from memory whenever somebody asks.
+"""Prometheus metrics of the call counter, read from memory at each scrape.
 
-Counters begin at zero when the gateway starts, as Prometheus expects; what is kept for good is
-in the database. Users' names are left out, for whoever reaches the port may read this.
-How many names there can be is bounded (counting.MAX_NAMES of a kind)."""
+Counters begin at zero when the gateway starts, as Prometheus expects; the permanent counts are in the
+database. Users' names are left out, since anyone who reaches the port may read the metrics. The number
+of names is bounded (counts.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
 def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
-    """A registry with the counters of all Asterisks, and what there is to say of our own process."""
+    """Make a registry with the counters of all Asterisks and the metrics of the process."""
     registry = CollectorRegistry()
     registry.register(CounterCollector(counters))
     ProcessCollector(registry=registry)
@@ -47,7 +47,7 @@ def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
 
 
 class CounterCollector(Collector):
-    """Makes metrics of the call counters.
+    """Collects the call counters as metrics.
 
     Args:
         counters: one for each Asterisk.
@@ -139,7 +139,7 @@ def _families(
 
 
 def metrics_route(registry: CollectorRegistry) -> AddRoutes:
-    """The page with a registry's metrics, in the format that the reader prefers."""
+    """Make the route ``/metrics``, in the format that the client prefers."""
 
     def add_routes(app: Klein) -> None:
         @app.route("/metrics", methods=["GET", "HEAD"])

@@ -12,11 +12,11 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.text import sentence
 
 MAX_WAITING: Final = 20
-"""Passwords that wait to be hashed; each takes 80 ms and 64 MiB while it is its turn."""
+"""Maximum number of passwords waiting to be hashed; each takes 80 ms and 64 MiB in its turn."""
 
 
 class PasswordThreads:
-    """Where passwords are hashed: two at a time, so that nobody can make the gateway busy by logging in."""
+    """Hashes passwords in two threads, so that log-ins cannot keep the gateway busy."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -24,7 +24,7 @@ class PasswordThreads:
         self._waiting = 0
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function there.
+        """Run the function in one of the threads.
 
         Raises:
             EditRefused: too many wait already.
@@ -40,6 +40,6 @@ class PasswordThreads:
             self._waiting -= 1
 
     def stop(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         if self._pool.started:
             self._pool.stop()

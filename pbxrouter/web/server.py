@@ -1,7 +1,6 @@
-"""The web server as a service: its database, its threads, all its parts, and the port.
+"""The web server as a service: its database connection, its threads, and the port.
 
-On the first start, when nobody may log in yet, it prints the one-time link that makes the first
-admin.
+On the first start, when there is no console user, it prints the one-time link that makes the first admin.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from pbxrouter.web.password_threads import PasswordThreads
 
 
 class WebServer(MultiService):
-    """Console and API, with what they own.
+    """The service of console and API.
 
     Args:
-        desk: whose reading store is closed with this service.
-        site: serves the pages.
-        base: how browsers reach it.
-        say: tells whoever started the gateway.
+        web: the context; its reading store is closed with this service.
+        site: the port.
+        base: its address for browsers.
+        say: prints a line to the terminal.
 
     Attributes:
-        greeted: fires when it has said how to get in.
+        greeted: fires when the console's address has been printed.
     """
 
     greeted: Deferred[None]
@@ -56,7 +55,7 @@ class WebServer(MultiService):
         site.setServiceParent(self)
 
     def startService(self) -> None:
-        """Say how to get in."""
+        """Start, and print the console's address."""
         super().startService()
         web = self._web.config.web
         if is_open_without_tls(web.url, web.listen or ""):
@@ -88,7 +87,7 @@ class WebServer(MultiService):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Close the port, then what the pages used."""
+        """Close the port, then the threads and the reading store."""
         stopped: Deferred[None] = super().stopService()
         stopped.addBoth(lambda _: self._threads.stop())
         return stopped.addBoth(lambda _: self._web.reading.close())

@@ -1,6 +1,5 @@
-"""The HTTP API: JSON for programs that come with a token.
+"""The HTTP API: JSON, authenticated by token.
 
-Each endpoint is declared (endpoint.Endpoint), and both the answering (dispatch) and the
-OpenAPI document (document) are made of these declarations, so that the one cannot say what
-the other does not do.
+Each endpoint is declared (endpoint.Endpoint); dispatch and the OpenAPI document are both generated from
+the declarations.
 """

@@ -1,7 +1,6 @@
-"""Who may come in: tokens, what they are good for, and how often they come.
+"""Authentication of API requests: tokens, scopes, rate limits.
 
-Strangers are counted by themselves: who has no token cannot use up what is left for those
-who have.
+Requests without a valid token are limited separately, so they cannot use up the limits of tokens.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ LIMITS: Final = {
     "doctor": (4.0, 2),
     STRANGERS: (30.0, 10),
 }
-"""Of each kind: how many a minute in the long run, and how many at once; for each token and each address."""
+"""Rate limits by kind: (per minute, burst), for each token and each address."""
 NOTED_S: Final = 60.0
-"""How often it is written down that a token is used."""
+"""Seconds between two updates of a token's last use."""
 MAX_NOTED: Final = 1000
 
 UNAVAILABLE: Final = "Service Currently Unavailable"
 
 
 class TokenAuth:
-    """Lets requests in.
+    """Authenticates requests by token.
 
     Args:
-        address: where a request comes from.
+        address: returns the address of a request.
         limits: see LIMITS.
     """
 
@@ -57,10 +56,10 @@ class TokenAuth:
         self._noted: dict[int, float] = {}
 
     async def admit(self, endpoint: Endpoint, request: IRequest) -> TokenInfo | None:
-        """The token that a request comes with; None where none is needed.
+        """Authenticate a request; returns its token, None if the endpoint needs none.
 
         Raises:
-            Refused: it may not come in.
+            ApiError: the token is missing, invalid or lacks the scope, or a limit is exceeded.
         """
         address = network_of(self._address(request))
         if endpoint.scope is None:
@@ -79,10 +78,10 @@ class TokenAuth:
         return token
 
     def within(self, kind: str, key: str) -> None:
-        """Count one more of a kind.
+        """Count a request against the limit of a kind.
 
         Raises:
-            Refused: it is one too many.
+            ApiError: the limit is exceeded.
         """
         wait_s = self._limits[kind].wait_s(key, self._web.reactor.seconds())
         if wait_s:
@@ -120,7 +119,7 @@ class TokenAuth:
 
 
 def lacking(scope: Scope) -> ApiError:
-    """What a token is told that is not good for something."""
+    """The error for a token without a scope."""
     return ApiError(
         403,
         f"this token is not for that; one made with --scope {scope.value} is",

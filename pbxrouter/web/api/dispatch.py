@@ -1,4 +1,4 @@
-"""Answers requests to ``/api/``: finds the endpoint, lets in, reads, asks it, and says what came of it."""
+"""Dispatches requests to ``/api/``: finds the endpoint, authenticates, parses, calls it, and responds."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Table:
         self._in_order = sorted(self._paths, key=lambda path: [part.startswith("{") for part in path])
 
     def find(self, path: str, method: str) -> tuple[Endpoint, dict[str, str]]:
-        """The endpoint, and what stands in its path's places.
+        """Find the endpoint, and the values in its path.
 
         Raises:
-            Refused: there is nothing at that path, or it does not take that method.
+            ApiError: there is no such path, or it does not allow the method.
         """
         parts = path.removeprefix("/").split("/")
         for template in self._in_order:
@@ -68,7 +68,7 @@ def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None
 
 
 class Api:
-    """Answers one request after another."""
+    """Dispatches API requests."""
 
     log = Logger()
 
@@ -78,7 +78,7 @@ class Api:
         self._table = Table(endpoints)
 
     async def answer(self, request: IRequest) -> bytes:
-        """The body of the answer; status and headers are set. Never fails."""
+        """Handle a request: sets status and headers and returns the body. Never fails."""
         request.setHeader("Cache-Control", "no-store")
         try:
             return await self._success(request)
@@ -92,12 +92,12 @@ class Api:
             found = ApiError(422, str(error), error.field)
         except StoreError as error:
             # Which file it is, and what is wrong with it, is for whoever runs the gateway.
-            self.log.warn("the API cannot answer: {error}", error=str(error))
+            self.log.warn("API: cannot answer: {error}", error=str(error))
             found = ApiError(503, UNAVAILABLE)
         except CancelledError:
             raise  # they have gone
         except Exception:
-            self.log.failure("the API broke at {method} {path}", method=request.method, path=request.path)
+            self.log.failure("API: unhandled error at {method} {path}", method=request.method, path=request.path)
             found = ApiError(500, "something broke in the gateway; its log tells what")
         return _refuse(request, found)
 
@@ -146,11 +146,11 @@ def api_routes(
     address: Callable[[IRequest], str],
     limits: Mapping[str, tuple[float, int]] = LIMITS,
 ) -> AddRoutes:
-    """The API as a part of the site.
+    """Make the API's part of the site.
 
     Args:
-        address: where a request comes from.
-        limits: how often they may come (door.LIMITS).
+        address: returns the address of a request.
+        limits: rate limits, as auth.LIMITS.
     """
     api = Api(web, TokenAuth(web, address, limits), endpoints)
 

@@ -1,4 +1,4 @@
-"""What an endpoint of the API is: a declaration, of which the answering and the document are made."""
+"""Declares an API endpoint. Dispatch and the OpenAPI document are both generated from the declaration."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ CSV: Final = "text/csv; charset=utf-8"
 MAX_ID: Final = 2**63 - 1
 
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-"""The number of a thing."""
+"""A row's id."""
 Seconds = Annotated[float, Meta(ge=0, le=253402300799, description="Seconds since 1970, UTC.")]
-"""A moment, up to the year 9999."""
+"""Epoch seconds, up to the year 9999."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """What every answer says that is not a success: one line for a person, and the field it is about."""
+    """The JSON body of every error response: a message for a person, and the field concerned."""
 
     error: str
     field: str = ""
 
 
 class ApiError(Exception):
-    """An answer that is no success.
+    """An error response.
 
     Attributes:
-        status: of HTTP.
-        refusal: what is said.
-        headers: further ones.
+        status: the HTTP status.
+        refusal: the body.
+        headers: additional headers.
     """
 
     def __init__(self, status: int, why: str, field: str = "", headers: Mapping[str, str] | None = None) -> None:
@@ -50,14 +50,14 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One request, read and let in.
+    """An authenticated and parsed request.
 
     Attributes:
-        token: whose it is; None where none is needed.
+        token: its token; None if the endpoint needs none.
         path: the numbers in the path, by name.
-        query: what stands behind ``?``, of the type that the endpoint declares.
+        query: the query, of the type that the endpoint declares.
         body: of the type that the endpoint declares.
-        within: counts the request under one more of the rate limits; raises Refused.
+        within: counts the request against a further rate limit; raises ApiError.
     """
 
     web: WebContext
@@ -69,18 +69,18 @@ class ApiRequest:
 
     @property
     def actor(self) -> Actor:
-        """Who asks, for the audit log."""
+        """The actor for the audit log."""
         assert self.token is not None  # only endpoints with a scope ask
         return Actor(self.token.name, "api")
 
     def may(self, scope: Scope) -> bool:
-        """Whether the token is good for something beyond the endpoint's own scope."""
+        """Whether the token has a scope."""
         return self.token is not None and scope in self.token.scopes
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The answer to what made something: where it is now, and what it is."""
+    """The response to a creation: the new resource and its location."""
 
     location: str
     value: Any
@@ -88,10 +88,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class StreamedText:
-    """A long text, of which the next piece is only made when the reader has taken the one before.
+    """A streamed text response; the next piece is made when the client has taken the one before.
 
     Attributes:
-        name: what a browser would save it as.
+        name: the file name for browsers.
     """
 
     name: str
@@ -99,35 +99,34 @@ class StreamedText:
 
 
 Handler = Callable[[ApiRequest], Awaitable[Any]]
-"""Returns what is answered: the declared Struct, Made, Pieces, or None where there is nothing to say.
+"""Returns the response: the declared Struct, Created, StreamedText, or None for an empty one.
 
-It may raise EditRefused and its kinds, StoreError, and Refused with a declared status.
+It may raise EditRefused and its subclasses, StoreError, and ApiError with a declared status.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One thing that programs can ask for.
+    """An endpoint of the API.
 
     Attributes:
         method: GET (HEAD comes with it), POST, PUT, PATCH or DELETE.
-        path: such as ``/api/mappings/{map_id}``; what is in braces is a number.
-        tag: the heading that it stands under in the document.
+        path: such as ``/api/mappings/{map_id}``; placeholders are ids.
+        tag: its heading in the document.
         summary: one sentence.
-        scope: what the token must be good for; None needs no token.
-        query: fields of the query, each of one simple type.
-        body: of the request.
-        answer: of the response; None is 204 without a body.
-        status: of a success.
-        errors: statuses that only the handler knows of; those that the declaration makes
-            possible need not be named.
-        example: a body.
-        shows: an answer.
-        forms: a form is taken as well as JSON.
-        media: what the answer is, if not JSON.
-        longest: bytes that its body may have.
-        limit: which of the dispatcher's rate limits counts it.
-        note: more for the document.
+        scope: the scope that a token needs; None for no token.
+        query: the Struct of the query; its fields have simple types.
+        body: the Struct of the request body.
+        answer: the Struct of the response; None for 204 without a body.
+        status: the status of a success.
+        errors: further error statuses of the handler; those implied by the declaration need not be named.
+        example: an example body.
+        shows: an example response.
+        forms: whether a form is accepted as well as JSON.
+        media: the response's media type, if not JSON.
+        longest: maximum bytes of its body.
+        limit: the kind of rate limit that counts it.
+        note: further text for the document.
     """
 
     method: str
@@ -151,27 +150,27 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What it is called, also in the document."""
+        """Its operation id."""
         return getattr(self.handler, "__name__", self.summary).strip("_")
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The path in parts."""
+        """The segments of its path."""
         return tuple(self.path.strip("/").split("/"))
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The names in braces."""
+        """The names of the placeholders in its path."""
         return tuple(part[1:-1] for part in self.segments if part.startswith("{"))
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The content types that its body may have."""
+        """The content types accepted for its body."""
         return (JSON, FORM) if self.forms else (JSON,)
 
     @property
     def refusals(self) -> frozenset[int]:
-        """All statuses that it may answer and that are no success."""
+        """All error statuses of the endpoint."""
         # Whatever is asked, the query may hold what is not accepted, and there may be too much of it.
         found = {400, 429} | self.errors
         if self.scope is not None:

@@ -1,8 +1,4 @@
-"""The OpenAPI 3.1 document, made of the endpoints' declarations.
-
-Nothing in it is written by hand but what each declaration says for people; so it names what
-the API does, and nothing else.
-"""
+"""Generates the OpenAPI 3.1 document from the endpoints' declarations."""
 
 from __future__ import annotations
 
@@ -47,7 +43,7 @@ Times are seconds since 1970, UTC."""
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The document."""
+    """Generate the document."""
     structs = _structs(endpoints)
     references, components = msgspec.json.schema_components(structs, ref_template=_SCHEMAS)
     schemas = dict(zip(structs, references, strict=True))
@@ -156,7 +152,7 @@ def _query_parameters(endpoint: Endpoint, components: dict[str, Any]) -> list[di
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query says nothing by leaving a field out; there is no null in it."""
+    """Remove null from the type of a query field, which is left out instead."""
     plain = dict(schema)
     if plain.get("default", "") is None:
         del plain["default"]
@@ -196,7 +192,7 @@ def _success(
 
 
 def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """What can be done with the thing just made: all that take the number in the answer."""
+    """OpenAPI links from a creation to the endpoints that take the new id."""
     assert endpoint.answer is not None  # who makes something says what
     fields = {field.encode_name for field in msgspec.structs.fields(endpoint.answer)}
     return {

@@ -1,4 +1,4 @@
-"""What all lists of the API have in common: a search, and pages, each of which begins where one ended."""
+"""Search and keyset paging, shared by all lists of the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Next = Annotated[int, Meta(description="Give it as `after` for the next page.")]
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page of a list."""
+    """The query of a list."""
 
     search: Annotated[str, Meta(max_length=MAX_SEARCH, description="Only what has this text in it, in any case.")] = ""
     after: After | None = None

@@ -1,4 +1,4 @@
-"""Reads a request strictly: what is not exactly as declared is refused, with the name of what was wrong."""
+"""Parses requests strictly: what is not exactly as declared is refused, and the error names it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MAX_FIELDS: Final = 50
 _WHOLE: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _SHOWN: Final = 60
-"""Characters of what was sent that an error repeats."""
+"""Maximum characters of the input repeated in an error."""
 
 
 def read_numbers(endpoint: Endpoint, found: dict[str, str]) -> dict[str, int]:
-    """The numbers in a path.
+    """Parse the ids in a path.
 
     Raises:
-        Refused: one of them is none.
+        ApiError: one of them is not an id.
     """
     numbers = {}
     for name in endpoint.numbers:
@@ -39,10 +39,10 @@ def read_numbers(endpoint: Endpoint, found: dict[str, str]) -> dict[str, int]:
 
 
 def read_query(endpoint: Endpoint, request: IRequest) -> Any:
-    """What stands behind ``?``; None if the endpoint takes nothing there.
+    """Parse the query; None if the endpoint takes none.
 
     Raises:
-        Refused: it is not as declared.
+        ApiError: it is not as declared.
     """
     uri: bytes = request.uri
     raw = uri.partition(b"?")[2].decode("latin-1")
@@ -57,10 +57,10 @@ def read_query(endpoint: Endpoint, request: IRequest) -> Any:
 
 
 def read_body(endpoint: Endpoint, request: IRequest) -> Any:
-    """The body; None if the endpoint takes none.
+    """Parse the body; None if the endpoint takes none.
 
     Raises:
-        Refused: it is too long, of another kind, or not as declared.
+        ApiError: it is too long, of another content type, or not as declared.
     """
     if endpoint.body is None:
         return None
@@ -83,7 +83,7 @@ def read_body(endpoint: Endpoint, request: IRequest) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """The same with 5.0 as 5: to JSON Schema that is a whole number, too."""
+    """Convert 5.0 to 5, which JSON Schema accepts as an integer, too."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
@@ -119,7 +119,7 @@ def _pairs(text: str, what: str) -> list[tuple[str, str]]:
 
 
 def _once(pairs: list[tuple[str, str]], accepted: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same pairs, each name of which is accepted and there once."""
+    """Check that each name is accepted and occurs once."""
     seen = set()
     for name, _ in pairs:
         if name not in accepted:
@@ -135,14 +135,14 @@ def _names(accepted: dict[str, Any]) -> str:
 
 
 def _simple(kind: inspect.Type) -> inspect.Type:
-    """A field's type without the None that it has while it is not there."""
+    """A field's type without None."""
     if isinstance(kind, inspect.UnionType):
         return _simple(next(choice for choice in kind.types if not isinstance(choice, inspect.NoneType)))
     return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _value(name: str, text: str, kind: inspect.Type | None) -> Any:
-    """A value of the query as the type that the field has; its bounds are looked at later."""
+    """Convert a query value to its field's type; bounds are checked later."""
     if isinstance(kind, inspect.IntType):
         if _WHOLE.fullmatch(text):
             return int(text)
@@ -171,7 +171,7 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 
 def _refused(error: msgspec.ValidationError) -> ApiError:
-    """msgspec's message in the words of all others."""
+    """Rewrite msgspec's validation message."""
     found = _AT.fullmatch(str(error))
     what, path = (found[1], found[2] or "") if found else (str(error), "")
     for pattern, words in (

@@ -1,7 +1,6 @@
-"""Calls begun with a click, and what has become of each: kept for an hour, told to whoever waits.
+"""Click-to-dial attempts and their progress, kept in memory for an hour.
 
-Each has an id that cannot be guessed: who has it may see the call. Bounded in number and
-time; in memory only, for a call is no longer than the gateway's connection to Asterisk.
+Each has an unguessable id: its holder may see the call. Their number is bounded.
 """
 
 from __future__ import annotations
@@ -18,25 +17,25 @@ from pbxrouter.originate import Progress
 
 MAX_ATTEMPTS: Final = 2000
 KEEP_S: Final = 3600.0
-"""How long after the last that was heard of it."""
+"""Seconds for which an attempt is kept after its last change."""
 MAX_WAITING: Final = 8
-"""How many may wait for one call's next step; more are answered at once."""
+"""Maximum number of requests waiting for one attempt's next step; more are answered at once."""
 
 
 @dataclass(eq=False, slots=True)
 class DialAttempt:
-    """One call.
+    """One attempt to call.
 
     Attributes:
-        owner: whose it is: ("link", its number) or ("user", theirs).
-        number: what is to be connected.
-        phone: what rings first.
+        owner: ("link", link id) or ("user", console user id).
+        number: the number to connect.
+        phone: the phone that rings first.
         began: epoch seconds.
         changed: epoch seconds of the last step.
-        form: of the form that it was asked by; a form sent twice makes one call.
-        back: where a visitor came from.
-        sites: which sites may show it in a frame.
-        steps: what has become of it so far.
+        form: id of the form that requested it; a form sent twice makes one call.
+        back: the visitor's previous page.
+        sites: origins that may show it in a frame.
+        steps: its progress so far.
     """
 
     attempt_id: str
@@ -63,15 +62,15 @@ class DialAttempt:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has ended."""
         return bool(self.steps) and self.steps[-1].is_last
 
     def has_been(self, state: str) -> bool:
-        """Whether it has come so far."""
+        """Whether it has reached a state."""
         return any(step.state == state for step in self.steps)
 
     def tell(self, progress: Progress, now: float) -> None:
-        """Something became of it."""
+        """Add a step."""
         self.steps.append(progress)
         self.changed = now
         waiting, self.waiting = self.waiting, []
@@ -79,7 +78,7 @@ class DialAttempt:
             deferred.callback(None)
 
     async def news(self, seen: int, wait_s: float, clock: Any) -> None:
-        """Wait until there are more steps than were seen, or so long.
+        """Wait until there are more steps than ``seen``, or for a time.
 
         Args:
             clock: IReactorTime.
@@ -98,7 +97,7 @@ class DialAttempt:
 
 
 class Attempts:
-    """All that there are.
+    """All attempts.
 
     Args:
         now: epoch seconds.
@@ -111,7 +110,7 @@ class Attempts:
     def add(
         self, owner: tuple[str, int], number: str, phone: str, form: str = "", back: str = "", sites: str = ""
     ) -> DialAttempt:
-        """One more; those that are long over are forgotten, and the oldest if there are too many."""
+        """Add an attempt, forgetting those that ended long ago, and the oldest if there are too many."""
         now = self._now()
         for outdated in [attempt for attempt in self._all.values() if attempt.changed < now - KEEP_S]:
             self.forget(outdated)
@@ -122,21 +121,21 @@ class Attempts:
         return made
 
     def forget(self, attempt: DialAttempt) -> None:
-        """It was never begun, or is long over."""
+        """Forget an attempt."""
         self._all.pop(attempt.attempt_id, None)
 
     def find(self, attempt_id: str, owner: tuple[str, int]) -> DialAttempt | None:
-        """The one of an id, if it is theirs."""
+        """Find an attempt by id, if it belongs to the owner."""
         found = self._all.get(attempt_id)
         return found if found is not None and found.owner == owner else None
 
     def of_form(self, form: str, owner: tuple[str, int]) -> DialAttempt | None:
-        """The one that was asked for by this form."""
+        """Find the attempt that a form requested."""
         return next(
             (attempt for attempt in self._all.values() if attempt.form == form and attempt.owner == owner), None
         )
 
     def latest(self, owner: tuple[str, int], most: int) -> list[DialAttempt]:
-        """The last ones of somebody, newest first."""
+        """The latest attempts of an owner, newest first."""
         found = [attempt for attempt in reversed(self._all.values()) if attempt.owner == owner]
         return found[:most]

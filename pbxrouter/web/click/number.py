@@ -1,4 +1,4 @@
-"""What a person may write where a number is asked for, and how a wish for a call is refused. Pure."""
+"""Parses the number that a person enters, and the refusal of a click-to-dial request."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OF_VISITORS: Final = re.compile(r"\+?[0-9]+", re.ASCII)
 
 
 class ClickRefused(PbxrouterError):
-    """No call was begun.
+    """A click-to-dial request was refused.
 
     Attributes:
-        status: of HTTP.
-        field: of the form; empty if it is none of its fields.
-        sites: which sites may show this in a frame.
-        wait_s: seconds after which it may be tried again; 0 if that is not known.
+        status: the HTTP status.
+        field: the form field concerned; empty if none.
+        sites: origins that may show the answer in a frame.
+        wait_s: seconds after which to try again; 0 if unknown.
     """
 
     def __init__(self, why: Sentence, status: int = 400, field: str = "", sites: str = "", wait_s: float = 0.0) -> None:
@@ -34,13 +34,13 @@ class ClickRefused(PbxrouterError):
 
 
 def read_number(text: str, for_visitor: bool) -> str:
-    """The number that somebody wrote, as people write numbers.
+    """Parse a number as people write it.
 
     Args:
-        for_visitor: whether only digits and a + in front are accepted, no ``*`` and ``#``.
+        for_visitor: whether only digits and a leading + are accepted, no ``*`` and ``#``.
 
     Raises:
-        ClickRefused: it is none.
+        ClickRefused: it is not a number.
     """
     bare = _FILLING.sub("", text) if len(text) <= 2 * MAX_NUMBER else text
     number = normalise_number(bare)

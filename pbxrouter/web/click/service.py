@@ -1,7 +1,7 @@
-"""Click-to-dial for people: visitors of a site by a signed link, and staff from their own phone.
+"""Click-to-dial: for visitors of a site by a signed link, for staff from their own phone.
 
-A visitor's wish passes the link, its opening hours, its numbers, the consent, the limits by
-address and by day; then, as any other call that begins with us, the rules.
+A visitor's request is checked against the link, its opening hours, its destinations, the consent, and
+the limits by address and day; then, as every originated call, against the rules.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNAVAILABLE: Final = Sentence("Service Currently Unavailable")
 HOUR_S: Final = 3600.0
 NOTES_A_MINUTE: Final = 6
 NOTES_AT_ONCE: Final = 20
-"""How often the log says that links or forms are not valid: who tries many shall not fill it."""
+"""How often the log reports invalid links or forms in a minute, so that it cannot be flooded."""
 
 _STATUS: Final = {
     LinkState.MALFORMED: 404,
@@ -48,13 +48,13 @@ _STATUS: Final = {
 }
 
 
-def places_of(web: WebContext) -> LinkOptions:
-    """What the settings offer for links."""
+def link_options(web: WebContext) -> LinkOptions:
+    """The link options of the settings."""
     return LinkOptions(web.config.technologies, {asterisk.name: asterisk.originate for asterisk in web.config.asterisk})
 
 
 def signed_address(web: WebContext, link: DialLink, expires: float) -> str:
-    """Where visitors find a link's page, until some time.
+    """The signed address of a link's page.
 
     Args:
         expires: epoch seconds.
@@ -65,7 +65,7 @@ def signed_address(web: WebContext, link: DialLink, expires: float) -> str:
 
 
 def snippet(address: str, name: str) -> str:
-    """The HTML with which a site shows the page in a frame."""
+    """The HTML that embeds the page in a site."""
     return (
         f'<iframe src="{html.escape(address)}" title="{html.escape(name)}" '
         f'width="340" height="440" style="border:0;max-width:100%" loading="lazy"></iframe>'
@@ -73,10 +73,10 @@ def snippet(address: str, name: str) -> str:
 
 
 class ClickToDial:
-    """Begins calls for people, and keeps what becomes of them.
+    """Originates click-to-dial calls and keeps their attempts.
 
     Attributes:
-        attempts: the calls.
+        attempts: the attempts.
         signer: signs links and forms.
     """
 
@@ -91,16 +91,16 @@ class ClickToDial:
 
     @property
     def today(self) -> str:
-        """The day in the PBX's time zone."""
+        """Today's date in the PBX's time zone."""
         return self._web.zone.local(self._web.now()).date().isoformat()
 
     # --- visitors ---
 
     async def link(self, link_id: int, signature: str) -> DialLink:
-        """The link that somebody came by.
+        """Find and verify the link of a request.
 
         Raises:
-            ClickRefused: it is not valid, or not in use.
+            ClickRefused: it is not valid, or disabled.
             StoreError: the database cannot be read.
         """
         found: DialLink | None = None
@@ -120,13 +120,13 @@ class ClickToDial:
         return found
 
     def _note(self, what: str, link_id: int, standing: LinkState) -> None:
-        """Say in the log that somebody came with what is not valid, and why."""
+        """Log an invalid link or form, and why."""
         said = f"{what} {standing.value}"
         if not self._notes.wait_s(said, self._web.reactor.seconds()):
             self.log.info("click to dial: link {link}: {said}", link=link_id, said=said)
 
     def hours(self, link: DialLink) -> Hours:
-        """When it is open; always, if a hand has written what cannot be read."""
+        """A link's opening hours; always open if the stored text cannot be parsed."""
         try:
             return Hours.parse(link.values.hours)
         except PbxrouterError as error:
@@ -134,22 +134,22 @@ class ClickToDial:
             return Hours()
 
     def is_open(self, link: DialLink) -> bool:
-        """Whether it is open now."""
+        """Whether a link is open now."""
         return self.hours(link).is_open(self._web.zone.local(self._web.now()))
 
     async def call_visitor(
         self, link: DialLink, number: str, agrees: bool, form: str, address: str, back: str
     ) -> DialAttempt:
-        """Have the link's phone called, and then the visitor.
+        """Call the link's phone, and then the visitor.
 
         Args:
-            number: as it was written.
-            form: what the signer gave into the form.
-            address: the visitor's own.
-            back: where to go for another try.
+            number: as entered.
+            form: the form's signed value.
+            address: the visitor's address.
+            back: the page for another try.
 
         Raises:
-            ClickRefused: no call was begun.
+            ClickRefused: the request was refused.
             StoreError: the database cannot be used.
         """
         owner = ("link", link.link_id)
@@ -183,7 +183,7 @@ class ClickToDial:
                 )
         attempt = self.attempts.add(owner, wanted, link.values.phone, form, back, link.origins)
         try:
-            await _whoever_waits(self._within_the_day(link, originator, attempt, keys))
+            await _shielded(self._within_the_day(link, originator, attempt, keys))
         except ManagerError:
             raise ClickRefused(UNAVAILABLE, 503) from None
         except OriginateRefused:
@@ -234,10 +234,10 @@ class ClickToDial:
     # --- staff ---
 
     async def call_from(self, user_id: int, phone: str, number: str, context: str, asterisk: str) -> DialAttempt:
-        """Have somebody's own phone called, and connect it with a number.
+        """Call a console user's phone, and connect it with a number.
 
         Raises:
-            ClickRefused: no call was begun.
+            ClickRefused: the request was refused.
         """
         wanted = read_number(number, for_visitor=False)
         try:
@@ -249,7 +249,7 @@ class ClickToDial:
         attempt = self.attempts.add(("user", user_id), wanted, phone)
         wish = CallRequest(phone, wanted, context)
         try:
-            await _whoever_waits(originator.originate(wish, functools.partial(self._tell, attempt)))
+            await _shielded(originator.originate(wish, functools.partial(self._tell, attempt)))
         except OriginateRefused as error:
             self.attempts.forget(attempt)
             raise ClickRefused(error.sentence, 403 if error.decision is not None else 400) from None
@@ -275,10 +275,10 @@ class ClickToDial:
 T = TypeVar("T")
 
 
-async def _whoever_waits(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; who goes away meanwhile stops waiting, not the work.
+async def _shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for the work; a client that disconnects cancels the wait, not the work.
 
-    Otherwise who sends a form and hangs up at once would have phones called that no limit counts.
+    Otherwise a form sent by a client that disconnects at once would ring phones without counting.
     """
     result: Deferred[T] = Deferred()
 

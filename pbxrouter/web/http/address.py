@@ -1,4 +1,4 @@
-"""Where browsers find the console: from the settings, for links that are printed or made. Pure."""
+"""The console's address for browsers, from the settings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def click_url(base: str, link_id: int, signature: str) -> str:
     """The address of a click-to-dial page.
 
     Args:
-        signature: of signing.Signer.link, fit for an address as it is.
+        signature: from click.Signer.link, which needs no quoting.
     """
     return f"{base}/click/{link_id}?sig={signature}"
 
 
 def base_url(url: str, listen: str) -> str:
-    """How browsers reach the console: as configured, or as the endpoint says; without a slash at its end."""
+    """The console's address: as configured, or from the endpoint; without a trailing slash."""
     if url:
         return url.rstrip("/")
     kind, *rest = re.split(r"(?<!\\):", listen)
@@ -42,7 +42,7 @@ def base_url(url: str, listen: str) -> str:
 
 
 def is_open_without_tls(url: str, listen: str) -> bool:
-    """Whether others than this machine reach it, and as far as the settings tell without TLS."""
+    """Whether other machines reach it, as far as the settings tell without TLS."""
     kind, *rest = re.split(r"(?<!\\):", listen)
     if kind not in ("tcp", "tcp6") or url.startswith("https:"):
         return False
@@ -51,10 +51,10 @@ def is_open_without_tls(url: str, listen: str) -> bool:
 
 
 def check_url(url: str) -> None:
-    """See that a configured address can be one.
+    """Check a configured address.
 
     Raises:
-        ConfigError: its port is none.
+        ConfigError: its port is not valid.
     """
     try:
         urlsplit(url).port  # noqa: B018

@@ -1,7 +1,6 @@
-"""What holds for every request: the name it was sent to must be ours, and each answer has these headers.
+"""Checks and headers for every request: the Host header, reverse proxies, security headers.
 
-A page of another site whose name is made to lead here (DNS rebinding) is refused by the Host
-check.
+The Host check refuses DNS rebinding: a page of another site whose name resolves to this server.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ HEADERS: Final = {
 
 
 def allow_frames(request: IRequest, sites: str) -> None:
-    """Let pages of these origins (blanks between) show this answer in a frame; none if empty."""
+    """Allow pages of these origins (separated by blanks) to show the response in a frame; none if empty."""
     if sites:
         request.setHeader("Content-Security-Policy", CONTENT_POLICY.format(ancestors=sites))
         request.responseHeaders.removeHeader(b"X-Frame-Options")
@@ -43,7 +42,7 @@ def allow_frames(request: IRequest, sites: str) -> None:
 
 
 class Visitors:
-    """Where requests come from, and by which name: reverse proxies are believed if they are ours."""
+    """Determines the address and scheme of visitors, trusting the configured reverse proxies only."""
 
     def __init__(self, config: Web) -> None:
         url_host = urlsplit(config.url).hostname if config.url else None
@@ -52,21 +51,21 @@ class Visitors:
         self._https = config.url.startswith("https:")
 
     def address(self, request: IRequest) -> str:
-        """The visitor's own address; ``unix`` by a socket file."""
+        """The visitor's address; ``unix`` over a unix socket."""
         peer = str(getattr(request.getClientAddress(), "host", "unix"))
         if peer in self._proxies:
             return _address_in(_last(request, "X-Forwarded-For")) or peer
         return peer
 
     def is_secure(self, request: IRequest) -> bool:
-        """Whether they came by https."""
+        """Whether the request came by https."""
         peer = str(getattr(request.getClientAddress(), "host", "unix"))
         if peer in self._proxies and header(request, "X-Forwarded-Proto"):
             return _last(request, "X-Forwarded-Proto").lower() == "https"
         return bool(request.isSecure())
 
     def is_ours(self, request: IRequest) -> bool:
-        """Whether the request's Host names us."""
+        """Whether the request's Host is one of this server."""
         name = _host_name(header(request, "Host"))
         if name is None:
             return False
@@ -82,13 +81,13 @@ class Visitors:
 
 
 def _last(request: IRequest, name: str) -> str:
-    """What the nearest proxy has added: the last entry of the last such header."""
+    """The entry added by the nearest proxy: the last of the last such header."""
     lines = request.requestHeaders.getRawHeaders(name.encode("ascii"), [b""])
     return str(lines[-1].decode("latin-1")).rpartition(",")[2].strip()
 
 
 def _address_in(text: str) -> str | None:
-    """An address, which may have a port; None if it is none."""
+    """Parse an address that may have a port; None if it is malformed."""
     bare = text.strip()
     found = re.fullmatch(r"\[([^]]*)\](:\d+)?|([0-9.]+):\d+", bare)
     if found:
@@ -100,7 +99,7 @@ def _address_in(text: str) -> str | None:
 
 
 def _host_name(host: str) -> str | None:
-    """The name in a Host header, lower case, without port and brackets; None if it is malformed."""
+    """The host name of a Host header, lower case, without port and brackets; None if it is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         parts.port  # noqa: B018  (raises if it is no port)
@@ -111,7 +110,7 @@ def _host_name(host: str) -> str | None:
 
 
 class Guarded(Resource):
-    """All pages, behind the checks that hold for each of them."""
+    """The root resource: checks each request before passing it on."""
 
     isLeaf = True
 
@@ -141,7 +140,7 @@ class Guarded(Resource):
 
 
 def _is_text(path: bytes) -> bool:
-    """Whether a path, its percent signs undone, is UTF-8: Klein breaks on any other."""
+    """Whether a percent-decoded path is UTF-8; klein fails on any other."""
     try:
         unquote(path.decode("ascii"), errors="strict")
     except ValueError:

@@ -1,7 +1,7 @@
-"""The one web server of the gateway: a klein application, and the port it is served at.
+"""The HTTP server: a klein application and its port.
 
-Importing klein imports Twisted's global reactor, so this is imported only once there is
-one.
+Importing klein imports Twisted's global reactor, so this module is imported only after the reactor
+has been installed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pbxrouter.net import Listener, raise_file_limit
 from pbxrouter.security import network_of
 
 AddRoutes = Callable[[Klein], None]
-"""A part of the site: adds its routes to the application."""
+"""A part of the site: a function that adds its routes to the application."""
 
 
 def resource(parts: Iterable[AddRoutes]) -> IResource:
-    """All parts as one tree of pages."""
+    """Make one resource of all parts."""
     app = Klein()
     for add_routes in parts:
         add_routes(app)
@@ -37,35 +37,35 @@ def resource(parts: Iterable[AddRoutes]) -> IResource:
 
 
 MAX_BODY: Final = 8192
-"""Bytes of a request's body that most routes read."""
+"""Maximum bytes of a request body for most routes."""
 MAX_FORM: Final = 65_536
-"""Bytes of the largest form; one more is kept of each body, to tell what is too long."""
+"""Maximum bytes of a form; one more is kept of each body, to recognise longer ones."""
 CUT_OFF: Final = 1 << 20
-"""Bytes after which we stop listening to a body at all."""
+"""Bytes of a body after which the connection is closed."""
 WHOLE_REQUEST_S: Final = 30.0
-"""How long a request may take to come, from its first byte to its last; and a connection to begin one."""
+"""Seconds in which a request must arrive completely, and in which a connection must begin one."""
 MAX_CONNECTIONS: Final = 4096
 FILES_FOR_CALLS: Final = 512
-"""Open files that browsers never get."""
+"""Open files reserved for calls."""
 
 
 def connections_for(files: int) -> int:
-    """How many connections browsers may have where the process may open so many files."""
+    """Maximum number of browser connections for a limit of open files."""
     return max(16, min(MAX_CONNECTIONS, files - FILES_FOR_CALLS, files // 2))
 
 
 def header(request: IRequest, name: str) -> str:
-    """A request's header, ``""`` if it has none; any byte may stand in it."""
+    """A request header, ``""`` if it is missing; it may contain any byte."""
     found = request.requestHeaders.getRawHeaders(name.encode("ascii"), [b""])
     return str(found[0].decode("latin-1")) if found else ""
 
 
 def set_cookie(request: IRequest, name: str, value: str, path: str = "/", max_age_s: int | None = None) -> None:
-    """Have the browser keep a value (RFC 6265): not for scripts, other sites or plain connections.
+    """Set a cookie (RFC 6265) that is HttpOnly, SameSite and Secure.
 
     Args:
-        value: of letters, digits, ``-`` and ``_``.
-        max_age_s: how long; None until the browser is closed, 0 removes it.
+        value: letters, digits, ``-`` and ``_``.
+        max_age_s: lifetime; None until the browser is closed, 0 removes it.
     """
     age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
     text = f"{name}={value}; Path={path}{age}; Secure; HttpOnly; SameSite=Lax"
@@ -73,33 +73,33 @@ def set_cookie(request: IRequest, name: str, value: str, path: str = "/", max_ag
 
 
 class BoundedRequest(TwistedRequest):
-    """A request of whose body no more is kept than any route reads.
+    """A request whose body is bounded.
 
-    Twisted would read a form by itself before any route is asked, multipart ones in quadratic time:
-    it is not told what the body is.
+    Twisted would parse forms before any route is called, multipart ones in quadratic time, so it is not
+    told the content type.
     """
 
     _received = 0
     _content_types: Sequence[bytes] | None = None
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """It is here, whole."""
+        """Process the complete request."""
         self._content_types = self.requestHeaders.getRawHeaders(b"content-type")
         self.requestHeaders.removeHeader(b"content-type")
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Let the routes answer."""
+        """Pass the request to the routes."""
         if self._content_types:
             self.requestHeaders.setRawHeaders(b"content-type", self._content_types)
         super().process()
 
     def gotLength(self, length: int | None) -> None:
-        """The body is about to come: it never needs a file on the disk."""
+        """Prepare for the body, which never needs a temporary file."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Some of the body."""
+        """Keep a chunk of the body, up to the bound."""
         assert self.content is not None  # gotLength made it
         room = max(0, MAX_FORM + 1 - self._received)
         self._received += len(data)
@@ -109,14 +109,14 @@ class BoundedRequest(TwistedRequest):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection whose requests come within a time, however they trickle."""
+    """A connection whose requests must arrive within a time, however slowly they trickle."""
 
     gone: Callable[[], None] | None = None
-    """Told when the connection ends."""
+    """Called when the connection is lost."""
     _deadline: Any = None
 
     def connectionMade(self) -> None:
-        """A browser is there."""
+        """Start the timeout of the first request."""
         super().connectionMade()
         self._expect()
 
@@ -134,17 +134,17 @@ class BoundedChannel(HTTPChannel):
         transport.abortConnection()
 
     def allContentReceived(self) -> None:
-        """The request is there, whole; its answer may take as long as it takes."""
+        """Stop the timeout: the request is complete."""
         self._cancel()
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """The next one may come."""
+        """Start the timeout of the next request."""
         self._expect()
         super().requestDone(request)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It ended."""
+        """Release the connection's place."""
         self._cancel()
         super().connectionLost(reason)
         gone, self.gone = self.gone, None
@@ -153,11 +153,11 @@ class BoundedChannel(HTTPChannel):
 
 
 class BoundedSite(Site):
-    """Without a line in the log for each request: Prometheus alone makes thousands a day.
+    """A site with a bound on connections and without an access log.
 
     Args:
-        most: connections at a time; further ones are closed, so that files are left for calls. From
-            one network there may be half as many.
+        most: maximum number of connections; further ones are closed, so that open files are left for
+            calls. One network may have half as many.
     """
 
     noisy = False
@@ -171,7 +171,7 @@ class BoundedSite(Site):
         self._by_network: Counter[str] = Counter()
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A connection; None closes it."""
+        """Accept a connection; None closes it."""
         network = network_of(str(getattr(addr, "host", "unix")))
         if self._open >= self._most or self._by_network[network] >= max(1, self._most // 2):
             return None
@@ -192,13 +192,13 @@ class BoundedSite(Site):
 
 
 class WebService(Listener):
-    """Serves the pages.
+    """The port of the site.
 
     Args:
         description: a server endpoint string.
 
     Raises:
-        ConfigError: it is no endpoint.
+        ConfigError: it is not a server endpoint.
     """
 
     def __init__(self, description: str, pages: IResource, reactor: Any) -> None:

@@ -1,7 +1,6 @@
-"""Sends a long answer piece by piece, at the reader's pace.
+"""Streams a long response with back-pressure.
 
-The next piece is only made when there is room for it: a slow reader, or one that has gone,
-costs no memory and no work.
+The next piece is made only when there is room for it, so a slow client costs no memory.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ _log = Logger(namespace=__name__)
 
 @implementer(IPushProducer)
 class _Pace:
-    """Is told by the connection when to wait, and when to go on."""
+    """A push producer that tells when there is room."""
 
     def __init__(self) -> None:
         self._paused = False
         self._waiting: Deferred[None] | None = None
 
     def pauseProducing(self) -> None:
-        """There is no room."""
+        """Pause: there is no room."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """There is room again."""
+        """Resume: there is room again."""
         self._paused = False
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
 
     def stopProducing(self) -> None:
-        """Nobody reads any more; whoever waits for room is cancelled with the request."""
+        """Stop: the client is gone; the request's cancellation ends the wait."""
 
     async def room(self) -> None:
         """Wait until there is room."""
@@ -49,10 +48,10 @@ class _Pace:
 
 
 async def send_pieces(request: IRequest, pieces: AsyncGenerator[str, None]) -> None:
-    """Send all pieces; is cancelled when the reader goes.
+    """Send all pieces; cancelled when the client disconnects.
 
-    If a piece cannot be made the connection is cut, since the status has been said: so the
-    reader does not take for the whole what is a part.
+    If a piece cannot be made the connection is aborted, since the status has already been sent: so the
+    client does not take a part for the whole.
     """
     pace = _Pace()
     connection: Any = request
@@ -65,7 +64,7 @@ async def send_pieces(request: IRequest, pieces: AsyncGenerator[str, None]) -> N
     except CancelledError:
         raise
     except Exception:
-        _log.failure("a long answer is cut off")
+        _log.failure("web: a streamed response was aborted")
         connection.channel.transport.abortConnection()
     finally:
         if connection.channel is not None:

@@ -1,8 +1,7 @@
-"""What is going on now, as one value that can be compared with the last one.
+"""The dashboard's snapshot: live calls, figures, graphs and health as one comparable value.
 
-Live calls are read from memory. Figures come from the database, at most every few seconds and
-only while somebody looks, by a connection that no call waits for; the graph is drawn once a
-minute, in a thread.
+Live calls are read from memory. Figures come from the database, at most every few seconds and only
+while a browser is watching, over the reading connection; the graph is drawn once a minute in a thread.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from pbxrouter.web.language import LANGUAGES, Translator
 from pbxrouter.web.now.graphs import calls_per_minute
 
 SHOWN: Final = 50
-"""Calls that are listed; of more, only how many there are is told."""
+"""Maximum number of calls listed; of more, only the total is shown."""
 FIGURES_EVERY_S: Final = 5.0
 GRAPH_HOURS: Final = 3
 GRAPH_LATE_S: Final = 3.0
-"""How long after a minute's end it is drawn: its last calls are written by then."""
+"""Seconds after a minute's end before it is drawn, since its last calls are written by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Today on the Asterisks that are counted, the gateway's calls and all others.
+    """Today's counts of the counted Asterisks, all calls included.
 
     Attributes:
-        unknown: minutes since midnight in which nobody looked.
+        unknown: minutes since midnight in which calls were not counted.
     """
 
     started: int
@@ -47,10 +46,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Minutes:
-    """Calls a minute.
+    """Calls per minute.
 
     Attributes:
-        counted: whether they are all calls of the Asterisks, and not the gateway's own.
+        counted: whether they are all calls of the Asterisks, or only the gateway's.
         minutes: by the minute's first second; None where unknown, none where zero.
     """
 
@@ -61,23 +60,23 @@ class Minutes:
 
     @property
     def calls(self) -> int:
-        """All of them."""
+        """The sum of all known minutes."""
         return sum(minute or 0 for minute in self.minutes.values())
 
     @property
     def unknown(self) -> int:
-        """How many minutes nothing is known of."""
+        """Number of unknown minutes."""
         return sum(minute is None for minute in self.minutes.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the database tells.
+    """The figures from the database.
 
     Attributes:
-        totals: of the gateway's own calls since midnight.
-        counted: None if no Asterisk is counted, or none was yet.
-        any_calls: whether the gateway has ever had one.
+        totals: the gateway's calls since midnight.
+        counted: None if no Asterisk is or was counted.
+        any_calls: whether the gateway has ever served a call.
     """
 
     totals: Totals
@@ -87,12 +86,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class DashboardSnapshot:
-    """All that the page shows.
+    """All that the dashboard shows.
 
     Attributes:
-        figures: the last that could be read; None before.
-        figures_away: whether they could not be read the last time.
-        graphs: by language; empty before the first was drawn.
+        figures: the last figures read; None before.
+        figures_away: whether the last attempt to read them failed.
+        graphs: SVG by language; empty before the first was drawn.
     """
 
     live: LiveCalls
@@ -104,10 +103,10 @@ class DashboardSnapshot:
 
 
 class DashboardSnapshots:
-    """Makes pictures.
+    """Takes snapshots.
 
     Args:
-        words: by language.
+        translators: by language.
     """
 
     log = Logger()
@@ -125,7 +124,7 @@ class DashboardSnapshots:
         self._waiting: list[Deferred[None]] | None = None
 
     def make(self) -> DashboardSnapshot:
-        """What is known at this moment."""
+        """Take a snapshot."""
         version = live_version(self._web.active_calls, self._web.counters)
         if version != self._version:
             self._version = version
@@ -134,13 +133,13 @@ class DashboardSnapshots:
         return DashboardSnapshot(self._live, self._figures, self._away, self._minutes, health, self._graphs)
 
     def refresh(self) -> None:
-        """Read figures again if that is due; nobody waits for it."""
+        """Read the figures again if they are due, in the background."""
         if self._waiting is None and self._is_due():
             self._waiting = []
             Deferred.fromCoroutine(self._read())
 
     async def refreshed(self) -> None:
-        """The same, and wait for it; never fails."""
+        """Read the figures if they are due, and wait. Never fails."""
         self.refresh()
         if self._waiting is not None:
             done: Deferred[None] = Deferred()
@@ -166,7 +165,7 @@ class DashboardSnapshots:
             self.log.debug("no figures now: {error}", error=str(error))
         except Exception:
             self._away = True
-            self.log.failure("reading figures broke")
+            self.log.failure("dashboard: reading figures failed")
         finally:
             waiting, self._waiting = self._waiting or [], None
             for deferred in waiting:
@@ -184,13 +183,13 @@ class DashboardSnapshots:
 
 
 def _still(health: Health) -> Health:
-    """Without what only time changes, which is no news."""
+    """The health without the values that change with time alone."""
     asterisks = tuple(replace(asterisk, unknown_s=0.0) for asterisk in health.asterisks)
     return replace(health, now=health.started, asterisks=asterisks)
 
 
 def graph_of(minutes: Minutes, translator: Translator) -> Markup:
-    """The graph in a language."""
+    """Draw the graph in a language."""
     return calls_per_minute(
         minutes.minutes,
         minutes.began,
@@ -204,7 +203,7 @@ def graph_of(minutes: Minutes, translator: Translator) -> Markup:
 
 
 def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> Figures:
-    """Today's figures.
+    """Read today's figures.
 
     Raises:
         StoreError: the database cannot be read.
@@ -222,7 +221,7 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
 
 
 def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:
-    """Calls a minute: all of the Asterisks' as far as they are counted, or else the gateway's.
+    """Read the calls per minute: of the counted Asterisks, or else the gateway's.
 
     Raises:
         StoreError: the database cannot be read.

@@ -1,9 +1,9 @@
-"""What is going on now, told to any number of open browsers (server-sent events, HTML Living Standard 9.2).
+"""Streams the dashboard to any number of browsers (server-sent events, HTML Living Standard 9.2).
 
-One picture is made at most once a second for all of them together, and only while somebody looks;
-it is put into words once for each language, and the same bytes go to all. They go out in slices
-with pauses between, so that calls find the reactor free. Who reads too slowly is passed over
-until they have caught up, and then given the whole.
+One snapshot is taken at most once a second for all browsers, and only while one is connected; it is
+rendered once for each language, and the same bytes go to all. They are written in slices with pauses,
+so that the reactor is free for calls. A browser that reads too slowly is skipped until it has caught
+up, and then sent the whole page.
 """
 
 from __future__ import annotations
@@ -26,33 +26,32 @@ P = TypeVar("P")
 
 PICTURE_EVERY_S: Final = 1.0
 SESSIONS_EVERY_S: Final = 3.0
-"""How often it is asked which sessions are over."""
+"""Seconds between two checks for ended sessions."""
 HEARTBEAT_S: Final = 20.0
-"""After so long without news a comment is sent: proxies close what is silent."""
+"""Seconds without news after which a comment is sent, since proxies close silent connections."""
 SLOWEST_S: Final = 60.0
-"""Who has not caught up by then is dropped."""
+"""Seconds after which a browser that has not caught up is disconnected."""
 SLICE: Final = 20
-"""Browsers that are written to at once."""
+"""Browsers written to in one slice."""
 PAUSE_S: Final = 0.01
-"""Between two slices; others have the reactor meanwhile."""
+"""Seconds between two slices."""
 MAX_STREAMS: Final = 2000
 MAX_STREAMS_OF_SESSION: Final = 20
 RETRY_S: Final = (2.0, 6.0)
-"""How long a browser waits before it comes back: not all the same, so that a restart brings no stampede."""
+"""Range of seconds after which browsers reconnect, spread so that a restart causes no stampede."""
 
 _HEARTBEAT: Final = b":\n\n"
 _OVER: Final = b"event: over\ndata: {}\n\n"
-"""The session is over; whoever looks has to log in again."""
+"""The event that tells a browser that its session has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragments:
-    """A picture in one language, as HTML.
+    """A snapshot rendered in one language, as HTML.
 
     Attributes:
-        parts: by the mark of the place where each stands on the page.
-        rows: the list that changes most, by the mark of each row, in order: only rows that are new or
-            have changed are sent.
+        parts: by the id of its place on the page.
+        rows: the list of calls by row id, in order: only new and changed rows are sent.
     """
 
     parts: Mapping[str, str]
@@ -60,16 +59,16 @@ class Fragments:
 
 
 class _Telling:
-    """What those who read in one language are told: all of it, and what is new in it."""
+    """The events of one language: the whole page, and the changes."""
 
     def __init__(self) -> None:
         self._last: Fragments | None = None
         self.whole = self.news = b""
 
     def take(self, fragments: Fragments, when: float) -> None:
-        """There is another picture.
+        """Take the next snapshot.
 
-        ``news`` is empty if nobody who had the last one would see anything else.
+        ``news`` is empty if it looks the same as the last one.
         """
         last, self._last = self._last, fragments
         self.whole = _event(fragments.parts, fragments.rows, list(fragments.rows), when)
@@ -91,7 +90,7 @@ def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] |
 
 @implementer(IPushProducer)
 class _Stream:
-    """One browser that looks."""
+    """One connected browser."""
 
     __slots__ = ("_clock", "done", "lost", "request", "seen", "session", "slow_since", "translator", "written")
 
@@ -100,7 +99,7 @@ class _Stream:
         self.translator = translator
         self.session = session
         self.seen = 0
-        """The number of the last picture that it was given."""
+        """Number of the last snapshot sent."""
         self.written = clock.seconds()
         self.slow_since: float | None = None
         self.lost = False
@@ -108,7 +107,7 @@ class _Stream:
         self._clock = clock
 
     def _cancelled(self, done: Deferred[bytes]) -> None:
-        """The browser has gone (klein cancels what it waits for then), which is no failure."""
+        """The browser has disconnected (klein cancels the Deferred then), which is not a failure."""
         self.lost = True
         done.callback(b"")
 
@@ -117,27 +116,27 @@ class _Stream:
         self.request.write(data)
 
     def pauseProducing(self) -> None:
-        """What was written has not gone out."""
+        """Pause: the browser does not keep up."""
         if self.slow_since is None:
             self.slow_since = self._clock.seconds()
 
     def resumeProducing(self) -> None:
-        """It has now."""
+        """Resume: the browser has caught up."""
         self.slow_since = None
 
     def stopProducing(self) -> None:
-        """The connection is gone; ``done`` tells."""
+        """Stop: the connection is lost; ``done`` fires."""
 
 
 class EventStream(Generic[P]):
-    """All browsers that look.
+    """The event streams of all browsers.
 
     Args:
-        clock: for all times; nothing is scheduled while nobody looks.
-        make: a picture of now; two of them are equal if there is nothing new. Never fails.
-        put: a picture into words.
-        sessions: the hashes of those that are not over; None if that cannot be told now.
-        now: epoch seconds, told to the browsers.
+        clock: for all times; nothing is scheduled while no browser is connected.
+        make: takes a snapshot; two are equal if nothing has changed. Never fails.
+        put: renders a snapshot in a language.
+        sessions: returns the hashes of the live sessions; None if they cannot be read now.
+        now: returns epoch seconds, sent to the browsers.
     """
 
     log = Logger()
@@ -168,11 +167,11 @@ class EventStream(Generic[P]):
         return len(self._streams)
 
     def has_room(self, session: str) -> bool:
-        """Whether one more may look."""
+        """Whether one more browser may connect."""
         return len(self._streams) < MAX_STREAMS and self._of_session[session] < MAX_STREAMS_OF_SESSION
 
     async def follow(self, request: Any, translator: Translator, session: str) -> bytes:
-        """Tell a browser all that happens, until it goes or its session is over."""
+        """Stream to a browser until it disconnects or its session ends."""
         stream = _Stream(request, translator, session, self._clock)
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         request.setHeader("X-Accel-Buffering", "no")  # nginx would wait for more
@@ -209,7 +208,7 @@ class EventStream(Generic[P]):
         self._timer = None
         self._busy = True
         turn = Deferred.fromCoroutine(self._turn())
-        turn.addErrback(lambda failure: self.log.failure("telling browsers what is going on broke", failure))
+        turn.addErrback(lambda failure: self.log.failure("dashboard: writing to the event streams failed", failure))
         turn.addBoth(self._ended)
 
     def _ended(self, _: object) -> None:
@@ -222,7 +221,9 @@ class EventStream(Generic[P]):
         if self._made - self._asked >= SESSIONS_EVERY_S and not self._asking:
             self._asked, self._asking = self._made, True
             asking = Deferred.fromCoroutine(self._end_sessions())  # nobody waits for it
-            asking.addErrback(lambda failure: self.log.failure("asking for sessions broke", failure))
+            asking.addErrback(
+                lambda failure: self.log.failure("dashboard: checking for ended sessions failed", failure)
+            )
         picture = await self._make()
         if not self._streams:
             return
@@ -265,7 +266,7 @@ class EventStream(Generic[P]):
                 await pause
 
     def _tell(self, stream: _Stream, picture: P) -> bool:
-        """Tell one browser what it does not know yet; returns whether anything was written."""
+        """Write to one browser what it has not received; returns whether anything was written."""
         now = self._clock.seconds()
         if stream.slow_since is not None:
             if now - stream.slow_since >= SLOWEST_S:

@@ -1,8 +1,7 @@
-"""Graphs of calls as SVG that stands in a page: drawn by pygal, without its styles, scripts and links.
+"""Graphs of calls as inline SVG: drawn by pygal, without its styles, scripts and links.
 
-A page may use no style but those of its own style sheets, so all that is left in the picture are
-shapes and class names; graphs.css says what they look like, in light and dark. Drawing takes tens
-of milliseconds: it is done in a thread.
+The content security policy allows no inline styles, so the SVG keeps only shapes and class names;
+graphs.css styles them, in light and dark. Drawing takes tens of milliseconds and runs in a thread.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class Bar:
     """One bar.
 
     Attributes:
-        value: None if it is not known, which is drawn differently from zero.
-        label: beneath it; empty for none.
-        told: what it says to who points at it.
+        value: None if unknown, which is drawn differently from zero.
+        label: text below it; empty for none.
+        told: its tooltip.
     """
 
     value: float | None
@@ -47,13 +46,13 @@ class Bar:
 def calls_per_minute(
     minutes: Mapping[int, int | None], began: float, ended: float, translator: Translator, title: str, summary: str
 ) -> Markup:
-    """Bars for each minute of some hours, the running one included.
+    """Draw a bar for each minute of some hours, the current one included.
 
     Args:
         minutes: calls by a minute's first second; None where unknown, none where zero.
         began: epoch seconds, as ``ended``.
-        title: what is shown.
-        summary: the main figures in words, for who cannot see it.
+        title: of the graph.
+        summary: the main figures in words, for screen readers.
     """
     first, last = int(began // MINUTE_S * MINUTE_S), int(ended // MINUTE_S * MINUTE_S)
     bars = []
@@ -65,7 +64,7 @@ def calls_per_minute(
 
 
 def busy_day(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
-    """Bars for each quarter of an hour of a day: the most calls in one of its minutes."""
+    """Draw a bar for each quarter of an hour of a day: the maximum of calls in one minute."""
     pieces = _by_pieces(minutes, began, ended, _DAY_PIECE_S)
     bars = [
         Bar(
@@ -80,7 +79,7 @@ def busy_day(minutes: Mapping[int, int], began: float, ended: float, translator:
 
 
 def busy_week(minutes: Mapping[int, int], began: float, ended: float, translator: Translator) -> Markup:
-    """Bars for each hour of a week: the most calls in one of its minutes."""
+    """Draw a bar for each hour of a week: the maximum of calls in one minute."""
     pieces = _by_pieces(minutes, began, ended, _HOUR_S)
     bars = [
         Bar(
@@ -119,10 +118,10 @@ def _summary(minutes: Mapping[int, int], translator: Translator) -> str:
 
 
 def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
-    """Bars as SVG for a page with a strict content policy.
+    """Draw bars as SVG for a page with a strict content security policy.
 
     Args:
-        title: read out first, and ``summary`` next; the bars themselves are not.
+        title: read by screen readers first, then ``summary``; the bars are not read.
     """
     highest = max([4.0, *(bar.value for bar in bars if bar.value)])
     chart = pygal.StackedBar(
@@ -156,7 +155,7 @@ def draw(bars: Sequence[Bar], title: str, summary: str) -> Markup:
 
 
 def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
-    """Only shapes, texts and classes; labels and what bars tell are ours."""
+    """Keep only shapes, texts and classes."""
     ElementTree.register_namespace("", _SVG)
     _strip(tree)
     labels = {f"{place}": bar.label for place, bar in enumerate(bars)}

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and taking it back."""
+"""The audit log: changes of the rules, and undoing them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PATH = "/api/audit"
 
 Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
 OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
-"""Kinds that only admins change, and see."""
+"""Kinds of changes that only admins may make and see."""
 
 
 class AuditItem(msgspec.Struct, frozen=True):
-    """Who changed what."""
+    """An entry of the audit log."""
 
     audit_id: int
     changed_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
@@ -49,14 +49,14 @@ class AuditItem(msgspec.Struct, frozen=True):
 
 
 class AuditItems(msgspec.Struct, frozen=True):
-    """A page of the log, the newest first."""
+    """A page of entries, newest first."""
 
     items: list[AuditItem]
     next: Next
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """One row's change; null where there was, or is, no row. Of PINs it says set, none or changed."""
+    """The change of one row; null before its creation or after its deletion. PINs appear as set, none or changed."""
 
     table: str
     key: dict[str, str]
@@ -65,14 +65,14 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class AuditDetails(AuditItem, frozen=True):
-    """An entry with its rows."""
+    """An entry with the rows that it changed."""
 
     changes: Annotated[list[AuditRow], Meta(description=f"The first {MAX_SHOWN} of them.")]
     rows: Annotated[int, Meta(description="How many there are.")]
 
 
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries."""
+    """Filter of audit log entries."""
 
     who: Annotated[str, Meta(max_length=200)] | None = None
     kind: Kind | None = None
@@ -83,7 +83,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Undone(msgspec.Struct, frozen=True):
-    """It was taken back."""
+    """The result of an undo."""
 
     audit_id: Annotated[int, Meta(description="The entry that says so; it can be taken back, too.")]
 
@@ -118,7 +118,7 @@ def _demand(request: ApiRequest, kind: str) -> None:
 
 
 async def list_audit(request: ApiRequest) -> AuditItems:
-    """A page."""
+    """List entries."""
     query: AuditQuery = request.query
     hidden = frozenset() if request.may(Scope.ADMIN) else OF_ADMINS
     search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
@@ -128,7 +128,7 @@ async def list_audit(request: ApiRequest) -> AuditItems:
 
 
 async def get_audit(request: ApiRequest) -> AuditDetails:
-    """One, with its rows."""
+    """Get an entry with its rows."""
     found = await request.web.read(lambda connection: entry(connection, request.path["audit_id"]))
     _demand(request, found.entry.kind)
     return AuditDetails(
@@ -139,7 +139,7 @@ async def get_audit(request: ApiRequest) -> AuditDetails:
 
 
 async def undo_audit(request: ApiRequest) -> Undone:
-    """Take it back."""
+    """Undo an entry."""
 
     def take_back(connection: sqlite3.Connection) -> int:
         _demand(request, entry(connection, request.path["audit_id"]).entry.kind)

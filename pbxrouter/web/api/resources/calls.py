@@ -1,4 +1,4 @@
-"""The history of calls: searched, one with its trace, as CSV, and in figures."""
+"""The history of calls: search, details with the trace, CSV, figures."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 TAG: Final = "Calls"
 PATH: Final = "/api/calls"
 MAX_SPAN_S: Final = 8 * 86_400
-"""Of which figures are given at a time."""
+"""Maximum span of figures, in seconds."""
 DAY_S: Final = 86_400
 CHUNK: Final = 500
-"""Calls in a piece of CSV: a few milliseconds of the thread that all pages share."""
+"""Calls in one piece of CSV: a few milliseconds of the reading thread."""
 
 _Number = Annotated[str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")]
 
 
 class CallItem(msgspec.Struct, frozen=True):
-    """A call that the gateway has had."""
+    """A call served by the gateway."""
 
     call_id: int
     began: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
@@ -51,20 +51,20 @@ class CallItem(msgspec.Struct, frozen=True):
 
 
 class CallItems(msgspec.Struct, frozen=True):
-    """A page of calls, the newest first."""
+    """A page of calls, newest first."""
 
     items: list[CallItem]
     next: Next
 
 
 class CallDetails(CallItem, frozen=True):
-    """A call, and why it came so."""
+    """A call with its trace."""
 
     trace: list[SentenceBody]
 
 
 class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which calls."""
+    """Filter of calls."""
 
     caller: _Number | None = None
     number: _Number | None = None
@@ -74,26 +74,26 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def search(self) -> Search:
-        """The same for the history."""
+        """Convert to the history's Search."""
         outcome = self.outcome.upper() if self.outcome is not None else None
         return Search(self.caller, self.number, outcome, self.since, self.until)
 
 
 class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
-    """Which page, of which calls."""
+    """Filter and page of calls."""
 
     after: After | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many, at most.")] = 50
 
 
 class CsvQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
-    """Which calls, and how many of them."""
+    """Filter and maximum number of calls."""
 
     limit: Annotated[int, Meta(ge=1, le=1_000_000, description="How many, at most.")] = 10_000
 
 
 class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which time."""
+    """The span of figures."""
 
     since: Annotated[Seconds, Meta(description="Without it, a day before `until`.")] | None = None
     until: Annotated[Seconds, Meta(description="Without it, now.")] | None = None
@@ -101,14 +101,14 @@ class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """How many calls began in a minute."""
+    """Number of calls that began in a minute."""
 
     minute: Annotated[int, Meta(description="Its first second.")]
     calls: int
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """How many calls began, and what became of them."""
+    """Figures of the calls that began in a span."""
 
     since: float
     until: float
@@ -123,7 +123,7 @@ def _item(row: KeptCall) -> CallItem:
 
 
 async def list_calls(request: ApiRequest) -> CallItems:
-    """A page."""
+    """List calls."""
     query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:
@@ -141,13 +141,13 @@ async def list_calls(request: ApiRequest) -> CallItems:
 
 
 async def get_call(request: ApiRequest) -> CallDetails:
-    """One, with its trace."""
+    """Get a call with its trace."""
     row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
     return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(step) for step in row.steps])
 
 
 async def export_calls(request: ApiRequest) -> StreamedText:
-    """As CSV, however many."""
+    """Stream calls as CSV."""
     query: CsvQuery = request.query
 
     async def pieces() -> AsyncGenerator[str, None]:
@@ -179,7 +179,7 @@ def _chunk(
 
 
 async def get_call_figures(request: ApiRequest) -> Figures:
-    """Per minute, by outcome, and the busiest minutes."""
+    """Get calls per minute, by outcome, and the busiest minutes."""
     query: FiguresQuery = request.query
     until = request.web.now() if query.until is None else query.until
     since = max(0.0, until - DAY_S) if query.since is None else query.since

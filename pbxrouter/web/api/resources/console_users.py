@@ -1,4 +1,4 @@
-"""Console users: who may log in, and as what."""
+"""Console users and their roles."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Language = Annotated[Literal["", "en", "es"], Meta(description="Empty takes what
 Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
 
 
-class Person(msgspec.Struct, frozen=True):
-    """Somebody who may log in to the console."""
+class ConsoleUserItem(msgspec.Struct, frozen=True):
+    """A console user."""
 
     console_user_id: int
     login: str
@@ -47,13 +47,13 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class People(msgspec.Struct, frozen=True):
-    """All of them, by login."""
+    """All console users, by login."""
 
-    items: list[Person]
+    items: list[ConsoleUserItem]
 
 
 class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Somebody who is to be let in."""
+    """A console user to create."""
 
     login: Annotated[str, Meta(min_length=1, max_length=MAX_LOGIN)]
     password: Password
@@ -63,7 +63,7 @@ class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PersonChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be changed; what is left out stays."""
+    """Changes of a console user; fields left out stay."""
 
     password: Password | UnsetType = UNSET
     role: Role | UnsetType = UNSET
@@ -72,8 +72,8 @@ class PersonChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
 
 
-def _shown(user: ConsoleUser) -> Person:
-    return Person(
+def _shown(user: ConsoleUser) -> ConsoleUserItem:
+    return ConsoleUserItem(
         user.console_user_id,
         user.login,
         user.role,
@@ -86,18 +86,18 @@ def _shown(user: ConsoleUser) -> Person:
 
 
 async def list_people(request: ApiRequest) -> People:
-    """All."""
+    """List console users."""
     return People([_shown(row) for row in await request.web.read(list_console_users)])
 
 
-async def get_person(request: ApiRequest) -> Person:
-    """One."""
+async def get_person(request: ApiRequest) -> ConsoleUserItem:
+    """Get a console user."""
     number = request.path["console_user_id"]
     return _shown(await request.web.read(lambda connection: console_user(connection, number)))
 
 
 async def create_person(request: ApiRequest) -> Created:
-    """A new one."""
+    """Create a console user."""
     new: NewPerson = request.body
     login = check_login(new.login)
     hashed = await request.web.in_thread(hash_password, check_new_password(new.password, login))
@@ -119,8 +119,8 @@ async def create_person(request: ApiRequest) -> Created:
     return Created(f"{PATH}/{made.console_user_id}", made)
 
 
-async def change_person(request: ApiRequest) -> Person:
-    """Some of it; who may less than before, or has another password, must log in again."""
+async def change_person(request: ApiRequest) -> ConsoleUserItem:
+    """Change a console user; a lower role or a new password ends their sessions."""
     wanted: PersonChange = request.body
     number = request.path["console_user_id"]
     there = await request.web.read(lambda connection: console_user(connection, number))
@@ -148,14 +148,14 @@ async def change_person(request: ApiRequest) -> Person:
 
 
 async def delete_person(request: ApiRequest) -> None:
-    """They may not log in any more, and are forgotten."""
+    """Delete a console user and end their sessions."""
     number = request.path["console_user_id"]
     await request.web.write(
         lambda connection: delete_console_user(connection, request.actor, request.web.now(), number)
     )
 
 
-_SHOWN = Person(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
+_SHOWN = ConsoleUserItem(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
 _ONE = f"{PATH}/{{console_user_id}}"
 _LAST = "The last admin who may log in stays one: 422."
 
@@ -168,14 +168,14 @@ ENDPOINTS = (
         "Let somebody log in to the console",
         create_person,
         Scope.ADMIN,
-        Person,
+        ConsoleUserItem,
         body=NewPerson,
         status=201,
         errors=frozenset({409, 422}),
         example=NewPerson("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "One console user", get_person, Scope.ADMIN, Person, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "One console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
@@ -183,7 +183,7 @@ ENDPOINTS = (
         "Change a console user, or give a new password",
         change_person,
         Scope.ADMIN,
-        Person,
+        ConsoleUserItem,
         body=PersonChange,
         errors=frozenset({409, 422}),
         example=PersonChange(role=Role.VIEWER),

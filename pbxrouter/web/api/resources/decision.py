@@ -1,6 +1,6 @@
-"""``POST /api/decide``: what the rules would do with a call, and why; no call is made.
+"""``POST /api/decide``: decide a call without making it, with the trace.
 
-A POST, since a PIN must stand in no address.
+POST, since a PIN must not appear in an address.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What becomes of the call. But for headline and steps it is what `pbxrouter explain --json` writes."""
+    """The decision. Except for headline and steps it is the output of `pbxrouter explain --json`."""
 
     number: str
     caller: str | None
@@ -53,7 +53,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 async def decide(request: ApiRequest) -> Explanation:
-    """Ask the engine that decides calls."""
+    """Decide a call without making it."""
     call: Call = request.body
     if call.pin:
         request.within("pin")  # whose PIN it is, is told: nobody shall try them all

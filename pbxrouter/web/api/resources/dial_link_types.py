@@ -1,4 +1,4 @@
-"""What the API says of click-to-dial links, and what may be said to it."""
+"""JSON types of click-to-dial links."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Links(msgspec.Struct, frozen=True):
-    """All of them, by name."""
+    """All links, by name."""
 
     items: list[Link]
 
 
 class NewLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A link to be."""
+    """A link to create."""
 
     name: Name
     phone: Phone
@@ -100,7 +100,7 @@ class NewLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be changed of a link; what is left out stays."""
+    """Changes of a link; fields left out stay."""
 
     name: Name | UnsetType = UNSET
     phone: Phone | UnsetType = UNSET
@@ -117,7 +117,7 @@ class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An address to be given out."""
+    """A request for a signed address."""
 
     days: Annotated[int, Meta(ge=1, le=MAX_DAYS, description="How long it is to be good for.")] = 365
 

@@ -1,4 +1,4 @@
-"""Click-to-dial links: pages on which visitors have one of our phones connected with theirs."""
+"""Click-to-dial links: pages on which visitors request a call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pbxrouter.web.api.resources.dial_link_types import (
     NewAddress,
     NewLink,
 )
-from pbxrouter.web.click.service import places_of
+from pbxrouter.web.click.service import link_options
 from pbxrouter.web.http.address import base_url, click_url
 from pbxrouter.web.http.site import MAX_FORM
 
@@ -54,22 +54,22 @@ def _shown(link: DialLink) -> Link:
 
 
 async def list_links(request: ApiRequest) -> Links:
-    """All."""
+    """List links."""
     day = _today(request)
     return Links([_shown(row) for row in await request.web.read(lambda connection: list_dial_links(connection, day))])
 
 
 async def get_link(request: ApiRequest) -> Link:
-    """One."""
+    """Get a link."""
     day, number = _today(request), request.path["link_id"]
     return _shown(await request.web.read(lambda connection: dial_link(connection, number, day)))
 
 
 async def create_link(request: ApiRequest) -> Created:
-    """A new one."""
+    """Create a link."""
     new: NewLink = request.body
     values = LinkValues(**msgspec.structs.asdict(new))
-    places = places_of(request.web)
+    places = link_options(request.web)
 
     def create(connection: sqlite3.Connection) -> DialLink:
         return dial_link(connection, add_dial_link(connection, request.actor, request.web.now(), values, places))
@@ -79,14 +79,14 @@ async def create_link(request: ApiRequest) -> Created:
 
 
 async def change_link(request: ApiRequest) -> Link:
-    """Some of it."""
+    """Change a link."""
     wanted: LinkChange = request.body
     given: dict[str, Any] = {
         name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET
     }
     enabled = given.pop("enabled", None)
     day, number = _today(request), request.path["link_id"]
-    places = places_of(request.web)
+    places = link_options(request.web)
 
     def change(connection: sqlite3.Connection) -> DialLink:
         now = request.web.now()
@@ -100,7 +100,7 @@ async def change_link(request: ApiRequest) -> Link:
 
 
 async def void_link(request: ApiRequest) -> Link:
-    """Addresses that were given out lead nowhere from now on."""
+    """Void all addresses of a link."""
     day, number = _today(request), request.path["link_id"]
 
     def void(connection: sqlite3.Connection) -> DialLink:
@@ -111,7 +111,7 @@ async def void_link(request: ApiRequest) -> Link:
 
 
 async def sign_link(request: ApiRequest) -> Address:
-    """One address more; those that were given out before stay good."""
+    """Sign a further address; earlier ones stay valid."""
     wanted: NewAddress = request.body
     web = request.web
     link = await web.read(lambda connection: dial_link(connection, request.path["link_id"]))
@@ -122,7 +122,7 @@ async def sign_link(request: ApiRequest) -> Address:
 
 
 async def delete_link(request: ApiRequest) -> None:
-    """Away."""
+    """Delete a link."""
     await request.web.write(
         lambda connection: delete_dial_link(connection, request.actor, request.web.now(), request.path["link_id"])
     )

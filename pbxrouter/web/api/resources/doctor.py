@@ -1,4 +1,4 @@
-"""``GET /api/doctor``: what is wrong with the installation."""
+"""``GET /api/doctor``: the doctor's findings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
 
 
-class Found(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+class FindingItem(msgspec.Struct, frozen=True):
+    """A finding."""
 
     area: str
     state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")]
@@ -22,18 +22,18 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """What the doctor found, as `pbxrouter doctor --json` writes it."""
+    """All findings, as `pbxrouter doctor --json` writes them."""
 
     well: bool
-    findings: list[Found]
+    findings: list[FindingItem]
 
 
-def _shown(finding: Finding) -> Found:
-    return Found(finding.area, finding.state, finding.what, finding.todo)
+def _shown(finding: Finding) -> FindingItem:
+    return FindingItem(finding.area, finding.state, finding.what, finding.todo)
 
 
 async def examine_all(request: ApiRequest) -> Examination:
-    """Look at everything; nothing is changed."""
+    """Run the doctor; nothing is changed."""
     web = request.web
     found: list[Finding] = []
     await (web.examine or (lambda tell: examine(web.config, web.reactor, tell)))(found.append)
@@ -49,7 +49,7 @@ ENDPOINTS = (
         examine_all,
         Scope.ADMIN,
         Examination,
-        shows=Examination(False, [Found("database", "wrong", "it is readable by others", "chmod 600 …")]),
+        shows=Examination(False, [FindingItem("database", "wrong", "it is readable by others", "chmod 600 …")]),
         limit="doctor",
         note="It looks at everything, which takes up to a minute where much does not answer; nothing is "
         "changed, and no call is made. 2 requests at once are answered, then 4 a minute.",

@@ -1,4 +1,4 @@
-"""All endpoints of the API, in the order in which the document tells of them."""
+"""All endpoints of the API, in the order of the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grants: which extension, and which user, may use which mapping."""
+"""Grants of mappings to extensions and users."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
 
 
 async def list_extensions_of_mapping(request: ApiRequest) -> Extensions:
-    """Who may use it by their phone."""
+    """List the extensions that may use a mapping."""
     page = await _holders(request, "extension")
     return Extensions([extension_of(row) for row in page.rows], page.next)
 
 
 async def list_users_of_mapping(request: ApiRequest) -> Users:
-    """Who may use it by their PIN."""
+    """List the users who may use a mapping by their PIN."""
     page = await _holders(request, "user")
     return Users([user_of(row) for row in page.rows], page.next)
 
@@ -68,12 +68,12 @@ async def _mappings(request: ApiRequest, kind: str) -> Mappings:
 
 
 async def list_mappings_of_extension(request: ApiRequest) -> Mappings:
-    """What it may use."""
+    """List the mappings that an extension may use."""
     return await _mappings(request, "extension")
 
 
 async def list_mappings_of_user(request: ApiRequest) -> Mappings:
-    """What they may use."""
+    """List the mappings that a user may use."""
     return await _mappings(request, "user")
 
 
@@ -92,22 +92,22 @@ async def _take(request: ApiRequest, kind: str) -> None:
 
 
 async def grant_to_extension(request: ApiRequest) -> None:
-    """From now on it may."""
+    """Grant a mapping to an extension."""
     await _give(request, "extension")
 
 
 async def grant_to_user(request: ApiRequest) -> None:
-    """From now on they may."""
+    """Grant a mapping to a user."""
     await _give(request, "user")
 
 
 async def revoke_from_extension(request: ApiRequest) -> None:
-    """From now on it may not."""
+    """Revoke a mapping from an extension."""
     await _take(request, "extension")
 
 
 async def revoke_from_user(request: ApiRequest) -> None:
-    """From now on they may not."""
+    """Revoke a mapping from a user."""
     await _take(request, "user")
 
 

@@ -1,4 +1,4 @@
-"""Extensions, known by the number that calls, and users, known by a PIN."""
+"""Extensions, identified by caller number, and users, identified by PIN."""
 
 from __future__ import annotations
 
@@ -67,24 +67,24 @@ class Users(msgspec.Struct, frozen=True):
 
 
 class ExtensionValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an extension is, or is to be."""
+    """The values of an extension."""
 
     number: Number
 
 
 class UserValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a user is, or is to be."""
+    """The values of a user."""
 
     name: Name
 
 
 def extension_of(row: HolderRow) -> Extension:
-    """An extension as the API shows it."""
+    """Convert a row to an Extension."""
     return Extension(row.holder_id, row.name, row.grants)
 
 
 def user_of(row: HolderRow) -> User:
-    """A user as the API shows it."""
+    """Convert a row to a User."""
     return User(row.holder_id, row.name, row.has_pin, row.grants)
 
 
@@ -107,18 +107,18 @@ async def _delete(request: ApiRequest, kind: str) -> None:
 
 
 async def list_extensions(request: ApiRequest) -> Extensions:
-    """A page, by number."""
+    """List extensions by number."""
     page = await _page(request, "extension")
     return Extensions([extension_of(row) for row in page.rows], page.next)
 
 
 async def get_extension(request: ApiRequest) -> Extension:
-    """One."""
+    """Get an extension."""
     return extension_of(await _one(request, "extension"))
 
 
 async def create_extension(request: ApiRequest) -> Created:
-    """A new one."""
+    """Create an extension."""
     values: ExtensionValues = request.body
 
     def create(connection: sqlite3.Connection) -> HolderRow:
@@ -130,7 +130,7 @@ async def create_extension(request: ApiRequest) -> Created:
 
 
 async def change_extension(request: ApiRequest) -> Extension:
-    """Give it another number."""
+    """Change an extension's number."""
     values: ExtensionValues = request.body
     number = request.path["extension_id"]
 
@@ -142,23 +142,23 @@ async def change_extension(request: ApiRequest) -> Extension:
 
 
 async def delete_extension(request: ApiRequest) -> None:
-    """Away, with its grants."""
+    """Delete an extension and its grants."""
     await _delete(request, "extension")
 
 
 async def list_users(request: ApiRequest) -> Users:
-    """A page, by name."""
+    """List users by name."""
     page = await _page(request, "user")
     return Users([user_of(row) for row in page.rows], page.next)
 
 
 async def get_user(request: ApiRequest) -> User:
-    """One."""
+    """Get a user."""
     return user_of(await _one(request, "user"))
 
 
 async def create_user(request: ApiRequest) -> Created:
-    """A new one, without PIN."""
+    """Create a user without a PIN."""
     values: UserValues = request.body
 
     def create(connection: sqlite3.Connection) -> HolderRow:
@@ -170,7 +170,7 @@ async def create_user(request: ApiRequest) -> Created:
 
 
 async def change_user(request: ApiRequest) -> User:
-    """Give them another name."""
+    """Change a user's name."""
     values: UserValues = request.body
     number = request.path["user_id"]
 
@@ -182,7 +182,7 @@ async def change_user(request: ApiRequest) -> User:
 
 
 async def delete_user(request: ApiRequest) -> None:
-    """Away, with their grants."""
+    """Delete a user and their grants."""
     await _delete(request, "user")
 
 

@@ -1,4 +1,4 @@
-"""Mappings: a pattern, and the application that it leads to."""
+"""Mappings: dial patterns and the applications they lead to."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Mapping(msgspec.Struct, frozen=True):
 
 
 class Mappings(msgspec.Struct, frozen=True):
-    """A page of mappings, in the order of their numbers."""
+    """A page of mappings, by id."""
 
     items: list[Mapping]
     next: Next
 
 
 class NewMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping to be."""
+    """A mapping to create."""
 
     pattern: Pattern
     application: Application
@@ -61,7 +61,7 @@ class NewMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MappingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be changed of a mapping; what is left out stays."""
+    """Changes of a mapping; fields left out stay."""
 
     pattern: Pattern | UnsetType = UNSET
     application: Application | UnsetType = UNSET
@@ -70,18 +70,18 @@ class MappingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
-    """Which page, of which mappings."""
+    """Filter and page of mappings."""
 
     enabled: Annotated[bool, Meta(description="Only those switched on, or off.")] | None = None
 
 
 def shown(row: MappingRow) -> Mapping:
-    """A mapping as the API shows it."""
+    """Convert a row to a Mapping."""
     return Mapping(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
 
 
 async def list_mappings(request: ApiRequest) -> Mappings:
-    """A page."""
+    """List mappings."""
     query: MappingQuery = request.query
     page = await request.web.read(
         lambda connection: find_mappings(connection, query.search, query.limit, query.after, enabled=query.enabled)
@@ -90,12 +90,12 @@ async def list_mappings(request: ApiRequest) -> Mappings:
 
 
 async def get_mapping(request: ApiRequest) -> Mapping:
-    """One."""
+    """Get a mapping."""
     return shown(await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
 
 
 async def create_mapping(request: ApiRequest) -> Created:
-    """A new one."""
+    """Create a mapping."""
     new: NewMapping = request.body
     values = MappingValues(new.pattern, new.application, new.data, new.enabled)
 
@@ -107,7 +107,7 @@ async def create_mapping(request: ApiRequest) -> Created:
 
 
 async def change_mapping(request: ApiRequest) -> Mapping:
-    """Some of it."""
+    """Change a mapping."""
     wanted: MappingChange = request.body
     map_id = request.path["map_id"]
 
@@ -127,7 +127,7 @@ async def change_mapping(request: ApiRequest) -> Mapping:
 
 
 async def remove_mapping(request: ApiRequest) -> None:
-    """Away, with its grants."""
+    """Delete a mapping and its grants."""
     await request.web.change(
         lambda connection: delete_mapping(connection, request.actor, request.web.now(), request.path["map_id"])
     )

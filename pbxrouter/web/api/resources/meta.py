@@ -1,4 +1,4 @@
-"""``GET /api/openapi.json``: the API described for programs, from the declarations themselves."""
+"""``GET /api/openapi.json``: the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbxrouter.web.api.openapi import document
 
 
 def with_document(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints, and one more that tells of them all."""
+    """Add the endpoint that returns the OpenAPI document of all endpoints."""
 
     async def get_document(request: ApiRequest) -> bytes:
         return written

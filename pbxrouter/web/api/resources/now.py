@@ -1,4 +1,4 @@
-"""``GET /api/now``: the calls in progress, today's totals, and how the gateway is."""
+"""``GET /api/now``: the calls in progress, today's totals, and the gateway's health."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Today(msgspec.Struct, frozen=True):
 
 
 class AsteriskNow(msgspec.Struct, frozen=True):
-    """The connection to one Asterisk's AMI."""
+    """Health of the connection to one Asterisk's AMI."""
 
     name: str
     state: State
@@ -67,7 +67,7 @@ class AsteriskNow(msgspec.Struct, frozen=True):
 
 
 class DatabaseNow(msgspec.Struct, frozen=True):
-    """The database, as those who use it found it."""
+    """Health of the database, as its users found it."""
 
     state: State
     words: str
@@ -81,7 +81,7 @@ class DatabaseNow(msgspec.Struct, frozen=True):
 
 
 class FastAGINow(msgspec.Struct, frozen=True):
-    """The server that Asterisk brings calls to."""
+    """Health of the FastAGI server."""
 
     state: State
     words: str
@@ -92,7 +92,7 @@ class FastAGINow(msgspec.Struct, frozen=True):
 
 
 class HealthNow(msgspec.Struct, frozen=True):
-    """How the gateway is."""
+    """Health of the gateway."""
 
     state: Annotated[State, Meta(description="As the worst of its parts.")]
     words: str
@@ -104,7 +104,7 @@ class HealthNow(msgspec.Struct, frozen=True):
 
 
 class Now(msgspec.Struct, frozen=True):
-    """What is going on."""
+    """The state of the gateway at one moment."""
 
     at: _When
     calls: Annotated[list[LiveCall], Meta(description="The newest first.")]
@@ -114,7 +114,7 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much."""
+    """The query of ``/api/now``."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_CALLS, description="How many calls, at most.")] = 100
 
@@ -187,7 +187,7 @@ def _health(health: Health) -> HealthNow:
 
 
 async def get_now(request: ApiRequest) -> Now:
-    """At this moment."""
+    """Get the current state."""
     query: NowQuery = request.query
     web = request.web
     now = web.now()

@@ -1,7 +1,6 @@
 """``POST /api/originate``: click-to-dial for programs.
 
-It answers when the phone was answered or could not be: what really happened, not
-``queued``.
+The response comes when the phone has answered or has failed: what really happened, not ``queued``.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 _log = Logger(namespace=__name__)
 
 
-class DialWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that is wanted."""
+class DialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to originate a call."""
 
     channel: Annotated[
         str,
@@ -37,8 +36,8 @@ class DialWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asterisk: Annotated[str, Meta(description="Which Asterisk, if several are configured.")] | None = None
 
 
-class Dialled(msgspec.Struct, frozen=True):
-    """What came of it."""
+class DialResult(msgspec.Struct, frozen=True):
+    """The result of an originated call."""
 
     status: Annotated[
         str,
@@ -50,9 +49,9 @@ class Dialled(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(description="The phone's Uniqueid.")]
 
 
-async def originate(request: ApiRequest) -> Dialled:
-    """Begin a call, and wait until the phone was answered or could not be."""
-    wanted: DialWish = request.body
+async def originate(request: ApiRequest) -> DialResult:
+    """Originate a call, and wait until the phone has answered or has failed."""
+    wanted: DialRequest = request.body
     originators = request.web.originators
     try:
         originator = originator_for(wanted.asterisk, originators)
@@ -60,12 +59,12 @@ async def originate(request: ApiRequest) -> Dialled:
         raise ApiError(400 if originators else 503, str(error), "asterisk" if originators else "") from None
     progress = await _originate(originator, CallRequest(wanted.channel, wanted.to, wanted.context))
     _log.info(
-        "{token} had {channel} called: {state}",
+        "API: token {token} originated a call to {channel}: {state}",
         token=request.actor.who,
         channel=wanted.channel,
         state=progress.state,
     )
-    return Dialled(progress.state, progress.why, progress.uniqueid)
+    return DialResult(progress.state, progress.why, progress.uniqueid)
 
 
 async def _originate(originator: Originator, wish: CallRequest) -> Progress:
@@ -97,11 +96,11 @@ ENDPOINTS = (
         "Have a phone called, and connect it with a number",
         originate,
         Scope.DIAL,
-        answer=Dialled,
-        body=DialWish,
+        answer=DialResult,
+        body=DialRequest,
         errors=frozenset({502}),
-        example=DialWish("PJSIP/33", "22", "pbxrouter-phones"),
-        shows=Dialled("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
+        example=DialRequest("PJSIP/33", "22", "pbxrouter-phones"),
+        shows=DialResult("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
         forms=True,
         limit="dial",
         note="The rules apply as if that phone had dialled. The answer comes when the phone was answered or "

@@ -1,4 +1,4 @@
-"""Tokens of the API itself: made, listed, revoked."""
+"""API tokens: creating, listing, revoking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATH = "/api/tokens"
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token, but for the token itself."""
+    """A token, without its secret."""
 
     token_id: int
     name: str
@@ -28,20 +28,20 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """All of them, revoked ones too, the oldest first."""
+    """All tokens, revoked ones included, oldest first."""
 
     items: list[Token]
 
 
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token to be."""
+    """A token to create."""
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_NAME)]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")]
 
 
 class MadeToken(Token, frozen=True):
-    """A new token."""
+    """A created token with its secret."""
 
     token: Annotated[str, Meta(description="The token itself: shown this once.")]
 
@@ -58,12 +58,12 @@ def _shown(info: TokenInfo) -> Token:
 
 
 async def list_all_tokens(api_request: ApiRequest) -> Tokens:
-    """All."""
+    """List tokens."""
     return Tokens([_shown(row) for row in await api_request.web.read(list_tokens)])
 
 
 async def get_token(api_request: ApiRequest) -> Token:
-    """One that is valid."""
+    """Get a valid token."""
     found = await api_request.web.read(lambda connection: token(connection, api_request.path["token_id"]))
     if found.revoked is not None:
         raise ApiError(404, f"there is no valid token {found.token_id}")
@@ -71,7 +71,7 @@ async def get_token(api_request: ApiRequest) -> Token:
 
 
 async def create_token(api_request: ApiRequest) -> Created:
-    """A new one."""
+    """Create a token."""
     wanted: NewToken = api_request.body
     made = new_token()
 
@@ -86,7 +86,7 @@ async def create_token(api_request: ApiRequest) -> Created:
 
 
 async def delete_token(api_request: ApiRequest) -> None:
-    """Invalid from now on; its name and when it was used are kept."""
+    """Revoke a token; its name and last use are kept."""
     if api_request.token is not None and api_request.token.token_id == api_request.path["token_id"]:
         raise ApiError(409, "a token does not revoke itself; another one can, or pbxrouter token revoke")
     await api_request.web.write(

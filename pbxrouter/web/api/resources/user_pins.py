@@ -1,4 +1,4 @@
-"""PINs of users: set, generated, taken away; never shown, but a generated one this once."""
+"""PINs of users: setting, generating, removing. Only a generated PIN is shown, once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pbxrouter.web.api.resources.holders import TAG, USERS
 
 
 class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A PIN to be set. Without one, one is generated."""
+    """A PIN to set; without one, a PIN is generated."""
 
     pin: (
         Annotated[
@@ -30,13 +30,13 @@ class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PinSet(msgspec.Struct, frozen=True):
-    """The PIN is set."""
+    """The result of setting a PIN."""
 
     pin: Annotated[str, Meta(description="The generated one: shown this once.")] | None
 
 
 async def set_pin(request: ApiRequest) -> PinSet:
-    """Set, or generate."""
+    """Set or generate a user's PIN."""
     wanted: NewPin = request.body
     web = request.web
     number = request.path["user_id"]
@@ -55,7 +55,7 @@ async def set_pin(request: ApiRequest) -> PinSet:
 
 
 async def remove_pin(request: ApiRequest) -> None:
-    """No PIN any more."""
+    """Remove a user's PIN."""
     await request.web.change(
         lambda connection: set_user_pin(connection, request.actor, request.web.now(), request.path["user_id"], None)
     )

@@ -1,4 +1,4 @@
-"""``GET /api/warnings``: what is odd about the rules in force."""
+"""``GET /api/warnings``: warnings about the rules in force."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Code = Literal["problem", "unreadable", "never-matches", "shadowed", "nobody", "
 
 
 class Warning(msgspec.Struct, frozen=True):
-    """Something odd; it changes nothing."""
+    """A warning about a rule."""
 
     code: Code
     sentence: SentenceBody
@@ -29,7 +29,7 @@ class Warning(msgspec.Struct, frozen=True):
 
 
 class Warnings(msgspec.Struct, frozen=True):
-    """What is odd about the rules."""
+    """Warnings about the rules in force."""
 
     total: Annotated[int, Meta(description="How many there are, but for notes.")]
     counts: Annotated[dict[str, int], Meta(description="How many there are, by code.")]
@@ -37,7 +37,7 @@ class Warnings(msgspec.Struct, frozen=True):
 
 
 class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which."""
+    """Filter of warnings."""
 
     map_id: Annotated[Id, Meta(description="Only those of this mapping.")] | None = None
 
@@ -54,7 +54,7 @@ def _shown(warning: RuleWarning) -> Warning:
 
 
 async def list_warnings(request: ApiRequest) -> Warnings:
-    """Of all rules, or of one mapping."""
+    """List the warnings about all rules or one mapping."""
     query: WarningsQuery = request.query
     if query.map_id is not None:
         warnings = request.web.surveyor.warnings

@@ -25,7 +25,7 @@ from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.service import (
     ClickToDial,
-    places_of,
+    link_options,
     signed_address,
     snippet,
 )
@@ -81,7 +81,7 @@ class LinkPages:
         return self._router.page("click/link_new.html", page_request, error=error, **self._fields(page_request, values))
 
     def _fields(self, page_request: PageRequest, values: LinkValues) -> dict[str, Any]:
-        places = places_of(self._web)
+        places = link_options(self._web)
         contexts = sorted({context for of_asterisk in places.contexts.values() for context in of_asterisk})
         shown = dataclasses.asdict(values)
         for name in ("destinations", "sites"):
@@ -95,7 +95,7 @@ class LinkPages:
             values = read_values(page_request.form)
             number = await self._web.write(
                 lambda connection: add_dial_link(
-                    connection, page_request.actor, self._web.now(), values, places_of(self._web)
+                    connection, page_request.actor, self._web.now(), values, link_options(self._web)
                 )
             )
         except EditRefused as error:
@@ -161,7 +161,7 @@ class LinkPages:
                     self._web.now(),
                     number,
                     dataclasses.asdict(values),
-                    places_of(self._web),
+                    link_options(self._web),
                 )
             )
         except EditRefused as error:
