@@ -19,7 +19,7 @@ from pbxrouter.database.people import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password, hash_password
+from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 
 TAG = "Administration"
@@ -100,7 +100,7 @@ async def create_person(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewPerson = request.body
     login = check_login(new.login)
-    hashed = await request.web.in_thread(hash_password, check_new_password(new.password, login))
+    hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
         number = add_console_user(
@@ -126,7 +126,8 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
     there = await request.web.read(lambda connection: console_user(connection, number))
     hashed: str | None = None
     if wanted.password is not UNSET:
-        hashed = await request.web.in_thread(hash_password, check_new_password(wanted.password, there.login))
+        password = check_new_password(wanted.password, there.login)
+        hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
         now = request.web.now()
