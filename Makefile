@@ -6,7 +6,7 @@ REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test starpy coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 
 test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
 	@$(BIN)/python -m twisted.trial --reporter=$(REPORTER) $(TESTS)
+
+starpy: ready-dev ## Run the tests about StarPy against an unpacked one (SRC=/path/to/starpy)
+	@PYTHON=$(BIN)/python REPORTER='$(REPORTER)' scripts/test-starpy '$(SRC)'
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
 	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(TESTS) && $(BIN)/coverage report
