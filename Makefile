@@ -11,7 +11,7 @@ need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ready $(CONFIG) ## Start the gateway on the workshop's rules (LISTEN=tcp:5573:interface=127.0.0.1 WEB=tcp:8181:interface=127.0.0.1)
+run: ready $(CONFIG) ## Start the gateway on sample rules (LISTEN=tcp:5573:interface=127.0.0.1 WEB=tcp:8181:interface=127.0.0.1)
 	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
 	@exec $(BIN)/twistd -n --pidfile= pbxrouter --config $(CONFIG) $(if $(LISTEN),--listen '$(LISTEN)') $(if $(WEB),--web '$(WEB)')
 
