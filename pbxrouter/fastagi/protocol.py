@@ -1,6 +1,6 @@
 """FastAGI: Asterisk connects, tells of a call, and does what we answer.
 
-One connection is one run of the dialplan's AGI() (facts A). What matters here:
+One connection is one run of the dialplan's AGI() (docs/asterisk.md A). What matters here:
 
 * The channel lives until *we* close the connection, so it is closed in every case.
 * A bare ``HANGUP`` line may come at any moment and is never a reply.

@@ -14,7 +14,10 @@ from pbxrouter.agi import Channel, DialogueWatch
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0
-"""How long a stop waits for commands in progress; a Dial goes on in Asterisk without us (facts A8)."""
+"""How long a stop waits for commands in progress; a Dial goes on in Asterisk without us.
+
+Source: docs/asterisk.md A8.
+"""
 
 
 class FastAGIFactory(ServerFactory):

@@ -175,7 +175,10 @@ class FastAGIFaultTests(Quiet):
             self.failureResultOf(second, library.error.AGICommandFailure)
 
     def test_not_waited_for(self) -> None:
-        """Commands are written at once, though Asterisk drops or delays those that follow (facts A6)."""
+        """Commands are written at once, though Asterisk drops or delays those that follow.
+
+        Source: docs/asterisk.md A6.
+        """
         for library in LIBRARIES:
             call = AGICall(library)
             call.agi.sendCommand("STREAM FILE beep")

@@ -447,7 +447,7 @@ class DifferenceTests(CompatTest):
         self.assertEqual(self.successResultOf(second), 0)
 
     def test_not_waited_for(self) -> None:
-        """Of two commands the second waits for the first one's reply (facts A6)."""
+        """Of two commands the second waits for the first one's reply (docs/asterisk.md A6)."""
         self.agi.streamFile("beep")
         self.agi.noop()
         self.assertEqual(len(self.call.hears()), 1)
