@@ -60,8 +60,8 @@ class AsteriskHealth:
         if not self.up:
             return Sentence("no connection")
         if self.in_sync:
-            return Sentence("connected, its calls are known")
-        return Sentence("connected, its calls are not known yet")
+            return Sentence("connected; calls are synchronised")
+        return Sentence("connected; synchronising calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +98,15 @@ class DatabaseHealth:
         """Its state as a sentence."""
         if self.rules_away_since is not None:
             if self.has_rules:
-                return Sentence("it cannot be read, the last rules stay in force")
-            return Sentence("it cannot be read, calls wait for the first rules")
+                return Sentence("cannot be read; the last rules stay in force")
+            return Sentence("cannot be read; calls wait until the rules are loaded")
         if not self.has_rules:
-            return Sentence("the first rules are being read")
+            return Sentence("loading the rules")
         if self.history_away_since is not None:
-            return sentence("calls cannot be written, {count} wait in memory", count=self.queued)
+            return sentence("calls cannot be saved; {count} wait in memory", count=self.queued)
         if not self.counts_written:
-            return Sentence("the counts of calls cannot be written and are kept for later")
-        return Sentence("rules are read, calls are written")
+            return Sentence("call counts cannot be saved; they are kept in memory")
+        return Sentence("reading rules and saving calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ class FastAGIHealth:
     def sentence(self) -> Sentence:
         """Its state as a sentence."""
         if self.last_call is None:
-            return Sentence("no call has come yet")
-        return Sentence("calls come")
+            return Sentence("no call received yet")
+        return Sentence("receiving calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,9 @@ class Health:
 
 
 _ALL: Final = {
-    "good": Sentence("all is well"),
-    "plain": Sentence("not everything is known yet"),
-    "bad": Sentence("something is wrong"),
+    "good": Sentence("no problems"),
+    "plain": Sentence("not ready yet"),
+    "bad": Sentence("there are problems"),
 }
 
 

@@ -119,11 +119,11 @@ class DatabaseTests(HealthCase):
     def test_before_the_first_rules(self) -> None:
         """Nobody knows yet, which is no fault; then it is one."""
         database = self.look().database
-        self.assertEqual((database.state, database.sentence.english), ("plain", "the first rules are being read"))
+        self.assertEqual((database.state, database.sentence.english), ("plain", "loading the rules"))
         self.refresh()
         database = self.look().database
         self.assertEqual((database.state, database.rules_away_since), ("bad", NOW))
-        self.assertEqual(database.sentence.english, "it cannot be read, calls wait for the first rules")
+        self.assertEqual(database.sentence.english, "cannot be read; calls wait until the rules are loaded")
         assert database.trouble is not None
         self.assertEqual(database.trouble.english, "database x.db is locked")
 
@@ -139,7 +139,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         database = self.look().database
         self.assertEqual((database.rules_away_since, database.has_rules), (NOW + 5, True))
-        self.assertEqual(database.sentence.english, "it cannot be read, the last rules stay in force")
+        self.assertEqual(database.sentence.english, "cannot be read; the last rules stay in force")
         self.store.away = False
         self.refresh()
         self.assertEqual(self.look().database.rules_away_since, None)
@@ -157,7 +157,7 @@ class DatabaseTests(HealthCase):
         database = self.look().database
         self.assertEqual((database.history_away_since, database.queued, database.lost), (NOW, MAX_QUEUED, 2))
         self.assertEqual(
-            (database.state, database.sentence.english), ("bad", "calls cannot be written, 20000 wait in memory")
+            (database.state, database.sentence.english), ("bad", "calls cannot be saved; 20000 wait in memory")
         )
         self.store.away = False
         self.write()
@@ -184,7 +184,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         self.counter.database_up = False
         self.assertEqual(self.look().database.state, "bad")
-        self.assertIn("counts of calls", self.look().database.sentence.english)
+        self.assertIn("call counts", self.look().database.sentence.english)
 
 
 class AsteriskTests(HealthCase):
@@ -199,22 +199,20 @@ class AsteriskTests(HealthCase):
         lab = self.lab()
         self.assertEqual((lab.name, lab.up, lab.since, lab.active), ("lab", True, NOW, 3))
         self.assertEqual((lab.unknown_s, lab.restarts, lab.trouble), (1.5, 1, None))
-        self.assertEqual((lab.state, lab.sentence.english), ("good", "connected, its calls are known"))
+        self.assertEqual((lab.state, lab.sentence.english), ("good", "connected; calls are synchronised"))
 
     def test_down(self) -> None:
         """Why, and nothing is said of its calls."""
-        self.manager.is_up, self.manager.trouble = False, Sentence("nobody answers there")
+        self.manager.is_up, self.manager.trouble = False, Sentence("no answer")
         self.counter.trouble = Sentence("another")
         lab = self.lab()
         self.assertEqual((lab.state, lab.active, lab.in_sync), ("bad", None, False))
-        self.assertEqual((lab.sentence.english, lab.trouble), ("no connection", Sentence("nobody answers there")))
+        self.assertEqual((lab.sentence.english, lab.trouble), ("no connection", Sentence("no answer")))
 
     def test_not_in_sync(self) -> None:
         """Just connected it is no fault; one if something was found wrong."""
         self.counter.in_sync, self.counter.active = False, None
-        self.assertEqual(
-            (self.lab().state, self.lab().sentence.english), ("plain", "connected, its calls are not known yet")
-        )
+        self.assertEqual((self.lab().state, self.lab().sentence.english), ("plain", "connected; synchronising calls"))
         self.counter.trouble = Sentence("not permitted")
         self.assertEqual((self.lab().state, self.lab().trouble), ("bad", Sentence("not permitted")))
 
@@ -239,14 +237,14 @@ class WholeTests(HealthCase):
         """Calls are counted when they open."""
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.listen, fastagi.open_calls, fastagi.served), ("tcp:4573", 0, 0))
-        self.assertEqual((fastagi.last_call, fastagi.sentence.english), (None, "no call has come yet"))
+        self.assertEqual((fastagi.last_call, fastagi.sentence.english), (None, "no call received yet"))
         first = self.begin()
         self.clock.advance(2)
         self.begin()
         first.goes()
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.open_calls, fastagi.served, fastagi.last_call), (1, 2, NOW + 2))
-        self.assertEqual((fastagi.state, fastagi.sentence.english), ("good", "calls come"))
+        self.assertEqual((fastagi.state, fastagi.sentence.english), ("good", "receiving calls"))
         for end in self.ends:
             end.callback(None)
 
@@ -255,11 +253,11 @@ class WholeTests(HealthCase):
         self.clock.advance(60)
         health = self.look()
         self.assertEqual((health.version, health.started, health.uptime_s), (__version__, NOW, 60))
-        self.assertEqual((health.state, health.sentence.english), ("bad", "something is wrong"))
+        self.assertEqual((health.state, health.sentence.english), ("bad", "there are problems"))
         well = Health("1", NOW, NOW - 5, health.asterisks[:1], health.database, health.fastagi)
-        self.assertEqual((well.state, well.sentence.english), ("plain", "not everything is known yet"))
+        self.assertEqual((well.state, well.sentence.english), ("plain", "not ready yet"))
         self.assertEqual(well.uptime_s, 0)
         self.store.away = False
         self.refresh()
         well = Health("1", NOW, NOW, well.asterisks, self.look().database, health.fastagi)
-        self.assertEqual((well.state, well.sentence.english), ("good", "all is well"))
+        self.assertEqual((well.state, well.sentence.english), ("good", "no problems"))

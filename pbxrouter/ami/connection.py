@@ -196,7 +196,7 @@ class AMIConnection(Service):
         try:
             protocol: Any = await self._endpoint.connect(self._factory)
         except Exception as error:  # each kind of endpoint has its own
-            return self._failed(sentence("nobody answers there: {why}", why=error))
+            return self._failed(sentence("no answer: {why}", why=error))
         account = self._account
         try:
             await protocol.log_in(account.username, account.secret(), self._event_mask, account.plain)
@@ -213,7 +213,7 @@ class AMIConnection(Service):
         except Exception:  # nothing that comes over the wire may end the attempts
             protocol.close()
             self.log.failure("AMI {name}: logging in failed unexpectedly", name=self.name)
-            return self._failed(Sentence("logging in broke"))
+            return self._failed(Sentence("the login failed"))
         began = self.since = self._clock.seconds()
         self._complaint = self.trouble = None
         self.log.info("AMI {name}: connected ({banner})", name=self.name, banner=printable(protocol.banner))

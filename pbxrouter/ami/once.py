@@ -47,8 +47,8 @@ async def connect_once(
     except Exception as error:  # each kind of endpoint has its own, OpenSSL's among them
         raise ConfigError(
             sentence(
-                "asterisk.ami: {endpoint} is no client endpoint ({why}); "
-                "accepted is for example tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
+                "asterisk.ami: {endpoint} is not a client endpoint ({why}); accepted is for example "
+                "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
                 endpoint=repr(printable(description)),
                 why=repr(error),
             )
@@ -63,7 +63,7 @@ async def connect_once(
         except Exception as error:  # each kind of endpoint has its own
             raise ManagerUnavailable(
                 sentence(
-                    "nobody answers at {endpoint}: {why}",
+                    "no answer at {endpoint}: {why}",
                     endpoint=description,
                     why=printable(str(error)).rstrip("."),
                 )

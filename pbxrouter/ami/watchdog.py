@@ -69,7 +69,7 @@ class Watchdog:
             self._give_up(sentence("Asterisk has been silent for {count} s", count=silent_s))
         elif self._asking and now - self._asked >= DEAF_AFTER_S:
             deaf_s = f"{now - self._asked:.0f}"
-            self._give_up(sentence("Asterisk has answered nothing for {count} s", count=deaf_s))
+            self._give_up(sentence("Asterisk has not answered for {count} s", count=deaf_s))
         else:
             self._timer.set(LOOK_EVERY_S, self._look)
             if self.may_ask and not self._asking and now - self._asked >= PING_AFTER_S:

@@ -21,7 +21,7 @@ def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
     if name is None and len(found) == 1:
         chosen = next(iter(found.values()))
     elif name is None or name not in found:
-        raise ConfigError(f"which Asterisk? accepted are {printable(', '.join(found))} (--asterisk NAME)")
+        raise ConfigError(f"choose one of these Asterisks: {printable(', '.join(found))} (--asterisk NAME)")
     else:
         chosen = found[name]
     if not chosen.secret_file:

@@ -162,7 +162,7 @@ def _spans(parts: list[str]) -> list[Span]:
     if days and not times:
         raise _Unreadable(
             sentence(
-                "{part}: its times are missing; accepted is such as {example}",
+                "{part}: its times are missing; enter hours such as {example}",
                 part=parts[-1],
                 example=_EXAMPLE,
             )
@@ -202,13 +202,13 @@ def _times(part: str) -> tuple[int, int]:
     if int(found[2] or 0) > 59 or int(found[4] or 0) > 59 or begin >= DAY_MIN or end > DAY_MIN:
         raise _Unreadable(_no_times(part))
     if begin == end:
-        raise _Unreadable(sentence("{part}: that is no time at all; the whole day is 00:00-24:00", part=part))
+        raise _Unreadable(sentence("{part}: this period is empty; the whole day is 00:00-24:00", part=part))
     return begin, end if end > begin else end + DAY_MIN
 
 
 def _no_times(part: str) -> Sentence:
     return sentence(
-        "{part}: these are no times of a day; accepted is such as 09:00-18:00, or 22:00-02:00 past midnight",
+        "{part}: these are not times of day; enter them as 09:00-18:00, or 22:00-02:00 past midnight",
         part=part,
     )
 

@@ -43,14 +43,14 @@ class LinkState(enum.Enum):
 
 LINK_WORDS: Final[Mapping[LinkState, Sentence]] = MappingProxyType(
     {
-        LinkState.MALFORMED: sentence("This link is not complete. Please copy all of it, or ask for a new one."),
+        LinkState.MALFORMED: sentence("This link is incomplete. Please copy all of it, or ask for a new one."),
         LinkState.FORGED: sentence("This link is not valid. Please ask for a new one."),
         LinkState.VOID: sentence("This link is no longer valid. Please ask for a new one."),
         LinkState.EXPIRED: sentence("This link has expired. Please ask for a new one."),
     }
 )
 """The messages for visitors whose link is not valid."""
-FORM_EXPIRED: Final = sentence("This form was open for too long. Please send it again.")
+FORM_EXPIRED: Final = sentence("This form has expired. Please send it again.")
 """The message for visitors whose form has expired."""
 
 

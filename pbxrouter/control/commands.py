@@ -91,7 +91,7 @@ class OriginateCommand:
                 send({"error": str(failure.value)})
             else:  # whoever waits is told all the same
                 self.log.failure("control: unhandled error while originating a call", failure)
-                send({"error": "something broke in the gateway; its log tells what"})
+                send({"error": "internal error; see the gateway's log"})
             end()
 
         Deferred.fromCoroutine(originator.originate(wish, tell)).addErrback(refused)

@@ -31,17 +31,17 @@ OTHERS: Final = "(others)"
 
 REASONS: Final[Mapping[str, Sentence]] = {
     "busy": Sentence("the callee was busy"),
-    "noanswer": Sentence("nobody answered in time"),
+    "noanswer": Sentence("not answered in time"),
     "cancelled": Sentence("the caller gave up"),
     "rejected": Sentence("the callee refused the call"),
     "unavailable": Sentence("the callee could not be reached"),
-    "unallocated": Sentence("there is no such number out there"),
-    "congestion": Sentence("no line was free on the way"),
+    "unallocated": Sentence("the number does not exist"),
+    "congestion": Sentence("no free line on the way"),
     "denied": Sentence("the rules or the PIN did not allow it"),
     "invalid": Sentence("no pattern matches the number"),
     "refused": Sentence("the call was forged"),
-    "gateway": Sentence("something broke in the gateway"),
-    "unknown": Sentence("it ended while nobody looked"),
+    "gateway": Sentence("error in the gateway"),
+    "unknown": Sentence("the end of the call was not observed"),
     "other": Sentence("any other cause"),
 }
 """The reasons why a call was not answered; each failed call has one."""

@@ -81,8 +81,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         if version > SCHEMA_VERSION:
             raise DatabaseTooNew(
                 sentence(
-                    "database {path} was made by a later pbxrouter (its schema is version "
-                    "{version}, this program knows up to {known}): install that one",
+                    "database {path} was made by a newer pbxrouter (its schema is version {version}, this program "
+                    "supports up to {known}): install that version",
                     path=path,
                     version=version,
                     known=SCHEMA_VERSION,
@@ -226,7 +226,7 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     # Asked after the attempt, not before: in between, the answer may change.
     try:
         if stat.S_ISDIR(path.stat().st_mode):
-            return NotADatabase(sentence("database {path} is a directory; a file is wanted", path=path))
+            return NotADatabase(sentence("database {path} is a directory; it must be a file", path=path))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(path.parent):
             return DatabaseMissing(

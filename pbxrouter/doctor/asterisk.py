@@ -71,7 +71,7 @@ async def _clock(patient: Patient) -> Finding:
     except ValueError:
         return unknown(
             patient.area,
-            Sentence("Asterisk does not tell its time"),
+            Sentence("Asterisk does not report its time"),
             Sentence("compare `date` on both machines"),
         )
     if abs(apart) > CLOCKS_APART_S + took:

@@ -66,7 +66,7 @@ async def write_classes(patient: Patient) -> list[Finding]:
                     ),
                     Sentence("load res_agi.so (modules.conf)")
                     if name == "agi"
-                    else Sentence("see which modules it has loaded"),
+                    else Sentence("check which modules it has loaded"),
                 )
             )
         else:
@@ -106,7 +106,7 @@ async def read_classes(patient: Patient) -> list[Finding]:
         found.append(
             unknown(
                 patient.area,
-                sentence("whether {user} reads {name} was not tried", user=user, name="call"),
+                sentence("whether {user} reads {name} was not checked", user=user, name="call"),
                 by_hand,
             )
         )

@@ -74,7 +74,7 @@ def _no_asterisk() -> Finding:
     return unknown(
         Sentence("AMI"),
         Sentence("no [[asterisk]] is in the settings: no counter, no click-to-dial, no MAGI, no heartbeat"),
-        Sentence("docs/configuration.md tells how to add one; calls by FastAGI need none"),
+        Sentence("docs/configuration.md explains how to add one; FastAGI calls need none"),
     )
 
 
@@ -91,7 +91,7 @@ async def _examine_asterisk(
             [
                 wrong(
                     area,
-                    Sentence("no secret_file is set, so nobody can log in"),
+                    Sentence("no secret_file is set, so the gateway cannot log in"),
                     Sentence(
                         "write the secret of its user in manager.conf into a file of mode 0600, and name "
                         "that in asterisk.secret_file"
@@ -117,6 +117,6 @@ async def _examine_asterisk(
         heard = sentence("sounds {name}", name=asterisk.name)
         note(await _in_thread(reactor, lambda: list(look_at_sounds(config, folder, heard))))
     except ManagerError as error:
-        note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may tell more"))])
+        note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may say more"))])
     finally:
         patient.protocol.close()

@@ -152,7 +152,7 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
         yield wrong(
             Sentence("rules"),
             problem,
-            Sentence("mend that row of the database; docs/rules.md tells what is accepted"),
+            Sentence("correct that row of the database; docs/rules.md explains what is accepted"),
         )
     mappings = connection.execute(
         "SELECT map_id, pattern, application_name FROM applications_mappings"
@@ -161,7 +161,7 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
     if not mappings:
         yield wrong(
             Sentence("rules"),
-            Sentence("there are none, so every number is invalid"),
+            Sentence("there are no mappings, so every number is invalid"),
             Sentence("type: pbxrouter init --sample, or add yours"),
         )
         return
@@ -196,6 +196,6 @@ def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield wrong(
             sentence("AMI {name}", name=asterisk.name),
-            sentence("{path} is open to others than its owner", path=path),
+            sentence("{path} can be read by other users", path=path),
             sentence("type: chmod 600 {path}", path=path),
         )

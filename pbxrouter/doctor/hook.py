@@ -64,7 +64,7 @@ async def _hook(
     if exists is None or url is None:
         return unknown(
             area,
-            Sentence("it may not be asked: that needs the class call or reporting"),
+            Sentence("not permitted: it needs the class call or reporting"),
             sentence("type in Asterisk: {command}", command="dialplan show pbxrouter-ask; dialplan show globals"),
         )
     if exists != "1":
@@ -72,7 +72,7 @@ async def _hook(
             area,
             Sentence("dialplan/pbxrouter.conf is not included; a hook of your own is not known here"),
             sentence(
-                "see that it runs AGI({url}) and tests PBXROUTER afterwards (docs/dialplan.md)",
+                "check that it runs AGI({url}) and tests PBXROUTER afterwards (docs/dialplan.md)",
                 url=_example(config),
             ),
         )
@@ -87,7 +87,7 @@ async def _hook(
             return well(area, sentence("calls wait in AGI({url}), for MAGI", url=url))
         return wrong(
             area,
-            sentence("calls wait in AGI({url}), and nobody takes them", url=url),
+            sentence("calls wait in AGI({url}), and no program takes them", url=url),
             sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
     return await aside(lambda: _reach(patient.config, config, area, url, dial))
@@ -112,7 +112,7 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
         return unknown(
             area,
             sentence("it asks {url}, by SRV records", url=url),
-            Sentence("see that they name the gateway"),
+            Sentence("check that they name the gateway"),
         )
     remote = _host_of(asterisk.ami)
     if host in _HERE and remote not in _HERE:
@@ -121,7 +121,7 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
             sentence(
                 "it asks {url}, which there is Asterisk's own machine, {machine}",
                 url=url,
-                machine=remote or Sentence("elsewhere"),
+                machine=remote or Sentence("another machine"),
             ),
             Sentence("if the gateway runs on another, name that one in PBXROUTER_URL"),
         )

@@ -101,8 +101,8 @@ async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -
                 area,
                 error.sentence,
                 Sentence(
-                    "the certificate must be of that host name, and of an authority known here: docs/ami.md "
-                    "tells of trustRoots"
+                    "the certificate must match that host name and come from a trusted authority: docs/ami.md explains "
+                    "trustRoots"
                 ),
             )
         return wrong(

@@ -16,7 +16,7 @@ from pbxrouter.errors import PbxrouterError
 from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S = 3.0
-START = Sentence("start the gateway: twistd -n pbxrouter; its log tells if it cannot")
+START = Sentence("start the gateway: twistd -n pbxrouter; its log says why if it cannot start")
 
 Connect = Callable[[str, float], socket.socket]
 """Connects with where an endpoint string listens, within seconds. Raises OSError, or
@@ -48,11 +48,11 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
             why = error.strerror or str(error)
             yield wrong(
                 Sentence("gateway"),
-                sentence("it does not run: no answer at {path}: {why}", path=path, why=why),
+                sentence("not running: no answer at {path}: {why}", path=path, why=why),
                 START,
             )
             return False
-    yield well(Sentence("gateway"), sentence("it runs, and answers at {path}", path=path))
+    yield well(Sentence("gateway"), sentence("running; answers at {path}", path=path))
     return True
 
 
@@ -60,11 +60,13 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
     try:
         connect(listen, TIMEOUT_S).close()
     except PbxrouterError as error:
-        yield unknown(area, error.sentence, sentence("see that the gateway listens at {listen}", listen=listen))
+        yield unknown(area, error.sentence, sentence("check that the gateway listens at {listen}", listen=listen))
     except OSError as error:
         why = error.strerror or str(error)
         todo = (
-            START if running is False else sentence("see {setting} in the settings, and the gateway's log", setting=key)
+            START
+            if running is False
+            else sentence("check {setting} in the settings, and the gateway's log", setting=key)
         )
         yield wrong(area, sentence("nothing listens at {listen}: {why}", listen=listen, why=why), todo)
     else:
@@ -96,7 +98,7 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
         todo = (
             START
             if running is False
-            else sentence("see {setting} in the settings, and the gateway's log", setting="web.listen")
+            else sentence("check {setting} in the settings, and the gateway's log", setting="web.listen")
         )
         yield wrong(Sentence("web"), sentence("no answer at {listen}: {why}", listen=listen, why=why), todo)
     else:
@@ -107,5 +109,5 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
             yield wrong(
                 Sentence("web"),
                 sentence("{listen} answers {said} to /metrics", listen=listen, said=ascii(said)),
-                Sentence("see that no other program is there"),
+                Sentence("check that no other program listens there"),
             )

@@ -67,7 +67,7 @@ def check_request(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[C
     if phone is None:
         raise OriginateRefused(
             sentence(
-                "channel: {channel} is no phone; accepted is such as PJSIP/33",
+                "channel: {channel} is not a phone; accepted is for example PJSIP/33",
                 channel=ascii(wish.channel[:60]),
             )
         )
@@ -75,12 +75,14 @@ def check_request(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[C
     if number is None or len(number) > MAX_NUMBER or not any(character.isdigit() for character in number):
         raise OriginateRefused(
             sentence(
-                "to: {number} is no number that can be dialled; accepted are digits, * # and +",
+                "to: {number} cannot be dialled; accepted are digits, * # and +",
                 number=ascii(wish.number[:60]),
             )
         )
     if not is_context(wish.context):
-        raise OriginateRefused(sentence("context: {context} is no dialplan context", context=ascii(wish.context[:60])))
+        raise OriginateRefused(
+            sentence("context: {context} is not a dialplan context", context=ascii(wish.context[:60]))
+        )
     technology, name = phone
     return CallRequest(f"{technology}/{name}", number, wish.context, max(1, min(wish.ring_s, 300))), name
 
@@ -178,7 +180,7 @@ class Originator:
         for attempt in tuple(self._calls.values()):
             attempt.finish(
                 "failed",
-                Sentence("the connection to Asterisk was lost; what becomes of the call is not known"),
+                Sentence("the connection to Asterisk was lost; the result of the call is unknown"),
             )
 
     def _forget(self, uniqueid: str) -> None:
@@ -198,5 +200,5 @@ def originator_for(name: str | None, originators: Mapping[str, Originator]) -> O
     if name is None and len(originators) == 1:
         return next(iter(originators.values()))
     if name is None or name not in originators:
-        raise ControlRefused(sentence("which Asterisk? accepted are {names}", names=", ".join(originators)))
+        raise ControlRefused(sentence("choose one of these Asterisks: {names}", names=", ".join(originators)))
     return originators[name]

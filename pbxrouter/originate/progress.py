@@ -19,11 +19,11 @@ CAUSE_GRACE_S: Final = 0.5
 _CAUSES: Final = {
     "17": ("busy", Sentence("the phone is busy")),
     "21": ("rejected", Sentence("the call was rejected")),
-    "18": ("noanswer", Sentence("nobody answered")),
-    "19": ("noanswer", Sentence("nobody answered")),
+    "18": ("noanswer", Sentence("not answered")),
+    "19": ("noanswer", Sentence("not answered")),
     "20": ("unavailable", Sentence("the phone is not registered")),
-    "1": ("unavailable", Sentence("there is no such phone")),
-    "3": ("unavailable", Sentence("there is no way to that phone")),
+    "1": ("unavailable", Sentence("the phone does not exist")),
+    "3": ("unavailable", Sentence("there is no route to the phone")),
     "27": ("unavailable", Sentence("the phone cannot be reached")),
     "34": ("congestion", Sentence("there is no free line")),
 }
@@ -36,7 +36,7 @@ _DIALLED: Final = {
     "CONGESTION": ("congestion", Sentence("there is no free line to the number")),
     "CANCEL": ("ended", Sentence("the phone hung up before the number answered")),
 }
-_NOT_DIALLED: Final = ("ended", Sentence("the call is over; the phone was not connected with another"))
+_NOT_DIALLED: Final = ("ended", Sentence("the call is over; the phone was not connected to the number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Attempt:
     def expect_within(self, seconds: float) -> None:
         """Fail the attempt if nothing has happened within so many seconds."""
         self._timer.set(
-            seconds, lambda: self.finish("failed", Sentence("Asterisk did not say what became of the call"))
+            seconds, lambda: self.finish("failed", Sentence("Asterisk did not report the result of the call"))
         )
 
     def stop(self) -> None:
@@ -141,9 +141,9 @@ class Attempt:
             return
         if event.get("Reason") == "3":
             if self._state == "ringing":
-                self.finish("noanswer", Sentence("nobody answered in time"))
+                self.finish("noanswer", Sentence("not answered in time"))
             else:
-                self.finish("unavailable", Sentence("the phone did not even ring: it is switched off, or not there"))
+                self.finish("unavailable", Sentence("the phone did not ring: it is off or not connected"))
             return
         if self._cause:
             self._fail_by_cause()

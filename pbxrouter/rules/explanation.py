@@ -70,18 +70,18 @@ def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
 
 def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Sentence:
     if not mapping.enabled:
-        return sentence("{pattern} would match but is switched off", pattern=mapping.pattern)
+        return sentence("{pattern} would match but is disabled", pattern=mapping.pattern)
     if winner is None:
         return sentence("{pattern} matches nothing that can be dialled", pattern=mapping.pattern)
     values = {"pattern": mapping.pattern, "winner": winner.pattern}
     if mapping.map_id in rules.repeated:
         first = rules.repeated[mapping.map_id]
         return sentence(
-            "{pattern} matches too, but it is there twice and the first one counts (mapping {map_id})",
+            "{pattern} matches too, but mapping {map_id} has the same pattern and comes first",
             pattern=mapping.pattern,
             map_id=first.map_id,
         )
-    return sentence("{pattern} matches too, but {winner} is the more exact one and comes first", **values)
+    return sentence("{pattern} matches too, but {winner} is more specific and comes first", **values)
 
 
 def as_dict(

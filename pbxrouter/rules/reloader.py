@@ -82,7 +82,7 @@ class RulesReloader(MultiService):
                 self.log.error("rules: cannot be read, the last ones stay in force: {error}", error=str(error))
             return
         except Exception:
-            self._is_away(Sentence("reading the rules broke; the log says where"))
+            self._is_away(Sentence("reading the rules failed; see the gateway's log"))
             self.log.failure("rules: loading failed unexpectedly, the last ones stay in force")
             return
         self._is_back()

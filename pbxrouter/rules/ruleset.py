@@ -106,7 +106,7 @@ class RuleSet:
         number = normalise_number(facts.number)
         if number is None:
             reason = sentence(
-                "{number} is no number that can be dialled; accepted are digits, * # and +",
+                "{number} cannot be dialled; accepted are digits, * # and +",
                 number=facts.number or "(nothing)",
             )
             return Decision(Verdict.INVALID, printable(facts.number), None, None, (reason,))
@@ -127,7 +127,7 @@ class RuleSet:
 
     def _why_invalid(self, number: str) -> tuple[Sentence, ...]:
         switched_off = tuple(
-            sentence("{pattern} would match but is switched off", pattern=mapping.pattern)
+            sentence("{pattern} would match but is disabled", pattern=mapping.pattern)
             for pattern, mapping in self._disabled
             if pattern.matches(number)
         )
@@ -152,12 +152,12 @@ class RuleSet:
     def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Sentence, ...]) -> Decision:
         user = self._by_pin.get(self._hash_pin(pin)) if pin else None
         if user is None:
-            why = sentence("the PIN is of no user" if pin else "no PIN was keyed")
+            why = sentence("the PIN does not belong to any user" if pin else "no PIN was keyed")
             return Decision(Verdict.DENY, number, mapping, None, (*trace, why))
         if mapping.map_id in user.grants:
             granted = sentence("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
             return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)
         refused = sentence(
-            "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
+            "the PIN belongs to {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )
         return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)

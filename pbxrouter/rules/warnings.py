@@ -132,7 +132,7 @@ class RuleWarnings:
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
         """Warnings about an extension, by its number."""
         if self.rules.extensions.get(number) == frozenset():
-            said = sentence("{extension} has no grant: each number that it dials asks for a PIN", extension=number)
+            said = sentence("{extension} has no grants: every number that it dials asks for a PIN", extension=number)
             return (RuleWarning("no-grant", said, extension=number),)
         return ()
 
@@ -140,10 +140,10 @@ class RuleWarnings:
         """Warnings about a user. Names are not unique, so the user's PIN and grants are arguments."""
         found = []
         if not has_pin:
-            said = sentence("{user} has no PIN, so no caller can show to be {user}", user=name)
+            said = sentence("{user} has no PIN, so no caller can identify as {user}", user=name)
             found.append(RuleWarning("no-pin", said, user=name))
         if not has_grant:
-            said = sentence("{user} has no grant: the PIN opens nothing", user=name)
+            said = sentence("{user} has no grants: their PIN allows no calls", user=name)
             found.append(RuleWarning("no-grant", said, user=name))
         return tuple(found)
 
@@ -224,7 +224,7 @@ class RuleWarnings:
         mapping = self.rules.entries[map_id][1]
         reach = reachability(self.rules, map_id)
         if reach.fate is Reachability.NOTHING:
-            said = sentence("{pattern} accepts no number that can be dialled", pattern=mapping.pattern)
+            said = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
             yield RuleWarning("never-matches", said, map_id)
         if not mapping.enabled:
             return
@@ -251,9 +251,9 @@ def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> froze
 def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
     if without_pin:
         return sentence(
-            "only users without a PIN have a grant for {pattern}: nobody may use it", pattern=mapping.pattern
+            "only users without a PIN have a grant for {pattern}, so no caller can use it", pattern=mapping.pattern
         )
-    return sentence("no extension and no user has a grant for {pattern}: nobody may use it", pattern=mapping.pattern)
+    return sentence("no extension or user has a grant for {pattern}, so no caller can use it", pattern=mapping.pattern)
 
 
 def _shadowed(mapping: Rule, reach: ReachResult) -> Sentence:

@@ -73,7 +73,7 @@ def _read(path: Path, private: bool) -> bytes:
                 raise KeyFileError(sentence("PIN key {path} is not a file", path=path))
             if private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeyFileError(
-                    sentence("PIN key {path} is open to others than its owner; type: chmod 600 {path}", path=path)
+                    sentence("PIN key {path} can be read by other users; type: chmod 600 {path}", path=path)
                 )
             content = file.read(_MAX_FILE)
     except FileNotFoundError:

@@ -32,7 +32,7 @@ def check_new_password(password: str, login: str) -> str:
             "password",
         )
     if password.casefold().strip() == login.casefold().strip() or len(set(password)) < 4:
-        raise EditRefused(sentence("this password is too easy to guess; take another one"), "password")
+        raise EditRefused(sentence("this password is too easy to guess; choose another one"), "password")
     return password
 
 

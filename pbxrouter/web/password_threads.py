@@ -30,7 +30,7 @@ class PasswordThreads:
             EditRefused: too many wait already.
         """
         if self._waiting >= MAX_WAITING:
-            raise EditRefused(sentence("too many people are logging in just now; try again"))
+            raise EditRefused(sentence("too many logins at the moment; try again"))
         if not self._pool.started:
             self._pool.start()
         self._waiting += 1

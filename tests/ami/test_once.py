@@ -95,7 +95,7 @@ class OnceTests(SynchronousTestCase):
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = self.line_of(asked, ManagerUnavailable)
-        self.assertIn("nobody answers at tcp:127.0.0.1:5038", line)
+        self.assertIn("no answer at tcp:127.0.0.1:5038", line)
         self.assert_quiet()
 
     def test_no_asterisk(self) -> None:
@@ -124,7 +124,7 @@ class OnceTests(SynchronousTestCase):
         """A setting that is none."""
         for description in "", "nonsense", "tcp", "tcp:x:y", "bogus:1:2":
             self.setUp()
-            self.assertIn("no client endpoint", self.line_of(self.ask(description), ConfigError))
+            self.assertIn("not a client endpoint", self.line_of(self.ask(description), ConfigError))
 
     def test_closes_meanwhile(self) -> None:
         """Asterisk goes while we log in."""

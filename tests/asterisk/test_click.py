@@ -124,7 +124,7 @@ class ClickTest(ClickCase):
     def test_sales_is_busy(self) -> None:
         """No phone of the visitor rings."""
         with self.phone(33, "busy"):
-            self.assertEqual(self.told(self.call("21"))[-1], "We are on the phone just now")
+            self.assertEqual(self.told(self.call("21"))[-1], "Our line is busy right now")
         self.assertEqual(self.dialled(), [])
 
     def test_visitor_is_busy(self) -> None:

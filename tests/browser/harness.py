@@ -245,8 +245,8 @@ class BrowserCase(SynchronousTestCase):
         page.goto(gateway.setup_url)
         page.get_by_label("Login", exact=True).fill(LOGIN)
         page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_label("The password again").fill(PASSWORD)
-        visitor.press("Begin")
+        page.get_by_label("Repeat password").fill(PASSWORD)
+        visitor.press("Create administrator")
 
     def make_link(self, visitor: Visitor) -> str:
         """Make a click-to-dial link that is always open, as an admin does; its signed address."""
@@ -254,7 +254,7 @@ class BrowserCase(SynchronousTestCase):
         for name, value in LINK.items():
             page.fill(f"#f-{name}", value)
         visitor.press("Create")
-        visitor.press("Make an address")
+        visitor.press("Create address")
         return page.locator("#give pre").first.inner_text().strip()
 
     # --- what holds for any page ---

@@ -98,7 +98,7 @@ def _first_admin() -> tuple[Any, str]:
         visitor.press("Save")
         address = case.make_link(visitor)
         visitor.go("/settings/doctor")
-        visitor.press("Look now")
+        visitor.press("Run checks")
 
         def is_done() -> bool:
             visitor.go("/settings/doctor")

@@ -59,5 +59,5 @@ class ConsoleCommand(SynchronousTestCase):
         update_console_user(self.connection, actor, 1.0, number, enabled=False)
         self.assertEqual(
             self.console("list").output,
-            "ana: admin, never logged in\nben: viewer, never logged in, may not log in\n",
+            "ana: admin, never logged in\nben: viewer, never logged in, login disabled\n",
         )

@@ -222,7 +222,7 @@ class EventsTests(CommandCase):
             # In a process of its own: the command runs the reactor, which cannot be run again here.
             self.assert_one_line(self.command("events", *arguments), words)
         (self.folder / "pbxrouter.toml").write_text('[[asterisk]]\nsecret_file="secret"\nami="bogus"\n')
-        self.assert_one_line(self.command("events"), "no client endpoint")
+        self.assert_one_line(self.command("events"), "not a client endpoint")
 
 
 class DoctorTests(CommandCase):

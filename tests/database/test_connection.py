@@ -503,7 +503,7 @@ class RowTests(DatabaseCase):
         connection.execute("INSERT INTO mappings_disabled(map_id) VALUES (2)")
         decision = read_rules(connection, hash_pin).decide(Facts("33", "21"))
         self.assertEqual(decision.verdict.value, "invalid")
-        self.assertIn("2X would match but is switched off", decision.trace_lines())
+        self.assertIn("2X would match but is disabled", decision.trace_lines())
 
     def test_nonsense_is_left_out(self) -> None:
         """Rows that mean nothing become words; the others count."""
@@ -523,7 +523,7 @@ class RowTests(DatabaseCase):
             "a grant of extension 33 is left out: there is no mapping 77",
             "there is no extension 88",
             "there is no user 99",
-            "the PIN of user Mois\ufffds is in clear",
+            "the PIN of user Mois\ufffds is in plain text",
             "mapping 6 is left out",
             "mapping 7 is left out",
         ):

@@ -128,7 +128,7 @@ class FileTests(FindingCase):
     def test_newer(self) -> None:
         """One that a later version made."""
         self.execute("INSERT INTO schema_version (version) VALUES (99)")
-        self.assertIn("later pbxrouter", self.the_one(self.look()).what)
+        self.assertIn("newer pbxrouter", self.the_one(self.look()).what)
 
     def test_rules(self) -> None:
         """A rule that cannot be read, and none at all."""
@@ -257,7 +257,7 @@ class RunningTests(FindingCase):
         """A socket's file whose gateway was killed."""
         self.runs()
         self.listener.close()
-        self.assertIn("does not run", self.look(ConnectionRefusedError(111, "no"))[0].what)
+        self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
     def test_port_of_another(self) -> None:
         """Somebody else has the port."""

@@ -42,8 +42,8 @@ class ExplainedTests(SynchronousTestCase):
         self.assertEqual(
             self.words(rules_of("21", "_2.", "2X", "3X"), "21"),
             [
-                "2X matches too, but 21 is the more exact one and comes first",
-                "_2. matches too, but 21 is the more exact one and comes first",
+                "2X matches too, but 21 is more specific and comes first",
+                "_2. matches too, but 21 is more specific and comes first",
             ],
         )
 
@@ -51,12 +51,12 @@ class ExplainedTests(SynchronousTestCase):
         """Of two equal ones the first counts."""
         self.assertEqual(
             self.words(rules_of("2X", "_2X"), "21"),
-            ["_2X matches too, but it is there twice and the first one counts (mapping 1)"],
+            ["_2X matches too, but mapping 1 has the same pattern and comes first"],
         )
 
     def test_switched_off(self) -> None:
         """It would match; where nothing else does, the trace has said so already."""
-        self.assertEqual(self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is switched off"])
+        self.assertEqual(self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is disabled"])
         self.assertEqual(self.words(rules_of("3X", "21", off="21"), "21"), [])
 
     def test_no_number(self) -> None:
@@ -76,4 +76,4 @@ class ExplainedTests(SynchronousTestCase):
         decision = rules.decide(Facts("33", "21"))
         table = as_dict(decision, "33", rules.problems, runners_up(rules, decision))
         self.assertEqual((table["decision"], table["map_id"], table["granted_by"]), ("allow", 1, "33"))
-        self.assertEqual(table["others"], ["21 would match but is switched off"])
+        self.assertEqual(table["others"], ["21 would match but is disabled"])

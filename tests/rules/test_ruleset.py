@@ -87,9 +87,9 @@ class Deciding(SynchronousTestCase):
         """A PIN counts when its user has a grant for that very mapping."""
         for number, pin, verdict, why in (
             ("34", "123456", Verdict.ALLOW, "pepe may use 3X by PIN"),
-            ("34", "000000", Verdict.DENY, "the PIN is of no user"),
+            ("34", "000000", Verdict.DENY, "the PIN does not belong to any user"),
             ("34", "", Verdict.DENY, "no PIN was keyed"),
-            ("12345678", "123456", Verdict.DENY, "the PIN is of pepe, who has no grant for XXXXXXXX"),
+            ("12345678", "123456", Verdict.DENY, "the PIN belongs to pepe, who has no grant for XXXXXXXX"),
         ):
             came, trace = words(self.rules, "33", number, pin)
             self.assertEqual((came, trace[-1]), (verdict, why))
@@ -102,7 +102,7 @@ class Deciding(SynchronousTestCase):
     def test_nothing_there(self) -> None:
         """No pattern, or no number at all."""
         self.assertEqual(words(self.rules, "33", "999"), (Verdict.INVALID, ["no pattern matches 999"]))
-        reason = "is no number that can be dialled; accepted are digits, * # and +"
+        reason = "cannot be dialled; accepted are digits, * # and +"
         for number, shown in (("2&1", "2&1"), ("", "(nothing)"), ("2\n1", "2\\n1")):
             self.assertEqual(words(self.rules, "33", number), (Verdict.INVALID, [f"{shown} {reason}"]))
 
@@ -132,7 +132,7 @@ class Building(SynchronousTestCase):
         rules = RuleSet.build([Mapping(1, "2X", "dial", "", enabled=False)], [], [], hash_pin)
         self.assertEqual(
             words(rules, None, "21"),
-            (Verdict.INVALID, ["2X would match but is switched off", "no pattern matches 21"]),
+            (Verdict.INVALID, ["2X would match but is disabled", "no pattern matches 21"]),
         )
         self.assertEqual(words(rules, None, "31")[1], ["no pattern matches 31"])
 

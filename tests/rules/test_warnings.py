@@ -80,15 +80,15 @@ class OfMappings(SynchronousTestCase):
             [("unreadable", "mapping 1 is left out: pattern '[2' has a [ without its ]")],
         )
         self.assertEqual(
-            self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] accepts no number that can be dialled")]
+            self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] matches no number that can be dialled")]
         )
 
     def test_nobody(self) -> None:
         """No grant, or only those of users whom nobody can show to be."""
-        said = "no extension and no user has a grant for 2X: nobody may use it"
+        said = "no extension or user has a grant for 2X, so no caller can use it"
         self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
         for pin, expected in (
-            (None, "only users without a PIN have a grant for 2X: nobody may use it"),
+            (None, "only users without a PIN have a grant for 2X, so no caller can use it"),
             ("h", None),
         ):
             rules = RuleSet.build([rule(1, "2X")], [("", frozenset({1}))], [("pepe", pin, frozenset({1}))], hash_pin)
@@ -130,7 +130,7 @@ class OfHolders(SynchronousTestCase):
         warnings = warnings_of(rule(1, "2X"), granted=False)
         self.assertEqual(
             told(warnings.of_extension("33")),
-            [("no-grant", "33 has no grant: each number that it dials asks for a PIN")],
+            [("no-grant", "33 has no grants: every number that it dials asks for a PIN")],
         )
         self.assertTrue(warnings.of_extension("33")[0].is_note)
         self.assertEqual(warnings.of_extension("34"), ())
@@ -143,8 +143,8 @@ class OfHolders(SynchronousTestCase):
         self.assertEqual(
             told(warnings.of_user("pepe", False, False)),
             [
-                ("no-pin", "pepe has no PIN, so no caller can show to be pepe"),
-                ("no-grant", "pepe has no grant: the PIN opens nothing"),
+                ("no-pin", "pepe has no PIN, so no caller can identify as pepe"),
+                ("no-grant", "pepe has no grants: their PIN allows no calls"),
             ],
         )
 

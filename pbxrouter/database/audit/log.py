@@ -140,7 +140,7 @@ class Change:
     def _there(self, table: Table, row_id: int) -> Row:
         row = self._row(table, bounded(row_id))
         if row is None:
-            raise NotThere(sentence("it is not there any more"))
+            raise NotThere(sentence("it no longer exists"))
         return row
 
     def _record(self, table: Table, before: Row | None, after: Row | None) -> None:
@@ -155,7 +155,7 @@ class Change:
             EditConflict: the row is not as that change left it.
         """
         table = past.table
-        since = EditConflict(sentence("{name} was changed since, so this cannot be taken back", name=self.name))
+        since = EditConflict(sentence("{name} has been changed since, so this cannot be undone", name=self.name))
         columns = columns_of(self.connection, table)
         if not columns.issuperset({*past.key, *(past.before or ()), *(past.after or ())}):
             raise unreadable()
@@ -178,7 +178,7 @@ class Change:
             if rows_with(self.connection, TABLES[child], {column: row_id}):
                 raise EditConflict(
                     sentence(
-                        "{name} has been granted or switched off since, so this cannot be taken back",
+                        "{name} has been granted or disabled since, so this cannot be undone",
                         name=self.name,
                     )
                 )
@@ -244,7 +244,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
                 raise no_entry(audit_id)
             kind, name, text, undone_by = row
             if undone_by is not None:
-                raise EditConflict(sentence("this change was taken back already"))
+                raise EditConflict(sentence("this change has already been undone"))
             if kind in NEVER_UNDONE:
                 raise EditRefused(_REFUSED[kind])
             past = from_text(text)
@@ -262,9 +262,9 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
 
 
 _REFUSED: Final = {
-    "console_user": Sentence("changes of console users cannot be taken back: change them anew instead"),
-    "token": Sentence("changes of tokens cannot be taken back: make a new token, or revoke it"),
-    "import": Sentence("an import cannot be taken back: the audit log has only its counts, not its rows"),
+    "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
+    "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
+    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
 }
 
 

@@ -202,15 +202,15 @@ def unreadable() -> EditConflict:
 
 _CONSTRAINTS: Final = (
     ("users.user_pin", Sentence("this PIN cannot be used: another user has it"), "pin"),
-    ("extensions.extension_number", Sentence("there is an extension with this number already"), "number"),
-    ("console_users.login", Sentence("somebody has this login already"), "login"),
+    ("extensions.extension_number", Sentence("there is already an extension with this number"), "number"),
+    ("console_users.login", Sentence("this login is already taken"), "login"),
     (
         "api_tokens.name",
-        Sentence("there is a token of this name already; revoke it or choose another name"),
+        Sentence("there is already a token with this name; revoke it or choose another name"),
         "name",
     ),
-    ("s_mappings.", Sentence("this grant is there already"), ""),
-    ("FOREIGN KEY", Sentence("something that this needs is gone"), ""),
+    ("s_mappings.", Sentence("this grant already exists"), ""),
+    ("FOREIGN KEY", Sentence("something that this change needs no longer exists"), ""),
 )
 
 

@@ -139,7 +139,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     with reading(connection):
         row = connection.execute(query, {"id": min(call_id, 2**63 - 1)}).fetchone()
     if row is None:
-        raise NotThere(sentence("there is no call {id} in the history, or not any more", id=call_id))
+        raise NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
     return KeptCall(*row)
 
 

@@ -115,12 +115,12 @@ def checked(values: LinkValues, places: LinkOptions) -> LinkValues:
     phone = values.phone.strip()
     if read_phone(phone, places.technologies) is None:
         raise EditRefused(
-            sentence("{phone} is no phone; accepted is such as PJSIP/33", phone=ascii(phone[:60])), "phone"
+            sentence("{phone} is not a phone; enter one such as PJSIP/33", phone=ascii(phone[:60])), "phone"
         )
     asterisk, context = _place(values, places)
     for field, most in (("calls_a_day", MAX_A_DAY), ("calls_an_hour", MAX_AN_HOUR)):
         if not 1 <= getattr(values, field) <= most:
-            raise EditRefused(sentence("accepted is a whole number from 1 to {most}", most=most), field)
+            raise EditRefused(sentence("enter a whole number from 1 to {most}", most=most), field)
     return LinkValues(
         name=name,
         phone=phone,
@@ -142,13 +142,13 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
     if asterisk and asterisk not in places.contexts:
         if not names:
             raise EditRefused(sentence("no [[asterisk]] is configured; leave this empty"), "asterisk")
-        raise EditRefused(sentence("which Asterisk? accepted are {names}", names=names), "asterisk")
+        raise EditRefused(sentence("choose one of these Asterisks: {names}", names=names), "asterisk")
     if not asterisk and len(places.contexts) > 1:
-        raise EditRefused(sentence("which Asterisk? accepted are {names}", names=names), "asterisk")
+        raise EditRefused(sentence("choose one of these Asterisks: {names}", names=names), "asterisk")
     if not is_context(context):
         raise EditRefused(
             sentence(
-                "{context} is no dialplan context; accepted is such as pbxrouter-phones",
+                "{context} is not a dialplan context; enter one such as pbxrouter-phones",
                 context=ascii(context[:60]),
             ),
             "context",
@@ -169,7 +169,7 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
 def _destinations(text: str) -> str:
     patterns = _several(text, "destinations")
     if not patterns:
-        raise EditRefused(sentence("name at least one pattern of numbers, such as +34[679]XXXXXXXX"), "destinations")
+        raise EditRefused(sentence("enter at least one number pattern, such as +34[679]XXXXXXXX"), "destinations")
     for written in patterns:
         try:
             pattern = Pattern.parse(written)
@@ -186,7 +186,8 @@ def _sites(text: str) -> str:
         if not _SITE.fullmatch(site):
             raise EditRefused(
                 sentence(
-                    "{site} is no site; accepted is such as https://example.org, and http:// for localhost alone",
+                    "{site} is not a site; enter one such as https://example.org (http:// is accepted for localhost "
+                    "only)",
                     site=ascii(site[:80]),
                 ),
                 "sites",
@@ -198,7 +199,11 @@ def _several(text: str, field: str) -> list[str]:
     found = text.split()
     if len(found) > MAX_LIST or len(text) > MAX_LIST_TEXT:
         raise EditRefused(
-            sentence("accepted are {most} of them, {length} characters", most=MAX_LIST, length=MAX_LIST_TEXT),
+            sentence(
+                "at most {most} entries with {length} characters in total are accepted",
+                most=MAX_LIST,
+                length=MAX_LIST_TEXT,
+            ),
             field,
         )
     return found
@@ -207,5 +212,5 @@ def _several(text: str, field: str) -> list[str]:
 def _consent(text: str, field: str) -> str:
     text = " ".join(text.split())
     if len(text) > MAX_CONSENT or not text.isprintable():
-        raise EditRefused(sentence("accepted are {most} printable characters", most=MAX_CONSENT), field)
+        raise EditRefused(sentence("at most {most} printable characters are accepted", most=MAX_CONSENT), field)
     return text

@@ -111,7 +111,7 @@ def add_console_user(
     }
     with changing(connection, actor, now, "create", "console_user", login) as change:
         if credentials(connection, login) is not None:
-            raise EditConflict(sentence("there is a user {login} already", login=login), "login")
+            raise EditConflict(sentence("the login {login} is already taken", login=login), "login")
         return change.insert(_TABLE, values)
 
 
@@ -199,7 +199,7 @@ def _check_phone(phone: str) -> str:
     technology, slash, name = phone.partition("/")
     if phone and (not (technology and slash and name) or len(phone) > MAX_LOGIN or not phone.isprintable()):
         raise EditRefused(
-            sentence("{phone} is no phone; accepted is such as PJSIP/33", phone=phone[:MAX_LOGIN]), "phone"
+            sentence("{phone} is not a phone; enter one such as PJSIP/33", phone=phone[:MAX_LOGIN]), "phone"
         )
     return phone
 
@@ -209,7 +209,7 @@ def _demand_an_admin(connection: sqlite3.Connection) -> None:
         "SELECT EXISTS (SELECT 1 FROM console_users WHERE role = 'admin' AND disabled_at IS NULL)"
     ).fetchone()[0]
     if not found:
-        raise EditRefused(sentence("nobody would be left who is an admin; make somebody else one first"), "role")
+        raise EditRefused(sentence("at least one enabled admin must remain; make another user admin first"), "role")
 
 
 def _end_sessions(connection: sqlite3.Connection, console_user_id: int) -> None:

@@ -137,13 +137,13 @@ def use_setup_link(
         EditRefused: the link was used, replaced or is too old; or the login cannot be used.
     """
     if not is_setup_link(connection, link_hash, now):
-        raise EditRefused(sentence("this set-up link was used already, or is too old"))
+        raise EditRefused(sentence("this set-up link has been used or has expired"))
     number = add_console_user(connection, actor, now, login, password_hash, Role.ADMIN)
     with transaction(connection):
         used = connection.execute("DELETE FROM console_setup WHERE link_hash = :hash", {"hash": link_hash})
         if used.rowcount == 0:  # another one was quicker
             connection.execute("DELETE FROM console_users WHERE console_user_id = :id", {"id": number})
-            raise EditRefused(sentence("this set-up link was used already, or is too old"))
+            raise EditRefused(sentence("this set-up link has been used or has expired"))
     return number
 
 

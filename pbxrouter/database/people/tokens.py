@@ -44,13 +44,13 @@ def add_token(
         raise EditRefused(sentence("a token's name is 1 to {most} printable characters", most=MAX_TOKEN_NAME), "name")
     if not scopes:
         raise EditRefused(
-            sentence("a token is for at least one of {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),
+            sentence("a token needs at least one scope: {scopes}", scopes=scopes_text(Scope).replace(" ", ", ")),
             "scopes",
         )
     with changing(connection, actor, now, "create", "token", name) as change:
         if _valid(connection, name) is not None:
             raise EditConflict(
-                sentence("there is a token named {name} already; revoke it or choose another name", name=name),
+                sentence("there is already a token named {name}; revoke it or choose another name", name=name),
                 "name",
             )
         return change.insert(_TABLE, {"name": name, "token_hash": token_hash, "scopes": scopes_text(scopes)})

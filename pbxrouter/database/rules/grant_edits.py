@@ -65,7 +65,7 @@ def set_grants(
     """
     boxes, ticks = set(shown), set(checked)
     if not ticks <= boxes:
-        raise EditRefused(sentence("a grant was checked that was not shown; look at the page again"))
+        raise EditRefused(sentence("the form contains a grant that was not shown; reload the page"))
     if was is not None:
         boxes = {box for box in boxes if (box in ticks) is not (box in was)}
     granted = revoked = 0

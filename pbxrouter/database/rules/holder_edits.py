@@ -147,8 +147,8 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
 
 
 _TAKEN: Final = {
-    "extension": (Sentence("there is an extension with this number already"), "number"),
-    "user": (Sentence("there is a user of this name already"), "name"),
+    "extension": (Sentence("there is already an extension with this number"), "number"),
+    "user": (Sentence("there is already a user with this name"), "name"),
 }
 
 
@@ -198,7 +198,10 @@ def _number(text: str) -> str:
     )
     if number == NO_CALLER:
         raise EditRefused(
-            sentence("{number} is what Asterisk says of a caller without number; it is nobody's", number=number),
+            sentence(
+                "{number} is the number that Asterisk uses for callers without a number; it cannot be an extension",
+                number=number,
+            ),
             "number",
         )
     return number

@@ -49,5 +49,5 @@ def holders(kind: str) -> HolderTable:
         EditRefused: there is no such kind.
     """
     if kind not in HOLDERS:
-        raise EditRefused(sentence("{kind} is no holder of grants; accepted are extension and user", kind=kind))
+        raise EditRefused(sentence("{kind} cannot hold grants; accepted are extension and user", kind=kind))
     return HOLDERS[kind]

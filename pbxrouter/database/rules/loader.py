@@ -95,7 +95,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
                 sentence(
-                    "the PIN of user {user} is in clear and does not count: set it with `pbxrouter pin`",
+                    "the PIN of user {user} is in plain text and is ignored: set it with `pbxrouter pin`",
                     user=name,
                 )
             )
@@ -121,7 +121,7 @@ def _read_mappings(connection: sqlite3.Connection, problems: list[Sentence]) -> 
             found.append(Mapping(map_id, pattern.strip(), application.strip(), _text(data), bool(enabled)))
         else:
             problems.append(
-                sentence("mapping {map_id} is left out: its pattern or its application is no text", map_id=map_id)
+                sentence("mapping {map_id} is left out: its pattern or its application is not text", map_id=map_id)
             )
     return found
 

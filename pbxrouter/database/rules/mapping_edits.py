@@ -110,7 +110,7 @@ def update_mapping(
     with changing(connection, actor, now, "update", "mapping", values.pattern) as change:
         was = _mapping(connection, map_id)
         if expected is not None and was != expected:
-            raise EditConflict(sentence("somebody changed this meanwhile; look at it again"))
+            raise EditConflict(sentence("this was changed in the meantime; check it again"))
         _refuse_same(connection, values, map_id)
         wrote = change.update("applications_mappings", map_id, _columns(values))
         if _switch(change, map_id, values.enabled) and not wrote:
@@ -161,7 +161,7 @@ def checked(values: MappingValues) -> MappingValues:
     data = values.data.strip()
     if len(data) > MAX_DATA or not data.isprintable():
         raise EditRefused(
-            sentence("what the application is told is at most {most} printable characters", most=MAX_DATA),
+            sentence("the application's data has at most {most} printable characters", most=MAX_DATA),
             "data",
         )
     return MappingValues(pattern, application, data, values.enabled)
@@ -200,7 +200,7 @@ def _refuse_same(connection: sqlite3.Connection, values: MappingValues, but: int
     ).fetchone()
     if found:
         raise EditConflict(
-            sentence("mapping {number} leads from this pattern to the same already", number=found[0]),
+            sentence("mapping {number} already has this pattern, application and data", number=found[0]),
             "pattern",
         )
 

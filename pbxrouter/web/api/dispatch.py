@@ -98,7 +98,7 @@ class Api:
             raise  # they have gone
         except Exception:
             self.log.failure("API: unhandled error at {method} {path}", method=request.method, path=request.path)
-            found = ApiError(500, "something broke in the gateway; its log tells what")
+            found = ApiError(500, "internal error; see the gateway's log")
         return _refuse(request, found)
 
     async def _success(self, request: IRequest) -> bytes:

@@ -78,7 +78,7 @@ def _meaning(scope: Scope) -> str:
         Scope.READ: "sees calls, rules and health, tests numbers",
         Scope.RULES: "changes rules and PINs, reads and takes back changes",
         Scope.DIAL: "has phones called",
-        Scope.ADMIN: "console users, tokens, click-to-dial links, the doctor",
+        Scope.ADMIN: "manages console users, tokens and click-to-dial links, and runs the doctor",
     }[scope]
 
 

@@ -45,7 +45,7 @@ def read_number(text: str, for_visitor: bool) -> str:
     bare = _FILLING.sub("", text) if len(text) <= 2 * MAX_NUMBER else text
     number = normalise_number(bare)
     if not bare:
-        raise ClickRefused(sentence("which number shall be called?"), 400, "number")
+        raise ClickRefused(sentence("enter the number to call"), 400, "number")
     if number is None or len(number) > MAX_NUMBER or not re.search("[0-9]", number):
         raise ClickRefused(_no_number(text), 400, "number")
     if for_visitor and not _OF_VISITORS.fullmatch(number):
@@ -55,6 +55,6 @@ def read_number(text: str, for_visitor: bool) -> str:
 
 def _no_number(text: str) -> Sentence:
     return sentence(
-        "{number} is no telephone number; accepted is such as 600 112 233 or +34 600 112 233",
+        "{number} is not a telephone number; enter one such as 600 112 233 or +34 600 112 233",
         number=ascii(text[:60]),
     )

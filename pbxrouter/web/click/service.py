@@ -116,7 +116,7 @@ class ClickToDial:
             raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
         assert found is not None  # without a generation no link is valid
         if not found.enabled:
-            raise ClickRefused(sentence("This page is not in use just now."), 410, sites=sites)
+            raise ClickRefused(sentence("This page is not available right now."), 410, sites=sites)
         return found
 
     def _note(self, what: str, link_id: int, standing: LinkState) -> None:
@@ -161,12 +161,12 @@ class ClickToDial:
         if before is not None:
             return before
         if not self.is_open(link):
-            raise ClickRefused(sentence("We are closed just now."), 403)
+            raise ClickRefused(sentence("We are closed right now."), 403)
         wanted = read_number(number, for_visitor=True)
         if not link.allows(wanted):
             raise ClickRefused(sentence("We cannot call this number from here."), 403, "number")
         if link.consent("en") and not agrees:
-            raise ClickRefused(sentence("Please say that you agree; without it we do not call."), 400, "consent")
+            raise ClickRefused(sentence("Please agree first; we cannot call you without your consent."), 400, "consent")
         originator = self._originator(link.values.asterisk)
         if originator is None or not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
@@ -177,7 +177,7 @@ class ClickToDial:
             if wait_s:
                 self._give_back(keys[:place])
                 raise ClickRefused(
-                    sentence("You have had several calls just now. Please try again later."),
+                    sentence("You have received several calls recently. Please try again later."),
                     429,
                     wait_s=wait_s,
                 )
@@ -201,7 +201,7 @@ class ClickToDial:
             )
             if not taken:
                 raise ClickRefused(
-                    sentence("All calls that we can make today have been made. Please try again tomorrow."),
+                    sentence("The limit of calls for today has been reached. Please try again tomorrow."),
                     429,
                 )
             wish = CallRequest(attempt.phone, attempt.number, link.values.context)

@@ -47,9 +47,9 @@ class Account:
         phone = page_request.form.text("phone")
         try:
             if language not in ("", *LANGUAGES):
-                raise EditRefused(sentence("accepted are the languages in the list"), "language")
+                raise EditRefused(sentence("choose a language from the list"), "language")
             if phone != user.phone and not user.role.may(Role.OPERATOR):
-                raise EditRefused(sentence("who only looks has no phone to dial from"), "phone")
+                raise EditRefused(sentence("viewers cannot dial, so they cannot set a phone"), "phone")
             await self._web.write(
                 lambda connection: update_console_user(
                     connection,
@@ -64,7 +64,7 @@ class Account:
             return self._page(page_request, error)
         if language:
             self._door.choose_language(page_request, language)
-        raise Redirect("/settings/account", sentence("your account is changed"))
+        raise Redirect("/settings/account", sentence("your account was changed"))
 
     async def change_password(self, page_request: PageRequest) -> bytes:
         """The password; whoever else is logged in by it must log in again."""
@@ -76,11 +76,11 @@ class Account:
             found = await self._web.read(lambda connection: credentials(connection, user.login))
             old = page_request.form.get("old", "")
             if not await self._in_thread(self._web.passwords.fits, found[1] if found else None, old):
-                raise EditRefused(sentence("this is not your present password"), "old")
+                raise EditRefused(sentence("the current password is wrong"), "old")
             self._door.password_was_right(page_request, user.login)
             check_new_password(new, user.login)
             if new != page_request.form.get("again", ""):
-                raise EditRefused(sentence("the two passwords are not the same"), "again")
+                raise EditRefused(sentence("the two passwords are different"), "again")
             hashed = await self._in_thread(self._web.passwords.hash, new)
             await self._web.write(
                 lambda connection: set_console_password(
@@ -90,4 +90,4 @@ class Account:
         except EditRefused as error:
             return self._page(page_request, error)
         await self._door.open(page_request, user.console_user_id)
-        raise Redirect("/settings/account", sentence("your password is changed"))
+        raise Redirect("/settings/account", sentence("your password was changed"))

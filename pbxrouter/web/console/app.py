@@ -72,11 +72,11 @@ def add_console(app: Klein, web: WebContext, visitors: Visitors, in_thread: InTh
                 request.setHeader(name, value)
         request.setHeader("Content-Type", "text/html; charset=utf-8")
         words_of = {
-            404: Sentence("there is no such page"),
-            405: Sentence("this page cannot be asked that way"),
+            404: Sentence("this page does not exist"),
+            405: Sentence("this page does not accept this method"),
         }
         status = error.code or 500
-        why = words_of.get(status, Sentence("this cannot be done"))
+        why = words_of.get(status, Sentence("the request cannot be completed"))
         if request.path.startswith(b"/api/"):
             request.setHeader("Content-Type", "application/json")
             request.setResponseCode(status)

@@ -44,7 +44,7 @@ class TooManyTries(EditRefused):
 
     def __init__(self, wait_s: float) -> None:
         self.wait_s = int(wait_s) + 1
-        super().__init__(sentence("too many tries; wait {seconds} s and try again", seconds=self.wait_s))
+        super().__init__(sentence("too many attempts; wait {seconds} s and try again", seconds=self.wait_s))
 
 
 class SessionAuth:
@@ -156,7 +156,7 @@ class SessionAuth:
                 login=printable(login),
                 address=page_request.address,
             )
-            raise EditRefused(sentence("login and password do not fit"))
+            raise EditRefused(sentence("wrong login or password"))
         self.password_was_right(page_request, login)
         await self.open(page_request, found[0].console_user_id)
         self.log.info(

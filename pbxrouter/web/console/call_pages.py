@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import re
 from collections.abc import AsyncGenerator
@@ -19,7 +18,7 @@ from pbxrouter.database.calls import CHUNK, CallPage, Place, Search, call, csv_c
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import csv_line, printable, sentence
-from pbxrouter.web.console.request import Form, PageRequest
+from pbxrouter.web.console.request import Form, PageRequest, read_time
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.streaming import send_pieces
@@ -67,34 +66,19 @@ class Filters:
         """
         for name in ("caller", "number"):
             if len(getattr(self, name)) > MAX_LENGTH:
-                raise EditRefused(sentence("accepted are {most} characters", most=MAX_LENGTH), name)
+                raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), name)
         return Search(
             printable(self.caller) or None,
             printable(self.number) or None,
             self.outcome or None,
-            _moment(self.since, "since", zone),
-            _moment(self.until, "until", zone),
+            read_time(self.since, "since", zone),
+            read_time(self.until, "until", zone),
         )
 
 
 def read_filters(query: Form) -> Filters:
     """The filters in an address."""
     return Filters(*(query.text(name) for name in Filters.__slots__))
-
-
-def _moment(text: str, field: str, zone: Zone) -> float | None:
-    """Epoch seconds of a time of the PBX's clock, as a browser writes it."""
-    if not text:
-        return None
-    try:
-        wall = datetime.datetime.fromisoformat(text).replace(tzinfo=None)
-        if not 1971 <= wall.year <= 9000:  # days before and after it are needed, too
-            raise ValueError
-        return zone.seconds(wall)
-    except (ValueError, OverflowError, OSError):
-        raise EditRefused(
-            sentence("{text} is no time; accepted is such as 2026-11-23T14:30", text=text[:40]), field
-        ) from None
 
 
 def read_place(text: str) -> Place | None:
@@ -193,7 +177,7 @@ class Calls:
         day, midnight = page_request.query.text("day"), zone.midnight(now)
         if day:
             try:
-                midnight = zone.midnight(_moment(day, "day", zone) or now)
+                midnight = zone.midnight(read_time(day, "day", zone) or now)
             except EditRefused as refused:
                 page_request.request.setResponseCode(400)
                 error = refused

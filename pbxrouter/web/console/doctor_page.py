@@ -15,9 +15,9 @@ from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext
 
 STATES = {
-    "ok": (Sentence("well"), "good"),
-    "wrong": (Sentence("wrong"), "bad"),
-    "unknown": (Sentence("not to be seen from here"), "warn"),
+    "ok": (Sentence("OK"), "good"),
+    "wrong": (Sentence("problem"), "bad"),
+    "unknown": (Sentence("not checked"), "warn"),
 }
 """What a finding's state is called, and how it is marked."""
 RELOAD_S = 2

@@ -86,7 +86,7 @@ class Entrance:
         request: Any = page_request.request
         if not await self._is_good(link):
             raise NotThere(
-                sentence("this set-up link was used already, or is too old; `pbxrouter console link` prints a new one")
+                sentence("this set-up link has been used or has expired; `pbxrouter console link` prints a new one")
             )
         set_cookie(request, SETUP_COOKIE, link, path="/setup", max_age_s=3600)
         request.setHeader("Referrer-Policy", "no-referrer")
@@ -104,9 +104,7 @@ class Entrance:
         link = _setup_cookie(page_request)
         if not link or not await self._is_good(link):
             raise NotThere(
-                sentence(
-                    "set-up begins with the link that the gateway printed; `pbxrouter console link` prints a new one"
-                )
+                sentence("open the set-up link that the gateway printed; `pbxrouter console link` prints a new one")
             )
         return self._router.page(
             "setup.html",
@@ -126,9 +124,9 @@ class Entrance:
         try:
             check_new_password(password, login)
             if not hmac.compare_digest(password.encode(), page_request.form.get("again", "").encode()):
-                raise EditRefused(sentence("the two passwords are not the same"), "again")
+                raise EditRefused(sentence("the two passwords are different"), "again")
             if not await self._is_good(link):
-                raise EditRefused(sentence("this set-up link was used already, or is too old"))
+                raise EditRefused(sentence("this set-up link has been used or has expired"))
             hashed = await self._in_thread(self._web.passwords.hash, password)
             now = self._web.now()
             number = await self._web.write(

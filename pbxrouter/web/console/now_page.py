@@ -28,9 +28,9 @@ from pbxrouter.web.now.event_stream import EventStream, Fragments
 PARTS: Final = ("alarm", "tiles", "graph", "said", "health")
 """Templates in templates/now, each for the place on the page that has its name."""
 STATES: Final[Mapping[State, tuple[Sentence, str]]] = {
-    "good": (Sentence("well"), "good"),
-    "plain": (Sentence("not known yet"), "warn"),
-    "bad": (Sentence("wrong"), "bad"),
+    "good": (Sentence("OK"), "good"),
+    "plain": (Sentence("pending"), "warn"),
+    "bad": (Sentence("problem"), "bad"),
 }
 """What a state is called, and how it is marked."""
 TURNED_AWAY: Final = (GatewayOutcome.INVALID, GatewayOutcome.DENIED, GatewayOutcome.REFUSED)
@@ -66,7 +66,7 @@ class Now:
             return self._router.problem(
                 page_request,
                 503,
-                Sentence("too many pages look on just now; close some, or load this one again in a minute"),
+                Sentence("too many pages are open; close some, or reload this one in a minute"),
             )
         if request.method == b"HEAD":
             return b""
@@ -114,6 +114,6 @@ def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
     return (
         (Sentence("Answered"), totals.of(*WELL), ""),
         (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
-        (Sentence("Turned away"), totals.of(*TURNED_AWAY), ""),
-        (Sentence("Broken"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),
+        (Sentence("Rejected"), totals.of(*TURNED_AWAY), ""),
+        (Sentence("Failed"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),
     )

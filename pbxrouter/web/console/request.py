@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ from pbxrouter.database.people import ConsoleUser
 from pbxrouter.errors import EditRefused
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.http.site import MAX_FORM, header
-from pbxrouter.web.language import Translator
+from pbxrouter.web.language import Translator, Zone
 
 MAX_FIELDS: Final = 4000
 
@@ -102,16 +103,38 @@ def read_form(request: IRequest) -> Form:
     content: Any = request.content
     body: bytes = content.read(MAX_FORM + 1)
     if len(body) > MAX_FORM:
-        raise EditRefused(sentence("the form is too long; accepted are {bytes} bytes", bytes=MAX_FORM))
+        raise EditRefused(sentence("the form is too long; at most {bytes} bytes are accepted", bytes=MAX_FORM))
     kind = header(request, "Content-Type").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise EditRefused(sentence("accepted is a form, application/x-www-form-urlencoded"))
+        raise EditRefused(sentence("the form must be sent as application/x-www-form-urlencoded"))
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise EditRefused(sentence("the form cannot be read")) from None
+        raise EditRefused(sentence("the form is not valid")) from None
     # Browsers end the lines of a text area with CR LF.
     return Form([(name, value.replace("\r\n", "\n")) for name, value in pairs])
+
+
+def read_time(text: str, field: str, zone: Zone) -> float | None:
+    """Epoch seconds of a time in the PBX's time zone, as a form field of the type datetime-local sends it.
+
+    Returns:
+        None if the text is empty.
+
+    Raises:
+        EditRefused: the text is not a time between the years 1971 and 9000.
+    """
+    if not text:
+        return None
+    try:
+        local = datetime.datetime.fromisoformat(text).replace(tzinfo=None)
+        if not 1971 <= local.year <= 9000:  # the days before and after it are computed, too
+            raise ValueError
+        return zone.seconds(local)
+    except (ValueError, OverflowError, OSError):
+        raise EditRefused(
+            sentence("{text} is not a time; enter one such as 2026-11-23T14:30", text=text[:40]), field
+        ) from None
 
 
 def local_path(wanted: str) -> str:

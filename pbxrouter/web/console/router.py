@@ -143,7 +143,7 @@ class Router:
                 onward = quote(page_request.path, safe="/") if request.method in (b"GET", b"HEAD") else "/"
                 raise Redirect("/login" if onward == "/" else f"/login?next={onward}")
             if not page_request.user.role.may(role):
-                return self.problem(page_request, 403, Sentence("your role is not enough for this page"))
+                return self.problem(page_request, 403, Sentence("your role does not allow this page"))
         if request.method not in (b"GET", b"HEAD"):
             page_request.form = read_form(request)
             if not own_check and not self._door.csrf_valid(page_request, page_request.form):
@@ -151,13 +151,13 @@ class Router:
                     page_request,
                     403,
                     Sentence(
-                        "this form was not made for you by this console, or is too old; go back, load the "
-                        "page again and repeat. If it never works: cookies must be allowed here, and over "
-                        "plain HTTP browsers keep them on this machine only"
+                        "this form has expired or was not sent from this console; go back, reload the page and "
+                        "try again. If it fails every time: cookies must be allowed here, and over plain HTTP "
+                        "browsers keep them on this machine only"
                     ),
                 )
         if any(isinstance(place, int) and place > MAX_ROW for place in places.values()):
-            raise NotThere(Sentence("there is no such page"))
+            raise NotThere(Sentence("this page does not exist"))
         return await handler(page_request, **places)
 
     def _failed(self, page_request: PageRequest, error: Exception) -> bytes:
@@ -171,12 +171,12 @@ class Router:
             case StoreError():
                 self.log.error("console: {error}", error=str(error))
                 return self.problem(
-                    page_request, 503, Sentence("the database cannot be used now; calls go on by the last rules")
+                    page_request, 503, Sentence("the database is not available; calls are routed by the last rules")
                 )
             case PbxrouterError():
                 return self.problem(page_request, 400, error.sentence)
         self.log.failure("console: {path} broke", path=page_request.path)
-        return self.problem(page_request, 500, Sentence("something broke in the gateway; its log tells what"))
+        return self.problem(page_request, 500, Sentence("internal error; see the gateway's log"))
 
     def problem(self, page_request: PageRequest, status: int, why: Sentence) -> bytes:
         """A page that says what is wrong."""

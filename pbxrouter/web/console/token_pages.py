@@ -15,10 +15,10 @@ from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext
 
 SCOPES: Final = (
-    (Scope.READ, Sentence("sees calls, rules and health, and tests numbers")),
-    (Scope.RULES, Sentence("changes rules and PINs, and takes changes back")),
-    (Scope.DIAL, Sentence("has phones called")),
-    (Scope.ADMIN, Sentence("console users, tokens, click-to-dial links, the doctor")),
+    (Scope.READ, Sentence("views calls, rules and health, and tests numbers")),
+    (Scope.RULES, Sentence("changes rules and PINs, and undoes changes")),
+    (Scope.DIAL, Sentence("places calls")),
+    (Scope.ADMIN, Sentence("manages console users, tokens and click-to-dial links, and runs the doctor")),
 )
 
 
@@ -60,7 +60,7 @@ class TokenPages:
         chosen = page_request.form.every("scope")
         try:
             if not chosen or any(chosen_scope not in {scope.value for scope in Scope} for chosen_scope in chosen):
-                raise EditRefused(sentence("choose what the token is good for"), "scopes")
+                raise EditRefused(sentence("choose at least one scope"), "scopes")
             await self._web.write(
                 lambda connection: add_token(
                     connection,
@@ -79,4 +79,4 @@ class TokenPages:
         """Make one invalid, from the next request on."""
         found = await self._web.read(functools.partial(token, token_id=number))
         await self._web.write(lambda connection: revoke_token(connection, page_request.actor, self._web.now(), number))
-        raise Redirect("/settings/tokens", sentence("{name} is revoked", name=found.name))
+        raise Redirect("/settings/tokens", sentence("{name} was revoked", name=found.name))

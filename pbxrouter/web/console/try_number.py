@@ -72,7 +72,7 @@ class TestNumber:
                 error = refused
         elif page_request.form:
             page_request.request.setResponseCode(400)
-            error = EditRefused(sentence("which number is dialled?"), "number")
+            error = EditRefused(sentence("enter the dialled number"), "number")
         return self._router.page(
             "test.html", page_request, caller=printable(caller), number=printable(number), answer=answer, error=error
         )
@@ -80,14 +80,12 @@ class TestNumber:
     async def _answer(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> Answer:
         for field, text in (("caller", caller), ("number", number), ("pin", pin or "")):
             if len(text) > MAX_LENGTH:
-                raise EditRefused(sentence("accepted are {most} characters", most=MAX_LENGTH), field)
+                raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), field)
         if pin is not None:
             assert page_request.user is not None  # the router lets nobody else in
             wait_s = self._limit.wait_s(page_request.user.login, self._web.reactor.seconds())
             if wait_s:
-                raise EditRefused(
-                    sentence("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin"
-                )
+                raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
         shown = caller if caller not in ("", NO_CALLER) else None
         decision = await self._web.engine.decide(Facts(shown, number, pin))
         rules = self._web.engine.rules

@@ -25,13 +25,13 @@ from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext
 
 ROLES: Final = (
-    (Role.VIEWER, Sentence("viewer"), Sentence("sees calls and rules, and tests numbers")),
+    (Role.VIEWER, Sentence("viewer"), Sentence("views calls and rules, and tests numbers")),
     (
         Role.OPERATOR,
         Sentence("operator"),
-        Sentence("changes rules and PINs too, and dials from the own phone"),
+        Sentence("also changes rules and PINs, and dials from their own phone"),
     ),
-    (Role.ADMIN, Sentence("admin"), Sentence("changes everything, and says who may log in")),
+    (Role.ADMIN, Sentence("admin"), Sentence("full access, including console users and API tokens")),
 )
 """Each role, its name, and what it may."""
 _LETTERS: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
@@ -51,7 +51,7 @@ def read_role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise EditRefused(sentence("accepted are the roles in the list"), "role") from None
+        raise EditRefused(sentence("choose a role from the list"), "role") from None
 
 
 class People:
@@ -128,7 +128,7 @@ class People:
         except EditRefused as error:
             return await self._one(page_request, number, error)
         person = await self._web.read(functools.partial(console_user, console_user_id=number))
-        raise Redirect("/settings/people", sentence("{name} is changed", name=person.login))
+        raise Redirect("/settings/people", sentence("{name} was changed", name=person.login))
 
     async def reset(self, page_request: PageRequest, number: int) -> bytes:
         """Another password, shown once; whoever is logged in as them is not any more."""
@@ -146,4 +146,4 @@ class People:
         await self._web.write(
             lambda connection: delete_console_user(connection, page_request.actor, self._web.now(), number)
         )
-        raise Redirect("/settings/people", sentence("{name} is deleted", name=person.login))
+        raise Redirect("/settings/people", sentence("{name} was deleted", name=person.login))

@@ -195,7 +195,7 @@ def graph_of(minutes: Minutes, translator: Translator) -> Markup:
         minutes.began,
         minutes.ended,
         translator,
-        translator.text("Calls a minute"),
+        translator.text("Calls per minute"),
         translator.count(
             "%(num)s call in the last three hours", "%(num)s calls in the last three hours", minutes.calls
         ),

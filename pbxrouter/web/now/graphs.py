@@ -74,7 +74,7 @@ def busy_day(minutes: Mapping[int, int], began: float, ended: float, translator:
         )
         for start, most in pieces
     ]
-    title = translator.text("Most calls a minute, by quarters of an hour")
+    title = translator.text("Peak calls per minute, by quarter of an hour")
     return draw(bars, title, _summary(minutes, translator))
 
 
@@ -89,7 +89,7 @@ def busy_week(minutes: Mapping[int, int], began: float, ended: float, translator
         )
         for start, most in pieces
     ]
-    return draw(bars, translator.text("Most calls a minute, by hours"), _summary(minutes, translator))
+    return draw(bars, translator.text("Peak calls per minute, by hour"), _summary(minutes, translator))
 
 
 def _is_hour(start: float) -> bool:

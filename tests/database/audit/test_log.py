@@ -102,9 +102,9 @@ class ChangingTests(AuditCase):
         """What the database does not accept is said as a conflict, with the field."""
         self.insert("extensions", extension_number="33")
         error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number="33")
-        self.assertEqual((str(error), error.field), ("there is an extension with this number already", "number"))
+        self.assertEqual((str(error), error.field), ("there is already an extension with this number", "number"))
         error = self.assertRaises(EditConflict, self.insert, "extensions_mappings", extension_id=1, map_id=9)
-        self.assertIn("is gone", str(error))
+        self.assertIn("no longer exists", str(error))
         error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number=" ")
         self.assertIn("extension_number_is_not_empty", str(error))
 
@@ -154,20 +154,20 @@ class UndoTests(AuditCase):
         """Once is enough."""
         self.insert()
         undo(self.connection, EVA, 9.0, 1)
-        self.assertEqual(self.conflict(1), "this change was taken back already")
+        self.assertEqual(self.conflict(1), "this change has already been undone")
 
     def test_changed_since(self) -> None:
         """Another's work is not lost, whichever way it went."""
         map_id = self.insert()
         self.alter("UPDATE applications_mappings SET pattern = '4X'")
-        self.assertIn("2X was changed since", self.conflict(1))
+        self.assertIn("2X has been changed since", self.conflict(1))
         self.alter("DELETE FROM applications_mappings")
-        self.assertIn("was changed since", self.conflict(1))
+        self.assertIn("has been changed since", self.conflict(1))
         self.alter(f"INSERT INTO applications_mappings VALUES ({map_id}, 'dial', 'SIP', '2X')")
         with changing(self.connection, ANA, 2.0, "delete", "mapping", "2X") as change:
             change.delete("applications_mappings", map_id)
         self.alter(f"INSERT INTO applications_mappings VALUES ({map_id}, 'dial', 'SIP', '9X')")
-        self.assertIn("was changed since", self.conflict(2))
+        self.assertIn("has been changed since", self.conflict(2))
 
     def test_granted_since(self) -> None:
         """What was created is not deleted with grants that nobody asked to lose."""
@@ -176,10 +176,10 @@ class UndoTests(AuditCase):
         grant = {"extension_id": extension_id, "map_id": map_id}
         self.insert("extensions_mappings", **grant)
         for audit_id in (1, 2):
-            self.assertIn("granted or switched off since", self.conflict(audit_id))
+            self.assertIn("granted or disabled since", self.conflict(audit_id))
         undo(self.connection, EVA, 9.0, 3)
         self.insert("mappings_disabled", map_id=map_id)
-        self.assertIn("granted or switched off since", self.conflict(1))
+        self.assertIn("granted or disabled since", self.conflict(1))
         undo(self.connection, EVA, 9.0, 2)
 
     def test_what_it_needs_is_gone(self) -> None:
@@ -191,9 +191,9 @@ class UndoTests(AuditCase):
             change.delete("extensions_mappings", 1)
         with changing(self.connection, ANA, 2.0, "delete", "extension", "33") as change:
             change.delete("extensions", extension_id)
-        self.assertEqual(self.conflict(4), "something that this needs is gone")
+        self.assertEqual(self.conflict(4), "something that this change needs no longer exists")
         self.insert("extensions", extension_number="33")
-        self.assertEqual(self.conflict(5), "there is an extension with this number already")
+        self.assertEqual(self.conflict(5), "there is already an extension with this number")
 
     def test_grants_by_what_they_say(self) -> None:
         """A grant's number means nothing: another may have it by now."""
@@ -238,7 +238,7 @@ class UndoTests(AuditCase):
             with database.transaction(self.connection):
                 number = note(self.connection, ANA, 1.0, "create", kind, "x")
             error = self.assertRaises(EditRefused, undo, self.connection, EVA, 9.0, number)
-            self.assertIn("cannot be taken back", str(error))
+            self.assertIn("cannot be undone", str(error))
             self.assertNotIsInstance(error, EditConflict)
             self.assertFalse(entry(self.connection, number).entry.can_be_undone)
 

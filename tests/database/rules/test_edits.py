@@ -181,13 +181,13 @@ class MappingTests(EditCase):
         error = self.refused(EditConflict, edits.add_mapping, MappingValues("2X", "DIAL", "SIP"))
         self.assertEqual(
             (str(error), error.field),
-            (f"mapping {map_id} leads from this pattern to the same already", "pattern"),
+            (f"mapping {map_id} already has this pattern, application and data", "pattern"),
         )
         other = self.do(edits.add_mapping, MappingValues("2X", "dial", "IAX2"))
         self.refused(EditConflict, edits.update_mapping, other, DIAL)
         self.do(edits.update_mapping, map_id, MappingValues("2X", "Dial", "SIP"))
         error = self.refused(EditConflict, edits.update_mapping, map_id, MappingValues("3X", "dial"), DIAL)
-        self.assertIn("meanwhile", str(error))
+        self.assertIn("in the meantime", str(error))
         self.do(
             edits.update_mapping,
             map_id,
@@ -238,7 +238,7 @@ class HolderTests(EditCase):
                 self.assertEqual(error.field, field)
                 self.assertIn("1 to 80 printable characters", str(error))
         error = self.refused(EditRefused, edits.add_extension, "unknown")
-        self.assertIn("caller without number", str(error))
+        self.assertIn("callers without a number", str(error))
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
     def test_conflicts(self) -> None:
@@ -403,7 +403,7 @@ class GrantTests(EditCase):
         self.assertEqual(len(self.there()), 3)
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "-6"))
         error = self.assertRaises(EditConflict, self.undo_last)
-        self.assertIn("is gone", str(error))
+        self.assertIn("no longer exists", str(error))
 
 
 ODD = """

@@ -50,7 +50,7 @@ class ListTests(CallsCase):
     async def test_nothing_yet(self) -> None:
         """It says what to do."""
         self.assertIn("No calls yet", (await self.get("/calls")).text)
-        self.assertIn("No call fits", (await self.get("/calls?caller=9")).text)
+        self.assertIn("No calls match", (await self.get("/calls?caller=9")).text)
 
     async def test_filters(self) -> None:
         """By caller, outcome and time; the form keeps what was written."""
@@ -65,10 +65,14 @@ class ListTests(CallsCase):
 
     async def test_a_time_that_is_none(self) -> None:
         """The field says so; nothing else is lost."""
-        for query in ("since=yesterday", "until=99999-99-99", f"caller={'3' * 100}"):
+        for query, reason in (
+            ("since=yesterday", "yesterday is not a time; enter one such as"),
+            ("until=99999-99-99", "99999-99-99 is not a time; enter one such as"),
+            (f"caller={'3' * 100}", "at most 80 characters are accepted"),
+        ):
             page = await self.get(f"/calls?number=21&{query}")
             self.assertEqual(page.status, 400, query)
-            self.assertIn("accepted", page.text.lower())
+            self.assertIn(reason, page.text.lower())
             self.assertIn(("number", "21"), page.form("/calls").fields)
 
     async def test_pages(self) -> None:
@@ -141,7 +145,7 @@ class CsvTests(CallsCase):
     async def test_what_cannot_be_searched(self) -> None:
         """A page that says so."""
         answer = await self.get("/calls.csv?since=x")
-        self.assertEqual((answer.status, "x is no time" in answer.text.lower()), (400, True))
+        self.assertEqual((answer.status, "x is not a time" in answer.text.lower()), (400, True))
 
 
 class BusiestTests(CallsCase):
@@ -191,7 +195,7 @@ class TestTests(CallsCase):
         for _ in range(8):
             page = await self.me.send("/test", caller="44", number="34", pin="000000")
         self.assertEqual(page.status, 400)
-        self.assertIn("too many PINs", page.text.replace("Too", "too"))
+        self.assertIn("too many PIN attempts", page.text.replace("Too", "too"))
         self.wait(60)
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)
 
@@ -201,7 +205,7 @@ class TestTests(CallsCase):
         self.assertEqual((await self.me.send("/test", caller="3" * 99, number="21")).status, 400)
         page = await self.me.send("/test", caller=HOSTILE, number=HOSTILE)
         self.assertNotIn("<script>alert", page.html)
-        self.assertIn("is no number that can be dialled", page.text)
+        self.assertIn("cannot be dialled", page.text)
 
 
 class FilterTests(CallsCase):

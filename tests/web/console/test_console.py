@@ -82,7 +82,7 @@ class RolesTests(ConsoleCase):
                 if route.role is not None and not role.may(route.role):
                     answer = await (person.get(path) if "GET" in route.methods else person.post(path))
                     self.assertEqual(answer.status, 403, f"{role.value}: {path}")
-                    self.assertIn("Your role is not enough", answer.text)
+                    self.assertIn("Your role does not allow this page", answer.text)
 
     async def test_whoever_may_is_not_refused(self) -> None:
         """Who has the role sees each page, or that what the address names is not there; none breaks."""
@@ -126,7 +126,7 @@ class FormsTests(ConsoleCase):
                 for code in ("", "wrong", "é", "0" * 64):
                     answer = await self.post(filled(route.path), csrf=code)
                     self.assertEqual(answer.status, 403, route.path)
-                    self.assertIn("This form was not made for you", answer.text)
+                    self.assertIn("This form has expired or was not sent from this console", answer.text)
         self.assertEqual((await self.get("/settings/account")).status, 200)
 
     async def test_anothers_code(self) -> None:
@@ -389,7 +389,7 @@ class ProblemsTests(ConsoleCase):
         for person, menu in ((self.me, False), (await self.viewer(), True)):
             answer = await person.get("/nowhere/<script>")
             self.assertEqual((answer.status, answer.title), (404, "404"))
-            self.assertIn("There is no such page", answer.text)
+            self.assertIn("This page does not exist", answer.text)
             self.assertEqual("/calls" in answer.links, menu)
             self.assertNotIn("<script>", answer.html.replace("<script src=", ""))
 
@@ -397,7 +397,7 @@ class ProblemsTests(ConsoleCase):
         """Problems, too, are told in the visitor's language."""
         answer = await self.get("/nowhere", Accept_Language="es")
         self.assertEqual((answer.status, answer.language), (404, "es"))
-        self.assertNotIn("There is no such page", answer.text)
+        self.assertNotIn("This page does not exist", answer.text)
 
     async def test_other_methods(self) -> None:
         """A page that is only for reading, or only for sending, says which."""
@@ -411,7 +411,7 @@ class ProblemsTests(ConsoleCase):
             answer = await self.me.ask(method, path)
             self.assertEqual(answer.status, 405, path)
             self.assertEqual({part.strip() for part in answer.header("Allow").split(",")}, allowed)
-            self.assertIn("cannot be asked that way", answer.text)
+            self.assertIn("does not accept this method", answer.text)
 
     async def test_head(self) -> None:
         """HEAD is answered as GET, without the page."""
@@ -480,7 +480,7 @@ class ProblemsTests(ConsoleCase):
         self.router.add("/broken", broken, None)
         answer = await self.get("/broken")
         self.assertEqual(answer.status, 500)
-        self.assertIn("its log tells what", answer.text)
+        self.assertIn("see the gateway's log", answer.text)
         self.assertNotIn("innards", answer.html)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -495,7 +495,7 @@ class ProblemsTests(ConsoleCase):
         object.__setattr__(self.web, "reading", away)
         answer = await me.get("/settings/people")
         self.assertEqual(answer.status, 503)
-        self.assertIn("The database cannot be used now", answer.text)
+        self.assertIn("The database is not available", answer.text)
         self.assertEqual((await self.get("/nowhere")).status, 404)
         self.path.rmdir()
         kept.rename(self.path)

@@ -37,7 +37,7 @@ class LogInTests(ConsoleCase):
         self.assertRegex(cookie, r"^pbxrouter_session=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=Lax$")
         account = await self.get("/settings/account")
         self.assertEqual(account.status, 200)
-        self.assertIn("You are ana", account.text)
+        self.assertIn("Logged in as ana", account.text)
         users = await self.web.read(list_console_users)
         self.assertLess(abs((users[0].last_login_at or 0) - self.web.now()), 60)
 
@@ -54,7 +54,7 @@ class LogInTests(ConsoleCase):
         nobody = await self.me.log_in("eve", "not the password")
         for answer, login in ((wrong, "ana"), (nobody, "eve")):
             self.assertEqual(answer.status, 403)
-            self.assertIn("Login and password do not fit", answer.text)
+            self.assertIn("Wrong login or password", answer.text)
             self.assertIn(("login", login), answer.form("/login").fields)  # need not be typed again
             self.assertNotIn("not the password", answer.html)
             self.assertFalse([cookie for cookie in answer.cookies if cookie.startswith(SESSION_COOKIE)])
@@ -154,9 +154,9 @@ class LimitTests(ConsoleCase):
         fields = {"old": "wrong", "password": NEW, "again": NEW}
         for _ in range(5):
             answer = await me.post("/settings/account/password", fields)
-            self.assertIn("not your present password", answer.text)
+            self.assertIn("current password is wrong", answer.text)
         answer = await me.post("/settings/account/password", {**fields, "old": PASSWORD})
-        self.assertIn("Too many tries", answer.text)
+        self.assertIn("Too many attempts", answer.text)
         self.assertEqual(answer.status, 400)
 
 
@@ -195,7 +195,7 @@ class SessionTests(ConsoleCase):
         await victim.log_in("bo")
         self.assertNotEqual(victim.cookies[SESSION_COOKIE], stolen)
         self.assertFalse(await self.is_in())
-        self.assertIn("You are bo", (await victim.get("/settings/account")).text)
+        self.assertIn("Logged in as bo", (await victim.get("/settings/account")).text)
 
     async def test_log_out(self) -> None:
         """Logging out ends the session on the server, not in the browser alone."""
@@ -223,7 +223,7 @@ class SessionTests(ConsoleCase):
         before = self.me.cookies[SESSION_COOKIE]
         fields = {"old": PASSWORD, "password": NEW, "again": NEW}
         page = await self.me.send("/settings/account/password", fields)
-        self.assertIn("Your password is changed", page.text)
+        self.assertIn("Your password was changed", page.text)
         self.assertNotEqual(self.me.cookies[SESSION_COOKIE], before)
         self.assertTrue(await self.is_in())
         self.assertFalse(await self.is_in(other))
@@ -235,7 +235,7 @@ class SessionTests(ConsoleCase):
         for password, again, translator in (
             ("short", "short", "10 to 200 characters"),
             ("aaaaaaaaaaaa", "aaaaaaaaaaaa", "too easy"),
-            (NEW, NEW + "!", "not the same"),
+            (NEW, NEW + "!", "are different"),
         ):
             answer = await self.post("/settings/account/password", old=PASSWORD, password=password, again=again)
             self.assertEqual(answer.status, 400)
@@ -289,7 +289,7 @@ class SetUpTests(ConsoleCase):
 
     async def test_the_first_admin(self) -> None:
         """The link leads to a form, its secret out of the address; then one is in, as an admin."""
-        self.assertIn("Nobody may log in yet", (await self.get("/login")).text)
+        self.assertIn("There are no console users yet", (await self.get("/login")).text)
         link = await self.setup_link()
         answer = await self.get(link)
         self.assertEqual((answer.status, answer.location), (303, "/setup"))
@@ -306,7 +306,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual((await self.get("/settings/people")).status, 200)
         (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
-        self.assertNotIn("Nobody may log in yet", (await self.somebody().get("/login")).text)
+        self.assertNotIn("There are no console users yet", (await self.somebody().get("/login")).text)
 
     async def test_once(self) -> None:
         """A link that was used leads nowhere, also for who has the form open."""
@@ -357,7 +357,7 @@ class SetUpTests(ConsoleCase):
             self.assertIn(translator, answer.text, login)
             self.assertIn('aria-invalid="true"', answer.html)
         answer = await person.post("/setup", login="ana", password=NEW, again="another")
-        self.assertIn("not the same", answer.text)
+        self.assertIn("are different", answer.text)
         self.assertEqual(await self.begin(person), 303)
 
     async def test_another_way_in_later(self) -> None:

@@ -91,10 +91,10 @@ class PageTests(NowCase):
         answer = await self.get("/")
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.title, "Now")
-        for translator in ("How the first call comes", "pbxrouter call 21 --from 33", "Connect your Asterisk"):
+        for translator in ("Getting started", "pbxrouter call 21 --from 33", "Connect your Asterisk"):
             self.assertIn(translator, answer.text)
-        self.assertIn("None yet.", answer.text)
-        self.assertNotIn("Calls a minute", answer.text)
+        self.assertIn("No calls yet.", answer.text)
+        self.assertNotIn("Calls per minute", answer.text)
         self.assertIn("<noscript>", answer.html)
 
     async def test_a_quiet_day(self) -> None:
@@ -103,12 +103,12 @@ class PageTests(NowCase):
         await self.add_history(outcome="INVALID")
         await self.add_history(outcome="FAILED")
         answer = await self.get("/")
-        self.assertIn("Calls today 3 Answered 1 Not answered 0 Turned away 1 Broken 1", answer.text)
-        self.assertIn("None just now.", answer.text)
-        self.assertIn("the calls that came to the gateway", answer.text)
+        self.assertIn("Calls today 3 Answered 1 Not answered 0 Rejected 1 Failed 1", answer.text)
+        self.assertIn("No calls in progress.", answer.text)
+        self.assertIn("Calls that reached the gateway", answer.text)
         self.assertIn('class="graph-svg"', answer.html)
         self.assertIn("/calls?outcome=FAILED", answer.links)
-        self.assertNotIn("How the first call comes", answer.text)
+        self.assertNotIn("Getting started", answer.text)
 
     async def test_calls(self) -> None:
         """Who calls whom, through which mapping, since when, and what is being done."""
@@ -150,7 +150,7 @@ class PageTests(NowCase):
         self.call()
         answer = await self.get("/")
         self.assertEqual(answer.status, 200)
-        self.assertIn("those shown are the last ones. Calls go on.", answer.text)
+        self.assertIn("the last known ones are shown. Calls are still routed.", answer.text)
         self.assertIn("Calls today 1", answer.text)
         self.assertIn("33 Reception", answer.text)
 
@@ -158,8 +158,8 @@ class PageTests(NowCase):
         """Nor were there any before."""
         await self.web.write(_hide_calls)
         answer = await self.get("/")
-        self.assertIn("cannot be read from the database now. Calls go on.", answer.text)
-        self.assertIn("No figures yet.", answer.text)
+        self.assertIn("cannot be read from the database. Calls are still routed.", answer.text)
+        self.assertIn("No data yet.", answer.text)
 
     async def test_health(self) -> None:
         """An Asterisk that there is no connection to is told on top, and why beneath."""
@@ -263,7 +263,7 @@ class EventsTests(NowCase):
         answer = await self.get("/now/events")
         self.assertEqual(answer.status, 503)
         self.assertGreater(int(answer.header("Retry-After")), 0)
-        self.assertIn("Too many pages look on just now", answer.text)
+        self.assertIn("Too many pages are open", answer.text)
         other = await self.look(await self.viewer())
         await self.until(lambda: other.events)
 
@@ -302,7 +302,7 @@ class TilesTests(SynchronousTestCase):
     def test_where_to_look(self) -> None:
         """Only what is grave leads to the calls."""
         led = {label.english: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
-        self.assertEqual(led.pop("Broken"), "NODRIVER")
+        self.assertEqual(led.pop("Failed"), "NODRIVER")
         self.assertEqual(set(led.values()), {""})
 
 

@@ -49,15 +49,15 @@ class AccountTests(ConsoleCase):
         """The old one must be right; others who are logged in as the same are out."""
         other = await self.enter(self.number)
         for old, new, again, why in (
-            ("wrong", NEW, NEW, "not your present password"),
+            ("wrong", NEW, NEW, "current password is wrong"),
             (PASSWORD, "short", "short", "a password has"),
-            (PASSWORD, NEW, NEW + "x", "not the same"),
+            (PASSWORD, NEW, NEW + "x", "are different"),
         ):
             page = await self.me.send("/settings/account/password", old=old, password=new, again=again)
             self.assertEqual(page.status, 400)
             self.assertIn(why, page.text.lower())
         page = await self.me.send("/settings/account/password", old=PASSWORD, password=NEW, again=NEW)
-        self.assertIn("Your password is changed", page.text)
+        self.assertIn("Your password was changed", page.text)
         self.assertEqual((await other.get("/settings/account")).location, "/login?next=/settings/account")
         stranger = self.somebody()
         self.assertEqual((await stranger.log_in("olga", NEW)).status, 303)
@@ -66,7 +66,7 @@ class AccountTests(ConsoleCase):
         """A session that somebody left open is no way to find it out."""
         for _ in range(8):
             page = await self.me.send("/settings/account/password", old="x", password=NEW, again=NEW)
-        self.assertIn("too many tries", page.text.lower())
+        self.assertIn("too many attempts", page.text.lower())
 
 
 class PeopleTests(ConsoleCase):
@@ -89,12 +89,12 @@ class PeopleTests(ConsoleCase):
         number = next(person.console_user_id for person in people if person.login == "ben")
         path = f"/settings/people/{number}"
         page = await self.me.send(path, role="admin", phone="PJSIP/9", enabled="1")
-        self.assertIn("ben is changed", page.text)
+        self.assertIn("ben was changed", page.text)
         self.assertEqual((await ben.get("/settings/people")).status, 303)  # log in again
         await self.me.send(path, role="admin", phone="")
         self.assertEqual((await ben.log_in("ben", password[1])).status, 403)
         self.assertNotIn(password[1], (await self.me.send(f"{path}/password")).html)
-        self.assertIn("ben is deleted", (await self.me.send(f"{path}/delete")).text)
+        self.assertIn("ben was deleted", (await self.me.send(f"{path}/delete")).text)
         self.assertEqual((await self.get(path)).status, 404)
         entries = await self.web.read(lambda connection: find_entries(connection, AuditSearch(), 20))
         self.assertTrue({"create", "update", "password", "delete"} <= {entry.action for entry in entries})
@@ -104,7 +104,7 @@ class PeopleTests(ConsoleCase):
         await self.add_person("ana", Role.VIEWER)
         for login, role, why in (
             ("ANA", "viewer", "already"),
-            ("x", "owner", "roles in the list"),
+            ("x", "owner", "role from the list"),
             ("", "viewer", "login"),
         ):
             page = await self.me.send("/settings/people", login=login, role=role)
@@ -114,7 +114,7 @@ class PeopleTests(ConsoleCase):
         number = next(person.console_user_id for person in people if person.role is Role.ADMIN)
         page = await self.me.send(f"/settings/people/{number}", role="viewer", enabled="1")
         self.assertEqual(page.status, 400)
-        self.assertIn("nobody would be left", page.text.lower())
+        self.assertIn("at least one enabled admin must remain", page.text.lower())
         self.assertEqual((await self.me.send(f"/settings/people/{number}/delete")).status, 400)
 
     async def test_hostile_login(self) -> None:
@@ -150,7 +150,7 @@ class TokenTests(ConsoleCase):
         self.assertIn("shop", page.text)
         self.assertNotIn(token, page.html)
         page = await self.me.send(f"/settings/tokens/{info.token_id}/revoke")
-        self.assertIn("shop is revoked", page.text)
+        self.assertIn("shop was revoked", page.text)
         gone = await self.web.read(lambda connection: find_token(connection, hash_token(token)))
         self.assertIsNone(gone)
         self.assertEqual((await self.me.send(f"/settings/tokens/{info.token_id}/revoke")).status, 404)
@@ -179,7 +179,7 @@ class DoctorTests(ConsoleCase):
     async def test_findings_as_they_come(self) -> None:
         """While it looks the page reloads itself; two clicks are one look."""
         self.me = await self.admin()
-        self.assertIn("Nobody has looked", (await self.get("/settings/doctor")).text)
+        self.assertIn("No checks have been run", (await self.get("/settings/doctor")).text)
         for _ in range(2):
             shown = await self.me.send("/settings/doctor")
         self.assertEqual((len(self.looks), shown.header("Refresh")), (1, "2"))
@@ -187,7 +187,7 @@ class DoctorTests(ConsoleCase):
         self.looks[0].callback(None)
         shown = await self.get("/settings/doctor")
         self.assertEqual(shown.header("Refresh"), "")
-        self.assertIn("1 thing is wrong", shown.text)
+        self.assertIn("1 problem found", shown.text)
         self.assertIn("start Asterisk", shown.text)
         self.assertNotIn("<b>no banner", shown.html)
 
@@ -196,7 +196,7 @@ class DoctorTests(ConsoleCase):
         self.me = await self.admin()
         await self.me.send("/settings/doctor")
         self.looks[0].errback(RuntimeError("x"))
-        self.assertIn("broke off", (await self.get("/settings/doctor")).text)
+        self.assertIn("checks failed", (await self.get("/settings/doctor")).text)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         await self.me.send("/settings/doctor")
         self.assertEqual(len(self.looks), 2)

@@ -137,7 +137,7 @@ class SendingTests(ApiCase):
         """It is said that, and nothing else; the log has it all."""
         status, body, _ = await self.get("/api/broken")
         self.assertEqual(status, 500)
-        self.assertEqual(json.loads(body), {"error": "something broke in the gateway; its log tells what", "field": ""})
+        self.assertEqual(json.loads(body), {"error": "internal error; see the gateway's log", "field": ""})
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_refused(self) -> None:

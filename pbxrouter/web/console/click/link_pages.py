@@ -100,7 +100,9 @@ class LinkPages:
             )
         except EditRefused as error:
             return self._form(page_request, _NEW, error)
-        raise Redirect(f"{PATH}/{number}", sentence("{name} is made; now give out its address", name=values.name))
+        raise Redirect(
+            f"{PATH}/{number}", sentence("{name} was created; now create its signed address", name=values.name)
+        )
 
     async def show(self, page_request: PageRequest, number: int) -> bytes:
         """One: what it says, and its signed addresses."""
@@ -136,7 +138,7 @@ class LinkPages:
         """Why its calls could come to nothing."""
         found = []
         if not self._web.originators:
-            found.append(sentence("no [[asterisk]] with a secret_file is configured, so no call can begin"))
+            found.append(sentence("no [[asterisk]] with a secret_file is configured, so calls cannot be placed"))
         elif link.values.asterisk and link.values.asterisk not in self._web.originators:
             found.append(sentence("there is no Asterisk {name} in the settings", name=link.values.asterisk))
         phone = read_phone(link.values.phone, self._web.config.technologies)
@@ -144,7 +146,7 @@ class LinkPages:
         if phone is not None and rules is not None and not rules.extensions.get(phone[1]):
             found.append(
                 sentence(
-                    "the extension {number} is granted nothing, so it may call nobody without a PIN",
+                    "extension {number} has no grants, so it cannot call any number without a PIN",
                     number=phone[1],
                 )
             )
@@ -168,14 +170,14 @@ class LinkPages:
             if not error.field:
                 raise
             return await self._one(page_request, number, error)
-        raise Redirect(f"{PATH}/{number}", sentence("{name} is changed", name=values.name), undo=undo)
+        raise Redirect(f"{PATH}/{number}", sentence("{name} was changed", name=values.name), undo=undo)
 
     async def sign(self, page_request: PageRequest, number: int) -> bytes:
         """A signed address, and the HTML that shows it in a frame."""
         link = await self._link(number)
         text = page_request.form.text("days")
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_DAYS):
-            refused = EditRefused(sentence("accepted is a whole number from 1 to {most}", most=MAX_DAYS), "days")
+            refused = EditRefused(sentence("enter a whole number from 1 to {most}", most=MAX_DAYS), "days")
             return await self._one(page_request, number, refused)
         # To the end of that day, so that nothing runs out in the middle of one.
         expires = self._web.zone.midnight(self._web.now(), int(text) + 1)
@@ -190,9 +192,9 @@ class LinkPages:
         undo = await self._web.write(
             lambda connection: set_dial_link_enabled(connection, page_request.actor, self._web.now(), number, enabled)
         )
-        said = sentence("{name} is in use", name=link.values.name)
+        said = sentence("{name} is enabled", name=link.values.name)
         if not enabled:
-            said = sentence("{name} is out of use", name=link.values.name)
+            said = sentence("{name} is disabled", name=link.values.name)
         raise Redirect(f"{PATH}/{number}", said, undo=undo)
 
     async def void(self, page_request: PageRequest, number: int) -> bytes:
@@ -201,7 +203,7 @@ class LinkPages:
         undo = await self._web.write(
             lambda connection: void_dial_link(connection, page_request.actor, self._web.now(), number)
         )
-        said = sentence("all addresses of {name} that were given out are void", name=link.values.name)
+        said = sentence("all addresses of {name} were revoked", name=link.values.name)
         raise Redirect(f"{PATH}/{number}", said, undo=undo)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
@@ -210,7 +212,7 @@ class LinkPages:
         undo = await self._web.write(
             lambda connection: delete_dial_link(connection, page_request.actor, self._web.now(), number)
         )
-        raise Redirect(PATH, sentence("{name} is deleted", name=link.values.name), undo=undo)
+        raise Redirect(PATH, sentence("{name} was deleted", name=link.values.name), undo=undo)
 
 
 def read_values(form: Form) -> LinkValues:
@@ -230,5 +232,5 @@ def read_values(form: Form) -> LinkValues:
 def _whole(form: Form, name: str, most: int) -> int:
     text = form.text(name)
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise EditRefused(sentence("accepted is a whole number from 1 to {most}", most=most), name)
+        raise EditRefused(sentence("enter a whole number from 1 to {most}", most=most), name)
     return int(text)

@@ -34,17 +34,15 @@ _UNDER_WAY: Final = {
     "ringing": Said(
         "waiting",
         Sentence("Our phone rings"),
-        Sentence("As soon as somebody takes the call, your phone rings."),
+        Sentence("When we answer, your phone will ring."),
     ),
-    "answered": Said(
-        "waiting", Sentence("Now your phone rings"), Sentence("Somebody is on the line. Please pick up."), 1
-    ),
+    "answered": Said("waiting", Sentence("Now your phone rings"), Sentence("We are on the line. Please pick up."), 1),
     "connected": Said("good", Sentence("You are connected"), Sentence("You can close this page."), 3),
 }
 _OURS: Final = {
-    "busy": Said("bad", Sentence("We are on the phone just now"), Sentence("Please try again in a few minutes.")),
-    "rejected": Said("bad", Sentence("Nobody can take the call just now"), _LATER),
-    "noanswer": Said("bad", Sentence("Nobody can take the call just now"), _LATER),
+    "busy": Said("bad", Sentence("Our line is busy right now"), Sentence("Please try again in a few minutes.")),
+    "rejected": Said("bad", Sentence("We cannot take your call right now"), _LATER),
+    "noanswer": Said("bad", Sentence("We cannot take your call right now"), _LATER),
 }
 """By how it ended before our phone was answered."""
 _THEIRS: Final = {
@@ -54,7 +52,7 @@ _THEIRS: Final = {
     "unavailable": Said(
         "bad",
         Sentence("We could not reach your number"),
-        Sentence("Please look whether it is the right one."),
+        Sentence("Please check that it is correct."),
         1,
     ),
     "congestion": Said("bad", Sentence("We could not reach your number"), _LATER, 1),

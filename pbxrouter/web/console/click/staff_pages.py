@@ -25,7 +25,7 @@ CALLS_AT_ONCE: Final = 5
 _YEAR_S: Final = 365 * 86_400
 
 STATES: Final = {
-    "asked": (Sentence("asked"), "plain"),
+    "asked": (Sentence("calling"), "plain"),
     "ringing": (Sentence("ringing"), "warn"),
     "answered": (Sentence("answered"), "warn"),
     "connected": (Sentence("connected"), "good"),
@@ -81,7 +81,7 @@ class StaffPages:
                 why = sentence("too many calls at once; wait {seconds} s", seconds=int(wait_s) + 1)
                 raise ClickRefused(why, 429, wait_s=wait_s)
             if not page_request.user.phone:
-                raise ClickRefused(sentence("you have no phone yet; say under My account which one is yours"))
+                raise ClickRefused(sentence("you have not chosen a phone yet; choose it under My account"))
             asterisk, context = self._where(page_request)
             attempt = await self._dialling.call_from(
                 page_request.user.console_user_id,
@@ -110,7 +110,7 @@ class StaffPages:
             context = allowed[0]
         if not is_context(context):
             raise ClickRefused(
-                sentence("name the dialplan context of your phones, such as pbxrouter-phones"), 400, "context"
+                sentence("enter the dialplan context of your phones, such as pbxrouter-phones"), 400, "context"
             )
         return asterisk, context
 
@@ -118,7 +118,7 @@ class StaffPages:
         """How the call stands."""
         attempt = self._attempt(page_request, call)
         if attempt is None:
-            return self._router.problem(page_request, 404, Sentence("nothing more is known of this call"))
+            return self._router.problem(page_request, 404, Sentence("there is no more information about this call"))
         return self._router.page("click/dial_status.html", page_request, **self._state(attempt))
 
     async def news(self, page_request: PageRequest, call: str) -> bytes:
@@ -175,11 +175,11 @@ def headline(attempt: DialAttempt) -> Sentence:
         case "asked":
             return sentence("calling {phone}", phone=attempt.phone)
         case "ringing":
-            return sentence("your phone rings: take the call")
+            return sentence("your phone is ringing: answer it")
         case "answered":
-            return sentence("{number} is called", number=attempt.number)
+            return sentence("calling {number}", number=attempt.number)
         case "connected":
-            return sentence("you are connected with {number}", number=attempt.number)
+            return sentence("connected to {number}", number=attempt.number)
     assert attempt.last is not None
     return attempt.last.sentence
 

@@ -92,7 +92,9 @@ class VisitorPages:
         self._as_stranger(page_request)
         attempt = self._dialling.attempts.find(call, ("link", link_id))
         if attempt is None:
-            return self._refused(page_request, ClickRefused(Sentence("Nothing more is known of this call."), 404))
+            return self._refused(
+                page_request, ClickRefused(Sentence("There is no more information about this call."), 404)
+            )
         return self._page("click/status.html", page_request, attempt.sites, **self._state(page_request, attempt))
 
     async def news(self, page_request: PageRequest, link_id: int, call: str) -> bytes:

@@ -30,17 +30,17 @@ class Application:
 BUILT_IN: Final = (
     Application(
         "dial",
-        Sentence("calls somebody"),
+        Sentence("calls a phone or a trunk"),
         Sentence(
-            "a technology, behind which the number is put; or a template with {number} and {caller}. "
-            "Several, joined by {and_sign}, ring together.",
+            "a technology, to which the number is appended; or a template with {number} and {caller}. Several, "
+            "joined by {and_sign}, ring together.",
             {"number": "{number}", "caller": "{caller}", "and_sign": "&"},
         ),
         (
             ("SIP", Sentence("21 rings at {place}", {"place": "PJSIP/21"})),
             (
                 "PJSIP/{number}@trunk",
-                Sentence("21 goes out by a trunk: {place}", {"place": "PJSIP/21@trunk"}),
+                Sentence("21 goes out through a trunk: {place}", {"place": "PJSIP/21@trunk"}),
             ),
             (
                 "SIP&PJSIP/{number}@branch",
@@ -69,11 +69,11 @@ BUILT_IN: Final = (
         ),
         (("hello-world", Sentence("the caller hears it, and the call ends")),),
     ),
-    Application("saydigits", Sentence("says the dialled number back"), Sentence("nothing; leave it empty")),
+    Application("saydigits", Sentence("reads out the dialled number"), Sentence("not used; leave it empty")),
     Application(
         "hangup",
         Sentence("ends the call"),
-        Sentence("nothing, for a normal end; or a Q.850 cause"),
+        Sentence("empty for a normal hangup, or a Q.850 cause"),
         (("17", Sentence("the caller hears the busy tone")),),
     ),
 )

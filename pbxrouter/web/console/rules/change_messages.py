@@ -28,46 +28,46 @@ KINDS: Final = {
 }
 """What a change may be of."""
 VIA: Final = {
-    "console": Sentence("by the console"),
-    "api": Sentence("by the API"),
-    "command": Sentence("by a command"),
+    "console": Sentence("in the console"),
+    "api": Sentence("through the API"),
+    "command": Sentence("with a command"),
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds that only admins see and take back."""
 STAYS: Final = {
-    "console_user": Sentence("changes of console users cannot be taken back: change them anew instead"),
-    "token": Sentence("changes of tokens cannot be taken back: make a new token, or revoke it"),
-    "import": Sentence("an import cannot be taken back: the audit log has only its counts, not its rows"),
+    "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
+    "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
+    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
 }
 """Why changes of a kind cannot be taken back."""
 _DID: Final = {
-    ("create", "mapping"): Sentence("mapping {name} was made"),
+    ("create", "mapping"): Sentence("mapping {name} was created"),
     ("update", "mapping"): Sentence("mapping {name} was changed"),
-    ("enable", "mapping"): Sentence("mapping {name} was switched on"),
-    ("disable", "mapping"): Sentence("mapping {name} was switched off"),
+    ("enable", "mapping"): Sentence("mapping {name} was enabled"),
+    ("disable", "mapping"): Sentence("mapping {name} was disabled"),
     ("delete", "mapping"): Sentence("mapping {name} was deleted"),
-    ("create", "extension"): Sentence("extension {name} was made"),
-    ("update", "extension"): Sentence("extension {name} has another number"),
+    ("create", "extension"): Sentence("extension {name} was created"),
+    ("update", "extension"): Sentence("number of extension {name} was changed"),
     ("delete", "extension"): Sentence("extension {name} was deleted"),
-    ("create", "user"): Sentence("user {name} was made"),
-    ("update", "user"): Sentence("user {name} has another name"),
+    ("create", "user"): Sentence("user {name} was created"),
+    ("update", "user"): Sentence("user {name} was renamed"),
     ("delete", "user"): Sentence("user {name} was deleted"),
     ("pin", "user"): Sentence("PIN of {name} was changed"),
     ("grant", "grant"): Sentence("granted: {name}"),
-    ("revoke", "grant"): Sentence("grant taken away: {name}"),
+    ("revoke", "grant"): Sentence("grant revoked: {name}"),
     ("import", "import"): Sentence("imported: {name}"),
-    ("create", "console_user"): Sentence("console user {name} was made"),
+    ("create", "console_user"): Sentence("console user {name} was created"),
     ("update", "console_user"): Sentence("console user {name} was changed"),
     ("delete", "console_user"): Sentence("console user {name} was deleted"),
-    ("create", "token"): Sentence("token {name} was made"),
+    ("create", "token"): Sentence("token {name} was created"),
     ("revoke", "token"): Sentence("token {name} was revoked"),
-    ("create", "dial_link"): Sentence("click-to-dial link {name} was made"),
+    ("create", "dial_link"): Sentence("click-to-dial link {name} was created"),
     ("update", "dial_link"): Sentence("click-to-dial link {name} was changed"),
     ("delete", "dial_link"): Sentence("click-to-dial link {name} was deleted"),
 }
 _MANY: Final = re.compile(r"\+([0-9]+) -([0-9]+)")
 _OTHERWISE: Final = Sentence("{action}: {name}")
-_TAKEN_BACK: Final = Sentence("change {number} was taken back: {name}")
+_TAKEN_BACK: Final = Sentence("change {number} was undone: {name}")
 _PINS: Final = {
     ("none", "set"): Sentence("PIN set"),
     ("set", "none"): Sentence("PIN removed"),
@@ -84,18 +84,18 @@ _COLUMNS: Final = {
     "phone": Sentence("phone"),
     "language": Sentence("language"),
     "name": Sentence("name"),
-    "scopes": Sentence("good for"),
+    "scopes": Sentence("scopes"),
     "context": Sentence("context"),
     "asterisk": Sentence("Asterisk"),
     "destinations": Sentence("destinations"),
     "hours": Sentence("opening hours"),
-    "calls_a_day": Sentence("calls a day"),
-    "calls_an_hour": Sentence("calls an hour from one address"),
+    "calls_a_day": Sentence("maximum calls per day"),
+    "calls_an_hour": Sentence("maximum calls per hour from one IP address"),
     "consent_en": Sentence("consent, in English"),
     "consent_es": Sentence("consent, in Spanish"),
     "sites": Sentence("sites"),
     "generation": Sentence("generation"),
-    "disabled_at": Sentence("switched off"),
+    "disabled_at": Sentence("disabled"),
     "revoked_at": Sentence("revoked"),
 }
 _NOT_SHOWN: Final = frozenset({"created_at", "last_login_at", "last_used_at", "user_pin"})
@@ -131,7 +131,7 @@ def headline(entry: AuditEntry) -> Sentence:
         return sentence(_TAKEN_BACK.message, number=entry.undoes, name=entry.name)
     many = _MANY.fullmatch(entry.name) if entry.kind == "grant" else None
     if many:  # a page of the matrix
-        return sentence("grants given: {given}; taken away: {taken}", given=many[1], taken=many[2])
+        return sentence("grants added: {given}; revoked: {taken}", given=many[1], taken=many[2])
     known = _DID.get((entry.action, entry.kind))
     if known is None:
         return sentence(_OTHERWISE.message, action=entry.action, name=entry.name)
@@ -200,7 +200,7 @@ def _lines(change: RowChange, names: Names, whole: set[str | None]) -> Iterator[
     elif change.table == "mappings_disabled":
         if change.after is None and change.key.get("map_id") in whole:
             return
-        yield Sentence("switched off") if change.before is None else Sentence("switched on")
+        yield Sentence("disabled") if change.before is None else Sentence("enabled")
     elif change.table in _GRANTS:
         yield _grant(change, names)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import sqlite3
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +11,7 @@ from pbxrouter.database.rules import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
-from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.request import PageRequest, read_time
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.change_messages import (
     ADMINS_ONLY,
@@ -117,7 +116,7 @@ class ChangePages:
             raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
         made = await self._tools.edit(page_request, lambda connection, actor, now: undo(connection, actor, now, number))
         back = await self._still_there(came_from(page_request, f"{PATH}/{number}"))
-        raise Redirect(back, sentence("taken back: {what}", what=headline(found)), undo=made.value)
+        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.value)
 
     async def _still_there(self, path: str) -> str:
         """The page, or the list above it if what it was of is gone with the undo."""
@@ -148,7 +147,7 @@ def hidden_from(page_request: PageRequest) -> frozenset[str]:
 def why_not(entry: AuditEntry) -> Sentence | None:
     """Why a change cannot be taken back; None if it may be tried."""
     if entry.undone_by is not None:
-        return Sentence("this change was taken back already")
+        return Sentence("this change has already been undone")
     return STAYS.get(entry.kind)
 
 
@@ -159,20 +158,11 @@ def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSe
         EditRefused: one cannot be read; the field is its name.
     """
     if filters.kind and filters.kind not in KINDS:
-        raise EditRefused(sentence("choose one of the list"), "kind")
+        raise EditRefused(sentence("choose a value from the list"), "kind")
     return AuditSearch(
         filters.who or None,
         filters.kind or None,
-        _moment(filters.since, "since", zone),
-        _moment(filters.until, "until", zone),
+        read_time(filters.since, "since", zone),
+        read_time(filters.until, "until", zone),
         hidden,
     )
-
-
-def _moment(text: str, field: str, zone: Zone) -> float | None:
-    if not text:
-        return None
-    try:
-        return zone.seconds(datetime.datetime.fromisoformat(text).replace(tzinfo=None))
-    except (ValueError, OverflowError):
-        raise EditRefused(sentence("a time is written such as {example}", example="2026-11-23T09:30"), field) from None

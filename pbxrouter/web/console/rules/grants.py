@@ -105,7 +105,7 @@ class GrantPages:
         made = await self._tools.edit(page_request, work)
         done = made.value
         said = (
-            sentence("grants given: {given}; taken away: {taken}", given=done.granted, taken=done.revoked)
+            sentence("grants added: {given}; revoked: {taken}", given=done.granted, taken=done.revoked)
             if made.audit_id
             else Sentence("nothing was changed")
         )
@@ -129,7 +129,7 @@ class GrantPages:
         form = page_request.form
         kind, holder_id, map_id = form.text("kind"), number_in(form, "holder"), number_in(form, "mapping")
         if kind not in HOLDERS or holder_id is None or map_id is None:
-            raise EditRefused(sentence("this grant cannot be read; look at the page again"))
+            raise EditRefused(sentence("this grant is not valid; reload the page"))
         wanted = Grant(kind, holder_id, map_id)
         give = form.text("on") == "1"
 
@@ -180,7 +180,7 @@ def read_ticks(form: Form) -> tuple[set[Grant], set[Grant], set[Grant]]:
         or not all(number.isdecimal() and number.isascii() and len(number) <= 18 for number in numbers)
         or not all(pairs)
     ):
-        raise EditRefused(sentence("these grants cannot be read; look at the page again"))
+        raise EditRefused(sentence("these grants are not valid; reload the page"))
     read = [Grant(kind, int(pair[1]), int(pair[2])) for pair in pairs if pair]
     count = len(form.every("g"))
     shown = {Grant(kind, int(who), int(what)) for who in axes[0] for what in axes[1]}

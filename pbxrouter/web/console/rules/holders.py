@@ -116,9 +116,9 @@ class HolderPages:
         except EditRefused as error:
             return await self._list(kind, page_request, error)
         said = (
-            sentence("extension {name} was made", name=name)
+            sentence("extension {name} was created", name=name)
             if kind.kind == "extension"
-            else sentence("user {name} was made", name=name)
+            else sentence("user {name} was created", name=name)
         )
         raise Redirect(f"{kind.path}/{made.value}", said, undo=made.audit_id)
 
@@ -144,7 +144,7 @@ class HolderPages:
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)
-        said = sentence("{name} is changed", name=name) if made.audit_id else None
+        said = sentence("{name} was changed", name=name) if made.audit_id else None
         raise Redirect(f"{kind.path}/{number}", said, undo=made.audit_id)
 
     async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
@@ -157,8 +157,8 @@ class HolderPages:
 
         made = await self._tools.edit(page_request, work)
         said = (
-            sentence("extension {name} was deleted, and its grants with it", name=made.value)
+            sentence("extension {name} and its grants were deleted", name=made.value)
             if kind.kind == "extension"
-            else sentence("user {name} was deleted, with PIN and grants", name=made.value)
+            else sentence("user {name} was deleted, with their PIN and grants", name=made.value)
         )
         raise Redirect(kind.path, said, undo=made.audit_id)

@@ -116,7 +116,7 @@ class MappingPages:
             return self._form(page_request, values, error=error)
         raise Redirect(
             f"{PATH}/{made.value}",
-            sentence("mapping {pattern} was made", pattern=values.pattern),
+            sentence("mapping {pattern} was created", pattern=values.pattern),
             undo=made.audit_id,
         )
 
@@ -154,9 +154,9 @@ class MappingPages:
 
         made = await self._tools.edit(page_request, work)
         said = (
-            sentence("mapping {pattern} is switched on", pattern=made.value)
+            sentence("mapping {pattern} was enabled", pattern=made.value)
             if enabled
-            else sentence("mapping {pattern} is switched off; its grants are kept", pattern=made.value)
+            else sentence("mapping {pattern} was disabled; its grants are kept", pattern=made.value)
         )
         raise go_back(page_request, f"{PATH}/{number}", said, made.audit_id)
 
@@ -171,7 +171,7 @@ class MappingPages:
         made = await self._tools.edit(page_request, work)
         raise Redirect(
             PATH,
-            sentence("mapping {pattern} was deleted, and its grants with it", pattern=made.value),
+            sentence("mapping {pattern} and its grants were deleted", pattern=made.value),
             undo=made.audit_id,
         )
 

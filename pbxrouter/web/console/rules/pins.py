@@ -41,7 +41,7 @@ class PinPages:
         pin, again = page_request.form.get("pin", ""), page_request.form.get("again", "")
         try:
             if pin != again:
-                raise EditRefused(sentence("the two are not the same"), "again")
+                raise EditRefused(sentence("the two PINs are different"), "again")
             hashed = self._tools.web.hash_pin(check_pin(pin))
             self._slow_down(page_request)
 
@@ -60,7 +60,7 @@ class PinPages:
         assert page_request.user is not None  # the router lets nobody else in
         wait_s = self._limit.wait_s(page_request.user.login, self._tools.web.reactor.seconds())
         if wait_s:
-            raise EditRefused(sentence("too many PINs were tried; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
+            raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
 
     async def make(self, page_request: PageRequest, number: int) -> bytes:
         """A new one, on this answer's page and nowhere else."""
@@ -84,6 +84,6 @@ class PinPages:
         made = await self._tools.edit(page_request, work)
         raise Redirect(
             f"{USERS.path}/{number}",
-            sentence("{name} has no PIN any more", name=made.value),
+            sentence("the PIN of {name} was removed", name=made.value),
             undo=made.audit_id,
         )

@@ -21,36 +21,39 @@ WAIT_S: Final = 2.0
 
 TITLES: Final = {
     "problem": (
-        Sentence("Left out when the rules were read"),
-        Sentence("The gateway goes on without these. Its log names all of them."),
+        Sentence("Ignored rows"),
+        Sentence("The gateway ignores these rows. Its log lists all of them."),
     ),
     "unreadable": (
-        Sentence("Patterns that cannot be read"),
-        Sentence("These mappings are left out until their pattern is mended."),
+        Sentence("Invalid patterns"),
+        Sentence("These mappings are ignored until their pattern is corrected."),
     ),
     "never-matches": (
-        Sentence("Patterns that no number fits"),
-        Sentence("No phone can dial what these accept. Correct the pattern, or delete the mapping."),
+        Sentence("Patterns that match no number"),
+        Sentence("No number that can be dialled matches these. Correct the pattern, or delete the mapping."),
     ),
     "shadowed": (
-        Sentence("Patterns that never get their turn"),
-        Sentence("Another pattern always comes first. Make this one tighter, or delete it."),
+        Sentence("Patterns that never match"),
+        Sentence("Other patterns always match first. Make this one more specific, or delete it."),
     ),
     "nobody": (
-        Sentence("Mappings that nobody may use"),
-        Sentence("Whoever dials them is asked for a PIN, in vain. Grant them to somebody, or switch them off."),
+        Sentence("Mappings that no caller can use"),
+        Sentence(
+            "Callers are asked for a PIN, but no PIN is accepted. Grant the mapping to an extension or a user, "
+            "or disable it."
+        ),
     ),
     "no-driver": (
-        Sentence("Applications that nothing provides"),
-        Sentence("Calls to these fail. Choose another application, or install its driver."),
+        Sentence("Applications without a driver"),
+        Sentence("Calls to these mappings fail. Choose another application, or install its driver."),
     ),
     "no-pin": (
         Sentence("Users without a PIN"),
-        Sentence("They are known by their PIN alone. It may be meant so: give them one, or leave it."),
+        Sentence("A user is identified only by a PIN, so these users cannot call. Set a PIN, unless this is intended."),
     ),
     "no-grant": (
         Sentence("Extensions and users without a grant"),
-        Sentence("They may dial nothing by themselves. It may be meant so."),
+        Sentence("They cannot dial anything by themselves. Grant them a mapping, unless this is intended."),
     ),
 }
 """Of each kind what it is, and what can be done about it."""
@@ -112,7 +115,7 @@ class WarningPages:
         """Grants to what is gone: away with them."""
         # No undo: what they lead to is not there, so they could not be put back.
         made = await self._tools.edit(page_request, delete_orphans)
-        raise Redirect(PATH, sentence("grants to what is gone, deleted: {count}", count=made.value))
+        raise Redirect(PATH, sentence("orphaned grants deleted: {count}", count=made.value))
 
 
 def groups_of(survey: Survey) -> tuple[Group, ...]:

@@ -68,9 +68,9 @@ class StaffTests(StaffCase):
         self.assertIn("Calling PJSIP/33", page.text)
         (call,) = [value.location for value in [await self.me.post("/dial", number="22", context="phones")]]
         for state, translator in (
-            ("ringing", "Your phone rings: take the call"),
-            ("answered", "22 is called"),
-            ("connected", "You are connected with 22"),
+            ("ringing", "Your phone is ringing: answer it"),
+            ("answered", "Calling 22"),
+            ("connected", "Connected to 22"),
         ):
             phones.tell(Progress(state, Sentence(f"step {state}"), "x-1"))
             page = await self.me.get(call)
@@ -123,7 +123,7 @@ class StaffTests(StaffCase):
         self.assertEqual(page.status, 503)
         self.assertIn("Service Currently Unavailable", page.text)
         page = await self.me.get("/dial")
-        self.assertIn("Calls that you begin here", page.text)
+        self.assertIn("Calls that you place here", page.text)
 
     async def test_down_meanwhile(self) -> None:
         """The connection goes while it is asked."""
@@ -171,7 +171,7 @@ class StaffTests(StaffCase):
         self.me = await self.operator()
         page = await self.me.get("/dial")
         self.assertIn("/settings/account", page.links)
-        self.assertIn("Which phone is yours?", page.text)
+        self.assertIn("Choose your phone", page.text)
         self.assertEqual((await self.dial(context="phones")).status, 400)
 
     async def test_whose(self) -> None:
@@ -258,7 +258,7 @@ class LinkPagesTests(ClickCase):
     async def test_made(self) -> None:
         """As written, in the one way in which it is kept."""
         page = await self.me.send("/settings/links/new", self.FORM)
-        self.assertIn("Support is made", page.text)
+        self.assertIn("Support was created", page.text)
         links = await self.web.read(lambda connection: list_dial_links(connection, ""))
         made = next(link for link in links if link.values.name == "Support")
         self.assertEqual((made.values.destinations, made.values.hours), ("2X 9XXX", "mon-fri 09:00-14:00"))
@@ -289,7 +289,7 @@ class LinkPagesTests(ClickCase):
     async def test_changed(self) -> None:
         """And taken back."""
         page = await self.me.send(self.one, self.FORM)
-        self.assertIn("Support is changed", page.text)
+        self.assertIn("Support was changed", page.text)
         undo = next(form.action for form in page.forms if form.action.endswith("/undo"))
         await self.me.send(undo)
         link = await self.web.read(lambda connection: dial_link(connection, self.number))
@@ -297,15 +297,15 @@ class LinkPagesTests(ClickCase):
 
     async def test_use(self) -> None:
         """Out of use, and back."""
-        self.assertIn("out of use", (await self.me.send(f"{self.one}/enabled", enabled="0")).text)
+        self.assertIn("disabled", (await self.me.send(f"{self.one}/enabled", enabled="0")).text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
-        self.assertIn("in use", (await self.me.send(f"{self.one}/enabled", enabled="1")).text)
+        self.assertIn("Talk to sales is enabled", (await self.me.send(f"{self.one}/enabled", enabled="1")).text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
 
     async def test_void(self) -> None:
         """Addresses given out are void; a new one is good."""
         page = await self.me.send(f"{self.one}/void")
-        self.assertIn("are void", page.text)
+        self.assertIn("were revoked", page.text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
         address = await self.sign("1")
         self.assertEqual((await self.visitor.get(address)).status, 200)
@@ -335,7 +335,7 @@ class LinkPagesTests(ClickCase):
     async def test_deleted(self) -> None:
         """Gone, and brought back by an admin; operators neither see nor undo it."""
         page = await self.me.send(f"{self.one}/delete")
-        self.assertIn("Talk to sales is deleted", page.text)
+        self.assertIn("Talk to sales was deleted", page.text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
         (last,) = await self.web.read(lambda connection: find_entries(connection, limit=1))
         operator = await self.operator()
@@ -349,7 +349,7 @@ class LinkPagesTests(ClickCase):
     async def test_warnings(self) -> None:
         """A phone that may dial nothing."""
         await self.edit(phone="PJSIP/77")
-        self.assertIn("77 is granted nothing", (await self.get(self.one)).text)
+        self.assertIn("77 has no grants", (await self.get(self.one)).text)
 
     async def test_roles(self) -> None:
         """Admins only."""

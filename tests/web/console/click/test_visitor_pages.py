@@ -231,9 +231,9 @@ class VisitorTests(ClickCase):
     async def test_how_it_ended(self) -> None:
         """Whose phone it was decides what is said; nothing is said of how our telephones are made."""
         for states, translator in (
-            (("busy",), "We are on the phone just now"),
-            (("ringing", "noanswer"), "Nobody can take the call just now"),
-            (("rejected",), "Nobody can take the call just now"),
+            (("busy",), "Our line is busy right now"),
+            (("ringing", "noanswer"), "We cannot take your call right now"),
+            (("rejected",), "We cannot take your call right now"),
             (("unavailable",), "Service Currently Unavailable"),
             (("failed",), "Service Currently Unavailable"),
             (("ringing", "answered", "busy"), "Your number is busy"),
@@ -287,7 +287,7 @@ class VisitorTests(ClickCase):
         """Without it no call; where nothing is asked, none is needed."""
         answer = await self.fill(agree="")
         self.assertEqual(answer.status, 400)
-        self.assertIn("Please say that you agree", answer.text)
+        self.assertIn("Please agree first", answer.text)
         await self.edit(consent_en="")
         self.assertNotIn("agree", (await self.get(self.path_of_link)).text)
         self.assertEqual((await self.fill(agree="")).status, 303)
@@ -355,7 +355,7 @@ class ClosedTests(ClickCase):
         self.assertIn("10:00 to 14:00", page.text)
         answer = await self.fill(form=form)
         self.assertEqual(answer.status, 403)
-        self.assertIn("We are closed just now", answer.text)
+        self.assertIn("We are closed right now", answer.text)
         self.assertEqual(self.phones.wishes, [])
         await self.edit(hours="mon 00:00-24:00, tue-thu sat 9-10")
         self.wait(14 * 3600)
@@ -467,15 +467,15 @@ class LinkTests(ClickCase):
         other = path.replace(f"/{self.number}?", f"/{self.number + 1}?")
         altered = path[:-3] + ("xxx" if not path.endswith("xxx") else "yyy")
         for bad, status, translator, framed in (
-            (path[:-1], 404, "This link is not complete", False),
-            (path.partition("?")[0], 404, "This link is not complete", False),
+            (path[:-1], 404, "This link is incomplete", False),
+            (path.partition("?")[0], 404, "This link is incomplete", False),
             (altered, 403, "This link is not valid", False),
             (other, 403, "This link is not valid", False),
             (late, 410, "This link has expired", True),
         ):
             await self.refused(bad, status, translator, framed)
         await self.web.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, False))
-        await self.refused(path, 410, "not in use just now", True)
+        await self.refused(path, 410, "not available right now", True)
         await self.web.write(lambda c: set_dial_link_enabled(c, ACTOR, 0.0, self.number, True))
         await self.web.write(lambda c: void_dial_link(c, ACTOR, 0.0, self.number))
         await self.refused(path, 410, "no longer valid", True)

@@ -67,7 +67,7 @@ class WarningTests(RulesCase):
             ("has a [ without its ]", "/rules/mappings/10"),
             ("No driver provides the application teleport", "/rules/mappings/11"),
             ("[2]X can never match: 2X of mapping 2 is the same pattern", "/rules/mappings/12"),
-            ("[5-1]X accepts no number that can be dialled", "/rules/mappings/13"),
+            ("[5-1]X matches no number that can be dialled", "/rules/mappings/13"),
             ("Only users without a PIN have a grant for 52", "/rules/mappings/14"),
             ("<b>40</b> has no grant", "/rules/extensions?q=%3Cb%3E40%3C%2Fb%3E"),
             ("Ana & Co has no PIN", "/rules/users?q=Ana+%26+Co"),
@@ -78,7 +78,7 @@ class WarningTests(RulesCase):
     async def test_all_is_well(self) -> None:
         """Said so."""
         await self.me.send("/rules/mappings/3/delete")
-        self.assertIn("Nothing is odd", (await self.get("/rules/warnings")).text)
+        self.assertIn("No warnings: every mapping", (await self.get("/rules/warnings")).text)
 
     async def test_grants_to_what_is_gone(self) -> None:
         """A button removes them; the log has it."""
@@ -86,7 +86,7 @@ class WarningTests(RulesCase):
         page = await self.get("/rules/warnings")
         self.assertIn("A grant of extension 33 is left out: there is no mapping 99", page.text)
         page = await self.me.send("/rules/warnings/orphans")
-        self.assertIn("Grants to what is gone, deleted: 2", page.text)
+        self.assertIn("Orphaned grants deleted: 2", page.text)
         self.assertNotIn("left out", page.text)
         changes = await self.get("/rules/changes")
         self.assertIn("33 may no longer use number 99", changes.text)
@@ -108,15 +108,15 @@ class ChangeTests(RulesCase):
         await self.me.send("/rules/users/1/pin", pin="80614", again="80614")
         page = await self.get("/rules/changes")
         for translator in (
-            "Mapping 9X was made",
+            "Mapping 9X was created",
             "pattern: 9X → 9XX",
             "application: dial → playback",
             "data: SIP → nothing",
             "Granted: moises silva → 9XX",
             "9X leads to dial SIP",
             "9XX led to playback",
-            "Mapping 9XX was switched off",
-            "Extension 35 has another number number: 34 → 35",
+            "Mapping 9XX was disabled",
+            "Number of extension 35 was changed number: 34 → 35",
             "Mapping 9XX was deleted",
             "moises silva may no longer use 9XX",
             "PIN of moises silva was changed PIN changed",
@@ -131,14 +131,14 @@ class ChangeTests(RulesCase):
         await self.me.send("/rules/mappings/2/switch", on="0")
         number = await self.newest()
         page = await self.me.send(f"/rules/changes/{number}/undo")
-        self.assertIn("Taken back: mapping 2X was switched off", page.text)
+        self.assertIn("Undone: mapping 2X was disabled", page.text)
         self.assertIn(f"/rules/changes/{number + 1}", page.links)
-        self.assertIn("Taken back by", page.text)
+        self.assertIn("Undone by", page.text)
         back = await self.get(f"/rules/changes/{number + 1}")
         self.assertIn(f"/rules/changes/{number}", back.links)
         again = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(again.status, 409)
-        self.assertIn("taken back already", again.text)
+        self.assertIn("already been undone", again.text)
         listed = await self.get("/rules/changes")
         self.assertIn(f"/rules/changes/{number + 1}", listed.links)
         self.assertNotIn(f"/rules/changes/{number}/undo", [form.action for form in listed.forms])
@@ -170,7 +170,7 @@ class ChangeTests(RulesCase):
         await self.me.send("/rules/extensions/1/change", number="35")
         answer = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(answer.status, 409)
-        self.assertIn("was changed since", answer.text)
+        self.assertIn("has been changed since", answer.text)
         self.assertIn("35", (await self.get("/rules/extensions")).text)
 
     async def test_filters(self) -> None:
@@ -228,7 +228,7 @@ class ChangeTests(RulesCase):
         await self.web.write(write)
         number = await self.newest()
         page = await self.get(f"/rules/changes/{number}")
-        self.assertIn("An import cannot be taken back", page.text)
+        self.assertIn("An import cannot be undone", page.text)
         answer = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(answer.status, 400)
 
@@ -238,10 +238,10 @@ class ChangeTests(RulesCase):
         await self.web.write(lambda connection: add_token(connection, ACTOR, time.time(), "crm", hashed, [Scope.READ]))
         admin = await self.admin()
         seen = await admin.get("/rules/changes?kind=token")
-        self.assertIn("Token crm was made", seen.text)
+        self.assertIn("Token crm was created", seen.text)
         self.assertNotIn(hashed, seen.html)
         number = next(link for link in seen.links if re.fullmatch(r"/rules/changes/\d+", link))
-        self.assertIn("cannot be taken back", (await admin.get(number)).text)
+        self.assertIn("cannot be undone", (await admin.get(number)).text)
         self.assertNotIn("crm", (await self.get("/rules/changes")).text)
         self.assertNotIn("crm", (await self.get("/rules/changes?kind=token")).text)
         self.assertEqual((await self.get(number)).status, 404)
@@ -249,7 +249,7 @@ class ChangeTests(RulesCase):
 
     async def test_newcomer(self) -> None:
         """An empty log says what will be in it; one that is not there is 404."""
-        self.assertIn("Nothing was changed yet", (await self.get("/rules/changes")).text)
+        self.assertIn("No changes yet", (await self.get("/rules/changes")).text)
         self.assertEqual((await self.get("/rules/changes/999")).status, 404)
         self.assertEqual((await self.post("/rules/changes/999/undo")).status, 404)
 
@@ -382,7 +382,7 @@ class LongListTests(RulesCase):
             ("/rules/mappings/2?extension_q=7099999", "7099999 granted"),
             ("/rules/mappings/2?extension_after=99000", "7099"),
             ("/rules/extensions/5?mapping_show=all", "3X"),
-            ("/rules/changes", "Nothing was changed yet"),
+            ("/rules/changes", "No changes yet"),
         ):
             self.assertIn(translator, (await time_of(path)).text, path)
         self.assertEqual(slow, [])
@@ -396,5 +396,5 @@ class LongListTests(RulesCase):
             if "http-equiv" not in page.html:
                 break
             self.assertIn("this page comes back by itself", page.text)
-        self.assertIn("Mappings that nobody may use 100,001", page.text)
-        self.assertIn("These are the first 20 of 100,001", page.text)
+        self.assertIn("Mappings that no caller can use 100,001", page.text)
+        self.assertIn("Showing the first 20 of 100,001", page.text)

@@ -52,7 +52,7 @@ class MatrixTests(ConsoleCase):
         """All ticks are one change, taken back by one button."""
         form = matrix_of(await self.get(PATH))
         page = await self.me.send(PATH, with_ticks(form, {"1.1", "1.3"}))
-        self.assertIn("Grants given: 2; taken away: 1", page.text)
+        self.assertIn("Grants added: 2; revoked: 1", page.text)
         self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.3"})
         self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
         self.assertEqual(await self.verdict("21"), Verdict.PIN)
@@ -155,7 +155,7 @@ class MatrixTests(ConsoleCase):
         pair = (int(holder), int(what))
         granted = await self.web.read(lambda connection: granted_among(connection, "extension", [pair[0]], [pair[1]]))
         self.assertEqual(granted, {pair})
-        self.assertIn("Nothing fits", (await self.get(f"{PATH}?holder_q=nobody")).text)
+        self.assertIn("No matches", (await self.get(f"{PATH}?holder_q=nobody")).text)
 
     async def test_viewers_see_no_boxes(self) -> None:
         """But what is granted, in words, too."""

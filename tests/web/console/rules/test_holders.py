@@ -43,7 +43,7 @@ class ExtensionTests(HolderCase):
         """Make one, let it dial, take that back, delete it: each holds for the next call."""
         path = await self.make("/rules/extensions", "34")
         page = await self.get(path)
-        self.assertIn("Extension 34 was made", page.text)
+        self.assertIn("Extension 34 was created", page.text)
         self.assertIn("34 has no grant", page.text)
         self.assertEqual(await self.verdict("21"), Verdict.PIN)
         page = await self.get(f"{path}?mapping_show=all&mapping_q=2X")
@@ -54,7 +54,7 @@ class ExtensionTests(HolderCase):
         await self.undo(page, path)
         self.assertEqual(await self.verdict("21"), Verdict.PIN)
         page = await self.me.send(f"{path}/delete")
-        self.assertIn("Extension 34 was deleted", page.text)
+        self.assertIn("Extension 34 and its grants were deleted", page.text)
         self.assertEqual((await self.get(path)).status, 404)
         await self.undo(page, "/rules/extensions")
         self.assertEqual((await self.get(path)).status, 200)
@@ -64,19 +64,19 @@ class ExtensionTests(HolderCase):
         path = await self.make("/rules/extensions", "34")
         page = await self.undo(await self.get(path), path)
         self.assertEqual((page.status, page.title), (200, "Extensions"))
-        self.assertIn("Taken back: extension 34 was made", page.text)
+        self.assertIn("Undone: extension 34 was created", page.text)
 
     async def test_another_number(self) -> None:
         """Its grants stay."""
         page = await self.me.send("/rules/extensions/1/change", number="35")
-        self.assertIn("35 is changed", page.text)
+        self.assertIn("35 was changed", page.text)
         self.assertEqual(await self.verdict("21", "35"), Verdict.ALLOW)
 
     async def test_refused(self) -> None:
         """Beside the field, with what was typed."""
         for number, translator in (
             ("", "1 to 80"),
-            ("unknown", "nobody"),
+            ("unknown", "it cannot be an extension"),
             ("33", "already"),
             ("x\ty", "printable"),
         ):
@@ -88,7 +88,7 @@ class ExtensionTests(HolderCase):
         await self.make("/rules/extensions", "34")
         answer = await self.post("/rules/extensions/1/change", number="34")
         self.assertEqual(answer.status, 409)
-        self.assertIn("there is an extension with this number already", answer.text.lower())
+        self.assertIn("there is already an extension with this number", answer.text.lower())
 
 
 class UserTests(HolderCase):
@@ -119,7 +119,7 @@ class UserTests(HolderCase):
         self.assertIn("user 00", first.text)
         self.assertNotIn("user 29", first.text)
         self.assertIn("user 29", following.text)
-        self.assertIn("Nobody fits", (await self.get("/rules/users?q=nobody")).text)
+        self.assertIn("No users match", (await self.get("/rules/users?q=nobody")).text)
 
     async def test_newcomer(self) -> None:
         """Without users it says what one is."""
@@ -160,8 +160,8 @@ class PinTests(HolderCase):
         self.assertNotIn(GIVEN, page.html)
         self.assertEqual(await self.verdict("21", pin=GIVEN), Verdict.ALLOW)
         page = await self.me.send("/rules/users/1/pin/remove")
-        self.assertIn("has no PIN any more", page.text)
-        self.assertIn("so no caller can show to be", page.text)
+        self.assertIn("The PIN of moises silva was removed", page.text)
+        self.assertIn("so no caller can identify as", page.text)
         self.assertNotEqual(await self.verdict("21", pin=GIVEN), Verdict.ALLOW)
         await self.undo(page, "/rules/users/1")
         self.assertEqual(await self.verdict("21", pin=GIVEN), Verdict.ALLOW)
@@ -173,7 +173,7 @@ class PinTests(HolderCase):
         for pin, again, field, translator in (
             ("12", "12", "pin", "3 to 16 digits"),
             ("12ab", "12ab", "pin", "3 to 16 digits"),
-            (GIVEN, "80615", "again", "the two are not the same"),
+            (GIVEN, "80615", "again", "the two pins are different"),
             (GIVEN, GIVEN, "pin", "another user has it"),
         ):
             answer = await self.post("/rules/users/1/pin", pin=pin, again=again)
@@ -188,7 +188,7 @@ class PinTests(HolderCase):
             await self.post("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
         answer = await self.post("/rules/users/1/pin", pin="80615", again="80615")
         self.assertEqual(answer.status, 400)
-        self.assertIn("too many PINs were tried", answer.text.replace("Too", "too"))
+        self.assertIn("too many PIN attempts", answer.text.replace("Too", "too"))
         self.wait(60)
         self.assertEqual((await self.post("/rules/users/1/pin", pin="80615", again="80615")).status, 303)
 

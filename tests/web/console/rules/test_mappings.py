@@ -46,7 +46,7 @@ class ListTests(MappingCase):
         """Pattern, where it leads, who may use it, and what is odd, in words."""
         page = await self.get("/rules/mappings")
         self.assertEqual((page.status, page.title), (200, "Mappings"))
-        for translator in ("2X dial SIP", "66 voicemail", "No extension and no user has a grant for XXXXXXXX"):
+        for translator in ("2X dial SIP", "66 voicemail", "No extension or user has a grant for XXXXXXXX"):
             self.assertIn(translator, page.text)
 
     async def test_search(self) -> None:
@@ -55,7 +55,7 @@ class ListTests(MappingCase):
         self.assertIn("66", page.text)
         self.assertNotIn("2X", page.text)
         nothing = await self.get("/rules/mappings?q=no-such")
-        self.assertIn("No mapping fits", nothing.text)
+        self.assertIn("No mappings match", nothing.text)
 
     async def test_for_a_newcomer(self) -> None:
         """Without mappings it says what one is."""
@@ -101,11 +101,11 @@ class ChangeTests(MappingCase):
     async def test_create(self) -> None:
         """It holds for the next call, and the notice takes it back."""
         page = await self.me.send("/rules/mappings/new", pattern="9[1-3]", application="dial", data="SIP", enabled="1")
-        self.assertIn("Mapping 9[1-3] was made", page.text)
-        self.assertIn("nobody may use it", page.text)
+        self.assertIn("Mapping 9[1-3] was created", page.text)
+        self.assertIn("no caller can use it", page.text)
         self.assertEqual(await self.verdict("92"), Verdict.PIN)
         page = await self.undo(page, "/rules/mappings/6")
-        self.assertIn("Taken back: mapping 9[1-3] was made", page.text)
+        self.assertIn("Undone: mapping 9[1-3] was created", page.text)
         self.assertEqual(page.title, "Mappings")
         self.assertEqual(await self.verdict("92"), Verdict.INVALID)
 
@@ -121,7 +121,7 @@ class ChangeTests(MappingCase):
             ({"pattern": ""}, "pattern"),
             ({"pattern": "2X", "application": ""}, "an application is 1 to 80"),
             ({"pattern": "2X", "application": "dial", "data": "x" * 256}, "at most 255"),
-            ({"pattern": "2X", "application": "DIAL", "data": "SIP"}, "leads from this pattern to the same"),
+            ({"pattern": "2X", "application": "DIAL", "data": "SIP"}, "already has this pattern, application and data"),
         ):
             answer = await self.post("/rules/mappings/new", values)
             self.assertIn(answer.status, (400, 409))
@@ -154,7 +154,7 @@ class ChangeTests(MappingCase):
         mine = {**fields, "data": "Zap"}
         answer = await self.post(form.action, mine)
         self.assertEqual(answer.status, 409)
-        self.assertIn("somebody changed this meanwhile", answer.text.lower())
+        self.assertIn("this was changed in the meantime", answer.text.lower())
         self.assertIn("IAX2", answer.text)
         again = answer.form(form.action)
         self.assertEqual(dict(again.fields)["data"], "Zap")
@@ -172,7 +172,7 @@ class ChangeTests(MappingCase):
     async def test_switch(self) -> None:
         """Off and on, back on the page it was pressed on; grants stay."""
         page = await self.me.send("/rules/mappings/2/switch", on="0", back="/rules/mappings?q=2X")
-        self.assertIn("Mapping 2X is switched off", page.text)
+        self.assertIn("Mapping 2X was disabled", page.text)
         self.assertNotIn("66", page.text)
         self.assertEqual(await self.verdict("21"), Verdict.INVALID)
         await self.me.send("/rules/mappings/2/switch", on="1")
@@ -187,7 +187,7 @@ class ChangeTests(MappingCase):
     async def test_delete(self) -> None:
         """At once, with its grants; the notice brings all of it back."""
         page = await self.me.send("/rules/mappings/2/delete")
-        self.assertIn("Mapping 2X was deleted", page.text)
+        self.assertIn("Mapping 2X and its grants were deleted", page.text)
         self.assertEqual(await self.verdict("21"), Verdict.INVALID)
         await self.undo(page)
         self.assertEqual(await self.verdict("21"), Verdict.ALLOW)
@@ -235,5 +235,5 @@ class OneTests(MappingCase):
         await self.me.send("/rules/mappings/2/switch", on="0")
         await self.me.send("/rules/mappings/1/switch", on="0")
         page = await self.get("/rules/mappings/2")
-        self.assertIn("mapping 2X was switched off", page.text)
+        self.assertIn("mapping 2X was disabled", page.text)
         self.assertNotIn("3X", page.text)
