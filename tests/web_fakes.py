@@ -1,4 +1,4 @@
-"""A console on a real port, with a real database, and people before it who keep cookies and send forms.
+"""A console on a real port with a real database, and clients that keep cookies and send forms.
 
 Only Asterisk is not there: calls that are asked for are a fake's.
 """
@@ -65,7 +65,7 @@ class PageForm:
 
 
 class _Reader(HTMLParser):
-    """Reads what matters to tests out of a page."""
+    """Parses a page into text, links and forms."""
 
     _SKIPPED = frozenset({"script", "style", "title", "svg"})
     _VOID = frozenset({"input", "meta", "link", "br", "hr", "img", "use", "path", "wbr"})
@@ -124,7 +124,7 @@ class _Reader(HTMLParser):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     body: bytes
@@ -141,12 +141,12 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where it sends the browser; "" if it does not."""
+        """The ``Location`` header; "" without one."""
         return self.header("Location")
 
     @property
     def html(self) -> str:
-        """The page as it is written."""
+        """The body as text."""
         return self.body.decode("utf-8")
 
     @property
@@ -158,22 +158,22 @@ class Answer:
 
     @property
     def title(self) -> str:
-        """What the tab shows, without the program's name."""
+        """The page's title, without the program's name."""
         return self._read.title.partition(" · ")[0].strip()
 
     @property
     def language(self) -> str:
-        """The language that it says it is in."""
+        """The page's ``lang`` attribute."""
         return self._read.language
 
     @property
     def text(self) -> str:
-        """What a person reads in the main part (no menu, no foot), blanks run together."""
+        """The text of the main part (without menu and footer), with normalised blanks."""
         return re.sub(r"\s+", " ", " ".join(self._read.translator)).strip()
 
     @property
     def links(self) -> list[str]:
-        """Where its links lead."""
+        """The targets of its links."""
         return self._read.links
 
     @property
@@ -182,17 +182,17 @@ class Answer:
         return self._read.forms
 
     def form(self, action: str) -> PageForm:
-        """The form that is sent there."""
+        """The form with this action."""
         return next(form for form in self.forms if form.action == action)
 
     @property
     def csrf(self) -> str:
-        """The code that its forms carry; "" if it has none."""
+        """The CSRF token of its forms; "" if it has none."""
         return next((value for form in self.forms for name, value in form.fields if name == "csrf"), "")
 
 
 class Person:
-    """Somebody with a browser: cookies are kept as the server asks, forms carry what the page gave.
+    """A client with a browser's behaviour: it keeps cookies, and its forms carry the page's fields.
 
     Attributes:
         cookies: by name, with the path that each is for.
@@ -208,7 +208,7 @@ class Person:
     async def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Ask; headers of None replace or add to those that are always sent."""
+        """Send a request; the given headers replace or add to the usual ones, None removes one."""
         sent = Headers()
         for name, value in {**self.headers, **(headers or {})}.items():
             sent.setRawHeaders(name, [value])
@@ -232,14 +232,14 @@ class Person:
             self.cookies[name] = (value, path)
 
     async def get(self, path: str, **headers: str) -> Answer:
-        """Ask for a page; headers by their names with _ for -."""
+        """Get a page; headers by their names with _ for -."""
         answer = await self.ask("GET", path, headers=_named(headers))
         if answer.header("Content-Type").startswith("text/html"):
             self._csrf = answer.csrf or self._csrf
         return answer
 
     async def csrf(self) -> str:
-        """The code that a form of the console carries for this person."""
+        """The CSRF token that the console's forms have for this client."""
         if not self._csrf and SESSION_COOKIE in self.cookies:
             await self.get("/settings/account")
         if not self._csrf:
@@ -247,7 +247,7 @@ class Person:
         return self._csrf
 
     async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
-        """Send a form; the code is added unless the fields have one."""
+        """Send a form; the CSRF token is added unless the fields have one."""
         return await self.submit(path, [*(fields.items() if isinstance(fields, Mapping) else fields), *more.items()])
 
     async def submit(
@@ -264,22 +264,22 @@ class Person:
         return answer
 
     async def follow(self, answer: Answer) -> Answer:
-        """The page that an answer sends the browser to."""
+        """Get the page that a response redirects to."""
         while answer.status in (302, 303):
             answer = await self.get(answer.location)
         return answer
 
     async def send(self, path: str, fields: Fields = (), /, **more: str) -> Answer:
-        """Send a form, and read the page that comes of it."""
+        """Send a form, and get the page that it redirects to."""
         return await self.follow(await self.post(path, fields, **more))
 
     async def log_in(self, login: str, password: str = PASSWORD, **more: str) -> Answer:
-        """Go through the door."""
+        """Log in."""
         return await self.post("/login", login=login, password=password, **more)
 
 
 async def _body(response: Any) -> bytes:
-    """What it carries; of a stream that does not end, nothing: it is hung up."""
+    """The body; for an endless stream nothing, and the connection is closed."""
     reading = readBody(response)
     if "text/event-stream" in (response.headers.getRawHeaders("Content-Type") or []):
         reading.addErrback(lambda _: b"")
@@ -296,7 +296,7 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class ConsoleCase(TestCase):
-    """A gateway's console.
+    """A test case with a gateway's console.
 
     Attributes:
         settings: the part ``[web]``.
@@ -309,11 +309,11 @@ class ConsoleCase(TestCase):
     settings = Web(listen="tcp:0:interface=127.0.0.1")
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
-        """A server on a free port."""
+        """Start a server on a free port."""
         return Deferred.fromCoroutine(self.start())
 
     async def start(self) -> None:
-        """Begin; a test that needs more in place puts it behind this."""
+        """Set up the console; a test that needs more overrides this."""
         self.past = 0.0
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
@@ -341,27 +341,27 @@ class ConsoleCase(TestCase):
         self.me = Person(self.url)
 
     def furnish(self, web: WebContext) -> WebContext:
-        """For tests that need the desk otherwise."""
+        """Change the WebContext; for tests to override."""
         return web
 
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Advance the clocks."""
         self.past += seconds
         self.clock.now += seconds
 
     def somebody(self) -> Person:
-        """A stranger with a browser of their own."""
+        """A new client that is not logged in."""
         return Person(self.url)
 
     async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
-        """Somebody who may log in with PASSWORD; their number."""
+        """Add a console user with the password PASSWORD; returns the user's id."""
         now = self.web.now()
         return await self.web.write(
             lambda connection: add_console_user(connection, ACTOR, now, login, _QUICK_HASH, role, phone, language)
         )
 
     async def enter(self, number: int) -> Person:
-        """A browser in which that user is logged in, without the door's pains."""
+        """A client logged in as a user, without hashing a password."""
         cookie = secrets.token_urlsafe(32)
         now = self.web.now()
         await self.web.write(lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now))
@@ -370,19 +370,19 @@ class ConsoleCase(TestCase):
         return person
 
     async def as_(self, role: Role, phone: str = "") -> Person:
-        """Somebody new in that role, logged in; the login is the role's name and a few letters."""
+        """A client logged in as a new user of a role; the login is the role's name and a few letters."""
         return await self.enter(await self.add_person(f"{role.value} {secrets.token_hex(3)}", role, phone))
 
     async def viewer(self) -> Person:
-        """Somebody who only looks."""
+        """A client logged in as a new viewer."""
         return await self.as_(Role.VIEWER)
 
     async def operator(self, phone: str = "") -> Person:
-        """Somebody who changes rules."""
+        """A client logged in as a new operator."""
         return await self.as_(Role.OPERATOR, phone)
 
     async def admin(self) -> Person:
-        """Somebody who may all."""
+        """A client logged in as a new admin."""
         return await self.as_(Role.ADMIN)
 
     async def setup_link(self) -> str:
@@ -393,7 +393,7 @@ class ConsoleCase(TestCase):
         return f"/setup/{link}"
 
     async def get(self, path: str, **headers: str) -> Answer:
-        """Ask for a page as ``self.me``."""
+        """Get a page as ``self.me``."""
         return await self.me.get(path, **headers)
 
     async def post(self, path: str, fields: Fields = (), /, **more: str) -> Answer:

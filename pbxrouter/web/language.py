@@ -148,7 +148,7 @@ def catalogue(language: str) -> NullTranslations:
     return Translations(compiled)
 
 
-def wished(accept_language: str) -> str:
+def preferred_language(accept_language: str) -> str:
     """The supported language that ``Accept-Language`` prefers (RFC 9110 12.5.4)."""
     best, best_quality = "en", 0.0
     for entry in accept_language[:500].split(","):

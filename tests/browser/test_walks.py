@@ -79,7 +79,7 @@ class SetUpTests(BrowserCase):
             page.fill("#f-login", "josé")
             page.fill("#f-password", PASSWORD)
             page.fill("#f-again", PASSWORD)
-            visitor.press("Empezar")
+            visitor.press("Crear el administrador")
             self.assertEqual(page.url, gateway.url + "/")
             self.assertEqual(visitor.heading(), "Ahora")
             # The menu of a narrow window opens without a script.

@@ -198,7 +198,7 @@ class EventsTests(CommandCase):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.settings(port)
-        self.assert_one_line(self.command("events"), "nobody answers at")
+        self.assert_one_line(self.command("events"), "no answer at")
         for ami, words in (
             (PlayedAmi(refuse=True), "Authentication failed"),
             (PlayedAmi(banner=b"220 mail.example.org ESMTP\r\n"), "Asterisk Call Manager"),

@@ -126,7 +126,7 @@ class OriginateTests(SynchronousTestCase):
             self.ask()
             self.originator.done.errback(RuntimeError("oh"))
         self.assertEqual(self.ends, 1)
-        self.assertIn("its log tells", self.answers[0]["error"])
+        self.assertIn("see the gateway's log", self.answers[0]["error"])
         self.assertEqual(len(events), 1)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 

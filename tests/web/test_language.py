@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.text.sentences import Sentence, sentence
-from pbxrouter.web.language import Translator, Zone, wished
+from pbxrouter.web.language import Translator, Zone, preferred_language
 
 SUMMER, WINTER = 1_784_023_200.0, 1_795_431_600.0  # 14 July and 23 November 2026, 10:00 and 11:00 UTC
 
@@ -85,4 +85,4 @@ class WordsTests(SynchronousTestCase):
             ("es;q=nonsense, en;q=0.1", "en"),
             ("*;q=0.1," * 10_000, "en"),
         ):
-            self.assertEqual(wished(header), language, header[:40])
+            self.assertEqual(preferred_language(header), language, header[:40])

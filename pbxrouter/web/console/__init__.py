@@ -1,28 +1,32 @@
-"""The web console: pages that an owner opens every day, rendered on the server, in two languages.
+"""The web console: pages rendered on the server, in English and Spanish.
 
 How a page is made::
 
-    class Things:
-        def __init__(self, router: Router, desk: WebContext) -> None:
-            self._router, self._desk = router, desk
+    class ThingPages:
+        def __init__(self, router: Router, web: WebContext) -> None:
+            self._router, self._web = router, web
             router.add("/things", self.list, Role.VIEWER)
             router.add("/things/<int:number>", self.change, Role.OPERATOR, methods=("POST",))
 
-        async def list(self, visit: Visit) -> bytes:
-            things = await self._desk.read(lambda connection: list_things(connection, ...))
-            return self._router.page("things.html", visit, things=things)
+        async def list(self, page_request: PageRequest) -> bytes:
+            things = await self._web.read(list_things)
+            return self._router.page("things.html", page_request, things=things)
 
-        async def change(self, visit: Visit, number: int) -> bytes:
-            undo = await self._desk.change(lambda connection: edit(connection, visit.actor, ...))
-            raise Redirect("/things", step("{name} is changed", name=...), undo=undo)
+        async def change(self, page_request: PageRequest, number: int) -> bytes:
+            actor, now, name = page_request.actor, self._web.now(), page_request.form.text("name")
+            undo = await self._web.write(lambda connection: rename_thing(connection, actor, now, number, name))
+            raise Redirect("/things", sentence("{name} was changed", name=name), undo=undo)
 
-The router checks role, session and CSRF code before a handler runs, and turns what it raises
-into a page: NotThere 404, EditConflict 409, EditRefused 400 (a form is shown again by its
-handler instead, with ``error=`` for templates/macros.html), StoreError 503. Whatever changes
-something is a POST with the field ``csrf``. A page gets its line in menu.MENU.
+Changes that calls are decided by go through ``WebContext.change``, which reloads the rules. The class is
+named in app.PAGES and its page in menu.MENU.
 
-In templates: extend base.html, blocks ``title`` and ``main``; ``_("…")`` and ``{% trans %}`` for
-words, ``say(step)`` for steps, filters ``number``, ``moment``, ``clock``, ``day``, ``duration``
-for what differs by language; macros.html has fields, buttons, search and pager. Every sentence
-has its Spanish one in locale/es/LC_MESSAGES/pbxrouter.po.
+The router checks session, role and CSRF token before a handler runs, and turns exceptions into pages:
+NotThere 404, EditConflict 409, EditRefused 400, StoreError 503. A handler with a form catches EditRefused
+and shows the form again with ``error=``, for templates/macros.html. A request that changes something is a
+POST with the field ``csrf``.
+
+Templates extend base.html with the blocks ``title`` and ``main``. ``_("…")`` and ``{% trans %}`` translate text,
+``say(sentence)`` a Sentence; the filters ``number``, ``moment``, ``clock``, ``day`` and ``duration`` format
+values; macros.html has fields, buttons, search and pager. Each sentence needs its translation in
+locale/es/LC_MESSAGES/pbxrouter.po.
 """

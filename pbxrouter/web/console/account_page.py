@@ -1,4 +1,4 @@
-"""My account: the own password, phone and language; for everybody who may log in."""
+"""The page of a console user's own account: password, phone and language."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.language import LANGUAGES
 
 
-class Account:
+class AccountPage:
     """The page ``/settings/account``."""
 
-    def __init__(self, router: Router, door: SessionAuth, web: WebContext, in_thread: InThread) -> None:
+    def __init__(self, router: Router, auth: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router
-        self._door = door
+        self._auth = auth
         self._web = web
         self._in_thread = in_thread
         router.add("/settings/account", self.show, Role.VIEWER)
@@ -26,7 +26,7 @@ class Account:
         router.add("/settings/account/password", self.change_password, Role.VIEWER, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """Both forms."""
+        """Show the forms for phone and language and for the password."""
         return self._page(page_request)
 
     def _page(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
@@ -40,7 +40,7 @@ class Account:
         )
 
     async def change(self, page_request: PageRequest) -> bytes:
-        """Phone and language."""
+        """Change phone and language."""
         user = page_request.user
         assert user is not None
         language = page_request.form.get("language", "")
@@ -63,21 +63,21 @@ class Account:
         except EditRefused as error:
             return self._page(page_request, error)
         if language:
-            self._door.choose_language(page_request, language)
+            self._auth.choose_language(page_request, language)
         raise Redirect("/settings/account", sentence("your account was changed"))
 
     async def change_password(self, page_request: PageRequest) -> bytes:
-        """The password; whoever else is logged in by it must log in again."""
+        """Change the password; all other sessions of the user end."""
         user = page_request.user
         assert user is not None
         new = page_request.form.get("password", "")
         try:
-            await self._door.try_password(page_request, user.login)
+            await self._auth.try_password(page_request, user.login)
             found = await self._web.read(lambda connection: credentials(connection, user.login))
             old = page_request.form.get("old", "")
             if not await self._in_thread(self._web.passwords.fits, found[1] if found else None, old):
                 raise EditRefused(sentence("the current password is wrong"), "old")
-            self._door.password_was_right(page_request, user.login)
+            self._auth.password_was_right(page_request, user.login)
             check_new_password(new, user.login)
             if new != page_request.form.get("again", ""):
                 raise EditRefused(sentence("the two passwords are different"), "again")
@@ -89,5 +89,5 @@ class Account:
             )
         except EditRefused as error:
             return self._page(page_request, error)
-        await self._door.open(page_request, user.console_user_id)
+        await self._auth.open(page_request, user.console_user_id)
         raise Redirect("/settings/account", sentence("your password was changed"))

@@ -1,4 +1,4 @@
-"""Calls: the history page by page with filters, one call with its trace, CSV, and the busiest minutes."""
+"""Pages of the call history: list with filters, one call with its trace, CSV export, busiest minutes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ PAGE: Final = 30
 BUSIEST: Final = 8
 MAX_LENGTH: Final = 80
 DRAWN_S: Final = 30.0
-"""How long the graphs of busy minutes are shown as they were drawn."""
+"""Seconds for which the graphs of busy minutes are cached."""
 MAX_DRAWN: Final = 50
 
 Part = tuple[str, int, Markup, list[tuple[int, int]]]
-"""A graph with its heading, the number of calls, and the busiest minutes."""
+"""Heading, number of calls, graph, and busiest minutes (epoch second, calls) of a day or a week."""
 _PLACE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the page's form says, as it was written."""
+    """The filter form's fields, as entered."""
 
     caller: str = ""
     number: str = ""
@@ -49,20 +49,20 @@ class Filters:
 
     @property
     def any(self) -> bool:
-        """Whether it says anything."""
+        """Whether any filter is set."""
         return any((self.caller, self.number, self.outcome, self.since, self.until))
 
     def address(self, path: str, **more: str) -> str:
-        """The address of a page with these filters."""
-        said = {name: getattr(self, name) for name in self.__slots__} | more
-        query = urlencode({name: value for name, value in said.items() if value})
+        """Return the path of a page with these filters as its query."""
+        fields = {name: getattr(self, name) for name in self.__slots__} | more
+        query = urlencode({name: value for name, value in fields.items() if value})
         return f"{path}?{query}" if query else path
 
     def search(self, zone: Zone) -> Search:
-        """The same for the database.
+        """Return the filters as a database search.
 
         Raises:
-            EditRefused: a time or a number is none.
+            EditRefused: a time is not valid, or a number is too long.
         """
         for name in ("caller", "number"):
             if len(getattr(self, name)) > MAX_LENGTH:
@@ -77,22 +77,22 @@ class Filters:
 
 
 def read_filters(query: Form) -> Filters:
-    """The filters in an address."""
+    """Read the filters from a query."""
     return Filters(*(query.text(name) for name in Filters.__slots__))
 
 
 def read_place(text: str) -> Place | None:
-    """Where a page begins, as its address says it; None if it says nothing that makes sense."""
+    """Parse the place where a page of calls begins; None if the text is not a place."""
     found = _PLACE.fullmatch(text)
     return (float(found[1]), int(found[2])) if found else None
 
 
 def place_text(place: Place | None) -> str:
-    """The same as text."""
+    """Format a place for a query, as read_place parses it."""
     return f"{place[0]!r}-{place[1]}" if place else ""
 
 
-class Calls:
+class CallPages:
     """The pages beneath ``/calls``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
@@ -106,7 +106,7 @@ class Calls:
         router.add("/calls/busiest", self.busiest, Role.VIEWER)
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """A page of calls."""
+        """Show a page of calls."""
         filters = read_filters(page_request.query)
         before, after = (read_place(page_request.query.text(name)) for name in ("before", "after"))
         page, error = CallPage([], None, None), None
@@ -118,7 +118,7 @@ class Calls:
         except EditRefused as refused:
             page_request.request.setResponseCode(400)
             error = refused
-        there = await self._web.read(outcomes)
+        known_outcomes = await self._web.read(outcomes)
         return self._router.page(
             "calls/list.html",
             page_request,
@@ -127,7 +127,7 @@ class Calls:
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
             filters=filters,
-            outcomes=[(outcome, page_request.say(outcome_words(outcome))) for outcome in there],
+            outcomes=[(outcome, page_request.say(outcome_words(outcome))) for outcome in known_outcomes],
             outcome_words=outcome_words,
             outcome_kind=outcome_kind,
             keep_days=self._web.config.history.keep_days,
@@ -136,7 +136,7 @@ class Calls:
         )
 
     async def show_one(self, page_request: PageRequest, number: int) -> bytes:
-        """One call."""
+        """Show one call with its trace."""
         found = await self._web.read(functools.partial(call, call_id=number))
         return self._router.page(
             "calls/one.html",
@@ -148,7 +148,7 @@ class Calls:
         )
 
     async def export(self, page_request: PageRequest) -> bytes:
-        """All calls that fit, as CSV, in pieces as fast as the browser takes them."""
+        """Stream all matching calls as CSV, as fast as the client reads."""
         request: Any = page_request.request
         search = read_filters(page_request.query).search(self._web.zone)
         day = self._web.zone.local(self._web.now()).strftime("%Y-%m-%d")
@@ -172,7 +172,7 @@ class Calls:
                 return
 
     async def busiest(self, page_request: PageRequest) -> bytes:
-        """The busiest minutes of a day, and of the week that ends with it."""
+        """Show the busiest minutes of a day, and of the week that ends with it."""
         zone, now, error = self._web.zone, self._web.now(), None
         day, midnight = page_request.query.text("day"), zone.midnight(now)
         if day:
@@ -181,7 +181,7 @@ class Calls:
             except EditRefused as refused:
                 page_request.request.setResponseCode(400)
                 error = refused
-        # One at a time, and kept for a while: drawing takes from the time that calls have.
+        # Drawn one at a time and cached, since drawing competes with calls for the CPU.
         await self._drawing.acquire()
         try:
             parts = await self._parts(midnight, page_request.translator)
@@ -205,7 +205,7 @@ class Calls:
 
 
 def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator) -> list[Part]:
-    """The graphs of a day and of the week that ends with it, with their headings and busiest minutes."""
+    """Draw the graphs of a day and of the week that ends with it, with headings and busiest minutes."""
     week_began, ended = translator.zone.midnight(midnight, -6), translator.zone.midnight(midnight, 1)
     of_day = {minute: calls for minute, calls in minutes.items() if minute >= midnight}
     week = translator.text("%(first)s to %(last)s") % {

@@ -1,4 +1,4 @@
-"""The doctor's findings: looked for when an admin asks, shown as they come."""
+"""The page of the doctor: starts its checks and shows the findings as they arrive."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ STATES = {
     "wrong": (Sentence("problem"), "bad"),
     "unknown": (Sentence("not checked"), "warn"),
 }
-"""What a finding's state is called, and how it is marked."""
+"""Label and badge kind of each state of a finding."""
 RELOAD_S = 2
 
 
 @dataclass(slots=True)
-class Look:
-    """One look at everything.
+class Examination:
+    """One run of the doctor's checks.
 
     Attributes:
         began: epoch seconds.
-        broke: whether it came to no proper end.
+        failed: whether it ended with an unexpected exception.
     """
 
     began: float
     running: bool = True
-    broke: bool = False
+    failed: bool = False
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def wrong(self) -> int:
-        """How many things are wrong."""
+        """Number of problems found."""
         return sum(finding.state == "wrong" for finding in self.findings)
 
 
@@ -51,29 +51,29 @@ class DoctorPage:
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
         self._web = web
-        self._examine = web.examine or (lambda tell: examine(web.config, web.reactor, tell))
-        self._look: Look | None = None
+        self._examine = web.examine or (lambda note: examine(web.config, web.reactor, note))
+        self._examination: Examination | None = None
         router.add("/settings/doctor", self.show, Role.ADMIN)
-        router.add("/settings/doctor", self.look, Role.ADMIN, methods=("POST",))
+        router.add("/settings/doctor", self.start, Role.ADMIN, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """What the last look found, or what this one has found so far."""
-        if self._look is not None and self._look.running:
+        """Show the findings of the last run, or of the current one so far."""
+        if self._examination is not None and self._examination.running:
             page_request.request.setHeader("Refresh", str(RELOAD_S))
-        return self._router.page("settings/doctor.html", page_request, look=self._look, states=STATES)
+        return self._router.page("settings/doctor.html", page_request, examination=self._examination, states=STATES)
 
-    async def look(self, page_request: PageRequest) -> bytes:
-        """Begin to look, unless somebody does already."""
-        if self._look is None or not self._look.running:
-            self._look = Look(self._web.now())
-            Deferred.fromCoroutine(self._go(self._look))
+    async def start(self, page_request: PageRequest) -> bytes:
+        """Start the checks, unless they are running."""
+        if self._examination is None or not self._examination.running:
+            self._examination = Examination(self._web.now())
+            Deferred.fromCoroutine(self._run(self._examination))
         raise Redirect("/settings/doctor")
 
-    async def _go(self, look: Look) -> None:
+    async def _run(self, examination: Examination) -> None:
         try:
-            await self._examine(look.findings.append)
+            await self._examine(examination.findings.append)
         except Exception:
-            look.broke = True
-            self.log.failure("the doctor broke off")
+            examination.failed = True
+            self.log.failure("console: the doctor's checks failed")
         finally:
-            look.running = False
+            examination.running = False

@@ -1,4 +1,4 @@
-"""Logging in and out, the first admin's set-up, and the switch of languages."""
+"""Pages for login, logout, first set-up and choice of language."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pbxrouter.web.http.site import set_cookie
 SETUP_COOKIE: Final = "pbxrouter_setup"
 
 
-class Entrance:
-    """The pages for those who are not in yet."""
+class LoginPages:
+    """The pages ``/login``, ``/logout``, ``/language`` and ``/setup``."""
 
-    def __init__(self, router: Router, door: SessionAuth, web: WebContext, in_thread: InThread) -> None:
+    def __init__(self, router: Router, auth: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router
-        self._door = door
+        self._auth = auth
         self._web = web
         self._in_thread = in_thread
         router.add("/login", self.login, None)
@@ -36,28 +36,28 @@ class Entrance:
         router.add("/setup/<link>", self.setup_link, None)
 
     async def login(self, page_request: PageRequest) -> bytes:
-        """The form."""
+        """Show the login form."""
         onward = local_path(page_request.query.get("next", "/"))
         if page_request.user is not None:
             raise Redirect(onward)
         return await self._login_page(page_request, onward)
 
     async def _login_page(self, page_request: PageRequest, onward: str, error: EditRefused | None = None) -> bytes:
-        fresh = await self._web.read(needs_setup)
+        is_fresh = await self._web.read(needs_setup)
         return self._router.page(
             "login.html",
             page_request,
             onward=onward,
             login=page_request.form.text("login"),
             error=error,
-            needs_setup=fresh,
+            needs_setup=is_fresh,
         )
 
     async def log_in(self, page_request: PageRequest) -> bytes:
-        """Take login and password."""
+        """Log in with the form's login and password."""
         onward = local_path(page_request.form.get("next", "/"))
         try:
-            await self._door.log_in(
+            await self._auth.log_in(
                 page_request, page_request.form.get("login", ""), page_request.form.get("password", "")
             )
         except TooManyTries as error:
@@ -70,21 +70,21 @@ class Entrance:
         raise Redirect(onward)
 
     async def log_out(self, page_request: PageRequest) -> bytes:
-        """End the session."""
-        await self._door.log_out(page_request)
+        """Log out."""
+        await self._auth.log_out(page_request)
         raise Redirect("/login")
 
     async def language(self, page_request: PageRequest) -> bytes:
-        """Show everything in another language."""
-        self._door.choose_language(page_request, page_request.form.get("language", ""))
+        """Change the console's language."""
+        self._auth.choose_language(page_request, page_request.form.get("language", ""))
         raise Redirect(local_path(page_request.form.get("next", "/")))
 
-    # --- the first admin ---
+    # --- set-up of the first admin ---
 
     async def setup_link(self, page_request: PageRequest, link: str) -> bytes:
-        """Take the link's secret out of the address, into a cookie."""
+        """Move the set-up link's secret from the URL into a cookie."""
         request: Any = page_request.request
-        if not await self._is_good(link):
+        if not await self._is_valid(link):
             raise NotThere(
                 sentence("this set-up link has been used or has expired; `pbxrouter console link` prints a new one")
             )
@@ -92,17 +92,17 @@ class Entrance:
         request.setHeader("Referrer-Policy", "no-referrer")
         raise Redirect("/setup")
 
-    async def _is_good(self, link: str) -> bool:
+    async def _is_valid(self, link: str) -> bool:
         now = self._web.now()
         return await self._web.read(lambda connection: is_setup_link(connection, hash_token(link), now))
 
     async def setup(self, page_request: PageRequest) -> bytes:
-        """The form in which the first admin chooses login and password."""
+        """Show the form for the first admin's login and password."""
         return await self._setup_page(page_request)
 
     async def _setup_page(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
         link = _setup_cookie(page_request)
-        if not link or not await self._is_good(link):
+        if not link or not await self._is_valid(link):
             raise NotThere(
                 sentence("open the set-up link that the gateway printed; `pbxrouter console link` prints a new one")
             )
@@ -115,7 +115,7 @@ class Entrance:
         )
 
     async def set_up(self, page_request: PageRequest) -> bytes:
-        """Make the first admin, and log them in."""
+        """Create the first admin and log them in."""
         link, login, password = (
             _setup_cookie(page_request),
             page_request.form.text("login"),
@@ -125,7 +125,7 @@ class Entrance:
             check_new_password(password, login)
             if not hmac.compare_digest(password.encode(), page_request.form.get("again", "").encode()):
                 raise EditRefused(sentence("the two passwords are different"), "again")
-            if not await self._is_good(link):
+            if not await self._is_valid(link):
                 raise EditRefused(sentence("this set-up link has been used or has expired"))
             hashed = await self._in_thread(self._web.passwords.hash, password)
             now = self._web.now()
@@ -137,7 +137,7 @@ class Entrance:
         except EditRefused as error:
             page_request.request.setResponseCode(400)
             return await self._setup_page(page_request, error)
-        await self._door.open(page_request, number)
+        await self._auth.open(page_request, number)
         request: Any = page_request.request
         set_cookie(request, SETUP_COOKIE, "", path="/setup", max_age_s=0)
         raise Redirect("/")

@@ -1,4 +1,4 @@
-"""What the console offers, in the order of its menu; a new page gets its line here."""
+"""The console's menu; a new page gets its entry here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pbxrouter.web.console.request import PageRequest
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the menu.
+    """A menu entry.
 
     Attributes:
-        path: the page; the line is marked on pages beneath it, too.
-        icon: its name in templates/icons.html.
-        role: who sees it.
+        path: the page's path; the entry is also current on pages below it.
+        icon: a name in templates/icons.html.
+        role: least role that sees the entry.
     """
 
     path: str
@@ -26,13 +26,13 @@ class Entry:
     role: Role = Role.VIEWER
 
     def is_here(self, path: str) -> bool:
-        """Whether a path is this page or beneath it."""
+        """Whether a path is this page or below it."""
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Lines that belong together, under a heading of their own if it has one."""
+    """A group of menu entries, with an optional heading."""
 
     label: Sentence | None
     entries: tuple[Entry, ...]
@@ -73,7 +73,7 @@ MENU: Final = (
 
 
 def menu_for(page_request: PageRequest) -> list[Section]:
-    """The part of the menu that a visitor may use; nothing for who is not logged in."""
+    """The menu entries that the request's user may see; empty without a user."""
     user = page_request.user
     if user is None:
         return []

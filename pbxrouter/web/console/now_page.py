@@ -1,7 +1,7 @@
-"""Now: the calls in progress, calls a minute, today's totals, and whether all is well.
+"""The page Now: calls in progress, calls per minute, today's totals, and health.
 
-The page stands by itself; where JavaScript runs, now.js takes over and is told what changes, by
-the same templates.
+The page is complete without JavaScript; with it, now.js applies changes from an event stream, rendered
+from the same templates.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pbxrouter.web.now.dashboard_snapshot import DashboardSnapshot, DashboardSna
 from pbxrouter.web.now.event_stream import EventStream, Fragments
 
 PARTS: Final = ("alarm", "tiles", "graph", "said", "health")
-"""Templates in templates/now, each for the place on the page that has its name."""
+"""Templates in templates/now; each fills the element whose ``data-part`` has its name."""
 STATES: Final[Mapping[State, tuple[Sentence, str]]] = {
     "good": (Sentence("OK"), "good"),
     "plain": (Sentence("pending"), "warn"),
     "bad": (Sentence("problem"), "bad"),
 }
-"""What a state is called, and how it is marked."""
+"""Label and badge kind of each health state."""
 TURNED_AWAY: Final = (GatewayOutcome.INVALID, GatewayOutcome.DENIED, GatewayOutcome.REFUSED)
 BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER)
 FULL_RETRY_S: Final = 30
 
 
-class Now:
-    """The page ``/`` and what keeps it up to date."""
+class NowPage:
+    """The page ``/`` and its event stream."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
@@ -52,16 +52,16 @@ class Now:
         router.add("/now/events", self.follow, Role.VIEWER)
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """The page."""
+        """Show the page."""
         await self._pictures.refreshed()
         values = self._values(self._pictures.make())
         return self._router.page("now.html", page_request, at=self._web.now(), **values)
 
     async def follow(self, page_request: PageRequest) -> bytes:
-        """All that changes from now on."""
+        """Stream the changes of the page as server-sent events."""
         request: Any = page_request.request
         if not self.feed.has_room(page_request.session):
-            # Not all at once again.
+            # Spread, so that the pages do not all return at once.
             request.setHeader("Retry-After", str(random.randint(FULL_RETRY_S // 2, FULL_RETRY_S * 2)))
             return self._router.problem(
                 page_request,
@@ -72,7 +72,7 @@ class Now:
             return b""
         return await self.feed.follow(request, page_request.translator, page_request.session)
 
-    # --- what the feed asks for ---
+    # --- callbacks of the event stream ---
 
     async def _make(self) -> DashboardSnapshot:
         self._pictures.refresh()
@@ -108,7 +108,11 @@ class Now:
 
 
 def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
-    """Today's calls by how they ended: a label, how many, and the outcome to look for if that is grave."""
+    """Today's calls by result.
+
+    Returns:
+        For each tile its label, the number of calls, and for failed calls the outcome that it links to.
+    """
     named = (*WELL, *TURNED_AWAY, *BROKEN)
     broken = totals.of(*BROKEN)
     return (

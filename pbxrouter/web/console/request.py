@@ -1,4 +1,4 @@
-"""One request to the console: who asks, in which language, and what they sent."""
+"""A request to the console: its user, language, query and form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_FIELDS: Final = 4000
 
 
 class Form(Mapping[str, str]):
-    """The fields of a form; of a name that comes several times ``[]`` gives the first."""
+    """The fields of a form or query; ``[]`` returns the first value of a repeated field."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._all: dict[str, list[str]] = {}
@@ -38,24 +38,26 @@ class Form(Mapping[str, str]):
         return len(self._all)
 
     def every(self, name: str) -> list[str]:
-        """All values of a name."""
+        """All values of a field."""
         return list(self._all.get(name, ()))
 
     def text(self, name: str) -> str:
-        """A value without the blanks around it; ``""`` if it is not there."""
+        """A field's value, stripped; ``""`` if the field is missing."""
         return self.get(name, "").strip()
 
 
 @dataclass(slots=True)
 class PageRequest:
-    """One request.
+    """A request to a page.
 
     Attributes:
-        user: who is logged in; None if nobody is.
+        translator: of the language in which the page is shown.
+        address: the client's IP address, behind trusted proxies too.
+        user: the logged-in user; None without one.
         session: the session's hash; ``""`` without one.
-        csrf: what a form must bring back.
-        address: the visitor's own.
-        form: what was posted, checked to come from a page of ours.
+        csrf_token: the value of the field ``csrf`` in this page's forms.
+        query: the URL's query.
+        form: the posted form, after the CSRF check.
     """
 
     request: IRequest
@@ -69,23 +71,23 @@ class PageRequest:
 
     @property
     def path(self) -> str:
-        """The path that was asked for, percent-encoded as it came."""
+        """The requested path, percent-encoded as received."""
         uri: bytes = self.request.uri
         return uri.partition(b"?")[0].decode("ascii", "replace")
 
     @property
     def actor(self) -> Actor:
-        """Who it is, for the audit log."""
-        assert self.user is not None  # only routes for those logged in ask
+        """The user, for the audit log."""
+        assert self.user is not None  # only routes with a role use it
         return Actor(self.user.login, "console")
 
     def say(self, message: Sentence | str) -> str:
-        """A sentence in the visitor's language."""
+        """Translate a sentence into the page's language."""
         return self.translator.say(message)
 
 
 def read_query(request: IRequest) -> Form:
-    """The part of the address behind ``?``; what is no text there is left out."""
+    """Parse the URL's query; empty if it cannot be parsed."""
     uri: bytes = request.uri
     raw = uri.partition(b"?")[2].decode("ascii", "replace")
     try:
@@ -95,10 +97,10 @@ def read_query(request: IRequest) -> Form:
 
 
 def read_form(request: IRequest) -> Form:
-    """What was posted.
+    """Parse the posted form.
 
     Raises:
-        EditRefused: it is too long, or no form.
+        EditRefused: it is too long, or not a URL-encoded form.
     """
     content: Any = request.content
     body: bytes = content.read(MAX_FORM + 1)
@@ -138,7 +140,7 @@ def read_time(text: str, field: str, zone: Zone) -> float | None:
 
 
 def local_path(wanted: str) -> str:
-    """A path within the console to go on to; ``/`` for whatever could lead elsewhere."""
+    """A path within the console to redirect to; ``/`` if the given one could lead to another site."""
     if not (wanted.isascii() and wanted.isprintable()) or "\\" in wanted:
         return "/"
     return wanted if wanted.startswith("/") and not wanted.startswith("//") else "/"

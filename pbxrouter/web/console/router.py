@@ -1,7 +1,7 @@
-"""Which page answers which address, and what holds for all: who may see it, where forms come from, errors.
+"""Routes requests to pages, after checking session, role and CSRF token, and renders errors as pages.
 
-A page cannot be added without saying which role it is for. Handlers get a Visit and give
-bytes, or raise; not one of them looks at roles or CSRF codes itself.
+A page cannot be added without its role. Handlers take a PageRequest and return bytes or raise; they do not
+check roles or CSRF tokens themselves.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pbxrouter.web.language import Translator
 
 Handler = Callable[..., Awaitable[bytes]]
 MAX_NOTICES: Final = 1000
-"""Sessions for which notices wait."""
+"""Maximum number of sessions with pending notices."""
 MAX_WAITING: Final = 5
-"""Notices that wait for one session; of more, the last ones count."""
+"""Maximum number of pending notices of a session; the oldest are dropped."""
 MAX_ROW: Final = 2**63 - 1
-"""No row of the database has a greater number, and the database takes none."""
+"""The greatest integer that SQLite stores, and so the greatest row id."""
 
 
 class Redirect(Exception):
-    """The answer is another page: see there (303).
+    """Redirects the browser to another page of the console, with status 303.
 
     Args:
-        path: within the console.
-        notice: what that page shall say on top, once.
-        undo: the audit log's entry that a button beside the notice takes back.
+        path: path within the console.
+        notice: shown once on top of the next page.
+        undo: the audit log entry that the notice's Undo button undoes.
     """
 
     def __init__(self, path: str, notice: Sentence | None = None, undo: int | None = None) -> None:
@@ -51,22 +51,23 @@ class Redirect(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the next page says once, on top.
+    """A message shown once, on top of the next page.
 
     Attributes:
-        undo: the audit log's entry that can be taken back by a button beside it.
+        undo: the audit log entry that its Undo button undoes; None for no button.
     """
 
-    said: Sentence
+    message: Sentence
     undo: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address.
+    """A route.
 
     Attributes:
-        role: who may; None is everybody.
+        path: in klein's notation.
+        role: least role that may use it; None for a public page.
     """
 
     path: str
@@ -75,17 +76,17 @@ class Route:
 
 
 class Router:
-    """Adds pages to the site.
+    """Adds pages to a Klein app, and answers their requests.
 
     Attributes:
-        routes: all that were added.
+        routes: all routes added.
     """
 
     log = Logger()
 
-    def __init__(self, app: Klein, door: SessionAuth, pages: Pages) -> None:
+    def __init__(self, app: Klein, auth: SessionAuth, pages: Pages) -> None:
         self._app = app
-        self._door = door
+        self._auth = auth
         self._pages = pages
         self._notices: dict[str, list[Notice]] = {}
         self.routes: list[Route] = []
@@ -98,15 +99,15 @@ class Router:
         methods: tuple[str, ...] = ("GET",),
         csrf_exempt: bool = False,
     ) -> None:
-        """Let a handler answer an address.
+        """Add a route.
 
         Args:
             path: in klein's notation.
-            handler: called with the Visit and the path's places by name.
-            role: who may see it; None is everybody, logged in or not.
-            methods: GET, or POST for whatever changes something.
-            own_check: the handler itself sees to it that a form is one of ours (a page that stands
-                in a frame of another site gets no cookies).
+            handler: called with the PageRequest and the path's placeholders by name.
+            role: least role that may use it; None for a public page.
+            methods: GET, or POST for a request that changes something.
+            csrf_exempt: the handler checks the form's origin itself (a page embedded in another site
+                gets no cookies).
         """
         self.routes.append(Route(path, methods, role))
 
@@ -116,26 +117,26 @@ class Router:
         self._app.route(path, methods=[*methods], endpoint=f"{','.join(methods)} {path}")(serve)
 
     async def _serve(
-        self, request: Any, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
+        self, request: Any, role: Role | None, csrf_exempt: bool, handler: Handler, places: dict[str, Any]
     ) -> bytes:
         request.setHeader("Content-Type", "text/html; charset=utf-8")
-        page_request = self._door.stranger(request)
+        page_request = self._auth.anonymous(request)
         try:
-            page_request = await self._door.page_request(request)
-            if not own_check:
-                self._door.set_visitor_cookie(page_request)
-            return await self._answer(page_request, role, own_check, handler, places)
-        except Redirect as on:
-            if on.notice is not None:
-                self.flash(page_request, on.notice)
-            return see_other(request, on.path)
-        except CancelledError:  # the browser has gone
+            page_request = await self._auth.page_request(request)
+            if not csrf_exempt:
+                self._auth.set_visitor_cookie(page_request)
+            return await self._answer(page_request, role, csrf_exempt, handler, places)
+        except Redirect as redirect:
+            if redirect.notice is not None:
+                self.flash(page_request, redirect.notice)
+            return see_other(request, redirect.path)
+        except CancelledError:  # the client has disconnected
             raise
         except Exception as error:
             return self._failed(page_request, error)
 
     async def _answer(
-        self, page_request: PageRequest, role: Role | None, own_check: bool, handler: Handler, places: dict[str, Any]
+        self, page_request: PageRequest, role: Role | None, csrf_exempt: bool, handler: Handler, places: dict[str, Any]
     ) -> bytes:
         request = page_request.request
         if role is not None:
@@ -146,7 +147,7 @@ class Router:
                 return self.problem(page_request, 403, Sentence("your role does not allow this page"))
         if request.method not in (b"GET", b"HEAD"):
             page_request.form = read_form(request)
-            if not own_check and not self._door.csrf_valid(page_request, page_request.form):
+            if not csrf_exempt and not self._auth.csrf_valid(page_request, page_request.form):
                 return self.problem(
                     page_request,
                     403,
@@ -175,40 +176,40 @@ class Router:
                 )
             case PbxrouterError():
                 return self.problem(page_request, 400, error.sentence)
-        self.log.failure("console: {path} broke", path=page_request.path)
+        self.log.failure("console: unhandled error in {path}", path=page_request.path)
         return self.problem(page_request, 500, Sentence("internal error; see the gateway's log"))
 
     def problem(self, page_request: PageRequest, status: int, why: Sentence) -> bytes:
-        """A page that says what is wrong."""
+        """Render an error page."""
         page_request.request.setResponseCode(status)
         return self.page("problem.html", page_request, status=status, why=why)
 
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
-        """A page, with the notices that wait for this visitor."""
+        """Render a page with the menu and the session's pending notices."""
         notices = self._notices.pop(page_request.session, []) if page_request.session else []
         return self._pages.page(template, page_request, notices=notices, menu=menu_for(page_request), **values)
 
     @property
     def translator(self) -> Mapping[str, Translator]:
-        """What pages say, by language."""
+        """The Translator of each language."""
         return self._pages.translator
 
     def fragment(self, template: str, translator: Translator, **values: Any) -> str:
-        """A part of a page, for one that is open already."""
+        """Render a part of a page, to update an open one."""
         return self._pages.render(template, translator, **values)
 
-    def flash(self, page_request: PageRequest, said: Notice) -> None:
-        """Have the visitor's next page say this on top."""
+    def flash(self, page_request: PageRequest, notice: Notice) -> None:
+        """Show a notice on the session's next page."""
         if page_request.session:
             waiting = self._notices.setdefault(page_request.session, [])
-            waiting.append(said)
+            waiting.append(notice)
             del waiting[:-MAX_WAITING]
             if len(self._notices) > MAX_NOTICES:
                 self._notices.pop(next(iter(self._notices)))
 
 
 def see_other(request: Any, path: str) -> bytes:
-    """Send the browser to another page of ours."""
+    """Redirect the browser to a path of the console (303)."""
     request.setResponseCode(303)
     request.setHeader("Location", path)
     return b""

@@ -1,4 +1,4 @@
-"""The console's pages as HTML: Jinja2 with every value escaped, in two languages."""
+"""Renders the console's pages with Jinja2, autoescaped, in two languages; serves the static files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TYPES: Final = {
 
 
 class Statics:
-    """The files that pages refer to, in memory, each under an address that changes with it."""
+    """The static files, in memory; each path has a hash of its content."""
 
     def __init__(self) -> None:
         self._files: dict[str, bytes] = {}
@@ -32,20 +32,20 @@ class Statics:
                 self._files[entry.name] = entry.read_bytes()
 
     def address(self, name: str) -> str:
-        """Where a file is."""
+        """The path of a file."""
         return f"/static/{hashlib.sha256(self._files[name]).hexdigest()[:12]}/{name}"
 
     def content(self, name: str) -> tuple[bytes, str] | None:
-        """A file and its type; None if there is none of that name."""
+        """A file's content and type; None if there is no such file."""
         data = self._files.get(name)
         return None if data is None else (data, TYPES[name.rpartition(".")[2]])
 
 
 class Pages:
-    """Makes pages.
+    """Renders pages.
 
     Args:
-        words: by language.
+        translator: a Translator for each language.
     """
 
     def __init__(self, translator: Mapping[str, Translator], statics: Statics) -> None:
@@ -55,11 +55,11 @@ class Pages:
         }
 
     def render(self, template: str, translator: Translator, **values: Any) -> str:
-        """A template in a language."""
+        """Render a template in a language."""
         return self._environments[translator.language].get_template(template).render(values)
 
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
-        """A whole page for a visitor."""
+        """Render a page for a request."""
         html = self.render(template, page_request.translator, page_request=page_request, **values)
         return html.encode("utf-8", "replace")
 
@@ -76,9 +76,9 @@ def _environment(translator: Translator, statics: Statics) -> Environment:
     environment.install_gettext_translations(translator.translations, newstyle=True)  # type: ignore[attr-defined]
 
     def ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
-        # Jinja's own would write the number without the marks that people there put between its digits.
-        said = Markup(translator.translations.ngettext(one, many, number))  # what is put into its places is escaped
-        return said % {"num": translator.number(number), **places}
+        # Jinja's own ngettext would not format the number by the locale.
+        text = Markup(translator.translations.ngettext(one, many, number))  # escapes the values put into it
+        return text % {"num": translator.number(number), **places}
 
     environment.globals.update(
         ngettext=ngettext,

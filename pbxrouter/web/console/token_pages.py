@@ -1,4 +1,4 @@
-"""API tokens: made, shown once, revoked; for admins."""
+"""Pages to list, create and revoke API tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCOPES: Final = (
 
 
 def epoch(text: str | None) -> float | None:
-    """Epoch seconds of an ISO 8601 time in UTC, as the table has them; None if it is none."""
+    """Epoch seconds of an ISO 8601 time in UTC, as the table stores it; None if it is not a time."""
     try:
         return None if text is None else datetime.datetime.fromisoformat(text).timestamp()
     except ValueError:
@@ -41,7 +41,7 @@ class TokenPages:
         router.add("/settings/tokens/<int:number>/revoke", self.revoke, Role.ADMIN, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """All, and the form for one more."""
+        """Show all tokens and the form for a new one."""
         return await self._list(page_request)
 
     async def _list(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
@@ -54,8 +54,8 @@ class TokenPages:
         )
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Make one; it is shown once."""
-        made = new_token()
+        """Create a token, and show it once."""
+        secret = new_token()
         name = page_request.form.text("name")
         chosen = page_request.form.every("scope")
         try:
@@ -67,16 +67,16 @@ class TokenPages:
                     page_request.actor,
                     self._web.now(),
                     name,
-                    hash_token(made),
+                    hash_token(secret),
                     frozenset(Scope(scope) for scope in chosen),
                 )
             )
         except EditRefused as error:
             return await self._list(page_request, error)
-        return self._router.page("settings/token.html", page_request, name=name, made=made)
+        return self._router.page("settings/token.html", page_request, name=name, secret=secret)
 
     async def revoke(self, page_request: PageRequest, number: int) -> bytes:
-        """Make one invalid, from the next request on."""
+        """Revoke a token, from the next request on."""
         found = await self._web.read(functools.partial(token, token_id=number))
         await self._web.write(lambda connection: revoke_token(connection, page_request.actor, self._web.now(), number))
         raise Redirect("/settings/tokens", sentence("{name} was revoked", name=found.name))

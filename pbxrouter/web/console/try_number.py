@@ -1,7 +1,7 @@
-"""Test a number: what the rules decide about a call, and why, without making it.
+"""The page Test a number: what the rules decide about a call, and why, without making the call.
 
-A PIN is sent in the body of a form, never in an address, and is shown nowhere. Trying PINs
-here is as slow as trying them by telephone.
+A PIN is sent in the body of a form, never in a URL, and is never shown. Guessing PINs here is as slow
+as by telephone.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What is shown.
+class TestResult:
+    """The result of a test.
 
     Attributes:
         kind: good, warn or bad.
-        why_not: of the others that fit the number.
+        headline: the verdict as a sentence.
+        why_not: why other matching patterns were not used.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Answer:
     why_not: tuple[Sentence, ...]
 
 
-class TestNumber:
+class TryNumberPage:
     """The page ``/test``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
@@ -53,12 +54,12 @@ class TestNumber:
         router.add("/test", self.ask_with_pin, Role.VIEWER, methods=("POST",))
 
     async def ask(self, page_request: PageRequest) -> bytes:
-        """The form; with caller and number in the address, the answer too."""
+        """Show the form; with a number in the query, the result too."""
         caller, number = page_request.query.text("caller"), page_request.query.text("number")
         return await self._page(page_request, caller, number, None)
 
     async def ask_with_pin(self, page_request: PageRequest) -> bytes:
-        """The answer."""
+        """Test the form's caller, number and PIN."""
         caller, number = page_request.form.text("caller"), page_request.form.text("number")
         return await self._page(page_request, caller, number, page_request.form.text("pin") or None)
 
@@ -77,12 +78,12 @@ class TestNumber:
             "test.html", page_request, caller=printable(caller), number=printable(number), answer=answer, error=error
         )
 
-    async def _answer(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> Answer:
+    async def _answer(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> TestResult:
         for field, text in (("caller", caller), ("number", number), ("pin", pin or "")):
             if len(text) > MAX_LENGTH:
                 raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), field)
         if pin is not None:
-            assert page_request.user is not None  # the router lets nobody else in
+            assert page_request.user is not None  # the router requires a user
             wait_s = self._limit.wait_s(page_request.user.login, self._web.reactor.seconds())
             if wait_s:
                 raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
@@ -90,4 +91,4 @@ class TestNumber:
         decision = await self._web.engine.decide(Facts(shown, number, pin))
         rules = self._web.engine.rules
         why_not = await self._web.in_thread(runners_up, rules, decision) if rules is not None else ()
-        return Answer(KINDS[decision.verdict], headline(decision, shown), decision, why_not)
+        return TestResult(KINDS[decision.verdict], headline(decision, shown), decision, why_not)

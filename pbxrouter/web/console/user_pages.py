@@ -1,4 +1,4 @@
-"""Console users: who may log in, in which role; for admins."""
+"""Pages to manage the console users; for admins."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ ROLES: Final = (
     ),
     (Role.ADMIN, Sentence("admin"), Sentence("full access, including console users and API tokens")),
 )
-"""Each role, its name, and what it may."""
+"""Each role with its name and its permissions in words."""
 _LETTERS: Final = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
 
 
 def new_password() -> str:
-    """A password for the first log-in, easy to read out."""
+    """Generate a password that is easy to read out."""
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(3))
 
 
 def read_role(text: str) -> Role:
-    """The role that a form names.
+    """Parse the role in a form.
 
     Raises:
-        EditRefused: it is none.
+        EditRefused: there is no such role.
     """
     try:
         return Role(text)
@@ -54,7 +54,7 @@ def read_role(text: str) -> Role:
         raise EditRefused(sentence("choose a role from the list"), "role") from None
 
 
-class People:
+class UserPages:
     """The pages ``/settings/people``."""
 
     def __init__(self, router: Router, web: WebContext, in_thread: InThread) -> None:
@@ -69,7 +69,7 @@ class People:
         router.add("/settings/people/<int:number>/delete", self.delete, Role.ADMIN, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """All, and the form for one more."""
+        """Show all console users and the form for a new one."""
         return await self._list(page_request)
 
     async def _list(self, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
@@ -79,7 +79,7 @@ class People:
         return self._router.page("settings/people.html", page_request, people=people, roles=ROLES, error=error)
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Let somebody log in, by a password that is shown once."""
+        """Create a console user, and show the generated password once."""
         password = new_password()
         login = page_request.form.text("login")
         try:
@@ -101,7 +101,7 @@ class People:
         return self._router.page("settings/password.html", page_request, login=login, password=password)
 
     async def show_one(self, page_request: PageRequest, number: int) -> bytes:
-        """One of them."""
+        """Show one console user."""
         return await self._one(page_request, number)
 
     async def _one(self, page_request: PageRequest, number: int, error: EditRefused | None = None) -> bytes:
@@ -113,7 +113,7 @@ class People:
         )
 
     async def change(self, page_request: PageRequest, number: int) -> bytes:
-        """Role, phone, and whether they may log in."""
+        """Change role, phone, and whether the user can log in."""
         values: dict[str, Any] = {
             "phone": page_request.form.text("phone"),
             "enabled": page_request.form.get("enabled") == "1",
@@ -131,7 +131,7 @@ class People:
         raise Redirect("/settings/people", sentence("{name} was changed", name=person.login))
 
     async def reset(self, page_request: PageRequest, number: int) -> bytes:
-        """Another password, shown once; whoever is logged in as them is not any more."""
+        """Generate a new password and show it once; the user's sessions end."""
         person = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
         hashed = await self._in_thread(self._web.passwords.hash, password)
@@ -141,7 +141,7 @@ class People:
         return self._router.page("settings/password.html", page_request, login=person.login, password=password)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
-        """Remove somebody."""
+        """Delete a console user."""
         person = await self._web.read(functools.partial(console_user, console_user_id=number))
         await self._web.write(
             lambda connection: delete_console_user(connection, page_request.actor, self._web.now(), number)

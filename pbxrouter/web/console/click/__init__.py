@@ -1,1 +1,1 @@
-"""The click-to-dial pages."""
+"""The pages of click-to-dial: for visitors, for staff, and for the admins who manage links."""

@@ -1,4 +1,4 @@
-"""Click-to-dial links for visitors: made, changed, and given out as signed addresses; for admins."""
+"""Pages to manage click-to-dial links and create their signed addresses; for admins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pbxrouter.web.context import WebContext
 PATH: Final = "/settings/links"
 DAYS: Final = 365
 MAX_DAYS: Final = 3650
-"""Days that a signed address may be good for."""
+"""Maximum number of days for which a signed address is valid."""
 _NEW: Final = LinkValues("", "", "", "")
 _TEXTS: Final = tuple(field.name for field in dataclasses.fields(LinkValues) if field.type == "str")
 
@@ -60,7 +60,7 @@ class LinkPages:
         router.add(f"{one}/delete", self.delete, Role.ADMIN, methods=("POST",))
 
     async def show_all(self, page_request: PageRequest) -> bytes:
-        """All."""
+        """Show all links."""
         day = self._dialling.today
         links = await self._web.read(lambda connection: list_dial_links(connection, day))
         return self._router.page(
@@ -72,7 +72,7 @@ class LinkPages:
         )
 
     async def new(self, page_request: PageRequest) -> bytes:
-        """The form for one more."""
+        """Show the form for a new link."""
         return self._form(page_request, _NEW)
 
     def _form(self, page_request: PageRequest, values: LinkValues, error: EditRefused | None = None) -> bytes:
@@ -90,7 +90,7 @@ class LinkPages:
         return {"values": shown, "asterisks": [*places.contexts], "contexts": contexts}
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Make one."""
+        """Create a link."""
         try:
             values = read_values(page_request.form)
             number = await self._web.write(
@@ -105,10 +105,10 @@ class LinkPages:
         )
 
     async def show(self, page_request: PageRequest, number: int) -> bytes:
-        """One: what it says, and its signed addresses."""
-        return await self._one(page_request, number)
+        """Show one link: its settings, and the form for signed addresses."""
+        return await self._page_of(page_request, number)
 
-    async def _one(
+    async def _page_of(
         self,
         page_request: PageRequest,
         number: int,
@@ -135,7 +135,7 @@ class LinkPages:
         return await self._web.read(functools.partial(dial_link, link_id=number, day=self._dialling.today))
 
     def _warnings(self, link: DialLink) -> list[Sentence]:
-        """Why its calls could come to nothing."""
+        """Warnings about settings with which the link's calls would fail."""
         found = []
         if not self._web.originators:
             found.append(sentence("no [[asterisk]] with a secret_file is configured, so calls cannot be placed"))
@@ -153,7 +153,7 @@ class LinkPages:
         return found
 
     async def change(self, page_request: PageRequest, number: int) -> bytes:
-        """What it says."""
+        """Change a link's settings."""
         try:
             values = read_values(page_request.form)
             undo = await self._web.write(
@@ -169,45 +169,45 @@ class LinkPages:
         except EditRefused as error:
             if not error.field:
                 raise
-            return await self._one(page_request, number, error)
+            return await self._page_of(page_request, number, error)
         raise Redirect(f"{PATH}/{number}", sentence("{name} was changed", name=values.name), undo=undo)
 
     async def sign(self, page_request: PageRequest, number: int) -> bytes:
-        """A signed address, and the HTML that shows it in a frame."""
+        """Create a signed address, and show it with the HTML that embeds it."""
         link = await self._link(number)
         text = page_request.form.text("days")
         if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_DAYS):
             refused = EditRefused(sentence("enter a whole number from 1 to {most}", most=MAX_DAYS), "days")
-            return await self._one(page_request, number, refused)
-        # To the end of that day, so that nothing runs out in the middle of one.
+            return await self._page_of(page_request, number, refused)
+        # Valid to the end of the last day, so that it does not expire in the middle of one.
         expires = self._web.zone.midnight(self._web.now(), int(text) + 1)
         address = signed_address(self._web, link, expires)
         signed = {"address": address, "snippet": snippet(address, link.values.name), "expires": expires}
-        return await self._one(page_request, number, signed=signed)
+        return await self._page_of(page_request, number, signed=signed)
 
     async def enable(self, page_request: PageRequest, number: int) -> bytes:
-        """Into use, or out of it."""
+        """Enable or disable a link."""
         enabled = page_request.form.get("enabled") == "1"
         link = await self._link(number)
         undo = await self._web.write(
             lambda connection: set_dial_link_enabled(connection, page_request.actor, self._web.now(), number, enabled)
         )
-        said = sentence("{name} is enabled", name=link.values.name)
+        message = sentence("{name} is enabled", name=link.values.name)
         if not enabled:
-            said = sentence("{name} is disabled", name=link.values.name)
-        raise Redirect(f"{PATH}/{number}", said, undo=undo)
+            message = sentence("{name} is disabled", name=link.values.name)
+        raise Redirect(f"{PATH}/{number}", message, undo=undo)
 
     async def void(self, page_request: PageRequest, number: int) -> bytes:
-        """Addresses that were given out lead nowhere from now on."""
+        """Revoke all signed addresses of a link."""
         link = await self._link(number)
         undo = await self._web.write(
             lambda connection: void_dial_link(connection, page_request.actor, self._web.now(), number)
         )
-        said = sentence("all addresses of {name} were revoked", name=link.values.name)
-        raise Redirect(f"{PATH}/{number}", said, undo=undo)
+        message = sentence("all addresses of {name} were revoked", name=link.values.name)
+        raise Redirect(f"{PATH}/{number}", message, undo=undo)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
-        """Away."""
+        """Delete a link."""
         link = await self._link(number)
         undo = await self._web.write(
             lambda connection: delete_dial_link(connection, page_request.actor, self._web.now(), number)
@@ -216,10 +216,10 @@ class LinkPages:
 
 
 def read_values(form: Form) -> LinkValues:
-    """What the form says.
+    """Read a link's settings from the form.
 
     Raises:
-        EditRefused: a number in it is none.
+        EditRefused: a limit is not a whole number.
     """
     texts = {name: form.text(name) for name in _TEXTS}
     return LinkValues(

@@ -1,4 +1,4 @@
-"""What a visitor is told of their call: friendly words, and nothing of how our telephones are made."""
+"""Sentences for visitors about their call and the opening hours; they never show extensions or rules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pbxrouter.web.click.service import UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """How it stands.
+class CallStatus:
+    """The state of a visitor's call, as the page shows it.
 
     Attributes:
         kind: how it is drawn: waiting, good, over or bad.
-        reached: how many of the three steps are done: our phone, theirs, talking.
+        headline: the state.
+        more: a second sentence, or None.
+        reached: number of finished steps of three: our phone answered, the visitor's phone answered, connected.
     """
 
     kind: str
@@ -30,41 +32,43 @@ _LATER: Final = Sentence("Please try again later.")
 _AGAIN: Final = Sentence("You can try again.")
 
 _UNDER_WAY: Final = {
-    "asked": Said("waiting", Sentence("One moment…"), Sentence("We call our own phone first, and then yours.")),
-    "ringing": Said(
+    "asked": CallStatus("waiting", Sentence("One moment…"), Sentence("We call our own phone first, and then yours.")),
+    "ringing": CallStatus(
         "waiting",
         Sentence("Our phone rings"),
         Sentence("When we answer, your phone will ring."),
     ),
-    "answered": Said("waiting", Sentence("Now your phone rings"), Sentence("We are on the line. Please pick up."), 1),
-    "connected": Said("good", Sentence("You are connected"), Sentence("You can close this page."), 3),
+    "answered": CallStatus(
+        "waiting", Sentence("Now your phone rings"), Sentence("We are on the line. Please pick up."), 1
+    ),
+    "connected": CallStatus("good", Sentence("You are connected"), Sentence("You can close this page."), 3),
 }
 _OURS: Final = {
-    "busy": Said("bad", Sentence("Our line is busy right now"), Sentence("Please try again in a few minutes.")),
-    "rejected": Said("bad", Sentence("We cannot take your call right now"), _LATER),
-    "noanswer": Said("bad", Sentence("We cannot take your call right now"), _LATER),
+    "busy": CallStatus("bad", Sentence("Our line is busy right now"), Sentence("Please try again in a few minutes.")),
+    "rejected": CallStatus("bad", Sentence("We cannot take your call right now"), _LATER),
+    "noanswer": CallStatus("bad", Sentence("We cannot take your call right now"), _LATER),
 }
-"""By how it ended before our phone was answered."""
+"""By the final state of a call whose first phone (ours) was not answered."""
 _THEIRS: Final = {
-    "busy": Said("bad", Sentence("Your number is busy"), _AGAIN, 1),
-    "rejected": Said("bad", Sentence("The call to your number was rejected"), _AGAIN, 1),
-    "noanswer": Said("bad", Sentence("You did not pick up"), _AGAIN, 1),
-    "unavailable": Said(
+    "busy": CallStatus("bad", Sentence("Your number is busy"), _AGAIN, 1),
+    "rejected": CallStatus("bad", Sentence("The call to your number was rejected"), _AGAIN, 1),
+    "noanswer": CallStatus("bad", Sentence("You did not pick up"), _AGAIN, 1),
+    "unavailable": CallStatus(
         "bad",
         Sentence("We could not reach your number"),
         Sentence("Please check that it is correct."),
         1,
     ),
-    "congestion": Said("bad", Sentence("We could not reach your number"), _LATER, 1),
-    "ended": Said("bad", Sentence("The call ended before you picked up"), _AGAIN, 1),
+    "congestion": CallStatus("bad", Sentence("We could not reach your number"), _LATER, 1),
+    "ended": CallStatus("bad", Sentence("The call ended before you picked up"), _AGAIN, 1),
 }
-"""By how it ended between our phone's answer and theirs."""
-_OVER: Final = Said("over", Sentence("The call is over"), Sentence("Thank you."), 3)
-_FAILED: Final = Said("bad", UNAVAILABLE, _LATER)
+"""By the final state of a call that ended after our phone was answered and before the visitor's was."""
+_OVER: Final = CallStatus("over", Sentence("The call is over"), Sentence("Thank you."), 3)
+_FAILED: Final = CallStatus("bad", UNAVAILABLE, _LATER)
 
 
-def said_of(attempt: DialAttempt) -> Said:
-    """How a visitor's call stands."""
+def status_of(attempt: DialAttempt) -> CallStatus:
+    """The state of a visitor's call."""
     if attempt.state in _UNDER_WAY:
         return _UNDER_WAY[attempt.state]
     if attempt.has_been("connected"):
@@ -72,8 +76,8 @@ def said_of(attempt: DialAttempt) -> Said:
     return (_THEIRS if attempt.has_been("answered") else _OURS).get(attempt.state, _FAILED)
 
 
-def lines_of(hours: Hours) -> list[tuple[Sentence, Sentence]]:
-    """Opening hours for people: days, and times."""
+def opening_hours(hours: Hours) -> list[tuple[Sentence, Sentence]]:
+    """Opening hours as pairs of days and times."""
     return [(_days(span), joined(_times(span), ", ")) for span in hours.spans]
 
 

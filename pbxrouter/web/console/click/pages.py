@@ -1,4 +1,4 @@
-"""All pages of click-to-dial, put together: they share the calls that were begun."""
+"""Builds the click-to-dial pages, which share the calls that were placed."""
 
 from __future__ import annotations
 

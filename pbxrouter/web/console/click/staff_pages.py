@@ -1,4 +1,4 @@
-"""Dial: staff write a number, their own phone rings, and is connected with it."""
+"""The page Dial: a user enters a number, their own phone rings, and is connected to it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ STATES: Final = {
     "congestion": (Sentence("no free line"), "bad"),
     "failed": (Sentence("failed"), "bad"),
 }
-"""What a state is called, and how it is marked."""
+"""Label and badge kind of each state of a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where calls may begin.
+    """An Asterisk on which calls can be placed.
 
     Attributes:
-        contexts: of these; none means anywhere.
+        asterisk: its name in the settings.
+        contexts: the allowed dialplan contexts; empty allows any.
     """
 
     asterisk: str
@@ -68,11 +69,11 @@ class StaffPages:
         router.add("/dial/<call>/news", self.news, Role.OPERATOR)
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """The form, and the last calls."""
+        """Show the form and the user's recent calls."""
         return self._page(page_request, page_request.query.text("number"))
 
     async def call(self, page_request: PageRequest) -> bytes:
-        """Have the phone called."""
+        """Place a call from the user's phone."""
         assert page_request.user is not None
         number = page_request.form.text("number")
         try:
@@ -91,7 +92,7 @@ class StaffPages:
                 asterisk,
             )
         except ClickRefused as refused:
-            if refused.status == 400:  # a slip of the finger has nobody's phone called
+            if refused.status == 400:  # invalid input places no call, so it does not count
                 self._limit.give_back(page_request.user.login)
             page_request.request.setResponseCode(refused.status)
             return self._page(page_request, number, refused)
@@ -99,7 +100,11 @@ class StaffPages:
         raise Redirect(f"/dial/{attempt.attempt_id}")
 
     def _where(self, page_request: PageRequest) -> tuple[str, str]:
-        """The Asterisk and the context that were chosen, or the only ones."""
+        """The chosen Asterisk and context, or the only ones.
+
+        Raises:
+            ClickRefused: no valid context was chosen.
+        """
         context, _, asterisk = page_request.form.text("place").partition(" ")
         if not context:
             context, asterisk = page_request.form.text("context"), page_request.form.text("asterisk")
@@ -115,21 +120,21 @@ class StaffPages:
         return asterisk, context
 
     async def status(self, page_request: PageRequest, call: str) -> bytes:
-        """How the call stands."""
+        """Show the state of a call."""
         attempt = self._attempt(page_request, call)
         if attempt is None:
             return self._router.problem(page_request, 404, Sentence("there is no more information about this call"))
         return self._router.page("click/dial_status.html", page_request, **self._state(attempt))
 
     async def news(self, page_request: PageRequest, call: str) -> bytes:
-        """The part of that page that changes, when it does."""
+        """Wait for news of a call, and return the changed part of its page."""
         attempt = self._attempt(page_request, call)
         if attempt is None:
             page_request.request.setResponseCode(404)
             return b""
         if not await wait_for_news(page_request, attempt, self._web.reactor):
             return b""
-        page_request.session = ""  # notices wait for a whole page
+        page_request.session = ""  # keeps the notices for the next whole page
         return self._router.page("click/dial_state.html", page_request, **self._state(attempt))
 
     def _attempt(self, page_request: PageRequest, call: str) -> DialAttempt | None:
@@ -159,7 +164,7 @@ class StaffPages:
 
 
 def places_among(ways: Sequence[Way]) -> list[tuple[str, str]]:
-    """What there is to choose among, value and label; nothing if a context must be written."""
+    """The contexts to choose from, as value and label; empty if the context must be entered."""
     if not all(way.contexts for way in ways):
         return []
     return [
@@ -170,7 +175,7 @@ def places_among(ways: Sequence[Way]) -> list[tuple[str, str]]:
 
 
 def headline(attempt: DialAttempt) -> Sentence:
-    """How a call stands, for whose phone it is."""
+    """The state of a call, as a sentence for the user who placed it."""
     match attempt.state:
         case "asked":
             return sentence("calling {phone}", phone=attempt.phone)

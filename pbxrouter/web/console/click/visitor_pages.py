@@ -1,7 +1,7 @@
-"""The page that a visitor of a customer's site sees: a number, a button, and what becomes of the call.
+"""The pages for visitors of a site: a form for their number, and the state of their call.
 
-It may stand in a frame of the sites that its link names, where there are no cookies: the
-form carries a signed token instead, and the language stands in the address.
+The sites that the link names may embed them in a frame, where there are no cookies: the form carries
+a signed token instead, and the URL carries the language.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.number import ClickRefused
 from pbxrouter.web.click.service import UNAVAILABLE, ClickToDial
-from pbxrouter.web.console.click.messages import lines_of, said_of
+from pbxrouter.web.console.click.messages import opening_hours, status_of
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext
@@ -27,9 +27,9 @@ from pbxrouter.web.http.guard import allow_frames
 from pbxrouter.web.language import LANGUAGES, Translator
 
 WAIT_S: Final = 20.0
-"""How long the browser's question for news is held open."""
+"""Seconds for which a request for news is held open."""
 RELOAD_S: Final = 2
-"""How often a browser without JavaScript looks again."""
+"""Seconds after which a browser without JavaScript reloads."""
 _TELEPHONE_NUMBER: Final = 60
 
 
@@ -50,8 +50,8 @@ class VisitorPages:
         router.add(f"{path}/<call>/news", self.news, None, csrf_exempt=True)
 
     async def show(self, page_request: PageRequest, link_id: int) -> bytes:
-        """The form; or when it is open; or why not."""
-        self._as_stranger(page_request)
+        """Show the form, the opening hours while closed, or why the link is not valid."""
+        self._make_anonymous(page_request)
         try:
             link = await self._dialling.link(link_id, page_request.query.get("sig", ""))
         except ClickRefused as refused:
@@ -61,8 +61,8 @@ class VisitorPages:
         return self._form(page_request, link)
 
     async def call(self, page_request: PageRequest, link_id: int) -> bytes:
-        """Begin the call."""
-        self._as_stranger(page_request)
+        """Place the call."""
+        self._make_anonymous(page_request)
         link = None
         try:
             link = await self._dialling.link(link_id, page_request.query.get("sig", ""))
@@ -88,8 +88,8 @@ class VisitorPages:
         raise Redirect(f"/click/{link_id}/{attempt.attempt_id}?lang={page_request.translator.language}")
 
     async def status(self, page_request: PageRequest, link_id: int, call: str) -> bytes:
-        """How the call stands."""
-        self._as_stranger(page_request)
+        """Show the state of a call."""
+        self._make_anonymous(page_request)
         attempt = self._dialling.attempts.find(call, ("link", link_id))
         if attempt is None:
             return self._refused(
@@ -98,8 +98,8 @@ class VisitorPages:
         return self._page("click/status.html", page_request, attempt.sites, **self._state(page_request, attempt))
 
     async def news(self, page_request: PageRequest, link_id: int, call: str) -> bytes:
-        """The part of that page that changes, when it does."""
-        self._as_stranger(page_request)
+        """Wait for news of a call, and return the changed part of its page."""
+        self._make_anonymous(page_request)
         attempt = self._dialling.attempts.find(call, ("link", link_id))
         if attempt is None:
             page_request.request.setResponseCode(404)
@@ -110,10 +110,10 @@ class VisitorPages:
 
     def _state(self, page_request: PageRequest, attempt: DialAttempt) -> dict[str, Any]:
         back = f"{attempt.back}&{urlencode({'lang': page_request.translator.language})}"
-        return {"attempt": attempt, "said": said_of(attempt), "back": back, "reload_s": RELOAD_S}
+        return {"attempt": attempt, "status": status_of(attempt), "back": back, "reload_s": RELOAD_S}
 
-    def _as_stranger(self, page_request: PageRequest) -> None:
-        """Whoever is logged in to the console is a visitor here; the address says which language."""
+    def _make_anonymous(self, page_request: PageRequest) -> None:
+        """Remove the console user from the request, and apply the language in the URL."""
         page_request.user, page_request.session, page_request.csrf_token = None, "", ""
         wanted = page_request.query.get("lang", "")
         if wanted in self._translators:
@@ -142,12 +142,12 @@ class VisitorPages:
             agrees=page_request.form.get("agree") == "1",
             error=error,
             is_open=is_open,
-            hours=lines_of(hours),
+            hours=opening_hours(hours),
             opens=None if is_open else self._opens(page_request, hours.next_opening(self._web.zone.local(now))),
         )
 
     def _opens(self, page_request: PageRequest, opening: datetime.datetime) -> Sentence:
-        """When it opens again, as people say it."""
+        """When the link opens again, as a sentence."""
         now = self._web.now()
         seconds = self._web.zone.seconds(opening)
         days = (opening.date() - self._web.zone.local(now).date()).days
@@ -168,7 +168,7 @@ class VisitorPages:
 
 
 def _others(page_request: PageRequest) -> list[tuple[str, str, str]]:
-    """The other languages: code, name, and the address of this page in it."""
+    """The other languages: code, name, and the URL of this page in that language."""
     query = {name: value for name, value in page_request.query.items() if name == "sig"}
     return [
         (code, name, f"{page_request.path}?{urlencode({**query, 'lang': code})}")
@@ -178,7 +178,11 @@ def _others(page_request: PageRequest) -> list[tuple[str, str, str]]:
 
 
 async def wait_for_news(page_request: PageRequest, attempt: DialAttempt, reactor: Any) -> bool:
-    """Wait until more has become of a call than the page has seen, or a while; False if they have gone."""
+    """Wait, at most WAIT_S, until a call has more states than the page has shown.
+
+    Returns:
+        False if the client has disconnected.
+    """
     seen = page_request.query.get("seen", "")
     try:
         await attempt.news(int(seen) if seen.isdecimal() and len(seen) < 5 else 0, WAIT_S, reactor)

@@ -1,8 +1,7 @@
 """The pages under ``/rules``: mappings, extensions, users, grants, warnings, changes.
 
-Something new on a mapping's page is a section: a class with a template and a ``read``
-(sections.Section), named in mapping_page.SECTIONS. The same goes for extensions and users
-(holder_page.SECTIONS).
+A part of a mapping's page is a section: a class with a template and a ``read`` (sections.Section), listed in
+mapping_page.SECTIONS; those of extensions and users are in holder_page.SECTIONS.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from pbxrouter.web.console.rules.holder_page import HolderPage
 from pbxrouter.web.console.rules.holders import HolderPages
 from pbxrouter.web.console.rules.mapping_page import MappingPage
 from pbxrouter.web.console.rules.mappings import MappingPages
-from pbxrouter.web.console.rules.page_base import Tools
+from pbxrouter.web.console.rules.page_base import RuleContext
 from pbxrouter.web.console.rules.pins import PinPages
 from pbxrouter.web.console.rules.warnings import WarningPages
 from pbxrouter.web.context import WebContext
 
 
 class RulePages:
-    """All of them; they share one look for warnings."""
+    """Adds all pages of rules, with one RuleContext."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
-        tools = Tools(router, web)
-        MappingPages(tools)
-        MappingPage(tools)
-        HolderPages(tools)
-        HolderPage(tools)
-        PinPages(tools)
-        GrantPages(tools)
-        WarningPages(tools)
-        ChangePages(tools)
+        context = RuleContext(router, web)
+        MappingPages(context)
+        MappingPage(context)
+        HolderPages(context)
+        HolderPage(context)
+        PinPages(context)
+        GrantPages(context)
+        WarningPages(context)
+        ChangePages(context)

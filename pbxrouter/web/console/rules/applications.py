@@ -1,6 +1,6 @@
-"""What each application does and what its data means, for the form of a mapping.
+"""Descriptions of the built-in applications and their data, for the mapping form.
 
-Applications of other packages have a name only: their documentation tells more.
+Applications of other packages are offered by name only.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pbxrouter.text import Sentence
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One that comes with the gateway.
+    """Description of a built-in application.
 
     Attributes:
-        data: what its data means.
-        examples: data, and what comes of it.
+        does: what it does.
+        data: the meaning of its data.
+        examples: examples of data, with their effect.
     """
 
     name: str
@@ -77,21 +78,21 @@ BUILT_IN: Final = (
         (("17", Sentence("the caller hears the busy tone")),),
     ),
 )
-_BY_NAME: Final = {name.name: name for name in BUILT_IN}
+_BY_NAME: Final = {application.name: application for application in BUILT_IN}
 
 
 def about(name: str) -> Application | None:
-    """What is known of an application, by its name in upper or lower case."""
+    """The description of an application, by its name in any case; None if it is not built in."""
     return _BY_NAME.get(name.lower())
 
 
 def choices(provided: Collection[str], chosen: str) -> list[tuple[str, Application | None, bool]]:
-    """What a form offers: value, what is known of it, and whether a driver provides it.
+    """The applications to choose from: value, description, and whether a driver provides it.
 
-    Those that come with the gateway are first. What is chosen already stays as it is written,
-    even if nothing provides it.
+    Built-in applications come first. The current choice keeps its spelling, and is offered even without
+    a driver.
     """
-    names = [name.name for name in BUILT_IN if name.name in provided]
+    names = [application.name for application in BUILT_IN if application.name in provided]
     names += sorted(name for name in provided if name not in _BY_NAME)
     offered = [(chosen if name == chosen.lower() else name, about(name), True) for name in names]
     if chosen and chosen.lower() not in provided:

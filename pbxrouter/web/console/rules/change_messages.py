@@ -1,6 +1,6 @@
-"""What the audit log's entries say, in words: who did what, and what it was before and after.
+"""Sentences for entries of the audit log: what was done, and the values before and after.
 
-Of PINs it says set, changed or removed; of passwords and tokens nothing.
+For PINs they say only set, changed or removed; passwords and tokens are left out.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ KINDS: Final = {
     "token": Sentence("API tokens"),
     "dial_link": Sentence("click-to-dial links"),
 }
-"""What a change may be of."""
+"""Names of the kinds of changed things."""
 VIA: Final = {
     "console": Sentence("in the console"),
     "api": Sentence("through the API"),
     "command": Sentence("with a command"),
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
-"""Kinds that only admins see and take back."""
+"""Kinds of changes that only admins see and undo."""
 STAYS: Final = {
     "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
     "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
     "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
 }
-"""Why changes of a kind cannot be taken back."""
+"""Why changes of a kind cannot be undone."""
 _DID: Final = {
     ("create", "mapping"): Sentence("mapping {name} was created"),
     ("update", "mapping"): Sentence("mapping {name} was changed"),
@@ -67,7 +67,7 @@ _DID: Final = {
 }
 _MANY: Final = re.compile(r"\+([0-9]+) -([0-9]+)")
 _OTHERWISE: Final = Sentence("{action}: {name}")
-_TAKEN_BACK: Final = Sentence("change {number} was undone: {name}")
+_UNDONE: Final = Sentence("change {number} was undone: {name}")
 _PINS: Final = {
     ("none", "set"): Sentence("PIN set"),
     ("set", "none"): Sentence("PIN removed"),
@@ -99,24 +99,25 @@ _COLUMNS: Final = {
     "revoked_at": Sentence("revoked"),
 }
 _NOT_SHOWN: Final = frozenset({"created_at", "last_login_at", "last_used_at", "user_pin"})
-_SAYS_ALL: Final = frozenset({"grant", "revoke", "enable", "disable"})
-"""Actions whose headline says all, if they are of one row."""
+_HEADLINE_ONLY: Final = frozenset({"grant", "revoke", "enable", "disable"})
+"""Actions whose headline suffices if they changed one row."""
 _NOTHING: Final = Sentence("nothing")
 _GONE: Final = Sentence("number {number}")
 _GRANTS: Final = {kind.grants: kind for kind in HOLDERS.values()}
 
 Names = Mapping[str, Mapping[int, str]]
-"""By kind and number what something is called."""
+"""Names by kind and row id."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One entry, told.
+class ChangeDescription:
+    """An entry of the audit log in sentences.
 
     Attributes:
-        what: in a sentence.
-        lines: what changed, row by row; at most so many as were asked for.
-        more: how many more there are.
+        entry: the entry.
+        what: the headline.
+        lines: the changed rows and columns, at most as many as requested.
+        more: number of lines left out.
     """
 
     entry: AuditEntry
@@ -126,9 +127,9 @@ class Told:
 
 
 def headline(entry: AuditEntry) -> Sentence:
-    """What was done."""
+    """What was done, as a sentence."""
     if entry.action == "undo":
-        return sentence(_TAKEN_BACK.message, number=entry.undoes, name=entry.name)
+        return sentence(_UNDONE.message, number=entry.undoes, name=entry.name)
     many = _MANY.fullmatch(entry.name) if entry.kind == "grant" else None
     if many:  # a page of the matrix
         return sentence("grants added: {given}; revoked: {taken}", given=many[1], taken=many[2])
@@ -138,28 +139,31 @@ def headline(entry: AuditEntry) -> Sentence:
     return sentence(known.message, name=entry.name)
 
 
-def tell(entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int, brief: bool = False) -> Told:
-    """An entry in words.
+def describe(
+    entry: AuditEntry, detail: AuditDetail | None, names: Names, most: int, brief: bool = False
+) -> ChangeDescription:
+    """Describe an entry of the audit log.
 
     Args:
         detail: its rows; None if they are too many for a list.
-        most: lines.
-        brief: leave out what the headline says already.
+        names: names of the rows that grants and switches refer to.
+        most: maximum number of lines.
+        brief: leave out lines that the headline implies.
     """
-    if detail is None or (brief and detail.rows == 1 and entry.action in _SAYS_ALL):
-        return Told(entry, headline(entry), (), 0)
+    if detail is None or (brief and detail.rows == 1 and entry.action in _HEADLINE_ONLY):
+        return ChangeDescription(entry, headline(entry), (), 0)
     whole = {change.key.get("map_id") for change in detail.changes if _is_whole(change)}
-    # The thing itself first, then its grants.
+    # The mapping, extension or user first, then its grants.
     changes = sorted(detail.changes, key=lambda change: change.table in _GRANTS)
     lines = [line for change in changes for line in _lines(change, names, whole)]
     left_out = max(0, detail.rows - len(detail.changes))
-    return Told(entry, headline(entry), tuple(lines[:most]), max(0, len(lines) - most) + left_out)
+    return ChangeDescription(entry, headline(entry), tuple(lines[:most]), max(0, len(lines) - most) + left_out)
 
 
 def known_names(connection: sqlite3.Connection, details: Iterable[AuditDetail]) -> Names:
-    """What is called how, of all that grants and switches in these entries name: in three queries."""
+    """Names of all mappings, extensions and users that these entries refer to, in three queries."""
     numbers: dict[str, set[int]] = {"mapping": set(), "extension": set(), "user": set()}
-    then: dict[str, dict[int, str]] = defaultdict(dict)
+    last: dict[str, dict[int, str]] = defaultdict(dict)
     for change in (change for detail in details for change in detail.changes):
         row = change.before or change.after or {}
         for kind, column, name in _NAMED:
@@ -167,12 +171,12 @@ def known_names(connection: sqlite3.Connection, details: Iterable[AuditDetail]) 
             if number is None:
                 continue
             if name in row:
-                then[kind][number] = row[name]
+                last[kind][number] = row[name]
             else:
                 numbers[kind].add(number)
     return {
-        # As they are called now; what is gone, as it was called when it went.
-        kind: {**then[kind], **names_of(connection, kind, sorted(wanted)[:_MOST_NAMES])}
+        # Current names; for deleted rows the name at deletion.
+        kind: {**last[kind], **names_of(connection, kind, sorted(wanted)[:_MOST_NAMES])}
         for kind, wanted in numbers.items()
     }
 
@@ -190,7 +194,7 @@ def _int(text: str) -> int | None:
 
 
 def _is_whole(change: RowChange) -> bool:
-    """Whether a whole mapping came or went, so that its switch need not be told."""
+    """Whether a mapping was created or deleted, so that its switch is implied."""
     return change.table == "applications_mappings" and (change.before is None or change.after is None)
 
 

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and taking it back."""
+"""Pages of the audit log: who changed what and when, with undo."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pbxrouter.web.console.rules.change_messages import (
     KINDS,
     STAYS,
     VIA,
-    Told,
+    ChangeDescription,
+    describe,
     headline,
     known_names,
-    tell,
 )
 from pbxrouter.web.console.rules.page_base import (
-    Tools,
+    RuleContext,
     address,
     came_from,
     list_above,
@@ -36,13 +36,13 @@ from pbxrouter.web.language import Zone
 PATH: Final = "/rules/changes"
 ROWS: Final = 25
 LINES: Final = 4
-"""Of each entry in the list."""
+"""Maximum number of lines of an entry in the list."""
 ALL_LINES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the list is of, as it was typed."""
+    """The filter form's fields, as entered."""
 
     who: str
     kind: str
@@ -51,75 +51,77 @@ class Filters:
 
     @property
     def any(self) -> bool:
-        """Whether it is not all."""
+        """Whether any filter is set."""
         return bool(self.who or self.kind or self.since or self.until)
 
 
 class ChangePages:
     """The pages ``/rules/changes``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        tools.router.add(PATH, self.list, Role.VIEWER)
-        tools.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
-        tools.router.add(f"{PATH}/<int:number>/undo", self.undo, Role.OPERATOR, methods=("POST",))
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
+        context.router.add(PATH, self.list, Role.VIEWER)
+        context.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
+        context.router.add(f"{PATH}/<int:number>/undo", self.undo, Role.OPERATOR, methods=("POST",))
 
     async def list(self, page_request: PageRequest) -> bytes:
-        """The newest that fit."""
+        """Show the newest matching changes."""
         filters = Filters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
         older, error = number_in(page_request.query, "older"), None
         hidden = hidden_from(page_request)
         try:
-            search = read_search(filters, self._tools.web.zone, hidden)
+            search = read_search(filters, self._context.web.zone, hidden)
         except EditRefused as refused:
             error, search = refuse(page_request, refused), AuditSearch(hidden=hidden)
 
-        def read(connection: sqlite3.Connection) -> tuple[list[Told], bool]:
+        def read(connection: sqlite3.Connection) -> tuple[list[ChangeDescription], bool]:
             entries = find_entries(connection, search, ROWS + 1, older)
             page = entries[:ROWS]
             details = details_of(connection, page)
             names = known_names(connection, details.values())
-            told = [tell(row, details.get(row.audit_id), names, LINES, brief=True) for row in page]
-            return told, len(entries) > ROWS
+            changes = [describe(row, details.get(row.audit_id), names, LINES, brief=True) for row in page]
+            return changes, len(entries) > ROWS
 
-        told, has_more = await self._tools.web.read(read)
+        changes, has_more = await self._context.web.read(read)
         query = {"who": filters.who, "kind": filters.kind, "since": filters.since, "until": filters.until}
-        last = told[-1].entry.audit_id if told and has_more else None
-        return self._tools.page(
+        last = changes[-1].entry.audit_id if changes and has_more else None
+        return self._context.page(
             "changes.html",
             page_request,
-            told=told,
+            changes=changes,
             filters=filters,
             error=error,
-            kinds=[(name, said) for name, said in KINDS.items() if name not in hidden],
+            kinds=[(name, label) for name, label in KINDS.items() if name not in hidden],
             via=VIA,
             newest=None if older is None else address(PATH, query),
             older=None if last is None else address(PATH, {**query, "older": last}),
         )
 
     async def show(self, page_request: PageRequest, number: int) -> bytes:
-        """One, with all its rows."""
+        """Show one change with its rows."""
 
-        def read(connection: sqlite3.Connection) -> Told:
+        def read(connection: sqlite3.Connection) -> ChangeDescription:
             detail = entry(connection, number)
             if detail.entry.kind in hidden_from(page_request):
                 raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
-            return tell(detail.entry, detail, known_names(connection, [detail]), ALL_LINES)
+            return describe(detail.entry, detail, known_names(connection, [detail]), ALL_LINES)
 
-        told = await self._tools.web.read(read)
-        return self._tools.page("change.html", page_request, told=told, via=VIA, why_not=why_not(told.entry))
+        change = await self._context.web.read(read)
+        return self._context.page("change.html", page_request, change=change, via=VIA, why_not=why_not(change.entry))
 
     async def undo(self, page_request: PageRequest, number: int) -> bytes:
-        """Take it back, and go on where the button was."""
-        found = (await self._tools.web.read(lambda connection: entry(connection, number))).entry
+        """Undo a change, and return to the page of the button."""
+        found = (await self._context.web.read(lambda connection: entry(connection, number))).entry
         if found.kind in hidden_from(page_request):
             raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
-        made = await self._tools.edit(page_request, lambda connection, actor, now: undo(connection, actor, now, number))
-        back = await self._still_there(came_from(page_request, f"{PATH}/{number}"))
+        made = await self._context.edit(
+            page_request, lambda connection, actor, now: undo(connection, actor, now, number)
+        )
+        back = await self._existing_page(came_from(page_request, f"{PATH}/{number}"))
         raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.value)
 
-    async def _still_there(self, path: str) -> str:
-        """The page, or the list above it if what it was of is gone with the undo."""
+    async def _existing_page(self, path: str) -> str:
+        """The page, or the list above it if the undo deleted the page's row."""
         above = list_above(path)
         if above is None:
             return path
@@ -132,30 +134,30 @@ class ChangePages:
                 holder(connection, above.removeprefix("/rules/").removesuffix("s"), number)
 
         try:
-            await self._tools.web.read(read)
+            await self._context.web.read(read)
         except NotThere:
             return above
         return path if path.partition("?")[0].count("/") == 3 else f"{above}/{number}"
 
 
 def hidden_from(page_request: PageRequest) -> frozenset[str]:
-    """Kinds of changes that are not this visitor's business."""
+    """Kinds of changes that the request's user may not see."""
     user = page_request.user
     return frozenset() if user is not None and user.role.may(Role.ADMIN) else ADMINS_ONLY
 
 
 def why_not(entry: AuditEntry) -> Sentence | None:
-    """Why a change cannot be taken back; None if it may be tried."""
+    """Why a change cannot be undone; None if undo may be tried."""
     if entry.undone_by is not None:
         return Sentence("this change has already been undone")
     return STAYS.get(entry.kind)
 
 
 def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:
-    """What the filters come to.
+    """Return the filters as a search of the audit log.
 
     Raises:
-        EditRefused: one cannot be read; the field is its name.
+        EditRefused: a filter is not valid; the error has its field.
     """
     if filters.kind and filters.kind not in KINDS:
         raise EditRefused(sentence("choose a value from the list"), "kind")

@@ -1,7 +1,7 @@
-"""Grants: the matrix of who may use what, a page of mappings by a page of extensions or users.
+"""The page Grants: a matrix of mappings by extensions or users.
 
-Without JavaScript one button saves all ticks of the page as one change; with it each tick is
-saved at once (static/matrix.js). One grant by itself is given and taken here, too.
+Without JavaScript a button saves the page's ticks as one change; with it each tick is saved at once
+(static/matrix.js). Other pages post single grants here too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.rules.page_base import (
     Edited,
-    Tools,
+    RuleContext,
     address,
     go_back,
     number_in,
@@ -43,14 +43,14 @@ from pbxrouter.web.http.site import header
 
 PATH: Final = "/rules/grants"
 MAX_AXIS: Final = 100
-"""Rows, or columns, of a form that is accepted."""
+"""Maximum number of rows, and of columns, in a form."""
 _PAIR: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 _PLACES: Final = ("mapping_q", "mapping_after", "mapping_before", "holder_q", "holder_after", "holder_before")
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """Where the pages beside this one are; None where there is none."""
+    """URLs of the neighbouring pages of the matrix; None where there is none."""
 
     left: str | None
     right: str | None
@@ -61,17 +61,17 @@ class Around:
 class GrantPages:
     """The page ``/rules/grants``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        tools.router.add(PATH, self.show, Role.VIEWER)
-        tools.router.add(PATH, self.save, Role.OPERATOR, methods=("POST",))
-        tools.router.add(f"{PATH}/set", self.set_one, Role.OPERATOR, methods=("POST",))
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
+        context.router.add(PATH, self.show, Role.VIEWER)
+        context.router.add(PATH, self.save, Role.OPERATOR, methods=("POST",))
+        context.router.add(f"{PATH}/set", self.set_one, Role.OPERATOR, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """The matrix."""
+        """Show the matrix."""
         query = page_request.query
         kind = query.text("kind") if query.text("kind") in HOLDERS else "extension"
-        shown = await self._tools.web.read(
+        shown = await self._context.web.read(
             lambda connection: matrix(
                 connection,
                 kind,
@@ -83,7 +83,7 @@ class GrantPages:
                 holder_before=number_in(query, "holder_before"),
             )
         )
-        return self._tools.page(
+        return self._context.page(
             "grants.html",
             page_request,
             matrix=shown,
@@ -96,13 +96,13 @@ class GrantPages:
         )
 
     async def save(self, page_request: PageRequest) -> bytes:
-        """All ticks of the page."""
+        """Save all ticks of the page."""
         shown, ticked, was = read_ticks(page_request.form)
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> GrantsSet:
             return set_grants(connection, actor, now, shown, ticked, was)
 
-        made = await self._tools.edit(page_request, work)
+        made = await self._context.edit(page_request, work)
         done = made.value
         said = (
             sentence("grants added: {given}; revoked: {taken}", given=done.granted, taken=done.revoked)
@@ -112,7 +112,7 @@ class GrantPages:
         raise go_back(page_request, PATH, said, made.audit_id)
 
     async def set_one(self, page_request: PageRequest) -> bytes:
-        """One grant; a script gets JSON."""
+        """Set one grant; a script gets JSON."""
         by_script = "json" in header(page_request.request, "Accept")
         try:
             made = await self._set_one(page_request)
@@ -141,7 +141,7 @@ class GrantPages:
                 return sentence("{who} may use {what} now", who=who, what=what)
             return sentence("{who} may no longer use {what}", who=who, what=what)
 
-        return await self._tools.edit(page_request, work)
+        return await self._context.edit(page_request, work)
 
 
 def _json(page_request: PageRequest, said: Sentence, undo: int | None) -> bytes:
@@ -150,7 +150,7 @@ def _json(page_request: PageRequest, said: Sentence, undo: int | None) -> bytes:
 
 
 def _kept(query: Form) -> dict[str, str]:
-    """What stays when the other kind of rows is shown."""
+    """The query that is kept when the kind of rows changes."""
     return {name: query.text(name) for name in _PLACES if name.startswith("mapping_")}
 
 
@@ -165,10 +165,10 @@ def _around(query: Form, kind: str, shown: Matrix) -> Around:
 
 
 def read_ticks(form: Form) -> tuple[set[Grant], set[Grant], set[Grant]]:
-    """What a form of the matrix showed, what has a tick now, and what had one.
+    """Read the matrix form: the grants it showed, those ticked, and those that were granted when it was shown.
 
     Raises:
-        EditRefused: it is no form of ours, or too large.
+        EditRefused: the form is not valid or too large.
     """
     kind = form.text("kind")
     axes = [form.text(name).split() for name in ("holders", "mappings")]

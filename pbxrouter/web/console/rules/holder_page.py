@@ -1,4 +1,4 @@
-"""The page of one extension, or of one user: what they may dial, and its other sections."""
+"""The page of one extension or user: its grants, its PIN, its recent changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbxrouter.rules import NO_CALLER, RuleWarning
 from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.holders import KINDS, Kind
-from pbxrouter.web.console.rules.page_base import Tools, refuse
+from pbxrouter.web.console.rules.page_base import RuleContext, refuse
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     MappingsSection,
@@ -25,29 +25,29 @@ SECTIONS: Final[dict[str, tuple[Section, ...]]] = {
     "extension": (MappingsSection(), ChangesSection("extension_id")),
     "user": (MappingsSection(), ChangesSection("user_id")),
 }
-"""What stands below the extension or the user, in this order."""
+"""The sections of the page, by kind."""
 
 
 class HolderPage:
     """The pages ``/rules/extensions/<number>`` and ``/rules/users/<number>``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
         for kind in KINDS:
-            tools.router.add(f"{kind.path}/<int:number>", functools.partial(self.show, kind), Role.VIEWER)
+            context.router.add(f"{kind.path}/<int:number>", functools.partial(self.show, kind), Role.VIEWER)
 
     async def show(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """One of them."""
-        return await show_holder(self._tools, kind, page_request, number)
+        """Show one extension or user."""
+        return await show_holder(self._context, kind, page_request, number)
 
 
 async def show_holder(
-    tools: Tools, kind: Kind, page_request: PageRequest, number: int, error: EditRefused | None = None
+    context: RuleContext, kind: Kind, page_request: PageRequest, number: int, error: EditRefused | None = None
 ) -> bytes:
-    """The page.
+    """Render the page.
 
     Args:
-        error: what is wrong with a form that stands on it.
+        error: the error of a form on the page.
     """
     if error is not None:
         error = refuse(page_request, error)
@@ -58,22 +58,22 @@ async def show_holder(
             connection, SECTIONS[kind.kind], Place(f"{kind.path}/{number}", page_request.query, row)
         )
 
-    row, sections = await tools.web.read(read)
-    return tools.page(
+    row, sections = await context.web.read(read)
+    return context.page(
         "holder.html",
         page_request,
         kind=kind,
         row=row,
-        warnings=warnings_of(tools, row),
+        warnings=warnings_of(context, row),
         is_nobody=row.kind == "extension" and row.name == NO_CALLER,
         sections=sections,
         error=error,
     )
 
 
-def warnings_of(tools: Tools, row: HolderRow) -> tuple[RuleWarning, ...]:
-    """What is odd about an extension or a user."""
-    warnings = tools.web.surveyor.warnings
+def warnings_of(context: RuleContext, row: HolderRow) -> tuple[RuleWarning, ...]:
+    """The warnings about an extension or a user."""
+    warnings = context.web.surveyor.warnings
     if warnings is None:
         return ()
     if row.kind == "extension":

@@ -1,4 +1,4 @@
-"""Extensions and users: their lists, new ones, other numbers and names, deleting them."""
+"""Pages to list, create, rename and delete extensions and users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pbxrouter.text import sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import (
-    Tools,
+    RuleContext,
     number_in,
     pages_around,
     refuse,
@@ -35,10 +35,12 @@ ROWS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Extensions, or users.
+    """The paths and functions for extensions, or for users.
 
     Attributes:
-        field: what the form calls number or name.
+        kind: extension or user.
+        path: path of the list.
+        field: the form field with the number or name.
     """
 
     kind: str
@@ -59,10 +61,10 @@ KINDS: Final = (
 
 
 class HolderPages:
-    """The pages ``/rules/extensions`` and ``/rules/users``, but for those of one."""
+    """The lists ``/rules/extensions`` and ``/rules/users``, and their forms."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
         for kind in KINDS:
             path = kind.path
             for under, handler, role, method in (
@@ -73,10 +75,10 @@ class HolderPages:
                 ("/<int:number>/delete", self.delete, Role.OPERATOR, "POST"),
             ):
                 bound: Callable[..., Awaitable[bytes]] = functools.partial(handler, kind)
-                tools.router.add(f"{path}{under}", bound, role, methods=(method,))
+                context.router.add(f"{path}{under}", bound, role, methods=(method,))
 
     async def list(self, kind: Kind, page_request: PageRequest) -> bytes:
-        """A page of them."""
+        """Show a page of extensions or users."""
         return await self._list(kind, page_request)
 
     async def _list(self, kind: Kind, page_request: PageRequest, error: EditRefused | None = None) -> bytes:
@@ -84,7 +86,7 @@ class HolderPages:
             error = refuse(page_request, error)
         query = page_request.query
         search = query.text("q")
-        page = await self._tools.web.read(
+        page = await self._context.web.read(
             lambda connection: find_holders(
                 connection,
                 kind.kind,
@@ -95,7 +97,7 @@ class HolderPages:
             )
         )
         newer, older = pages_around(page, kind.path, {"q": search})
-        return self._tools.page(
+        return self._context.page(
             "holders.html",
             page_request,
             kind=kind,
@@ -107,23 +109,23 @@ class HolderPages:
         )
 
     async def create(self, kind: Kind, page_request: PageRequest) -> bytes:
-        """Make one."""
+        """Create an extension or a user."""
         name = page_request.form.text(kind.field)
         try:
-            made = await self._tools.edit(
+            made = await self._context.edit(
                 page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
             )
         except EditRefused as error:
             return await self._list(kind, page_request, error)
-        said = (
+        message = (
             sentence("extension {name} was created", name=name)
             if kind.kind == "extension"
             else sentence("user {name} was created", name=name)
         )
-        raise Redirect(f"{kind.path}/{made.value}", said, undo=made.audit_id)
+        raise Redirect(f"{kind.path}/{made.value}", message, undo=made.audit_id)
 
     async def form(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """The form for another number or name."""
+        """Show the form to change the number or name."""
         return await self._form(kind, page_request, number)
 
     async def _form(
@@ -131,34 +133,34 @@ class HolderPages:
     ) -> bytes:
         if error is not None:
             error = refuse(page_request, error)
-        row = await self._tools.web.read(lambda connection: holder(connection, kind.kind, number))
+        row = await self._context.web.read(lambda connection: holder(connection, kind.kind, number))
         value = page_request.form.get(kind.field, row.name)
-        return self._tools.page("holder_form.html", page_request, kind=kind, row=row, value=value, error=error)
+        return self._context.page("holder_form.html", page_request, kind=kind, row=row, value=value, error=error)
 
     async def change(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """Another number or name."""
+        """Change the number or name."""
         name = page_request.form.text(kind.field)
         try:
-            made = await self._tools.edit(
+            made = await self._context.edit(
                 page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)
-        said = sentence("{name} was changed", name=name) if made.audit_id else None
-        raise Redirect(f"{kind.path}/{number}", said, undo=made.audit_id)
+        message = sentence("{name} was changed", name=name) if made.audit_id else None
+        raise Redirect(f"{kind.path}/{number}", message, undo=made.audit_id)
 
     async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """Away, with the grants; the notice's button brings all back."""
+        """Delete an extension or a user with its grants; the notice has an Undo button."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             name = holder(connection, kind.kind, number).name
             delete_holder(connection, actor, now, kind.kind, number)
             return name
 
-        made = await self._tools.edit(page_request, work)
-        said = (
+        made = await self._context.edit(page_request, work)
+        message = (
             sentence("extension {name} and its grants were deleted", name=made.value)
             if kind.kind == "extension"
             else sentence("user {name} was deleted, with their PIN and grants", name=made.value)
         )
-        raise Redirect(kind.path, said, undo=made.audit_id)
+        raise Redirect(kind.path, message, undo=made.audit_id)

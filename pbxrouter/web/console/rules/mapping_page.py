@@ -1,4 +1,4 @@
-"""The page of one mapping: what it says, what is odd about it, and its sections."""
+"""The page of one mapping: its values, warnings, grants and recent changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.rules.applications import about
 from pbxrouter.web.console.rules.mappings import PATH
-from pbxrouter.web.console.rules.page_base import Tools
+from pbxrouter.web.console.rules.page_base import RuleContext
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     HoldersSection,
@@ -26,27 +26,27 @@ SECTIONS: tuple[Section, ...] = (
     HoldersSection("user"),
     ChangesSection("map_id"),
 )
-"""What stands below the mapping itself, in this order."""
+"""The sections of the page."""
 _MOST: Final = 80
 
 
 class MappingPage:
     """The page ``/rules/mappings/<number>``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        tools.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
+        context.router.add(f"{PATH}/<int:number>", self.show, Role.VIEWER)
 
     async def show(self, page_request: PageRequest, number: int) -> bytes:
-        """One mapping."""
+        """Show one mapping."""
 
         def read(connection: sqlite3.Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
             row = mapping(connection, number)
             return row, read_sections(connection, SECTIONS, Place(f"{PATH}/{number}", page_request.query, row))
 
-        row, sections = await self._tools.web.read(read)
-        warnings = await self._tools.warnings_of([number])
-        return self._tools.page(
+        row, sections = await self._context.web.read(read)
+        warnings = await self._context.warnings_of([number])
+        return self._context.page(
             "mapping.html",
             page_request,
             row=row,
@@ -58,7 +58,7 @@ class MappingPage:
 
 
 def number_for(pattern: str) -> str | None:
-    """A number to try a pattern with; None if there is none."""
+    """A number that a pattern matches; None if there is none."""
     try:
         return example(Pattern.parse(pattern[:_MOST]))
     except PatternError:

@@ -1,4 +1,4 @@
-"""Mappings: the list, a new one, changing one, switching it on and off, deleting it."""
+"""Pages to list, create, change, enable, disable and delete mappings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.applications import choices
 from pbxrouter.web.console.rules.page_base import (
-    Tools,
+    RuleContext,
     go_back,
     number_in,
     pages_around,
@@ -37,11 +37,11 @@ _ON_OR_OFF: Final = {"on": True, "off": False}
 
 
 class MappingPages:
-    """The pages ``/rules/mappings`` but for that of one mapping."""
+    """The list ``/rules/mappings``, and the forms of mappings."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        add = tools.router.add
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
+        add = context.router.add
         add(PATH, self.list, Role.VIEWER)
         add(f"{PATH}/new", self.blank, Role.OPERATOR)
         add(f"{PATH}/new", self.create, Role.OPERATOR, methods=("POST",))
@@ -51,10 +51,10 @@ class MappingPages:
         add(f"{PATH}/<int:number>/delete", self.delete, Role.OPERATOR, methods=("POST",))
 
     async def list(self, page_request: PageRequest) -> bytes:
-        """A page of them, with what is odd about each."""
+        """Show a page of mappings, with their warnings."""
         query = page_request.query
         search, state = query.text("q"), query.text("state")
-        page = await self._tools.web.read(
+        page = await self._context.web.read(
             lambda connection: find_mappings(
                 connection,
                 search,
@@ -64,14 +64,14 @@ class MappingPages:
                 _ON_OR_OFF.get(state),
             )
         )
-        warnings = await self._tools.warnings_of([row.map_id for row in page.rows])
+        warnings = await self._context.warnings_of([row.map_id for row in page.rows])
         newer, older = pages_around(page, PATH, {"q": search, "state": state})
-        return self._tools.page(
+        return self._context.page(
             "mappings.html",
             page_request,
             rows=page.rows,
             warnings=warnings,
-            survey=self._tools.web.surveyor.known,
+            survey=self._context.web.surveyor.known,
             search=search,
             state=state,
             newer=newer,
@@ -81,7 +81,7 @@ class MappingPages:
     # --- forms --------------------------------------------------------------
 
     async def blank(self, page_request: PageRequest) -> bytes:
-        """The form for a new one; the address may say how it begins."""
+        """Show the form for a new mapping, with initial values from the query."""
         given = page_request.query
         values = MappingValues(given.text("pattern"), given.text("application"), given.text("data"))
         return self._form(page_request, values)
@@ -95,21 +95,21 @@ class MappingPages:
     ) -> bytes:
         if error is not None:
             error = refuse(page_request, error)
-        return self._tools.page(
+        return self._context.page(
             "mapping_form.html",
             page_request,
             values=values,
             row=row,
             error=error,
             is_stale=error is not None and isinstance(error, EditConflict) and not error.field,
-            applications=choices(self._tools.web.applications, values.application),
+            applications=choices(self._context.web.applications, values.application),
         )
 
     async def create(self, page_request: PageRequest) -> bytes:
-        """Make one."""
+        """Create a mapping."""
         values = read_values(page_request.form)
         try:
-            made = await self._tools.edit(
+            made = await self._context.edit(
                 page_request, lambda connection, actor, now: add_mapping(connection, actor, now, values)
             )
         except EditRefused as error:
@@ -121,12 +121,12 @@ class MappingPages:
         )
 
     async def form(self, page_request: PageRequest, number: int) -> bytes:
-        """The form for changing one."""
-        row = await self._tools.web.read(functools.partial(mapping, map_id=number))
+        """Show the form to change a mapping."""
+        row = await self._context.web.read(functools.partial(mapping, map_id=number))
         return self._form(page_request, values_of(row), row)
 
     async def change(self, page_request: PageRequest, number: int) -> bytes:
-        """Change it, if it still is what it was when the form was shown."""
+        """Change a mapping, unless it has changed since the form was shown."""
         values = read_values(page_request.form)
         was = read_values(page_request.form, "was_") if "was_pattern" in page_request.form else None
 
@@ -134,41 +134,41 @@ class MappingPages:
             update_mapping(connection, actor, now, number, values, was)
 
         try:
-            made = await self._tools.edit(page_request, work)
+            made = await self._context.edit(page_request, work)
         except EditRefused as error:
             refuse(page_request, error)
-            row = await self._tools.web.read(functools.partial(mapping, map_id=number))
+            row = await self._context.web.read(functools.partial(mapping, map_id=number))
             return self._form(page_request, values, row, error)
-        said = sentence("mapping {pattern} was changed", pattern=values.pattern)
-        raise Redirect(f"{PATH}/{number}", said if made.audit_id else None, undo=made.audit_id)
+        message = sentence("mapping {pattern} was changed", pattern=values.pattern)
+        raise Redirect(f"{PATH}/{number}", message if made.audit_id else None, undo=made.audit_id)
 
     # --- buttons ------------------------------------------------------------
 
     async def switch(self, page_request: PageRequest, number: int) -> bytes:
-        """On or off."""
+        """Enable or disable a mapping."""
         enabled = page_request.form.text("on") == "1"
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             set_enabled(connection, actor, now, number, enabled)
             return mapping(connection, number).pattern
 
-        made = await self._tools.edit(page_request, work)
-        said = (
+        made = await self._context.edit(page_request, work)
+        message = (
             sentence("mapping {pattern} was enabled", pattern=made.value)
             if enabled
             else sentence("mapping {pattern} was disabled; its grants are kept", pattern=made.value)
         )
-        raise go_back(page_request, f"{PATH}/{number}", said, made.audit_id)
+        raise go_back(page_request, f"{PATH}/{number}", message, made.audit_id)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
-        """Away with it, and with its grants; the notice's button brings all back."""
+        """Delete a mapping and its grants; the notice has an Undo button."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             pattern = mapping(connection, number).pattern
             delete_mapping(connection, actor, now, number)
             return pattern
 
-        made = await self._tools.edit(page_request, work)
+        made = await self._context.edit(page_request, work)
         raise Redirect(
             PATH,
             sentence("mapping {pattern} and its grants were deleted", pattern=made.value),
@@ -177,7 +177,7 @@ class MappingPages:
 
 
 def read_values(form: Form, prefix: str = "") -> MappingValues:
-    """What a form says of a mapping."""
+    """Read a mapping's values from a form."""
     return MappingValues(
         form.text(f"{prefix}pattern"),
         form.text(f"{prefix}application"),
@@ -187,5 +187,5 @@ def read_values(form: Form, prefix: str = "") -> MappingValues:
 
 
 def values_of(row: MappingRow) -> MappingValues:
-    """What a mapping says."""
+    """The values of a mapping's row."""
     return MappingValues(row.pattern, row.application, row.data, row.enabled)

@@ -1,4 +1,4 @@
-"""What the pages of rules have in common: changing something so that it can be undone, addresses, warnings."""
+"""What the pages of rules share: edits with undo, warnings, and URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.rules import RuleWarning
 from pbxrouter.security import Role
-from pbxrouter.text import printable
+from pbxrouter.text import Sentence, printable
 from pbxrouter.web.console.request import Form, PageRequest, local_path
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.rules.change_messages import headline
@@ -28,25 +28,26 @@ _ONE: Final = re.compile(r"(/rules/(?:mappings|extensions|users))/[0-9]{1,18}(?:
 
 @dataclass(frozen=True, slots=True)
 class Edited(Generic[T]):
-    """A change that was made.
+    """The result of an edit.
 
     Attributes:
-        audit_id: its entry in the audit log; None if nothing was different from before.
+        value: what the edit returned.
+        audit_id: its entry in the audit log; None if nothing changed.
     """
 
     value: T
     audit_id: int | None
 
 
-class Tools:
-    """What every page of rules is made with."""
+class RuleContext:
+    """The router and the WebContext, with what all pages of rules do with them."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self.router: Final = router
         self.web: Final = web
 
     async def edit(self, page_request: PageRequest, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
-        """Change rules as this visitor; when it returns, calls are decided by the changed ones.
+        """Change rules as the request's user; when it returns, calls are decided by the changed rules.
 
         Raises:
             EditRefused, StoreError: as ``work`` raises them.
@@ -62,15 +63,15 @@ class Tools:
         return await self.web.change(run)
 
     async def warnings_of(self, map_ids: Collection[int]) -> Mapping[int, tuple[RuleWarning, ...]]:
-        """Those of a page of mappings, by the rules in force."""
+        """The warnings about these mappings, by the rules in force."""
         warnings = self.web.surveyor.warnings
         if warnings is None or not map_ids:
             return {}
-        # Some patterns take long to see through; calls must not wait for them.
+        # Some patterns take long to examine; calls must not wait for them.
         return await self.web.in_thread(warnings.of_mappings, map_ids)
 
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
-        """A page of rules."""
+        """Render a page of rules."""
         user = page_request.user
         may_change = user is not None and user.role.may(Role.OPERATOR)
         return self.router.page(
@@ -85,16 +86,16 @@ class Tools:
 
 
 def newest_entry(connection: sqlite3.Connection, actor: Actor) -> int | None:
-    """The last change of somebody's."""
+    """The newest audit log entry of an actor."""
     found = find_entries(connection, AuditSearch(who=printable(actor.who)), limit=1)
     return found[0].audit_id if found and found[0].via == actor.via else None
 
 
 def refuse(page_request: PageRequest, error: EditRefused) -> EditRefused:
-    """Give the form's page the status of what is wrong.
+    """Set the status of a form's page by its error, which is returned.
 
     Raises:
-        NotThere: what the form is about is gone, so there is no form either.
+        NotThere: the row that the form is about no longer exists, so the form is not shown.
     """
     if isinstance(error, NotThere):
         raise error
@@ -106,13 +107,13 @@ def refuse(page_request: PageRequest, error: EditRefused) -> EditRefused:
 
 
 def address(path: str, query: Mapping[str, object], anchor: str = "") -> str:
-    """A path with a query of what is not empty."""
+    """A path with a query of all values that are not empty."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return path + (f"?{urlencode(given, errors='replace')}" if given else "") + (anchor and f"#{anchor}")
 
 
 def number_in(form: Form, name: str) -> int | None:
-    """A number of a row that a form or an address names; None if it is none."""
+    """A row id in a form or query; None if it is missing or not a number."""
     text = form.text(name)
     return int(text) if _NUMBER.fullmatch(text) else None
 
@@ -120,28 +121,28 @@ def number_in(form: Form, name: str) -> int | None:
 def pages_around(
     page: Page[Any], path: str, query: Mapping[str, object], prefix: str = "", anchor: str = ""
 ) -> tuple[str | None, str | None]:
-    """Addresses of the page before and of the page behind, where there is one."""
-    before, behind = (
+    """URLs of the previous and the next page; None where there is none."""
+    previous, following = (
         None if number is None else address(path, {**query, f"{prefix}{name}": number}, anchor)
         for name, number in (("before", page.previous), ("after", page.next))
     )
-    return before, behind
+    return previous, following
 
 
 def here(page_request: PageRequest) -> str:
-    """This page's address within the console, for going back to it."""
+    """The URL of the request, within the console."""
     uri: bytes = page_request.request.uri
     return local_path(uri.decode("ascii", "replace"))
 
 
 def way_back(page_request: PageRequest, otherwise: str) -> str:
-    """The page of rules that a form says it stood on."""
+    """The page of rules that a form's field ``back`` names."""
     back = local_path(page_request.form.text("back"))
     return back if back.startswith("/rules/") else otherwise
 
 
 def came_from(page_request: PageRequest, otherwise: str) -> str:
-    """The page of rules that the browser says it comes from."""
+    """The page of rules that the Referer names."""
     try:
         parts = urlsplit(header(page_request.request, "Referer"))
     except ValueError:
@@ -153,11 +154,11 @@ def came_from(page_request: PageRequest, otherwise: str) -> str:
 
 
 def list_above(path: str) -> str | None:
-    """The list in which something of a page is; None if the page is not of one thing."""
+    """The list above the page of one mapping, extension or user; None for other pages."""
     found = _ONE.fullmatch(path.partition("?")[0])
     return found[1] if found else None
 
 
-def go_back(page_request: PageRequest, otherwise: str, said: Any, undo: int | None) -> Redirect:
-    """Back to where the form stood, saying what was done."""
-    return Redirect(way_back(page_request, otherwise), said, undo=undo)
+def go_back(page_request: PageRequest, otherwise: str, message: Sentence, undo: int | None) -> Redirect:
+    """A redirect to the page of the form, with a notice."""
+    return Redirect(way_back(page_request, otherwise), message, undo=undo)

@@ -1,7 +1,7 @@
-"""A user's PIN: typed in, or made and shown this once, or taken away.
+"""Sets, generates and removes a user's PIN.
 
-It stands in no address, no notice and no log, and comes back in no form. That another user has
-one is told, so trying is slowed down.
+A PIN never appears in a URL, notice, log or form; a generated one is shown once. Since an error tells that
+another user has a PIN, attempts are limited.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.holder_page import show_holder
 from pbxrouter.web.console.rules.holders import KINDS
-from pbxrouter.web.console.rules.page_base import Tools
+from pbxrouter.web.console.rules.page_base import RuleContext
 
 USERS: Final = KINDS[1]
 PINS_A_MINUTE: Final = 6
@@ -28,60 +28,60 @@ BURST: Final = 20
 class PinPages:
     """The addresses ``/rules/users/<number>/pin…``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
         self._limit = RateLimit(per_minute=PINS_A_MINUTE, burst=BURST)
         one = f"{USERS.path}/<int:number>/pin"
-        tools.router.add(one, self.set, Role.OPERATOR, methods=("POST",))
-        tools.router.add(f"{one}/make", self.make, Role.OPERATOR, methods=("POST",))
-        tools.router.add(f"{one}/remove", self.remove, Role.OPERATOR, methods=("POST",))
+        context.router.add(one, self.set, Role.OPERATOR, methods=("POST",))
+        context.router.add(f"{one}/make", self.make, Role.OPERATOR, methods=("POST",))
+        context.router.add(f"{one}/remove", self.remove, Role.OPERATOR, methods=("POST",))
 
     async def set(self, page_request: PageRequest, number: int) -> bytes:
-        """The one that was typed."""
+        """Set the PIN that was entered."""
         pin, again = page_request.form.get("pin", ""), page_request.form.get("again", "")
         try:
             if pin != again:
                 raise EditRefused(sentence("the two PINs are different"), "again")
-            hashed = self._tools.web.hash_pin(check_pin(pin))
+            hashed = self._context.web.hash_pin(check_pin(pin))
             self._slow_down(page_request)
 
             def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
                 set_user_pin(connection, actor, now, number, hashed)
                 return holder(connection, "user", number).name
 
-            made = await self._tools.edit(page_request, work)
+            made = await self._context.edit(page_request, work)
         except PinError as error:
-            return await show_holder(self._tools, USERS, page_request, number, EditRefused(error.sentence, "pin"))
+            return await show_holder(self._context, USERS, page_request, number, EditRefused(error.sentence, "pin"))
         except EditRefused as error:
-            return await show_holder(self._tools, USERS, page_request, number, error)
+            return await show_holder(self._context, USERS, page_request, number, error)
         raise Redirect(f"{USERS.path}/{number}", sentence("{name} has a new PIN", name=made.value), undo=made.audit_id)
 
     def _slow_down(self, page_request: PageRequest) -> None:
-        assert page_request.user is not None  # the router lets nobody else in
-        wait_s = self._limit.wait_s(page_request.user.login, self._tools.web.reactor.seconds())
+        assert page_request.user is not None  # the router requires a user
+        wait_s = self._limit.wait_s(page_request.user.login, self._context.web.reactor.seconds())
         if wait_s:
             raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
 
     async def make(self, page_request: PageRequest, number: int) -> bytes:
-        """A new one, on this answer's page and nowhere else."""
-        hash_pin = self._tools.web.hash_pin
+        """Generate a PIN, and show it once."""
+        hash_pin = self._context.web.hash_pin
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> tuple[str, str]:
             pin = generate_user_pin(connection, actor, now, number, hash_pin)
             return pin, holder(connection, "user", number).name
 
-        made = await self._tools.edit(page_request, work)
+        made = await self._context.edit(page_request, work)
         pin, name = made.value
-        return self._tools.page("pin.html", page_request, number=number, name=name, pin=pin)
+        return self._context.page("pin.html", page_request, number=number, name=name, pin=pin)
 
     async def remove(self, page_request: PageRequest, number: int) -> bytes:
-        """None any more."""
+        """Remove the PIN."""
 
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
             set_user_pin(connection, actor, now, number, None)
             return holder(connection, "user", number).name
 
-        made = await self._tools.edit(page_request, work)
+        made = await self._context.edit(page_request, work)
         raise Redirect(
             f"{USERS.path}/{number}",
             sentence("the PIN of {name} was removed", name=made.value),

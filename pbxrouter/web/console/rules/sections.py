@@ -1,4 +1,4 @@
-"""Parts of the pages of one mapping, one extension, one user: each reads what it shows and has a template."""
+"""Sections of the pages of one mapping, extension or user; each reads its data and has a template."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ CHANGES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The page that a section is on.
+    """The page of a section.
 
     Attributes:
-        query: the address's part behind ``?``.
-        subject: what the page is about.
+        path: the page's path.
+        query: the URL's query.
+        subject: the row that the page is about.
     """
 
     path: str
@@ -40,26 +41,26 @@ class Place:
 
 
 class Section(Protocol):
-    """A part of a page.
+    """A section of a page.
 
     Attributes:
-        template: shows what ``read`` found, under the name ``section``.
+        template: renders the result of ``read``, as the variable ``section``.
     """
 
     template: str
 
     def read(self, connection: sqlite3.Connection, place: Place) -> Any:
-        """Find what is shown, by a few queries."""
+        """Read what the section shows, with few queries."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:
-    """Somebody, or something, and whether the grant is there.
+    """One row of a grant list: a holder or a mapping, and whether it is granted.
 
     Attributes:
-        kind, holder_id, map_id: the grant's.
-        row: the extension, user or mapping that the line is about.
+        kind, holder_id, map_id: identify the grant.
+        row: the extension, user or mapping of the row.
     """
 
     kind: str
@@ -71,14 +72,14 @@ class GrantRow:
 
 @dataclass(frozen=True, slots=True)
 class GrantList:
-    """A page of those with a grant, or of all, to be ticked.
+    """A page of a grant list.
 
     Attributes:
-        of: what the lines are: extension, user or mapping.
-        anchor: the section's name in an address.
-        count: how many have a grant.
-        every: whether those without are listed, too.
-        prefix: what the section's names in the address begin with.
+        of: what the rows are: extension, user or mapping.
+        anchor: the section's URL fragment.
+        count: number of rows with a grant.
+        every: whether rows without a grant are listed too.
+        prefix: prefix of the section's query parameters.
     """
 
     of: str
@@ -94,7 +95,7 @@ class GrantList:
 
 
 class HoldersSection:
-    """On a mapping's page: who of a kind may use it."""
+    """The extensions, or users, to which a mapping is granted."""
 
     template = "rules/grant_list.html"
 
@@ -126,7 +127,7 @@ class HoldersSection:
 
 
 class MappingsSection:
-    """On an extension's or a user's page: what they may dial."""
+    """The mappings that are granted to an extension or a user."""
 
     template = "rules/grant_list.html"
 
@@ -173,7 +174,7 @@ def _list(
 
 
 class ChangesSection:
-    """What was changed of it last."""
+    """The recent changes of the page's subject."""
 
     template = "rules/recent_changes.html"
 
@@ -188,5 +189,5 @@ class ChangesSection:
 
 
 def read_sections(connection: sqlite3.Connection, sections: Collection[Section], place: Place) -> list[tuple[str, Any]]:
-    """Each section's template, and what it shows."""
+    """Read all sections; returns the template and the data of each."""
     return [(section.template, section.read(connection, place)) for section in sections]

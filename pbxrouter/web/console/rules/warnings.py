@@ -1,11 +1,11 @@
-"""All that is odd about the rules, by kind, each with the way to where it is mended."""
+"""The page of warnings about the rules, by kind, with links to what they are about."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.defer import TimeoutError as SurveyTimeout
 
 from pbxrouter.database.rules import delete_orphans, find_orphans
 from pbxrouter.rules import CODES, NOTES, RuleWarning, Survey
@@ -13,11 +13,11 @@ from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
-from pbxrouter.web.console.rules.page_base import Tools, address
+from pbxrouter.web.console.rules.page_base import RuleContext, address
 
 PATH: Final = "/rules/warnings"
 WAIT_S: Final = 2.0
-"""So long the page waits for a look at all rules; then it says that it comes back."""
+"""Seconds for which the page waits for the survey of all rules, before it says that it will reload."""
 
 TITLES: Final = {
     "problem": (
@@ -56,23 +56,23 @@ TITLES: Final = {
         Sentence("They cannot dial anything by themselves. Grant them a mapping, unless this is intended."),
     ),
 }
-"""Of each kind what it is, and what can be done about it."""
+"""Title and advice for each kind of warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A warning, and where it is mended; ``""`` if nowhere here."""
+    """A warning, and the page where it is corrected; ``""`` if there is none."""
 
-    said: Sentence
+    sentence: Sentence
     href: str
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All warnings of a kind.
+    """The warnings of one kind.
 
     Attributes:
-        count: how many there are; ``lines`` has the first ones.
+        count: number of warnings; ``lines`` has the first ones.
     """
 
     code: str
@@ -86,16 +86,16 @@ class Group:
 class WarningPages:
     """The page ``/rules/warnings``."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        tools.router.add(PATH, self.show, Role.VIEWER)
-        tools.router.add(f"{PATH}/orphans", self.remove_orphans, Role.OPERATOR, methods=("POST",))
+    def __init__(self, context: RuleContext) -> None:
+        self._context = context
+        context.router.add(PATH, self.show, Role.VIEWER)
+        context.router.add(f"{PATH}/orphans", self.remove_orphans, Role.OPERATOR, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """All of them."""
+        """Show all warnings."""
         survey = await self._survey()
-        orphans = await self._tools.web.read(lambda connection: find_orphans(connection, 1))
-        return self._tools.page(
+        orphans = await self._context.web.read(lambda connection: find_orphans(connection, 1))
+        return self._context.page(
             "warnings.html",
             page_request,
             survey=survey,
@@ -104,22 +104,22 @@ class WarningPages:
         )
 
     async def _survey(self) -> Survey | None:
-        looking = self._tools.web.surveyor.survey()
-        looking.addTimeout(WAIT_S, self._tools.web.reactor)
+        survey = self._context.web.surveyor.survey()
+        survey.addTimeout(WAIT_S, self._context.web.reactor)
         try:
-            return await looking
-        except TookTooLong:
+            return await survey
+        except SurveyTimeout:
             return None
 
     async def remove_orphans(self, page_request: PageRequest) -> bytes:
-        """Grants to what is gone: away with them."""
-        # No undo: what they lead to is not there, so they could not be put back.
-        made = await self._tools.edit(page_request, delete_orphans)
+        """Delete the grants whose mapping, extension or user no longer exists."""
+        # No undo: grants without their mapping or holder cannot be restored.
+        made = await self._context.edit(page_request, delete_orphans)
         raise Redirect(PATH, sentence("orphaned grants deleted: {count}", count=made.value))
 
 
 def groups_of(survey: Survey) -> tuple[Group, ...]:
-    """The warnings by kind, the graver kinds first."""
+    """The warnings by kind, the most severe kinds first."""
     return tuple(
         Group(
             code,
@@ -134,7 +134,7 @@ def groups_of(survey: Survey) -> tuple[Group, ...]:
 
 
 def where_of(warning: RuleWarning) -> str:
-    """The page where it is mended."""
+    """The page where a warning is corrected; ``""`` if there is none."""
     if warning.map_id is not None:
         return f"/rules/mappings/{warning.map_id}"
     if warning.extension is not None:
