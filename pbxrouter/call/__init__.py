@@ -1,4 +1,4 @@
-"""One call's conversation, and what is kept of it."""
+"""The conversation of a call, the calls in progress, and the history of finished ones."""
 
 from pbxrouter.call.active_calls import (
     ActiveCalls,
@@ -8,12 +8,11 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
-from pbxrouter.call.outcomes import WELL, outcome_kind, outcome_words
-from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.reports import Reports
 
 __all__ = [
-    "WELL",
+    "SUCCESSFUL",
     "ActiveCalls",
     "CallFlow",
     "CallRecord",
@@ -23,6 +22,6 @@ __all__ = [
     "Phase",
     "Reports",
     "outcome_kind",
-    "outcome_words",
+    "outcome_sentence",
     "short",
 ]

@@ -1,0 +1,32 @@
+"""Outcomes and what they mean."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.call.record import (
+    OUTCOME_SENTENCES,
+    PROBLEMATIC,
+    SUCCESSFUL,
+    GatewayOutcome,
+    outcome_kind,
+    outcome_sentence,
+)
+
+
+class OutcomeTests(SynchronousTestCase):
+    """outcome_sentence, outcome_kind and their tables."""
+
+    def test_all_have_a_sentence(self) -> None:
+        """Each outcome of the gateway's own has one, and so has each that is marked good or bad."""
+        own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
+        self.assertEqual(own - OUTCOME_SENTENCES.keys(), set())
+        self.assertEqual((SUCCESSFUL | PROBLEMATIC) - OUTCOME_SENTENCES.keys(), set())
+
+    def test_sentences_and_kinds(self) -> None:
+        """A good, a bad and an unknown outcome; the unknown one is made printable."""
+        found = [(outcome_sentence(value).english, outcome_kind(value)) for value in ("ANSWER", "DENIED", "FAXED\n")]
+        self.assertEqual(
+            found,
+            [("answered", "good"), ("not allowed", "bad"), ("FAXED\\n", "plain")],
+        )
