@@ -1,17 +1,17 @@
 # `make help` tells what there is. Set-up is by itself: see scripts/setup-venv.
 BIN := .venv/bin
 CONFIG := pbxrouter.toml
-TESTS := tests
+TESTS :=
 REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test starpy coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ready $(CONFIG) ## Start the gateway on the workshop's rules (LISTEN=tcp:5573:interface=127.0.0.1 WEB=tcp:8181:interface=127.0.0.1)
+run: ready $(CONFIG) ## Start the gateway on sample rules (LISTEN=tcp:5573:interface=127.0.0.1 WEB=tcp:8181:interface=127.0.0.1)
 	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
 	@exec $(BIN)/twistd -n --pidfile= pbxrouter --config $(CONFIG) $(if $(LISTEN),--listen '$(LISTEN)') $(if $(WEB),--web '$(WEB)')
 
@@ -25,10 +25,13 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
 
 test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
-	@$(BIN)/python -m twisted.trial --reporter=$(REPORTER) $(TESTS)
+	@REPORTER=$(REPORTER) scripts/test $(TESTS)
+
+starpy: ready-dev ## Run the tests about StarPy against an unpacked one (SRC=/path/to/starpy)
+	@PYTHON=$(BIN)/python REPORTER='$(REPORTER)' scripts/test-starpy '$(SRC)'
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
-	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(TESTS) && $(BIN)/coverage report
+	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(or $(TESTS),tests) && $(BIN)/coverage report
 
 check: ready-dev ## Check format, lint, types and imports, as CI does
 	@mkdir -p build

@@ -136,7 +136,7 @@ class ProtocolViolation(AGIError):
 class ForgedRequest(ProtocolViolation):
     """The opening block contains lines that Asterisk would not have written.
 
-    A caller can put line ends into a number (facts A7); such a call is refused.
+    A caller can put line ends into a number (docs/asterisk.md A7); such a call is refused.
     """
 
 

@@ -42,7 +42,7 @@ from pbxrouter.originate.originator import (
 )
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
-from pbxrouter.security import pins
+from pbxrouter.security import PasswordHashes, pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.api.auth import LIMITS
@@ -53,6 +53,7 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
 from pbxrouter.web.language import Zone
+from tests.fakes import QUICK_ARGON2
 
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
@@ -135,6 +136,7 @@ def make_desk(
         zone=Zone("Europe/Madrid"),
         now=time.time,
         reactor=clock,
+        passwords=PasswordHashes(QUICK_ARGON2),
     )
 
 

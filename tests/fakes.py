@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime
@@ -32,6 +33,9 @@ from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
+
+QUICK_ARGON2 = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""argon2 for tests that are not about its strength."""
 
 Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
 """What Asterisk says to commands, by their beginnings."""

@@ -85,7 +85,7 @@ def _page_test(path: pathlib.Path) -> Callable[[PagesTests], None]:
 
 for _path in PAGES:
     _name = "_".join(_path.relative_to(ROOT).with_suffix("").parts)
-    setattr(PagesTests, f"test_{_name.lower().replace('-', '_')}", _page_test(_path))
+    setattr(PagesTests, f"test_{_name.lower().replace('-', '_').replace('.', '_')}", _page_test(_path))
 
 
 class RunnerTests(SynchronousTestCase):

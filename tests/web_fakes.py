@@ -18,7 +18,6 @@ from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import msgspec
-from argon2 import PasswordHasher
 from klein import Klein
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
@@ -41,13 +40,13 @@ from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite
 from pbxrouter.web.password_threads import PasswordThreads
 from tests.api_fakes import FakeOriginator, Ticking, make_desk
+from tests.fakes import QUICK_ARGON2
 
 reactor = cast(Any, the_reactor)
 PASSWORD: Final = "a long enough password"
 ACTOR: Final = Actor("the test", "command")
 FORM: Final = "application/x-www-form-urlencoded"
-_QUICK_HASH: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-"""Of PASSWORD; argon2 reads its parameters out of the hash, so that this one takes no time."""
+_QUICK_HASH: Final = QUICK_ARGON2.hash(PASSWORD)
 
 Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 

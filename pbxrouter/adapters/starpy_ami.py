@@ -191,7 +191,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         """Send an action; fires with its response."""
         return self._send(name, list(headers), timeout_s, None)
 
-    def listing(
+    def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
         """Send an action that a list answers; fires with its items."""

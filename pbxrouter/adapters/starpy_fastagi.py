@@ -3,7 +3,7 @@
 StarPy frames, decodes and matches replies to commands. Lines that it would take for
 something else are kept from it: HANGUP, the many lines of a 520, bytes that are not
 UTF-8. The opening block is read from the raw lines, since a key that a caller added
-(facts A7) would overwrite the true one in StarPy's dictionary. What still differs from
+(docs/asterisk.md A7) would overwrite the true one in StarPy's dictionary. What still differs from
 our own server is told, and tested, in docs/starpy.md.
 """
 

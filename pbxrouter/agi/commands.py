@@ -1,6 +1,6 @@
 """AGI's commands: how a line is written, and what is known of each kind of command.
 
-Source: facts A2, A5, A6. Pure; not here: replies (agi) and what to say to a caller (verbs).
+Source: docs/asterisk.md A2, A5, A6. Pure; not here: replies (agi) and what to say to a caller (verbs).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pbxrouter.agi.messages import AGIReply, encode
 from pbxrouter.errors import CommandRefused, InvalidArgument
 
 MAX_COMMAND: Final = 8190
-"""Bytes of the longest command line; Asterisk cuts a longer one into several (facts A6)."""
+"""Bytes of the longest command line; Asterisk cuts a longer one into several (docs/asterisk.md A6)."""
 
 REPLY_TIMEOUT_S: Final = 30.0
 """For commands that take no time."""
@@ -78,7 +78,7 @@ _DEAD_ALLOWED: Final = re.compile(
 
 
 def allowed_when_hung_up(line: str) -> bool:
-    """Whether Asterisk still does this command on a channel that is hung up (facts A5)."""
+    """Whether Asterisk still does this command on a channel that is hung up (docs/asterisk.md A5)."""
     return bool(_DEAD_ALLOWED.match(line))
 
 

@@ -9,7 +9,7 @@ Then we send one command line at a time, and Asterisk answers each with
 * ``100 …``: still working on it, the answer follows.
 
 A bare line ``HANGUP`` may come at any moment and answers nothing.
-Source: facts A1 to A7, seen on Asterisk 22.
+Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
 
 NOT_SHOWN: Final = "unknown"
-"""What Asterisk writes for a number that is not there, and a caller may call himself (facts A1)."""
+"""What Asterisk writes for a number that is not there, and a caller may call himself.
 
-# The keys in the order in which Asterisk writes them (facts A1); True: always there.
+Source: docs/asterisk.md A1.
+"""
+
+# The keys in the order in which Asterisk writes them (docs/asterisk.md A1); True: always there.
 _KEYS: Final = (
     (b"agi_network", False),
     (b"agi_network_script", False),
@@ -172,7 +175,7 @@ def parse_request(block: bytes) -> AGIRequest:
 
     Only Asterisk's own keys are accepted, in Asterisk's order, once each: a caller
     can put line ends into a number and so add lines, but not in the right places
-    without leaving the true ones over (facts A7).
+    without leaving the true ones over (docs/asterisk.md A7).
 
     Raises:
         ForgedRequest: a key that is out of place, repeated, missing or unknown.

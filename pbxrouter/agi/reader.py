@@ -1,7 +1,7 @@
 """Frames what Asterisk sends over FastAGI: bytes in, requests, replies and hang-ups out.
 
 Fed with bytes cut anywhere; ``next_event`` gives what is whole. Bounded: a block or a
-reply without end is refused, not kept. Source: facts A1, A2, A6, A7.
+reply without end is refused, not kept. Source: docs/asterisk.md A1, A2, A6, A7.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can be said to a caller and asked of Asterisk about one call.
 
 Written once over ``Channel.execute``, so that every way in behaves the same. Each
-fails as ``Channel.execute`` does, and with what it names itself. Facts A2 to A5 tell
+fails as ``Channel.execute`` does, and with what it names itself. docs/asterisk.md A2 to A5 tell
 why each looks as it does.
 """
 
@@ -124,7 +124,7 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
 
     Returns:
         How it went, also when the caller hung up meanwhile: Asterisk still tells on a
-        channel that is gone (facts A4).
+        channel that is gone (docs/asterisk.md A4).
     """
     argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:

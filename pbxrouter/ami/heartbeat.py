@@ -2,7 +2,7 @@
 
 The dialplan compares ``PBXROUTER_HEARTBEAT`` with its own clock before it hands a
 call over, so that no caller waits for a gateway that is gone or frozen: a frozen one
-still accepts connections (facts A8). The value is Asterisk's own time,
+still accepts connections (docs/asterisk.md A8). The value is Asterisk's own time,
 taken from its answer to Ping, so the clocks of two machines need not agree.
 """
 

@@ -4,7 +4,7 @@ A message is lines ``Header: value``, ended by ``\\r\\n``, and an empty line. It
 response to an action, or an item of a list that answers one. A busy PBX sends tens of thousands of
 events a second of which few are wanted, so a message's headers are parsed only when asked for.
 
-Source: facts B1, B2. Numbers in events are raw, so a caller can forge whole events
+Source: docs/asterisk.md B1, B2. Numbers in events are raw, so a caller can forge whole events
 (B6); those are parsed like any other.
 """
 
@@ -21,9 +21,9 @@ from pbxrouter.errors import InvalidAction, ManagerProtocolError
 MAX_MESSAGE: Final = 1 << 20
 """Maximum bytes of a message; a longer one is refused."""
 MAX_LINE: Final = 1022
-"""Maximum bytes of a line that Asterisk reads (facts B2)."""
+"""Maximum bytes of a line that Asterisk reads (docs/asterisk.md B2)."""
 MAX_LINES: Final = 128
-"""Maximum lines of an action (facts B2)."""
+"""Maximum lines of an action (docs/asterisk.md B2)."""
 
 MAX_BANNER: Final = 1024
 """Maximum bytes of the banner."""
@@ -201,7 +201,7 @@ def _line(name: str, value: str) -> bytes:
 
 
 def variable(name: str, value: str) -> str:
-    """Format a value of the header ``Variable`` that sets one variable only (facts B2)."""
+    """Format a value of the header ``Variable`` that sets one variable only (docs/asterisk.md B2)."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'{name}="{escaped}"'
 
@@ -216,7 +216,7 @@ def is_whole(event: AMIMessage, *also: str) -> bool:
     """Whether a channel's event has each of its headers exactly once.
 
     A caller has 79 bytes to forge with: too few for an event with all of these headers, and what is
-    inserted into a genuine event stands beside the genuine headers (facts A7, B6).
+    inserted into a genuine event stands beside the genuine headers (docs/asterisk.md A7, B6).
     """
     names = [name.lower() for name, _ in event]
     return all(names.count(name.lower()) == 1 for name in (*_SNAPSHOT, *also))

@@ -4,7 +4,7 @@ Many actions may be in flight; responses are matched by ActionID, which begins w
 prefix, so that neither an event nor a forged line is taken for a response. Events are passed to the
 handlers of their name; other events are not parsed.
 
-Source: facts B1 to B3.
+Source: docs/asterisk.md B1 to B3.
 """
 
 from __future__ import annotations

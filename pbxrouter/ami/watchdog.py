@@ -16,7 +16,7 @@ from pbxrouter.net import Timer
 from pbxrouter.text import Sentence, sentence
 
 BANNER_TIMEOUT_S: Final = 5.0
-"""Seconds to wait for the banner: during a restart of Asterisk it may never come (facts B1)."""
+"""Seconds to wait for the banner: during a restart of Asterisk it may never come (docs/asterisk.md B1)."""
 LOOK_EVERY_S: Final = 4.0
 """Seconds between two checks of the peer."""
 PING_AFTER_S: Final = 8.0

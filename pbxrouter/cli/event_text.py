@@ -1,6 +1,6 @@
 """AMI events as text for people, with what callers keyed starred.
 
-An AMI user with many classes is shown PINs (facts B4): keys one by one, results of AGI
+An AMI user with many classes is shown PINs (docs/asterisk.md B4): keys one by one, results of AGI
 commands, variables that hold digits, arguments of applications. None of them leaves
 here; that a harmless number is starred now and then is the price.
 """

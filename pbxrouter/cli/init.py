@@ -18,7 +18,7 @@ _RULE_TABLES = ("applications_mappings", "extensions", "extensions_mappings", "u
 
 
 @click.command()
-@click.option("--sample", is_flag=True, help="Add the workshop's rules, if the database has none.")
+@click.option("--sample", is_flag=True, help="Add the sample rules, if the database has none.")
 @config_option
 @database_option
 def init(sample: bool, config_file: str | None, database: str | None) -> None:
@@ -52,7 +52,7 @@ def init(sample: bool, config_file: str | None, database: str | None) -> None:
                 click.echo("the sample is not added: there are rules already")
             else:
                 add_sample(connection, pin_hasher(config))
-                click.echo("added the workshop's rules: try `pbxrouter explain 21 --from 33`")
+                click.echo("added the sample rules: try `pbxrouter explain 21 --from 33`")
     finally:
         connection.close()
 

@@ -1,4 +1,4 @@
-"""The table of calls in progress, kept from AMI events by the rule of facts B6.
+"""The table of calls in progress, kept from AMI events by the rule of docs/asterisk.md B6.
 
 A call is all channels with one Linkedid. Events and times go in; the listener is told when a call
 starts, is answered, ends. After a lost connection the table is reconciled with a list of channels
@@ -171,8 +171,8 @@ class CallTable:
     ) -> None:
         """Reconcile with Asterisk's list of channels, after events may have been missed.
 
-        The list is a snapshot taken ahead of the queued events (facts B5), so the Linkedid of a known
-        channel is not taken from it, but from the channel's events, in order.
+        The list is a snapshot taken ahead of the queued events (docs/asterisk.md B5), so the Linkedid of a
+        known channel is not taken from it, but from the channel's events, in order.
 
         Args:
             known_before: ``channels`` at the time when the list was requested.
@@ -197,7 +197,7 @@ class CallTable:
                 self._enter(item.bridge, item.uniqueid, now)
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
-        """Record why a call was not answered; counts nothing (facts B6, rule 7)."""
+        """Record why a call was not answered; counts nothing (docs/asterisk.md B6, rule 7)."""
         status = headers("DialStatus")
         call = self.call_of(headers("Uniqueid"))
         if call is None:

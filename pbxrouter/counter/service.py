@@ -2,7 +2,7 @@
 
 Counts are written about once a second, in one transaction with the calls in progress; while the
 database is away they are kept in memory and written later. After each log-in and every few minutes
-Asterisk is asked for its channels (facts B6, rule 6). A time without a connection is recorded as a
+Asterisk is asked for its channels (docs/asterisk.md B6, rule 6). A time without a connection is recorded as a
 gap: unknown, not zero.
 
 All times are by the gateway's clock.

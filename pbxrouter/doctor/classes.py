@@ -1,7 +1,7 @@
 """The doctor's look at what its AMI user may do at an Asterisk, and which events come to it.
 
 A class that the user lacks is found by actions that change nothing: with the class they
-fail for want of an argument, without it by ``Permission denied`` (facts B4). The one
+fail for want of an argument, without it by ``Permission denied`` (docs/asterisk.md B4). The one
 trace left is a warning in Asterisk's log, of a call on a technology that is none. Not
 here: anything else about that Asterisk (asterisk).
 """

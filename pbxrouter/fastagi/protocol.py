@@ -6,7 +6,7 @@ One connection is one run of AGI() in the dialplan. What the two sides send, in 
     to-asterisk   = *command                        ; one at a time: see below
 
     opening   = 20*22variable *argument LF          ; in Asterisk's order: agi.messages
-    variable  = "agi_" 1*ALPHA ": " *octet LF
+    variable  = "agi_" 1*( ALPHA / "_" / DIGIT ) ": " *octet LF
     argument  = "agi_arg_" number ": " *octet LF    ; what the dialplan passes to AGI()
     command   = name *( SP word ) LF                ; at most 8190 octets: agi.commands
     word      = plain / DQUOTE *( octet / "\" octet ) DQUOTE
@@ -30,7 +30,7 @@ The value of a variable within ``success`` may hold LF, too. The rules that the 
 * The channel lives until the gateway closes the connection, so it is closed in every case.
 * Anything else from Asterisk's side was forged by a caller, and the call is refused.
 
-The states are in ``pbxrouter.fastagi.states``. Source: facts A.
+The states are in ``pbxrouter.fastagi.states``. Source: docs/asterisk.md A.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The channel of one call in AGI(agi:async), driven over AMI.
 
 Provides agi.Channel over AMI actions, so the same conversation runs as over FastAGI. AsyncAGI differs
-(facts C):
+(docs/asterisk.md C):
 
 * AsyncAGIEnd comes when the caller hangs up; after it no command works, not even reading a variable,
   and queued commands are not answered. DIALSTATUS is then taken from the DialEnd event and returned

@@ -5,7 +5,7 @@ programs may drive calls, too. Calls that were already waiting are found in the 
 adopted, or given back if an application has already run. Forged events are recognised by their
 headers and ignored; the next look at the list finds what was missed.
 
-Source: facts C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
+Source: docs/asterisk.md C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
 """
 

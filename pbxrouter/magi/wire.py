@@ -1,8 +1,8 @@
 """Decoding of AsyncAGI replies, and of the 2006 patch's event.
 
 Asterisk reads a command's reply from a pipe, once, at most 1023 bytes, encodes it and cuts the result
-at 2047 bytes: what it did not read precedes the next reply (facts C). A shorter reply leaves nothing
-behind.
+at 2047 bytes: what it did not read precedes the next reply (docs/asterisk.md C). A shorter reply leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def without_progress(answer: bytes) -> bytes:
 def without_break_on_error(command: str) -> str:
     """Replace a command by one that does the same and does not end AsyncAGI on an error.
 
-    A STREAM FILE whose sound is missing ends the run (facts C); a GET DATA for one key does not.
+    A STREAM FILE whose sound is missing ends the run (docs/asterisk.md C); a GET DATA for one key does not.
     """
     found = _STREAM.fullmatch(command)
     return f"GET DATA {found[1]} 1 1" if found else command

@@ -1,7 +1,7 @@
 """Originates calls: a phone rings and is then connected with a number (click-to-dial).
 
 The rules apply as if that phone had dialled: its extension needs a grant for the number. Progress is
-taken from the call's own events, not from Asterisk's ``queued`` (facts B3).
+taken from the call's own events, not from Asterisk's ``queued`` (docs/asterisk.md B3).
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from pbxrouter.text import Sentence, sentence
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
-"""What Asterisk writes for a call without a caller number (facts A1)."""
+"""What Asterisk writes for a call without a caller number (docs/asterisk.md A1)."""
 
 
 def normalise_number(text: str) -> str | None:
     """Remove dashes, which Asterisk ignores, from a dialled number; None if it is not a number.
 
     Accepted are digits, ``*``, ``#``, ``+`` and ``-``; so no ``&``, ``,`` or ``/``
-    ever reaches Dial (facts A7).
+    ever reaches Dial (docs/asterisk.md A7).
     """
     if not _NUMBER.fullmatch(text):
         return None

@@ -6,7 +6,7 @@ left out when the text contains something that only a pattern has (X Z N, a set,
 ``.`` or ``!``). Text without any of these is a plain number and, as in Asterisk, precedes
 every pattern.
 
-Sources: facts D1 and D2; Asterisk's pbx.c, ``_extension_match_core`` and
+Sources: docs/asterisk.md D1 and D2; Asterisk's pbx.c, ``_extension_match_core`` and
 ``ext_cmp_pattern_pos``.
 """
 
@@ -193,7 +193,7 @@ def _read_wildcards(text: str) -> Wildcards | None:
     """Parse the part after the plain characters into its sets and its sort key.
 
     Both stop at different places: matching ends at the first ``.`` or ``!``,
-    comparing goes on to the end (facts D2). None if a ``[`` has no ``]``.
+    comparing goes on to the end (docs/asterisk.md D2). None if a ``[`` has no ``]``.
     """
     sets: list[frozenset[str]] = []
     order: list[ElementOrder] = []

@@ -5,9 +5,8 @@ from pbxrouter.security.networks import network_of
 from pbxrouter.security.passwords import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,
+    PasswordHashes,
     check_new_password,
-    hash_password,
-    password_fits,
 )
 from pbxrouter.security.pins import (
     MAX_PIN_DIGITS,
@@ -34,6 +33,7 @@ __all__ = [
     "MAX_PIN_DIGITS",
     "MIN_PASSWORD_LENGTH",
     "MIN_PIN_DIGITS",
+    "PasswordHashes",
     "RateLimit",
     "Role",
     "Scope",
@@ -45,12 +45,10 @@ __all__ = [
     "create_key",
     "derive",
     "generate_pin",
-    "hash_password",
     "hash_pin",
     "hash_token",
     "network_of",
     "new_token",
-    "password_fits",
     "pins",
     "read_key",
     "scopes_of",

@@ -1,10 +1,11 @@
-"""Console passwords: argon2id with argon2-cffi's default parameters (RFC 9106), about 80 ms each.
+"""Console passwords: checking new ones, argon2id hashes.
 
-The functions block; call them in a thread.
+Hashing blocks on purpose; call it in a thread.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -15,9 +16,6 @@ from pbxrouter.text import sentence
 
 MIN_PASSWORD_LENGTH: Final = 10
 MAX_PASSWORD_LENGTH: Final = 200
-
-_hasher: Final = PasswordHasher()
-_NOBODYS: Final = _hasher.hash("nobody has this password")
 
 
 def check_new_password(password: str, login: str) -> str:
@@ -38,14 +36,28 @@ def check_new_password(password: str, login: str) -> str:
     return password
 
 
-def hash_password(password: str) -> str:
-    """Hash a password for storage; takes about 80 ms."""
-    return _hasher.hash(password)
+class PasswordHashes:
+    """Hashes passwords and checks them against their hashes.
 
+    Args:
+        hasher: argon2's parameters; by default argon2-cffi's (RFC 9106), about 80 ms and 64 MiB each.
+    """
 
-def password_fits(stored: str | None, password: str) -> bool:
-    """Whether a password matches its stored hash. Takes the same time when there is no hash (None)."""
-    try:
-        return _hasher.verify(stored or _NOBODYS, password[:MAX_PASSWORD_LENGTH]) and stored is not None
-    except (Argon2Error, InvalidHashError):
-        return False
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+
+    @cached_property
+    def _of_no_user(self) -> str:
+        return self._hasher.hash("no user has this password")
+
+    def hash(self, password: str) -> str:
+        """Hash a password for storage."""
+        return self._hasher.hash(password)
+
+    def fits(self, stored: str | None, password: str) -> bool:
+        """Whether a password matches its stored hash. Takes the same time when there is no hash (None)."""
+        try:
+            matches = self._hasher.verify(stored or self._of_no_user, password[:MAX_PASSWORD_LENGTH])
+        except (Argon2Error, InvalidHashError):
+            return False
+        return matches and stored is not None

@@ -23,6 +23,7 @@ from pbxrouter.doctor import Finding
 from pbxrouter.health import Health
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader, RuleSurveyor
+from pbxrouter.security import PasswordHashes
 from pbxrouter.web.language import Zone
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class WebContext:
         health: takes a Health from memory.
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        passwords: hashes console passwords.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
 
@@ -62,6 +64,7 @@ class WebContext:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    passwords: PasswordHashes = field(default_factory=PasswordHashes)
     surveyor: RuleSurveyor = field(init=False)
 
     def __post_init__(self) -> None:

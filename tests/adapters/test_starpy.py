@@ -1,12 +1,10 @@
-"""The gateway on StarPy's protocols, and what StarPy itself does otherwise than ours.
+"""The gateway on StarPy's protocols: on StarPy where it is installed, or else on its stand-in.
 
-Each row of the tables in docs/starpy.md has its test here or in tests/compat. Where
-StarPy cannot be imported these tests are skipped, but for those of what is said then.
+Each row of the tables in docs/starpy.md has its test here, in test_starpy_itself or in tests/compat.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import pathlib
 import re
@@ -22,8 +20,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.ami.protocol import AMIProtocol
-from pbxrouter.compat import starpy as compat
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
     ActionFailed,
@@ -41,24 +37,15 @@ from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway.asterisk import protocol_factory
 from pbxrouter.gateway.service import fastagi_factory
 from pbxrouter.simulator import SimulatedCall
+from tests.adapters.library import LIBRARIES, adapter, installed_as_starpy
 from tests.agi import test_channel
 from tests.paths import ROOT
 
-HAS_STARPY = importlib.util.find_spec("starpy") is not None
-WHY_NOT = None if HAS_STARPY else "StarPy is not installed here; docs/starpy.md tells how"
-
-if HAS_STARPY:
-    from starpy import error, fastagi, manager
-
-    from pbxrouter.adapters.starpy_ami import StarpyAMIFactory
-    from pbxrouter.adapters.starpy_fastagi import StarpyFactory
-
 CALL = SimulatedCall("21", caller="33")
-SYNTAX = "520-Invalid command syntax.  Proper usage follows:\nUsage: X\n520 End of proper usage."
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Which library is used, and what is said where it is missing. These run everywhere."""
+    """Which library is used, and what is said where it is missing."""
 
     def _parsed(self, text: str) -> config.Config:
         return config.parse(text, "x.toml", pathlib.Path("/nowhere"))
@@ -76,33 +63,46 @@ class ChoiceTests(SynchronousTestCase):
             self.assertIn("library", line)
             self.assertNotIn("\n", line)
 
-    def test_starpy(self) -> None:
-        """StarPy's where it is installed; elsewhere one line that says how to install it."""
+    def _choices(self) -> list[Callable[[], object]]:
         parsed = self._parsed('[fastagi]\nlibrary = "starpy"\n[[asterisk]]\nlibrary = "starpy"')
-        choices: list[Callable[[], object]] = [
-            lambda: fastagi_factory(parsed),
-            lambda: protocol_factory(parsed.asterisk[0]),
-        ]
-        if HAS_STARPY:
-            self.assertEqual([choice() for choice in choices], [StarpyFactory, StarpyAMIFactory])
-            demand_starpy("fastagi.library")
-            return
-        for choice, key in zip(choices, ("fastagi", "asterisk"), strict=True):
-            line = str(self.assertRaises(ConfigError, choice))
-            self.assertTrue(line.startswith(f'{key}.library: "starpy"'), line)
-            self.assertIn("pip install", line)
-            self.assertNotIn("\n", line)
+        return [lambda: fastagi_factory(parsed), lambda: protocol_factory(parsed.asterisk[0])]
+
+    def test_starpy(self) -> None:
+        """StarPy's where it is installed."""
+        for library in LIBRARIES:
+            with installed_as_starpy(library):
+                from pbxrouter.adapters.starpy_ami import StarpyAMIFactory
+                from pbxrouter.adapters.starpy_fastagi import StarpyFactory
+
+                chosen = [choice() for choice in self._choices()]
+                self.assertEqual(chosen, [StarpyFactory, StarpyAMIFactory])
+                self.assertTrue(issubclass(StarpyAMIFactory, library.manager.AMIFactory))
+                demand_starpy("fastagi.library")
+
+    def test_missing(self) -> None:
+        """Where StarPy is missing, one line says how to install it."""
+        with installed_as_starpy(None):
+            for choice, key in zip(self._choices(), ("fastagi", "asterisk"), strict=True):
+                line = str(self.assertRaises(ConfigError, choice))
+                self.assertTrue(line.startswith(f'{key}.library: "starpy"'), line)
+                self.assertIn("pip install", line)
+                self.assertNotIn("\n", line)
 
 
 class PageTests(SynchronousTestCase):
-    """docs/starpy.md. These run everywhere."""
+    """docs/starpy.md."""
 
     def test_every_difference_has_its_test(self) -> None:
         """The last cell of each row names tests, and they are there."""
         root = ROOT / "tests"
         tests = "".join(
             (root / path).read_text("utf-8")
-            for path in ("adapters/test_starpy.py", "compat/test_starpy.py", "agi/test_channel.py")
+            for path in (
+                "adapters/test_starpy.py",
+                "adapters/test_starpy_itself.py",
+                "compat/test_starpy.py",
+                "agi/test_channel.py",
+            )
         )
         page = (root.parent / "docs" / "starpy.md").read_text("utf-8")
         rows = [line.split("|")[-2] for line in page.splitlines() if line.startswith("|") and "---" not in line]
@@ -123,7 +123,7 @@ class Served:
         self.watch = DialogueWatch()
         self.channels: list[Channel] = []
         self.over: Any = None
-        self.factory = StarpyFactory(self._serve, self.clock, self.watch)
+        self.factory = adapter("starpy_fastagi").StarpyFactory(self._serve, self.clock, self.watch)
         self.transport = StringTransport()
         self.protocol = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
@@ -158,7 +158,9 @@ class Served:
 class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
     """StarPy's FastAGI keeps the contract of a Channel, but for values with line ends."""
 
-    skip = WHY_NOT
+    def setUp(self) -> None:
+        """StarPy logs by Python's logging."""
+        logging.getLogger("FastAGI").setLevel(logging.CRITICAL)
 
     def open(self, turns: list[test_channel.Turn]) -> None:
         """A connection that has opened."""
@@ -190,8 +192,6 @@ class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
 
 class ServerTests(SynchronousTestCase):
     """The gateway's FastAGI server over StarPy, beside the contract."""
-
-    skip = WHY_NOT
 
     def test_closes(self) -> None:
         """When the conversation is over the connection is closed."""
@@ -240,6 +240,21 @@ class ServerTests(SynchronousTestCase):
         served.says(b"200 result=1 (a\xff)\n")
         self.assertEqual(self.successResultOf(waiting).data, "a\ufffd")
         self.failureResultOf(channel.execute("NOOP \udcff"), InvalidArgument)
+
+    def test_refused_and_gone(self) -> None:
+        """Where the connection of a refused call ends first, nothing more is written."""
+        opening = CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
+        served = Served(opening)
+        served.goes()
+        self.assertEqual(served.clock.getDelayedCalls(), [])
+        self.assertEqual(served.hears(), [])
+
+    def test_long_reply(self) -> None:
+        """A reply of more than 16384 bytes comes whole."""
+        served = Served()
+        waiting = served.channels[0].execute("GET VARIABLE X")
+        served.says(b"200 result=1 (" + b"x" * 20000 + b")\n")
+        self.assertEqual(self.successResultOf(waiting).data, "x" * 20000)
 
     def test_nonsense(self) -> None:
         """A line that is no reply fails the command."""
@@ -290,7 +305,7 @@ class AMI:
     def __init__(self) -> None:
         self.clock = Clock()
         self.handlers: dict[bytes, list[Any]] = {}
-        self.factory = StarpyAMIFactory(self.clock, self.handlers)
+        self.factory = adapter("starpy_ami").StarpyAMIFactory(self.clock, self.handlers)
         self.protocol: Any = self.factory.buildProtocol(None)
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
@@ -328,8 +343,6 @@ class AMI:
 class AMITests(SynchronousTestCase):
     """StarPy's AMIProtocol as our Manager uses it."""
 
-    skip = WHY_NOT
-
     def setUp(self) -> None:
         """StarPy logs by Python's logging."""
         logging.getLogger("AMI").setLevel(logging.CRITICAL)
@@ -354,6 +367,16 @@ class AMITests(SynchronousTestCase):
         ami.answers(asked, "Response: Success")
         self.successResultOf(done)
         self.assertEqual(ami.protocol.banner, "Asterisk Call Manager/11.0.0")
+
+    def test_plain_login(self) -> None:
+        """With the secret in the clear where that is asked for, and the event classes."""
+        ami = AMI()
+        done = self._log_in(ami, plain=True)
+        [asked] = ami.hears()
+        self.assertEqual((asked["action"], asked["secret"]), ("Login", "enero2007"))
+        self.assertEqual((asked["username"], asked["events"]), ("gateway", "system,call"))
+        ami.answers(asked, "Response: Success")
+        self.successResultOf(done)
 
     def test_refused_login(self) -> None:
         """A wrong secret, silence, or a loss: each its typed failure."""
@@ -384,7 +407,10 @@ class AMITests(SynchronousTestCase):
         late = ami.protocol.action("Ping")
         ami.clock.advance(10)
         self.failureResultOf(late, ActionTimeout)
-        ami.answers(ami.hears()[0], "Response: Success")
+        sent = ami.hears()
+        ami.answers(sent[0], "Response: Success")
+        # StarPy keeps none of them, but the Ping that watches over the connection.
+        self.assertEqual(list(ami.protocol.actionIDCallbacks), [sent[1]["actionid"]])
 
     def test_action_list(self) -> None:
         """The items of a list; an empty list; none of them goes to who wants events."""
@@ -410,6 +436,22 @@ class AMITests(SynchronousTestCase):
         ami.says(b"Event: Newchannel\r\nChannel: 3\xff\r\nChannel: b\r\n\r\nEvent: Other\r\n\r\n")
         self.assertEqual([event.all("Channel") for event in got], [["3\udcff", "b"]])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_event_behind_the_banner(self) -> None:
+        """The banner, which ends in no empty line, is no part of the message behind it."""
+        ami = AMI()
+        got: list[Any] = []
+        ami.handlers[b"FullyBooted"] = [got.append]
+        ami.says("Event: FullyBooted\r\nStatus: Fully Booted\r\n\r\n")
+        self.assertEqual([event.get("Status") for event in got], ["Fully Booted"])
+        self.assertEqual(ami.protocol.banner, "Asterisk Call Manager/11.0.0")
+
+    def test_long_header(self) -> None:
+        """A header of more than 16384 bytes comes whole."""
+        ami = AMI().log_in()
+        waiting = ami.protocol.action("Command", [("Command", "x")])
+        ami.answers(ami.hears()[0], "Response: Success", f"Output: {'x' * 20000}")
+        self.assertEqual(len(self.successResultOf(waiting).get("Output")), 20000)
 
     def test_no_event_is_an_answer(self) -> None:
         """An event that bears our ActionID answers nothing."""
@@ -443,282 +485,3 @@ class AMITests(SynchronousTestCase):
         ami.answers(ping, "Response: Success", "Ping: Pong")
         ami.clock.pump([8, 5, 5])
         self.assertTrue(ami.transport.disconnected or ami.transport.disconnecting)
-
-
-class Raw:
-    """StarPy's own FastAGIProtocol, or ours under its name, each with Asterisk's end in memory."""
-
-    def __init__(self, factory: Any) -> None:
-        self.agi: Any = None
-        factory.mainFunction = lambda agi: setattr(self, "agi", agi)
-        self.protocol = factory.buildProtocol(None)
-        self.transport = StringTransport()
-        self.protocol.makeConnection(self.transport)
-        self.clock = getattr(factory, "clock", Clock())
-
-    def says(self, data: bytes) -> None:
-        """Bytes come, then half a second goes by."""
-        self.protocol.dataReceived(data)
-        self.clock.pump([0.3, 0.3])
-
-    def hears(self) -> str:
-        """What was sent since the last look."""
-        text: str = self.transport.value().decode()
-        self.transport.clear()
-        return text
-
-
-class DifferenceTests(SynchronousTestCase):
-    """Rows of docs/starpy.md: StarPy first, then our classes under its name."""
-
-    skip = WHY_NOT
-
-    def setUp(self) -> None:
-        """StarPy logs by Python's logging."""
-        for name in ("FastAGI", "AMI"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-    def _both(self, opening: bytes | None = None) -> tuple[Raw, Raw]:
-        both = Raw(fastagi.FastAGIFactory(None)), Raw(compat.FastAGIFactory(print, Clock()))
-        for protocol in both:
-            protocol.says(CALL.environment() if opening is None else opening)
-        return both
-
-    def test_hangup_line(self) -> None:
-        """HANGUP is taken for a reply, and every reply after it goes to the wrong command."""
-        theirs, ours = self._both()
-        first, second = theirs.agi.execute("Wait", 1), theirs.agi.getVariable("CHANNEL")
-        theirs.says(b"HANGUP\n200 result=-1\n200 result=1 (PJSIP/33)\n")
-        self.failureResultOf(first, error.AGICommandFailure)
-        self.failureResultOf(second, IndexError)
-        run = ours.agi.execute("Wait", 1)
-        ours.says(b"HANGUP\n200 result=-1\n")
-        self.assertEqual(self.successResultOf(run), "-1")
-        asked = ours.agi.getVariable("CHANNEL")
-        ours.says(b"200 result=1 (PJSIP/33)\n")
-        self.assertEqual(self.successResultOf(asked), "PJSIP/33")
-
-    def test_syntax(self) -> None:
-        """Of a 520 the first line fails the command under code 500; the others answer what comes next."""
-        theirs, ours = self._both()
-        first, second = theirs.agi.sendCommand("X"), theirs.agi.noop()
-        theirs.says(SYNTAX.encode() + b"\n")
-        self.assertEqual(self.failureResultOf(first, error.AGICommandFailure).value.args[0], 500)
-        self.failureResultOf(second, error.AGICommandFailure)
-        first, second = ours.agi.sendCommand("X"), ours.agi.noop()
-        ours.says(SYNTAX.encode() + b"\n")
-        self.assertEqual(self.failureResultOf(first, compat.AGICommandFailure).value.args[0], 520)
-        ours.says(b"200 result=0\n")
-        self.assertEqual(self.successResultOf(second), 0)
-
-    def test_not_waited_for(self) -> None:
-        """Commands are written at once, though Asterisk drops or delays those that follow (facts A6)."""
-        theirs, ours = self._both()
-        for value in (theirs, ours):
-            value.agi.streamFile("beep")
-            value.agi.noop()
-        self.assertEqual(theirs.hears().count("\n"), 2)
-        self.assertEqual(ours.hears().count("\n"), 1)
-
-    def test_not_utf8(self) -> None:
-        """A byte that is not UTF-8, which any caller can send, breaks the connection."""
-        opening = CALL.environment().replace(b"agi_callerid: 33", b"agi_callerid: 3\xff")
-        theirs = Raw(fastagi.FastAGIFactory(None))
-        self.assertRaises(UnicodeDecodeError, theirs.says, opening)
-        ours = Raw(compat.FastAGIFactory(print, Clock()))
-        ours.says(opening)
-        self.assertEqual(ours.agi.variables["agi_callerid"], "3\udcff")
-
-    def test_long_reply(self) -> None:
-        """A reply of more than 16384 bytes closes the connection."""
-        theirs, ours = self._both()
-        for value in (theirs, ours):
-            value.waiting = value.agi.getVariable("X")  # type: ignore[attr-defined]
-            value.says(b"200 result=1 (" + b"x" * 20000 + b")\n")
-        self.assertTrue(theirs.transport.disconnecting)
-        self.assertEqual(len(self.successResultOf(ours.waiting)), 20000)  # type: ignore[attr-defined]
-
-    def test_forged(self) -> None:
-        """Of a key that stands twice the last one counts, and a caller can add one."""
-        theirs, ours = self._both(
-            CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
-        )
-        self.assertEqual(theirs.agi.variables["agi_callerid"], "22")
-        self.assertIsNone(ours.agi)
-
-    def test_quoting(self) -> None:
-        """Blanks and quotation marks in arguments fall apart; a line end makes a second command."""
-        theirs, ours = self._both()
-        for act, apart, whole in (
-            (lambda agi: agi.setVariable("A", "b c"), 'SET VARIABLE "A" ""b c""\n', 'SET VARIABLE A "b c"\n'),
-            (lambda agi: agi.sendText("b c"), "SEND TEXT 'b c'\n", 'SEND TEXT "b c"\n'),
-            (lambda agi: agi.setContext("b c"), "SET CONTEXT b c\n", 'SET CONTEXT "b c"\n'),
-            (lambda agi: agi.playback("beep"), 'EXEC "PLAYBACK "beep" "answer""\n', "EXEC Playback beep\n"),
-        ):
-            _, both = act(theirs.agi), [theirs.hears()]
-            waiting = act(ours.agi)
-            both.append(ours.hears())
-            self.assertEqual(both, [apart, whole])
-            ours.says(b"200 result=0\n")
-            self.successResultOf(waiting)
-        theirs.agi.verbose("x").addErrback(lambda _: None)
-        theirs.agi.sendCommand("NOOP\nHANGUP")
-        self.assertIn("NOOP\nHANGUP\n", theirs.hears())
-        self.failureResultOf(ours.agi.sendCommand("NOOP\nHANGUP"), compat.AGICommandFailure)
-
-    def test_delimiter(self) -> None:
-        """Options are joined with | unless told otherwise; since 1.6 that is no separator."""
-        theirs, ours = self._both()
-        for value in (theirs, ours):
-            value.agi.execute("Dial", "PJSIP/22", 20)
-        self.assertEqual(theirs.hears(), 'EXEC "Dial" "PJSIP/22|20"\n')
-        self.assertEqual(ours.hears(), "EXEC Dial PJSIP/22,20\n")
-
-    def test_fractions(self) -> None:
-        """Durations and moments are sent as Python writes them; ours are whole numbers."""
-        theirs, ours = self._both()
-        for value in (theirs, ours):
-            value.agi.getData("p", 2.5)
-        self.assertEqual(theirs.hears(), 'GET DATA "p" 2500.0\n')
-        self.assertEqual(ours.hears(), "GET DATA p 2500\n")
-
-    def test_asked_too_late(self) -> None:
-        """A command on a connection that is gone never fires."""
-        theirs, ours = self._both()
-        for value in (theirs, ours):
-            value.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertNoResult(theirs.agi.noop())
-        self.failureResultOf(ours.agi.noop(), ConnectionDone)
-
-    def test_failing_handler(self) -> None:
-        """A handler whose Deferred fails leaves a call that nobody ends."""
-        from twisted.internet.defer import fail
-
-        closed = []
-        for factory in (
-            fastagi.FastAGIFactory(lambda agi: fail(ZeroDivisionError()).addErrback(lambda _: None)),
-            compat.FastAGIFactory(lambda agi: fail(ZeroDivisionError()), Clock()),
-        ):
-            protocol: Any = factory.buildProtocol(None)
-            transport = StringTransport()
-            protocol.makeConnection(transport)
-            protocol.dataReceived(CALL.environment())
-            closed.append(bool(transport.disconnecting))
-        self.assertEqual(closed, [False, True])
-
-
-class RawAMI:
-    """StarPy's own AMIProtocol with Asterisk's end in memory."""
-
-    def __init__(self, plain: bool = True) -> None:
-        self.factory = manager.AMIFactory("gateway", "enero2007", plaintext_login=plain)
-        from twisted.internet.defer import Deferred
-
-        self.factory.loginDefer = Deferred()
-        self.protocol: Any = self.factory.buildProtocol(None)
-        self.transport = StringTransport()
-        self.protocol.makeConnection(self.transport)
-        self.protocol.dataReceived(b"Asterisk Call Manager/11.0.0\r\n")
-
-    def hears(self) -> list[dict[str, str]]:
-        """The actions sent since the last look."""
-        sent = messages(self.transport.value())
-        self.transport.clear()
-        return sent
-
-    def answers(self, *lines: str) -> None:
-        """Asterisk answers the last action."""
-        sent = self.hears()[-1]
-        first, *rest = lines
-        data = "\r\n".join([first, f"ActionID: {sent['actionid']}", *rest, "", ""])
-        self.protocol.dataReceived(data.encode())
-
-
-class AMIDifferenceTests(SynchronousTestCase):
-    """Rows of docs/starpy.md about AMI; what ours does instead is tested in test_manager, test_ami."""
-
-    skip = WHY_NOT
-
-    def setUp(self) -> None:
-        """StarPy logs by Python's logging."""
-        logging.getLogger("AMI").setLevel(logging.CRITICAL)
-
-    def _logged_in(self) -> RawAMI:
-        raw = RawAMI()
-        raw.answers("Response: Success")
-        self.assertIs(self.successResultOf(raw.factory.loginDefer), raw.protocol)
-        return raw
-
-    def test_md5_login(self) -> None:
-        """The login by challenge fails on Python 3."""
-        raw = RawAMI(plain=False)
-        raw.answers("Response: Success", "Challenge: 1")
-        self.failureResultOf(raw.factory.loginDefer, TypeError)
-
-    def test_command(self) -> None:
-        """command() always fails, and of many lines of output the last is kept."""
-        raw = self._logged_in()
-        waiting = raw.protocol.command("core show channels")
-        raw.answers("Response: Success", "Message: Command output follows", "Output: a", "Output: b")
-        [message] = self.failureResultOf(waiting, error.AMICommandFailure).value.args
-        self.assertEqual(message["output"], "b")
-
-    def test_not_utf8(self) -> None:
-        """An event with a byte that is not UTF-8 breaks the connection."""
-        raw = self._logged_in()
-        self.assertRaises(UnicodeDecodeError, raw.protocol.dataReceived, b"Event: X\r\nY: \xff\r\n\r\n")
-
-    def test_injection(self) -> None:
-        """A line end in a value makes a second action."""
-        raw = self._logged_in()
-        raw.protocol.action("Setvar", value="a\r\n\r\nAction: Logoff")
-        self.assertEqual(len(raw.hears()), 2)
-        ours = AMIProtocol(Clock(), {})
-        ours.makeConnection(StringTransport())
-        self.failureResultOf(ours.action("Setvar", [("Value", "a\r\n\r\nAction: Logoff")]), InvalidAction)
-
-    def test_event_as_answer(self) -> None:
-        """An event that bears the ActionID is taken for the response; the id can be guessed."""
-        raw = self._logged_in()
-        waiting = raw.protocol.ping()
-        raw.answers("Event: Forged", "Response: Success")
-        self.assertEqual(self.successResultOf(waiting)["event"], "Forged")
-
-    def test_lost(self) -> None:
-        """With an action in flight, the end of the connection raises, and the others never fire."""
-        raw = self._logged_in()
-        waiting = [raw.protocol.ping(), raw.protocol.ping()]
-        for deferred in waiting:
-            deferred.addErrback(lambda _: None)
-        self.assertRaises(RuntimeError, raw.protocol.connectionLost, Failure(ConnectionDone()))
-        self.assertNoResult(waiting[1])
-
-    def test_secrets_in_the_log(self) -> None:
-        """At level DEBUG the secret is logged."""
-        told: list[str] = []
-        handler = logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-        log = logging.getLogger("AMI")
-        log.addHandler(handler)
-        log.setLevel(logging.DEBUG)
-        log.propagate = False
-        self.addCleanup(setattr, log, "propagate", True)
-        self.addCleanup(log.removeHandler, handler)
-        RawAMI()
-        self.assertIn("enero2007", " ".join(told))
-
-    def test_every_event_is_read(self) -> None:
-        """An event that nobody wants is read all the same."""
-        raw = self._logged_in()
-        read: list[Any] = []
-        raw.protocol.dispatchEvent = read.append
-        raw.protocol.dataReceived(b"Event: Unwanted\r\nX: 1\r\n\r\n")
-        self.assertEqual(read, [{"event": "Unwanted", "x": "1"}])
-
-    def test_repeated_headers(self) -> None:
-        """Of a header that stands twice the last one counts: a forged event cannot be told."""
-        raw = self._logged_in()
-        got: list[Any] = []
-        raw.protocol.registerEvent("Newchannel", lambda _, event: got.append(event["channel"]))
-        raw.protocol.dataReceived(b"Event: Newchannel\r\nChannel: a\r\nChannel: b\r\n\r\n")
-        self.assertEqual(got, ["b"])

@@ -243,7 +243,10 @@ class OverFastAGIByteByByte(OverFastAGI):
 
 
 class OverMAGI(ChannelContract, SynchronousTestCase):
-    """MAGI, with a manager in memory. On a channel that is hung up it can do nothing at all (facts C)."""
+    """MAGI, with a manager in memory. On a channel that is hung up it can do nothing at all.
+
+    Source: docs/asterisk.md C.
+    """
 
     def as_here(self, turns: list[Turn]) -> list[Turn]:
         """After the end every command fails, unsent."""

@@ -19,7 +19,7 @@ class Quoting(SynchronousTestCase):
 
     @given(st.lists(TEXT, max_size=10))
     def test_round_trip(self, arguments: list[str]) -> None:
-        """Asterisk's own splitting (facts A6) gives back what was quoted."""
+        """Asterisk's own splitting (docs/asterisk.md A6) gives back what was quoted."""
         line = commands.encode_command(commands.command("NOOP", *arguments))
         self.assertTrue(line.endswith(b"\n"))
         self.assertEqual(split_words(line[:-1]), [b"NOOP", *map(encode, arguments)])
@@ -50,7 +50,7 @@ class Quoting(SynchronousTestCase):
 
 
 class DeadChannel(SynchronousTestCase):
-    """What Asterisk still does after the hang-up (facts A5)."""
+    """What Asterisk still does after the hang-up (docs/asterisk.md A5)."""
 
     def test_allowed(self) -> None:
         """Variables, EXEC, NOOP and the like; nothing that plays or asks."""

@@ -33,7 +33,7 @@ class OpeningBlock(SynchronousTestCase):
     """What Asterisk says of a call."""
 
     def test_whole(self) -> None:
-        """Every variable and argument of facts A1."""
+        """Every variable and argument of docs/asterisk.md A1."""
         call = SimulatedCall("9123", caller="33", name="Treinta y tres", arguments=("one", "a,b", ""))
         request = read(call)
         self.assertEqual(
@@ -91,7 +91,7 @@ class OpeningBlock(SynchronousTestCase):
 
 
 class Forgery(SynchronousTestCase):
-    """Lines that a caller put into a number (facts A7)."""
+    """Lines that a caller put into a number (docs/asterisk.md A7)."""
 
     def refused(self, block: bytes) -> str:
         """The line of words that the refusal is."""
@@ -188,7 +188,7 @@ class Forgery(SynchronousTestCase):
 
 
 class Replies(SynchronousTestCase):
-    """What Asterisk answers (facts A2, A3)."""
+    """What Asterisk answers (docs/asterisk.md A2, A3)."""
 
     def test_read(self) -> None:
         """Each form."""

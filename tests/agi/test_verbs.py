@@ -72,7 +72,7 @@ class Asking(VerbCase):
     """GET DATA."""
 
     def test_answers(self) -> None:
-        """Each form of facts A3."""
+        """Each form of docs/asterisk.md A3."""
         for text, keyed in (
             ("200 result=1234", Keyed("1234", False)),
             ("200 result=1234 (timeout)", Keyed("1234", True)),
@@ -187,7 +187,7 @@ class Variables(VerbCase):
 
 
 class Dialling(VerbCase):
-    """Dial, and how it went (facts A4)."""
+    """Dial, and how it went (docs/asterisk.md A4)."""
 
     def dialled(self, *answers: str | Exception, exec_: str | Exception = "200 result=0") -> DialResult:
         """The result, where these are DIALSTATUS, HANGUPCAUSE and ANSWEREDTIME."""

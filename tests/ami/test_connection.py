@@ -308,7 +308,7 @@ class UseTests(ManagerServiceTest):
         self.assertEqual(len(seen), 2)
 
     def test_ids(self) -> None:
-        """Ids are of one length, never the same, and another Manager's are others (facts B3)."""
+        """Ids are of one length, never the same, and another Manager's are others (docs/asterisk.md B3)."""
         ids = [self.manager.new_id() for _ in range(1000)]
         self.assertEqual(len(set(ids)), 1000)
         self.assertEqual({len(number) for number in ids}, {len(ids[0])})

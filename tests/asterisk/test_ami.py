@@ -187,7 +187,7 @@ class ConnectionTest(AmiTest):
         """A Command's output, one header for each line."""
         manager = await self.connected("fsl", secret="junio2006")
         answer = await manager.action("Command", [("Command", "core show version")])
-        self.assertIn("Asterisk 2", answer.all("Output")[0])
+        self.assertRegex(answer.all("Output")[0], r"^Asterisk [1-9][0-9]\.")
 
     async def test_frozen(self) -> None:
         """A frozen Asterisk is given up within 30 seconds, what waits fails, and thawed it is back."""

@@ -203,14 +203,14 @@ class InitTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT extension_number FROM extensions"), [("44",)])
 
     def test_sample(self) -> None:
-        """--sample writes the workshop's rules."""
-        self.assertIn("workshop", self.good("init", "--sample"))
+        """--sample writes the sample rules."""
+        self.assertIn("sample rules", self.good("init", "--sample"))
         self.assertEqual(len(self.rows("SELECT * FROM applications_mappings")), 5)
 
     def test_sample_later(self) -> None:
         """--sample fills a database that is there and empty."""
         self.good("init")
-        self.assertIn("added the workshop's rules", self.good("init", "--sample"))
+        self.assertIn("added the sample rules", self.good("init", "--sample"))
 
     def test_sample_not_into_rules(self) -> None:
         """--sample leaves alone what has a row in any of the tables."""

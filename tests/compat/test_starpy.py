@@ -33,7 +33,12 @@ SYNTAX = "520-Invalid command syntax.  Proper usage follows:\nUsage: X\n520 End 
 class Call:
     """A handler's call over our server, with Asterisk's end of it in memory."""
 
-    def __init__(self, handler: Callable[[Any], Any] = lambda agi: None, protocol: Any = None) -> None:
+    def __init__(
+        self,
+        handler: Callable[[Any], Any] = lambda agi: None,
+        protocol: Any = None,
+        opening: bytes = CALL.environment(),
+    ) -> None:
         self.clock = Clock()
         self.calls: list[Any] = []
         self.factory = FastAGIFactory(self._keep, self.clock)
@@ -45,7 +50,8 @@ class Call:
         assert server is not None
         self.server = server
         self.server.makeConnection(self.transport)
-        self.says(CALL.environment().decode().rstrip("\n") + "\n")
+        self.server.dataReceived(opening)
+        self.clock.pump([0.5, 0.5])
 
     def _keep(self, agi: Any) -> Any:
         self.calls.append(agi)
@@ -418,6 +424,80 @@ class LifeTests(CompatTest):
         self.assertEqual(self.agi.resultAsInt("5"), 5)
         self.assertIs(self.agi.factory, self.call.factory)
         self.assertIs(self.agi.transport, self.call.transport)
+
+
+class DifferenceTests(CompatTest):
+    """Rows of docs/starpy.md: what our classes do where StarPy itself (test_starpy_itself) does otherwise."""
+
+    def test_hangup_line(self) -> None:
+        """HANGUP is no reply: each reply goes to its own command."""
+        run = self.agi.execute("Wait", 1)
+        self.call.says("HANGUP\n200 result=-1")
+        self.assertEqual(self.successResultOf(run), "-1")
+        asked = self.agi.getVariable("CHANNEL")
+        self.call.says("200 result=1 (PJSIP/33)")
+        self.assertEqual(self.successResultOf(asked), "PJSIP/33")
+
+    def test_syntax(self) -> None:
+        """A 520 is one reply, under its own code; the command behind it gets its own."""
+        first, second = self.agi.sendCommand("X"), self.agi.noop()
+        self.call.says(SYNTAX)
+        self.assertEqual(self.failureResultOf(first, AGICommandFailure).value.args[0], 520)
+        self.call.says("200 result=0")
+        self.assertEqual(self.successResultOf(second), 0)
+
+    def test_not_waited_for(self) -> None:
+        """Of two commands the second waits for the first one's reply (docs/asterisk.md A6)."""
+        self.agi.streamFile("beep")
+        self.agi.noop()
+        self.assertEqual(len(self.call.hears()), 1)
+
+    def test_not_utf8(self) -> None:
+        """A byte that is not UTF-8, which any caller can send, comes as a surrogate escape."""
+        call = Call(opening=CALL.environment().replace(b"agi_callerid: 33", b"agi_callerid: 3\xff"))
+        self.assertEqual(call.agi.variables["agi_callerid"], "3\udcff")
+
+    def test_long_reply(self) -> None:
+        """A reply of more than 16384 bytes comes whole."""
+        waiting = self.agi.getVariable("X")
+        self.call.says(f"200 result=1 ({'x' * 20000})")
+        self.assertEqual(len(self.successResultOf(waiting)), 20000)
+
+    def test_forged(self) -> None:
+        """A caller who adds a line to the opening is refused: the handler is not called."""
+        opening = CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
+        self.assertEqual(Call(opening=opening).calls, [])
+
+    def test_quoting(self) -> None:
+        """Blanks in arguments arrive; a line end is refused."""
+        for act, whole in (
+            (lambda agi: agi.setVariable("A", "b c"), 'SET VARIABLE A "b c"'),
+            (lambda agi: agi.sendText("b c"), 'SEND TEXT "b c"'),
+            (lambda agi: agi.setContext("b c"), 'SET CONTEXT "b c"'),
+            (lambda agi: agi.playback("beep"), "EXEC Playback beep"),
+        ):
+            self.asked(act(self.agi), whole, "200 result=0")
+        self.failureResultOf(self.agi.sendCommand("NOOP\nHANGUP"), AGICommandFailure)
+        self.assertEqual(self.call.hears(), [])
+
+    def test_delimiter(self) -> None:
+        """Options are joined with commas."""
+        self.agi.execute("Dial", "PJSIP/22", 20)
+        self.assertEqual(self.call.hears(), ["EXEC Dial PJSIP/22,20"])
+
+    def test_fractions(self) -> None:
+        """Durations are sent as whole numbers."""
+        self.agi.getData("p", 2.5)
+        self.assertEqual(self.call.hears(), ["GET DATA p 2500"])
+
+    def test_asked_too_late(self) -> None:
+        """A command on a connection that is gone fails."""
+        self.call.goes()
+        self.failureResultOf(self.agi.noop(), ConnectionDone)
+
+    def test_failing_handler(self) -> None:
+        """A handler whose Deferred fails ends its call."""
+        self.assertTrue(Call(lambda agi: fail(ZeroDivisionError())).is_closed)
 
 
 class SequenceTests(CompatTest):

@@ -1,4 +1,4 @@
-"""The table of live calls: facts B6, rule by rule, and whatever order events come in."""
+"""The table of live calls: docs/asterisk.md B6, rule by rule, and whatever order events come in."""
 
 from __future__ import annotations
 

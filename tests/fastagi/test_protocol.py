@@ -194,7 +194,7 @@ class TCPTransport(StringTransport):
 
 
 class Forged(ProtocolCase):
-    """A caller put line ends into a number or a name (facts A7)."""
+    """A caller put line ends into a number or a name (docs/asterisk.md A7)."""
 
     IN_ORDER = "9\nagi_priority: 1\nagi_enhanced: 0.0\nagi_accountcode: \nagi_threadid: 1\n\n200 resu"  # 79 bytes
 

@@ -296,7 +296,7 @@ class EndTests(MagiChannelTest):
         self.assertEqual(self.queue.lines, [])
 
     def test_asked(self) -> None:
-        """Ended before the answer: commands still queued get none (facts C)."""
+        """Ended before the answer: commands still queued get none (docs/asterisk.md C)."""
         waiting = self.call.execute("SET VARIABLE A b")
         self.call.end_received()
         self.failureResultOf(waiting, ChannelHungUp)

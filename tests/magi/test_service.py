@@ -404,7 +404,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.manager.heard("AGI"), [])
 
     def test_told_while_it_is_asked(self) -> None:
-        """The list was ahead of the event (facts B5): what is being asked is not begun twice."""
+        """The list was ahead of the event (docs/asterisk.md B5): what is being asked is not begun twice."""
         self.waiting({})
         self.look()
         self.start()

@@ -38,7 +38,7 @@ class Finding(SynchronousTestCase):
     def test_as_if_all_were_tried(self, texts: list[str], number: str) -> None:
         """A plain number first, then the first match in order; of equals the first configured."""
         parsed = [(Pattern.parse(text), place) for place, text in enumerate(texts)]
-        # Asterisk loads only the first of equals (facts D2), be it one that never matches.
+        # Asterisk loads only the first of equals (docs/asterisk.md D2), be it one that never matches.
         patterns = [
             entry
             for entry in parsed
@@ -69,7 +69,7 @@ class Finding(SynchronousTestCase):
         self.assertEqual(chosen(["_1[12]3", "_1X4", "_1!"], "125"), "_1!")
 
     def test_odd_sets(self) -> None:
-        """A set that accepts one character and sorts as another (facts D2)."""
+        """A set that accepts one character and sorts as another (docs/asterisk.md D2)."""
         self.assertEqual(chosen(["_[5-19]X", "_9X"], "91"), "_[5-19]X")
         self.assertEqual(chosen(["_[5-19]1", "_4X", "_91"], "91"), "_[5-19]1")
         self.assertEqual(chosen(["_X1", "_[9-17]1"], "71"), "_[9-17]1")

@@ -16,7 +16,7 @@ from tests.paths import ROOT
 
 CASES = ROOT / "lab" / "dialplan-cases.json"
 
-# Facts D3, each seen in Asterisk: patterns in configured order, number dialled, choice.
+# docs/asterisk.md D3: patterns in configured order, number dialled, choice.
 VERIFIED = """
 _X. _XXX 911 | 911 | 911
 _9XX _91X _X11 | 911 | _91X
@@ -73,7 +73,7 @@ class VerifiedCases(SynchronousTestCase):
             self.assertEqual(choose(case["patterns"], case["dialled"]), case["pick"], case)
 
     def test_facts(self) -> None:
-        """The table of facts D3."""
+        """The table of docs/asterisk.md D3."""
         for line in VERIFIED.strip().splitlines():
             patterns, number, pick = line.split(" | ")
             self.assertEqual(choose(patterns.split(), number) or "none", pick, line)

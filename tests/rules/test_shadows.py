@@ -74,7 +74,7 @@ class Reaching(SynchronousTestCase):
                 self.assertEqual((fate, sorted(found)), (Reachability.SHADOWED, sorted(winners)), patterns)
 
     def test_repeated(self) -> None:
-        """Of equals only the first is loaded, be it one that matches nothing (facts D2)."""
+        """Of equals only the first is loaded, be it one that matches nothing (docs/asterisk.md D2)."""
         for patterns in (
             ("2X", "2X"),
             ("_2X", "2X"),

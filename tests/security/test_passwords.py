@@ -5,25 +5,32 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import EditRefused
-from pbxrouter.security.passwords import check_new_password, hash_password, password_fits
+from pbxrouter.security.passwords import PasswordHashes, check_new_password
+from tests.fakes import QUICK_ARGON2
 
 
 class PasswordTests(SynchronousTestCase):
-    """Real argon2."""
+    """argon2 at full strength where it is about that."""
+
+    def test_full_strength(self) -> None:
+        """By default the parameters of RFC 9106, section 4: 64 MiB, three passes, four lanes."""
+        self.assertRegex(PasswordHashes().hash("correct horse"), r"\A\$argon2id\$v=19\$m=65536,t=3,p=4\$")
 
     def test_stored_and_found_again(self) -> None:
         """The right one fits, no other does, and nothing of it can be read."""
-        stored = hash_password("correct horse")
+        hashes = PasswordHashes(QUICK_ARGON2)
+        stored = hashes.hash("correct horse")
         self.assertTrue(stored.startswith("$argon2id$"))
         self.assertNotIn("horse", stored)
-        self.assertTrue(password_fits(stored, "correct horse"))
-        self.assertFalse(password_fits(stored, "correct horsf"))
-        self.assertNotEqual(stored, hash_password("correct horse"))
+        self.assertTrue(hashes.fits(stored, "correct horse"))
+        self.assertFalse(hashes.fits(stored, "correct horsf"))
+        self.assertNotEqual(stored, hashes.hash("correct horse"))
 
     def test_nobody_and_nonsense(self) -> None:
         """No user, or a row somebody wrote by hand: nobody gets in, and nothing breaks."""
-        self.assertFalse(password_fits(None, "nobody has this password"))
-        self.assertFalse(password_fits("secret", "secret"))
+        hashes = PasswordHashes(QUICK_ARGON2)
+        self.assertFalse(hashes.fits(None, "no user has this password"))
+        self.assertFalse(hashes.fits("secret", "secret"))
 
     def test_new_passwords(self) -> None:
         """Long enough, not the login, not one letter; what is refused is not shown."""

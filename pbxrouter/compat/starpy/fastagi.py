@@ -1,7 +1,7 @@
 """StarPy's FastAGIProtocol and FastAGIFactory, over our Channel and our server.
 
 A handler gets an ``agi`` and calls its methods, waiting for each or not: commands that
-were not waited for are sent one after the other, as AGI needs it (facts A6). The call is
+were not waited for are sent one after the other, as AGI needs it (docs/asterisk.md A6). The call is
 the handler's until ``finish()``, whatever it returns; a handler that fails ends it.
 """
 

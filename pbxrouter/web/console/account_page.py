@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pbxrouter.database.people import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
-from pbxrouter.security import Role, check_new_password, hash_password, password_fits
+from pbxrouter.security import Role, check_new_password
 from pbxrouter.text import sentence
 from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.request import PageRequest
@@ -75,13 +75,13 @@ class Account:
             await self._door.try_password(page_request, user.login)
             found = await self._web.read(lambda connection: credentials(connection, user.login))
             old = page_request.form.get("old", "")
-            if not await self._in_thread(password_fits, found[1] if found else None, old):
+            if not await self._in_thread(self._web.passwords.fits, found[1] if found else None, old):
                 raise EditRefused(sentence("this is not your present password"), "old")
             self._door.password_was_right(page_request, user.login)
             check_new_password(new, user.login)
             if new != page_request.form.get("again", ""):
                 raise EditRefused(sentence("the two passwords are not the same"), "again")
-            hashed = await self._in_thread(hash_password, new)
+            hashed = await self._in_thread(self._web.passwords.hash, new)
             await self._web.write(
                 lambda connection: set_console_password(
                     connection, page_request.actor, self._web.now(), user.console_user_id, hashed

@@ -17,7 +17,7 @@ from twisted.web.iweb import IRequest
 
 from pbxrouter.database.people import ConsoleUser, close_session, credentials, open_session, session_user, touch_session
 from pbxrouter.errors import EditRefused
-from pbxrouter.security import RateLimit, hash_token, network_of, password_fits
+from pbxrouter.security import RateLimit, hash_token, network_of
 from pbxrouter.text import printable, sentence
 from pbxrouter.web.console.request import Form, PageRequest, read_query
 from pbxrouter.web.context import WebContext
@@ -149,7 +149,7 @@ class SessionAuth:
         login = login.strip()[:100]
         await self.try_password(page_request, login)
         found = await self._web.read(lambda connection: credentials(connection, login))
-        fits = await self._in_thread(password_fits, found[1] if found else None, password)
+        fits = await self._in_thread(self._web.passwords.fits, found[1] if found else None, password)
         if found is None or not fits or not found[0].enabled:
             self.log.warn(
                 "console: a login as {login} from {address} failed",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.people import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
-from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_password, hash_token
+from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_token
 from pbxrouter.text import sentence
 from pbxrouter.web.console.auth import InThread, SessionAuth, TooManyTries
 from pbxrouter.web.console.request import PageRequest, local_path
@@ -129,7 +129,7 @@ class Entrance:
                 raise EditRefused(sentence("the two passwords are not the same"), "again")
             if not await self._is_good(link):
                 raise EditRefused(sentence("this set-up link was used already, or is too old"))
-            hashed = await self._in_thread(hash_password, password)
+            hashed = await self._in_thread(self._web.passwords.hash, password)
             now = self._web.now()
             number = await self._web.write(
                 lambda connection: use_setup_link(

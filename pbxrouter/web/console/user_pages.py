@@ -17,7 +17,7 @@ from pbxrouter.database.people import (
     update_console_user,
 )
 from pbxrouter.errors import EditRefused
-from pbxrouter.security import Role, hash_password
+from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.auth import InThread
 from pbxrouter.web.console.request import PageRequest
@@ -84,7 +84,7 @@ class People:
         login = page_request.form.text("login")
         try:
             role = read_role(page_request.form.get("role", ""))
-            hashed = await self._in_thread(hash_password, password)
+            hashed = await self._in_thread(self._web.passwords.hash, password)
             await self._web.write(
                 lambda connection: add_console_user(
                     connection,
@@ -134,7 +134,7 @@ class People:
         """Another password, shown once; whoever is logged in as them is not any more."""
         person = await self._web.read(functools.partial(console_user, console_user_id=number))
         password = new_password()
-        hashed = await self._in_thread(hash_password, password)
+        hashed = await self._in_thread(self._web.passwords.hash, password)
         await self._web.write(
             lambda connection: set_console_password(connection, page_request.actor, self._web.now(), number, hashed)
         )

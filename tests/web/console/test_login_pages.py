@@ -13,7 +13,6 @@ from pbxrouter.database.people.console_users import (
     update_console_user,
 )
 from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
-from pbxrouter.security.passwords import hash_password, password_fits
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from pbxrouter.web.console.login_pages import SETUP_COOKIE
@@ -247,7 +246,7 @@ class SessionTests(ConsoleCase):
     async def test_by_an_admin(self) -> None:
         """Role, disabling, deletion and another's password change: each ends the sessions at once."""
         now = self.web.now()
-        hashed = hash_password(NEW)
+        hashed = self.web.passwords.hash(NEW)
         changes = (
             lambda c: update_console_user(c, ACTOR, now, self.ana, role=Role.VIEWER),
             lambda c: update_console_user(c, ACTOR, now, self.ana, enabled=False),
@@ -373,7 +372,7 @@ class SetUpTests(ConsoleCase):
         await self.begin(await self.go(await self.setup_link()))
         (stored,) = await self.web.read(lambda c: c.execute("SELECT password_hash FROM console_users").fetchone())
         self.assertTrue(stored.startswith("$argon2id$"))
-        self.assertTrue(password_fits(stored, NEW))
+        self.assertTrue(self.web.passwords.fits(stored, NEW))
         everything = await self.web.read(lambda c: "\n".join(c.iterdump()))
         self.assertIn(stored, everything)
         self.assertNotIn(NEW, everything)

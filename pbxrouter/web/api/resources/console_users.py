@@ -19,8 +19,9 @@ from pbxrouter.database.people import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password, hash_password
+from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.parsing import given
 
 TAG = "Administration"
 PATH = "/api/console-users"
@@ -100,7 +101,7 @@ async def create_person(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewPerson = request.body
     login = check_login(new.login)
-    hashed = await request.web.in_thread(hash_password, check_new_password(new.password, login))
+    hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
         number = add_console_user(
@@ -124,22 +125,15 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
     wanted: PersonChange = request.body
     number = request.path["console_user_id"]
     there = await request.web.read(lambda connection: console_user(connection, number))
+    changes = given(wanted)
     hashed: str | None = None
-    if wanted.password is not UNSET:
-        hashed = await request.web.in_thread(hash_password, check_new_password(wanted.password, there.login))
+    if "password" in changes:
+        password = check_new_password(changes.pop("password"), there.login)
+        hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
         now = request.web.now()
-        update_console_user(
-            connection,
-            request.actor,
-            now,
-            number,
-            None if wanted.role is UNSET else wanted.role,
-            None if wanted.phone is UNSET else wanted.phone,
-            None if wanted.language is UNSET else wanted.language,
-            None if wanted.enabled is UNSET else wanted.enabled,
-        )
+        update_console_user(connection, request.actor, now, number, **changes)
         if hashed is not None:
             set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pbxrouter.click.signing import LinkState, Signer
 from pbxrouter.database.people.console_users import credentials
-from pbxrouter.security.passwords import password_fits
+from pbxrouter.security import PasswordHashes
 from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase
 
@@ -81,7 +81,7 @@ class AdminTests(ApiCase):
     async def fits(self, login: str, password: str) -> bool:
         """Whether somebody could log in so."""
         found = await self.web.read(lambda connection: credentials(connection, login))
-        return found is not None and password_fits(found[1], password)
+        return found is not None and PasswordHashes().fits(found[1], password)
 
     async def test_refused_console_users(self) -> None:
         """Bad passwords, phones, roles, logins; what was sent is not repeated."""
