@@ -1,12 +1,12 @@
-"""AGI's bytes: the opening block, commands, replies. Pure; no connection here.
+"""AGI's messages: the opening block and replies, as bytes and as values.
 
 Asterisk opens with one ``agi_key: value`` line for each variable and an empty line.
-Then we send one command line at a time, and Asterisk answers each with
+Then the gateway sends one command line at a time, and Asterisk answers each with
 
 * ``200 result=N``, perhaps with `` (text)`` or `` endpos=N`` behind it,
 * ``510 …`` unknown command, ``511 …`` not on a dead channel,
 * ``520-…``, lines of any text, and ``520 …``: bad syntax,
-* ``100 …``: still working on it, the answer follows.
+* ``100 …``: the command runs, its reply follows.
 
 A bare line ``HANGUP`` may come at any moment and answers nothing.
 Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
@@ -89,12 +89,12 @@ _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
 def decode(data: bytes) -> str:
-    """Bytes from Asterisk as text; what is not UTF-8 survives a way back (surrogateescape)."""
+    """Decode bytes from Asterisk; those that are not UTF-8 become surrogate escapes, which ``encode`` reverses."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Text for Asterisk as bytes, the opposite of decode."""
+    """Encode text for Asterisk, the opposite of ``decode``."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -161,25 +161,25 @@ class AGIRequest:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the dialplan bounds our talk with the caller, for us to lift before an application runs."""
+        """Whether the dialplan limits the call by TIMEOUT(absolute), to be lifted before an application runs."""
         return BOUNDED in self.arguments
 
     @property
     def is_hung_up(self) -> bool:
-        """Whether the dialplan runs us on a channel that is gone (extension ``h``)."""
+        """Whether this is the extension ``h``, which the dialplan runs on a dead channel."""
         return self.extension == "h"
 
 
 def parse_request(block: bytes) -> AGIRequest:
-    """Read the opening block, without the empty line that ends it.
+    """Parse the opening block, without the empty line that ends it.
 
     Only Asterisk's own keys are accepted, in Asterisk's order, once each: a caller
     can put line ends into a number and so add lines, but not in the right places
-    without leaving the true ones over (docs/asterisk.md A7).
+    without the true ones following (docs/asterisk.md A7).
 
     Raises:
-        ForgedRequest: a key that is out of place, repeated, missing or unknown.
-        ProtocolViolation: a line that is no ``agi_key: value`` at all.
+        ForgedRequest: a key is out of place, repeated, missing or unknown.
+        ProtocolViolation: the first line is no ``agi_key: value``.
     """
     found = _BLOCK.fullmatch(decode(block) + "\n")
     if found is None:
@@ -195,7 +195,7 @@ def parse_request(block: bytes) -> AGIRequest:
 
 
 def _complaint(block: bytes) -> ProtocolViolation:
-    """What is wrong with a block that Asterisk would not write."""
+    """The exception that tells what is wrong with a block that Asterisk would not write."""
     place = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")
@@ -223,7 +223,7 @@ def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
 
 
 def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) -> bytes:
-    """The opening block as Asterisk writes it, empty line included; for Asterisk's side of a call."""
+    """Make an opening block as Asterisk writes it, empty line included."""
     lines = [
         key + b": " + encode(variables[key[4:].decode("ascii")])
         for key, _ in _KEYS
@@ -242,10 +242,10 @@ class AGIReply:
 
     Attributes:
         code: 200, 510, 511 or 520.
-        result: what stands behind ``result=``; ``""`` if nothing does.
-        data: what stands in the outer brackets; None if there are none.
+        result: the text behind ``result=``; may be ``""``.
+        data: the text in the outer brackets; None without brackets.
         endpos: samples played, where the command plays; else None.
-        text: the answer as it came, without the code.
+        text: the reply as it came, without the code.
     """
 
     code: int
@@ -256,21 +256,21 @@ class AGIReply:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the caller keyed too little in time (GET DATA)."""
+        """Whether GET DATA ended by its timeout."""
         return self.data == "timeout"
 
 
 _COMMON_REPLIES: Final = {
     b"200 result=%d" % result: AGIReply(200, str(result), text=f"result={result}") for result in (-1, 0, 1)
 }
-"""What Asterisk answers to most commands; nothing that a caller keyed."""
+"""Replies to most commands, parsed in advance; none holds what a caller keyed."""
 
 
 def parse_reply(reply: bytes) -> AGIReply:
-    """Read one whole reply; a 520's lines all together.
+    """Parse one whole reply, of a 520 all lines.
 
     Raises:
-        ProtocolViolation: it begins with none of Asterisk's codes, or is a 200
+        ProtocolViolation: the reply begins with none of Asterisk's codes, or is a 200
             without ``result=``.
     """
     if (common := _COMMON_REPLIES.get(reply)) is not None:

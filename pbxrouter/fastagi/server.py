@@ -79,7 +79,9 @@ class FastAGIFactory(ServerFactory):
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))
-        conversation.addErrback(lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure))
+        conversation.addErrback(
+            lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)
+        )
         conversation.addBoth(lambda _: call.close())
 
     def drain(self) -> Deferred[None]:
