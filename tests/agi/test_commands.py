@@ -11,6 +11,24 @@ from pbxrouter.agi.messages import AGIReply, encode
 from pbxrouter.errors import InvalidArgument
 from pbxrouter.simulator import split_words
 
+LASTING = (
+    "ANSWER",
+    "GET DATA x",
+    "get option x 1",
+    "stream file x",
+    "CONTROL STREAM FILE x",
+    "WAIT FOR DIGIT 5000",
+    "SAY DIGITS 1",
+    "SAY NUMBER 1",
+    "RECORD FILE x wav # 5000",
+    "RECEIVE CHAR 5000",
+    "RECEIVE TEXT 5000",
+    "GOSUB a",
+)
+"""Commands that play something, wait for keys or text, or run the dialplan."""
+BRIEF = ("NOOP", "NOOP answer", "SET VARIABLE A b", "SET VARIABLE A say ", "HANGUP", "EXECUTE", "NOOP exec x")
+"""Commands that take no time, some with a lasting command's name in their arguments."""
+
 TEXT = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 
 
@@ -58,7 +76,7 @@ class DeadChannel(SynchronousTestCase):
             self.assertTrue(commands.allowed_when_hung_up(line), line)
         for line in ("EXEC Dial x", "DATABASE GET a b"):
             self.assertTrue(commands.allowed_when_hung_up(line), line)
-        for line in ("ANSWER", "GET DATA x", "STREAM FILE x", "HANGUP", "CHANNEL STATUS", "NOOPS", ""):
+        for line in ("ANSWER", "GET DATA x", "STREAM FILE x", "HANGUP", "CHANNEL STATUS", "NOOPS", "", "HANGUP exec"):
             self.assertFalse(commands.allowed_when_hung_up(line), line)
 
 
@@ -99,31 +117,24 @@ class Kinds(SynchronousTestCase):
     """What is known of each kind of command."""
 
     def test_how_long(self) -> None:
-        """An application as it likes; what asks or plays as Asterisk bounds it; the rest at once."""
+        """An application has no bound, a command that plays or waits for keys ten minutes, any other half a minute."""
         self.assertIsNone(commands.reply_timeout_s("exec Dial x"))
-        for line in (
-            "ANSWER",
-            "GET DATA x",
-            "stream file x",
-            "CONTROL STREAM FILE x",
-            "SAY DIGITS 1",
-            "GOSUB a",
-        ):
-            self.assertEqual(commands.reply_timeout_s(line), commands.KEYING_TIMEOUT_S, line)
-        for line in ("NOOP", "SET VARIABLE A b", "HANGUP", "EXECUTE"):
-            self.assertEqual(commands.reply_timeout_s(line), commands.REPLY_TIMEOUT_S, line)
+        for line in LASTING:
+            self.assertEqual(commands.reply_timeout_s(line), 600.0, line)
+        for line in BRIEF:
+            self.assertEqual(commands.reply_timeout_s(line), 30.0, line)
 
     def test_minus_one(self) -> None:
-        """It may mean a hang-up only where a caller can hang up meanwhile."""
-        for line in ("EXEC Dial x", "GET DATA x", "ANSWER"):
+        """It may mean a hang-up after commands that take time, and after no others."""
+        for line in ("EXEC Dial x", *LASTING):
             self.assertTrue(commands.may_mean_hangup(line), line)
-        for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X"):
+        for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X", *BRIEF):
             self.assertFalse(commands.may_mean_hangup(line), line)
 
     def test_dial(self) -> None:
         """Of all applications only a Dial can be asked about afterwards."""
         self.assertTrue(commands.outlives_caller("Exec dial x"))
-        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL"):
+        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL", "NOOP exec dial"):
             self.assertFalse(commands.outlives_caller(line), line)
 
     def test_refused(self) -> None:

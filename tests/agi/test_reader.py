@@ -156,6 +156,24 @@ class Replies(SynchronousTestCase):
             self.assertEqual(reply.result, "0")
         self.assertRaises(ProtocolViolation, answered, "GOSUB a b 1", b"100 x\n" * (MAX_TRYING + 1))
 
+    def test_still_at_it_each_time(self) -> None:
+        """Lines 100 are counted for each command anew: a call may have any number of them."""
+        reader = opened()
+        for _ in range(3):
+            reader.command = "GOSUB a b 1"
+            reader.feed(b"100 result=0 Trying...\n" * MAX_TRYING + b"200 result=0 Gosub complete\n")
+            (reply,) = events_of(reader)
+            assert isinstance(reply, AGIReply)
+            self.assertEqual(reply.result, "0")
+
+    def test_many_long_replies(self) -> None:
+        """The bound holds for one reply: a call may have any number of bytes."""
+        reader = opened()
+        for _ in range(3):
+            reader.command = "GET FULL VARIABLE X"
+            reader.feed(b"200 result=1 (" + b"x" * (MAX_BUFFER // 2) + b")\n")
+            self.assertEqual(len(events_of(reader)), 1)
+
     def test_value_with_line_ends(self) -> None:
         """A variable's value may hold line ends and brackets."""
         (reply,) = answered("GET FULL VARIABLE ${X}", b"200 result=1 (a)b\n200 result=0\nc)\n")

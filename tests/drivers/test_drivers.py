@@ -73,6 +73,22 @@ class Dialling(DriverCase):
         for data in ("", " ", "SIP&", "&", "SIP,5", "S IP", "SIP&a b"):
             self.refused(Dial(SETTINGS), data)
 
+    def test_braces(self) -> None:
+        """Braces other than {number} and {caller} are refused, with the two that are accepted."""
+        for data in (
+            "PJSIP/{extension}",
+            "PJSIP/{number",
+            "PJSIP/number}",
+            "SIP/{number}@{}",
+            "SIP/{{number}}",
+            "{",
+            "}",
+        ):
+            line = self.refused(Dial(SETTINGS), data)
+            self.assertIn("braces", line)
+            self.assertIn("accepted are {number} and {caller}", line)
+            self.assertRaises(ApplicationFailed, dial_string, data, "21", "33", {})
+
     def test_caller_that_is_not_shown(self) -> None:
         """Nor may a caller's own text come into the dial string."""
         for caller in (None, "", "unknown", "3&SIP/1", "3,3"):
