@@ -59,7 +59,6 @@ class History(MultiService):
         self._keep_s = keep_days * _DAY_S
         self._now = now
         self._queue: deque[CallRow] = deque()
-        self._writing = False
         self._unlogged = 0  # of those lost
         self.lost = 0
         self.outage = Outage(
@@ -86,22 +85,16 @@ class History(MultiService):
 
     async def write(self) -> None:
         """Write the queued calls; those that cannot be written stay queued. Never fails."""
-        if self._writing:
-            return
-        self._writing = True
-        try:
-            while self._queue:
-                rows = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-                try:
-                    await self._store.run(functools.partial(add_calls, rows=rows))
-                except Exception as error:
-                    self._queue.extendleft(reversed(rows))
-                    self.outage.failed(error)
-                    return
-                self.outage.over()
-                self._log_lost()
-        finally:
-            self._writing = False
+        while self._queue:
+            rows = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            try:
+                await self._store.run(functools.partial(add_calls, rows=rows))
+            except Exception as error:
+                self._queue.extendleft(reversed(rows))
+                self.outage.failed(error)
+                return
+            self.outage.over()
+            self._log_lost()
 
     async def forget(self) -> None:
         """Delete calls that are too old. Never fails."""

@@ -1,4 +1,4 @@
-"""AGI's commands: quoting that arrives as sent, what is refused, what is known of each, masking."""
+"""AGI commands: quoting, refusal, kinds of commands, masking of replies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Quoting(SynchronousTestCase):
         self.assertEqual(split_words(line[:-1]), [b"NOOP", *map(encode, arguments)])
 
     def test_bytes_round_trip(self) -> None:
-        """Bytes that are not UTF-8 too."""
+        """Bytes that are not UTF-8 arrive as they were given too."""
         self.assertEqual(split_words(commands.encode_command(commands.command("NOOP", "\udcff x"))[:-1])[1], b"\xff x")
 
     def test_as_written(self) -> None:
@@ -55,7 +55,7 @@ class Quoting(SynchronousTestCase):
         self.assertEqual(commands.command("EXEC Dial", "PJSIP/21,60"), "EXEC Dial PJSIP/21,60")
 
     def test_unsendable(self) -> None:
-        """CR, LF and NUL are refused in an argument and in a line, in words of one line."""
+        """CR, LF and NUL are refused in an argument and in a line; the message is one line."""
         for character in "\r\n\0":
             for build in (commands.quote, commands.encode_command, lambda text: commands.command("X", text)):
                 error = self.assertRaises(InvalidArgument, build, f"a{character}b")
@@ -68,10 +68,10 @@ class Quoting(SynchronousTestCase):
 
 
 class DeadChannel(SynchronousTestCase):
-    """What Asterisk still does after the hang-up (docs/asterisk.md A5)."""
+    """Commands on a dead channel (docs/asterisk.md A5)."""
 
     def test_allowed(self) -> None:
-        """Variables, EXEC, NOOP and the like; nothing that plays or asks."""
+        """Variables, EXEC, NOOP, VERBOSE and DATABASE are allowed; commands that play or ask are not."""
         for line in ("NOOP", "get variable X", "GET FULL VARIABLE X", "SET VARIABLE A b", "VERBOSE x"):
             self.assertTrue(commands.allowed_when_hung_up(line), line)
         for line in ("EXEC Dial x", "DATABASE GET a b"):
@@ -81,7 +81,7 @@ class DeadChannel(SynchronousTestCase):
 
 
 class Masking(SynchronousTestCase):
-    """What callers keyed is not shown."""
+    """Replies as they are shown: without the digits that callers keyed."""
 
     def test_starred(self) -> None:
         """Digits and keys are starred, in every form."""
@@ -99,7 +99,7 @@ class Masking(SynchronousTestCase):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 
     def test_shown(self) -> None:
-        """What tells nothing of keys stays."""
+        """Replies that hold no keys are shown as they are."""
         for line, reply in (
             ("GET DATA x", "200 result=-1"),
             ("GET DATA x", "200 result= (timeout)"),
@@ -114,7 +114,7 @@ class Masking(SynchronousTestCase):
 
 
 class Kinds(SynchronousTestCase):
-    """What is known of each kind of command."""
+    """Properties of each kind of command."""
 
     def test_how_long(self) -> None:
         """An application has no bound, a command that plays or waits for keys ten minutes, any other half a minute."""
@@ -132,7 +132,7 @@ class Kinds(SynchronousTestCase):
             self.assertFalse(commands.may_mean_hangup(line), line)
 
     def test_dial(self) -> None:
-        """Of all applications only a Dial can be asked about afterwards."""
+        """Of all applications only a Dial outlives the caller."""
         self.assertTrue(commands.outlives_caller("Exec dial x"))
         for line in ("EXEC DialX", "EXEC Playback dial", "DIAL", "NOOP exec dial"):
             self.assertFalse(commands.outlives_caller(line), line)

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.history import (
-    BATCH,
     FORGET_EVERY_S,
     MAX_QUEUED,
     History,
@@ -130,7 +129,7 @@ class Writing(HistoryCase):
 
     def test_many(self) -> None:
         """More calls than a batch holds are written in several transactions."""
-        for number in range(BATCH + 1):
+        for number in range(1001):
             self.history.report(record(str(number)))
         works = self.store.works
         self.clock.advance(1)
@@ -145,11 +144,14 @@ class Writing(HistoryCase):
     def test_forget(self) -> None:
         """Calls that are older than keep_days are deleted, once an hour."""
         self.history.report(record("21", began=0.0))
-        self.history.report(record("22", began=50 * DAY_S))
+        self.history.report(record("22", began=10 * DAY_S - 1))
+        self.history.report(record("23", began=10 * DAY_S))
         self.clock.advance(1)
         self.now = 100 * DAY_S
-        self.clock.advance(FORGET_EVERY_S)
-        self.assertEqual(self.found(), ["22"])
+        self.clock.advance(FORGET_EVERY_S - 2)
+        self.assertEqual(self.found(), ["23", "22", "21"])
+        self.clock.advance(1)
+        self.assertEqual(self.found(), ["23"])
 
 
 class Rows(HistoryCase):
@@ -168,8 +170,9 @@ class Rows(HistoryCase):
 
     def test_undecided(self) -> None:
         """A call that ended before any decision has a row too."""
-        row = row_of(CallRecord(AGIRequest({"extension": "s"}), None, Outcome("HANGUP")))
-        self.assertEqual((row.number, row.verdict, row.caller, row.trace), ("s", "", "", "[]"))
+        row = row_of(CallRecord(AGIRequest({"extension": "s\n", "uniqueid": "1\n"}), None, Outcome("HANGUP")))
+        self.assertEqual((row.number, row.verdict, row.caller, row.trace), ("s\\n", "", "", "[]"))
+        self.assertEqual((row.uniqueid, row.pattern, row.application, row.data), ("1\\n", "", "", ""))
 
     def test_search(self) -> None:
         """Rows are found by caller, number, outcome and time."""

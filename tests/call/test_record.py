@@ -18,10 +18,12 @@ class OutcomeTests(SynchronousTestCase):
     """outcome_sentence, outcome_kind and their tables."""
 
     def test_all_have_a_sentence(self) -> None:
-        """Each outcome of the gateway's own has one, and so has each that is marked good or bad."""
+        """Each outcome of the gateway's own has one, and so has each that is marked good or bad and each DIALSTATUS."""
         own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
         self.assertEqual(own - OUTCOME_SENTENCES.keys(), set())
         self.assertEqual((SUCCESSFUL | PROBLEMATIC) - OUTCOME_SENTENCES.keys(), set())
+        dialstatus = "ANSWER BUSY NOANSWER CANCEL CONGESTION CHANUNAVAIL DONTCALL TORTURE INVALIDARGS".split()
+        self.assertEqual(set(dialstatus) - OUTCOME_SENTENCES.keys(), set())
 
     def test_sentences_and_kinds(self) -> None:
         """A good, a bad and an unknown outcome; the unknown one is made printable."""
