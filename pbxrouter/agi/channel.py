@@ -1,4 +1,4 @@
-"""The interface of a call that AGI commands can be sent to, whatever carries them.
+"""The interface of a call that AGI commands can be sent to, over FastAGI or another way.
 
 FastAGI and MAGI provide it. The verbs are written once over ``execute``, so that every way in behaves the same.
 """

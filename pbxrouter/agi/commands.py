@@ -37,9 +37,9 @@ def quote(argument: str) -> str:
     """
     if _PLAIN_WORD.fullmatch(argument):
         return argument
-    found = _UNSENDABLE.search(argument)
-    if found:
-        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {argument[:60]!a}")
+    match = _UNSENDABLE.search(argument)
+    if match:
+        raise InvalidArgument(f"an AGI argument may not hold {match.group()!r}: {argument[:60]!a}")
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -61,9 +61,9 @@ def encode_command(line: str) -> bytes:
     Raises:
         InvalidArgument: the line holds CR, LF or NUL, or is longer than Asterisk reads.
     """
-    found = _UNSENDABLE.search(line)
-    if found:
-        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {line[:60]!a}")
+    match = _UNSENDABLE.search(line)
+    if match:
+        raise InvalidArgument(f"an AGI command may not hold {match.group()!r}: {line[:60]!a}")
     data = encode(line)
     if len(data) > MAX_COMMAND:
         raise InvalidArgument(

@@ -178,46 +178,46 @@ def parse_request(block: bytes) -> AGIRequest:
     without the true ones following (docs/asterisk.md A7).
 
     Raises:
-        ForgedRequest: a key is out of place, repeated, missing or unknown.
+        ForgedRequest: a key is out of order, repeated, missing or unknown.
         ProtocolViolation: the first line is no ``agi_key: value``.
     """
-    found = _BLOCK.fullmatch(decode(block) + "\n")
-    if found is None:
-        raise _complaint(block)
-    variables = found.groupdict()
+    match = _BLOCK.fullmatch(decode(block) + "\n")
+    if match is None:
+        raise _violation(block)
+    variables = match.groupdict()
     arguments = variables.pop("arguments").split("\n")[:-1]
     for number, line in enumerate(arguments, 1):
         if not line.startswith(f"agi_arg_{number}: "):
-            raise _out_of_place(encode(line), True)
+            raise _out_of_order(encode(line), True)
     if variables["network"] is None or variables["network_script"] is None:
         variables = {name: value for name, value in variables.items() if value is not None}
     return AGIRequest(variables, tuple([line.split(": ", 1)[1] for line in arguments]))
 
 
-def _complaint(block: bytes) -> ProtocolViolation:
+def _violation(block: bytes) -> ProtocolViolation:
     """The exception that tells what is wrong with a block that Asterisk would not write."""
-    place = 0
+    position = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")
         if not colon or not key.startswith(b"agi_"):
-            return _out_of_place(line, place > 0)
-        while place < len(_KEYS) and key != _KEYS[place][0] and not _KEYS[place][1]:
-            place += 1
-        if place < len(_KEYS):
+            return _out_of_order(line, position > 0)
+        while position < len(_KEYS) and key != _KEYS[position][0] and not _KEYS[position][1]:
+            position += 1
+        if position < len(_KEYS):
             form = _FORMS.get(key[4:].decode("ascii", "replace"))
-            if key != _KEYS[place][0] or (form is not None and not form.fullmatch(value)):
-                return _out_of_place(line, True)
-            place += 1
+            if key != _KEYS[position][0] or (form is not None and not form.fullmatch(value)):
+                return _out_of_order(line, True)
+            position += 1
         elif not _ARGUMENT.fullmatch(line):
-            return _out_of_place(line, True)
-    if place < len(_KEYS):
-        return ForgedRequest(f"the opening block ends before {_KEYS[place][0].decode('ascii')}")
+            return _out_of_order(line, True)
+    if position < len(_KEYS):
+        return ForgedRequest(f"the opening block ends before {_KEYS[position][0].decode('ascii')}")
     return ForgedRequest("the opening block is not as Asterisk writes it")
 
 
-def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
+def _out_of_order(line: bytes, forged: bool) -> ProtocolViolation:
     shown = ascii(decode(line[:60]))
-    if began_well:
+    if forged:
         return ForgedRequest(f"the opening block holds {shown} where Asterisk would not write it")
     return ProtocolViolation(f"the opening block begins with {shown}; expected is agi_network: yes")
 
@@ -276,10 +276,10 @@ def parse_reply(reply: bytes) -> AGIReply:
     if (common := _COMMON_REPLIES.get(reply)) is not None:
         return common
     text = decode(reply)
-    found = _REPLY.fullmatch(text)
-    if found is None:
+    match = _REPLY.fullmatch(text)
+    if match is None:
         raise ProtocolViolation(f"{text[:60]!a} is no reply of Asterisk's")
-    code, result, rest = int(found[1]), found[2], found[3]
+    code, result, rest = int(match[1]), match[2], match[3]
     if code == 200 and result is None:
         raise ProtocolViolation(f"{text[:60]!a} has no result=")
     opening, closing = rest.find("("), rest.rfind(")")

@@ -270,7 +270,7 @@ class FastAGIProtocol(Protocol):
         self._finish(ChannelHungUp)
 
     def _refuse(self, error: ProtocolViolation) -> None:
-        """End a forged call: mark it and hang it up, whatever comes as replies."""
+        """End a forged call: mark it and hang it up, without trusting any reply."""
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
             uniqueid=printable(self.request.uniqueid) or "(unknown)",

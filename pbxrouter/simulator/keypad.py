@@ -26,13 +26,13 @@ class Keypad:
         Returns:
             The digits, and whether it ended by `#` or `most` and not by its timeout.
         """
-        found = self._take(most)
-        if found is None and self._presses:
+        keys = self._take(most)
+        if keys is None and self._presses:
             pressed = self._presses.pop(0)
             self._ahead += pressed if heard else ""
-            found = self._take(most)
-        if found is not None:
-            return found, True
+            keys = self._take(most)
+        if keys is not None:
+            return keys, True
         digits, self._ahead = self._ahead, ""
         return digits, False
 

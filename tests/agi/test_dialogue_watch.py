@@ -21,7 +21,7 @@ class Watching(SynchronousTestCase):
         self.watch = DialogueWatch()
         self.seen: list[DialogueLine] = []
 
-    def test_nobody(self) -> None:
+    def test_no_watcher(self) -> None:
         """Without watchers it is not active, and its methods do nothing."""
         self.assertFalse(self.watch.active)
         self.watch.sent(CALL, "NOOP")
@@ -85,7 +85,7 @@ class Watching(SynchronousTestCase):
         self.assertEqual(self.seen[0].text, "200 result=*** (timeout)")
 
     def test_one_line(self) -> None:
-        """A line is one printable line, whatever callers send."""
+        """Text that callers send is shown as one printable line."""
         request = AGIRequest({"uniqueid": "1\n", "callerid": "5\udcff", "extension": "\x1b[2J"})
         self.watch.add(self.seen.append)
         self.watch.received(request, "", b"a\xff\rb")

@@ -120,7 +120,7 @@ class Replies(SynchronousTestCase):
         self.assertEqual(reader.command, "")
 
     def test_many_lines_byte_by_byte(self) -> None:
-        """A 520 is one reply, whatever its lines look like."""
+        """A 520 is one reply, also when a line in it looks like another reply."""
         reader = opened()
         reader.command = "GET VARIABLE"
         for byte in SYNTAX[:-1]:

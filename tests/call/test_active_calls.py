@@ -42,7 +42,7 @@ class WaitingDriver:
         return await self.running
 
 
-class BoardCase(SynchronousTestCase):
+class ActiveCallsCase(SynchronousTestCase):
     """An empty list of calls."""
 
     def setUp(self) -> None:
@@ -59,7 +59,7 @@ class BoardCase(SynchronousTestCase):
         return call
 
 
-class BoardTests(BoardCase):
+class BoardTests(ActiveCallsCase):
     """ActiveCalls."""
 
     def test_life_of_a_call(self) -> None:
@@ -100,7 +100,7 @@ class BoardTests(BoardCase):
         ):
             self.assertEqual(self.began(extension, dnid=dnid).number, number)
 
-    def test_nobody(self) -> None:
+    def test_no_caller(self) -> None:
         """Asterisk's word unknown is not shown as a name."""
         call = self.began(caller=None)
         self.assertEqual((call.caller, call.caller_name), ("", ""))
@@ -138,7 +138,7 @@ class BoardTests(BoardCase):
         )
 
 
-class FlowTests(BoardCase):
+class FlowTests(ActiveCallsCase):
     """A real conversation keeps the list up to date."""
 
     def setUp(self) -> None:
@@ -231,7 +231,7 @@ class FakeCounter:
             self.says("BridgeEnter", value, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")
 
 
-class MergedTests(BoardCase):
+class MergedTests(ActiveCallsCase):
     """Calls that the gateway and AMI know, each listed once."""
 
     def setUp(self) -> None:

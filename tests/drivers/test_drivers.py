@@ -123,7 +123,7 @@ class Others(DriverCase):
         self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
         self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][-1], "EXEC VoiceMailMain 33@work")
 
-    def test_voicemail_of_nobody(self) -> None:
+    def test_voicemail_without_a_number(self) -> None:
         """voicemail refuses callers without a number and data that is no context."""
         for caller in (None, "", "33,s", "33@other"):
             line = self.refused(Voicemail(SETTINGS), "", caller)

@@ -123,7 +123,7 @@ class Serving(FactoryCase):
 class Draining(FactoryCase):
     """The gateway stops."""
 
-    def test_nobody_there(self) -> None:
+    def test_no_calls(self) -> None:
         """Without calls it is done at once, and no connection is accepted any more."""
         self.successResultOf(self.factory.drain())
         self.assertIsNone(self.factory.buildProtocol(None))

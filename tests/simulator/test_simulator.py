@@ -387,7 +387,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(asterisk.variable("DIALSTATUS"), "ANSWER")
 
     def test_cannot_be_made(self) -> None:
-        """What Asterisk cannot dial ends at once, whatever the script says of the callee."""
+        """A Dial that Asterisk cannot make ends at once, and the script's DIALSTATUS does not count."""
         for argument, cause in [
             ("", "0"),
             ("PJSIP", "0"),
