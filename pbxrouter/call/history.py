@@ -64,8 +64,8 @@ class History(MultiService):
         self.outage = Outage(
             self.log,
             now,
-            "history: cannot be written, calls wait in memory: {error}",
-            "history: is written again",
+            "history: calls cannot be written and wait in memory: {error}",
+            "history: calls are written again",
         )
         every(WRITE_EVERY_S, self.write, clock, self)
         every(FORGET_EVERY_S, self.forget, clock, self)

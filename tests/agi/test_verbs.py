@@ -1,6 +1,6 @@
 """Each verb over the fake channel: the commands that it sends, and its result for each reply.
 
-That a channel behaves alike on every way in is test_channel's.
+The contract of the channels is tested in tests/agi/test_channel.py.
 """
 
 from __future__ import annotations

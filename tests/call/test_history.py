@@ -40,7 +40,7 @@ class FakeStore:
         self.works = 0
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See store.Store."""
+        """See database.Store."""
         self.works += 1
         return fail(StoreError("away")) if self.away else succeed(work(self.connection))
 
@@ -102,14 +102,14 @@ class Writing(HistoryCase):
         self.assertEqual((self.history.queued, self.history.outage.away_since), (3, self.now))
         (line,) = loud(logs)
         self.assertEqual((line["log_level"], line["error"]), (LogLevel.error, "away"))
-        self.assertEqual(line["log_format"], "history: cannot be written, calls wait in memory: {error}")
+        self.assertEqual(line["log_format"], "history: calls cannot be written and wait in memory: {error}")
         self.history.report(record("24"))
         self.store.away = False
         logs.clear()
         self.clock.pump([1] * 3)
         self.assertEqual(self.found(), ["24", "23", "22", "21"])
         self.assertEqual((self.history.queued, self.history.outage.away_since), (0, None))
-        self.assertEqual([event["log_format"] for event in logs], ["history: is written again"])
+        self.assertEqual([event["log_format"] for event in logs], ["history: calls are written again"])
 
     def test_bound(self) -> None:
         """Beyond the bound the oldest are discarded, which the log tells once the others are written."""
