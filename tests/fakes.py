@@ -128,19 +128,19 @@ class FakeOwner:
         self.clock: IReactorTime = self.time
         self.watch = DialogueWatch()
         self.draining = False
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def opened(self, call: FastAGIProtocol) -> None:
         """Record a new connection."""
-        self.told.append("opened")
+        self.events.append("opened")
 
     def begin(self, call: FastAGIProtocol) -> None:
         """Record a complete opening block."""
-        self.told.append("begin")
+        self.events.append("begin")
 
     def closed(self, call: FastAGIProtocol) -> None:
         """Record the end of a connection."""
-        self.told.append("closed")
+        self.events.append("closed")
 
 
 class AsteriskEnd:

@@ -47,11 +47,11 @@ _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "live", "mark")
+    __slots__ = ("answered", "channel", "decision", "listed", "mark")
 
-    def __init__(self, channel: Channel, live: GatewayCall) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall) -> None:
         self.channel = channel
-        self.live = live
+        self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
         self.mark = ""
@@ -98,7 +98,7 @@ class CallFlow:
         except ProtocolViolation:
             outcome = Outcome(GatewayOutcome.REFUSED)  # the channel has ended the call and logged why
         finally:
-            self._active_calls.remove(call.live)
+            self._active_calls.remove(call.listed)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
 
     async def _converse(self, call: _Conversation) -> Outcome:
@@ -134,7 +134,7 @@ class CallFlow:
 
     def _set_decision(self, call: _Conversation, decision: Decision) -> Decision:
         call.decision = decision
-        self._active_calls.set_decision(call.live, decision)
+        self._active_calls.set_decision(call.listed, decision)
         return decision
 
     async def _dialled_number(self, call: _Conversation) -> str:
@@ -145,7 +145,7 @@ class CallFlow:
         await self._raise_if_dead(call)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
-        self._active_calls.set_phase(call.live, Phase.NUMBER)
+        self._active_calls.set_phase(call.listed, Phase.NUMBER)
         await self._mark(call, "routing")
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
@@ -158,7 +158,7 @@ class CallFlow:
             self.log.debug("{error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
-        self._active_calls.set_phase(call.live, Phase.PIN)
+        self._active_calls.set_phase(call.listed, Phase.PIN)
         await self._answer(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
@@ -186,7 +186,7 @@ class CallFlow:
             self.log.error("calls: no driver provides the application {name}", name=printable(mapping.application))
             await self._play(call, self._prompts.goodbye)
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
-        self._active_calls.set_phase(call.live, Phase.RUNNING)
+        self._active_calls.set_phase(call.listed, Phase.RUNNING)
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
         except ConnectionClosed:
@@ -262,7 +262,7 @@ class CallFlow:
 
     async def _play(self, call: _Conversation, prompt: str) -> None:
         """Play the announcement that ends a call."""
-        self._active_calls.set_phase(call.live, Phase.ENDING)
+        self._active_calls.set_phase(call.listed, Phase.ENDING)
         try:
             await verbs.playback(call.channel, prompt)
         except PromptMissing as error:

@@ -75,8 +75,8 @@ class ProtocolCase(SynchronousTestCase):
         self.owner.time.pump([HOUR_S] * 4)
         self.assertTrue(self.asterisk.is_closed)
         self.asterisk.goes()
-        self.assertEqual(self.owner.told[-1], "closed")
-        self.assertEqual(self.owner.told.count("closed"), 1)
+        self.assertEqual(self.owner.events[-1], "closed")
+        self.assertEqual(self.owner.events.count("closed"), 1)
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
 
 
@@ -86,9 +86,9 @@ class Opening(ProtocolCase):
     def test_opened(self) -> None:
         """The owner is called when the block is complete, and not before; then there is no timeout."""
         for segment in byte_by_byte(CALL.environment()):
-            self.assertEqual(self.owner.told, ["opened"])
+            self.assertEqual(self.owner.events, ["opened"])
             self.asterisk.says(segment)
-        self.assertEqual(self.owner.told, ["opened", "begin"])
+        self.assertEqual(self.owner.events, ["opened", "begin"])
         self.assertEqual(self.call.request.extension, "21")
         self.passes(HOUR_S)  # what is done with the call takes as long as it takes
         self.assertFalse(self.asterisk.is_closed)
@@ -122,7 +122,7 @@ class Opening(ProtocolCase):
                 self.connect()
                 self.asterisk.says(block[:place])
                 self.asterisk.goes()
-                self.assertEqual(self.owner.told[-1], "closed")
+                self.assertEqual(self.owner.events[-1], "closed")
                 self.assertEqual(self.owner.time.getDelayedCalls(), [])
         self.assertEqual(loud(logs), [])
 
@@ -134,7 +134,7 @@ class Opening(ProtocolCase):
         self.passes(refusal.DRAIN_S)
         self.assertEqual(self.asterisk.hears(), REFUSAL)
         self.asterisk.says(b"x" * 65_536)
-        self.assertNotIn("begin", self.owner.told)
+        self.assertNotIn("begin", self.owner.events)
         self.assertOver()
 
     def test_garbage(self) -> None:
@@ -152,7 +152,7 @@ class Opening(ProtocolCase):
             (event,) = loud(logs)
             self.assertEqual((event["uniqueid"], event["peer"]), ("(unknown)", "192.168.1.1"))
             self.assertTrue(event["error"].isprintable())
-            self.assertNotIn("begin", self.owner.told)
+            self.assertNotIn("begin", self.owner.events)
             self.assertOver()
 
     def test_closed_by_the_owner(self) -> None:
@@ -160,7 +160,7 @@ class Opening(ProtocolCase):
         self.call.close()
         self.open()
         self.call.close()
-        self.assertEqual(self.owner.told, ["opened"])
+        self.assertEqual(self.owner.events, ["opened"])
         self.assertOver()
 
     def test_keep_alive(self) -> None:
@@ -237,14 +237,14 @@ class Forged(ProtocolCase):
             for cut in (in_one, byte_by_byte):
                 self.connect()
                 self.comes(*cut(call.environment()))
-                self.assertNotIn("begin", self.owner.told)
+                self.assertNotIn("begin", self.owner.events)
                 self.assertIsNone(self.call.request.caller)
                 self.assertRefused()
 
     def test_in_order_same_segment(self) -> None:
         """A number that completes the block in order is noticed by the rest of the true block."""
         self.comes(SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment())
-        self.assertNotIn("begin", self.owner.told)
+        self.assertNotIn("begin", self.owner.events)
         self.assertRefused()
 
     def test_in_order_other_segment(self) -> None:
@@ -263,7 +263,7 @@ class Forged(ProtocolCase):
             self.connect()
             with capturedLogs() as self.logs:
                 self.asterisk.says(data[:place])
-                if "begin" not in self.owner.told:
+                if "begin" not in self.owner.events:
                     self.assertGreater(place, block_end)
                     self.assertRefused()
                     continue
@@ -350,7 +350,7 @@ class Forged(ProtocolCase):
         self.comes(SimulatedCall("9\nagi_callerid: 22").environment())
         self.asterisk.goes()
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
-        self.assertEqual(self.owner.told, ["opened", "closed"])
+        self.assertEqual(self.owner.events, ["opened", "closed"])
 
     def test_closing_hurries_nothing(self) -> None:
         """A forged call that the owner closes meanwhile is still marked and hung up."""
