@@ -59,6 +59,7 @@ CHANGES = (
     ("member left out", "x = {1: a, 2: b}", "x = {1: a}"),
     ("member left out", "x = a in (b, c)", "x = a in (b,)"),
     ("word of a list removed", "x = 'one two'.split()", "x = ' two'.split()"),
+    ("call left out", "x = printable(a)", "x = a"),
     ("argument left out", "x = f(a, timeout_s=b)", "x = f(a)"),
     ("argument left out", "x = f(a, TIMEOUT_S)", "x = f(a)"),
     ("argument left out", "x = a.get(b, c)", "x = a.get(b)"),

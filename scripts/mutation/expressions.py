@@ -60,6 +60,10 @@ _METHODS: Final = {
     "union": "intersection",
     "monotonic": "time",
 }
+_OTHER_KIND: Final = frozenset(
+    "len iter next repr type set list tuple dict frozenset int float bool bytearray any all sum super hash id "
+    "callable vars ord chr range enumerate open fail succeed".split()
+)
 _SEQUENCES: Final = (ast.List, ast.Tuple, ast.Set)
 
 
@@ -139,6 +143,8 @@ def call(source: Source, node: ast.Call) -> Iterator[Edit]:
         yield Edit("method", start, end, _METHODS[node.func.attr])
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("strip", "lower", "upper", "casefold"):
         yield source.replaced("method left out", node, source.text(node.func.value))
+    if isinstance(node.func, ast.Name) and _keeps_kind(node):
+        yield source.replaced("call left out", node, source.text(node.args[0]))
     arguments = [*node.args, *(keyword for keyword in node.keywords)]
     for index, argument in enumerate(arguments):
         if isinstance(argument, ast.keyword) and argument.arg:
@@ -148,6 +154,17 @@ def call(source: Source, node: ast.Call) -> Iterator[Edit]:
         yield from _left_out(source, arguments, len(node.args) - 1, "argument left out")
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and len(node.args) == 2:
         yield from _left_out(source, arguments, 1, "argument left out")
+
+
+def _keeps_kind(node: ast.Call) -> bool:
+    """Whether a call may be one that makes a value fit, such as printable(text): the value itself would do."""
+    name = node.func.id if isinstance(node.func, ast.Name) else "_"
+    one = (
+        len(node.args) == 1
+        and not node.keywords
+        and not isinstance(node.args[0], ast.Starred | ast.GeneratorExp)
+    )
+    return one and name[:1].islower() and name not in _OTHER_KIND
 
 
 def subscript(source: Source, node: ast.Subscript) -> Iterator[Edit]:
