@@ -6,7 +6,7 @@ REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test starpy coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test starpy coverage check format mutants bench lab catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: ready-dev ## Check format, lint, types and imports, as CI does
 format: ready-dev ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+mutants: ready-dev ## Change single places of the core and see which tests notice (COUNT=500 SEED=1, WHERE="-t ami" or a path)
+	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
 
 bench: ready ## Measure calls, dial patterns, AMI events, a long history and many browsers (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
