@@ -6,7 +6,7 @@ REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest coverage check format bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 
 test: ready-dev ## Run the tests (TESTS=tests.test_rules for some, REPORTER=verbose for names)
 	@$(BIN)/python -m twisted.trial --reporter=$(REPORTER) $(TESTS)
+
+test-latest: ready ## Run the tests with the newest versions of all libraries instead of the locked ones (TESTS, REPORTER)
+	@scripts/test-latest --reporter=$(REPORTER) $(TESTS)
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
 	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(TESTS) && $(BIN)/coverage report
@@ -47,6 +50,9 @@ bench: ready ## Measure calls, dial patterns, AMI events, a long history and man
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up
 
+lock: ## Renew the lock in requirements/: the newest versions that pyproject.toml accepts, with hashes
+	@scripts/lock
+
 catalogue: ready-dev ## Bring new sentences of the console into the catalogues for translation
 	@$(BIN)/python scripts/catalogue
 
@@ -55,11 +61,11 @@ screenshots: ready-dev ## Make the pictures of the console's pages in docs/image
 
 wheel: ready-dev ## Build the wheel and the source archive into dist/
 	@mkdir -p dist
-	@$(BIN)/python -m build --outdir dist . >dist/build.log 2>&1 || { tail -n 20 dist/build.log; exit 1; }
+	@$(BIN)/python -m build --no-isolation --outdir dist . >dist/build.log 2>&1 || { tail -n 20 dist/build.log; exit 1; }
 	@ls dist/*.whl dist/*.tar.gz
 
 clean: ## Remove what make made, except the gateway's settings and rules
-	@rm -rf .venv build dist *.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache
+	@rm -rf .venv build dist *.egg-info docs/examples/*/build docs/examples/*/*.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache
 	@rm -f twisted/plugins/dropin.cache
 	@find pbxrouter tests twisted -name __pycache__ -prune -exec rm -rf {} +
 
