@@ -160,6 +160,34 @@ class CatalogueTests(SynchronousTestCase):
             self.assertIn(cats, written)
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
 
+    def test_the_header_declares_the_plural_forms(self) -> None:
+        """Each plural has as many forms as the header says, whatever Babel's tables have for the language."""
+        for language, found in self.each():
+            path = ROOT / "pbxrouter/web/locale" / language / "LC_MESSAGES/pbxrouter.po"
+            declared = re.search(r"nplurals=(\d+)", path.read_text(encoding="utf-8"))
+            assert declared is not None, f"{language}: no Plural-Forms"
+            plurals = [message for message in found if isinstance(message.id, tuple | list)]
+            self.assertGreater(len(plurals), 5)
+            for message in plurals:
+                self.assertEqual(len(message.string), int(declared[1]), f"{language}: {message.id[0]}")
+
+    def test_plural_forms_are_kept(self) -> None:
+        """A new sentence comes in with the header's number of forms, and those that are there stay."""
+        for forms in (["gatos"], ["un gato", "dos gatos", "gatos", "de gatos"]):
+            declared = f'"Plural-Forms: nplurals={len(forms)}; plural=(n % {len(forms)});\\n"\n'
+            cats = 'msgid "a cat"\nmsgid_plural "cats"\n'
+            cats += "".join(f'msgstr[{index}] "{form}"\n' for index, form in enumerate(forms))
+            path = Path(self.mktemp()) / "es" / "LC_MESSAGES" / "pbxrouter.po"
+            path.parent.mkdir(parents=True)
+            path.write_text(f'msgid ""\nmsgstr ""\n{declared}\n{cats}', encoding="utf-8")
+            wanted = catalogue.Catalog()
+            wanted.add(("a cat", "cats"))
+            wanted.add(("a dog", "dogs"))
+            written = catalogue.merged(catalogue.read(path), wanted).decode()
+            self.assertIn(declared, written)
+            self.assertIn(cats, written)
+            self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
+
     def test_it_is_used(self) -> None:
         """A step is said in Spanish, the steps within it too."""
         translator = Translator("es", Zone("Europe/Madrid"))
