@@ -9,6 +9,7 @@ from pbxrouter.call.active_calls import (
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
 from pbxrouter.call.outcomes import WELL, outcome_kind, outcome_words
+from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.reports import Reports
 
@@ -21,6 +22,8 @@ __all__ = [
     "GatewayOutcome",
     "History",
     "Phase",
+    "PinGuard",
+    "PinStatistics",
     "Reports",
     "outcome_kind",
     "outcome_words",
