@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
+from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
 from pbxrouter.web.http.site import AddRoutes, header
 
@@ -38,12 +39,33 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
+def registry_of(counters: Sequence[CallCounter], pins: PinStatistics | None = None) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process."""
     registry = CollectorRegistry()
     registry.register(CounterCollector(counters))
+    if pins is not None:
+        registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
     return registry
+
+
+class PinCollector(Collector):
+    """Collects what the PIN guard has seen as metrics."""
+
+    def __init__(self, statistics: PinStatistics) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        for name, text, value in (
+            ("wrong", "PINs that were wrong.", self._statistics.wrong),
+            ("unchecked", "PINs that were not checked, since the caller was locked out.", self._statistics.unchecked),
+            ("lockouts", "Endpoints and numbers that were locked out.", self._statistics.lockouts),
+            ("alarms", "Attacks from many places.", self._statistics.alarms),
+        ):
+            metric = CounterMetricFamily(f"pbxrouter_pins_{name}", text)
+            metric.add_metric([], value)
+            yield metric
 
 
 class CounterCollector(Collector):

@@ -15,8 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.language import LANGUAGES, Translator, Zone
+from pbxrouter.web.language import LANGUAGES
 from tests.paths import ROOT
 
 KNOWN = {
@@ -159,3 +158,12 @@ class CatalogueTests(SynchronousTestCase):
             self.assertIn(declared, written)
             self.assertIn(cats, written)
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
+
+
+def _key(message: Any) -> str:
+    return message.id if isinstance(message.id, str) else str(message.id[0])
+
+
+def _is_no_word(text: str) -> bool:
+    rest = re.sub(r"\{\w*\}|%\(\w+\)[sd]", "", text)
+    return not [word for word in re.findall(r"[A-Za-z][\w-]*", rest) if word not in SAME]
