@@ -69,8 +69,6 @@ def wait(seconds: float) -> Deferred[None]:
 class WholeGateway(TestCase):
     """Socket, rules from a database file, drivers, control socket, in the real reactor."""
 
-    timeout = 20
-
     def setUp(self) -> None:
         """A gateway on the workshop's rules, on unix sockets with short names."""
         here = Path(self.mktemp())
