@@ -1,9 +1,9 @@
 """The command `pbxrouter`: what each command does, and what it says when it cannot."""
 
+import fcntl
 import json
 import os
 import pathlib
-import pty
 import pwd
 import select
 import signal
@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import termios
 import time
 from typing import Any
 
@@ -20,6 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.app import COMMANDS, pbxrouter
 from pbxrouter.cli.options import pin_hasher, read_config
+from tests import needs
+from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
 WORKSHOP = """BEGIN TRANSACTION;
@@ -501,7 +504,7 @@ class PinTests(CommandTestCase):
 
     def at_terminal(self, *typed: str) -> tuple[int, str]:
         """Type lines at a terminal; the exit status and what the terminal showed."""
-        terminal, other = pty.openpty()
+        terminal, other = needs.terminal()
         process = start(
             "pin",
             "moises silva",
@@ -518,7 +521,7 @@ class PinTests(CommandTestCase):
         for prompts, line in enumerate(typed, 1):
             # What is typed before the prompt is thrown away.
             while shown.count(b"PIN: ") + shown.count(b"confirmation: ") < prompts:
-                self.assertTrue(select.select([terminal], [], [], 20)[0], shown)
+                self.assertTrue(select.select([terminal], [], [], PATIENCE_S)[0], shown)
                 shown += os.read(terminal, 1024)
             os.write(terminal, line.encode() + b"\n")
         try:
@@ -613,18 +616,22 @@ class ProcessTests(CommandTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends it without a word."""
+        needs.interrupts()
         process = start("explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
-        self._wait_for_pipe(process.pid)
+        self._await_reading(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
         self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
-    def _wait_for_pipe(self, pid: int) -> None:
-        """Until the process waits for its standard input."""
-        waiting = pathlib.Path(f"/proc/{pid}/wchan")
-        for _ in range(500):
-            if "pipe" in waiting.read_text():
+    def _await_reading(self, process: "subprocess.Popen[bytes]") -> None:
+        """Send half a line, and wait until the process has taken it and waits for the rest."""
+        assert process.stdin is not None
+        os.write(process.stdin.fileno(), b"12")
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            left = fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, bytes(4))
+            if not any(left):
                 return
             time.sleep(0.01)
         self.fail("it never read its standard input")

@@ -31,6 +31,7 @@ from pbxrouter.errors import (
     StoreError,
 )
 from pbxrouter.rules.model import Facts
+from tests.needs import PATIENCE_S
 
 ROOT = Actor("root", "command")
 
@@ -447,7 +448,7 @@ class UpgradeTests(DatabaseCase):
             assert process.stdin
             process.stdin.write("\n")
             process.stdin.flush()
-        taken = [step for process in running for step in process.communicate(timeout=60)[0].split()]
+        taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
         self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
