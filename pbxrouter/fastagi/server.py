@@ -11,6 +11,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, DialogueWatch
+from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0
@@ -28,8 +29,10 @@ class FastAGIFactory(ServerFactory):
             connection is closed when it returns, whatever happened.
         clock: for time-outs.
         watch: who watches the dialogues.
+        admission: decides which peers may connect; None: all may.
 
     Attributes:
+        admission: the same, with the number of refused connections.
         served: how many calls have come.
         last_call: when the last one came, epoch seconds; None before the first.
     """
@@ -42,8 +45,10 @@ class FastAGIFactory(ServerFactory):
         serve: Callable[[Channel], Coroutine[Deferred[Any], Any, object]],
         clock: IReactorTime,
         watch: DialogueWatch,
+        admission: Admission | None = None,
     ) -> None:
         self.clock = clock
+        self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
         self._calls: set[FastAGIProtocol] = set()
@@ -58,8 +63,8 @@ class FastAGIFactory(ServerFactory):
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """A connection of Asterisk's; none while we stop."""
-        if self.draining:
+        """Accept a connection; None, which closes it, while we stop or if its peer may not connect."""
+        if self.draining or not self.admission.admits(addr):
             return None
         return FastAGIProtocol(self)
 

@@ -1,7 +1,7 @@
 """PINs, tokens, passwords, roles and rate limits."""
 
 from pbxrouter.security.keyfile import create_key, read_key
-from pbxrouter.security.networks import network_of
+from pbxrouter.security.networks import Network, is_within, network_of, parse_network
 from pbxrouter.security.passwords import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,
@@ -33,6 +33,7 @@ __all__ = [
     "MAX_PIN_DIGITS",
     "MIN_PASSWORD_LENGTH",
     "MIN_PIN_DIGITS",
+    "Network",
     "PasswordHashes",
     "RateLimit",
     "Role",
@@ -47,8 +48,10 @@ __all__ = [
     "generate_pin",
     "hash_pin",
     "hash_token",
+    "is_within",
     "network_of",
     "new_token",
+    "parse_network",
     "pins",
     "read_key",
     "scopes_of",

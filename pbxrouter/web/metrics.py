@@ -6,7 +6,7 @@ of names is bounded (counts.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from klein import Klein
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -38,10 +38,14 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
-    """Make a registry with the counters of all Asterisks and the metrics of the process."""
+def registry_of(counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> CollectorRegistry:
+    """Make a registry with the counters of all Asterisks and the metrics of the process.
+
+    Args:
+        refused: returns how many FastAGI connections were refused, by reason.
+    """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters))
+    registry.register(CounterCollector(counters, refused))
     ProcessCollector(registry=registry)
     return registry
 
@@ -51,10 +55,12 @@ class CounterCollector(Collector):
 
     Args:
         counters: one for each Asterisk.
+        refused: returns how many FastAGI connections were refused, by reason.
     """
 
-    def __init__(self, counters: Sequence[CallCounter]) -> None:
+    def __init__(self, counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> None:
         self._counters = counters
+        self._refused = refused
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
@@ -62,6 +68,12 @@ class CounterCollector(Collector):
         info.add_metric([], {"version": __version__})
         yield info
         yield from self._connections()
+        refused = CounterMetricFamily(
+            "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
+        )
+        for reason, count in self._refused().items():
+            refused.add_metric([reason], count)
+        yield refused
         everything = [
             ([counter.asterisk], counts)
             for counter in self._counters
