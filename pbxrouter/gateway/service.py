@@ -21,7 +21,7 @@ from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, 
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.fastagi import Admission, FastAGIFactory
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
@@ -29,7 +29,7 @@ from pbxrouter.health import HealthProbe
 from pbxrouter.net import Listener
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
-from pbxrouter.security import pins, read_key
+from pbxrouter.security import parse_network, pins, read_key
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -59,7 +59,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor))
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor)
@@ -106,6 +106,12 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     from pbxrouter.adapters.starpy_fastagi import StarpyFactory  # imports StarPy
 
     return StarpyFactory
+
+
+def admission(config: Config, reactor: Any) -> Admission:
+    """The admission that ``[fastagi]`` configures."""
+    networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    return Admission(reactor, networks)
 
 
 def add_counters(

@@ -11,7 +11,7 @@ from pbxrouter.security.guess_limits import (
     rule,
 )
 from pbxrouter.security.keyfile import create_key, read_key
-from pbxrouter.security.networks import network_of
+from pbxrouter.security.networks import Network, is_within, network_of, parse_network
 from pbxrouter.security.passwords import (
     MAX_PASSWORD_LENGTH,
     MIN_PASSWORD_LENGTH,
@@ -48,6 +48,7 @@ __all__ = [
     "MIN_PASSWORD_LENGTH",
     "MIN_PIN_DIGITS",
     "GuessKey",
+    "Network",
     "PasswordHashes",
     "RateLimit",
     "Role",
@@ -68,9 +69,11 @@ __all__ = [
     "hash_pin",
     "hash_token",
     "is_obvious",
+    "is_within",
     "keys_of",
     "network_of",
     "new_token",
+    "parse_network",
     "pins",
     "read_key",
     "refunded",

@@ -6,7 +6,7 @@ of names is bounded (counts.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from klein import Klein
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -39,10 +39,19 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter], pins: PinStatistics | None = None) -> CollectorRegistry:
-    """Make a registry with the counters of all Asterisks and the metrics of the process."""
+def registry_of(
+    counters: Sequence[CallCounter],
+    refused: Callable[[], Mapping[str, int]] = dict,
+    pins: PinStatistics | None = None,
+) -> CollectorRegistry:
+    """Make a registry with the counters of all Asterisks and the metrics of the process.
+
+    Args:
+        refused: returns how many FastAGI connections were refused, by reason.
+        pins: wrong PINs and lock-outs.
+    """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters))
+    registry.register(CounterCollector(counters, refused))
     if pins is not None:
         registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
@@ -73,10 +82,12 @@ class CounterCollector(Collector):
 
     Args:
         counters: one for each Asterisk.
+        refused: returns how many FastAGI connections were refused, by reason.
     """
 
-    def __init__(self, counters: Sequence[CallCounter]) -> None:
+    def __init__(self, counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> None:
         self._counters = counters
+        self._refused = refused
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
@@ -84,6 +95,12 @@ class CounterCollector(Collector):
         info.add_metric([], {"version": __version__})
         yield info
         yield from self._connections()
+        refused = CounterMetricFamily(
+            "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
+        )
+        for reason, count in self._refused().items():
+            refused.add_metric([reason], count)
+        yield refused
         everything = [
             ([counter.asterisk], counts)
             for counter in self._counters
