@@ -225,7 +225,7 @@ class Forged(ProtocolCase):
                 self.asterisk.says(segment)
 
     def test_examples(self) -> None:
-        """The examples of docs/asterisk.md, whole and byte by byte: none becomes a call, none changes the caller."""
+        """The examples of docs/asterisk.md A7, whole and byte by byte: none becomes a call, none changes the caller."""
         for call in (
             SimulatedCall("9\nagi_callerid: 22", caller="33"),
             SimulatedCall("21", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234", name="x"),
