@@ -69,6 +69,7 @@ class BoardTests(ActiveCallsCase):
         versions.append(self.active_calls.version)
         self.assertEqual((call.uniqueid, call.caller, call.number, call.since), ("1.1", "33", "21", 100))
         self.assertEqual((call.phase, call.pattern, call.granted_by), (Phase.ROUTING, "", ""))
+        self.assertEqual((call.application, call.data), ("", ""))
         self.active_calls.set_decision(call, ALLOWED)
         versions.append(self.active_calls.version)
         self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33"))
@@ -112,6 +113,14 @@ class BoardTests(ActiveCallsCase):
         self.assertTrue(call.caller.startswith("\\x1b[2J\\udcff"))
         self.assertLess(len(call.caller), MAX_TEXT + 20)
         self.assertEqual(len(call.number), 120)
+        self.assertEqual(self.began(uniqueid="\x1b" * 130).uniqueid, "\\x1b" * 120)
+
+    def test_decision_without_mapping(self) -> None:
+        """A decision without a mapping leaves its fields empty; its number is short as well."""
+        call = self.began()
+        self.active_calls.set_decision(call, Decision(Verdict.INVALID, "9" * 5000, None, None, ()))
+        self.assertEqual(call.number, "9" * 120)
+        self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("", "", "", ""))
 
     def test_bounded(self) -> None:
         """Calls beyond the bound are not listed, and may be changed and removed as others."""
