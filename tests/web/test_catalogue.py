@@ -159,18 +159,3 @@ class CatalogueTests(SynchronousTestCase):
             self.assertIn(declared, written)
             self.assertIn(cats, written)
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
-
-    def test_it_is_used(self) -> None:
-        """A step is said in Spanish, the steps within it too."""
-        translator = Translator("es", Zone("Europe/Madrid"))
-        said = translator.say(Sentence("{count} times", {"count": Sentence("no PIN was keyed")}))
-        self.assertNotIn("keyed", said)
-
-
-def _key(message: Any) -> str:
-    return message.id if isinstance(message.id, str) else str(message.id[0])
-
-
-def _is_no_word(text: str) -> bool:
-    rest = re.sub(r"\{\w*\}|%\(\w+\)[sd]", "", text)
-    return not [word for word in re.findall(r"[A-Za-z][\w-]*", rest) if word not in SAME]
