@@ -41,6 +41,25 @@ class OutcomeTests(SynchronousTestCase):
             },
         )
 
+    def test_outcomes_of_drivers(self) -> None:
+        """The sentence and kind of each outcome of the built-in drivers."""
+        own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
+        self.assertEqual(
+            {value: (outcome_sentence(value).english, outcome_kind(value)) for value in OUTCOME_SENTENCES.keys() - own},
+            {
+                "ANSWER": ("answered", "good"),
+                "DONE": ("served", "good"),
+                "BUSY": ("busy", "plain"),
+                "NOANSWER": ("no answer", "plain"),
+                "CANCEL": ("the caller gave up", "plain"),
+                "CHANUNAVAIL": ("not reachable", "plain"),
+                "CONGESTION": ("no line free", "plain"),
+                "INVALIDARGS": ("could not be dialled", "plain"),
+                "DONTCALL": ("refused by the callee", "plain"),
+                "TORTURE": ("refused by the callee", "plain"),
+            },
+        )
+
     def test_sentences_and_kinds(self) -> None:
         """A good, a bad and an unknown outcome; the unknown one is made printable."""
         found = [(outcome_sentence(value).english, outcome_kind(value)) for value in ("ANSWER", "DENIED", "FAXED\n")]

@@ -69,7 +69,9 @@ class Serving(FactoryCase):
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
         self.answers(asterisk)
         self.assertFalse(asterisk.is_closed)
-        self.answers(asterisk)
+        with capturedLogs() as logs:
+            self.answers(asterisk)
+        self.assertEqual(loud(logs), [])
         self.assertTrue(asterisk.is_closed)
         self.assertEqual(self.ended, ["done"])
         asterisk.goes()

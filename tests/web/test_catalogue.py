@@ -15,8 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.language import LANGUAGES, Translator, Zone
+from pbxrouter.web.language import LANGUAGES
 from tests.paths import ROOT
 
 KNOWN = {
