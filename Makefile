@@ -24,8 +24,8 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 	$(need-number)
 	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
 
-test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
-	@REPORTER=$(REPORTER) scripts/test $(TESTS)
+test: ready-dev ## Run the tests, side by side (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
+	@REPORTER=$(REPORTER) $(BIN)/python scripts/test $(TESTS)
 
 starpy: ready-dev ## Run the tests about StarPy against an unpacked one (SRC=/path/to/starpy)
 	@PYTHON=$(BIN)/python REPORTER='$(REPORTER)' scripts/test-starpy '$(SRC)'

@@ -169,8 +169,10 @@ class StarpyFactory(FastAGIFactory):
         self._starpy.protocol = _Protocol
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection of Asterisk's; none while we stop."""
-        return None if self.draining else self._starpy.buildProtocol(addr)
+        """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
+        if self.draining or not self.admission.admits(addr):
+            return None
+        return self._starpy.buildProtocol(addr)
 
     def _opened(self, agi: _Protocol) -> None:
         """StarPy has read the variables: ours from here."""

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
@@ -67,6 +68,7 @@ class CallFlow:
         report: called with the record of each call when it is over.
         active_calls: the list of calls in progress, which is kept up to date.
         now: returns the time in epoch seconds.
+        guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
     """
 
     log = Logger()
@@ -79,7 +81,9 @@ class CallFlow:
         report: Callable[[CallRecord], None],
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
+        guard: PinGuard | None = None,
     ) -> None:
+        self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
         self._drivers = drivers
@@ -122,15 +126,32 @@ class CallFlow:
         decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
-            decision = self._set_decision(call, await self._ask_for_pin(call, facts))
+            decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
-            return await self._run_driver(call, facts.caller, decision)
+            return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")
             await self._play(call, self._prompts.invalid_number)
             return Outcome(GatewayOutcome.INVALID, hang_up=True)
         await self._play(call, self._prompts.goodbye)
         return Outcome(GatewayOutcome.DENIED, hang_up=True)
+
+    async def _run_allowed(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
+        """Run the driver, within the number of calls that the user's PIN may have at once."""
+        user = decision.user
+        if user is None or decision.max_calls is None:
+            return await self._run_driver(call, caller, decision)
+        if not self._guard.begin_call(user, decision.max_calls):
+            why = sentence(
+                "{user} has {count} calls already, as many as the PIN may have", user=user, count=decision.max_calls
+            )
+            self._set_decision(call, replace(decision.noting(why), verdict=Verdict.DENY, granted_by=None))
+            await self._play(call, self._prompts.goodbye)
+            return Outcome(GatewayOutcome.DENIED, hang_up=True)
+        try:
+            return await self._run_driver(call, caller, decision)
+        finally:
+            self._guard.end_call(user)
 
     def _set_decision(self, call: _Conversation, decision: Decision) -> Decision:
         call.decision = decision
@@ -157,13 +178,13 @@ class CallFlow:
         except CommandRefused as error:
             self.log.debug("{error}", error=str(error))
 
-    async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
+    async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
         self._active_calls.set_phase(call.listed, Phase.PIN)
         await self._answer(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
             keyed = await self._ask(call, self._prompts.ask_pin)
-            decision = await self._engine.decide(replace(facts, pin=typed_ahead + keyed.digits))
+            decision = await self._check_pin(call, replace(facts, pin=typed_ahead + keyed.digits), undecided)
             if decision.verdict is not Verdict.DENY:
                 return decision
             self._set_decision(call, decision)
@@ -171,6 +192,29 @@ class CallFlow:
             key = await self._play_interruptible(call, self._prompts.wrong_pin)
             typed_ahead = key.strip("#")
         return decision.noting(sentence("that was the last of {count} PIN prompts", count=PIN_PROMPTS))
+
+    async def _check_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
+        """Check a PIN as the guard allows; one that is not checked is denied as a wrong one is."""
+        if not facts.pin:
+            return await self._engine.decide(facts)
+        request = call.channel.request
+        map_id = undecided.mapping.map_id if undecided.mapping else 0
+        attempt = await self._guard.admit(request, map_id)
+        if attempt.ruling.delay_s:
+            await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
+        if not attempt.is_checked:
+            locked = attempt.ruling.locked_by
+            assert locked is not None
+            why = sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked.name or locked.scope)
+            decision = replace(
+                undecided, verdict=Verdict.DENY, granted_by=None, trace=(*undecided.trace, why), user=None
+            )
+        if decision.verdict is Verdict.DENY:
+            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
+        else:
+            await self._guard.right(attempt)
+        return decision
 
     async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
         mapping = decision.mapping

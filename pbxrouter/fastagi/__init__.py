@@ -1,11 +1,13 @@
 """The FastAGI server: Asterisk connects to it, one connection for each AGI run."""
 
+from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import HANGUP_GRACE_S
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
 
 __all__ = [
     "HANGUP_GRACE_S",
+    "Admission",
     "FastAGIFactory",
     "ForgedCallEnding",
     "protocol",

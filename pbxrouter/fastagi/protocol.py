@@ -274,7 +274,7 @@ class FastAGIProtocol(Protocol):
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
             uniqueid=printable(self.request.uniqueid) or "(unknown)",
-            peer=self._peer(),
+            peer=self.peer,
             error=str(error),
         )
         asked = self.state in (State.ASKED, State.DEAD_ASKED)
@@ -332,7 +332,7 @@ class FastAGIProtocol(Protocol):
     def _opening_took_too_long(self) -> None:
         self.log.info(
             "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
-            peer=self._peer(),
+            peer=self.peer,
             seconds=OPENING_TIMEOUT_S,
         )
         self._close(Event.TIMEOUT)
@@ -342,6 +342,8 @@ class FastAGIProtocol(Protocol):
         self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
         self._close(Event.TIMEOUT, ReplyTimeout(f"Asterisk did not reply to {name}"))
 
-    def _peer(self) -> str:
+    @property
+    def peer(self) -> str:
+        """The address that the connection comes from."""
         peer = self.transport.getPeer()
         return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)

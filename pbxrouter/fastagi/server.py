@@ -11,6 +11,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, DialogueWatch
+from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0
@@ -28,8 +29,10 @@ class FastAGIFactory(ServerFactory):
             it has returned or raised.
         clock: for timeouts.
         watch: the watchers of AGI dialogues.
+        admission: decides which peers may connect; None: all may.
 
     Attributes:
+        admission: the same, with the number of refused connections.
         served: number of calls since the start.
         last_call: when the last one came, epoch seconds; None before the first.
         draining: whether the server is stopping.
@@ -43,8 +46,10 @@ class FastAGIFactory(ServerFactory):
         serve: Callable[[Channel], Coroutine[Deferred[Any], Any, object]],
         clock: IReactorTime,
         watch: DialogueWatch,
+        admission: Admission | None = None,
     ) -> None:
         self.clock = clock
+        self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
         self._calls: set[FastAGIProtocol] = set()
@@ -59,8 +64,8 @@ class FastAGIFactory(ServerFactory):
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """Make the protocol for a connection; None while the server is stopping."""
-        if self.draining:
+        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
+        if self.draining or not self.admission.admits(addr):
             return None
         return FastAGIProtocol(self)
 

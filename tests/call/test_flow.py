@@ -6,6 +6,7 @@ the simulated Asterisk.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
+from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config import schema as config
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
@@ -104,7 +106,9 @@ class FlowCase(SynchronousTestCase):
         self.engine = RulesEngine(drivers.keys())
         if rules is not None:
             self.engine.replace(rules)
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls)
+        days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
+        guard = PinGuard(None, (), lambda: next(days))
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=guard)
 
     def serve(self, channel: Channel) -> None:
         """Serve a call; check that it is no longer among the calls in progress."""

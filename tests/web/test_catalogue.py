@@ -158,3 +158,12 @@ class CatalogueTests(SynchronousTestCase):
             self.assertIn(declared, written)
             self.assertIn(cats, written)
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
+
+
+def _key(message: Any) -> str:
+    return message.id if isinstance(message.id, str) else str(message.id[0])
+
+
+def _is_no_word(text: str) -> bool:
+    rest = re.sub(r"\{\w*\}|%\(\w+\)[sd]", "", text)
+    return not [word for word in re.findall(r"[A-Za-z][\w-]*", rest) if word not in SAME]

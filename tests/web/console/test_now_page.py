@@ -24,6 +24,7 @@ from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
+from tests.held_time import until
 from tests.web_fakes import ConsoleCase, Person, reactor
 
 HOSTILE = "<script>alert(1)</script>"
@@ -216,11 +217,7 @@ class EventsTests(NowCase):
 
     async def until(self, holds: Any) -> None:
         """Wait for what comes soon."""
-        for _ in range(300):
-            await deferLater(reactor, 0.02)
-            if holds():
-                return
-        self.fail("it has not come")
+        await until(holds)
 
     async def test_news(self) -> None:
         """First all there is, then what changes, as the page would have it."""
