@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest
+from pbxrouter.agi import AGIRequest
 from pbxrouter.rules import Decision, normalise_number
 from pbxrouter.text import Sentence, printable
 
@@ -108,13 +108,12 @@ class ActiveCalls:
         if normalise_number(number) is None:  # such as s; the caller may be asked for the number
             number = request.dnid or ""
             number = "" if normalise_number(number) is None else number
-        name = request.variables.get("calleridname", "")
         self._count += 1
         call = GatewayCall(
             self._count,
             short(request.uniqueid),
             short(request.caller or ""),
-            "" if name == NOT_SHOWN else short(name),
+            short(request.caller_name),
             short(number),
             now,
         )

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import commands
 from pbxrouter.agi.messages import AGIReply, encode
-from pbxrouter.errors import InvalidArgument
+from pbxrouter.errors import CommandRefused, InvalidArgument
 from pbxrouter.simulator import split_words
 
 LASTING = (
@@ -93,6 +93,10 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "200 result=0#1", "200 result=***"),
             ("STREAM FILE x 123", "200 result=53 endpos=4000", "200 result=*** endpos=4000"),
             ("SAY DIGITS 1 2", "200 result=50", "200 result=***"),
+            ("GET OPTION x 123", "200 result=50 endpos=1", "200 result=*** endpos=1"),
+            ("control stream file x 123", "200 result=51", "200 result=***"),
+            ("WAIT FOR DIGIT 5000", "200 result=52", "200 result=***"),
+            ("EXEC Read PIN", "200 result=1234", "200 result=***"),
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
         ):
@@ -143,4 +147,5 @@ class Kinds(SynchronousTestCase):
         self.assertEqual(
             str(commands.refused(reply, "SET VARIABLE X y")), "Asterisk answered 520 to SET VARIABLE: Invalid"
         )
+        self.assertEqual(str(commands.refused(reply, "GET DATA x 1 2")), str(CommandRefused(520, "GET DATA", "")))
         self.assertNotIn("Invalid", str(commands.refused(reply, "GET DATA x 1 2")))

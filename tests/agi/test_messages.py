@@ -118,6 +118,10 @@ class Forgery(SynchronousTestCase):
         lines = block_of(SimulatedCall("21", caller="33")).split(b"\n")
         for place in range(2, len(lines)):
             self.refused(b"\n".join(lines[:place] + lines[place + 1 :]))
+        for place in (0, 1):
+            request = parse_request(b"\n".join(lines[:place] + lines[place + 1 :]))
+            self.assertNotIn(None, request.variables.values())
+            self.assertEqual(len(request.variables), len(lines) - 1)
         parse_request(b"\n".join(lines[2:]))
 
     @given(
@@ -155,8 +159,14 @@ class Forgery(SynchronousTestCase):
 
     def test_first_wrong_line_is_named(self) -> None:
         """Of several arguments the refusal names the one that is wrong."""
-        line = self.refused(block_of(SimulatedCall("21", arguments=("x", "y"))) + b"\nagi_arg_02: z")
+        line = self.refused(block_of(SimulatedCall("21", arguments=("", "y: z"))) + b"\nagi_arg_02: z")
         self.assertIn("agi_arg_02: z", line)
+        line = self.refused(block_of(SimulatedCall("21", name="x: y")) + b"\nagi_arg_02: z")
+        self.assertIn("agi_arg_02: z", line)
+
+    def test_second_line(self) -> None:
+        """A line that is none of Asterisk's is a forgery behind a first line that is."""
+        self.assertIn("holds 'x'", self.refused(b"agi_network: yes\nx"))
 
     def test_ends_early(self) -> None:
         """A block that a number ended too early lacks keys."""

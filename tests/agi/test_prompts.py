@@ -17,7 +17,11 @@ class Names(SynchronousTestCase):
         self.assertEqual(len(names), 6)
         self.assertTrue(all(map(is_prompt_name, names)))
 
-    def test_taken(self) -> None:
+    def test_unknown_role(self) -> None:
+        """A role that does not exist is refused in the settings."""
+        self.assertRaises(msgspec.ValidationError, msgspec.convert, {"ask-pni": "x"}, Prompts)
+
+    def test_accepted(self) -> None:
         """Accepted are the workshop's names, names with directories and names with the language in them."""
         for name in ("iss_ask_auth_en", "custom/a-b.1", "/var/lib/x", "iss_{language}"):
             self.assertTrue(is_prompt_name(name), name)

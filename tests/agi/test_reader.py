@@ -58,6 +58,9 @@ class Opening(SynchronousTestCase):
         event = reader.next_event()
         assert isinstance(event, AGIRequest)
         self.assertEqual((event.caller, event.extension, event.arguments), ("33", "21", ("one", "")))
+        reader.command = "NOOP"
+        reader.feed(b"200 result=0\n")
+        self.assertEqual(events_of(reader), [AGIReply(200, "0", text="result=0")])
 
     def test_every_cut_in_two(self) -> None:
         """A block cut at any place gives the same request."""
@@ -150,7 +153,7 @@ class Replies(SynchronousTestCase):
 
     def test_still_at_it(self) -> None:
         """Lines 100 before a reply are passed over, up to MAX_TRYING; one more is refused."""
-        for count in (1, MAX_TRYING):
+        for count in (1, 100):
             data = b"100 result=0 Trying...\n" * count + b"200 result=0 Gosub complete\n"
             (reply,) = answered("GOSUB a b 1", data)
             assert isinstance(reply, AGIReply)
@@ -167,6 +170,9 @@ class Replies(SynchronousTestCase):
             (reply,) = events_of(reader)
             assert isinstance(reply, AGIReply)
             self.assertEqual(reply.result, "0")
+        reader.command = "GOSUB a b 1"
+        reader.feed(b"100 result=0 Trying...\n" * (MAX_TRYING + 1))
+        self.assertRaises(ProtocolViolation, reader.next_event)
 
     def test_many_long_replies(self) -> None:
         """The bound holds for one reply: a call may have any number of bytes."""
@@ -192,9 +198,10 @@ class Replies(SynchronousTestCase):
 
     def test_bracket_of_another_command(self) -> None:
         """A reply to another command than those for variables has one line."""
-        (reply,) = answered("EXEC X", b"200 result=1 (half\n")
-        assert isinstance(reply, AGIReply)
-        self.assertIsNone(reply.data)
+        for command in ("EXEC X", "EXEC X get variable"):
+            (reply,) = answered(command, b"200 result=1 (half\n")
+            assert isinstance(reply, AGIReply)
+            self.assertIsNone(reply.data)
 
     def test_line_after_a_cut_one(self) -> None:
         """A line that came in pieces does not hide a shorter one that follows."""

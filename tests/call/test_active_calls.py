@@ -69,6 +69,7 @@ class BoardTests(ActiveCallsCase):
         versions.append(self.active_calls.version)
         self.assertEqual((call.uniqueid, call.caller, call.number, call.since), ("1.1", "33", "21", 100))
         self.assertEqual((call.phase, call.pattern, call.granted_by), (Phase.ROUTING, "", ""))
+        self.assertEqual((call.application, call.data, call.serial), ("", "", 1))
         self.active_calls.set_decision(call, ALLOWED)
         versions.append(self.active_calls.version)
         self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33"))
@@ -112,11 +113,19 @@ class BoardTests(ActiveCallsCase):
         self.assertTrue(call.caller.startswith("\\x1b[2J\\udcff"))
         self.assertLess(len(call.caller), MAX_TEXT + 20)
         self.assertEqual(len(call.number), 120)
+        self.assertEqual(self.began(uniqueid="\x1b" * 130).uniqueid, "\\x1b" * 120)
+
+    def test_decision_without_mapping(self) -> None:
+        """A decision without a mapping leaves its fields empty; its number is short as well."""
+        call = self.began()
+        self.active_calls.set_decision(call, Decision(Verdict.INVALID, "9" * 5000, None, None, ()))
+        self.assertEqual(call.number, "9" * 120)
+        self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("", "", "", ""))
 
     def test_bounded(self) -> None:
         """Calls beyond the bound are not listed, and may be changed and removed as others."""
         calls = [self.began() for _ in range(MAX_CALLS + 2)]
-        self.assertEqual(len(self.active_calls.calls), MAX_CALLS)
+        self.assertEqual(len(self.active_calls.calls), 20_000)
         for call in calls:
             self.active_calls.set_decision(call, ALLOWED)
             self.active_calls.remove(call)

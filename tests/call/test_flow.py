@@ -36,6 +36,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.rules.model import Verdict
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
@@ -210,6 +211,13 @@ class WorkshopTable(FlowCase):
         assert decision is not None
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
+
+    def test_hangs_up_after_a_wrong_pin(self) -> None:
+        """The record has the decision on the PIN that was wrong."""
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
+        decision = self.reports.records[0].decision
+        assert decision is not None
+        self.assertEqual(decision.verdict, Verdict.DENY)
 
     def test_third_pin_counts(self) -> None:
         """The third answer is checked like the others."""

@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.history import (
-    FORGET_EVERY_S,
     MAX_QUEUED,
     History,
     row_of,
@@ -148,10 +147,22 @@ class Writing(HistoryCase):
         self.history.report(record("23", began=10 * DAY_S))
         self.clock.advance(1)
         self.now = 100 * DAY_S
-        self.clock.advance(FORGET_EVERY_S - 2)
+        self.clock.advance(3598)
         self.assertEqual(self.found(), ["23", "22", "21"])
         self.clock.advance(1)
         self.assertEqual(self.found(), ["23"])
+
+    def test_forget_when_away(self) -> None:
+        """Old calls that cannot be deleted are deleted an hour later."""
+        self.history.report(record("21", began=0.0))
+        self.clock.advance(1)
+        self.now = 100 * DAY_S
+        self.store.away = True
+        self.clock.advance(3599)
+        self.store.away = False
+        self.assertEqual(self.found(), ["21"])
+        self.clock.advance(3600)
+        self.assertEqual(self.found(), [])
 
 
 class Rows(HistoryCase):

@@ -71,7 +71,8 @@ class Dialling(DriverCase):
     def test_data_that_names_nothing(self) -> None:
         """Data that is empty or could mean more to Dial is refused."""
         for data in ("", " ", "SIP&", "&", "SIP,5", "S IP", "SIP&a b"):
-            self.refused(Dial(SETTINGS), data)
+            line = self.refused(Dial(SETTINGS), data)
+            self.assertIn("a mapping to dial needs a technology or a template as its data, not '", line)
 
     def test_braces(self) -> None:
         """Braces other than {number} and {caller} are refused, with the two that are accepted."""

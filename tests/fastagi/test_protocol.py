@@ -124,6 +124,8 @@ class Opening(ProtocolCase):
                 self.asterisk.goes()
                 self.assertEqual(self.owner.events[-1], "closed")
                 self.assertEqual(self.owner.time.getDelayedCalls(), [])
+                messages = [event["log_format"] for event in logs if "before its opening block" in event["log_format"]]
+                self.assertEqual(len(messages), min(place + 1, len(block)))
         self.assertEqual(loud(logs), [])
 
     def test_mebibyte_without_end(self) -> None:
@@ -296,6 +298,15 @@ class Forged(ProtocolCase):
             failure_of(self, waiting, ProtocolViolation)
             self.assertRefused(asked=True)
 
+    def test_while_an_application_ends(self) -> None:
+        """The same after the caller's hang-up: the reply to the running command is given its time."""
+        self.begin()
+        waiting = self.ask("EXEC ConfBridge x")
+        self.asterisk.says(b"HANGUP\n")
+        self.comes(b"agi_callerid: 22\n")
+        failure_of(self, waiting, ProtocolViolation)
+        self.assertRefused(asked=True)
+
     def test_after_a_reply(self) -> None:
         """A second reply behind the true one ends the call; the command fails."""
         for first in (b"200 result=1\n", b"200 result=-1\n"):
@@ -438,7 +449,8 @@ class Commands(ProtocolCase):
             with capturedLogs() as logs:
                 self.passes(0.1)
             failure_of(self, waiting, ReplyTimeout)
-            self.assertEqual([event["log_level"] for event in loud(logs)], [LogLevel.warn])
+            (event,) = loud(logs)
+            self.assertEqual((event["log_level"], event["name"]), (LogLevel.warn, command.split(" ")[0]))
             self.assertTrue(self.asterisk.is_closed)
             self.assertOver()
 

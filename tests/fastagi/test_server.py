@@ -11,7 +11,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp
 from pbxrouter.fastagi.protocol import SETTLE_S
-from pbxrouter.fastagi.server import DRAIN_TIMEOUT_S, FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
 
@@ -69,7 +69,9 @@ class Serving(FactoryCase):
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
         self.answers(asterisk)
         self.assertFalse(asterisk.is_closed)
-        self.answers(asterisk)
+        with capturedLogs() as logs:
+            self.answers(asterisk)
+        self.assertEqual(loud(logs), [])
         self.assertTrue(asterisk.is_closed)
         self.assertEqual(self.ended, ["done"])
         asterisk.goes()
@@ -109,6 +111,13 @@ class Serving(FactoryCase):
         self.assertFalse(asterisk.is_closed)
         something.callback(None)
         self.assertTrue(asterisk.is_closed)
+
+    def test_quiet(self) -> None:
+        """Starting and stopping to listen is not logged by the factory."""
+        with capturedLogs() as logs:
+            self.factory.doStart()
+            self.factory.doStop()
+        self.assertEqual(list(logs), [])
 
     def test_forged(self) -> None:
         """A forged call is not served and gets closed."""
@@ -153,7 +162,7 @@ class Draining(FactoryCase):
         asterisk = self.call()
         self.answers(asterisk)
         drained = self.factory.drain()
-        self.clock.advance(DRAIN_TIMEOUT_S - 0.1)
+        self.clock.advance(2.9)
         self.assertFalse(asterisk.is_closed)
         self.clock.advance(0.1)
         self.assertTrue(asterisk.is_closed)

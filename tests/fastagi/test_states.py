@@ -90,6 +90,7 @@ STEPS: Mapping[str, Callable[[Connection], object]] = {
     "silence": passes(OPENING_TIMEOUT_S),
     "reply-timeout": passes(REPLY_TIMEOUT_S),
     "keying-timeout": passes(KEYING_TIMEOUT_S),
+    "hour": passes(3600),
     "refusal": lambda connection: connection.owner.time.pump([DRAIN_S, STEP_S, STEP_S, STEP_S]),
     "close": lambda connection: connection.call.close(),
     "lost": lambda connection: connection.asterisk.goes(),
@@ -113,7 +114,7 @@ WAYS: Mapping[State, str] = {
 
 FURTHER: Mapping[State, str] = {
     State.OPENING: "silence CLOSING | forged REFUSING | close CLOSING | lost CLOSED",
-    State.IDLE: "forged REFUSING | close CLOSING | lost CLOSED",
+    State.IDLE: "hour IDLE | forged REFUSING | close CLOSING | lost CLOSED",
     State.ASKED: (
         "one IDLE | minus DOUBTFUL | 511 DEAD_IDLE | hangup DEAD_OWED | keying-timeout CLOSING"
         " | forged REFUSING | close CLOSING | lost CLOSED"
@@ -121,7 +122,8 @@ FURTHER: Mapping[State, str] = {
     State.SETTLING: "settle IDLE | hangup DEAD_IDLE | forged REFUSING | close CLOSING | lost CLOSED",
     State.DOUBTFUL: "grace IDLE | hangup DEAD_IDLE | forged REFUSING | close CLOSING | lost CLOSED",
     State.DEAD_IDLE: (
-        "get DEAD_IDLE | set DEAD_ASKED | hangup DEAD_IDLE | forged REFUSING | close CLOSING | lost CLOSED"
+        "hour DEAD_IDLE | get DEAD_IDLE | set DEAD_ASKED | hangup DEAD_IDLE"
+        " | forged REFUSING | close CLOSING | lost CLOSED"
     ),
     State.DEAD_ASKED: (
         "one DEAD_IDLE | minus DEAD_IDLE | 511 DEAD_IDLE | hangup DEAD_ASKED | ending DEAD_OWED"
@@ -129,7 +131,7 @@ FURTHER: Mapping[State, str] = {
     ),
     State.DEAD_SETTLING: "settle DEAD_IDLE | hangup DEAD_IDLE | forged REFUSING | close CLOSING | lost CLOSED",
     State.DEAD_OWED: (
-        "one DEAD_IDLE | minus DEAD_IDLE | 511 DEAD_IDLE | hangup DEAD_OWED"
+        "hour DEAD_OWED | one DEAD_IDLE | minus DEAD_IDLE | 511 DEAD_IDLE | hangup DEAD_OWED"
         " | forged REFUSING | close CLOSING | lost CLOSED"
     ),
     State.REFUSING: "one REFUSING | close REFUSING | refusal CLOSING | lost CLOSED",
@@ -187,12 +189,13 @@ class TableTests(SynchronousTestCase):
             (failure,) = self.flushLoggedErrors(IllegalTransition)
             self.assertIn(f"{event.name} is impossible in the state {state.name}", failure.getErrorMessage())
             self.assertEqual(connection.asterisk.is_aborted, state is not State.CLOSED)
+            self.assertEqual(connection.owner.time.getDelayedCalls(), [])
             self.assertEqual(len(connection.results), waits)
             for result in connection.results:
                 self.assertIsInstance(getattr(result, "value", None), ConnectionClosed)
             if state is not State.CLOSED:
                 connection.asterisk.goes()
-            self.assertEqual(connection.owner.time.getDelayedCalls(), [])
+                self.assertEqual(connection.owner.events[-1], "closed")
 
     def test_next_state(self) -> None:
         """It is the table's, or an error that names both."""
