@@ -8,10 +8,9 @@ the oldest are given up, which the log tells.
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
@@ -20,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.call.record import CallRecord
+from pbxrouter.database import Database
 from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
 from pbxrouter.errors import sentence_of
 from pbxrouter.text import Sentence, printable
@@ -30,14 +30,6 @@ MAX_QUEUED: Final = 20_000
 """Calls kept while the database is away."""
 FORGET_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400
-
-
-class Keeper(Protocol):
-    """What is needed of store.Store."""
-
-    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See Store.run."""
-        ...
 
 
 class History(MultiService):
@@ -55,7 +47,7 @@ class History(MultiService):
 
     log = Logger()
 
-    def __init__(self, store: Keeper, keep_days: int, clock: IReactorTime, now: Callable[[], float]) -> None:
+    def __init__(self, store: Database, keep_days: int, clock: IReactorTime, now: Callable[[], float]) -> None:
         super().__init__()
         self._store = store
         self._keep_s = keep_days * _DAY_S
