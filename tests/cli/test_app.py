@@ -265,7 +265,7 @@ class InitTests(CommandTestCase):
         self.good("init", "--sample")
         make_older(self.database)
         out = self.good("init")
-        (backup,) = self.directory.glob("rules.sqlite.before-v5.*")
+        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
         self.assertEqual(
             out,
             f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
@@ -278,7 +278,7 @@ class InitTests(CommandTestCase):
         make_older(self.database)
         result = run("explain", "21", "--from", "33", "--json", "--config", self.config)
         self.assertEqual(json.loads(result.stdout)["decision"], "allow")
-        (backup,) = self.directory.glob("rules.sqlite.before-v5.*")
+        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
         self.assertEqual(
             result.stderr,
             f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
