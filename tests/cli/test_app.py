@@ -268,7 +268,7 @@ class InitTests(CommandTestCase):
         (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
         self.assertEqual(
             out,
-            f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
+            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
         )
         self.assertIn("nothing changed", self.good("init"))
 
@@ -281,7 +281,7 @@ class InitTests(CommandTestCase):
         (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
         self.assertEqual(
             result.stderr,
-            f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
+            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
         )
 
     def test_locked(self) -> None:

@@ -615,5 +615,5 @@ class CommandTests(CommandTestCase):
         self.assertIn("exclude each other", self.bad("counter", "--day", "--week"))
         self.assertIn("is not a date", self.bad("counter", "--day", "9999-12-31"))
         self.assertIn("is not a date", self.bad("counter", "--week", "0001-01-01"))
-        self.assertIn("'x' is no date", self.bad("counter", "--day", "x"))
+        self.assertIn("'x' is not a date", self.bad("counter", "--day", "x"))
         self.assertIn("0 is not in the range", self.bad("counter", "--minutes", "0"))
