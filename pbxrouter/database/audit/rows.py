@@ -201,7 +201,7 @@ def unreadable() -> EditConflict:
 
 
 _CONSTRAINTS: Final = (
-    ("users.user_pin", Sentence("this PIN cannot be used: another user has it"), "pin"),
+    ("users.user_pin", Sentence("this PIN cannot be used; choose another one"), "pin"),
     ("extensions.extension_number", Sentence("there is already an extension with this number"), "number"),
     ("console_users.login", Sentence("this login is already taken"), "login"),
     (

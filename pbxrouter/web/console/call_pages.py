@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
-from pbxrouter.call import outcome_kind, outcome_words
+from pbxrouter.call import outcome_kind, outcome_sentence
 from pbxrouter.counter import busiest, per_minute
 from pbxrouter.database.calls import CHUNK, CallPage, Place, Search, call, csv_cells, csv_heading, find_page, outcomes
 from pbxrouter.errors import EditRefused
@@ -127,8 +127,8 @@ class CallPages:
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
             filters=filters,
-            outcomes=[(outcome, page_request.say(outcome_words(outcome))) for outcome in known_outcomes],
-            outcome_words=outcome_words,
+            outcomes=[(outcome, page_request.say(outcome_sentence(outcome))) for outcome in known_outcomes],
+            outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
             keep_days=self._web.config.history.keep_days,
             zone=self._web.zone.local(self._web.now()).tzname(),
@@ -143,7 +143,7 @@ class CallPages:
             page_request,
             call=found,
             test=urlencode({"caller": found.caller, "number": found.number}),
-            outcome_words=outcome_words,
+            outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pbxrouter.call import WELL, GatewayOutcome
+from pbxrouter.call import SUCCESSFUL, GatewayOutcome
 from pbxrouter.counter import Totals
 from pbxrouter.database.people import live_sessions
 from pbxrouter.errors import StoreError
@@ -113,10 +113,10 @@ def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
     Returns:
         For each tile its label, the number of calls, and for failed calls the outcome that it links to.
     """
-    named = (*WELL, *TURNED_AWAY, *BROKEN)
+    named = (*SUCCESSFUL, *TURNED_AWAY, *BROKEN)
     broken = totals.of(*BROKEN)
     return (
-        (Sentence("Answered"), totals.of(*WELL), ""),
+        (Sentence("Answered"), totals.of(*SUCCESSFUL), ""),
         (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
         (Sentence("Rejected"), totals.of(*TURNED_AWAY), ""),
         (Sentence("Failed"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),
