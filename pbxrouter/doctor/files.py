@@ -193,7 +193,7 @@ def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
     if found:
         yield wrong(
             Sentence("PINs"),
-            sentence("short or obvious are those of {users}", users=", ".join(found[:20])),
+            sentence("PINs that are short or easy to guess: {users}", users=", ".join(found[:20])),
             Sentence("give them new ones: pbxrouter pin USER --generate"),
         )
 

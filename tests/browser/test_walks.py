@@ -66,7 +66,7 @@ class SetUpTests(BrowserCase):
             page.keyboard.press("Enter")
             page.wait_for_url("**/calls")
             page.goto(gateway.setup_url)
-            self.assertIn("used already", visitor.main)
+            self.assertIn("has been used", visitor.main)
         self.assertEqual([line for line in gateway.log().splitlines() if PASSWORD in line], [])
 
     def test_set_up_in_spanish_without_javascript(self) -> None:
@@ -193,7 +193,7 @@ class OwnersDayTests(BrowserCase):
         self.assertIn("5X", row.inner_text())
         with page.expect_navigation():
             row.get_by_role("button", name=re.compile("Undo")).click()
-        self.assertIn("aken back", visitor.notice)
+        self.assertIn("Undone", visitor.notice)
         self._test_number(visitor, "llowed")
         self.assertIn("PJSIP/51", gateway.command("call", "51", "--from", "45"))
 
@@ -292,7 +292,7 @@ class DialTests(BrowserCase):
                 page.fill("#number", "911\r\nX: y")
                 page.check("#agree")
                 visitor.press("Call me")
-                self.assertIn("no telephone number", visitor.main)
+                self.assertIn("is not a telephone number", visitor.main)
                 page.fill("#number", "9123 4567")
                 visitor.press("Call me")
                 page.get_by_role("heading", name="You are connected").wait_for()

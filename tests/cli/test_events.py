@@ -216,8 +216,8 @@ class EventsTests(CommandCase):
         """No Asterisk, several, none of that name, no secret, an odd endpoint or filter."""
         for text, arguments, words in (
             ("", [], "no Asterisk is configured"),
-            ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "accepted are a, b"),
-            ('[[asterisk]]\nname="a"\n', ["--asterisk", "c"], "accepted are a"),
+            ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "choose one of these Asterisks: a, b"),
+            ('[[asterisk]]\nname="a"\n', ["--asterisk", "c"], "choose one of these Asterisks: a"),
             ("[[asterisk]]\n", [], "no secret_file"),
             ('[[asterisk]]\nsecret_file="no"\n', [], "no: cannot be read"),
             ("", ["--filter", "x"], "HEADER=VALUE"),

@@ -52,8 +52,8 @@ class ValueTests(SynchronousTestCase):
         for name, known, words in (
             (None, {}, "no connection to AMI"),
             ("a", {}, "no connection to AMI"),
-            (None, {"a": one, "b": other}, "accepted are a, b"),
-            ("c", {"a": one}, "accepted are a"),
+            (None, {"a": one, "b": other}, "choose one of these Asterisks: a, b"),
+            ("c", {"a": one}, "choose one of these Asterisks: a"),
         ):
             self.assertIn(words, str(self.assertRaises(ControlRefused, originator_for, name, known)))
 

@@ -129,7 +129,7 @@ class FileTests(FindingCase):
     def test_newer(self) -> None:
         """One that a later version made."""
         self.execute("INSERT INTO schema_version (version) VALUES (99)")
-        self.assertIn("newer pbxrouter", self.the_one(self.look()).what)
+        self.assertIn("later pbxrouter", self.the_one(self.look()).what)
 
     def test_rules(self) -> None:
         """A rule that cannot be read, and none at all."""
