@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import reading
-from pbxrouter.database.edit_text import no_holder, no_mapping
+from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.paging import Listing, Page, searching
-from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders
+from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from pbxrouter.database.audit.log import AuditSearch, find_entries
+from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.database.people.console_users import list_console_users
 from pbxrouter.database.people.tokens import find_token
 from pbxrouter.doctor.finding import Finding, well, wrong

@@ -34,12 +34,6 @@ VIA: Final = {
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds that only admins see and take back."""
-STAYS: Final = {
-    "console_user": Sentence("changes of console users cannot be taken back: change them anew instead"),
-    "token": Sentence("changes of tokens cannot be taken back: make a new token, or revoke it"),
-    "import": Sentence("an import cannot be taken back: the audit log has only its counts, not its rows"),
-}
-"""Why changes of a kind cannot be taken back."""
 _DID: Final = {
     ("create", "mapping"): Sentence("mapping {name} was made"),
     ("update", "mapping"): Sentence("mapping {name} was changed"),

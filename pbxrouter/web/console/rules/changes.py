@@ -7,7 +7,17 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import AuditEntry, AuditSearch, details_of, entry, find_entries, undo
+from pbxrouter.database.audit import (
+    NEVER_UNDONE,
+    Actor,
+    AuditEntry,
+    AuditSearch,
+    Edited,
+    details_of,
+    entry,
+    find_entries,
+    undo,
+)
 from pbxrouter.database.rules import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import Role
@@ -17,7 +27,6 @@ from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.change_messages import (
     ADMINS_ONLY,
     KINDS,
-    STAYS,
     VIA,
     Told,
     headline,
@@ -115,9 +124,13 @@ class ChangePages:
         found = (await self._tools.web.read(lambda connection: entry(connection, number))).entry
         if found.kind in hidden_from(page_request):
             raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
-        made = await self._tools.edit(page_request, lambda connection, actor, now: undo(connection, actor, now, number))
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
+            return Edited(None, undo(connection, actor, now, number))
+
+        made = await self._tools.edit(page_request, work)
         back = await self._still_there(came_from(page_request, f"{PATH}/{number}"))
-        raise Redirect(back, sentence("taken back: {what}", what=headline(found)), undo=made.value)
+        raise Redirect(back, sentence("taken back: {what}", what=headline(found)), undo=made.audit_id)
 
     async def _still_there(self, path: str) -> str:
         """The page, or the list above it if what it was of is gone with the undo."""
@@ -149,7 +162,7 @@ def why_not(entry: AuditEntry) -> Sentence | None:
     """Why a change cannot be taken back; None if it may be tried."""
     if entry.undone_by is not None:
         return Sentence("this change was taken back already")
-    return STAYS.get(entry.kind)
+    return NEVER_UNDONE.get(entry.kind)
 
 
 def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:

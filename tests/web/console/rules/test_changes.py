@@ -7,8 +7,8 @@ import sqlite3
 import time
 from typing import Any
 
+from pbxrouter.database.audit import note
 from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
-from pbxrouter.database.audit.log import note
 from pbxrouter.database.people.tokens import add_token
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
@@ -138,7 +138,7 @@ class ChangeTests(RulesCase):
         self.assertIn(f"/rules/changes/{number}", back.links)
         again = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(again.status, 409)
-        self.assertIn("taken back already", again.text)
+        self.assertIn("undone already", again.text)
         listed = await self.get("/rules/changes")
         self.assertIn(f"/rules/changes/{number + 1}", listed.links)
         self.assertNotIn(f"/rules/changes/{number}/undo", [form.action for form in listed.forms])
@@ -228,7 +228,7 @@ class ChangeTests(RulesCase):
         await self.web.write(write)
         number = await self.newest()
         page = await self.get(f"/rules/changes/{number}")
-        self.assertIn("An import cannot be taken back", page.text)
+        self.assertIn("An import cannot be undone", page.text)
         answer = await self.post(f"/rules/changes/{number}/undo")
         self.assertEqual(answer.status, 400)
 
@@ -241,7 +241,7 @@ class ChangeTests(RulesCase):
         self.assertIn("Token crm was made", seen.text)
         self.assertNotIn(hashed, seen.html)
         number = next(link for link in seen.links if re.fullmatch(r"/rules/changes/\d+", link))
-        self.assertIn("cannot be taken back", (await admin.get(number)).text)
+        self.assertIn("cannot be undone", (await admin.get(number)).text)
         self.assertNotIn("crm", (await self.get("/rules/changes")).text)
         self.assertNotIn("crm", (await self.get("/rules/changes?kind=token")).text)
         self.assertEqual((await self.get(number)).status, 404)

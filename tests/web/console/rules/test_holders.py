@@ -76,7 +76,7 @@ class ExtensionTests(HolderCase):
         """Beside the field, with what was typed."""
         for number, translator in (
             ("", "1 to 80"),
-            ("unknown", "nobody"),
+            ("unknown", "cannot be an extension"),
             ("33", "already"),
             ("x\ty", "printable"),
         ):
