@@ -23,6 +23,14 @@ from pbxrouter.database.connection import (
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database.guesses import (
+    WrongGuesses,
+    admit_guess,
+    forget_guesses,
+    lift_guesses,
+    list_guesses,
+    refund_guess,
+)
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
 from pbxrouter.lazy import lazy_names
@@ -41,12 +49,18 @@ __all__ = [
     "Database",
     "Page",
     "Store",
+    "WrongGuesses",
+    "admit_guess",
     "connect",
     "create",
     "explain",
+    "forget_guesses",
+    "lift_guesses",
+    "list_guesses",
     "path_of",
     "prepare",
     "reading",
+    "refund_guess",
     "transaction",
     "upgrade",
     "uri_of",

@@ -9,7 +9,7 @@ from pbxrouter.text import Sentence, sentence
 
 MAX_NAME: Final = 80
 """The longest name or number, in characters."""
-PIN_TAKEN: Final = Sentence("this PIN cannot be used: another user has it")
+PIN_TAKEN: Final = Sentence("this PIN cannot be used; choose another one")
 EXTENSION_TAKEN: Final = Sentence("there is an extension with this number already")
 
 

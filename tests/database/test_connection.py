@@ -31,6 +31,7 @@ from pbxrouter.errors import (
 )
 from pbxrouter.rules.model import Facts
 from tests.database.older import make_older
+from tests.needs import PATIENCE_S
 
 ROOT = Actor("root", "command")
 
@@ -575,7 +576,7 @@ class UpgradeTests(DatabaseCase):
             assert process.stdin
             process.stdin.write("\n")
             process.stdin.flush()
-        taken = [step for process in running for step in process.communicate(timeout=60)[0].split()]
+        taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
         self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
@@ -676,7 +677,7 @@ class RowTests(DatabaseCase):
         connection.commit()
         set_pin(connection, ROOT, 7.0, "ana", hash_pin("0123"))
         error = self.assertRaises(PinError, set_pin, connection, ROOT, 7.0, "ana", hash_pin("123456"))
-        self.assertIn("another user", str(error))
+        self.assertIn("choose another one", str(error))
         self.assertEqual(
             connection.execute("SELECT user_pin FROM users WHERE user_name = 'ana'").fetchone(),
             (hash_pin("0123"),),
