@@ -338,7 +338,7 @@ class FileTests(SynchronousTestCase):
         other = self.directory / "other"
         for content, words in (
             (b"** This file contains an SQLite 2.1 database **\0", ".dump > workshop.sql"),
-            (b"SQLite format 3\0" + b"\xff" * 4000, "an SQLite 3 database is wanted"),
+            (b"SQLite format 3\0" + b"\xff" * 4000, "accepted is an SQLite 3 database"),
             (b"\x7fELF\0\0", "neither SQL text nor an SQLite 3 database"),
             (b"", "accepted are the workshop's five tables"),
             (b"dear diary, ", "SQLite cannot read it"),
