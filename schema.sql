@@ -1,7 +1,8 @@
 -- The database of pbxrouter: rules, call counts, history, console. Schema version 6.
 --
 -- `pbxrouter init` creates a database from this file. It can be read and changed with
--- any SQLite tool while the gateway runs; a change reaches the next call within a second. For example, with `sqlite3 pbxrouter.sqlite`:
+-- any SQLite tool while the gateway runs; a change reaches the next call within a
+-- second. For example, with `sqlite3 pbxrouter.sqlite`:
 --
 --   INSERT INTO applications_mappings(application_name, application_data, pattern)
 --          VALUES ('dial', 'SIP', '2X');
