@@ -1,8 +1,8 @@
--- The rules of pbxrouter, and what it keeps: schema version 6.
+-- The database of pbxrouter: rules, call counts, history, console. Schema version 6.
 --
--- `pbxrouter init` makes a database of this file. Everything in it may be read and
--- changed with any SQLite tool while the gateway runs; a change reaches the next
--- call within a second. For example, with `sqlite3 pbxrouter.sqlite`:
+-- `pbxrouter init` creates a database from this file. It can be read and changed with
+-- any SQLite tool while the gateway runs; a change reaches the next call within a
+-- second. For example, with `sqlite3 pbxrouter.sqlite`:
 --
 --   INSERT INTO applications_mappings(application_name, application_data, pattern)
 --          VALUES ('dial', 'SIP', '2X');
@@ -14,12 +14,12 @@
 --
 -- The first five tables are those of the 2006 workshop, under their own names and with
 -- their own columns, so that the workshop's own INSERTs work too (but for the PIN in
--- clear, see users). What we need beyond them is in tables of its own, further down.
+-- clear, see users). Everything else is in tables of its own, further down.
 --
 -- AUTOINCREMENT: the number of a deleted row never comes back, so a grant that was left
--- behind can never come to mean another mapping, extension or user. The sqlite3 shell
+-- behind can never refer to another mapping, extension or user. The sqlite3 shell
 -- leaves such grants behind unless you type `PRAGMA foreign_keys = ON;` first. They
--- open nothing, and the gateway names them in its log.
+-- have no effect, and the gateway names them in its log.
 
 -- What can be dialled, and what it leads to.
 CREATE TABLE applications_mappings (
@@ -75,7 +75,7 @@ CREATE TABLE users (
 );
 CREATE INDEX users_by_name ON users (user_name);
 
--- Grants to users: who keys this user's PIN may use this mapping.
+-- Grants to users: a caller who keys this user's PIN may use this mapping.
 CREATE TABLE users_mappings (
     usr_map_id        INTEGER PRIMARY KEY,
     user_id           INTEGER NOT NULL
@@ -98,7 +98,7 @@ CREATE TABLE mappings_disabled (
     disabled_at       TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
 
--- What `pbxrouter import` has brought over, so that the same content is taken once.
+-- What `pbxrouter import` has imported, so that the same content is imported once.
 CREATE TABLE imports (
     import_id         INTEGER PRIMARY KEY,
     -- HMAC-SHA256 of the content, under the PIN key, since the content holds PINs.

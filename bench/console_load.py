@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.database.people.sessions import open_session
 from pbxrouter.security.roles import Role

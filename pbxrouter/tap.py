@@ -1,6 +1,6 @@
-"""``twistd pbxrouter``: options, the checks before the start, and the service.
+"""``twistd pbxrouter``: its options, the checks before the start, and the service.
 
-Whatever is wrong is one line on stderr and exit status 2, before anything runs.
+An error is one line on stderr and exit status 2, before the gateway runs.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ log = Logger()
 
 
 class Options(usage.Options):
-    """What may be said on the command line; the rest stands in the file."""
+    """The options of ``twistd pbxrouter``; other settings are in the file."""
 
     synopsis = "[options]"
     longdesc = "pbxrouter: a call router for Asterisk. FastAGI server, rules, PINs."
     optParameters = [  # noqa: RUF012  (Twisted's own way)
-        ["config", "c", None, "Configuration file, TOML. [default: pbxrouter.toml, if it is there]"],
+        ["config", "c", None, "Settings file, TOML. [default: pbxrouter.toml, if it exists]"],
         [
             "database",
             "d",
             None,
-            "SQLite database with the rules. [default: pbxrouter.sqlite beside the configuration]",
+            "SQLite database. [default: pbxrouter.sqlite beside the settings]",
         ],
         [
             "listen",
             "l",
             None,
-            "Where Asterisk finds us, an endpoint. [default: tcp:4573:interface=127.0.0.1]",
+            "Endpoint of the FastAGI server. [default: tcp:4573:interface=127.0.0.1]",
         ],
-        ["web", "w", None, "Where the console is served, an endpoint. [default: what [web] listen says]"],
+        ["web", "w", None, "Endpoint of the web console and API. [default: web.listen of the settings]"],
     ]
     optFlags = [  # noqa: RUF012
         ["agi-debug", "g", "Write every AGI dialogue to the log, PINs masked."],
     ]
 
     def parseOptions(self, options: Any = None) -> None:
-        """As usage.Options, but what is wrong is one line."""
+        """Parse the command line; an error is one line."""
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -64,7 +64,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> MultiService:
-    """The gateway; ends the program with status 2 if it cannot run."""
+    """Build the gateway; ends the program with status 2 if it cannot run."""
     from twisted.internet import reactor
 
     try:
@@ -88,16 +88,16 @@ def _file(options: Options) -> str:
 
 
 def _was_said_here(error: ConfigError, options: Options) -> bool:
-    """Whether what is wrong was said on the command line, or is a default: then no file is to blame."""
-    told = any(
+    """Whether the error is about an option or a default, not about the settings file."""
+    from_option = any(
         options[option] and str(error).startswith(key)
         for option, key in (("listen", "fastagi.listen"), ("web", "web.listen"))
     )
-    return told or not pathlib.Path(_file(options)).exists()
+    return from_option or not pathlib.Path(_file(options)).exists()
 
 
 class Gateway(MultiService):
-    """The outermost service: what fails while it opens its ports is one line, too."""
+    """The outermost service; an error while it opens its ports is one line, too."""
 
     def privilegedStartService(self) -> None:
         """Open the ports."""
@@ -108,13 +108,13 @@ class Gateway(MultiService):
 
 
 def give_up(line: str) -> NoReturn:
-    """Say why on stderr, and end with status 2."""
+    """Print an error on stderr, and exit with status 2."""
     sys.__stderr__.write(f"pbxrouter: {line}\n") if sys.__stderr__ else None
     raise SystemExit(2)
 
 
 def configured(options: Options) -> Config:
-    """The file's settings, with those of the command line over them.
+    """The settings of the file, overridden by the options.
 
     Raises:
         ConfigError: as read_config.
@@ -134,9 +134,9 @@ def configured(options: Options) -> Config:
 
 
 def check(config: Config, reactor: object) -> None:
-    """Whether the gateway can run: endpoint, port, database.
+    """Check that the gateway can run: endpoint, ports, database.
 
-    An older database is brought up to date by the way.
+    A database of an older version is backed up and upgraded.
 
     Raises:
         ConfigError: the endpoint cannot be understood or opened.
@@ -164,7 +164,7 @@ def _log_upgrade(line: str) -> None:
 
 
 def _check_port(key: str, description: str) -> None:
-    """Bind a TCP port for a moment, for a better message than a traceback later."""
+    """Bind a TCP port briefly, so that an error is one line, not a traceback later."""
     # In an endpoint string a backslash makes the next character literal, as in interface=\:\:1.
     kind, *rest = (re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", description))
     port = rest[0].removeprefix("port=") if rest else ""

@@ -27,7 +27,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history import History
 from pbxrouter.config.schema import Config, resolved
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
 from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.rules.sample import add_sample

@@ -26,7 +26,7 @@ from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.config.schema import Web
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.database.people.sessions import open_session, put_setup_link
 from pbxrouter.security.roles import Role

@@ -1,14 +1,13 @@
-"""`pbxrouter lockouts`: lists who has keyed wrong PINs, and lifts lock-outs."""
+"""`pbxrouter lockouts`: lists wrong PINs by their source, and lifts lock-outs."""
 
 import dataclasses
 import json
-import pathlib
 import sqlite3
 import time
 
 import click
 
-from pbxrouter.cli.options import config_option, database_option, read_config
+from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
 SCOPES = ("endpoint", "number", "trunk", "mapping", "gateway")
 
@@ -17,31 +16,26 @@ SCOPES = ("endpoint", "number", "trunk", "mapping", "gateway")
 @click.argument("action", type=click.Choice(["list", "lift"]), default="list")
 @click.argument("scope", required=False, type=click.Choice(SCOPES))
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @config_option
 @database_option
 def lockouts(
     action: str, scope: str | None, name: str | None, as_json: bool, config_file: str | None, database: str | None
 ) -> None:
-    """List who has keyed wrong PINs, and lift lock-outs.
+    """List sources of wrong PINs, and lift lock-outs.
 
-    After five wrong PINs an endpoint or number has ten checked an hour. `lift endpoint PJSIP/33` forgives all of
-    one, `lift number 5551234` of another; `lift gateway` ends the alarm. It holds for the next PIN.
+    After five wrong PINs, only ten PINs per hour are checked for an endpoint or number. `lift endpoint PJSIP/33`
+    or `lift number 5551234` forgives them; `lift gateway` ends the alarm. It takes effect with the next PIN.
     """
     if action == "list" and scope is not None:
-        raise click.UsageError("list takes no name")
+        raise click.UsageError("list takes no scope and no name")
     if action == "lift" and (scope is None or (name is None) != (scope == "gateway")):
         raise click.UsageError("lift takes a scope and a name, such as: lift endpoint PJSIP/33; or: lift gateway")
-    from pbxrouter import database as databases
-
-    connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
-    try:
+    with open_database(read_config(config_file, database)) as connection:
         if scope is None:
             _list(connection, as_json)
         else:
             _lift(connection, scope, name or "")
-    finally:
-        connection.close()
 
 
 def _list(connection: sqlite3.Connection, as_json: bool) -> None:
@@ -51,7 +45,7 @@ def _list(connection: sqlite3.Connection, as_json: bool) -> None:
     now = time.time()
     found = list_guesses(connection, now)
     if not found and not as_json:
-        click.echo("no wrong PINs of late", err=True)
+        click.echo("no wrong PINs lately", err=True)
     for row in found:
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(row)))

@@ -1,7 +1,7 @@
-"""Pages of long lists, and finding text in them, at the same speed wherever in the list.
+"""Keyset pagination and text search.
 
-A page begins behind (or ends before) a row that is named by its number, so that what is
-added or deleted meanwhile moves nothing.
+A page starts after (or ends before) a row given by its number, so rows that are added or deleted
+meanwhile do not shift it, and every page is read at the same speed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pbxrouter.database.values import bounded
 T = TypeVar("T")
 
 MAX_LIMIT: Final = 500
-"""Rows of a page, at most."""
+"""The rows of a page, at most."""
 MAX_SEARCH: Final = 200
-"""Characters of a search that count."""
+"""The characters of a search that are used; the rest is ignored."""
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows of a list.
+    """A page of a list.
 
     Attributes:
-        previous: give it as ``before`` for the page before; None on the first.
-        next: give it as ``after`` for the page behind; None on the last.
+        previous: the value of ``before`` for the previous page; None on the first.
+        next: the value of ``after`` for the next page; None on the last.
     """
 
     rows: tuple[T, ...]
@@ -39,13 +39,13 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list that has pages.
+    """The query of a list that has pages.
 
     Attributes:
-        select: the columns and tables; the first column is the row's number.
-        order: columns that put it in order, with commas; the last is the number.
-        anchor: finds the order's columns of the row of a number, ``:anchor``. Empty:
-            the order is the number alone, and the row may be gone meanwhile.
+        select: its columns and tables; the first column is the row's number.
+        order: the columns that order it, with commas; the last is the number.
+        anchor: a query for the order columns of the row numbered ``:anchor``; empty if the order is
+            the number alone, in which case the row may be gone.
     """
 
     select: str
@@ -62,12 +62,14 @@ class Listing:
         after: int | None,
         before: int | None,
     ) -> Page[T]:
-        """Read a page, in one query or two; called inside ``reading``.
+        """Read a page, in one or two queries; called inside ``reading``.
 
         Args:
-            make: makes a row of the columns.
-            where: conditions, all of which must hold.
-            after, before: the number of the row that it begins behind or ends before; not both.
+            make: makes a row from the columns.
+            where: conditions, which must all hold.
+            values: the parameters of the conditions.
+            limit: the number of rows; at most MAX_LIMIT.
+            after, before: the number of the row that the page follows or precedes; not both.
         """
         limit = max(1, min(limit, MAX_LIMIT))
         backward = before is not None
@@ -80,7 +82,7 @@ class Listing:
             elif connection.execute(self.anchor, {"anchor": anchor}).fetchone():
                 conditions.append(f"({self.order}) {'<' if backward else '>'} ({self.anchor})")
             else:
-                # The row is gone, and with it the place in the list: begin at the beginning.
+                # The row is gone, and its place in the list is unknown: start at the first page.
                 anchor, backward = None, False
         order = ", ".join(f"{column} DESC" if backward else column for column in self.order.split(", "))
         rows = connection.execute(
@@ -89,7 +91,7 @@ class Listing:
         ).fetchall()
         more = len(rows) > limit
         rows = rows[:limit]
-        if backward and not rows:  # what was there is gone
+        if backward and not rows:  # the rows before are gone
             return self.page(connection, make, where, values, limit, None, None)
         if backward:
             rows.reverse()
@@ -102,14 +104,15 @@ class Listing:
 
 
 def searching(search: str, columns: tuple[str, ...], place: str = "search") -> tuple[list[str], dict[str, str]]:
-    """The condition that one of the columns holds a text, and its values.
+    """A condition that one of the columns contains a text, and its parameters.
 
-    Upper and lower case are the same. LIKE knows that of ASCII alone, but is quick: the rest is
-    left to GLOB, with both of each letter.
+    Case is ignored. LIKE does so for ASCII only, but is fast; GLOB checks other letters, with a
+    class of both cases for each.
 
     Args:
-        search: what a person typed; blanks around it do not count. Nothing finds everything.
-        place: a name for its value, that no other in the query begins with.
+        search: the text; surrounding blanks are ignored, and an empty text matches everything.
+        columns: the columns to search.
+        place: the name of the parameter; no other parameter may start with it.
     """
     text = search.encode("utf-8", "replace").decode("utf-8").replace("\x00", "").strip()[:MAX_SEARCH]
     if not text:
@@ -125,6 +128,6 @@ def searching(search: str, columns: tuple[str, ...], place: str = "search") -> t
 
 
 def _either_case(character: str) -> str:
-    """A character as GLOB finds it, be it a capital or not."""
+    """A GLOB pattern for a character in either case."""
     cases = {case for case in (character, character.lower(), character.upper()) if len(case) == 1}
     return f"[{''.join(sorted(cases))}]" if len(cases) > 1 or character in "*?[" else character

@@ -1,20 +1,17 @@
-"""Looking for what is wrong with an installation, and saying what to change.
-
-Nothing is changed by looking.
-"""
+"""Checks an installation for problems, and says what to change; it changes nothing itself."""
 
 from pbxrouter.doctor.examine import examine
 from pbxrouter.doctor.finding import (
     Finding,
+    ok,
     unknown,
-    well,
     wrong,
 )
 
 __all__ = [
     "Finding",
     "examine",
+    "ok",
     "unknown",
-    "well",
     "wrong",
 ]

@@ -1,7 +1,6 @@
-"""All of the doctor's looks, one after the other, for the command and for the running gateway.
+"""Runs all checks of the doctor, for the command line and the running gateway.
 
-Looks that block are done in a thread, so that whoever asks, the gateway for one, goes on with
-its own. ``findings = await examine(config, reactor)`` is all there is to it.
+Checks that block run in a thread. Use: ``findings = await examine(config, reactor)``.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from twisted.internet.threads import deferToThreadPool
 
 from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
-from pbxrouter.doctor.asterisk import look_at_asterisk
-from pbxrouter.doctor.files import load_names, look_at_files
+from pbxrouter.doctor.asterisk import check_asterisk
+from pbxrouter.doctor.dialplan import check_dialplan
+from pbxrouter.doctor.files import check_files, load_names
 from pbxrouter.doctor.finding import Finding, unknown, wrong
-from pbxrouter.doctor.hook import look_at_dialplan
-from pbxrouter.doctor.patient import area_of, log_in
-from pbxrouter.doctor.running import look_at_gateway
-from pbxrouter.doctor.sounds import look_at_sounds
+from pbxrouter.doctor.probe import area_of, log_in
+from pbxrouter.doctor.running import check_gateway
+from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, ManagerError
 from pbxrouter.text import Sentence, sentence
@@ -33,14 +32,14 @@ Tell = Callable[[Finding], object]
 
 
 async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds: str | None = None) -> list[Finding]:
-    """Look at settings, database, gateway, Asterisk and dialplan; nothing is changed, no call is made.
+    """Check settings, database, gateway, Asterisk and dialplan; nothing is changed, no call is made.
 
-    It never fails for what it finds, and takes from a part of a second to a minute, if much does not answer.
+    Problems are findings, not exceptions. It takes up to a minute if many parts do not answer.
 
     Args:
         reactor: for connections, and for its thread pool.
-        tell: hears each finding as soon as there is one.
-        sounds: the folder of Asterisk's sounds as seen from here; None: where Asterisk says.
+        tell: called with each finding as soon as it is made.
+        sounds: the folder of Asterisk's sounds on this machine; None is the folder that Asterisk names.
     """
     found: list[Finding] = []
 
@@ -51,9 +50,9 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
                 tell(finding)
 
     points = await _in_thread(reactor, lambda: entry_points(group=GROUP))
-    drivers = load_names(config, points)  # not in a thread: a driver may expect the reactor's own
-    note(await _in_thread(reactor, lambda: list(look_at_files(config, drivers))))
-    note(await _in_thread(reactor, lambda: list(look_at_gateway(config, connect))))
+    drivers = load_names(config, points)  # not in a thread: drivers may expect the reactor's
+    note(await _in_thread(reactor, lambda: list(check_files(config, drivers))))
+    note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
     if not config.asterisk:
         note([_no_asterisk()])
     for asterisk in config.asterisk:
@@ -62,7 +61,7 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
 
 
 def connect(listen: str, timeout_s: float) -> socket.socket:
-    """Connect with where an endpoint string listens; see running.Connect."""
+    """Connect to the place where an endpoint string listens; see running.Connect."""
     return of_endpoint(listen).connect(timeout_s)
 
 
@@ -105,18 +104,18 @@ async def _examine_asterisk(
     except ConfigError as error:
         note([wrong(area, error.sentence)])
         return
-    patient = await log_in(asterisk, account, reactor, time.time)
-    if isinstance(patient, Finding):
-        note([patient])
+    probe = await log_in(asterisk, account, reactor, time.time)
+    if isinstance(probe, Finding):
+        note([probe])
         return
     try:
-        note(await look_at_asterisk(patient))
-        note(await look_at_dialplan(patient, config, aside=lambda look: _in_thread(reactor, look)))
-        data = await patient.variable("ASTDATADIR")
+        note(await check_asterisk(probe))
+        note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
+        data = await probe.variable("ASTDATADIR")
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
         heard = sentence("sounds {name}", name=asterisk.name)
-        note(await _in_thread(reactor, lambda: list(look_at_sounds(config, folder, heard))))
+        note(await _in_thread(reactor, lambda: list(check_sounds(config, folder, heard))))
     except ManagerError as error:
         note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may say more"))])
     finally:
-        patient.protocol.close()
+        probe.protocol.close()

@@ -1,4 +1,4 @@
-"""The doctor's look at files: database, rules, PIN key, secrets, drivers.
+"""Checks database, rules, PIN key, secrets and drivers.
 
 Nothing is written; a database of an older version is not upgraded.
 """
@@ -17,45 +17,45 @@ from pbxrouter import database
 from pbxrouter.config import Asterisk, Config
 from pbxrouter.database import version_of
 from pbxrouter.database.rules import check_columns, read_rules
-from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import KeyFileError, StoreError
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
-"""The names of those that can be loaded, lower case, and what is wrong with others."""
+"""The names of drivers that can be loaded, in lower case, and findings about the others."""
 
 
-def look_at_files(config: Config, drivers: Drivers | None = None) -> Iterator[Finding]:
-    """All that lies on this machine's disk.
+def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Finding]:
+    """Check the files on this machine.
 
     Args:
-        drivers: as load_names has found them; None: they are loaded here.
+        drivers: the result of load_names; None loads them.
     """
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
-    yield from look_at_database(Path(config.database), key, drivers or load_names(config))
+    yield from check_database(Path(config.database), key, drivers or load_names(config))
     for asterisk in config.asterisk:
-        yield from look_at_secret(asterisk)
+        yield from check_secret(asterisk)
 
 
 def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
     try:
-        return read_key(path), well(Sentence("PIN key"), sentence("{path}", path=path))
+        return read_key(path), ok(Sentence("PIN key"), sentence("{path}", path=path))
     except KeyFileError as error:
         return None, wrong(Sentence("PIN key"), error.sentence)
 
 
 def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Drivers:
-    """The drivers that are installed, or those of these entry points."""
+    """Load the installed drivers, or those of the given entry points."""
     names: set[str] = set()
     problems: list[Finding] = []
     for point in entry_points(group=GROUP) if found is None else found:
         name = point.name.lower()
         try:
             point.load()(config)
-        except Exception as error:  # a driver is anybody's code
+        except Exception as error:  # a driver can be any code
             problems.append(
                 wrong(
                     Sentence("drivers"),
@@ -85,8 +85,8 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
     return frozenset(names), tuple(problems)
 
 
-def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[Finding]:
-    """The database, its rules, and whether each leads to a driver."""
+def check_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[Finding]:
+    """Check the database, its rules, and that each mapping has a driver."""
     names, problems = drivers
     yield from problems
     try:
@@ -108,7 +108,7 @@ def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterato
         with contextlib.closing(database.connect(path)) as connection:
             check_columns(connection)
             _can_be_written(connection, path)
-            yield well(
+            yield ok(
                 Sentence("database"),
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
@@ -120,7 +120,7 @@ def look_at_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterato
 
 
 def _version(path: Path) -> int | None:
-    """The schema's version, without changing it; None if that cannot be told so."""
+    """The schema version, read without an upgrade; None if it cannot be read."""
     try:
         address = f"{path.absolute().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.TIMEOUT_S)) as connection:
@@ -139,7 +139,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
     if found != "ok":
         raise StoreError(
             sentence(
-                "database {path} is damaged ({said}): bring it back from a backup",
+                "database {path} is damaged ({said}): restore a backup",
                 path=path,
                 said=str(found).splitlines()[-1],
             )
@@ -183,7 +183,7 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
             ),
         )
     if not rules.problems and not lost:
-        yield well(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
+        yield ok(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
 
 
 def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
@@ -198,15 +198,15 @@ def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
         )
 
 
-def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:
-    """The file with an AMI user's secret: whether others can read it."""
+def check_secret(asterisk: Asterisk) -> Iterator[Finding]:
+    """Check that others cannot read the file with an AMI user's secret."""
     if not asterisk.secret_file:
         return
     path = Path(asterisk.secret_file)
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # whoever reads it says so
+        return  # the login reports it
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield wrong(
             sentence("AMI {name}", name=asterisk.name),

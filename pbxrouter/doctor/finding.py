@@ -1,4 +1,4 @@
-"""What one look found: well, wrong, or not to be known from here."""
+"""The result of one check: ok, wrong, or unknown."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import Final, Literal
 from pbxrouter.text import Sentence
 
 NOTHING: Final = Sentence("")
-"""Nothing to say."""
+"""An empty sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        area_step: which part of the installation.
-        state: ``ok``; ``wrong``; ``unknown`` if it could not be seen.
-        what_step: what was found, for people; never a secret.
-        todo_step: what to change, or how to look by hand; empty if all is well.
+        area_sentence: the part of the installation.
+        state: ``ok``, ``wrong``, or ``unknown`` if it could not be checked.
+        what_sentence: what was found; never a secret.
+        todo_sentence: what to change, or how to check it by hand; empty if nothing is to be done.
     """
 
-    area_step: Sentence
+    area_sentence: Sentence
     state: Literal["ok", "wrong", "unknown"]
-    what_step: Sentence
-    todo_step: Sentence = NOTHING
+    what_sentence: Sentence
+    todo_sentence: Sentence = NOTHING
 
     @property
     def area(self) -> str:
-        """Which part, in English."""
-        return self.area_step.english
+        """The part of the installation, in English."""
+        return self.area_sentence.english
 
     @property
     def what(self) -> str:
         """What was found, in English."""
-        return self.what_step.english
+        return self.what_sentence.english
 
     @property
     def todo(self) -> str:
         """What to change, in English."""
-        return self.todo_step.english
+        return self.todo_sentence.english
 
 
-def well(area: Sentence, what: Sentence) -> Finding:
-    """As it should be."""
+def ok(area: Sentence, what: Sentence) -> Finding:
+    """A finding that is as it should be."""
     return Finding(area, "ok", what)
 
 
 def wrong(area: Sentence, what: Sentence, todo: Sentence = NOTHING) -> Finding:
-    """To be changed; without ``todo`` the words in ``what`` say how."""
+    """A problem; without ``todo``, ``what`` says what to change."""
     return Finding(area, "wrong", what, todo)
 
 
 def unknown(area: Sentence, what: Sentence, todo: Sentence) -> Finding:
-    """Not to be seen from here; ``todo`` tells how to look by hand."""
+    """Something that cannot be checked from here; ``todo`` says how to check it by hand."""
     return Finding(area, "unknown", what, todo)

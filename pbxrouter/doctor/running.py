@@ -1,6 +1,6 @@
-"""The doctor's look at the gateway itself: does it run, and listen where it should?
+"""Checks that the gateway runs and listens where it should.
 
-Connections are made and closed; nothing is said on them but one request for /metrics.
+Connections are opened and closed; the only request is for /metrics.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from pbxrouter.config import Config, is_local
-from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.text import Sentence, sentence
 
@@ -19,12 +19,12 @@ TIMEOUT_S = 3.0
 START = Sentence("start the gateway: twistd -n pbxrouter; its log says why if it cannot start")
 
 Connect = Callable[[str, float], socket.socket]
-"""Connects with where an endpoint string listens, within seconds. Raises OSError, or
-PbxrouterError if that string does not tell where."""
+"""Connects to the place where an endpoint string listens, within seconds. Raises OSError, or
+PbxrouterError if the string does not tell the place."""
 
 
-def look_at_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
-    """The control socket, FastAGI's port, the web server."""
+def check_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
+    """Check the control socket, the FastAGI port and the web server."""
     running = yield from _control(Path(config.control))
     yield from _listens(Sentence("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
     yield from _peers(config)
@@ -38,7 +38,7 @@ def _peers(config: Config) -> Iterator[Finding]:
         return
     area = Sentence("FastAGI peers")
     if config.fastagi.allow:
-        yield well(
+        yield ok(
             area, sentence("fastagi.allow names who may connect: {networks}", networks=", ".join(config.fastagi.allow))
         )
     else:
@@ -50,7 +50,7 @@ def _peers(config: Config) -> Iterator[Finding]:
 
 
 def _control(path: Path) -> Generator[Finding, None, bool | None]:
-    """Whether it runs; None if that cannot be seen."""
+    """Check the control socket; returns whether the gateway runs, None if that is unknown."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(TIMEOUT_S)
         try:
@@ -70,7 +70,7 @@ def _control(path: Path) -> Generator[Finding, None, bool | None]:
                 START,
             )
             return False
-    yield well(Sentence("gateway"), sentence("running; answers at {path}", path=path))
+    yield ok(Sentence("gateway"), sentence("running; answers at {path}", path=path))
     return True
 
 
@@ -95,7 +95,7 @@ def _listens(area: Sentence, key: str, listen: str, connect: Connect, running: b
                 sentence("stop it, or change {setting}", setting=key),
             )
         else:
-            yield well(area, sentence("listens at {listen}", listen=listen))
+            yield ok(area, sentence("listens at {listen}", listen=listen))
 
 
 def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _web(listen: str, connect: Connect, running: bool | None) -> Iterator[Findin
         yield wrong(Sentence("web"), sentence("no answer at {listen}: {why}", listen=listen, why=why), todo)
     else:
         if answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
-            yield well(Sentence("web"), sentence("/metrics answers at {listen}", listen=listen))
+            yield ok(Sentence("web"), sentence("/metrics answers at {listen}", listen=listen))
         else:
             said = answer.partition(b"\r\n")[0].decode("latin-1")
             yield wrong(

@@ -1,8 +1,7 @@
-"""The doctor's look at the prompts: has Asterisk each, in which languages?
+"""Checks that Asterisk has the sound of each prompt, and in which languages.
 
-AMI does not tell: functions that look at files are refused there, and an Originate that
-plays them would be a call. So the folder is looked at where it can be seen from here,
-and otherwise a command is given.
+AMI cannot tell: it refuses functions that read files, and an Originate that plays a sound would be a
+call. The folder is read if it is on this machine; otherwise the finding has a command to type.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ import msgspec
 
 from pbxrouter.agi import localised
 from pbxrouter.config import Config
-from pbxrouter.doctor.finding import Finding, unknown, well, wrong
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.text import Sentence, sentence
 
 FALLBACK: Final = "en"
-"""What Asterisk plays where a language lacks a sound."""
+"""The language that Asterisk plays where another lacks a sound."""
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:[_-][A-Za-z0-9]+)*")
 
 
-def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Iterator[Finding]:
-    """Each prompt, in each language that has a folder there.
+def check_sounds(config: Config, folder: Path | None, area: Sentence) -> Iterator[Finding]:
+    """Check each prompt in each language that has a folder.
 
     Args:
-        folder: Asterisk's sounds; None if Asterisk does not tell where they are.
+        folder: Asterisk's sounds; None if Asterisk does not name the folder.
     """
     names: dict[str, str] = msgspec.structs.asdict(config.prompts)
     if folder is None or not folder.is_dir():
@@ -38,7 +37,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Itera
             area,
             sentence("the folder {folder} cannot be seen from here", folder=where),
             sentence(
-                "on Asterisk's machine: {command}; or tell where it is: --sounds FOLDER",
+                "on Asterisk's machine: {command}; or name it: --sounds FOLDER",
                 command=f"ls {where}/{FALLBACK}/{{{wanted}}}.*",
             ),
         )
@@ -66,7 +65,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Itera
                     ),
                 )
     if not missing:
-        yield well(
+        yield ok(
             area,
             sentence("{count} prompts in {folder}, {language}", count=len(names), folder=folder, language=FALLBACK),
         )
@@ -79,7 +78,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Itera
             and _is_there(folder, name, FALLBACK)
         ]
         if lacking and language != FALLBACK and len(lacking) < len(names):
-            yield well(
+            yield ok(
                 area,
                 sentence(
                     "{language} lacks {sounds}: its callers hear {other}",
@@ -91,7 +90,7 @@ def look_at_sounds(config: Config, folder: Path | None, area: Sentence) -> Itera
 
 
 def _languages(folder: Path) -> list[str]:
-    """The languages that have a folder of their own, English first."""
+    """The languages with a folder, English first."""
     found = {
         path.name for path in folder.iterdir() if _LANGUAGE.fullmatch(path.name) and _place(folder, path.name).is_dir()
     }
@@ -99,13 +98,13 @@ def _languages(folder: Path) -> list[str]:
 
 
 def _is_there(folder: Path, sound: str, language: str) -> bool:
-    """As Asterisk looks: the language, English, the folder itself; all of it for an absolute name."""
+    """Whether a sound exists where Asterisk looks: the language, English, the folder itself."""
     places = [_place(folder, language), _place(folder, FALLBACK), folder]
     return any(_file(place, sound) for place in places)
 
 
 def _place(folder: Path, language: str) -> Path:
-    """A language's folder; where its link counts from another root, Debian's name of the folder beside it."""
+    """A language's folder; if its link is broken here, the folder with Debian's name beside it."""
     place = folder / language
     if place.is_symlink() and not place.exists():
         return next((path for path in sorted(folder.glob(f"{language}_*")) if path.is_dir()), place)

@@ -1,8 +1,7 @@
-"""Bringing over what the workshop of 2006 left: its five tables, as SQL text or as a database.
+"""Imports the five tables of the 2006 workshop, from SQL text or a database.
 
-``read_file`` reads, ``import_tables`` merges into the database of ours; between them
-stands WorkshopTables, so both can be tried alone. The files hold PINs in clear: none
-comes into a message, a repr or a log.
+``read_file`` returns WorkshopTables, and ``import_tables`` merges them into the database. The files
+hold PINs in clear, which no message, repr or log contains.
 """
 
 from pbxrouter.workshop.files import read_file, read_sqlite

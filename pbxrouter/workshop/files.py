@@ -1,7 +1,7 @@
-"""Reading the workshop's tables from a file: SQL text, or an SQLite 3 database.
+"""Reads the workshop's tables from a file: SQL text, or an SQLite 3 database.
 
-The file is only read. A database is copied first, with what SQLite keeps beside it, and
-the copy is opened: opening the original would write beside it, even for reading.
+A database is copied first, with its journals, and the copy is opened: SQLite would write beside the
+original even to read it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_file(path: Path) -> WorkshopTables:
     """Read the workshop's tables from a file, SQL text or an SQLite 3 database.
 
     Raises:
-        ImportRefused: it cannot be read, or is neither.
+        ImportRefused: it cannot be read, or is something else.
     """
     try:
         with path.open("rb") as file:
@@ -56,10 +56,10 @@ def read_file(path: Path) -> WorkshopTables:
 
 
 def read_sqlite(path: Path) -> WorkshopTables:
-    """Read the workshop's tables from an SQLite 3 database, also while another program uses it.
+    """Read the workshop's tables from an SQLite 3 database, which another program may be using.
 
     Raises:
-        ImportRefused: it cannot be read, its tables are others, or it is written to all the time.
+        ImportRefused: it cannot be read, has other tables, or is written to all the time.
     """
     with tempfile.TemporaryDirectory(prefix="pbxrouter-") as directory:
         copy = Path(directory, "copy")
@@ -71,7 +71,7 @@ def read_sqlite(path: Path) -> WorkshopTables:
             with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
                 return _read_copy(connection, path)
         except sqlite3.Error as error:
-            raise ImportRefused(f"{path} cannot be read: {error}; an SQLite 3 database is wanted") from None
+            raise ImportRefused(f"{path} cannot be read: {error}; accepted is an SQLite 3 database") from None
 
 
 def _read_copy(connection: sqlite3.Connection, path: Path) -> WorkshopTables:
@@ -88,7 +88,7 @@ def _read_copy(connection: sqlite3.Connection, path: Path) -> WorkshopTables:
 
 
 def _copy_unchanged(path: Path, copy: Path) -> None:
-    """Copy a database and its journals as they were at one moment."""
+    """Copy a database and its journals in one consistent state."""
     for _ in range(_TRIES):
         before = _state(path)
         _refuse_large(path, sum(size for size, _, _ in before if size))
@@ -126,4 +126,6 @@ def _decode_file(content: bytes, path: Path) -> str:
 
 def _refuse_large(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        raise ImportRefused(f"{path} is larger than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted")
+        raise ImportRefused(
+            f"{path} is larger than {MAX_BYTES // 2**20} MiB; accepted are files with the workshop's tables"
+        )

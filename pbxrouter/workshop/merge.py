@@ -1,10 +1,9 @@
-"""Merging the workshop's tables into a database of ours.
+"""Merges the workshop's tables into a pbxrouter database.
 
-Rows that are there already are found by what they say (a mapping by application, data
-and pattern; an extension by number; a user by name and PIN), not by their number, and
-are left as they are. A new row keeps its number where that is free. All of it is one
-transaction, and the same content is taken only once: what the owner has changed or
-deleted since is not brought back, unless asked for.
+Existing rows are found by their values (a mapping by application, data and pattern; an extension by
+number; a user by name and PIN), not by their number, and stay as they are. A new row keeps its
+number if that is free. The merge is one transaction, and the same content is merged once only, so
+that it does not restore what the owner has changed or deleted since.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ def import_tables(
     source: str,
     again: bool = False,
 ) -> ImportReport:
-    """Merge the workshop's tables into an open database of ours, wholly or not at all.
+    """Merge the workshop's tables into an open database, in one transaction.
 
     Args:
         connection: from database.connect.
-        actor: who does it, for the audit log, which keeps the counts and not the rows.
+        actor: the author, for the audit log, which has the counts, not the rows.
         now: epoch seconds.
-        tables: what was read.
-        hash_pin: makes of a PIN what is stored of it.
+        tables: the workshop's tables.
+        hash_pin: hashes a PIN as the database keeps it.
         source: the file's name, for the report and the table of imports.
         again: merge even if this content was imported before.
 
@@ -68,7 +67,7 @@ def import_tables(
 
 @dataclass(slots=True)
 class _New:
-    """A row of the source, to be found in a table of ours or put there."""
+    """A row of the source, to be found in a table or added to it."""
 
     source_id: int | None
     key: Hashable
@@ -149,7 +148,7 @@ class _Merge:
             if user.key in there:
                 continue
             if user.values["user_pin"] is None:
-                # Two of one name without PINs are two people still.
+                # Two users of one name without PINs stay two users.
                 user.key = (user.key, user.source_id)
                 if without.get(name):
                     there[user.key] = without[name].pop(0)
@@ -162,7 +161,7 @@ class _Merge:
         return self._place("users", "users", "user_id", wanted, there)
 
     def _read_user(self, source_id: int | None, name: str | None, pin: str | None, owners: dict[str, str]) -> _New:
-        """A user with the PIN hashed, or without one if it can be theirs no more; ``owners`` learns of it."""
+        """Read a user and hash the PIN, which is dropped if it cannot be used; adds the user to ``owners``."""
         if not name:
             name = f"user {_shown(source_id)}"
             self._warn(f"user {_shown(source_id)} has no name: called {name!r}")
@@ -186,7 +185,7 @@ class _Merge:
     def _place(
         self, kind: str, table: str, id_column: str, wanted: Sequence[_New], there: dict[Hashable, int]
     ) -> dict[int, int]:
-        """Find each row or put it there; return our number of each by its number in the source."""
+        """Find or add each row; returns the numbers in the database by the numbers in the source."""
         taken = self._taken(table, id_column)
         numbers: dict[int, int] = {}
         waiting: list[_New] = []
@@ -201,7 +200,7 @@ class _Merge:
                 self._number(kind, numbers, row, row.source_id)
             else:
                 waiting.append(row)
-        # Only now, so that a number made up is none that another row brings along.
+        # Last, so that a new number is not one that another row brings along.
         for row in waiting:
             if row.key in there:
                 self._report.found[kind] += 1
@@ -218,7 +217,7 @@ class _Merge:
             self._warn(f"{kind} {row.source_id} is there twice: grants go to the first")
 
     def _taken(self, table: str, id_column: str) -> set[int]:
-        """Numbers that are in use, or that grants left behind still name."""
+        """The numbers that are in use, or that orphaned grants refer to."""
         grants = {
             "applications_mappings": ("extensions_mappings", "users_mappings", "mappings_disabled"),
             "extensions": ("extensions_mappings",),

@@ -1,4 +1,4 @@
-"""What an import did, for the command line to print."""
+"""The report of an import."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _KINDS: Final = ("mappings", "extensions", "users", "grants")
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
         source: the file's name.
-        done_before: this content was imported earlier, and nothing was changed.
-        added: how many rows are new: mappings, extensions, users, grants.
-        found: how many were there already.
-        warnings: what was left out or looks wrong, in words, without any PIN.
-        holds_pins: the file has PINs in clear.
+        done_before: whether the content was imported before; then nothing was changed.
+        added: the numbers of new rows, by kind: mappings, extensions, users, grants.
+        found: the numbers of rows that existed already.
+        warnings: rows that were left out or look wrong, as sentences without PINs.
+        holds_pins: whether the file has PINs in clear.
     """
 
     source: str
@@ -30,7 +30,7 @@ class ImportReport:
 
     @property
     def title(self) -> str:
-        """The file and how many rows are new, in short: what the audit log calls it."""
+        """The file and the numbers of new rows: the name of the entry in the audit log."""
         return f"{self.source}: {', '.join(f'{self.added[kind]} {kind}' for kind in _KINDS)}"
 
     def lines(self) -> list[str]:

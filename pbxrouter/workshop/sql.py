@@ -1,8 +1,7 @@
-"""Reading the workshop's SQL by running it, where it can do no harm.
+"""Reads the workshop's SQL by running it in a database in memory.
 
-A database in memory, five tables, an authorizer that lets nothing else happen. SQLite 2
-kept 0123 in an INTEGER column as it was typed; here the columns have no type and such
-numbers are put in quotes, so that they stay what they were.
+An authorizer allows nothing but the five tables. SQLite 2 stored 0123 in an INTEGER column as it was
+written; here columns have no type and such numbers are quoted, so that they stay the same.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _OPCODES_BETWEEN_CHECKS: Final = 100_000
 _MAX_CHECKS: Final = 500  # of one statement: seconds
 _MAX_PAGES: Final = 65_536  # of 4 KiB
 
-# What dumps of SQLite 2 and 3 hold besides, and nothing depends on here.
+# Statements in dumps of SQLite 2 and 3 that do not matter here.
 _SKIPPED: Final = frozenset({"BEGIN", "COMMIT", "END", "PRAGMA", "ANALYZE", "VACUUM", "REINDEX"})
 _SKIPPED_PAIRS: Final = frozenset(
     {
@@ -54,14 +53,14 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
 
     Args:
         text: the statements.
-        source: what messages call the text; a file's name.
+        source: the name of the text in messages, such as the file's.
 
     Raises:
         ImportRefused: a statement fails or is not accepted, or a table is missing or
-            has other columns. The message names the line, and shows no value.
+            has other columns. The message names the line, without any value.
     """
     if len(text) > MAX_BYTES:
-        raise ImportRefused(f"{source} is longer than {MAX_BYTES // 2**20} MiB; the workshop's tables are wanted")
+        raise ImportRefused(f"{source} is longer than {MAX_BYTES // 2**20} MiB; accepted are the workshop's tables")
     with closing(_Scratch(source)) as scratch:
         for statement in split(text.removeprefix("\ufeff"), keep_digits=True):
             scratch.run(statement)
@@ -69,7 +68,7 @@ def read_sql(text: str, source: str = "the SQL") -> WorkshopTables:
 
 
 class _Scratch:
-    """A database in memory that holds the five tables and does nothing else."""
+    """A database in memory that accepts the five tables only."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -77,7 +76,7 @@ class _Scratch:
         self._rows.execute(f"PRAGMA max_page_count = {_MAX_PAGES}")
         self._rows.set_authorizer(_authorize_rows)
         self._rows.set_progress_handler(self._check, _OPCODES_BETWEEN_CHECKS)
-        # Tables as the text makes them, for their columns only.
+        # The tables as the text creates them, for their columns.
         self._shape = _memory()
         self._shape.set_authorizer(_authorize_shape)
         self._made: set[str] = set()
@@ -101,7 +100,7 @@ class _Scratch:
             else:
                 self._rows.execute(statement.text)
         except sqlite3.Error as error:
-            # `from None`: SQLite's own words may hold a PIN.
+            # `from None`: SQLite's message can contain a PIN.
             raise ImportRefused(f"{where}: {statement.head}: {_in_words(error)}") from None
         except (ValueError, UnicodeError, sqlite3.Warning):
             raise ImportRefused(f"{where}: {statement.head}: no SQL text") from None
@@ -141,7 +140,7 @@ def _memory() -> sqlite3.Connection:
 
 
 def _untyped(table: str, column: tuple[int, str, str, int, str | None, int]) -> str:
-    """A column's definition, from a row of table_info, so that it changes nothing that is put in it."""
+    """A column's definition without a type, from a row of table_info, so that values are stored unchanged."""
     _, name, _, _, default, _ = column
     if name.lower() == COLUMNS[table][0]:
         return f'"{name}" INTEGER PRIMARY KEY'
@@ -176,7 +175,7 @@ def _authorize_shape(action: int, first: str | None, second: str | None, *_: str
 
 
 def _in_words(error: sqlite3.Error) -> str:
-    """SQLite's words, with no value in them."""
+    """SQLite's message, without values."""
     words = str(error)
     match error.sqlite_errorcode & 0xFF:
         case sqlite3.SQLITE_AUTH:

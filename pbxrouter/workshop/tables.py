@@ -1,7 +1,7 @@
-"""The workshop's five tables as values: their shape, and how their rows are read.
+"""The workshop's five tables: their columns, and how their rows are read.
 
-SQLite 2, which the workshop used, kept in any column whatever was put there, so a
-number may come as text, integer or float, and text in any encoding.
+SQLite 2, which the workshop used, stored values of any type in any column, so a number can be text,
+integer or float, and text can be in any encoding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WorkshopTables:
-    """What a file held, NULLs and nonsense included.
+    """The rows of a file, including NULLs and invalid values.
 
     Attributes:
         mappings: map_id, application_name, application_data, pattern.
@@ -50,12 +50,12 @@ class WorkshopTables:
     user_grants: tuple[tuple[int | None, int | None], ...]
 
     def content(self) -> str:
-        """The same text for the same rows, in whatever order and kind of file they came. It holds PINs."""
+        """A text that is the same for the same rows, in any order and file format. It contains PINs."""
         return json.dumps([sorted(map(json.dumps, getattr(self, column.name))) for column in fields(self)])
 
 
 def read_tables(connection: sqlite3.Connection) -> WorkshopTables:
-    """Read the five tables, which must be there, from a database of that shape."""
+    """Read the five tables, which must exist, from a database."""
 
     def rows(table: str, *readers: Callable[[object], object]) -> Iterable[tuple[object, ...]]:
         columns = COLUMNS[table][-len(readers) :]
@@ -76,7 +76,7 @@ def refuse_columns(where: str, table: str, found: Iterable[str]) -> None:
     """Check the columns of a table.
 
     Raises:
-        ImportRefused: they are others than the workshop's.
+        ImportRefused: they are not the workshop's.
     """
     columns = [name.lower() for name in found]
     if sorted(columns) != sorted(COLUMNS[table]):
@@ -86,10 +86,10 @@ def refuse_columns(where: str, table: str, found: Iterable[str]) -> None:
 
 
 def refuse_missing(where: str, found: Iterable[str]) -> None:
-    """Check that all five tables are there.
+    """Check that all five tables exist.
 
     Raises:
-        ImportRefused: one is not.
+        ImportRefused: one is missing.
     """
     present = set(found)
     missing = [table for table in COLUMNS if table not in present]
@@ -98,7 +98,7 @@ def refuse_missing(where: str, found: Iterable[str]) -> None:
 
 
 def decode(stored: bytes) -> str:
-    """Text in the encoding that it seems to have: UTF-8, or else what was usual in 2006."""
+    """Decode text: UTF-8, or else Windows-1252, which was usual in 2006."""
     try:
         return stored.decode("utf-8")
     except UnicodeDecodeError:
@@ -106,13 +106,13 @@ def decode(stored: bytes) -> str:
 
 
 def _key(value: object) -> int | None:
-    """An id, or a reference to one; None for what can be neither."""
+    """A row number; None for a value that cannot be one."""
     text = _text(value)
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _text(value: object) -> str | None:
-    """A value as whoever typed it saw it; None for NULL."""
+    """A value as it was typed; None for NULL."""
     match value:
         case None:
             return None

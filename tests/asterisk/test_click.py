@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from pbxrouter import database
 from pbxrouter.click.signing import Signer
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.click.link_values import LinkOptions, LinkValues
 from pbxrouter.database.click.links import add_dial_link, dial_link, list_dial_links
 from pbxrouter.security.keyfile import read_key

@@ -21,11 +21,9 @@ from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.call.history import row_of
 from pbxrouter.call.record import CallRecord
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls
-from pbxrouter.database.rules.holders import Grant
-from pbxrouter.database.rules.loader import read_rules
-from pbxrouter.database.rules.mapping_edits import (
+from pbxrouter.database.rules import (
     MappingValues,
     add_extension,
     add_mapping,
@@ -35,6 +33,8 @@ from pbxrouter.database.rules.mapping_edits import (
     set_user_pin,
     update_mapping,
 )
+from pbxrouter.database.rules.holders import Grant
+from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Facts, Verdict
 from pbxrouter.rules.ruleset import RuleSet
@@ -206,7 +206,7 @@ def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]
         ("4X", "playback", "closed-today"),
         ("70", "conference", "board"),
     ):
-        number = add_mapping(connection, ana, next(at), MappingValues(pattern, application, data))
+        number = add_mapping(connection, ana, next(at), MappingValues(pattern, application, data)).value
         if pattern == "4X":
             set_enabled(connection, luis, next(at), number, False)
         elif pattern == "00.":
@@ -214,12 +214,12 @@ def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]
         elif pattern == "112":
             emergency = number
     for extension in ("34", "35", "36", "37", "38", "39", "40"):
-        holder = add_extension(connection, ana, next(at), extension)
+        holder = add_extension(connection, ana, next(at), extension).value
         grant(connection, ana, next(at), Grant("extension", holder, emergency))
         for map_id in (1, 2, 3, 4)[: int(extension) % 4 + 1]:
             grant(connection, luis, next(at), Grant("extension", holder, map_id))
     for name, pin in (("Marta Gil", "246810"), ("Night watch", ""), ("Jürgen Müller", "135791")):
-        user = add_user(connection, ana, next(at), name)
+        user = add_user(connection, ana, next(at), name).value
         if pin:
             set_user_pin(connection, ana, next(at), user, hash_pin(pin))
             grant(connection, ana, next(at), Grant("user", user, 3))

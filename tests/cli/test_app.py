@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.app import COMMANDS, pbxrouter
 from pbxrouter.cli.options import pin_hasher, read_config
+from pbxrouter.database import SCHEMA_VERSION
 from tests import needs
 from tests.database.older import make_older
 from tests.needs import PATIENCE_S
@@ -265,10 +266,11 @@ class InitTests(CommandTestCase):
         self.good("init", "--sample")
         make_older(self.database)
         out = self.good("init")
-        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
+        (backup,) = self.directory.glob(f"rules.sqlite.before-v{SCHEMA_VERSION}.*")
         self.assertEqual(
             out,
-            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
+            f"database {self.database}: upgraded from schema version 1 to {SCHEMA_VERSION}; "
+            f"the backup from before is {backup}\n",
         )
         self.assertIn("nothing changed", self.good("init"))
 
@@ -278,10 +280,11 @@ class InitTests(CommandTestCase):
         make_older(self.database)
         result = run("explain", "21", "--from", "33", "--json", "--config", self.config)
         self.assertEqual(json.loads(result.stdout)["decision"], "allow")
-        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
+        (backup,) = self.directory.glob(f"rules.sqlite.before-v{SCHEMA_VERSION}.*")
         self.assertEqual(
             result.stderr,
-            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
+            f"database {self.database}: upgraded from schema version 1 to {SCHEMA_VERSION}; "
+            f"the backup from before is {backup}\n",
         )
 
     def test_locked(self) -> None:

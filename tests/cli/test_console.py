@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
-from pbxrouter.database.audit.log import Actor
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.people.console_users import add_console_user, update_console_user
 from pbxrouter.database.people.sessions import is_setup_link
 from pbxrouter.security.roles import Role

@@ -30,7 +30,7 @@ class LockoutsTests(CommandTestCase):
     def test_none(self) -> None:
         """It is said that there is nothing."""
         result = run("lockouts", "--config", self.config)
-        self.assertEqual((result.exit_code, result.stdout, result.stderr), (0, "", "no wrong PINs of late\n"))
+        self.assertEqual((result.exit_code, result.stdout, result.stderr), (0, "", "no wrong PINs lately\n"))
 
     def test_listed_and_lifted(self) -> None:
         """Locked ones come first; what is lifted is not listed any more."""
@@ -48,5 +48,5 @@ class LockoutsTests(CommandTestCase):
         """What is missing or not there is named."""
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift"))
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift", "endpoint"))
-        self.assertIn("list takes no name", self.bad("lockouts", "list", "endpoint", "x"))
+        self.assertIn("list takes no scope and no name", self.bad("lockouts", "list", "endpoint", "x"))
         self.assertIn("nothing is held against number 7", self.bad("lockouts", "lift", "number", "7"))

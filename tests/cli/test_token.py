@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.cli.token import SCOPES
-from pbxrouter.database.audit.log import find_entries
+from pbxrouter.database.audit import find_entries
 from pbxrouter.database.people.tokens import find_token, note_use
 from pbxrouter.security.tokens import Scope, hash_token
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import Actor, find_entries
+from pbxrouter.database.audit import Actor, find_entries
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample

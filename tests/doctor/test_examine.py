@@ -140,6 +140,6 @@ class ExamineTests(TestCase):
             self.assertIn("Authentication failed", words["AMI strict"])
             (open_one,) = (finding for finding in found if finding.area == "AMI open")
             spanish = {"AMI {name}": "AMI de {name}"}
-            self.assertEqual(open_one.area_step.translated(lambda text: spanish[text]), "AMI de open")
+            self.assertEqual(open_one.area_sentence.translated(lambda text: spanish[text]), "AMI de open")
 
         return Deferred.fromCoroutine(look())

@@ -21,12 +21,12 @@ from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
-from pbxrouter.doctor.asterisk import look_at_asterisk
-from pbxrouter.doctor.files import load_names, look_at_database, look_at_files, look_at_secret
-from pbxrouter.doctor.hook import look_at_dialplan
-from pbxrouter.doctor.patient import EVENT_WAIT_S, Patient
-from pbxrouter.doctor.running import look_at_gateway
-from pbxrouter.doctor.sounds import look_at_sounds
+from pbxrouter.doctor.asterisk import check_asterisk
+from pbxrouter.doctor.dialplan import check_dialplan
+from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names
+from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
+from pbxrouter.doctor.running import check_gateway
+from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
@@ -74,7 +74,7 @@ class FileTests(FindingCase):
 
     def look(self) -> list[Finding]:
         """What is found."""
-        return list(look_at_files(self.config))
+        return list(check_files(self.config))
 
     def execute(self, *statements: str) -> None:
         """Change the database by hand."""
@@ -164,7 +164,7 @@ class FileTests(FindingCase):
         names, problems = load_names(self.config, points)
         self.assertEqual(names, {"dial"})
         self.assertEqual([problem.what.split(" ")[0] for problem in problems], ["gone", "odd", "there"])
-        found = list(look_at_database(self.database, None, (names, problems)))
+        found = list(check_database(self.database, None, (names, problems)))
         self.assertEqual(sum("no driver provides" in finding.what for finding in found), 2)
 
     def test_ami_secret(self) -> None:
@@ -173,13 +173,13 @@ class FileTests(FindingCase):
         secret.write_text("enero2007\n")
         asterisk = Asterisk(secret_file=str(secret))
         secret.chmod(0o640)
-        found = self.the_one(look_at_secret(asterisk))
+        found = self.the_one(check_secret(asterisk))
         self.assertIn("chmod 600", found.todo)
         self.assertNotIn("enero2007", str(found))
         secret.chmod(0o400)
-        self.assertEqual(list(look_at_secret(asterisk)), [])
+        self.assertEqual(list(check_secret(asterisk)), [])
         for absent in Asterisk(secret_file=str(self.folder / "no")), Asterisk():
-            self.assertEqual(list(look_at_secret(absent)), [])
+            self.assertEqual(list(check_secret(absent)), [])
 
 
 class FakeSocket:
@@ -242,7 +242,7 @@ class RunningTests(FindingCase):
             self.made.append(FakeSocket(answer))
             return self.made[-1]
 
-        return list(look_at_gateway(self.config, connect))
+        return list(check_gateway(self.config, connect))
 
     def test_good(self) -> None:
         """It runs and listens; what was opened is closed, and nothing was said."""
@@ -333,13 +333,13 @@ class AsteriskCase(FindingCase):
         self.timestamps = True
         self.asked: list[Answer] = []
 
-    def look(self, look: Callable[[Patient], Coroutine[Any, Any, list[Finding]]]) -> list[Finding]:
+    def look(self, look: Callable[[AsteriskProbe], Coroutine[Any, Any, list[Finding]]]) -> list[Finding]:
         """Log in and look."""
         protocol, end, clock = new_protocol()
         done = Deferred.fromCoroutine(protocol.log_in("gateway", "s3cret", "on"))
         end.logs_in()
         self.successResultOf(done)
-        found = Deferred.fromCoroutine(look(Patient(self.asterisk, clock, lambda: NOW, protocol, self.events)))
+        found = Deferred.fromCoroutine(look(AsteriskProbe(self.asterisk, clock, lambda: NOW, protocol, self.events)))
         result: list[list[Finding]] = []
         found.addCallback(result.append)
         for _ in range(1000):
@@ -376,7 +376,7 @@ class AmiTests(AsteriskCase):
 
     def find(self) -> list[Finding]:
         """What is found."""
-        return self.look(look_at_asterisk)
+        return self.look(check_asterisk)
 
     def test_good(self) -> None:
         """All is well, and no action was one that does anything."""
@@ -494,7 +494,7 @@ class HookTests(AsteriskCase):
                 raise answer
             return FakeSocket()
 
-        return self.look(lambda patient: look_at_dialplan(patient, self.config, dial))
+        return self.look(lambda probe: check_dialplan(probe, self.config, dial))
 
     def test_good(self) -> None:
         """It asks where the gateway answers."""
@@ -602,7 +602,7 @@ class SoundTests(FindingCase):
 
     def find(self, folder: Path | None = None) -> list[Finding]:
         """What is found."""
-        return list(look_at_sounds(self.config, folder or self.sounds, Sentence("sounds")))
+        return list(check_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:
         """Each is there."""
@@ -644,7 +644,7 @@ class SoundTests(FindingCase):
         """Another machine's folder: a command to type there."""
         found = self.the_one(self.find(Path("/no/such/sounds")), "unknown")
         self.assertIn("ls /no/such/sounds/en/{agent-pass,", found.todo)
-        unknown = self.the_one(look_at_sounds(self.config, None, Sentence("sounds")), "unknown")
+        unknown = self.the_one(check_sounds(self.config, None, Sentence("sounds")), "unknown")
         self.assertIn("--sounds FOLDER", unknown.todo)
 
     def test_link_of_another_root(self) -> None:

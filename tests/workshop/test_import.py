@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import Actor, find_entries, undo
+from pbxrouter.database.audit import Actor, find_entries, undo
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
@@ -338,7 +338,7 @@ class FileTests(SynchronousTestCase):
         other = self.directory / "other"
         for content, words in (
             (b"** This file contains an SQLite 2.1 database **\0", ".dump > workshop.sql"),
-            (b"SQLite format 3\0" + b"\xff" * 4000, "an SQLite 3 database is wanted"),
+            (b"SQLite format 3\0" + b"\xff" * 4000, "accepted is an SQLite 3 database"),
             (b"\x7fELF\0\0", "neither SQL text nor an SQLite 3 database"),
             (b"", "accepted are the workshop's five tables"),
             (b"dear diary, ", "SQLite cannot read it"),
@@ -545,7 +545,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(entry.name, "w.sql: 5 mappings, 1 extensions, 1 users, 5 grants")
         self.assertFalse(entry.can_be_undone)
         error = self.assertRaises(EditRefused, undo, self.connection, ROOT, 8.0, entry.audit_id)
-        self.assertIn("only its counts", str(error))
+        self.assertIn("has only its counts, not its rows", str(error))
 
 
 _IDS = st.one_of(st.none(), st.integers(0, 6))

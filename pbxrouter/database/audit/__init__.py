@@ -1,8 +1,9 @@
-"""The audit log of changes, and undoing them."""
+"""The audit log of changes, and undoing changes."""
 
 from pbxrouter.database.audit.entries import (
     MAX_ENTRIES,
     MAX_SHOWN,
+    NEVER_UNDONE,
     AuditDetail,
     AuditEntry,
     AuditSearch,
@@ -15,6 +16,7 @@ from pbxrouter.database.audit.entries import (
 from pbxrouter.database.audit.log import (
     Actor,
     Change,
+    Edited,
     changing,
     note,
     undo,
@@ -23,11 +25,13 @@ from pbxrouter.database.audit.log import (
 __all__ = [
     "MAX_ENTRIES",
     "MAX_SHOWN",
+    "NEVER_UNDONE",
     "Actor",
     "AuditDetail",
     "AuditEntry",
     "AuditSearch",
     "Change",
+    "Edited",
     "RowChange",
     "changing",
     "details_of",

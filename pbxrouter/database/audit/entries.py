@@ -1,4 +1,4 @@
-"""The audit log as it is shown: searched, one entry whole, and never a secret in it."""
+"""Reading the audit log: searches, single entries, their rows without secrets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from pbxrouter.database.audit.rows import Recorded, Row, from_text
 from pbxrouter.database.connection import reading
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
-from pbxrouter.text import sentence
+from pbxrouter.text import Sentence, sentence
 
 KINDS: Final = ("mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link")
-"""What a change may be of."""
-NEVER_UNDONE: Final = frozenset({"console_user", "token", "import"})
-"""Kinds that stay as they are: who may come in is decided anew, and an import's rows are not kept."""
+"""The kinds of things that changes are about."""
+NEVER_UNDONE: Final = {
+    "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
+    "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
+    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
+}
+"""Kinds whose changes cannot be undone, and why: an undo would restore access, or the rows are not kept."""
 MAX_SHOWN: Final = 200
-"""Of an entry with more rows than this, the first ones are shown."""
+"""The rows of an entry that are shown, at most."""
 MAX_ENTRIES: Final = 500
+"""The entries of a list, at most."""
 MAX_TEXT: Final = 20_000
-"""Of an entry whose rows take more characters than this, a list shows none."""
+"""A list leaves out the rows of an entry that has more characters than this."""
 LOOKED_THROUGH: Final = 1000
-"""So many of the newest entries are looked through for those about one thing."""
+"""How many of the newest entries entries_about searches."""
 
 _PIN: Final = "user_pin"
 _SECRETS: Final = frozenset({"password_hash", "token_hash"})
@@ -32,15 +37,15 @@ _COLUMNS: Final = "audit_id, changed_at, who, via, action, kind, name, undoes, u
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who changed what.
+    """One entry: who changed what.
 
     Attributes:
         changed_at: epoch seconds.
         who: a login, a token's name, or the system's user.
         via: console, api or command.
-        name: what it was called then.
-        undoes: the entry that this one took back.
-        undone_by: the entry that took this one back.
+        name: the name of what was changed, at that time.
+        undoes: the entry that this one undid; None if it is no undo.
+        undone_by: the entry that undid this one; None if none did.
     """
 
     audit_id: int
@@ -55,15 +60,15 @@ class AuditEntry:
 
     @property
     def can_be_undone(self) -> bool:
-        """Whether it is worth trying: what has changed since is seen only then."""
+        """Whether an undo can be tried; it still fails if the rows were changed since."""
         return self.undone_by is None and self.kind not in NEVER_UNDONE
 
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """One row's change, fit to be shown; None where there was, or is, no row.
+    """The change of one row, without secrets; None where there was, or is, no row.
 
-    Of a PIN it says "set", "none" or "changed"; of a password or a token nothing.
+    A PIN is shown as "set", "none" or "changed"; hashes of passwords and tokens are left out.
     """
 
     table: str
@@ -77,8 +82,8 @@ class AuditDetail:
     """An entry with its rows.
 
     Attributes:
-        changes: the first MAX_SHOWN of them.
-        rows: how many there are.
+        changes: the first MAX_SHOWN rows.
+        rows: the number of rows.
     """
 
     entry: AuditEntry
@@ -88,10 +93,10 @@ class AuditDetail:
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """Which entries; None means any. Times are epoch seconds, ``until`` excluded.
+    """The conditions of a search; None means any. Times are epoch seconds, ``until`` excluded.
 
     Attributes:
-        hidden: kinds that are left out.
+        hidden: kinds to leave out.
     """
 
     who: str | None = None
@@ -115,11 +120,11 @@ def find_entries(
     limit: int = 50,
     before_id: int | None = None,
 ) -> list[AuditEntry]:
-    """The newest entries that fit, newest first.
+    """Find entries, newest first.
 
     Args:
-        limit: how many; at most MAX_ENTRIES.
-        before_id: only those older than this one: the last of the page before.
+        limit: the number of entries; at most MAX_ENTRIES.
+        before_id: only entries older than this one, the last of the previous page.
 
     Raises:
         StoreError: the database cannot be read.
@@ -144,7 +149,7 @@ def find_entries(
 
 
 def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
-    """One entry, with the rows before and after.
+    """Get an entry with its rows.
 
     Raises:
         NotThere: there is no such entry.
@@ -161,7 +166,7 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
 
 
 def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) -> dict[int, AuditDetail]:
-    """Entries of a list with their rows, by number, in one query; without those that are too long for a list.
+    """Get the rows of several entries in one query, by audit_id; entries longer than MAX_TEXT are left out.
 
     Raises:
         StoreError: the database cannot be read.
@@ -182,24 +187,26 @@ def details_of(connection: sqlite3.Connection, entries: Iterable[AuditEntry]) ->
 
 
 def entries_about(connection: sqlite3.Connection, column: str, number: int, limit: int = 10) -> list[AuditEntry]:
-    """Among the newest entries those that touch rows with this number in this column, newest first.
+    """Find recent entries with a row that has this number in this column, newest first.
 
     Args:
         column: map_id, extension_id or user_id.
+        number: the number in that column.
+        limit: the number of entries; at most MAX_ENTRIES.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    # As to_text writes it: no text in a row can look so, for its quotes are escaped.
-    said = f'"{column}": {number}'
+    # As to_text writes it. No text in a row can look like this, because its quotes are escaped.
+    wanted = f'"{column}": {number}'
     with reading(connection):
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM audit_log WHERE audit_id > (SELECT max(audit_id) FROM audit_log) - :back"
             " AND (instr(changes, :inside) OR instr(changes, :last)) ORDER BY audit_id DESC LIMIT :limit",
             {
                 "back": LOOKED_THROUGH,
-                "inside": f"{said},",
-                "last": f"{said}}}",
+                "inside": f"{wanted},",
+                "last": f"{wanted}}}",
                 "limit": max(1, min(limit, MAX_ENTRIES)),
             },
         ).fetchall()
@@ -207,7 +214,7 @@ def entries_about(connection: sqlite3.Connection, column: str, number: int, limi
 
 
 def no_entry(audit_id: int) -> NotThere:
-    """What is said of a number that no entry has."""
+    """The error for an entry that does not exist."""
     return NotThere(sentence("there is no entry {number} in the audit log", number=audit_id))
 
 

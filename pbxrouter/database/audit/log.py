@@ -1,7 +1,7 @@
-"""Every change of the rules and of who may do what goes through here, and can be taken back.
+"""Recording changes in the audit log, and undoing them.
 
-``changing`` is a transaction that writes down each row before and after, as one entry of
-audit_log. ``undo`` restores the rows before, if nobody has changed them since.
+``changing`` is a transaction that records each row before and after its change, as one entry of
+audit_log. ``undo`` restores the rows, if they were not changed since.
 """
 
 from __future__ import annotations
@@ -10,16 +10,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pbxrouter.database.audit.entries import (
     NEVER_UNDONE,
-    AuditDetail,
-    AuditEntry,
-    AuditSearch,
-    RowChange,
-    entry,
-    find_entries,
     no_entry,
 )
 from pbxrouter.database.audit.rows import (
@@ -42,28 +36,17 @@ from pbxrouter.database.audit.rows import (
 from pbxrouter.database.connection import transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import printable, sentence
 
-__all__ = [
-    "Actor",
-    "AuditDetail",
-    "AuditEntry",
-    "AuditSearch",
-    "Change",
-    "RowChange",
-    "changing",
-    "entry",
-    "find_entries",
-    "note",
-    "undo",
-]
+T = TypeVar("T")
 
 MAX_NAME: Final = 200
+"""The longest name in an entry, in characters; the rest is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something.
+    """The author of a change.
 
     Attributes:
         who: a login, a token's name, or the system's user.
@@ -74,14 +57,27 @@ class Actor:
     via: str
 
 
-class Change:
-    """What happens inside ``changing``, row by row.
+@dataclass(frozen=True, slots=True)
+class Edited(Generic[T]):
+    """The result of an edit.
 
     Attributes:
-        action: create, update, delete, enable, …; may be set until the end, as the next two.
-        kind: of what (audit_entries.KINDS).
-        name: what that is called, for people; never a secret.
-        audit_id: the entry's number, after the end; None if nothing was changed.
+        value: what the edit returns, such as the number of a new row; None if nothing.
+        audit_id: its entry in the audit log; None if nothing was changed.
+    """
+
+    value: T
+    audit_id: int | None
+
+
+class Change:
+    """One entry in the making, inside ``changing``: changes rows and records them.
+
+    Attributes:
+        action: create, update, delete, enable, …; may be set until the block ends, as kind and name.
+        kind: one of entries.KINDS.
+        name: the name of what is changed, for people; never a secret.
+        audit_id: the entry's number, set when the block ends; None if nothing was changed.
     """
 
     def __init__(self, connection: sqlite3.Connection, action: str, kind: str, name: str) -> None:
@@ -93,7 +89,7 @@ class Change:
         self._changes: list[Recorded] = []
 
     def insert(self, table: str, values: Mapping[str, Any]) -> int:
-        """Add a row, and return its number."""
+        """Insert a row, and return its number."""
         where = TABLES[table]
         row_id = insert_row(self.connection, where, dict(values))
         after = self._row(where, row_id)
@@ -102,28 +98,28 @@ class Change:
         return row_id
 
     def update(self, table: str, row_id: int, values: Mapping[str, Any]) -> bool:
-        """Change columns of a row; whether that made a difference.
+        """Update columns of a row, and return whether it differs from before.
 
         Raises:
             NotThere: there is no such row.
         """
         where = TABLES[table]
-        before = self._there(where, row_id)
+        before = self._existing(where, row_id)
         update_row(self.connection, where, row_id, dict(values))
-        after = self._there(where, row_id)
+        after = self._existing(where, row_id)
         if is_as_left(where, after, before):
             return False
         self._record(where, before, after)
         return True
 
     def delete(self, table: str, row_id: int) -> None:
-        """Take a row away, and before it whatever points to it.
+        """Delete a row, and first the rows that refer to it.
 
         Raises:
             NotThere: there is no such row.
         """
         where = TABLES[table]
-        before = self._there(where, row_id)
+        before = self._existing(where, row_id)
         for child, column in where.children:
             self._delete_children(TABLES[child], column, row_id)
         delete_row(self.connection, where, row_id)
@@ -137,7 +133,7 @@ class Change:
     def _row(self, table: Table, row_id: int) -> Row | None:
         return next(iter(rows_with(self.connection, table, {table.row_id: row_id})), None)
 
-    def _there(self, table: Table, row_id: int) -> Row:
+    def _existing(self, table: Table, row_id: int) -> Row:
         row = self._row(table, bounded(row_id))
         if row is None:
             raise NotThere(sentence("it no longer exists"))
@@ -149,28 +145,28 @@ class Change:
         self._changes.append(Recorded(table, key_of(table, known), before, after))
 
     def restore(self, past: Recorded) -> None:
-        """Bring a row back to what it was before a change that was recorded.
+        """Restore a row to its state before a recorded change.
 
         Raises:
-            EditConflict: the row is not as that change left it.
+            EditConflict: the row was changed since.
         """
         table = past.table
         since = EditConflict(sentence("{name} has been changed since, so this cannot be undone", name=self.name))
         columns = columns_of(self.connection, table)
         if not columns.issuperset({*past.key, *(past.before or ()), *(past.after or ())}):
             raise unreadable()
-        there = next(iter(rows_with(self.connection, table, past.key)), None)
+        current = next(iter(rows_with(self.connection, table, past.key)), None)
         if past.after is None:
-            if there is not None or past.before is None:
+            if current is not None or past.before is None:
                 raise since
             row = past.before
             if table.row_id not in table.key and self._row(table, row.get(table.row_id, 0)):
                 row = {column: value for column, value in row.items() if column != table.row_id}
             self.insert(table.name, row)
             return
-        if there is None or not is_as_left(table, there, past.after):
+        if current is None or not is_as_left(table, current, past.after):
             raise since
-        row_id = there[table.row_id]
+        row_id = current[table.row_id]
         if past.before is not None:
             self.update(table.name, row_id, past.before)
             return
@@ -185,7 +181,7 @@ class Change:
         self.delete(table.name, row_id)
 
     def write(self, actor: Actor, now: float, undoes: int | None = None) -> None:
-        """Make the entry; called once, at the end."""
+        """Write the entry; called once, at the end of the block."""
         if self._changes:
             self.audit_id = _write(
                 self.connection, actor, now, (self.action, self.kind, self.name), self._changes, undoes
@@ -196,16 +192,16 @@ class Change:
 def changing(
     connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str = ""
 ) -> Iterator[Change]:
-    """Everything changed inside is one transaction and one entry of the audit log.
+    """A transaction that is one entry of the audit log.
 
-    Nothing is written if nothing was changed.
+    No entry is written if nothing was changed. The Change has the entry's audit_id after the block.
 
     Args:
         now: epoch seconds.
-        action, kind, name: see Change, whose attributes they become.
+        action, kind, name: attributes of the Change.
 
     Raises:
-        EditConflict: a constraint of the database was broken; nothing was changed.
+        EditConflict: a constraint of the database was violated; nothing was changed.
         StoreError: the database cannot be written.
     """
     try:
@@ -218,20 +214,20 @@ def changing(
 
 
 def note(connection: sqlite3.Connection, actor: Actor, now: float, action: str, kind: str, name: str) -> int:
-    """Write an entry without rows, in a transaction that is open; it cannot be taken back."""
+    """Write an entry without rows, in the open transaction, and return its audit_id; it cannot be undone."""
     return _write(connection, actor, now, (action, kind, name), [], None)
 
 
 def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int) -> int:
-    """Take a change back: its rows become what they were before. Returns the new entry's number.
+    """Undo a change: restore its rows. Returns the audit_id of the undo.
 
-    An undo is a change like others and can be taken back itself.
+    An undo is a change, too, and can be undone.
 
     Raises:
         NotThere: there is no such entry.
-        EditRefused: changes of this kind are not taken back.
-        EditConflict: it was taken back already, something has changed since, or something
-            that it needs is gone. Nothing was changed.
+        EditRefused: changes of this kind cannot be undone.
+        EditConflict: it was undone already, a row was changed since, or something that a row needs
+            is gone. Nothing was changed.
         StoreError: the database cannot be written.
     """
     try:
@@ -246,7 +242,7 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
             if undone_by is not None:
                 raise EditConflict(sentence("this change has already been undone"))
             if kind in NEVER_UNDONE:
-                raise EditRefused(_REFUSED[kind])
+                raise EditRefused(NEVER_UNDONE[kind])
             past = from_text(text)
             if not past:
                 raise unreadable()
@@ -259,13 +255,6 @@ def undo(connection: sqlite3.Connection, actor: Actor, now: float, audit_id: int
             return change.audit_id
     except sqlite3.IntegrityError as error:
         raise explain_conflict(error) from None
-
-
-_REFUSED: Final = {
-    "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
-    "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
-    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
-}
 
 
 def _write(

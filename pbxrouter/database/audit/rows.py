@@ -1,7 +1,7 @@
-"""Rows as the audit log keeps them: read exactly, written as JSON, and put back.
+"""Rows for the audit log: read exactly, written as JSON, restored.
 
-Exactly, since an undo must bring back what was there: a BLOB where text belongs, and text
-that is not UTF-8, are kept as their bytes.
+An undo must restore what was there, so a BLOB in a text column, and text that is not UTF-8, are
+kept as bytes.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pbxrouter.database.edit_text import EXTENSION_TAKEN, PIN_TAKEN
 from pbxrouter.errors import EditConflict
 from pbxrouter.text import Sentence, sentence
 
 Row = dict[str, Any]
-"""A row by its columns: text, numbers, None, bytes (BLOBs), RawText."""
+"""A row by column: text, numbers, None, bytes (a BLOB), RawText."""
 
 
 class RawText(bytes):
-    """Text that is not UTF-8, as its bytes."""
+    """Text that is not UTF-8, as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose changes may be recorded.
+    """A table whose changes are recorded.
 
     Attributes:
-        row_id: the column that numbers its rows.
-        key: what tells a row from others. Of a grant that is who and what: its number
-            is given again to others after it is gone, and nobody refers to it.
-        children: tables and columns that point here, whose rows go with the row.
+        row_id: the column with the row's number.
+        key: the columns that identify a row. A grant's are holder and mapping: its number is
+            reused after it is deleted, and no table refers to it.
+        children: tables and columns that refer to this one; their rows are deleted with the row.
     """
 
     name: str
@@ -71,7 +72,7 @@ TABLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One row's change; None where there was, or is, no row."""
+    """The recorded change of one row; None where there was, or is, no row."""
 
     table: Table
     key: Row
@@ -80,7 +81,7 @@ class Recorded:
 
 
 def to_text(changes: list[Recorded]) -> str:
-    """Changes as the column ``changes`` keeps them."""
+    """Changes as JSON, for the column ``changes``."""
     return json.dumps(
         [
             {
@@ -95,7 +96,7 @@ def to_text(changes: list[Recorded]) -> str:
 
 
 def from_text(text: object) -> list[Recorded] | None:
-    """What ``to_text`` wrote; None if a hand has made something else of it."""
+    """Read what ``to_text`` wrote; None if the text is something else."""
     try:
         return [_recorded(item) for item in json.loads(text)]  # type: ignore[arg-type]  # caught below
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -105,7 +106,7 @@ def from_text(text: object) -> list[Recorded] | None:
 def _recorded(item: dict[str, Any]) -> Recorded:
     table, key = TABLES[item["table"]], _unpacked(item["key"])
     if tuple(key) != table.key:
-        raise ValueError("not the table's key")
+        raise ValueError("the key is not the table's")
     before, after = (None if item[which] is None else _unpacked(item[which]) for which in ("before", "after"))
     return Recorded(table, key, before, after)
 
@@ -130,14 +131,14 @@ def _unpack(value: Any) -> Any:
         return {"text": RawText, "blob": bytes}[kind](bytes.fromhex(digits))
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError("no value of a row")
+    raise ValueError("this cannot be a value of a row")
 
 
 # --- rows in the database -----------------------------------------------------
 
 
 def rows_with(connection: sqlite3.Connection, table: Table, where: Mapping[str, Any]) -> list[Row]:
-    """The rows whose columns have these values, as they are, in the order of their numbers."""
+    """The rows with these values, read exactly, by row number."""
     condition = " AND ".join(f"{column} = {_place(column, value)}" for column, value in where.items())
     query = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {table.row_id}"
     with _exact(connection):
@@ -147,7 +148,7 @@ def rows_with(connection: sqlite3.Connection, table: Table, where: Mapping[str, 
 
 
 def insert_row(connection: sqlite3.Connection, table: Table, row: Row) -> int:
-    """Put a row there, and return its number."""
+    """Insert a row, and return its number."""
     places = ", ".join(_place(column, value) for column, value in row.items())
     done = connection.execute(f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({places})", row)
     assert done.lastrowid is not None
@@ -155,7 +156,7 @@ def insert_row(connection: sqlite3.Connection, table: Table, row: Row) -> int:
 
 
 def update_row(connection: sqlite3.Connection, table: Table, row_id: int, values: Row) -> None:
-    """Change columns of the row of a number."""
+    """Update columns of a row."""
     places = ", ".join(f"{column} = {_place(column, value)}" for column, value in values.items())
     connection.execute(
         f"UPDATE {table.name} SET {places} WHERE {table.row_id} = :_row_id", {**values, "_row_id": row_id}
@@ -163,22 +164,22 @@ def update_row(connection: sqlite3.Connection, table: Table, row_id: int, values
 
 
 def delete_row(connection: sqlite3.Connection, table: Table, row_id: int) -> None:
-    """Take the row of a number away."""
+    """Delete a row."""
     connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
 
 
 def columns_of(connection: sqlite3.Connection, table: Table) -> frozenset[str]:
-    """The columns that a table has."""
+    """The columns of a table."""
     return frozenset(part[0] for part in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
 
 
 def key_of(table: Table, row: Row) -> Row:
-    """What tells a row from others."""
+    """The values of a row's key."""
     return {column: row[column] for column in table.key}
 
 
 def is_as_left(table: Table, now: Row, left: Row) -> bool:
-    """Whether a row still says what it said; a number that nobody refers to does not count."""
+    """Whether a row is unchanged; row numbers that are no key may differ."""
     return all(
         column in now and type(now[column]) is type(value) and now[column] == value
         for column, value in left.items()
@@ -187,7 +188,7 @@ def is_as_left(table: Table, now: Row, left: Row) -> bool:
 
 
 def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:
-    """What a constraint of the database means to whoever changes it."""
+    """The EditConflict for a violated constraint."""
     why = str(error)
     for constraint, message, field in _CONSTRAINTS:
         if constraint in why:
@@ -196,13 +197,13 @@ def explain_conflict(error: sqlite3.IntegrityError) -> EditConflict:
 
 
 def unreadable() -> EditConflict:
-    """What is said of an entry that a hand, or a later version, has written."""
+    """The error for an entry that another program, or a later version, has written."""
     return EditConflict(sentence("the rows in this entry of the audit log cannot be read"))
 
 
 _CONSTRAINTS: Final = (
-    ("users.user_pin", Sentence("this PIN cannot be used; choose another one"), "pin"),
-    ("extensions.extension_number", Sentence("there is already an extension with this number"), "number"),
+    ("users.user_pin", PIN_TAKEN, "pin"),
+    ("extensions.extension_number", EXTENSION_TAKEN, "number"),
     ("console_users.login", Sentence("this login is already taken"), "login"),
     (
         "api_tokens.name",

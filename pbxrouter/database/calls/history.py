@@ -1,7 +1,6 @@
-"""The history of calls as rows: written in batches, searched page by page, forgotten when old.
+"""The history of calls: written in batches, searched in pages, deleted when old.
 
-Everything here blocks. A million calls are nothing special: each search goes along the index
-that leaves least to look at.
+Each search uses the index that leaves the fewest rows, so that it is fast with millions of calls.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
 FEW: Final = 50_000
-"""Rows that are read and sorted in a moment; of more, an index in order of time is wanted."""
+"""The most rows that are sorted; for more, an index in order of time is used."""
 CHUNK: Final = 1000
-"""Calls read at a time when all are wanted."""
+"""The calls that find_calls reads at a time."""
 BULK: Final = 500
-"""Who reads so many at a time wants all, and is not to sort them all again for each page."""
+"""The limit of a page from which a reader is taken to want all calls, which must not be sorted for each page."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One call, as the table ``calls`` has it; schema.sql tells what each is."""
+    """A row of the table ``calls``; schema.sql describes its columns."""
 
     began: float
     ended: float
@@ -47,7 +46,7 @@ class CallRow:
 
     @property
     def steps(self) -> list[Sentence]:
-        """The trace, for showing it in any language; empty if a hand has spoilt it."""
+        """The trace as sentences; empty if the column does not hold a trace."""
         try:
             return [_step(message, values) for message, values in json.loads(self.trace)]
         except (ValueError, TypeError, AttributeError):
@@ -56,13 +55,13 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptCall(CallRow):
-    """A call in the table, with its number there."""
+    """A row of the table with its number."""
 
     call_id: int = 0
 
 
 def trace_text(steps: Iterable[Sentence]) -> str:
-    """A trace as the table keeps it."""
+    """A trace as JSON, for the column ``trace``."""
     return json.dumps([_packed(step) for step in steps])
 
 
@@ -80,10 +79,11 @@ def _step(message: Any, values: Any) -> Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which calls; None means any. Times are epoch seconds, the second excluded.
+    """The conditions of a search; None means any. Times are epoch seconds, ``until`` excluded.
 
     Attributes:
-        caller: the number; with ``*`` at its end all that begin so. The same of ``number``.
+        caller: a number; with ``*`` at its end, a prefix.
+        number: a number or a prefix, too.
     """
 
     caller: str | None = None
@@ -94,7 +94,7 @@ class Search:
 
 
 Place = tuple[float, int]
-"""Where a page begins: a call's ``began`` and ``call_id``."""
+"""The place of a call in the list: its ``began`` and ``call_id``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class CallPage:
     """A page of calls, newest first.
 
     Attributes:
-        newer: pass it as ``after`` for the page with newer calls; None if there are none.
-        older: the same as ``before``.
+        newer: the value of ``after`` for the page with newer calls; None if there are none.
+        older: the value of ``before`` for the page with older calls; None if there are none.
     """
 
     calls: list[KeptCall]
@@ -119,7 +119,7 @@ _INDEXES: Final = {"caller": "calls_by_caller", "number": "calls_by_number", "ou
 
 
 def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
-    """Write a batch, in one transaction.
+    """Insert calls in one transaction.
 
     Raises:
         StoreError: the database cannot be written.
@@ -129,10 +129,10 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
 
 
 def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
-    """One call.
+    """Get a call.
 
     Raises:
-        NotThere: there is none of that number, or not any more.
+        NotThere: there is no such call, or no longer.
         StoreError: the database cannot be read.
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
@@ -144,7 +144,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
 
 
 def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
-    """The newest calls that fit, newest first.
+    """Find calls, newest first.
 
     Raises:
         StoreError: the database cannot be read.
@@ -166,11 +166,11 @@ def find_page(
     before: Place | None = None,
     after: Place | None = None,
 ) -> CallPage:
-    """A page of the calls that fit.
+    """Find a page of calls.
 
     Args:
         before: only calls older than this place.
-        after: only newer ones, those next to it.
+        after: only calls newer than this place, the next ones.
 
     Raises:
         StoreError: the database cannot be read.
@@ -180,7 +180,7 @@ def find_page(
     place = after if upwards else before
     if place is not None:
         sign = ">" if upwards else "<"
-        # Twice, since the index is entered by the first alone.
+        # Both, because the index is used for the first only.
         conditions += [f"began {sign}= :began", f"(began, call_id) {sign} (:began, :call_id)"]
         values |= {"began": place[0], "call_id": place[1]}
     direction = "ASC" if upwards else "DESC"
@@ -189,7 +189,7 @@ def find_page(
         index = _index(connection, search, limit)
         found_by = f"FROM calls INDEXED BY {index} WHERE {' AND '.join(conditions) or '1'} {order} LIMIT :limit"
         if index != "calls_by_time" and _is_beginning_alone(search):
-            # All that is asked stands in the index: sort that, and read only the rows of the page.
+            # The index has all the columns of the search: sort it, and read only the rows of the page.
             found_by = f"FROM calls WHERE call_id IN (SELECT call_id {found_by}) {order}"
         query = f"SELECT {_COLUMNS}, call_id {found_by}"
         rows = connection.execute(query, {**values, "limit": limit + 1}).fetchall()
@@ -227,18 +227,18 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
 
 
 def _beginning(name: str, wanted: str) -> str | None:
-    """What it must begin with, if only that is said."""
+    """The prefix that a search asks for; None if it asks for a whole value."""
     return wanted[:-1] if name != "outcome" and wanted.endswith("*") and len(wanted) > 1 else None
 
 
 def _is_beginning_alone(search: Search) -> bool:
-    """Whether all that is said, but for the time, is what one number begins with."""
-    said = [name for name in _INDEXES if getattr(search, name) is not None]
-    return len(said) == 1 and _beginning(said[0], getattr(search, said[0])) is not None
+    """Whether the only condition, except for the time, is a prefix of one number."""
+    given = [name for name in _INDEXES if getattr(search, name) is not None]
+    return len(given) == 1 and _beginning(given[0], getattr(search, given[0])) is not None
 
 
 def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
-    """The index that leaves least to look at."""
+    """The index that leaves the fewest rows."""
     best, fewest = "calls_by_time", FEW + 1
     exact = ""
     if limit < BULK and _is_beginning_alone(search):
@@ -258,12 +258,12 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
             best, fewest = index, counted
         if _beginning(name, wanted) is None:
             exact = exact or index
-    # Of one exact value the index is in order of time; of a beginning it is not.
+    # For one value the index is in order of time; for a prefix it is not.
     return exact if fewest > FEW and exact else best
 
 
 def outcomes(connection: sqlite3.Connection) -> list[str]:
-    """The outcomes that occur, from one to the next along the index."""
+    """The outcomes that occur, found by skipping along the index."""
     query = (
         "WITH RECURSIVE found(outcome) AS (SELECT min(outcome) FROM calls UNION ALL"
         " SELECT (SELECT min(outcome) FROM calls WHERE outcome > found.outcome) FROM found"
@@ -275,7 +275,7 @@ def outcomes(connection: sqlite3.Connection) -> list[str]:
 
 
 def forget_calls(connection: sqlite3.Connection, before: float) -> None:
-    """Remove the calls that began before an epoch second.
+    """Delete the calls that began before an epoch second.
 
     Raises:
         StoreError: the database cannot be written.
@@ -290,5 +290,5 @@ def csv_heading() -> list[str]:
 
 
 def csv_cells(row: CallRow) -> list[object]:
-    """A call as cells; the trace in English."""
+    """The cells of a call, the trace in English."""
     return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(step.english for step in row.steps)]

@@ -1,4 +1,4 @@
-"""What a click-to-dial link is, and what may be said of one. Pure."""
+"""Click-to-dial links and the checks of their values; no I/O."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pbxrouter.text import sentence
 
 MAX_CONSENT: Final = 600
 MAX_LIST: Final = 30
-"""Patterns, or sites, of one link."""
+"""The patterns, or sites, of one link, at most."""
 MAX_LIST_TEXT: Final = 2000
-"""Characters in which these are written."""
+"""Their text in characters, at most."""
 MAX_A_DAY: Final = 100_000
 MAX_AN_HOUR: Final = 1000
 
-# Of letters only X, Z and N stand for digits.
+# Letters that do not stand for digits; X, Z and N do.
 _LETTER: Final = re.compile(r"[A-MO-WYa-mo-wy]")
-# https with a name or address; http only to this very machine, where people try things out.
+# https with a name or address; http only for this machine, for trials.
 _SITE: Final = re.compile(
     r"https://(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
     r"|http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?",
@@ -33,11 +33,11 @@ _SITE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """What the settings offer.
+    """What the settings allow for links.
 
     Attributes:
-        technologies: what a technology is called on the Asterisks.
-        contexts: where calls may begin, by the Asterisk's name; none means anywhere.
+        technologies: the names of technologies on the Asterisks.
+        contexts: the contexts where calls may begin, by Asterisk; empty means any.
     """
 
     technologies: Mapping[str, str]
@@ -46,7 +46,7 @@ class LinkOptions:
 
 @dataclass(frozen=True, slots=True)
 class LinkValues:
-    """What somebody says of a link; see the columns of dial_links in schema.sql."""
+    """The values of a link; schema.sql describes the columns of dial_links."""
 
     name: str
     phone: str
@@ -66,9 +66,9 @@ class DialLink:
     """A link.
 
     Attributes:
-        generation: links signed with another one are void.
-        disabled_at: epoch seconds; None while it is in use.
-        calls_today: begun on the day that was asked about.
+        generation: signed links of another generation are void.
+        disabled_at: epoch seconds; None while it is enabled.
+        calls_today: the calls begun on the day that was asked for.
     """
 
     link_id: int
@@ -79,35 +79,35 @@ class DialLink:
 
     @property
     def enabled(self) -> bool:
-        """Whether it is in use."""
+        """Whether the link is enabled."""
         return self.disabled_at is None
 
     @property
     def origins(self) -> str:
-        """The sites that may embed it, fit for a header whatever a hand has written into the row."""
+        """The sites that may embed it, for a header; parts of the row that are no sites are left out."""
         return " ".join(part for part in self.values.sites.split() if _SITE.fullmatch(part))
 
     def consent(self, language: str) -> str:
-        """What a visitor agrees to, in that language or else in the other; ``""`` asks nothing."""
+        """The consent text in a language, or else in the other; ``""`` if none is asked for."""
         en, es = self.values.consent_en, self.values.consent_es
         return (es or en) if language == "es" else (en or es)
 
     def allows(self, number: str) -> bool:
-        """Whether visitors may have this number called."""
+        """Whether visitors may call this number."""
         for text in self.values.destinations.split():
             try:
                 if Pattern.parse(text).matches(number):
                     return True
-            except PatternError:  # written by a hand
+            except PatternError:  # written by SQL
                 continue
         return False
 
 
 def checked(values: LinkValues, places: LinkOptions) -> LinkValues:
-    """The values as they are kept.
+    """The values as they are stored.
 
     Raises:
-        EditRefused: one of them cannot be used; the field is its name.
+        EditRefused: one of them is not valid; the field is its name.
     """
     name = checked_text(
         values.name, "name", sentence("a name has 1 to {most} printable characters", most=MAX_NAME), MAX_NAME

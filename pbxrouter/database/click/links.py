@@ -1,6 +1,6 @@
-"""Click-to-dial links as rows: made, changed, made void, and how many calls each has begun on a day.
+"""Adding, changing and voiding click-to-dial links, and counting their calls by day.
 
-Every change is in the audit log. Everything here blocks.
+Every change is in the audit log.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
 
 MAX_GENERATION: Final = 999_999_999
-"""Nine digits, as a signed link has room for (signing)."""
+"""Nine digits, for which a signed link has room (pbxrouter.click)."""
 
 _TABLE: Final = "dial_links"
 _KIND: Final = "dial_link"
 
 _FIELDS: Final = tuple(field.name for field in dataclasses.fields(LinkValues))
-# The day belongs to the join, or a link without calls on it would not be there.
+# The day is in the join, or links without calls on it would be left out.
 _SELECT: Final = (
     f"SELECT l.link_id, generation, disabled_at, coalesce(calls, 0), {', '.join(_FIELDS)} FROM dial_links l"
     " LEFT JOIN dial_link_calls c ON c.link_id = l.link_id AND c.day = :day"
@@ -44,10 +44,10 @@ def _link(row: tuple[Any, ...]) -> DialLink:
 
 
 def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:
-    """All of them, by name.
+    """List all links, by name.
 
     Args:
-        day: such as 2026-11-23: whose calls are counted.
+        day: the day whose calls are counted, such as 2026-11-23.
     """
     with reading(connection):
         rows = connection.execute(f"{_SELECT} ORDER BY name COLLATE NOCASE, l.link_id", {"day": day})
@@ -55,10 +55,10 @@ def list_dial_links(connection: sqlite3.Connection, day: str) -> list[DialLink]:
 
 
 def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> DialLink:
-    """One of them.
+    """Get a link.
 
     Raises:
-        NotThere: none has that number.
+        NotThere: there is no such link.
     """
     with reading(connection):
         row = connection.execute(f"{_SELECT} WHERE l.link_id = :id", {"id": bounded(link_id), "day": day}).fetchone()
@@ -70,14 +70,14 @@ def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> Di
 def add_dial_link(
     connection: sqlite3.Connection, actor: Actor, now: float, values: LinkValues, places: LinkOptions
 ) -> int:
-    """Make a link; returns its number.
+    """Add a link; returns its link_id.
 
     Args:
-        now: epoch seconds, as in all of these.
+        now: epoch seconds, in all functions of this module.
 
     Raises:
-        EditRefused: a value cannot be used; the field is its name.
-        StoreError: the database cannot be written, as in all of these.
+        EditRefused: a value is not valid; the field is its name.
+        StoreError: the database cannot be written, in all functions of this module.
     """
     values = checked(values, places)
     with changing(connection, actor, now, "create", _KIND, values.name) as change:
@@ -92,14 +92,14 @@ def update_dial_link(
     changes: Mapping[str, Any],
     places: LinkOptions,
 ) -> int | None:
-    """Change what is given of a link; the number of the audit log's entry, None if nothing is other now.
+    """Change values of a link; returns the audit_id, None if nothing was changed.
 
     Args:
-        changes: values by the names of LinkValues.
+        changes: new values by their names in LinkValues.
 
     Raises:
-        EditRefused: a value cannot be used.
-        NotThere: none has that number.
+        EditRefused: a value is not valid.
+        NotThere: there is no such link.
     """
     with _changing(connection, actor, now, "update", link_id) as (change, link):
         values = checked(dataclasses.replace(link.values, **changes), places)
@@ -111,10 +111,10 @@ def update_dial_link(
 def set_dial_link_enabled(
     connection: sqlite3.Connection, actor: Actor, now: float, link_id: int, enabled: bool
 ) -> int | None:
-    """Put a link to use, or out of use; the number of the audit log's entry, None if it was so already.
+    """Enable or disable a link; returns the audit_id, None if nothing was changed.
 
     Raises:
-        NotThere: none has that number.
+        NotThere: there is no such link.
     """
     with _changing(connection, actor, now, "enable" if enabled else "disable", link_id) as (change, link):
         if link.enabled != enabled:
@@ -123,10 +123,10 @@ def set_dial_link_enabled(
 
 
 def void_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
-    """Make all signed links that were given out void; the number of the audit log's entry.
+    """Void all signed links of a link; returns the audit_id.
 
     Raises:
-        NotThere: none has that number.
+        NotThere: there is no such link.
     """
     with _changing(connection, actor, now, "void", link_id) as (change, link):
         change.update(_TABLE, link_id, {"generation": _another(link.generation)})
@@ -134,10 +134,10 @@ def void_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, lin
 
 
 def _another(generation: int) -> int:
-    """A generation that this link never had.
+    """A random generation other than this one.
 
-    Not simply one more: if that is taken back, the next would be the same again, and what was
-    signed in between would come back to life when all is made void.
+    Counting up would repeat a generation after an undo, and links signed with it would be valid
+    again.
     """
     while True:
         drawn = secrets.randbelow(MAX_GENERATION) + 1
@@ -146,10 +146,10 @@ def _another(generation: int) -> int:
 
 
 def delete_dial_link(connection: sqlite3.Connection, actor: Actor, now: float, link_id: int) -> int | None:
-    """Delete a link; the number of the audit log's entry.
+    """Delete a link; returns the audit_id.
 
     Raises:
-        NotThere: none has that number.
+        NotThere: there is no such link.
     """
     with _changing(connection, actor, now, "delete", link_id) as (change, _):
         change.delete(_TABLE, link_id)
@@ -170,11 +170,11 @@ def _changing(
 
 
 def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) -> bool:
-    """Count one call more of a link; False if it has had all of that day, or is not in use.
+    """Count a call of a link; False if it has reached its limit of the day, or is disabled.
 
     Args:
-        day: such as 2026-11-23, in the PBX's time zone.
-        cap: most calls a day.
+        day: the day in the PBX's time zone, such as 2026-11-23.
+        cap: the limit of calls per day.
     """
     with transaction(connection):
         taken = connection.execute(
@@ -188,7 +188,7 @@ def take_call(connection: sqlite3.Connection, link_id: int, day: str, cap: int) 
 
 
 def give_call_back(connection: sqlite3.Connection, link_id: int, day: str) -> None:
-    """A call that was counted could not be begun."""
+    """Uncount a call that could not be started."""
     with transaction(connection):
         connection.execute(
             "UPDATE dial_link_calls SET calls = calls - 1 WHERE link_id = :id AND day = :day AND calls > 0",

@@ -1,7 +1,4 @@
-"""Who may log in to the console, as rows; every change of them is in the audit log.
-
-Everything here blocks.
-"""
+"""Console users: adding, changing and deleting them; every change is in the audit log."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ _COLUMNS: Final = "console_user_id, login, role, phone, language, created_at, la
 
 @dataclass(frozen=True, slots=True)
 class ConsoleUser:
-    """Somebody who may log in.
+    """A user of the console.
 
     Attributes:
-        phone: what rings when they dial from the console, such as PJSIP/33; ``""`` if none.
-        language: ``en`` or ``es``; ``""`` takes what the browser wishes.
+        phone: the phone that rings when they dial from the console, such as PJSIP/33; ``""`` if none.
+        language: ``en`` or ``es``; ``""`` is the browser's.
         created_at: epoch seconds.
         last_login_at: epoch seconds; None if never.
         enabled: whether they may log in.
@@ -43,22 +40,22 @@ class ConsoleUser:
 
 
 def user_of_row(row: tuple[Any, ...]) -> ConsoleUser:
-    """A row of COLUMNS."""
+    """The ConsoleUser of a row of the columns in _COLUMNS."""
     number, login, role, phone, language, created_at, last_login_at, enabled = row
     return ConsoleUser(number, login, Role(role), phone, language, created_at, last_login_at, bool(enabled))
 
 
 def list_console_users(connection: sqlite3.Connection) -> list[ConsoleUser]:
-    """All of them, by login."""
+    """List all users, by login."""
     with reading(connection):
         return [user_of_row(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM console_users ORDER BY login")]
 
 
 def console_user(connection: sqlite3.Connection, console_user_id: int) -> ConsoleUser:
-    """One of them.
+    """Get a user.
 
     Raises:
-        NotThere: nobody has that number.
+        NotThere: there is no such user.
     """
     with reading(connection):
         row = connection.execute(
@@ -70,13 +67,13 @@ def console_user(connection: sqlite3.Connection, console_user_id: int) -> Consol
 
 
 def any_console_user(connection: sqlite3.Connection) -> bool:
-    """Whether anybody may log in at all."""
+    """Whether there is any console user."""
     with reading(connection):
         return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM console_users)").fetchone()[0])
 
 
 def credentials(connection: sqlite3.Connection, login: str) -> tuple[ConsoleUser, str] | None:
-    """The user of a login, and the hash of their password; None if there is none."""
+    """The user of a login, and the password's hash; None if there is no such login."""
     with reading(connection):
         row = connection.execute(
             f"SELECT {_COLUMNS}, password_hash FROM console_users WHERE login = :login", {"login": login}
@@ -94,11 +91,11 @@ def add_console_user(
     phone: str = "",
     language: str = "",
 ) -> int:
-    """Let somebody log in; returns their number.
+    """Add a user; returns the console_user_id.
 
     Raises:
-        EditRefused: the login or the phone cannot be used.
-        EditConflict: somebody has that login.
+        EditRefused: the login or the phone is not valid.
+        EditConflict: the login is in use.
     """
     login = check_login(login)
     values = {
@@ -125,11 +122,11 @@ def update_console_user(
     language: str | None = None,
     enabled: bool | None = None,
 ) -> None:
-    """Change what is given of a user; their sessions end if they may less than before.
+    """Change a user; sessions end if the role is changed or the user is disabled.
 
     Raises:
-        NotThere: nobody has that number.
-        EditRefused: the phone cannot be used; or nobody would be left who is an admin.
+        NotThere: there is no such user.
+        EditRefused: the phone is not valid, or no admin would be left.
     """
     values: dict[str, Any] = {}
     if role is not None:
@@ -156,10 +153,10 @@ def update_console_user(
 def set_console_password(
     connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int, password_hash: str
 ) -> None:
-    """Give a user another password; whoever is logged in as them must log in again.
+    """Change a user's password; all sessions of the user end.
 
     Raises:
-        NotThere: nobody has that number.
+        NotThere: there is no such user.
     """
     user = console_user(connection, console_user_id)
     with changing(connection, actor, now, "password", "console_user", user.login) as change:
@@ -168,11 +165,11 @@ def set_console_password(
 
 
 def delete_console_user(connection: sqlite3.Connection, actor: Actor, now: float, console_user_id: int) -> None:
-    """Remove a user; their sessions end.
+    """Delete a user; all sessions of the user end.
 
     Raises:
-        NotThere: nobody has that number.
-        EditRefused: nobody would be left who is an admin.
+        NotThere: there is no such user.
+        EditRefused: no admin would be left.
     """
     user = console_user(connection, console_user_id)
     with changing(connection, actor, now, "delete", "console_user", user.login) as change:
@@ -182,10 +179,10 @@ def delete_console_user(connection: sqlite3.Connection, actor: Actor, now: float
 
 
 def check_login(login: str) -> str:
-    """Return the login if it can be used as one.
+    """The login without surrounding blanks.
 
     Raises:
-        EditRefused: it cannot.
+        EditRefused: it is not valid.
     """
     login = login.strip()
     if not login or len(login) > MAX_LOGIN or not login.isprintable():
@@ -194,7 +191,7 @@ def check_login(login: str) -> str:
 
 
 def _check_phone(phone: str) -> str:
-    """See that it looks like a phone; whether it can be called shows when it is dialled from."""
+    """Check that it looks like a phone; whether it exists is known when it is called."""
     phone = phone.strip()
     technology, slash, name = phone.partition("/")
     if phone and (not (technology and slash and name) or len(phone) > MAX_LOGIN or not phone.isprintable()):

@@ -1,7 +1,6 @@
-"""Who is logged in to the console, and the one-time link that makes the first admin, as rows.
+"""Sessions of the console, and the one-time link that creates the first admin.
 
-What a browser keeps is 32 random bytes; only their hash is here (tokens.hash_token).
-Everything here blocks.
+A browser has 32 random bytes; the database has only their hash (security.hash_token).
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ from pbxrouter.security import Role
 from pbxrouter.text import sentence
 
 IDLE_S: Final = 8 * 3600.0
-"""A session that nobody has used for so long is over."""
+"""How long a session lasts without use, in seconds."""
 LONGEST_S: Final = 7 * 86_400.0
+"""How long a session lasts at most, in seconds."""
 SETUP_S: Final = 24 * 3600.0
-"""How long the set-up link is good for."""
+"""How long the set-up link is valid, in seconds."""
 
 _USER: Final = (
     "SELECT console_user_id, login, role, phone, language, console_users.created_at, last_login_at,"
@@ -38,7 +38,7 @@ _USER: Final = (
 def open_session(
     connection: sqlite3.Connection, console_user_id: int, session_hash: str, address: str, now: float
 ) -> None:
-    """Somebody has logged in."""
+    """Add a session for a login, and delete the expired ones."""
     with transaction(connection):
         _forget_old(connection, now)
         _open(connection, console_user_id, session_hash, address, now)
@@ -57,7 +57,7 @@ def _open(connection: sqlite3.Connection, console_user_id: int, session_hash: st
 
 
 def session_user(connection: sqlite3.Connection, session_hash: str, now: float) -> tuple[ConsoleUser, bool] | None:
-    """Whose session it is, and whether ``touch_session`` is due; None if it is none or over."""
+    """The user of a session, and whether ``touch_session`` is due; None if it does not exist or has expired."""
     values = {"hash": session_hash, "idle": now - IDLE_S, "oldest": now - LONGEST_S}
     with reading(connection):
         row = connection.execute(_USER, values).fetchone()
@@ -80,7 +80,7 @@ def touch_session(connection: sqlite3.Connection, session_hash: str, now: float)
 
 
 def live_sessions(connection: sqlite3.Connection, now: float) -> frozenset[str]:
-    """The hashes of all sessions that are not over."""
+    """The hashes of all sessions that have not expired."""
     with reading(connection):
         rows = connection.execute(
             "SELECT session_hash FROM console_sessions JOIN console_users USING (console_user_id)"
@@ -91,7 +91,7 @@ def live_sessions(connection: sqlite3.Connection, now: float) -> frozenset[str]:
 
 
 def close_session(connection: sqlite3.Connection, session_hash: str) -> None:
-    """Somebody has logged out."""
+    """Delete a session, at a logout."""
     with transaction(connection):
         connection.execute("DELETE FROM console_sessions WHERE session_hash = :hash", {"hash": session_hash})
 
@@ -104,7 +104,7 @@ def _forget_old(connection: sqlite3.Connection, now: float) -> None:
 
 
 def put_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> None:
-    """From now on this set-up link is the one, and no other."""
+    """Store a set-up link in place of the one before."""
     with transaction(connection):
         connection.execute("DELETE FROM console_setup")
         connection.execute(
@@ -114,7 +114,7 @@ def put_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -
 
 
 def is_setup_link(connection: sqlite3.Connection, link_hash: str, now: float) -> bool:
-    """Whether it is a set-up link that can still be used."""
+    """Whether a set-up link is valid."""
     with reading(connection):
         found = connection.execute(
             "SELECT 1 FROM console_setup WHERE link_hash = :hash AND expires_at > :now",
@@ -131,17 +131,17 @@ def use_setup_link(
     password_hash: str,
     actor: Actor,
 ) -> int:
-    """Make an admin by the set-up link, which is used up by that; returns the admin's number.
+    """Create an admin by the set-up link, which is then void; returns the console_user_id.
 
     Raises:
-        EditRefused: the link was used, replaced or is too old; or the login cannot be used.
+        EditRefused: the link was used, was replaced or has expired; or the login is not valid.
     """
     if not is_setup_link(connection, link_hash, now):
         raise EditRefused(sentence("this set-up link has been used or has expired"))
     number = add_console_user(connection, actor, now, login, password_hash, Role.ADMIN)
     with transaction(connection):
         used = connection.execute("DELETE FROM console_setup WHERE link_hash = :hash", {"hash": link_hash})
-        if used.rowcount == 0:  # another one was quicker
+        if used.rowcount == 0:  # another request was faster
             connection.execute("DELETE FROM console_users WHERE console_user_id = :id", {"id": number})
             raise EditRefused(sentence("this set-up link has been used or has expired"))
     return number

@@ -1,6 +1,6 @@
-"""API tokens as rows: made, listed, revoked, looked up. What is kept is a hash (tokens).
+"""API tokens: adding, listing, revoking and finding them; only their hashes are stored.
 
-Who made and who revoked one is in the audit log. Everything here blocks.
+Additions and revocations are in the audit log.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def add_token(
     token_hash: str,
     scopes: Collection[Scope],
 ) -> int:
-    """Keep a new token; returns its number.
+    """Add a token; returns its token_id.
 
     Args:
         now: epoch seconds.
-        token_hash: of tokens.hash_token.
+        token_hash: from security.hash_token.
 
     Raises:
-        EditRefused: the name cannot be used, or it would be good for nothing.
+        EditRefused: the name is not valid, or there is no scope.
         EditConflict: a valid token has that name.
         StoreError: the database cannot be written.
     """
@@ -57,16 +57,16 @@ def add_token(
 
 
 def list_tokens(connection: sqlite3.Connection) -> list[TokenInfo]:
-    """All tokens, revoked ones too, oldest first."""
+    """List all tokens, including revoked ones, oldest first."""
     with reading(connection):
         return [_info(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM api_tokens ORDER BY token_id")]
 
 
 def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
-    """One of them, valid or revoked.
+    """Get a token, valid or revoked.
 
     Raises:
-        NotThere: none has that number.
+        NotThere: there is no such token.
     """
     with reading(connection):
         row = connection.execute(
@@ -78,13 +78,13 @@ def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
 
 
 def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token_id: int) -> None:
-    """Make a token invalid, from now on.
+    """Revoke a token.
 
     Args:
         now: epoch seconds.
 
     Raises:
-        NotThere: no valid token has that number.
+        NotThere: there is no valid token of that number.
         StoreError: the database cannot be written.
     """
     with changing(connection, actor, now, "revoke", "token") as change:
@@ -100,10 +100,10 @@ def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token
 
 
 def valid_token(connection: sqlite3.Connection, name: str) -> int:
-    """The number of the valid token of a name.
+    """The token_id of the valid token of a name.
 
     Raises:
-        NotThere: none has it.
+        NotThere: there is no valid token of that name.
     """
     with reading(connection):
         found = _valid(connection, name)
@@ -113,7 +113,7 @@ def valid_token(connection: sqlite3.Connection, name: str) -> int:
 
 
 def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | None:
-    """The valid token of a hash; None if there is none."""
+    """Find the valid token of a hash; None if there is none."""
     with reading(connection):
         row = connection.execute(
             f"SELECT {_COLUMNS} FROM api_tokens WHERE token_hash = :hash AND revoked_at IS NULL",
@@ -123,7 +123,7 @@ def find_token(connection: sqlite3.Connection, token_hash: str) -> TokenInfo | N
 
 
 def note_use(connection: sqlite3.Connection, token_id: int) -> None:
-    """Note that a token is used in this minute."""
+    """Record the use of a token, by the minute."""
     with transaction(connection):
         connection.execute(
             "UPDATE api_tokens SET last_used_at = strftime('%Y-%m-%dT%H:%M:00Z', 'now')"
@@ -140,6 +140,6 @@ def _valid(connection: sqlite3.Connection, name: str) -> int | None:
 
 
 def _info(row: tuple[Any, ...]) -> TokenInfo:
-    # A hand may have written anything there: only what is known counts.
+    # SQL can have stored any text: unknown scopes are ignored.
     token_id, name, created, last_used, revoked, scopes = row
     return TokenInfo(token_id, name, created, last_used, revoked, scopes_of(str(scopes)))

@@ -1,4 +1,4 @@
-"""The rules in the database: loading, listing, editing."""
+"""The rules in the database: loading, listing, editing. Each edit returns its entry in the audit log."""
 
 from pbxrouter.database.rules.grant_edits import (
     GrantsSet,

@@ -1,4 +1,4 @@
-"""Giving grants and taking them away, one or a matrix at a time, by the same rules as all edits (edits)."""
+"""Granting and revoking, one grant or a page of the matrix at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pbxrouter.database.audit import Actor, changing
+from pbxrouter.database.audit import Actor, Edited, changing
 from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.rules.holder_edits import holder_name
 from pbxrouter.database.rules.holders import HOLDERS, Grant, holders
@@ -17,29 +17,31 @@ from pbxrouter.text import sentence
 
 @dataclass(frozen=True, slots=True)
 class GrantsSet:
-    """How many grants were given and taken away."""
+    """The numbers of grants that were granted and revoked."""
 
     granted: int
     revoked: int
 
 
-def grant(connection: sqlite3.Connection, actor: Actor, now: float, wanted: Grant) -> bool:
-    """Let somebody use a mapping; False if they may already.
+def grant(connection: sqlite3.Connection, actor: Actor, now: float, wanted: Grant) -> Edited[bool]:
+    """Grant a mapping to a holder; the value is False if it was granted already.
 
     Raises:
         NotThere: there is no such extension, user or mapping.
         StoreError: the database cannot be written.
     """
-    return set_grants(connection, actor, now, {wanted}, {wanted}).granted == 1
+    edited = set_grants(connection, actor, now, {wanted}, {wanted})
+    return Edited(edited.value.granted == 1, edited.audit_id)
 
 
-def revoke(connection: sqlite3.Connection, actor: Actor, now: float, unwanted: Grant) -> bool:
-    """Let somebody no longer use a mapping; False if they may not already.
+def revoke(connection: sqlite3.Connection, actor: Actor, now: float, unwanted: Grant) -> Edited[bool]:
+    """Revoke a grant; the value is False if it did not exist.
 
     Raises:
         NotThere, StoreError: as grant.
     """
-    return set_grants(connection, actor, now, {unwanted}, set()).revoked == 1
+    edited = set_grants(connection, actor, now, {unwanted}, set())
+    return Edited(edited.value.revoked == 1, edited.audit_id)
 
 
 def set_grants(
@@ -49,18 +51,18 @@ def set_grants(
     shown: Collection[Grant],
     checked: Collection[Grant],
     was: Collection[Grant] | None = None,
-) -> GrantsSet:
-    """Make the grants that were shown be those that were checked, as one entry of the audit log.
+) -> Edited[GrantsSet]:
+    """Grant and revoke what a form's checkboxes say, as one entry of the audit log.
 
     Args:
-        shown: all the boxes of the form.
-        checked: those with a tick in them; what was not shown is refused.
-        was: those that had a tick when it was shown. If given, only boxes that were changed
-            count, so that what somebody else changed meanwhile stays. None counts all boxes.
+        shown: all checkboxes of the form.
+        checked: the checked ones; a grant that was not shown is refused.
+        was: those that were checked when the form was shown. If given, only checkboxes that the
+            user changed count, so that changes by others meanwhile stay. None counts all.
 
     Raises:
-        EditRefused: something was checked that was not shown.
-        NotThere: an extension, user or mapping of a changed box is gone; nothing was changed.
+        EditRefused: a grant was checked that was not shown.
+        NotThere: an extension, user or mapping of a changed checkbox is gone; nothing was changed.
         StoreError: the database cannot be written.
     """
     boxes, ticks = set(shown), set(checked)
@@ -78,12 +80,12 @@ def set_grants(
                 names[holder] = holder_name(connection, table, box.holder_id)
             if ("", box.map_id) not in names:
                 names["", box.map_id] = _pattern(connection, box.map_id)
-            there = _grant_id(connection, box)
-            if there is None and box in ticks:
+            grant_id = _grant_id(connection, box)
+            if grant_id is None and box in ticks:
                 change.insert(table.grants, {table.row_id: box.holder_id, "map_id": box.map_id})
                 granted += 1
-            elif there is not None and box not in ticks:
-                change.delete(table.grants, there)
+            elif grant_id is not None and box not in ticks:
+                change.delete(table.grants, grant_id)
                 revoked += 1
             else:
                 continue
@@ -92,13 +94,13 @@ def set_grants(
             change.name = f"+{granted} -{revoked}"
         if not granted:
             change.action = "revoke"
-    return GrantsSet(granted, revoked)
+    return Edited(GrantsSet(granted, revoked), change.audit_id)
 
 
-def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> int:
-    """Delete all grants to what is gone, and return how many there were.
+def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[int]:
+    """Delete all grants whose holder or mapping is gone; the value is their number.
 
-    SQL with foreign keys off leaves such behind. They open nothing.
+    SQL with foreign keys off leaves such grants behind. They have no effect.
 
     Raises:
         StoreError: the database cannot be written.
@@ -115,7 +117,7 @@ def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> 
                 change.delete(table.grants, grant_id)
             count += len(rows)
         change.name = f"-{count}"
-    return count
+    return Edited(count, change.audit_id)
 
 
 def _pattern(connection: sqlite3.Connection, map_id: int) -> str:

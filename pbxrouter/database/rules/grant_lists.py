@@ -1,4 +1,4 @@
-"""The grants as a matrix, grants to what is gone, and how many there are of everything."""
+"""The matrix of grants, orphaned grants, and totals."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ROWS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Who may use what: a page of mappings as columns, a page of holders as rows.
+    """The matrix of grants: a page of mappings as columns, a page of holders as rows.
 
     Attributes:
-        granted: pairs of a holder's number and a mapping's.
+        granted: pairs (holder_id, map_id).
     """
 
     kind: str
@@ -37,10 +37,10 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class OrphanGrant:
-    """A grant to what is gone, or of who is gone; it opens nothing.
+    """A grant whose holder or mapping does not exist; it has no effect.
 
     Attributes:
-        holder, mapping: number or name, and pattern; where it is gone, its number in the grant.
+        holder, mapping: number or name, and pattern; the number in the grant if the row is gone.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class OrphanGrant:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many there are."""
+    """The numbers of rows."""
 
     mappings: int
     extensions: int
@@ -74,7 +74,7 @@ def matrix(
     columns: int = COLUMNS,
     rows: int = ROWS,
 ) -> Matrix:
-    """Mappings by holders of a kind, as of one moment; the two are searched and paged on their own.
+    """Read the matrix in one transaction; mappings and holders are searched and paged separately.
 
     Raises:
         StoreError: the database cannot be read.
@@ -95,9 +95,9 @@ def matrix(
 
 
 def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[OrphanGrant]:
-    """Grants to what is gone, left behind by SQL with foreign keys off; the oldest first.
+    """Find grants whose holder or mapping is gone, oldest first; SQL with foreign keys off leaves them behind.
 
-    edits.delete_orphans deletes all of them.
+    grant_edits.delete_orphans deletes all of them.
 
     Raises:
         StoreError: the database cannot be read.
@@ -129,7 +129,7 @@ def find_orphans(connection: sqlite3.Connection, limit: int = 50) -> list[Orphan
 
 
 def totals(connection: sqlite3.Connection) -> Totals:
-    """How many mappings, extensions, users and grants there are.
+    """Count mappings, extensions, users and grants.
 
     Raises:
         StoreError: the database cannot be read.

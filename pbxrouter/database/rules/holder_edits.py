@@ -1,4 +1,4 @@
-"""Changing extensions and users, and users' PINs, by the same rules as all edits (edits)."""
+"""Adding, changing and deleting extensions and users; setting users' PINs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,41 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
-from pbxrouter.database.audit import Actor, changing
+from pbxrouter.database.audit import Actor, Edited, changing
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
-from pbxrouter.database.rules.holders import HolderTable, holders
+from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
+from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
 from pbxrouter.rules import NO_CALLER
 from pbxrouter.security import generate_pin
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import sentence
 
-PIN_TAKEN: Final = sentence("this PIN cannot be used; choose another one")
 _TRIES: Final = 20
+"""How many PINs generate_user_pin tries before it gives up."""
 
 
-def add_extension(connection: sqlite3.Connection, actor: Actor, now: float, number: str) -> int:
-    """Make an extension, and return its id.
+def add_extension(connection: sqlite3.Connection, actor: Actor, now: float, number: str) -> Edited[int]:
+    """Add an extension; the value is its extension_id.
 
     Raises:
-        EditRefused: the number cannot be a caller's; the field is number.
+        EditRefused: the number is not valid; the field is number.
         EditConflict: there is an extension with this number.
         StoreError: the database cannot be written.
     """
     return _add(connection, actor, now, holders("extension"), _number(number), {})
 
 
-def add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None) -> int:
-    """Make a user, and return its id.
+def add_user(
+    connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None
+) -> Edited[int]:
+    """Add a user; the value is its user_id.
 
     Args:
-        pin_hash: what is stored of the PIN; None is no PIN.
+        pin_hash: the PIN's hash; None is no PIN.
 
     Raises:
-        EditRefused: the name cannot be used; the field is name.
+        EditRefused: the name is not valid; the field is name.
         EditConflict: there is a user of this name.
         PinError: the PIN is another user's.
         StoreError: the database cannot be written.
@@ -46,44 +48,49 @@ def add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str
     return _add(connection, actor, now, holders("user"), _name(name), {"user_pin": pin_hash})
 
 
-def update_extension(connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str) -> None:
-    """Give an extension another number.
+def update_extension(
+    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str
+) -> Edited[None]:
+    """Change an extension's number.
 
     Raises:
         NotThere: there is no such extension.
         EditRefused, EditConflict, StoreError: as add_extension.
     """
-    _rename(connection, actor, now, holders("extension"), extension_id, _number(number))
+    return _rename(connection, actor, now, holders("extension"), extension_id, _number(number))
 
 
-def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> None:
-    """Give a user another name.
+def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
+    """Change a user's name.
 
     Raises:
         NotThere: there is no such user.
         EditRefused, EditConflict, StoreError: as add_user.
     """
-    _rename(connection, actor, now, holders("user"), user_id, _name(name))
+    return _rename(connection, actor, now, holders("user"), user_id, _name(name))
 
 
-def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int) -> None:
-    """Delete an extension or a user, with its grants.
+def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int) -> Edited[None]:
+    """Delete an extension or a user, and its grants.
 
     Args:
         kind: "extension" or "user".
 
     Raises:
-        NotThere: there is no such one.
+        NotThere: there is no such holder.
         StoreError: the database cannot be written.
     """
     table = holders(kind)
     with changing(connection, actor, now, "delete", kind) as change:
         change.name = holder_name(connection, table, row_id)
         change.delete(table.table, row_id)
+    return Edited(None, change.audit_id)
 
 
-def set_user_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None) -> None:
-    """Give a user a PIN, by its hash, or take it away with None.
+def set_user_pin(
+    connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, pin_hash: str | None
+) -> Edited[None]:
+    """Set a user's PIN by its hash; None removes it.
 
     Raises:
         NotThere: there is no such user.
@@ -95,33 +102,31 @@ def set_user_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_
         change.name = holder_name(connection, table, user_id)
         refuse_pin_of_another(connection, pin_hash, user_id)
         change.update(table.table, user_id, {"user_pin": pin_hash})
+    return Edited(None, change.audit_id)
 
 
 def generate_user_pin(
     connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, hash_pin: Callable[[str], str]
-) -> str:
-    """Give a user a new PIN that nobody else has, and return it: to be shown this once.
+) -> Edited[str]:
+    """Set a generated PIN that no other user has; the value is the PIN, to be shown once.
 
     Raises:
         NotThere, PinError, StoreError: as set_user_pin.
     """
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         pin = generate_pin()
         try:
-            set_user_pin(connection, actor, now, user_id, hash_pin(pin))
+            return Edited(pin, set_user_pin(connection, actor, now, user_id, hash_pin(pin)).audit_id)
         except PinError:  # by chance another user's
-            if not left:
-                raise
-        else:
-            break
-    return pin
+            continue
+    raise PinError(PIN_TAKEN)
 
 
 def refuse_pin_of_another(connection: sqlite3.Connection, pin_hash: str | None, user_id: int) -> None:
-    """See, in a transaction, that no other user has a PIN.
+    """Check, inside a transaction, that no other user has a PIN.
 
     Raises:
-        PinError: one has.
+        PinError: another user has it.
     """
     if (
         pin_hash is not None
@@ -133,10 +138,10 @@ def refuse_pin_of_another(connection: sqlite3.Connection, pin_hash: str | None, 
 
 
 def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int) -> str:
-    """The number of an extension, the name of a user.
+    """The number of an extension, or the name of a user.
 
     Raises:
-        NotThere: there is no such one.
+        NotThere: there is no such holder.
     """
     row = connection.execute(
         f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} = :id", {"id": bounded(row_id)}
@@ -146,12 +151,6 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     return text_of(row[0])
 
 
-_TAKEN: Final = {
-    "extension": (Sentence("there is already an extension with this number"), "number"),
-    "user": (Sentence("there is already a user with this name"), "name"),
-}
-
-
 def _add(
     connection: sqlite3.Connection,
     actor: Actor,
@@ -159,31 +158,32 @@ def _add(
     table: HolderTable,
     name: str,
     more: dict[str, Any],
-) -> int:
+) -> Edited[int]:
     with changing(connection, actor, now, "create", table.kind, name) as change:
         _refuse_taken(connection, table, name, 0)
         refuse_pin_of_another(connection, more.get("user_pin"), 0)
-        return change.insert(table.table, {table.name: name, **more})
+        row_id = change.insert(table.table, {table.name: name, **more})
+    return Edited(row_id, change.audit_id)
 
 
 def _rename(
     connection: sqlite3.Connection, actor: Actor, now: float, table: HolderTable, row_id: int, name: str
-) -> None:
+) -> Edited[None]:
     with changing(connection, actor, now, "update", table.kind, name) as change:
         holder_name(connection, table, row_id)
         _refuse_taken(connection, table, name, row_id)
         change.update(table.table, row_id, {table.name: name})
+    return Edited(None, change.audit_id)
 
 
 def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
-    # Trimmed as the rules are when they are read: a hand may have written blanks around it.
+    # Trimmed as it is when the rules are loaded: rows written by SQL may have blanks around it.
     found = connection.execute(
         f"SELECT 1 FROM {table.table} WHERE trim({table.name}) = :name AND {table.row_id} <> :but LIMIT 1",
         {"name": name, "but": but},
     ).fetchone()
     if found:
-        message, field = _TAKEN[table.kind]
-        raise EditConflict(message, field)
+        raise EditConflict(table.taken, table.field)
 
 
 def _number(text: str) -> str:
@@ -213,11 +213,13 @@ def _name(text: str) -> str:
     )
 
 
-def set_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None) -> None:
-    """Give a user a PIN, by its hash, or take it away with None.
+def set_pin(
+    connection: sqlite3.Connection, actor: Actor, now: float, user_name: str, pin_hash: str | None
+) -> Edited[None]:
+    """Set the PIN of the user of a name by its hash; None removes it.
 
     Args:
-        actor: who does it, for the audit log.
+        actor: the author, for the audit log.
         now: epoch seconds.
 
     Raises:
@@ -233,3 +235,4 @@ def set_pin(connection: sqlite3.Connection, actor: Actor, now: float, user_name:
             raise StoreError(f"{count} named {user_name!r} in {path_of(connection)}; accepted is the name of one")
         refuse_pin_of_another(connection, pin_hash, rows[0][0])
         change.update("users", rows[0][0], {"user_pin": pin_hash})
+    return Edited(None, change.audit_id)

@@ -1,7 +1,6 @@
-"""The rules as pages and the API list them: mappings, extensions, users, and their grants.
+"""Lists of mappings, extensions, users and their grants, in pages, with a search.
 
-All by pages, with a search, in a few queries however many there are. What a hand has left
-in the tables that makes no sense is listed as well as it can be, as text.
+Values of unexpected types, which SQL can store, are listed as text.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import reading
-from pbxrouter.database.edit_text import no_holder, no_mapping
+from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.paging import Listing, Page, searching
-from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders
+from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """A mapping, and how many extensions and users have a grant for it."""
+    """A mapping, with the numbers of extensions and users that have a grant for it."""
 
     map_id: int
     pattern: str
@@ -36,9 +35,9 @@ class HolderRow:
 
     Attributes:
         kind: "extension" or "user".
-        name: an extension's number, a user's name.
-        has_pin: of an extension it is False.
-        grants: how many mappings it may use.
+        name: an extension's number, or a user's name.
+        has_pin: whether a user has a PIN; False for extensions.
+        grants: the number of its grants.
     """
 
     kind: str
@@ -87,13 +86,13 @@ def find_mappings(
     before: int | None = None,
     enabled: bool | None = None,
 ) -> Page[MappingRow]:
-    """Mappings in the order of their numbers.
+    """Find mappings, by map_id.
 
     Args:
         search: part of pattern, application or data.
-        limit: how many; at most paging.MAX_LIMIT.
-        after, before: as Page.next and Page.previous say.
-        enabled: only those switched on, or off; None is both.
+        limit: the number of rows; at most paging.MAX_LIMIT.
+        after, before: see Page.next and Page.previous.
+        enabled: only enabled or disabled ones; None is both.
 
     Raises:
         StoreError: the database cannot be read.
@@ -113,7 +112,7 @@ def find_holders(
     after: int | None = None,
     before: int | None = None,
 ) -> Page[HolderRow]:
-    """Extensions by number, or users by name.
+    """Find extensions, by number, or users, by name.
 
     Args:
         kind: "extension" or "user".
@@ -130,10 +129,10 @@ def find_holders(
 
 
 def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
-    """One mapping.
+    """Get a mapping.
 
     Raises:
-        NotThere: there is none of that number.
+        NotThere: there is no such mapping.
         StoreError: the database cannot be read.
     """
     with reading(connection):
@@ -144,10 +143,10 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
 
 
 def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
-    """One extension or user.
+    """Get an extension or a user.
 
     Raises:
-        NotThere: there is none of that number.
+        NotThere: there is no such extension or user.
         StoreError: the database cannot be read.
     """
     table = holders(kind)
@@ -169,7 +168,7 @@ def holders_of(
     after: int | None = None,
     before: int | None = None,
 ) -> Page[HolderRow]:
-    """The extensions or the users that have a grant for a mapping, in the order of their numbers.
+    """Find the extensions or users that have a grant for a mapping, by number.
 
     Args, Raises: as find_holders.
     """
@@ -194,7 +193,7 @@ def mappings_of(
     after: int | None = None,
     before: int | None = None,
 ) -> Page[MappingRow]:
-    """The mappings that an extension or a user has a grant for, in the order of their numbers.
+    """Find the mappings that an extension or a user has a grant for, by map_id.
 
     Args, Raises: as find_mappings.
     """

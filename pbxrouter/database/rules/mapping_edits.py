@@ -1,9 +1,4 @@
-"""Changing the rules: each change is checked, and in the audit log.
-
-What is refused is refused in words, with the field that it is about. What is deleted takes its
-grants along, and an undo (audit) brings all of it back. Extensions and users are changed in
-holder_edits, grants in grant_edits.
-"""
+"""Adding, changing, disabling and deleting mappings; each change is checked and in the audit log."""
 
 from __future__ import annotations
 
@@ -11,54 +6,20 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pbxrouter.database.audit import Actor, Change, changing
+from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_mapping
-from pbxrouter.database.rules.grant_edits import (
-    delete_orphans,
-    grant,
-    revoke,
-    set_grants,
-)
-from pbxrouter.database.rules.holder_edits import (
-    add_extension,
-    add_user,
-    delete_holder,
-    generate_user_pin,
-    set_user_pin,
-    update_extension,
-    update_user,
-)
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
 from pbxrouter.rules import Pattern
 from pbxrouter.text import sentence
 
-__all__ = [
-    "MappingValues",
-    "add_extension",
-    "add_mapping",
-    "add_user",
-    "checked",
-    "delete_holder",
-    "delete_mapping",
-    "delete_orphans",
-    "generate_user_pin",
-    "grant",
-    "revoke",
-    "set_enabled",
-    "set_grants",
-    "set_user_pin",
-    "update_extension",
-    "update_mapping",
-    "update_user",
-]
-
 MAX_DATA: Final = 255
+"""The longest application data, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class MappingValues:
-    """What a mapping says."""
+    """The values of a mapping."""
 
     pattern: str
     application: str
@@ -66,18 +27,15 @@ class MappingValues:
     enabled: bool = True
 
 
-# --- mappings -----------------------------------------------------------------
-
-
-def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values: MappingValues) -> int:
-    """Make a mapping, and return its number.
+def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values: MappingValues) -> Edited[int]:
+    """Add a mapping; the value is its map_id.
 
     Args:
-        now: epoch seconds, as in all of these.
+        now: epoch seconds, in all functions of this module.
 
     Raises:
-        EditRefused: a value cannot be used; the field is pattern, application or data.
-        EditConflict: there is a mapping that says the same.
+        EditRefused: a value is not valid; the field is pattern, application or data.
+        EditConflict: there is a mapping with the same values.
         StoreError: the database cannot be written.
     """
     values = checked(values)
@@ -85,7 +43,7 @@ def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values
         _refuse_same(connection, values, 0)
         map_id = change.insert("applications_mappings", _columns(values))
         _switch(change, map_id, values.enabled)
-    return map_id
+    return Edited(map_id, change.audit_id)
 
 
 def update_mapping(
@@ -95,16 +53,16 @@ def update_mapping(
     map_id: int,
     values: MappingValues,
     expected: MappingValues | None = None,
-) -> None:
-    """Change what a mapping says.
+) -> Edited[None]:
+    """Change the values of a mapping.
 
     Args:
-        expected: what it said when it was shown; if it does not say that any more, nothing is changed.
+        expected: its values when it was shown; if they differ now, nothing is changed.
 
     Raises:
         EditRefused, StoreError: as add_mapping.
         NotThere: there is no such mapping.
-        EditConflict: another mapping says the same, or it is not as expected.
+        EditConflict: another mapping has the same values, or it is not as expected.
     """
     values = checked(values)
     with changing(connection, actor, now, "update", "mapping", values.pattern) as change:
@@ -115,10 +73,11 @@ def update_mapping(
         wrote = change.update("applications_mappings", map_id, _columns(values))
         if _switch(change, map_id, values.enabled) and not wrote:
             change.action = "enable" if values.enabled else "disable"
+    return Edited(None, change.audit_id)
 
 
-def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int, enabled: bool) -> None:
-    """Switch a mapping on or off; its grants are kept.
+def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int, enabled: bool) -> Edited[None]:
+    """Enable or disable a mapping; its grants are kept.
 
     Raises:
         NotThere: there is no such mapping.
@@ -127,10 +86,11 @@ def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id
     with changing(connection, actor, now, "enable" if enabled else "disable", "mapping") as change:
         change.name = _mapping(connection, map_id).pattern
         _switch(change, map_id, enabled)
+    return Edited(None, change.audit_id)
 
 
-def delete_mapping(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int) -> None:
-    """Delete a mapping with its grants.
+def delete_mapping(connection: sqlite3.Connection, actor: Actor, now: float, map_id: int) -> Edited[None]:
+    """Delete a mapping and its grants.
 
     Raises:
         NotThere: there is no such mapping.
@@ -139,13 +99,14 @@ def delete_mapping(connection: sqlite3.Connection, actor: Actor, now: float, map
     with changing(connection, actor, now, "delete", "mapping") as change:
         change.name = _mapping(connection, map_id).pattern
         change.delete("applications_mappings", map_id)
+    return Edited(None, change.audit_id)
 
 
 def checked(values: MappingValues) -> MappingValues:
-    """The values as they are kept, without blanks around them.
+    """The values as they are stored, without surrounding blanks.
 
     Raises:
-        EditRefused: one cannot be used.
+        EditRefused: one is not valid.
     """
     pattern = values.pattern.strip()
     try:
@@ -206,7 +167,7 @@ def _refuse_same(connection: sqlite3.Connection, values: MappingValues, but: int
 
 
 def _switch(change: Change, map_id: int, enabled: bool) -> bool:
-    """See that a mapping is on or off; whether that made a difference."""
+    """Enable or disable a mapping, and return whether that changed it."""
     is_off = change.connection.execute("SELECT 1 FROM mappings_disabled WHERE map_id = :id", {"id": map_id}).fetchone()
     if enabled is not bool(is_off):
         return False

@@ -1,7 +1,4 @@
-"""What mappings, extensions and users of given numbers are called, and which of them have grants among them.
-
-For pages that have the numbers already.
-"""
+"""Names of mappings, extensions and users by number, and the grants among them."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from pbxrouter.database.values import bounded, text_of
 
 
 def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]) -> dict[int, str]:
-    """By number, the patterns of mappings, numbers of extensions or names of users; not of what is gone.
+    """The patterns of mappings, numbers of extensions or names of users, by number; missing rows are left out.
 
     Args:
         kind: "mapping", "extension" or "user".
-        numbers: at most some hundred.
+        numbers: the numbers to look up; a few hundred at most.
 
     Raises:
         StoreError: the database cannot be read.
@@ -32,13 +29,13 @@ def names_of(connection: sqlite3.Connection, kind: str, numbers: Collection[int]
         rows = connection.execute(
             f"SELECT {row_id}, {name} FROM {table} WHERE {row_id} IN ({_in(values)})", values
         ).fetchall()
-    return {number: text_of(said) for number, said in rows}
+    return {number: text_of(name) for number, name in rows}
 
 
 def granted_among(
     connection: sqlite3.Connection, kind: str, holder_ids: Collection[int], map_ids: Collection[int]
 ) -> frozenset[tuple[int, int]]:
-    """Pairs of a holder's number and a mapping's: the grants among these.
+    """The grants among these holders and mappings, as pairs (holder_id, map_id).
 
     Args:
         kind: "extension" or "user".

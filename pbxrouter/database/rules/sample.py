@@ -1,18 +1,28 @@
-"""The workshop's rules as a sample."""
+"""The workshop's rules, as a sample."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from pbxrouter.database.backup import path_of
 from pbxrouter.database.connection import transaction
-from pbxrouter.database.rules.loader import _SAMPLE_EXTENSION, _SAMPLE_MAPPINGS, _SAMPLE_USER, _grants
 from pbxrouter.errors import StoreError
+
+_SAMPLE_MAPPINGS: Final = (
+    (1, "dial", "IAX2", "3X"),
+    (2, "dial", "SIP", "2X"),
+    (3, "dial", "Zap", "XXXXXXXX"),
+    (4, "voicemail", "", "66"),
+    (5, "conference", "", "7X"),
+)
+_SAMPLE_EXTENSION: Final = (1, "33", (2,))
+_SAMPLE_USER: Final = (1, "moises silva", "123456", (1, 2, 4, 5))
 
 
 def add_sample(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> None:
-    """Write the workshop's rules, under the workshop's own numbers, into a new database.
+    """Add the workshop's rules, with the workshop's own numbers, to a new database.
 
     Raises:
         StoreError: there are rules already, or the database cannot be written.
@@ -43,3 +53,7 @@ def add_sample(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
             "INSERT INTO users_mappings (user_id, map_id) VALUES (:holder, :map_id)",
             _grants(user_id, user_grants),
         )
+
+
+def _grants(holder: int, map_ids: Iterable[int]) -> list[dict[str, int]]:
+    return [{"holder": holder, "map_id": map_id} for map_id in map_ids]

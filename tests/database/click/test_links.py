@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import (
+from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
     entry,

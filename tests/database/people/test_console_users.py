@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import Actor, AuditSearch, find_entries
+from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.database.people.console_users import (
     add_console_user,
     console_user,

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.log import (
+from pbxrouter.database import rules as edits
+from pbxrouter.database.audit import (
     Actor,
+    Edited,
     entry,
     find_entries,
     undo,
 )
-from pbxrouter.database.rules import mapping_edits as edits
+from pbxrouter.database.rules import MappingValues
 from pbxrouter.database.rules.grant_edits import GrantsSet
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.loader import read_rules
-from pbxrouter.database.rules.mapping_edits import MappingValues
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.model import Facts
 
@@ -66,11 +67,22 @@ class EditCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def do(self, edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """One edit, by Ana at second 7; it leaves no transaction open."""
+        """The value of one edit, by Ana at second 7.
+
+        It leaves no transaction open, and returns its entry in the audit log if it made one.
+        """
+        before = self.newest()
         try:
-            return edit(self.connection, ANA, 7.0, *arguments, **named)
+            edited: Edited[Any] = edit(self.connection, ANA, 7.0, *arguments, **named)
         finally:
             self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(edited.audit_id, self.newest() if self.newest() != before else None)
+        return edited.value
+
+    def newest(self) -> int | None:
+        """The number of the newest entry of the audit log."""
+        found: int | None = self.connection.execute("SELECT max(audit_id) FROM audit_log").fetchone()[0]
+        return found
 
     def refused(self, kind: type[Exception], edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The error that it ends with, nothing changed and nothing written down."""

@@ -8,15 +8,14 @@ import sqlite3
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit.entries import MAX_TEXT, details_of, entries_about
-from pbxrouter.database.audit.log import (
+from pbxrouter.database.audit import (
     Actor,
     AuditSearch,
     find_entries,
     note,
 )
-from pbxrouter.database.rules.holders import Grant
-from pbxrouter.database.rules.mapping_edits import (
+from pbxrouter.database.audit.entries import MAX_TEXT, details_of, entries_about
+from pbxrouter.database.rules import (
     MappingValues,
     add_extension,
     add_mapping,
@@ -25,6 +24,7 @@ from pbxrouter.database.rules.mapping_edits import (
     grant,
     update_mapping,
 )
+from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.names import granted_among, names_of
 
 ANA = Actor("ana", "console")
@@ -40,10 +40,10 @@ class RuleNamesTests(SynchronousTestCase):
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
-        self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP"))
-        self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP"))
-        self.extension = add_extension(self.connection, ANA, 3.0, "33")
-        self.user = add_user(self.connection, ANA, 4.0, "Ana")
+        self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value
+        self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP")).value
+        self.extension = add_extension(self.connection, ANA, 3.0, "33").value
+        self.user = add_user(self.connection, ANA, 4.0, "Ana").value
 
     def test_names(self) -> None:
         """Of those that are there."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from pbxrouter.database.audit.log import AuditSearch, find_entries
+from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.database.people.console_users import list_console_users
 from pbxrouter.database.people.tokens import find_token
-from pbxrouter.doctor.finding import Finding, well, wrong
+from pbxrouter.doctor.finding import Finding, ok, wrong
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.text.sentences import Sentence
@@ -171,7 +171,7 @@ class DoctorTests(ConsoleCase):
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
         """See WebContext.examine."""
-        tell(well(Sentence("rules"), Sentence("5 mappings")))
+        tell(ok(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]
         tell(wrong(Sentence("AMI"), Sentence("<b>no banner</b>"), Sentence("start Asterisk")))

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database import MAX_NAME, Page
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     HolderRow,
     add_extension,
@@ -110,8 +110,8 @@ class HolderResource:
     item: Callable[[HolderRow], Extension | User]
     page: Callable[[list[Any], int | None], Extensions | Users]
     name_of: Callable[[Any], str]
-    add: Callable[[sqlite3.Connection, Actor, float, str], int]
-    update: Callable[[sqlite3.Connection, Actor, float, int, str], object]
+    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
 
     def _id(self, request: ApiRequest) -> int:
         return request.path[f"{self.kind}_id"]
@@ -132,7 +132,7 @@ class HolderResource:
         """Create a holder."""
 
         def create(connection: sqlite3.Connection) -> HolderRow:
-            number = self.add(connection, request.actor, request.web.now(), self.name_of(request.body))
+            number = self.add(connection, request.actor, request.web.now(), self.name_of(request.body)).value
             return holder(connection, self.kind, number)
 
         row = await request.web.change(create)

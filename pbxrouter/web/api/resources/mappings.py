@@ -102,7 +102,7 @@ async def create_mapping(request: ApiRequest) -> Created:
     values = MappingValues(new.pattern, new.application, new.data, new.enabled)
 
     def create(connection: sqlite3.Connection) -> MappingRow:
-        return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values))
+        return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values).value)
 
     made = await request.web.change(create)
     return Created(f"{PATH}/{made.map_id}", shown(made))

@@ -45,7 +45,7 @@ async def set_pin(request: ApiRequest) -> PinSet:
             made = await web.change(
                 lambda connection: generate_user_pin(connection, request.actor, web.now(), number, web.hash_pin)
             )
-            return PinSet(made)
+            return PinSet(made.value)
         request.within("pin")
         hashed = web.hash_pin(check_pin(wanted.pin))
         await web.change(lambda connection: set_user_pin(connection, request.actor, web.now(), number, hashed))

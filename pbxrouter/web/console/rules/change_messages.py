@@ -34,12 +34,6 @@ VIA: Final = {
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins see and undo."""
-STAYS: Final = {
-    "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
-    "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
-    "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
-}
-"""Why changes of a kind cannot be undone."""
 _DID: Final = {
     ("create", "mapping"): Sentence("mapping {name} was created"),
     ("update", "mapping"): Sentence("mapping {name} was changed"),

@@ -6,7 +6,17 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import AuditEntry, AuditSearch, details_of, entry, find_entries, undo
+from pbxrouter.database.audit import (
+    NEVER_UNDONE,
+    Actor,
+    AuditEntry,
+    AuditSearch,
+    Edited,
+    details_of,
+    entry,
+    find_entries,
+    undo,
+)
 from pbxrouter.database.rules import holder, mapping
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import Role
@@ -16,7 +26,6 @@ from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.change_messages import (
     ADMINS_ONLY,
     KINDS,
-    STAYS,
     VIA,
     ChangeDescription,
     describe,
@@ -114,11 +123,13 @@ class ChangePages:
         found = (await self._context.web.read(lambda connection: entry(connection, number))).entry
         if found.kind in hidden_from(page_request):
             raise NotThere(sentence("there is no entry {number} in the audit log", number=number))
-        made = await self._context.edit(
-            page_request, lambda connection, actor, now: undo(connection, actor, now, number)
-        )
+
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
+            return Edited(None, undo(connection, actor, now, number))
+
+        made = await self._context.edit(page_request, work)
         back = await self._existing_page(came_from(page_request, f"{PATH}/{number}"))
-        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.value)
+        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.audit_id)
 
     async def _existing_page(self, path: str) -> str:
         """The page, or the list above it if the undo deleted the page's row."""
@@ -150,7 +161,7 @@ def why_not(entry: AuditEntry) -> Sentence | None:
     """Why a change cannot be undone; None if undo may be tried."""
     if entry.undone_by is not None:
         return Sentence("this change has already been undone")
-    return STAYS.get(entry.kind)
+    return NEVER_UNDONE.get(entry.kind)
 
 
 def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:

@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     COLUMNS,
     HOLDERS,
@@ -32,7 +32,6 @@ from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.rules.page_base import (
-    Edited,
     RuleContext,
     address,
     go_back,
@@ -99,7 +98,7 @@ class GrantPages:
         """Save all ticks of the page."""
         shown, ticked, was = read_ticks(page_request.form)
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> GrantsSet:
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[GrantsSet]:
             return set_grants(connection, actor, now, shown, ticked, was)
 
         made = await self._context.edit(page_request, work)
@@ -133,13 +132,16 @@ class GrantPages:
         wanted = Grant(kind, holder_id, map_id)
         give = form.text("on") == "1"
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Sentence:
-            (grant if give else revoke)(connection, actor, now, wanted)
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[Sentence]:
+            edited = (grant if give else revoke)(connection, actor, now, wanted)
             who = holder(connection, kind, holder_id).name
             what = mapping(connection, map_id).pattern
-            if give:
-                return sentence("{who} may use {what} now", who=who, what=what)
-            return sentence("{who} may no longer use {what}", who=who, what=what)
+            said = (
+                sentence("{who} may use {what} now", who=who, what=what)
+                if give
+                else sentence("{who} may no longer use {what}", who=who, what=what)
+            )
+            return Edited(said, edited.audit_id)
 
         return await self._context.edit(page_request, work)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     add_extension,
     add_user,
@@ -46,11 +46,11 @@ class Kind:
     kind: str
     path: str
     field: str
-    add: Callable[[sqlite3.Connection, Actor, float, str], int]
-    update: Callable[[sqlite3.Connection, Actor, float, int, str], None]
+    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
 
 
-def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> int:
+def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> Edited[int]:
     return add_user(connection, actor, now, name)
 
 
@@ -152,10 +152,9 @@ class HolderPages:
     async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Delete an extension or a user with its grants; the notice has an Undo button."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
             name = holder(connection, kind.kind, number).name
-            delete_holder(connection, actor, now, kind.kind, number)
-            return name
+            return Edited(name, delete_holder(connection, actor, now, kind.kind, number).audit_id)
 
         made = await self._context.edit(page_request, work)
         message = (

@@ -6,7 +6,7 @@ import functools
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     MappingRow,
     MappingValues,
@@ -130,8 +130,8 @@ class MappingPages:
         values = read_values(page_request.form)
         was = read_values(page_request.form, "was_") if "was_pattern" in page_request.form else None
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> None:
-            update_mapping(connection, actor, now, number, values, was)
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
+            return update_mapping(connection, actor, now, number, values, was)
 
         try:
             made = await self._context.edit(page_request, work)
@@ -148,9 +148,9 @@ class MappingPages:
         """Enable or disable a mapping."""
         enabled = page_request.form.text("on") == "1"
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
-            set_enabled(connection, actor, now, number, enabled)
-            return mapping(connection, number).pattern
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+            edited = set_enabled(connection, actor, now, number, enabled)
+            return Edited(mapping(connection, number).pattern, edited.audit_id)
 
         made = await self._context.edit(page_request, work)
         message = (
@@ -163,10 +163,9 @@ class MappingPages:
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Delete a mapping and its grants; the notice has an Undo button."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
             pattern = mapping(connection, number).pattern
-            delete_mapping(connection, actor, now, number)
-            return pattern
+            return Edited(pattern, delete_mapping(connection, actor, now, number).audit_id)
 
         made = await self._context.edit(page_request, work)
         raise Redirect(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from pbxrouter.database import Page
-from pbxrouter.database.audit import Actor, AuditSearch, find_entries
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.rules import RuleWarning
 from pbxrouter.security import Role
-from pbxrouter.text import Sentence, printable
+from pbxrouter.text import Sentence
 from pbxrouter.web.console.request import Form, PageRequest, local_path
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.console.rules.change_messages import headline
@@ -26,19 +25,6 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _ONE: Final = re.compile(r"(/rules/(?:mappings|extensions|users))/[0-9]{1,18}(?:/.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Edited(Generic[T]):
-    """The result of an edit.
-
-    Attributes:
-        value: what the edit returned.
-        audit_id: its entry in the audit log; None if nothing changed.
-    """
-
-    value: T
-    audit_id: int | None
-
-
 class RuleContext:
     """The router and the WebContext, with what all pages of rules do with them."""
 
@@ -46,21 +32,16 @@ class RuleContext:
         self.router: Final = router
         self.web: Final = web
 
-    async def edit(self, page_request: PageRequest, work: Callable[[sqlite3.Connection, Actor, float], T]) -> Edited[T]:
+    async def edit(
+        self, page_request: PageRequest, work: Callable[[sqlite3.Connection, Actor, float], Edited[T]]
+    ) -> Edited[T]:
         """Change rules as the request's user; when it returns, calls are decided by the changed rules.
 
         Raises:
             EditRefused, StoreError: as ``work`` raises them.
         """
         actor, now = page_request.actor, self.web.now()
-
-        def run(connection: sqlite3.Connection) -> Edited[T]:
-            before = newest_entry(connection, actor)
-            value = work(connection, actor, now)
-            after = newest_entry(connection, actor)
-            return Edited(value, after if after != before else None)
-
-        return await self.web.change(run)
+        return await self.web.change(lambda connection: work(connection, actor, now))
 
     async def warnings_of(self, map_ids: Collection[int]) -> Mapping[int, tuple[RuleWarning, ...]]:
         """The warnings about these mappings, by the rules in force."""
@@ -83,12 +64,6 @@ class RuleContext:
             headline=headline,
             **values,
         )
-
-
-def newest_entry(connection: sqlite3.Connection, actor: Actor) -> int | None:
-    """The newest audit log entry of an actor."""
-    found = find_entries(connection, AuditSearch(who=printable(actor.who)), limit=1)
-    return found[0].audit_id if found and found[0].via == actor.via else None
 
 
 def refuse(page_request: PageRequest, error: EditRefused) -> EditRefused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pbxrouter.database.audit import Actor
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import generate_user_pin, holder, set_user_pin
 from pbxrouter.errors import EditRefused, PinError
 from pbxrouter.security import RateLimit, Role, check_pin
@@ -45,9 +45,9 @@ class PinPages:
             hashed = self._context.web.hash_pin(check_pin(pin))
             self._slow_down(page_request)
 
-            def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
-                set_user_pin(connection, actor, now, number, hashed)
-                return holder(connection, "user", number).name
+            def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+                edited = set_user_pin(connection, actor, now, number, hashed)
+                return Edited(holder(connection, "user", number).name, edited.audit_id)
 
             made = await self._context.edit(page_request, work)
         except PinError as error:
@@ -66,9 +66,9 @@ class PinPages:
         """Generate a PIN, and show it once."""
         hash_pin = self._context.web.hash_pin
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> tuple[str, str]:
-            pin = generate_user_pin(connection, actor, now, number, hash_pin)
-            return pin, holder(connection, "user", number).name
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[tuple[str, str]]:
+            edited = generate_user_pin(connection, actor, now, number, hash_pin)
+            return Edited((edited.value, holder(connection, "user", number).name), edited.audit_id)
 
         made = await self._context.edit(page_request, work)
         pin, name = made.value
@@ -77,9 +77,9 @@ class PinPages:
     async def remove(self, page_request: PageRequest, number: int) -> bytes:
         """Remove the PIN."""
 
-        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> str:
-            set_user_pin(connection, actor, now, number, None)
-            return holder(connection, "user", number).name
+        def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[str]:
+            edited = set_user_pin(connection, actor, now, number, None)
+            return Edited(holder(connection, "user", number).name, edited.audit_id)
 
         made = await self._context.edit(page_request, work)
         raise Redirect(

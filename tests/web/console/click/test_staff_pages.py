@@ -14,7 +14,7 @@ from typing import cast
 import msgspec
 
 from pbxrouter.config.schema import Asterisk
-from pbxrouter.database.audit.log import find_entries
+from pbxrouter.database.audit import find_entries
 from pbxrouter.database.click.links import dial_link, list_dial_links
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, NotThere, OriginateRefused
 from pbxrouter.originate.originator import CallRequest, Originator, Progress

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock, deferLater
 
+from pbxrouter.database.audit import note
 from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
-from pbxrouter.database.audit.log import note
 from pbxrouter.database.people.tokens import add_token
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role

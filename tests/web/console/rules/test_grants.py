@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pbxrouter.database.rules.mapping_edits import MappingValues, add_extension, add_mapping
+from pbxrouter.database.rules import MappingValues, add_extension, add_mapping
 from pbxrouter.database.rules.names import granted_among
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase, PageForm

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pbxrouter.database.rules import MappingValues, add_mapping
 from pbxrouter.database.rules.lists import MappingRow, mapping
-from pbxrouter.database.rules.mapping_edits import MappingValues, add_mapping
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 
@@ -21,7 +21,9 @@ class MappingCase(ConsoleCase):
     async def add(self, pattern: str, application: str = "dial", data: str = "SIP") -> int:
         """A mapping, past the pages."""
         return await self.web.change(
-            lambda connection: add_mapping(connection, ACTOR, self.web.now(), MappingValues(pattern, application, data))
+            lambda connection: (
+                add_mapping(connection, ACTOR, self.web.now(), MappingValues(pattern, application, data)).value
+            )
         )
 
     async def row(self, number: int) -> MappingRow:
@@ -137,6 +139,24 @@ class ChangeTests(MappingCase):
         self.assertIn("PJSIP/{number}@trunk", page.text)
         await self.undo(page)
         self.assertEqual((await self.row(2)).data, "SIP")
+
+    async def test_statements_of_a_change(self) -> None:
+        """The entry of a change is known from the change: the audit log is written once, and not searched."""
+        csrf = await self.me.csrf()
+        statements: list[str] = []
+        await self.web.write(lambda connection: connection.set_trace_callback(statements.append))
+        answer = await self.me.post("/rules/mappings/2/switch", on="0", csrf=csrf)
+        await self.web.write(lambda connection: connection.set_trace_callback(None))
+        self.assertEqual(answer.status, 303)
+        self.assertEqual(
+            [statement.split(" (")[0] for statement in statements if "audit_log" in statement],
+            ["INSERT INTO audit_log"],
+        )
+        (audit_id,) = await self.web.read(
+            lambda connection: connection.execute("SELECT max(audit_id) FROM audit_log").fetchone()
+        )
+        page = await self.me.follow(answer)
+        self.assertIn(f"/rules/changes/{audit_id}/undo", [form.action for form in page.forms])
 
     async def test_nothing_changed(self) -> None:
         """Nothing is said, and nothing offered to be undone."""

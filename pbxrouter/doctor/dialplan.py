@@ -1,8 +1,7 @@
-"""The doctor's look at the dialplan: does it ask the gateway, and at the right place?
+"""Checks that the dialplan asks the gateway, at the right address.
 
-What is asked is functions and global variables, over AMI. Whether Asterisk itself can
-connect to the gateway shows only in a call, so that is left to a person's hand. Not
-here: the dialplan (dialplan/).
+It reads functions and global variables over AMI. Whether Asterisk itself can connect to the gateway
+can be seen only in a call.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config
-from pbxrouter.doctor.finding import Finding, unknown, well, wrong
-from pbxrouter.doctor.patient import Patient
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed
 from pbxrouter.security import is_within, parse_network
 from pbxrouter.text import Sentence, printable, sentence
 
 CONTEXT: Final = "pbxrouter-ask"
-"""Where dialplan/pbxrouter.conf asks the gateway."""
+"""The context of dialplan/pbxrouter.conf that asks the gateway."""
 DEFAULT_PORT: Final = 4573
 TIMEOUT_S: Final = 3.0
 
@@ -34,34 +33,34 @@ Dial = Callable[[tuple[str, int], float], socket.socket]
 Look = Callable[[], Finding]
 
 
-async def at_once(look: Look) -> Finding:
-    """Looks where it stands, which may take some seconds."""
+async def run_directly(look: Look) -> Finding:
+    """Run a check that blocks, for some seconds."""
     return look()
 
 
-async def look_at_dialplan(
-    patient: Patient,
+async def check_dialplan(
+    probe: AsteriskProbe,
     config: Config,
     dial: Dial = socket.create_connection,
-    aside: Callable[[Look], Awaitable[Finding]] = at_once,
+    aside: Callable[[Look], Awaitable[Finding]] = run_directly,
 ) -> list[Finding]:
-    """The hook for FastAGI, and the contexts for MAGI.
+    """Check the call of the gateway for FastAGI, and the contexts for MAGI.
 
     Args:
-        aside: does a look that blocks, such as in a thread.
+        aside: runs a check that blocks, in a thread for example.
     """
-    area = sentence("dialplan {name}", name=patient.config.name)
-    found = [await _hook(patient, config, area, dial, aside)]
-    for context in patient.config.magi:
-        found.append(await _magi(patient, area, context))
+    area = sentence("dialplan {name}", name=probe.config.name)
+    found = [await _hook(probe, config, area, dial, aside)]
+    for context in probe.config.magi:
+        found.append(await _magi(probe, area, context))
     return found
 
 
 async def _hook(
-    patient: Patient, config: Config, area: Sentence, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
+    probe: AsteriskProbe, config: Config, area: Sentence, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
 ) -> Finding:
-    exists = await patient.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
-    url = await patient.variable("PBXROUTER_URL")
+    exists = await probe.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
+    url = await probe.variable("PBXROUTER_URL")
     if exists is None or url is None:
         return unknown(
             area,
@@ -71,7 +70,7 @@ async def _hook(
     if exists != "1":
         return unknown(
             area,
-            Sentence("dialplan/pbxrouter.conf is not included; a hook of your own is not known here"),
+            Sentence("dialplan/pbxrouter.conf is not included; your own AGI() cannot be checked"),
             sentence(
                 "check that it runs AGI({url}) and tests PBXROUTER afterwards (docs/dialplan.md)",
                 url=_example(config),
@@ -84,14 +83,14 @@ async def _hook(
             sentence("under [globals]: PBXROUTER_URL = {url}", url=_example(config)),
         )
     if url.startswith("agi:async"):
-        if CONTEXT in patient.config.magi:
-            return well(area, sentence("calls wait in AGI({url}), for MAGI", url=url))
+        if CONTEXT in probe.config.magi:
+            return ok(area, sentence("calls wait in AGI({url}), for MAGI", url=url))
         return wrong(
             area,
             sentence("calls wait in AGI({url}), and no program takes them", url=url),
             sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
-    return await aside(lambda: _reach(patient.config, config, area, url, dial))
+    return await aside(lambda: _reach(probe.config, config, area, url, dial))
 
 
 def _example(config: Config) -> str:
@@ -100,7 +99,7 @@ def _example(config: Config) -> str:
 
 
 def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: Dial) -> Finding:
-    """Try from here what Asterisk will try from there."""
+    """Connect to the gateway as Asterisk will."""
     parts = _URL.fullmatch(url)
     if parts is None or not 0 < int(parts[3] or DEFAULT_PORT) < 65536:
         return wrong(
@@ -120,7 +119,7 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
         return unknown(
             area,
             sentence(
-                "it asks {url}, which there is Asterisk's own machine, {machine}",
+                "it asks {url}, which is Asterisk's own machine, {machine}",
                 url=url,
                 machine=remote or Sentence("another machine"),
             ),
@@ -150,10 +149,10 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
             Sentence("if it connects from that address, add it"),
         )
     if remote in _HERE:
-        return well(area, sentence("asks {url}, which answers", url=url))
+        return ok(area, sentence("asks {url}, which answers", url=url))
     return unknown(
         area,
-        sentence("it asks {url}, which answers from here; from Asterisk's machine only a call can tell", url=url),
+        sentence("it asks {url}, which answers from here; from Asterisk's machine only a call can show it", url=url),
         sentence(
             "there: {command}; or dial a number, with `pbxrouter debug` running",
             command=f"nc -z {host} {port}",
@@ -169,9 +168,9 @@ def _host_of(ami: str) -> str:
     return host.replace("\\", "")
 
 
-async def _magi(patient: Patient, area: Sentence, context: str) -> Finding:
+async def _magi(probe: AsteriskProbe, area: Sentence, context: str) -> Finding:
     try:
-        await patient.protocol.action_list("ShowDialPlan", [("Context", context)])
+        await probe.protocol.action_list("ShowDialPlan", [("Context", context)])
     except ActionFailed as error:
         if "Permission denied" in str(error):
             return unknown(
@@ -184,4 +183,4 @@ async def _magi(patient: Patient, area: Sentence, context: str) -> Finding:
             sentence("asterisk.magi names the context {context}, which the dialplan does not have", context=context),
             Sentence("see its name in extensions.conf; contexts are found by their exact name"),
         )
-    return well(area, sentence("the context {context} is there, for MAGI", context=context))
+    return ok(area, sentence("the context {context} is there, for MAGI", context=context))

@@ -1,4 +1,4 @@
-"""An Asterisk that is being looked at: a connection to its AMI, and what can be asked by it."""
+"""An AMI connection for checks of an Asterisk."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from pbxrouter.errors import (
 from pbxrouter.text import Sentence, sentence
 
 EVENT_WAIT_S: Final = 2.0
-"""How long an event may take that must come."""
+"""How long to wait for an event that must come, in seconds."""
 LOOK_EVERY_S: Final = 0.05
+"""The interval of looking for the event, in seconds."""
 
 
 def area_of(asterisk: Asterisk) -> Sentence:
-    """How findings about an Asterisk are headed."""
+    """The area of findings about an Asterisk."""
     return sentence("AMI {name}", name=asterisk.name)
 
 
 @dataclass(slots=True)
-class Patient:
-    """An Asterisk that is being looked at.
+class AsteriskProbe:
+    """An Asterisk that is checked over AMI.
 
     Attributes:
-        config: as configured.
+        config: its settings.
         clock: for waiting.
-        seconds: this machine's time, in epoch seconds.
-        protocol: its AMI.
-        events: those that came, by name.
+        seconds: tells this machine's time, in epoch seconds.
+        protocol: the AMI connection.
+        events: the events that came, by name.
         missing: the write classes that the user lacks.
     """
 
@@ -52,18 +53,18 @@ class Patient:
 
     @property
     def area(self) -> Sentence:
-        """How findings about it are headed."""
+        """The area of findings about it."""
         return area_of(self.config)
 
     async def variable(self, name: str) -> str | None:
-        """The value of a global variable or of a function; None if it cannot be asked."""
+        """The value of a global variable or a function; None if it cannot be read."""
         try:
             return (await self.protocol.action("Getvar", [("Variable", name)])).get("Value")
         except ActionFailed:
             return None
 
     async def event(self, name: str, header: str = "", value: str = "") -> AMIMessage | None:
-        """An event that must come soon; None if it did not."""
+        """Wait for an event; None if it did not come in EVENT_WAIT_S."""
         for _ in range(int(EVENT_WAIT_S / LOOK_EVERY_S)):
             for event in self.events.get(name, ()):
                 if not header or event.get(header) == value:
@@ -72,8 +73,8 @@ class Patient:
         return None
 
 
-async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -> Patient | Finding:
-    """A connection to look through, or why there is none."""
+async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -> AsteriskProbe | Finding:
+    """Log in to AMI; a Finding if that failed."""
     area = area_of(config)
     events: dict[str, list[AMIMessage]] = {}
 
@@ -115,4 +116,4 @@ async def log_in(config: Asterisk, account: Account, clock: Any, seconds: Any) -
         )
     except (ConfigError, ManagerError) as error:
         return wrong(area, error.sentence)
-    return Patient(config, clock, seconds, protocol, events)
+    return AsteriskProbe(config, clock, seconds, protocol, events)
