@@ -244,6 +244,19 @@ class Gateway:
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             connection.execute(statement, values)
 
+    def change_rules(self, *statements: str) -> None:
+        """Change the rules by hand in one transaction; at the end calls are decided by the changed ones."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+        for _ in range(2):  # a load that ends first may have begun before the change
+            self._wait_for_rules()
+
+    def _wait_for_rules(self) -> None:
+        since = self.log_size()
+        self.sql("UPDATE applications_mappings SET pattern = pattern")
+        wait_for("the changed rules", lambda: "rules changed and loaded again" in self.log(since), 30)
+
     def sockets(self) -> int:
         """How many sockets the process holds."""
         assert self.process is not None

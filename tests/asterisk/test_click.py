@@ -143,7 +143,7 @@ class ClickTest(ClickCase):
         for number in ("21\r\nVariable: PBXROUTER=x", "21\r\n\r\nAction: Command", "21\n", "21,1", "21&22"):
             response, page = self.send(number)
             self.assertEqual(response.status, 400)
-            self.assertIn("is no telephone number", page)
+            self.assertIn("is not a telephone number", page)
         self.assertEqual(self.lab.channels(), [])
         self.assertEqual(self.commands(), [])
 

@@ -303,14 +303,13 @@ class GatewayTest(DialplanTest):
         """Let 36 call 2X without a PIN."""
         super().setUp()
         if not getattr(self.gateway, "knows_36", False):
-            self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('36')")
-            self.gateway.sql(
+            self.gateway.change_rules(
+                "INSERT INTO extensions (extension_number) VALUES ('36')",
                 "INSERT INTO extensions_mappings (extension_id, map_id)"
                 " SELECT extension_id, map_id FROM extensions, applications_mappings"
-                " WHERE extension_number = '36' AND pattern = '2X'"
+                " WHERE extension_number = '36' AND pattern = '2X'",
             )
             self.gateway.knows_36 = True  # type: ignore[attr-defined]
-            time.sleep(1)
 
     def test_busy(self) -> None:
         """Busy: the caller's phone gets 486."""
@@ -346,15 +345,12 @@ class GatewayTest(DialplanTest):
 
     def test_broken_rule(self) -> None:
         """Something breaks on our side: the caller hears so, and the dialplan takes the call over."""
-        self.gateway.sql(
-            "INSERT INTO applications_mappings (application_name, application_data, pattern) VALUES ('dial', '', '61')"
-        )
-        self.gateway.sql(
+        self.gateway.change_rules(
+            "INSERT INTO applications_mappings (application_name, application_data, pattern) VALUES ('dial', '', '61')",
             "INSERT INTO extensions_mappings (extension_id, map_id)"
             " SELECT extension_id, map_id FROM extensions, applications_mappings"
-            " WHERE extension_number = '36' AND pattern = '61'"
+            " WHERE extension_number = '36' AND pattern = '61'",
         )
-        time.sleep(1)
         self._call_36("61", "-t", "3000")
         self.assertIn("61@pbxrouter-fallback", self._places())
         self.assertEqual(self.played()[:1], ["tt-somethingwrong en"])
@@ -362,7 +358,7 @@ class GatewayTest(DialplanTest):
 
     def test_emergency_never_asks(self) -> None:
         """Even where the rules would have 112: the dialplan matches it first."""
-        self.gateway.sql(
+        self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern)"
             " VALUES ('hangup', '', '112')"
         )

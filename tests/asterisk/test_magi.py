@@ -37,23 +37,18 @@ class MagiTest(AsteriskTest):
         """Wait for the connection; once, copy the grants and add a rule whose Dial fails at once."""
         super().setUp()
         if not getattr(self.gateway, "has_34", False):
-            self.gateway.sql("INSERT INTO extensions (extension_number) VALUES ('34')")
-            self.gateway.sql(
+            self.gateway.change_rules(
+                "INSERT INTO extensions (extension_number) VALUES ('34')",
                 "INSERT INTO extensions_mappings (extension_id, map_id)"
                 " SELECT new.extension_id, map_id FROM extensions AS new, extensions AS old"
                 " JOIN extensions_mappings ON extensions_mappings.extension_id = old.extension_id"
-                " WHERE new.extension_number = '34' AND old.extension_number = '33'"
-            )
-            self.gateway.sql(
+                " WHERE new.extension_number = '34' AND old.extension_number = '33'",
                 "INSERT INTO applications_mappings (application_name, application_data, pattern)"
-                " VALUES ('dial', 'NoSuchTechnology/1', '54')"
-            )
-            self.gateway.sql(
+                " VALUES ('dial', 'NoSuchTechnology/1', '54')",
                 "INSERT INTO extensions_mappings (extension_id, map_id)"
-                " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '54'"
+                " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '54'",
             )
             self.gateway.has_34 = True  # type: ignore[attr-defined]
-            time.sleep(1.1)
         self._until_up(0)
         self._sockets = self.gateway.sockets()
         self._gateway_mark = self.gateway.log_size()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 from tests.asterisk.harness import AsteriskTest, wait_for
 
@@ -30,20 +29,16 @@ class OutcomeTest(AsteriskTest):
         super().setUp()
         if getattr(self.gateway, "has_outcome_rules", False):
             return
-        for pattern, (application, data) in RULES.items():
-            self.gateway.sql(
+        self.gateway.change_rules(
+            *(
                 "INSERT INTO applications_mappings (application_name, application_data, pattern)"
-                " VALUES (:application, :data, :pattern)",
-                application=application,
-                data=data,
-                pattern=pattern,
-            )
-        self.gateway.sql(
+                f" VALUES ('{application}', '{data}', '{pattern}')"
+                for pattern, (application, data) in RULES.items()
+            ),
             "INSERT INTO extensions_mappings (extension_id, map_id)"
-            " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern LIKE '5_'"
+            " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern LIKE '5_'",
         )
         self.gateway.has_outcome_rules = True  # type: ignore[attr-defined]
-        time.sleep(1)
 
     def _dial(self, number: str) -> list[str]:
         """Dial from 33 through the context that reports what it finds after the gateway."""
