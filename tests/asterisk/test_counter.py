@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -20,6 +21,10 @@ from typing import Any
 
 from tests.asterisk.ami import Ami
 from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.needs import PATIENCE_S
+
+LONG_S = 600.0
+"""A call that the test ends itself."""
 
 CONFIG = """
 [dial]
@@ -91,7 +96,7 @@ class Listener:
         """Leave."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
 
 class CounterTest(AsteriskTest):
@@ -142,7 +147,7 @@ class CounterTest(AsteriskTest):
         return {name: count for name, count in now.items() if count}
 
     def _in_sync(self) -> None:
-        wait_for("the gateway counts", lambda: self._age() < 3, 20)
+        wait_for("the gateway counts", lambda: self._age() < 3)
 
     def _age(self) -> float:
         with closing(sqlite3.connect(self.gateway.database)) as connection:
@@ -157,7 +162,7 @@ class CounterTest(AsteriskTest):
 
     def _silence(self) -> None:
         """No channel is left, and what was counted is written."""
-        wait_for("all calls over", lambda: not self.lab.channels(), 60)
+        wait_for("all calls over", lambda: not self.lab.channels())
         self._in_sync()
         time.sleep(1.5)
 
@@ -261,15 +266,21 @@ class CounterTest(AsteriskTest):
     def test_gateway_killed(self) -> None:
         """kill -9 of the gateway: calls go on, end, and begin meanwhile; each counts once."""
         gaps = self.gaps()
-        for wait_s in (3, 30):  # ends while nobody looks; outlives it
-            for _ in range(5):
-                self.originate("talk@counted", wait_s)
-        wait_for("they are kept", lambda: self._live() == 10)
+        for _ in range(5):
+            self.originate("talk@counted", LONG_S)
+        wait_for("they are kept", lambda: self._live() == 5)
+        ending = [channel for channel in self.lab.channels() if re.fullmatch(r"Local/talk@.*;1", channel)]
+        self.assertEqual(len(ending), 5)
+        for _ in range(5):
+            self.originate("talk@counted", LONG_S)
+        wait_for("all are kept, and talk", lambda: self._live("WHERE answered IS NOT NULL") == 10)
         self.gateway.kill()
+        for channel in ending:  # ends while nobody looks
+            self.lab.cli(f"channel request hangup {channel}")
         for _ in range(5):  # begins while nobody looks, is there afterwards
-            self.originate("hold@callee", 8)
-        time.sleep(4)
+            self.originate("hold@callee", LONG_S)
         self.assertEqual(self._all()["active"], 10)  # so soon nobody can tell
+        wait_for("five are over", lambda: not set(ending) & set(self.lab.channels()))
         self.gateway.start()
         self._in_sync()
         wait_for("they are found", lambda: self._live() == 10)
@@ -282,16 +293,16 @@ class CounterTest(AsteriskTest):
         self.assertEqual(self.gaps(), gaps + 1)
         self._sockets = self.gateway.sockets()
 
-    def _live(self) -> int:
+    def _live(self, where: str = "") -> int:
         with closing(sqlite3.connect(self.gateway.database)) as connection:
-            count: int = connection.execute("SELECT count(*) FROM counter_live").fetchone()[0]
+            count: int = connection.execute(f"SELECT count(*) FROM counter_live {where}").fetchone()[0]
         return count
 
     def test_asterisk_killed(self) -> None:
         """kill -9 of Asterisk: its calls are over, the new one's are counted, the time between is unknown."""
         gaps = self.gaps()
         for _ in range(6):
-            self.originate("talk@counted", 60)
+            self.originate("talk@counted", LONG_S)
         wait_for("they are kept", lambda: self._live() == 6)
         self._kill_asterisk()
         time.sleep(1)
@@ -322,7 +333,7 @@ class CounterTest(AsteriskTest):
     def test_unknown(self) -> None:
         """While the gateway is down nothing is known, and nothing is zero."""
         self.gateway.stop()
-        wait_for("it shows", lambda: self._all()["active"] is None, 30)
+        wait_for("it shows", lambda: self._all()["active"] is None)
         line = self.gateway.command("counter", "--minutes", "1")
         self.assertRegex(line, r"\bactive:U\b")
         self.gateway.start()
