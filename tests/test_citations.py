@@ -30,11 +30,7 @@ def sources() -> Iterator[tuple[str, str]]:
     """Every text file of the tree but the page itself, with its name."""
     files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
     for path in (*sorted(ROOT.glob("*.*")), *files):
-        if (
-            path.is_file()
-            and path not in (PAGE, Path(__file__).resolve())
-            and "__pycache__" not in path.parts
-        ):
+        if path.is_file() and path not in (PAGE, Path(__file__).resolve()) and "__pycache__" not in path.parts:
             try:
                 yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
             except UnicodeDecodeError:
@@ -49,9 +45,7 @@ class CitationTests(SynchronousTestCase):
         text = "docs/asterisk.md A1; (docs/asterisk.md B6, rule 7); docs/asterisk.md A2, A5 and C. "
         text += "docs/asterisk.md B1 to B3"
         self.assertEqual(list(cited(text)), ["A1", "B6", "A2", "A5", "C", "B1", "B2", "B3"])
-        self.assertEqual(
-            list(cited("# see docs/asterisk.md\n# D1 and D2; docs/asterisk.md for all")), ["D1", "D2"]
-        )
+        self.assertEqual(list(cited("# see docs/asterisk.md\n# D1 and D2; docs/asterisk.md for all")), ["D1", "D2"])
 
     def test_every_citation(self) -> None:
         """Each names a heading of the page; the code cites every lettered part of it but the last."""

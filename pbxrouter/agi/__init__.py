@@ -20,6 +20,7 @@ from pbxrouter.agi.messages import (
     AGIRequest,
     decode,
     encode,
+    format_request,
     parse_reply,
     parse_request,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_command",
+    "format_request",
     "is_prompt_name",
     "localised",
     "masked_reply",

@@ -27,6 +27,7 @@ COMMANDS = {
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
     "token": "pbxrouter.cli.token:token",
+    "lockouts": "pbxrouter.cli.lockouts:lockouts",
     "console": "pbxrouter.cli.console:console",
     "originate": "pbxrouter.cli.originate:originate",
     "counter": "pbxrouter.cli.counter:counter",

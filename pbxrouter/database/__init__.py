@@ -22,6 +22,14 @@ from pbxrouter.database.connection import (
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database.guesses import (
+    WrongGuesses,
+    admit_guess,
+    forget_guesses,
+    lift_guesses,
+    list_guesses,
+    refund_guess,
+)
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
 from pbxrouter.database.sql_split import Statement, split
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
@@ -40,12 +48,18 @@ __all__ = [
     "Page",
     "Statement",
     "Store",
+    "WrongGuesses",
+    "admit_guess",
     "connect",
     "create",
     "explain",
+    "forget_guesses",
+    "lift_guesses",
+    "list_guesses",
     "path_of",
     "prepare",
     "reading",
+    "refund_guess",
     "split",
     "transaction",
     "upgrade",

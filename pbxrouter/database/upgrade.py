@@ -16,7 +16,7 @@ from typing import Final
 from pbxrouter.database.sql_split import split
 from pbxrouter.errors import StoreError
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")

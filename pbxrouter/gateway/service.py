@@ -15,13 +15,13 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.fastagi import Admission, FastAGIFactory
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
@@ -29,7 +29,7 @@ from pbxrouter.health import HealthProbe
 from pbxrouter.net import Listener
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
-from pbxrouter.security import pins, read_key
+from pbxrouter.security import parse_network, pins, read_key
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -49,7 +49,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports = Reports()
     reports.add(CallLog().report)
     active_calls = ActiveCalls()
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls)
+    guard = PinGuard(store, config.trunks, time.time)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
@@ -58,7 +59,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor))
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor)
@@ -72,7 +73,17 @@ def build(config: Config, reactor: Any) -> MultiService:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
         health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
-            config, store, engine, reloader, frozenset(drivers), originators, counters, active_calls, health, reactor
+            config,
+            store,
+            engine,
+            reloader,
+            frozenset(drivers),
+            originators,
+            counters,
+            active_calls,
+            health,
+            guard.statistics,
+            reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
@@ -95,6 +106,12 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     from pbxrouter.adapters.starpy_fastagi import StarpyFactory  # imports StarPy
 
     return StarpyFactory
+
+
+def admission(config: Config, reactor: Any) -> Admission:
+    """The admission that ``[fastagi]`` configures."""
+    networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    return Admission(reactor, networks)
 
 
 def add_counters(
@@ -121,6 +138,7 @@ def web_service(
     counters: list[CallCounter],
     active_calls: ActiveCalls,
     health: HealthProbe,
+    pin_statistics: PinStatistics,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -150,6 +168,7 @@ def web_service(
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,
+        pin_statistics=pin_statistics,
     )
     return build_web(web)
 

@@ -468,9 +468,9 @@ class PinTests(CommandTestCase):
 
     def test_from_stdin(self) -> None:
         """One line of standard input; a leading zero lives."""
-        printed = self.good("pin", "moises silva", stdin="0471\n")
-        self.assertNotIn("0471", printed)
-        self.assertTrue(self.opens("0471"))
+        printed = self.good("pin", "moises silva", stdin="047108\n")
+        self.assertNotIn("047108", printed)
+        self.assertTrue(self.opens("047108"))
         (entry,) = self.rows("SELECT who, via, action, kind, name FROM audit_log")
         self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
@@ -496,11 +496,11 @@ class PinTests(CommandTestCase):
     def test_taken(self) -> None:
         """Another user's PIN is refused."""
         self.execute("INSERT INTO users (user_name) VALUES ('ana')")
-        self.assertIn("another user", self.bad("pin", "ana", stdin="123456\n"))
+        self.assertIn("choose another one", self.bad("pin", "ana", stdin="123456\n"))
 
     def test_not_among_the_arguments(self) -> None:
         """A PIN given as an argument is refused, and not shown."""
-        self.assertNotIn("4711", self.bad("pin", "moises silva", "4711"))
+        self.assertNotIn("470918", self.bad("pin", "moises silva", "470918"))
 
     def at_terminal(self, *typed: str) -> tuple[int, str]:
         """Type lines at a terminal; the exit status and what the terminal showed."""
@@ -534,16 +534,16 @@ class PinTests(CommandTestCase):
 
     def test_at_a_terminal(self) -> None:
         """Asked for twice, and not shown."""
-        status, shown = self.at_terminal("4711", "4711")
+        status, shown = self.at_terminal("470918", "470918")
         self.assertEqual(status, 0, shown)
-        self.assertNotIn("4711", shown)
-        self.assertTrue(self.opens("4711"))
+        self.assertNotIn("470918", shown)
+        self.assertTrue(self.opens("470918"))
 
     def test_mistyped_at_a_terminal(self) -> None:
         """Asked for anew when the second differs."""
-        status, shown = self.at_terminal("4711", "4712", "5822", "5822")
+        status, shown = self.at_terminal("470918", "470919", "582205", "582205")
         self.assertEqual(status, 0, shown)
-        self.assertTrue(self.opens("5822"))
+        self.assertTrue(self.opens("582205"))
 
 
 class ImportTests(CommandTestCase):

@@ -16,7 +16,7 @@ from pbxrouter.rules import NO_CALLER
 from pbxrouter.security import generate_pin
 from pbxrouter.text import Sentence, sentence
 
-PIN_TAKEN: Final = sentence("this PIN cannot be used: another user has it")
+PIN_TAKEN: Final = sentence("this PIN cannot be used; choose another one")
 _TRIES: Final = 20
 
 

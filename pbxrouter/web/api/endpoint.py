@@ -105,6 +105,16 @@ It may raise EditRefused and its subclasses, StoreError, and ApiError with a dec
 """
 
 
+def named(name: str, handler: Handler) -> Handler:
+    """Give a handler that serves several endpoints an operation id of its own."""
+
+    async def handle(request: ApiRequest) -> Any:
+        return await handler(request)
+
+    handle.__name__ = name
+    return handle
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An endpoint of the API.

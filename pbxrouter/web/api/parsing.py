@@ -82,6 +82,11 @@ def read_body(endpoint: Endpoint, request: IRequest) -> Any:
     return _convert(value, endpoint.body)
 
 
+def given(change: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a change that the request contains; those left out are UNSET."""
+    return {name: value for name, value in msgspec.structs.asdict(change).items() if value is not msgspec.UNSET}
+
+
 def _whole(value: Any) -> Any:
     """Convert 5.0 to 5, which JSON Schema accepts as an integer, too."""
     if isinstance(value, float) and value.is_integer():

@@ -17,8 +17,7 @@ from twisted.web.http_headers import Headers
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
-from pbxrouter.call.outcomes import OUTCOMES
-from pbxrouter.call.record import GatewayOutcome
+from pbxrouter.call.record import OUTCOME_SENTENCES, GatewayOutcome
 from pbxrouter.counter.outcome_figures import Totals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
@@ -289,7 +288,7 @@ class TilesTests(SynchronousTestCase):
     def test_all_of_them(self) -> None:
         """Whatever outcomes there are."""
         names = {
-            *OUTCOMES,
+            *OUTCOME_SENTENCES,
             "QUEUED",
             *(value for name, value in vars(GatewayOutcome).items() if name.isupper()),
         }

@@ -21,6 +21,7 @@ from pbxrouter.database.people import (
 )
 from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.parsing import given
 
 TAG = "Administration"
 PATH = "/api/console-users"
@@ -124,23 +125,15 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
     wanted: PersonChange = request.body
     number = request.path["console_user_id"]
     there = await request.web.read(lambda connection: console_user(connection, number))
+    changes = given(wanted)
     hashed: str | None = None
-    if wanted.password is not UNSET:
-        password = check_new_password(wanted.password, there.login)
+    if "password" in changes:
+        password = check_new_password(changes.pop("password"), there.login)
         hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
         now = request.web.now()
-        update_console_user(
-            connection,
-            request.actor,
-            now,
-            number,
-            None if wanted.role is UNSET else wanted.role,
-            None if wanted.phone is UNSET else wanted.phone,
-            None if wanted.language is UNSET else wanted.language,
-            None if wanted.enabled is UNSET else wanted.enabled,
-        )
+        update_console_user(connection, request.actor, now, number, **changes)
         if hashed is not None:
             set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)

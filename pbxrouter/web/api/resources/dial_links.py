@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from pbxrouter.click import Signer
 from pbxrouter.database.click import (
@@ -22,6 +20,7 @@ from pbxrouter.database.click import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.parsing import given
 from pbxrouter.web.api.resources.dial_link_types import (
     Address,
     Link,
@@ -81,17 +80,15 @@ async def create_link(request: ApiRequest) -> Created:
 async def change_link(request: ApiRequest) -> Link:
     """Change a link."""
     wanted: LinkChange = request.body
-    given: dict[str, Any] = {
-        name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET
-    }
-    enabled = given.pop("enabled", None)
+    changes = given(wanted)
+    enabled = changes.pop("enabled", None)
     day, number = _today(request), request.path["link_id"]
     places = link_options(request.web)
 
     def change(connection: sqlite3.Connection) -> DialLink:
         now = request.web.now()
-        if given:
-            update_dial_link(connection, request.actor, now, number, given, places)
+        if changes:
+            update_dial_link(connection, request.actor, now, number, changes, places)
         if enabled is not None:
             set_dial_link_enabled(connection, request.actor, now, number, enabled)
         return dial_link(connection, number, day)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from pbxrouter.database import MAX_NAME, Page
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.rules import (
     HolderRow,
     add_extension,
@@ -20,7 +23,7 @@ from pbxrouter.database.rules import (
     update_user,
 )
 from pbxrouter.security import Scope
-from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint, named
 from pbxrouter.web.api.paging import ListQuery, Next
 
 TAG = "Rules"
@@ -88,205 +91,168 @@ def user_of(row: HolderRow) -> User:
     return User(row.holder_id, row.name, row.has_pin, row.grants)
 
 
-async def _page(request: ApiRequest, kind: str) -> Page[HolderRow]:
-    query: ListQuery = request.query
-    return await request.web.read(
-        lambda connection: find_holders(connection, kind, query.search, query.limit, query.after)
-    )
+@dataclass(frozen=True)
+class HolderResource:
+    """The endpoints of one kind of holder; extensions and users differ in their types and texts only.
+
+    Attributes:
+        kind: ``extension`` or ``user``.
+        path: of the list; one holder is at ``{path}/{id}``.
+        item: converts a row.
+        page: makes a page of items.
+        name_of: the number or name in a request body.
+        add: adds one to the database.
+        update: gives one another number or name.
+    """
+
+    kind: str
+    path: str
+    item: Callable[[HolderRow], Extension | User]
+    page: Callable[[list[Any], int | None], Extensions | Users]
+    name_of: Callable[[Any], str]
+    add: Callable[[sqlite3.Connection, Actor, float, str], int]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], object]
+
+    def _id(self, request: ApiRequest) -> int:
+        return request.path[f"{self.kind}_id"]
+
+    async def list(self, request: ApiRequest) -> Extensions | Users:
+        """List holders by number or name."""
+        query: ListQuery = request.query
+        page: Page[HolderRow] = await request.web.read(
+            lambda connection: find_holders(connection, self.kind, query.search, query.limit, query.after)
+        )
+        return self.page([self.item(row) for row in page.rows], page.next)
+
+    async def get(self, request: ApiRequest) -> Extension | User:
+        """Get a holder."""
+        return self.item(await request.web.read(lambda connection: holder(connection, self.kind, self._id(request))))
+
+    async def create(self, request: ApiRequest) -> Created:
+        """Create a holder."""
+
+        def create(connection: sqlite3.Connection) -> HolderRow:
+            number = self.add(connection, request.actor, request.web.now(), self.name_of(request.body))
+            return holder(connection, self.kind, number)
+
+        row = await request.web.change(create)
+        return Created(f"{self.path}/{row.holder_id}", self.item(row))
+
+    async def change(self, request: ApiRequest) -> Extension | User:
+        """Give a holder another number or name."""
+        number = self._id(request)
+
+        def change(connection: sqlite3.Connection) -> HolderRow:
+            self.update(connection, request.actor, request.web.now(), number, self.name_of(request.body))
+            return holder(connection, self.kind, number)
+
+        return self.item(await request.web.change(change))
+
+    async def delete(self, request: ApiRequest) -> None:
+        """Delete a holder and its grants."""
+        await request.web.change(
+            lambda connection: delete_holder(connection, request.actor, request.web.now(), self.kind, self._id(request))
+        )
+
+    def endpoints(
+        self,
+        summaries: Sequence[str],
+        types: tuple[type[msgspec.Struct], type[msgspec.Struct], type[msgspec.Struct]],
+        examples: tuple[msgspec.Struct, msgspec.Struct],
+        shows: tuple[msgspec.Struct, msgspec.Struct, msgspec.Struct],
+    ) -> tuple[Endpoint, ...]:
+        """Declare the endpoints.
+
+        Args:
+            summaries: of list, create, get, change and delete.
+            types: of an item, of a page, and of the values in a request body.
+            examples: values to create and to change.
+            shows: an item, a created one, and a changed one.
+        """
+        item, page, values = types
+        one = f"{self.path}/{{{self.kind}_id}}"
+        lists, creates, gets, changes, deletes = summaries
+        shown, created, changed = shows
+        return (
+            Endpoint(
+                "GET",
+                self.path,
+                TAG,
+                lists,
+                named(f"list_{self.kind}s", self.list),
+                Scope.READ,
+                page,
+                ListQuery,
+                shows=page([shown], None),
+            ),
+            Endpoint(
+                "POST",
+                self.path,
+                TAG,
+                creates,
+                named(f"create_{self.kind}", self.create),
+                Scope.RULES,
+                item,
+                body=values,
+                status=201,
+                errors=_REFUSED,
+                example=examples[0],
+                shows=created,
+            ),
+            Endpoint("GET", one, TAG, gets, named(f"get_{self.kind}", self.get), Scope.READ, item, shows=shown),
+            Endpoint(
+                "PATCH",
+                one,
+                TAG,
+                changes,
+                named(f"change_{self.kind}", self.change),
+                Scope.RULES,
+                item,
+                body=values,
+                errors=_REFUSED,
+                example=examples[1],
+                shows=changed,
+            ),
+            Endpoint(
+                "DELETE",
+                one,
+                TAG,
+                deletes,
+                named(f"delete_{self.kind}", self.delete),
+                Scope.RULES,
+                status=204,
+                errors=frozenset({409}),
+            ),
+        )
 
 
-async def _one(request: ApiRequest, kind: str) -> HolderRow:
-    return await request.web.read(lambda connection: holder(connection, kind, request.path[f"{kind}_id"]))
-
-
-async def _delete(request: ApiRequest, kind: str) -> None:
-    number = request.path[f"{kind}_id"]
-    await request.web.change(
-        lambda connection: delete_holder(connection, request.actor, request.web.now(), kind, number)
-    )
-
-
-async def list_extensions(request: ApiRequest) -> Extensions:
-    """List extensions by number."""
-    page = await _page(request, "extension")
-    return Extensions([extension_of(row) for row in page.rows], page.next)
-
-
-async def get_extension(request: ApiRequest) -> Extension:
-    """Get an extension."""
-    return extension_of(await _one(request, "extension"))
-
-
-async def create_extension(request: ApiRequest) -> Created:
-    """Create an extension."""
-    values: ExtensionValues = request.body
-
-    def create(connection: sqlite3.Connection) -> HolderRow:
-        number = add_extension(connection, request.actor, request.web.now(), values.number)
-        return holder(connection, "extension", number)
-
-    made = extension_of(await request.web.change(create))
-    return Created(f"{EXTENSIONS}/{made.extension_id}", made)
-
-
-async def change_extension(request: ApiRequest) -> Extension:
-    """Change an extension's number."""
-    values: ExtensionValues = request.body
-    number = request.path["extension_id"]
-
-    def change(connection: sqlite3.Connection) -> HolderRow:
-        update_extension(connection, request.actor, request.web.now(), number, values.number)
-        return holder(connection, "extension", number)
-
-    return extension_of(await request.web.change(change))
-
-
-async def delete_extension(request: ApiRequest) -> None:
-    """Delete an extension and its grants."""
-    await _delete(request, "extension")
-
-
-async def list_users(request: ApiRequest) -> Users:
-    """List users by name."""
-    page = await _page(request, "user")
-    return Users([user_of(row) for row in page.rows], page.next)
-
-
-async def get_user(request: ApiRequest) -> User:
-    """Get a user."""
-    return user_of(await _one(request, "user"))
-
-
-async def create_user(request: ApiRequest) -> Created:
-    """Create a user without a PIN."""
-    values: UserValues = request.body
-
-    def create(connection: sqlite3.Connection) -> HolderRow:
-        number = add_user(connection, request.actor, request.web.now(), values.name)
-        return holder(connection, "user", number)
-
-    made = user_of(await request.web.change(create))
-    return Created(f"{USERS}/{made.user_id}", made)
-
-
-async def change_user(request: ApiRequest) -> User:
-    """Change a user's name."""
-    values: UserValues = request.body
-    number = request.path["user_id"]
-
-    def change(connection: sqlite3.Connection) -> HolderRow:
-        update_user(connection, request.actor, request.web.now(), number, values.name)
-        return holder(connection, "user", number)
-
-    return user_of(await request.web.change(change))
-
-
-async def delete_user(request: ApiRequest) -> None:
-    """Delete a user and their grants."""
-    await _delete(request, "user")
-
-
-_EXTENSION = Extension(1, "33", 2)
-_USER = User(1, "Rafael Nadal", True, 1)
 _REFUSED = frozenset({409, 422})
 
-
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        "GET",
-        EXTENSIONS,
-        TAG,
-        "List extensions",
-        list_extensions,
-        Scope.READ,
-        Extensions,
-        ListQuery,
-        shows=Extensions([_EXTENSION], None),
+    *HolderResource(
+        "extension", EXTENSIONS, extension_of, Extensions, lambda body: body.number, add_extension, update_extension
+    ).endpoints(
+        (
+            "List extensions",
+            "Make an extension",
+            "One extension",
+            "Give an extension another number",
+            "Delete an extension and its grants",
+        ),
+        (Extension, Extensions, ExtensionValues),
+        (ExtensionValues("33"), ExtensionValues("34")),
+        (Extension(1, "33", 2), Extension(1, "33", 0), Extension(1, "34", 2)),
     ),
-    Endpoint(
-        "POST",
-        EXTENSIONS,
-        TAG,
-        "Make an extension",
-        create_extension,
-        Scope.RULES,
-        Extension,
-        body=ExtensionValues,
-        status=201,
-        errors=_REFUSED,
-        example=ExtensionValues("33"),
-        shows=Extension(1, "33", 0),
-    ),
-    Endpoint(
-        "GET",
-        f"{EXTENSIONS}/{{extension_id}}",
-        TAG,
-        "One extension",
-        get_extension,
-        Scope.READ,
-        Extension,
-        shows=_EXTENSION,
-    ),
-    Endpoint(
-        "PATCH",
-        f"{EXTENSIONS}/{{extension_id}}",
-        TAG,
-        "Give an extension another number",
-        change_extension,
-        Scope.RULES,
-        Extension,
-        body=ExtensionValues,
-        errors=_REFUSED,
-        example=ExtensionValues("34"),
-        shows=Extension(1, "34", 2),
-    ),
-    Endpoint(
-        "DELETE",
-        f"{EXTENSIONS}/{{extension_id}}",
-        TAG,
-        "Delete an extension and its grants",
-        delete_extension,
-        Scope.RULES,
-        status=204,
-        errors=frozenset({409}),
-    ),
-    Endpoint("GET", USERS, TAG, "List users", list_users, Scope.READ, Users, ListQuery, shows=Users([_USER], None)),
-    Endpoint(
-        "POST",
-        USERS,
-        TAG,
-        "Make a user, without PIN",
-        create_user,
-        Scope.RULES,
-        User,
-        body=UserValues,
-        status=201,
-        errors=_REFUSED,
-        example=UserValues("Rafael Nadal"),
-        shows=User(1, "Rafael Nadal", False, 0),
-    ),
-    Endpoint("GET", f"{USERS}/{{user_id}}", TAG, "One user", get_user, Scope.READ, User, shows=_USER),
-    Endpoint(
-        "PATCH",
-        f"{USERS}/{{user_id}}",
-        TAG,
-        "Give a user another name",
-        change_user,
-        Scope.RULES,
-        User,
-        body=UserValues,
-        errors=_REFUSED,
-        example=UserValues("Rafa"),
-        shows=User(1, "Rafa", True, 1),
-    ),
-    Endpoint(
-        "DELETE",
-        f"{USERS}/{{user_id}}",
-        TAG,
-        "Delete a user and their grants",
-        delete_user,
-        Scope.RULES,
-        status=204,
-        errors=frozenset({409}),
+    *HolderResource("user", USERS, user_of, Users, lambda body: body.name, add_user, update_user).endpoints(
+        (
+            "List users",
+            "Make a user, without PIN",
+            "One user",
+            "Give a user another name",
+            "Delete a user and their grants",
+        ),
+        (User, Users, UserValues),
+        (UserValues("Rafael Nadal"), UserValues("Rafa")),
+        (User(1, "Rafael Nadal", True, 1), User(1, "Rafael Nadal", False, 0), User(1, "Rafa", True, 1)),
     ),
 )

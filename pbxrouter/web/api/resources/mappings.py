@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -20,6 +21,7 @@ from pbxrouter.database.rules import (
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.paging import ListQuery, Next
+from pbxrouter.web.api.parsing import given
 
 TAG = "Rules"
 PATH = "/api/mappings"
@@ -114,12 +116,7 @@ async def change_mapping(request: ApiRequest) -> Mapping:
     def change(connection: sqlite3.Connection) -> MappingRow:
         row = mapping(connection, map_id)
         was = MappingValues(row.pattern, row.application, row.data, row.enabled)
-        values = MappingValues(
-            was.pattern if wanted.pattern is UNSET else wanted.pattern,
-            was.application if wanted.application is UNSET else wanted.application,
-            was.data if wanted.data is UNSET else wanted.data,
-            was.enabled if wanted.enabled is UNSET else wanted.enabled,
-        )
+        values = replace(was, **given(wanted))
         update_mapping(connection, request.actor, request.web.now(), map_id, values, was)
         return mapping(connection, map_id)
 

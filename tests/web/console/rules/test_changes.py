@@ -115,7 +115,7 @@ class ChangeTests(RulesCase):
         await self.me.send("/rules/extensions", number="34")
         await self.me.send("/rules/extensions/2/change", number="35")
         await self.me.send("/rules/mappings/6/delete")
-        await self.me.send("/rules/users/1/pin", pin="80614", again="80614")
+        await self.me.send("/rules/users/1/pin", pin="806149", again="806149")
         page = await self.get("/rules/changes")
         for translator in (
             "Mapping 9X was made",
@@ -132,7 +132,7 @@ class ChangeTests(RulesCase):
             "PIN of moises silva was changed PIN changed",
         ):
             self.assertIn(translator, page.text)
-        self.assertNotIn("80614", page.html)
+        self.assertNotIn("806149", page.html)
         self.assertNotIn("map_id", page.html.replace("mapping", ""))
         self.assertNotIn("{", page.text)
 
