@@ -31,7 +31,7 @@ starpy: ready-dev ## Run the tests about StarPy against an unpacked one (SRC=/pa
 	@PYTHON=$(BIN)/python REPORTER='$(REPORTER)' scripts/test-starpy '$(SRC)'
 
 test-latest: ready ## Run the tests with the newest versions of all libraries instead of the locked ones (TESTS, REPORTER)
-	@scripts/test-latest --reporter=$(REPORTER) $(TESTS)
+	@REPORTER=$(REPORTER) scripts/test-latest $(TESTS)
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
 	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(or $(TESTS),tests) && $(BIN)/coverage report

@@ -7,10 +7,9 @@ cannot be written the queue grows up to a bound, and beyond it the oldest record
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -18,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.call.record import CallRecord
+from pbxrouter.database import Database
 from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
 from pbxrouter.net import Outage, every
 from pbxrouter.text import printable
@@ -29,14 +29,6 @@ MAX_QUEUED: Final = 20_000
 """Calls that are kept while the database cannot be written."""
 FORGET_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400
-
-
-class Database(Protocol):
-    """The part of ``database.Store`` that is used here."""
-
-    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See Store.run."""
-        ...
 
 
 class History(MultiService):

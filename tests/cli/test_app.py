@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.cli.app import COMMANDS, pbxrouter
 from pbxrouter.cli.options import pin_hasher, read_config
 from tests import needs
+from tests.database.older import make_older
 from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
@@ -178,7 +179,7 @@ class FrameTests(CommandTestCase):
         self.assertEqual(result.exit_code, 2)
         self.assertRegex(
             result.stderr,
-            r"\Apbxrouter: a fault in pbxrouter itself: RuntimeError at test_app.py:\d+: a b; "
+            r"\Apbxrouter: a bug in pbxrouter: RuntimeError at test_app.py:\d+: a b; "
             r"please report it\n\Z",
         )
 
@@ -241,16 +242,16 @@ class InitTests(CommandTestCase):
     def test_no_file(self) -> None:
         """What is neither file nor directory is refused, and not waited for."""
         os.mkfifo(self.database)
-        self.assertIn("no file", self.bad("init"))
+        self.assertIn("is not a file", self.bad("init"))
         self.assertIn("/dev/null", self.bad("init", "--database", "/dev/null"))
 
     def test_nothing_in_it(self) -> None:
         """A file of no bytes, and a database without tables, are used."""
         self.database.touch()
-        self.assertIn("made", self.good("init"))
+        self.assertIn("created the database", self.good("init"))
         self.database.unlink()
         self.execute("VACUUM")
-        self.assertIn("made", self.good("init"))
+        self.assertIn("created the database", self.good("init"))
         self.assertIn("nothing changed", self.good("init"))
 
     def test_older(self) -> None:
@@ -258,6 +259,30 @@ class InitTests(CommandTestCase):
         self.good("init")
         self.execute("DELETE FROM schema_version")
         self.assertIn("upgrade", run("init", "--config", self.config).stderr)
+
+    def test_upgraded(self) -> None:
+        """A database of an older version is upgraded, and one line names both versions and the backup."""
+        self.good("init", "--sample")
+        make_older(self.database)
+        out = self.good("init")
+        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
+        self.assertEqual(
+            out,
+            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
+        )
+        self.assertIn("nothing changed", self.good("init"))
+
+    def test_upgraded_by_another_command(self) -> None:
+        """The line is on standard error, so that the output stays what the command prints."""
+        self.good("init", "--sample")
+        make_older(self.database)
+        result = run("explain", "21", "--from", "33", "--json", "--config", self.config)
+        self.assertEqual(json.loads(result.stdout)["decision"], "allow")
+        (backup,) = self.directory.glob("rules.sqlite.before-v6.*")
+        self.assertEqual(
+            result.stderr,
+            f"database {self.database}: upgraded from schema version 1 to 6; the backup from before is {backup}\n",
+        )
 
     def test_locked(self) -> None:
         """A database that another program has locked is named."""
@@ -292,7 +317,7 @@ class InitTests(CommandTestCase):
         """Without the key no new one is made while PINs need the old one; when none does, it is."""
         self.good("init", "--sample")
         self.key.unlink()
-        self.assertIn("bring it back from a backup", run("init", "--config", self.config).stderr)
+        self.assertIn("restore it from a backup", run("init", "--config", self.config).stderr)
         self.assertFalse(self.key.exists())
         self.execute("UPDATE users SET user_pin = NULL")
         self.assertIn(str(self.key), self.good("init"))

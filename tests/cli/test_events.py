@@ -215,7 +215,7 @@ class EventsTests(CommandCase):
     def test_settings(self) -> None:
         """No Asterisk, several, none of that name, no secret, an odd endpoint or filter."""
         for text, arguments, words in (
-            ("", [], "no Asterisk in the settings"),
+            ("", [], "no Asterisk is configured"),
             ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "accepted are a, b"),
             ('[[asterisk]]\nname="a"\n', ["--asterisk", "c"], "accepted are a"),
             ("[[asterisk]]\n", [], "no secret_file"),
@@ -245,7 +245,7 @@ class DoctorTests(CommandCase):
             "WRONG database",
             "WRONG gateway",
             "Authentication failed",
-            "things are wrong",
+            "problems found",
         ):
             self.assertIn(words, said)
         self.assertNotIn(SECRET, said)

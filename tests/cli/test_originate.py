@@ -153,7 +153,7 @@ class DebugTests(SocketCase):
             result.stderr.splitlines(),
             [
                 "watching; Ctrl-C ends it",
-                "(3 lines left out: this terminal did not keep up)",
+                "(3 lines skipped: this terminal is too slow)",
                 "pbxrouter: the gateway has stopped",
             ],
         )

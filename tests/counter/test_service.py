@@ -613,7 +613,7 @@ class CommandTests(CommandTestCase):
     def test_refused(self) -> None:
         """What makes no sense."""
         self.assertIn("exclude each other", self.bad("counter", "--day", "--week"))
-        self.assertIn("is no date", self.bad("counter", "--day", "9999-12-31"))
-        self.assertIn("is no date", self.bad("counter", "--week", "0001-01-01"))
-        self.assertIn("'x' is no date", self.bad("counter", "--day", "x"))
+        self.assertIn("is not a date", self.bad("counter", "--day", "9999-12-31"))
+        self.assertIn("is not a date", self.bad("counter", "--week", "0001-01-01"))
+        self.assertIn("'x' is not a date", self.bad("counter", "--day", "x"))
         self.assertIn("0 is not in the range", self.bad("counter", "--minutes", "0"))

@@ -110,7 +110,7 @@ class FileTests(FindingCase):
         self.assertIn("not a database", self.the_one(self.look()).what)
         self.database.unlink()
         self.execute("CREATE TABLE songs (title TEXT)")
-        self.assertIn("some other program", self.the_one(self.look()).what)
+        self.assertIn("a database of another program", self.the_one(self.look()).what)
 
     def test_locked(self) -> None:
         """Another program keeps a transaction open."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.web.language import LANGUAGES
+from pbxrouter.text.sentences import Sentence
+from pbxrouter.web.language import LANGUAGES, Translator, Zone
 from tests.paths import ROOT
 
 KNOWN = {
@@ -158,6 +159,12 @@ class CatalogueTests(SynchronousTestCase):
             self.assertIn(declared, written)
             self.assertIn(cats, written)
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
+
+    def test_it_is_used(self) -> None:
+        """A step is said in Spanish, the steps within it too."""
+        translator = Translator("es", Zone("Europe/Madrid"))
+        said = translator.say(Sentence("{count} times", {"count": Sentence("no PIN was keyed")}))
+        self.assertNotIn("keyed", said)
 
 
 def _key(message: Any) -> str:
