@@ -4,7 +4,8 @@ A page is Markdown. What its fenced blocks mean:
 
 * ``console``: lines with ``$ `` are run by bash, the lines beneath are what must come of it, with ``…`` for
   whatever stands there; a line that is ``…`` alone stands for any number of lines. A command that goes on
-  (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then.
+  (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then. The first
+  ``pbxrouter`` of a page is a program of its own; those that follow run in this process, which is quicker.
 * ``sql``: run on the page's database. ``toml``: must be accepted as settings. ``python``: run.
 * ``sql FILE``, ``toml FILE``, ``python FILE``: put into that file instead.
 * ``text`` and ``ini``: for people only, since it needs a PBX or would last too long.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -32,7 +34,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from pbxrouter.cli import app
 from pbxrouter.config import schema as config
+from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 from tests.workshop.test_import import WORKSHOP
 
@@ -45,8 +51,7 @@ _NEEDS_GATEWAY = re.compile(r"(?:pbxrouter|make) (?:call|debug|originate)\b|\bcu
 _WEB = "127.0.0.1:8080"
 _GATEWAY = "twistd -n --pidfile= pbxrouter"
 _UP = {"debug": "watching;", "gateway": "rules loaded"}
-_PATIENCE_S = 30.0
-_LAST_WORDS_S = 5.0
+_HERE = re.compile(r"(?:echo (\d+) \| )?pbxrouter ([^|;&<>$`]+)")
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ class Page:
         self._name = path.relative_to(ROOT)
         self._text = path.read_text(encoding="utf-8")
         self._going_on: list[tuple[str, str, subprocess.Popen[bytes], Path]] = []
+        self._was_started = False
+        self._installs = any(block.file == "pyproject.toml" for block in blocks(self._text))
         with socket.socket() as probe, socket.socket() as another:
             probe.bind(("127.0.0.1", 0))
             another.bind(("127.0.0.1", 0))
@@ -164,9 +171,9 @@ class Page:
         """Stop what goes on; the directory is gone afterwards."""
         while self._going_on:
             _, _, process, _ = self._going_on.pop()
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(_PATIENCE_S)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -175,7 +182,7 @@ class Page:
     def _check_going_on(self) -> None:
         """Look at what those wrote that go on; the last of it may take a moment to come."""
         for command, expected, _, log in self._going_on:
-            until = time.monotonic() + _LAST_WORDS_S
+            until = time.monotonic() + PATIENCE_S
             while not fits(expected, actual := self._shown(log.read_bytes())):
                 if time.monotonic() > until:
                     raise AssertionError(f"{self._name}: $ {command}\n{actual}\ninstead of\n{expected}")
@@ -193,6 +200,10 @@ class Page:
             raise AssertionError(f"{where}: $ {command}\n{output}(status {status}) instead of\n{expected}")
 
     def _run(self, command: str) -> tuple[str, int]:
+        found = _HERE.fullmatch(command)
+        if found and self._was_started and not self._installs:
+            return self._run_here(shlex.split(found[2]), f"{found[1]}\n" if found[1] else "")
+        self._was_started = self._was_started or bool(found)
         done = subprocess.run(
             ["bash", "-c", command.replace(_WEB, f"127.0.0.1:{self._web_port}")],
             cwd=self.directory,
@@ -200,9 +211,14 @@ class Page:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_PATIENCE_S,
+            timeout=PATIENCE_S,
         )
         return self._shown(done.stdout), done.returncode
+
+    def _run_here(self, arguments: list[str], typed: str) -> tuple[str, int]:
+        with contextlib.chdir(self.directory):
+            done = CliRunner().invoke(app.pbxrouter, arguments, input=typed)
+        return self._shown(done.output.encode()), done.exit_code
 
     def _start(self, command: str, expected: str) -> None:
         log = self.directory / f"log{len(self._going_on)}"
@@ -220,7 +236,7 @@ class Page:
         self._await(log, _UP["debug" if "debug" in command else "gateway"], 1)
 
     def _await(self, log: Path, words: str, times: int) -> None:
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while log.read_text(errors="replace").count(words) < times:
             if time.monotonic() > until:
                 raise AssertionError(f"{self._name}: no {words!r} came in\n{log.read_text(errors='replace')}")

@@ -255,15 +255,18 @@ class WordsTests(SynchronousTestCase):
 
     def test_messages(self) -> None:
         """Every message in troubleshooting.md is one that the code can say."""
-        sources = "\0".join(
+        templates = {
             template
-            for source in sorted((ROOT / "pbxrouter").rglob("*.py"))
+            for source in (ROOT / "pbxrouter").rglob("*.py")
             for template in _templates(ast.parse(read(source)))
-        )
+        }
         told = re.findall(r"^### `+ ?(.*?) ?`+$", read(DOCS / "troubleshooting.md"), re.MULTILINE)
         self.assertTrue(told)
-        patterns = {line: r"[^\0]*?".join(map(re.escape, line.split("…"))) for line in told}
-        self.assertEqual([line for line, pattern in patterns.items() if not re.search(pattern, sources)], [])
+        for line in told:
+            parts = line.split("…")
+            pattern = re.compile(".*?".join(map(re.escape, parts)), re.DOTALL)
+            longest = max(parts, key=len)
+            self.assertTrue(any(longest in text and pattern.search(text) for text in templates), line)
 
 
 def _templates(tree: ast.AST) -> Iterator[str]:

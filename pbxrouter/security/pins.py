@@ -104,7 +104,7 @@ def is_obvious(pin: str) -> bool:
     One to three digits repeated (111111, 121212, 123123), digits in a row up or down (123456, 987654), and years
     with a month or zeros (198401, 001984), two years or a date (19842006, 20061231).
     """
-    repeated = any(len(pin) % length == 0 and len(set(_pieces(pin, length))) == 1 for length in (1, 2, 3))
+    repeated = any(pin[:length] * (len(pin) // length) == pin for length in (1, 2, 3))
     return repeated or pin in _RUN or pin in _RUN[::-1] or _is_date(pin)
 
 
@@ -112,19 +112,29 @@ def weak_pins() -> Iterator[str]:
     """All PINs of less than six digits, and the obvious ones of six, to find users who have one by their hashes."""
     for length in range(_MIN_OLD_DIGITS, MIN_PIN_DIGITS):
         yield from (f"{number:0{length}d}" for number in range(10**length))
-    yield from (pin for number in range(10**MIN_PIN_DIGITS) if is_obvious(pin := f"{number:06d}"))
+    yield from sorted({pin for pin in _maybe_obvious() if is_obvious(pin)})
 
 
-def _pieces(pin: str, length: int) -> list[str]:
-    return [pin[place : place + length] for place in range(0, len(pin), length)]
+def _maybe_obvious() -> Iterator[str]:
+    """Six digits of every kind that is_obvious knows, some more among them: far fewer than a million."""
+    for number in range(1000):
+        yield f"{number:03d}" * 2
+    for number in range(100):
+        yield f"{number:02d}" * 3
+        for year in range(1900, 2100):
+            yield f"{year}{number:02d}"
+            yield f"{number:02d}{year}"
+    for run in (_RUN, _RUN[::-1]):
+        for place in range(len(run) - 5):
+            yield run[place : place + 6]
 
 
 def _is_date(pin: str) -> bool:
     """Whether it is a year with a month or 00, two years, or a whole date in any usual order."""
     if len(pin) == 6:
-        first, second, third = _pieces(pin, 2)
-        year_first = _YEAR.fullmatch(first + second) and (_month(third) or third == "00")
-        year_last = _YEAR.fullmatch(second + third) and (_month(first) or first == "00")
+        first, last = pin[:2], pin[4:]
+        year_first = _YEAR.fullmatch(pin[:4]) and (_month(last) or last == "00")
+        year_last = _YEAR.fullmatch(pin[2:]) and (_month(first) or first == "00")
         return bool(year_first or year_last)
     if len(pin) == 8:
         head, tail = pin[:4], pin[4:]

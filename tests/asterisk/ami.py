@@ -6,6 +6,8 @@ import itertools
 import socket
 from collections.abc import Iterable
 
+from tests.needs import PATIENCE_S
+
 _numbers = itertools.count(1)
 
 
@@ -13,7 +15,7 @@ class Ami:
     """One logged-in AMI connection of the user that may do all."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self._stream = self._socket.makefile("rwb")
         self._stream.readline()  # the banner
         login = self.action("Login", Username="fsl", Secret="junio2006", Events="off")

@@ -17,8 +17,9 @@ from twisted.internet.task import deferLater
 from pbxrouter.ami.account import Account
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE
-from pbxrouter.errors import ActionFailed, ManagerError, ManagerUnavailable
+from pbxrouter.errors import ActionFailed, ManagerUnavailable
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.needs import PATIENCE_S
 
 reactor: Any = the_reactor
 SAMPLE = PROJECT / "dialplan/manager.conf.sample"
@@ -55,7 +56,7 @@ class AmiTest(AsteriskTest):
         manager.startService()
         return manager
 
-    async def until(self, what: str, condition: Any, seconds: float = 10) -> None:
+    async def until(self, what: str, condition: Any, seconds: float = PATIENCE_S) -> None:
         """Wait without stopping the reactor."""
         end = time.monotonic() + seconds
         while not condition():
@@ -139,7 +140,7 @@ class SampleUserTest(AmiTest):
             missing = set(BREAKS.values()) - await self.works(manager) - {BREAKS["read", "system"]}
             self.assertEqual(missing, {what}, f"{kind} = {taken}")
             await manager.stopService()
-            wait_for("all channels gone", lambda: not self.lab.channels(), 10)
+            wait_for("all channels gone", lambda: not self.lab.channels())
 
     async def test_system(self) -> None:
         """FullyBooted, by which a boot is heard of, comes to the sample's user and not without system."""
@@ -190,23 +191,18 @@ class ConnectionTest(AmiTest):
         self.assertRegex(answer.all("Output")[0], r"^Asterisk [1-9][0-9]\.")
 
     async def test_frozen(self) -> None:
-        """A frozen Asterisk is given up within 30 seconds, what waits fails, and thawed it is back."""
+        """A frozen Asterisk is given up before an action's time-out of a minute; thawed it is back."""
         manager = await self.connected("gateway", secret="enero2007")
         pid = int((self.lab.run / "asterisk.pid").read_text())
         os.kill(pid, signal.SIGSTOP)
-        began = time.monotonic()
         try:
             await deferLater(reactor, 0.3)  # until all its threads have stopped
-            waiting = manager.action("CoreShowChannels", timeout_s=100)
-            try:
-                await waiting
-            except ManagerError as error:
-                self.assertIsInstance(error, ManagerUnavailable)
-            self.assertLess(time.monotonic() - began, 30)
+            with self.assertRaises(ManagerUnavailable):
+                await manager.action("CoreShowChannels", timeout_s=60)
             self.assertFalse(manager.is_up)
         finally:
             os.kill(pid, signal.SIGCONT)
-        await self.until("the connection", lambda: manager.is_up, 40)
+        await self.until("the connection", lambda: manager.is_up)
 
     async def test_hundreds_in_flight(self) -> None:
         """Five hundred questions at once, each with its own answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -20,6 +21,10 @@ from typing import Any
 
 from tests.asterisk.ami import Ami
 from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.needs import PATIENCE_S
+
+LONG_S = 600.0
+"""A call that the test ends itself."""
 
 CONFIG = """
 [dial]
@@ -95,7 +100,7 @@ class Listener:
         """Leave."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
 
 class CounterTest(AsteriskTest):
@@ -144,7 +149,7 @@ class CounterTest(AsteriskTest):
         return {name: count for name, count in now.items() if count}
 
     def _in_sync(self) -> None:
-        wait_for("the gateway counts", lambda: self._age() < 3, 20)
+        wait_for("the gateway counts", lambda: self._age() < 3)
 
     def _age(self) -> float:
         return time.time() - self._last_seen()
@@ -162,9 +167,9 @@ class CounterTest(AsteriskTest):
 
     def _silence(self) -> None:
         """No channel is left, and what was counted is written."""
-        wait_for("all calls over", lambda: not self.lab.channels(), 60)
+        wait_for("all calls over", lambda: not self.lab.channels())
         over = time.time()
-        wait_for("counts are written of all that came until now", lambda: self._last_seen() > over, 30)
+        wait_for("counts are written of all that came until now", lambda: self._last_seen() > over)
 
     # --- calls ---
 
@@ -266,19 +271,21 @@ class CounterTest(AsteriskTest):
     def test_gateway_killed(self) -> None:
         """kill -9 of the gateway: calls go on, end, and begin meanwhile; each counts once."""
         gaps = self.gaps()
-        for _ in range(5):  # these outlive it
-            self.originate("talk@counted", 50)
+        for _ in range(5):
+            self.originate("talk@counted", LONG_S)
         wait_for("they are kept", lambda: self._live() == 5)
-        wait_for("they all talk", lambda: self.lab.log(self._mark).count("hold@callee:1] Answer") >= 5)
-        outlive = len(self.lab.channels())
-        for _ in range(5):  # these end while it is dead
-            self.originate("talk@counted", 6)
-        wait_for("they are kept, too", lambda: self._live() == 10)
+        ending = [channel for channel in self.lab.channels() if re.fullmatch(r"Local/talk@.*;1", channel)]
+        self.assertEqual(len(ending), 5)
+        for _ in range(5):
+            self.originate("talk@counted", LONG_S)
+        wait_for("all are kept, and talk", lambda: self._live("WHERE answered IS NOT NULL") == 10)
         self.gateway.kill()
         self.assertEqual(self._all()["active"], 10)  # so soon the command cannot know
-        wait_for("they end", lambda: len(self.lab.channels()) == outlive, 30)
+        for channel in ending:  # these end while it is dead
+            self.lab.cli(f"channel request hangup {channel}")
         for _ in range(5):  # these begin while it is dead, and are there afterwards
-            self.originate("hold@callee", 50)
+            self.originate("hold@callee", LONG_S)
+        wait_for("five are over", lambda: not set(ending) & set(self.lab.channels()))
         self.gateway.start()
         self._in_sync()
         wait_for("they are found", lambda: self._live() == 10)
@@ -291,16 +298,16 @@ class CounterTest(AsteriskTest):
         self.assertEqual(self.gaps(), gaps + 1)
         self._sockets = self.gateway.sockets()
 
-    def _live(self) -> int:
+    def _live(self, where: str = "") -> int:
         with closing(sqlite3.connect(self.gateway.database)) as connection:
-            count: int = connection.execute("SELECT count(*) FROM counter_live").fetchone()[0]
+            count: int = connection.execute(f"SELECT count(*) FROM counter_live {where}").fetchone()[0]
         return count
 
     def test_asterisk_killed(self) -> None:
         """kill -9 of Asterisk: its calls are over, the new one's are counted, the time between is unknown."""
         gaps = self.gaps()
         for _ in range(6):
-            self.originate("talk@counted", 60)
+            self.originate("talk@counted", LONG_S)
         wait_for("they are kept", lambda: self._live() == 6)
         self._kill_asterisk()
         time.sleep(1)
@@ -331,7 +338,7 @@ class CounterTest(AsteriskTest):
     def test_unknown(self) -> None:
         """While the gateway is down nothing is known, and nothing is zero."""
         self.gateway.stop()
-        wait_for("it shows", lambda: self._all()["active"] is None, 30)
+        wait_for("it shows", lambda: self._all()["active"] is None)
         line = self.gateway.command("counter", "--minutes", "1")
         self.assertRegex(line, r"\bactive:U\b")
         self.gateway.start()

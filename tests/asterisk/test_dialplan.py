@@ -370,7 +370,7 @@ class GatewayTest(DialplanTest):
         with self.calling("34", "-f", "36", "-t", "4000"):
             wait_for("the prompt", self.played)
             self.gateway.kill()
-            wait_for("the fallback", lambda: "34@fallback" in self._places(), 3)
+            wait_for("the fallback", lambda: "34@fallback" in self._places())
         self._emergency_works()
 
     def test_stopped_during_the_prompt(self) -> None:
@@ -378,7 +378,7 @@ class GatewayTest(DialplanTest):
         with self.calling("34", "-f", "36", "-t", "25000"):
             wait_for("the prompt", self.played)
             self.gateway.stop()
-            wait_for("the fallback", lambda: "34@fallback" in self._places(), 15)
+            wait_for("the fallback", lambda: "34@fallback" in self._places())
             self.hang_up_all()
         self.assertEqual(self.complaints(), [])
 

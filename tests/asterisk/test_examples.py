@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.needs import PATIENCE_S
 
 
 class ExamplesTest(AsteriskTest):
@@ -39,7 +40,7 @@ class ExamplesTest(AsteriskTest):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     @contextlib.contextmanager
@@ -61,7 +62,7 @@ class ExamplesTest(AsteriskTest):
             self.assertIsNone(program.poll(), said.read_text())
         finally:
             program.terminate()
-            program.wait(15)
+            program.wait(PATIENCE_S)
         self.assertNotIn("Traceback", said.read_text())
 
     @contextlib.contextmanager

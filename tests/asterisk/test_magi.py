@@ -58,7 +58,7 @@ class MagiTest(AsteriskTest):
             said = re.findall("AMI lab: (connected|the connection is lost)", self.gateway.log(since))
             return said[-1:] == ["connected"]
 
-        wait_for("the gateway's AMI connection", is_up, 20)
+        wait_for("the gateway's AMI connection", is_up)
 
     def call(self, number: str, *options: str) -> str:
         """From 34, unless another phone is named."""
@@ -86,7 +86,7 @@ class MagiTest(AsteriskTest):
 
     def until_report(self, when: str = "after") -> str:
         """Wait for it."""
-        wait_for(f"the dialplan's report ({when})", lambda: self.report(when), 20)
+        wait_for(f"the dialplan's report ({when})", lambda: self.report(when))
         return self.report(when)
 
     def press(self, digits: str) -> None:
@@ -95,7 +95,7 @@ class MagiTest(AsteriskTest):
 
     def asked(self, times: int = 1) -> None:
         """Wait until the caller has been asked for a PIN so many times."""
-        wait_for("the PIN prompt", lambda: self.played().count(f"{ASK} en") >= times, 20)
+        wait_for("the PIN prompt", lambda: self.played().count(f"{ASK} en") >= times)
         time.sleep(0.2)
 
 
@@ -109,10 +109,10 @@ class MagiTableTest(MagiTest, test_workshop.TableTest):
         self.originate("66", "pbxrouter-magi")
         self.asked()
         self.press("123456#")
-        wait_for("the password", lambda: "vm-password en" in self.played(), 20)
+        wait_for("the password", lambda: "vm-password en" in self.played())
         time.sleep(1.5)
         self.press("3333#")
-        wait_for("the messages", lambda: "vm-no en" in self.played(), 20)
+        wait_for("the messages", lambda: "vm-no en" in self.played())
         self.assertEqual(self.applications(), ["VoiceMailMain 33@default"])
         self.hang_up_all()
 
@@ -193,7 +193,7 @@ class MagiCallTest(MagiTest):
         """What Asterisk tells of a call is longer than AMI carries at once: put together, arguments too."""
         self.lab.ami.action("Setvar", Variable="TEN", Value="x" * 60)
         self.originate("54", "magi-long", CallerID='"Ñandú Ñandú Ñandú Ñandú Ñandú" <33>')
-        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log(), 20)
+        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log())
         log = self.gateway.log(self._gateway_mark)
         self.assertIn("agi_arg_2: " + "another-of-those-arguments-" * 60, log)
         self.assertEqual(self.complaints(), [])
@@ -202,7 +202,7 @@ class MagiCallTest(MagiTest):
         """Longer than that: what can be asked is asked, and the call goes where it should."""
         self.lab.ami.action("Setvar", Variable="TEN", Value="ñ" * 400)
         self.originate("54", "magi-long")
-        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log(), 20)
+        wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log())
         self.assertIn("is adopted", self.gateway.log(self._gateway_mark))
         self.assertEqual(self.complaints(), [])
 
@@ -227,7 +227,7 @@ class MagiCallTest(MagiTest):
         for command in ("GET FULL VARIABLE ${LONG}${LONG}${LONG}", "VERBOSE hello", "GET NONSENSE"):
             self.lab.cli(f"agi exec {name} {command}")
         self.press("123456#")
-        wait_for("the Dial", self.dialled, 20)
+        wait_for("the Dial", self.dialled)
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
         self.assertEqual(self.complaints(), [])
 
@@ -257,7 +257,7 @@ class MagiCallTest(MagiTest):
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
         self.lab.ami.action("Redirect", Channel=name, Context="callee", Exten="answer", Priority=1)
-        wait_for("the redirected call's end", lambda: not self.lab.channels(), 20)
+        wait_for("the redirected call's end", lambda: not self.lab.channels())
         self.assertEqual(self.dialled(), [])
         self.assertEqual(self.complaints(), [])
 
@@ -272,24 +272,23 @@ class MagiCallTest(MagiTest):
         self.lab.ami.action("Bridge", Channel1=name, Channel2=other)
         time.sleep(1)
         self.hang_up_all()
-        wait_for("all channels gone", lambda: not self.lab.channels(), 20)
+        wait_for("all channels gone", lambda: not self.lab.channels())
         self.assertEqual(self.complaints(), [])
 
     def test_long_dial_stalls_nobody(self) -> None:
         """While one call rings, another is asked and connected."""
         with self.phone(21, "noanswer"), self.calling("21", "-t", "60000", "-c", "6000"):
             wait_for("the first Dial", self.dialled)
-            began = time.monotonic()
             self.originate("999")
             wait_for("the second's prompt", lambda: f"{INVALID} en" in self.played())
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertTrue([name for name in self.lab.channels() if name.startswith("PJSIP/21-")], "rings on")
 
     def test_a_hundred_calls(self) -> None:
         """A hundred calls at once all get their answer."""
         for _ in range(100):
             self.originate("54")
-        wait_for("all through", lambda: len(re.findall("after: done", self.log())) == 100, 60)
-        wait_for("all channels gone", lambda: not self.lab.channels(), 20)
+        wait_for("all through", lambda: len(re.findall("after: done", self.log())) == 100)
+        wait_for("all channels gone", lambda: not self.lab.channels())
         self.assertEqual(self.complaints(), [])
 
 
@@ -377,7 +376,7 @@ class FrozenTest(MagiTest):
     def test_hook(self) -> None:
         """By the hook a call is routed, and the dialplan acts on the outcome."""
         self.originate("54", "pbxrouter-phones")
-        wait_for("the outcome", lambda: "CHANUNAVAIL@pbxrouter-outcome:1 Playback" in self.executed(), 20)
+        wait_for("the outcome", lambda: "CHANUNAVAIL@pbxrouter-outcome:1 Playback" in self.executed())
         self.assertEqual(self.dialled(), ["NoSuchTechnology/1/54"])
         self.hang_up_all()
 
@@ -388,7 +387,7 @@ class FrozenTest(MagiTest):
         self.originate("34", "pbxrouter-phones")
         self.asked()
         self.gateway.kill()
-        wait_for("the fallback", lambda: "34@fallback:1 Dial" in self.executed(), 20)
+        wait_for("the fallback", lambda: "34@fallback:1 Dial" in self.executed())
         self.hang_up_all()
 
     def test_no_limit_to_the_talk(self) -> None:
@@ -397,7 +396,7 @@ class FrozenTest(MagiTest):
         self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
         with self.phone(21, "answer", "-r", "100", "-t", "7000"):
             self.originate("21", "pbxrouter-phones")
-            wait_for("the end", lambda: "ANSWER@pbxrouter-outcome:1 Hangup" in self.executed(), 30)
+            wait_for("the end", lambda: "ANSWER@pbxrouter-outcome:1 Hangup" in self.executed())
 
     def test_frozen_gateway(self) -> None:
         """Frozen by SIGSTOP: calls are in the fallback within seconds; thawed, they are routed again."""
@@ -408,11 +407,11 @@ class FrozenTest(MagiTest):
         try:
             time.sleep(11)
             self.originate("22", "pbxrouter-phones")
-            wait_for("the fallback", lambda: "22@fallback:1 Dial" in self.executed(), 3)
+            wait_for("the fallback", lambda: "22@fallback:1 Dial" in self.executed())
             self.hang_up_all()
         finally:
             os.kill(pid, signal.SIGCONT)
-        wait_for("a beat", lambda: time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT")) < 4, 20)
+        wait_for("a beat", lambda: time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT")) < 4)
         self.originate("999", "pbxrouter-phones")
         wait_for("the prompt", lambda: f"{INVALID} en" in self.played())
         self.hang_up_all()

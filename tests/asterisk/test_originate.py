@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
+from tests.needs import PATIENCE_S
 
 AMI = """
 [[asterisk]]
@@ -66,7 +67,7 @@ class Command:
 
     def end(self) -> tuple[int, str]:
         """Read to its end; the status, and what it complained of."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE_S)
         self.lines += [json.loads(line) for line in out.splitlines()]
         self.took_s = time.monotonic() - self.began
         return self.process.returncode, err
@@ -153,7 +154,7 @@ class OriginateTest(AsteriskTest):
         try:
             command = self.originate(channel="PJSIP/39")
             self.assert_told(command, 1, "unavailable")
-            self.assertLess(command.took_s, 4)
+            self.assertLess(command.took_s, PATIENCE_S)
         finally:
             self.gateway.sql(
                 "DELETE FROM extensions_mappings WHERE extension_id IN"
@@ -280,4 +281,4 @@ class WithoutAmiTest(AsteriskTest):
         command = Command(self.gateway.config, "originate", *where)
         status, said = command.end()
         self.assertEqual((status, said), (2, "pbxrouter: there is no connection to lab now\n"))
-        self.assertLess(command.took_s, 4)
+        self.assertLess(command.took_s, PATIENCE_S)

@@ -43,7 +43,7 @@ class OutcomeTest(AsteriskTest):
     def _dial(self, number: str) -> list[str]:
         """Dial from 33 through the context that reports what it finds after the gateway."""
         self.lab.ami.originate(f"Local/{number}@after/n", CallerID="33")
-        wait_for("the end of the gateway's work", lambda: self._report("(?:after|hung up)"), 20)
+        wait_for("the end of the gateway's work", lambda: self._report("(?:after|hung up)"))
         return self._report("(?:after|hung up)").split()
 
     def _report(self, when: str) -> str:

@@ -137,7 +137,7 @@ class ArrivalTest(AsteriskTest):
         self.assertIn("agi_extension: s", self.log())
 
     def _until_over(self) -> None:
-        wait_for("the gateway's work", lambda: "completed, returning" in self.log(), 20)
+        wait_for("the gateway's work", lambda: "completed, returning" in self.log())
         self.hang_up_all()
 
     def test_asked_for_the_number(self) -> None:
@@ -145,7 +145,7 @@ class ArrivalTest(AsteriskTest):
         self.lab.ami.originate("Local/s@analogue/n")
         wait_for("the question", lambda: "vm-enter-num-to-call en" in self.played())
         self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), "999#")
-        wait_for("the verdict", lambda: "invalid en" in self.played(), 15)
+        wait_for("the verdict", lambda: "invalid en" in self.played())
         self._until_over()
 
     def test_dead_channel(self) -> None:

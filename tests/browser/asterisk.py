@@ -10,6 +10,7 @@ import threading
 import time
 
 from tests.hostile_ami import HostileServer, Session, lines
+from tests.needs import PATIENCE_S
 
 SECRET = "a secret of AMI"
 CONTEXT = "pbxrouter-phones"
@@ -98,5 +99,5 @@ class PoliteAsterisk:
         self._event(session, "OriginateResponse", *ours, "Response: Success", "Reason: 4")
         time.sleep(0.7)
         self._event(session, "BridgeEnter", *other, "BridgeUniqueid: b")
-        self.talk.wait(30)
+        self.talk.wait(PATIENCE_S)
         self._event(session, "Hangup", *ours, "Cause: 16")

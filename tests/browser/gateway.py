@@ -42,6 +42,7 @@ from pbxrouter.security import pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
+from tests.needs import PATIENCE_S
 
 SETTINGS = """\
 [fastagi]
@@ -66,7 +67,7 @@ ENDINGS = ("ANSWER",) * 7 + ("BUSY", "NOANSWER", "NOANSWER", "CANCEL", "CHANUNAV
 WEEK_S = 7 * 86_400
 
 
-def wait_for(what: str, condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+def wait_for(what: str, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait until the condition holds."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -146,7 +147,7 @@ class Gateway:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, f"pbxrouter {' '.join(arguments)}: {done.stdout}"
         return done.stdout
@@ -155,7 +156,7 @@ class Gateway:
     def calling(self, caller: str, number: str) -> Iterator[None]:
         """A call that is being dialled while the body runs."""
         asterisk = SimulatedAsterisk(SimulatedCall(number, caller=caller, name=dict(CALLERS[:5]).get(caller, "")))
-        with socket.create_connection(("127.0.0.1", self.agi_port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.agi_port), timeout=PATIENCE_S) as connection:
             connection.sendall(asterisk.environment())
             heard = b""
             while b"EXEC" not in heard:
@@ -170,7 +171,7 @@ class Gateway:
         if not self._died():
             self._process.terminate()
             try:
-                self._process.wait(15)
+                self._process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -15,7 +15,6 @@ import contextlib
 import functools
 import os
 import shutil
-import unittest
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from importlib.resources import files
@@ -26,9 +25,11 @@ from typing import Any, Final, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import needs
 from tests.browser.asterisk import CONTEXT, PoliteAsterisk
 from tests.browser.gateway import Gateway
 from tests.browser.scripts import AXE, FOCUS, MARK, MISSED, TAGS, WHERE, WIDTH
+from tests.needs import PATIENCE_S
 
 try:
     from playwright.sync_api import (
@@ -141,7 +142,7 @@ class Visitor:
         self.context = context
         self.url = url
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE_S * 1000)
         self.troubles: list[str] = []
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.troubles.append(f"script: {error}"))
@@ -194,11 +195,8 @@ class BrowserCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Skip where there is no browser."""
-        reason = why_not()
-        if reason:
-            if os.environ.get("CI") == "true":
-                self.fail(reason)
-            raise unittest.SkipTest(reason)
+        if reason := why_not():
+            needs.missing(reason)
 
     def new_gateway(self, lived_in: bool = False, asterisk: PoliteAsterisk | None = None) -> Gateway:
         """A gateway of this test's own."""

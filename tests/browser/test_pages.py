@@ -104,7 +104,7 @@ def _first_admin() -> tuple[Any, str]:
             visitor.go("/settings/doctor")
             return "Looking…" not in visitor.main
 
-        wait_for("the doctor has looked", is_done, 60)
+        wait_for("the doctor has looked", is_done)
         return visitor.context.storage_state(), address
 
 
