@@ -3,7 +3,8 @@
 A call starts with AsyncAGIStart and is served if it is in a configured context, since other AMI
 programs may drive calls, too. Calls that were already waiting are found in the list of channels and
 adopted, or given back if an application has already run. Forged events are recognised by their
-headers and ignored; the next look at the list finds what was missed.
+headers and ignored; the next look at the list finds what was missed. An event that ends a call is
+believed only if Asterisk, when asked, agrees.
 
 Source: docs/asterisk.md C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
@@ -22,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
-from pbxrouter.ami import AMIConnection, AMIMessage, is_whole
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
@@ -74,6 +75,8 @@ class MagiService(Service):
         self._clock = clock
         self._watch = watch
         self._calls: dict[str, MagiChannel] = {}
+        self._check = ChannelCheck(manager, clock)
+        self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
         self._looked = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
@@ -182,9 +185,25 @@ class MagiService(Service):
         """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
         if not self._calls or not is_whole(event):
             return
-        call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
-        if call is not None:
+        call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
+        if call is None or (call, event.name) in self._ending:
+            return
+        if call.is_released:
+            self._drop(call)
             call.end_received()
+        else:
+            self._ending.add((call, event.name))
+            self._spawn(self._end_if_true(call, event))
+
+    async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
+        """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
+        checks = [call.is_driven_by] if event.name == "AsyncAGIEnd" else []
+        try:
+            if await self._check.has_ended(event, call.address, *checks):
+                self._drop(call)
+                call.end_received()
+        finally:
+            self._ending.discard((call, event.name))
 
     def _dial_ended(self, event: AMIMessage) -> None:
         call = self._calls.get(event.get("Uniqueid"))

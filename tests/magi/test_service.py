@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
 from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
@@ -271,6 +272,77 @@ class ForgedTests(MagiServiceTest):
         self.start()
         self.manager.event("Event: AsyncAGIEnd", "Channel: a", f"Uniqueid: {UNIQUEID}", "Linkedid: 1")
         self.assertEqual(self.outcomes, [])
+
+    def goes_on(self, application: str = "AGI", data: str = "agi:async") -> None:
+        """What Action Status will tell of the channel."""
+        headers = (*snapshot(), f"Application: {application}", f"Data: {data}")
+        self.manager.alive[UNIQUEID] = AMIMessage(lines("Event: Status", *headers)[:-4])
+
+    def hangup(self) -> None:
+        """A Hangup with every header of a genuine one; then the time goes by in which Asterisk is asked."""
+        self.manager.event("Event: Hangup", *snapshot(), "Cause: 16", "Cause-txt: Normal Clearing")
+        self.clock.pump(ASK_AGAIN_S)
+
+    def test_whole_hangup(self) -> None:
+        """A forged Hangup with all headers ends no call: Asterisk says that the channel goes on."""
+        self.start()
+        self.goes_on()
+        for _ in range(3):
+            self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
+        self.assertEqual(len(self.loud()), 1)
+        self.assertEqual(self.manager.forged_events, 3)
+        self.assertEqual({headers["Channel"] for headers in self.manager.heard("Status")}, {UNIQUEID})
+        self.manager.alive.clear()
+        self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
+
+    def test_whole_end(self) -> None:
+        """A forged AsyncAGIEnd ends no call that is in AGI(agi:async), or in an application that we run."""
+        self.start()
+        self.goes_on()
+        self.end()
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual(self.outcomes, [])
+        self.goes_on("Dial", "PJSIP/21")  # the dialplan went on
+        self.end()
+        self.assertEqual(self.outcomes, [ChannelHungUp])
+
+    def test_whole_end_in_a_dial(self) -> None:
+        """While the application runs that we asked for, the channel is ours."""
+        results: list[verbs.DialResult] = []
+
+        async def dials(channel: Channel) -> None:
+            results.append(await verbs.dial(channel, "PJSIP/21", 20))
+
+        self.conversation = dials
+        self.start()
+        self.goes_on("Dial", "PJSIP/21,20")
+        self.end()
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual((results, self.magi.open_calls), ([], 1))
+        self.goes_on("Playback", "beep")
+        self.end()
+        self.assertEqual(len(results), 1)
+
+    def test_hangup_while_an_end_is_checked(self) -> None:
+        """Each kind of event is checked for itself: the true one ends the call while the forged one is looked at."""
+        self.start()
+        self.goes_on()
+        self.manager.event("Event: Hangup", *snapshot())
+        self.goes_on("Playback", "beep")
+        self.end()
+        self.assertEqual(self.outcomes, [ChannelHungUp])
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual(self.magi.open_calls, 0)
+
+    def test_not_asked_when_given_back(self) -> None:
+        """The end of a call that was given back needs no question."""
+        self.start()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("200 result=0", "ASYNCAGI BREAK")
+        self.end()
+        self.assertEqual((self.magi.open_calls, self.manager.heard("Status")), (0, []))
 
     def test_forged_answer(self) -> None:
         """An answer without the id that only we know is nobody's."""
