@@ -15,7 +15,6 @@ from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionFailed, ActionTimeout
 from tests.ami_fakes import FakeAMIConnection
 
-
 HANGUP = AMIMessage(b"Event: Hangup")
 SNAPSHOT = (
     "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
