@@ -28,7 +28,7 @@ from pbxrouter.agi.messages import (
     parse_request,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.errors import AGIError, ChannelHungUp
+from pbxrouter.errors import AGIError, ChannelHungUp, ProtocolViolation
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.ruleset import RuleSet
@@ -129,6 +129,7 @@ class FakeOwner:
         self.watch = DialogueWatch()
         self.draining = False
         self.told: list[str] = []
+        self.refusals: list[tuple[AGIRequest, ProtocolViolation]] = []
 
     def opened(self, call: FastAGIProtocol) -> None:
         """A connection was made."""
@@ -137,6 +138,10 @@ class FakeOwner:
     def begin(self, call: FastAGIProtocol) -> None:
         """The opening block is read."""
         self.told.append("begin")
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+        self.refusals.append((request, violation))
 
     def closed(self, call: FastAGIProtocol) -> None:
         """The connection is gone."""

@@ -10,6 +10,7 @@ from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
 from pbxrouter.call.outcomes import WELL, outcome_kind, outcome_words
 from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.refusals import Refusals
 from pbxrouter.call.reports import Reports
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GatewayOutcome",
     "History",
     "Phase",
+    "Refusals",
     "Reports",
     "outcome_kind",
     "outcome_words",

@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
 from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.refusals import refusal_note
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
     AGIError,
@@ -92,16 +93,18 @@ class CallFlow:
     async def serve(self, channel: Channel) -> None:
         """Have the conversation of one call, whatever comes of it; never fails."""
         began = self._now()
+        note = None
         call = _Conversation(channel, self._active_calls.add(channel.request, began))
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
-        except ProtocolViolation:
+        except ProtocolViolation as violation:
             outcome = Outcome(GatewayOutcome.REFUSED)  # the channel itself has said no, and why
+            note = refusal_note(channel.request, violation)
         finally:
             self._active_calls.remove(call.live)
-        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
+        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:

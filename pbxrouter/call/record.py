@@ -8,6 +8,7 @@ from typing import Final
 from pbxrouter.agi import AGIRequest
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules import Decision
+from pbxrouter.text import Sentence
 
 
 class GatewayOutcome:
@@ -37,6 +38,7 @@ class CallRecord:
         decision: the last one made; None if the call ended before any.
         began: when we got it, epoch seconds.
         ended: when we were done with it.
+        note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
     """
 
     request: AGIRequest
@@ -44,3 +46,4 @@ class CallRecord:
     outcome: Outcome
     began: float = field(default=0.0, compare=False)
     ended: float = field(default=0.0, compare=False)
+    note: Sentence | None = field(default=None, compare=False)

@@ -106,6 +106,11 @@ class CallCounter(MultiService):
         return self._manager.is_up
 
     @property
+    def forged_events(self) -> int:
+        """Number of events that Asterisk, when asked, contradicted."""
+        return self._manager.forged_events
+
+    @property
     def database_up(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer.database_up

@@ -79,6 +79,9 @@ class CallOwner(Interface):
     def begin(self, call: FastAGIProtocol) -> None:
         """The opening block is read: the call may be served."""
 
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """The connection is gone."""
 
@@ -99,6 +102,7 @@ class FastAGIProtocol(Protocol):
         self._waiting: Deferred[AGIReply] | None = None
         self._settled = False
         self._refusal: ForgedCallEnding | None = None
+        self._violation: ProtocolViolation | None = None
         self._timer = Deadline(owner.clock)
 
     # --- the connection ---
@@ -211,13 +215,17 @@ class FastAGIProtocol(Protocol):
 
     def _refuse(self, error: ProtocolViolation) -> None:
         """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
-        request = self.request
+        request = self._reader.request
+        error.peer = self._peer()
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
             uniqueid=printable(request.uniqueid) or "(unknown)",
-            peer=self._peer(),
+            peer=error.peer,
             error=str(error),
         )
+        if self._state is _State.OPENING:
+            self._owner.refused(request, error)
+        self._violation = error
         asked = self._state is _State.ASKED
         self._state = _State.REFUSING
         self._fail(error)
@@ -250,6 +258,8 @@ class FastAGIProtocol(Protocol):
             raise AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
         if self._owner.draining:
             self.close()
+        if self._state is _State.REFUSING and self._violation is not None:
+            raise self._violation
         if self._state is not _State.OURS:
             raise ConnectionClosed()
         if self.hung_up and (self._reader.command or not allowed_when_hung_up(command)):

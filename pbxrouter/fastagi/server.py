@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import Channel, DialogueWatch
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
+from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0
@@ -18,6 +19,10 @@ DRAIN_TIMEOUT_S: Final = 3.0
 
 Source: docs/asterisk.md A8.
 """
+
+
+OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
+"""Told what is known of a refused call, and why it was refused."""
 
 
 class FastAGIFactory(ServerFactory):
@@ -28,6 +33,7 @@ class FastAGIFactory(ServerFactory):
             connection is closed when it returns, whatever happened.
         clock: for time-outs.
         watch: who watches the dialogues.
+        on_refused: told of each call that was refused before it was served.
 
     Attributes:
         served: how many calls have come.
@@ -42,10 +48,12 @@ class FastAGIFactory(ServerFactory):
         serve: Callable[[Channel], Coroutine[Deferred[Any], Any, object]],
         clock: IReactorTime,
         watch: DialogueWatch,
+        on_refused: OnRefused = lambda request, violation: None,
     ) -> None:
         self.clock = clock
         self.watch = watch
         self._serve = serve
+        self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
         self.served = 0
         self.last_call: float | None = None
@@ -72,6 +80,10 @@ class FastAGIFactory(ServerFactory):
         self._calls.discard(call)
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+        self._on_refused(request, violation)
 
     def begin(self, call: FastAGIProtocol) -> None:
         """A call has opened: have the conversation, then close, whatever happened."""

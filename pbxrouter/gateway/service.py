@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -48,6 +48,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
+    refusals = Refusals(reports)
+    reports.add(refusals.report)
     active_calls = ActiveCalls()
     flow = CallFlow(engine, drivers, config.prompts, reports, active_calls)
 
@@ -58,10 +60,10 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -72,7 +74,17 @@ def build(config: Config, reactor: Any) -> MultiService:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
         health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
-            config, store, engine, reloader, frozenset(drivers), originators, counters, active_calls, health, reactor
+            config,
+            store,
+            engine,
+            reloader,
+            frozenset(drivers),
+            originators,
+            counters,
+            active_calls,
+            refusals,
+            health,
+            reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
@@ -120,6 +132,7 @@ def web_service(
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
     active_calls: ActiveCalls,
+    refusals: Refusals,
     health: HealthProbe,
     reactor: Any,
 ) -> IService:
@@ -150,6 +163,7 @@ def web_service(
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,
+        refused_calls=lambda: refusals.total,
     )
     return build_web(web)
 

@@ -57,6 +57,7 @@ class MagiService(Service):
         manager: the connection.
         contexts: the dialplan contexts whose calls are served; others are not touched.
         serve: has the conversation of one call.
+        on_refused: told of each call that was refused before it was served.
     """
 
     log = Logger()
@@ -68,7 +69,9 @@ class MagiService(Service):
         serve: Serve,
         clock: IReactorTime,
         watch: DialogueWatch,
+        on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
     ) -> None:
+        self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
         self._serve = serve
@@ -257,6 +260,8 @@ class MagiService(Service):
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call as refused and hang it up."""
         self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        error.peer = f"AMI {self._manager.name}"
+        self._on_refused(call.request, error)
         self._calls[call.address] = call  # not to be found anew before it is gone
         self._clock.callLater(RELEASED_S, self._drop, call)
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):

@@ -26,7 +26,7 @@ def build_web(web: WebContext) -> WebServer:
     visitors = Visitors(config)
     threads = PasswordThreads(web.reactor)
     parts = [
-        metrics_route(registry_of(web.counters)),
+        metrics_route(registry_of(web.counters, web.refused_calls)),
         api_routes(web, ENDPOINTS, visitors.address),
         console_routes(web, visitors, threads),
     ]

@@ -44,6 +44,7 @@ class WebContext:
         health: takes a Health from memory.
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        refused_calls: number of calls that the gateway has refused as forged.
         passwords: hashes console passwords.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
@@ -64,6 +65,7 @@ class WebContext:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    refused_calls: Callable[[], int] = lambda: 0
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     surveyor: RuleSurveyor = field(init=False)
 

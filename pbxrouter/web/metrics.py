@@ -6,7 +6,7 @@ of names is bounded (counts.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from klein import Klein
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -38,10 +38,10 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter]) -> CollectorRegistry:
+def registry_of(counters: Sequence[CallCounter], refused_calls: Callable[[], int]) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process."""
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters))
+    registry.register(CounterCollector(counters, refused_calls))
     ProcessCollector(registry=registry)
     return registry
 
@@ -51,16 +51,21 @@ class CounterCollector(Collector):
 
     Args:
         counters: one for each Asterisk.
+        refused_calls: number of calls that the gateway has refused as forged.
     """
 
-    def __init__(self, counters: Sequence[CallCounter]) -> None:
+    def __init__(self, counters: Sequence[CallCounter], refused_calls: Callable[[], int]) -> None:
         self._counters = counters
+        self._refused_calls = refused_calls
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
         info.add_metric([], {"version": __version__})
         yield info
+        refused = CounterMetricFamily("pbxrouter_calls_refused", "Calls that were refused as forged, by any way in.")
+        refused.add_metric([], self._refused_calls())
+        yield refused
         yield from self._connections()
         everything = [
             ([counter.asterisk], counts)
@@ -108,6 +113,11 @@ class CounterCollector(Collector):
             "Times that this Asterisk was found restarted.",
             labels=["asterisk"],
         )
+        forged = CounterMetricFamily(
+            "pbxrouter_forged_events",
+            "AMI events that would have ended a call, and that Asterisk contradicted when asked.",
+            labels=["asterisk"],
+        )
         for counter in self._counters:
             name = [counter.asterisk]
             up.add_metric(name, counter.in_sync)
@@ -117,7 +127,8 @@ class CounterCollector(Collector):
             unknown.add_metric(name, counter.unknown_s)
             gaps.add_metric(name, counter.gaps)
             restarts.add_metric(name, counter.restarts)
-        yield from (up, active, database, unknown, gaps, restarts)
+            forged.add_metric(name, counter.forged_events)
+        yield from (up, active, database, unknown, gaps, restarts, forged)
 
 
 def _families(

@@ -14,9 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
+from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed, ProtocolViolation
 from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
@@ -70,7 +71,9 @@ class MagiServiceTest(SynchronousTestCase):
         self.served: list[Channel] = []
         self.outcomes: list[object] = []
         self.conversation: Callable[[Channel], Any] | None = None
-        self.magi = MagiService(self.manager, [CONTEXT], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
+        self.refusals: list[tuple[str, str, str]] = []
+        manager: Any = self.manager
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused)
         self.magi.startService()
         self.manager.comes_up()
         self.manager.sent.clear()
@@ -78,6 +81,10 @@ class MagiServiceTest(SynchronousTestCase):
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused: channel, Uniqueid, peer."""
+        self.refusals.append((request.channel, request.uniqueid, violation.peer))
 
     async def serve(self, channel: Channel) -> None:
         """A conversation: asks one thing, and remembers how it went."""
@@ -252,6 +259,7 @@ class ForgedTests(MagiServiceTest):
         self.clock.advance(LOOK_AGAIN_S - 0.1)
         self.assertEqual(self.queued(), [])
         self.assertIn("refused", self.loud()[0]["log_format"])
+        self.assertEqual(self.refusals, [("PJSIP/34-0000", UNIQUEID, "AMI lab")])
         self.end()
         self.assertEqual(self.magi.open_calls, 0)
 
