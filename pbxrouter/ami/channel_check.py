@@ -1,7 +1,7 @@
-"""Asks Asterisk whether what an event says of a channel's end is true.
+"""Asks Asterisk whether what an event says of a channel is true.
 
 A caller can forge an event that has every header of a genuine one (docs/asterisk.md B8). The answer to an
-action cannot be forged, since its ActionID cannot be guessed. So an event that would end a call is
+action cannot be forged, since its ActionID cannot be guessed. So an event that would start or end a call is
 believed only if Asterisk, asked for the status of that channel, agrees.
 """
 
@@ -33,7 +33,7 @@ _NO_SUCH_CHANNEL: Final = "No such channel"
 
 
 class ChannelCheck:
-    """Checks the events of one Asterisk that tell of a channel's end.
+    """Checks the events of one Asterisk that tell of a channel's start or end.
 
     Args:
         manager: the connection; its ``forged_events`` counts the events that were found untrue.
@@ -63,27 +63,48 @@ class ChannelCheck:
         for wait_s in (0.0, *ASK_AGAIN_S):
             if wait_s:
                 await deferLater(self._clock, wait_s)
-            status = await self._status(channel)
+            try:
+                status = await self._status(channel)
+            except ManagerError:
+                return True
             if status is None or not goes_on(status):
                 return True
         self._tell_forged(event, channel)
         return False
 
+    async def is_true(self, event: AMIMessage, channel: str, agrees: Callable[[AMIMessage], bool]) -> bool:
+        """Whether the channel of an event exists and its status agrees with the event.
+
+        Where Asterisk cannot be asked, the event is believed.
+        """
+        try:
+            status = await self._status_alone(channel)
+        except ManagerError:
+            return True
+        if status is not None and agrees(status):
+            return True
+        self._tell_forged(event, channel)
+        return False
+
     async def _status(self, channel: str) -> AMIMessage | None:
-        """The status of a channel; None if there is no such channel, or Asterisk cannot be asked."""
+        """The status of a channel, or its item of CoreShowChannels; None if there is no such channel."""
         if self._asking >= MANY:
             waiting: Deferred[AMIMessage | None] = Deferred()
             if not self._gathered:
                 self._clock.callLater(GATHER_S, lambda: Deferred.fromCoroutine(self._ask_for_all()))
             self._gathered.append((channel, waiting))
             return await waiting
+        return await self._status_alone(channel)
+
+    async def _status_alone(self, channel: str) -> AMIMessage | None:
         self._asking += 1
         try:
             answer = await self._manager.action_list("Status", [("Channel", channel)])
-        except ManagerError as error:
-            if isinstance(error, ActionFailed) and _NO_SUCH_CHANNEL not in str(error):
-                self._complain(error)
-            return None
+        except ActionFailed as error:
+            if _NO_SUCH_CHANNEL in str(error):
+                return None
+            self._complain(error)
+            raise
         finally:
             self._asking -= 1
         return answer[0] if answer else None
@@ -105,7 +126,7 @@ class ChannelCheck:
         if not self._complained:
             self._complained = True
             self.log.warn(
-                "AMI {name}: events that end calls cannot be checked: {error}; is reporting among the user's"
+                "AMI {name}: events that start or end calls cannot be checked: {error}; is reporting among the user's"
                 " write classes?",
                 name=self._manager.name,
                 error=str(error),
@@ -117,7 +138,7 @@ class ChannelCheck:
         if self._logged_at is None or now - self._logged_at >= LOG_AGAIN_S:
             self._logged_at = now
             self.log.warn(
-                "AMI {name}: ignored a forged {event} of channel {channel}, which goes on; {count} so far",
+                "AMI {name}: ignored a forged {event} of channel {channel}, which Asterisk contradicts; {count} so far",
                 name=self._manager.name,
                 event=printable(event.name),
                 channel=printable(channel),

@@ -27,6 +27,8 @@ from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
+    agrees_with,
+    is_block,
     is_waiting,
     mark_of,
     may_be_waiting,
@@ -127,7 +129,18 @@ class MagiService(Service):
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
             return
+        self._spawn(self._start_if_true(event))
+
+    async def _start_if_true(self, event: AMIMessage) -> None:
+        """Start a call of which Asterisk says the same as the event: a forged one would choose its caller."""
         uniqueid = event.get("Uniqueid")
+        if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
+            if uniqueid in self._calls and not is_block(event):
+                self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
+            else:
+                self._start(event, uniqueid)
+
+    def _start(self, event: AMIMessage, uniqueid: str) -> None:
         if uniqueid in self._adopting:
             return  # it was found before it was told; what it would tell is being asked
         if uniqueid in self._calls:

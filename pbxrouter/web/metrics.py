@@ -115,7 +115,7 @@ class CounterCollector(Collector):
         )
         forged = CounterMetricFamily(
             "pbxrouter_forged_events",
-            "AMI events that would have ended a call, and that Asterisk contradicted when asked.",
+            "AMI events that would have started or ended a call, and that Asterisk contradicted when asked.",
             labels=["asterisk"],
         )
         for counter in self._counters:
