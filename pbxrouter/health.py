@@ -5,7 +5,7 @@ A Health is cheap and reads only memory: it tells what the parts noticed when th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -118,12 +118,14 @@ class FastAGIHealth:
         open_calls: number of open connections.
         served: number of calls since the gateway started.
         last_call: epoch second of the last call; None before the first.
+        refused: number of connections refused since the gateway started, by reason.
     """
 
     listen: str
     open_calls: int
     served: int
     last_call: float | None
+    refused: Mapping[str, int]
 
     @property
     def state(self) -> State:
@@ -220,7 +222,13 @@ class HealthProbe:
             self._clock.seconds(),
             tuple(self._asterisk(name, manager) for name, manager in self._asterisks),
             self._database(),
-            FastAGIHealth(self._listen, fastagi.open_calls, fastagi.served, fastagi.last_call),
+            FastAGIHealth(
+                self._listen,
+                fastagi.open_calls,
+                fastagi.served,
+                fastagi.last_call,
+                dict(fastagi.admission.refused),
+            ),
         )
 
     def _asterisk(self, name: str, manager: AMIConnection | None) -> AsteriskHealth:
@@ -245,10 +253,10 @@ class HealthProbe:
         reloader, history = self._reloader, self._history
         return DatabaseHealth(
             self._engine.rules is not None,
-            reloader.away_since,
-            history.away_since,
+            reloader.outage.away_since,
+            history.outage.away_since,
             history.queued,
             history.lost,
             all(counter.database_up for counter in self._counters.values()),
-            reloader.trouble or history.trouble,
+            reloader.outage.trouble or history.outage.trouble,
         )

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import msgspec
 from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
 from twisted.python import usage
 
 from pbxrouter import database
@@ -25,6 +26,8 @@ from pbxrouter.gateway import service
 from pbxrouter.net import raise_file_limit, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
+
+log = Logger()
 
 
 class Options(usage.Options):
@@ -149,11 +152,15 @@ def check(config: Config, reactor: object) -> None:
     _check_port("fastagi.listen", config.fastagi.listen)
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
-    connection = database.connect(pathlib.Path(config.database))
+    connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
     try:
         check_columns(connection)
     finally:
         connection.close()
+
+
+def _log_upgrade(line: str) -> None:
+    log.info("{line}", line=line)
 
 
 def _check_port(key: str, description: str) -> None:

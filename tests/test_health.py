@@ -239,6 +239,7 @@ class WholeTests(HealthCase):
         """Calls are counted when they open."""
         fastagi = self.look().fastagi
         self.assertEqual((fastagi.listen, fastagi.open_calls, fastagi.served), ("tcp:4573", 0, 0))
+        self.assertEqual(sum(fastagi.refused.values()), 0)
         self.assertEqual((fastagi.last_call, fastagi.sentence.english), (None, "no call has come yet"))
         first = self.begin()
         self.clock.advance(2)

@@ -32,6 +32,7 @@ CHANGES = (
     ("number", "x = 30", "x = 0"),
     ("boolean", "x = True", "x = False"),
     ("string", "x = 'caller'", "x = 'XXcaller'"),
+    ("string", "x = 'a caller without a number'", 'x = "XX"'),
     ("string", "x = b''", "x = b'XX'"),
     ("string", "x = f'{a}/{b}'", 'x = "XX"'),
     ("arithmetic", "x = a + b", "x = a - b"),
@@ -116,6 +117,8 @@ class A(B[1], frozen=True):
         assert_never(a)
 class Number(Enum):
     ONE = 1
+class _State(Enum):
+    OPENING = "before the first line"
 '''
 
 SMALL = "LIMIT = 3\n\n\ndef accepts(count):\n    return count < LIMIT\n"
@@ -154,6 +157,8 @@ class Changes(SynchronousTestCase):
         """A log line can be missed, its words and fields cannot be wrong."""
         found = mutants(Path("a.py"), b"self.log.warn('{name}: lost', name=1)")
         self.assertEqual([mutant.after for mutant in found], ["pass"])
+        found = mutants(Path("a.py"), b"d.addErrback(lambda f: self.log.failure('it broke', f))")
+        self.assertNotIn("XX", " ".join(mutant.after for mutant in found))
 
     def test_alternatives(self) -> None:
         """Bars in sets and behind backslashes part nothing; those of inner groups do."""

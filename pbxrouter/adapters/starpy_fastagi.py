@@ -306,14 +306,16 @@ class StarpyFactory(FastAGIFactory):
 
     log = Logger()
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
         self._starpy = fastagi.FastAGIFactory(self._opened)
         self._starpy.protocol = lambda: _Protocol(self)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection of Asterisk's; none while we stop."""
-        return None if self.draining else self._starpy.buildProtocol(addr)
+        """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
+        if self.draining or not self.admission.admits(addr):
+            return None
+        return self._starpy.buildProtocol(addr)
 
     def _opened(self, agi: _Protocol) -> None:
         """Serve a call; StarPy has read its variables."""

@@ -1,6 +1,6 @@
 """The settings file: its schema, its messages, where it is read."""
 
-from pbxrouter.config.address import of_endpoint
+from pbxrouter.config.address import is_local, of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
 from pbxrouter.config.schema import (
     DEFAULT_LISTEN,
@@ -19,6 +19,7 @@ __all__ = [
     "address",
     "at_database",
     "file",
+    "is_local",
     "of_endpoint",
     "read_config",
 ]

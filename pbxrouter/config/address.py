@@ -74,6 +74,13 @@ def of_endpoint(listen: str) -> Address:
     )
 
 
+def is_local(listen: str) -> bool:
+    """Whether only this machine can connect to a server that listens on an endpoint string."""
+    kind, _, named = _split(listen)
+    host = named.get("interface", "")
+    return kind == "unix" or host == "localhost" or host == "::1" or host.startswith("127.")
+
+
 def of_option(text: str) -> Address:
     """Parse HOST, HOST:PORT or [IPV6]:PORT.
 

@@ -18,6 +18,7 @@ import msgspec
 from pbxrouter.agi import Prompts, is_prompt_name
 from pbxrouter.config.messages import plain
 from pbxrouter.errors import ConfigError
+from pbxrouter.security import parse_network
 from pbxrouter.text import printable
 
 DEFAULT_LISTEN: Final = "tcp:4573:interface=127.0.0.1"
@@ -29,9 +30,14 @@ Library = Literal["pbxrouter", "starpy"]
 
 
 class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[fastagi]``: where the FastAGI server listens. ``debug`` writes every AGI dialogue to the log, PINs masked."""
+    """``[fastagi]``: where the FastAGI server listens.
+
+    ``allow`` lists the networks that may connect, any if it is empty. ``debug`` writes every AGI dialogue to
+    the log, PINs masked.
+    """
 
     listen: str = DEFAULT_LISTEN
+    allow: tuple[str, ...] = ()
     debug: bool = False
     library: Library = "pbxrouter"
 
@@ -102,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dial: Dial = Dial()
     counter: Counter = Counter()
     technologies: dict[str, str] = {}
+    trunks: tuple[str, ...] = ()
 
 
 def parse(text: str, source: str, base: pathlib.Path) -> Config:
@@ -210,6 +217,12 @@ def _check_values(config: Config, source: str) -> None:
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
+    for network in config.fastagi.allow:
+        demand(
+            parse_network(network),
+            "fastagi.allow",
+            f'addresses and networks, such as ["192.0.2.7", "2001:db8::/64"], not {network!a}',
+        )
     for role, name in msgspec.structs.asdict(config.prompts).items():
         demand(
             is_prompt_name(name),

@@ -16,6 +16,7 @@ from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.doctor.patient import Patient
 from pbxrouter.errors import ActionFailed
+from pbxrouter.security import is_within, parse_network
 from pbxrouter.text import Sentence, printable, sentence
 
 CONTEXT: Final = "pbxrouter-ask"
@@ -140,6 +141,14 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
             else sentence("the gateway listens at {listen}; see PBXROUTER_URL and fastagi.listen", listen=listen)
         )
         return wrong(area, sentence("it asks {url}, where nothing answers: {why}", url=url, why=why), todo)
+    allowed = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    peer = host if remote in _HERE else remote
+    if allowed and parse_network(peer) is not None and not is_within(peer, allowed):
+        return wrong(
+            area,
+            sentence("Asterisk's address {address} is not in fastagi.allow: its calls are refused", address=peer),
+            Sentence("if it connects from that address, add it"),
+        )
     if remote in _HERE:
         return well(area, sentence("asks {url}, which answers", url=url))
     return unknown(

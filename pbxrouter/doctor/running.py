@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from pbxrouter.config import Config
+from pbxrouter.config import Config, is_local
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.errors import PbxrouterError
 from pbxrouter.text import Sentence, sentence
@@ -27,8 +27,26 @@ def look_at_gateway(config: Config, connect: Connect) -> Iterator[Finding]:
     """The control socket, FastAGI's port, the web server."""
     running = yield from _control(Path(config.control))
     yield from _listens(Sentence("FastAGI"), "fastagi.listen", config.fastagi.listen, connect, running)
+    yield from _peers(config)
     if config.web.listen is not None:
         yield from _web(config.web.listen, connect, running)
+
+
+def _peers(config: Config) -> Iterator[Finding]:
+    """Who may connect to FastAGI, unless that is this machine alone."""
+    if is_local(config.fastagi.listen):
+        return
+    area = Sentence("FastAGI peers")
+    if config.fastagi.allow:
+        yield well(
+            area, sentence("fastagi.allow names who may connect: {networks}", networks=", ".join(config.fastagi.allow))
+        )
+    else:
+        yield wrong(
+            area,
+            sentence("every machine that reaches {listen} is taken for Asterisk", listen=config.fastagi.listen),
+            Sentence('name the address of Asterisk in fastagi.allow, such as ["192.0.2.7"]'),
+        )
 
 
 def _control(path: Path) -> Generator[Finding, None, bool | None]:

@@ -1,5 +1,6 @@
 """The FastAGI server: Asterisk connects to it, one connection for each AGI run."""
 
+from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -9,6 +10,7 @@ __all__ = [
     "HANGUP_GRACE_S",
     "OPENING_TIMEOUT_S",
     "SETTLE_S",
+    "Admission",
     "FastAGIFactory",
     "ForgedCallEnding",
     "protocol",

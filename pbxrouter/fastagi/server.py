@@ -1,4 +1,4 @@
-"""The FastAGI server: every call that Asterisk brings, from opening to close."""
+"""The FastAGI server: accepts a connection for each call, serves the call and closes the connection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
 from pbxrouter.errors import ProtocolViolation
+from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
 DRAIN_TIMEOUT_S: Final = 3.0
-"""How long a stop waits for commands in progress; a Dial goes on in Asterisk without us.
+"""Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
 
 Source: docs/asterisk.md A8.
 """
@@ -26,18 +27,21 @@ OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
 
 
 class FastAGIFactory(ServerFactory):
-    """Makes a protocol for each call and hands the call on.
+    """Makes a protocol for each connection and serves its call.
 
     Args:
-        serve: has the conversation of one call; what it raises is logged. The
-            connection is closed when it returns, whatever happened.
-        clock: for time-outs.
-        watch: who watches the dialogues.
-        on_refused: told of each call that was refused before it was served.
+        serve: a coroutine function that serves one call. What it raises is logged. The connection is closed when
+            it has returned or raised.
+        clock: for timeouts.
+        watch: the watchers of AGI dialogues.
+        admission: decides which peers may connect; None: all may.
+        on_refused: called for each call that was refused as forged before it was served.
 
     Attributes:
-        served: how many calls have come.
+        admission: the same, with the number of refused connections.
+        served: number of calls since the start.
         last_call: when the last one came, epoch seconds; None before the first.
+        draining: whether the server is stopping.
     """
 
     log = Logger()
@@ -48,9 +52,11 @@ class FastAGIFactory(ServerFactory):
         serve: Callable[[Channel], Coroutine[Deferred[Any], Any, object]],
         clock: IReactorTime,
         watch: DialogueWatch,
+        admission: Admission | None = None,
         on_refused: OnRefused = lambda request, violation: None,
     ) -> None:
         self.clock = clock
+        self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
         self._on_refused = on_refused
@@ -62,21 +68,21 @@ class FastAGIFactory(ServerFactory):
 
     @property
     def open_calls(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """A connection of Asterisk's; none while we stop."""
-        if self.draining:
+        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
+        if self.draining or not self.admission.admits(addr):
             return None
         return FastAGIProtocol(self)
 
     def opened(self, call: FastAGIProtocol) -> None:
-        """A connection was made."""
+        """Note a new connection."""
         self._calls.add(call)
 
     def closed(self, call: FastAGIProtocol) -> None:
-        """A connection is gone."""
+        """Note that a connection is gone."""
         self._calls.discard(call)
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
@@ -86,15 +92,17 @@ class FastAGIFactory(ServerFactory):
         self._on_refused(request, violation)
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """A call has opened: have the conversation, then close, whatever happened."""
+        """Serve a call whose opening block is complete, then close its connection in every case."""
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))
-        conversation.addErrback(lambda failure: self.log.failure("a call's conversation broke", failure))
+        conversation.addErrback(
+            lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)
+        )
         conversation.addBoth(lambda _: call.close())
 
     def drain(self) -> Deferred[None]:
-        """Let commands in progress finish for a moment, then close every call.
+        """Stop: accept no call, let commands in progress finish for DRAIN_TIMEOUT_S, then close every call.
 
         Returns:
             Fires when no connection is left.

@@ -15,13 +15,13 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, Refusals, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.fastagi import Admission, FastAGIFactory
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
@@ -29,7 +29,7 @@ from pbxrouter.health import HealthProbe
 from pbxrouter.net import Listener
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
-from pbxrouter.security import pins, read_key
+from pbxrouter.security import parse_network, pins, read_key
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -51,7 +51,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     refusals = Refusals(reports)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls)
+    guard = PinGuard(store, config.trunks, time.time)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
@@ -60,7 +61,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, refusals.refused)
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
         AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
@@ -84,6 +85,7 @@ def build(config: Config, reactor: Any) -> MultiService:
             active_calls,
             refusals,
             health,
+            guard.statistics,
             reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
@@ -107,6 +109,12 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
     from pbxrouter.adapters.starpy_fastagi import StarpyFactory  # imports StarPy
 
     return StarpyFactory
+
+
+def admission(config: Config, reactor: Any) -> Admission:
+    """The admission that ``[fastagi]`` configures."""
+    networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
+    return Admission(reactor, networks)
 
 
 def add_counters(
@@ -134,6 +142,7 @@ def web_service(
     active_calls: ActiveCalls,
     refusals: Refusals,
     health: HealthProbe,
+    pin_statistics: PinStatistics,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -164,6 +173,7 @@ def web_service(
         now=time.time,
         reactor=reactor,
         refused_calls=lambda: refusals.total,
+        pin_statistics=pin_statistics,
     )
     return build_web(web)
 

@@ -6,7 +6,7 @@ of names is bounded (counts.MAX_NAMES of a kind)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from klein import Klein
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
+from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
 from pbxrouter.web.http.site import AddRoutes, header
 
@@ -38,12 +39,44 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter], refused_calls: Callable[[], int]) -> CollectorRegistry:
-    """Make a registry with the counters of all Asterisks and the metrics of the process."""
+def registry_of(
+    counters: Sequence[CallCounter],
+    refused: Callable[[], Mapping[str, int]] = dict,
+    pins: PinStatistics | None = None,
+    refused_calls: Callable[[], int] = lambda: 0,
+) -> CollectorRegistry:
+    """Make a registry with the counters of all Asterisks and the metrics of the process.
+
+    Args:
+        refused: returns how many FastAGI connections were refused, by reason.
+        pins: wrong PINs and lock-outs.
+        refused_calls: returns how many calls were refused as forged.
+    """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters, refused_calls))
+    registry.register(CounterCollector(counters, refused, refused_calls))
+    if pins is not None:
+        registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
     return registry
+
+
+class PinCollector(Collector):
+    """Collects what the PIN guard has seen as metrics."""
+
+    def __init__(self, statistics: PinStatistics) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        for name, text, value in (
+            ("wrong", "PINs that were wrong.", self._statistics.wrong),
+            ("unchecked", "PINs that were not checked, since the caller was locked out.", self._statistics.unchecked),
+            ("lockouts", "Endpoints and numbers that were locked out.", self._statistics.lockouts),
+            ("alarms", "Attacks from many places.", self._statistics.alarms),
+        ):
+            metric = CounterMetricFamily(f"pbxrouter_pins_{name}", text)
+            metric.add_metric([], value)
+            yield metric
 
 
 class CounterCollector(Collector):
@@ -51,11 +84,18 @@ class CounterCollector(Collector):
 
     Args:
         counters: one for each Asterisk.
-        refused_calls: number of calls that the gateway has refused as forged.
+        refused: returns how many FastAGI connections were refused, by reason.
+        refused_calls: returns how many calls were refused as forged.
     """
 
-    def __init__(self, counters: Sequence[CallCounter], refused_calls: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        counters: Sequence[CallCounter],
+        refused: Callable[[], Mapping[str, int]] = dict,
+        refused_calls: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._counters = counters
+        self._refused = refused
         self._refused_calls = refused_calls
 
     def collect(self) -> Iterator[Metric]:
@@ -67,6 +107,12 @@ class CounterCollector(Collector):
         refused.add_metric([], self._refused_calls())
         yield refused
         yield from self._connections()
+        refused = CounterMetricFamily(
+            "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
+        )
+        for reason, count in self._refused().items():
+            refused.add_metric([reason], count)
+        yield refused
         everything = [
             ([counter.asterisk], counts)
             for counter in self._counters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -87,6 +88,8 @@ def main(
         for _name, mutant in picked:
             _show("", mutant)
         return
+    # Ended by another program (timeout), it ends its processes and removes the copies, too.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(2))
     with tempfile.TemporaryDirectory(prefix="mut") as directory:
         worker.preload()
         pool = Pool(ROOT, Path(directory), jobs)

@@ -33,7 +33,7 @@ class _Finder:
         self._names: list[str] = []
         self._functions: list[ast.AST] = []
         self._lines = (0, 0)
-        self._enum = False
+        self._enum: tuple[type, ...] = ()  # kinds of values that name a member only
 
     def find(self) -> Iterator[Mutant]:
         yield from self._body(self._source.tree.body)
@@ -84,7 +84,7 @@ class _Finder:
 
     def _class(self, node: ast.ClassDef) -> Iterator[Mutant]:
         functions, self._functions = self._functions, []
-        enum, self._enum = self._enum, any("Enum" in ast.unparse(base) for base in node.bases)
+        enum, self._enum = self._enum, _enum(node)
         self._names.append(node.name)
         self._lines = (node.lineno, node.lineno)
         for keyword in node.keywords:
@@ -140,14 +140,14 @@ class _Finder:
         source = self._source
         match node:
             case ast.Constant():
-                if not (self._enum and not self._functions and isinstance(node.value, int)):
+                if self._functions or not isinstance(node.value, self._enum):
                     yield from self._made(literals.constant(source, node, parent))
                 return
             case ast.JoinedStr():
                 # Places within it are not to be relied on before Python 3.12.
                 yield from self._made(iter([source.replaced("string", node, '"XX"')]))
                 return
-            case ast.Call() if _name(node.func) in _TYPE_MAKERS:
+            case ast.Call() if _name(node.func) in _TYPE_MAKERS or is_log(ast.Expr(node)):
                 return
             case ast.Call():
                 yield from self._made(expressions.call(source, node))
@@ -195,6 +195,13 @@ def is_log(node: ast.stmt, levels: frozenset[str] | None = None) -> bool:
             known = levels or _LEVELS | {"debug"}
             return level in known and _name(owner) in _LOGS
     return False
+
+
+def _enum(node: ast.ClassDef) -> tuple[type, ...]:
+    """The kinds of values that nothing sees: an Enum's numbers, and of a private one the texts, too."""
+    if not any("Enum" in ast.unparse(base) for base in node.bases):
+        return ()
+    return (int, str) if node.name.startswith("_") else (int,)
 
 
 def _is_declaration(node: ast.Assign | ast.AnnAssign) -> bool:

@@ -56,7 +56,11 @@ def _string(source: Source, node: ast.Constant, value: str | bytes, parent: ast.
     yield from special
     if not special:
         written = source.text(node)
-        if written.count("\n"):
+        if isinstance(value, str) and " " in value.strip():
+            # Tests look for the part of a sentence that matters, so all of it goes.
+            yield source.replaced("string", node, '"XX"')
+            return
+        if "\n" in written:
             return
         opening = re.match(r"""[A-Za-z]*("{3}|'{3}|"|')""", written)
         if opening:

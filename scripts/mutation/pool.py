@@ -168,6 +168,7 @@ def _work(slot: _Slot, job: Job, work: Path) -> None:
         with suppress(OSError):
             os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         worker.run(slot.project, work, slot.answer, job.modules, job.wanted, job.cover)
         status = 0
     except BaseException:

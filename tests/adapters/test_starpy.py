@@ -131,7 +131,9 @@ class Served:
         self.channels: list[Channel] = []
         self.over: Any = None
         self.refusals: list[tuple[AGIRequest, ProtocolViolation]] = []
-        self.factory = adapter("starpy_fastagi").StarpyFactory(self._serve, self.clock, self.watch, self._refused)
+        self.factory = adapter("starpy_fastagi").StarpyFactory(
+            self._serve, self.clock, self.watch, on_refused=self._refused
+        )
         self.transport = StringTransport()
         self.protocol = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
@@ -314,7 +316,7 @@ class ServerTests(SynchronousTestCase):
         served.clock.advance(refusal.DRAIN_S)
         self.assertEqual(served.hears()[1:], [REFUSAL])
         violation = self.failureResultOf(served.channels[0].execute("NOOP"), ProtocolViolation)
-        self.assertIn("answers nothing we asked", str(violation.value))
+        self.assertIn("answers no command", str(violation.value))
         served.over.callback(None)
         self.assertFalse(served.is_closed)
 

@@ -49,6 +49,7 @@ class Accepted(SynchronousTestCase):
             control = "c.sock"
             [fastagi]
             listen = "unix:/run/x"
+            allow = ["192.0.2.7", "2001:db8::/64"]
             debug = true
             [[asterisk]]
             name = "a"
@@ -73,6 +74,7 @@ class Accepted(SynchronousTestCase):
             (full.database, full.pin_key_file, full.control),
             ("/var/x.db", "/etc/pbx/keys/k", "/etc/pbx/c.sock"),
         )
+        self.assertEqual(full.fastagi.allow, ("192.0.2.7", "2001:db8::/64"))
         self.assertEqual([asterisk.secret_file for asterisk in full.asterisk], ["/etc/pbx/s", ""])
         self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
         self.assertEqual(full.prompts.goodbye, "vm-goodbye")
@@ -93,7 +95,7 @@ class Accepted(SynchronousTestCase):
 REFUSED = {
     "x =": "not TOML: Invalid value (at end of document)",
     "databse = 'x'": "databse: no such key; accepted at the top are asterisk, ",
-    "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are debug, ",
+    "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are allow, debug, ",
     "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": ("asterisk.host: no such key; accepted here are ami, "),
     "[prompts]\nask_pin = 'x'": (
         "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, "
@@ -111,6 +113,12 @@ REFUSED = {
     "[asterisk]\nname = 'x'": "asterisk: accepted is a list of tables, written [[asterisk]], not a table",
     "[[asterisk]]\nname = 1": "asterisk[0].name: accepted is text in quotes, not a whole number",
     "[[asterisk]]\n[[asterisk]]": "asterisk.name: accepted is a different name for each [[asterisk]]",
+    "[fastagi]\nallow = ['192.0.2/9']": (
+        'fastagi.allow: accepted is addresses and networks, such as ["192.0.2.7", "2001:db8::/64"], not \'192.0.2/9\''
+    ),
+    "[fastagi]\nallow = ['::1', 'pbx.example.org']": "fastagi.allow: accepted is addresses and networks, such as ",
+    "[fastagi]\nallow = ['192.0.2.7/24']": "fastagi.allow: accepted is addresses and networks, such as ",
+    "[fastagi]\nallow = '192.0.2.7'": "fastagi.allow: accepted is a list of texts, such as ",
     "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",
     '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
     "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
+import tempfile
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -217,7 +218,9 @@ class RunningTests(FindingCase):
     def setUp(self) -> None:
         """One that runs, as far as its control socket goes."""
         super().setUp()
-        self.control = self.folder / "s"
+        short = tempfile.TemporaryDirectory(prefix="pbxr-")  # a socket's path has 107 bytes at most
+        self.addCleanup(short.cleanup)
+        self.control = Path(short.name) / "s"
         self.config = msgspec.structs.replace(self.config, control=str(self.control))
         self.listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listener.close)
@@ -268,6 +271,20 @@ class RunningTests(FindingCase):
         self.runs()
         found = self.the_one(self.look(TimeoutError("timed out")))
         self.assertIn("fastagi.listen", found.todo)
+
+    def test_any_peer(self) -> None:
+        """A port that other machines reach is open to all of them, unless the settings name who may connect."""
+        self.runs()
+        for listen in ("tcp:4573", "tcp:4573:interface=192.0.2.10", r"tcp:4573:interface=\:\:"):
+            fastagi = settings.FastAGI(listen)
+            self.config = msgspec.structs.replace(self.config, fastagi=fastagi)
+            self.assertIn("fastagi.allow", self.the_one(self.look(b"")).todo)
+            fastagi = msgspec.structs.replace(fastagi, allow=("192.0.2.7",))
+            self.config = msgspec.structs.replace(self.config, fastagi=fastagi)
+            self.assert_all_well(self.look(b""))
+        for listen in ("unix:/run/x", r"tcp:4573:interface=\:\:1", "tcp:4573:interface=127.0.0.1"):
+            self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI(listen))
+            self.assert_all_well(self.look(b""))
 
     def test_odd_endpoint(self) -> None:
         """A place that cannot be called from here."""
@@ -533,6 +550,18 @@ class HookTests(AsteriskCase):
         self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
         found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038"))
         self.assertIn("this machine alone", found.todo)
+
+    def test_not_allowed(self) -> None:
+        """The gateway would refuse Asterisk's address: the one that AMI leads to, or this machine's own."""
+        self.variables["PBXROUTER_URL"] = "agi://192.0.2.10/pbxrouter"
+        for ami, allow, address in (
+            ("tcp:192.0.2.7:5038", "192.0.2.8", "192.0.2.7"),
+            ("tcp:127.0.0.1:5038", "192.0.2.7", "192.0.2.10"),
+        ):
+            self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI(allow=(allow,)))
+            self.assertIn(f"{address} is not in fastagi.allow", self.the_one(self.find(ami=ami)).what)
+        self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI(allow=("192.0.2.0/28",)))
+        self.assert_all_well(self.find())
 
     def test_remote(self) -> None:
         """From elsewhere only a call can tell; and loopback there is another machine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.security.networks import network_of
+from pbxrouter.security.networks import is_within, network_of, parse_network
 
 
 class NetworkTests(SynchronousTestCase):
@@ -20,3 +20,24 @@ class NetworkTests(SynchronousTestCase):
             ("unix", "unix"),
         ):
             self.assertEqual(network_of(address), network)
+
+    def test_parse(self) -> None:
+        """Addresses and networks; IPv4-mapped ones become IPv4."""
+        for text, network in (
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("2001:db8::/64", "2001:db8::/64"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::/0", "::/0"),
+        ):
+            self.assertEqual(str(parse_network(text)), network)
+        for text in ("", "pbx.example.org", "192.0.2.7/24", "192.0.2.0/33", "192.0.2", "2001:db8::1/64", "1"):
+            self.assertIsNone(parse_network(text), text)
+
+    def test_within(self) -> None:
+        """IPv4-mapped addresses count as IPv4; what is no address is in no network."""
+        networks = [network for network in map(parse_network, ("192.0.2.0/24", "fe80::/10")) if network]
+        for address in ("192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0"):
+            self.assertTrue(is_within(address, networks), address)
+        for address in ("192.0.3.7", "2001:db8::1", "::192.0.2.7", "", "unix"):
+            self.assertFalse(is_within(address, networks), address)

@@ -44,7 +44,7 @@ class MetricsTests(SynchronousTestCase):
     def families(self) -> dict[str, Metric]:
         """By name."""
         counters: list[Any] = [self.busy, self.idle]
-        text = generate_latest(registry_of(counters, lambda: 7)).decode()
+        text = generate_latest(registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7)).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, metric: str, /, **labels: str) -> float | None:
@@ -54,6 +54,10 @@ class MetricsTests(SynchronousTestCase):
                 if sample.name == metric and sample.labels == labels:
                     return float(sample.value)
         return None
+
+    def test_refused(self) -> None:
+        """Refused FastAGI connections by reason."""
+        self.assertEqual(self.value("pbxrouter_fastagi_refused_total", reason="network"), 4)
 
     def test_values(self) -> None:
         """Each count under its name."""

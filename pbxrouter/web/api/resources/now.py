@@ -89,6 +89,7 @@ class FastAGINow(msgspec.Struct, frozen=True):
     open_calls: int
     served: Annotated[int, Meta(description="Calls that have come since the gateway started.")]
     last_call: Annotated[float, Meta(description="When the last one came.")] | None
+    refused: Annotated[int, Meta(description="Connections that were refused since the gateway started.")]
 
 
 class HealthNow(msgspec.Struct, frozen=True):
@@ -182,6 +183,7 @@ def _health(health: Health) -> HealthNow:
             fastagi.open_calls,
             fastagi.served,
             fastagi.last_call,
+            sum(fastagi.refused.values()),
         ),
     )
 

@@ -1,0 +1,74 @@
+"""Which peers may connect to the FastAGI server; refused connections are counted and logged.
+
+FastAGI itself has no password: a peer that may connect is taken for Asterisk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger
+
+from pbxrouter.security import Network, is_within, network_of
+
+LOG_EVERY_S: Final = 60.0
+"""Seconds between two log lines about the same peer."""
+MAX_PEERS: Final = 1024
+"""Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
+
+REASONS: Final = ("network",)
+"""Why a connection is refused: ``network``: the peer is not in fastagi.allow."""
+
+_NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
+
+
+class Admission:
+    """Decides which connections are accepted.
+
+    Args:
+        clock: for the interval between log lines.
+        allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
+
+    Attributes:
+        refused: number of refused connections by reason, one of REASONS.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, allow: Sequence[Network] = ()) -> None:
+        self._clock = clock
+        self._allow = tuple(allow)
+        self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self._logged: dict[tuple[str, str], float] = {}
+
+    def admits(self, address: IAddress | None) -> bool:
+        """Whether a new connection is accepted; one that is not is counted, and logged now and then."""
+        peer = host_of(address)
+        if self._allow and peer and not is_within(peer, self._allow):
+            self._refuse("network", peer, _NOT_ALLOWED)
+            return False
+        return True
+
+    def _refuse(self, reason: str, peer: str, line: str) -> None:
+        self.refused[reason] += 1
+        if self._is_due((reason, network_of(peer))):
+            self.log.warn(line, peer=peer or "a Unix socket")
+
+    def _is_due(self, key: tuple[str, str]) -> bool:
+        """Whether a line about this peer may be logged now; bounded, however many peers there are."""
+        now = self._clock.seconds()
+        logged = self._logged
+        while logged and now - next(iter(logged.values())) >= LOG_EVERY_S:  # the oldest is first
+            del logged[next(iter(logged))]
+        if key in logged or len(logged) >= MAX_PEERS:
+            return False
+        logged[key] = now
+        return True
+
+
+def host_of(address: IAddress | None) -> str:
+    """The IP address of a peer; ``""`` over a Unix socket."""
+    return str(getattr(address, "host", ""))

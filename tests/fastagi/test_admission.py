@@ -1,0 +1,116 @@
+"""Which peers may connect, and how refused ones are counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission
+from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.security import parse_network
+from tests.fakes import loud
+
+
+def peer(host: str) -> IPv4Address | IPv6Address:
+    """The address of a peer."""
+    return IPv6Address("TCP", host, 1) if ":" in host else IPv4Address("TCP", host, 1)
+
+
+def lines(events: Iterable[LogEvent]) -> list[str]:
+    """The log lines of warnings."""
+    return [event["log_format"].format(**event) for event in loud(events)]
+
+
+class AdmissionCase(SynchronousTestCase):
+    """An admission on a clock."""
+
+    def setUp(self) -> None:
+        """Nobody has connected."""
+        self.clock = Clock()
+
+    def allowing(self, *networks: str) -> Admission:
+        """An admission of these networks."""
+        found = [network for network in map(parse_network, networks) if network is not None]
+        self.assertEqual(len(found), len(networks))
+        return Admission(self.clock, found)
+
+
+class AllowTests(AdmissionCase):
+    """fastagi.allow."""
+
+    def test_any(self) -> None:
+        """Without networks every peer may connect."""
+        for host in ("192.0.2.7", "2001:db8::1"):
+            self.assertTrue(self.allowing().admits(peer(host)))
+
+    def test_networks(self) -> None:
+        """IPv4, IPv6 and IPv4-mapped addresses, on either side."""
+        allowed = self.allowing("192.0.2.0/29", "2001:db8::/64", "::ffff:198.51.100.0/120", "127.0.0.1")
+        for host in (
+            "192.0.2.7",
+            "::ffff:192.0.2.7",
+            "2001:db8::99",
+            "198.51.100.3",
+            "::ffff:198.51.100.3",
+            "127.0.0.1",
+        ):
+            self.assertTrue(allowed.admits(peer(host)), host)
+        for host in ("192.0.2.8", "::ffff:192.0.2.8", "2001:db8:0:1::1", "::1", "198.51.101.1", "127.0.0.2"):
+            self.assertFalse(allowed.admits(peer(host)), host)
+        self.assertEqual(allowed.refused, {"network": 6})
+
+    def test_unix_socket(self) -> None:
+        """File modes guard it, not networks."""
+        self.assertTrue(self.allowing("192.0.2.7").admits(UNIXAddress("/run/x")))
+
+    def test_server(self) -> None:
+        """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
+
+        async def serve(channel: Channel) -> None:
+            """Do nothing."""
+
+        factory = FastAGIFactory(serve, self.clock, DialogueWatch(), self.allowing("192.0.2.1"))
+        self.assertIsNone(factory.buildProtocol(peer("192.0.2.7")))
+        self.assertIsNotNone(factory.buildProtocol(peer("192.0.2.1")))
+        self.assertEqual(factory.admission.refused["network"], 1)
+
+
+class LogTests(AdmissionCase):
+    """The log lines of refused connections."""
+
+    def refuse(self, allowed: Admission, *hosts: str) -> list[str]:
+        """Refuse these; returns the log lines."""
+        with capturedLogs() as events:
+            for host in hosts:
+                self.assertFalse(allowed.admits(peer(host)))
+        return lines(events)
+
+    def test_once_a_minute(self) -> None:
+        """Each peer is named once a minute; all connections are counted."""
+        allowed = self.allowing("192.0.2.1")
+        line = "fastagi: refused a connection from {}, which is not in fastagi.allow"
+        self.assertEqual(
+            self.refuse(allowed, "192.0.2.7", "192.0.2.7", "192.0.2.8", "192.0.2.7"),
+            [line.format("192.0.2.7"), line.format("192.0.2.8")],
+        )
+        self.clock.advance(LOG_EVERY_S - 1)
+        self.assertEqual(self.refuse(allowed, "192.0.2.7"), [])
+        self.clock.advance(1)
+        self.assertEqual(self.refuse(allowed, "192.0.2.7"), [line.format("192.0.2.7")])
+        self.assertEqual(allowed.refused["network"], 6)
+
+    def test_many_peers(self) -> None:
+        """An IPv6 /64 is one peer; very many peers are not all named, nor remembered, until a minute is over."""
+        allowed = self.allowing("192.0.2.1")
+        self.assertEqual(len(self.refuse(allowed, "2001:db8::1", "2001:db8::2")), 1)
+        hosts = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_PEERS + 50)]
+        self.assertEqual(len(self.refuse(allowed, *hosts)), MAX_PEERS - 1)
+        self.clock.advance(LOG_EVERY_S)
+        self.assertEqual(len(self.refuse(allowed, hosts[-1])), 1)
+        self.assertEqual(allowed.refused["network"], MAX_PEERS + 53)
