@@ -130,7 +130,13 @@ class CommandRefused(AGIError):
 
 
 class ProtocolViolation(AGIError):
-    """The peer sent something that Asterisk would not send at that point."""
+    """The peer sent something that Asterisk would not send at that point.
+
+    Attributes:
+        peer: who brought it: an address, or an Asterisk's name; ``""`` if that is not known.
+    """
+
+    peer = ""
 
 
 class ForgedRequest(ProtocolViolation):

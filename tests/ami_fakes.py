@@ -76,14 +76,17 @@ class FakeAMIConnection:
         sent: actions, name and headers, in order.
         answers: by action name, what comes of it: headers of a response, an error, or
             None for no answer yet.
+        alive: by Uniqueid or name, what Action Status tells of the channels that exist.
     """
 
     name = "lab"
 
     def __init__(self) -> None:
         self.is_up = False
+        self.forged_events = 0
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, dict[str, str] | ManagerError | None] = {}
+        self.alive: dict[str, AMIMessage] = {}
         self.lists: dict[str, list[AMIMessage] | ManagerError | None] = {}
         self.waiting: list[Deferred[AMIMessage]] = []
         self._handlers: dict[str, list[EventHandler]] = {}
@@ -133,6 +136,10 @@ class FakeAMIConnection:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
         answer = self.lists.get(name, [])
+        if name == "Status" and (channel := dict(headers)["Channel"]) not in self.alive:
+            return fail(ActionFailed("Status: No such channel"))
+        if name == "Status" and isinstance(answer, list):
+            answer = [self.alive[channel]]
         if answer is None:
             return Deferred()
         return fail(answer) if isinstance(answer, ManagerError) else succeed(answer)

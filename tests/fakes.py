@@ -28,7 +28,7 @@ from pbxrouter.agi.messages import (
     parse_request,
 )
 from pbxrouter.call.record import CallRecord
-from pbxrouter.errors import AGIError, ChannelHungUp
+from pbxrouter.errors import AGIError, ChannelHungUp, ProtocolViolation
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.ruleset import RuleSet
@@ -128,6 +128,7 @@ class FakeOwner:
         self.clock: IReactorTime = self.time
         self.watch = DialogueWatch()
         self.draining = False
+        self.refusals: list[tuple[AGIRequest, ProtocolViolation]] = []
         self.events: list[str] = []
 
     def opened(self, call: FastAGIProtocol) -> None:
@@ -137,6 +138,10 @@ class FakeOwner:
     def begin(self, call: FastAGIProtocol) -> None:
         """Record a complete opening block."""
         self.events.append("begin")
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+        self.refusals.append((request, violation))
 
     def closed(self, call: FastAGIProtocol) -> None:
         """Record the end of a connection."""

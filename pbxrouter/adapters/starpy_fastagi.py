@@ -61,7 +61,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
     Attributes:
         channel: the call, from the connection on.
         hung_up: whether HANGUP has come.
-        refused: whether the call is being refused as forged.
+        violation: why the call is being refused; None if it is not.
     """
 
     MAX_LENGTH = 1 << 22  # the reader bounds what comes; each byte that is not UTF-8 becomes three
@@ -73,6 +73,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self._owner = owner
         self._reader = AGIReader(self._line_read)
         self._refusal: ForgedCallEnding | None = None
+        self.violation: ProtocolViolation | None = None
         self._settled = self._held = self._closing = False
         self._timer = Deadline(owner.clock)
 
@@ -172,12 +173,17 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def _refuse(self, violation: ProtocolViolation) -> None:
         """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
+        request = self._reader.request
+        violation.peer = self._peer()
         self._owner.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(self.channel.request.uniqueid) or "(unknown)",
-            peer=self._peer(),
+            uniqueid=printable(request.uniqueid) or "(unknown)",
+            peer=violation.peer,
             error=str(violation),
         )
+        if self.readingVariables:
+            self._owner.refused(request, violation)
+        self.violation = violation
         asked = self.channel.is_busy and not self._held
         self._timer.clear()
         self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, asked)
@@ -227,7 +233,9 @@ class StarpyChannel:
             return fail(AGIError(f"a command is still being answered; {command.split(' ')[0]} was not sent"))
         if self._owner.draining:
             self.close()
-        if self._closed or self.agi.refused or self._owner.draining:
+        if self.agi.violation is not None and not self._closed:
+            return fail(self.agi.violation)
+        if self._closed or self._owner.draining:
             return fail(ConnectionClosed())
         if self.agi.hung_up and not allowed_when_hung_up(command):
             return fail(ChannelHungUp())
@@ -298,8 +306,8 @@ class StarpyFactory(FastAGIFactory):
 
     log = Logger()
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
         self._starpy = fastagi.FastAGIFactory(self._opened)
         self._starpy.protocol = lambda: _Protocol(self)
 

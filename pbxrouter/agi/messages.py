@@ -194,6 +194,22 @@ def parse_request(block: bytes) -> AGIRequest:
     return AGIRequest(variables, tuple([line.split(": ", 1)[1] for line in arguments]))
 
 
+def genuine_start(block: bytes) -> AGIRequest:
+    """What Asterisk wrote of a forged opening block before anything that a caller can choose: channel, Uniqueid."""
+    variables: dict[str, str] = {}
+    place = 0
+    for line in block.split(b"\n"):
+        key, _, value = line.partition(b": ")
+        while key != _KEYS[place][0] and not _KEYS[place][1]:
+            place += 1
+        if key != _KEYS[place][0] or key == b"agi_callerid":
+            break
+        if key in (b"agi_channel", b"agi_uniqueid"):
+            variables[decode(key[4:])] = decode(value)
+        place += 1
+    return AGIRequest(variables)
+
+
 def _violation(block: bytes) -> ProtocolViolation:
     """The exception that tells what is wrong with a block that Asterisk would not write."""
     position = 0

@@ -17,6 +17,7 @@ from pbxrouter.agi.messages import (
     AGIReply,
     AGIRequest,
     decode,
+    genuine_start,
     parse_reply,
     parse_request,
 )
@@ -45,6 +46,7 @@ class AGIReader:
     Attributes:
         command: the command that waits for its reply; ``""`` if none does. The owner sets it when it sends, the
             reader clears it when the reply is complete.
+        request: what is known of the call; of a forged opening block its channel and Uniqueid at most.
 
     Args:
         on_line: called for each line after the opening block, with the command that it may answer.
@@ -59,10 +61,12 @@ class AGIReader:
         "_searched",
         "_trying",
         "command",
+        "request",
     )
 
     def __init__(self, on_line: Callable[[str, bytes], None] = lambda command, line: None) -> None:
         self.command = ""
+        self.request = AGIRequest({})
         self._on_line = on_line
         self._buffer = bytearray()
         self._searched = 0
@@ -101,11 +105,14 @@ class AGIReader:
             self._searched = len(self._buffer)
             self._demand_bound(self._searched)
             return None
-        request = parse_request(bytes(self._buffer[:end]))
+        block = bytes(self._buffer[:end])
+        self.request = genuine_start(block)
+        request = parse_request(block)
         del self._buffer[: end + 2]
         self._searched = 0
         self._opened = True
         self._demand_nothing_more(ForgedRequest)
+        self.request = request
         return request
 
     def _demand_nothing_more(self, violation: type[ProtocolViolation]) -> None:

@@ -1,6 +1,7 @@
 """The AMI client: messages, accounts, the connection to Asterisk's manager interface."""
 
 from pbxrouter.ami.account import Account, account_of, read_secret
+from pbxrouter.ami.channel_check import ChannelCheck
 from pbxrouter.ami.connection import AMIConnection, AMIFactory, ProtocolFactory
 from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
 from pbxrouter.ami.messages import (
@@ -28,6 +29,7 @@ __all__ = [
     "AMIMessage",
     "AMIProtocol",
     "Account",
+    "ChannelCheck",
     "EventHandler",
     "Headers",
     "Heartbeat",

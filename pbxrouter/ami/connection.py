@@ -78,6 +78,7 @@ class AMIConnection(Service):
     Attributes:
         since: epoch second of the last change between up and down; None before the start.
         trouble: why there is no connection; None while there is one, or before the first failure.
+        forged_events: number of events that Asterisk, when asked, contradicted (ami.ChannelCheck).
     """
 
     log = Logger()
@@ -106,6 +107,7 @@ class AMIConnection(Service):
         self._ids = itertools.count(1)
         self._failures = 0
         self._complaint: Sentence | None = None
+        self.forged_events = 0
         self.since: float | None = None
         self.trouble: Sentence | None = None
 

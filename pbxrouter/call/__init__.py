@@ -10,6 +10,7 @@ from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
+from pbxrouter.call.refusals import Refusals
 from pbxrouter.call.reports import Reports
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Phase",
     "PinGuard",
     "PinStatistics",
+    "Refusals",
     "Reports",
     "outcome_kind",
     "outcome_sentence",

@@ -26,6 +26,7 @@ from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.refusals import refusal_note
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
     AGIError,
@@ -94,16 +95,18 @@ class CallFlow:
     async def serve(self, channel: Channel) -> None:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
+        note = None
         call = _Conversation(channel, self._active_calls.add(channel.request, began))
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
-        except ProtocolViolation:
+        except ProtocolViolation as violation:
             outcome = Outcome(GatewayOutcome.REFUSED)  # the channel has ended the call and logged why
+            note = refusal_note(channel.request, violation)
         finally:
             self._active_calls.remove(call.listed)
-        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
+        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:

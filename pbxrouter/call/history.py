@@ -127,5 +127,5 @@ def row_of(record: CallRecord) -> CallRow:
         outcome.status,
         outcome.cause,
         outcome.answered_s,
-        trace_text(decision.trace if decision else ()),
+        trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
     )

@@ -76,6 +76,7 @@ class CallRecord:
         outcome: what the call came to.
         began: when the gateway got the call, epoch seconds.
         ended: when the gateway was done with it, epoch seconds.
+        note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
     """
 
     request: AGIRequest
@@ -83,3 +84,4 @@ class CallRecord:
     outcome: Outcome
     began: float = field(default=0.0, compare=False)
     ended: float = field(default=0.0, compare=False)
+    note: Sentence | None = field(default=None, compare=False)

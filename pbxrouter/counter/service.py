@@ -5,6 +5,9 @@ database is away they are kept in memory and written later. After each log-in an
 Asterisk is asked for its channels (docs/asterisk.md B6, rule 6). A time without a connection is recorded as a
 gap: unknown, not zero.
 
+A Hangup counts when Asterisk, asked a moment later, knows the channel no more, since a caller can forge one
+(docs/asterisk.md B8); it counts at its own time.
+
 All times are by the gateway's clock.
 """
 
@@ -21,7 +24,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami import AMIConnection, AMIMessage, is_whole
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
 from pbxrouter.call import CallRecord
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
@@ -29,6 +32,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, StoreError
+from pbxrouter.net import Timer
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
@@ -37,6 +41,8 @@ LOOK_S: Final = 2.0
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
 EARLY_S: Final = 30.0
+CONFIRM_S: Final = 0.1
+"""Seconds for which Hangups are gathered before Asterisk is asked whether their channels are gone."""
 EARLY_RECORDS: Final = 1000
 """Reports of the gateway that are kept because they came before the call's first event."""
 
@@ -79,6 +85,10 @@ class CallCounter(MultiService):
         self._unknown_s = 0.0
         self._resynced = 0.0
         self._early: dict[str, tuple[float, CallRecord]] = {}
+        self._check = ChannelCheck(manager, clock)
+        self._hangups: dict[str, tuple[float, AMIMessage]] = {}  # by Uniqueid, not confirmed yet
+        self._gathered: list[str] = []
+        self._confirming = Timer(clock)
         self.trouble: Sentence | None = None
         for name in EVENTS:
             manager.subscribe(name, functools.partial(self._event, name))
@@ -95,6 +105,11 @@ class CallCounter(MultiService):
     def is_connected(self) -> bool:
         """Whether there is a connection to AMI."""
         return self._manager.is_up
+
+    @property
+    def forged_events(self) -> int:
+        """Number of events that Asterisk, when asked, contradicted."""
+        return self._manager.forged_events
 
     @property
     def database_up(self) -> bool:
@@ -145,10 +160,44 @@ class CallCounter(MultiService):
         if name != "DialEnd" and not is_whole(message):
             return
         when = self._time.to_local(message.get("Timestamp"), self._clock.seconds())
+        if name == "Hangup":
+            self._hangup_received(message, when)
+            return
         self._table.event(name, message.get, when)
         self.changes += name != "DialEnd"
         if self._early and name == "Newchannel":
             self._take_early(message.get("Uniqueid"))
+
+    def _hangup_received(self, message: AMIMessage, when: float) -> None:
+        uniqueid = message.get("Uniqueid")
+        if self._table.call_of(uniqueid) is None:
+            return
+        if uniqueid not in self._hangups:
+            if not self._gathered:
+                self._confirming.set(CONFIRM_S, self._confirm_hangups)
+            self._gathered.append(uniqueid)
+        self._hangups[uniqueid] = (when, message)
+
+    def _confirm_hangups(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for uniqueid in gathered:
+            Deferred.fromCoroutine(self._confirm_hangup(uniqueid)).addErrback(
+                lambda failure: self.log.failure("counter {name}: a hang-up broke", failure, name=self.asterisk)
+            )
+
+    async def _confirm_hangup(self, uniqueid: str) -> None:
+        if uniqueid not in self._hangups:
+            return  # confirmed by a list of channels meanwhile
+        if await self._check.has_ended(self._hangups[uniqueid][1], uniqueid):
+            self._count_hangup(uniqueid)
+        else:
+            self._hangups.pop(uniqueid, None)
+
+    def _count_hangup(self, uniqueid: str) -> None:
+        if uniqueid in self._hangups:
+            when, message = self._hangups.pop(uniqueid)
+            self._table.event("Hangup", message.get, when)
+            self.changes += 1
 
     def _take_early(self, uniqueid: str) -> None:
         if uniqueid in self._early:
@@ -220,6 +269,9 @@ class CallCounter(MultiService):
         now = self._clock.seconds()
         gap_began = None if self.in_sync else self._writer.seen
         seen = [_channel_seen(item) for item in listed if is_whole(item)]
+        listed_ids = {channel.uniqueid for channel in seen}
+        for uniqueid in self._hangups.keys() - listed_ids:
+            self._count_hangup(uniqueid)
         self._table.resync(known, seen, now, now if gap_began is None else min(gap_began, now))
         self.changes += 1
         for channel in seen:
@@ -261,7 +313,10 @@ class CallCounter(MultiService):
         await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
-        """Write the last changes and stop."""
+        """Write the last changes and stop; Hangups that came just now are believed."""
+        self._confirming.clear()
+        for uniqueid in tuple(self._hangups):
+            self._count_hangup(uniqueid)
         stopped = super().stopService()
         return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
 

@@ -92,6 +92,9 @@ class CallOwner(Interface):
     def begin(self, call: FastAGIProtocol) -> None:
         """Serve a call whose opening block is complete."""
 
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
 
@@ -116,6 +119,7 @@ class FastAGIProtocol(Protocol):
         self._waiting: Deferred[AGIReply] | None = None
         self._settled = False  # whether the first reply has been held
         self._ending: ForgedCallEnding | None = None
+        self._violation: ProtocolViolation | None = None
         self._timer = Deadline(owner.clock)
 
     @property
@@ -271,12 +275,17 @@ class FastAGIProtocol(Protocol):
 
     def _refuse(self, error: ProtocolViolation) -> None:
         """End a forged call: mark it and hang it up, without trusting any reply."""
+        request = self._reader.request
+        error.peer = self.peer
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(self.request.uniqueid) or "(unknown)",
-            peer=self.peer,
+            uniqueid=printable(request.uniqueid) or "(unknown)",
+            peer=error.peer,
             error=str(error),
         )
+        if self.state is State.OPENING:
+            self._owner.refused(request, error)
+        self._violation = error
         asked = self.state in (State.ASKED, State.DEAD_ASKED)
         if self._move(Event.VIOLATION) is State.REFUSING:
             self._timer.clear()
@@ -312,6 +321,8 @@ class FastAGIProtocol(Protocol):
         state = self.state
         if state is State.IDLE:
             return
+        if state is State.REFUSING and self._violation is not None:
+            raise self._violation
         if state is State.DEAD_OWED or (state is State.DEAD_IDLE and not allowed_when_hung_up(command)):
             raise ChannelHungUp()
         if state is not State.DEAD_IDLE:

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import Channel, DialogueWatch
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
+from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 
@@ -19,6 +20,10 @@ DRAIN_TIMEOUT_S: Final = 3.0
 
 Source: docs/asterisk.md A8.
 """
+
+
+OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
+"""Told what is known of a refused call, and why it was refused."""
 
 
 class FastAGIFactory(ServerFactory):
@@ -30,6 +35,7 @@ class FastAGIFactory(ServerFactory):
         clock: for timeouts.
         watch: the watchers of AGI dialogues.
         admission: decides which peers may connect; None: all may.
+        on_refused: called for each call that was refused as forged before it was served.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -47,11 +53,13 @@ class FastAGIFactory(ServerFactory):
         clock: IReactorTime,
         watch: DialogueWatch,
         admission: Admission | None = None,
+        on_refused: OnRefused = lambda request, violation: None,
     ) -> None:
         self.clock = clock
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
         self._serve = serve
+        self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
         self.served = 0
         self.last_call: float | None = None
@@ -78,6 +86,10 @@ class FastAGIFactory(ServerFactory):
         self._calls.discard(call)
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused before it was served."""
+        self._on_refused(request, violation)
 
     def begin(self, call: FastAGIProtocol) -> None:
         """Serve a call whose opening block is complete, then close its connection in every case."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.application.service import MultiService, Service
@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from pbxrouter.adapters import demand_starpy
-from pbxrouter.agi import DialogueWatch
+from pbxrouter.agi import AGIRequest, DialogueWatch
 from pbxrouter.ami import Account, AMIConnection, Heartbeat, ProtocolFactory, account_of, read_secret
 from pbxrouter.config import Asterisk
-from pbxrouter.errors import ConfigError
+from pbxrouter.errors import ConfigError, ProtocolViolation
 from pbxrouter.magi import MagiService, Serve
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine
@@ -30,6 +30,7 @@ class AsteriskService(MultiService):
         serve: serves a call that comes by MAGI.
         engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
+        on_refused: told of each call that was refused before it was served.
 
     Attributes:
         name: as configured.
@@ -49,6 +50,7 @@ class AsteriskService(MultiService):
         technologies: Mapping[str, str],
         watch: DialogueWatch,
         reactor: Any,
+        on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -73,7 +75,7 @@ class AsteriskService(MultiService):
         if config.heartbeat:
             Heartbeat(self.manager, reactor).setServiceParent(self)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch).setServiceParent(self)
+        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused).setServiceParent(self)
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""

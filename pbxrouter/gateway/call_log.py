@@ -21,7 +21,8 @@ class CallLog:
         caller = printable(request.caller or "unknown")
         number = decision.number if decision else printable(request.extension) or "?"
         outcome = record.outcome.status
-        trace = "; ".join(decision.trace_lines()) if decision else "nothing decided"
+        steps = decision.trace_lines() if decision else ["nothing decided"]
+        trace = "; ".join(steps if record.note is None else [*steps, record.note.english])
         # Put together here: each place to fill costs Twisted's formatter more than all of this.
         self.log.info(
             "{line}",

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -48,6 +48,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
+    refusals = Refusals(reports)
+    reports.add(refusals.report)
     active_calls = ActiveCalls()
     guard = PinGuard(store, config.trunks, time.time)
     flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
@@ -59,10 +61,10 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor))
+    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -81,6 +83,7 @@ def build(config: Config, reactor: Any) -> MultiService:
             originators,
             counters,
             active_calls,
+            refusals,
             health,
             guard.statistics,
             reactor,
@@ -137,6 +140,7 @@ def web_service(
     originators: Mapping[str, Originator],
     counters: list[CallCounter],
     active_calls: ActiveCalls,
+    refusals: Refusals,
     health: HealthProbe,
     pin_statistics: PinStatistics,
     reactor: Any,
@@ -168,6 +172,7 @@ def web_service(
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,
+        refused_calls=lambda: refusals.total,
         pin_statistics=pin_statistics,
     )
     return build_web(web)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest, command
+from pbxrouter.agi import NOT_SHOWN, AGIRequest, command, decode, parse_request
 from pbxrouter.ami import AMIMessage, is_whole
+from pbxrouter.errors import ProtocolViolation
 from pbxrouter.magi.channel import MagiChannel
+from pbxrouter.magi.wire import BLOCK_END, piece
 
 SPENT: Final = frozenset({"dialling", "done", "failed", "refused"})
 """Values of PBXROUTER for calls to give back: the application has run, or the call was refused."""
@@ -38,6 +40,39 @@ def is_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
     """Whether it may be such a call: after an EXEC the list keeps naming that application."""
     return item.get("Context") in contexts and is_whole(item, "Application", "ApplicationData")
+
+
+def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
+    """Whether a channel's status tells the same caller and number as its AsyncAGIStart and the block in there.
+
+    A block that is not as Asterisk writes it agrees, for the call to be refused.
+    """
+    if not is_whole(status) or any(status.get(name) != event.get(name) for name in ("Uniqueid", "Context", "Exten")):
+        return False
+    env = piece(event.get("Env"))
+    lines = decode(env.data).split("\n")
+    facts = {"callerid": status.get("CallerIDNum"), "context": status.get("Context"), "extension": status.get("Exten")}
+    if status.all("DNID"):
+        facts["dnid"] = status.get("DNID")
+    for name, value in facts.items():
+        if value in ("", "<unknown>"):
+            value = NOT_SHOWN
+        told = [line for line in lines if line.startswith(f"agi_{name}: ")]
+        if told != [f"agi_{name}: {value}"] and not (env.more and not told):
+            return not is_block(event)
+    return True
+
+
+def is_block(event: AMIMessage) -> bool:
+    """Whether the opening block in an AsyncAGIStart is as Asterisk writes it, as far as it came."""
+    env = piece(event.get("Env"))
+    if env.more:
+        return True
+    try:
+        parse_request(env.data.removesuffix(BLOCK_END))
+    except ProtocolViolation:
+        return False
+    return True
 
 
 def request_so_far(item: AMIMessage) -> AGIRequest:

@@ -116,6 +116,23 @@ class MagiChannel:
         """Whether control of the call has ended."""
         return self._end is not None
 
+    @property
+    def is_released(self) -> bool:
+        """Whether it was given back to the dialplan, or is about to be."""
+        return self._end is not None or self._command == BREAK
+
+    def is_driven_by(self, status: AMIMessage) -> bool:
+        """Whether by Asterisk's word the channel is in AGI(agi:async), or runs an application that we asked for."""
+        application = status.get("Application").lower()
+        if application == "agi":
+            return (status.get("Data") or status.get("ApplicationData")).partition(",")[0] == "agi:async"
+        verb, _, rest = self._command.partition(" ")
+        return (
+            self._waiting is not None
+            and verb.upper() == "EXEC"
+            and application == rest.partition(" ")[0].strip('"').lower()
+        )
+
     def execute(self, command: str) -> Deferred[AGIReply]:
         """See agi.Channel."""
         if self._waiting is not None:

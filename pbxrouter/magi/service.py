@@ -3,7 +3,8 @@
 A call starts with AsyncAGIStart and is served if it is in a configured context, since other AMI
 programs may drive calls, too. Calls that were already waiting are found in the list of channels and
 adopted, or given back if an application has already run. Forged events are recognised by their
-headers and ignored; the next look at the list finds what was missed.
+headers and ignored; the next look at the list finds what was missed. An event that ends a call is
+believed only if Asterisk, when asked, agrees.
 
 Source: docs/asterisk.md C. The workshop's own ``MAGIExec`` event is accepted too; that patch's
 wire protocol could be confirmed in no source, so it is read as the workshop reads it.
@@ -22,10 +23,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
-from pbxrouter.ami import AMIConnection, AMIMessage, is_whole
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
+    agrees_with,
+    is_block,
     is_waiting,
     mark_of,
     may_be_waiting,
@@ -56,6 +59,7 @@ class MagiService(Service):
         manager: the connection.
         contexts: the dialplan contexts whose calls are served; others are not touched.
         serve: has the conversation of one call.
+        on_refused: told of each call that was refused before it was served.
     """
 
     log = Logger()
@@ -67,13 +71,17 @@ class MagiService(Service):
         serve: Serve,
         clock: IReactorTime,
         watch: DialogueWatch,
+        on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
     ) -> None:
+        self._on_refused = on_refused
         self._manager = manager
         self._contexts = frozenset(contexts)
         self._serve = serve
         self._clock = clock
         self._watch = watch
         self._calls: dict[str, MagiChannel] = {}
+        self._check = ChannelCheck(manager, clock)
+        self._ending: set[tuple[MagiChannel, str]] = set()
         self._adopting: set[str] = set()
         self._looked = False
         self._search = LoopingCall(lambda: Deferred.fromCoroutine(self._find_waiting()))
@@ -121,7 +129,18 @@ class MagiService(Service):
         if not is_whole(event, "Env"):
             self.log.warn("MAGI: ignored an AsyncAGIStart that a caller has tampered with")
             return
+        self._spawn(self._start_if_true(event))
+
+    async def _start_if_true(self, event: AMIMessage) -> None:
+        """Start a call of which Asterisk says the same as the event: a forged one would choose its caller."""
         uniqueid = event.get("Uniqueid")
+        if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
+            if uniqueid in self._calls and not is_block(event):
+                self.log.warn("MAGI: ignored an AsyncAGIStart of a call in progress, whose block is forged")
+            else:
+                self._start(event, uniqueid)
+
+    def _start(self, event: AMIMessage, uniqueid: str) -> None:
         if uniqueid in self._adopting:
             return  # it was found before it was told; what it would tell is being asked
         if uniqueid in self._calls:
@@ -182,9 +201,25 @@ class MagiService(Service):
         """Handle AsyncAGIEnd, or Hangup for a channel that turned out not to be in AsyncAGI."""
         if not self._calls or not is_whole(event):
             return
-        call = self._calls.pop(event.get("Uniqueid"), None) or self._calls.pop(event.get("Channel"), None)
-        if call is not None:
+        call = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Channel"))
+        if call is None or (call, event.name) in self._ending:
+            return
+        if call.is_released:
+            self._drop(call)
             call.end_received()
+        else:
+            self._ending.add((call, event.name))
+            self._spawn(self._end_if_true(call, event))
+
+    async def _end_if_true(self, call: MagiChannel, event: AMIMessage) -> None:
+        """End a call of which an event says that it is over, unless Asterisk says that it goes on."""
+        checks = [call.is_driven_by] if event.name == "AsyncAGIEnd" else []
+        try:
+            if await self._check.has_ended(event, call.address, *checks):
+                self._drop(call)
+                call.end_received()
+        finally:
+            self._ending.discard((call, event.name))
 
     def _dial_ended(self, event: AMIMessage) -> None:
         call = self._calls.get(event.get("Uniqueid"))
@@ -238,6 +273,8 @@ class MagiService(Service):
     def _refuse(self, call: MagiChannel, error: ProtocolViolation) -> None:
         """Mark a forged call as refused and hang it up."""
         self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
+        error.peer = f"AMI {self._manager.name}"
+        self._on_refused(call.request, error)
         self._calls[call.address] = call  # not to be found anew before it is gone
         self._clock.callLater(RELEASED_S, self._drop, call)
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):

@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami import AMIConnection, AMIMessage
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
 from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
 from pbxrouter.rules import Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
@@ -111,6 +112,7 @@ class Originator:
         self._technologies = technologies
         self._clock = clock
         self._calls: dict[str, Attempt] = {}
+        self._check = ChannelCheck(manager, clock)
         for name in ("Newstate", "BridgeEnter", "DialEnd", "Hangup", "OriginateResponse"):
             manager.subscribe(name, self._event)
         manager.on_disconnect(self._down)
@@ -173,7 +175,20 @@ class Originator:
 
     def _event(self, event: AMIMessage) -> None:
         attempt = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Linkedid"))
-        if attempt is not None:
+        if attempt is None:
+            return
+        if attempt.is_ended_by(event):
+            checking = Deferred.fromCoroutine(self._end_if_true(attempt, event))
+            checking.addErrback(
+                lambda failure: self.log.failure("originate: checking the end of a call failed", failure)
+            )
+        else:
+            attempt.event(event)
+
+    async def _end_if_true(self, attempt: Attempt, event: AMIMessage) -> None:
+        """Pass on an event that ends the call, unless Asterisk says that the phone's channel goes on."""
+        uniqueid = event.get("Uniqueid")
+        if await self._check.has_ended(event, uniqueid) and self._calls.get(uniqueid) is attempt:
             attempt.event(event)
 
     def _down(self) -> None:

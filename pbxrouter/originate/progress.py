@@ -105,6 +105,12 @@ class Attempt:
         self._timer.clear()
         self._forget(self._uniqueid)
 
+    def is_ended_by(self, event: AMIMessage) -> bool:
+        """Whether the event says that the phone's channel is gone, or was never there."""
+        if event.get("Uniqueid") != self._uniqueid:
+            return False
+        return event.name == "Hangup" or (event.name == "OriginateResponse" and event.get("Response") != "Success")
+
     def event(self, event: AMIMessage) -> None:
         """Handle an event of the call, on the phone's channel or another.
 

@@ -44,6 +44,7 @@ class WebContext:
         health: takes a Health from memory.
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        refused_calls: number of calls that the gateway has refused as forged.
         pin_statistics: wrong PINs and lock-outs since the gateway started.
         passwords: hashes console passwords.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
@@ -65,6 +66,7 @@ class WebContext:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    refused_calls: Callable[[], int] = lambda: 0
     pin_statistics: PinStatistics = field(default_factory=PinStatistics)
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     surveyor: RuleSurveyor = field(init=False)

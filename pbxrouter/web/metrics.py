@@ -43,15 +43,17 @@ def registry_of(
     counters: Sequence[CallCounter],
     refused: Callable[[], Mapping[str, int]] = dict,
     pins: PinStatistics | None = None,
+    refused_calls: Callable[[], int] = lambda: 0,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
     Args:
         refused: returns how many FastAGI connections were refused, by reason.
         pins: wrong PINs and lock-outs.
+        refused_calls: returns how many calls were refused as forged.
     """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters, refused))
+    registry.register(CounterCollector(counters, refused, refused_calls))
     if pins is not None:
         registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
@@ -83,17 +85,27 @@ class CounterCollector(Collector):
     Args:
         counters: one for each Asterisk.
         refused: returns how many FastAGI connections were refused, by reason.
+        refused_calls: returns how many calls were refused as forged.
     """
 
-    def __init__(self, counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> None:
+    def __init__(
+        self,
+        counters: Sequence[CallCounter],
+        refused: Callable[[], Mapping[str, int]] = dict,
+        refused_calls: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._counters = counters
         self._refused = refused
+        self._refused_calls = refused_calls
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
         info.add_metric([], {"version": __version__})
         yield info
+        refused = CounterMetricFamily("pbxrouter_calls_refused", "Calls that were refused as forged, by any way in.")
+        refused.add_metric([], self._refused_calls())
+        yield refused
         yield from self._connections()
         refused = CounterMetricFamily(
             "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
@@ -147,6 +159,11 @@ class CounterCollector(Collector):
             "Times that this Asterisk was found restarted.",
             labels=["asterisk"],
         )
+        forged = CounterMetricFamily(
+            "pbxrouter_forged_events",
+            "AMI events that would have started or ended a call, and that Asterisk contradicted when asked.",
+            labels=["asterisk"],
+        )
         for counter in self._counters:
             name = [counter.asterisk]
             up.add_metric(name, counter.in_sync)
@@ -156,7 +173,8 @@ class CounterCollector(Collector):
             unknown.add_metric(name, counter.unknown_s)
             gaps.add_metric(name, counter.gaps)
             restarts.add_metric(name, counter.restarts)
-        yield from (up, active, database, unknown, gaps, restarts)
+            forged.add_metric(name, counter.forged_events)
+        yield from (up, active, database, unknown, gaps, restarts, forged)
 
 
 def _families(

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.agi.reader import MAX_BUFFER, MAX_TRYING
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
@@ -129,11 +130,17 @@ class Served:
         self.watch = DialogueWatch()
         self.channels: list[Channel] = []
         self.over: Any = None
-        self.factory = adapter("starpy_fastagi").StarpyFactory(self._serve, self.clock, self.watch)
+        self.refusals: list[tuple[AGIRequest, ProtocolViolation]] = []
+        self.factory = adapter("starpy_fastagi").StarpyFactory(
+            self._serve, self.clock, self.watch, on_refused=self._refused
+        )
         self.transport = StringTransport()
         self.protocol = self.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.says(CALL.environment() if opening is None else opening)
+
+    def _refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        self.refusals.append((request, violation))
 
     async def _serve(self, channel: Channel) -> None:
         from twisted.internet.defer import Deferred
@@ -239,6 +246,9 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(starpy.variables["agi_callerid"], "22")
         self.assertEqual(served.protocol.variables, {})
         self.assertEqual(served.channels, [])
+        ((request, violation),) = served.refusals
+        self.assertEqual(sorted(request.variables), ["channel", "uniqueid"])
+        self.assertEqual(violation.peer, served.transport.getPeer().host)
         served.clock.advance(0.2)
         self.assertEqual(served.hears(), ["SET VARIABLE PBXROUTER refused"])
         served.says(b"200 result=1\n")
@@ -305,7 +315,8 @@ class ServerTests(SynchronousTestCase):
         served.says(b"200 result=0\n")
         served.clock.advance(refusal.DRAIN_S)
         self.assertEqual(served.hears()[1:], [REFUSAL])
-        self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
+        violation = self.failureResultOf(served.channels[0].execute("NOOP"), ProtocolViolation)
+        self.assertIn("answers no command", str(violation.value))
         served.over.callback(None)
         self.assertFalse(served.is_closed)
 

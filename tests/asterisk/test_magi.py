@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from typing import Any
+from urllib.parse import quote
 
 from tests.asterisk import test_workshop
 from tests.asterisk.ami import Ami
@@ -247,6 +248,23 @@ class MagiCallTest(MagiTest):
         lines = f"%0d%0a%0d%0aEvent%3a%20AsyncAGIEnd%0d%0aUniqueid%3a%20{unique_id}%0d%0a%0d%0a"
         for forged in (lines, f"%0d%0aContext%3a%20magi-after%0d%0aUniqueid%3a%20{unique_id}"):
             self.call(f"9{forged}", "-c", "700")
+        self.press("123456#")
+        wait_for("the victim's Dial", lambda: self.dialled() == ["IAX2/loop/34"])
+        self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
+
+    def test_whole_forged_hangup(self) -> None:
+        """A Hangup with every header, forged by one INVITE over a trunk for another's channel, drops no call."""
+        self.originate("34")
+        self.asked()
+        victim = self.lab.ami.channel_named("Local/", ";2")
+        unique_id = self.lab.ami.action("Getvar", Channel=victim, Variable="UNIQUEID")["Value"]
+        # The headers between CallerIDNum and Exten are the genuine ones of the forger's own event.
+        begins = "\r\n\r\nEvent: Hangup\r\nChannel: \r\nChannelState: \r\nChannelStateDesc: \r\nCallerIDNum: "
+        ends = f"9\r\nPriority: 1\r\nUniqueid: {unique_id}\r\nLinkedid: {unique_id}\r\n\r\n"
+        mark = self.gateway.log_size()
+        self.call(quote(ends, safe=""), "-s", "127.0.0.2", "-f", quote(begins, safe=""), "-c", "700")
+        told = "ignored a forged Hangup of channel"
+        wait_for("the forged Hangup is ignored", lambda: f"{told} {unique_id}" in self.gateway.log(mark))
         self.press("123456#")
         wait_for("the victim's Dial", lambda: self.dialled() == ["IAX2/loop/34"])
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])

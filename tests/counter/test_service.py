@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.call.record import CallRecord
 from pbxrouter.counter import report as counter_report
@@ -23,7 +25,7 @@ from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.rows import Batch
-from pbxrouter.counter.service import LOOK_S, RESYNC_S, CallCounter
+from pbxrouter.counter.service import CONFIRM_S, LOOK_S, RESYNC_S, CallCounter
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts
@@ -209,6 +211,8 @@ class FakeAMIConnection:
 
     def __init__(self) -> None:
         self.is_up = False
+        self.forged_events = 0
+        self.alive: set[str] = set()  # channels that Action Status finds
         self.handlers: dict[str, Callable[[AMIMessage], None]] = {}
         self.channels: list[AMIMessage] = []
         self.startup = "2026-11-23 07:00:00"
@@ -237,10 +241,17 @@ class FakeAMIConnection:
         day, _, when = self.startup.partition(" ")
         return succeed(message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage"))
 
-    def action_list(self, name: str) -> Deferred[list[AMIMessage]]:
+    def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:
         """See Manager."""
         self.asked.append(name)
-        return fail(self.error) if self.error else succeed(self.channels)
+        if self.error:
+            return fail(self.error)
+        if name != "Status":
+            return succeed(self.channels)
+        channel = dict(headers)["Channel"]
+        if channel not in self.alive:
+            return fail(ActionFailed("Status: No such channel"))
+        return succeed([message("Event", "Status", **{**SNAPSHOT, "Uniqueid": channel, "Linkedid": channel})])
 
     def up(self) -> None:
         """There is a connection."""
@@ -409,6 +420,68 @@ class ServiceTests(DatabaseCase):
         self.wait(LOOK_S + 1)
         self.assertEqual(self.manager.asked.count("CoreShowChannels"), 2)
         self.assertEqual((self.counter.active, self.rows("SELECT * FROM counter_gaps")), (1, []))
+
+    def test_forged_hangup(self) -> None:
+        """A Hangup of a channel that goes on ends no call; the genuine one does, at its own time."""
+        self.manager.up()
+        self.call()
+        self.manager.alive = {"a"}
+        with capturedLogs() as logs:
+            for _ in range(3):
+                self.manager.says("Hangup", Cause="17")
+                self.wait(2)
+                self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.assertEqual([log["event"] for log in logs if log["log_level"] >= LogLevel.warn], ["Hangup"])
+        self.assertEqual(self.manager.forged_events, 3)
+        self.manager.alive = set()
+        self.manager.says("Hangup", Cause="16", Timestamp=f"{self.clock.seconds() - 1}")
+        self.assertEqual(self.counter.active, 1)
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [])
+        self.assertEqual(self.manager.forged_events, 3)
+
+    def test_hangup_on_its_way(self) -> None:
+        """A channel that is still there for a moment after its Hangup is asked for again."""
+        self.manager.up()
+        self.call()
+        self.manager.alive = {"a"}
+        self.manager.says("Hangup")
+        self.clock.advance(CONFIRM_S)
+        self.assertEqual((self.manager.asked.count("Status"), self.counter.active), (1, 1))
+        self.manager.alive = set()
+        self.clock.advance(ASK_AGAIN_S[0])
+        self.assertEqual((self.manager.asked.count("Status"), self.counter.active), (2, 0))
+        self.assertEqual(self.manager.forged_events, 0)
+
+    def test_hangups_and_restart(self) -> None:
+        """Hangups that the connection's end overtakes count with their cause; a list of channels confirms, too."""
+        self.manager.up()
+        for uniqueid in ("a", "b"):
+            self.call(uniqueid)
+            self.manager.says("Hangup", uniqueid, uniqueid, Cause="17")
+        self.manager.down()
+        self.manager.up()
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (2, 0, 2)))
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 2)])
+        self.assertNotIn("Status", self.manager.asked)
+
+    def test_hangup_and_stop(self) -> None:
+        """Hangups that came just before the gateway stops count."""
+        self.manager.up()
+        self.call()
+        self.manager.says("Hangup", Cause="17")
+        self.counter.stopService()
+        self.assertEqual(self.total(), (1, 0, 1))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_hangup_of_others(self) -> None:
+        """Of a channel that is not counted Asterisk is not asked."""
+        self.manager.up()
+        self.manager.says("Hangup", "z", "z")
+        self.wait()
+        self.assertNotIn("Status", self.manager.asked)
 
     def test_forged(self) -> None:
         """Events with headers twice, or without a channel, are nobody's."""

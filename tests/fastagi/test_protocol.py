@@ -29,7 +29,7 @@ from pbxrouter.fastagi import protocol as fastagi
 from pbxrouter.fastagi import refusal
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.simulator import SimulatedCall
-from tests.fakes import AsteriskEnd, FakeOwner, byte_by_byte, failure_of, in_one, loud
+from tests.fakes import AsteriskEnd, FakeOwner, byte_by_byte, failure_of, in_one, loud, request_of
 
 CALL = SimulatedCall("21", caller="33")
 REFUSAL = b"SET VARIABLE PBXROUTER refused\n"
@@ -362,6 +362,24 @@ class Forged(ProtocolCase):
         self.asterisk.goes()
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
         self.assertEqual(self.owner.events, ["opened", "closed"])
+
+    def test_owner_is_told(self) -> None:
+        """Of a call that was refused before it was served the owner hears channel, Uniqueid and peer."""
+        self.comes(SimulatedCall("9\nagi_callerid: 22").environment())
+        ((request, violation),) = self.owner.refusals
+        genuine = request_of(SimulatedCall("9")).variables
+        self.assertEqual(request.variables, {name: genuine[name] for name in ("channel", "uniqueid")})
+        self.assertEqual(violation.peer, self.asterisk.transport.getPeer().host)
+        self.assertRefused()
+
+    def test_owner_is_told_once(self) -> None:
+        """Of a call that is being served its conversation tells, also when it was refused between two commands."""
+        self.open()
+        self.comes(b"x\n")
+        self.assertEqual(self.owner.refusals, [])
+        violation = self.failureResultOf(self.call.execute("NOOP"), ProtocolViolation).value
+        self.assertEqual(violation.peer, self.asterisk.transport.getPeer().host)
+        self.assertRefused()
 
     def test_closing_hurries_nothing(self) -> None:
         """A forged call that the owner closes meanwhile is still marked and hung up."""

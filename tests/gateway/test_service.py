@@ -98,6 +98,21 @@ class WholeGateway(TestCase):
         await protocol.over
         return asterisk
 
+    async def test_forged_call_in_the_history(self) -> None:
+        """A call that is refused before it is served is in the history, with its channel and what brought it."""
+        self.gateway.privilegedStartService()
+        self.gateway.startService()
+        with capturedLogs():
+            forged = await self.run_call("9\nagi_callerid: 22")
+            await self.gateway.stopService()
+        self.assertEqual(forged.dials, [])
+        connection = database.connect(self.path)
+        self.addCleanup(connection.close)
+        ((uniqueid, outcome, trace),) = connection.execute("SELECT uniqueid, outcome, trace FROM calls").fetchall()
+        genuine = request_of(SimulatedCall("9"))
+        self.assertEqual((uniqueid, outcome), (genuine.uniqueid, "REFUSED"))
+        self.assertIn(genuine.channel, trace)
+
     async def test_from_start_to_stop(self) -> None:
         """Calls, a change of the rules that reaches the next call, and an end that leaves nothing."""
         self.gateway.privilegedStartService()

@@ -14,8 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed
+from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed, ProtocolViolation
 from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
@@ -69,7 +71,9 @@ class MagiServiceTest(SynchronousTestCase):
         self.served: list[Channel] = []
         self.outcomes: list[object] = []
         self.conversation: Callable[[Channel], Any] | None = None
-        self.magi = MagiService(self.manager, [CONTEXT], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
+        self.refusals: list[tuple[str, str, str]] = []
+        manager: Any = self.manager
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch, self.refused)
         self.magi.startService()
         self.manager.comes_up()
         self.manager.sent.clear()
@@ -77,6 +81,10 @@ class MagiServiceTest(SynchronousTestCase):
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
+        """A call was refused: channel, Uniqueid, peer."""
+        self.refusals.append((request.channel, request.uniqueid, violation.peer))
 
     async def serve(self, channel: Channel) -> None:
         """A conversation: asks one thing, and remembers how it went."""
@@ -90,13 +98,25 @@ class MagiServiceTest(SynchronousTestCase):
             self.outcomes.append(type(error))
 
     def start(self, env: bytes | None = None, **which: str) -> None:
-        """AsyncAGIStart."""
+        """AsyncAGIStart, of a channel that exists."""
+        self.exists(**which)
         data = block(**which) if env is None else env  # type: ignore[arg-type]
         encoded = quote(data[:1023], safe="")[:2047]
         self.manager.event("Event: AsyncAGIStart", *snapshot(**which), f"Env: {encoded}")
         self.left = data[1023:]
 
+    def exists(self, application: str = "AGI", data: str = "agi:async", **which: str) -> None:
+        """What Action Status will tell of a channel."""
+        headers = (*snapshot(**which), "DNID: 21", f"Application: {application}", f"Data: {data}")
+        status = AMIMessage(lines("Event: Status", *headers)[:-4])
+        self.manager.alive[status.get("Uniqueid")] = status
+
     def end(self, uniqueid: str = UNIQUEID) -> None:
+        """AsyncAGIEnd of a channel that is gone."""
+        self.manager.alive.pop(uniqueid, None)
+        self.forged_end(uniqueid)
+
+    def forged_end(self, uniqueid: str = UNIQUEID) -> None:
         """AsyncAGIEnd."""
         self.manager.event("Event: AsyncAGIEnd", *snapshot(uniqueid))
 
@@ -251,6 +271,7 @@ class ForgedTests(MagiServiceTest):
         self.clock.advance(LOOK_AGAIN_S - 0.1)
         self.assertEqual(self.queued(), [])
         self.assertIn("refused", self.loud()[0]["log_format"])
+        self.assertEqual(self.refusals, [("PJSIP/34-0000", UNIQUEID, "AMI lab")])
         self.end()
         self.assertEqual(self.magi.open_calls, 0)
 
@@ -271,6 +292,102 @@ class ForgedTests(MagiServiceTest):
         self.start()
         self.manager.event("Event: AsyncAGIEnd", "Channel: a", f"Uniqueid: {UNIQUEID}", "Linkedid: 1")
         self.assertEqual(self.outcomes, [])
+
+    def hangup(self) -> None:
+        """A Hangup with every header of a genuine one; then the time goes by in which Asterisk is asked."""
+        self.manager.event("Event: Hangup", *snapshot(), "Cause: 16", "Cause-txt: Normal Clearing")
+        self.clock.pump(ASK_AGAIN_S)
+
+    def test_whole_hangup(self) -> None:
+        """A forged Hangup with all headers ends no call: Asterisk says that the channel goes on."""
+        self.start()
+        self.exists()
+        for _ in range(3):
+            self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
+        self.assertEqual(len(self.loud()), 1)
+        self.assertEqual(self.manager.forged_events, 3)
+        self.assertEqual({headers["Channel"] for headers in self.manager.heard("Status")}, {UNIQUEID})
+        self.manager.alive.clear()
+        self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
+
+    def test_whole_end(self) -> None:
+        """A forged AsyncAGIEnd ends no call that is in AGI(agi:async), or in an application that we run."""
+        self.start()
+        self.exists()
+        self.forged_end()
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual(self.outcomes, [])
+        self.exists("Dial", "PJSIP/21")  # the dialplan went on
+        self.forged_end()
+        self.assertEqual(self.outcomes, [ChannelHungUp])
+
+    def test_whole_end_in_a_dial(self) -> None:
+        """While the application runs that we asked for, the channel is ours."""
+        results: list[verbs.DialResult] = []
+
+        async def dials(channel: Channel) -> None:
+            results.append(await verbs.dial(channel, "PJSIP/21", 20))
+
+        self.conversation = dials
+        self.start()
+        self.exists("Dial", "PJSIP/21,20")
+        self.forged_end()
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual((results, self.magi.open_calls), ([], 1))
+        self.exists("Playback", "beep")
+        self.forged_end()
+        self.assertEqual(len(results), 1)
+
+    def test_hangup_while_an_end_is_checked(self) -> None:
+        """Each kind of event is checked for itself: the true one ends the call while the forged one is looked at."""
+        self.start()
+        self.exists()
+        self.manager.event("Event: Hangup", *snapshot())
+        self.exists("Playback", "beep")
+        self.forged_end()
+        self.assertEqual(self.outcomes, [ChannelHungUp])
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual(self.magi.open_calls, 0)
+
+    def test_whole_start(self) -> None:
+        """A forged AsyncAGIStart that has all, with a caller or number that is not the channel's, starts no call."""
+        genuine = block()
+        self.exists()
+        for forged in (b"agi_callerid: 22", b"agi_extension: 34", b"agi_dnid: 34", b"agi_context: other"):
+            name = forged.partition(b": ")[0]
+            old = next(line for line in genuine.split(b"\n") if line.startswith(name))
+            data = quote(genuine.replace(old, forged), safe="")
+            self.manager.event("Event: AsyncAGIStart", *snapshot(), f"Env: {data}")
+        self.manager.event("Event: AsyncAGIStart", *snapshot(number="22"), f"Env: {data}")
+        self.manager.alive.clear()
+        self.manager.event("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(genuine, safe='')}")
+        self.assertEqual((self.served, self.manager.forged_events, len(self.loud())), ([], 6, 1))
+        self.start()
+        self.assertEqual(len(self.served), 1)
+
+    def test_broken_start_of_a_call_in_progress(self) -> None:
+        """A forged AsyncAGIStart with a block that is none drops no call that is being served."""
+        self.start()
+        self.start(b"agi_network: yes\n\n")
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
+        self.assertEqual(self.queued(), ["ANSWER"])
+
+    def test_start_when_status_is_not_allowed(self) -> None:
+        """Where Asterisk cannot be asked, a start is believed as before, and the log says so once."""
+        self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        self.start()
+        self.assertEqual((len(self.served), len(self.loud())), (1, 1))
+
+    def test_not_asked_when_given_back(self) -> None:
+        """The end of a call that was given back needs no question."""
+        self.start()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("200 result=0", "ASYNCAGI BREAK")
+        self.manager.heard("Status")
+        self.end()
+        self.assertEqual((self.magi.open_calls, self.manager.heard("Status")), (0, []))
 
     def test_forged_answer(self) -> None:
         """An answer without the id that only we know is nobody's."""

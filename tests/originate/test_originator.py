@@ -8,7 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.config.schema import TECHNOLOGIES
 from pbxrouter.errors import ActionFailed, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate.originator import (
@@ -258,6 +260,37 @@ class CallCase(SynchronousTestCase):
         self.assertFalse(any(line.is_last for line in self.told[:-1]))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual({line.uniqueid for line in self.told}, {OURS})
+
+
+class ForgedTests(CallCase):
+    """Events that a caller forged for the phone's channel."""
+
+    def goes_on(self) -> None:
+        """Asterisk will say that the phone's channel exists."""
+        self.manager.alive[OURS] = AMIMessage(b"Event: Status\r\nUniqueid: " + OURS.encode())
+
+    def test_hangup(self) -> None:
+        """A Hangup ends no call whose channel goes on; the true one does."""
+        self.answered()
+        self.goes_on()
+        self.hangs_up()
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual((self.states, self.manager.forged_events), (["ringing", "answered"], 1))
+        self.manager.alive.clear()
+        self.hangs_up()
+        self.assert_over("ringing", "answered", "ended")
+
+    def test_response(self) -> None:
+        """A failed OriginateResponse ends no call whose channel goes on."""
+        self.begin()
+        self.rings()
+        self.goes_on()
+        self.responds("Failure", "3")
+        self.clock.pump(ASK_AGAIN_S)
+        self.assertEqual((self.states, self.manager.forged_events), (["ringing"], 1))
+        self.manager.alive.clear()
+        self.responds("Failure", "3")
+        self.assert_over("ringing", "noanswer")
 
 
 class AskingTests(CallCase):

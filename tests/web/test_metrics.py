@@ -28,6 +28,7 @@ class FakeCounter:
         self.in_sync = self.database_up = True
         self.unknown_s = 1.5
         self.gaps = self.restarts = 1
+        self.forged_events = 2
 
 
 class MetricsTests(SynchronousTestCase):
@@ -43,7 +44,7 @@ class MetricsTests(SynchronousTestCase):
     def families(self) -> dict[str, Metric]:
         """By name."""
         counters: list[Any] = [self.busy, self.idle]
-        text = generate_latest(registry_of(counters, lambda: {"network": 4})).decode()
+        text = generate_latest(registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7)).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, metric: str, /, **labels: str) -> float | None:
@@ -72,9 +73,11 @@ class MetricsTests(SynchronousTestCase):
             ("unknown_seconds_total", 1.5),
             ("unknown_gaps_total", 1),
             ("asterisk_restarts_total", 1),
+            ("forged_events_total", 2),
         ):
             self.assertEqual(self.value(f"pbxrouter_{name}", asterisk="a"), value, name)
         self.assertEqual(self.value("pbxrouter_calls_started_total", asterisk='b"\\'), 0)
+        self.assertEqual(self.value("pbxrouter_calls_refused_total"), 7)
 
     def test_reasons(self) -> None:
         """Every reason is there from the beginning, so that a rate can be taken of the first."""

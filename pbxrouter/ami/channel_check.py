@@ -1,0 +1,146 @@
+"""Asks Asterisk whether what an event says of a channel is true.
+
+A caller can forge an event that has every header of a genuine one (docs/asterisk.md B8). The answer to an
+action cannot be forged, since its ActionID cannot be guessed. So an event that would start or end a call is
+believed only if Asterisk, asked for the status of that channel, agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from pbxrouter.ami.connection import AMIConnection
+from pbxrouter.ami.messages import AMIMessage, is_whole
+from pbxrouter.errors import ActionFailed, ManagerError
+from pbxrouter.text import printable
+
+ASK_AGAIN_S: Final = (0.05, 0.5)
+"""Seconds until a channel that is still there is asked for again: its end may be on its way."""
+MANY: Final = 10
+"""Channels asked for one by one at a time; further ones share one list of all channels."""
+GATHER_S: Final = 0.1
+"""Seconds in which those further channels are gathered."""
+LOG_AGAIN_S: Final = 60.0
+"""Seconds without a log line after one that tells of a forged event."""
+
+_NO_SUCH_CHANNEL: Final = "No such channel"
+
+
+class ChannelCheck:
+    """Checks the events of one Asterisk that tell of a channel's start or end.
+
+    Args:
+        manager: the connection; its ``forged_events`` counts the events that were found untrue.
+    """
+
+    log = Logger()
+
+    def __init__(self, manager: AMIConnection, clock: IReactorTime) -> None:
+        self._manager = manager
+        self._clock = clock
+        self._asking = 0
+        self._gathered: list[tuple[str, Deferred[AMIMessage | None]]] = []
+        self._logged_at: float | None = None
+        self._complained = False
+
+    async def has_ended(
+        self, event: AMIMessage, channel: str, goes_on: Callable[[AMIMessage], bool] = lambda status: True
+    ) -> bool:
+        """Whether the event is true; False if Asterisk says that the channel goes on.
+
+        Where Asterisk cannot be asked, the event is believed.
+
+        Args:
+            channel: its Uniqueid or name.
+            goes_on: whether the channel's status (or its item of CoreShowChannels) contradicts the event.
+        """
+        for wait_s in (0.0, *ASK_AGAIN_S):
+            if wait_s:
+                await deferLater(self._clock, wait_s)
+            try:
+                status = await self._status(channel)
+            except ManagerError:
+                return True
+            if status is None or not goes_on(status):
+                return True
+        self._tell_forged(event, channel)
+        return False
+
+    async def is_true(self, event: AMIMessage, channel: str, agrees: Callable[[AMIMessage], bool]) -> bool:
+        """Whether the channel of an event exists and its status agrees with the event.
+
+        Where Asterisk cannot be asked, the event is believed.
+        """
+        try:
+            status = await self._status_alone(channel)
+        except ManagerError:
+            return True
+        if status is not None and agrees(status):
+            return True
+        self._tell_forged(event, channel)
+        return False
+
+    async def _status(self, channel: str) -> AMIMessage | None:
+        """The status of a channel, or its item of CoreShowChannels; None if there is no such channel."""
+        if self._asking >= MANY:
+            waiting: Deferred[AMIMessage | None] = Deferred()
+            if not self._gathered:
+                self._clock.callLater(GATHER_S, lambda: Deferred.fromCoroutine(self._ask_for_all()))
+            self._gathered.append((channel, waiting))
+            return await waiting
+        return await self._status_alone(channel)
+
+    async def _status_alone(self, channel: str) -> AMIMessage | None:
+        self._asking += 1
+        try:
+            answer = await self._manager.action_list("Status", [("Channel", channel)])
+        except ActionFailed as error:
+            if _NO_SUCH_CHANNEL in str(error):
+                return None
+            self._complain(error)
+            raise
+        finally:
+            self._asking -= 1
+        return answer[0] if answer else None
+
+    async def _ask_for_all(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        listed: dict[str, AMIMessage] = {}
+        try:
+            for item in await self._manager.action_list("CoreShowChannels"):
+                if is_whole(item):
+                    listed[item.get("Uniqueid")] = listed[item.get("Channel")] = item
+        except ManagerError as error:
+            if isinstance(error, ActionFailed):
+                self._complain(error)
+        for channel, waiting in gathered:
+            waiting.callback(listed.get(channel))
+
+    def _complain(self, error: ManagerError) -> None:
+        if not self._complained:
+            self._complained = True
+            self.log.warn(
+                "AMI {name}: events that start or end calls cannot be checked: {error}; is reporting among the user's"
+                " write classes?",
+                name=self._manager.name,
+                error=str(error),
+            )
+
+    def _tell_forged(self, event: AMIMessage, channel: str) -> None:
+        self._manager.forged_events += 1
+        now = self._clock.seconds()
+        if self._logged_at is None or now - self._logged_at >= LOG_AGAIN_S:
+            self._logged_at = now
+            self.log.warn(
+                "AMI {name}: ignored a forged {event} of channel {channel}, which Asterisk contradicts; {count} so far",
+                name=self._manager.name,
+                event=printable(event.name),
+                channel=printable(channel),
+                count=self._manager.forged_events,
+            )
