@@ -39,7 +39,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi import HANGUP_GRACE_S, FastAGIFactory, ForgedCallEnding
+from pbxrouter.fastagi import HANGUP_GRACE_S, FastAGIFactory, ForgedCallEnding, host_of
 from pbxrouter.text import printable
 
 
@@ -93,6 +93,11 @@ class StarpyChannel:
             self._owner.watch.noted(self.request, "the connection is closed")
         call: Any = self  # a FastAGIProtocol, as far as the factory cares
         self._owner.closed(call)
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end."""
+        return host_of(self.agi.transport.getPeer())
 
     def close(self) -> None:
         """Give the call back to the dialplan."""

@@ -16,10 +16,12 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.messages import (
     NOT_SHOWN,
+    SECRET,
     AGIReply,
     AGIRequest,
     decode,
     encode,
+    masked_secret,
     parse_reply,
     parse_request,
 )
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_SHOWN",
+    "SECRET",
     "AGIReader",
     "AGIReply",
     "AGIRequest",
@@ -48,6 +51,7 @@ __all__ = [
     "is_prompt_name",
     "localised",
     "masked_reply",
+    "masked_secret",
     "may_mean_hangup",
     "outlives_caller",
     "parse_reply",

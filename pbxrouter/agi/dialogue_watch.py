@@ -1,7 +1,7 @@
 """Watching the AGI dialogue of calls, as Asterisk's own ``agi set debug`` does.
 
 Whoever watches is told each line of the calls asked for; what callers key in is
-starred before it leaves here, so no PIN can be seen. Costs nothing while nobody
+starred before it leaves here, so is the shared secret: neither it nor a PIN can be seen. Costs nothing while nobody
 watches.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pbxrouter.agi.commands import masked_reply
-from pbxrouter.agi.messages import AGIRequest, decode
+from pbxrouter.agi.messages import AGIRequest, decode, masked_secret
 from pbxrouter.text import printable
 
 
@@ -78,7 +78,7 @@ class DialogueWatch:
         for name, value in request.variables.items():
             self._tell(request, "<", f"agi_{name}: {value}")
         for number, value in enumerate(request.arguments, 1):
-            self._tell(request, "<", f"agi_arg_{number}: {value}")
+            self._tell(request, "<", f"agi_arg_{number}: {masked_secret(value)}")
 
     def sent(self, request: AGIRequest, command: str) -> None:
         """A command went to Asterisk."""

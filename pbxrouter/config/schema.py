@@ -32,12 +32,14 @@ Library = Literal["pbxrouter", "starpy"]
 class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where the FastAGI server listens.
 
-    ``allow`` lists the networks that may connect, any if it is empty. ``debug`` writes every AGI dialogue to
+    ``allow`` lists the networks that may connect, any if it is empty. ``secret_file`` holds a secret that each
+    call must bring as an argument of AGI(), none if it is empty. ``debug`` writes every AGI dialogue to
     the log, PINs masked.
     """
 
     listen: str = DEFAULT_LISTEN
     allow: tuple[str, ...] = ()
+    secret_file: str = ""
     debug: bool = False
     library: Library = "pbxrouter"
 
@@ -147,6 +149,10 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
+        "fastagi": msgspec.structs.replace(
+            config.fastagi,
+            secret_file=str(base / config.fastagi.secret_file) if config.fastagi.secret_file else "",
+        ),
         "asterisk": tuple(
             msgspec.structs.replace(
                 asterisk, secret_file=str(base / asterisk.secret_file) if asterisk.secret_file else ""
@@ -216,6 +222,7 @@ def _check_values(config: Config, source: str) -> None:
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
+    demand("\0" not in config.fastagi.secret_file, "fastagi.secret_file", "the path of a file")
     for network in config.fastagi.allow:
         demand(
             parse_network(network),

@@ -5,6 +5,7 @@ FastAGI itself has no password: a peer that may connect is taken for Asterisk.
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
+from pbxrouter.agi import AGIRequest, encode
 from pbxrouter.security import Network, is_within, network_of
 
 LOG_EVERY_S: Final = 60.0
@@ -19,10 +21,12 @@ LOG_EVERY_S: Final = 60.0
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
-REASONS: Final = ("network",)
-"""Why a connection is refused: ``network``: the peer is not in fastagi.allow."""
+REASONS: Final = ("network", "secret")
+"""Why a connection is refused: the peer is not in fastagi.allow; the call does not bring the secret."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
+_NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
+_WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
 
 
 class Admission:
@@ -31,6 +35,7 @@ class Admission:
     Args:
         clock: for the interval between log lines.
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
+        secret: what a call must bring as its argument ``secret=…``; empty: nothing.
 
     Attributes:
         refused: number of refused connections by reason, one of REASONS.
@@ -38,9 +43,10 @@ class Admission:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, allow: Sequence[Network] = ()) -> None:
+    def __init__(self, clock: IReactorTime, allow: Sequence[Network] = (), secret: str = "") -> None:
         self._clock = clock
         self._allow = tuple(allow)
+        self._secret = encode(secret)
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._logged: dict[tuple[str, str], float] = {}
 
@@ -51,6 +57,16 @@ class Admission:
             self._refuse("network", peer, _NOT_ALLOWED)
             return False
         return True
+
+    def knows_secret(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a call brings the secret; one that does not is counted, and logged now and then."""
+        if not self._secret:
+            return True
+        secret = request.secret
+        if secret is not None and hmac.compare_digest(encode(secret), self._secret):
+            return True
+        self._refuse("secret", peer, _NO_SECRET if secret is None else _WRONG_SECRET)
+        return False
 
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1

@@ -215,7 +215,7 @@ class FastAGIProtocol(Protocol):
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
             uniqueid=printable(request.uniqueid) or "(unknown)",
-            peer=self._peer(),
+            peer=self.peer,
             error=str(error),
         )
         asked = self._state is _State.ASKED
@@ -275,7 +275,7 @@ class FastAGIProtocol(Protocol):
     def _opening_took_too_long(self) -> None:
         self.log.info(
             "a connection from {peer} told of no call in {seconds} s",
-            peer=self._peer(),
+            peer=self.peer,
             seconds=OPENING_TIMEOUT_S,
         )
         self._close()
@@ -286,6 +286,8 @@ class FastAGIProtocol(Protocol):
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
         self._close()
 
-    def _peer(self) -> str:
+    @property
+    def peer(self) -> str:
+        """The address of the other end."""
         peer = self.transport.getPeer()
         return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)

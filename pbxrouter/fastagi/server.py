@@ -79,7 +79,10 @@ class FastAGIFactory(ServerFactory):
             self._drained.callback(None)
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """A call has opened: have the conversation, then close, whatever happened."""
+        """A call has opened: have the conversation, then close, whatever happened; one without the secret is closed."""
+        if not self.admission.knows_secret(call.request, call.peer):
+            call.close()
+            return
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))

@@ -16,7 +16,7 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.call import ActiveCalls, CallFlow, History, Reports
-from pbxrouter.config import DEFAULT_LISTEN, Config
+from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
@@ -98,9 +98,13 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
 
 
 def admission(config: Config, reactor: Any) -> Admission:
-    """The admission that ``[fastagi]`` configures."""
+    """The admission that ``[fastagi]`` configures.
+
+    Raises:
+        ConfigError: the secret file cannot be used.
+    """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks)
+    return Admission(reactor, networks, read_fastagi_secret(config))
 
 
 def add_counters(

@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import parse_request
 from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.security import parse_network
-from tests.fakes import loud
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import AsteriskEnd, loud
 
 
 def peer(host: str) -> IPv4Address | IPv6Address:
@@ -63,7 +65,7 @@ class AllowTests(AdmissionCase):
             self.assertTrue(allowed.admits(peer(host)), host)
         for host in ("192.0.2.8", "::ffff:192.0.2.8", "2001:db8:0:1::1", "::1", "198.51.101.1", "127.0.0.2"):
             self.assertFalse(allowed.admits(peer(host)), host)
-        self.assertEqual(allowed.refused, {"network": 6})
+        self.assertEqual(allowed.refused, {"network": 6, "secret": 0})
 
     def test_unix_socket(self) -> None:
         """File modes guard it, not networks."""
@@ -79,6 +81,85 @@ class AllowTests(AdmissionCase):
         self.assertIsNone(factory.buildProtocol(peer("192.0.2.7")))
         self.assertIsNotNone(factory.buildProtocol(peer("192.0.2.1")))
         self.assertEqual(factory.admission.refused["network"], 1)
+
+
+SECRET = "0123456789abcdef"
+
+
+class SecretTests(AdmissionCase):
+    """fastagi.secret_file."""
+
+    def setUp(self) -> None:
+        """A server that wants a secret, and is watched."""
+        super().setUp()
+        self.served: list[str] = []
+        self.watched: list[str] = []
+        watch = DialogueWatch()
+        watch.add(lambda line: self.watched.append(str(line)))
+        self.factory = FastAGIFactory(self.serve, self.clock, watch, Admission(self.clock, secret=SECRET))
+
+    async def serve(self, channel: Channel) -> None:
+        """A conversation that ends at once."""
+        self.served.append(channel.request.extension)
+
+    def call(self, *arguments: str) -> list[str]:
+        """A call with these arguments, whose connection is closed; returns the log lines."""
+        protocol = self.factory.buildProtocol(peer("192.0.2.7"))
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        with capturedLogs() as events:
+            asterisk.says(SimulatedCall("21", caller="33", arguments=arguments).environment())
+        self.assertEqual((asterisk.is_closed, asterisk.hears()), (True, b""))
+        asterisk.goes()
+        return lines(events)
+
+    def test_right(self) -> None:
+        """The first argument that begins with secret= counts, wherever it stands."""
+        for arguments in ((f"secret={SECRET}",), ("", f"secret={SECRET}"), ("bounded", f"secret={SECRET}", "secret=x")):
+            self.assertEqual(self.call(*arguments), [])
+        self.assertEqual((self.served, self.factory.served), (["21"] * 3, 3))
+        self.assertEqual(self.factory.admission.refused["secret"], 0)
+
+    def test_wrong(self) -> None:
+        """Without the secret, or with another, a call is closed at once, unserved; the log names its peer only."""
+        (line,) = self.call()
+        self.assertRegex(
+            line, r"^fastagi: refused a call from [0-9.]+, which came without the secret of fastagi.secret_file$"
+        )
+        for number, wrong in enumerate(("", SECRET[:-1], SECRET + "0", SECRET.upper(), "\udcff"), 1):
+            self.clock.advance(LOG_EVERY_S)
+            (line,) = self.call(f"secret={wrong}", f"secret={SECRET}")
+            self.assertIn("whose secret is not that of fastagi.secret_file", line)
+            self.assertNotIn(SECRET[:-1], line)
+            self.assertEqual(self.factory.admission.refused["secret"], 1 + number)
+        self.assertEqual((self.served, self.factory.served, self.factory.open_calls), ([], 0, 0))
+
+    def test_masked(self) -> None:
+        """The dialogue and what the log says of a forged call do not show it, nor does the request's repr."""
+        self.call("bounded", f"secret={SECRET}")
+        self.assertIn("agi_arg_2: secret=***", "\n".join(self.watched))
+        self.assertNotIn(SECRET, "\n".join(self.watched))
+        block = SimulatedCall("21", arguments=(f"secret={SECRET}",)).environment()
+        self.assertNotIn(SECRET, repr(parse_request(block.removesuffix(b"\n\n"))))
+        for forged in (
+            block.replace(b"agi_arg_1: ", b"agi_arg_2: "),
+            block.replace(b"agi_threadid: ", b"agi_thread: "),
+            b"arg: " + block[block.index(b"secret=") :],
+            block.replace(b"agi_arg_1: ", b"agi_arg 1: "),
+        ):
+            protocol = self.factory.buildProtocol(peer("192.0.2.7"))
+            assert protocol is not None
+            with capturedLogs() as events:
+                AsteriskEnd(protocol).says(forged)
+            self.assertIn("refused: ", "".join(lines(events)))
+            self.assertNotIn(SECRET, "".join(lines(events)))
+
+    def test_none_wanted(self) -> None:
+        """Without secret_file a call may bring one, or not."""
+        self.factory.admission = Admission(self.clock)
+        self.call()
+        self.call("secret=x")
+        self.assertEqual(self.served, ["21", "21"])
 
 
 class LogTests(AdmissionCase):
