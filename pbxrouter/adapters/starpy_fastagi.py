@@ -16,6 +16,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -40,6 +41,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi import HANGUP_GRACE_S, FastAGIFactory, ForgedCallEnding, host_of
+from pbxrouter.net import Place
 from pbxrouter.text import printable
 
 
@@ -53,7 +55,14 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.opening: list[bytes] = []
         self.hung_up = False
         self.refusal: ForgedCallEnding | None = None
+        self.place: Place | None = None
         self._usage: list[bytes] = []
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        """Leave the connection's place."""
+        if self.place is not None:
+            self.place.leave()
+        super().connectionLost(reason)
 
     def lineReceived(self, line: bytes) -> None:
         if self.refusal is not None:
@@ -175,12 +184,18 @@ class StarpyFactory(FastAGIFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
-        if self.draining or not self.admission.admits(addr):
+        place = None if self.draining else self.admission.enter(addr)
+        if place is None:
             return None
-        return self._starpy.buildProtocol(addr)
+        agi = self._starpy.buildProtocol(addr)
+        agi.place = place
+        place.close = lambda: agi.transport.abortConnection()
+        return agi
 
     def _opened(self, agi: _Protocol) -> None:
         """StarPy has read the variables: ours from here."""
+        if agi.place is not None:
+            agi.place.busy()
         channel: Any = StarpyChannel(agi, self)
         self.opened(channel)
         try:

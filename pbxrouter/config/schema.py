@@ -33,13 +33,16 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where the FastAGI server listens.
 
     ``allow`` lists the networks that may connect, any if it is empty. ``secret_file`` holds a secret that each
-    call must bring as an argument of AGI(), none if it is empty. ``debug`` writes every AGI dialogue to
-    the log, PINs masked.
+    call must bring as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
+    ``max_connections_per_peer`` from one address; 0 stands for a share of the open files. ``debug`` writes every
+    AGI dialogue to the log, PINs masked.
     """
 
     listen: str = DEFAULT_LISTEN
     allow: tuple[str, ...] = ()
     secret_file: str = ""
+    max_connections: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    max_connections_per_peer: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     debug: bool = False
     library: Library = "pbxrouter"
 

@@ -1,6 +1,6 @@
 """The FastAGI server: Asterisk connects to it, one connection for each AGI run."""
 
-from pbxrouter.fastagi.admission import Admission, host_of
+from pbxrouter.fastagi.admission import Admission, bounds_of, host_of
 from pbxrouter.fastagi.protocol import HANGUP_GRACE_S
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -10,6 +10,7 @@ __all__ = [
     "Admission",
     "FastAGIFactory",
     "ForgedCallEnding",
+    "bounds_of",
     "host_of",
     "protocol",
     "server",

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import Channel, DialogueWatch
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.net import Place
 
 DRAIN_TIMEOUT_S: Final = 3.0
 """How long a stop waits for commands in progress; a Dial goes on in Asterisk without us.
@@ -52,6 +53,7 @@ class FastAGIFactory(ServerFactory):
         self.watch = watch
         self._serve = serve
         self._calls: set[FastAGIProtocol] = set()
+        self._places: dict[FastAGIProtocol, Place] = {}
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -64,9 +66,13 @@ class FastAGIFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
         """Accept a connection; None, which closes it, while we stop or if its peer may not connect."""
-        if self.draining or not self.admission.admits(addr):
+        place = None if self.draining else self.admission.enter(addr)
+        if place is None:
             return None
-        return FastAGIProtocol(self)
+        call = FastAGIProtocol(self)
+        place.close = lambda: call.transport.abortConnection()
+        self._places[call] = place
+        return call
 
     def opened(self, call: FastAGIProtocol) -> None:
         """A connection was made."""
@@ -75,11 +81,15 @@ class FastAGIFactory(ServerFactory):
     def closed(self, call: FastAGIProtocol) -> None:
         """A connection is gone."""
         self._calls.discard(call)
+        if call in self._places:
+            self._places.pop(call).leave()
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
 
     def begin(self, call: FastAGIProtocol) -> None:
         """A call has opened: have the conversation, then close, whatever happened; one without the secret is closed."""
+        if call in self._places:
+            self._places[call].busy()
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return

@@ -38,14 +38,19 @@ _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 
 
-def registry_of(counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> CollectorRegistry:
+def registry_of(
+    counters: Sequence[CallCounter],
+    refused: Callable[[], Mapping[str, int]] = dict,
+    web_refused: Callable[[], Mapping[str, int]] = dict,
+) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
     Args:
         refused: returns how many FastAGI connections were refused, by reason.
+        web_refused: the same of the web server's connections.
     """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters, refused))
+    registry.register(CounterCollector(counters, refused, web_refused))
     ProcessCollector(registry=registry)
     return registry
 
@@ -56,11 +61,18 @@ class CounterCollector(Collector):
     Args:
         counters: one for each Asterisk.
         refused: returns how many FastAGI connections were refused, by reason.
+        web_refused: the same of the web server's connections.
     """
 
-    def __init__(self, counters: Sequence[CallCounter], refused: Callable[[], Mapping[str, int]] = dict) -> None:
+    def __init__(
+        self,
+        counters: Sequence[CallCounter],
+        refused: Callable[[], Mapping[str, int]] = dict,
+        web_refused: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._counters = counters
         self._refused = refused
+        self._web_refused = web_refused
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
@@ -68,12 +80,8 @@ class CounterCollector(Collector):
         info.add_metric([], {"version": __version__})
         yield info
         yield from self._connections()
-        refused = CounterMetricFamily(
-            "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
-        )
-        for reason, count in self._refused().items():
-            refused.add_metric([reason], count)
-        yield refused
+        yield _refused("fastagi", "FastAGI", self._refused())
+        yield _refused("web", "Web", self._web_refused())
         everything = [
             ([counter.asterisk], counts)
             for counter in self._counters
@@ -130,6 +138,17 @@ class CounterCollector(Collector):
             gaps.add_metric(name, counter.gaps)
             restarts.add_metric(name, counter.restarts)
         yield from (up, active, database, unknown, gaps, restarts)
+
+
+def _refused(part: str, title: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        f"pbxrouter_{part}_refused",
+        f"{title} connections that were refused, or closed to make room, by the reason why.",
+        labels=["reason"],
+    )
+    for reason, count in counts.items():
+        family.add_metric([reason], count)
+    return family
 
 
 def _families(

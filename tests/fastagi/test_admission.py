@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -12,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import parse_request
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission
+from pbxrouter.errors import ConnectionClosed
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission, bounds_of
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.security import parse_network
 from pbxrouter.simulator import SimulatedCall
@@ -49,7 +51,7 @@ class AllowTests(AdmissionCase):
     def test_any(self) -> None:
         """Without networks every peer may connect."""
         for host in ("192.0.2.7", "2001:db8::1"):
-            self.assertTrue(self.allowing().admits(peer(host)))
+            self.assertIsNotNone(self.allowing().enter(peer(host)))
 
     def test_networks(self) -> None:
         """IPv4, IPv6 and IPv4-mapped addresses, on either side."""
@@ -62,14 +64,15 @@ class AllowTests(AdmissionCase):
             "::ffff:198.51.100.3",
             "127.0.0.1",
         ):
-            self.assertTrue(allowed.admits(peer(host)), host)
+            self.assertIsNotNone(allowed.enter(peer(host)), host)
         for host in ("192.0.2.8", "::ffff:192.0.2.8", "2001:db8:0:1::1", "::1", "198.51.101.1", "127.0.0.2"):
-            self.assertFalse(allowed.admits(peer(host)), host)
-        self.assertEqual(allowed.refused, {"network": 6, "secret": 0})
+            self.assertIsNone(allowed.enter(peer(host)), host)
+        self.assertEqual({reason for reason, count in allowed.refused.items() if count}, {"network"})
+        self.assertEqual(allowed.refused["network"], 6)
 
     def test_unix_socket(self) -> None:
         """File modes guard it, not networks."""
-        self.assertTrue(self.allowing("192.0.2.7").admits(UNIXAddress("/run/x")))
+        self.assertIsNotNone(self.allowing("192.0.2.7").enter(UNIXAddress("/run/x")))
 
     def test_server(self) -> None:
         """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
@@ -162,6 +165,76 @@ class SecretTests(AdmissionCase):
         self.assertEqual(self.served, ["21", "21"])
 
 
+class PlaceTests(AdmissionCase):
+    """fastagi.max_connections and fastagi.max_connections_per_peer."""
+
+    def setUp(self) -> None:
+        """A server for eight connections, six of one peer, whose calls do not end."""
+        super().setUp()
+        self.factory = FastAGIFactory(
+            self.serve, self.clock, DialogueWatch(), Admission(self.clock, bounds=bounds_of(8, 6))
+        )
+
+    async def serve(self, channel: Channel) -> None:
+        """A command that is not answered, until the connection is closed."""
+        with contextlib.suppress(ConnectionClosed):
+            await channel.execute("ANSWER")
+
+    def connect(self, host: str) -> AsteriskEnd | None:
+        """A connection; None if it is closed at once."""
+        protocol = self.factory.buildProtocol(peer(host))
+        return None if protocol is None else AsteriskEnd(protocol)
+
+    def call(self, host: str) -> AsteriskEnd:
+        """A connection that tells of a call, which is served."""
+        asterisk = self.connect(host)
+        assert asterisk is not None
+        asterisk.says(SimulatedCall("21", caller="33").environment())
+        self.assertEqual(asterisk.hears(), b"ANSWER\n")
+        return asterisk
+
+    def test_calls(self) -> None:
+        """Calls are bounded for a peer and in all; further ones are closed at once, until one ends."""
+        calls = [self.call("192.0.2.1") for _ in range(6)]
+        with capturedLogs() as events:
+            self.assertIsNone(self.connect("192.0.2.1"))
+        self.assertIn("192.0.2.1, which has as many open as fastagi.max_connections_per_peer allows", lines(events)[0])
+        for _ in range(2):
+            self.call("192.0.2.2")
+        with capturedLogs() as events:
+            self.assertIsNone(self.connect("192.0.2.3"))
+        self.assertIn("192.0.2.3: as many are open as fastagi.max_connections allows", lines(events)[0])
+        calls[0].goes()
+        self.call("192.0.2.3")
+        self.assertEqual([call.is_closed for call in calls[1:]], [False] * 5)
+        self.assertEqual((self.factory.admission.refused["peer"], self.factory.admission.refused["full"]), (1, 1))
+
+    def test_strangers(self) -> None:
+        """Connections that tell of nothing take three places of a peer; calls, also from there, are served."""
+        self.call("192.0.2.1")
+        with capturedLogs() as events:
+            flood = [self.connect("192.0.2.7") for _ in range(50)]
+        self.assertEqual([end for end in flood if end is not None and not end.is_aborted], flood[-3:])
+        self.assertEqual(
+            lines(events),
+            ["fastagi: closed a connection from 192.0.2.7, which told of no call and took a place that another needs"],
+        )
+        self.assertEqual(self.factory.admission.refused["half-open"], 47)
+        for host in ("192.0.2.1", "192.0.2.7", "192.0.2.1", "192.0.2.7"):
+            self.call(host)
+        self.assertEqual(self.factory.served, 5)
+
+    def test_closed(self) -> None:
+        """A connection that was closed to make room leaves nothing."""
+        first = self.connect("192.0.2.7")
+        assert first is not None
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assertTrue(first.is_aborted)
+        first.goes()
+        self.assertEqual(self.factory.open_calls, 3)
+
+
 class LogTests(AdmissionCase):
     """The log lines of refused connections."""
 
@@ -169,7 +242,7 @@ class LogTests(AdmissionCase):
         """Refuse these; returns the log lines."""
         with capturedLogs() as events:
             for host in hosts:
-                self.assertFalse(allowed.admits(peer(host)))
+                self.assertIsNone(allowed.enter(peer(host)))
         return lines(events)
 
     def test_once_a_minute(self) -> None:
