@@ -51,7 +51,7 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[[asterisk]]``: an Asterisk to connect to over AMI.
 
     ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls the gateway serves, ``originate``
-    those that originated calls may enter (any, if it names none).
+    those that originated calls may enter (no call is originated if it names none).
     """
 
     name: str = "asterisk"

@@ -37,7 +37,7 @@ class LinkOptions:
 
     Attributes:
         technologies: what a technology is called on the Asterisks.
-        contexts: where calls may begin, by the Asterisk's name; none means anywhere.
+        contexts: where calls may begin, by the Asterisk's name; no calls begin on one that has none.
     """
 
     technologies: Mapping[str, str]
@@ -153,8 +153,16 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
             ),
             "context",
         )
-    allowed = places.contexts.get(asterisk or names, ())
-    if allowed and context not in allowed:
+    allowed = places.contexts.get(asterisk or names)
+    if allowed is not None and not allowed:
+        raise EditRefused(
+            sentence(
+                "context: no context is open to originated calls; name {context} in asterisk.originate to allow it",
+                context=context,
+            ),
+            "context",
+        )
+    if allowed is not None and context not in allowed:
         raise EditRefused(
             sentence(
                 "context: {context} is not one of asterisk.originate: {allowed}",

@@ -45,7 +45,7 @@ class Way:
     """Where calls may begin.
 
     Attributes:
-        contexts: of these; none means anywhere.
+        contexts: in these; empty: no calls begin on this Asterisk.
     """
 
     asterisk: str
@@ -150,18 +150,14 @@ class StaffPages:
             ways=self._ways,
             places=places_among(self._ways),
             place=page_request.form.get("place", ""),
-            context=page_request.form.get("context", remembered),
             remembered=remembered,
-            asterisk=page_request.form.get("asterisk", ""),
             latest=self._dialling.attempts.latest(("user", page_request.user.console_user_id), LATEST),
             states=STATES,
         )
 
 
 def places_among(ways: Sequence[Way]) -> list[tuple[str, str]]:
-    """What there is to choose among, value and label; nothing if a context must be written."""
-    if not all(way.contexts for way in ways):
-        return []
+    """What there is to choose among, value and label; nothing if no context is open."""
     return [
         (f"{context} {way.asterisk}", context if len(ways) == 1 else f"{context} · {way.asterisk}")
         for way in ways
