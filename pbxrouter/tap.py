@@ -6,11 +6,12 @@ Whatever is wrong is one line on stderr and exit status 2, before anything runs.
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
 import re
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from twisted.application.service import MultiService
@@ -25,6 +26,9 @@ from pbxrouter.gateway import service
 from pbxrouter.net import raise_file_limit, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
+
+NOT_FOR_OTHERS: Final = 0o027
+"""Least umask of the gateway: what it makes, twistd's log too, others can neither read nor write."""
 
 
 class Options(usage.Options):
@@ -69,6 +73,7 @@ def makeService(options: Options) -> MultiService:
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
+    os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
         check(config, reactor)
         gateway = Gateway()
