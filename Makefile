@@ -9,7 +9,7 @@ export PIN
 feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
-.PHONY: help run call explain test starpy coverage check format bench lab catalogue screenshots wheel clean ready ready-dev
+.PHONY: help run call explain test test-latest starpy coverage check format mutants bench lab lock catalogue screenshots wheel clean ready ready-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +27,14 @@ explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=3
 	$(need-number)
 	@$(feed) $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin -) -- '$(NUMBER)'
 
-test: ready-dev ## Run the tests (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
-	@REPORTER=$(REPORTER) scripts/test $(TESTS)
+test: ready-dev ## Run the tests, side by side (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
+	@REPORTER=$(REPORTER) $(BIN)/python scripts/test $(TESTS)
 
 starpy: ready-dev ## Run the tests about StarPy against an unpacked one (SRC=/path/to/starpy)
 	@PYTHON=$(BIN)/python REPORTER='$(REPORTER)' scripts/test-starpy '$(SRC)'
+
+test-latest: ready ## Run the tests with the newest versions of all libraries instead of the locked ones (TESTS, REPORTER)
+	@REPORTER=$(REPORTER) scripts/test-latest $(TESTS)
 
 coverage: ready-dev ## Run the tests and tell which lines they never reach
 	@$(BIN)/coverage run -m twisted.trial --reporter=$(REPORTER) $(or $(TESTS),tests) && $(BIN)/coverage report
@@ -47,6 +50,9 @@ format: ready-dev ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+mutants: ready-dev ## Change single places of the core and see which tests notice (COUNT=500 SEED=1, WHERE="-t ami" or a path)
+	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
+
 bench: ready ## Measure calls, dial patterns, AMI events, a long history and many browsers (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
 	@build/bench/bin/pip install -q --disable-pip-version-check -e . pystrix panoramisk
@@ -54,6 +60,9 @@ bench: ready ## Measure calls, dial patterns, AMI events, a long history and man
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up
+
+lock: ## Renew the lock in requirements/: the newest versions that pyproject.toml accepts, with hashes
+	@scripts/lock
 
 catalogue: ready-dev ## Bring new sentences of the console into the catalogues for translation
 	@$(BIN)/python scripts/catalogue
@@ -63,11 +72,11 @@ screenshots: ready-dev ## Make the pictures of the console's pages in docs/image
 
 wheel: ready-dev ## Build the wheel and the source archive into dist/
 	@mkdir -p dist
-	@$(BIN)/python -m build --outdir dist . >dist/build.log 2>&1 || { tail -n 20 dist/build.log; exit 1; }
+	@$(BIN)/python -m build --no-isolation --outdir dist . >dist/build.log 2>&1 || { tail -n 20 dist/build.log; exit 1; }
 	@ls dist/*.whl dist/*.tar.gz
 
 clean: ## Remove what make made, except the gateway's settings and rules
-	@rm -rf .venv build dist *.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache
+	@rm -rf .venv build dist *.egg-info docs/examples/*/build docs/examples/*/*.egg-info _trial_temp* .coverage htmlcov .hypothesis .mypy_cache .ruff_cache
 	@rm -f twisted/plugins/dropin.cache
 	@find pbxrouter tests twisted -name __pycache__ -prune -exec rm -rf {} +
 

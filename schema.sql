@@ -1,4 +1,4 @@
--- The rules of pbxrouter, and what it keeps: schema version 5.
+-- The rules of pbxrouter, and what it keeps: schema version 6.
 --
 -- `pbxrouter init` makes a database of this file. Everything in it may be read and
 -- changed with any SQLite tool while the gateway runs; a change reaches the next
@@ -335,9 +335,34 @@ CREATE TABLE dial_link_calls (
     PRIMARY KEY (link_id, day)
 ) WITHOUT ROWID;
 
+-- Wrong PINs: who has guessed, and until when that is held against them. `pbxrouter lockouts` lists and lifts.
+CREATE TABLE pin_guesses (
+    -- endpoint, number, trunk (trunk and number), mapping, or gateway.
+    scope             TEXT NOT NULL,
+    name              TEXT NOT NULL,
+    -- When all of its wrong guesses are forgiven, seconds since 1970.
+    forgiven_at       REAL NOT NULL,
+    -- Wrong PINs, and PINs that were not checked while it was locked.
+    wrong             INTEGER NOT NULL DEFAULT 0,
+    unchecked         INTEGER NOT NULL DEFAULT 0,
+    last_at           REAL NOT NULL,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID;
+
+-- How many calls a user's PIN may have at once, where that is not two:
+--   INSERT INTO users_limits(user_id, max_calls) VALUES (1, 5);
+CREATE TABLE users_limits (
+    user_id           INTEGER PRIMARY KEY
+                      CONSTRAINT limit_of_a_user
+                      REFERENCES users (user_id) ON DELETE CASCADE,
+    -- Calls that the user's PIN may have at once; two without a row here.
+    max_calls         INTEGER NOT NULL
+                      CONSTRAINT max_calls_is_one_or_more CHECK (max_calls >= 1)
+);
+
 -- The versions of this schema that this database has been through; the highest counts.
 CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (5);
+INSERT INTO schema_version (version) VALUES (6);

@@ -253,10 +253,10 @@ class HealthProbe:
         reloader, history = self._reloader, self._history
         return DatabaseHealth(
             self._engine.rules is not None,
-            reloader.away_since,
-            history.away_since,
+            reloader.outage.away_since,
+            history.outage.away_since,
             history.queued,
             history.lost,
             all(counter.database_up for counter in self._counters.values()),
-            reloader.trouble or history.trouble,
+            reloader.outage.trouble or history.outage.trouble,
         )

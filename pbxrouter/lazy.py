@@ -1,4 +1,4 @@
-"""Names that a package offers but imports only when they are asked for."""
+"""Lazy imports: names that a package offers but imports only on first use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
     """Make a package's ``__getattr__`` (PEP 562).
 
-    What needs Twisted is offered so by packages that the command line uses without it: ``pbxrouter explain``
-    starts in a fraction of the time.
+    Packages that the command line uses without Twisted offer what needs Twisted so: ``pbxrouter explain`` starts in
+    a fraction of the time.
 
     Args:
         package: the package's ``__name__``.
-        modules: for each name the module within the package that defines it.
+        modules: the module within the package that defines each name.
     """
 
     def get(name: str) -> object:

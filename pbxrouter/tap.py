@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 from twisted.application.service import MultiService
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
 from twisted.python import usage
 
 from pbxrouter import database
@@ -27,6 +28,7 @@ from pbxrouter.net import raise_file_limit, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
 
+log = Logger()
 NOT_FOR_OTHERS: Final = 0o027
 """Least umask of the gateway: what it makes, twistd's log too, others can neither read nor write."""
 
@@ -154,11 +156,15 @@ def check(config: Config, reactor: object) -> None:
     _check_port("fastagi.listen", config.fastagi.listen)
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
-    connection = database.connect(pathlib.Path(config.database))
+    connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
     try:
         check_columns(connection)
     finally:
         connection.close()
+
+
+def _log_upgrade(line: str) -> None:
+    log.info("{line}", line=line)
 
 
 def _check_port(key: str, description: str) -> None:

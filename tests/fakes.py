@@ -1,4 +1,4 @@
-"""Hand-written stand-ins: a channel that answers from a script, and Asterisk's end of a connection in memory."""
+"""Fakes: a channel with scripted replies, Asterisk's end of a connection in memory, the workshop's rules."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 
 QUICK_ARGON2 = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""argon2 for tests that are not about its strength."""
+"""Parameters of argon2 for tests that are not about its strength."""
 
 Answers = Mapping[str, str | Exception | Sequence[str | Exception | None] | None]
-"""What Asterisk says to commands, by their beginnings."""
+"""Asterisk's replies to commands, by the commands' beginnings."""
 
 HUNG_UP = "200 result=-1\nHANGUP"
-"""What Asterisk says to a command during which the caller hangs up."""
+"""The reply to a command during which the caller hangs up."""
 
 ANSWERS: Mapping[str, str] = {
     "": "200 result=0",
@@ -51,11 +51,11 @@ ANSWERS: Mapping[str, str] = {
     "SET VARIABLE": "200 result=1",
     "STREAM FILE": "200 result=0 endpos=3520",
 }
-"""How a call goes in which nobody does anything."""
+"""The replies in a call whose caller presses no key."""
 
 
 def request_of(call: SimulatedCall) -> AGIRequest:
-    """What Asterisk says of a call, read."""
+    """The parsed opening block of a call."""
     return parse_request(call.environment().removesuffix(b"\n\n"))
 
 
@@ -85,7 +85,7 @@ class FakeChannel:
         }
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See pbxrouter.channel.Channel."""
+        """See agi.Channel."""
         if self.waiting is not None:
             return fail(AGIError("a command is still being answered"))
         if self.hung_up and not allowed_when_hung_up(command):
@@ -103,7 +103,7 @@ class FakeChannel:
         return fail(answer) if isinstance(answer, Exception) else self._answered(command, answer)
 
     def answer(self, text: str) -> None:
-        """Asterisk says this to the command that waits."""
+        """Reply to the command that waits."""
         waiting, self.waiting = self.waiting, None
         assert waiting is not None
         self._answered(self.commands[-1], text).chainDeferred(waiting)
@@ -121,26 +121,26 @@ class FakeChannel:
 
 
 class FakeOwner:
-    """Whom a call's protocol tells of its life; records what it is told."""
+    """The owner of a FastAGIProtocol; records the methods that were called."""
 
     def __init__(self) -> None:
         self.time = Clock()
         self.clock: IReactorTime = self.time
         self.watch = DialogueWatch()
         self.draining = False
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def opened(self, call: FastAGIProtocol) -> None:
-        """A connection was made."""
-        self.told.append("opened")
+        """Record a new connection."""
+        self.events.append("opened")
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """The opening block is read."""
-        self.told.append("begin")
+        """Record a complete opening block."""
+        self.events.append("begin")
 
     def closed(self, call: FastAGIProtocol) -> None:
-        """The connection is gone."""
-        self.told.append("closed")
+        """Record the end of a connection."""
+        self.events.append("closed")
 
 
 class AsteriskEnd:
@@ -156,7 +156,7 @@ class AsteriskEnd:
         self.protocol.dataReceived(data)
 
     def hears(self) -> bytes:
-        """What was sent since the last look."""
+        """The bytes that were sent since the last time."""
         data: bytes = self.transport.value()
         self.transport.clear()
         return data
@@ -168,7 +168,7 @@ class AsteriskEnd:
 
     @property
     def is_aborted(self) -> bool:
-        """Whether the gateway did not even wait for what it had sent."""
+        """Whether the gateway aborted the connection."""
         return bool(self.transport.disconnected)
 
     def goes(self) -> None:
@@ -192,7 +192,7 @@ def play(
     asterisk: SimulatedAsterisk,
     cut: Callable[[bytes], Iterable[bytes]] = in_one,
 ) -> AsteriskEnd:
-    """A whole call over the protocol, until the gateway closes or says nothing for an hour."""
+    """Play a call over the protocol until the gateway closes or sends nothing for an hour."""
     end = AsteriskEnd(protocol)
     answer = asterisk.environment()
     waited_s = 0.0
@@ -213,13 +213,13 @@ def play(
 
 
 class Reports:
-    """Collects what the call flow reports."""
+    """Collects the records that the call flow reports."""
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """A call is over."""
+        """Add a record."""
         self.records.append(record)
 
     @property
@@ -229,12 +229,12 @@ class Reports:
 
 
 def hash_pin(pin: str) -> str:
-    """A hash for tests, that one can read."""
+    """A readable stand-in for the hash of a PIN."""
     return f"hash of {pin}"
 
 
 def workshop_rules(*more: Rule) -> RuleSet:
-    """The workshop's rules: 33 may dial 2X, and whoever knows 123456 all but the outside."""
+    """The workshop's rules: 33 may dial 2X, and the PIN 123456 opens all but the outside."""
     rules = [
         Rule(1, "3X", "dial", "IAX2"),
         Rule(2, "2X", "dial", "SIP"),
@@ -253,12 +253,12 @@ def workshop_rules(*more: Rule) -> RuleSet:
 
 
 def loud(events: Iterable[LogEvent]) -> list[LogEvent]:
-    """Those that a PBX owner would be woken by: above info."""
+    """The log events above info."""
     return [event for event in events if event["log_level"] >= LogLevel.warn]
 
 
 def failure_of(test: SynchronousTestCase, waiting: Deferred[AGIReply], kind: type[Exception]) -> str:
-    """That it failed so, and its line."""
+    """Check that a command failed so; returns the message, which is one line."""
     line = str(test.failureResultOf(waiting, kind).value)
     test.assertNotIn("\n", line)
     return line

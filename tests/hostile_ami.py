@@ -10,6 +10,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from tests.needs import PATIENCE_S
+
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 
 
@@ -90,7 +92,7 @@ class HostileServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE_S)
 
     def _accept(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import library
 from pbxrouter.errors import ChannelHungUp, CommandRefused, LoginRefused, ManagerUnavailable
 from pbxrouter.simulator import SimulatedCall
+from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -145,7 +146,7 @@ class ProgramTests(SynchronousTestCase):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         return done.returncode, done.stdout, done.stderr
 

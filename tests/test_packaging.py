@@ -1,8 +1,9 @@
 """However pbxrouter is installed, both commands work and the schema came along.
 
-These are tests of real installs: one environment is made with what the project needs from PyPI, and the
-four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it one after the
-other. Where PyPI cannot be reached they are skipped; under CI=true that is a failure.
+These are tests of real installs: one environment is made with what the project needs from PyPI, as the lock
+has it, and the four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it
+one after the other. Where PyPI cannot be reached they are skipped; under CI=true that is a failure. With
+PBXROUTER_UNLOCKED=yes (`make test-latest`) the newest versions are taken that pyproject.toml accepts.
 """
 
 from __future__ import annotations
@@ -172,9 +173,16 @@ class Environment:
         (self.checkout / "pbxrouter" / "left.sqlite").write_bytes(b"rules")
         (self.checkout / "lab" / "run").mkdir(exist_ok=True)
         (self.checkout / "lab" / "run" / "left").write_bytes(b"who called whom")
-        run(sys.executable, "-m", "build", "--outdir", workplace / "dist", self.checkout, cwd=workplace)
+        self._locked = os.environ.get("PBXROUTER_UNLOCKED") != "yes"
+        build = [sys.executable, "-m", "build", *(["--no-isolation"] if self._locked else [])]
+        run(*build, "--outdir", workplace / "dist", self.checkout, cwd=workplace)
         venv.create(workplace / "environment", with_pip=True, symlinks=True)
-        self._pip("install", self.built("*.whl"))
+        if self._locked:
+            self._pip("install", "--require-hashes", "--requirement", ROOT / "requirements" / "run.txt")
+            self.install(self.built("*.whl"))
+        else:
+            self._pip("install", self.built("*.whl"))
+        self._pip("check")
 
     def _pip(self, *arguments: str | Path) -> None:
         run(self.python, "-m", "pip", arguments[0], "--quiet", *arguments[1:], cwd=self._workplace)
@@ -197,7 +205,11 @@ class Environment:
     def install(self, *what: str | Path) -> None:
         """Put another form of pbxrouter in the place of the one that is there; its needs stay."""
         self._pip("uninstall", "--yes", "pbxrouter")
-        self._pip("install", "--no-deps", *what)
+        self.add(*what)
+
+    def add(self, *what: str | Path) -> None:
+        """Install a package beside what is there."""
+        self._pip("install", "--no-deps", *(["--no-build-isolation"] if self._locked else []), *what)
 
 
 @functools.cache
@@ -272,6 +284,32 @@ class InstallTests(SynchronousTestCase):
         self.environment.install("--editable", self.environment.checkout)
         self.check(self.environment.checkout)
 
+    def test_installing_leaves_the_checkout_clean(self) -> None:
+        """Git sees nothing new after ``pip install`` of the checkout and of the example, which is found."""
+        if shutil.which("git") is None:
+            raise unittest.SkipTest("git is not installed, which tells what is new in a checkout")
+        checkout = self.environment.checkout
+        run("git", "init", "--quiet", cwd=checkout)
+        run("git", "add", ".", cwd=checkout)
+        (example,) = (checkout / "docs" / "examples").iterdir()
+        self.environment.install("--editable", checkout)
+        self.environment.install(checkout)
+        self.environment.add(example)
+        drivers = json.loads(run(self.environment.python, "-c", PROBE, cwd=self.environment.elsewhere))["drivers"]
+        run(
+            self.environment.python,
+            "-m",
+            "pip",
+            "uninstall",
+            "--yes",
+            example.name,
+            cwd=self.environment.elsewhere,
+        )
+        self.assertEqual(drivers["queue"], "Queue")
+        self.assertTrue((example / "build").exists())
+        self.assertEqual(run("git", "ls-files", "--others", "--exclude-standard", cwd=checkout), "")
+        self.assertEqual(run("git", "diff", "--name-only", cwd=checkout), "")
+
     def test_archives_hold_no_litter(self) -> None:
         """No plug-in cache, no database; the wheel has our packages alone, and the schema is a file."""
         with tarfile.open(self.environment.built("*.tar.gz")) as archive:
@@ -281,7 +319,8 @@ class InstallTests(SynchronousTestCase):
         for name in (*source, *shipped):
             self.assertFalse(name.endswith(("dropin.cache", ".sqlite", ".pyc", ".pinkey", ".log")), name)
             self.assertNotIn("lab/run", name)
-        self.assertEqual({"LICENSE", "README.md", "schema.sql", "tac/pbxrouter.tac"} - set(source), set())
+        expected = {"LICENSE", "README.md", "schema.sql", "tac/pbxrouter.tac", "requirements/run.txt"}
+        self.assertEqual(expected - set(source), set())
         self.assertTrue(source["pbxrouter/schema.sql"].isfile())
         tops = {name.partition("/")[0] for name in shipped if ".dist-info/" not in name}
         self.assertEqual(tops, {"pbxrouter", "twisted"})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from twisted.application.service import IService, IServiceMaker, MultiService
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,6 +23,7 @@ from pbxrouter.config.schema import Config
 from pbxrouter.errors import ConfigError, DatabaseMissing
 from pbxrouter.security import keyfile
 from pbxrouter.tap import Options
+from tests.database.older import make_older
 
 LISTEN = "unix:s"
 
@@ -221,6 +223,16 @@ class Checking(TapCase):
             if "6" in listen + ("6" if r"\:" in listen else "") and not socket.has_ipv6:
                 continue
             tap.check(self.config(listen), reactor)
+
+    def test_upgrade(self) -> None:
+        """An older database is upgraded, and the log names the backup."""
+        make_older(self.here / "pbxrouter.sqlite")
+        with capturedLogs() as events:
+            tap.check(self.config(LISTEN), reactor)
+        (backup,) = self.here.glob("*.before-v*")
+        (line,) = [formatEvent(event) for event in events]
+        self.assertIn(f"upgraded from schema version 1 to {database.SCHEMA_VERSION}", line)
+        self.assertIn(str(backup), line)
 
     def test_raises(self) -> None:
         """Typed, for other callers than twistd."""

@@ -312,12 +312,16 @@ class ConsoleCase(TestCase):
         """A server on a free port."""
         return Deferred.fromCoroutine(self.start())
 
+    def make_clock(self) -> Ticking:
+        """Make the clock that the console goes by."""
+        return Ticking()
+
     async def start(self) -> None:
         """Begin; a test that needs more in place puts it behind this."""
         self.past = 0.0
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
-        self.clock = Ticking()
+        self.clock = self.make_clock()
         web = make_desk(self.path, {"lab": self.originator}, self.clock)
         self.web = self.furnish(
             dataclasses.replace(

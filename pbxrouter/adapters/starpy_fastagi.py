@@ -1,10 +1,10 @@
-"""The gateway's FastAGI server on StarPy 1.1.1: its FastAGIProtocol as our channel.Channel.
+"""The gateway's FastAGI server on StarPy 1.1.1: its FastAGIProtocol as our agi.Channel.
 
-StarPy frames, decodes and matches replies to commands. Lines that it would take for
-something else are kept from it: HANGUP, the many lines of a 520, bytes that are not
-UTF-8. The opening block is read from the raw lines, since a key that a caller added
-(docs/asterisk.md A7) would overwrite the true one in StarPy's dictionary. What still differs from
-our own server is told, and tested, in docs/starpy.md.
+Our AGIReader reads the bytes first, with the bounds and the time limits of our own server, and StarPy is
+given the opening block and the replies that the reader accepts. A call whose bytes are not all
+Asterisk's is refused as on our own server (fastagi.refusal), and StarPy sees nothing of them. HANGUP
+lines are kept from StarPy, which takes them for replies; so are the further lines of a reply. What still
+differs from our own server is told, and tested, in docs/starpy.md.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from starpy import error, fastagi
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pbxrouter.agi import (
+    AGIReader,
     AGIReply,
     AGIRequest,
     allowed_when_hung_up,
+    encode,
     encode_command,
+    format_request,
     may_mean_hangup,
     outlives_caller,
     parse_reply,
-    parse_request,
     refused,
     reply_timeout_s,
 )
@@ -40,53 +43,161 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi import HANGUP_GRACE_S, FastAGIFactory, ForgedCallEnding, host_of
-from pbxrouter.net import Place
+from pbxrouter.fastagi import (
+    ENDING_TIMEOUT_S,
+    HANGUP_GRACE_S,
+    OPENING_TIMEOUT_S,
+    SETTLE_S,
+    FastAGIFactory,
+    ForgedCallEnding,
+    host_of,
+)
+from pbxrouter.net import Deadline, Place
 from pbxrouter.text import printable
 
 
 class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
-    """StarPy's, which sees only lines that it understands."""
+    """StarPy's protocol behind our reader, which passes on only what Asterisk writes.
 
-    MAX_LENGTH = 1 << 20
+    Attributes:
+        channel: the call, from the connection on.
+        hung_up: whether HANGUP has come.
+        refused: whether the call is being refused as forged.
+    """
 
-    def __init__(self) -> None:
+    MAX_LENGTH = 1 << 22  # the reader bounds what comes; each byte that is not UTF-8 becomes three
+
+    def __init__(self, owner: StarpyFactory) -> None:
         super().__init__()
-        self.opening: list[bytes] = []
+        self.channel: StarpyChannel
         self.hung_up = False
-        self.refusal: ForgedCallEnding | None = None
+        self._owner = owner
         self.place: Place | None = None
-        self._usage: list[bytes] = []
+        self._reader = AGIReader(self._line_read)
+        self._refusal: ForgedCallEnding | None = None
+        self._settled = self._held = self._closing = False
+        self._timer = Deadline(owner.clock)
 
-    def connectionLost(self, reason: Any = connectionDone) -> None:
-        """Leave the connection's place."""
+    @property
+    def refused(self) -> bool:
+        """Whether the call is being refused as forged."""
+        return self._refusal is not None
+
+    # --- the connection ---
+
+    def connectionMade(self) -> None:
+        """Asterisk runs AGI()."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpKeepAlive(True)
+        super().connectionMade()
+        self.channel = StarpyChannel(self, self._owner)
+        call: Any = self.channel  # a FastAGIProtocol, as far as the factory cares
+        self._owner.opened(call)
+        self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The call is over for us, whichever side closed."""
+        self._closing = True
+        self._timer.stop()
         if self.place is not None:
             self.place.leave()
+        if self._refusal is not None:
+            self._refusal.stop()
         super().connectionLost(reason)
 
-    def lineReceived(self, line: bytes) -> None:
-        if self.refusal is not None:
-            self.refusal.data_received(line)
+    def close(self) -> None:
+        """Give the call back to the dialplan; harmless if it is closed, closing or being refused."""
+        if not self.refused and not self._closing:
+            self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._timer.set(ENDING_TIMEOUT_S, self.transport.abortConnection)
+        self.finish()
+
+    def _opening_took_too_long(self) -> None:
+        self._owner.log.info(
+            "a connection from {peer} told of no call in {seconds} s", peer=self._peer(), seconds=OPENING_TIMEOUT_S
+        )
+        self._close()
+
+    def _peer(self) -> str:
+        peer = self.transport.getPeer()
+        return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
+
+    # --- what comes from Asterisk ---
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read bytes, cut anywhere."""
+        if self._closing:
             return
-        if self.readingVariables:
-            if line.strip():
-                self.opening.append(line)
-        elif line == b"HANGUP":
-            self.hung_up = True
+        if self._refusal is not None:
+            self._refusal.data_received(data)
             return
-        elif line.startswith(b"100"):
-            return  # still at it; the answer follows
-        elif self._usage or line.startswith(b"520-"):
-            self._usage.append(line)
-            if not line.startswith(b"520 "):
-                return
-            line = b"520 " + self._usage[0][4:]
-            self._usage.clear()
-        super().lineReceived(line.decode("utf-8", "replace").encode())
+        self._reader.feed(data)
+        try:
+            while not self._closing and (event := self._reader.next_event()) is not None:
+                if isinstance(event, AGIReply):
+                    self._reply_received(event)
+                elif isinstance(event, AGIRequest):
+                    self._opening_received(event)
+                else:
+                    self.hung_up = True
+        except ProtocolViolation as violation:
+            self._refuse(violation)
+
+    def _line_read(self, command: str, line: bytes) -> None:
+        if self._owner.watch.active:
+            self._owner.watch.received(self.channel.request, command, line)
+
+    def _opening_received(self, request: AGIRequest) -> None:
+        self._timer.clear()
+        self.channel.request = request
+        if self._owner.watch.active:
+            self._owner.watch.opened(request)
+        self._pass_on(format_request(request.variables, request.arguments))
+
+    def _reply_received(self, reply: AGIReply) -> None:
+        """Pass a reply on; the first is held, since what a caller forged comes right behind it."""
+        if self._settled:
+            self._reply_accepted(reply)
+        else:
+            self._settled = self._held = True
+            self._timer.set(SETTLE_S, lambda: self._reply_accepted(reply))
+
+    def _reply_accepted(self, reply: AGIReply) -> None:
+        self._held = False
+        first_line = reply.text.partition("\n")[0]
+        self._pass_on(encode(f"{reply.code} {first_line}\n"))
+
+    def _pass_on(self, lines: bytes) -> None:
+        """Give StarPy whole lines, in UTF-8, without which it would break."""
+        super().dataReceived(lines.decode("utf-8", "replace").encode())
+
+    def _refuse(self, violation: ProtocolViolation) -> None:
+        """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
+        self._owner.log.warn(
+            "call {uniqueid} from {peer} refused: {error}",
+            uniqueid=printable(self.channel.request.uniqueid) or "(unknown)",
+            peer=self._peer(),
+            error=str(violation),
+        )
+        asked = self.channel.is_busy and not self._held
+        self._timer.clear()
+        self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, asked)
+        self.channel.refuse(violation)
+
+    # --- what goes to Asterisk ---
+
+    def ask(self, command: str) -> Deferred[str]:
+        """Send a command; fires with what stands behind ``200 result=`` in its reply."""
+        self._reader.command = command
+        answer: Deferred[str] = self.sendCommand(command)
+        return answer
 
 
 class StarpyChannel:
-    """One call; provides channel.Channel."""
+    """One call; provides agi.Channel once it has opened."""
 
     def __init__(self, agi: _Protocol, owner: StarpyFactory) -> None:
         self.request = AGIRequest({})
@@ -94,6 +205,7 @@ class StarpyChannel:
         self.is_busy = False
         self._owner = owner
         self._closed = False
+        self._waiting: Deferred[str] | None = None
         agi.onClose().addErrback(self._lost)
 
     def _lost(self, _: object) -> None:
@@ -110,15 +222,21 @@ class StarpyChannel:
 
     def close(self) -> None:
         """Give the call back to the dialplan."""
-        self.agi.finish()
+        self.agi.close()
+
+    def refuse(self, violation: ProtocolViolation) -> None:
+        """Fail the command in progress, since the call is forged."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.errback(violation)
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See channel.Channel."""
+        """See agi.Channel."""
         if self.is_busy:
             return fail(AGIError(f"a command is still being answered; {command.split(' ')[0]} was not sent"))
         if self._owner.draining:
             self.close()
-        if self._closed or self._owner.draining:
+        if self._closed or self.agi.refused or self._owner.draining:
             return fail(ConnectionClosed())
         if self.agi.hung_up and not allowed_when_hung_up(command):
             return fail(ChannelHungUp())
@@ -131,14 +249,11 @@ class StarpyChannel:
         return Deferred.fromCoroutine(self._ask(command))
 
     async def _ask(self, command: str) -> AGIReply:
-        watch = self._owner.watch
-        if watch.active:
-            watch.sent(self.request, command)
+        if self._owner.watch.active:
+            self._owner.watch.sent(self.request, command)
         self.is_busy = True
         try:
             reply = await self._reply(command)
-            if watch.active:
-                watch.received(self.request, command, f"200 {reply.text}".encode("utf-8", "replace"))
             if reply.result == "-1" and may_mean_hangup(command) and not outlives_caller(command):
                 if not self.agi.hung_up:
                     await deferLater(self._owner.clock, HANGUP_GRACE_S)
@@ -149,7 +264,9 @@ class StarpyChannel:
             self.is_busy = False
 
     async def _reply(self, command: str) -> AGIReply:
-        waiting = self.agi.sendCommand(command)
+        # Not StarPy's Deferred: that one fires again when the connection of a refused call ends.
+        waiting = self._waiting = Deferred(self._set_aside)
+        self.agi.ask(command).addCallbacks(self._answered, self._failed)
         allowed_s = reply_timeout_s(command)
         if allowed_s is not None:
             waiting.addTimeout(allowed_s, self._owner.clock)
@@ -158,6 +275,9 @@ class StarpyChannel:
         except defer.TimeoutError:
             self.close()
             raise ReplyTimeout(f"Asterisk did not reply to {command.split(' ')[0]}") from None
+        except defer.CancelledError:  # given up by its caller; the reply would answer the next command
+            self.close()
+            raise
         except ConnectionDone:
             raise ConnectionClosed() from None
         except error.AGICommandFailure as failure:
@@ -165,11 +285,21 @@ class StarpyChannel:
             if code == 511:
                 self.agi.hung_up = True
                 raise ChannelHungUp() from None
-            if code in (510, 520):
-                raise refused(AGIReply(code, text=words), command) from None
-            name = command.split(" ")[0]
-            raise ProtocolViolation(f"what came in answer to {name} is no reply of Asterisk's") from None
+            raise refused(AGIReply(code, text=words), command) from None
         return parse_reply(f"200 result={line}".encode())
+
+    def _answered(self, line: str) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(line)
+
+    def _failed(self, failure: Failure) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.errback(failure)
+
+    def _set_aside(self, _: object) -> None:
+        self._waiting = None
 
 
 class StarpyFactory(FastAGIFactory):
@@ -180,7 +310,7 @@ class StarpyFactory(FastAGIFactory):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._starpy = fastagi.FastAGIFactory(self._opened)
-        self._starpy.protocol = _Protocol
+        self._starpy.protocol = lambda: _Protocol(self)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
@@ -193,22 +323,8 @@ class StarpyFactory(FastAGIFactory):
         return agi
 
     def _opened(self, agi: _Protocol) -> None:
-        """StarPy has read the variables: ours from here."""
+        """Serve a call; StarPy has read its variables."""
         if agi.place is not None:
             agi.place.busy()
-        channel: Any = StarpyChannel(agi, self)
-        self.opened(channel)
-        try:
-            channel.request = parse_request(b"\n".join(agi.opening))
-        except ProtocolViolation as forged:
-            self.log.warn(
-                "call {uniqueid} refused: {error}",
-                uniqueid=printable(agi.variables.get("agi_uniqueid", "(unknown)")),
-                error=str(forged),
-            )
-            refusal = agi.refusal = ForgedCallEnding(agi.transport.write, agi.finish, self.clock, False)
-            agi.onClose().addBoth(lambda _: refusal.stop())
-            return
-        if self.watch.active:
-            self.watch.opened(channel.request)
-        self.begin(channel)
+        call: Any = agi.channel
+        self.begin(call)

@@ -1,8 +1,6 @@
-"""The seam between a call and the way in which Asterisk hands it to us.
+"""The interface of a call that AGI commands can be sent to, over FastAGI or another way.
 
-Whatever can carry AGI commands provides Channel: FastAGI does, other ways can. All
-that is said to a caller is written once, over ``execute`` (verbs), so the ways in
-cannot differ.
+FastAGI and MAGI provide it. The verbs are written once over ``execute``, so that every way in behaves the same.
 """
 
 from __future__ import annotations
@@ -15,27 +13,27 @@ from pbxrouter.agi.messages import AGIReply, AGIRequest
 
 
 class Channel(Protocol):
-    """One call, while it is ours."""
+    """One call while the gateway has it."""
 
     @property
     def request(self) -> AGIRequest:
-        """What Asterisk said of the call at its beginning."""
+        """The opening block: what Asterisk said of the call before the first command."""
         ...
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """Send one AGI command and wait for its reply; one at a time.
+        """Send an AGI command and wait for its reply; only one command may wait at a time.
 
         Args:
-            command: a line as agi.commands.command makes it.
+            command: a line as ``agi.command`` makes it.
 
         Returns:
             The reply, which is always a 200. It fails with
 
             * InvalidArgument: the command holds CR, LF or NUL; nothing was sent.
             * CommandRefused: Asterisk answered 510 or 520.
-            * ChannelHungUp: the caller has gone (511 included); ConnectionClosed
-              if the connection went as well.
-            * ReplyTimeout: a command that takes no time was not answered.
-            * ProtocolViolation: the answer is none that Asterisk gives.
+            * ChannelHungUp: the caller has hung up (511 included); ConnectionClosed
+              if the connection is gone as well.
+            * ReplyTimeout: the reply did not come in time.
+            * ProtocolViolation: the reply is none that Asterisk gives.
         """
         ...

@@ -1,6 +1,6 @@
-"""AGI's commands: how a line is written, and what is known of each kind of command.
+"""AGI commands: writing a command line, and the properties of each kind of command.
 
-Source: docs/asterisk.md A2, A5, A6. Pure; not here: replies (agi) and what to say to a caller (verbs).
+Source: docs/asterisk.md A2, A5, A6.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MAX_COMMAND: Final = 8190
 """Bytes of the longest command line; Asterisk cuts a longer one into several (docs/asterisk.md A6)."""
 
 REPLY_TIMEOUT_S: Final = 30.0
-"""For commands that take no time."""
+"""Seconds for the reply to a command that takes no time."""
 KEYING_TIMEOUT_S: Final = 600.0
-"""For commands that play something or wait for keys; Asterisk bounds those itself."""
+"""Seconds for the reply to a command that plays or waits for keys; Asterisk bounds those itself."""
 
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_./@,:=+*#&-]+")
 _UNSENDABLE: Final = re.compile(r"[\r\n\0]")
@@ -30,22 +30,22 @@ _TAKES_TIME: Final = re.compile(
 
 
 def quote(argument: str) -> str:
-    """An argument as AGI needs it to arrive as it is; a plain word needs nothing.
+    """Quote an argument for an AGI command line, if it needs quoting.
 
     Raises:
-        InvalidArgument: it holds CR, LF or NUL, which no quoting makes safe.
+        InvalidArgument: the argument holds CR, LF or NUL, which no quoting makes safe.
     """
     if _PLAIN_WORD.fullmatch(argument):
         return argument
-    found = _UNSENDABLE.search(argument)
-    if found:
-        raise InvalidArgument(f"an AGI argument may not hold {found.group()!r}: {argument[:60]!a}")
+    match = _UNSENDABLE.search(argument)
+    if match:
+        raise InvalidArgument(f"an AGI argument may not hold {match.group()!r}: {argument[:60]!a}")
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def command(name: str, *arguments: str | int) -> str:
-    """A command line: the name as it is, each argument quoted where it must be.
+    """Make a command line: the name as it is, and each argument quoted where that is needed.
 
     Raises:
         InvalidArgument: as quote.
@@ -56,14 +56,14 @@ def command(name: str, *arguments: str | int) -> str:
 
 
 def encode_command(line: str) -> bytes:
-    """A command line as bytes, line end included.
+    """Encode a command line, line end included.
 
     Raises:
-        InvalidArgument: CR, LF or NUL in it, or longer than Asterisk reads.
+        InvalidArgument: the line holds CR, LF or NUL, or is longer than Asterisk reads.
     """
-    found = _UNSENDABLE.search(line)
-    if found:
-        raise InvalidArgument(f"an AGI command may not hold {found.group()!r}: {line[:60]!a}")
+    match = _UNSENDABLE.search(line)
+    if match:
+        raise InvalidArgument(f"an AGI command may not hold {match.group()!r}: {line[:60]!a}")
     data = encode(line)
     if len(data) > MAX_COMMAND:
         raise InvalidArgument(
@@ -78,7 +78,7 @@ _DEAD_ALLOWED: Final = re.compile(
 
 
 def allowed_when_hung_up(line: str) -> bool:
-    """Whether Asterisk still does this command on a channel that is hung up (docs/asterisk.md A5)."""
+    """Whether Asterisk carries out this command on a dead channel (docs/asterisk.md A5)."""
     return bool(_DEAD_ALLOWED.match(line))
 
 
@@ -90,35 +90,35 @@ _KEYED_RESULT: Final = re.compile(r"(?<=result=)(?!(?:-1|0)(?:\s|$))[^\s(]+")
 
 
 def masked_reply(line: str, reply: str) -> str:
-    """A reply fit to be shown: what the caller keyed in answer to a command is starred."""
+    """A reply for people to read: the digits that the caller keyed are starred."""
     if not is_keyed(line):
         return reply
     return _KEYED_RESULT.sub("***", reply) if _GOOD_REPLY.match(reply) else "***"
 
 
 def is_keyed(line: str) -> bool:
-    """Whether the answer to this command holds what a caller keyed, perhaps a PIN."""
+    """Whether the reply to this command holds what the caller keyed, perhaps a PIN."""
     return bool(_KEYED.match(line))
 
 
 def refused(reply: AGIReply, line: str) -> CommandRefused:
-    """The failure for a 510 or 520; quotes nothing that a caller may have keyed."""
+    """The exception for a reply 510 or 520; quotes nothing that a caller may have keyed."""
     text = "" if is_keyed(line) else reply.text.split("\n")[0]
     return CommandRefused(reply.code, " ".join(line.split(" ")[:2]), text)
 
 
 def outlives_caller(line: str) -> bool:
-    """Whether this is a Dial: what became of it can be asked of a channel that is hung up, too."""
+    """Whether this is a Dial, whose result a dead channel still tells."""
     return bool(_IS_DIAL.match(line))
 
 
 def reply_timeout_s(line: str) -> float | None:
-    """How long a reply may take, in seconds; None if an application runs as long as it likes."""
+    """Seconds that the reply may take; None for an application, which may run without bound."""
     if _IS_EXEC.match(line):
         return None
     return KEYING_TIMEOUT_S if _TAKES_TIME.match(line) else REPLY_TIMEOUT_S
 
 
 def may_mean_hangup(line: str) -> bool:
-    """Whether a reply ``-1`` to this command may mean that the caller has gone."""
+    """Whether a reply ``-1`` to this command may mean that the caller hung up."""
     return bool(_IS_EXEC.match(line) or _TAKES_TIME.match(line))

@@ -1,8 +1,7 @@
-"""Watching the AGI dialogue of calls, as Asterisk's own ``agi set debug`` does.
+"""Shows the AGI dialogue of calls to watchers, as Asterisk's own ``agi set debug`` does.
 
-Whoever watches is told each line of the calls asked for; what callers key in is
-starred before it leaves here, so is the shared secret: neither it nor a PIN can be seen. Costs nothing while nobody
-watches.
+A watcher gets each line of the calls that it asked for. What callers key in is starred before, and the shared secret is
+masked, so that neither can be seen. Without watchers it costs nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ class DialogueLine:
 
     Attributes:
         uniqueid: the channel's Uniqueid.
-        caller: who calls; ``unknown`` if the call does not say.
-        extension: what was dialled.
+        caller: the calling number; ``unknown`` if the call shows none.
+        extension: the dialplan's extension.
         direction: ``>`` to Asterisk, ``<`` from it, ``-`` about the connection.
         text: the line, printable, without line end.
     """
@@ -39,7 +38,7 @@ class DialogueLine:
 
 @dataclass(frozen=True, slots=True)
 class _Watcher:
-    tell: Callable[[DialogueLine], None]
+    show: Callable[[DialogueLine], None]
     caller: str | None
     extension: str | None
 
@@ -48,10 +47,10 @@ class _Watcher:
 
 
 class DialogueWatch:
-    """Who watches which calls.
+    """The watchers and the calls that they watch.
 
     Attributes:
-        active: whether anybody watches; the transports look at it first.
+        active: whether there are watchers; the transports look at it first.
     """
 
     def __init__(self) -> None:
@@ -59,10 +58,10 @@ class DialogueWatch:
         self.active = False
 
     def add(
-        self, tell: Callable[[DialogueLine], None], caller: str | None = None, extension: str | None = None
+        self, show: Callable[[DialogueLine], None], caller: str | None = None, extension: str | None = None
     ) -> Callable[[], None]:
-        """Watch calls, all or those of a caller or to an extension; returns what ends it."""
-        watcher = _Watcher(tell, caller, extension)
+        """Watch all calls, or those from a caller or to an extension; returns a function that ends it."""
+        watcher = _Watcher(show, caller, extension)
         self._watchers.append(watcher)
         self.active = True
 
@@ -74,25 +73,25 @@ class DialogueWatch:
         return stop
 
     def opened(self, request: AGIRequest) -> None:
-        """A call told of itself."""
+        """Show the opening block of a call."""
         for name, value in request.variables.items():
-            self._tell(request, "<", f"agi_{name}: {value}")
+            self._show(request, "<", f"agi_{name}: {value}")
         for number, value in enumerate(request.arguments, 1):
-            self._tell(request, "<", f"agi_arg_{number}: {masked_secret(value)}")
+            self._show(request, "<", f"agi_arg_{number}: {masked_secret(value)}")
 
     def sent(self, request: AGIRequest, command: str) -> None:
-        """A command went to Asterisk."""
-        self._tell(request, ">", command)
+        """Show a command that was sent."""
+        self._show(request, ">", command)
 
     def received(self, request: AGIRequest, command: str, line: bytes) -> None:
-        """A line came from Asterisk; ``command`` is what it may answer, ``""`` if nothing waits."""
-        self._tell(request, "<", masked_reply(command, decode(line)))
+        """Show a line that has come; ``command`` is what it may answer, ``""`` if no command waits."""
+        self._show(request, "<", masked_reply(command, decode(line)))
 
     def noted(self, request: AGIRequest, text: str) -> None:
-        """Something about the connection."""
-        self._tell(request, "-", text)
+        """Show a remark about the connection."""
+        self._show(request, "-", text)
 
-    def _tell(self, request: AGIRequest, direction: str, text: str) -> None:
+    def _show(self, request: AGIRequest, direction: str, text: str) -> None:
         line = DialogueLine(
             printable(request.uniqueid),
             printable(request.caller or "unknown"),
@@ -102,4 +101,4 @@ class DialogueWatch:
         )
         for watcher in tuple(self._watchers):
             if watcher.wants(request):
-                watcher.tell(line)
+                watcher.show(line)

@@ -1,12 +1,12 @@
-"""AGI's bytes: the opening block, commands, replies. Pure; no connection here.
+"""AGI's messages: the opening block and replies, as bytes and as values.
 
 Asterisk opens with one ``agi_key: value`` line for each variable and an empty line.
-Then we send one command line at a time, and Asterisk answers each with
+Then the gateway sends one command line at a time, and Asterisk answers each with
 
 * ``200 result=N``, perhaps with `` (text)`` or `` endpos=N`` behind it,
 * ``510 …`` unknown command, ``511 …`` not on a dead channel,
 * ``520-…``, lines of any text, and ``520 …``: bad syntax,
-* ``100 …``: still working on it, the answer follows.
+* ``100 …``: the command runs, its reply follows.
 
 A bare line ``HANGUP`` may come at any moment and answers nothing.
 Source: docs/asterisk.md A1 to A7, seen on Asterisk 22.
@@ -99,12 +99,12 @@ def masked_secret(text: str) -> str:
 
 
 def decode(data: bytes) -> str:
-    """Bytes from Asterisk as text; what is not UTF-8 survives a way back (surrogateescape)."""
+    """Decode bytes from Asterisk; those that are not UTF-8 become surrogate escapes, which ``encode`` reverses."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Text for Asterisk as bytes, the opposite of decode."""
+    """Encode text for Asterisk, the opposite of ``decode``."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -176,69 +176,69 @@ class AGIRequest:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the dialplan bounds our talk with the caller, for us to lift before an application runs."""
+        """Whether the dialplan limits the call by TIMEOUT(absolute), to be lifted before an application runs."""
         return BOUNDED in self.arguments
 
     @property
     def is_hung_up(self) -> bool:
-        """Whether the dialplan runs us on a channel that is gone (extension ``h``)."""
+        """Whether this is the extension ``h``, which the dialplan runs on a dead channel."""
         return self.extension == "h"
 
 
 def parse_request(block: bytes) -> AGIRequest:
-    """Read the opening block, without the empty line that ends it.
+    """Parse the opening block, without the empty line that ends it.
 
     Only Asterisk's own keys are accepted, in Asterisk's order, once each: a caller
     can put line ends into a number and so add lines, but not in the right places
-    without leaving the true ones over (docs/asterisk.md A7).
+    without the true ones following (docs/asterisk.md A7).
 
     Raises:
-        ForgedRequest: a key that is out of place, repeated, missing or unknown.
-        ProtocolViolation: a line that is no ``agi_key: value`` at all.
+        ForgedRequest: a key is out of order, repeated, missing or unknown.
+        ProtocolViolation: the first line is no ``agi_key: value``.
     """
-    found = _BLOCK.fullmatch(decode(block) + "\n")
-    if found is None:
-        raise _complaint(block)
-    variables = found.groupdict()
+    match = _BLOCK.fullmatch(decode(block) + "\n")
+    if match is None:
+        raise _violation(block)
+    variables = match.groupdict()
     arguments = variables.pop("arguments").split("\n")[:-1]
     for number, line in enumerate(arguments, 1):
         if not line.startswith(f"agi_arg_{number}: "):
-            raise _out_of_place(encode(line), True)
+            raise _out_of_order(encode(line), True)
     if variables["network"] is None or variables["network_script"] is None:
         variables = {name: value for name, value in variables.items() if value is not None}
     return AGIRequest(variables, tuple([line.split(": ", 1)[1] for line in arguments]))
 
 
-def _complaint(block: bytes) -> ProtocolViolation:
-    """What is wrong with a block that Asterisk would not write."""
-    place = 0
+def _violation(block: bytes) -> ProtocolViolation:
+    """The exception that tells what is wrong with a block that Asterisk would not write."""
+    position = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")
         if not colon or not key.startswith(b"agi_"):
-            return _out_of_place(line, place > 0)
-        while place < len(_KEYS) and key != _KEYS[place][0] and not _KEYS[place][1]:
-            place += 1
-        if place < len(_KEYS):
+            return _out_of_order(line, position > 0)
+        while position < len(_KEYS) and key != _KEYS[position][0] and not _KEYS[position][1]:
+            position += 1
+        if position < len(_KEYS):
             form = _FORMS.get(key[4:].decode("ascii", "replace"))
-            if key != _KEYS[place][0] or (form is not None and not form.fullmatch(value)):
-                return _out_of_place(line, True)
-            place += 1
+            if key != _KEYS[position][0] or (form is not None and not form.fullmatch(value)):
+                return _out_of_order(line, True)
+            position += 1
         elif not _ARGUMENT.fullmatch(line):
-            return _out_of_place(line, True)
-    if place < len(_KEYS):
-        return ForgedRequest(f"the opening block ends before {_KEYS[place][0].decode('ascii')}")
+            return _out_of_order(line, True)
+    if position < len(_KEYS):
+        return ForgedRequest(f"the opening block ends before {_KEYS[position][0].decode('ascii')}")
     return ForgedRequest("the opening block is not as Asterisk writes it")
 
 
-def _out_of_place(line: bytes, began_well: bool) -> ProtocolViolation:
+def _out_of_order(line: bytes, forged: bool) -> ProtocolViolation:
     shown = ascii(masked_secret(decode(line))[:60])
-    if began_well:
+    if forged:
         return ForgedRequest(f"the opening block holds {shown} where Asterisk would not write it")
     return ProtocolViolation(f"the opening block begins with {shown}; expected is agi_network: yes")
 
 
 def format_request(variables: Mapping[str, str], arguments: Iterable[str] = ()) -> bytes:
-    """The opening block as Asterisk writes it, empty line included; for Asterisk's side of a call."""
+    """Make an opening block as Asterisk writes it, empty line included."""
     lines = [
         key + b": " + encode(variables[key[4:].decode("ascii")])
         for key, _ in _KEYS
@@ -257,10 +257,10 @@ class AGIReply:
 
     Attributes:
         code: 200, 510, 511 or 520.
-        result: what stands behind ``result=``; ``""`` if nothing does.
-        data: what stands in the outer brackets; None if there are none.
+        result: the text behind ``result=``; may be ``""``.
+        data: the text in the outer brackets; None without brackets.
         endpos: samples played, where the command plays; else None.
-        text: the answer as it came, without the code.
+        text: the reply as it came, without the code.
     """
 
     code: int
@@ -271,30 +271,30 @@ class AGIReply:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the caller keyed too little in time (GET DATA)."""
+        """Whether GET DATA ended by its timeout."""
         return self.data == "timeout"
 
 
 _COMMON_REPLIES: Final = {
     b"200 result=%d" % result: AGIReply(200, str(result), text=f"result={result}") for result in (-1, 0, 1)
 }
-"""What Asterisk answers to most commands; nothing that a caller keyed."""
+"""Replies to most commands, parsed in advance; none holds what a caller keyed."""
 
 
 def parse_reply(reply: bytes) -> AGIReply:
-    """Read one whole reply; a 520's lines all together.
+    """Parse one whole reply, of a 520 all lines.
 
     Raises:
-        ProtocolViolation: it begins with none of Asterisk's codes, or is a 200
+        ProtocolViolation: the reply begins with none of Asterisk's codes, or is a 200
             without ``result=``.
     """
     if (common := _COMMON_REPLIES.get(reply)) is not None:
         return common
     text = decode(reply)
-    found = _REPLY.fullmatch(text)
-    if found is None:
+    match = _REPLY.fullmatch(text)
+    if match is None:
         raise ProtocolViolation(f"{text[:60]!a} is no reply of Asterisk's")
-    code, result, rest = int(found[1]), found[2], found[3]
+    code, result, rest = int(match[1]), match[2], match[3]
     if code == 200 and result is None:
         raise ProtocolViolation(f"{text[:60]!a} has no result=")
     opening, closing = rest.find("("), rest.rfind(")")

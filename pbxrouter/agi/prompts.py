@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_./{}-]+")
 
 
 class Prompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Sound names by role, as under ``[prompts]`` in the configuration."""
+    """Names of sounds by role: the section ``[prompts]`` of the settings."""
 
     ask_pin: str = "agent-pass"
     """«Please enter your password followed by the pound key.»"""
@@ -34,12 +34,12 @@ class Prompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
 
 
 def is_prompt_name(name: str) -> bool:
-    """Whether Asterisk can be asked for a sound of this name, without a way to say more."""
+    """Whether this is the name of one sound: nothing in it means more to Playback() or leaves its directory."""
     return bool(_NAME.fullmatch(name)) and ".." not in name
 
 
 def localised(name: str, language: str) -> str:
-    """The sound's name for a channel's language; only a plain language code is put in."""
+    """Fill ``{language}`` in a sound's name with the channel's language, or with ``en`` if that is no plain code."""
     if "{language}" not in name:
         return name
     safe = language if re.fullmatch(r"[A-Za-z0-9_-]{1,20}", language) else "en"

@@ -1,7 +1,7 @@
-"""Frames what Asterisk sends over FastAGI: bytes in, requests, replies and hang-ups out.
+"""Splits what Asterisk sends over FastAGI into requests, replies and hang-up lines.
 
-Fed with bytes cut anywhere; ``next_event`` gives what is whole. Bounded: a block or a
-reply without end is refused, not kept. Source: docs/asterisk.md A1, A2, A6, A7.
+The bytes may be cut anywhere. A block or a reply that exceeds MAX_BUFFER is refused, not kept.
+Source: docs/asterisk.md A1, A2, A6, A7.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pbxrouter.agi.messages import (
 from pbxrouter.errors import ForgedRequest, ProtocolViolation
 
 MAX_BUFFER: Final = 1 << 20
-"""Bytes that one block or one reply may have."""
+"""Bytes that a block or a reply may have at most."""
 MAX_TRYING: Final = 100
-"""Lines ``100`` before one answer; Asterisk sends one."""
+"""Lines ``100`` that may come before one reply; Asterisk sends one."""
 
 _ANSWERS_MANY_LINES: Final = re.compile(r"(?:get variable|get full variable|database get)\b", re.IGNORECASE)
 
@@ -41,14 +41,14 @@ AGIEvent = AGIRequest | AGIReply | HangupLine
 
 
 class AGIReader:
-    """Asterisk's half of one FastAGI conversation.
+    """Reads Asterisk's side of one FastAGI conversation.
 
     Attributes:
-        command: the command that waits for its reply; ``""`` if none does. Set by the
-            owner when it sends, cleared here when the reply is whole.
+        command: the command that waits for its reply; ``""`` if none does. The owner sets it when it sends, the
+            reader clears it when the reply is complete.
 
     Args:
-        on_line: told each line after the opening block, with the command it may answer.
+        on_line: called for each line after the opening block, with the command that it may answer.
     """
 
     __slots__ = (
@@ -73,15 +73,15 @@ class AGIReader:
         self._trying = 0
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they come."""
+        """Append bytes to the buffer."""
         self._buffer += data
 
     def next_event(self) -> AGIEvent | None:
-        """The next thing that is whole; None if more bytes are needed.
+        """Return the next complete event; None if more bytes are needed.
 
         Raises:
-            ForgedRequest: lines that Asterisk would not write there.
-            ProtocolViolation: bytes that are no AGI, or too many of them.
+            ForgedRequest: there are lines that Asterisk would not write there.
+            ProtocolViolation: the bytes are no AGI, or too many.
         """
         if not self._opened:
             return self._opening()
@@ -111,10 +111,10 @@ class AGIReader:
         self._demand_nothing_more(ForgedRequest)
         return request
 
-    def _demand_nothing_more(self, wrong: type[ProtocolViolation]) -> None:
-        """Asterisk says nothing unasked but HANGUP; so what else is here already is not its own."""
+    def _demand_nothing_more(self, violation: type[ProtocolViolation]) -> None:
+        """Refuse bytes that follow: without a command Asterisk sends nothing but HANGUP."""
         if self._buffer and not b"HANGUP\nHANGUP\n".startswith(self._buffer):
-            raise wrong("something follows that Asterisk was not asked")
+            raise violation("something follows that Asterisk was not asked")
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._searched)
@@ -131,12 +131,12 @@ class AGIReader:
         if line == HANGUP:
             return HangupLine.SEEN
         if not self.command:
-            raise ProtocolViolation("a line came that answers nothing we asked")
+            raise ProtocolViolation("a line came that answers no command")
         if line.startswith(b"100") and not self._lines:
             self._trying += 1
             if self._trying > MAX_TRYING:
                 raise ProtocolViolation("a command is said to be in progress without end")
-            return None  # still at it; the answer follows
+            return None  # the reply follows
         self._collected += len(line) + 1
         self._demand_bound(self._collected)
         if self._lines or self._has_many(line):
@@ -158,13 +158,13 @@ class AGIReader:
             raise
 
     def _has_many(self, first: bytes) -> bool:
-        """Whether a reply that begins so may go on after its first line."""
+        """Whether a reply with this first line may have more lines."""
         if first.startswith(b"200 result=1 ("):
             return _ANSWERS_MANY_LINES.match(self.command) is not None
         return first.startswith(b"520-")
 
     def _needs_more(self, line: bytes) -> bool:
-        """Whether a reply of many lines goes on after this one."""
+        """Whether a reply of many lines has more after this one."""
         if self._lines[0].startswith(b"520-"):
             return not line.startswith(b"520 ")
         return not line.endswith(b")")  # a variable's value may hold line ends

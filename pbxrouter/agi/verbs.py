@@ -1,7 +1,7 @@
-"""What can be said to a caller and asked of Asterisk about one call.
+"""The verbs: what a driver or the call flow does with a call, each as one function.
 
 Written once over ``Channel.execute``, so that every way in behaves the same. Each
-fails as ``Channel.execute`` does, and with what it names itself. docs/asterisk.md A2 to A5 tell
+fails as ``Channel.execute`` does, and with the exceptions that it names. docs/asterisk.md A2 to A5 tell
 why each looks as it does.
 """
 
@@ -20,7 +20,7 @@ from pbxrouter.errors import ApplicationFailed, ChannelHungUp, ConnectionClosed,
 KEYS: Final = "0123456789*#"
 _KEY_OF_RESULT: Final = {str(ord(key)): key for key in KEYS}
 PIN_TIMEOUT_MS: Final = 5000
-"""After a prompt's end, and again after each digit."""
+"""Milliseconds to wait for a digit, after the prompt's end and after each digit."""
 MAX_DIGITS: Final = 20
 
 _SAYABLE: Final = re.compile(r"[0-9*#]+")
@@ -31,8 +31,8 @@ class Keyed:
     """What a caller keyed.
 
     Attributes:
-        digits: without the ``#`` that ended them; may be a PIN, so not shown.
-        timed_out: whether waiting ended it, and not ``#``.
+        digits: without the ``#`` that ended them; may be a PIN, so ``repr`` hides them.
+        timed_out: whether the timeout ended the digits, and not ``#``.
     """
 
     digits: str
@@ -44,7 +44,7 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class DialResult:
-    """How a Dial went.
+    """The result of a Dial.
 
     Attributes:
         status: DIALSTATUS: ANSWER, BUSY, NOANSWER, CHANUNAVAIL, CONGESTION, CANCEL, …
@@ -58,7 +58,7 @@ class DialResult:
 
 
 async def answer(channel: Channel) -> None:
-    """Answer the call; at once if it is answered already."""
+    """Answer the call; does nothing if it is answered already."""
     reply = await channel.execute("ANSWER")
     if reply.result == "-1":
         await raise_if_hung_up(channel)
@@ -68,15 +68,15 @@ async def answer(channel: Channel) -> None:
 async def get_digits(
     channel: Channel, prompt: str, timeout_ms: int = PIN_TIMEOUT_MS, max_digits: int = MAX_DIGITS
 ) -> Keyed:
-    """Play a prompt and take the digits keyed, in one command, so that none is lost.
+    """Play a prompt and take the digits that are keyed, in one command, so that none is lost.
 
     Raises:
-        PromptMissing: Asterisk has no such sound; nothing was asked.
+        PromptMissing: Asterisk has no such sound; no digits were taken.
     """
     reply = await channel.execute(command("GET DATA", _sound(channel, prompt), timeout_ms, max_digits))
     if reply.result == "-1":
         await raise_if_hung_up(channel)
-        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+        raise _prompt_missing(channel, prompt)
     return Keyed(reply.result, reply.timed_out)
 
 
@@ -89,7 +89,7 @@ async def play_interruptible(channel: Channel, prompt: str) -> str:
     reply = await channel.execute(command("STREAM FILE", _sound(channel, prompt), KEYS))
     if reply.result == "-1":
         await raise_if_hung_up(channel)
-        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+        raise _prompt_missing(channel, prompt)
     return _KEY_OF_RESULT.get(reply.result, "")
 
 
@@ -101,7 +101,7 @@ async def playback(channel: Channel, prompt: str) -> None:
     """
     await run_application(channel, "Playback", _sound(channel, prompt))
     if await get_variable(channel, "PLAYBACKSTATUS") == "FAILED":
-        raise PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")
+        raise _prompt_missing(channel, prompt)
 
 
 async def run_application(channel: Channel, application: str, argument: str = "") -> AGIReply:
@@ -120,19 +120,18 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
     """Connect the caller with a dial string such as ``PJSIP/21``.
 
     Args:
-        timeout_s: how long it may ring.
+        timeout_s: seconds for which it may ring.
 
     Returns:
-        How it went, also when the caller hung up meanwhile: Asterisk still tells on a
-        channel that is gone (docs/asterisk.md A4).
+        The result, also when the caller hung up meanwhile: a dead channel still tells it (docs/asterisk.md A4).
     """
     argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:
         await run_application(channel, "Dial", argument)
     except ConnectionClosed:
-        raise  # Asterisk goes on with the Dial, and nobody can say how it ends
+        raise  # Asterisk goes on with the Dial; its result cannot be asked for
     except ChannelHungUp:
-        pass  # the channel may tell all the same
+        pass  # the dead channel may still tell the result
     status = cause = seconds = ""
     try:
         status = await get_variable(channel, "DIALSTATUS") or "CHANUNAVAIL"
@@ -148,22 +147,22 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
 
 
 async def get_variable(channel: Channel, name: str) -> str | None:
-    """A channel variable, at most 1023 bytes of it; None if it is not set."""
+    """Return a channel variable, at most 1023 bytes of it; None if it is not set."""
     reply = await channel.execute(command("GET VARIABLE", name))
     return reply.data if reply.result == "1" else None
 
 
 async def set_variable(channel: Channel, name: str, value: str) -> None:
-    """Set a channel variable, for the dialplan to read when the call is back there."""
+    """Set a channel variable for the dialplan to read."""
     await channel.execute(command("SET VARIABLE", name, value))
 
 
 async def say_digits(channel: Channel, digits: str) -> None:
-    """Say digits, ``*`` and ``#`` one by one; what cannot be said is left out."""
+    """Say digits, ``*`` and ``#`` one by one; other characters are left out."""
     sayable = "".join(_SAYABLE.findall(digits))
     if not sayable:
         return
-    if not sayable[0].isdigit():  # the AGI command refuses those, the application does not
+    if not sayable[0].isdigit():  # the AGI command refuses it, the application does not
         await run_application(channel, "SayDigits", sayable)
         return
     reply = await channel.execute(command("SAY DIGITS", sayable, ""))
@@ -180,9 +179,13 @@ async def hang_up(channel: Channel, cause: str = "") -> None:
 
 
 async def raise_if_hung_up(channel: Channel) -> None:
-    """Ask: a ``-1`` may mean hung up, or something missing; a dead channel answers 511."""
+    """Raise ChannelHungUp if the caller has hung up: a dead channel answers CHANNEL STATUS with 511."""
     await channel.execute("CHANNEL STATUS")
 
 
 def _sound(channel: Channel, prompt: str) -> str:
     return localised(prompt, channel.request.language)
+
+
+def _prompt_missing(channel: Channel, prompt: str) -> PromptMissing:
+    return PromptMissing(f"Asterisk has no sound {prompt!r} for language {channel.request.language!r}")

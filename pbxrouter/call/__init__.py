@@ -1,4 +1,4 @@
-"""One call's conversation, and what is kept of it."""
+"""The conversation of a call, the calls in progress, and the history of finished ones."""
 
 from pbxrouter.call.active_calls import (
     ActiveCalls,
@@ -8,12 +8,12 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history import History
-from pbxrouter.call.outcomes import WELL, outcome_kind, outcome_words
-from pbxrouter.call.record import CallRecord, GatewayOutcome
+from pbxrouter.call.pin_guard import PinGuard, PinStatistics
+from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.reports import Reports
 
 __all__ = [
-    "WELL",
+    "SUCCESSFUL",
     "ActiveCalls",
     "CallFlow",
     "CallRecord",
@@ -21,8 +21,10 @@ __all__ = [
     "GatewayOutcome",
     "History",
     "Phase",
+    "PinGuard",
+    "PinStatistics",
     "Reports",
     "outcome_kind",
-    "outcome_words",
+    "outcome_sentence",
     "short",
 ]

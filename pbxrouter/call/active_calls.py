@@ -1,7 +1,6 @@
-"""The calls that the gateway has right now, and what it is doing with each.
+"""The calls that the gateway is serving, and what it is doing with each.
 
-The board is told by the conversation of each call (call.flow) and asked by whoever shows calls. It
-keeps nothing of a call that is over.
+The call flow keeps the list up to date; the dashboard and the API read it. Nothing is kept of a call that is over.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.agi import NOT_SHOWN, AGIRequest
+from pbxrouter.agi import AGIRequest
 from pbxrouter.rules import Decision, normalise_number
 from pbxrouter.text import Sentence, printable
 
 MAX_CALLS: Final = 20_000
-"""Calls of the gateway's that are kept at a time; further ones are served, but not shown as its own."""
+"""Calls that are listed at a time; further ones are served, but not listed."""
 MAX_TEXT: Final = 120
-"""Characters that are kept of any one text from outside."""
+"""Characters that are kept of each text from outside."""
 
 
 class Phase(enum.Enum):
@@ -31,11 +30,11 @@ class Phase(enum.Enum):
     TALKING = "talking"
     ENDING = "ending"
     OUTSIDE = "outside"
-    """Only AMI knows of it: it did not come to the gateway, or the gateway is done with it."""
+    """Known from AMI only: the call did not come to the gateway, or the gateway is done with it."""
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """The phase as a sentence for people."""
         return _PHASES[self]
 
 
@@ -45,23 +44,24 @@ _PHASES: Final = {
     Phase.PIN: Sentence("asking for a PIN"),
     Phase.RUNNING: Sentence("running an application"),
     Phase.TALKING: Sentence("talking"),
-    Phase.ENDING: Sentence("saying why it ends"),
+    Phase.ENDING: Sentence("playing the final announcement"),
     Phase.OUTSIDE: Sentence("not talking yet"),
 }
 
 
 @dataclass(slots=True, eq=False)
 class GatewayCall:
-    """One call while the gateway has it; all texts are printable and short.
+    """One call that the gateway is serving; all texts are printable and short.
 
     Attributes:
-        serial: which of the gateway's calls it is, counted since it started.
-        uniqueid: of its channel; nobody vouches that no other call claims the same.
-        caller: ``""`` if it shows none; so is the caller's name.
+        serial: number of the call, counted since the gateway started.
+        uniqueid: of its channel; a forged call may claim that of another.
+        caller: ``""`` if the call shows none; likewise ``caller_name``.
         number: what was dialled; ``""`` until that is known.
         pattern: of the mapping that was decided on; ``""`` before that, or if none matched.
-        granted_by: extension or user whose grant allowed it; ``""`` if none has yet.
-        since: when the gateway got it, epoch seconds.
+        application: of that mapping; likewise ``data``.
+        granted_by: extension or user whose grant allowed the call; ``""`` if none has yet.
+        since: when the gateway got the call, epoch seconds.
     """
 
     serial: int
@@ -78,43 +78,42 @@ class GatewayCall:
 
 
 class ActiveCalls:
-    """The calls that the gateway has right now. Each word to it costs the same, however many there are.
+    """The calls that the gateway is serving. Each method takes constant time.
 
     Attributes:
-        version: another number after each change.
+        version: changes with each change of the list or of a call in it.
     """
 
     def __init__(self) -> None:
         self.version = 0
         self._count = 0
-        # By itself, not by Uniqueid: that is the caller's word, and may be said twice.
+        # Keyed by the call itself, since a forged call may claim another's Uniqueid.
         self._calls: dict[GatewayCall, None] = {}
 
     @property
     def calls(self) -> Collection[GatewayCall]:
-        """Those in progress, the oldest first."""
+        """The calls in progress, the oldest first."""
         return self._calls.keys()
 
     def add(self, request: AGIRequest, now: float) -> GatewayCall:
-        """A call has come.
+        """Add a call that has come.
 
         Args:
             now: epoch seconds.
 
         Returns:
-            The call, to be named in all that is told of it later.
+            The call, for the other methods.
         """
         number = request.extension
-        if normalise_number(number) is None:  # such as s; it may be asked for soon
+        if normalise_number(number) is None:  # such as s; the caller may be asked for the number
             number = request.dnid or ""
             number = "" if normalise_number(number) is None else number
-        name = request.variables.get("calleridname", "")
         self._count += 1
         call = GatewayCall(
             self._count,
             short(request.uniqueid),
             short(request.caller or ""),
-            "" if name == NOT_SHOWN else short(name),
+            short(request.caller_name),
             short(number),
             now,
         )
@@ -124,7 +123,7 @@ class ActiveCalls:
         return call
 
     def set_decision(self, call: GatewayCall, decision: Decision) -> None:
-        """It was decided what becomes of a call; the last word counts."""
+        """Set what was decided for a call, instead of an earlier decision."""
         mapping = decision.mapping
         call.number = short(decision.number)
         call.pattern = short(mapping.pattern) if mapping else ""
@@ -134,17 +133,17 @@ class ActiveCalls:
         self.version += 1
 
     def set_phase(self, call: GatewayCall, phase: Phase) -> None:
-        """Something else happens in a call from now on."""
+        """Set the phase that a call has entered."""
         if call.phase is not phase:
             call.phase = phase
             self.version += 1
 
     def remove(self, call: GatewayCall) -> None:
-        """The gateway is done with a call."""
+        """Remove a call that the gateway is done with."""
         self._calls.pop(call, None)
         self.version += 1
 
 
 def short(text: str) -> str:
-    """Text from outside as it is shown: printable, and not long."""
+    """Text from outside, made printable and cut to MAX_TEXT characters."""
     return printable(text[:MAX_TEXT])

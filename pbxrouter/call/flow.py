@@ -1,16 +1,14 @@
-"""The conversation of one call, from its first fact to its outcome.
+"""The conversation with one caller, from the dialled number to the outcome.
 
-The workshop's flow: find out the number, decide, ask for a PIN where no grant allows
-the call, run the driver. Whatever fails becomes an outcome and channel variables, and
-the dialplan goes on; a caller who hangs up costs nothing in any state.
+The workshop's flow: find out the number, decide, ask for a PIN where no grant allows the call, run the driver. Every
+failure becomes an outcome and channel variables, and the dialplan goes on; the caller may hang up in any state.
 
 Channel variables left for the dialplan:
 
-* ``PBXROUTER``: ``routing`` while we talk, ``dialling`` while an application runs,
-  then ``done``, or ``failed`` if something broke on our side. If the gateway dies,
-  the word shows how far the call had come.
-* ``PBXROUTER_OUTCOME``: what became of the call (drivers.Outcome.status, or a word of
-  call.record.Ending), ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
+* ``PBXROUTER``: ``routing`` while the gateway talks with the caller, ``dialling`` while an application runs, then
+  ``done``, or ``failed`` after an error in the gateway. If the gateway dies, the value shows how far the call had come.
+* ``PBXROUTER_OUTCOME``: what became of the call (``drivers.Outcome.status`` or one of ``call.record.GatewayOutcome``),
+  ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.errors import (
@@ -40,35 +39,36 @@ from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_num
 from pbxrouter.text import printable, sentence
 
 PIN_PROMPTS: Final = 3
-"""How often a caller is asked for a PIN; each answer is checked."""
+"""Number of times that a caller is asked for a PIN."""
 
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
-"""An extension that is no number: the call came to ``s`` or the like."""
+"""An extension that is no number, such as ``s``."""
 
 
 class _Conversation:
-    """One call in progress: the channel, and what was found out so far."""
+    """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "live", "mark")
+    __slots__ = ("answered", "channel", "decision", "listed", "mark")
 
-    def __init__(self, channel: Channel, live: GatewayCall) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall) -> None:
         self.channel = channel
-        self.live = live
+        self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
         self.mark = ""
 
 
 class CallFlow:
-    """Has the conversation with each caller.
+    """Serves calls: routes each one and runs its application.
 
     Args:
-        engine: decides.
+        engine: decides by the rules.
         drivers: by application name, lower case.
-        prompts: what callers hear.
-        report: told of each call once, when it is over.
-        board: told of each call while it goes on.
-        now: epoch seconds.
+        prompts: the sounds that callers hear.
+        report: called with the record of each call when it is over.
+        active_calls: the list of calls in progress, which is kept up to date.
+        now: returns the time in epoch seconds.
+        guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
     """
 
     log = Logger()
@@ -81,7 +81,9 @@ class CallFlow:
         report: Callable[[CallRecord], None],
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
+        guard: PinGuard | None = None,
     ) -> None:
+        self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
         self._drivers = drivers
@@ -90,7 +92,7 @@ class CallFlow:
         self._active_calls = active_calls
 
     async def serve(self, channel: Channel) -> None:
-        """Have the conversation of one call, whatever comes of it; never fails."""
+        """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         call = _Conversation(channel, self._active_calls.add(channel.request, began))
         try:
@@ -98,9 +100,9 @@ class CallFlow:
         except ChannelHungUp:
             outcome = Outcome(GatewayOutcome.HUNG_UP)
         except ProtocolViolation:
-            outcome = Outcome(GatewayOutcome.REFUSED)  # the channel itself has said no, and why
+            outcome = Outcome(GatewayOutcome.REFUSED)  # the channel has ended the call and logged why
         finally:
-            self._active_calls.remove(call.live)
+            self._active_calls.remove(call.listed)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now()))
 
     async def _converse(self, call: _Conversation) -> Outcome:
@@ -121,12 +123,12 @@ class CallFlow:
 
     async def _route(self, call: _Conversation) -> Outcome:
         facts = Facts(call.channel.request.caller, await self._dialled_number(call))
-        decision = self._decided(call, await self._engine.decide(facts))
+        decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
-            decision = self._decided(call, await self._ask_for_pin(call, facts))
+            decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
-            return await self._run_driver(call, facts.caller, decision)
+            return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")
             await self._play(call, self._prompts.invalid_number)
@@ -134,62 +136,101 @@ class CallFlow:
         await self._play(call, self._prompts.goodbye)
         return Outcome(GatewayOutcome.DENIED, hang_up=True)
 
-    def _decided(self, call: _Conversation, decision: Decision) -> Decision:
+    async def _run_allowed(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
+        """Run the driver, within the number of calls that the user's PIN may have at once."""
+        user = decision.user
+        if user is None or decision.max_calls is None:
+            return await self._run_driver(call, caller, decision)
+        if not self._guard.begin_call(user, decision.max_calls):
+            why = sentence(
+                "{user} has {count} calls already, as many as the PIN may have", user=user, count=decision.max_calls
+            )
+            self._set_decision(call, replace(decision.noting(why), verdict=Verdict.DENY, granted_by=None))
+            await self._play(call, self._prompts.goodbye)
+            return Outcome(GatewayOutcome.DENIED, hang_up=True)
+        try:
+            return await self._run_driver(call, caller, decision)
+        finally:
+            self._guard.end_call(user)
+
+    def _set_decision(self, call: _Conversation, decision: Decision) -> Decision:
         call.decision = decision
-        self._active_calls.set_decision(call.live, decision)
+        self._active_calls.set_decision(call.listed, decision)
         return decision
 
     async def _dialled_number(self, call: _Conversation) -> str:
-        """What was dialled; the caller is asked where neither extension nor DNID says it."""
+        """The dialled number; the caller is asked if neither extension nor DNID is one."""
         request = call.channel.request
         if not _DIALPLAN_NAME.fullmatch(request.extension):
             return request.extension
         await self._raise_if_dead(call)
         if request.dnid is not None and normalise_number(request.dnid):
             return request.dnid
-        self._active_calls.set_phase(call.live, Phase.NUMBER)
+        self._active_calls.set_phase(call.listed, Phase.NUMBER)
         await self._mark(call, "routing")
         await self._answer(call)
         return (await self._ask(call, self._prompts.ask_number)).digits
 
     async def _raise_if_dead(self, call: _Conversation) -> None:
-        """A hang-up handler runs at a name such as ``s``, on a channel that is gone."""
+        """Raise ChannelHungUp on a dead channel: a hang-up handler runs at a name such as ``s``."""
         try:
             await verbs.raise_if_hung_up(call.channel)
         except CommandRefused as error:
             self.log.debug("{error}", error=str(error))
 
-    async def _ask_for_pin(self, call: _Conversation, facts: Facts) -> Decision:
-        self._active_calls.set_phase(call.live, Phase.PIN)
+    async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
+        self._active_calls.set_phase(call.listed, Phase.PIN)
         await self._answer(call)
         typed_ahead = ""
         for _ in range(PIN_PROMPTS):
             keyed = await self._ask(call, self._prompts.ask_pin)
-            decision = await self._engine.decide(replace(facts, pin=typed_ahead + keyed.digits))
+            decision = await self._check_pin(call, replace(facts, pin=typed_ahead + keyed.digits), undecided)
             if decision.verdict is not Verdict.DENY:
                 return decision
-            self._decided(call, decision)
-            # A caller who knows the way keys the next PIN while this plays; the key
-            # that stops it is the first of that PIN.
+            self._set_decision(call, decision)
+            # A caller may key the next PIN while this plays; the key that stops it is the first of that PIN.
             key = await self._play_interruptible(call, self._prompts.wrong_pin)
             typed_ahead = key.strip("#")
         return decision.noting(sentence("that was the last of {count} PIN prompts", count=PIN_PROMPTS))
 
+    async def _check_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
+        """Check a PIN as the guard allows; one that is not checked is denied as a wrong one is."""
+        if not facts.pin:
+            return await self._engine.decide(facts)
+        request = call.channel.request
+        map_id = undecided.mapping.map_id if undecided.mapping else 0
+        attempt = await self._guard.admit(request, map_id)
+        if attempt.ruling.delay_s:
+            await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
+        if not attempt.is_checked:
+            locked = attempt.ruling.locked_by
+            assert locked is not None
+            why = sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked.name or locked.scope)
+            decision = replace(
+                undecided, verdict=Verdict.DENY, granted_by=None, trace=(*undecided.trace, why), user=None
+            )
+        if decision.verdict is Verdict.DENY:
+            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
+        else:
+            await self._guard.right(attempt)
+        return decision
+
     async def _run_driver(self, call: _Conversation, caller: str | None, decision: Decision) -> Outcome:
         mapping = decision.mapping
-        assert mapping is not None  # what is allowed has a mapping
+        assert mapping is not None  # an allowed call has a mapping
         driver = self._drivers.get(mapping.application.lower())
         await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
         if call.channel.request.is_bounded:  # an application may take hours
             await verbs.set_variable(call.channel, "TIMEOUT(absolute)", "0")
-        # Last: a gateway that dies before this must not look as if it had dialled.
+        # The last variable: a gateway that dies before it has not dialled.
         await self._mark(call, "routing" if driver is None else "dialling")
         if driver is None:
-            self.log.error("no driver provides the application {name}", name=printable(mapping.application))
+            self.log.error("calls: no driver provides the application {name}", name=printable(mapping.application))
             await self._play(call, self._prompts.goodbye)
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
-        self._active_calls.set_phase(call.live, Phase.RUNNING)
+        self._active_calls.set_phase(call.listed, Phase.RUNNING)
         try:
             return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
         except ConnectionClosed:
@@ -198,7 +239,7 @@ class CallFlow:
             return Outcome()  # the caller ends most applications by hanging up
 
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
-        """Something broke on our side: say so to the caller, mark it, let the dialplan go on."""
+        """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
         uniqueid = printable(call.channel.request.uniqueid)
         if isinstance(error, AGIError):
             self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
@@ -213,24 +254,26 @@ class CallFlow:
             await self._play(call, self._prompts.technical_failure)
         except ChannelHungUp:
             pass
-        except AGIError as again:
-            self.log.error("call {uniqueid}: {error}", uniqueid=uniqueid, error=str(again))
+        except AGIError as marking_error:
+            self.log.error(
+                "call {uniqueid}: cannot be marked as failed: {error}", uniqueid=uniqueid, error=str(marking_error)
+            )
         return outcome
 
     # --- what is left for the dialplan ---
 
-    async def _mark(self, call: _Conversation, word: str) -> None:
-        if call.mark != word:
-            await verbs.set_variable(call.channel, "PBXROUTER", word)
-            call.mark = word
+    async def _mark(self, call: _Conversation, value: str) -> None:
+        if call.mark != value:
+            await verbs.set_variable(call.channel, "PBXROUTER", value)
+            call.mark = value
 
     async def _hang_up(self, call: _Conversation, cause: str) -> None:
-        """Hang up; that the caller went first changes nothing of what the call came to."""
+        """Hang up; that the caller did so first does not change the outcome."""
         with contextlib.suppress(ChannelHungUp):
             await verbs.hang_up(call.channel, cause)
 
     async def _mark_outcome(self, call: _Conversation, outcome: Outcome) -> None:
-        """Leave the outcome on the channel, also on one that was hung up in the application."""
+        """Set the outcome's variables, also on a channel that was hung up in the application."""
         try:
             await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
             if outcome.cause:
@@ -239,7 +282,7 @@ class CallFlow:
         except ChannelHungUp:
             pass
 
-    # --- talking; a sound that is missing never ends a call ---
+    # --- talking to the caller; a missing sound never ends a call ---
 
     async def _answer(self, call: _Conversation) -> None:
         if not call.answered:
@@ -251,23 +294,23 @@ class CallFlow:
             try:
                 return await verbs.get_digits(call.channel, sound)
             except PromptMissing as error:
-                self._tell_missing(error)
+                self._log_missing(error)
         return await verbs.get_digits(call.channel, "")
 
     async def _play_interruptible(self, call: _Conversation, prompt: str) -> str:
         try:
             return await verbs.play_interruptible(call.channel, prompt)
         except PromptMissing as error:
-            self._tell_missing(error)
+            self._log_missing(error)
             return ""
 
     async def _play(self, call: _Conversation, prompt: str) -> None:
-        """Play to the end; all that is played so is why a call ends."""
-        self._active_calls.set_phase(call.live, Phase.ENDING)
+        """Play the announcement that ends a call."""
+        self._active_calls.set_phase(call.listed, Phase.ENDING)
         try:
             await verbs.playback(call.channel, prompt)
         except PromptMissing as error:
-            self._tell_missing(error)
+            self._log_missing(error)
 
-    def _tell_missing(self, error: PromptMissing) -> None:
-        self.log.error("{error}; install it or name another under [prompts]", error=str(error))
+    def _log_missing(self, error: PromptMissing) -> None:
+        self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))

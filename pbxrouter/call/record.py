@@ -1,4 +1,4 @@
-"""What there is to say of a call when it is over, and the words for how calls end."""
+"""The record of a call that is over, and the outcomes that calls come to."""
 
 from __future__ import annotations
 
@@ -8,35 +8,74 @@ from typing import Final
 from pbxrouter.agi import AGIRequest
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules import Decision
+from pbxrouter.text import Sentence, sentence
 
 
 class GatewayOutcome:
-    """Outcomes that are no driver's."""
+    """Outcomes that the gateway itself gives; all others come from drivers."""
 
     INVALID: Final = "INVALID"
     """No pattern matches the number."""
     DENIED: Final = "DENIED"
-    """No PIN given opens the mapping."""
+    """No grant and none of the PINs that the caller keyed allows the mapping."""
     NO_DRIVER: Final = "NODRIVER"
-    """The mapping leads to an application that nobody provides."""
+    """No driver provides the mapping's application."""
     FAILED: Final = "FAILED"
-    """Something broke on our side."""
+    """An error in the gateway or in a driver."""
     REFUSED: Final = "REFUSED"
     """The call was forged."""
     HUNG_UP: Final = "HANGUP"
-    """The caller, or the connection, went before it was over."""
+    """The caller hung up, or the connection was lost, before the call had another outcome."""
     DEAD: Final = "DEAD"
-    """The dialplan ran us on a channel that was hung up before."""
+    """The channel was hung up before the dialplan handed it over."""
+
+
+OUTCOME_SENTENCES: Final = {
+    "ANSWER": Sentence("answered"),
+    "DONE": Sentence("served"),
+    "BUSY": Sentence("busy"),
+    "NOANSWER": Sentence("no answer"),
+    "CANCEL": Sentence("the caller gave up"),
+    "CHANUNAVAIL": Sentence("not reachable"),
+    "CONGESTION": Sentence("no line free"),
+    "INVALIDARGS": Sentence("could not be dialled"),
+    "DONTCALL": Sentence("refused by the callee"),
+    "TORTURE": Sentence("refused by the callee"),
+    GatewayOutcome.DENIED: Sentence("not allowed"),
+    GatewayOutcome.INVALID: Sentence("no such number"),
+    GatewayOutcome.HUNG_UP: Sentence("caller hung up"),
+    GatewayOutcome.NO_DRIVER: Sentence("no driver"),
+    GatewayOutcome.FAILED: Sentence("gateway error"),
+    GatewayOutcome.REFUSED: Sentence("forged call"),
+    GatewayOutcome.DEAD: Sentence("already hung up"),
+}
+"""What the words in PBXROUTER_OUTCOME mean."""
+SUCCESSFUL: Final = frozenset({"ANSWER", "DONE"})
+PROBLEMATIC: Final = frozenset(
+    {GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER, GatewayOutcome.REFUSED, GatewayOutcome.DENIED}
+)
+
+
+def outcome_sentence(outcome: str) -> Sentence:
+    """What an outcome means; an unknown word, such as that of another package's driver, stands for itself."""
+    return OUTCOME_SENTENCES.get(outcome) or sentence("{text}", text=outcome)
+
+
+def outcome_kind(outcome: str) -> str:
+    """How the console marks an outcome: ``good``, ``bad`` or ``plain``."""
+    return "good" if outcome in SUCCESSFUL else "bad" if outcome in PROBLEMATIC else "plain"
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What there is to say of a call when it is over for us.
+    """A call that the gateway has finished with.
 
     Attributes:
+        request: what Asterisk said of the call.
         decision: the last one made; None if the call ended before any.
-        began: when we got it, epoch seconds.
-        ended: when we were done with it.
+        outcome: what the call came to.
+        began: when the gateway got the call, epoch seconds.
+        ended: when the gateway was done with it, epoch seconds.
     """
 
     request: AGIRequest

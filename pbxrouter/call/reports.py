@@ -1,4 +1,4 @@
-"""Who is told of each call when the gateway is done with it: the log, the counter, whoever comes next."""
+"""Passes the record of each finished call on to the log, the counter, the history and other listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Report = Callable[[CallRecord], object]
 
 
 class Reports:
-    """Passes each record on to all who asked; one that fails keeps it from nobody else."""
+    """Passes each record on to all listeners, also when one of them raises."""
 
     log = Logger()
 
@@ -20,13 +20,13 @@ class Reports:
         self._listeners: list[Report] = []
 
     def add(self, listener: Report) -> None:
-        """Tell this one too, from now on."""
+        """Pass records on to this listener too, from now on."""
         self._listeners.append(listener)
 
     def __call__(self, record: CallRecord) -> None:
-        """A call is over for us."""
+        """Pass a record on."""
         for listener in tuple(self._listeners):
             try:
                 listener(record)
             except Exception:
-                self.log.failure("whoever is told of calls failed on one")
+                self.log.failure("calls: a listener for finished calls raised; the other listeners were still told")

@@ -1,14 +1,14 @@
 """The command `pbxrouter`.
 
-The commands are one module each, named in `pbxrouter.cli.app`; this is only the way in. It imports next to
-nothing, so that a PIN among the arguments leaves the list of processes before anything slow happens.
+Each subcommand is a module, named in `pbxrouter.cli.app`. This entry point imports next to nothing, so
+that PINs among the arguments are removed from the process list before slow imports.
 """
 
 import sys
 
 from pbxrouter.cli.procname import hide_pins
 
-_INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended
+_INTERRUPTED = 130  # a shell's status for a program that Ctrl-C ended
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Who changes something by a command, for the audit log."""
+"""The actor of a command, for the audit log."""
 
 import os
 import pwd
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def system_actor() -> "Actor":
-    """The system's user that runs this process, as the system knows it; no variable can say otherwise."""
+    """The system's user that runs this process, by its user ID; environment variables do not count."""
     from pbxrouter.database.audit import Actor
 
     number = os.getuid()

@@ -1,9 +1,9 @@
-"""The frame of the command `pbxrouter`: which commands there are, and what people see when one fails.
+"""The command group `pbxrouter`: its commands, and how their failures are shown.
 
 To add a command, write a module with a click command that takes `@config_option` (see
 `pbxrouter.cli.options`) and name it in `COMMANDS`. A command returns its exit status, or None for 0, and
-raises a PbxrouterError for whatever else; modules that are slow to import (Twisted above all) are imported
-inside it. What the commands do is in their modules.
+raises a PbxrouterError if it fails. Modules that are slow to import (Twisted above all) are imported
+inside it.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ COMMANDS = {
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
     "token": "pbxrouter.cli.token:token",
+    "lockouts": "pbxrouter.cli.lockouts:lockouts",
     "console": "pbxrouter.cli.console:console",
     "originate": "pbxrouter.cli.originate:originate",
     "counter": "pbxrouter.cli.counter:counter",
@@ -36,20 +37,20 @@ COMMANDS = {
     "doctor": "pbxrouter.cli.doctor:doctor",
 }
 
-WRONG = 2  # bad input, a file that cannot be used, nothing that listens
+WRONG = 2  # bad input, a file that cannot be used, no gateway that listens
 _INTERRUPTED = 130
 _CLOSED_PIPE = 1
 
 
 class CommandGroup(click.Group):
-    """Imports a command when it is asked for, and turns every failure into one line on stderr."""
+    """Imports a command when it is run, and turns every failure into one line on stderr."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None when there is no such."""
+        """Import a command; None if there is no command of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -57,7 +58,7 @@ class CommandGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; Ctrl-C ends it without a word."""
+        """Run the command; Ctrl-C ends it without a message."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -71,7 +72,7 @@ class CommandGroup(click.Group):
             extra: for click's own tests of commands.
         """
         for stream in (sys.stdin, sys.stdout, sys.stderr):
-            # A byte or a name that the terminal's character set does not have is no reason to stop.
+            # Characters that the terminal's encoding lacks are escaped.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         extra.update(prog_name="pbxrouter", standalone_mode=False)
@@ -106,10 +107,10 @@ class CommandGroup(click.Group):
 
 
 def complain(message: str) -> int:
-    """Say on stderr, in one line, what was wrong.
+    """Print an error on stderr, in one line.
 
     Returns:
-        The exit status for it.
+        The exit status of a failed command.
     """
     line = " ".join(part.strip() for part in message.splitlines() if part.strip())
     click.echo(f"pbxrouter: {printable(line)}", err=True)
@@ -127,14 +128,14 @@ def _usage(error: click.UsageError) -> int:
 
 
 def _unexpected(error: Exception) -> str:
-    """A fault of ours: still one line, with what whoever mends it must know."""
+    """An exception that is a bug: one line with its type and place, for a report."""
     places = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
-    return f"a fault in pbxrouter itself: {type(error).__name__}{where}: {error}; please report it"
+    return f"a bug in pbxrouter: {type(error).__name__}{where}: {error}; please report it"
 
 
 def _drop_output() -> int:
-    """Whoever read our output has gone: what is left of it goes nowhere, without a word."""
+    """The reader of standard output has gone: discard the rest."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _CLOSED_PIPE
@@ -143,8 +144,7 @@ def _drop_output() -> int:
 @click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pbxrouter", message="%(prog)s %(version)s")
 def pbxrouter() -> None:
-    """Route the calls of an Asterisk PBX: who may dial what, and where it goes.
+    """Route the calls of an Asterisk PBX by rules, extensions and PINs.
 
-    The gateway itself is started with `twistd -n pbxrouter`. Each command tells more: `pbxrouter call
-    --help`.
+    Start the gateway itself with `twistd -n pbxrouter`. For help on a command, run `pbxrouter COMMAND --help`.
     """

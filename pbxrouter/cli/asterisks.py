@@ -1,4 +1,4 @@
-"""Which of the configured Asterisks a command means."""
+"""Choosing one of the configured Asterisks."""
 
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
-    """The one of that name; the only one if none is named.
+    """The Asterisk of that name; without a name, the only one.
 
     Raises:
-        ConfigError: there is none, it must be named, or it has no secret.
+        ConfigError: none is configured, a name is needed, or it has no secret_file.
     """
     found = {asterisk.name: asterisk for asterisk in config.asterisk}
     if not found:
-        raise ConfigError("there is no Asterisk in the settings: add an [[asterisk]] with a secret_file")
+        raise ConfigError("no Asterisk is configured: add an [[asterisk]] with a secret_file to the settings")
     if name is None and len(found) == 1:
         chosen = next(iter(found.values()))
     elif name is None or name not in found:
@@ -25,5 +25,5 @@ def chosen_asterisk(config: "Config", name: str | None) -> "Asterisk":
     else:
         chosen = found[name]
     if not chosen.secret_file:
-        raise ConfigError(f"{printable(chosen.name)}: no secret_file is set, so nobody can log in to AMI")
+        raise ConfigError(f"{printable(chosen.name)}: no secret_file is set, so AMI cannot be used")
     return chosen

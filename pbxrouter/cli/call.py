@@ -1,4 +1,4 @@
-"""`pbxrouter call`: plays Asterisk's side of a call against the running gateway, and shows it."""
+"""`pbxrouter call`: simulates a call to the running gateway and shows the conversation."""
 
 import os
 import re
@@ -40,25 +40,25 @@ _LONGEST_S = 86400
     "pins",
     metavar="PIN",
     multiple=True,
-    help="Keyed at one PIN prompt; may come several times. `-` reads one from standard input. "
-    "When they are used up the caller keys nothing.",
+    help="The digits keyed at a PIN prompt; repeat it for more prompts. `-` reads one from standard input. "
+    "At further prompts the caller keys nothing.",
 )
 @click.option("--name", metavar="NAME", help="The caller's name.")
-@click.option("--dnid", metavar="DNID", help="The number as the line brought it; NUMBER unless told.")
+@click.option("--dnid", metavar="DNID", help="The dialled number as the trunk sent it.  [default: NUMBER]")
 @click.option(
     "--extension",
     metavar="EXTENSION",
-    help="The dialplan's extension; NUMBER unless told. `s`: an analogue line; `h`: a call that is over.",
+    help="The dialplan extension: `s` for an analogue line, `h` for a call that has ended.  [default: NUMBER]",
 )
-@click.option("--channel", metavar="CHANNEL", help="The channel's name; PJSIP/CALLER-00000001 unless told.")
+@click.option("--channel", metavar="CHANNEL", help="The channel's name.  [default: PJSIP/CALLER-00000001]")
 @click.option("--language", metavar="CODE", default="en", show_default=True, help="The channel's language.")
-@click.option("--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan's context.")
+@click.option("--context", metavar="CONTEXT", default="pbxrouter", show_default=True, help="The dialplan context.")
 @click.option(
     "--dialstatus",
     type=click.Choice(_DIALSTATUS, case_sensitive=False),
     metavar="STATUS",
     multiple=True,
-    help=f"How a Dial ends: {', '.join(_DIALSTATUS)}. Several for several Dials; ANSWER unless told.",
+    help=f"How a Dial ends: {', '.join(_DIALSTATUS)}. Repeat it for several Dials.  [default: ANSWER]",
 )
 @click.option(
     "--hangup-at",
@@ -69,9 +69,11 @@ _LONGEST_S = 86400
 @click.option(
     "--hangup-in",
     metavar="APPLICATION",
-    help="The caller hangs up in this application, such as Dial or ConfBridge.",
+    help="The caller hangs up during this application, such as Dial or ConfBridge.",
 )
-@click.option("--connect", metavar="HOST:PORT", help="Where the gateway listens; as in the settings unless told.")
+@click.option(
+    "--connect", metavar="HOST:PORT", help="Where the gateway listens.  [default: fastagi.listen of the settings]"
+)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -79,9 +81,9 @@ _LONGEST_S = 86400
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the gateway may say nothing.",
+    help="How long to wait for the gateway's next command.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show everything that Asterisk says of the call.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all AGI variables of the call.")
 @config_option
 def call(
     number: str,
@@ -101,11 +103,11 @@ def call(
     verbose: bool,
     config_file: str | None,
 ) -> int:
-    """Place a call to the running gateway: CALLER dials NUMBER.
+    """Simulate a call: CALLER dials NUMBER.
 
-    No Asterisk is needed: its side is played. Lines with > are the gateway's commands, lines with < what
-    Asterisk says. The exit status is 0 when the conversation ended as it should, 1 when the gateway
-    misbehaved, 2 when none listens.
+    It needs the running gateway but no Asterisk, whose side is simulated. Lines with > are the gateway's
+    commands, lines with < are Asterisk's. The exit status is 0 if the conversation ended as it should, 1 if
+    the gateway made a mistake, 2 if no gateway listens.
     """
     import msgspec
 
@@ -117,7 +119,7 @@ def call(
     from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 
-    if not timeout_s <= _LONGEST_S:  # also what is no number
+    if not timeout_s <= _LONGEST_S:  # true of NaN, too
         raise click.BadParameter(f"{timeout_s} is not in the range 0<x<={_LONGEST_S}", param_hint="'--timeout'")
     config = read_config(config_file)
     place = address.of_option(connect) if connect else address.of_endpoint(config.fastagi.listen)
@@ -125,9 +127,9 @@ def call(
     dnid = number if dnid is None else dnid
     keyed = [given_pin(pin) for pin in pins]
     if not all(re.fullmatch("[0-9*#]*", pin) for pin in keyed):
-        raise PinError("--pin: a phone has the keys 0 to 9, * and #")
+        raise PinError("--pin: accepted are the keys of a phone, 0 to 9, * and #")
     secret = read_fastagi_secret(config)
-    # Neither says what was dialled: the gateway asks for the number before anything else.
+    # Neither holds a number: the gateway asks for it first.
     asked = not (normalise_number(extension) or normalise_number(dnid))
     asterisk = SimulatedAsterisk(
         SimulatedCall(
@@ -152,11 +154,11 @@ def call(
     )
     try:
         connection = place.connect(timeout_s)
-    except (OSError, UnicodeError) as error:  # the latter is of a host name that cannot be one
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is not valid
         why = getattr(error, "strerror", None) or error
         return complain(
             f"no gateway listens at {place} ({why}): start it with `make run` or `twistd -n pbxrouter`, "
-            "or tell where it is by --config FILE or --connect HOST:PORT"
+            "or name its address with --config FILE or --connect HOST:PORT"
         )
     with connection:
         click.echo(f"connected to the gateway at {place}")

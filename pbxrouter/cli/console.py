@@ -1,13 +1,12 @@
-"""`pbxrouter console`: the way in when nobody can log in, and who may."""
+"""`pbxrouter console`: prints a set-up link for the web console, or lists its users."""
 
 import datetime
-import pathlib
 import secrets
 import time
 
 import click
 
-from pbxrouter.cli.options import config_option, database_option, read_config
+from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 from pbxrouter.errors import ConfigError
 
 
@@ -16,12 +15,11 @@ from pbxrouter.errors import ConfigError
 @config_option
 @database_option
 def console(action: str, config_file: str | None, database: str | None) -> None:
-    """Print a one-time link into the web console, or list who may log in.
+    """Print a link that creates a console admin, or list users.
 
-    `link` prints an address that makes one more admin, once, within a day; links printed before are void. It
-    is for the first log-in and for passwords that were lost. `list` shows login, role and last log-in.
+    `link` prints a one-time address where an admin can be created, valid for a day; links printed before are
+    void. Use it for the first login and for lost passwords. `list` shows the users with role and last login.
     """
-    from pbxrouter import database as databases
     from pbxrouter.database.people import list_console_users, put_setup_link
     from pbxrouter.security import hash_token
     from pbxrouter.web import base_url, setup_url
@@ -31,21 +29,18 @@ def console(action: str, config_file: str | None, database: str | None) -> None:
         raise ConfigError(
             "web.listen is not set, so there is no console; accepted is for example tcp:8080:interface=127.0.0.1"
         )
-    connection = databases.connect(pathlib.Path(config.database))
-    try:
+    with open_database(config) as connection:
         if action == "link":
             link = secrets.token_urlsafe(24)
             put_setup_link(connection, hash_token(link), time.time())
             click.echo(setup_url(base_url(config.web.url, config.web.listen or ""), link))
             return
-        people = list_console_users(connection)
-    finally:
-        connection.close()
-    if not people:
-        click.echo("nobody may log in yet; `pbxrouter console link` prints a way in", err=True)
-    for person in people:
-        last = f"last login {_time(person.last_login_at)}" if person.last_login_at else "never logged in"
-        click.echo(f"{person.login}: {person.role.value}, {last}{'' if person.enabled else ', may not log in'}")
+        users = list_console_users(connection)
+    if not users:
+        click.echo("there are no console users yet; `pbxrouter console link` creates the first", err=True)
+    for user in users:
+        last = f"last login {_time(user.last_login_at)}" if user.last_login_at else "never logged in"
+        click.echo(f"{user.login}: {user.role.value}, {last}{'' if user.enabled else ', disabled'}")
 
 
 def _time(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""One simulated call over a socket: carries the bytes, and judges afterwards how the gateway behaved.
+"""Plays a simulated call over a socket, and checks how the gateway behaved.
 
-What Asterisk answers is in `pbxrouter.simulator`; how it is shown, in `pbxrouter.cli.transcript`.
+`pbxrouter.simulator` makes Asterisk's answers; `pbxrouter.cli.transcript` prints the conversation.
 """
 
 import enum
@@ -10,7 +10,7 @@ from typing import Protocol
 from pbxrouter.simulator import SimulatedAsterisk
 
 _SEGMENT = 65536
-# Marks by which the gateway tells the dialplan that it is done with a call.
+# Values of PBXROUTER by which the gateway tells the dialplan that it is done with a call.
 _DONE = ("done", "refused", "failed")
 
 
@@ -24,16 +24,16 @@ class ConversationEnd(enum.Enum):
 
 
 class Watcher(Protocol):
-    """Somebody who is shown the conversation while it happens."""
+    """Receives each line of the conversation as it happens."""
 
     def environment(self, data: bytes) -> None:
-        """What Asterisk sends first."""
+        """The AGI variables that open the conversation."""
 
     def command(self, line: bytes) -> None:
         """A command of the gateway."""
 
     def reply(self, line: bytes, command: bytes | None) -> None:
-        """A line of Asterisk's, and the command that it answers."""
+        """A line from Asterisk, and the command that it answers."""
 
 
 def converse(
@@ -42,10 +42,10 @@ def converse(
     """Play the call until one side ends it.
 
     Args:
-        connection: to the gateway; it stays open.
-        asterisk: the other side.
-        watcher: is told every line.
-        timeout_s: how many seconds the gateway may say nothing.
+        connection: the connection to the gateway; it stays open.
+        asterisk: Asterisk's side.
+        watcher: receives every line.
+        timeout_s: how long to wait for the gateway's next command, in seconds.
     """
     connection.settimeout(timeout_s)
     opening = asterisk.environment()
@@ -70,7 +70,7 @@ def converse(
             watcher.reply(line, commands[-1] if commands else None)
         if asterisk.ended:
             return ConversationEnd.HUNG_UP
-        # The gateway may close as soon as it has its answer, or not wait for it: what it sent still counts.
+        # The gateway may close before it reads the answer: what it sent still counts.
         _send(connection, answer)
 
 
@@ -83,7 +83,7 @@ def _send(connection: socket.socket, data: bytes) -> OSError | None:
 
 
 def faults(asterisk: SimulatedAsterisk, ending: ConversationEnd, timeout_s: float) -> list[str]:
-    """What the gateway did wrong, in words; nothing when the conversation ended as it should."""
+    """The gateway's mistakes, as sentences; empty if the conversation ended as it should."""
     found = [f"the gateway {complaint}" for complaint in dict.fromkeys(asterisk.complaints)]
     if asterisk.unfinished:
         found.append("the gateway stopped in the middle of a line")

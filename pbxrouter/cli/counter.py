@@ -1,43 +1,42 @@
-"""`pbxrouter counter`: how many calls there were, from the database; no gateway is needed."""
+"""`pbxrouter counter`: prints call counts from the database; the gateway need not run."""
 
 import datetime
 import json
-import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbxrouter.cli.options import config_option, database_option, read_config
+from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
 if TYPE_CHECKING:
     from pbxrouter.counter import Counts, Report
 
 UNKNOWN = "U"
-"""How Cacti writes what is not known."""
+"""Cacti's notation for an unknown value."""
 SETTLED_S = 5
-"""A minute is asked about once it is so long over: then all of it is written."""
+"""How long after its end a minute is complete in the database, in seconds."""
 MOST_MINUTES = 1440
 TODAY = "today"
 KINDS = ("mapping", "user", "extension")
 
 
 @click.command()
-@click.option("--asterisk", metavar="NAME", help="Only the calls of this [[asterisk]].")
-@click.option("--minutes", type=click.IntRange(1, MOST_MINUTES), help="The last so many whole minutes.")
+@click.option("--asterisk", metavar="NAME", help="Only calls of this Asterisk, by its name in the settings.")
+@click.option("--minutes", type=click.IntRange(1, MOST_MINUTES), metavar="N", help="The last N whole minutes.")
 @click.option(
     "--day",
     is_flag=False,
     flag_value=TODAY,
     metavar="[DATE]",
-    help="Today, or the day that DATE (YYYY-MM-DD) is.",
+    help="Today, or DATE (YYYY-MM-DD).  [default]",
 )
 @click.option(
     "--week",
     is_flag=False,
     flag_value=TODAY,
     metavar="[DATE]",
-    help="The seven days that end with today, or DATE.",
+    help="The seven days up to today, or up to DATE.",
 )
 @click.option(
     "--busiest",
@@ -45,9 +44,9 @@ KINDS = ("mapping", "user", "extension")
     flag_value=10,
     type=click.IntRange(1, 10080),
     metavar="[N]",
-    help="The N minutes (10 unless told) in which most calls began.",
+    help="The N minutes, 10 by default, in which most calls began.",
 )
-@click.option("--by", type=click.Choice(KINDS), help="A line for each mapping, user or extension.")
+@click.option("--by", type=click.Choice(KINDS), help="One line for each mapping, user or extension.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
 @database_option
@@ -62,11 +61,10 @@ def counter(
     config_file: str | None,
     database: str | None,
 ) -> None:
-    """Say how many calls there were, today unless told: in one line, as Cacti reads it.
+    """Print call counts, in a line that Cacti can read.
 
-    U stands for what is not known, because the gateway was down or had no connection to Asterisk.
+    U stands for an unknown value: the gateway was down, or had no connection to Asterisk.
     """
-    from pbxrouter import database as databases
     from pbxrouter.counter import report as counter_report
 
     if sum(value is not None for value in (minutes, day, week)) > 1:
@@ -76,20 +74,17 @@ def counter(
     now = time.time()
     began, ended = _span(minutes, day, week, now)
     config = read_config(config_file, database)
-    connection = databases.connect(pathlib.Path(config.database))
-    try:
+    with open_database(config) as connection:
         counted = counter_report.asterisks(connection)
-        # One that was taken out of the settings would leave all of today unknown.
+        # An Asterisk that was removed from the settings would make all of today unknown.
         names = [asterisk.name for asterisk in config.asterisk if asterisk.secret_file] or counted
         if asterisk is not None:
             if asterisk not in (*names, *counted):
-                accepted = ", ".join(sorted({*names, *counted})) or "none, since nothing was counted yet"
+                accepted = ", ".join(sorted({*names, *counted})) or "none, because nothing was counted yet"
                 raise click.UsageError(f"no calls of {asterisk!r} are counted; accepted is {accepted}")
             names = [asterisk]
         report = counter_report.read(connection, names, began, ended, now)
-    finally:
-        connection.close()
-    # Of minutes, for a graph, a part would be misleading; of a day it is what people want to know.
+    # For minutes, which go into a graph, a partial count would mislead; for a day it is useful.
     short = day is None and week is None
     known = report.is_known() if short else report.unknown_s() < ended - began
     if as_json:
@@ -107,7 +102,7 @@ def counter(
 
 
 def _span(minutes: int | None, day: str | None, week: str | None, now: float) -> tuple[int, int]:
-    """Which time is asked about, as epoch seconds: the first, and the one behind the last."""
+    """The time that is asked for: its first epoch second, and the one after its last."""
     if day is None and week is None:
         ended = int(now - SETTLED_S) // 60 * 60
         return ended - 60 * (minutes or 5), ended
@@ -118,12 +113,12 @@ def _span(minutes: int | None, day: str | None, week: str | None, now: float) ->
         began = int(datetime.datetime.combine(first, datetime.time()).timestamp())
         ended = int(datetime.datetime.combine(last + datetime.timedelta(days=1), datetime.time()).timestamp())
     except (ValueError, OverflowError, OSError):
-        raise click.UsageError(f"{given!r} is no date; accepted is one such as 2026-11-23") from None
+        raise click.UsageError(f"{given!r} is not a date; accepted is for example 2026-11-23") from None
     return began, max(began, min(ended, int(now)))
 
 
 def _figures(counts: "Counts", known: bool) -> dict[str, Any]:
-    """Counts under the names that people see; None where they are not known."""
+    """Counts by the names in the output; None where they are unknown."""
     figures: dict[str, Any] = {
         "calls": counts.started,
         "answered": counts.answered,

@@ -1,4 +1,4 @@
-"""`pbxrouter debug`: the AGI dialogue of the running gateway's calls, as it happens."""
+"""`pbxrouter debug`: prints the AGI dialogue of the running gateway's calls."""
 
 import click
 
@@ -9,18 +9,18 @@ from pbxrouter.errors import PbxrouterError
 
 @click.command()
 @click.option("--from", "caller", metavar="CALLER", help="Only calls from this number.")
-@click.option("--to", "number", metavar="NUMBER", help="Only calls to this extension of the dialplan.")
+@click.option("--to", "number", metavar="NUMBER", help="Only calls to this dialplan extension.")
 @config_option
 def debug(caller: str | None, number: str | None, config_file: str | None) -> None:
-    """Show what Asterisk and the gateway say to each other about each call.
+    """Show the AGI dialogue of the running gateway's calls.
 
-    Goes on until Ctrl-C. What callers key in is starred.
+    Runs until Ctrl-C. Keyed digits are masked.
     """
     for answer in answers(read_config(config_file).control, "watch", {"caller": caller, "extension": number}):
         if "watching" in answer:
             click.echo("watching; Ctrl-C ends it", err=True)
         elif "skipped" in answer:
-            click.echo(f"({answer['skipped']} lines left out: this terminal did not keep up)", err=True)
+            click.echo(f"({answer['skipped']} lines skipped: this terminal is too slow)", err=True)
         else:
             click.echo("{uniqueid} {caller}->{extension} {direction} {text}".format_map(answer))
     raise PbxrouterError("the gateway has stopped")

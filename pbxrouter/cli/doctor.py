@@ -1,4 +1,4 @@
-"""`pbxrouter doctor`: looks at everything, and says what to change."""
+"""`pbxrouter doctor`: checks the installation and says what to change."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,19 @@ _MARKS = {"ok": "ok   ", "wrong": "WRONG", "unknown": "?    "}
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-@click.option("--sounds", metavar="FOLDER", help="Where Asterisk's sounds are seen from here, if not where it says.")
+@click.option(
+    "--sounds",
+    metavar="FOLDER",
+    help="The folder with Asterisk's sounds, if it is elsewhere on this machine than Asterisk says.",
+)
 @config_option
 @database_option
 def doctor(as_json: bool, sounds: str | None, config_file: str | None, database: str | None) -> int:
-    """Look at settings, database, gateway, Asterisk and dialplan; say what is wrong and what to change.
+    """Check settings, database, gateway and Asterisk for errors.
 
-    Nothing is changed, and no call is made. Exit status: 0 all is well, 1 something is wrong, 2 the settings
-    cannot be read. What cannot be seen from here is marked `?`, with how to look by hand; that is no failure.
+    Nothing is changed, and no call is made. The exit status is 0 if no problem was found, 1 if there is one,
+    2 if the settings cannot be read. `?` marks what cannot be checked from here, with how to check it by
+    hand; it does not count as a problem.
     """
     config = read_config(config_file, database)
     found: list[Finding] = []
@@ -39,9 +44,9 @@ def doctor(as_json: bool, sounds: str | None, config_file: str | None, database:
         report = {"well": not bad, "findings": [_as_json(finding) for finding in found]}
         click.echo(json.dumps(report, indent=2))
     elif bad:
-        click.echo(f"{bad} {'thing is' if bad == 1 else 'things are'} wrong")
+        click.echo(f"{bad} {'problem' if bad == 1 else 'problems'} found")
     else:
-        click.echo("all is well")
+        click.echo("no problems found")
     return 1 if bad else 0
 
 
@@ -68,7 +73,7 @@ def _examine(config: "Config", sounds: str | None, tell: Any) -> None:
     interrupted: list[bool] = []
 
     def say(finding: "Finding") -> None:
-        if not interrupted:  # then all connections end, which is no finding
+        if not interrupted:  # connections that end at the shutdown are no findings
             tell(finding)
 
     async def look() -> None:

@@ -1,8 +1,8 @@
-"""AMI events as text for people, with what callers keyed starred.
+"""AMI events as text, with keyed digits masked.
 
-An AMI user with many classes is shown PINs (docs/asterisk.md B4): keys one by one, results of AGI
-commands, variables that hold digits, arguments of applications. None of them leaves
-here; that a harmless number is starred now and then is the price.
+Events can hold PINs if the AMI user has many classes (docs/asterisk.md B4): keys one by one, results
+of AGI commands, variables that hold digits, arguments of applications. All of them are masked; now
+and then a harmless number is masked, too.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SECRET_NAME: Final = re.compile(
 )
 _DIGITS: Final = re.compile(r"[0-9*#]+")
 _RUN: Final = re.compile(r"[0-9*#]{3,}")
-# What tells nothing that a caller keyed, though it is a number.
+# Variables whose numbers are not keyed digits.
 _OPEN_VARIABLES: Final = re.compile(
     r"(?:PBXROUTER(?:_\w+)?|DIALEDTIME(?:_MS)?|ANSWEREDTIME(?:_MS)?|RINGTIME(?:_MS)?|PROGRESSTIME(?:_MS)?"
     r"|HANGUPCAUSE|DIALEDPEERNUMBER|DIALEDPEERNAME|BRIDGEPEER|QUEUE\w*|RTPAUDIOQOS\w*|LOCALSTATIONID)"
 )
-# Applications whose argument is a place or a sound, not what was keyed.
+# Applications whose argument is a place or a sound, not keyed digits.
 _OPEN_APPLICATIONS: Final = frozenset(
     "agi answer appdial appdial2 background bridgewait busy confbridge congestion dial echo gosub goto "
     "hangup playback progress queue return ringing voicemail wait".split()
@@ -37,12 +37,12 @@ _OPEN_APPLICATIONS: Final = frozenset(
 # The secret of fastagi.secret_file among the arguments of AGI(), also as AsyncAGIStart encodes it.
 _SECRET_ARGUMENT: Final = re.compile(r"(?<=\bsecret=)[^,\s]+|(?<=secret%3D)(?:(?!%0A)[^,\s])+", re.IGNORECASE)
 _KEYS_SENT: Final = re.compile(r"\bD\([^)]*\)")
-# -2 to 1 are how a command went; anything else may be a key, or several.
+# -2 to 1 are results of commands; anything else may be keyed digits.
 _RESULT: Final = re.compile(r"(?<=result=)(?!(?:-[12]|[01])(?:\s|$))[^\s(]+|(?<=\()[0-9*#]+(?=\))")
 
 
 def shown(event: AMIMessage) -> Iterator[tuple[str, str]]:
-    """An event's headers, the first one being its name, fit to be seen by anybody."""
+    """An event's headers with secrets masked; the first is its name."""
     name = event.name.lower()
     for header, value in event:
         yield header, _masked(event, name, header.lower(), value)
@@ -62,7 +62,7 @@ def as_line(event: AMIMessage) -> str:
 
 
 def as_json(event: AMIMessage) -> str:
-    """One JSON object in a line; the value of a repeated header is a list."""
+    """One line of JSON: an object; the value of a repeated header is a list."""
     found: dict[str, str | list[str]] = {}
     for header, value in shown(event):
         before = found.get(header)

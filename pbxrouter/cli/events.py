@@ -1,4 +1,4 @@
-"""`pbxrouter events`: the PBX's events as they come (the workshop's watcher)."""
+"""`pbxrouter events`: prints Asterisk's events as they come."""
 
 import select
 import sys
@@ -20,15 +20,15 @@ _INTERRUPTED = 130
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--asterisk", metavar="NAME", help="Which Asterisk, if several are configured.")
+@click.option("--asterisk", metavar="NAME", help="The Asterisk to use, if several are configured.")
 @click.option(
     "--filter",
     "filters",
     metavar="HEADER=VALUE",
     multiple=True,
-    help="Only events with this header of this value; of several, all must be there.",
+    help="Only events whose HEADER is VALUE; if repeated, all filters must match.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @config_option
 def events(
     names: tuple[str, ...],
@@ -37,11 +37,11 @@ def events(
     as_json: bool,
     config_file: str | None,
 ) -> int:
-    """Print the events of Asterisk as they come, one a line: all, or those named, such as Newchannel.
+    """Print Asterisk's events as they come, one per line.
 
-    It has an AMI connection of its own, with the account of the settings; that user's classes (manager.conf,
-    `read`) decide which events come. The gateway need not run. What callers key in is starred. Goes on until
-    Ctrl-C.
+    NAMEs, such as Newchannel, select events; without any, all are printed. The command opens an AMI connection
+    with the account in the settings; the classes in `read` of that user in manager.conf decide which events
+    come. The gateway need not run. Keyed digits are masked. Runs until Ctrl-C.
     """
     wanted = [_pair(filter_) for filter_ in filters]
     chosen = chosen_asterisk(read_config(config_file), asterisk)
@@ -57,7 +57,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 class _Printer:
-    """Prints the events that are wanted."""
+    """Prints the events that match names and filters.
+
+    Attributes:
+        failed: why standard output cannot be written; None while it can.
+    """
 
     def __init__(self, names: set[str], filters: list[tuple[str, str]], as_json: bool) -> None:
         from pbxrouter.cli.event_text import as_json as json_of
@@ -69,7 +73,7 @@ class _Printer:
         self.failed: OSError | None = None
 
     def event(self, event: "AMIMessage") -> None:
-        """An event came. Never fails: whoever reads may have gone."""
+        """Print an event if it matches. A failed write is kept in ``failed``."""
         if self.failed is not None or (self._names and event.name.lower() not in self._names):
             return
         if any(value not in event.all(header) for header, value in self._filters):
@@ -99,7 +103,7 @@ def _watch(asterisk: "Asterisk", printer: _Printer) -> int:
         raise ManagerUnavailable(f"the connection to {asterisk.name} was lost")
 
     def look() -> None:
-        """Whoever reads may have gone while no event came."""
+        """Stop if the reader of standard output has gone, also while no event comes."""
         if printer.failed is not None or _is_closed():
             ended.append(printer.failed or BrokenPipeError())
             reactor.stop()
@@ -121,7 +125,7 @@ def _watch(asterisk: "Asterisk", printer: _Printer) -> int:
 
 
 def _is_closed() -> bool:
-    """Whether nobody reads standard output any more."""
+    """Whether the reader of standard output has gone."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)

@@ -1,7 +1,6 @@
-"""`pbxrouter explain`: what the rules decide about a call, and why, without a gateway."""
+"""`pbxrouter explain`: prints what the rules decide about a call, and why; the gateway need not run."""
 
 import json
-import pathlib
 
 import click
 
@@ -10,40 +9,37 @@ from pbxrouter.cli.options import (
     config_option,
     database_option,
     given_pin,
+    open_database,
     pin_hasher,
     read_config,
 )
 
 DRIVERS = "pbxrouter.drivers"
-"""The entry points of drivers; importing pbxrouter.drivers for its name would import Twisted."""
+"""The entry point group of drivers, as in pbxrouter.drivers, whose import would import Twisted."""
 
 
 @click.command(epilog="Write -- before a NUMBER that begins with a dash.")
 @click.argument("number")
 @caller_option
-@click.option("--pin", metavar="PIN", help="The PIN that the caller keys; `-` reads it from standard input.")
+@click.option("--pin", metavar="PIN", help="The PIN that the caller keys. `-` reads it from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
 @database_option
 def explain(
     number: str, caller: str, pin: str | None, as_json: bool, config_file: str | None, database: str | None
 ) -> None:
-    """Say what the rules decide when CALLER dials NUMBER, and why.
+    """Show what the rules decide when CALLER dials NUMBER, and why.
 
-    The rules are read as the gateway reads them. Whatever is decided, the exit status is 0.
+    The rules are read from the database; the gateway need not run. The exit status is 0 for every decision.
     """
     from importlib.metadata import entry_points
 
-    from pbxrouter import database as databases
     from pbxrouter.database.rules import read_rules
     from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
 
     config = read_config(config_file, database)
-    connection = databases.connect(pathlib.Path(config.database))
-    try:
+    with open_database(config) as connection:
         rules = read_rules(connection, pin_hasher(config))
-    finally:
-        connection.close()
     shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None
     decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
     decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})

@@ -1,4 +1,4 @@
-"""Talking with the running gateway over its control socket."""
+"""Requests to the running gateway over its control socket."""
 
 import json
 import pathlib
@@ -11,23 +11,23 @@ from pbxrouter.errors import PbxrouterError
 _CONNECT_TIMEOUT_S = 5.0
 
 
-def answers(control: str, name: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Ask the gateway for something; gives its answers until it has no more.
+def answers(control: str, name: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a command to the gateway and yield its answers.
 
     Args:
         control: the socket's path, as configured.
-        name: of the wish.
-        asked: its values.
+        name: the command.
+        values: its parameters.
 
     Raises:
         PbxrouterError: no gateway answers, or it refuses.
     """
     with _connected(pathlib.Path(control)) as connection, connection.makefile("rb") as lines:
-        connection.sendall(json.dumps({name: asked}).encode("ascii") + b"\n")
+        connection.sendall(json.dumps({name: values}).encode("ascii") + b"\n")
         for line in lines:
             try:
                 answer: dict[str, Any] = json.loads(line)
-            except ValueError:  # it was killed in the middle of one
+            except ValueError:  # the gateway was killed while it wrote
                 raise PbxrouterError(f"the gateway at {control} stopped in the middle of a line") from None
             if "error" in answer:
                 raise PbxrouterError(str(answer["error"]))

@@ -1,15 +1,14 @@
-"""`pbxrouter history`: the calls that the gateway has had, newest first."""
+"""`pbxrouter history`: lists past calls, newest first."""
 
 import datetime
 import json
-import pathlib
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbxrouter.cli.options import config_option, database_option, read_config
+from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
 if TYPE_CHECKING:
     from pbxrouter.database.calls import CallRow
@@ -18,7 +17,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def when(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """Epoch seconds of `2026-11-23`, `2026-11-23 14:30` (local time) or `2h` (ago)."""
+    """Parse `2026-11-23`, `2026-11-23 14:30` (local time) or `2h` (ago) to epoch seconds."""
     if value is None:
         return None
     ago = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
@@ -36,12 +35,19 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.option("--from", "caller", metavar="CALLER", help="Only calls from this number.")
 @click.option("--to", "number", metavar="NUMBER", help="Only calls to this number.")
 @click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
-@click.option("--since", metavar="WHEN", callback=when, help="Such as 2026-11-23, '2026-11-23 14:30', or 2h ago.")
-@click.option("--until", metavar="WHEN", callback=when, help="The same; calls that began before.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 1_000_000), default=20, help="At most so many; 20.")
-@click.option("--trace", "with_trace", is_flag=True, help="Say why, too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, for a spreadsheet.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    callback=when,
+    help="Only calls since 2026-11-23, '2026-11-23 14:30', or 2h ago, for example.",
+)
+@click.option("--until", metavar="WHEN", callback=when, help="Only calls before this time.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="At most N calls."
+)
+@click.option("--trace", "with_trace", is_flag=True, help="Show the trace of each decision, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV, for a spreadsheet.")
 @config_option
 @database_option
 def history(
@@ -57,20 +63,17 @@ def history(
     config_file: str | None,
     database: str | None,
 ) -> None:
-    """List the calls that the gateway has had, newest first.
+    """List past calls, newest first.
 
-    They come from the database, so the gateway need not run; the newest second may not be there yet.
+    They are read from the database; the gateway need not run. Calls of the last second may be missing.
     """
-    from pbxrouter import database as databases
     from pbxrouter.database.calls import Search, find_calls
     from pbxrouter.text import printable
 
     caller, number = (None if value is None else printable(value) for value in (caller, number))
-    connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
-    try:
-        rows = list(find_calls(connection, Search(caller, number, outcome and outcome.upper(), since, until), limit))
-    finally:
-        connection.close()
+    search = Search(caller, number, outcome and outcome.upper(), since, until)
+    with open_database(read_config(config_file, database)) as connection:
+        rows = list(find_calls(connection, search, limit))
     if as_json:
         for row in rows:
             click.echo(json.dumps(_plain(row)))

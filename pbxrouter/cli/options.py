@@ -1,9 +1,11 @@
-"""What the commands have in common: their options, the settings, and how a PIN is read."""
+"""Options that several commands share; reading the settings, the database and PINs."""
 
+import contextlib
 import functools
 import pathlib
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -20,17 +22,17 @@ config_option = click.option(
     "--config",
     "config_file",
     metavar="FILE",
-    help="The settings (TOML). Without it pbxrouter.toml in the working directory, if it is there.",
+    help="The settings file (TOML).  [default: pbxrouter.toml in the working directory, if it exists]",
 )
 database_option = click.option(
-    "-d", "--database", metavar="FILE", help="The database, instead of the one that the settings name."
+    "-d", "--database", metavar="FILE", help="The database file, in place of the one in the settings."
 )
 caller_option = click.option(
     "--from",
     "caller",
     metavar="CALLER",
     required=True,
-    help="The number that calls; `unknown` for a caller who shows none.",
+    help="The caller's number; `unknown` if it is withheld.",
 )
 
 
@@ -38,9 +40,9 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     """Read the settings.
 
     Args:
-        config_file: the TOML file; None is pbxrouter.toml in the working directory if it is there, else all
-        defaults.
-        database: a database path that takes precedence; relative to the working directory.
+        config_file: the TOML file; None is pbxrouter.toml in the working directory if it exists, else the
+            defaults.
+        database: a database path that takes precedence, relative to the working directory.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is not accepted.
@@ -52,8 +54,25 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
     return config if database is None else at_database(config, pathlib.Path.cwd() / database)
 
 
+@contextlib.contextmanager
+def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
+    """Open the database of the settings, and close it at the end of the block.
+
+    One of an older version is backed up and upgraded, which one line on standard error tells.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    from pbxrouter import database
+
+    with contextlib.closing(
+        database.connect(pathlib.Path(config.database), notify=lambda line: click.echo(line, err=True))
+    ) as connection:
+        yield connection
+
+
 def pin_hasher(config: "Config") -> Callable[[str], str]:
-    """The function that makes of a PIN what the database keeps; it reads the key when first needed."""
+    """The function that hashes a PIN as the database keeps it; it reads the key at its first call."""
 
     @functools.cache
     def key() -> bytes:
@@ -70,13 +89,13 @@ def pin_hasher(config: "Config") -> Callable[[str], str]:
 
 
 def given_pin(pin: str, *, twice: bool = False) -> str:
-    """The PIN of an option: itself, or what is keyed when it is `-`.
+    """The PIN of an option; `-` reads it from standard input.
 
-    At a terminal it is asked for without echo; otherwise one line of standard input is read.
+    At a terminal it is prompted for without echo; otherwise one line is read.
 
     Args:
-        pin: as given.
-        twice: ask a second time, for a new PIN.
+        pin: the option's value.
+        twice: prompt a second time, for a new PIN.
 
     Raises:
         PinError: standard input had no line.

@@ -1,6 +1,5 @@
-"""`pbxrouter pin`: sets a user's PIN. The PIN never stands in the arguments of a process."""
+"""`pbxrouter pin`: sets a user's PIN, which is never an argument of the process."""
 
-import pathlib
 import time
 
 import click
@@ -10,6 +9,7 @@ from pbxrouter.cli.options import (
     config_option,
     database_option,
     given_pin,
+    open_database,
     pin_hasher,
     read_config,
 )
@@ -19,22 +19,21 @@ _TRIES = 20
 
 @click.command(context_settings={"allow_extra_args": True})
 @click.argument("user")
-@click.option("--generate", is_flag=True, help="Make a PIN, and print it this once.")
+@click.option("--generate", is_flag=True, help="Generate a PIN, and print it once.")
 @config_option
 @database_option
 @click.pass_context
 def pin(context: click.Context, user: str, generate: bool, config_file: str | None, database: str | None) -> None:
-    """Set the PIN of USER, by name.
+    """Set a user's PIN.
 
-    The PIN is asked for twice at a terminal, without being shown; otherwise one line of standard input is
-    read.
+    USER is the user's name. At a terminal the PIN is prompted for twice, without echo; otherwise one line of
+    standard input is read.
     """
     if context.args:
-        # Not click's own message: it would show the arguments, and one of them may be the PIN.
+        # click's own message would show the arguments, and one of them may be the PIN.
         raise click.UsageError(
-            "one argument is accepted, a user's name, in quotes if it has blanks; the PIN is asked for"
+            "accepted is one argument, the user's name, in quotes if it has blanks; the PIN is prompted for"
         )
-    from pbxrouter import database as databases
     from pbxrouter.cli.actor import system_actor
     from pbxrouter.database.rules import set_pin
     from pbxrouter.errors import PinError
@@ -43,8 +42,7 @@ def pin(context: click.Context, user: str, generate: bool, config_file: str | No
     config = read_config(config_file, database)
     hash_pin = pin_hasher(config)
     actor = system_actor()
-    connection = databases.connect(pathlib.Path(config.database))
-    try:
+    with open_database(config) as connection:
         if not generate:
             new = check_pin(given_pin(STDIN, twice=True))
             set_pin(connection, actor, time.time(), user, hash_pin(new))
@@ -60,5 +58,3 @@ def pin(context: click.Context, user: str, generate: bool, config_file: str | No
                 continue
             click.echo(new)
             return
-    finally:
-        connection.close()

@@ -1,8 +1,8 @@
-"""Takes PINs out of the list of processes.
+"""Removes PINs from the process list.
 
-Anybody on the machine can read a process's arguments (`ps`, /proc/PID/cmdline). Linux reads them from the
-memory of the process itself, so it can overwrite them. Between its start and that moment they can be seen:
-`--pin -`, which reads the PIN from standard input, is never seen.
+Every user of the machine can read a process's arguments (`ps`, /proc/PID/cmdline). Linux reads them from the
+memory of the process, which can overwrite them. Until it does they can be seen; `--pin -` reads the PIN from
+standard input instead.
 """
 
 import sys
@@ -15,16 +15,16 @@ _ARG_START, _ARG_END = 48, 49  # the fields of /proc/PID/stat, see proc(5)
 def hide_pins(arguments: Sequence[str]) -> None:
     """Overwrite each PIN in this process's own arguments with `*`.
 
-    Where that cannot be done (no Linux, no /proc) it does nothing: it is a precaution, no promise.
+    Where that is impossible (no Linux, no /proc) it does nothing.
 
     Args:
-        arguments: of this process, as in sys.argv, to see quickly whether there is a PIN at all.
+        arguments: sys.argv, to check quickly whether there is a PIN at all.
     """
     if not any(argument.startswith(_OPTION) for argument in arguments) or not sys.platform.startswith("linux"):
         return
     try:
         _overwrite()
-    except Exception:  # whatever is odd about this system, it is no reason not to do the work
+    except Exception:  # the command must run on unusual systems, too
         return
 
 
@@ -37,7 +37,7 @@ def _overwrite() -> None:
     start, end = int(fields[_ARG_START - 3]), int(fields[_ARG_END - 3])
     with open("/proc/self/cmdline", "rb") as file:
         memory = file.read()
-    # Both zero when the kernel does not tell; anything else unexpected must not be written to either.
+    # Both are zero if the kernel does not tell them. Memory that is not the arguments must not be written to.
     if not start or len(memory) != end - start or ctypes.string_at(start, end - start) != memory:
         return
     for offset, length in pin_spans(memory):
@@ -45,7 +45,7 @@ def _overwrite() -> None:
 
 
 def pin_spans(memory: bytes) -> Iterator[tuple[int, int]]:
-    """Find the PINs among arguments.
+    """Find the PINs in the arguments.
 
     Args:
         memory: the arguments, each ended by a NUL.

@@ -1,15 +1,14 @@
-"""`pbxrouter token`: makes, lists and revokes the tokens of the HTTP API."""
+"""`pbxrouter token`: creates, lists and revokes tokens of the HTTP API."""
 
-import pathlib
 import sqlite3
 import time
 
 import click
 
-from pbxrouter.cli.options import config_option, database_option, read_config
+from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
 SCOPES = ("read", "rules", "dial", "admin")
-"""Those of pbxrouter.security.tokens, which a test holds equal."""
+"""The scopes of pbxrouter.security.tokens; a test keeps them equal."""
 
 
 @click.command()
@@ -20,36 +19,31 @@ SCOPES = ("read", "rules", "dial", "admin")
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="What the new token is good for; may be given several times. dial, unless told.",
+    help="A scope of the new token; may be repeated.  [default: dial]",
 )
 @config_option
 @database_option
 def token(
     action: str, name: str | None, scopes: tuple[str, ...], config_file: str | None, database: str | None
 ) -> None:
-    """Make, list and revoke the tokens that let programs use the HTTP API.
+    """Create, list and revoke tokens of the HTTP API.
 
-    `create NAME` prints the new token this once; only a hash of it is kept. Programs send it as
-    `Authorization: Bearer TOKEN`. `revoke NAME` makes it invalid from the next request on. `list` shows
-    name, what it is good for, when made, last used, and revoked.
+    `create NAME` prints the new token once; only its hash is stored. Programs send it as `Authorization:
+    Bearer TOKEN`. `revoke NAME` makes it invalid from the next request on. `list` shows name, scopes, and
+    when each token was created, last used and revoked.
     """
     if (name is None) != (action == "list"):
         wanted = "no name" if action == "list" else "the token's name"
         raise click.UsageError(f"{action} takes {wanted}")
     if scopes and action != "create":
         raise click.UsageError("--scope is for create")
-    from pbxrouter import database as databases
-
-    connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
-    try:
+    with open_database(read_config(config_file, database)) as connection:
         if name is None:
             _list(connection)
         elif action == "create":
             _create(connection, name, scopes or ("dial",))
         else:
             _revoke(connection, name)
-    finally:
-        connection.close()
 
 
 def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) -> None:
@@ -57,9 +51,9 @@ def _create(connection: sqlite3.Connection, name: str, scopes: tuple[str, ...]) 
     from pbxrouter.database.people import add_token
     from pbxrouter.security import Scope, hash_token, new_token
 
-    made = new_token()
-    add_token(connection, system_actor(), time.time(), name, hash_token(made), frozenset(map(Scope, scopes)))
-    click.echo(made)
+    token = new_token()
+    add_token(connection, system_actor(), time.time(), name, hash_token(token), frozenset(map(Scope, scopes)))
+    click.echo(token)
 
 
 def _list(connection: sqlite3.Connection) -> None:
@@ -68,12 +62,12 @@ def _list(connection: sqlite3.Connection) -> None:
 
     found = list_tokens(connection)
     if not found:
-        click.echo("no tokens yet; `pbxrouter token create NAME` makes one", err=True)
+        click.echo("there are no tokens yet; `pbxrouter token create NAME` creates one", err=True)
     for token_info in found:
         scopes = scopes_text(token_info.scopes).replace(" ", ", ") or "nothing"
         used = f"last used {token_info.last_used}" if token_info.last_used else "never used"
         revoked = f", revoked {token_info.revoked}" if token_info.revoked else ""
-        click.echo(f"{token_info.name}: for {scopes}; made {token_info.created}, {used}{revoked}")
+        click.echo(f"{token_info.name}: for {scopes}; created {token_info.created}, {used}{revoked}")
 
 
 def _revoke(connection: sqlite3.Connection, name: str) -> None:

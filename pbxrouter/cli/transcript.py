@@ -1,4 +1,4 @@
-"""How `pbxrouter call` shows a conversation: line by line, then in one sentence. PINs are masked."""
+"""Prints a conversation for `pbxrouter call`: line by line, then a summary. PINs are masked."""
 
 import collections
 import re
@@ -15,7 +15,7 @@ MASK = "****"
 _COLUMN = 52
 _ABRIDGED = ("channel", "language", "callerid", "calleridname", "dnid", "extension", "context")
 
-# The beginning of a command -> what it is for. The first that fits counts.
+# The beginning of a command -> what it is for. The first match counts.
 _WORDS = {
     "ANSWER": "the call is answered",
     "CHANNEL STATUS": "is the caller still there?",
@@ -47,22 +47,22 @@ class Transcript:
     """Prints a conversation.
 
     Args:
-        pins: never shown.
-        number_asked: whether the first digits keyed are the number and not a PIN.
-        verbose: show the environment whole.
+        pins: the PINs to mask.
+        number_asked: whether the first digits keyed are the number, not a PIN.
+        verbose: show all AGI variables.
     """
 
     def __init__(self, pins: Collection[str], *, number_asked: bool, verbose: bool) -> None:
-        # A shorter one is no PIN, and would mask half of the conversation.
+        # Shorter ones are not PINs, and would mask half of the conversation.
         secret = sorted({pin for pin in pins if len(pin) >= MIN_PIN_DIGITS}, key=len, reverse=True)
-        # "Any key" is ten digits in a row, and no PIN, though 123456 stands in it.
+        # 0123456789 is the escape digits of a command, not a PIN, though it contains 123456.
         self._secrets = re.compile("|".join(["(0123456789)", *map(re.escape, secret)])) if secret else None
         self._number_asked = number_asked
         self._verbose = verbose
         self._asked = 0
 
     def environment(self, data: bytes) -> None:
-        """What Asterisk sends first."""
+        """Print the AGI variables that open the conversation."""
         lines = data.decode("utf-8", "surrogateescape").split("\n")
         shown = [
             line
@@ -75,14 +75,19 @@ class Transcript:
             click.echo(f"< … and {len(lines) - 2 - len(shown)} more lines (--verbose shows them)")
 
     def command(self, line: bytes) -> None:
-        """A command of the gateway."""
+        """Print a command of the gateway."""
         text = printable(self._masked(line))
         upper = text.upper()
         words = next((words for start, words in _WORDS.items() if upper.startswith(start)), "")
         click.echo(f"> {text:{_COLUMN}}  {words}".rstrip())
 
     def reply(self, line: bytes, command: bytes | None) -> None:
-        """A line of Asterisk's, and the command that it answers."""
+        """Print a line from Asterisk.
+
+        Args:
+            line: the line.
+            command: the command that it answers; None if none.
+        """
         text = self._masked(line)
         words = next((words for start, words in _REPLIES.items() if text.startswith(start)), "")
         if command is not None and [word.upper() for word in split_words(command)[:2]] == [b"GET", b"DATA"]:
@@ -90,14 +95,14 @@ class Transcript:
         click.echo(f"< {printable(text):{_COLUMN}}  {words}".rstrip())
 
     def masked(self, text: str) -> str:
-        """The text without any of the PINs."""
+        """The text with PINs masked."""
         return self._secrets.sub(lambda found: found[1] or MASK, text) if self._secrets else text
 
     def _masked(self, line: bytes) -> str:
         return self.masked(line.decode("utf-8", "surrogateescape"))
 
     def _keyed(self, text: str) -> tuple[str, str]:
-        """The reply to GET DATA, without what was keyed, and what it means."""
+        """The reply to GET DATA with the digits masked, and its meaning."""
         result = re.fullmatch(r"200 result=(\S*)( \(timeout\))?", text)
         if result is None:
             return text, _REPLIES.get(text, "")
@@ -112,11 +117,11 @@ class Transcript:
 
 
 def story(asterisk: SimulatedAsterisk, roles: Mapping[str, str]) -> str:
-    """What happened, in one line.
+    """A summary of the call in one line.
 
     Args:
-        asterisk: after the call.
-        roles: what the caller takes a sound for (`PIN prompt`), by the sound's name.
+        asterisk: the simulated Asterisk after the call.
+        roles: the purpose of a sound, such as `PIN prompt`, by the sound's name.
     """
     parts: list[str] = []
     prompts = collections.Counter(asterisk.prompts)

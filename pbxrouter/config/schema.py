@@ -113,6 +113,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dial: Dial = Dial()
     counter: Counter = Counter()
     technologies: dict[str, str] = {}
+    trunks: tuple[str, ...] = ()
 
 
 def parse(text: str, source: str, base: pathlib.Path) -> Config:

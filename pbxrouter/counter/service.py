@@ -26,7 +26,8 @@ from pbxrouter.call import CallRecord
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import CallCounts
-from pbxrouter.counter.writer import CounterWriter, Keeper
+from pbxrouter.counter.writer import CounterWriter
+from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, StoreError
 from pbxrouter.text import Sentence, sentence
 
@@ -62,7 +63,7 @@ class CallCounter(MultiService):
 
     log = Logger()
 
-    def __init__(self, manager: AMIConnection, store: Keeper, clock: IReactorTime, keep_days: int) -> None:
+    def __init__(self, manager: AMIConnection, store: Database, clock: IReactorTime, keep_days: int) -> None:
         super().__init__()
         self.asterisk = str(manager.name)
         self.counting = CallCounts()

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Callable
-from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pbxrouter.counter import rows as counter_rows
 from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.rows import Batch, Kept, LiveRow
+from pbxrouter.database import Database
 from pbxrouter.errors import StoreError
-
-
-class Keeper(Protocol):
-    """The part of database.Store that is used here."""
-
-    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See Store.run."""
-        ...
 
 
 class CounterWriter:
@@ -38,7 +28,7 @@ class CounterWriter:
 
     log = Logger()
 
-    def __init__(self, asterisk: str, table: CallTable, counting: CallCounts, store: Keeper) -> None:
+    def __init__(self, asterisk: str, table: CallTable, counting: CallCounts, store: Database) -> None:
         self.seen: float | None = None
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []

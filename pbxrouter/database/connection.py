@@ -1,15 +1,16 @@
-"""Opening and making a database file, and saying in one line why that failed."""
+"""Opens, creates and checks the database file, and explains failures in one line."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from pbxrouter.database.backup import path_of
 from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
 from pbxrouter.errors import (
     DatabaseForeign,
@@ -22,17 +23,17 @@ from pbxrouter.errors import (
 from pbxrouter.text import Sentence, sentence
 
 TIMEOUT_S: Final = 2.0
-"""How long to wait, in seconds, for another program that has the database locked."""
+"""How long to wait for a database that another program has locked, in seconds."""
 
 OPTIONS: Final[dict[str, Any]] = {
     "uri": True,
-    # Inserting and updating lock at once: a transaction that read first, and cannot
-    # get the lock later, would fail without waiting.
+    # Take the write lock at the first INSERT or UPDATE: a transaction that has read before, and
+    # cannot get the lock then, fails without waiting.
     "isolation_level": "IMMEDIATE",
     # The pool closes connections from another thread than the one that used them.
     "check_same_thread": False,
 }
-"""How sqlite3.connect is called, next to the address from uri_of."""
+"""Arguments of sqlite3.connect besides the URI from uri_of."""
 
 WORKSHOP_TABLES: Final = frozenset(
     {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
@@ -41,38 +42,44 @@ _SQLITE_2: Final = b"** This file contains an SQLite 2"
 
 
 def uri_of(path: Path) -> str:
-    """The address under which sqlite3 opens a file that must be there already."""
+    """The URI by which sqlite3 opens a file that must exist."""
     return f"{path.absolute().as_uri()}?mode=rw"
 
 
-def connect(path: Path, *, timeout_s: float = TIMEOUT_S) -> sqlite3.Connection:
-    """Open a database, upgrading one that an older version of the program made.
+def connect(
+    path: Path, *, timeout_s: float = TIMEOUT_S, notify: Callable[[str], object] | None = None
+) -> sqlite3.Connection:
+    """Open a database; one of an older version is backed up and upgraded.
 
     Args:
         path: the file.
         timeout_s: how long to wait for a locked database, in seconds.
+        notify: called with one line if the database was upgraded.
 
     Raises:
-        DatabaseMissing: no file there.
-        DatabaseLocked: another program kept it locked all that time.
+        DatabaseMissing: the file does not exist.
+        DatabaseLocked: another program kept it locked for that long.
         DatabaseTooNew: a later version of the program made it.
-        DatabaseForeign: it is an SQLite database, but none of ours.
-        NotADatabase: it is something else.
-        StoreError: whatever else keeps it from being read and written.
+        DatabaseForeign: it is an SQLite database of another program.
+        NotADatabase: it is not an SQLite database.
+        StoreError: it cannot be read, written or upgraded for another reason.
     """
     try:
         connection: sqlite3.Connection = sqlite3.connect(uri_of(path), timeout=timeout_s, **OPTIONS)
     except sqlite3.Error as error:
         raise explain(error, path) from error
-    prepare(connection, path)
+    prepare(connection, path, notify)
     return connection
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check a connection just opened, and set it up; one that is no good is closed.
+def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], object] | None = None) -> None:
+    """Check and set up a connection that was just opened.
+
+    Args:
+        notify: called with one line if the database was upgraded.
 
     Raises:
-        StoreError: as connect.
+        StoreError: as connect; the connection is closed.
     """
     try:
         connection.text_factory = _decode
@@ -81,8 +88,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         if version > SCHEMA_VERSION:
             raise DatabaseTooNew(
                 sentence(
-                    "database {path} was made by a later pbxrouter (its schema is version "
-                    "{version}, this program knows up to {known}): install that one",
+                    "database {path} was created by a later pbxrouter (its schema is version "
+                    "{version}, this one knows up to {known}): install the later one",
                     path=path,
                     version=version,
                     known=SCHEMA_VERSION,
@@ -92,7 +99,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        upgrade(connection)
+        upgrade(connection, notify=notify)
     except sqlite3.Error as error:
         connection.close()
         raise explain(error, path) from error
@@ -102,16 +109,16 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def create(path: Path) -> None:
-    """Make a new, empty database from schema.sql, readable and writable by its owner alone.
+    """Create an empty database from schema.sql, mode 0600.
 
-    An empty file in that place is used as it is.
+    An empty file at the path is used.
 
     Raises:
-        StoreError: something is there already (it is left as it was), or the file
-            cannot be made.
+        StoreError: the path holds something already, which is left unchanged, or the file cannot be
+            created.
     """
     try:
-        # Not sqlite3's doing: it would make a file that everybody may read.
+        # sqlite3 would create a file that everyone can read.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(uri_of(path), timeout=TIMEOUT_S, **OPTIONS)
     except (OSError, sqlite3.Error) as error:
@@ -131,11 +138,11 @@ def create(path: Path) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything inside is written, or nothing.
+    """A write transaction: committed at the end of the block, rolled back if it raises.
 
     Raises:
-        sqlite3.IntegrityError: as it came, for whoever knows what to make of it.
-        StoreError: instead of every other sqlite3.Error.
+        sqlite3.IntegrityError: unchanged, for callers that can explain the constraint.
+        StoreError: in place of every other sqlite3.Error.
     """
     with _explained(connection):
         connection.execute("BEGIN IMMEDIATE")
@@ -149,10 +156,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything inside is read as of one moment.
+    """A read transaction: all queries in the block see the same snapshot.
 
     Raises:
-        StoreError: instead of every sqlite3.Error.
+        StoreError: in place of every sqlite3.Error but IntegrityError.
     """
     with _explained(connection):
         if connection.in_transaction:
@@ -175,19 +182,11 @@ def _explained(connection: sqlite3.Connection) -> Iterator[None]:
         raise explain(error, path_of(connection)) from error
 
 
-def path_of(connection: sqlite3.Connection) -> Path:
-    """The file behind a connection."""
-    try:
-        return Path(connection.execute("PRAGMA database_list").fetchone()[2] or ":memory:")
-    except sqlite3.Error:
-        return Path("database")
-
-
 def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
-    """What an error of sqlite3, or of the system, means to the owner of the database at ``path``."""
+    """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
     if isinstance(error, OSError):
         return _explain_unopened(error, path)
-    # The low byte is the error, the rest is detail. Errors of the Python module have no code.
+    # The low byte is the primary code. Errors of the Python module itself have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -201,7 +200,7 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         case sqlite3.SQLITE_CORRUPT:
             return StoreError(
                 sentence(
-                    "database {path} is damaged: bring it back from a backup, or see .recover of sqlite3",
+                    "database {path} is damaged: restore a backup, or see .recover of sqlite3",
                     path=path,
                 )
             )
@@ -223,21 +222,23 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
 
 
 def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
-    # Asked after the attempt, not before: in between, the answer may change.
+    # Checked after the attempt: before it, the answer could change in between.
     try:
         if stat.S_ISDIR(path.stat().st_mode):
-            return NotADatabase(sentence("database {path} is a directory; a file is wanted", path=path))
+            return NotADatabase(sentence("database {path} is a directory; accepted is a file", path=path))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(path.parent):
             return DatabaseMissing(
                 sentence(
-                    "database {path} cannot be there: there is no directory {folder}",
+                    "database {path} cannot exist: there is no directory {folder}",
                     path=path,
                     folder=path.parent,
                 )
             )
         if isinstance(error, sqlite3.Error | FileNotFoundError):
-            return DatabaseMissing(sentence("database {path} is missing: make it with `pbxrouter init`", path=path))
+            return DatabaseMissing(
+                sentence("database {path} does not exist: create it with `pbxrouter init`", path=path)
+            )
     except OSError as why:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
     reason = error.strerror if isinstance(error, OSError) else None
@@ -264,7 +265,7 @@ def _explain_no_database(path: Path) -> NotADatabase:
                 path=path,
             )
         )
-    return NotADatabase(sentence("{path} is not a database; the file that `pbxrouter init` makes is wanted", path=path))
+    return NotADatabase(sentence("{path} is not a database; accepted is one that `pbxrouter init` creates", path=path))
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
@@ -273,20 +274,20 @@ def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     if tables >= {"schema_version", *WORKSHOP_TABLES}:
         return
     if not tables:
-        raise DatabaseForeign(sentence("database {path} has no tables: make it with `pbxrouter init`", path=path))
+        raise DatabaseForeign(sentence("database {path} has no tables: create them with `pbxrouter init`", path=path))
     if tables >= WORKSHOP_TABLES:
         raise DatabaseForeign(
             sentence(
-                "{path} is a database of the workshop: make a new one with `pbxrouter init`, "
-                "then `pbxrouter import {path}`",
+                "{path} is a database of the 2006 workshop: create a new one with `pbxrouter init`, "
+                "then run `pbxrouter import {path}`",
                 path=path,
             )
         )
     raise DatabaseForeign(
-        sentence("{path} is a database of some other program; one that `pbxrouter init` made is wanted", path=path)
+        sentence("{path} is a database of another program; accepted is one that `pbxrouter init` creates", path=path)
     )
 
 
 def _decode(stored: bytes) -> str:
-    """Text as stored; what a hand wrote in another encoding must not keep the rules from loading."""
+    """Stored text; bytes that are not UTF-8 are replaced, so that the rules still load."""
     return stored.decode("utf-8", "replace")

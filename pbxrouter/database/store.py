@@ -1,9 +1,8 @@
-"""The database as the gateway sees it: Deferreds, one thread, and a file that may come and go.
+"""The database for Twisted code: Deferreds, one thread, and a file that may be replaced.
 
-adbapi over sqlite3 with a single connection: SQLite has one writer, and with several
-connections of our own we would lock ourselves out. The file is looked at before every
-use. If it was replaced (restored, moved over) it is opened anew; while it is away, calls
-fail with StoreError and a later one finds it again.
+adbapi over sqlite3 with a single connection: SQLite allows one writer, and several connections of
+one process would lock each other out. The file's status is checked before every use. If it was
+replaced (restored, moved over) it is opened again; while it is missing, calls fail with StoreError.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from pbxrouter import database
 from pbxrouter.database.rules import read_rules
@@ -27,17 +27,27 @@ from pbxrouter.text import sentence
 T = TypeVar("T")
 
 
+class Database(Protocol):
+    """Runs work on the database in another thread; Store, or a fake of it."""
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """Call ``work`` with the open database; see Store.run."""
+        ...
+
+
 class Store:
-    """One database file, used from the reactor's thread.
+    """A database file, used from the reactor's thread.
 
     Args:
-        path: the file; it need not be there yet.
-        hash_pin: makes of a PIN what is stored of it; called in the store's thread
+        path: the file; it need not exist yet.
+        hash_pin: hashes a PIN as the database keeps it; called in the store's thread
             and wherever the RuleSet is used.
         reactor: runs the pool's thread and calls back (IReactorCore, IReactorThreads,
             IReactorFromThreads).
-        timeout_s: how long, in seconds, a locked database is waited for.
+        timeout_s: how long to wait for a locked database, in seconds.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -67,25 +77,25 @@ class Store:
         self._opening = 0
 
     def load_rules(self) -> Deferred[RuleSet]:
-        """Read all rules, in the thread.
+        """Read all rules.
 
         The Deferred fails with StoreError if the database cannot be read now.
         """
         return self.run(self._load_rules)
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """A mark that is another one whenever somebody else may have changed the database.
+        """A version that changes when another connection has written to the database.
 
-        What this store itself writes leaves it as it was. The Deferred fails with
-        StoreError if the database cannot be read now.
+        Writes of this store do not change it. The Deferred fails with StoreError if the
+        database cannot be read now.
         """
         return self.run(self._version)
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """Call ``work`` with the open database, in the thread.
+        """Call ``work`` with the open database, in the store's thread.
 
-        What it leaves uncommitted is rolled back; database.transaction is the way to write.
-        The Deferred fails with what ``work`` raises, sqlite3's errors as StoreError.
+        What ``work`` leaves uncommitted is rolled back; write inside database.transaction. The
+        Deferred fails with what ``work`` raises; an sqlite3.Error becomes a StoreError.
         """
         if self._closed or self._pool.threadpool.joined:
             return fail(StoreError(sentence("database {path} is closed", path=self._path)))
@@ -93,7 +103,7 @@ class Store:
         return deferToThreadPool(self._reactor, self._pool.threadpool, self._in_thread, work)
 
     def close(self) -> Deferred[None]:
-        """End what is being done, close the database and stop the thread. Later calls fail."""
+        """Finish the work that is queued, close the database and stop the thread. Later calls fail."""
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
@@ -101,9 +111,9 @@ class Store:
             return
         self._closed = True
         if self._used and not self._pool.threadpool.joined:
-            self._pool.start()  # which the reactor may not have got to yet
-            # The one thread does this after all that was asked before. The pool itself
-            # would wait for that with the reactor standing still.
+            self._pool.start()  # the reactor may not have started it yet
+            # The thread does this after the work that is queued. The pool itself would block the
+            # reactor for as long.
             await deferToThreadPool(self._reactor, self._pool.threadpool, self._disconnect)
         if self._pool.running or self._pool.startID:
             self._pool.close()
@@ -127,10 +137,10 @@ class Store:
             raise database.explain(error, self._path) from error
 
     def _current_connection(self) -> sqlite3.Connection:
-        """The connection to what is at the path now."""
-        # Looked at before it is opened: if it is replaced in between, the next call sees that.
+        """The connection to the file that is at the path now."""
+        # Read before the file is opened: if it is replaced in between, the next call notices.
         try:
-            file = self._look()
+            file = self._file_status()
         except OSError as error:
             raise database.explain(error, self._path) from error
         if self._connection is not None and file != self._file:
@@ -138,21 +148,24 @@ class Store:
         if self._connection is None:
             self._connection = self._pool.connect()
             self._file = file
-            # A file may get the number of one that was deleted; this count tells them apart.
+            # A new file may get the inode number of a deleted one; this count tells them apart.
             self._opening += 1
         return self._connection
 
-    def _look(self) -> tuple[int, ...]:
-        """What tells the file from another, or from itself after something was copied over it.
+    def _file_status(self) -> tuple[int, ...]:
+        """Identifies the file and its content, also after another file was copied over it.
 
-        The latter SQLite would not notice. The time changes also when somebody's -wal is
-        brought in; then the file is opened anew without need, which costs little.
+        SQLite does not notice a copy. The modification time also changes when another program
+        checkpoints its -wal; the file is then opened again without need, which costs little.
         """
         status = os.stat(self._path)
         return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _opened(self, connection: sqlite3.Connection) -> None:
-        database.prepare(connection, self._path)
+        database.prepare(connection, self._path, self._upgraded)
+
+    def _upgraded(self, line: str) -> None:
+        self.log.info("{line}", line=line)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -169,14 +182,14 @@ class Store:
         return rules
 
     def _empty_journal(self, connection: sqlite3.Connection) -> None:
-        """Bring what is in the -wal file into the database file, if nobody is in the way.
+        """Checkpoint the -wal file, unless another program is reading or writing.
 
-        Who moves a backup over the database leaves the -wal beside it, and SQLite would
-        replay that into the backup.
+        If an owner moves a backup over the database, a -wal file that is left beside it would be
+        replayed into the backup.
         """
         try:
-            # When there is nothing to do it must not be done: two gateways on one
-            # database would each take it for a change by the other.
+            # An empty -wal must stay untouched: two gateways on one database would each take the
+            # checkpoint for a change by the other.
             if not os.path.getsize(f"{self._path}-wal"):
                 return
         except OSError:
@@ -184,8 +197,8 @@ class Store:
         try:
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._file = self._look()
+            self._file = self._file_status()
         except (sqlite3.OperationalError, OSError):
-            pass  # Somebody is reading, or it is gone. It is tried again with the next change.
+            pass  # Another program is reading, or the file is gone; the next change tries again.
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(self._timeout_s * 1000)}")

@@ -1,26 +1,29 @@
-"""The version of a database's schema, and the way from an older one to ours.
+"""The version of a database's schema, and upgrades from an older one.
 
-Each step is one file in pbxrouter/upgrades and one transaction, so a step is done or
-not done, and of two processes that start at once the second finds it done.
+Each step is a file in pbxrouter/upgrades and one transaction: it is done wholly or not at all, and
+of two processes that upgrade at once the second finds it done. Before the first step the database
+is backed up to a file beside it.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.database.sql_split import split
+from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")
 _NOT_IN_A_STEP: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "PRAGMA", "VACUUM"})
+_BLANK: Final = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
 
 
 def schema() -> str:
@@ -29,16 +32,16 @@ def schema() -> str:
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The schema version of a database; 0 if it has the table, but no row in it."""
+    """The schema version of a database; 0 if its schema_version table is empty."""
     row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
     return int(row[0] or 0)
 
 
 def find_steps(directory: Traversable | Path | None = None) -> dict[int, Traversable | Path]:
     """The upgrade files, by the version that each leads to."""
-    places = files("pbxrouter").joinpath("upgrades") if directory is None else directory
+    source = files("pbxrouter").joinpath("upgrades") if directory is None else directory
     found: dict[int, Traversable | Path] = {}
-    for file in places.iterdir():
+    for file in source.iterdir():
         match = _STEP.fullmatch(file.name)
         if match:
             if int(match[1]) in found:
@@ -51,60 +54,100 @@ def upgrade(
     connection: sqlite3.Connection,
     target: int = SCHEMA_VERSION,
     directory: Traversable | Path | None = None,
+    notify: Callable[[str], object] | None = None,
+    free: Callable[[Path], int] = free_bytes,
 ) -> list[int]:
-    """Bring a database up to a version; return the versions it went through.
+    """Upgrade a database to a version, after a backup; return the versions it went through.
 
     Args:
         connection: an open database that has a schema_version table.
         target: the version to reach.
-        directory: where the steps are; in the package unless told (tests do).
+        directory: where the steps are; None is pbxrouter/upgrades.
+        notify: called with one line if the database was upgraded; it names the backup.
+        free: tells the space left in a directory, in bytes.
 
     Raises:
-        StoreError: a step is missing, or failed; the steps before it stay done.
+        StoreError: there is no room for the backup; or a step is missing or failed, and the steps
+            before it stay done. If no step was done, the database is unchanged and no backup is
+            left behind.
         sqlite3.Error: the database cannot be read or locked.
     """
-    if version_of(connection) >= target:
+    before = version_of(connection)
+    if before >= target:
         return []
     steps = find_steps(directory)
     done: list[int] = []
-    # Rebuilding a table drops the old one, which must not take the grants along.
+    backup: Path | None = None
+    # With foreign keys on, dropping a table to rebuild it would delete the grants that refer to it.
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
-        for version in range(version_of(connection) + 1, target + 1):
+        for version in range(before + 1, target + 1):
             if version not in steps:
                 raise StoreError(f"no upgrade leads from version {version - 1} of the database to {version}")
-            if _take(connection, version, steps[version]):
-                done.append(version)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if version_of(connection) >= version:
+                    connection.rollback()
+                    continue  # another process has done this step
+                if backup is None:
+                    backup = back_up(connection, target, free)
+                _take(connection, version, steps[version])
+            except BaseException:
+                connection.rollback()
+                raise
+            done.append(version)
     finally:
         connection.execute("PRAGMA foreign_keys = ON")
+        if backup is not None:
+            if not done:
+                backup.unlink(missing_ok=True)
+            elif notify is not None:
+                notify(
+                    f"database {path_of(connection)}: upgraded from schema version {done[0] - 1} to {done[-1]}; "
+                    f"the backup from before is {backup}"
+                )
     return done
 
 
-def _take(connection: sqlite3.Connection, version: int, step: Traversable | Path) -> bool:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if version_of(connection) >= version:
-            connection.rollback()
-            return False  # another process was faster
-        run(connection, step.read_text(encoding="utf-8"), step.name)
-        connection.execute("INSERT INTO schema_version (version) VALUES (:version)", {"version": version})
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    return True
+def _take(connection: sqlite3.Connection, version: int, step: Traversable | Path) -> None:
+    """Do one step in the transaction that is open, and commit it."""
+    run(connection, step.read_text(encoding="utf-8"), step.name)
+    connection.execute("INSERT INTO schema_version (version) VALUES (:version)", {"version": version})
+    connection.commit()
 
 
 def run(connection: sqlite3.Connection, script: str, name: str) -> None:
-    """Run a script of ours inside the transaction that is open.
+    """Run schema.sql or an upgrade inside the transaction that is open.
+
+    ``executescript`` is no substitute: it commits the transaction first, and its errors name no line.
 
     Raises:
-        StoreError: a statement failed, or is none that a transaction may hold.
+        StoreError: a statement failed, or is not allowed in a transaction.
     """
-    for statement in split(script):
-        if statement.words and statement.words[0] in _NOT_IN_A_STEP:
-            raise StoreError(f"{name}, line {statement.line}: {statement.words[0]} has no place in an upgrade")
+    for line, statement in statements(script):
+        words = statement.split(None, 3)
+        if words[0].upper().rstrip(";") in _NOT_IN_A_STEP:
+            raise StoreError(f"{name}, line {line}: {words[0].rstrip(';')} is not allowed in an upgrade")
         try:
-            connection.execute(statement.text)
+            connection.execute(statement)
         except sqlite3.Error as error:
-            raise StoreError(f"{name}, line {statement.line}: {statement.head}: {error}") from error
+            raise StoreError(f"{name}, line {line}: {' '.join(words[:3])}: {error}") from error
+
+
+def statements(script: str) -> Iterator[tuple[int, str]]:
+    """Split one of our own scripts into statements, each with the line it begins in, from 1.
+
+    SQLite itself tells where a statement ends. Comments before a statement are left out.
+    """
+    begin = _after_blanks(script, 0)
+    for semicolon in re.finditer(";|$", script.rstrip()):
+        end = semicolon.end()
+        text = script[begin:end]
+        if text and (sqlite3.complete_statement(text) or not semicolon[0]):
+            yield script.count("\n", 0, begin) + 1, text
+            begin = _after_blanks(script, end)
+
+
+def _after_blanks(script: str, position: int) -> int:
+    blanks = _BLANK.match(script, position)
+    return blanks.end() if blanks else position

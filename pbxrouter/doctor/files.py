@@ -20,7 +20,7 @@ from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, unknown, well, wrong
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, KeyFileError, StoreError
-from pbxrouter.security import pins, read_key
+from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
 Drivers = tuple[frozenset[str], tuple[Finding, ...]]
@@ -150,6 +150,8 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
 
 def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[str]) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
+    if key is not None:
+        yield from _weak_pins(connection, key)
     for problem in rules.problems:
         yield wrong(
             Sentence("rules"),
@@ -184,6 +186,18 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
         )
     if not rules.problems and not lost:
         yield well(Sentence("rules"), sentence("{count} mappings, each with a driver", count=len(mappings)))
+
+
+def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
+    """Users whose PIN is short or obvious: found by hashing all such PINs, which takes a quarter of a second."""
+    stored = {str(row[1]): str(row[0]) for row in connection.execute("SELECT user_name, user_pin FROM users")}
+    found = sorted(stored[hashed] for pin in weak_pins() if (hashed := hash_pin(key, pin)) in stored)
+    if found:
+        yield wrong(
+            Sentence("PINs"),
+            sentence("short or obvious are those of {users}", users=", ".join(found[:20])),
+            Sentence("give them new ones: pbxrouter pin USER --generate"),
+        )
 
 
 def look_at_secret(asterisk: Asterisk) -> Iterator[Finding]:

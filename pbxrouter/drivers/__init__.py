@@ -1,7 +1,7 @@
 """Drivers: one small class for each application that a mapping can lead to.
 
-A driver is found by entry point, group ``pbxrouter.drivers``, under the name that
-stands in ``application_name``; the built-in ones are found in no other way.
+Drivers are found by entry points of the group ``pbxrouter.drivers``, the built-in ones too. The name of the entry
+point is the ``application_name`` of mappings.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _log = Logger(namespace=__name__)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An allowed call, as a driver gets it.
+    """An allowed call, which a driver is to run.
 
     Attributes:
-        channel: what the verbs work on.
+        channel: the first argument of the verbs.
         caller: the calling number; None if the call shows none. May be any text.
         number: what was dialled: digits, ``*``, ``#`` and ``+`` only.
         data: the mapping's ``application_data``.
@@ -40,14 +40,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a call.
+    """The outcome of a call.
 
     Attributes:
-        status: one word, left for the dialplan in ``PBXROUTER_OUTCOME``: DIALSTATUS
-            after a Dial, ``DONE`` after other applications, or what call.flow names.
+        status: one word for the dialplan's ``PBXROUTER_OUTCOME``: DIALSTATUS after a Dial, ``DONE`` after other
+            applications, or one of ``call.GatewayOutcome``.
         cause: Q.850 cause, as text, where Asterisk gave one.
         answered_s: seconds of talk, where that is known.
-        hang_up: whether the call is to be hung up now, and not given back to the dialplan.
+        hang_up: whether the gateway is to hang the call up instead of giving it back to the dialplan.
     """
 
     status: str = "DONE"
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Driver(Protocol):
-    """Runs one application. Made once, with the configuration; runs any number of calls."""
+    """Runs one application. One instance, made with the configuration, runs all its calls."""
 
     def __init__(self, config: Config) -> None: ...
 
@@ -65,29 +65,28 @@ class Driver(Protocol):
         """Run the application for a call.
 
         Raises:
-            ApplicationFailed: it could not be run; the caller hears so.
-            ChannelHungUp: the caller went.
+            ApplicationFailed: the application could not be run; the caller hears ``technical-failure``.
+            ChannelHungUp: the caller hung up.
         """
         ...
 
 
 def load_drivers(config: Config, found: Iterable[EntryPoint] | None = None) -> Mapping[str, Driver]:
-    """All installed drivers by application name, lower case.
+    """Load all installed drivers; returns them by application name in lower case.
 
-    One that cannot be loaded is named in the log and left out; of two with one name
-    the first counts.
+    A driver that cannot be loaded is logged and left out; of two with the same name the first counts.
 
     Args:
-        found: the entry points; those installed if not given.
+        found: the entry points; by default those installed.
     """
     drivers: dict[str, Driver] = {}
     for point in entry_points(group=GROUP) if found is None else found:
         name = point.name.lower()
         if name in drivers:
-            _log.warn("a second driver named {name} is left out: {value}", name=name, value=point.value)
+            _log.warn("drivers: a second driver named {name} is left out: {value}", name=name, value=point.value)
             continue
         try:
             drivers[name] = point.load()(config)
         except Exception:
-            _log.failure("the driver {name} cannot be loaded: {value}", name=name, value=point.value)
+            _log.failure("drivers: {name} cannot be loaded and is left out: {value}", name=name, value=point.value)
     return drivers

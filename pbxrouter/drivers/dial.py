@@ -1,4 +1,4 @@
-"""dial: connects the caller with somebody.
+"""dial: connects the caller with the dialled number.
 
 ``application_data`` is a technology, as in the workshop (``SIP``, ``IAX2``, ``Zap/1``:
 the number is put behind it), or a template with ``{number}`` and ``{caller}``
@@ -25,18 +25,18 @@ class Dial:
         self._technologies = config.technologies
 
     async def run(self, call: Call) -> Outcome:
-        """Dial, then tell how it went."""
+        """Dial; returns DIALSTATUS, cause and seconds of talk."""
         target = dial_string(call.data, call.number, call.caller, self._technologies)
         result = await verbs.dial(call.channel, target, self._dial.timeout, self._dial.options)
         return Outcome(result.status, result.cause, result.answered_s)
 
 
 def dial_string(data: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:
-    """What to pass to Dial().
+    """Make the dial string for Dial() from a mapping's data.
 
     Raises:
-        ApplicationFailed: the data names nothing to dial, or needs a caller's number
-            that the call does not show.
+        ApplicationFailed: the data is no technology and no template, or needs a caller's number that the call
+            does not show.
     """
     return "&".join(_one_target(part.strip(), number, caller, technologies) for part in data.split("&"))
 
@@ -45,10 +45,10 @@ def _one_target(part: str, number: str, caller: str | None, technologies: Mappin
     if not part or "," in part or any(character.isspace() for character in part):
         raise ApplicationFailed(f"a mapping to dial needs a technology or a template as its data, not {part!r}")
     if "{caller}" in part:
-        shown = normalise_number(caller or "")
-        if shown is None:
+        caller_number = normalise_number(caller or "")
+        if caller_number is None:
             raise ApplicationFailed(f"{part} needs the caller's number, and the call shows none")
-        part = part.replace("{caller}", shown)
+        part = part.replace("{caller}", caller_number)
     part = part.replace("{number}", number) if "{number}" in part else f"{part}/{number}"
     if "{" in part or "}" in part:
         raise ApplicationFailed(f"{part!r} has braces that mean nothing; accepted are {{number}} and {{caller}}")

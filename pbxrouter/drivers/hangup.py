@@ -19,7 +19,7 @@ class Hangup:
         pass
 
     async def run(self, call: Call) -> Outcome:
-        """Ask for the call to be hung up, with the cause if there is one."""
+        """Return an outcome that makes the call flow hang up, with the cause if there is one."""
         if call.data and not (re.fullmatch(r"[0-9]{1,3}", call.data) and int(call.data) < 128):
             raise ApplicationFailed(f"a mapping to hangup takes a cause from 0 to 127 as its data, not {call.data!r}")
         return Outcome(cause=call.data, hang_up=True)

@@ -15,7 +15,7 @@ class Playback:
         pass
 
     async def run(self, call: Call) -> Outcome:
-        """Answer and play."""
+        """Answer the call and play the sound to its end."""
         if not is_prompt_name(call.data):
             raise ApplicationFailed(f"a mapping to playback needs the name of a sound as its data, not {call.data!r}")
         await verbs.playback(call.channel, call.data)

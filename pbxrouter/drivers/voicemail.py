@@ -1,7 +1,7 @@
 """voicemail: opens the caller's own mailbox.
 
 ``application_data`` is the voicemail context, ``default`` if empty. Asterisk asks for
-the mailbox's password: a caller's number proves nobody's identity.
+the mailbox's password: a caller's number does not prove who calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Voicemail:
         pass
 
     async def run(self, call: Call) -> Outcome:
-        """Let the caller listen to messages."""
+        """Answer and let the caller listen to the messages of their mailbox."""
         mailbox = normalise_number(call.caller or "")
         if mailbox is None:
             raise ApplicationFailed("the call shows no number, so it has no mailbox")

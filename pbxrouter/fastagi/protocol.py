@@ -1,18 +1,40 @@
-"""FastAGI: Asterisk connects, tells of a call, and does what we answer.
+r"""The FastAGI protocol: Asterisk connects, describes a call and carries out the gateway's commands.
 
-One connection is one run of the dialplan's AGI() (docs/asterisk.md A). What matters here:
+One connection is one run of AGI() in the dialplan. What the two sides send, in ABNF (RFC 5234)::
 
-* The channel lives until *we* close the connection, so it is closed in every case.
-* A bare ``HANGUP`` line may come at any moment and is never a reply.
-* A command sent while another runs would cancel that one or be left unread, so
-  there is never more than one.
-* A reply ``-1`` may mean that the caller went; its HANGUP line follows at once.
-* What a caller forged shows by standing where nothing should; such a call is refused.
+    from-asterisk = opening *( reply / trying / hangup )
+    to-asterisk   = *command                        ; one at a time: see below
+
+    opening   = 20*22variable *argument LF          ; in Asterisk's order: agi.messages
+    variable  = "agi_" 1*( ALPHA / "_" / DIGIT ) ": " *octet LF
+    argument  = "agi_arg_" number ": " *octet LF    ; what the dialplan passes to AGI()
+    command   = name *( SP word ) LF                ; at most 8190 octets: agi.commands
+    word      = plain / DQUOTE *( octet / "\" octet ) DQUOTE
+    reply     = success / failure / usage
+    success   = "200 result=" *octet [ " (" *octet ")" / " endpos=" number ] LF
+    failure   = ( "510" / "511" / "520" ) SP *octet LF
+    usage     = "520-" *octet LF *( *octet LF ) "520 " *octet LF
+    trying    = "100" *octet LF                     ; the command runs, its reply follows
+    hangup    = "HANGUP" LF                         ; the caller hung up; answers no command
+
+    octet     = %x01-09 / %x0B-FF                   ; anything but NUL and LF
+    number    = 1*DIGIT
+    plain     = 1*( ALPHA / DIGIT / %x23 / %x26 / %x2A-2F / ":" / "=" / "@" / "_" )
+
+The value of a variable within ``success`` may hold LF, too. The rules that the grammar cannot say:
+
+* The gateway sends a command only when the last one is answered: Asterisk would cancel the running one or leave the
+  new one unread.
+* A hangup may stand anywhere between two lines, even between those of a usage.
+* A reply ``-1`` may mean that the caller hung up; the hangup line follows at once.
+* The channel lives until the gateway closes the connection, so it is closed in every case.
+* Anything else from Asterisk's side was forged by a caller, and the call is refused.
+
+The states are in ``pbxrouter.fastagi.states``. Source: docs/asterisk.md A.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 from typing import Protocol as Interface
 
@@ -43,48 +65,44 @@ from pbxrouter.errors import (
 )
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
+from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
 from pbxrouter.net import Deadline
 from pbxrouter.text import printable
 
 OPENING_TIMEOUT_S: Final = 10.0
-"""Asterisk writes the opening block at once; whoever does not is not Asterisk."""
+"""Seconds for the opening block. Asterisk writes it at once; a slower peer is not Asterisk."""
 HANGUP_GRACE_S: Final = 0.25
-"""How long after a ``-1`` its HANGUP line may take."""
+"""Seconds for the HANGUP line that follows a ``-1``."""
 ENDING_TIMEOUT_S: Final = 5.0
-"""How long a dead channel's last reply, or the far end's reading, may take."""
+"""Seconds for the last reply on a dead channel, and for the peer to read the last bytes."""
 SETTLE_S: Final = 0.005
-"""How long the first reply is held: what a caller forged came before it, or comes right behind."""
-
-
-class _State(enum.Enum):
-    OPENING = "reading the opening block"
-    OURS = "ours; nothing asked"
-    ASKED = "waiting for a reply"
-    HELD = "a reply came; what may follow it is waited for"
-    REFUSING = "saying no to a forged call"
-    CLOSING = "closing"
-    CLOSED = "closed"
+"""Seconds for which the first reply is held: forged lines came before it or come right behind it."""
 
 
 class CallOwner(Interface):
-    """Whom a call's protocol tells of its life (fastagi.server)."""
+    """What a call's protocol needs of its factory (``pbxrouter.fastagi.server``)."""
 
     clock: IReactorTime
     watch: DialogueWatch
     draining: bool
 
     def opened(self, call: FastAGIProtocol) -> None:
-        """A connection was made."""
+        """Note a new connection."""
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """The opening block is read: the call may be served."""
+        """Serve a call whose opening block is complete."""
 
     def closed(self, call: FastAGIProtocol) -> None:
-        """The connection is gone."""
+        """Note that a connection is gone."""
 
 
 class FastAGIProtocol(Protocol):
-    """One call over one connection; provides channel.Channel once it has opened."""
+    """One call over one connection. It is an ``agi.Channel`` from the opening block on.
+
+    Attributes:
+        request: the opening block; empty until it is complete.
+        state: changed by ``_move`` only.
+    """
 
     log = Logger()
     transport: ITCPTransport
@@ -92,19 +110,50 @@ class FastAGIProtocol(Protocol):
     def __init__(self, owner: CallOwner) -> None:
         self._owner = owner
         self.request = AGIRequest({})
-        self.hung_up = False
-        self._state = _State.OPENING
+        self.state = State.OPENING
         self._reader = AGIReader(self._line_received)
         self._command = ""
         self._waiting: Deferred[AGIReply] | None = None
-        self._settled = False
-        self._refusal: ForgedCallEnding | None = None
+        self._settled = False  # whether the first reply has been held
+        self._ending: ForgedCallEnding | None = None
         self._timer = Deadline(owner.clock)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command waits for its reply."""
+        return self.state in BUSY
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the caller has hung up or the connection is gone."""
+        return self.state in HUNG_UP
+
+    def _move(self, event: Event) -> State:
+        """Enter the state that follows; an event that the table does not allow ends the call at once."""
+        try:
+            self.state = state = next_state(self.state, event)
+        except IllegalTransition:
+            self.log.failure(
+                "call {uniqueid}: the connection is aborted, since the gateway lost track of it",
+                uniqueid=printable(self.request.uniqueid),
+            )
+            return self._abort()
+        return state
+
+    def _abort(self) -> State:
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSING
+            self._timer.stop()
+            if self._ending is not None:
+                self._ending.stop()
+            self._finish(ConnectionClosed())
+            self.transport.abortConnection()
+        return self.state
 
     # --- the connection ---
 
     def connectionMade(self) -> None:
-        """Asterisk runs AGI()."""
+        """Wait for the opening block."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
         self._send = DirectWriter(self.transport).send
@@ -112,43 +161,36 @@ class FastAGIProtocol(Protocol):
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The call is over for us, whichever side closed."""
-        if self._state is _State.OPENING:
-            self.log.debug("a connection ended before it told of a call")
-        self._state = _State.CLOSED
-        self.hung_up = True
+        """Fail the command that waits; the call is over, whichever side closed."""
+        if self.state is State.OPENING:
+            self.log.debug("FastAGI: a connection ended before its opening block was complete")
+        self._move(Event.LOST)
         self._timer.stop()
-        if self._refusal is not None:
-            self._refusal.stop()
+        if self._ending is not None:
+            self._ending.stop()
         if self._owner.watch.active:
             self._owner.watch.noted(self.request, "the connection is closed")
-        self._fail(ConnectionClosed())
+        self._finish(ConnectionClosed)
         self._owner.closed(self)
 
     def close(self) -> None:
-        """Give the call back to the dialplan; harmless if it is closed or about to be."""
-        if self._state in (_State.REFUSING, _State.CLOSING, _State.CLOSED):
-            return
-        self._close()
+        """Give the call back to the dialplan; does nothing if it is closed or being refused."""
+        self._close(Event.CLOSE)
 
-    def _close(self) -> None:
-        self._state = _State.CLOSING
-        self._timer.set(ENDING_TIMEOUT_S, self.transport.abortConnection)
-        self._fail(ConnectionClosed())
-        self.transport.loseConnection()
+    def _close(self, event: Event, error: AGIError | type[AGIError] = ConnectionClosed) -> None:
+        before = self.state
+        if self._move(event) is not before:
+            self._timer.set(ENDING_TIMEOUT_S, self.transport.abortConnection)
+            self._finish(error)
+            self.transport.loseConnection()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a command is being carried out."""
-        return self._state in (_State.ASKED, _State.HELD)
-
-    # --- what comes from Asterisk ---
+    # --- from Asterisk ---
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes, cut anywhere."""
-        if self._state is _State.REFUSING and self._refusal is not None:
-            self._refusal.data_received(data)
-        if self._state in (_State.REFUSING, _State.CLOSING, _State.CLOSED):
+        """Take bytes as they come."""
+        if self.state in OVER:
+            if self.state is State.REFUSING and self._ending is not None:
+                self._ending.data_received(data)
             return
         reader = self._reader
         reader.feed(data)
@@ -160,7 +202,7 @@ class FastAGIProtocol(Protocol):
                     self._opening_received(event)
                 else:
                     self._hangup_received()
-                if self._state in (_State.CLOSING, _State.CLOSED):
+                if self.state in OVER:
                     return
         except ProtocolViolation as error:
             self._refuse(error)
@@ -172,68 +214,85 @@ class FastAGIProtocol(Protocol):
     def _opening_received(self, request: AGIRequest) -> None:
         self._timer.clear()
         self.request = request
-        self._state = _State.OURS
+        self._move(Event.OPENED)
         if self._owner.watch.active:
             self._owner.watch.opened(request)
         self._owner.begin(self)
 
     def _reply_received(self, reply: AGIReply) -> None:
-        if self._waiting is None:
-            return  # its command was given up when the caller went
-        if self._settled:
-            self._deliver(reply)
+        if self.state is State.DEAD_OWED:
+            self._move(Event.REPLY)
+        elif self._settled:
+            self._accept(reply)
         else:
             self._settled = True
-            self._state = _State.HELD
-            self._timer.set(SETTLE_S, lambda: self._deliver(reply))
+            self._move(Event.FIRST_REPLY)
+            self._timer.set(SETTLE_S, lambda: self._accept(reply))
 
-    def _deliver(self, reply: AGIReply) -> None:
+    def _accept(self, reply: AGIReply) -> None:
+        """Pass a reply to the command that waits, unless it is a -1 that a HANGUP line may explain."""
+        command = self._command
         if reply.code == 511:
-            self.hung_up = True
-            self._fail(ChannelHungUp())
-        elif reply.code != 200:
-            self._fail(refused(reply, self._command))
-        elif reply.result != "-1" or not may_mean_hangup(self._command) or outlives_caller(self._command):
-            self._succeed(reply)
-        elif self.hung_up:
-            self._fail(ChannelHungUp())
+            event = Event.DEAD_REPLY
+        elif reply.result == "-1" and may_mean_hangup(command) and not outlives_caller(command):
+            event = Event.MINUS_ONE
         else:
-            self._state = _State.HELD
-            self._timer.set(HANGUP_GRACE_S, lambda: self._succeed(reply))
+            event = Event.REPLY
+        if self._move(event) is State.DOUBTFUL:
+            self._timer.set(HANGUP_GRACE_S, lambda: self._accept_minus_one(reply))
+            return
+        self._timer.clear()
+        if event is not Event.REPLY:
+            self._finish(ChannelHungUp)
+        elif reply.code != 200:
+            self._finish(refused(reply, command))
+        else:
+            self._finish(reply)
+
+    def _accept_minus_one(self, reply: AGIReply) -> None:
+        self._move(Event.REPLY)
+        self._finish(reply)
 
     def _hangup_received(self) -> None:
-        self.hung_up = True
-        if self._state is _State.ASKED and allowed_when_hung_up(self._command):
-            # An application's answer tells how it went; such answers are on their way.
-            self._timer.set(ENDING_TIMEOUT_S, lambda: self._fail(ChannelHungUp()))
+        if self._move(Event.HANGUP) is State.DEAD_ASKED:
+            if allowed_when_hung_up(self._command):
+                # The reply tells how an application ended, and is on its way.
+                self._timer.set(ENDING_TIMEOUT_S, self._give_up)
+            else:
+                self._give_up()
         else:
-            self._fail(ChannelHungUp())
+            self._timer.clear()
+            self._finish(ChannelHungUp)
+
+    def _give_up(self) -> None:
+        self._move(Event.GIVE_UP)
+        self._timer.clear()
+        self._finish(ChannelHungUp)
 
     def _refuse(self, error: ProtocolViolation) -> None:
-        """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
-        request = self.request
+        """End a forged call: mark it and hang it up, without trusting any reply."""
         self.log.warn(
             "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(request.uniqueid) or "(unknown)",
+            uniqueid=printable(self.request.uniqueid) or "(unknown)",
             peer=self.peer,
             error=str(error),
         )
-        asked = self._state is _State.ASKED
-        self._state = _State.REFUSING
-        self._fail(error)
-        self._timer.clear()
-        self._refusal = ForgedCallEnding(self._send, self._close, self._owner.clock, asked)
+        asked = self.state in (State.ASKED, State.DEAD_ASKED)
+        if self._move(Event.VIOLATION) is State.REFUSING:
+            self._timer.clear()
+            self._finish(error)
+            self._ending = ForgedCallEnding(self._send, lambda: self._close(Event.REFUSED), self._owner.clock, asked)
 
-    # --- what goes to Asterisk ---
+    # --- to Asterisk ---
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See channel.Channel."""
+        """Send one AGI command and wait for its reply; see ``agi.Channel``."""
         try:
             self._demand_ready(command)
             line = encode_command(command)
         except AGIError as error:
             return fail(error)
-        self._state = _State.ASKED
+        self._move(Event.COMMAND)
         self._command = self._reader.command = command
         waiting: Deferred[AGIReply] = Deferred(lambda _: self.close())
         self._waiting = waiting
@@ -246,48 +305,45 @@ class FastAGIProtocol(Protocol):
         return waiting
 
     def _demand_ready(self, command: str) -> None:
-        if self.is_busy:
+        if self.state in BUSY:
             raise AGIError(f"a command is still being answered; {command.split(' ', 1)[0]} was not sent")
         if self._owner.draining:
             self.close()
-        if self._state is not _State.OURS:
-            raise ConnectionClosed()
-        if self.hung_up and (self._reader.command or not allowed_when_hung_up(command)):
+        state = self.state
+        if state is State.IDLE:
+            return
+        if state is State.DEAD_OWED or (state is State.DEAD_IDLE and not allowed_when_hung_up(command)):
             raise ChannelHungUp()
+        if state is not State.DEAD_IDLE:
+            raise ConnectionClosed()
 
-    def _succeed(self, reply: AGIReply) -> None:
-        self._answered().callback(reply)
-
-    def _fail(self, error: AGIError) -> None:
-        if self._waiting is not None:
-            self._answered().errback(error)
-
-    def _answered(self) -> Deferred[AGIReply]:
+    def _finish(self, result: AGIReply | AGIError | type[AGIError]) -> None:
+        """Fire the Deferred of the command that waits, if one does."""
         waiting, self._waiting = self._waiting, None
-        assert waiting is not None
-        if self.is_busy:
-            self._state = _State.OURS
-            self._timer.clear()
-        return waiting
+        if waiting is None:
+            return
+        if isinstance(result, AGIReply):
+            waiting.callback(result)
+        else:
+            waiting.errback(result() if isinstance(result, type) else result)
 
-    # --- time ---
+    # --- timeouts ---
 
     def _opening_took_too_long(self) -> None:
         self.log.info(
-            "a connection from {peer} told of no call in {seconds} s",
+            "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
             peer=self.peer,
             seconds=OPENING_TIMEOUT_S,
         )
-        self._close()
+        self._close(Event.TIMEOUT)
 
     def _reply_took_too_long(self) -> None:
         name = self._command.split(" ", 1)[0]
         self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
-        self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
-        self._close()
+        self._close(Event.TIMEOUT, ReplyTimeout(f"Asterisk did not reply to {name}"))
 
     @property
     def peer(self) -> str:
-        """The address of the other end."""
+        """The address that the connection comes from."""
         peer = self.transport.getPeer()
         return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)

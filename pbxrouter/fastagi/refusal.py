@@ -1,7 +1,7 @@
-"""The last words to a call that a caller forged: mark it, hang it up, believe nothing.
+"""Ends a forged call: marks it and hangs it up without trusting any reply.
 
-What such a call still sends is not parsed; anything that looks like a reply lets the
-next command go, and so does waiting.
+What such a call still sends is not parsed. The next command is sent when anything that looks like a reply has come,
+or after a second.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from twisted.internet.interfaces import IReactorTime
 from pbxrouter.net import Timer
 
 DRAIN_S: Final = 0.1
-"""What Asterisk is still writing is let come first: closing before it is read would lose our words."""
+"""Seconds to read what Asterisk is still writing: closing with unread bytes would lose the commands sent."""
 STEP_S: Final = 1.0
-"""How long each reply is waited for."""
+"""Seconds for each reply."""
 
-_LAST_WORDS: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
+_COMMANDS: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
 _LOOKS_LIKE_REPLY: Final = re.compile(rb"^\d\d\d[ -]", re.MULTILINE)
 
 
 class ForgedCallEnding:
-    """Says the last words, one after the other.
+    """Sends the commands that end a forged call, one after the other.
 
     Args:
         write: sends bytes.
-        done: called when all is said.
-        asked: whether a command of ours still waits for its reply.
+        done: called after the reply to the last command, or its timeout.
+        asked: whether an earlier command still waits for its reply.
     """
 
     def __init__(
@@ -37,26 +37,26 @@ class ForgedCallEnding:
     ) -> None:
         self._write = write
         self._done = done
-        self._words = iter(_LAST_WORDS)
+        self._commands = iter(_COMMANDS)
         self._draining = not asked
         self._timer = Timer(clock)
         self._timer.set(STEP_S if asked else DRAIN_S, self._next)
 
     def data_received(self, data: bytes) -> None:
-        """Something came."""
+        """Take bytes as they come."""
         if not self._draining and _LOOKS_LIKE_REPLY.search(data):
             self._next()
 
     def stop(self) -> None:
-        """The connection is gone: say no more."""
+        """Stop, since the connection is gone."""
         self._timer.clear()
 
     def _next(self) -> None:
         self.stop()
         self._draining = False
-        word = next(self._words, None)
-        if word is None:
+        command = next(self._commands, None)
+        if command is None:
             self._done()
             return
         self._timer.set(STEP_S, self._next)
-        self._write(word)
+        self._write(command)

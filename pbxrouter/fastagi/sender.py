@@ -1,8 +1,7 @@
-"""Sends a line at once instead of on the reactor's next round.
+"""Writes a line to the socket at once instead of in the reactor's next round.
 
-``transport.write`` only queues: the reactor must first be told to wait until the
-socket can be written to, wake up for that, and be told to stop. For a command of forty
-bytes whose predecessor was answered, which is all AGI ever has, this is a third of the
+``transport.write`` only queues: the reactor must then wait until the socket can be written to, wake up and stop
+waiting. For a command of forty bytes whose predecessor was answered, as all AGI commands are, this is a third of the
 whole cost of a command.
 """
 
@@ -15,13 +14,13 @@ from twisted.internet.tcp import Connection
 
 
 class DirectWriter:
-    """Writes to a transport, past its queue as long as nothing can be in there.
+    """Writes to a transport's socket, past the transport's queue while that is empty.
 
-    As soon as the kernel takes less than all of something, and over whatever is no
-    plain TCP (TLS, a test's transport), everything goes by ``transport.write``.
+    From the first time that the kernel takes less than all bytes, and over any other transport than plain TCP (TLS, a
+    test's transport), everything goes by ``transport.write``.
 
     Args:
-        transport: connected, and written to by nobody else before.
+        transport: connected, and not yet written to.
     """
 
     __slots__ = ("_socket", "_transport")
@@ -31,11 +30,11 @@ class DirectWriter:
         self._socket: socket.socket | None = transport.getHandle() if isinstance(transport, Connection) else None
 
     def send(self, data: bytes) -> None:
-        """Send; what cannot go now goes later, in order."""
+        """Send bytes; those that the kernel does not take now are sent later, in order."""
         if self._socket is not None:
             try:
                 sent = self._socket.send(data)
-            except OSError:  # it is full, or broken; the transport finds out which
+            except OSError:  # full or broken: the transport finds out which
                 sent = 0
             if sent == len(data):
                 return

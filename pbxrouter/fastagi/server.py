@@ -1,4 +1,4 @@
-"""The FastAGI server: every call that Asterisk brings, from opening to close."""
+"""The FastAGI server: accepts a connection for each call, serves the call and closes the connection."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.net import Place
 
 DRAIN_TIMEOUT_S: Final = 3.0
-"""How long a stop waits for commands in progress; a Dial goes on in Asterisk without us.
+"""Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
 
 Source: docs/asterisk.md A8.
 """
 
 
 class FastAGIFactory(ServerFactory):
-    """Makes a protocol for each call and hands the call on.
+    """Makes a protocol for each connection and serves its call.
 
     Args:
-        serve: has the conversation of one call; what it raises is logged. The
-            connection is closed when it returns, whatever happened.
-        clock: for time-outs.
-        watch: who watches the dialogues.
+        serve: a coroutine function that serves one call. What it raises is logged. The connection is closed when
+            it has returned or raised.
+        clock: for timeouts.
+        watch: the watchers of AGI dialogues.
         admission: decides which peers may connect; None: all may.
 
     Attributes:
         admission: the same, with the number of refused connections.
-        served: how many calls have come.
+        served: number of calls since the start.
         last_call: when the last one came, epoch seconds; None before the first.
+        draining: whether the server is stopping.
     """
 
     log = Logger()
@@ -61,11 +62,11 @@ class FastAGIFactory(ServerFactory):
 
     @property
     def open_calls(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """Accept a connection; None, which closes it, while we stop or if its peer may not connect."""
+        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
         place = None if self.draining else self.admission.enter(addr)
         if place is None:
             return None
@@ -75,11 +76,11 @@ class FastAGIFactory(ServerFactory):
         return call
 
     def opened(self, call: FastAGIProtocol) -> None:
-        """A connection was made."""
+        """Note a new connection."""
         self._calls.add(call)
 
     def closed(self, call: FastAGIProtocol) -> None:
-        """A connection is gone."""
+        """Note that a connection is gone."""
         self._calls.discard(call)
         if call in self._places:
             self._places.pop(call).leave()
@@ -87,7 +88,10 @@ class FastAGIFactory(ServerFactory):
             self._drained.callback(None)
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """A call has opened: have the conversation, then close, whatever happened; one without the secret is closed."""
+        """Serve a call whose opening block is complete, then close its connection in every case.
+
+        A call without the secret is not served.
+        """
         if call in self._places:
             self._places[call].busy()
         if not self.admission.knows_secret(call.request, call.peer):
@@ -96,11 +100,13 @@ class FastAGIFactory(ServerFactory):
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))
-        conversation.addErrback(lambda failure: self.log.failure("a call's conversation broke", failure))
+        conversation.addErrback(
+            lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)
+        )
         conversation.addBoth(lambda _: call.close())
 
     def drain(self) -> Deferred[None]:
-        """Let commands in progress finish for a moment, then close every call.
+        """Stop: accept no call, let commands in progress finish for DRAIN_TIMEOUT_S, then close every call.
 
         Returns:
             Fires when no connection is left.

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -49,7 +49,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports = Reports()
     reports.add(CallLog().report)
     active_calls = ActiveCalls()
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls)
+    guard = PinGuard(store, config.trunks, time.time)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
@@ -72,7 +73,17 @@ def build(config: Config, reactor: Any) -> MultiService:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
         health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
         web_service(
-            config, store, engine, reloader, frozenset(drivers), originators, counters, active_calls, health, reactor
+            config,
+            store,
+            engine,
+            reloader,
+            frozenset(drivers),
+            originators,
+            counters,
+            active_calls,
+            health,
+            guard.statistics,
+            reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
@@ -143,6 +154,7 @@ def web_service(
     counters: list[CallCounter],
     active_calls: ActiveCalls,
     health: HealthProbe,
+    pin_statistics: PinStatistics,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -172,6 +184,7 @@ def web_service(
         zone=Zone(config.web.timezone),
         now=time.time,
         reactor=reactor,
+        pin_statistics=pin_statistics,
     )
     return build_web(web)
 

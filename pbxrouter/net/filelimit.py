@@ -1,6 +1,6 @@
-"""How many files and connections the process may have open: as many as the system lets it.
+"""The process's limit of open files and connections, raised as far as the system allows.
 
-Calls and browsers share them, and systems begin with few (1024) though they allow far more.
+Calls and browsers share it, and systems start processes with a low limit (1024) though they allow far more.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ OTHER_FILES: Final = 64
 
 
 def raise_file_limit() -> int:
-    """Let the process open as many files as it may; returns how many that are."""
+    """Raise the soft limit of open files to the hard limit; returns the limit that now holds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):  # a system that does not let go of what it said
+    except (ValueError, OSError):  # some systems refuse their own hard limit
         return soft
     return hard
 

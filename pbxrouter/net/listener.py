@@ -1,4 +1,4 @@
-"""A port that is opened when the gateway starts; what goes wrong is one line that names the setting."""
+"""A listening port as a service, whose errors name the setting that it comes from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from twisted.internet.error import CannotListenError
 from pbxrouter.errors import ConfigError
 
 BACKLOG: Final = 4096
-"""Connections the kernel keeps for us; with Twisted's 50 a burst of calls waits a second (SYN retry)."""
+"""Connections that the kernel queues; with Twisted's 50 a burst of calls waits a second (SYN retry)."""
 
 
 def with_backlog(description: str) -> str:
-    """A TCP endpoint that says no backlog, with ours."""
+    """Return an endpoint description; a TCP endpoint without a backlog gets BACKLOG."""
     if description.startswith("tcp:") and ":backlog=" not in description:
         return f"{description}:backlog={BACKLOG}"
     return description
@@ -25,12 +25,12 @@ class Listener(MultiService):
     """Listens at a server endpoint.
 
     Args:
-        key: the setting that says where, for messages.
+        key: the setting that names the endpoint, for messages.
         description: the endpoint string.
         example: an endpoint string that is accepted.
 
     Raises:
-        ConfigError: it is no endpoint.
+        ConfigError: the description is no endpoint.
     """
 
     def __init__(self, key: str, description: str, example: str, factory: Any, reactor: Any) -> None:
@@ -49,7 +49,7 @@ class Listener(MultiService):
         """Open the port.
 
         Raises:
-            ConfigError: it cannot be opened.
+            ConfigError: the port cannot be opened.
         """
         try:
             super().privilegedStartService()

@@ -1,80 +1,105 @@
-"""One thing to do later, or not: timers that can be set again and cleared at any time."""
+"""Timers: one that can be set again and cleared, one for deadlines, and work at regular intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from twisted.application.internet import TimerService
+from twisted.application.service import IServiceCollection
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
+def every(
+    seconds: float,
+    work: Callable[[], Coroutine[Deferred[Any], Any, object]],
+    clock: IReactorTime,
+    parent: IServiceCollection,
+) -> TimerService:
+    """Run a coroutine function at regular intervals while a service runs, the first time when it starts.
+
+    A run that takes longer than the interval is not overlapped by the next; stopping waits for it. A run that
+    raises is logged by Twisted and is the last one, so ``work`` should not.
+
+    Args:
+        seconds: from the beginning of one run to that of the next.
+        parent: the service, such as a MultiService.
+    """
+    timer = TimerService(seconds, lambda: Deferred.fromCoroutine(work()))
+    timer.clock = clock
+    timer.setServiceParent(parent)
+    return timer
+
+
 class Timer:
-    """At most one call in the future; setting it anew forgets the one before."""
+    """A timer for at most one function call; setting it again replaces the call."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._call: IDelayedCall | None = None
 
-    def set(self, seconds: float, then: Callable[[], object]) -> None:
-        """Do it in so many seconds."""
+    def set(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call the function after so many seconds, instead of what was set before."""
         self.clear()
-        self._call = self._clock.callLater(seconds, self._fire, then)
+        self._call = self._clock.callLater(seconds, self._fire, function)
 
     def clear(self) -> None:
-        """Do not do it; harmless when nothing is to be done."""
+        """Cancel the call, if one is set."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
 
-    def _fire(self, then: Callable[[], object]) -> None:
+    def _fire(self, function: Callable[[], object]) -> None:
         self._call = None
-        then()
+        function()
 
 
 class Deadline:
-    """A Timer for what is set and cleared with every command, and nearly always cleared.
+    """A Timer for deadlines, which are set with every command and nearly always cleared.
 
-    Making and cancelling a delayed call costs more than the rest of a command's
-    bookkeeping. So the one there is runs on when the deadline is cleared or moved
-    later, and looks what is left to wait when it fires. ``stop`` really ends it.
+    Making and cancelling a delayed call costs more than the rest of a command's bookkeeping. So the delayed call
+    runs on when the deadline is cleared or moved later, and when it fires it looks at the time that is left.
+    ``stop`` cancels it.
     """
 
-    __slots__ = ("_call", "_clock", "_due", "_then")
+    __slots__ = ("_call", "_clock", "_due", "_function")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._call: IDelayedCall | None = None
         self._due = 0.0
-        self._then: Callable[[], object] | None = None
+        self._function: Callable[[], object] | None = None
 
-    def set(self, seconds: float, then: Callable[[], object]) -> None:
-        """Do it in so many seconds, and not what was set before."""
-        self._then = then
+    def set(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call the function after so many seconds, instead of what was set before."""
+        self._function = function
         self._due = self._clock.seconds() + seconds
         if self._call is not None:
             if self._call.getTime() <= self._due:
                 return
-            self._call.cancel()  # moving it would make the reactor look through all it has
+            self._call.cancel()  # delaying it would make the reactor search all its calls
         self._call = self._clock.callLater(seconds, self._fire)
 
     def clear(self) -> None:
-        """Do not do it; harmless when nothing is to be done."""
-        self._then = None
+        """Forget the function, if one is set."""
+        self._function = None
 
     def stop(self) -> None:
-        """Do not do it, and leave nothing with the clock."""
-        self._then = None
+        """Forget the function and cancel the delayed call."""
+        self._function = None
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
 
     def _fire(self) -> None:
         self._call = None
-        then = self._then
-        if then is None:
+        function = self._function
+        if function is None:
             return
         left = self._due - self._clock.seconds()
         if left > 0:
             self._call = self._clock.callLater(left, self._fire)
         else:
-            self._then = None
-            then()
+            self._function = None
+            function()

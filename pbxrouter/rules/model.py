@@ -39,10 +39,15 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person who is identified by a PIN, and the mappings granted to them."""
+    """A person who is identified by a PIN, and the mappings granted to them.
+
+    Attributes:
+        max_calls: calls that the PIN may have at once.
+    """
 
     name: str
     grants: frozenset[int]
+    max_calls: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Decision:
         trace: why, one sentence for each step, in order.
         extension: the caller's number if it is among the extensions.
         user: the user whose PIN was keyed, whether or not it granted the mapping.
+        max_calls: calls that this user's PIN may have at once; None if no PIN allowed the call.
     """
 
     verdict: Verdict
@@ -93,6 +99,7 @@ class Decision:
     trace: tuple[Sentence, ...]
     extension: str | None = None
     user: str | None = None
+    max_calls: int | None = None
 
     def trace_lines(self) -> list[str]:
         """The trace as English sentences."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.errors import StoreError
+from pbxrouter.net import Outage, every
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import Sentence
@@ -37,12 +37,10 @@ class RulesSource(Protocol):
 class RulesReloader(MultiService):
     """Loads the rules at the start and again when they have changed.
 
-    While the database cannot be read, the last rules stay in force. The log tells when that begins and
-    when it is over.
+    While the database cannot be read, the last rules stay in force.
 
     Attributes:
-        away_since: epoch second since which the rules cannot be read; None while they can.
-        trouble: why they cannot; None while they can.
+        outage: of reading the rules from the database.
     """
 
     log = Logger()
@@ -52,14 +50,14 @@ class RulesReloader(MultiService):
         self._source = source
         self._engine = engine
         self._loaded: tuple[int, ...] | None = None
-        self._away = False
-        self._clock = clock
-        self.away_since: float | None = None
-        self.trouble: Sentence | None = None
         self._problems: tuple[Sentence, ...] = ()
-        timer = TimerService(POLL_S, lambda: Deferred.fromCoroutine(self.poll()))
-        timer.clock = clock
-        timer.setServiceParent(self)
+        self.outage = Outage(
+            self.log,
+            clock.seconds,
+            "rules: cannot be read, the last ones stay in force: {error}",
+            "rules: the database can be read again",
+        )
+        every(POLL_S, self.poll, clock, self)
 
     async def reload(self) -> None:
         """Load the rules now, after a change by this gateway. Never fails."""
@@ -72,35 +70,21 @@ class RulesReloader(MultiService):
             # Asked before loading: a change in between is found the next time.
             version = await self._source.version()
             if version == self._loaded:
-                self._is_back()
+                self.outage.over()
                 return
             rules = await self._source.load_rules()
         except StoreError as error:
-            self._is_away(error.sentence)
-            if not self._away:
-                self._away = True
-                self.log.error("rules: cannot be read, the last ones stay in force: {error}", error=str(error))
+            self.outage.failed(error)
             return
         except Exception:
-            self._is_away(Sentence("reading the rules broke; the log says where"))
+            self.outage.note(Sentence("reading the rules broke; the log says where"))
             self.log.failure("rules: loading failed unexpectedly, the last ones stay in force")
             return
-        self._is_back()
+        self.outage.over()
         self._tell_problems(rules.problems)
         self.log.info("rules loaded") if self._loaded is None else self.log.info("rules changed and loaded again")
         self._loaded = version
         self._engine.replace(rules)
-
-    def _is_away(self, why: Sentence) -> None:
-        self.trouble = why
-        if self.away_since is None:
-            self.away_since = self._clock.seconds()
-
-    def _is_back(self) -> None:
-        self.away_since = self.trouble = None
-        if self._away:
-            self._away = False
-            self.log.info("rules: the database can be read again")
 
     def _tell_problems(self, problems: tuple[Sentence, ...]) -> None:
         for problem in problems:

@@ -6,13 +6,19 @@ The engine replaces it as a whole, so that each decision is made by rules that b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from collections.abc import Mapping as Mapping_
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
 from pbxrouter.errors import PatternError
 from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, User, Verdict, normalise_number
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text import Sentence, printable, sentence
+
+DEFAULT_MAX_CALLS: Final = 2
+"""Calls that one PIN may have at once, unless its user is given more."""
 
 
 class RuleSet:
@@ -35,6 +41,7 @@ class RuleSet:
         users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
         problems: tuple[Sentence, ...],
+        max_calls: Mapping_[str, int] = MappingProxyType({}),
     ) -> None:
         live = [entry for entry in entries.values() if entry[1].enabled]
         self._index = PatternIndex(live)
@@ -44,7 +51,7 @@ class RuleSet:
         without_pin: list[User] = []
         for name, pin, grants in users:
             if pin:
-                self._by_pin[pin] = User(name, grants)
+                self._by_pin[pin] = User(name, grants, max_calls.get(pin, DEFAULT_MAX_CALLS))
             else:
                 without_pin.append(User(name, grants))
         self.entries = entries
@@ -71,6 +78,7 @@ class RuleSet:
         users: Iterable[tuple[str, str | None, frozenset[int]]],
         hash_pin: Callable[[str], str],
         problems: Iterable[str | Sentence] = (),
+        max_calls: Mapping_[str, int] = MappingProxyType({}),
     ) -> RuleSet:
         """Build a RuleSet; what cannot be used is left out and named in ``problems``.
 
@@ -80,6 +88,7 @@ class RuleSet:
             users: name, hashed PIN or None, and the map_ids granted.
             hash_pin: hashes a PIN as the stored ones are.
             problems: what the loader already had to leave out.
+            max_calls: by hashed PIN, calls that it may have at once, where that is not DEFAULT_MAX_CALLS.
         """
         found = [
             problem if isinstance(problem, Sentence) else Sentence("{text}", {"text": problem}) for problem in problems
@@ -94,7 +103,7 @@ class RuleSet:
                 unreadable[mapping.map_id] = (mapping, why)
                 found.append(why)
         callers = {number: grants for number, grants in extensions if number not in ("", NO_CALLER)}
-        return cls(entries, unreadable, callers, users, hash_pin, tuple(found))
+        return cls(entries, unreadable, callers, users, hash_pin, tuple(found), max_calls)
 
     def decide(self, facts: Facts) -> Decision:
         """Decide a call."""
@@ -156,7 +165,15 @@ class RuleSet:
             return Decision(Verdict.DENY, number, mapping, None, (*trace, why))
         if mapping.map_id in user.grants:
             granted = sentence("{user} may use {pattern} by PIN", user=user.name, pattern=mapping.pattern)
-            return Decision(Verdict.ALLOW, number, mapping, user.name, (*trace, granted), user=user.name)
+            return Decision(
+                Verdict.ALLOW,
+                number,
+                mapping,
+                user.name,
+                (*trace, granted),
+                user=user.name,
+                max_calls=user.max_calls,
+            )
         refused = sentence(
             "the PIN is of {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )

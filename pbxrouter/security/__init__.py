@@ -1,5 +1,15 @@
 """PINs, tokens, passwords, roles and rate limits."""
 
+from pbxrouter.security.guess_limits import (
+    GuessKey,
+    Ruling,
+    charged,
+    endpoint_of,
+    guesses,
+    keys_of,
+    refunded,
+    rule,
+)
 from pbxrouter.security.keyfile import create_key, read_key
 from pbxrouter.security.networks import Network, is_within, network_of, parse_network
 from pbxrouter.security.passwords import (
@@ -11,10 +21,14 @@ from pbxrouter.security.passwords import (
 from pbxrouter.security.pins import (
     MAX_PIN_DIGITS,
     MIN_PIN_DIGITS,
+    check_old_pin,
     check_pin,
     derive,
     generate_pin,
     hash_pin,
+    is_obvious,
+    unusable_pin,
+    weak_pins,
 )
 from pbxrouter.security.ratelimit import RateLimit, WindowLimit
 from pbxrouter.security.roles import Role
@@ -33,27 +47,39 @@ __all__ = [
     "MAX_PIN_DIGITS",
     "MIN_PASSWORD_LENGTH",
     "MIN_PIN_DIGITS",
+    "GuessKey",
     "Network",
     "PasswordHashes",
     "RateLimit",
     "Role",
+    "Ruling",
     "Scope",
     "TokenInfo",
     "WindowLimit",
     "bearer",
+    "charged",
     "check_new_password",
+    "check_old_pin",
     "check_pin",
     "create_key",
     "derive",
+    "endpoint_of",
     "generate_pin",
+    "guesses",
     "hash_pin",
     "hash_token",
+    "is_obvious",
     "is_within",
+    "keys_of",
     "network_of",
     "new_token",
     "parse_network",
     "pins",
     "read_key",
+    "refunded",
+    "rule",
     "scopes_of",
     "scopes_text",
+    "unusable_pin",
+    "weak_pins",
 ]

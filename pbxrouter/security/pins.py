@@ -10,29 +10,57 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Final
 
 from pbxrouter.errors import PinError
 from pbxrouter.text import sentence
 
-MIN_PIN_DIGITS: Final = 3
+MIN_PIN_DIGITS: Final = 6
+"""Digits that a new PIN has at least; imported ones may have fewer."""
 MAX_PIN_DIGITS: Final = 16
 GENERATED_DIGITS: Final = 6
-_PIN: Final = re.compile(rf"[0-9]{{{MIN_PIN_DIGITS},{MAX_PIN_DIGITS}}}")
+_MIN_OLD_DIGITS: Final = 3
+_DIGITS: Final = re.compile(r"[0-9]+")
 _RUN: Final = "01234567890123456789"
+_YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9]")
 
 
 def check_pin(pin: str) -> str:
     """Return the PIN if it can be used as a new one.
 
     Raises:
-        PinError: it is not 3 to 16 digits. The message does not show it.
+        PinError: it is not 6 to 16 digits, or is one that a thief tries first. The message does not show it.
     """
-    if not _PIN.fullmatch(pin):
+    if not _DIGITS.fullmatch(pin) or not MIN_PIN_DIGITS <= len(pin) <= MAX_PIN_DIGITS:
         raise PinError(
             sentence(
                 "this PIN cannot be used; accepted are {least} to {most} digits",
                 least=MIN_PIN_DIGITS,
+                most=MAX_PIN_DIGITS,
+            )
+        )
+    if is_obvious(pin):
+        raise unusable_pin()
+    return pin
+
+
+def unusable_pin() -> PinError:
+    """The error for a PIN that is obvious, or that another user has: the message tells neither from the other."""
+    return PinError(sentence("this PIN cannot be used; choose another one"))
+
+
+def check_old_pin(pin: str) -> str:
+    """Return a PIN of an imported database if it can be kept.
+
+    Raises:
+        PinError: it is not 3 to 16 digits. The message does not show it.
+    """
+    if not _DIGITS.fullmatch(pin) or not _MIN_OLD_DIGITS <= len(pin) <= MAX_PIN_DIGITS:
+        raise PinError(
+            sentence(
+                "this PIN cannot be used; accepted are {least} to {most} digits",
+                least=_MIN_OLD_DIGITS,
                 most=MAX_PIN_DIGITS,
             )
         )
@@ -62,13 +90,57 @@ def generate_pin(digits: int = GENERATED_DIGITS) -> str:
     Raises:
         PinError: so many digits, or so few, are not accepted.
     """
-    check_pin("0" * digits)
+    if not MIN_PIN_DIGITS <= digits <= MAX_PIN_DIGITS:
+        check_pin("0" * digits)
     while True:
         pin = f"{secrets.randbelow(10**digits):0{digits}d}"
-        if not _is_weak(pin):
+        if not is_obvious(pin):
             return pin
 
 
-def _is_weak(pin: str) -> bool:
-    """Whether a PIN is one repeated digit or a run of digits, up or down: 1111, 4567, 9876."""
-    return len(set(pin)) == 1 or pin in _RUN or pin in _RUN[::-1]
+def is_obvious(pin: str) -> bool:
+    """Whether a PIN is one that a thief tries first.
+
+    One to three digits repeated (111111, 121212, 123123), digits in a row up or down (123456, 987654), and years
+    with a month or zeros (198401, 001984), two years or a date (19842006, 20061231).
+    """
+    repeated = any(len(pin) % length == 0 and len(set(_pieces(pin, length))) == 1 for length in (1, 2, 3))
+    return repeated or pin in _RUN or pin in _RUN[::-1] or _is_date(pin)
+
+
+def weak_pins() -> Iterator[str]:
+    """All PINs of less than six digits, and the obvious ones of six, to find users who have one by their hashes."""
+    for length in range(_MIN_OLD_DIGITS, MIN_PIN_DIGITS):
+        yield from (f"{number:0{length}d}" for number in range(10**length))
+    yield from (pin for number in range(10**MIN_PIN_DIGITS) if is_obvious(pin := f"{number:06d}"))
+
+
+def _pieces(pin: str, length: int) -> list[str]:
+    return [pin[place : place + length] for place in range(0, len(pin), length)]
+
+
+def _is_date(pin: str) -> bool:
+    """Whether it is a year with a month or 00, two years, or a whole date in any usual order."""
+    if len(pin) == 6:
+        first, second, third = _pieces(pin, 2)
+        year_first = _YEAR.fullmatch(first + second) and (_month(third) or third == "00")
+        year_last = _YEAR.fullmatch(second + third) and (_month(first) or first == "00")
+        return bool(year_first or year_last)
+    if len(pin) == 8:
+        head, tail = pin[:4], pin[4:]
+        years = _YEAR.fullmatch(head) and _YEAR.fullmatch(tail)
+        for year, rest in ((head, tail), (tail, head)):
+            if _YEAR.fullmatch(year) and (
+                (_month(rest[:2]) and _day(rest[2:])) or (_day(rest[:2]) and _month(rest[2:]))
+            ):
+                return True
+        return bool(years)
+    return False
+
+
+def _month(text: str) -> bool:
+    return "01" <= text <= "12"
+
+
+def _day(text: str) -> bool:
+    return "01" <= text <= "31"

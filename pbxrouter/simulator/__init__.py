@@ -9,7 +9,7 @@ up), and `SimulatedAsterisk` turns the gateway's bytes into Asterisk's bytes, as
     to_gateway = asterisk.receive(b"ANSWER\\n")      # b"200 result=0\\n"
 
 It is pure: no sockets, no clock, no Twisted. Nothing takes time in it, so what depends on when something
-arrives (a command that cancels a running prompt, digits lost between two commands) is not here.
+arrives (a command that cancels a running prompt, digits lost between two commands) is not simulated.
 """
 
 from pbxrouter.simulator.asterisk import SimulatedAsterisk

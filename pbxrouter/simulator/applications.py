@@ -2,7 +2,7 @@
 
 Each is a function of the simulated channel and the application's one argument; what it returns is the
 number in `200 result=`. An application that is not in `APPLICATIONS` does not exist (`200 result=-2`). The
-AGI commands themselves are in `pbxrouter.simulator.asterisk`.
+AGI commands themselves are in `pbxrouter.simulator.commands`.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pbxrouter.simulator.channel import SimulatedChannel
 
-# Technologies of the workshop's time that today's Asterisk has no more.
+# Technologies of the workshop's time that are no longer part of Asterisk.
 GONE_TECHNOLOGIES = frozenset({"SIP", "ZAP"})
 
 # DIALSTATUS -> (result, HANGUPCAUSE); any other word ends like a call that was never made.
@@ -38,7 +38,7 @@ def _answer(call: SimulatedChannel, argument: str) -> int:
 
 
 def _stay(call: SimulatedChannel, argument: str) -> int:
-    """One that the caller leaves by its own menu, unless the script says that he hangs up in it."""
+    """An application that the caller leaves by its own menu, unless the script makes the caller hang up in it."""
     if call.dead:
         return -1
     call.answer()

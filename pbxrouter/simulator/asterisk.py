@@ -32,11 +32,11 @@ class SimulatedAsterisk(SimulatedChannel):
 
     @property
     def unfinished(self) -> bytes:
-        """What the gateway sent without a line end."""
+        """Bytes of a line that the gateway has not ended."""
         return self._reader.unread
 
     def environment(self) -> bytes:
-        """What Asterisk sends first."""
+        """The opening block."""
         return self.call.environment()
 
     def receive(self, data: bytes) -> bytes:

@@ -1,7 +1,4 @@
-"""The facts of a simulated call, and the environment that Asterisk makes of them.
-
-How the gateway's commands are answered is in `pbxrouter.simulator.asterisk`.
-"""
+"""The facts of a simulated call, the environment that Asterisk makes of them, and the script of the call."""
 
 import dataclasses
 
@@ -84,7 +81,7 @@ class SimulatedCall:
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """What people and network do during a simulated call.
+    """The script of a simulated call: what people and the network do.
 
     Attributes:
         keys: what the caller presses, one string for each GET DATA, `#` included if pressed. When they are

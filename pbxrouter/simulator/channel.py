@@ -8,7 +8,7 @@ from pbxrouter.simulator.keypad import Keypad
 
 
 class ChannelState(enum.Enum):
-    """Where the caller's channel is; the number is CHANNEL STATUS's."""
+    """The state of the caller's channel; the value is the number in CHANNEL STATUS."""
 
     RINGING = 4
     UP = 6
@@ -67,20 +67,20 @@ class SimulatedChannel:
         return self._variables.get(name)
 
     def answer(self) -> None:
-        """The channel is answered, if it was not."""
+        """Answer the channel, if it is ringing."""
         if self.state is ChannelState.RINGING:
             self.state = ChannelState.UP
 
     def caller_leaves(self) -> None:
-        """The caller hangs up now."""
-        self._dies("caller")
+        """Hang up for the caller."""
+        self._die("caller")
 
     def hung_up_by_gateway(self) -> None:
-        """The gateway hangs up now."""
-        self._dies("gateway")
+        """Hang up for the gateway."""
+        self._die("gateway")
 
     def play(self, sound: str) -> bool | None:
-        """A prompt plays: True when it was heard, False when there is none, None when the caller hung up."""
+        """Play a prompt; returns True if it was heard, False if there is no such sound, None if the caller hung up."""
         if not sound:
             return True
         if self.dead:
@@ -95,13 +95,13 @@ class SimulatedChannel:
         return True
 
     def read_keys(self, most: int) -> tuple[str, bool]:
-        """The digits of one GET DATA, and whether it ended before its timeout."""
+        """Return the digits of one GET DATA, and whether it ended before its timeout."""
         digits, complete = self._keypad.read(most, heard=self.state is ChannelState.UP)
         self.given.append(digits)
         return digits, complete
 
     def read_key(self, accepted: str) -> str:
-        """The key that stops a prompt, one of those accepted; empty when none does."""
+        """Return the accepted key that stops a prompt; empty if none does."""
         return self._keypad.read_one(accepted, heard=self.state is ChannelState.UP) if accepted else ""
 
     def set_variable(self, name: str, value: str) -> None:
@@ -109,20 +109,20 @@ class SimulatedChannel:
         self._variables[re.sub(r"\A_{1,2}(?=\w)", "", name)] = value
 
     def starts_application(self, name: str, argument: str) -> None:
-        """An EXEC begins."""
+        """Record that an EXEC begins."""
         self.applications.append((name, argument))
-        if name.lower() != "dial":  # which is noted with its end
+        if name.lower() != "dial":  # a Dial is recorded with its end
             self.journal.append(("application", (name, argument)))
         self._keypad.forget_ahead()
 
     def next_dialstatus(self, argument: str, forced: str | None) -> str:
-        """How this Dial ends, noted; `forced` when it could not end otherwise."""
+        """Return and record how this Dial ends: as `forced`, if given, else as the script says."""
         scripted = self.script.dialstatus or ("ANSWER",)
         status = forced or scripted[min(len(self.dials), len(scripted) - 1)]
         self.dials.append((argument, status))
         self.journal.append(("dial", (argument, status)))
         return status
 
-    def _dies(self, by: str) -> None:
+    def _die(self, by: str) -> None:
         if not self.dead:
             self.state, self.hung_up_by, self.agistatus = ChannelState.DEAD, by, "HANGUP"

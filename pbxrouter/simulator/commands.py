@@ -2,7 +2,7 @@
 
 Each is a function of the simulated channel and of the words after the command's name; it returns the reply
 without its line end, or raises `WrongWords`. `COMMANDS` is the table of them. Those that a call router has
-no use for (RECORD FILE, DATABASE, SPEECH …) are not here and get the 510 of an unknown command.
+no use for (RECORD FILE, DATABASE, SPEECH …) get the 510 of an unknown command.
 """
 
 import re
@@ -17,7 +17,7 @@ _MOST_DIGITS = 1024
 
 
 class WrongWords(Exception):
-    """A command was called with words it does not take: the multi-line 520."""
+    """A command was called with wrong arguments, which Asterisk answers with a 520 of many lines."""
 
 
 def _expect(words: list[str], least: int, most: int | None = None) -> None:
@@ -26,7 +26,7 @@ def _expect(words: list[str], least: int, most: int | None = None) -> None:
 
 
 def _number(word: str) -> int:
-    """What C's atoi makes of a word: 0 when it is no number."""
+    """Convert a word as C's atoi does: 0 if it is no number."""
     digits = re.match(r"\s*[+-]?[0-9]+", word)
     return int(digits[0]) if digits else 0
 
@@ -135,10 +135,10 @@ def _gosub(call: SimulatedChannel, words: list[str]) -> str:
 
 
 class Command(NamedTuple):
-    """One command.
+    """An AGI command that the simulated Asterisk knows.
 
     Attributes:
-        run: what it does.
+        run: carries it out and returns the reply.
         works_dead: whether Asterisk permits it on a hung-up channel.
         usage: the words it takes, for the 520.
     """
@@ -157,7 +157,7 @@ COMMANDS: dict[str, Command] = {
     "GET VARIABLE": Command(
         _get_variable,
         True,
-        # A text line of a 520 that looks like a reply: whoever reads replies line by line stumbles here.
+        # A text line of a 520 that looks like a reply: not for those who read replies line by line.
         "<variablename>\n Returns 0 if it is not set.\n Example return code: 200 result=1 (testvariable)",
     ),
     "GOSUB": Command(_gosub, False, "<context> <extension> <priority> [<optional-argument>]"),

@@ -1,10 +1,10 @@
-"""The keys that a simulated caller presses, and what one GET DATA makes of them."""
+"""The keys that a simulated caller presses, and the digits that GET DATA takes from them."""
 
 from collections.abc import Iterable
 
 
 class Keypad:
-    """The caller's fingers.
+    """The caller's keypad.
 
     Args:
         presses: one string for each GET DATA, `#` included if pressed; afterwards nothing is pressed.
@@ -17,7 +17,7 @@ class Keypad:
         self._ahead = ""
 
     def read(self, most: int, *, heard: bool) -> tuple[str, bool]:
-        """What one GET DATA gets.
+        """Take the digits of one GET DATA.
 
         Args:
             most: digits it takes at most; those beyond stay for the next one.
@@ -26,18 +26,18 @@ class Keypad:
         Returns:
             The digits, and whether it ended by `#` or `most` and not by its timeout.
         """
-        taken = self._take(most)
-        if taken is None and self._presses:
+        keys = self._take(most)
+        if keys is None and self._presses:
             pressed = self._presses.pop(0)
             self._ahead += pressed if heard else ""
-            taken = self._take(most)
-        if taken is not None:
-            return taken, True
+            keys = self._take(most)
+        if keys is not None:
+            return keys, True
         digits, self._ahead = self._ahead, ""
         return digits, False
 
     def read_one(self, accepted: str, *, heard: bool) -> str:
-        """The key that stops a prompt: the next that waits, else one pressed meanwhile; empty when none does.
+        """Take the key that stops a prompt: a waiting one, else one pressed meanwhile; empty if none does.
 
         Args:
             accepted: the keys that can stop it; others are lost.
@@ -51,7 +51,7 @@ class Keypad:
         return key if heard and key and key in accepted else ""
 
     def forget_ahead(self) -> None:
-        """Digits that wait are lost, as during an application."""
+        """Discard waiting digits, as an application does."""
         self._ahead = ""
 
     def _take(self, most: int) -> str | None:

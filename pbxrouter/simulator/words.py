@@ -1,7 +1,4 @@
-"""How Asterisk cuts the bytes it receives into lines, and a line into words.
-
-What the words mean is in `pbxrouter.simulator.asterisk`.
-"""
+"""Splits bytes into command lines and lines into words, as Asterisk does."""
 
 # Asterisk reads a line into a buffer of 8192 bytes; what does not fit becomes the next command.
 LONGEST_LINE = 8190
@@ -10,7 +7,7 @@ MOST_WORDS = 126
 
 
 def split_words(line: bytes) -> list[bytes]:
-    """Cut a command line into words as Asterisk does.
+    """Split a command line into words as Asterisk does.
 
     Blanks and tabs separate; quotes group; a backslash makes the next byte literal, inside quotes too; a
     quote in the middle of a word just vanishes. A carriage return is a byte like any other.
@@ -47,11 +44,11 @@ def split_words(line: bytes) -> list[bytes]:
 
 
 class LineReader:
-    """Cuts a stream into lines as Asterisk reads it.
+    """Splits a stream into lines as Asterisk reads it.
 
     Asterisk waits for the socket but reads through a buffer that the wait does not see. So of several lines
-    that arrive together only the first is executed, and the others when more bytes come: whoever sends a
-    command before the reply to the last one waits for ever.
+    that arrive together only the first is executed, and the others when more bytes come: a gateway that sends
+    a command before the reply to the last one waits for ever.
     """
 
     def __init__(self) -> None:
@@ -59,11 +56,11 @@ class LineReader:
 
     @property
     def unread(self) -> bytes:
-        """What has arrived and was not executed yet."""
+        """Bytes that have arrived and were not executed yet."""
         return bytes(self._unread)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what one segment brought.
+        """Take the bytes of one segment.
 
         Args:
             data: the bytes of one segment.
@@ -77,7 +74,7 @@ class LineReader:
         return lines + self._take(whole=False)
 
     def finish(self) -> list[bytes]:
-        """The other side closed: everything left is executed, an unfinished last line too."""
+        """Return all lines that are left, an unfinished last one too, since the other side closed."""
         lines = self._take(whole=True)
         if self._unread:
             lines.append(bytes(self._unread))
@@ -103,6 +100,6 @@ class LineReader:
         return (LONGEST_LINE, 0) if len(self._unread) > LONGEST_LINE else None
 
     def _glue(self) -> None:
-        """A NUL hides the rest of its line, line end included, from Asterisk: the next line is glued on."""
+        """Drop from each NUL to its line end, both included: Asterisk sees the next line glued to what came before."""
         while (nul := self._unread.find(b"\0")) >= 0 and (end := self._unread.find(b"\n", nul)) >= 0:
             del self._unread[nul : end + 1]

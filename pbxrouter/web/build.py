@@ -26,7 +26,14 @@ def build_web(web: WebContext) -> WebServer:
     visitors = Visitors(config)
     threads = PasswordThreads(web.reactor)
     parts = [
-        metrics_route(registry_of(web.counters, lambda: web.health().fastagi.refused, lambda: service.site.refused)),
+        metrics_route(
+            registry_of(
+                web.counters,
+                lambda: web.health().fastagi.refused,
+                web.pin_statistics,
+                lambda: service.site.refused,
+            )
+        ),
         api_routes(web, ENDPOINTS, visitors.address),
         console_routes(web, visitors, threads),
     ]

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.call import ActiveCalls
+from pbxrouter.call import ActiveCalls, PinStatistics
 from pbxrouter.config import Config
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
@@ -44,6 +44,7 @@ class WebContext:
         health: takes a Health from memory.
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
+        pin_statistics: wrong PINs and lock-outs since the gateway started.
         passwords: hashes console passwords.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
@@ -64,6 +65,7 @@ class WebContext:
     now: Callable[[], float]
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
+    pin_statistics: PinStatistics = field(default_factory=PinStatistics)
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     surveyor: RuleSurveyor = field(init=False)
 

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from twisted.web.iweb import IRequest
 
 from pbxrouter import __version__
+from pbxrouter.call import PinStatistics
 from pbxrouter.counter import ALL, REASONS, CallCounter, Counts
 from pbxrouter.web.http.site import AddRoutes, header
 
@@ -41,18 +42,41 @@ _ROUTED = ", of those that the gateway routed, by mapping and by extension."
 def registry_of(
     counters: Sequence[CallCounter],
     refused: Callable[[], Mapping[str, int]] = dict,
+    pins: PinStatistics | None = None,
     web_refused: Callable[[], Mapping[str, int]] = dict,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
     Args:
         refused: returns how many FastAGI connections were refused, by reason.
-        web_refused: the same of the web server's connections.
+        pins: wrong PINs and lock-outs.
+        web_refused: returns how many of the web server's connections were refused, by reason.
     """
     registry = CollectorRegistry()
     registry.register(CounterCollector(counters, refused, web_refused))
+    if pins is not None:
+        registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
     return registry
+
+
+class PinCollector(Collector):
+    """Collects what the PIN guard has seen as metrics."""
+
+    def __init__(self, statistics: PinStatistics) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        for name, text, value in (
+            ("wrong", "PINs that were wrong.", self._statistics.wrong),
+            ("unchecked", "PINs that were not checked, since the caller was locked out.", self._statistics.unchecked),
+            ("lockouts", "Endpoints and numbers that were locked out.", self._statistics.lockouts),
+            ("alarms", "Attacks from many places.", self._statistics.alarms),
+        ):
+            metric = CounterMetricFamily(f"pbxrouter_pins_{name}", text)
+            metric.add_metric([], value)
+            yield metric
 
 
 class CounterCollector(Collector):

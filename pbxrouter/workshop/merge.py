@@ -19,7 +19,7 @@ from pbxrouter.database import transaction
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.rules import Pattern
-from pbxrouter.security import check_pin
+from pbxrouter.security import check_old_pin
 from pbxrouter.workshop.report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
 
@@ -178,7 +178,7 @@ class _Merge:
                 hashed = None
             else:
                 try:
-                    check_pin(pin)
+                    check_old_pin(pin)
                 except PinError as error:
                     self._warn(f"user {name} keeps a PIN that could not be set today: {error}")
         return _New(source_id, (name, hashed), {"user_name": name, "user_pin": hashed})

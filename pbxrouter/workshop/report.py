@@ -33,7 +33,7 @@ class ImportReport:
         """The file and how many rows are new, in short: what the audit log calls it."""
         return f"{self.source}: {', '.join(f'{self.added[kind]} {kind}' for kind in _KINDS)}"
 
-    def words(self) -> list[str]:
+    def lines(self) -> list[str]:
         """The report as lines."""
         if self.done_before:
             lines = [f"{self.source} was imported before: nothing is changed (--again merges it anyway)"]

@@ -12,8 +12,8 @@ import sqlite3
 from contextlib import closing
 from typing import Final
 
-from pbxrouter.database import Statement, split
 from pbxrouter.errors import ImportRefused
+from pbxrouter.workshop.sql_split import Statement, split
 from pbxrouter.workshop.tables import (
     COLUMNS,
     MAX_BYTES,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -21,10 +22,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.reader import MAX_BUFFER, MAX_TRYING
 from pbxrouter.config import schema as config
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
+    CommandRefused,
     ConfigError,
     ConnectionClosed,
     InvalidAction,
@@ -34,17 +37,19 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi import Admission
+from pbxrouter.fastagi import Admission, refusal
+from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway.asterisk import protocol_factory
 from pbxrouter.gateway.service import fastagi_factory
 from pbxrouter.net import Bounds
 from pbxrouter.simulator import SimulatedCall
-from tests.adapters.library import LIBRARIES, adapter, installed_as_starpy
+from tests.adapters.library import LIBRARIES, LIBRARY, adapter, installed_as_starpy
 from tests.agi import test_channel
 from tests.paths import ROOT
 
 CALL = SimulatedCall("21", caller="33")
+REFUSAL = "SET VARIABLE PBXROUTER refused"
 
 
 class ChoiceTests(SynchronousTestCase):
@@ -140,7 +145,12 @@ class Served:
         await self.over
 
     def says(self, data: bytes) -> None:
-        """Bytes come."""
+        """Bytes come in one segment; then the time goes by for which the first reply is held."""
+        self.comes(data)
+        self.clock.advance(SETTLE_S)
+
+    def comes(self, data: bytes) -> None:
+        """Bytes come in one segment."""
         self.protocol.dataReceived(data)
 
     def hears(self) -> list[str]:
@@ -219,7 +229,7 @@ class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
         return self.served.hears()
 
     def test_replies(self) -> None:
-        """StarPy takes a value's second line for an answer to nobody: the value ends there."""
+        """StarPy is given the first line of a value: the value ends there."""
         self.open([])
         waiting = self.channel.execute("GET VARIABLE X")
         self.say("200 result=1 (a\nb)")
@@ -264,7 +274,11 @@ class ServerTests(SynchronousTestCase):
         """A caller who adds a line to the opening is refused: StarPy alone would believe the last one."""
         opening = CALL.environment().replace(b"agi_extension: 21\n", b"agi_extension: 9\nagi_callerid: 22\n")
         served = Served(opening)
-        self.assertEqual(served.protocol.variables["agi_callerid"], "22")
+        starpy: Any = LIBRARY.fastagi.FastAGIFactory(lambda _: None).buildProtocol(None)
+        starpy.makeConnection(StringTransport())
+        starpy.dataReceived(opening)
+        self.assertEqual(starpy.variables["agi_callerid"], "22")
+        self.assertEqual(served.protocol.variables, {})
         self.assertEqual(served.channels, [])
         served.clock.advance(0.2)
         self.assertEqual(served.hears(), ["SET VARIABLE PBXROUTER refused"])
@@ -282,6 +296,119 @@ class ServerTests(SynchronousTestCase):
         served.says(b"200 result=1 (a\xff)\n")
         self.assertEqual(self.successResultOf(waiting).data, "a\ufffd")
         self.failureResultOf(channel.execute("NOOP \udcff"), InvalidArgument)
+
+    def refused_by(self, *segments: bytes, opening: bytes | None = None, command: str = "") -> Served:
+        """A call that is refused when these segments come, after a command if one is named."""
+        served = Served(opening)
+        waiting = served.channels[0].execute(command) if command else None
+        for segment in segments:
+            served.comes(segment)
+        if waiting is not None:
+            self.failureResultOf(waiting, ProtocolViolation)
+            self.assertNotIn(REFUSAL, served.hears())
+            served.comes(b"200 result=0\n")  # the reply of the command in progress, or the time for it
+        served.clock.pump([refusal.DRAIN_S, refusal.STEP_S])
+        self.assertIn(REFUSAL, served.hears())
+        self.assertFalse(served.is_closed)
+        served.clock.pump([refusal.STEP_S, refusal.STEP_S])
+        self.assertEqual(served.hears()[-2:], [REFUSAL, "HANGUP"])
+        self.assertTrue(served.is_closed)
+        served.goes()
+        self.assertEqual(served.factory.open_calls, 0)
+        self.assertEqual(served.clock.getDelayedCalls(), [])
+        return served
+
+    def test_forged_whole(self) -> None:
+        """A number that holds the rest of a block and its end is refused by what is left over behind it."""
+        block = CALL.environment()
+        start = block.index(b"agi_callerid: ")
+        opening = block[:start] + b"agi_callerid: " + block[start + 14 :] + block[start + 16 :]
+        self.assertEqual(self.refused_by(opening=opening).channels, [])
+        for rest in (b"200 result=1\n", b"x", b"HANGUP\nx\n"):
+            self.assertEqual(self.refused_by(opening=block + rest).channels, [])
+
+    def test_forged_reply(self) -> None:
+        """A reply that came before its command, or two for one command, refuse the call."""
+        self.refused_by(b"200 result=1\n")
+        self.refused_by(b"200 result=1\n200 result=1\n", command="GET DATA x")
+
+    def test_forged_reply_behind(self) -> None:
+        """The first reply is held for a moment: a line right behind it refuses the call."""
+        served = self.refused_by(b"200 result=1234\n", b"200 result=0\n", command="GET DATA x")
+        self.assertEqual(served.protocol.channel.is_busy, False)
+
+    def test_unasked(self) -> None:
+        """A line that answers nothing refuses the call, at any moment."""
+        served = Served()
+        waiting = served.channels[0].execute("NOOP")
+        served.says(b"200 result=0\n")
+        self.successResultOf(waiting)
+        served.says(b"200 result=0\n")
+        served.clock.advance(refusal.DRAIN_S)
+        self.assertEqual(served.hears()[1:], [REFUSAL])
+        self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
+        served.over.callback(None)
+        self.assertFalse(served.is_closed)
+
+    def test_endless(self) -> None:
+        """Neither 520- nor 100 nor a value goes on for ever."""
+        self.refused_by(b"100 Trying...\n" * (MAX_TRYING + 1), command="NOOP")
+        self.refused_by(b"520-Invalid\n" + b"x\n" * MAX_BUFFER, command="GET DATA x")
+        self.refused_by(b"200 result=1 (" + b"x" * MAX_BUFFER, command="GET VARIABLE X")
+        self.refused_by(opening=b"agi_network: " + b"x" * MAX_BUFFER)
+
+    def test_syntax_once(self) -> None:
+        """A 520 of many lines is one answer; the next reply is the next command's."""
+        served = Served()
+        waiting = served.channels[0].execute("NOOP")
+        served.says(b"520-Invalid command syntax.  Proper usage follows:\n x\n520 End of proper usage.\n")
+        self.assertIn("Invalid command syntax", str(self.failureResultOf(waiting, CommandRefused).value))
+        waiting = served.channels[0].execute("NOOP")
+        served.says(b"200 result=7\n")
+        self.assertEqual(self.successResultOf(waiting).result, "7")
+
+    def test_lines_of_a_value(self) -> None:
+        """The further lines of a value answer no other command."""
+        served = Served()
+        waiting = served.channels[0].execute("GET VARIABLE X")
+        served.says(b"200 result=1 (a\n200 result=9\nb)\n")
+        self.assertIsNone(self.successResultOf(waiting).data)
+        waiting = served.channels[0].execute("NOOP")
+        served.says(b"200 result=7\n")
+        self.assertEqual(self.successResultOf(waiting).result, "7")
+
+    def test_blank_line(self) -> None:
+        """A line of blanks does not end the opening block, as it does to StarPy."""
+        opening = CALL.environment().replace(b"agi_dnid", b"  \nagi_dnid")
+        self.assertEqual(self.refused_by(opening=opening).channels, [])
+
+    def test_says_nothing(self) -> None:
+        """A connection that does not open is closed in time, and aborted if its end does not come."""
+        served = Served(b"agi_network: yes\n")
+        self.assertEqual(served.factory.open_calls, 1)
+        served.clock.advance(OPENING_TIMEOUT_S)
+        self.assertTrue(served.is_closed)
+        served.comes(CALL.environment())
+        self.assertEqual(served.channels, [])
+        served.clock.advance(ENDING_TIMEOUT_S)
+        self.assertTrue(served.transport.disconnected)
+
+    def test_drain_unopened(self) -> None:
+        """A stop closes connections that have not opened, and waits for their end."""
+        served = Served(b"agi_network: yes\n")
+        drained = served.factory.drain()
+        self.assertTrue(served.is_closed)
+        self.assertNoResult(drained)
+        served.goes()
+        self.successResultOf(drained)
+
+    def test_given_up(self) -> None:
+        """A command that is given up closes the connection: its reply would answer the next."""
+        served = Served()
+        waiting = served.channels[0].execute("GET DATA x")
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertTrue(served.is_closed)
 
     def test_refused_and_gone(self) -> None:
         """Where the connection of a refused call ends first, nothing more is written."""

@@ -100,16 +100,16 @@ CONVERSATIONS: dict[str, list[Turn]] = {
 
 
 class ChannelContract:
-    """What every Channel does; the cases below bring one."""
+    """The contract of a Channel; subclasses provide the channel."""
 
     channel: Channel
 
     def open(self, turns: list[Turn]) -> None:
-        """A new call, in which Asterisk will say this."""
+        """Begin a call in which Asterisk will give these replies."""
         raise NotImplementedError
 
     def say(self, says: str) -> None:
-        """Asterisk answers the command in flight, and a second goes by."""
+        """Answer the command that waits, and let a second pass."""
         raise NotImplementedError
 
     def sent(self) -> list[str]:
@@ -117,11 +117,11 @@ class ChannelContract:
         raise NotImplementedError
 
     def as_here(self, turns: list[Turn]) -> list[Turn]:
-        """The conversation as this way in has it."""
+        """The turns of a conversation as this kind of channel has them."""
         return turns
 
     def converse(self, name: str) -> None:
-        """One conversation, turn by turn."""
+        """Take a conversation turn by turn."""
         assert isinstance(self, SynchronousTestCase)
         turns = self.as_here(CONVERSATIONS[name])
         self.open(turns)
@@ -138,13 +138,13 @@ class ChannelContract:
                 self.assertNotIn("\n", str(self.failureResultOf(waiting, turn.comes).value))
 
     def test_request(self) -> None:
-        """It knows the call from the beginning."""
+        """The request is known from the beginning."""
         assert isinstance(self, SynchronousTestCase)
         self.open([])
         self.assertEqual((self.channel.request.caller, self.channel.request.extension), ("33", "21"))
 
     def test_one_at_a_time(self) -> None:
-        """A second command while one waits fails, is not sent, and harms nothing."""
+        """A second command while one waits fails, is not sent, and does not disturb the first."""
         assert isinstance(self, SynchronousTestCase)
         self.open([Turn("GET DATA x", "", ChannelHungUp)])
         first = self.channel.execute("GET DATA x")
@@ -154,7 +154,7 @@ class ChannelContract:
         self.assertNoResult(first)
 
     def test_replies(self) -> None:
-        """Each form of a reply comes through."""
+        """Each form of a reply is passed on."""
         self.converse("replies")
 
     def test_refused_commands(self) -> None:
@@ -162,15 +162,15 @@ class ChannelContract:
         self.converse("refused commands")
 
     def test_unsendable(self) -> None:
-        """What would break the protocol fails before it is sent."""
+        """A command that would break the protocol fails before it is sent."""
         self.converse("unsendable")
 
     def test_hung_up_in_a_prompt(self) -> None:
-        """Later commands that need a living channel are not sent."""
+        """After a hang-up, commands that a dead channel refuses are not sent."""
         self.converse("hung up in a prompt")
 
     def test_hung_up_while_dialling(self) -> None:
-        """A dead channel still tells how the Dial went."""
+        """A dead channel still tells the result of a Dial."""
         self.converse("hung up while dialling")
 
     def test_dead_without_a_word(self) -> None:
@@ -182,7 +182,7 @@ class ChannelContract:
         self.converse("a sound is missing")
 
     def test_callee_hangs_up(self) -> None:
-        """So is that of a Dial."""
+        """A -1 of a Dial is a reply too."""
         self.converse("the callee hangs up")
 
     def test_takes_a_while(self) -> None:
@@ -191,10 +191,10 @@ class ChannelContract:
 
 
 class OverTheFake(ChannelContract, SynchronousTestCase):
-    """The fake keeps it, so what is tested over the fake holds over FastAGI."""
+    """The fake keeps the contract, so tests over the fake hold over FastAGI."""
 
     def open(self, turns: list[Turn]) -> None:
-        """The fake is told beforehand; ``""`` is no answer at all."""
+        """The fake gets its replies beforehand; ``""`` is no reply at all."""
         answers: dict[str, list[str | Exception | None]] = {}
         for turn in turns:
             if turn.says is not None:
@@ -202,10 +202,10 @@ class OverTheFake(ChannelContract, SynchronousTestCase):
         self.channel = self.fake = FakeChannel(SimulatedCall("21", caller="33"), answers)
 
     def say(self, says: str) -> None:
-        """It knows already."""
+        """The fake has its reply already."""
 
     def sent(self) -> list[str]:
-        """As it recorded them."""
+        """The commands that the fake has recorded."""
         return self.fake.commands
 
 
@@ -215,7 +215,7 @@ class OverFastAGI(ChannelContract, SynchronousTestCase):
     segments = staticmethod(in_one)
 
     def open(self, turns: list[Turn]) -> None:
-        """A connection that has opened and settled: the very first reply is held for a moment."""
+        """Open a connection and get its first reply, which is held for a moment."""
         self.owner = FakeOwner()
         self.channel = FastAGIProtocol(self.owner)
         self.end = AsteriskEnd(self.channel)
@@ -226,18 +226,18 @@ class OverFastAGI(ChannelContract, SynchronousTestCase):
         self.end.hears()
 
     def say(self, says: str) -> None:
-        """Bytes come; then a second goes by, for HANGUP may follow."""
+        """Bytes come; then a second passes, since HANGUP may follow."""
         for segment in self.segments(says.encode() + b"\n"):
             self.end.says(segment)
         self.owner.time.pump([1, 1])
 
     def sent(self) -> list[str]:
-        """The lines on the wire."""
+        """The lines that were sent."""
         return [line.decode() for line in self.end.transport.value().split(b"\n")[:-1]]
 
 
 class OverFastAGIByteByByte(OverFastAGI):
-    """The same, each byte in a segment of its own."""
+    """FastAGI, with each byte in a segment of its own."""
 
     segments = staticmethod(byte_by_byte)
 
@@ -249,7 +249,7 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
     """
 
     def as_here(self, turns: list[Turn]) -> list[Turn]:
-        """After the end every command fails, unsent."""
+        """After the hang-up every command fails and is not sent."""
         here: list[Turn] = []
         hung_up = False
         for turn in turns:
@@ -258,7 +258,7 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
         return here
 
     def open(self, turns: list[Turn]) -> None:
-        """A call of which all is told."""
+        """Begin a call that Asterisk has announced in full."""
         self.manager = FakeAMIConnection()
         self.manager.comes_up()
         self.time = Clock()
@@ -269,13 +269,13 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
         )
 
     def send(self, address: str, line: str, command_id: str) -> Deferred[None]:
-        """Asterisk queues it."""
+        """Asterisk queues the command."""
         self.lines.append(line)
         self.command_id = command_id
         return succeed(None)
 
     def say(self, says: str) -> None:
-        """The event with the result comes, then perhaps that of the end; then a second goes by."""
+        """The event with the result comes, then perhaps that of the end; then a second passes."""
         result, hangup, _ = says.partition("\nHANGUP")
         event = f"Event: AsyncAGIExec\r\nResult: {quote(result + chr(10))}\r\nCommandId: {self.command_id}"
         self.call.result_received(AMIMessage(event.encode()))
@@ -284,5 +284,5 @@ class OverMAGI(ChannelContract, SynchronousTestCase):
         self.time.pump([1, 1])
 
     def sent(self) -> list[str]:
-        """The commands queued."""
+        """The commands that were queued."""
         return self.lines

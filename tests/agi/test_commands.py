@@ -1,4 +1,4 @@
-"""AGI's commands: quoting that arrives as sent, what is refused, what is known of each, masking."""
+"""AGI commands: quoting, refusal, kinds of commands, masking of replies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import commands
 from pbxrouter.agi.messages import AGIReply, encode
-from pbxrouter.errors import InvalidArgument
+from pbxrouter.errors import CommandRefused, InvalidArgument
 from pbxrouter.simulator import split_words
+
+LASTING = (
+    "ANSWER",
+    "GET DATA x",
+    "get option x 1",
+    "stream file x",
+    "CONTROL STREAM FILE x",
+    "WAIT FOR DIGIT 5000",
+    "SAY DIGITS 1",
+    "SAY NUMBER 1",
+    "RECORD FILE x wav # 5000",
+    "RECEIVE CHAR 5000",
+    "RECEIVE TEXT 5000",
+    "GOSUB a",
+)
+"""Commands that play something, wait for keys or text, or run the dialplan."""
+BRIEF = ("NOOP", "NOOP answer", "SET VARIABLE A b", "SET VARIABLE A say ", "HANGUP", "EXECUTE", "NOOP exec x")
+"""Commands that take no time, some with a lasting command's name in their arguments."""
 
 TEXT = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))
 
@@ -25,7 +43,7 @@ class Quoting(SynchronousTestCase):
         self.assertEqual(split_words(line[:-1]), [b"NOOP", *map(encode, arguments)])
 
     def test_bytes_round_trip(self) -> None:
-        """Bytes that are not UTF-8 too."""
+        """Bytes that are not UTF-8 arrive as they were given too."""
         self.assertEqual(split_words(commands.encode_command(commands.command("NOOP", "\udcff x"))[:-1])[1], b"\xff x")
 
     def test_as_written(self) -> None:
@@ -37,7 +55,7 @@ class Quoting(SynchronousTestCase):
         self.assertEqual(commands.command("EXEC Dial", "PJSIP/21,60"), "EXEC Dial PJSIP/21,60")
 
     def test_unsendable(self) -> None:
-        """CR, LF and NUL are refused in an argument and in a line, in words of one line."""
+        """CR, LF and NUL are refused in an argument and in a line; the message is one line."""
         for character in "\r\n\0":
             for build in (commands.quote, commands.encode_command, lambda text: commands.command("X", text)):
                 error = self.assertRaises(InvalidArgument, build, f"a{character}b")
@@ -50,20 +68,20 @@ class Quoting(SynchronousTestCase):
 
 
 class DeadChannel(SynchronousTestCase):
-    """What Asterisk still does after the hang-up (docs/asterisk.md A5)."""
+    """Commands on a dead channel (docs/asterisk.md A5)."""
 
     def test_allowed(self) -> None:
-        """Variables, EXEC, NOOP and the like; nothing that plays or asks."""
+        """Variables, EXEC, NOOP, VERBOSE and DATABASE are allowed; commands that play or ask are not."""
         for line in ("NOOP", "get variable X", "GET FULL VARIABLE X", "SET VARIABLE A b", "VERBOSE x"):
             self.assertTrue(commands.allowed_when_hung_up(line), line)
         for line in ("EXEC Dial x", "DATABASE GET a b"):
             self.assertTrue(commands.allowed_when_hung_up(line), line)
-        for line in ("ANSWER", "GET DATA x", "STREAM FILE x", "HANGUP", "CHANNEL STATUS", "NOOPS", ""):
+        for line in ("ANSWER", "GET DATA x", "STREAM FILE x", "HANGUP", "CHANNEL STATUS", "NOOPS", "", "HANGUP exec"):
             self.assertFalse(commands.allowed_when_hung_up(line), line)
 
 
 class Masking(SynchronousTestCase):
-    """What callers keyed is not shown."""
+    """Replies as they are shown: without the digits that callers keyed."""
 
     def test_starred(self) -> None:
         """Digits and keys are starred, in every form."""
@@ -75,13 +93,17 @@ class Masking(SynchronousTestCase):
             ("GET DATA x", "200 result=0#1", "200 result=***"),
             ("STREAM FILE x 123", "200 result=53 endpos=4000", "200 result=*** endpos=4000"),
             ("SAY DIGITS 1 2", "200 result=50", "200 result=***"),
+            ("GET OPTION x 123", "200 result=50 endpos=1", "200 result=*** endpos=1"),
+            ("control stream file x 123", "200 result=51", "200 result=***"),
+            ("WAIT FOR DIGIT 5000", "200 result=52", "200 result=***"),
+            ("EXEC Read PIN", "200 result=1234", "200 result=***"),
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 
     def test_shown(self) -> None:
-        """What tells nothing of keys stays."""
+        """Replies that hold no keys are shown as they are."""
         for line, reply in (
             ("GET DATA x", "200 result=-1"),
             ("GET DATA x", "200 result= (timeout)"),
@@ -96,34 +118,27 @@ class Masking(SynchronousTestCase):
 
 
 class Kinds(SynchronousTestCase):
-    """What is known of each kind of command."""
+    """Properties of each kind of command."""
 
     def test_how_long(self) -> None:
-        """An application as it likes; what asks or plays as Asterisk bounds it; the rest at once."""
+        """An application has no bound, a command that plays or waits for keys ten minutes, any other half a minute."""
         self.assertIsNone(commands.reply_timeout_s("exec Dial x"))
-        for line in (
-            "ANSWER",
-            "GET DATA x",
-            "stream file x",
-            "CONTROL STREAM FILE x",
-            "SAY DIGITS 1",
-            "GOSUB a",
-        ):
-            self.assertEqual(commands.reply_timeout_s(line), commands.KEYING_TIMEOUT_S, line)
-        for line in ("NOOP", "SET VARIABLE A b", "HANGUP", "EXECUTE"):
-            self.assertEqual(commands.reply_timeout_s(line), commands.REPLY_TIMEOUT_S, line)
+        for line in LASTING:
+            self.assertEqual(commands.reply_timeout_s(line), 600.0, line)
+        for line in BRIEF:
+            self.assertEqual(commands.reply_timeout_s(line), 30.0, line)
 
     def test_minus_one(self) -> None:
-        """It may mean a hang-up only where a caller can hang up meanwhile."""
-        for line in ("EXEC Dial x", "GET DATA x", "ANSWER"):
+        """It may mean a hang-up after commands that take time, and after no others."""
+        for line in ("EXEC Dial x", *LASTING):
             self.assertTrue(commands.may_mean_hangup(line), line)
-        for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X"):
+        for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X", *BRIEF):
             self.assertFalse(commands.may_mean_hangup(line), line)
 
     def test_dial(self) -> None:
-        """Of all applications only a Dial can be asked about afterwards."""
+        """Of all applications only a Dial outlives the caller."""
         self.assertTrue(commands.outlives_caller("Exec dial x"))
-        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL"):
+        for line in ("EXEC DialX", "EXEC Playback dial", "DIAL", "NOOP exec dial"):
             self.assertFalse(commands.outlives_caller(line), line)
 
     def test_refused(self) -> None:
@@ -132,4 +147,5 @@ class Kinds(SynchronousTestCase):
         self.assertEqual(
             str(commands.refused(reply, "SET VARIABLE X y")), "Asterisk answered 520 to SET VARIABLE: Invalid"
         )
+        self.assertEqual(str(commands.refused(reply, "GET DATA x 1 2")), str(CommandRefused(520, "GET DATA", "")))
         self.assertNotIn("Invalid", str(commands.refused(reply, "GET DATA x 1 2")))

@@ -1,4 +1,4 @@
-"""Who watches which calls, and what they are told."""
+"""Watchers of AGI dialogues: which calls they see, and what of them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ OTHER = request_of(SimulatedCall("34", caller="44"))
 
 
 class Watching(SynchronousTestCase):
-    """A watch with listeners."""
+    """DialogueWatch."""
 
     def setUp(self) -> None:
-        """Nobody watches."""
+        """A watch without watchers."""
         self.watch = DialogueWatch()
         self.seen: list[DialogueLine] = []
 
-    def test_nobody(self) -> None:
-        """Then it is not active, and telling is harmless."""
+    def test_no_watcher(self) -> None:
+        """Without watchers it is not active, and its methods do nothing."""
         self.assertFalse(self.watch.active)
         self.watch.sent(CALL, "NOOP")
 
     def test_directions(self) -> None:
-        """To Asterisk, from it, about the connection."""
+        """Lines to Asterisk, from Asterisk and about the connection have their directions."""
         self.watch.add(self.seen.append)
         self.assertTrue(self.watch.active)
         self.watch.sent(CALL, "NOOP")
@@ -43,15 +43,16 @@ class Watching(SynchronousTestCase):
         )
 
     def test_opened(self) -> None:
-        """What Asterisk said of the call, in its order, arguments last."""
+        """The opening block is shown in Asterisk's order, with the arguments last."""
         self.watch.add(self.seen.append)
         self.watch.opened(request_of(SimulatedCall("21", caller="33", arguments=("a", "b\x1b"))))
         texts = [line.text for line in self.seen]
         self.assertEqual(texts[0], "agi_network: yes")
         self.assertEqual(texts[-2:], ["agi_arg_1: a", "agi_arg_2: b\\x1b"])
+        self.assertEqual({line.direction for line in self.seen}, {"<"})
 
     def test_choosing(self) -> None:
-        """By caller, by extension, by both."""
+        """A watcher may ask for a caller, an extension or both."""
         for caller, extension, count in (
             (None, None, 2),
             ("33", None, 1),
@@ -67,7 +68,7 @@ class Watching(SynchronousTestCase):
             self.assertEqual(len(seen), count, (caller, extension))
 
     def test_stop(self) -> None:
-        """It ends one, not the others; twice is once; also from within."""
+        """Stopping ends one watcher and no other; it may be repeated, and done while a line is shown."""
         first = self.watch.add(lambda line: first())
         second = self.watch.add(self.seen.append)
         self.watch.noted(CALL, "x")
@@ -78,20 +79,20 @@ class Watching(SynchronousTestCase):
         self.assertFalse(self.watch.active)
 
     def test_masked(self) -> None:
-        """What was keyed is starred before anybody is told."""
+        """Digits that were keyed are starred."""
         self.watch.add(self.seen.append)
         self.watch.received(CALL, "GET DATA agent-pass 5000 20", b"200 result=123456 (timeout)")
         self.assertEqual(self.seen[0].text, "200 result=*** (timeout)")
 
     def test_one_line(self) -> None:
-        """Whatever callers send, it stays one printable line."""
+        """Text that callers send is shown as one printable line."""
         request = AGIRequest({"uniqueid": "1\n", "callerid": "5\udcff", "extension": "\x1b[2J"})
         self.watch.add(self.seen.append)
         self.watch.received(request, "", b"a\xff\rb")
         self.assertEqual(str(self.seen[0]), "1\\n 5\\udcff->\\x1b[2J < a\\udcff\\rb")
 
     def test_unknown_caller(self) -> None:
-        """A call that shows no number."""
+        """The caller of a call that shows no number is unknown."""
         self.watch.add(self.seen.append)
         self.watch.noted(AGIRequest({}), "x")
         self.assertEqual(self.seen[0].caller, "unknown")

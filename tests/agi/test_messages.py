@@ -1,4 +1,4 @@
-"""AGI's bytes: the opening block and what a caller may forge in it; replies."""
+"""AGI messages: the opening block, forgeries in it, and replies."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def block_of(call: SimulatedCall) -> bytes:
 
 
 def read(call: SimulatedCall) -> AGIRequest:
-    """What is read of a call."""
+    """Parse a block."""
     return parse_request(block_of(call))
 
 
 class OpeningBlock(SynchronousTestCase):
-    """What Asterisk says of a call."""
+    """The opening block."""
 
     def test_whole(self) -> None:
-        """Every variable and argument of docs/asterisk.md A1."""
+        """All variables and arguments of docs/asterisk.md A1 are read."""
         call = SimulatedCall("9123", caller="33", name="Treinta y tres", arguments=("one", "a,b", ""))
         request = read(call)
         self.assertEqual(
@@ -48,19 +48,20 @@ class OpeningBlock(SynchronousTestCase):
         self.assertFalse(request.is_hung_up)
 
     def test_nothing_known(self) -> None:
-        """The word unknown is no number; nor is nothing."""
+        """Neither the word unknown nor an empty value is a number or a name."""
         request = read(SimulatedCall("s", dnid="unknown"))
         self.assertEqual(request.caller_name, "")
+        self.assertEqual((AGIRequest({}).caller, AGIRequest({}).caller_name), (None, ""))
         self.assertEqual((request.caller, request.dnid), (None, None))
         nothing = AGIRequest({})
         self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))
 
     def test_hung_up(self) -> None:
-        """A run in h is on a channel that is gone."""
+        """A run in the extension h is on a dead channel."""
         self.assertTrue(read(SimulatedCall("h")).is_hung_up)
 
     def test_script_and_query(self) -> None:
-        """What stands behind the address."""
+        """Path and query of the address are read."""
         request = read(SimulatedCall("21", script="a/b?x=1&x=2&y=&z=%C3%B1"))
         self.assertEqual(request.script, "a/b")
         self.assertEqual(request.query, {"x": "1", "y": "", "z": "ñ"})
@@ -72,20 +73,20 @@ class OpeningBlock(SynchronousTestCase):
         self.assertEqual(read(SimulatedCall("21", name=" a: b ")).variables["calleridname"], " a: b ")
 
     def test_bytes_that_are_not_utf8(self) -> None:
-        """They survive, and go back as they came."""
+        """Bytes that are not UTF-8 survive and are sent back as they came."""
         request = read(SimulatedCall("21", caller="5\udcff"))
         self.assertEqual(agi.encode(request.caller or ""), b"5\xff")
 
     @given(st.lists(TEXT), TEXT)
     def test_format_request(self, arguments: list[str], name: str) -> None:
-        """What Asterisk's side writes is read as the same."""
+        """What format_request writes is parsed to the same values."""
         before = AGIRequest({**read(SimulatedCall("21")).variables, "calleridname": name}, tuple(arguments))
         block = agi.format_request(before.variables, before.arguments)
         self.assertTrue(block.endswith(b"\n\n"))
         self.assertEqual(parse_request(block[:-2]), before)
 
     def test_format_request_without_script(self) -> None:
-        """A variable that is not there is not written."""
+        """format_request leaves out variables that are not given."""
         variables = read(SimulatedCall("21", script="")).variables
         self.assertEqual(agi.format_request(variables), SimulatedCall("21", script="").environment())
 
@@ -94,18 +95,18 @@ class Forgery(SynchronousTestCase):
     """Lines that a caller put into a number (docs/asterisk.md A7)."""
 
     def refused(self, block: bytes) -> str:
-        """The line of words that the refusal is."""
+        """The message of the refusal, which is one line."""
         line = str(self.assertRaises(ForgedRequest, parse_request, block))
         self.assertNotIn("\n", line)
         return line
 
     def test_caller_in_the_dialled_number(self) -> None:
-        """33 who wants to be 22."""
+        """33 cannot pretend to be 22."""
         line = self.refused(block_of(SimulatedCall("9\nagi_callerid: 22")))
         self.assertIn("agi_callerid: 22", line)
 
     def test_every_key_in_every_place(self) -> None:
-        """One more line of any key is refused wherever a value could bring it."""
+        """An additional line of any key is refused in each value that a caller can set."""
         lines = block_of(SimulatedCall("21", caller="33", arguments=("x",))).split(b"\n")
         for place in range(1, len(lines)):
             for added in lines:
@@ -117,6 +118,10 @@ class Forgery(SynchronousTestCase):
         lines = block_of(SimulatedCall("21", caller="33")).split(b"\n")
         for place in range(2, len(lines)):
             self.refused(b"\n".join(lines[:place] + lines[place + 1 :]))
+        for place in (0, 1):
+            request = parse_request(b"\n".join(lines[:place] + lines[place + 1 :]))
+            self.assertNotIn(None, request.variables.values())
+            self.assertEqual(len(request.variables), len(lines) - 1)
         parse_request(b"\n".join(lines[2:]))
 
     @given(
@@ -125,7 +130,7 @@ class Forgery(SynchronousTestCase):
         st.sampled_from(["agi_x: 1", "agi_priority: x", "agi_arg_1: a", "agi_arg_3: a", "x", "", "agi_network: yes"]),
     )
     def test_what_is_wrong_is_named(self, shuffled: list[int], place: int, more: str) -> None:
-        """Whatever is done to a block's lines, the refusal says which, or what is missing."""
+        """Of a block with lines left out, repeated or exchanged, the refusal names the line, or the missing key."""
         lines = SimulatedCall("21", caller="33").environment().decode().split("\n")[:-2]
         whole = [*lines, "agi_arg_1: a", "agi_arg_2: b"]
         for tried in (
@@ -142,15 +147,36 @@ class Forgery(SynchronousTestCase):
                     "\n".join(tried) + "\n\n",
                 )
 
+    def test_values_that_are_no_numbers(self) -> None:
+        """Keys whose values Asterisk writes as numbers hold nothing else."""
+        block = block_of(SimulatedCall("21", caller="33"))
+        for key in ("callingpres", "callingani2", "callington", "callingtns", "priority", "enhanced", "threadid"):
+            start, colon, rest = block.partition(f"agi_{key}: ".encode())
+            number, line_end, others = rest.partition(b"\n")
+            for value in (b"", b"x", number + b" ", number + b"x", b" " + number):
+                line = self.refused(start + colon + value + line_end + others)
+                self.assertIn(f"agi_{key}: ", line)
+
+    def test_first_wrong_line_is_named(self) -> None:
+        """Of several arguments the refusal names the one that is wrong."""
+        line = self.refused(block_of(SimulatedCall("21", arguments=("", "y: z"))) + b"\nagi_arg_02: z")
+        self.assertIn("agi_arg_02: z", line)
+        line = self.refused(block_of(SimulatedCall("21", name="x: y")) + b"\nagi_arg_02: z")
+        self.assertIn("agi_arg_02: z", line)
+
+    def test_second_line(self) -> None:
+        """A line that is none of Asterisk's is a forgery behind a first line that is."""
+        self.assertIn("holds 'x'", self.refused(b"agi_network: yes\nx"))
+
     def test_ends_early(self) -> None:
-        """A block that a number ended has not all it needs."""
+        """A block that a number ended too early lacks keys."""
         call = SimulatedCall("900", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234")
         early = call.environment().partition(b"\n\n")[0]
         self.refused(early)
         self.assertIn("agi_rdnis", self.refused(block_of(SimulatedCall("21")).partition(b"\nagi_rdnis")[0]))
 
     def test_arguments(self) -> None:
-        """Injected through an argument: out of order, no argument, an old key."""
+        """Lines put into an argument are refused: out of order, no argument, a known key."""
         for value in (
             "x\nagi_arg_1: y",
             "x\nagi_arg_3: y",
@@ -161,22 +187,22 @@ class Forgery(SynchronousTestCase):
             self.refused(block_of(SimulatedCall("21", arguments=(value,))))
 
     def test_argument_in_order(self) -> None:
-        """One that pretends to be the next argument meets the true next one."""
+        """A forged next argument is refused, since the true one follows."""
         self.refused(block_of(SimulatedCall("21", arguments=("x\nagi_arg_2: forged", "true"))))
 
     def test_argument_of_many_digits(self) -> None:
-        """Its number is longer than Python cares to convert."""
+        """An argument's number that is too long for int() is refused."""
         self.refused(block_of(SimulatedCall("21", arguments=("x\nagi_arg_" + "1" * 5000 + ": y",))))
 
     def test_no_agi_at_all(self) -> None:
-        """Another protocol is no forgery."""
+        """Another protocol is a ProtocolViolation, not a forgery."""
         for block in (b"", b"GET / HTTP/1.1", b"agi_network", b"x: y", b"\xff\xfe", b"AGI_NETWORK: yes"):
             error = self.assertRaises(ProtocolViolation, parse_request, block)
             self.assertNotIsInstance(error, ForgedRequest)
 
     @given(st.text(max_size=79), st.text(max_size=79), st.text(max_size=79))
     def test_numbers_are_whole_or_refused(self, caller: str, name: str, extension: str) -> None:
-        """Whatever three values hold, they are read as sent or the call is refused."""
+        """Three arbitrary values are read as they were sent, or the call is refused."""
         call = SimulatedCall(extension, caller=caller, name=name)
         try:
             request = read(call)
@@ -188,10 +214,10 @@ class Forgery(SynchronousTestCase):
 
 
 class Replies(SynchronousTestCase):
-    """What Asterisk answers (docs/asterisk.md A2, A3)."""
+    """Replies (docs/asterisk.md A2, A3)."""
 
     def test_read(self) -> None:
-        """Each form."""
+        """Each form of a reply is parsed."""
         for text, expected in (
             ("200 result=0", AGIReply(200, "0", text="result=0")),
             ("200 result=-1", AGIReply(200, "-1", text="result=-1")),
@@ -209,7 +235,7 @@ class Replies(SynchronousTestCase):
             self.assertEqual(parse_reply(text.encode()), expected)
 
     def test_timed_out(self) -> None:
-        """Keys that ended by waiting."""
+        """A reply tells whether GET DATA ended by its timeout."""
         for text, digits, timed_out in (
             ("200 result=1234 (timeout)", "1234", True),
             ("200 result= (timeout)", "", True),
@@ -219,30 +245,30 @@ class Replies(SynchronousTestCase):
             self.assertEqual((reply.result, reply.timed_out), (digits, timed_out))
 
     def test_common(self) -> None:
-        """What most commands are answered reads like any other reply."""
+        """The replies parsed in advance are equal to those parsed from the text."""
         for result in ("-1", "0", "1", "2"):
             self.assertEqual(
                 parse_reply(f"200 result={result}".encode()), AGIReply(200, result, text=f"result={result}")
             )
 
     def test_no_reply(self) -> None:
-        """What Asterisk never says, in words of one line."""
+        """Text that is no reply of Asterisk is refused; the message is one line."""
         for data in (b"", b"HANGUP", b"20", b"200", b"200 ", b"200 resu", b"200 Result=1", b" 200 result=1"):
             self.assertNotIn("\n", str(self.assertRaises(ProtocolViolation, parse_reply, data)))
 
     def test_no_code_of_asterisks(self) -> None:
-        """Three digits that Asterisk has no meaning for are no reply, nor are other scripts' digits."""
+        """Unknown codes are no reply, nor are digits of other scripts."""
         for text in ("999 what", "123", "404 Not Found", "100 result=0", "٢٠٠ result=1"):
             self.assertRaises(ProtocolViolation, parse_reply, text.encode())
 
     def test_endpos_of_many_digits(self) -> None:
-        """Longer than Python cares to convert: not a number of samples."""
+        """An endpos that is too long for int() is no number of samples."""
         reply = parse_reply(b"200 result=0 endpos=" + b"9" * 5000)
         self.assertIsNone(reply.endpos)
 
     @given(st.binary())
     def test_any_bytes(self, data: bytes) -> None:
-        """A reply, or the typed refusal."""
+        """Any bytes are a reply or a ProtocolViolation."""
         try:
             parse_reply(b"200 result=" + data)
             parse_reply(data)

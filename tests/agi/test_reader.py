@@ -25,12 +25,12 @@ SYNTAX = (
 
 
 def events_of(reader: AGIReader) -> list[AGIEvent]:
-    """All that is whole."""
+    """All complete events."""
     return list(iter(reader.next_event, None))
 
 
 def opened() -> AGIReader:
-    """A reader behind the opening block."""
+    """A reader that has read the opening block."""
     reader = AGIReader()
     reader.feed(BLOCK)
     assert isinstance(reader.next_event(), AGIRequest)
@@ -38,7 +38,7 @@ def opened() -> AGIReader:
 
 
 def answered(command: str, data: bytes) -> list[AGIEvent]:
-    """The events of a reply that comes whole."""
+    """The events when these bytes come in reply to a command."""
     reader = opened()
     reader.command = command
     reader.feed(data)
@@ -46,10 +46,10 @@ def answered(command: str, data: bytes) -> list[AGIEvent]:
 
 
 class Opening(SynchronousTestCase):
-    """The block at the beginning."""
+    """The opening block."""
 
     def test_byte_by_byte(self) -> None:
-        """Nothing comes before the last byte, then the request."""
+        """The request comes with the last byte, and nothing before."""
         reader = AGIReader()
         for byte in BLOCK[:-1]:
             reader.feed(bytes([byte]))
@@ -58,9 +58,12 @@ class Opening(SynchronousTestCase):
         event = reader.next_event()
         assert isinstance(event, AGIRequest)
         self.assertEqual((event.caller, event.extension, event.arguments), ("33", "21", ("one", "")))
+        reader.command = "NOOP"
+        reader.feed(b"200 result=0\n")
+        self.assertEqual(events_of(reader), [AGIReply(200, "0", text="result=0")])
 
     def test_every_cut_in_two(self) -> None:
-        """Wherever it is cut, the same request."""
+        """A block cut at any place gives the same request."""
         for place in range(len(BLOCK)):
             reader = AGIReader()
             reader.feed(BLOCK[:place])
@@ -69,14 +72,14 @@ class Opening(SynchronousTestCase):
             self.assertIsInstance(reader.next_event(), AGIRequest)
 
     def test_trailing_data(self) -> None:
-        """Asterisk says nothing before it is asked; what follows the block is forged."""
+        """Bytes that follow the block are forged, unless they are HANGUP lines."""
         for trailing in (b"200 result=1234\n", b"\n", b"x", b"HANGUPS", b"HANGUP\nHANGUP\nH"):
             reader = AGIReader()
             reader.feed(BLOCK + trailing)
             self.assertRaises(ForgedRequest, reader.next_event)
 
     def test_hangup_behind_the_block(self) -> None:
-        """A caller may be gone already; that line may be there, whole or not, once or twice."""
+        """HANGUP lines may follow the block, complete or not, one or two."""
         reader = AGIReader()
         reader.feed(BLOCK + b"HANGUP\nHANG")
         self.assertIsInstance(reader.next_event(), AGIRequest)
@@ -85,13 +88,14 @@ class Opening(SynchronousTestCase):
         self.assertEqual(events_of(reader), [HangupLine.SEEN])
 
     def test_empty_line_first(self) -> None:
-        """A block of nothing is no block."""
+        """An empty block is refused."""
         reader = AGIReader()
         reader.feed(b"\n")
-        self.assertRaises(ProtocolViolation, reader.next_event)
+        error = self.assertRaises(ProtocolViolation, reader.next_event)
+        self.assertEqual(str(error), r"'\n' is not how Asterisk opens a call")
 
     def test_no_end(self) -> None:
-        """A block without end is refused at a mebibyte, in one line of words."""
+        """A block without end is refused beyond a mebibyte; the message names the bound."""
         reader = AGIReader()
         reader.feed(b"agi_network: " + b"x" * (MAX_BUFFER - 13))
         self.assertIsNone(reader.next_event())
@@ -108,10 +112,10 @@ class Opening(SynchronousTestCase):
 
 
 class Replies(SynchronousTestCase):
-    """What answers a command."""
+    """Replies."""
 
     def test_one_line(self) -> None:
-        """The usual reply; the command is answered then."""
+        """A reply of one line is complete, and the command is no longer waiting."""
         reader = opened()
         reader.command = "NOOP"
         reader.feed(b"200 result=0\n")
@@ -119,7 +123,7 @@ class Replies(SynchronousTestCase):
         self.assertEqual(reader.command, "")
 
     def test_many_lines_byte_by_byte(self) -> None:
-        """A 520 is one reply, whatever its lines look like."""
+        """A 520 is one reply, also when a line in it looks like another reply."""
         reader = opened()
         reader.command = "GET VARIABLE"
         for byte in SYNTAX[:-1]:
@@ -132,13 +136,13 @@ class Replies(SynchronousTestCase):
         self.assertIn("result=1 (testvariable)", reply.text)
 
     def test_short_520(self) -> None:
-        """A 520 of one line is whole."""
+        """A 520 of one line is complete."""
         (reply,) = answered("NOOP", b"520 End of proper usage.\n")
         assert isinstance(reply, AGIReply)
         self.assertEqual(reply.code, 520)
 
     def test_hangup_anywhere(self) -> None:
-        """Before, inside and after a reply; it answers nothing."""
+        """HANGUP may come before, inside and after a reply, and is no reply."""
         reply = AGIReply(200, "-1", text="result=-1")
         self.assertEqual(answered("NOOP", b"HANGUP\n200 result=-1\n"), [HangupLine.SEEN, reply])
         self.assertEqual(answered("NOOP", b"200 result=-1\nHANGUP\n"), [reply, HangupLine.SEEN])
@@ -148,13 +152,35 @@ class Replies(SynchronousTestCase):
         self.assertEqual([whole], answered("GET VARIABLE", SYNTAX))
 
     def test_still_at_it(self) -> None:
-        """A 100 announces the reply and is none; one that never ends is no Asterisk's."""
-        for count in (1, MAX_TRYING):
+        """Lines 100 before a reply are passed over, up to MAX_TRYING; one more is refused."""
+        for count in (1, 100):
             data = b"100 result=0 Trying...\n" * count + b"200 result=0 Gosub complete\n"
             (reply,) = answered("GOSUB a b 1", data)
             assert isinstance(reply, AGIReply)
             self.assertEqual(reply.result, "0")
-        self.assertRaises(ProtocolViolation, answered, "GOSUB a b 1", b"100 x\n" * (MAX_TRYING + 1))
+        error = self.assertRaises(ProtocolViolation, answered, "GOSUB a b 1", b"100 x\n" * (MAX_TRYING + 1))
+        self.assertEqual(str(error), "a command is said to be in progress without end")
+
+    def test_still_at_it_each_time(self) -> None:
+        """Lines 100 are counted for each command anew: a call may have any number of them."""
+        reader = opened()
+        for _ in range(3):
+            reader.command = "GOSUB a b 1"
+            reader.feed(b"100 result=0 Trying...\n" * MAX_TRYING + b"200 result=0 Gosub complete\n")
+            (reply,) = events_of(reader)
+            assert isinstance(reply, AGIReply)
+            self.assertEqual(reply.result, "0")
+        reader.command = "GOSUB a b 1"
+        reader.feed(b"100 result=0 Trying...\n" * (MAX_TRYING + 1))
+        self.assertRaises(ProtocolViolation, reader.next_event)
+
+    def test_many_long_replies(self) -> None:
+        """The bound holds for one reply: a call may have any number of bytes."""
+        reader = opened()
+        for _ in range(3):
+            reader.command = "GET FULL VARIABLE X"
+            reader.feed(b"200 result=1 (" + b"x" * (MAX_BUFFER // 2) + b")\n")
+            self.assertEqual(len(events_of(reader)), 1)
 
     def test_value_with_line_ends(self) -> None:
         """A variable's value may hold line ends and brackets."""
@@ -163,7 +189,7 @@ class Replies(SynchronousTestCase):
         self.assertEqual(reply.data, "a)b\n200 result=0\nc")
 
     def test_unset_variable(self) -> None:
-        """That one is short, and so is an empty one."""
+        """The reply for an unset variable has one line, and so has that for an empty one."""
         self.assertEqual(answered("get variable X", b"200 result=0\n"), [AGIReply(200, "0", text="result=0")])
         self.assertEqual(
             answered("GET FULL VARIABLE X", b"200 result=1 ()\n"),
@@ -171,15 +197,43 @@ class Replies(SynchronousTestCase):
         )
 
     def test_bracket_of_another_command(self) -> None:
-        """Only a variable's value goes on over line ends."""
-        (reply,) = answered("EXEC X", b"200 result=1 (half\n")
-        assert isinstance(reply, AGIReply)
-        self.assertIsNone(reply.data)
+        """A reply to another command than those for variables has one line."""
+        for command in ("EXEC X", "EXEC X get variable"):
+            (reply,) = answered(command, b"200 result=1 (half\n")
+            assert isinstance(reply, AGIReply)
+            self.assertIsNone(reply.data)
+
+    def test_line_after_a_cut_one(self) -> None:
+        """A line that came in pieces does not hide a shorter one that follows."""
+        reader = opened()
+        reader.command = "GET VARIABLE X"
+        reader.feed(b"200 result=1 (a long value, not")
+        self.assertEqual(events_of(reader), [])
+        reader.feed(b" complete)\n")
+        self.assertEqual(len(events_of(reader)), 1)
+        reader.feed(b"HANGUP\n")
+        self.assertEqual(events_of(reader), [HangupLine.SEEN])
+
+    def test_no_reply_at_all(self) -> None:
+        """A line that is no reply is refused; the message shows it, unless it may hold keyed digits."""
+        error = self.assertRaises(ProtocolViolation, answered, "NOOP", b"404 x\n")
+        self.assertIn("404 x", str(error))
+        error = self.assertRaises(ProtocolViolation, answered, "GET DATA x", b"1234\n")
+        self.assertEqual(str(error), "the answer to a question for digits is no reply of Asterisk's")
 
     def test_nothing_asked(self) -> None:
-        """A line that answers nothing is refused, also right after a reply."""
+        """A line that answers no command is refused, also right after a reply."""
         self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
         self.assertRaises(ProtocolViolation, answered, "NOOP", b"200 result=1\n200 result=1\n")
+
+    def test_longest_line(self) -> None:
+        """A line, its end included, may have MAX_BUFFER bytes, and no byte more."""
+        start = b"200 result=1 ("
+        longest = start + b"x" * (MAX_BUFFER - len(start) - 2) + b")\n"
+        self.assertEqual(len(longest), MAX_BUFFER)
+        self.assertEqual(len(answered("GET FULL VARIABLE X", longest)), 1)
+        longer = start + b"x" + longest[len(start) :]
+        self.assertRaises(ProtocolViolation, answered, "GET FULL VARIABLE X", longer)
 
     def test_line_without_end(self) -> None:
         """A reply of one endless line is refused."""
@@ -199,13 +253,13 @@ class Replies(SynchronousTestCase):
                 reader.next_event()
 
     def test_long_reply(self) -> None:
-        """A reply of 24 kB comes whole (LineReceiver would stop at 16)."""
+        """A reply of 24 kB is read (LineReceiver's limit is 16 kB)."""
         (reply,) = answered("GET FULL VARIABLE X", b"200 result=1 (" + b"x" * 24_000 + b")\n")
         assert isinstance(reply, AGIReply)
         self.assertEqual(len(reply.data or ""), 24_000)
 
     def test_lines_are_told(self) -> None:
-        """Whoever watches is told each line with the command it may answer."""
+        """on_line is called for each line, with the command that it may answer."""
         told: list[tuple[str, bytes]] = []
         reader = AGIReader(lambda command, line: told.append((command, line)))
         reader.feed(BLOCK)
@@ -226,23 +280,23 @@ COMMANDS = st.sampled_from(["GET DATA x", "GET VARIABLE X", "EXEC Dial x", "NOOP
 
 
 class AnyBytes(SynchronousTestCase):
-    """What no Asterisk sends."""
+    """Arbitrary bytes."""
 
     @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
     def test_opening(self, data: bytes, cuts: list[int]) -> None:
-        """Any bytes at any cut give events or a typed refusal."""
+        """Any bytes, cut anywhere, give events or a ProtocolViolation."""
         self.feed_in_pieces(AGIReader(), data, cuts)
 
     @given(st.lists(st.one_of(PIECES, st.binary(max_size=8))), st.lists(st.integers(0, 300)), COMMANDS)
     def test_replies(self, pieces: list[bytes], cuts: list[int], command: str) -> None:
-        """Likewise while a command waits."""
+        """The same holds while a command waits."""
         reader = opened()
         reader.command = command
         self.feed_in_pieces(reader, b"".join(pieces), cuts)
 
     @given(st.lists(PIECES), st.lists(st.integers(0, 300)), COMMANDS)
     def test_cuts_change_nothing(self, pieces: list[bytes], cuts: list[int], command: str) -> None:
-        """However they are cut, the same events; what comes all at once may be refused earlier."""
+        """The cuts do not change the events; bytes that come all at once may be refused earlier."""
         data = b"".join(pieces)
         whole, cut = opened(), opened()
         whole.command = cut.command = command
@@ -253,7 +307,7 @@ class AnyBytes(SynchronousTestCase):
         self.assertEqual(events, others)
 
     def feed_in_pieces(self, reader: AGIReader, data: bytes, cuts: list[int]) -> list[object]:
-        """The events, and the refusal if one ended them."""
+        """The events, and the message of the refusal if there was one."""
         places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
         events: list[object] = []
         try:

@@ -253,7 +253,7 @@ class OriginateTest(AsteriskTest):
         program = [sys.executable, "-m", "pbxrouter", *arguments, "--config", str(self.gateway.config)]
         done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-        self.assertIn("all is well", done.stdout)
+        self.assertIn("no problems found", done.stdout)
         self.assertNotIn("enero2007", done.stdout)
         self.gateway.stop()
         done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The calls that there are right now: told by real conversations, and merged with what AMI knows."""
+"""The calls in progress: as real conversations report them, and merged with what AMI knows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALLOWED = Decision(Verdict.ALLOW, "21", DIAL, "33", ())
 
 
 class WaitingDriver:
-    """A driver whose application goes on until the test ends it."""
+    """A driver whose application runs until the test ends it."""
 
     def __init__(self) -> None:
         self.running: Deferred[Outcome] = Deferred()
@@ -42,33 +42,34 @@ class WaitingDriver:
         return await self.running
 
 
-class BoardCase(SynchronousTestCase):
-    """An empty board."""
+class ActiveCallsCase(SynchronousTestCase):
+    """An empty list of calls."""
 
     def setUp(self) -> None:
-        """Nobody calls."""
+        """No calls."""
         self.active_calls = ActiveCalls()
 
     def began(self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any) -> GatewayCall:
-        """A call comes."""
+        """Add a call."""
         return self.active_calls.add(request_of(SimulatedCall(extension, caller=caller, **others)), at)
 
     def only(self) -> GatewayCall:
-        """The one call on the board."""
+        """The only call."""
         (call,) = self.active_calls.calls
         return call
 
 
-class BoardTests(BoardCase):
-    """What is kept of a call."""
+class BoardTests(ActiveCallsCase):
+    """ActiveCalls."""
 
     def test_life_of_a_call(self) -> None:
-        """It is there from its beginning until it is over, and each change is another version."""
+        """A call is listed until it is removed, and each change changes the version."""
         versions = [self.active_calls.version]
         call = self.began(uniqueid="1.1")
         versions.append(self.active_calls.version)
         self.assertEqual((call.uniqueid, call.caller, call.number, call.since), ("1.1", "33", "21", 100))
         self.assertEqual((call.phase, call.pattern, call.granted_by), (Phase.ROUTING, "", ""))
+        self.assertEqual((call.application, call.data, call.serial), ("", "", 1))
         self.active_calls.set_decision(call, ALLOWED)
         versions.append(self.active_calls.version)
         self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("2X", "dial", "SIP", "33"))
@@ -83,7 +84,7 @@ class BoardTests(BoardCase):
         self.assertEqual(len(set(versions)), len(versions))
 
     def test_the_same_uniqueid(self) -> None:
-        """Two that claim one id are two; each leaves by itself."""
+        """Two calls with the same Uniqueid are two, and are removed separately."""
         first, second = self.began(uniqueid="1.1"), self.began("22", uniqueid="1.1")
         self.active_calls.remove(first)
         self.assertIs(self.only(), second)
@@ -91,7 +92,7 @@ class BoardTests(BoardCase):
         self.assertEqual(list(self.active_calls.calls), [])
 
     def test_number(self) -> None:
-        """What was dialled, as far as it is known before the decision."""
+        """The number before the decision is that of extension or DNID, if either is a number."""
         for extension, dnid, number in (
             ("21", None, "21"),
             ("s", "34", "34"),
@@ -100,35 +101,54 @@ class BoardTests(BoardCase):
         ):
             self.assertEqual(self.began(extension, dnid=dnid).number, number)
 
-    def test_nobody(self) -> None:
-        """Asterisk's word for nobody is not shown as a name."""
+    def test_no_caller(self) -> None:
+        """Asterisk's word unknown is not shown as a name."""
         call = self.began(caller=None)
         self.assertEqual((call.caller, call.caller_name), ("", ""))
 
     def test_hostile_text(self) -> None:
-        """Whatever a caller says is printable and short."""
+        """All texts from outside are printable and short."""
         call = self.began("2" * 5000, caller="\x1b[2J\udcff" + "9" * 5000)
         self.assertTrue(call.caller.isprintable())
         self.assertTrue(call.caller.startswith("\\x1b[2J\\udcff"))
         self.assertLess(len(call.caller), MAX_TEXT + 20)
-        self.assertEqual(len(call.number), MAX_TEXT)
+        self.assertEqual(len(call.number), 120)
+        self.assertEqual(self.began(uniqueid="\x1b" * 130).uniqueid, "\\x1b" * 120)
+
+    def test_decision_without_mapping(self) -> None:
+        """A decision without a mapping leaves its fields empty; its number is short as well."""
+        call = self.began()
+        self.active_calls.set_decision(call, Decision(Verdict.INVALID, "9" * 5000, None, None, ()))
+        self.assertEqual(call.number, "9" * 120)
+        self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("", "", "", ""))
 
     def test_bounded(self) -> None:
-        """More calls than are kept do no harm."""
+        """Calls beyond the bound are not listed, and may be changed and removed as others."""
         calls = [self.began() for _ in range(MAX_CALLS + 2)]
-        self.assertEqual(len(self.active_calls.calls), MAX_CALLS)
+        self.assertEqual(len(self.active_calls.calls), 20_000)
         for call in calls:
             self.active_calls.set_decision(call, ALLOWED)
             self.active_calls.remove(call)
         self.assertEqual(list(self.active_calls.calls), [])
 
     def test_every_phase_has_words(self) -> None:
-        """Each can be said."""
-        self.assertEqual(len({phase.sentence.english for phase in Phase}), len(Phase))
+        """Each phase has a value for the API and a sentence for people."""
+        self.assertEqual(
+            {phase.value: phase.sentence.english for phase in Phase},
+            {
+                "routing": "being routed",
+                "number": "asking for the number",
+                "pin": "asking for a PIN",
+                "running": "running an application",
+                "talking": "talking",
+                "ending": "playing the final announcement",
+                "outside": "not talking yet",
+            },
+        )
 
 
-class FlowTests(BoardCase):
-    """A real conversation tells the board."""
+class FlowTests(ActiveCallsCase):
+    """A real conversation keeps the list up to date."""
 
     def setUp(self) -> None:
         """The workshop's rules."""
@@ -145,7 +165,7 @@ class FlowTests(BoardCase):
         return channel, Deferred.fromCoroutine(self.flow.serve(channel))
 
     def test_phases(self) -> None:
-        """It is asked for the number, then for a PIN; then the application runs."""
+        """The phases: asking for the number, asking for a PIN, running the application."""
         answers: Answers = {"GET DATA": None}
         channel, served = self.serve("s", answers, dnid="unknown")
         self.assertEqual((self.only().phase, self.only().number), (Phase.NUMBER, ""))
@@ -160,7 +180,7 @@ class FlowTests(BoardCase):
         self.assertEqual(list(self.active_calls.calls), [])
 
     def test_said_why(self) -> None:
-        """Who is refused is told so."""
+        """A denied call hears the final announcement."""
         channel, served = self.serve("999", {"EXEC Playback": None})
         self.assertEqual((self.only().phase, self.only().number), (Phase.ENDING, "999"))
         channel.answer("200 result=0")
@@ -168,7 +188,7 @@ class FlowTests(BoardCase):
         self.assertEqual(list(self.active_calls.calls), [])
 
     def test_broken(self) -> None:
-        """A call that breaks, or is given up in the middle, leaves nothing."""
+        """A call with an error, or one that ends early, is removed."""
         channel, served = self.serve("21", {"EXEC Playback": None})
         self.driver.running.errback(ZeroDivisionError("on purpose"))
         self.assertEqual(self.only().phase, Phase.ENDING)
@@ -185,7 +205,7 @@ class FlowTests(BoardCase):
 
 
 class FakeCounter:
-    """What AMI knows of one Asterisk's calls."""
+    """The calls of one Asterisk, as AMI shows them."""
 
     def __init__(self, asterisk: str = "lab") -> None:
         self.asterisk = asterisk
@@ -204,7 +224,7 @@ class FakeCounter:
         return self.table.call_of(uniqueid)
 
     def says(self, name: str, uniqueid: str, now: float, linkedid: str = "", **headers: str) -> None:
-        """An event comes."""
+        """Pass an event on."""
         all_headers = {"Uniqueid": uniqueid, "Linkedid": linkedid or uniqueid, **headers}
         self.table.event(name, lambda key: all_headers.get(key, ""), now)
         self.changes += 1
@@ -220,8 +240,8 @@ class FakeCounter:
             self.says("BridgeEnter", value, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")
 
 
-class MergedTests(BoardCase):
-    """What both know, each call once."""
+class MergedTests(ActiveCallsCase):
+    """Calls that the gateway and AMI know, each listed once."""
 
     def setUp(self) -> None:
         """One Asterisk."""
@@ -229,15 +249,15 @@ class MergedTests(BoardCase):
         self.counter = FakeCounter()
 
     def merged(self, limit: int = 10) -> LiveCalls:
-        """All calls."""
+        """All calls that are listed."""
         return live_calls(self.active_calls, [self.counter], limit)
 
     def test_empty(self) -> None:
-        """Nobody calls."""
+        """No calls."""
         self.assertEqual(self.merged(), LiveCalls((), 0))
 
     def test_both_know_it(self) -> None:
-        """One call; the gateway knows its mapping, AMI when it was answered."""
+        """A call known to both has its mapping from the gateway and its answer from AMI."""
         self.counter.call("1.1", 99)
         gateway = self.began(uniqueid="1.1")
         self.active_calls.set_decision(gateway, ALLOWED)
@@ -253,7 +273,7 @@ class MergedTests(BoardCase):
         self.assertTrue(call.in_gateway)
 
     def test_the_gateway_came_later(self) -> None:
-        """Its channel may be any of the call's, such as a Local one; the first hand in it counts."""
+        """The gateway's channel may be any of the call's, such as a Local one."""
         self.counter.call("1.1", 90)
         self.counter.says("Newchannel", "1.2", 91, "1.1")
         first = self.began("75", caller="44", at=91, uniqueid="1.2")
@@ -263,7 +283,7 @@ class MergedTests(BoardCase):
         self.assertEqual((merged.total, merged.calls[0].number, merged.calls[0].caller), (1, "75", "44"))
 
     def test_only_the_gateway(self) -> None:
-        """Without AMI nobody knows the Asterisk, nor who answered."""
+        """Without AMI a call has neither an Asterisk nor a time of answer."""
         self.began(uniqueid="1.1")
         self.began(uniqueid="1.1")
         merged = live_calls(self.active_calls, [], 10)
@@ -273,7 +293,7 @@ class MergedTests(BoardCase):
         self.assertEqual((call.asterisk, call.answered, call.number), ("", None, "21"))
 
     def test_only_ami(self) -> None:
-        """A call that never came to the gateway, and one that it has routed before."""
+        """A call known to AMI only never came to the gateway, or was routed before."""
         self.counter.call("1.1", 50, caller="\x07", number="600")
         self.counter.call("1.2", 40)
         self.counter.counting.label(self.counter.table.live["1.2"], ALLOWED, "ANSWER")
@@ -284,7 +304,7 @@ class MergedTests(BoardCase):
         self.assertEqual((other.pattern, other.phase, other.answered), ("2X", Phase.TALKING, 45))
 
     def test_out_of_sight(self) -> None:
-        """While AMI is away, calls that only it knew of may be over; the gateway's own are shown."""
+        """While AMI is away only the gateway's own calls are listed."""
         self.counter.call("1.1", 50)
         self.counter.call("1.2", 60)
         self.began(uniqueid="1.1")
@@ -292,7 +312,7 @@ class MergedTests(BoardCase):
         self.assertEqual([call.since for call in self.merged().calls], [50])
 
     def test_newest_first(self) -> None:
-        """Bounded, with the count of all."""
+        """The newest calls come first; the list is bounded, and tells how many there are."""
         for place in range(5):
             self.counter.call(f"1.{place}", place)
             self.began(at=place + 0.5, uniqueid=f"2.{place}")
@@ -302,7 +322,7 @@ class MergedTests(BoardCase):
         self.assertEqual(self.merged(0), LiveCalls((), 10))
 
     def test_two_asterisks(self) -> None:
-        """Each has its name; a call is looked for on both."""
+        """With two Asterisks each call has the name of its own."""
         other = FakeCounter("branch")
         other.call("2.1", 10)
         self.began(at=11, uniqueid="2.1")
@@ -313,7 +333,7 @@ class MergedTests(BoardCase):
         )
 
     def test_version(self) -> None:
-        """Another one after whatever changes the calls."""
+        """The version changes with each change of the calls."""
         seen = [live_version(self.active_calls, [self.counter])]
 
         def look() -> None:

@@ -1,4 +1,4 @@
-"""The conversation of one call: the workshop's whole table, and every way in which a call can end.
+"""The conversation with callers: the workshop's table, and every way in which a call can end.
 
 Once over the fake channel, where each command is named, and once over FastAGI against
 the simulated Asterisk.
@@ -6,6 +6,7 @@ the simulated Asterisk.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
+from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config import schema as config
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
@@ -34,6 +36,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Mapping as Rule
+from pbxrouter.rules.model import Verdict
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
@@ -63,7 +66,7 @@ WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
 
 
 def variable(name: str, value: str) -> str:
-    """The command that sets it."""
+    """The command that sets a variable."""
     return f"SET VARIABLE {name} {value}"
 
 
@@ -73,14 +76,14 @@ def played(prompt: str) -> list[str]:
 
 
 class FakeDriver:
-    """A driver that does what the test says."""
+    """A driver with the outcome that the test gives."""
 
     def __init__(self, comes: Outcome | Exception) -> None:
         self.comes = comes
         self.calls: list[Call] = []
 
     async def run(self, call: Call) -> Outcome:
-        """Do it."""
+        """Return the outcome or raise it."""
         self.calls.append(call)
         if isinstance(self.comes, Exception):
             raise self.comes
@@ -91,7 +94,7 @@ class FlowCase(SynchronousTestCase):
     """A call flow by the workshop's rules."""
 
     def setUp(self) -> None:
-        """Nobody calls yet."""
+        """A call flow without calls."""
         self.reports = Reports()
         self.active_calls = ActiveCalls()
         self.flow = self.flow_by(workshop_rules())
@@ -99,14 +102,16 @@ class FlowCase(SynchronousTestCase):
     def flow_by(
         self, rules: RuleSet | None, drivers: Mapping[str, Driver] = DRIVERS, prompts: Prompts | None = None
     ) -> CallFlow:
-        """A call flow by other rules; without any, until self.engine has some."""
+        """Make a call flow by other rules; without rules until self.engine has some."""
         self.engine = RulesEngine(drivers.keys())
         if rules is not None:
             self.engine.replace(rules)
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls)
+        days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
+        guard = PinGuard(None, (), lambda: next(days))
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=guard)
 
     def serve(self, channel: Channel) -> None:
-        """A whole conversation, of which nothing is left on the board."""
+        """Serve a call; check that it is no longer among the calls in progress."""
         self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
         self.assertEqual(list(self.active_calls.calls), [])
 
@@ -117,18 +122,18 @@ class FlowCase(SynchronousTestCase):
         answers: Answers | None = None,
         dnid: str | None = None,
     ) -> list[str]:
-        """A call over the fake channel: the commands that it was sent."""
+        """Serve a call over the fake channel; returns the commands that were sent."""
         channel = FakeChannel(SimulatedCall(extension, caller=caller, dnid=dnid), answers)
         self.serve(channel)
         return channel.commands
 
     def ended(self, status: str) -> None:
-        """That the last call came to this, and was reported once."""
+        """Check the outcome of the last call that was reported."""
         self.assertEqual(self.reports.statuses[-1:], [status])
 
 
 def finished(outcome: str, cause: str = "", hung_up: bool = False) -> list[str]:
-    """What is left for the dialplan, and the hang-up where there is one."""
+    """The commands at the end: variables for the dialplan, and the hang-up if there is one."""
     return [
         variable("PBXROUTER_OUTCOME", outcome),
         *([variable("PBXROUTER_CAUSE", cause)] if cause else []),
@@ -138,7 +143,7 @@ def finished(outcome: str, cause: str = "", hung_up: bool = False) -> list[str]:
 
 
 def driving(pattern: str, application: str) -> list[str]:
-    """What is set before an application runs."""
+    """The commands before an application runs."""
     return [
         variable("PBXROUTER_PATTERN", pattern),
         variable("PBXROUTER_APPLICATION", application),
@@ -154,10 +159,10 @@ DIAL_ENDED = ["GET VARIABLE DIALSTATUS", "GET VARIABLE HANGUPCAUSE", *finished("
 
 
 class WorkshopTable(FlowCase):
-    """The issue's table, command by command."""
+    """The workshop's calls, command by command."""
 
     def test_granted(self) -> None:
-        """33 dials 21: Dial, and nothing that makes a sound before it."""
+        """33 dials 21: there is a Dial, and nothing that makes a sound before it."""
         self.assertEqual(
             self.run_call("21", answers=DIAL_BUSY),
             [*driving("2X", "dial"), "EXEC Dial PJSIP/21,60", *DIAL_ENDED],
@@ -207,20 +212,27 @@ class WorkshopTable(FlowCase):
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
 
+    def test_hangs_up_after_a_wrong_pin(self) -> None:
+        """The record has the decision on the PIN that was wrong."""
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
+        decision = self.reports.records[0].decision
+        assert decision is not None
+        self.assertEqual(decision.verdict, Verdict.DENY)
+
     def test_third_pin_counts(self) -> None:
         """The third answer is checked like the others."""
         answers: Answers = {"GET DATA": ["200 result=1", "200 result= (timeout)", "200 result=123456"]}
         self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
 
     def test_voicemail(self) -> None:
-        """The caller's own mailbox."""
+        """The caller gets their own mailbox."""
         commands = self.run_call("66", answers={"GET DATA": "200 result=123456"})
         self.assertEqual(commands.count(ASK_PIN), 1)
         self.assertIn("EXEC VoiceMailMain 33@default", commands)
         self.ended("DONE")
 
     def test_conference(self) -> None:
-        """The room of that number."""
+        """The caller gets the room of the dialled number."""
         self.assertIn("EXEC ConfBridge 75", self.run_call("75", answers={"GET DATA": "200 result=123456"}))
 
     def test_user_without_the_grant(self) -> None:
@@ -231,7 +243,7 @@ class WorkshopTable(FlowCase):
         self.ended("DENIED")
 
     def test_nothing_there(self) -> None:
-        """The invalid-number prompt, hang up."""
+        """The caller hears that the number is invalid and is hung up."""
         self.assertEqual(
             self.run_call("999"),
             [
@@ -243,14 +255,14 @@ class WorkshopTable(FlowCase):
         self.ended("INVALID")
 
     def test_other_callers(self) -> None:
-        """44, and one who shows no number, are asked for the PIN."""
+        """44 and a caller without a number are asked for the PIN."""
         for caller in ("44", None):
             commands = self.run_call("21", caller, {"GET DATA": "200 result=123456"})
             self.assertEqual(commands.count(ASK_PIN), 1)
             self.assertIn("EXEC Dial PJSIP/21,60", commands)
 
     def test_hangs_up_at_the_prompt(self) -> None:
-        """Nothing more is sent, nothing in the log above info."""
+        """After the hang-up no command is sent and nothing is logged above info."""
         with capturedLogs() as logs:
             commands = self.run_call("34", answers={"GET DATA": HUNG_UP})
         self.assertEqual(commands[-1], ASK_PIN)
@@ -262,11 +274,11 @@ class TheNumber(FlowCase):
     """Where the dialled number comes from."""
 
     def test_from_dnid(self) -> None:
-        """An analogue line arrives at s; the line knows the number."""
+        """A call that arrives at s is routed by its DNID."""
         self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("s", dnid="21"))
 
     def test_asked_for(self) -> None:
-        """Who neither says is asked, once; and answered only once if a PIN is asked for, too."""
+        """A caller without either is asked once, and the call is answered once even if a PIN is asked for too."""
         answers: Answers = {"GET DATA vm-enter": "200 result=34", "GET DATA agent": "200 result=123456"}
         for dnid in ("unknown", "", "s", "-"):
             commands = self.run_call("s", dnid=dnid, answers=answers)
@@ -283,23 +295,23 @@ class TheNumber(FlowCase):
             self.assertIn("EXEC Dial IAX2/34,60", commands)
 
     def test_nothing_keyed(self) -> None:
-        """Who keys nothing hears that it is invalid."""
+        """No digits are an invalid number."""
         self.run_call("start-call", dnid="unknown")
         self.ended("INVALID")
 
     def test_no_number(self) -> None:
-        """What would mean something to Dial, or is not even text, gets no further."""
-        for extension in ("2&SIP/21", "21,60", "_2X", "2\udcff", "21 ", "", "--", "2" * 100_000):
+        """A number that would mean more to Dial, or is no text, is invalid."""
+        for extension in ("2&SIP/21", "s&SIP/21", "21,60", "_2X", "2\udcff", "21 ", "", "--", "2" * 100_000):
             commands = self.run_call(extension, dnid="21")
             self.assertFalse([command for command in commands if "Dial" in command], extension[:9])
             self.ended("INVALID")
 
     def test_dashes(self) -> None:
-        """They mean nothing."""
+        """Dashes in a number are dropped."""
         self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("2-1"))
 
     def test_dead_elsewhere(self) -> None:
-        """A hang-up handler runs at s, on a channel that is gone: one question, no more."""
+        """A hang-up handler that runs at s on a dead channel gets one command, and the outcome HANGUP."""
         for dnid in ("21", "unknown"):
             with capturedLogs() as logs:
                 self.assertEqual(self.run_call("s", dnid=dnid, answers={"CHANNEL STATUS": DEAD}), ["CHANNEL STATUS"])
@@ -307,7 +319,7 @@ class TheNumber(FlowCase):
             self.ended("HANGUP")
 
     def test_dead(self) -> None:
-        """A run on a channel that is gone is answered without a command."""
+        """A run in the extension h gets no command, and the outcome DEAD."""
         with capturedLogs() as logs:
             self.assertEqual(self.run_call("h"), [])
         self.assertEqual(loud(logs), [])
@@ -326,7 +338,7 @@ class Prompting(FlowCase):
         self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
 
     def test_hash_stops_the_prompt(self) -> None:
-        """A # only stops it."""
+        """A # that stops the prompt is no digit of the next PIN."""
         answers: Answers = {
             "GET DATA": ["200 result=000000", "200 result=123456"],
             "STREAM FILE": "200 result=35 endpos=1",
@@ -334,7 +346,7 @@ class Prompting(FlowCase):
         self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
 
     def test_missing_sounds(self) -> None:
-        """A beep stands in, then nothing; it is told in the log, and the PIN still counts."""
+        """For a missing prompt a beep is played, or nothing; the log names it, and the PIN still counts."""
         answers: Answers = {
             "GET DATA agent": "200 result=-1",
             "GET DATA beep": "200 result=-1",
@@ -348,7 +360,7 @@ class Prompting(FlowCase):
         self.assertEqual(len(loud(logs)), 5)
 
     def test_missing_goodbye(self) -> None:
-        """A prompt that is missing ends no call."""
+        """A missing goodbye is logged, and the call is hung up as usual."""
         answers: Answers = {"GET VARIABLE PLAYBACKSTATUS": "200 result=1 (FAILED)"}
         with capturedLogs() as logs:
             commands = self.run_call("999", answers=answers)
@@ -356,12 +368,12 @@ class Prompting(FlowCase):
         self.assertEqual(len(loud(logs)), 1)
 
     def test_other_sounds(self) -> None:
-        """Those of the configuration are played, in the channel's language."""
+        """The settings' sounds are played, in the channel's language."""
         self.flow = self.flow_by(workshop_rules(), prompts=Prompts(ask_pin="iss_ask_auth_{language}"))
         self.assertIn("GET DATA iss_ask_auth_en 5000 20", self.run_call("34"))
 
     def test_rules_change_meanwhile(self) -> None:
-        """What the number leads to is looked up with each answer."""
+        """Each PIN is checked by the rules of that moment."""
 
         channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": None})
         serving = Deferred.fromCoroutine(self.flow.serve(channel))
@@ -375,20 +387,20 @@ class Running(FlowCase):
     """From the decision to the outcome."""
 
     def serve_by(self, comes: Outcome | Exception, answers: Answers | None = None) -> list[str]:
-        """A call to a driver that comes to this."""
+        """Serve a call by a driver with this outcome."""
         self.driver = FakeDriver(comes)
         drivers: Mapping[str, Driver] = {"dial": self.driver}
         self.flow = self.flow_by(workshop_rules(), drivers)
         return self.run_call("21", answers=answers)
 
     def test_what_a_driver_gets(self) -> None:
-        """The channel, who calls, the number without dashes, the mapping's data."""
+        """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())
         (call,) = self.driver.calls
         self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
 
     def test_time_limit(self) -> None:
-        """Where the dialplan bounds our talk, that is lifted before an application runs; elsewhere never."""
+        """The dialplan's TIMEOUT(absolute) is lifted before an application runs, and only if the call is bounded."""
         lift = 'SET VARIABLE "TIMEOUT(absolute)" 0'
         for arguments, lifted in (
             ((), False),
@@ -404,45 +416,45 @@ class Running(FlowCase):
                 self.assertLess(channel.commands.index(lift), channel.commands.index(variable("PBXROUTER", "dialling")))
 
     def test_hang_up_with_cause(self) -> None:
-        """A driver may want the call hung up, with a cause."""
+        """A driver may have the call hung up, with a cause."""
         commands = self.serve_by(Outcome(cause="17", hang_up=True), {"EXEC Hangup": "200 result=-1"})
         self.assertEqual(commands[3:], [*finished("DONE", "17"), "EXEC Hangup 17"])
         self.ended("DONE")
 
     def test_gone_before_our_hang_up(self) -> None:
-        """Who goes while we hang up was served all the same: the outcome stays what the dialplan was told."""
+        """A caller who hangs up while the gateway does changes nothing of the outcome."""
         for answer in (DEAD, HUNG_UP, ChannelHungUp(), ConnectionClosed()):
             self.serve_by(Outcome(hang_up=True), {"HANGUP": answer})
             self.ended("DONE")
 
     def test_driver_that_the_caller_ends(self) -> None:
-        """Hanging up is how most applications end."""
+        """A caller who hangs up in an application was served."""
         commands = self.serve_by(ChannelHungUp())
         self.assertEqual(commands[3:], finished("DONE"))
         self.ended("DONE")
 
     def test_outcome_of_a_dead_channel(self) -> None:
-        """Where it cannot be told to the dialplan any more, it is still reported."""
+        """An outcome that cannot be left for the dialplan any more is still reported."""
         commands = self.serve_by(Outcome("BUSY"), {"SET VARIABLE PBXROUTER_OUTCOME": ChannelHungUp()})
         self.assertEqual(commands[3:], finished("BUSY")[:1])
         self.ended("BUSY")
 
     def test_connection_lost(self) -> None:
-        """The connection ends in the application: nobody knows how that goes on."""
+        """A connection that ends in the application gives the outcome HANGUP."""
         with capturedLogs() as logs:
             self.assertEqual(len(self.serve_by(ConnectionClosed())), 3)
         self.assertEqual(loud(logs), [])
         self.ended("HANGUP")
 
     def test_forged_while_running(self) -> None:
-        """The channel has said no itself; here it is only counted."""
+        """A call that the channel refuses as forged is reported as REFUSED, and not logged again."""
         with capturedLogs() as logs:
             self.assertEqual(len(self.serve_by(ForgedRequest("x"))), 3)
         self.assertEqual(loud(logs), [])
         self.ended("REFUSED")
 
     def test_no_driver(self) -> None:
-        """Goodbye, hang up; said in the log and in the trace."""
+        """Without a driver the caller hears goodbye and is hung up; the log and the trace tell why."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Fax", "")))
         with capturedLogs() as logs:
             commands = self.run_call("88")
@@ -462,13 +474,13 @@ class Running(FlowCase):
         self.assertIn("no driver provides the application Fax", decision.trace_lines())
 
     def test_upper_case(self) -> None:
-        """An application's name is known in any case."""
+        """An application's name may be in upper or lower case."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Dial", "SIP")))
         self.assertIn("EXEC Dial PJSIP/88,60", self.run_call("88"))
 
 
 class Breaking(FlowCase):
-    """Something breaks on our side: the caller hears so, and the dialplan goes on."""
+    """Errors: the caller hears of them, and the dialplan goes on."""
 
     FAILED = (
         variable("PBXROUTER_OUTCOME", "FAILED"),
@@ -477,13 +489,13 @@ class Breaking(FlowCase):
     )
 
     def serve_by(self, comes: Exception, answers: Answers | None = None) -> list[str]:
-        """A call to a driver that fails so; what follows."""
+        """Serve a call by a driver that raises; returns the commands that follow."""
         drivers: Mapping[str, Driver] = {"dial": FakeDriver(comes)}
         self.flow = self.flow_by(workshop_rules(), drivers)
         return self.run_call("21", answers=answers)[3:]
 
     def test_typed(self) -> None:
-        """One line in the log, and in the trace."""
+        """A driver that cannot run its application: one line in the log and in the trace."""
         for error in (ApplicationFailed("no such application"), CommandRefused(510, "FOO", "x")):
             with capturedLogs() as logs:
                 self.assertEqual(self.serve_by(error), list(self.FAILED))
@@ -495,13 +507,13 @@ class Breaking(FlowCase):
             self.assertEqual(decision.trace_lines()[-1], f"it failed: {error}")
 
     def test_untyped(self) -> None:
-        """A bug: with its traceback in the log."""
+        """An unexpected exception is logged with its traceback."""
         self.assertEqual(self.serve_by(ZeroDivisionError("on purpose")), list(self.FAILED))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.ended("FAILED")
 
     def test_before_any_decision(self) -> None:
-        """The rules themselves break."""
+        """An exception while deciding is logged with its traceback."""
 
         def broken(pin: str) -> str:
             raise ZeroDivisionError("on purpose")
@@ -513,7 +525,7 @@ class Breaking(FlowCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_first_command_refused(self) -> None:
-        """Whether the channel lives Asterisk need not say; the rest it must do."""
+        """A refused CHANNEL STATUS is passed over; any other refused command fails the call."""
         answers: Answers = {"CHANNEL STATUS": "510 x", "SET VARIABLE PBXROUTER routing": "510 x"}
         with capturedLogs() as logs:
             commands = self.run_call("s", dnid="", answers=answers)
@@ -522,32 +534,32 @@ class Breaking(FlowCase):
         self.assertEqual(len(loud(logs)), 1)
 
     def test_caller_leaves_the_failure(self) -> None:
-        """Hanging up then is no failure more."""
+        """A caller who hangs up after an error is not logged as another error."""
         with capturedLogs() as logs:
             self.serve_by(ApplicationFailed("x"), {"EXEC Playback": HUNG_UP})
         self.assertEqual(len(loud(logs)), 1)
         self.ended("FAILED")
 
     def test_failure_fails(self) -> None:
-        """It is said twice, and no more is tried."""
+        """A second error is logged too, and nothing more is tried."""
         with capturedLogs() as logs:
             self.assertEqual(self.serve_by(ApplicationFailed("x"), {"EXEC Playback": "510 x"}), list(self.FAILED[:3]))
         self.assertEqual(len(loud(logs)), 2)
         self.ended("FAILED")
 
     def test_unanswerable(self) -> None:
-        """Asterisk cannot answer a channel that lives."""
+        """ANSWER that fails is an error."""
         commands = self.run_call("34", answers={"ANSWER": "200 result=-1"})
         self.assertEqual(commands[-4:], list(self.FAILED))
 
     def test_too_long_for_asterisk(self) -> None:
-        """A number that matches but does not fit into a command is our failure, not Asterisk's."""
+        """A number that matches but does not fit into a command is an error."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "_8.", "dial", "SIP")))
         commands = self.run_call("8" * 9000)
         self.assertEqual(commands[-4:], list(self.FAILED))
 
     def test_odd_key(self) -> None:
-        """A key that no phone has is none."""
+        """A key that no phone has does not count."""
         for result in ("9" * 5000, "1114112", "²", "7", "0"):
             answers: Answers = {
                 "GET DATA": ["200 result=0", "200 result=123456"],
@@ -557,7 +569,7 @@ class Breaking(FlowCase):
 
 
 class OverFastAGI(FlowCase):
-    """The whole way: bytes of a simulated Asterisk, FastAGI, call flow, drivers."""
+    """The whole way, over FastAGI with a simulated Asterisk and the built-in drivers."""
 
     def setUp(self) -> None:
         """A server in memory."""
@@ -573,7 +585,7 @@ class OverFastAGI(FlowCase):
         dnid: str | None = None,
         **script: object,
     ) -> SimulatedAsterisk:
-        """One call to its end: well behaved, closed, nothing left, nothing loud in the log."""
+        """Play a call to its end; check that the gateway obeyed the protocol, closed, and logged nothing above info."""
         asterisk = SimulatedAsterisk(
             SimulatedCall(extension, caller=caller, dnid=dnid),
             Script(**script),  # type: ignore[arg-type]
@@ -592,7 +604,7 @@ class OverFastAGI(FlowCase):
         return asterisk
 
     def test_workshop_table(self) -> None:
-        """Each row, in whole segments and byte by byte."""
+        """Each row of the table, in whole segments and byte by byte."""
         ask, wrong, goodbye = "agent-pass", "vm-incorrect", "vm-goodbye"
         pin, bad = "123456#", "000000#"
         for cut in (in_one, byte_by_byte):
@@ -617,7 +629,7 @@ class OverFastAGI(FlowCase):
                 self.assertEqual(asterisk.hung_up_by, None if application else "gateway", row)
 
     def test_hangs_up_at_each_prompt(self) -> None:
-        """Nothing more is sent that a dead channel does not do; no sound, no dialling."""
+        """After a hang-up at any prompt there is no further prompt and no Dial."""
         for at in range(1, 8):
             asterisk = self.simulate("34", keys=("1#", "2#", "3#"), hangup_at=at)
             self.assertEqual(len(asterisk.prompts), at)
@@ -626,13 +638,13 @@ class OverFastAGI(FlowCase):
                 self.assertEqual(self.reports.statuses[-1], "HANGUP")
 
     def test_hangs_up_before_any_command(self) -> None:
-        """A HANGUP line in front of any reply of a whole conversation."""
+        """A HANGUP line may come before any reply of a conversation."""
         replies = len(self.simulate("34", keys=("1#", "123456#")).commands)
         for place in range(replies + 1):
             self.simulate_hanging_up(place)
 
     def simulate_hanging_up(self, place: int) -> None:
-        """The caller goes when so many commands are done; the next one finds HANGUP first."""
+        """Play a call in which the caller hangs up after so many commands; the next one finds HANGUP first."""
         asterisk = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("1#", "123456#")))
         count = 0
 
@@ -652,7 +664,7 @@ class OverFastAGI(FlowCase):
         self.assertEqual((self.factory.open_calls, self.clock.getDelayedCalls()), (0, []))
 
     def test_connection_ends_anywhere(self) -> None:
-        """After any byte of Asterisk's side of a whole conversation: nothing is left, nothing is loud."""
+        """The connection may end after any byte: no timer is left and nothing is logged above info."""
         segments: list[bytes] = []
         asterisk = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("1#", "123456#")))
 
@@ -681,7 +693,7 @@ class OverFastAGI(FlowCase):
         self.assertEqual(loud(logs), [])
 
     def test_dial_outcomes(self) -> None:
-        """Each is read, and left for the dialplan."""
+        """Each DIALSTATUS and cause is left for the dialplan and reported."""
         for status, cause in (
             ("ANSWER", None),
             ("BUSY", "17"),
@@ -699,24 +711,24 @@ class OverFastAGI(FlowCase):
             self.ended(status)
 
     def test_hangs_up_in_an_application(self) -> None:
-        """The talk is over; the outcome is left on the dead channel."""
+        """The outcome is left on the dead channel."""
         asterisk = self.simulate("21", hangup_in="Dial")
         self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "ANSWER")
         asterisk = self.simulate("75", keys=("123456#",), hangup_in="ConfBridge")
         self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "DONE")
 
     def test_asterisk_exits_on_hangup(self) -> None:
-        """AGIEXITONHANGUP, and AGISIGHUP=no, in the middle of a prompt."""
+        """A hang-up during a prompt or a Dial with AGIEXITONHANGUP=yes and with AGISIGHUP=no."""
         self.simulate("34", hangup_at=1, exit_on_hangup=True)
         self.simulate("34", hangup_at=1, sighup=False)
         self.simulate("21", hangup_in="Dial", sighup=False)
 
     def test_dead_run(self) -> None:
-        """The extension h: no command at all."""
+        """In the extension h no command is sent."""
         self.assertEqual(self.simulate("h").commands, [])
 
     def test_first_rules_late(self) -> None:
-        """A call that comes before the rules waits for them; one that goes meanwhile leaves nothing."""
+        """A call that comes before the rules are loaded waits for them, and may end while it waits."""
         self.flow = self.flow_by(None)
         ends = []
         for _ in range(2):

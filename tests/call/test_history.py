@@ -1,21 +1,20 @@
-"""The history of calls: queued, written in batches, bounded."""
+"""The history of calls: the queue, its bound, batches, outages, deletion of old calls."""
 
 from __future__ import annotations
 
 import pathlib
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.history import (
-    BATCH,
-    FORGET_EVERY_S,
     MAX_QUEUED,
     History,
     row_of,
@@ -26,12 +25,13 @@ from pbxrouter.drivers import Outcome
 from pbxrouter.errors import StoreError
 from pbxrouter.rules.model import Decision, Mapping, Verdict
 from pbxrouter.text.sentences import sentence
+from tests.fakes import loud
 
 DAY_S = 86_400.0
 
 
 class FakeStore:
-    """A real database that may be away."""
+    """A real database that can be made to fail."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -39,7 +39,7 @@ class FakeStore:
         self.works = 0
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See store.Store."""
+        """See database.Store."""
         self.works += 1
         return fail(StoreError("away")) if self.away else succeed(work(self.connection))
 
@@ -58,10 +58,10 @@ def record(number: str = "21", caller: str = "33", began: float = 1000.0, outcom
 
 
 class HistoryCase(SynchronousTestCase):
-    """A writer on a real database, with time in our hands."""
+    """A History on a real database, with a clock of the test's."""
 
     def setUp(self) -> None:
-        """Started."""
+        """Start it."""
         path = pathlib.Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
@@ -73,15 +73,15 @@ class HistoryCase(SynchronousTestCase):
         self.history.startService()
 
     def found(self, **search: Any) -> list[str]:
-        """Numbers of the calls that fit, newest first."""
+        """Numbers of the calls that are found, newest first."""
         return [row.number for row in find_calls(self.connection, Search(**search), 100)]
 
 
 class Writing(HistoryCase):
-    """From the report to the row."""
+    """report and write."""
 
     def test_batch(self) -> None:
-        """Calls wait for the next second, and go together."""
+        """Calls are written at the next second, all in one transaction."""
         works = self.store.works
         for number in ("21", "22"):
             self.history.report(record(number))
@@ -91,56 +91,85 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["22", "21"])
 
     def test_away(self) -> None:
-        """Nothing is lost while the database is away; it is said once, and once when it is back."""
+        """Nothing is lost or reordered while the database is away; the log tells once that it is, and once when
+        it is back."""
         self.store.away = True
-        self.history.report(record("21"))
+        logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
+        for number in ("21", "22", "23"):
+            self.history.report(record(number))
         self.clock.pump([1] * 5)
-        self.history.report(record("22"))
+        self.assertEqual((self.history.queued, self.history.outage.away_since), (3, self.now))
+        (line,) = loud(logs)
+        self.assertEqual((line["log_level"], line["error"]), (LogLevel.error, "away"))
+        self.assertEqual(line["log_format"], "history: calls cannot be written and wait in memory: {error}")
+        self.history.report(record("24"))
         self.store.away = False
-        self.clock.advance(1)
-        self.assertEqual(self.found(), ["22", "21"])
+        logs.clear()
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.found(), ["24", "23", "22", "21"])
+        self.assertEqual((self.history.queued, self.history.outage.away_since), (0, None))
+        self.assertEqual([event["log_format"] for event in logs], ["history: calls are written again"])
 
     def test_bound(self) -> None:
-        """Beyond the bound the oldest go."""
+        """Beyond the bound the oldest are discarded, which the log tells once the others are written."""
         self.store.away = True
+        logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
         for number in range(MAX_QUEUED + 3):
             self.history.report(record(str(number)))
+        self.assertEqual(loud(logs), [])
         self.store.away = False
-        self.clock.advance(1)
+        self.clock.pump([1, 1])
+        self.assertEqual([event["lost"] for event in loud(logs)], [3])
+        self.assertEqual(self.history.lost, 3)
         (count,) = self.connection.execute("SELECT count(*) FROM calls").fetchone()
         self.assertEqual(count, MAX_QUEUED)
         self.assertEqual(self.found(number="2"), [])
         self.assertEqual(self.found(number="3"), ["3"])
 
     def test_many(self) -> None:
-        """More than a batch is written in several."""
-        for number in range(BATCH + 1):
+        """More calls than a batch holds are written in several transactions."""
+        for number in range(1001):
             self.history.report(record(str(number)))
         works = self.store.works
         self.clock.advance(1)
         self.assertEqual(self.store.works, works + 2)
 
     def test_stop(self) -> None:
-        """What is queued is written before we stop."""
+        """Calls that are queued are written before it has stopped."""
         self.history.report(record("21"))
         self.successResultOf(self.history.stopService())
         self.assertEqual(self.found(), ["21"])
 
     def test_forget(self) -> None:
-        """Calls older than they are to be kept go, about once an hour."""
+        """Calls that are older than keep_days are deleted, once an hour."""
         self.history.report(record("21", began=0.0))
-        self.history.report(record("22", began=50 * DAY_S))
+        self.history.report(record("22", began=10 * DAY_S - 1))
+        self.history.report(record("23", began=10 * DAY_S))
         self.clock.advance(1)
         self.now = 100 * DAY_S
-        self.clock.advance(FORGET_EVERY_S)
-        self.assertEqual(self.found(), ["22"])
+        self.clock.advance(3598)
+        self.assertEqual(self.found(), ["23", "22", "21"])
+        self.clock.advance(1)
+        self.assertEqual(self.found(), ["23"])
+
+    def test_forget_when_away(self) -> None:
+        """Old calls that cannot be deleted are deleted an hour later."""
+        self.history.report(record("21", began=0.0))
+        self.clock.advance(1)
+        self.now = 100 * DAY_S
+        self.store.away = True
+        self.clock.advance(3599)
+        self.store.away = False
+        self.assertEqual(self.found(), ["21"])
+        self.clock.advance(3600)
+        self.assertEqual(self.found(), [])
 
 
 class Rows(HistoryCase):
-    """What a row says."""
+    """row_of, and finding rows."""
 
     def test_row(self) -> None:
-        """Facts, decision, outcome, trace; bytes from outside are printable."""
+        """A row holds facts, decision, outcome and trace; text from outside is printable."""
         self.history.report(record())
         self.clock.advance(1)
         (row,) = find_calls(self.connection, Search(), 10)
@@ -151,12 +180,13 @@ class Rows(HistoryCase):
         self.assertEqual([step.english for step in row.steps], ["33 may use 2X by its own grant"])
 
     def test_undecided(self) -> None:
-        """A call that ended before any decision has a row, too."""
-        row = row_of(CallRecord(AGIRequest({"extension": "s"}), None, Outcome("HANGUP")))
-        self.assertEqual((row.number, row.verdict, row.caller, row.trace), ("s", "", "", "[]"))
+        """A call that ended before any decision has a row too."""
+        row = row_of(CallRecord(AGIRequest({"extension": "s\n", "uniqueid": "1\n"}), None, Outcome("HANGUP")))
+        self.assertEqual((row.number, row.verdict, row.caller, row.trace), ("s\\n", "", "", "[]"))
+        self.assertEqual((row.uniqueid, row.pattern, row.application, row.data), ("1\\n", "", "", ""))
 
     def test_search(self) -> None:
-        """By caller, number, outcome and time."""
+        """Rows are found by caller, number, outcome and time."""
         self.history.report(record("21", "33", 100.0))
         self.history.report(record("22", "44", 200.0, "BUSY"))
         self.clock.advance(1)

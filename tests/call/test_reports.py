@@ -1,4 +1,4 @@
-"""Records of calls go to everybody who asked."""
+"""Passing on the records of finished calls."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.fakes import request_of
 
 
 class ReportsTests(SynchronousTestCase):
-    """Several listeners."""
+    """Reports."""
 
     def test_all_are_told(self) -> None:
-        """In order; one that fails is in the log, and keeps nobody else from it."""
+        """All listeners are called; the exception of one is logged and does not keep the record from the others."""
         first, last = Recorder(), Recorder()
         reports = Reports()
         reports.add(first)

@@ -1,9 +1,9 @@
 """The command `pbxrouter`: what each command does, and what it says when it cannot."""
 
+import fcntl
 import json
 import os
 import pathlib
-import pty
 import pwd
 import select
 import signal
@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import termios
 import time
 from typing import Any
 
@@ -20,6 +21,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.app import COMMANDS, pbxrouter
 from pbxrouter.cli.options import pin_hasher, read_config
+from tests import needs
+from tests.database.older import make_older
+from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
 WORKSHOP = """BEGIN TRANSACTION;
@@ -175,7 +179,7 @@ class FrameTests(CommandTestCase):
         self.assertEqual(result.exit_code, 2)
         self.assertRegex(
             result.stderr,
-            r"\Apbxrouter: a fault in pbxrouter itself: RuntimeError at test_app.py:\d+: a b; "
+            r"\Apbxrouter: a bug in pbxrouter: RuntimeError at test_app.py:\d+: a b; "
             r"please report it\n\Z",
         )
 
@@ -238,16 +242,16 @@ class InitTests(CommandTestCase):
     def test_no_file(self) -> None:
         """What is neither file nor directory is refused, and not waited for."""
         os.mkfifo(self.database)
-        self.assertIn("no file", self.bad("init"))
+        self.assertIn("is not a file", self.bad("init"))
         self.assertIn("/dev/null", self.bad("init", "--database", "/dev/null"))
 
     def test_nothing_in_it(self) -> None:
         """A file of no bytes, and a database without tables, are used."""
         self.database.touch()
-        self.assertIn("made", self.good("init"))
+        self.assertIn("created the database", self.good("init"))
         self.database.unlink()
         self.execute("VACUUM")
-        self.assertIn("made", self.good("init"))
+        self.assertIn("created the database", self.good("init"))
         self.assertIn("nothing changed", self.good("init"))
 
     def test_older(self) -> None:
@@ -255,6 +259,30 @@ class InitTests(CommandTestCase):
         self.good("init")
         self.execute("DELETE FROM schema_version")
         self.assertIn("upgrade", run("init", "--config", self.config).stderr)
+
+    def test_upgraded(self) -> None:
+        """A database of an older version is upgraded, and one line names both versions and the backup."""
+        self.good("init", "--sample")
+        make_older(self.database)
+        out = self.good("init")
+        (backup,) = self.directory.glob("rules.sqlite.before-v5.*")
+        self.assertEqual(
+            out,
+            f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
+        )
+        self.assertIn("nothing changed", self.good("init"))
+
+    def test_upgraded_by_another_command(self) -> None:
+        """The line is on standard error, so that the output stays what the command prints."""
+        self.good("init", "--sample")
+        make_older(self.database)
+        result = run("explain", "21", "--from", "33", "--json", "--config", self.config)
+        self.assertEqual(json.loads(result.stdout)["decision"], "allow")
+        (backup,) = self.directory.glob("rules.sqlite.before-v5.*")
+        self.assertEqual(
+            result.stderr,
+            f"database {self.database}: upgraded from schema version 1 to 5; the backup from before is {backup}\n",
+        )
 
     def test_locked(self) -> None:
         """A database that another program has locked is named."""
@@ -289,7 +317,7 @@ class InitTests(CommandTestCase):
         """Without the key no new one is made while PINs need the old one; when none does, it is."""
         self.good("init", "--sample")
         self.key.unlink()
-        self.assertIn("bring it back from a backup", run("init", "--config", self.config).stderr)
+        self.assertIn("restore it from a backup", run("init", "--config", self.config).stderr)
         self.assertFalse(self.key.exists())
         self.execute("UPDATE users SET user_pin = NULL")
         self.assertIn(str(self.key), self.good("init"))
@@ -465,9 +493,9 @@ class PinTests(CommandTestCase):
 
     def test_from_stdin(self) -> None:
         """One line of standard input; a leading zero lives."""
-        printed = self.good("pin", "moises silva", stdin="0471\n")
-        self.assertNotIn("0471", printed)
-        self.assertTrue(self.opens("0471"))
+        printed = self.good("pin", "moises silva", stdin="047108\n")
+        self.assertNotIn("047108", printed)
+        self.assertTrue(self.opens("047108"))
         (entry,) = self.rows("SELECT who, via, action, kind, name FROM audit_log")
         self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
@@ -493,15 +521,15 @@ class PinTests(CommandTestCase):
     def test_taken(self) -> None:
         """Another user's PIN is refused."""
         self.execute("INSERT INTO users (user_name) VALUES ('ana')")
-        self.assertIn("another user", self.bad("pin", "ana", stdin="123456\n"))
+        self.assertIn("choose another one", self.bad("pin", "ana", stdin="123456\n"))
 
     def test_not_among_the_arguments(self) -> None:
         """A PIN given as an argument is refused, and not shown."""
-        self.assertNotIn("4711", self.bad("pin", "moises silva", "4711"))
+        self.assertNotIn("470918", self.bad("pin", "moises silva", "470918"))
 
     def at_terminal(self, *typed: str) -> tuple[int, str]:
         """Type lines at a terminal; the exit status and what the terminal showed."""
-        terminal, other = pty.openpty()
+        terminal, other = needs.terminal()
         process = start(
             "pin",
             "moises silva",
@@ -518,7 +546,7 @@ class PinTests(CommandTestCase):
         for prompts, line in enumerate(typed, 1):
             # What is typed before the prompt is thrown away.
             while shown.count(b"PIN: ") + shown.count(b"confirmation: ") < prompts:
-                self.assertTrue(select.select([terminal], [], [], 20)[0], shown)
+                self.assertTrue(select.select([terminal], [], [], PATIENCE_S)[0], shown)
                 shown += os.read(terminal, 1024)
             os.write(terminal, line.encode() + b"\n")
         try:
@@ -531,16 +559,16 @@ class PinTests(CommandTestCase):
 
     def test_at_a_terminal(self) -> None:
         """Asked for twice, and not shown."""
-        status, shown = self.at_terminal("4711", "4711")
+        status, shown = self.at_terminal("470918", "470918")
         self.assertEqual(status, 0, shown)
-        self.assertNotIn("4711", shown)
-        self.assertTrue(self.opens("4711"))
+        self.assertNotIn("470918", shown)
+        self.assertTrue(self.opens("470918"))
 
     def test_mistyped_at_a_terminal(self) -> None:
         """Asked for anew when the second differs."""
-        status, shown = self.at_terminal("4711", "4712", "5822", "5822")
+        status, shown = self.at_terminal("470918", "470919", "582205", "582205")
         self.assertEqual(status, 0, shown)
-        self.assertTrue(self.opens("5822"))
+        self.assertTrue(self.opens("582205"))
 
 
 class ImportTests(CommandTestCase):
@@ -613,18 +641,22 @@ class ProcessTests(CommandTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends it without a word."""
+        needs.interrupts()
         process = start("explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
-        self._wait_for_pipe(process.pid)
+        self._await_reading(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
         self.assertEqual((process.returncode, out, err), (130, b"", b""))
 
-    def _wait_for_pipe(self, pid: int) -> None:
-        """Until the process waits for its standard input."""
-        waiting = pathlib.Path(f"/proc/{pid}/wchan")
-        for _ in range(500):
-            if "pipe" in waiting.read_text():
+    def _await_reading(self, process: "subprocess.Popen[bytes]") -> None:
+        """Send half a line, and wait until the process has taken it and waits for the rest."""
+        assert process.stdin is not None
+        os.write(process.stdin.fileno(), b"12")
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            left = fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, bytes(4))
+            if not any(left):
                 return
             time.sleep(0.01)
         self.fail("it never read its standard input")

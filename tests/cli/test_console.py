@@ -52,12 +52,12 @@ class ConsoleCommand(SynchronousTestCase):
 
     def test_list(self) -> None:
         """Who may log in, and who may not any more."""
-        self.assertIn("nobody may log in yet", self.console("list").stderr)
+        self.assertIn("there are no console users yet", self.console("list").stderr)
         actor = Actor("root", "command")
         add_console_user(self.connection, actor, 1.0, "ana", "x", Role.ADMIN)
         number = add_console_user(self.connection, actor, 1.0, "ben", "x", Role.VIEWER)
         update_console_user(self.connection, actor, 1.0, number, enabled=False)
         self.assertEqual(
             self.console("list").output,
-            "ana: admin, never logged in\nben: viewer, never logged in, may not log in\n",
+            "ana: admin, never logged in\nben: viewer, never logged in, disabled\n",
         )

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.app import pbxrouter
+from tests.needs import PATIENCE_S
 
 RINGING = {"state": "ringing", "why": "the phone rings", "uniqueid": "id-1"}
 ANSWERED = {"state": "answered", "why": "the phone was answered", "uniqueid": "id-1"}
@@ -27,7 +28,7 @@ class PlayedGateway:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._listener.settimeout(10)
+        self._listener.settimeout(PATIENCE_S)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -152,7 +153,7 @@ class DebugTests(SocketCase):
             result.stderr.splitlines(),
             [
                 "watching; Ctrl-C ends it",
-                "(3 lines left out: this terminal did not keep up)",
+                "(3 lines skipped: this terminal is too slow)",
                 "pbxrouter: the gateway has stopped",
             ],
         )

@@ -8,7 +8,9 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli.procname import hide_pins, pin_spans
+from tests import needs
 from tests.cli.test_app import start
+from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
 
@@ -50,8 +52,9 @@ class SpanTests(SynchronousTestCase):
 class ProcessTests(SynchronousTestCase):
     """The arguments of a real process, as others see them."""
 
-    if not sys.platform.startswith("linux"):
-        skip = "only Linux lets a process change its arguments"
+    def setUp(self) -> None:
+        """Only Linux lets a process change its arguments, and hide_pins finds them in /proc."""
+        needs.proc()
 
     def test_own_arguments(self) -> None:
         """Right after the call they are gone, and sys.argv still has them."""
@@ -74,7 +77,7 @@ class ProcessTests(SynchronousTestCase):
     def test_command(self) -> None:
         """A `pbxrouter call` that waits for a gateway shows no PIN."""
         with socket.create_server(("127.0.0.1", 0)) as server:
-            server.settimeout(20)
+            server.settimeout(PATIENCE_S)
             port = server.getsockname()[1]
             process = start(
                 *f"call 34 --from 33 --pin 123456 --pin=654321 --connect 127.0.0.1:{port}".split(), cwd=ROOT

@@ -42,7 +42,7 @@ class TokenCommand(SynchronousTestCase):
         made = self.token("create", "web shop")
         self.assertEqual(made.exit_code, 0, made.output)
         secret = made.output.strip()
-        self.assertIn("web shop: for dial; made", self.token("list").output)
+        self.assertIn("web shop: for dial; created", self.token("list").output)
         self.assertIn("never used", self.token("list").output)
         self.assertEqual(self.found(secret), "web shop: dial")
         self.assertIn("last used", self.token("list").output)
@@ -56,7 +56,7 @@ class TokenCommand(SynchronousTestCase):
         """As many as are named; in the list, too. There are no others."""
         made = self.token("create", "desk", "--scope", "rules", "--scope", "read", "--scope", "read")
         self.assertEqual(self.found(made.output.strip()), "desk: read, rules")
-        self.assertIn("desk: for read, rules; made", self.token("list").output)
+        self.assertIn("desk: for read, rules; created", self.token("list").output)
         self.assertEqual(SCOPES, tuple(scope.value for scope in Scope))
         for arguments in (("create", "x", "--scope", "all"), ("revoke", "desk", "--scope", "read")):
             self.assertEqual(self.token(*arguments).exit_code, 2)

@@ -19,8 +19,7 @@ from pbxrouter.database.audit.log import Actor, find_entries
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.database.sql_split import split
-from pbxrouter.database.upgrade import find_steps, schema, upgrade, version_of
+from pbxrouter.database.upgrade import find_steps, schema, statements, upgrade, version_of
 from pbxrouter.errors import (
     DatabaseForeign,
     DatabaseLocked,
@@ -31,6 +30,8 @@ from pbxrouter.errors import (
     StoreError,
 )
 from pbxrouter.rules.model import Facts
+from tests.database.older import make_older
+from tests.needs import PATIENCE_S
 
 ROOT = Actor("root", "command")
 
@@ -48,9 +49,6 @@ INSERT INTO "users_mappings" VALUES(1, 1, 1);
 NOW = database.SCHEMA_VERSION
 FIRST, SECOND = NOW + 1, NOW + 2
 """The versions that the steps of UpgradeTests lead to."""
-
-LATER = ("counter_", "api_", "calls", "console_", "audit_", "dial_")
-"""How the tables begin that version 1 did not have."""
 
 
 def hash_pin(pin: str) -> str:
@@ -182,6 +180,11 @@ class SchemaTests(DatabaseCase):
         """The schema says of itself the version that the program takes it for."""
         self.assertEqual(version_of(self.made()), database.SCHEMA_VERSION)
 
+    def test_the_packaged_schema(self) -> None:
+        """The schema in the package is the one at the top, not a broken link, and only creates and inserts."""
+        self.assertEqual(schema(), Path(database.__file__).parents[2].joinpath("schema.sql").read_text())
+        self.assertEqual({text.split()[0] for _, text in statements(schema())}, {"CREATE", "INSERT"})
+
 
 class CreateTests(DatabaseCase):
     """Making a database."""
@@ -274,7 +277,7 @@ class ConnectTests(DatabaseCase):
         """Some other program's database is left alone."""
         self.shell("CREATE TABLE songs (title)")
         content = self.path.read_bytes()
-        self.assertIn("some other program", self.refused(DatabaseForeign))
+        self.assertIn("of another program", self.refused(DatabaseForeign))
         self.assertEqual(self.path.read_bytes(), content)
 
     def test_the_workshops(self) -> None:
@@ -407,6 +410,132 @@ class UpgradeTests(DatabaseCase):
         self.assertIn("COMMIT", str(error))
         self.assertEqual(version_of(connection), NOW)
 
+    def test_where_a_script_is_split(self) -> None:
+        """Not in strings, names, comments or triggers; the last statement needs no semicolon."""
+        script = (
+            "-- a; b\nSELECT 'x;''y'; /* ; */ SELECT \"a;b\", [c;d];;\n"
+            "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT 2; END;\nSELECT `e;f` -- last; one\n"
+        )
+        found = list(statements(script))
+        self.assertEqual([line for line, _ in found], [2, 2, 2, 3, 4])
+        self.assertEqual(found[0][1], "SELECT 'x;''y';")
+        self.assertEqual(found[1][1], 'SELECT "a;b", [c;d];')
+        self.assertTrue(found[3][1].endswith("END;"))
+        self.assertEqual(list(statements("-- nothing; here\n")), [])
+
+    def backups(self) -> list[Path]:
+        """The files beside the database that a backup, or a part of one, makes."""
+        return sorted(self.path.parent.glob("*.before-*"))
+
+    def test_a_backup_before_the_first_step(self) -> None:
+        """It holds what the database held, its -wal file included, for its owner alone, and one line names it."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        self.assertTrue(self.path.with_name(f"{self.path.name}-wal").stat().st_size)
+        before = list(connection.iterdump())
+        lines: list[str] = []
+        mask = os.umask(0)
+        try:
+            upgrade(connection, SECOND, self.steps, lines.append)
+        finally:
+            os.umask(mask)
+        (backup,) = self.backups()
+        self.assertRegex(backup.name, rf"^pbxrouter\.sqlite\.before-v{SECOND}\.\d{{8}}T\d{{6}}Z$")
+        self.assertEqual(stat.S_IMODE(backup.stat().st_mode), 0o600)
+        with closing(sqlite3.connect(backup)) as copy:
+            self.assertEqual(list(copy.iterdump()), before)
+            self.assertEqual(copy.execute("PRAGMA integrity_check").fetchone(), ("ok",))
+        self.assertEqual(len(lines), 1)
+        self.assertIn(f"from schema version {NOW} to {SECOND}", lines[0])
+        self.assertIn(str(backup.absolute()), lines[0])
+        self.assertEqual(upgrade(connection, SECOND, self.steps, lines.append), [])
+        self.assertEqual((len(lines), self.backups()), (1, [backup]))
+
+    def test_a_backup_can_be_used(self) -> None:
+        """Put in the place of the upgraded database, it is the database from before."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        upgrade(connection, SECOND, self.steps)
+        connection.close()
+        (backup,) = self.backups()
+        backup.rename(self.path)
+        connection = self.opened()
+        self.assertEqual(version_of(connection), NOW)
+        self.assertEqual(read_rules(connection, hash_pin).decide(Facts("33", "21")).verdict.value, "allow")
+
+    def test_no_room_for_the_backup(self) -> None:
+        """The upgrade is refused with the size that is needed; database and directory stay as they were."""
+        connection = self.made()
+        add_sample(connection, hash_pin)
+        before = list(connection.iterdump())
+        asked: list[Path] = []
+
+        def free(directory: Path) -> int:
+            asked.append(directory)
+            return 4096
+
+        lines: list[str] = []
+        error = self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps, lines.append, free)
+        self.assertIn("its backup needs 1 MB", str(error))
+        self.assertIn("0 MB are free", str(error))
+        self.assertEqual(asked, [self.path.parent.absolute()])
+        self.assertEqual(list(connection.iterdump()), before)
+        self.assertEqual((version_of(connection), self.backups(), lines), (NOW, [], []))
+        self.assertEqual(upgrade(connection, SECOND, self.steps), [FIRST, SECOND])
+
+    def test_a_backup_that_cannot_be_written(self) -> None:
+        """A write that fails half-way, at a limit of the file's size, refuses the upgrade and leaves nothing."""
+        connection = self.made()
+        connection.execute("CREATE TABLE large (content)")
+        connection.execute("INSERT INTO large VALUES (zeroblob(1000000))")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        before = list(connection.iterdump())
+        connection.close()
+        program = (
+            "import resource, sys, pathlib; from pbxrouter import database; from pbxrouter.errors import StoreError\n"
+            "from pbxrouter.database.upgrade import upgrade\n"
+            "connection = database.connect(pathlib.Path(sys.argv[1]))\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+            "try: upgrade(connection, int(sys.argv[3]), pathlib.Path(sys.argv[2]))\n"
+            "except StoreError as error: print(error)\n"
+        )
+        output = subprocess.run(
+            [sys.executable, "-c", program, str(self.path.absolute()), str(self.steps.absolute()), str(SECOND)],
+            capture_output=True,
+            text=True,
+            cwd=Path(database.__file__).parents[2],
+            check=True,
+        ).stdout
+        self.assertIn("was not upgraded: its backup", output)
+        self.assertIn("cannot be written", output)
+        self.assertEqual(self.backups(), [])
+        connection = self.opened()
+        self.assertEqual(version_of(connection), NOW)
+        self.assertEqual(list(connection.iterdump()), before)
+
+    def test_a_backup_is_kept_only_if_a_step_was_done(self) -> None:
+        """A gateway that is restarted again and again on a step that fails does not fill the disk."""
+        (self.steps / f"{SECOND:04}_names.sql").write_text("SELECT nothing;")
+        connection = self.made()
+        lines: list[str] = []
+        self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps, lines.append)
+        kept = self.backups()
+        self.assertEqual((len(kept), len(lines)), (1, 1))
+        self.assertIn(f"from schema version {NOW} to {FIRST}", lines[0])
+        kept[0].rename(self.path.with_name("kept"))
+        for _ in range(2):
+            self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps, lines.append)
+        self.assertEqual((self.backups(), len(lines)), ([], 1))
+
+    def test_what_a_killed_backup_left(self) -> None:
+        """Its part of a file is replaced."""
+        connection = self.made()
+        self.path.with_name(f"{self.path.name}.before-v{SECOND}.partial").write_text("half")
+        upgrade(connection, SECOND, self.steps)
+        (backup,) = self.backups()
+        self.assertNotIn("partial", backup.name)
+
     def test_a_missing_step(self) -> None:
         """A hole in the numbers is said, and what was there before it is done."""
         (self.steps / f"{FIRST:04}_history.sql").unlink()
@@ -447,7 +576,7 @@ class UpgradeTests(DatabaseCase):
             assert process.stdin
             process.stdin.write("\n")
             process.stdin.flush()
-        taken = [step for process in running for step in process.communicate(timeout=60)[0].split()]
+        taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
         self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
@@ -460,16 +589,25 @@ class UpgradeTests(DatabaseCase):
         connection = self.made()
         query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
         new = connection.execute(query).fetchall()
-        for kind, name, _ in new:
-            if kind == "table" and name.startswith(LATER):
-                connection.execute(f"DROP TABLE {name}")
-        connection.execute("UPDATE schema_version SET version = 1")
-        connection.commit()
+        make_older(self.path)
         add_sample(connection, hash_pin)
         self.assertNotEqual(connection.execute(query).fetchall(), new)
         self.assertEqual(upgrade(connection), list(range(2, NOW + 1)))
         self.assertEqual(connection.execute(query).fetchall(), new)
         self.assertEqual(connection.execute("SELECT count(*) FROM users_mappings").fetchone(), (4,))
+        self.assertEqual(len(self.backups()), 1)
+
+    def test_opening_tells_of_the_upgrade(self) -> None:
+        """connect hands on the line that names the backup; opening a database of this version tells nothing."""
+        self.made().close()
+        make_older(self.path)
+        lines: list[str] = []
+        for _ in range(2):
+            database.connect(self.path, notify=lines.append).close()
+        self.assertEqual(len(lines), 1)
+        self.assertIn(
+            f"from schema version 1 to {NOW}; the backup from before is {self.backups()[0].absolute()}", lines[0]
+        )
 
 
 class RowTests(DatabaseCase):
@@ -539,7 +677,7 @@ class RowTests(DatabaseCase):
         connection.commit()
         set_pin(connection, ROOT, 7.0, "ana", hash_pin("0123"))
         error = self.assertRaises(PinError, set_pin, connection, ROOT, 7.0, "ana", hash_pin("123456"))
-        self.assertIn("another user", str(error))
+        self.assertIn("choose another one", str(error))
         self.assertEqual(
             connection.execute("SELECT user_pin FROM users WHERE user_name = 'ana'").fetchone(),
             (hash_pin("0123"),),
@@ -563,44 +701,3 @@ class RowTests(DatabaseCase):
             self.shell("DELETE FROM users")
             self.assertEqual(connection.execute("SELECT count(*) FROM users").fetchone(), (1,))
         self.assertEqual(connection.execute("SELECT count(*) FROM users").fetchone(), (0,))
-
-
-class SqlTextTests(SynchronousTestCase):
-    """Cutting SQL into statements."""
-
-    def test_where_to_cut(self) -> None:
-        """Not in strings, names, comments or triggers; the last needs no semicolon."""
-        source = (
-            "-- a; b\nSELECT 'x;''y'; /* ; */ SELECT \"a;b\", [c;d];;\n"
-            "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT 2; END;\nSELECT `e;f`"
-        )
-        found = list(split(source))
-        self.assertEqual([statement.line for statement in found], [2, 2, 3, 4])
-        self.assertEqual(found[0].text, "SELECT 'x;''y';")
-        self.assertTrue(found[2].text.endswith("END;"))
-
-    def test_the_head_shows_no_value(self) -> None:
-        """What messages show of a statement ends before its first value."""
-        for source in (
-            "INSERT INTO \"users\" VALUES(1, 'ana', 4711)",
-            'INSERT INTO users SELECT "4711"',
-            "UPDATE users SET user_pin = 4711",
-            "INSERT INTO users /* 4711 */ VALUES ('4711')",
-            "4711 '4711",
-        ):
-            (statement,) = split(source)
-            self.assertNotIn("4711", statement.head + repr(statement))
-
-    def test_digits_kept(self) -> None:
-        """Only whole numbers that SQLite would change are put in quotes."""
-        source = "VALUES(0123, 123, 0, 00, 1.05, 05e1, x'01', '012', a0, 0x01, 12345678901234567890, 1e+05)"
-        (statement,) = split(source, keep_digits=True)
-        self.assertEqual(
-            statement.text,
-            "VALUES('0123', 123, 0, '00', 1.05, 05e1, x'01', '012', a0, 0x01, '12345678901234567890', 1e+05)",
-        )
-
-    def test_the_packaged_schema(self) -> None:
-        """The schema in the package is the one at the top, not a broken link, and can be read."""
-        words = {statement.words[0] for statement in split(schema())}
-        self.assertEqual(words, {"CREATE", "INSERT"})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
@@ -21,6 +22,7 @@ from pbxrouter.database.store import Store
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.rules.model import Facts
 from pbxrouter.rules.ruleset import RuleSet
+from tests.database.older import make_older
 
 
 def hash_pin(pin: str) -> str:
@@ -66,6 +68,19 @@ class StoreTests(TestCase):
         """The rules come out of the thread, ready."""
         rules = await self.store.load_rules()
         self.assertEqual(verdict(rules, "21"), "allow")
+
+    async def test_upgrade(self) -> None:
+        """A database of an older version, put there while the gateway runs, is upgraded; the log names the backup."""
+        await self.store.load_rules()
+        make_older(self.path)
+        self.store = self.opened()
+        with capturedLogs() as events:
+            rules = await self.store.load_rules()
+        (backup,) = self.path.parent.glob("*.before-v*")
+        self.assertEqual(verdict(rules, "21"), "allow")
+        (line,) = [formatEvent(event) for event in events if event["log_namespace"].startswith("pbxrouter")]
+        self.assertIn(f"upgraded from schema version 1 to {database.SCHEMA_VERSION}", line)
+        self.assertIn(backup.name, line)
 
     async def test_the_version_stays(self) -> None:
         """While nobody changes anything, reading included."""

@@ -97,14 +97,11 @@ class ExamineTests(TestCase):
 
     def test_goes_on(self) -> Deferred[None]:
         """While a look waits for a locked database the reactor does not."""
-        gaps: list[float] = []
-        before = reactor.seconds()
+        ticks = 0
 
         def tick() -> None:
-            nonlocal before
-            now = reactor.seconds()
-            gaps.append(now - before)
-            before = now
+            nonlocal ticks
+            ticks += 1
 
         async def look() -> None:
             with contextlib.closing(sqlite3.connect(self.config.database, isolation_level=None)) as connection:
@@ -114,8 +111,8 @@ class ExamineTests(TestCase):
                 found = await self.states()
                 ticking.stop()
             self.assertEqual(found["database"], "wrong")
-            self.assertGreater(len(gaps), 20)
-            self.assertLess(max(gaps[1:]), 0.3)
+            # Two hundred on a quiet machine; one or two if the look held the reactor.
+            self.assertGreater(ticks, 10)
 
         return Deferred.fromCoroutine(look())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
+import tempfile
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -232,7 +233,9 @@ class RunningTests(FindingCase):
     def setUp(self) -> None:
         """One that runs, as far as its control socket goes."""
         super().setUp()
-        self.control = self.folder / "s"
+        short = tempfile.TemporaryDirectory(prefix="pbxr-")  # a socket's path has 107 bytes at most
+        self.addCleanup(short.cleanup)
+        self.control = Path(short.name) / "s"
         self.config = msgspec.structs.replace(self.config, control=str(self.control))
         self.listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listener.close)

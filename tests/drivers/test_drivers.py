@@ -1,4 +1,4 @@
-"""The built-in drivers over the fake channel, and how drivers are found."""
+"""The built-in drivers over the fake channel, and loading drivers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=config.Dia
 
 
 class DriverCase(SynchronousTestCase):
-    """A driver and a channel."""
+    """Runs drivers on a fake channel."""
 
     def run_driver(
         self,
@@ -34,13 +34,13 @@ class DriverCase(SynchronousTestCase):
         caller: str | None = "33",
         answers: Answers | None = None,
     ) -> tuple[Outcome, list[str]]:
-        """What it comes to, and what it sent."""
+        """Run a driver; returns its outcome and the commands that were sent."""
         channel = FakeChannel(answers=answers)
         outcome = self.successResultOf(Deferred.fromCoroutine(driver.run(Call(channel, caller, number, data))))
         return outcome, channel.commands
 
     def refused(self, driver: Driver, data: str = "", caller: str | None = "33") -> str:
-        """The line of one that cannot run, which sent nothing."""
+        """Check that a driver refuses without sending a command; returns the message."""
         channel = FakeChannel()
         failure = self.failureResultOf(
             Deferred.fromCoroutine(driver.run(Call(channel, caller, "21", data))), ApplicationFailed
@@ -54,7 +54,7 @@ class Dialling(DriverCase):
     """dial."""
 
     def test_data(self) -> None:
-        """The workshop's technologies, templates, several at once."""
+        """Technologies, templates and several targets become dial strings."""
         for data, target in (
             ("SIP", "PJSIP/21"),
             ("IAX2", "IAX2/21"),
@@ -69,18 +69,35 @@ class Dialling(DriverCase):
             self.assertEqual(dial_string(data, "21", "3-3", SETTINGS.technologies), target)
 
     def test_data_that_names_nothing(self) -> None:
-        """What could mean something else to Dial is refused."""
+        """Data that is empty or could mean more to Dial is refused."""
         for data in ("", " ", "SIP&", "&", "SIP,5", "S IP", "SIP&a b"):
-            self.refused(Dial(SETTINGS), data)
+            line = self.refused(Dial(SETTINGS), data)
+            self.assertIn("a mapping to dial needs a technology or a template as its data, not '", line)
+
+    def test_braces(self) -> None:
+        """Braces other than {number} and {caller} are refused, with the two that are accepted."""
+        for data in (
+            "PJSIP/{extension}",
+            "PJSIP/{number",
+            "PJSIP/number}",
+            "SIP/{number}@{}",
+            "SIP/{{number}}",
+            "{",
+            "}",
+        ):
+            line = self.refused(Dial(SETTINGS), data)
+            self.assertIn("braces", line)
+            self.assertIn("accepted are {number} and {caller}", line)
+            self.assertRaises(ApplicationFailed, dial_string, data, "21", "33", {})
 
     def test_caller_that_is_not_shown(self) -> None:
-        """Nor may a caller's own text come into the dial string."""
+        """{caller} needs a number: no other text of a caller gets into the dial string."""
         for caller in (None, "", "unknown", "3&SIP/1", "3,3"):
             line = self.refused(Dial(SETTINGS), "SIP/{caller}", caller)
             self.assertIn("needs the caller's number", line)
 
     def test_run(self) -> None:
-        """Time-out and options are the configuration's; the outcome is the Dial's."""
+        """Timeout and options are the settings'; the outcome is the Dial's."""
         answers: Answers = {
             "GET VARIABLE DIALSTATUS": "200 result=1 (BUSY)",
             "GET VARIABLE HANGUPCAUSE": "200 result=1 (17)",
@@ -90,7 +107,7 @@ class Dialling(DriverCase):
         self.assertEqual(commands[0], "EXEC Dial PJSIP/21,5,tT")
 
     def test_answered(self) -> None:
-        """The seconds of talk are told."""
+        """The outcome has the seconds of talk."""
         answers: Answers = {
             "GET VARIABLE DIALSTATUS": "200 result=1 (ANSWER)",
             "GET VARIABLE ANSWEREDTIME": "200 result=1 (7)",
@@ -99,28 +116,29 @@ class Dialling(DriverCase):
 
 
 class Others(DriverCase):
-    """The small ones."""
+    """The other drivers."""
 
     def test_voicemail(self) -> None:
-        """The caller's own mailbox, in the context that the data names."""
+        """voicemail opens the caller's mailbox, in the context that the data names."""
         outcome, commands = self.run_driver(Voicemail(SETTINGS))
         self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", "EXEC VoiceMailMain 33@default"]))
         self.assertEqual(self.run_driver(Voicemail(SETTINGS), "work")[1][-1], "EXEC VoiceMailMain 33@work")
 
-    def test_voicemail_of_nobody(self) -> None:
-        """Without a number there is no mailbox; a number is digits, not options."""
+    def test_voicemail_without_a_number(self) -> None:
+        """voicemail refuses callers without a number and data that is no context."""
         for caller in (None, "", "33,s", "33@other"):
-            self.refused(Voicemail(SETTINGS), "", caller)
+            line = self.refused(Voicemail(SETTINGS), "", caller)
+            self.assertEqual(line, "the call shows no number, so it has no mailbox")
         for data in ("a b", "a,s", "ñ", "a@b"):
             self.assertIn("context", self.refused(Voicemail(SETTINGS), data))
 
     def test_conference(self) -> None:
-        """The number's room, with profiles if there are."""
+        """conference enters the room of the number, with the profiles in the data."""
         self.assertEqual(self.run_driver(Conference(SETTINGS))[1], ["ANSWER", "EXEC ConfBridge 21"])
         self.assertEqual(self.run_driver(Conference(SETTINGS), "big,loud")[1][-1], "EXEC ConfBridge 21,big,loud")
 
     def test_playback(self) -> None:
-        """A sound, which answers by itself."""
+        """playback plays a sound, which answers the call; other data is refused."""
         outcome, commands = self.run_driver(Playback(SETTINGS), "hello-world")
         self.assertEqual(outcome, Outcome())
         self.assertEqual(commands, ["EXEC Playback hello-world", "GET VARIABLE PLAYBACKSTATUS"])
@@ -128,19 +146,19 @@ class Others(DriverCase):
             self.assertIn("name of a sound", self.refused(Playback(SETTINGS), data))
 
     def test_saydigits(self) -> None:
-        """The number itself."""
+        """saydigits answers and says the number."""
         outcome, commands = self.run_driver(SayDigits(SETTINGS), "ignored")
         self.assertEqual((outcome, commands), (Outcome(), ["ANSWER", 'SAY DIGITS 21 ""']))
 
     def test_hangup(self) -> None:
-        """It asks for the hang-up; the flow does it, after it has left its marks."""
+        """hangup returns an outcome that asks for the hang-up, with a valid cause."""
         self.assertEqual(self.run_driver(Hangup(SETTINGS)), (Outcome(hang_up=True), []))
         self.assertEqual(self.run_driver(Hangup(SETTINGS), "17"), (Outcome(cause="17", hang_up=True), []))
         for data in ("128", "x", "-1", "1.5", "²", " 17", "9" * 5000):
             self.assertIn("0 to 127", self.refused(Hangup(SETTINGS), data))
 
     def test_caller_leaves(self) -> None:
-        """Each tells that the caller went, and sends nothing more."""
+        """A hang-up in an application ends the driver with ChannelHungUp."""
         for driver, data in (
             (Voicemail(SETTINGS), ""),
             (Conference(SETTINGS), ""),
@@ -165,17 +183,17 @@ def point(name: str, value: str) -> EntryPoint:
 
 
 class Finding(SynchronousTestCase):
-    """Drivers come by entry point, the built-in ones too."""
+    """load_drivers."""
 
     def test_installed(self) -> None:
-        """Those of the package."""
+        """The built-in drivers are found."""
         drivers = load_drivers(SETTINGS)
         for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup"):
             self.assertIn(name, drivers)
         self.assertIsInstance(drivers["dial"], Dial)
 
     def test_names(self) -> None:
-        """In any case; of two the first counts, and the second is named in the log."""
+        """Names are not case-sensitive; of two drivers with one name the first counts, and the second is logged."""
         with capturedLogs() as logs:
             drivers = load_drivers(
                 SETTINGS,
@@ -188,7 +206,7 @@ class Finding(SynchronousTestCase):
         self.assertEqual([event["value"] for event in loud(logs)], ["pbxrouter.drivers.dial:Dial"])
 
     def test_broken(self) -> None:
-        """One that cannot be loaded or made is left out; the others work."""
+        """A driver that cannot be loaded or made is logged and left out."""
         drivers = load_drivers(
             SETTINGS,
             [

@@ -1,4 +1,4 @@
-"""One call's protocol: every state, every time-out, what callers forge; closed in every case."""
+"""The FastAGI protocol: opening, commands, hang-ups, forgeries, timeouts; each connection gets closed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ProtocolCase(SynchronousTestCase):
         self.connect()
 
     def connect(self) -> None:
-        """A connection that has said nothing yet."""
+        """Make a connection on which nothing has come yet."""
         self.owner = FakeOwner()
         self.call = FastAGIProtocol(self.owner)
         self.asterisk = AsteriskEnd(self.call)
@@ -54,29 +54,29 @@ class ProtocolCase(SynchronousTestCase):
         self.asterisk.says(call.environment())
 
     def begin(self) -> None:
-        """A call whose first reply has come, so that the next ones are told at once."""
+        """Open a call and get its first reply, so that the next ones are passed on at once."""
         self.open()
         self.ask("NOOP")
         self.asterisk.says(b"200 result=0\n")
         self.passes(fastagi.SETTLE_S)
 
     def ask(self, command: str) -> Deferred[AGIReply]:
-        """Send a command, and take it off the wire."""
+        """Send a command and check that it was sent."""
         waiting = self.call.execute(command)
         self.assertEqual(self.asterisk.hears(), command.encode() + b"\n")
         return waiting
 
     def passes(self, seconds: float) -> None:
-        """Time."""
+        """Let time pass."""
         self.owner.time.advance(seconds)
 
     def assertOver(self) -> None:
-        """The connection gets closed, and nothing is left behind."""
+        """Check that the connection gets closed and no timer is left."""
         self.owner.time.pump([HOUR_S] * 4)
         self.assertTrue(self.asterisk.is_closed)
         self.asterisk.goes()
-        self.assertEqual(self.owner.told[-1], "closed")
-        self.assertEqual(self.owner.told.count("closed"), 1)
+        self.assertEqual(self.owner.events[-1], "closed")
+        self.assertEqual(self.owner.events.count("closed"), 1)
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
 
 
@@ -84,18 +84,18 @@ class Opening(ProtocolCase):
     """From the connection to the first command."""
 
     def test_opened(self) -> None:
-        """The owner is told when the block is whole, not before."""
+        """The owner is called when the block is complete, and not before; then there is no timeout."""
         for segment in byte_by_byte(CALL.environment()):
-            self.assertEqual(self.owner.told, ["opened"])
+            self.assertEqual(self.owner.events, ["opened"])
             self.asterisk.says(segment)
-        self.assertEqual(self.owner.told, ["opened", "begin"])
+        self.assertEqual(self.owner.events, ["opened", "begin"])
         self.assertEqual(self.call.request.extension, "21")
         self.passes(HOUR_S)  # what is done with the call takes as long as it takes
         self.assertFalse(self.asterisk.is_closed)
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
 
     def test_silence(self) -> None:
-        """Who says nothing is closed after ten seconds, quietly."""
+        """A connection without a complete block is closed after ten seconds, with no log line above info."""
         with capturedLogs() as logs:
             self.asterisk.says(b"agi_network: yes\n")
             self.passes(fastagi.OPENING_TIMEOUT_S - 0.1)
@@ -106,7 +106,7 @@ class Opening(ProtocolCase):
         self.assertOver()
 
     def test_does_not_let_go(self) -> None:
-        """Who does not take our last bytes is cut off five seconds later."""
+        """A peer that does not read the last bytes is aborted five seconds later."""
         self.open()
         self.call.close()
         self.assertFalse(self.asterisk.is_aborted)
@@ -115,30 +115,32 @@ class Opening(ProtocolCase):
         self.assertOver()
 
     def test_hangup_between_any_two_bytes(self) -> None:
-        """A connection that ends in the block costs nothing."""
+        """A connection may end at any byte of the block: no timer is left, nothing is logged above info."""
         block = CALL.environment()
         with capturedLogs() as logs:
             for place in range(len(block) + 1):
                 self.connect()
                 self.asterisk.says(block[:place])
                 self.asterisk.goes()
-                self.assertEqual(self.owner.told[-1], "closed")
+                self.assertEqual(self.owner.events[-1], "closed")
                 self.assertEqual(self.owner.time.getDelayedCalls(), [])
+                messages = [event["log_format"] for event in logs if "before its opening block" in event["log_format"]]
+                self.assertEqual(len(messages), min(place + 1, len(block)))
         self.assertEqual(loud(logs), [])
 
     def test_mebibyte_without_end(self) -> None:
-        """It is refused when the limit is passed, and what follows is not kept."""
+        """A block is refused beyond the limit, and what follows is not kept."""
         self.asterisk.says(b"agi_network: ")
         for _ in range(16):
             self.asterisk.says(b"x" * 65_536)
         self.passes(refusal.DRAIN_S)
         self.assertEqual(self.asterisk.hears(), REFUSAL)
         self.asterisk.says(b"x" * 65_536)
-        self.assertNotIn("begin", self.owner.told)
+        self.assertNotIn("begin", self.owner.events)
         self.assertOver()
 
     def test_garbage(self) -> None:
-        """Who speaks another protocol is turned away; the log says who, on one line."""
+        """Another protocol is refused; one log line names the peer."""
         for garbage in (
             b"GET / HTTP/1.1\r\n\r\n\n\n",
             b"\n\n",
@@ -152,25 +154,25 @@ class Opening(ProtocolCase):
             (event,) = loud(logs)
             self.assertEqual((event["uniqueid"], event["peer"]), ("(unknown)", "192.168.1.1"))
             self.assertTrue(event["error"].isprintable())
-            self.assertNotIn("begin", self.owner.told)
+            self.assertNotIn("begin", self.owner.events)
             self.assertOver()
 
     def test_closed_by_the_owner(self) -> None:
-        """Also before the block is there; what comes then is not read."""
+        """The owner may close before the block has come; what comes then is not read."""
         self.call.close()
         self.open()
         self.call.close()
-        self.assertEqual(self.owner.told, ["opened"])
+        self.assertEqual(self.owner.events, ["opened"])
         self.assertOver()
 
     def test_keep_alive(self) -> None:
-        """Where the connection is TCP a peer that vanished is found out."""
+        """A TCP connection has keep-alive, so that a vanished peer is noticed."""
         transport = TCPTransport()
         FastAGIProtocol(self.owner).makeConnection(transport)
         self.assertTrue(transport.keeps_alive)
 
     def test_unix_peer(self) -> None:
-        """A peer without a host is named as well as it can be."""
+        """A peer on a unix socket is named by its path."""
         call = FastAGIProtocol(self.owner)
         call.makeConnection(StringTransport(peerAddress=UNIXAddress("/run/x")))
         with capturedLogs() as logs:
@@ -180,7 +182,7 @@ class Opening(ProtocolCase):
 
 
 class TCPTransport(StringTransport):
-    """One that can be told to keep alive."""
+    """A transport with keep-alive."""
 
     keeps_alive = False
 
@@ -189,7 +191,7 @@ class TCPTransport(StringTransport):
         directlyProvides(self, ITCPTransport)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """As TCP's own."""
+        """Record the setting."""
         self.keeps_alive = enabled
 
 
@@ -199,7 +201,7 @@ class Forged(ProtocolCase):
     IN_ORDER = "9\nagi_priority: 1\nagi_enhanced: 0.0\nagi_accountcode: \nagi_threadid: 1\n\n200 resu"  # 79 bytes
 
     def assertRefused(self, asked: bool = False) -> None:
-        """Marked, hung up, closed, one command after the other; one warning."""
+        """Check that the call was marked, hung up and closed, one command after the other, with one warning."""
         (event,) = loud(self.logs)
         self.assertEqual(event["log_level"], LogLevel.warn)
         self.assertTrue(event["error"].isprintable())
@@ -219,13 +221,13 @@ class Forged(ProtocolCase):
         self.assertOver()
 
     def comes(self, *segments: bytes) -> None:
-        """Segments arrive, with the log watched."""
+        """Let segments arrive, and capture the log."""
         with capturedLogs() as self.logs:
             for segment in segments:
                 self.asterisk.says(segment)
 
     def test_examples(self) -> None:
-        """Those of the facts, whole and byte by byte: none becomes a call, none changes who calls."""
+        """The examples of docs/asterisk.md A7, whole and byte by byte: none becomes a call, none changes the caller."""
         for call in (
             SimulatedCall("9\nagi_callerid: 22", caller="33"),
             SimulatedCall("21", caller="22\nagi_extension: 900\nagi_threadid: 1\n\n200 result=1234", name="x"),
@@ -237,18 +239,18 @@ class Forged(ProtocolCase):
             for cut in (in_one, byte_by_byte):
                 self.connect()
                 self.comes(*cut(call.environment()))
-                self.assertNotIn("begin", self.owner.told)
+                self.assertNotIn("begin", self.owner.events)
                 self.assertIsNone(self.call.request.caller)
                 self.assertRefused()
 
     def test_in_order_same_segment(self) -> None:
-        """A number that completes the block in order is betrayed by the rest of the true one."""
+        """A number that completes the block in order is noticed by the rest of the true block."""
         self.comes(SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment())
-        self.assertNotIn("begin", self.owner.told)
+        self.assertNotIn("begin", self.owner.events)
         self.assertRefused()
 
     def test_in_order_other_segment(self) -> None:
-        """Also when the rest comes later, and nothing was asked yet."""
+        """The same, when the rest comes later and no command was sent yet."""
         block, end, rest = SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment().partition(b"\n\n")
         self.comes(block + end, rest)
         self.assertEqual(self.call.request.caller, "33")
@@ -256,14 +258,14 @@ class Forged(ProtocolCase):
         self.failureResultOf(self.call.execute("NOOP"), ConnectionClosed)
 
     def test_in_order_every_cut(self) -> None:
-        """Wherever it is cut, a question already asked is never answered by the number."""
+        """Wherever the bytes are cut, a command that was sent is never answered by the number."""
         data = SimulatedCall(self.IN_ORDER, caller="33", dnid="9").environment()
         block_end = data.index(b"\n\n") + 2
         for place in range(block_end, len(data)):
             self.connect()
             with capturedLogs() as self.logs:
                 self.asterisk.says(data[:place])
-                if "begin" not in self.owner.told:
+                if "begin" not in self.owner.events:
                     self.assertGreater(place, block_end)
                     self.assertRefused()
                     continue
@@ -273,7 +275,7 @@ class Forged(ProtocolCase):
             self.assertRefused(asked=True)
 
     def test_argument_that_ends_the_block(self) -> None:
-        """An argument may end the block with a reply behind it; the true end betrays it."""
+        """An argument that ends the block with a reply behind it is noticed by the true end."""
         data = SimulatedCall("21", arguments=("x\n\n200 result=1",)).environment()
         self.comes(data)
         self.assertRefused()
@@ -287,7 +289,7 @@ class Forged(ProtocolCase):
         self.assertRefused(asked=True)
 
     def test_while_a_command_runs(self) -> None:
-        """A second reply, or a line that is none, ends the call; the command fails."""
+        """A line that is no reply ends the call; the command fails."""
         for line in (b"agi_callerid: 22\n", b"\n", b"200\n", b"\xff\xfe\n", b"404 x\n", b"x" * (2 << 20)):
             self.connect()
             self.begin()
@@ -296,8 +298,17 @@ class Forged(ProtocolCase):
             failure_of(self, waiting, ProtocolViolation)
             self.assertRefused(asked=True)
 
+    def test_while_an_application_ends(self) -> None:
+        """The same after the caller's hang-up: the reply to the running command is given its time."""
+        self.begin()
+        waiting = self.ask("EXEC ConfBridge x")
+        self.asterisk.says(b"HANGUP\n")
+        self.comes(b"agi_callerid: 22\n")
+        failure_of(self, waiting, ProtocolViolation)
+        self.assertRefused(asked=True)
+
     def test_after_a_reply(self) -> None:
-        """A reply that nobody asked for, behind the true one."""
+        """A second reply behind the true one ends the call; the command fails."""
         for first in (b"200 result=1\n", b"200 result=-1\n"):
             self.connect()
             self.begin()
@@ -307,7 +318,7 @@ class Forged(ProtocolCase):
             self.assertRefused(asked=True)
 
     def test_after_a_reply_later(self) -> None:
-        """In a segment of its own, also while a -1 is held."""
+        """The same with the second reply in a segment of its own, also while a -1 is held."""
         self.begin()
         waiting = self.ask("GET DATA x")
         self.comes(b"200 result=1\n", b"200 result=1\n")
@@ -321,7 +332,7 @@ class Forged(ProtocolCase):
         self.assertRefused()
 
     def test_first_reply_settles(self) -> None:
-        """The first reply may be the caller's: it is not told before the rest would be here."""
+        """The first reply may be forged: it is held until the rest of the block would have come."""
         self.open()
         waiting = self.ask("SET VARIABLE PBXROUTER routing")
         self.comes(b"200 result=1\n")
@@ -332,7 +343,7 @@ class Forged(ProtocolCase):
         self.assertRefused()
 
     def test_last_words_wait(self) -> None:
-        """Each waits for its reply, and only for that."""
+        """Each command that ends a forged call waits for a reply, and for nothing else."""
         self.begin()
         self.ask("GET DATA x").addErrback(lambda _: None)
         self.comes(b"garbage\n")
@@ -346,32 +357,32 @@ class Forged(ProtocolCase):
         self.assertOver()
 
     def test_refused_goes_first(self) -> None:
-        """The far end may go before we have said all of it."""
+        """The connection may end before all of these commands were sent."""
         self.comes(SimulatedCall("9\nagi_callerid: 22").environment())
         self.asterisk.goes()
         self.assertEqual(self.owner.time.getDelayedCalls(), [])
-        self.assertEqual(self.owner.told, ["opened", "closed"])
+        self.assertEqual(self.owner.events, ["opened", "closed"])
 
     def test_closing_hurries_nothing(self) -> None:
-        """What the owner closes meanwhile is hung up all the same: a forger is not given back."""
+        """A forged call that the owner closes meanwhile is still marked and hung up."""
         self.comes(SimulatedCall("9\nagi_callerid: 22").environment())
         self.call.close()
         self.assertRefused()
 
     def test_uniqueid_in_the_log(self) -> None:
-        """A call known already is named."""
+        """The log line names a call that has opened."""
         self.open()
         self.comes(b"x\n")
         self.assertEqual(loud(self.logs)[0]["uniqueid"], "1795409729.6")
         self.assertRefused()
 
     def test_kind(self) -> None:
-        """What a block holds too much is a forgery to those who are told."""
+        """ForgedRequest is a ProtocolViolation."""
         self.assertTrue(issubclass(ForgedRequest, ProtocolViolation))
 
 
 class Commands(ProtocolCase):
-    """Asking and being answered. What every channel does is in test_channel."""
+    """Commands and replies; the contract of every channel is in tests/agi/test_channel.py."""
 
     def setUp(self) -> None:
         """A call."""
@@ -379,7 +390,7 @@ class Commands(ProtocolCase):
         self.begin()
 
     def test_hundred_commands(self) -> None:
-        """One after another, each answered before the next; there is never more than one timer."""
+        """Commands one after another, each answered before the next, use one timer."""
         for number in range(100):
             waiting = self.ask(f"NOOP {number}")
             self.assertTrue(self.call.is_busy)
@@ -392,7 +403,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_trying(self) -> None:
-        """A few lines of 100, each by itself, and then the answer."""
+        """Lines 100 may come before the reply."""
         waiting = self.ask("GOSUB a b 1")
         for _ in range(10):
             self.asterisk.says(b"100 result=0 Trying...\n")
@@ -403,7 +414,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_next_from_the_answer(self) -> None:
-        """A command may be sent while the last one's answer is being told."""
+        """A command may be sent from the callback of the last one's reply."""
         later: list[Deferred[AGIReply]] = []
         self.ask("NOOP 1").addCallback(lambda _: later.append(self.call.execute("NOOP 2")))
         self.asterisk.says(b"200 result=0\n")
@@ -414,7 +425,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_520_of_many_lines(self) -> None:
-        """One line of it is told, and the next reply is the next command's."""
+        """The failure tells one line of it, and the next reply is the next command's."""
         waiting = self.ask("GET VARIABLE")
         lines = b" Example return code: 200 result=1 (testvariable)\n" * 200
         self.asterisk.says(b"520-Invalid command syntax.  Proper usage follows:\n" + lines)
@@ -428,7 +439,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_no_reply(self) -> None:
-        """A command that takes no time, one that waits for keys: each has its end, said in the log."""
+        """A command without a reply fails after its time, with a warning, and the connection is closed."""
         for command, seconds in (("NOOP", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
             self.connect()
             self.begin()
@@ -438,12 +449,13 @@ class Commands(ProtocolCase):
             with capturedLogs() as logs:
                 self.passes(0.1)
             failure_of(self, waiting, ReplyTimeout)
-            self.assertEqual([event["log_level"] for event in loud(logs)], [LogLevel.warn])
+            (event,) = loud(logs)
+            self.assertEqual((event["log_level"], event["name"]), (LogLevel.warn, command.split(" ")[0]))
             self.assertTrue(self.asterisk.is_closed)
             self.assertOver()
 
     def test_application_takes_its_time(self) -> None:
-        """A conversation may last for days."""
+        """An application may run for days."""
         waiting = self.ask("EXEC Dial x")
         self.passes(HOUR_S * 50)
         self.assertNoResult(waiting)
@@ -453,14 +465,14 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_cancelled(self) -> None:
-        """Who gives a command up gives the call up."""
+        """Cancelling a command's Deferred closes the call."""
         waiting = self.ask("EXEC Dial x")
         waiting.cancel()
         self.failureResultOf(waiting, ConnectionClosed)
         self.assertOver()
 
     def test_closed_while_asked(self) -> None:
-        """The command fails, and later ones too; its reply is not read any more."""
+        """After close() the command fails, and so do later ones; the reply is not read."""
         waiting = self.ask("GET DATA x")
         self.call.close()
         self.failureResultOf(waiting, ConnectionClosed)
@@ -470,7 +482,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_draining(self) -> None:
-        """While we stop, the running command is finished, and the next closes the call."""
+        """While the server stops, the running command is finished, and the next one closes the call."""
         waiting = self.ask("GET DATA x")
         self.owner.draining = True
         self.asterisk.says(b"200 result=1\n")
@@ -481,22 +493,22 @@ class Commands(ProtocolCase):
 
 
 class HangingUp(ProtocolCase):
-    """The caller goes, in every state."""
+    """The caller hangs up, in every state."""
 
     def setUp(self) -> None:
-        """A call, and a watched log."""
+        """A call, with the log captured."""
         super().setUp()
         self.begin()
         self.logs = self.enterContext(capturedLogs())
 
     def assertQuiet(self) -> None:
-        """Nothing in the log above info, and all is closed once we close."""
+        """Check that nothing was logged above info and that close() ends everything."""
         self.call.close()
         self.assertEqual(loud(self.logs), [])
         self.assertOver()
 
     def test_between_commands(self) -> None:
-        """What a dead channel does not do is not sent; the rest is."""
+        """Commands that a dead channel refuses are not sent; the others are."""
         self.asterisk.says(b"HANGUP\n")
         self.assertTrue(self.call.hung_up)
         self.failureResultOf(self.call.execute("ANSWER"), ChannelHungUp)
@@ -508,7 +520,7 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_before_the_reply(self) -> None:
-        """A command sent at that moment finds HANGUP first; its own reply follows and is not mixed up."""
+        """HANGUP may overtake the reply to a command; that reply is not taken for the next one."""
         waiting = self.ask("GET DATA x")
         self.asterisk.says(b"HANGUP\n")
         self.failureResultOf(waiting, ChannelHungUp)
@@ -521,7 +533,7 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_inside_a_reply(self) -> None:
-        """Between the lines of a 520, of a command that a dead channel does and of one that it does not."""
+        """HANGUP may stand between the lines of a 520, be it that of a command that a dead channel does or not."""
         for command, kind in (("GET VARIABLE", CommandRefused), ("GET DATA", ChannelHungUp)):
             self.connect()
             self.begin()
@@ -534,7 +546,7 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_in_an_application(self) -> None:
-        """Its own answer is waited for, which tells how it went."""
+        """The application's reply is waited for, since it tells the result."""
         waiting = self.ask("EXEC Dial x")
         self.asterisk.says(b"HANGUP\n")
         self.assertNoResult(waiting)
@@ -543,7 +555,7 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_in_an_application_minus_one(self) -> None:
-        """A -1 after HANGUP is hung up at once; but how a Dial went can still be asked."""
+        """After HANGUP a -1 means hung up at once, except from a Dial, whose result can still be asked for."""
         waiting = self.ask("EXEC Dial x")
         self.asterisk.says(b"HANGUP\n200 result=-1\n")
         self.assertEqual(self.successResultOf(waiting).result, "-1")
@@ -563,14 +575,14 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_minus_one_same_segment(self) -> None:
-        """HANGUP right behind the -1."""
+        """HANGUP in the same segment behind the -1 explains it."""
         waiting = self.ask("GET DATA x")
         self.asterisk.says(b"200 result=-1\nHANGUP\n")
         self.failureResultOf(waiting, ChannelHungUp)
         self.assertQuiet()
 
     def test_minus_one_later(self) -> None:
-        """HANGUP 100 ms after the -1; until then nobody is told, and nothing else is sent."""
+        """HANGUP may come 100 ms after the -1; until then the command waits."""
         waiting = self.ask("GET DATA x")
         self.asterisk.says(b"200 result=-1\n")
         self.passes(0.1)
@@ -590,14 +602,14 @@ class HangingUp(ProtocolCase):
         self.assertQuiet()
 
     def test_minus_one_that_means_nothing(self) -> None:
-        """Commands of no time have their -1 at once."""
+        """A -1 of a command that takes no time is passed on at once."""
         waiting = self.ask("CHANNEL STATUS other")
         self.asterisk.says(b"200 result=-1\n")
         self.assertEqual(self.successResultOf(waiting).result, "-1")
         self.assertQuiet()
 
     def test_minus_one_then_the_end(self) -> None:
-        """AGIEXITONHANGUP: two lines and the end; or the end alone while a -1 is held."""
+        """After a -1 the connection may end, with two HANGUP lines (AGIEXITONHANGUP) or without."""
         for last in (b"200 result=-1\nHANGUP\nHANGUP\n", b"200 result=-1\n"):
             self.connect()
             self.begin()
@@ -609,7 +621,7 @@ class HangingUp(ProtocolCase):
         self.assertEqual(loud(self.logs), [])
 
     def test_connection_ends_while_asked(self) -> None:
-        """The command fails, as do all after it."""
+        """When the connection ends the command fails, and so do all later ones."""
         waiting = self.ask("GET DATA x")
         self.asterisk.goes()
         self.failureResultOf(waiting, ConnectionClosed)
@@ -620,16 +632,16 @@ class HangingUp(ProtocolCase):
 
 
 class Watching(ProtocolCase):
-    """The dialogue as somebody sees it."""
+    """The dialogue as a watcher sees it."""
 
     def setUp(self) -> None:
-        """Somebody watches."""
+        """Add a watcher."""
         super().setUp()
         self.seen: list[DialogueLine] = []
         self.owner.watch.add(self.seen.append)
 
     def test_whole_dialogue(self) -> None:
-        """The block, commands, replies, hang-up, end; what was keyed is starred, lines are lines."""
+        """A watcher sees block, commands, replies, hang-up and end; digits are starred, each line is printable."""
         self.open(SimulatedCall("21", caller="33", name="\udcff\x1b[31m"))
         waiting = self.ask("GET DATA x")
         self.asterisk.says(b"200 result=1234\nHANGUP\n")
@@ -660,11 +672,12 @@ STEPS: list[Callable[[ProtocolCase], object]] = [
 
 
 class AnyConversation(ProtocolCase):
-    """Whatever is said, whenever."""
+    """Arbitrary bytes, commands and pauses."""
 
     @given(st.lists(st.one_of(PIECES, st.binary(max_size=3), st.sampled_from(STEPS)), max_size=12), st.booleans())
     def test_ends_closed(self, steps: list[bytes | Callable[[ProtocolCase], object]], opens: bool) -> None:
-        """Never an exception, never two commands in flight, closed in the end, every Deferred fired."""
+        """There is no exception and never a second command before the reply; in the end the connection is closed
+        and every Deferred has fired."""
         waiting: list[Deferred[object]] = []
         self.connect()
         if opens:

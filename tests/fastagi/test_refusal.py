@@ -1,4 +1,4 @@
-"""The last words to a forged call. How the protocol comes to them is test_fastagi's."""
+"""The commands that end a forged call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ WORDS = [b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n"]
 
 
 class LastWords(SynchronousTestCase):
-    """Said one after the other."""
+    """ForgedCallEnding."""
 
     def begin(self, asked: bool = False) -> ForgedCallEnding:
-        """A refusal whose words and end are recorded."""
+        """Begin an ending whose commands and end are recorded."""
         self.clock = Clock()
         self.said: list[bytes] = []
         self.ends = 0
@@ -27,11 +27,11 @@ class LastWords(SynchronousTestCase):
         return refusal
 
     def end(self) -> None:
-        """All is said."""
+        """Record the end."""
         self.ends += 1
 
     def test_replies(self) -> None:
-        """Whatever looks like a reply lets the next go, be it forged."""
+        """After anything that looks like a reply, forged or not, the next command is sent."""
         refusal = self.begin()
         self.assertEqual(self.said, WORDS[:1])
         refusal.data_received(b"agi_callerid: 22\n200 result=1\n")
@@ -40,7 +40,7 @@ class LastWords(SynchronousTestCase):
         self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
 
     def test_what_is_no_reply(self) -> None:
-        """Other lines, HANGUP among them, let nothing go."""
+        """Other lines, HANGUP among them, are not taken for a reply."""
         refusal = self.begin()
         for data in (b"HANGUP\n", b"agi_x: 200 result=1\n", b"x\n", b"2000\n", b""):
             refusal.data_received(data)
@@ -55,7 +55,7 @@ class LastWords(SynchronousTestCase):
         self.assertEqual((self.ends, self.clock.getDelayedCalls()), (1, []))
 
     def test_asked(self) -> None:
-        """What was asked before gets its reply first, or its time."""
+        """A command that was sent before gets its reply first, or a second."""
         refusal = self.begin(asked=True)
         self.assertEqual(self.said, [])
         refusal.data_received(b"200 result=12\n")
@@ -65,7 +65,7 @@ class LastWords(SynchronousTestCase):
         self.assertEqual(self.said, WORDS[:1])
 
     def test_stopped(self) -> None:
-        """When the connection is gone nothing more is said."""
+        """When the connection is gone nothing more is sent."""
         self.begin().stop()
         self.clock.advance(10)
         self.assertEqual((self.said, self.ends), (WORDS[:1], 0))

@@ -1,4 +1,4 @@
-"""Lines go out at once where they can, and in order where they cannot."""
+"""DirectWriter: lines are sent at once where possible, and in order always."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pbxrouter.fastagi.sender import DirectWriter
 
 
 class FakeSocket:
-    """A socket that takes so many bytes, then none; or is broken."""
+    """A socket that takes a number of bytes, then fails with an error."""
 
     def __init__(self, room: int = 1000, error: int = errno.EAGAIN) -> None:
         self.taken = b""
@@ -24,7 +24,7 @@ class FakeSocket:
         self.error = error
 
     def send(self, data: bytes) -> int:
-        """Take what there is room for."""
+        """Take as many bytes as there is room for."""
         if not self.room:
             raise OSError(self.error, os.strerror(self.error))
         took = data[: self.room]
@@ -33,18 +33,18 @@ class FakeSocket:
         return len(took)
 
     def setblocking(self, blocks: bool) -> None:
-        """As sockets can."""
+        """Do nothing."""
 
     def fileno(self) -> int:
-        """No file."""
+        """Return no file descriptor."""
         return -1
 
 
 class Sending(SynchronousTestCase):
-    """What reaches the socket, and when."""
+    """DirectWriter."""
 
     def connect(self, fake: FakeSocket) -> None:
-        """A connection over this socket."""
+        """Make a connection over this socket."""
         self.reactor = MemoryReactor()
         self.socket = fake
         self.transport = Connection(cast(socket.socket, fake), Protocol(), self.reactor)
@@ -52,18 +52,18 @@ class Sending(SynchronousTestCase):
         self.sender = DirectWriter(self.transport)
 
     def assertWaiting(self, waits: bool) -> None:
-        """Whether the reactor was asked to tell when the socket can be written to."""
+        """Check whether the reactor waits until the socket can be written to."""
         self.assertEqual(self.transport in self.reactor.getWriters(), waits)
 
     def test_at_once(self) -> None:
-        """The reactor is not asked."""
+        """A line is sent at once, without the reactor."""
         self.connect(FakeSocket())
         self.sender.send(b"NOOP\n")
         self.assertEqual(self.socket.taken, b"NOOP\n")
         self.assertWaiting(False)
 
     def test_full(self) -> None:
-        """The rest goes when there is room, and all that comes after goes behind it."""
+        """What the socket does not take is sent when there is room, and all later lines behind it."""
         for room in (0, 3, 4):
             self.connect(FakeSocket(room))
             self.sender.send(b"NOOP\n")
@@ -76,13 +76,13 @@ class Sending(SynchronousTestCase):
             self.assertEqual(self.socket.taken, b"NOOP\nHANGUP\n")
 
     def test_broken(self) -> None:
-        """The transport finds out, as it does for itself."""
+        """A broken socket is left to the transport to notice."""
         self.connect(FakeSocket(0, errno.EPIPE))
         self.sender.send(b"NOOP\n")
         self.assertIsInstance(self.transport.doWrite(), Exception)
 
     def test_no_tcp(self) -> None:
-        """What is no plain TCP connection is written to as ever."""
+        """Over another transport than TCP lines go by transport.write."""
         transport = StringTransport()
         DirectWriter(transport).send(b"NOOP\n")
         self.assertEqual(transport.value(), b"NOOP\n")

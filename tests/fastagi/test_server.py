@@ -1,4 +1,4 @@
-"""Every call from opening to close: whatever the conversation does, and when the gateway stops."""
+"""The FastAGI server: serving calls, and stopping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.errors import ChannelHungUp
 from pbxrouter.fastagi.protocol import SETTLE_S
-from pbxrouter.fastagi.server import DRAIN_TIMEOUT_S, FastAGIFactory
+from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
 
@@ -19,16 +19,16 @@ BLOCK = SimulatedCall("21", caller="33").environment()
 
 
 class FactoryCase(SynchronousTestCase):
-    """A server in memory, whose conversation is the test's."""
+    """A server in memory that serves calls by a function of the test's."""
 
     def setUp(self) -> None:
-        """Nobody calls yet."""
+        """A server without calls."""
         self.clock = Clock()
         self.ended: list[str] = []
         self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch())
 
     async def serve(self, channel: Channel) -> None:
-        """Two commands."""
+        """Serve a call with two commands."""
         try:
             await channel.execute("ANSWER")
             await channel.execute("EXEC Dial x")
@@ -44,7 +44,7 @@ class FactoryCase(SynchronousTestCase):
         return AsteriskEnd(protocol)
 
     def answers(self, asterisk: AsteriskEnd) -> None:
-        """Asterisk answers; the first answer of a call is held for a moment."""
+        """Reply to a command; the first reply of a call is held for a moment."""
         asterisk.says(b"200 result=0\n")
         self.clock.advance(SETTLE_S)
 
@@ -56,17 +56,22 @@ class FactoryCase(SynchronousTestCase):
 
 
 class Serving(FactoryCase):
-    """Calls that are handed on."""
+    """Serving calls."""
 
     def test_conversation(self) -> None:
-        """It begins with the block, and the connection is closed at its end, not before."""
+        """Serving begins when the block is complete; the connection is closed when it ends, and not before."""
+        self.clock.advance(7)
         asterisk = self.connect()
         self.assertEqual((self.factory.open_calls, asterisk.hears()), (1, b""))
+        self.assertEqual((self.factory.served, self.factory.last_call), (0, None))
         asterisk.says(BLOCK)
+        self.assertEqual((self.factory.served, self.factory.last_call), (1, 7.0))
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
         self.answers(asterisk)
         self.assertFalse(asterisk.is_closed)
-        self.answers(asterisk)
+        with capturedLogs() as logs:
+            self.answers(asterisk)
+        self.assertEqual(loud(logs), [])
         self.assertTrue(asterisk.is_closed)
         self.assertEqual(self.ended, ["done"])
         asterisk.goes()
@@ -76,7 +81,7 @@ class Serving(FactoryCase):
     def test_many_at_once(self) -> None:
         """Calls do not wait for each other."""
         calls = [self.call() for _ in range(50)]
-        self.assertEqual(self.factory.open_calls, 50)
+        self.assertEqual((self.factory.open_calls, self.factory.served), (50, 50))
         for asterisk in calls:
             self.answers(asterisk)
             self.assertEqual(asterisk.hears(), b"ANSWER\nEXEC Dial x\n")
@@ -85,7 +90,7 @@ class Serving(FactoryCase):
         self.assertEqual(self.ended, ["hung up"] * 50)
 
     def test_conversation_breaks(self) -> None:
-        """What it raises is logged, and the connection is closed all the same."""
+        """An exception is logged, and the connection is closed."""
 
         async def breaks(channel: Channel) -> None:
             raise RuntimeError("on purpose")
@@ -95,7 +100,7 @@ class Serving(FactoryCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_conversation_does_not_ask(self) -> None:
-        """One that waits for something else ends when that fails; the connection is closed then."""
+        """Serving may wait for something else than the call; the connection is closed when it ends."""
         something: Deferred[None] = Deferred()
 
         async def waits(channel: Channel) -> None:
@@ -107,8 +112,15 @@ class Serving(FactoryCase):
         something.callback(None)
         self.assertTrue(asterisk.is_closed)
 
+    def test_quiet(self) -> None:
+        """Starting and stopping to listen is not logged by the factory."""
+        with capturedLogs() as logs:
+            self.factory.doStart()
+            self.factory.doStop()
+        self.assertEqual(list(logs), [])
+
     def test_forged(self) -> None:
-        """A forged call is never served, and leaves nothing."""
+        """A forged call is not served and gets closed."""
         asterisk = self.connect()
         asterisk.says(SimulatedCall("9\nagi_callerid: 22").environment())
         self.clock.pump([1, 1, 1])
@@ -120,13 +132,14 @@ class Serving(FactoryCase):
 class Draining(FactoryCase):
     """The gateway stops."""
 
-    def test_nobody_there(self) -> None:
-        """It is done at once, and takes nobody any more."""
+    def test_no_calls(self) -> None:
+        """Without calls it is done at once, and no connection is accepted any more."""
         self.successResultOf(self.factory.drain())
         self.assertIsNone(self.factory.buildProtocol(None))
 
     def test_command_in_progress(self) -> None:
-        """It is finished; the next is not sent; the rest is closed at once. All quietly."""
+        """A running command is finished and no further one is sent; other calls are closed at once. Nothing is
+        logged above info."""
         with capturedLogs() as logs:
             busy, fresh = self.call(), self.connect()
             busy.hears()
@@ -145,11 +158,11 @@ class Draining(FactoryCase):
         self.assertEqual(loud(logs), [])
 
     def test_command_of_hours(self) -> None:
-        """A Dial is left alone after three seconds: it goes on in Asterisk."""
+        """A call with a long command is closed after three seconds."""
         asterisk = self.call()
         self.answers(asterisk)
         drained = self.factory.drain()
-        self.clock.advance(DRAIN_TIMEOUT_S - 0.1)
+        self.clock.advance(2.9)
         self.assertFalse(asterisk.is_closed)
         self.clock.advance(0.1)
         self.assertTrue(asterisk.is_closed)
@@ -158,7 +171,7 @@ class Draining(FactoryCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_asked_twice(self) -> None:
-        """Stopping twice is stopping."""
+        """drain() may be called twice."""
         asterisk = self.call()
         first, second = self.factory.drain(), self.factory.drain()
         asterisk.goes()
@@ -167,7 +180,7 @@ class Draining(FactoryCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_forged_call(self) -> None:
-        """One that is being refused ends by itself."""
+        """A forged call is still ended in its own way."""
         asterisk = self.connect()
         asterisk.says(b"x\n\n")
         drained = self.factory.drain()

@@ -1,4 +1,4 @@
-"""The limit of open files, in a process of its own."""
+"""The limit of open files, tried in a process of its own."""
 
 from __future__ import annotations
 

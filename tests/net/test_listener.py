@@ -1,4 +1,4 @@
-"""A port that is opened at the start."""
+"""Listening ports and their errors."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pbxrouter.net.listener import Listener, with_backlog
 
 
 class ListenerTests(SynchronousTestCase):
-    """In memory, but for the port that cannot be opened."""
+    """Listener, on a reactor in memory."""
 
     def listener(self, description: str) -> Listener:
-        """One for a setting."""
+        """Make a listener for the setting web.listen."""
         self.reactor = MemoryReactorClock()
         return Listener("web.listen", description, "tcp:8080", Factory(), self.reactor)
 
     def test_opened(self) -> None:
-        """Where the setting says."""
+        """The port is opened where the setting says."""
         self.listener("tcp:8080:interface=127.0.0.1").privilegedStartService()
         ((port, _, _, interface),) = self.reactor.tcpServers
         self.assertEqual((port, interface), (8080, "127.0.0.1"))
 
     def test_no_endpoint(self) -> None:
-        """One line with the setting and an example."""
+        """The error names the setting and gives an example."""
         error = self.assertRaises(ConfigError, self.listener, "nonsense:1")
         self.assertIn("web.listen: 'nonsense:1' is no endpoint", str(error))
         self.assertIn("accepted is for example tcp:8080", str(error))
 
     def test_backlog(self) -> None:
-        """TCP gets ours, unless one is said; other endpoints stay as they are."""
+        """TCP gets the backlog unless it has one; other endpoints stay as they are."""
         for description, expected in (
             ("tcp:4573:interface=127.0.0.1", "tcp:4573:interface=127.0.0.1:backlog=4096"),
             ("tcp:4573:backlog=5", "tcp:4573:backlog=5"),
@@ -40,19 +40,19 @@ class ListenerTests(SynchronousTestCase):
             self.assertEqual(with_backlog(description), expected)
 
     def test_cannot_listen(self) -> None:
-        """One line with the setting and the reason."""
+        """The error names the setting, the endpoint and the reason."""
         listener = self.listener("unix:/nonexistent/socket")
-        Unable(self.reactor)
+        BrokenReactor(self.reactor)
         error = self.assertRaises(ConfigError, listener.privilegedStartService)
         self.assertIn("web.listen: cannot listen at unix:/nonexistent/socket: ", str(error))
 
 
-class Unable:
-    """A reactor that can open no socket, as the real one where the folder is missing."""
+class BrokenReactor:
+    """Makes a reactor refuse to open a unix socket, as the real one does where the folder is missing."""
 
     def __init__(self, reactor: MemoryReactorClock) -> None:
         vars(reactor)["listenUNIX"] = self.fails
 
     def fails(self, *arguments: object, **named: object) -> None:
-        """As the real reactor does."""
+        """Raise as the real reactor does."""
         raise FileNotFoundError(2, "No such file or directory")

@@ -1,28 +1,90 @@
-"""A timer that can be set again and cleared at any time."""
+"""Timers, deadlines and work at regular intervals."""
 
 from __future__ import annotations
 
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.timers import Deadline, Timer
+from pbxrouter.net.timers import Deadline, Timer, every
 
 
-class OneShotTests(SynchronousTestCase):
-    """At most one thing to do later."""
+class EveryTests(SynchronousTestCase):
+    """every."""
 
     def setUp(self) -> None:
-        """A timer."""
+        """A service that has not started, with work every two seconds."""
+        self.clock = Clock()
+        self.runs = 0
+        self.blocked: Deferred[None] | None = None
+        self.parent = MultiService()
+        every(2, self.work, self.clock, self.parent)
+
+    async def work(self) -> None:
+        """Count a run; wait if the test says so."""
+        self.runs += 1
+        if self.blocked is not None:
+            await self.blocked
+
+    def test_runs(self) -> None:
+        """Not before the service starts; then at once and at each interval, until it stops."""
+        self.clock.advance(5)
+        self.assertEqual(self.runs, 0)
+        self.parent.startService()
+        self.assertEqual(self.runs, 1)
+        self.clock.advance(1.9)
+        self.assertEqual(self.runs, 1)
+        self.clock.pump([0.1, 2, 2])
+        self.assertEqual(self.runs, 4)
+        self.successResultOf(self.parent.stopService())
+        self.clock.advance(10)
+        self.assertEqual((self.runs, self.clock.getDelayedCalls()), (4, []))
+
+    def test_slow(self) -> None:
+        """A run that takes longer than the interval is not overlapped; stopping waits for it."""
+        blocked: Deferred[None] = Deferred()
+        self.blocked = blocked
+        self.parent.startService()
+        self.clock.pump([2, 2, 1])
+        self.assertEqual(self.runs, 1)
+        self.blocked = None
+        blocked.callback(None)
+        self.clock.advance(1)
+        self.assertEqual(self.runs, 2)
+        self.blocked = blocked = Deferred()
+        self.clock.advance(2)
+        stopped = self.parent.stopService()
+        self.assertNoResult(stopped)
+        blocked.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual((self.runs, self.clock.getDelayedCalls()), (3, []))
+
+    def test_raises(self) -> None:
+        """A run that raises is logged and is the last one."""
+        self.blocked = Deferred()
+        self.parent.startService()
+        self.blocked.errback(ZeroDivisionError("on purpose"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(10)
+        self.assertEqual(self.runs, 1)
+
+
+class TimerTests(SynchronousTestCase):
+    """Timer."""
+
+    def setUp(self) -> None:
+        """A timer that is not set."""
         self.clock = Clock()
         self.timer = Timer(self.clock)
         self.done: list[str] = []
 
     def set(self, name: str, seconds: float = 1) -> None:
-        """Something to do."""
+        """Set the timer to record a name."""
         self.timer.set(seconds, lambda: self.done.append(name))
 
     def test_once(self) -> None:
-        """It is done when its time comes, and only then."""
+        """The function is called at its time, and only then."""
         self.set("a")
         self.clock.advance(0.9)
         self.assertEqual(self.done, [])
@@ -30,14 +92,14 @@ class OneShotTests(SynchronousTestCase):
         self.assertEqual(self.done, ["a"])
 
     def test_set_again(self) -> None:
-        """Setting it anew forgets what was to be done."""
+        """Setting it again replaces the call."""
         self.set("a")
         self.set("b", 2)
         self.clock.pump([1, 1, 1])
         self.assertEqual(self.done, ["b"])
 
     def test_cleared(self) -> None:
-        """Cleared before, after, and without anything to do."""
+        """It may be cleared before it is set, before it fires and after."""
         self.timer.clear()
         self.set("a")
         self.timer.clear()
@@ -50,32 +112,32 @@ class OneShotTests(SynchronousTestCase):
         self.assertEqual(self.done, ["b"])
 
     def test_set_from_within(self) -> None:
-        """What is done may set it again, or clear it."""
+        """The function may set the timer again, or clear it."""
 
-        def then() -> None:
+        def function() -> None:
             self.timer.clear()
             self.set("next")
 
-        self.timer.set(1, then)
+        self.timer.set(1, function)
         self.clock.pump([1, 1])
         self.assertEqual(self.done, ["next"])
 
 
 class Deadlines(SynchronousTestCase):
-    """One that is cleared more often than not."""
+    """Deadline."""
 
     def setUp(self) -> None:
-        """Nothing is to be done."""
+        """A deadline that is not set."""
         self.clock = Clock()
         self.done: list[str] = []
         self.timer = Deadline(self.clock)
 
     def set(self, seconds: float, word: str) -> None:
-        """Set it to say a word."""
+        """Set it to record a word."""
         self.timer.set(seconds, lambda: self.done.append(word))
 
     def test_fires_once(self) -> None:
-        """At its time, and never again."""
+        """The function is called at its time, and never again."""
         self.set(2, "x")
         self.clock.advance(1.9)
         self.assertEqual(self.done, [])
@@ -83,7 +145,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual((self.done, self.clock.getDelayedCalls()), (["x"], []))
 
     def test_later(self) -> None:
-        """Moved later it waits on, with the one delayed call there is."""
+        """Moved later it fires later, with the same delayed call."""
         self.set(1, "x")
         self.clock.advance(0.5)
         self.set(3, "y")
@@ -94,7 +156,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual(self.done, ["y"])
 
     def test_sooner(self) -> None:
-        """Moved sooner it is on time."""
+        """Moved sooner it fires sooner."""
         self.set(30, "x")
         self.set(1, "y")
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -102,7 +164,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual(self.done, ["y"])
 
     def test_cleared(self) -> None:
-        """It is not done; what is left with the clock ends by itself."""
+        """Nothing is called; the delayed call that is left ends by itself."""
         self.set(1, "x")
         self.timer.clear()
         self.timer.clear()
@@ -110,7 +172,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual((self.done, self.clock.getDelayedCalls()), ([], []))
 
     def test_cleared_and_set(self) -> None:
-        """The new time counts, sooner or later than the old."""
+        """After clearing, a new time counts, be it sooner or later than the old one."""
         for seconds in (1, 3):
             self.set(2, "x")
             self.timer.clear()
@@ -121,7 +183,7 @@ class Deadlines(SynchronousTestCase):
             self.assertEqual(self.done.pop(), "y")
 
     def test_stopped(self) -> None:
-        """Nothing is left with the clock."""
+        """Stopping cancels the delayed call, and may be repeated."""
         self.timer.stop()
         self.set(1, "x")
         self.timer.stop()
@@ -129,7 +191,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_set_from_within(self) -> None:
-        """What it does may set it again."""
+        """The function may set the deadline again."""
 
         def again() -> None:
             self.done.append("x")

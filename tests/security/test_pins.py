@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import PinError
-from pbxrouter.security.pins import check_pin, generate_pin, hash_pin
+from pbxrouter.security.pins import check_old_pin, check_pin, generate_pin, hash_pin, is_obvious, weak_pins
 
 KEY = bytes(range(32))
 
@@ -39,15 +39,35 @@ class CheckTests(SynchronousTestCase):
     """What may become a PIN."""
 
     def test_accepted(self) -> None:
-        """3 to 16 digits come back as they are."""
-        for pin in ("123", "0000", "1234567890123456"):
+        """6 to 16 digits come back as they are."""
+        for pin in ("704915", "083341", "1357924680135792"):
             self.assertEqual(check_pin(pin), pin)
 
     def test_refused_without_being_shown(self) -> None:
         """Anything else is refused, and the message says what is accepted, but not the PIN."""
-        for pin in ("", "12", "12345678901234567", "12a4", "12*4", "1234\n", " 1234", "١٢٣٤"):
+        for pin in ("", "70491", "12345678901234567", "70a915", "70*915", "704915\n", " 704915", "٧٠٤٩١٥"):
             error = self.assertRaises(PinError, check_pin, pin)
-            self.assertEqual(str(error), "this PIN cannot be used; accepted are 3 to 16 digits")
+            self.assertEqual(str(error), "this PIN cannot be used; accepted are 6 to 16 digits")
+
+    def test_obvious_ones(self) -> None:
+        """Repetitions, runs and years are refused, in the words in which a PIN of another user is."""
+        for pin in "111111 123456 987654 121212 123123 198401 001984 011984 19842006 20061231 31122006".split():
+            error = self.assertRaises(PinError, check_pin, pin)
+            self.assertEqual(str(error), "this PIN cannot be used; choose another one")
+
+    def test_old_ones(self) -> None:
+        """An imported PIN may be short or obvious."""
+        for pin in ("123", "0000", "123456"):
+            self.assertEqual(check_old_pin(pin), pin)
+        for pin in ("", "12", "12345678901234567", "12a4"):
+            self.assertRaises(PinError, check_old_pin, pin)
+
+    def test_weak_ones_are_found(self) -> None:
+        """All short PINs, and the obvious ones of six digits, are among those that the doctor looks for."""
+        weak = set(weak_pins())
+        self.assertTrue({"000", "777", "4711", "99999", "123456", "198412"} <= weak)
+        self.assertNotIn("704915", weak)
+        self.assertEqual(len(weak), 111_000 + sum(is_obvious(f"{number:06d}") for number in range(10**6)))
 
 
 class GenerateTests(SynchronousTestCase):
@@ -55,16 +75,16 @@ class GenerateTests(SynchronousTestCase):
 
     def test_can_be_used(self) -> None:
         """A new PIN passes the check, for every length that it accepts."""
-        for digits in range(3, 17):
+        for digits in range(6, 17):
             self.assertEqual(len(check_pin(generate_pin(digits))), digits)
 
     def test_none_that_is_tried_first(self) -> None:
         """Not one digit over and over, not digits in a row."""
-        pins = {generate_pin(3) for _ in range(5000)}
-        self.assertEqual(pins & {"000", "111", "123", "789", "890", "987", "210"}, set())
-        self.assertGreater(len(pins), 800)
+        pins = {generate_pin() for _ in range(5000)}
+        self.assertEqual({pin for pin in pins if is_obvious(pin)}, set())
+        self.assertGreater(len(pins), 4900)
 
     def test_length_is_checked(self) -> None:
         """A length that no PIN has is refused instead of looked for without end."""
-        for digits in (0, 1, 2, 17):
+        for digits in (0, 1, 2, 5, 17):
             self.assertRaises(PinError, generate_pin, digits)

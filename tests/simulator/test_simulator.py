@@ -1,4 +1,4 @@
-"""The simulated Asterisk says what the real one was seen to say (facts file, section A)."""
+"""The simulated Asterisk replies as the real one (docs/asterisk.md A)."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +9,7 @@ CALL = SimulatedCall("34", caller="33", name="Treinta y tres", up=True)
 
 
 def conversation(asterisk: SimulatedAsterisk, *commands: str) -> list[str]:
-    """What Asterisk answers to each command, as text."""
+    """The replies to commands, as text."""
     return [asterisk.receive(command.encode() + b"\n").decode() for command in commands]
 
 
@@ -119,7 +119,7 @@ class CommandTests(SynchronousTestCase):
     """Commands on a channel that is up (A2)."""
 
     def setUp(self) -> None:
-        """An answered call."""
+        """Simulate an answered call."""
         self.asterisk = SimulatedAsterisk(CALL, Script(missing=frozenset({"nosuch"})))
 
     def say(self, command: str) -> str:
@@ -158,7 +158,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_unknown(self) -> None:
-        """510 for what is no command, nor the whole of one; it is noted."""
+        """An unknown or incomplete command gets a 510, and is a complaint."""
         for command in ("", "FROB", "GET", "NOOP\r"):
             self.assertEqual(self.say(command), "510 Invalid or unknown command\n", command)
         self.assertEqual(len(self.asterisk.complaints), 4)
@@ -223,12 +223,12 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(len(self.asterisk.receive(b"GET FULL VARIABLE ${X}\n")), len("200 result=1 ()\n") + 4000)
 
     def test_bytes_that_are_not_utf8(self) -> None:
-        """They come back as they were sent."""
+        """Bytes that are not UTF-8 come back as they were sent."""
         self.asterisk.receive(b"SET VARIABLE X \xff\xfe\n")
         self.assertEqual(self.asterisk.receive(b"GET VARIABLE X\n"), b"200 result=1 (\xff\xfe)\n")
 
     def test_missing_sounds(self) -> None:
-        """STREAM FILE says -1 and spoils AGISTATUS; Playback says so in PLAYBACKSTATUS only."""
+        """For a missing sound STREAM FILE replies -1 and sets AGISTATUS; Playback sets PLAYBACKSTATUS only."""
         self.assertEqual(self.say("EXEC Playback nosuch"), "200 result=0\n")
         self.assertEqual(self.asterisk.variable("PLAYBACKSTATUS"), "FAILED")
         self.assertEqual(self.say("GET DATA nosuch 1000 4"), "200 result=-1\n")
@@ -246,7 +246,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(conversation(asterisk, "CHANNEL STATUS"), ["200 result=6\n"])
 
     def test_other_applications(self) -> None:
-        """They end by themselves, and are noted; Asterisk drops what follows the argument."""
+        """Applications end by themselves and are recorded; words behind the argument are dropped."""
         self.assertEqual(self.say('EXEC VoiceMailMain "33@default" dropped'), "200 result=0\n")
         self.assertEqual(self.say("EXEC ConfBridge 75"), "200 result=0\n")
         self.assertEqual(self.say("EXEC Hangup 17"), "200 result=-1\n")
@@ -264,18 +264,18 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.asterisk.agistatus, "FAILURE")
 
     def test_pipelining_is_noted(self) -> None:
-        """A second command before the reply is not answered, and noted."""
+        """A second command before the reply is not answered, and is a complaint."""
         self.assertEqual(self.asterisk.receive(b"NOOP\nANSWER\n"), b"200 result=0\n")
         self.assertIn("before the reply", self.asterisk.complaints[0])
 
     def test_cut_line_is_noted(self) -> None:
-        """A line that Asterisk would cut is noted."""
+        """A line that Asterisk would cut is a complaint."""
         self.asterisk.receive(b"NOOP " + b"x" * 9000 + b"\n")
         self.assertIn("8190", self.asterisk.complaints[0])
 
 
 class GetDataTests(SynchronousTestCase):
-    """What GET DATA makes of the keys (A3)."""
+    """GET DATA (A3)."""
 
     def pressed(self, keys: str, most: str = "10") -> str:
         """The reply when these keys are pressed."""
@@ -283,7 +283,7 @@ class GetDataTests(SynchronousTestCase):
         return conversation(asterisk, f'GET DATA agent-pass 5000 "{most}"')[0]
 
     def test_table(self) -> None:
-        """The rows of the table."""
+        """The rows of the table in A3."""
         for keys, most, reply in [
             ("1234#", "10", "200 result=1234\n"),
             ("1234", "10", "200 result=1234 (timeout)\n"),
@@ -387,7 +387,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(asterisk.variable("DIALSTATUS"), "ANSWER")
 
     def test_cannot_be_made(self) -> None:
-        """What Asterisk cannot dial ends at once, whatever the script says of the callee."""
+        """A Dial that Asterisk cannot make ends at once, and the script's DIALSTATUS does not count."""
         for argument, cause in [
             ("", "0"),
             ("PJSIP", "0"),

@@ -390,7 +390,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(
             [self.verdict("21"), self.verdict("34"), self.verdict("34", "123456")], ["allow", "pin", "allow"]
         )
-        words = "\n".join(report.words())
+        words = "\n".join(report.lines())
         self.assertIn("mappings: 5 added", words)
         self.assertIn("w.sql holds PINs in clear: delete it", words)
         self.assertNotIn("123456", words + repr(report))
@@ -401,7 +401,7 @@ class MergeTests(SynchronousTestCase):
         before = rows_of(self.connection)
         report = self.merge(read_sql(WORKSHOP.replace("\n", "\r\n")))
         self.assertTrue(report.done_before)
-        self.assertIn("was imported before", report.words()[0])
+        self.assertIn("was imported before", report.lines()[0])
         self.assertEqual(rows_of(self.connection), before)
         self.connection.execute("DELETE FROM applications_mappings WHERE map_id = 2")
         self.connection.execute("UPDATE users SET user_pin = NULL")
@@ -506,7 +506,7 @@ class MergeTests(SynchronousTestCase):
                 "a grant to user 77 is left out: there is no such user",
             ],
         )
-        self.assertNotIn("47 11", "\n".join(report.words()))
+        self.assertNotIn("47 11", "\n".join(report.lines()))
         self.assertEqual(self.verdict("21", "4*7", caller="44"), "deny")
         self.assertEqual(self.verdict("21", "4711", caller="44"), "allow")
         self.assertEqual(report.added, {"mappings": 2, "extensions": 1, "users": 7, "grants": 3})
@@ -584,7 +584,7 @@ class PropertyTests(SynchronousTestCase):
         """Neither in the report nor in a repr."""
         with new_database() as connection:
             report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")
-            self.assertNotIn("1234", repr(report) + repr(tables) + "".join(report.words()))
+            self.assertNotIn("1234", repr(report) + repr(tables) + "".join(report.lines()))
 
 
 class ReadOnlyTests(SynchronousTestCase):

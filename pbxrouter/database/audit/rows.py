@@ -201,7 +201,7 @@ def unreadable() -> EditConflict:
 
 
 _CONSTRAINTS: Final = (
-    ("users.user_pin", Sentence("this PIN cannot be used: another user has it"), "pin"),
+    ("users.user_pin", Sentence("this PIN cannot be used; choose another one"), "pin"),
     ("extensions.extension_number", Sentence("there is an extension with this number already"), "number"),
     ("console_users.login", Sentence("somebody has this login already"), "login"),
     (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
-from pbxrouter.database.connection import path_of
+from pbxrouter.database.backup import path_of
 from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_holder
 from pbxrouter.database.rules.holders import HolderTable, holders
 from pbxrouter.database.values import bounded, text_of
@@ -16,7 +16,7 @@ from pbxrouter.rules import NO_CALLER
 from pbxrouter.security import generate_pin
 from pbxrouter.text import Sentence, sentence
 
-PIN_TAKEN: Final = sentence("this PIN cannot be used: another user has it")
+PIN_TAKEN: Final = sentence("this PIN cannot be used; choose another one")
 _TRIES: Final = 20
 
 

@@ -91,6 +91,13 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
             (number.strip(), grants) for number, _, grants in _read_holders(connection, _EXTENSIONS, known, problems)
         ]
         users = _read_holders(connection, _USERS, known, problems)
+        max_calls = {
+            _text(pin): int(limit)
+            for pin, limit in connection.execute(
+                "SELECT u.user_pin, l.max_calls FROM users_limits AS l JOIN users AS u USING (user_id)"
+                " WHERE u.user_pin IS NOT NULL"
+            )
+        }
     for name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
@@ -99,7 +106,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                     user=name,
                 )
             )
-    return RuleSet.build(mappings, extensions, users, hash_pin, problems)
+    return RuleSet.build(mappings, extensions, users, hash_pin, problems, max_calls)
 
 
 def check_columns(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from pbxrouter.database.connection import path_of, transaction
+from pbxrouter.database.backup import path_of
+from pbxrouter.database.connection import transaction
 from pbxrouter.database.rules.loader import _SAMPLE_EXTENSION, _SAMPLE_MAPPINGS, _SAMPLE_USER, _grants
 from pbxrouter.errors import StoreError
 

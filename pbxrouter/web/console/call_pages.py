@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 from twisted.internet.defer import DeferredLock
 
-from pbxrouter.call import outcome_kind, outcome_words
+from pbxrouter.call import outcome_kind, outcome_sentence
 from pbxrouter.counter import busiest, per_minute
 from pbxrouter.database.calls import CHUNK, CallPage, Place, Search, call, csv_cells, csv_heading, find_page, outcomes
 from pbxrouter.errors import EditRefused
@@ -143,8 +143,8 @@ class Calls:
             older=page.older and filters.address("/calls", before=place_text(page.older)),
             csv=filters.address("/calls.csv"),
             filters=filters,
-            outcomes=[(outcome, page_request.say(outcome_words(outcome))) for outcome in there],
-            outcome_words=outcome_words,
+            outcomes=[(outcome, page_request.say(outcome_sentence(outcome))) for outcome in there],
+            outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
             keep_days=self._web.config.history.keep_days,
             zone=self._web.zone.local(self._web.now()).tzname(),
@@ -159,7 +159,7 @@ class Calls:
             page_request,
             call=found,
             test=urlencode({"caller": found.caller, "number": found.number}),
-            outcome_words=outcome_words,
+            outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )
 

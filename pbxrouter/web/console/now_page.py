@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pbxrouter.call import WELL, GatewayOutcome
+from pbxrouter.call import SUCCESSFUL, GatewayOutcome
 from pbxrouter.counter import Totals
 from pbxrouter.database.people import live_sessions
 from pbxrouter.errors import StoreError
@@ -109,10 +109,10 @@ class Now:
 
 def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
     """Today's calls by how they ended: a label, how many, and the outcome to look for if that is grave."""
-    named = (*WELL, *TURNED_AWAY, *BROKEN)
+    named = (*SUCCESSFUL, *TURNED_AWAY, *BROKEN)
     broken = totals.of(*BROKEN)
     return (
-        (Sentence("Answered"), totals.of(*WELL), ""),
+        (Sentence("Answered"), totals.of(*SUCCESSFUL), ""),
         (Sentence("Not answered"), totals.calls - totals.of(*named), ""),
         (Sentence("Turned away"), totals.of(*TURNED_AWAY), ""),
         (Sentence("Broken"), broken, next((outcome for outcome in BROKEN if totals.of(outcome)), "")),

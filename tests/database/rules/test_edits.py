@@ -278,13 +278,13 @@ class HolderTests(EditCase):
         eva = self.do(edits.add_user, "eva")
         for arguments in ((edits.set_user_pin, eva), (edits.add_user, "otto")):
             error = self.refused(PinError, *arguments, hash_pin("0815"))
-            self.assertEqual(str(error), "this PIN cannot be used: another user has it")
+            self.assertEqual(str(error), "this PIN cannot be used; choose another one")
         self.do(edits.set_user_pin, ana, None)
         self.assertEqual(self.verdict("21", "0815"), "deny")
         self.do(edits.set_user_pin, eva, hash_pin("0815"))
         self.assertEqual(self.entries().count(("pin", "user", "ana")), 2)
         error = self.assertRaises(EditConflict, undo, self.connection, ANA, 8.0, 5 + 1)
-        self.assertEqual((str(error), error.field), ("this PIN cannot be used: another user has it", "pin"))
+        self.assertEqual((str(error), error.field), ("this PIN cannot be used; choose another one", "pin"))
         shown = "".join(
             repr(entry(self.connection, audit_entry.audit_id)) for audit_entry in find_entries(self.connection)
         )

@@ -17,14 +17,14 @@ from twisted.web.http_headers import Headers
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
-from pbxrouter.call.outcomes import OUTCOMES
-from pbxrouter.call.record import GatewayOutcome
+from pbxrouter.call.record import OUTCOME_SENTENCES, GatewayOutcome
 from pbxrouter.counter.outcome_figures import Totals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
+from tests.held_time import until
 from tests.web_fakes import ConsoleCase, Person, reactor
 
 HOSTILE = "<script>alert(1)</script>"
@@ -217,11 +217,7 @@ class EventsTests(NowCase):
 
     async def until(self, holds: Any) -> None:
         """Wait for what comes soon."""
-        for _ in range(300):
-            await deferLater(reactor, 0.02)
-            if holds():
-                return
-        self.fail("it has not come")
+        await until(holds)
 
     async def test_news(self) -> None:
         """First all there is, then what changes, as the page would have it."""
@@ -292,7 +288,7 @@ class TilesTests(SynchronousTestCase):
     def test_all_of_them(self) -> None:
         """Whatever outcomes there are."""
         names = {
-            *OUTCOMES,
+            *OUTCOME_SENTENCES,
             "QUEUED",
             *(value for name, value in vars(GatewayOutcome).items() if name.isupper()),
         }

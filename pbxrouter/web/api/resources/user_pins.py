@@ -46,7 +46,7 @@ async def set_pin(request: ApiRequest) -> PinSet:
                 lambda connection: generate_user_pin(connection, request.actor, web.now(), number, web.hash_pin)
             )
             return PinSet(made)
-        request.within("pin")  # that another user has it, is told: nobody shall try them all
+        request.within("pin")
         hashed = web.hash_pin(check_pin(wanted.pin))
         await web.change(lambda connection: set_user_pin(connection, request.actor, web.now(), number, hashed))
     except PinError as error:

@@ -7,7 +7,7 @@ import re
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import Answer, ConsoleCase
 
-GIVEN = "80614"
+GIVEN = "806149"
 HOSTILE = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', '{"a": [null]}', "x" * 80, "José")
 
 
@@ -173,8 +173,8 @@ class PinTests(HolderCase):
         for pin, again, field, translator in (
             ("12", "12", "pin", "3 to 16 digits"),
             ("12ab", "12ab", "pin", "3 to 16 digits"),
-            (GIVEN, "80615", "again", "the two are not the same"),
-            (GIVEN, GIVEN, "pin", "another user has it"),
+            (GIVEN, "806159", "again", "the two are not the same"),
+            (GIVEN, GIVEN, "pin", "choose another one"),
         ):
             answer = await self.post("/rules/users/1/pin", pin=pin, again=again)
             self.assertEqual(answer.status, 400)
@@ -186,11 +186,11 @@ class PinTests(HolderCase):
         """That another user has a PIN is told, so nobody shall try them all."""
         for _ in range(20):
             await self.post("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
-        answer = await self.post("/rules/users/1/pin", pin="80615", again="80615")
+        answer = await self.post("/rules/users/1/pin", pin="806159", again="806159")
         self.assertEqual(answer.status, 400)
         self.assertIn("too many PINs were tried", answer.text.replace("Too", "too"))
         self.wait(60)
-        self.assertEqual((await self.post("/rules/users/1/pin", pin="80615", again="80615")).status, 303)
+        self.assertEqual((await self.post("/rules/users/1/pin", pin="806159", again="806159")).status, 303)
 
     async def test_gone(self) -> None:
         """404."""

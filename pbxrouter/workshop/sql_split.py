@@ -1,8 +1,7 @@
-"""SQL text, cut into statements, without running any of it.
+"""Splits SQL text into statements without running it.
 
-Knows only what is needed to cut in the right places: strings, quoted names, comments,
-numbers. sqlite3 has ``executescript`` for whole scripts, but that commits what is open,
-tells no line number, and lets no statement be looked at first.
+It recognises strings, quoted names, comments and numbers. ``executescript`` of sqlite3 is no
+substitute for text from outside: it gives no line numbers, and no statement can be checked first.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-# What is not closed ends with the text: SQLite then says what it thinks of that.
+# A string, name or comment that is not closed ends with the text; SQLite then reports the error.
 _TOKEN: Final = re.compile(
     r"""
       (?P<fence>   ^[ \t]*```[\w-]*[ \t\r]*$ )
@@ -26,20 +25,20 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
-# Digits which SQLite would not give back as they are: a leading zero, or more than 64 bits.
+# Digits that SQLite would change: a leading zero, or more than 64 bits.
 _KEPT_AS_TEXT: Final = re.compile(r"0\d+|\d{19,}")
 _HEAD_TOKENS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement.
+    """One SQL statement.
 
     Attributes:
-        text: the statement; it may hold secrets, so no repr shows it.
-        line: where in the source it begins, from 1.
-        head: its beginning, up to the first value: fit to be shown.
-        words: its first words in upper case, quotes taken off names.
+        text: the statement; it may hold secrets, so repr leaves it out.
+        line: the line of the source in which it begins, from 1.
+        head: its beginning, up to the first value; safe to show.
+        words: its first words in upper case, names without quotes.
     """
 
     text: str = field(repr=False)
@@ -49,14 +48,14 @@ class Statement:
 
 
 def split(source: str, keep_digits: bool = False) -> Iterator[Statement]:
-    """Cut SQL text into its statements; a last one without ``;`` counts.
+    """Split SQL text into its statements; the last one needs no ``;``.
 
-    Lines that mark a code block (three backquotes) are left out: that is how SQL
-    comes out of a page on the web.
+    Lines that mark a code block (three backquotes) are skipped, for SQL that was copied from a
+    web page.
 
     Args:
         source: the SQL text.
-        keep_digits: put quotes around 0123, as SQLite 2 would have kept it.
+        keep_digits: quote numbers such as 0123, which SQLite 2 stored as they were written.
     """
     text: list[str] = []
     head: list[str] = []
@@ -88,7 +87,7 @@ def split(source: str, keep_digits: bool = False) -> Iterator[Statement]:
 
 
 def _is_whole(head: list[str], text: list[str]) -> bool:
-    # Only the body of a trigger has ; inside.
+    # Only the body of a trigger contains semicolons.
     return not (head and head[0].upper() == "CREATE") or sqlite3.complete_statement("".join(text))
 
 

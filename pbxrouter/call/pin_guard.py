@@ -1,0 +1,191 @@
+"""The PIN guard: delays and lock-outs after wrong PINs, across calls, ways in, restarts and gateways.
+
+``admit`` charges a guess before the PIN is checked, so that calls at the same time cannot share one; ``right``
+takes the charge back. State is in the database, which all gateways on it share; while the database is away the
+guard goes on in memory. What a caller hears, and after what time, is the same for a right and a wrong PIN while
+locked out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.logger import Logger
+
+from pbxrouter.agi import AGIRequest
+from pbxrouter.database import Store, admit_guess, lift_guesses, refund_guess
+from pbxrouter.errors import StoreError
+from pbxrouter.security import GuessKey, Ruling, charged, keys_of, refunded, rule
+from pbxrouter.text import printable
+
+MAX_IN_MEMORY: Final = 10_000
+"""Keys remembered while the database is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinAttempt:
+    """One PIN that a caller keyed.
+
+    Attributes:
+        keys: what its guess is charged to.
+        ruling: whether it is checked, and after what delay.
+    """
+
+    keys: tuple[GuessKey, ...]
+    ruling: Ruling
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the PIN counts; if not, it is treated as wrong."""
+        return self.ruling.locked_by is None
+
+
+@dataclass(slots=True)
+class PinStatistics:
+    """What the guard has seen since the gateway started.
+
+    Attributes:
+        wrong: PINs that were wrong.
+        unchecked: PINs that were not checked, since the caller was locked out.
+        lockouts: keys that became locked.
+        alarms: times at which a mapping or the gateway came under attack.
+        alarmed_until: epoch second until which the latest alarm holds; 0 if there was none.
+    """
+
+    wrong: int = 0
+    unchecked: int = 0
+    lockouts: int = 0
+    alarms: int = 0
+    alarmed_until: float = 0.0
+
+
+class PinGuard:
+    """Rules on each PIN before it is checked.
+
+    Args:
+        store: the database.
+        trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
+        now: returns epoch seconds.
+
+    Attributes:
+        statistics: what it has seen since the gateway started.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: Store | None, trunks: Iterable[str], now: Callable[[], float]) -> None:
+        self._store = store
+        self._trunks = frozenset(trunks)
+        self._now = now
+        self._memory: dict[GuessKey, float] = {}
+        self._locked: dict[GuessKey, float] = {}
+        self._calls: Counter[str] = Counter()
+        self.statistics = PinStatistics()
+
+    async def admit(self, request: AGIRequest, map_id: int) -> PinAttempt:
+        """Charge a guess, and rule whether the caller's next PIN is checked. Never fails."""
+        keys = keys_of(request.channel, request.caller, map_id, self._trunks)
+        now = self._now()
+        ruling: Ruling | None = None
+        if self._store is not None:
+            try:
+                ruling = await self._store.run(lambda connection: admit_guess(connection, keys, now))
+            except StoreError as error:
+                self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
+        if ruling is None:
+            ruling = rule(keys, self._memory, now)
+        if ruling.locked_by is None:
+            for key in keys:
+                self._remember(key, charged(key, self._memory.get(key, 0.0), now))
+        return PinAttempt(keys, ruling)
+
+    async def right(self, attempt: PinAttempt) -> None:
+        """Take back the charge of a right PIN. Never fails."""
+        now = self._now()
+        for key in attempt.keys:
+            self._remember(key, refunded(key, self._memory.get(key, 0.0), now))
+        if self._store is not None:
+            try:
+                await self._store.run(lambda connection: refund_guess(connection, attempt.keys, now))
+            except StoreError as error:
+                self.log.warn("PIN guard: a right PIN could not be noted: {error}", error=str(error))
+
+    def wrong(self, attempt: PinAttempt, request: AGIRequest, peer: str, number: str) -> None:
+        """Count and log a wrong PIN, or one that was not checked.
+
+        Args:
+            peer: the address that the call came from.
+            number: the dialled number.
+        """
+        now = self._now()
+        ruling = attempt.ruling
+        told = {
+            "peer": printable(peer) or "?",
+            "channel": printable(request.channel),
+            "caller": printable(request.caller or "unknown"),
+            "number": printable(number),
+        }
+        if ruling.locked_by is None:
+            self.statistics.wrong += 1
+            self.log.info(
+                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **told
+            )
+            return
+        self.statistics.unchecked += 1
+        key = ruling.locked_by
+        if self._locked.get(key, 0.0) <= now:
+            self.statistics.lockouts += 1
+            self.log.warn(
+                "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, "
+                "caller {caller}, number {number}",
+                scope=key.scope,
+                name=printable(key.name),
+                **told,
+            )
+        self._locked = {known: until for known, until in self._locked.items() if until > now}
+        self._locked[key] = max(ruling.locked_until, now)
+        if ruling.alarmed is not None:
+            self._alarm(ruling.alarmed, now)
+
+    def begin_call(self, user: str, limit: int) -> bool:
+        """Count a call that a user's PIN has opened; False if the user has as many as allowed."""
+        if self._calls[user] >= limit:
+            return False
+        self._calls[user] += 1
+        return True
+
+    def end_call(self, user: str) -> None:
+        """Count the end of such a call."""
+        self._calls[user] -= 1
+        if self._calls[user] <= 0:
+            del self._calls[user]
+
+    async def lift(self, keys: Iterable[GuessKey]) -> int:
+        """Forgive the wrong guesses of keys; returns how many had any.
+
+        Raises:
+            StoreError: the database cannot be written now.
+        """
+        wanted = tuple(keys)
+        for key in wanted:
+            self._memory.pop(key, None)
+            self._locked.pop(key, None)
+        if self._store is None:
+            return 0
+        return await self._store.run(lambda connection: lift_guesses(connection, wanted))
+
+    def _alarm(self, key: GuessKey, now: float) -> None:
+        if self.statistics.alarmed_until <= now:
+            self.statistics.alarms += 1
+            where = "the gateway" if key.scope == "gateway" else f"mapping {key.name}"
+            self.log.critical("PIN guard: ALARM: wrong PINs from many places at {where}", where=where)
+        self.statistics.alarmed_until = now + key.interval_s
+
+    def _remember(self, key: GuessKey, forgiven_at: float) -> None:
+        self._memory.pop(key, None)
+        self._memory[key] = forgiven_at
+        while len(self._memory) > MAX_IN_MEMORY:
+            del self._memory[next(iter(self._memory))]

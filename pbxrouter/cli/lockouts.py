@@ -1,0 +1,77 @@
+"""`pbxrouter lockouts`: lists who has keyed wrong PINs, and lifts lock-outs."""
+
+import dataclasses
+import json
+import pathlib
+import sqlite3
+import time
+
+import click
+
+from pbxrouter.cli.options import config_option, database_option, read_config
+
+SCOPES = ("endpoint", "number", "trunk", "mapping", "gateway")
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["list", "lift"]), default="list")
+@click.argument("scope", required=False, type=click.Choice(SCOPES))
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@config_option
+@database_option
+def lockouts(
+    action: str, scope: str | None, name: str | None, as_json: bool, config_file: str | None, database: str | None
+) -> None:
+    """List who has keyed wrong PINs, and lift lock-outs.
+
+    After five wrong PINs an endpoint or number has ten checked an hour. `lift endpoint PJSIP/33` forgives all of
+    one, `lift number 5551234` of another; `lift gateway` ends the alarm. It holds for the next PIN.
+    """
+    if action == "list" and scope is not None:
+        raise click.UsageError("list takes no name")
+    if action == "lift" and (scope is None or (name is None) != (scope == "gateway")):
+        raise click.UsageError("lift takes a scope and a name, such as: lift endpoint PJSIP/33; or: lift gateway")
+    from pbxrouter import database as databases
+
+    connection = databases.connect(pathlib.Path(read_config(config_file, database).database))
+    try:
+        if scope is None:
+            _list(connection, as_json)
+        else:
+            _lift(connection, scope, name or "")
+    finally:
+        connection.close()
+
+
+def _list(connection: sqlite3.Connection, as_json: bool) -> None:
+    from pbxrouter.database import list_guesses
+    from pbxrouter.text import printable
+
+    now = time.time()
+    found = list_guesses(connection, now)
+    if not found and not as_json:
+        click.echo("no wrong PINs of late", err=True)
+    for row in found:
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(row)))
+            continue
+        state = "locked out" if row.is_locked else "not locked"
+        who = f"{row.key.scope} {printable(row.key.name)}".strip()
+        minutes = (row.forgiven_at - now) / 60
+        click.echo(
+            f"{who}: {state}, {row.open} wrong PINs held against it, {row.unchecked} not checked; "
+            f"all forgiven in {minutes:.0f} min"
+        )
+
+
+def _lift(connection: sqlite3.Connection, scope: str, name: str) -> None:
+    from pbxrouter.database import lift_guesses
+    from pbxrouter.errors import NotThere
+    from pbxrouter.security import GuessKey
+    from pbxrouter.text import sentence
+
+    who = f"{scope} {name}".strip()
+    if not lift_guesses(connection, [GuessKey(scope, name)]):
+        raise NotThere(sentence("nothing is held against {who}; see pbxrouter lockouts", who=who))
+    click.echo(f"{who}: lifted")

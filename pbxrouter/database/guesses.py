@@ -1,0 +1,146 @@
+"""Wrong PINs in the database: shared by all gateways on it, and kept over restarts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pbxrouter.database.connection import reading, transaction
+from pbxrouter.security import GuessKey, Ruling, charged, guesses, refunded, rule
+
+MAX_LISTED: Final = 200
+"""Keys that are listed at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongGuesses:
+    """The wrong guesses of one key.
+
+    Attributes:
+        open: how many are not forgiven yet.
+        total: how many there have been since the row was made.
+        unchecked: how many PINs were not checked while it was locked.
+        last: epoch second of the last guess.
+        forgiven_at: epoch second at which all are forgiven.
+        is_locked: whether its next PIN is not checked.
+    """
+
+    key: GuessKey
+    open: int
+    total: int
+    unchecked: int
+    last: float
+    forgiven_at: float
+    is_locked: bool
+
+
+def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> Ruling:
+    """Rule on a call's next PIN, and charge a guess to each of its keys in the same transaction.
+
+    The charge is taken back by ``refund_guess`` if the PIN is right. While a key is locked nothing is charged, but the
+    same number of rows is written, so that the answer takes the same time.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        forgiven_at = {key: _forgiven_at(connection, key) for key in keys}
+        ruling = rule(keys, forgiven_at, now)
+        for key in keys:
+            locked = ruling.locked_by is not None
+            connection.execute(
+                "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
+                " VALUES (:scope, :name, :forgiven_at, :wrong, :unchecked, :now)"
+                " ON CONFLICT (scope, name) DO UPDATE SET forgiven_at = excluded.forgiven_at,"
+                " wrong = wrong + excluded.wrong, unchecked = unchecked + excluded.unchecked,"
+                " last_at = excluded.last_at",
+                {
+                    "scope": key.scope,
+                    "name": _storable(key.name),
+                    "forgiven_at": forgiven_at[key] if locked else charged(key, forgiven_at[key], now),
+                    "wrong": 0 if locked else 1,
+                    "unchecked": 1 if locked else 0,
+                    "now": now,
+                },
+            )
+    return ruling
+
+
+def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> None:
+    """Take back what ``admit_guess`` charged, since the PIN was right.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        for key in keys:
+            connection.execute(
+                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
+                " WHERE scope = :scope AND name = :name",
+                {
+                    "forgiven_at": refunded(key, _forgiven_at(connection, key), now),
+                    "scope": key.scope,
+                    "name": _storable(key.name),
+                },
+            )
+
+
+def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesses]:
+    """List the keys whose guesses are not all forgiven, the locked ones and the latest first.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    with reading(connection):
+        rows = connection.execute(
+            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
+            " WHERE forgiven_at > :now ORDER BY last_at DESC LIMIT :limit",
+            {"now": now, "limit": MAX_LISTED},
+        ).fetchall()
+    found = []
+    for scope, name, forgiven_at, wrong, unchecked, last_at in rows:
+        key = GuessKey(scope, name)
+        count = guesses(key, forgiven_at, now)
+        found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, count >= key.free))
+    return sorted(found, key=lambda row: not row.is_locked)
+
+
+def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> int:
+    """Forgive the wrong guesses of keys; returns how many of the keys had any.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    lifted = 0
+    with transaction(connection):
+        for key in keys:
+            lifted += connection.execute(
+                "DELETE FROM pin_guesses WHERE scope = :scope AND name = :name",
+                {"scope": key.scope, "name": _storable(key.name)},
+            ).rowcount
+    return lifted
+
+
+def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
+    """Delete the rows whose guesses were all forgiven a day ago.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
+
+
+def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:
+    row = connection.execute(
+        "SELECT forgiven_at FROM pin_guesses WHERE scope = :scope AND name = :name",
+        {"scope": key.scope, "name": _storable(key.name)},
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _storable(name: str) -> str:
+    """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses, and bound the length."""
+    return name[:100].encode("utf-8", "replace").decode("utf-8")

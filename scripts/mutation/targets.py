@@ -1,0 +1,69 @@
+"""What is mutated, and which tests must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+
+
+class Target(NamedTuple):
+    """A part of the core: its modules, and the tests that are related beside those of its own folder.
+
+    Names are paths without `.py`, below pbxrouter/ and tests/; a folder stands for all in it, and what
+    does not exist is passed over.
+    """
+
+    modules: str
+    tests: str
+
+
+TARGETS: Final = {
+    "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow"),
+    "fastagi": Target("fastagi", "fastagi agi/test_channel gateway/test_service"),
+    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk test_library"),
+    "magi": Target("magi", "magi agi/test_channel"),
+    "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
+    "call": Target("call", "call gateway/test_service database/calls"),
+    "drivers": Target("drivers library", "drivers test_library call/test_flow"),
+    "counter": Target("counter", "counter call/test_active_calls"),
+    "database": Target("database", "database rules/test_engine security/test_tokens counter/test_service"),
+}
+
+
+def modules(target: Target) -> list[Path]:
+    """The modules to mutate, as paths below the root."""
+    return [path for path in _files("pbxrouter", target.modules) if path.name != "__main__.py"]
+
+
+def tests(target: Target) -> list[str]:
+    """The related test modules, as dotted names, in the order of the table."""
+    return [dotted(path) for path in _files("tests", target.tests) if path.name.startswith("test_")]
+
+
+def dotted(path: Path) -> str:
+    """A file's name for import."""
+    return ".".join(path.with_suffix("").parts)
+
+
+def mirrors(module: Path) -> tuple[str, ...]:
+    """The names that a module's own test module may have."""
+    parts = list(module.with_suffix("").parts[1:])
+    if parts[-1] == "__init__":
+        parts.pop()
+    nested = ".".join(["tests", *parts[:-1], f"test_{parts[-1]}"])
+    return nested, f"tests.test_{'_'.join(parts)}", f"tests.test_{parts[0]}"
+
+
+def _files(top: str, names: str) -> Iterator[Path]:
+    found: dict[Path, None] = {}
+    for name in names.split():
+        path = ROOT / top / name
+        if path.is_dir():
+            found.update(dict.fromkeys(sorted(path.rglob("*.py"))))
+        elif path.with_suffix(".py").is_file():
+            found[path.with_suffix(".py")] = None
+    for path in found:
+        yield path.relative_to(ROOT)

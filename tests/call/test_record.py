@@ -1,0 +1,69 @@
+"""Outcomes and what they mean."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.call.record import (
+    OUTCOME_SENTENCES,
+    PROBLEMATIC,
+    SUCCESSFUL,
+    GatewayOutcome,
+    outcome_kind,
+    outcome_sentence,
+)
+
+
+class OutcomeTests(SynchronousTestCase):
+    """outcome_sentence, outcome_kind and their tables."""
+
+    def test_all_have_a_sentence(self) -> None:
+        """Each outcome of the gateway's own has one, and so has each that is marked good or bad and each DIALSTATUS."""
+        own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
+        self.assertEqual(own - OUTCOME_SENTENCES.keys(), set())
+        self.assertEqual((SUCCESSFUL | PROBLEMATIC) - OUTCOME_SENTENCES.keys(), set())
+        dialstatus = "ANSWER BUSY NOANSWER CANCEL CONGESTION CHANUNAVAIL DONTCALL TORTURE INVALIDARGS".split()
+        self.assertEqual(set(dialstatus) - OUTCOME_SENTENCES.keys(), set())
+
+    def test_own_outcomes(self) -> None:
+        """The sentence and kind of each outcome that the gateway itself gives."""
+        own = [value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")]
+        self.assertEqual(
+            {value: (outcome_sentence(value).english, outcome_kind(value)) for value in own},
+            {
+                "INVALID": ("no such number", "plain"),
+                "DENIED": ("not allowed", "bad"),
+                "NODRIVER": ("no driver", "bad"),
+                "FAILED": ("gateway error", "bad"),
+                "REFUSED": ("forged call", "bad"),
+                "HANGUP": ("caller hung up", "plain"),
+                "DEAD": ("already hung up", "plain"),
+            },
+        )
+
+    def test_outcomes_of_drivers(self) -> None:
+        """The sentence and kind of each outcome of the built-in drivers."""
+        own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
+        self.assertEqual(
+            {value: (outcome_sentence(value).english, outcome_kind(value)) for value in OUTCOME_SENTENCES.keys() - own},
+            {
+                "ANSWER": ("answered", "good"),
+                "DONE": ("served", "good"),
+                "BUSY": ("busy", "plain"),
+                "NOANSWER": ("no answer", "plain"),
+                "CANCEL": ("the caller gave up", "plain"),
+                "CHANUNAVAIL": ("not reachable", "plain"),
+                "CONGESTION": ("no line free", "plain"),
+                "INVALIDARGS": ("could not be dialled", "plain"),
+                "DONTCALL": ("refused by the callee", "plain"),
+                "TORTURE": ("refused by the callee", "plain"),
+            },
+        )
+
+    def test_sentences_and_kinds(self) -> None:
+        """A good, a bad and an unknown outcome; the unknown one is made printable."""
+        found = [(outcome_sentence(value).english, outcome_kind(value)) for value in ("ANSWER", "DENIED", "FAXED\n")]
+        self.assertEqual(
+            found,
+            [("answered", "good"), ("not allowed", "bad"), ("FAXED\\n", "plain")],
+        )

@@ -1,0 +1,52 @@
+"""`pbxrouter lockouts`."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from pbxrouter import database
+from pbxrouter.database import admit_guess
+from pbxrouter.security import keys_of
+from pbxrouter.security.guess_limits import FREE_GUESSES
+from tests.cli.test_app import CommandTestCase, run
+
+
+class LockoutsTests(CommandTestCase):
+    """On a database in which somebody has guessed PINs."""
+
+    def setUp(self) -> None:
+        """Make the database."""
+        super().setUp()
+        database.create(self.database)
+
+    def guess(self, count: int) -> None:
+        """Key wrong PINs at PJSIP/33."""
+        connection = database.connect(self.database)
+        self.addCleanup(connection.close)
+        for _ in range(count):
+            admit_guess(connection, keys_of("PJSIP/33-0000001a", "33", 1, frozenset()), time.time())
+
+    def test_none(self) -> None:
+        """It is said that there is nothing."""
+        result = run("lockouts", "--config", self.config)
+        self.assertEqual((result.exit_code, result.stdout, result.stderr), (0, "", "no wrong PINs of late\n"))
+
+    def test_listed_and_lifted(self) -> None:
+        """Locked ones come first; what is lifted is not listed any more."""
+        self.guess(FREE_GUESSES + 2)
+        lines = self.good("lockouts").splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertIn("locked out, 5 wrong PINs held against it, 2 not checked", lines[0])
+        self.assertIn("gateway: not locked", "\n".join(lines))
+        self.assertEqual(self.good("lockouts", "lift", "endpoint", "PJSIP/33"), "endpoint PJSIP/33: lifted\n")
+        self.assertEqual(self.good("lockouts", "lift", "gateway"), "gateway: lifted\n")
+        left = [json.loads(line)["key"]["scope"] for line in self.good("lockouts", "--json").splitlines()]
+        self.assertEqual(sorted(left), ["mapping", "number"])
+
+    def test_refused(self) -> None:
+        """What is missing or not there is named."""
+        self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift"))
+        self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift", "endpoint"))
+        self.assertIn("list takes no name", self.bad("lockouts", "list", "endpoint", "x"))
+        self.assertIn("nothing is held against number 7", self.bad("lockouts", "lift", "number", "7"))

@@ -1,0 +1,134 @@
+"""Limits on wrong PINs: what is counted by which key, delays, lock-outs, an attack from many places."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.security import GuessKey, charged, endpoint_of, guesses, keys_of, refunded, rule
+from pbxrouter.security.guess_limits import (
+    FREE_GUESSES,
+    GATEWAY_GUESSES,
+    GUESSES_AN_HOUR,
+    MAPPING_GUESSES,
+    MAX_DELAY_S,
+)
+
+TRUNKS = frozenset({"PJSIP/provider"})
+
+
+class Attack:
+    """Wrong guesses one after the other, on a clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.forgiven: dict[GuessKey, float] = {}
+        self.delay_s = 0.0
+        self.alarmed: GuessKey | None = None
+
+    def guess(self, channel: str, caller: str | None = None, map_id: int = 1) -> bool:
+        """Key a wrong PIN; whether it was checked."""
+        keys = keys_of(channel, caller, map_id, TRUNKS)
+        ruling = rule(keys, self.forgiven, self.now)
+        self.delay_s, self.alarmed = ruling.delay_s, ruling.alarmed
+        if ruling.locked_by is None:
+            for key in keys:
+                self.forgiven[key] = charged(key, self.forgiven.get(key, 0.0), self.now)
+        return ruling.locked_by is None
+
+
+class KeyTests(SynchronousTestCase):
+    """Which keys a call has."""
+
+    def test_endpoint_of(self) -> None:
+        """The channel's name without its number; a Local channel has no endpoint."""
+        self.assertEqual(endpoint_of("PJSIP/33-0000001a"), "PJSIP/33")
+        self.assertEqual(endpoint_of("PJSIP/an-endpoint-0000001a"), "PJSIP/an-endpoint")
+        self.assertEqual(endpoint_of("Local/21@phones-00000001;2"), "")
+
+    def test_phone_and_trunk(self) -> None:
+        """A phone counts by endpoint and by number; a trunk by the number on it, not as a whole."""
+        phone = keys_of("PJSIP/33-0000001a", "33", 7, TRUNKS)
+        self.assertEqual([(key.scope, key.name) for key in phone[:2]], [("endpoint", "PJSIP/33"), ("number", "33")])
+        outside = keys_of("PJSIP/provider-0000001a", "555", 7, TRUNKS)
+        self.assertEqual([key.scope for key in outside], ["trunk", "mapping", "gateway"])
+        self.assertEqual(outside[0].name, "PJSIP/provider 555")
+
+    def test_every_call_has_a_caller_key(self) -> None:
+        """Also one without endpoint and number."""
+        self.assertTrue(keys_of("Local/21@phones-00000001;2", None, 7, TRUNKS)[0].is_caller)
+
+
+class RuleTests(SynchronousTestCase):
+    """What comes of wrong guesses."""
+
+    def test_two_mistakes_go_unnoticed(self) -> None:
+        """The first three PINs are checked at once."""
+        attack = Attack()
+        for _ in range(3):
+            self.assertTrue(attack.guess("PJSIP/33-00000001", "33"))
+            self.assertEqual(attack.delay_s, 0.0)
+
+    def test_delays_grow_and_are_bounded(self) -> None:
+        """From the fourth PIN on, and never longer than MAX_DELAY_S."""
+        attack = Attack()
+        delays = []
+        for _ in range(FREE_GUESSES + 3):
+            attack.guess("PJSIP/33-00000001")
+            delays.append(attack.delay_s)
+        self.assertEqual(delays, sorted(delays))
+        self.assertGreater(delays[3], 0)
+        self.assertEqual(max(delays), MAX_DELAY_S)
+
+    def test_ten_an_hour(self) -> None:
+        """After the free ones an endpoint has ten guesses checked an hour, however many it makes."""
+        attack = Attack()
+        self.assertEqual(sum(attack.guess("PJSIP/33-00000001") for _ in range(100)), FREE_GUESSES)
+        checked = 0
+        for _ in range(3600):
+            attack.now += 1
+            checked += attack.guess("PJSIP/33-00000001")
+        self.assertEqual(checked, GUESSES_AN_HOUR)
+
+    def test_a_number_is_one_whatever_its_endpoint(self) -> None:
+        """Other endpoints with the same caller number share its limit."""
+        attack = Attack()
+        checked = sum(attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(40))
+        self.assertEqual(checked, FREE_GUESSES)
+
+    def test_many_places(self) -> None:
+        """An attack from many endpoints limits those who have guessed wrong; others are not affected."""
+        attack = Attack()
+        for line in range(MAPPING_GUESSES):
+            self.assertTrue(attack.guess(f"PJSIP/{line}-00000001"))
+        self.assertFalse(attack.guess("PJSIP/0-00000001"))
+        self.assertEqual(attack.alarmed, GuessKey("mapping", "1"))
+        self.assertTrue(attack.guess("PJSIP/honest-00000001"))
+        self.assertEqual(attack.delay_s, 0.0)
+
+    def test_many_mappings(self) -> None:
+        """Guesses spread over mappings raise the gateway's alarm."""
+        attack = Attack()
+        for line in range(GATEWAY_GUESSES):
+            attack.guess(f"PJSIP/{line}-00000001", map_id=line)
+        self.assertFalse(attack.guess("PJSIP/0-00000001", map_id=1000))
+        self.assertEqual(attack.alarmed, GuessKey("gateway", ""))
+        self.assertTrue(attack.guess("PJSIP/honest-00000001", map_id=1000))
+
+    def test_outsiders_do_not_lock_a_trunk(self) -> None:
+        """One number on a trunk is locked, another on the same trunk is not."""
+        attack = Attack()
+        while attack.guess("PJSIP/provider-00000001", "555"):
+            pass
+        self.assertTrue(attack.guess("PJSIP/provider-00000002", "556"))
+
+    def test_refund(self) -> None:
+        """A right PIN costs nothing."""
+        key = GuessKey("endpoint", "PJSIP/33")
+        after = refunded(key, charged(key, 0.0, 1000.0), 1000.0)
+        self.assertEqual(guesses(key, after, 1000.0), 0)
+
+    def test_forgiven(self) -> None:
+        """Guesses are forgiven one by one."""
+        key = GuessKey("endpoint", "PJSIP/33")
+        until = charged(key, charged(key, 0.0, 0.0), 0.0)
+        self.assertEqual([guesses(key, until, now) for now in (0.0, 359.0, 361.0, 721.0)], [2, 2, 1, 0])
