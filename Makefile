@@ -4,6 +4,9 @@ CONFIG := pbxrouter.toml
 TESTS :=
 REPORTER := text
 need-number = $(if $(NUMBER),,$(error which number? try: make $@ NUMBER=21 FROM=33))
+# PINs go from the environment to standard input by the shell's own printf: they are in no list of processes.
+export PIN
+feed = $(if $(PIN),set -f; printf '%s\n' $$PIN |,exec)
 
 .DEFAULT_GOAL := help
 .PHONY: help run call explain test test-latest starpy coverage check format mutants bench lab lock catalogue screenshots wheel clean ready ready-dev
@@ -15,14 +18,14 @@ run: ready $(CONFIG) ## Start the gateway on sample rules (LISTEN=tcp:5573:inter
 	@test -e pbxrouter.sqlite || $(BIN)/pbxrouter init --sample --config $(CONFIG)
 	@exec $(BIN)/twistd -n --pidfile= pbxrouter --config $(CONFIG) $(if $(LISTEN),--listen '$(LISTEN)') $(if $(WEB),--web '$(WEB)')
 
-call: ready $(CONFIG) ## Play a call to the gateway (NUMBER=21 FROM=33 PIN="000000 123456" CONNECT=127.0.0.1:5573)
+call: ready $(CONFIG) ## Play a call to the gateway (NUMBER=21 FROM=33 CONNECT=127.0.0.1:5573; PIN="000000 123456" before make)
 	$(need-number)
-	@exec $(BIN)/pbxrouter call --config $(CONFIG) --from '$(FROM)' $(foreach pin,$(PIN),--pin '$(pin)') \
+	@$(feed) $(BIN)/pbxrouter call --config $(CONFIG) --from '$(FROM)' $(foreach pin,$(PIN),--pin -) \
 		$(if $(CONNECT),--connect '$(CONNECT)') -- '$(NUMBER)'
 
-explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=33 PIN=123456)
+explain: ready $(CONFIG) ## Say what the rules decide, and why (NUMBER=21 FROM=33; PIN=123456 before make)
 	$(need-number)
-	@exec $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin '$(PIN)') -- '$(NUMBER)'
+	@$(feed) $(BIN)/pbxrouter explain --config $(CONFIG) --from '$(FROM)' $(if $(PIN),--pin -) -- '$(NUMBER)'
 
 test: ready-dev ## Run the tests, side by side (TESTS=tests.rules.test_ruleset for some, REPORTER=verbose for names)
 	@REPORTER=$(REPORTER) $(BIN)/python scripts/test $(TESTS)

@@ -6,11 +6,12 @@ An error is one line on stderr and exit status 2, before the gateway runs.
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
 import re
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from twisted.application.service import MultiService
@@ -28,6 +29,8 @@ from pbxrouter.net import raise_file_limit, with_backlog
 __all__ = ["Options", "makeService", "read_config"]
 
 log = Logger()
+NOT_FOR_OTHERS: Final = 0o027
+"""Least umask of the gateway: what it makes, twistd's log too, others can neither read nor write."""
 
 
 class Options(usage.Options):
@@ -72,6 +75,7 @@ def makeService(options: Options) -> MultiService:
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
+    os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
         check(config, reactor)
         gateway = Gateway()

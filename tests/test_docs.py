@@ -240,6 +240,11 @@ class CommandsTests(SynchronousTestCase):
 class WordsTests(SynchronousTestCase):
     """Variables and messages are those of the code."""
 
+    def test_no_pin_on_a_command_line(self) -> None:
+        """No page shows a PIN as an argument, where the list of processes would show it; make is given it before."""
+        for page in (*PAGES, ROOT / "Makefile"):
+            self.assertEqual(re.findall(r"--pin[ =]'?[0-9$].*|\bmake \w+ .*PIN=.*", read(page)), [], page.name)
+
     def test_variables(self) -> None:
         """Every PBXROUTER variable of gateway and dialplan is told; no page tells of others."""
         pattern = re.compile(r"\bPBXROUTER(?:_[A-Z0-9]+)*\b")

@@ -6,7 +6,9 @@ import io
 import os
 import socket
 import sqlite3
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from twisted.application.service import IService, IServiceMaker, MultiService
@@ -37,6 +39,9 @@ class TapCase(SynchronousTestCase):
         os.chdir(self.here)
         database.create(self.here / "pbxrouter.sqlite")
         keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
+        umask = os.umask(0o022)
+        os.umask(umask)
+        self.addCleanup(os.umask, umask)
 
     def options(self, *arguments: str) -> Options:
         """A command line, read."""
@@ -111,6 +116,26 @@ class Starting(TapCase):
         self.assertTrue(IService.providedBy(service))
         self.assertIsInstance(service, MultiService)
         self.assertFalse(service.running)
+
+    def test_umask(self) -> None:
+        """What the gateway makes is closed to others, and writable by the owner alone; a stricter umask stays."""
+        for before, after in ((0o000, 0o027), (0o022, 0o027), (0o077, 0o077)):
+            os.umask(before)
+            tap.makeService(self.options("-l", LISTEN))
+            self.assertEqual(os.umask(after), after)
+
+    def test_log(self) -> None:
+        """The log that twistd makes under umask 000 is 0640 at most."""
+        command = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "--logfile", "log", "pbxrouter"]
+        process = subprocess.Popen([*command, "-l", LISTEN], umask=0, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 60
+            while not (self.here / "log").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            process.terminate()
+            process.wait()
+        self.assertEqual((self.here / "log").stat().st_mode & 0o777, 0o640)
 
     def test_configuration(self) -> None:
         """A file that is not there, a key that does not exist."""

@@ -50,8 +50,9 @@ from pbxrouter.fastagi import (
     SETTLE_S,
     FastAGIFactory,
     ForgedCallEnding,
+    host_of,
 )
-from pbxrouter.net import Deadline
+from pbxrouter.net import Deadline, Place
 from pbxrouter.text import printable
 
 
@@ -71,6 +72,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.channel: StarpyChannel
         self.hung_up = False
         self._owner = owner
+        self.place: Place | None = None
         self._reader = AGIReader(self._line_read)
         self._refusal: ForgedCallEnding | None = None
         self.violation: ProtocolViolation | None = None
@@ -98,6 +100,8 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """The call is over for us, whichever side closed."""
         self._closing = True
         self._timer.stop()
+        if self.place is not None:
+            self.place.leave()
         if self._refusal is not None:
             self._refusal.stop()
         super().connectionLost(reason)
@@ -217,6 +221,11 @@ class StarpyChannel:
         call: Any = self  # a FastAGIProtocol, as far as the factory cares
         self._owner.closed(call)
 
+    @property
+    def peer(self) -> str:
+        """The address of the other end."""
+        return host_of(self.agi.transport.getPeer())
+
     def close(self) -> None:
         """Give the call back to the dialplan."""
         self.agi.close()
@@ -313,11 +322,17 @@ class StarpyFactory(FastAGIFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
-        if self.draining or not self.admission.admits(addr):
+        place = None if self.draining else self.admission.enter(addr)
+        if place is None:
             return None
-        return self._starpy.buildProtocol(addr)
+        agi = self._starpy.buildProtocol(addr)
+        agi.place = place
+        place.close = lambda: agi.transport.abortConnection()
+        return agi
 
     def _opened(self, agi: _Protocol) -> None:
         """Serve a call; StarPy has read its variables."""
+        if agi.place is not None:
+            agi.place.busy()
         call: Any = agi.channel
         self.begin(call)

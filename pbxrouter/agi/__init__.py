@@ -16,11 +16,13 @@ from pbxrouter.agi.commands import (
 )
 from pbxrouter.agi.messages import (
     NOT_SHOWN,
+    SECRET,
     AGIReply,
     AGIRequest,
     decode,
     encode,
     format_request,
+    masked_secret,
     parse_reply,
     parse_request,
 )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_SHOWN",
+    "SECRET",
     "AGIReader",
     "AGIReply",
     "AGIRequest",
@@ -50,6 +53,7 @@ __all__ = [
     "is_prompt_name",
     "localised",
     "masked_reply",
+    "masked_secret",
     "may_mean_hangup",
     "outlives_caller",
     "parse_reply",

@@ -1,7 +1,7 @@
 """Shows the AGI dialogue of calls to watchers, as Asterisk's own ``agi set debug`` does.
 
-A watcher gets each line of the calls that it asked for. What callers key in is starred before, so that no PIN can be
-seen. Without watchers it costs nothing.
+A watcher gets each line of the calls that it asked for. What callers key in is starred before, and the shared secret is
+masked, so that neither can be seen. Without watchers it costs nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pbxrouter.agi.commands import masked_reply
-from pbxrouter.agi.messages import AGIRequest, decode
+from pbxrouter.agi.messages import AGIRequest, decode, masked_secret
 from pbxrouter.text import printable
 
 
@@ -77,7 +77,7 @@ class DialogueWatch:
         for name, value in request.variables.items():
             self._show(request, "<", f"agi_{name}: {value}")
         for number, value in enumerate(request.arguments, 1):
-            self._show(request, "<", f"agi_arg_{number}: {value}")
+            self._show(request, "<", f"agi_arg_{number}: {masked_secret(value)}")
 
     def sent(self, request: AGIRequest, command: str) -> None:
         """Show a command that was sent."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -88,6 +88,16 @@ _REPLY: Final = re.compile(r"(200|510|511|520)(?: result=(-?[^\s(]*))?(.*)", re.
 _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 
+SECRET: Final = "secret="
+"""How the argument of AGI() begins that holds the shared secret."""
+_SECRET: Final = re.compile(re.escape(SECRET) + r".*", re.DOTALL)
+
+
+def masked_secret(text: str) -> str:
+    """Text with the shared secret masked, from ``secret=`` to its end."""
+    return _SECRET.sub(f"{SECRET}***", text)
+
+
 def decode(data: bytes) -> str:
     """Decode bytes from Asterisk; those that are not UTF-8 become surrogate escapes, which ``encode`` reverses."""
     return data.decode("utf-8", "surrogateescape")
@@ -104,11 +114,16 @@ class AGIRequest:
 
     Attributes:
         variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
-        arguments: what the dialplan passed to AGI() after the address.
+        arguments: what the dialplan passed to AGI() after the address; to be shown by masked_secret only.
     """
 
     variables: Mapping[str, str]
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def secret(self) -> str | None:
+        """The shared secret: what follows ``secret=`` in the first argument that begins so; None if none does."""
+        return next((text.removeprefix(SECRET) for text in self.arguments if text.startswith(SECRET)), None)
 
     @property
     def caller(self) -> str | None:
@@ -232,7 +247,7 @@ def _violation(block: bytes) -> ProtocolViolation:
 
 
 def _out_of_order(line: bytes, forged: bool) -> ProtocolViolation:
-    shown = ascii(decode(line[:60]))
+    shown = ascii(masked_secret(decode(line))[:60])
     if forged:
         return ForgedRequest(f"the opening block holds {shown} where Asterisk would not write it")
     return ProtocolViolation(f"the opening block begins with {shown}; expected is agi_network: yes")

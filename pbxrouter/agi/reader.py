@@ -18,6 +18,7 @@ from pbxrouter.agi.messages import (
     AGIRequest,
     decode,
     genuine_start,
+    masked_secret,
     parse_reply,
     parse_request,
 )
@@ -99,7 +100,9 @@ class AGIReader:
 
     def _opening(self) -> AGIRequest | None:
         if self._buffer[:4] != b"agi_"[: len(self._buffer)]:
-            raise ProtocolViolation(f"{decode(bytes(self._buffer[:60]))!a} is not how Asterisk opens a call")
+            raise ProtocolViolation(
+                f"{masked_secret(decode(bytes(self._buffer[:60])))!a} is not how Asterisk opens a call"
+            )
         end = self._buffer.find(b"\n\n", max(0, self._searched - 1))
         if end < 0:
             self._searched = len(self._buffer)

@@ -111,9 +111,10 @@ def call(
     """
     import msgspec
 
+    from pbxrouter.agi import SECRET
     from pbxrouter.cli import conversation
     from pbxrouter.cli.transcript import Transcript, story
-    from pbxrouter.config import address
+    from pbxrouter.config import address, read_fastagi_secret
     from pbxrouter.errors import PinError
     from pbxrouter.rules import normalise_number
     from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
@@ -127,6 +128,7 @@ def call(
     keyed = [given_pin(pin) for pin in pins]
     if not all(re.fullmatch("[0-9*#]*", pin) for pin in keyed):
         raise PinError("--pin: accepted are the keys of a phone, 0 to 9, * and #")
+    secret = read_fastagi_secret(config)
     # Neither holds a number: the gateway asks for it first.
     asked = not (normalise_number(extension) or normalise_number(dnid))
     asterisk = SimulatedAsterisk(
@@ -140,6 +142,7 @@ def call(
             context=context,
             uniqueid=f"{int(time.time())}.{os.getpid()}",
             address="localhost" if place.path else str(place),
+            arguments=(f"{SECRET}{secret}",) if secret else (),
             dead=extension == "h",
         ),
         Script(

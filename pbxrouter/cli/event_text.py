@@ -34,6 +34,8 @@ _OPEN_APPLICATIONS: Final = frozenset(
     "agi answer appdial appdial2 background bridgewait busy confbridge congestion dial echo gosub goto "
     "hangup playback progress queue return ringing voicemail wait".split()
 )
+# The secret of fastagi.secret_file among the arguments of AGI(), also as AsyncAGIStart encodes it.
+_SECRET_ARGUMENT: Final = re.compile(r"(?<=\bsecret=)[^,\s]+|(?<=secret%3D)(?:(?!%0A)[^,\s])+", re.IGNORECASE)
 _KEYS_SENT: Final = re.compile(r"\bD\([^)]*\)")
 # -2 to 1 are results of commands; anything else may be keyed digits.
 _RESULT: Final = re.compile(r"(?<=result=)(?!(?:-[12]|[01])(?:\s|$))[^\s(]+|(?<=\()[0-9*#]+(?=\))")
@@ -92,13 +94,15 @@ def _masked(event: AMIMessage, name: str, header: str, value: str) -> str:
 
 
 def _variable(name: str, value: str) -> str:
-    if not value or _OPEN_VARIABLES.fullmatch(name):
+    if value and _SECRET_NAME.search(name):
+        return STARS
+    if _OPEN_VARIABLES.fullmatch(name):
         return value
-    return STARS if _DIGITS.fullmatch(value) or _SECRET_NAME.search(name) else value
+    return STARS if _DIGITS.fullmatch(value) else value
 
 
 def _argument(application: str, data: str) -> str:
-    data = _KEYS_SENT.sub(f"D({STARS})", data)
+    data = _SECRET_ARGUMENT.sub(STARS, _KEYS_SENT.sub(f"D({STARS})", data))
     return data if application.lower() in _OPEN_APPLICATIONS else _RUN.sub(STARS, data)
 
 
@@ -118,4 +122,6 @@ def _agi(header: str, value: str) -> str:
             return " ".join((*words[:2], _argument(words[1].strip('"'), " ".join(words[2:]))))
         if verb == "database put":
             return f"{value.rpartition(' ')[0]} {STARS}"
+    if header == "env":
+        return _SECRET_ARGUMENT.sub(STARS, value)
     return value

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import click
 
+from pbxrouter.agi import masked_secret
 from pbxrouter.security import MIN_PIN_DIGITS
 from pbxrouter.simulator import SimulatedAsterisk, split_words
 from pbxrouter.text import printable
@@ -69,7 +70,7 @@ class Transcript:
             if line and (self._verbose or line.partition(":")[0].removeprefix("agi_") in _ABRIDGED)
         ]
         for line in shown:
-            click.echo(f"< {printable(line)}")
+            click.echo(f"< {printable(masked_secret(line))}")
         if not self._verbose:
             click.echo(f"< … and {len(lines) - 2 - len(shown)} more lines (--verbose shows them)")
 

@@ -9,6 +9,7 @@ from pbxrouter.config.schema import (
     Web,
     at_database,
 )
+from pbxrouter.config.secret import read_fastagi_secret
 
 __all__ = [
     "DEFAULT_FILE",
@@ -22,4 +23,5 @@ __all__ = [
     "is_local",
     "of_endpoint",
     "read_config",
+    "read_fastagi_secret",
 ]

@@ -32,12 +32,17 @@ Library = Literal["pbxrouter", "starpy"]
 class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where the FastAGI server listens.
 
-    ``allow`` lists the networks that may connect, any if it is empty. ``debug`` writes every AGI dialogue to
-    the log, PINs masked.
+    ``allow`` lists the networks that may connect, any if it is empty. ``secret_file`` holds a secret that each
+    call must bring as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
+    ``max_connections_per_peer`` from one address; 0 stands for a share of the open files. ``debug`` writes every
+    AGI dialogue to the log, PINs masked.
     """
 
     listen: str = DEFAULT_LISTEN
     allow: tuple[str, ...] = ()
+    secret_file: str = ""
+    max_connections: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    max_connections_per_peer: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     debug: bool = False
     library: Library = "pbxrouter"
 
@@ -46,7 +51,7 @@ class Asterisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[[asterisk]]``: an Asterisk to connect to over AMI.
 
     ``magi`` names the dialplan contexts whose ``AGI(agi:async)`` calls the gateway serves, ``originate``
-    those that originated calls may enter (any, if it names none).
+    those that originated calls may enter (no call is originated if it names none).
     """
 
     name: str = "asterisk"
@@ -148,6 +153,10 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
+        "fastagi": msgspec.structs.replace(
+            config.fastagi,
+            secret_file=str(base / config.fastagi.secret_file) if config.fastagi.secret_file else "",
+        ),
         "asterisk": tuple(
             msgspec.structs.replace(
                 asterisk, secret_file=str(base / asterisk.secret_file) if asterisk.secret_file else ""
@@ -217,6 +226,7 @@ def _check_values(config: Config, source: str) -> None:
     for key in ("database", "pin_key_file", "control"):
         demand("\0" not in getattr(config, key), key, "the path of a file")
     demand(bool(config.fastagi.listen), "fastagi.listen", f"an endpoint such as {DEFAULT_LISTEN}")
+    demand("\0" not in config.fastagi.secret_file, "fastagi.secret_file", "the path of a file")
     for network in config.fastagi.allow:
         demand(
             parse_network(network),

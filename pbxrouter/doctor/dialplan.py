@@ -6,15 +6,16 @@ can be seen only in a call.
 
 from __future__ import annotations
 
+import hmac
 import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config
+from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, read_fastagi_secret
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
-from pbxrouter.errors import ActionFailed
+from pbxrouter.errors import ActionFailed, ConfigError
 from pbxrouter.security import is_within, parse_network
 from pbxrouter.text import Sentence, printable, sentence
 
@@ -51,6 +52,9 @@ async def check_dialplan(
     """
     area = sentence("dialplan {name}", name=probe.config.name)
     found = [await _hook(probe, config, area, dial, aside)]
+    secret = await probe.variable("PBXROUTER_SECRET")
+    if secret or (secret is not None and config.fastagi.secret_file and await _asks_by_fastagi(probe)):
+        found.append(await aside(lambda: _secret(config, area, secret or "")))
     for context in probe.config.magi:
         found.append(await _magi(probe, area, context))
     return found
@@ -91,6 +95,39 @@ async def _hook(
             sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
     return await aside(lambda: _reach(probe.config, config, area, url, dial))
+
+
+async def _asks_by_fastagi(probe: AsteriskProbe) -> bool:
+    """Whether the shipped dialplan is loaded and calls the gateway over FastAGI, where the secret counts."""
+    exists = await probe.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
+    url = await probe.variable("PBXROUTER_URL")
+    return exists == "1" and bool(url) and not str(url).startswith("agi:async")
+
+
+def _secret(config: Config, area: Sentence, secret: str) -> Finding:
+    """Compare PBXROUTER_SECRET with the file; neither is shown."""
+    if not config.fastagi.secret_file:
+        return wrong(
+            area,
+            Sentence("PBXROUTER_SECRET is set, and the settings have no fastagi.secret_file: it is not checked"),
+            Sentence("put it into a file of mode 0600, and name that in fastagi.secret_file"),
+        )
+    try:
+        expected = read_fastagi_secret(config)
+    except ConfigError as error:
+        return unknown(area, error.sentence, Sentence("run this as the gateway's own user, or root"))
+    if hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), expected.encode()):
+        return ok(area, Sentence("PBXROUTER_SECRET is the secret of fastagi.secret_file"))
+    what = (
+        Sentence("PBXROUTER_SECRET is not the secret of fastagi.secret_file: calls are refused")
+        if secret
+        else Sentence("PBXROUTER_SECRET is empty, and fastagi.secret_file is set: calls are refused")
+    )
+    return wrong(
+        area,
+        what,
+        sentence("under [globals]: PBXROUTER_SECRET = the first line of {path}", path=config.fastagi.secret_file),
+    )
 
 
 def _example(config: Config) -> str:

@@ -14,12 +14,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.config import Asterisk, Config
+from pbxrouter.config import Asterisk, Config, read_fastagi_secret
 from pbxrouter.database import version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.drivers import GROUP
-from pbxrouter.errors import KeyFileError, StoreError
+from pbxrouter.errors import ConfigError, KeyFileError, StoreError
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
 
@@ -36,6 +36,8 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
     yield from check_database(Path(config.database), key, drivers or load_names(config))
+    if config.fastagi.secret_file:
+        yield from _fastagi_secret(config)
     for asterisk in config.asterisk:
         yield from check_secret(asterisk)
 
@@ -200,16 +202,30 @@ def _weak_pins(connection: sqlite3.Connection, key: bytes) -> Iterator[Finding]:
 
 def check_secret(asterisk: Asterisk) -> Iterator[Finding]:
     """Check that others cannot read the file with an AMI user's secret."""
-    if not asterisk.secret_file:
-        return
-    path = Path(asterisk.secret_file)
+    if asterisk.secret_file:
+        yield from _open_to_others(sentence("AMI {name}", name=asterisk.name), Path(asterisk.secret_file))
+
+
+def _fastagi_secret(config: Config) -> Iterator[Finding]:
+    """Check the file with the secret of FastAGI calls."""
+    area = Sentence("FastAGI secret")
+    try:
+        read_fastagi_secret(config)
+    except ConfigError as error:
+        yield wrong(area, error.sentence)
+    else:
+        yield from _open_to_others(area, Path(config.fastagi.secret_file))
+
+
+def _open_to_others(area: Sentence, path: Path) -> Iterator[Finding]:
+    """Check that only its owner can read a file."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return  # the login reports it
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield wrong(
-            sentence("AMI {name}", name=asterisk.name),
+            area,
             sentence("{path} can be read by other users", path=path),
             sentence("type: chmod 600 {path}", path=path),
         )

@@ -41,6 +41,8 @@ def _peers(config: Config) -> Iterator[Finding]:
         yield ok(
             area, sentence("fastagi.allow names who may connect: {networks}", networks=", ".join(config.fastagi.allow))
         )
+    elif config.fastagi.secret_file:
+        yield ok(area, Sentence("a call must bring the secret of fastagi.secret_file"))
     else:
         yield wrong(
             area,

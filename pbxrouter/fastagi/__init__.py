@@ -1,6 +1,6 @@
 """The FastAGI server: Asterisk connects to it, one connection for each AGI run."""
 
-from pbxrouter.fastagi.admission import Admission
+from pbxrouter.fastagi.admission import Admission, bounds_of, host_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -13,6 +13,8 @@ __all__ = [
     "Admission",
     "FastAGIFactory",
     "ForgedCallEnding",
+    "bounds_of",
+    "host_of",
     "protocol",
     "server",
 ]

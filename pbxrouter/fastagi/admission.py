@@ -5,6 +5,8 @@ FastAGI itself has no password: a peer that may connect is taken for Asterisk.
 
 from __future__ import annotations
 
+import hmac
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -12,17 +14,30 @@ from typing import Final
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
+from pbxrouter.agi import AGIRequest, encode
+from pbxrouter.net import PLACE_REASONS, Bounds, Place, Places
 from pbxrouter.security import Network, is_within, network_of
 
+_UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
 LOG_EVERY_S: Final = 60.0
 """Seconds between two log lines about the same peer."""
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
-REASONS: Final = ("network",)
-"""Why a connection is refused: ``network``: the peer is not in fastagi.allow."""
+REASONS: Final = ("network", "secret", *PLACE_REASONS)
+"""Why a connection is refused: the peer is not in fastagi.allow; the call does not bring the secret; there is no
+place for it (net.places)."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
+_NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
+_WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
+_NO_PLACE: Final = {
+    "full": "fastagi: refused a connection from {peer}: as many are open as fastagi.max_connections allows",
+    "peer": (
+        "fastagi: refused a connection from {peer}, which has as many open as fastagi.max_connections_per_peer allows"
+    ),
+    "half-open": "fastagi: closed a connection from {peer}, which told of no call and took a place that another needs",
+}
 
 
 class Admission:
@@ -31,6 +46,8 @@ class Admission:
     Args:
         clock: for the interval between log lines.
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
+        secret: what a call must bring as its argument ``secret=…``; empty: nothing.
+        bounds: how many connections may be open; None: any number.
 
     Attributes:
         refused: number of refused connections by reason, one of REASONS.
@@ -38,19 +55,40 @@ class Admission:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, allow: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        allow: Sequence[Network] = (),
+        secret: str = "",
+        bounds: Bounds | None = None,
+    ) -> None:
         self._clock = clock
         self._allow = tuple(allow)
+        self._secret = encode(secret)
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self._places = Places(bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _NO_PLACE[reason]))
         self._logged: dict[tuple[str, str], float] = {}
 
-    def admits(self, address: IAddress | None) -> bool:
-        """Whether a new connection is accepted; one that is not is counted, and logged now and then."""
+    def enter(self, address: IAddress | None) -> Place | None:
+        """The place of a new connection; None if it is refused, which is counted, and logged now and then.
+
+        The oldest connection that has not told of a call yet may be closed to make room for it.
+        """
         peer = host_of(address)
         if self._allow and peer and not is_within(peer, self._allow):
             self._refuse("network", peer, _NOT_ALLOWED)
-            return False
-        return True
+            return None
+        return self._places.enter(network_of(peer))
+
+    def knows_secret(self, request: AGIRequest, peer: str) -> bool:
+        """Whether a call brings the secret; one that does not is counted, and logged now and then."""
+        if not self._secret:
+            return True
+        secret = request.secret
+        if secret is not None and hmac.compare_digest(encode(secret), self._secret):
+            return True
+        self._refuse("secret", peer, _NO_SECRET if secret is None else _WRONG_SECRET)
+        return False
 
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
@@ -67,6 +105,11 @@ class Admission:
             return False
         logged[key] = now
         return True
+
+
+def bounds_of(most: int, of_peer: int) -> Bounds:
+    """Half of the connections may be ones that have not told of a call yet, of all and of one peer."""
+    return Bounds(most, of_peer, max(1, most // 2), max(1, of_peer // 2))
 
 
 def host_of(address: IAddress | None) -> str:

@@ -14,6 +14,7 @@ from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.net import Place
 
 DRAIN_TIMEOUT_S: Final = 3.0
 """Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
@@ -61,6 +62,7 @@ class FastAGIFactory(ServerFactory):
         self._serve = serve
         self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
+        self._places: dict[FastAGIProtocol, Place] = {}
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -73,9 +75,13 @@ class FastAGIFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
         """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        if self.draining or not self.admission.admits(addr):
+        place = None if self.draining else self.admission.enter(addr)
+        if place is None:
             return None
-        return FastAGIProtocol(self)
+        call = FastAGIProtocol(self)
+        place.close = lambda: call.transport.abortConnection()
+        self._places[call] = place
+        return call
 
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
@@ -84,6 +90,8 @@ class FastAGIFactory(ServerFactory):
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)
+        if call in self._places:
+            self._places.pop(call).leave()
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
 
@@ -92,7 +100,15 @@ class FastAGIFactory(ServerFactory):
         self._on_refused(request, violation)
 
     def begin(self, call: FastAGIProtocol) -> None:
-        """Serve a call whose opening block is complete, then close its connection in every case."""
+        """Serve a call whose opening block is complete, then close its connection in every case.
+
+        A call without the secret is not served.
+        """
+        if call in self._places:
+            self._places[call].busy()
+        if not self.admission.knows_secret(call.request, call.peer):
+            call.close()
+            return
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))

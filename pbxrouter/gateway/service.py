@@ -16,17 +16,17 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
-from pbxrouter.config import DEFAULT_LISTEN, Config
+from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import Admission, FastAGIFactory
+from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
 from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Listener
+from pbxrouter.net import Bounds, Listener, call_connections, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -112,9 +112,25 @@ def fastagi_factory(config: Config) -> type[FastAGIFactory]:
 
 
 def admission(config: Config, reactor: Any) -> Admission:
-    """The admission that ``[fastagi]`` configures."""
+    """The admission that ``[fastagi]`` configures.
+
+    Raises:
+        ConfigError: the secret file cannot be used.
+    """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks)
+    return Admission(reactor, networks, read_fastagi_secret(config), fastagi_bounds(config, raise_file_limit()))
+
+
+def fastagi_bounds(config: Config, files: int) -> Bounds:
+    """How many FastAGI connections may be open, as configured and as far as open files reach.
+
+    Unless configured one peer may have three quarters: an Asterisk seldom shares the gateway with another, and
+    the rest is left for it if a stranger takes his share.
+    """
+    room = call_connections(files, config.web.listen is not None)
+    most = min(room, config.fastagi.max_connections or room)
+    of_peer = config.fastagi.max_connections_per_peer or max(1, most * 3 // 4)
+    return bounds_of(most, min(most, of_peer))
 
 
 def add_counters(

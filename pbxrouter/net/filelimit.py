@@ -6,6 +6,13 @@ Calls and browsers share it, and systems start processes with a low limit (1024)
 from __future__ import annotations
 
 import resource
+from typing import Final
+
+MAX_WEB_CONNECTIONS: Final = 4096
+FILES_FOR_CALLS: Final = 512
+"""Open files that the web server leaves for calls."""
+OTHER_FILES: Final = 64
+"""Open files for the database, AMI, sounds and the log."""
 
 
 def raise_file_limit() -> int:
@@ -16,3 +23,13 @@ def raise_file_limit() -> int:
     except (ValueError, OSError):  # some systems refuse their own hard limit
         return soft
     return hard
+
+
+def web_connections(files: int) -> int:
+    """Maximum number of browser connections for a limit of open files."""
+    return max(16, min(MAX_WEB_CONNECTIONS, files - FILES_FOR_CALLS, files // 2))
+
+
+def call_connections(files: int, with_web: bool) -> int:
+    """Maximum number of FastAGI connections for a limit of open files: what the web server and others leave."""
+    return max(16, files - OTHER_FILES - (web_connections(files) if with_web else 0))

@@ -93,7 +93,7 @@ class Originator:
 
     Args:
         technologies: what a technology is called on this Asterisk.
-        contexts: the dialplan contexts that calls may enter; empty: any.
+        contexts: the dialplan contexts that calls may enter; empty: none, every request is refused.
     """
 
     log = Logger()
@@ -124,7 +124,14 @@ class Originator:
 
     def _checked(self, wish: CallRequest) -> tuple[CallRequest, str]:
         checked, extension = check_request(wish, self._technologies)
-        if self._contexts and checked.context not in self._contexts:
+        if not self._contexts:
+            raise OriginateRefused(
+                sentence(
+                    "context: asterisk.originate lists no context, so no call can be placed; add {context} to allow it",
+                    context=checked.context,
+                )
+            )
+        if checked.context not in self._contexts:
             allowed = ", ".join(self._contexts)
             raise OriginateRefused(
                 sentence(

@@ -27,10 +27,16 @@ def build_web(web: WebContext) -> WebServer:
     threads = PasswordThreads(web.reactor)
     parts = [
         metrics_route(
-            registry_of(web.counters, lambda: web.health().fastagi.refused, web.pin_statistics, web.refused_calls)
+            registry_of(
+                web.counters,
+                lambda: web.health().fastagi.refused,
+                web.pin_statistics,
+                web.refused_calls,
+                lambda: service.site.refused,
+            )
         ),
         api_routes(web, ENDPOINTS, visitors.address),
         console_routes(web, visitors, threads),
     ]
-    site = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
-    return WebServer(web, threads, site, base_url(config.url, listen))
+    service = WebService(listen, Guarded(resource(parts), visitors), web.reactor)
+    return WebServer(web, threads, service, base_url(config.url, listen))

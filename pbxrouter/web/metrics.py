@@ -44,6 +44,7 @@ def registry_of(
     refused: Callable[[], Mapping[str, int]] = dict,
     pins: PinStatistics | None = None,
     refused_calls: Callable[[], int] = lambda: 0,
+    web_refused: Callable[[], Mapping[str, int]] = dict,
 ) -> CollectorRegistry:
     """Make a registry with the counters of all Asterisks and the metrics of the process.
 
@@ -51,9 +52,10 @@ def registry_of(
         refused: returns how many FastAGI connections were refused, by reason.
         pins: wrong PINs and lock-outs.
         refused_calls: returns how many calls were refused as forged.
+        web_refused: returns how many of the web server's connections were refused, by reason.
     """
     registry = CollectorRegistry()
-    registry.register(CounterCollector(counters, refused, refused_calls))
+    registry.register(CounterCollector(counters, refused, refused_calls, web_refused))
     if pins is not None:
         registry.register(PinCollector(pins))
     ProcessCollector(registry=registry)
@@ -86,6 +88,7 @@ class CounterCollector(Collector):
         counters: one for each Asterisk.
         refused: returns how many FastAGI connections were refused, by reason.
         refused_calls: returns how many calls were refused as forged.
+        web_refused: the same of the web server's connections.
     """
 
     def __init__(
@@ -93,10 +96,12 @@ class CounterCollector(Collector):
         counters: Sequence[CallCounter],
         refused: Callable[[], Mapping[str, int]] = dict,
         refused_calls: Callable[[], int] = lambda: 0,
+        web_refused: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._counters = counters
         self._refused = refused
         self._refused_calls = refused_calls
+        self._web_refused = web_refused
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
@@ -107,12 +112,8 @@ class CounterCollector(Collector):
         refused.add_metric([], self._refused_calls())
         yield refused
         yield from self._connections()
-        refused = CounterMetricFamily(
-            "pbxrouter_fastagi_refused", "FastAGI connections that were refused, by the reason why.", labels=["reason"]
-        )
-        for reason, count in self._refused().items():
-            refused.add_metric([reason], count)
-        yield refused
+        yield _refused("fastagi", "FastAGI", self._refused())
+        yield _refused("web", "Web", self._web_refused())
         everything = [
             ([counter.asterisk], counts)
             for counter in self._counters
@@ -175,6 +176,17 @@ class CounterCollector(Collector):
             restarts.add_metric(name, counter.restarts)
             forged.add_metric(name, counter.forged_events)
         yield from (up, active, database, unknown, gaps, restarts, forged)
+
+
+def _refused(part: str, title: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        f"pbxrouter_{part}_refused",
+        f"{title} connections that were refused, or closed to make room, by the reason why.",
+        labels=["reason"],
+    )
+    for reason, count in counts.items():
+        family.add_metric([reason], count)
+    return family
 
 
 def _families(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -37,11 +38,12 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.fastagi import refusal
+from pbxrouter.fastagi import Admission, refusal
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway.asterisk import protocol_factory
 from pbxrouter.gateway.service import fastagi_factory
+from pbxrouter.net import Bounds
 from pbxrouter.simulator import SimulatedCall
 from tests.adapters.library import LIBRARIES, LIBRARY, adapter, installed_as_starpy
 from tests.agi import test_channel
@@ -171,6 +173,45 @@ class Served:
     def goes(self) -> None:
         """The connection ends."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class Admitted(SynchronousTestCase):
+    """The server over StarPy refuses as our own does."""
+
+    def test_places(self) -> None:
+        """A connection that tells of no call gives its place to another; a call's connection keeps it."""
+        clock = Clock()
+        admission = Admission(clock, secret="0123456789abcdef", bounds=Bounds(2, 2, 1, 1))
+        served: list[Channel] = []
+
+        async def serve(channel: Channel) -> None:
+            """Keep the call."""
+            served.append(channel)
+            await channel.execute("ANSWER")
+
+        factory = adapter("starpy_fastagi").StarpyFactory(serve, clock, DialogueWatch(), admission)
+
+        def connect() -> tuple[Any, StringTransport]:
+            """A connection."""
+            protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), StringTransport()
+            protocol.makeConnection(transport)
+            return protocol, transport
+
+        _, silent = connect()
+        call, transport = connect()
+        self.assertTrue(silent.disconnected)
+        call.dataReceived(SimulatedCall("21", arguments=("secret=0123456789abcdef",)).environment())
+        self.assertEqual((len(served), transport.disconnecting), (1, False))
+        stranger, refused = connect()
+        stranger.dataReceived(SimulatedCall("21", arguments=("secret=0123456789abcdeF",)).environment())
+        self.assertEqual((len(served), refused.disconnecting, refused.value()), (1, True, b""))
+        self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+        stranger.connectionLost(Failure(ConnectionDone()))
+        connect()
+        self.assertEqual(
+            {reason: count for reason, count in admission.refused.items() if count},
+            {"half-open": 1, "secret": 1, "peer": 1},
+        )
 
 
 class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):

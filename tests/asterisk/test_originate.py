@@ -26,6 +26,7 @@ ami = "tcp:127.0.0.1:AMI_PORT"
 username = "gateway"
 secret_file = "ami.secret"
 magi = ["pbxrouter-magi"]
+originate = ["pbxrouter", "nowhere"]
 """
 
 

@@ -159,6 +159,25 @@ class ConversationTests(SynchronousTestCase):
             self.assertEqual(result.exit_code, 0, result.output)
             self.assertIn(f"< agi_extension: {number}", result.stdout)
 
+    def test_secret(self) -> None:
+        """The secret that the settings name goes to the gateway, and is not shown, not even with --verbose."""
+        folder = pathlib.Path(self.mktemp())
+        folder.mkdir()
+        (folder / "s").write_text("0123456789abcdef\n")
+        (folder / "x.toml").write_text("[fastagi]\nsecret_file = 's'\n")
+        seen: list[bytes] = []
+
+        def behaviour(caller: Caller) -> None:
+            seen.append(caller.environment)
+            caller.say("ANSWER")
+            caller.say(DONE)
+
+        result = call(behaviour, "21", "--from", "33", "--verbose", "--config", str(folder / "x.toml"))
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertTrue(seen[0].endswith(b"agi_arg_1: secret=0123456789abcdef\n\n"))
+        self.assertIn("agi_arg_1: secret=***", result.output)
+        self.assertNotIn("0123456789", result.output)
+
     def test_pins(self) -> None:
         """Each answers one prompt and is masked wherever it comes; then the caller is silent."""
         given: list[str] = []

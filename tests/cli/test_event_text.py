@@ -54,6 +54,18 @@ class LineTests(SynchronousTestCase):
         self.assertTrue(as_line(message).isprintable())
         self.assertIsInstance(json.loads(as_json(message)), dict)
 
+    def test_shared_secret(self) -> None:
+        """The secret of FastAGI calls is masked as an argument, in an environment, and as a variable."""
+        for found in (
+            event("Newexten", "Application: AGI", "AppData: agi://pbx:4573/pbxrouter,bounded,secret=hush+/=hush"),
+            event("CoreShowChannel", "Application: AGI", "ApplicationData: agi://pbx,,secret=hush+/=hush"),
+            event("AsyncAGIStart", "Env: agi_request%3A%20async%0Aagi_arg_1%3A%20secret%3Dhush%2Bhush%0A%0A"),
+            event("VarSet", "Variable: PBXROUTER_SECRET", "Value: hush+/=hush"),
+        ):
+            for text in (as_line(found), as_json(found)):
+                self.assertNotIn("hush", text)
+                self.assertIn("***", text)
+
     def test_json(self) -> None:
         """All headers, empty ones too; a repeated one is a list."""
         found = as_json(event("X", "A: 1", "B: ", "C: x", "C: y", "C: z"))

@@ -32,6 +32,7 @@ class Accepted(SynchronousTestCase):
         self.assertEqual(empty.control, "/etc/pbx/pbxrouter.sqlite.sock")
         self.assertEqual(empty.fastagi.listen, "tcp:4573:interface=127.0.0.1")
         self.assertFalse(empty.fastagi.debug)
+        self.assertEqual(empty.fastagi.secret_file, "")
         self.assertEqual(empty.technologies, {"SIP": "PJSIP", "Zap": "DAHDI"})
         self.assertEqual((empty.dial.timeout, empty.dial.options), (60, ""))
         self.assertEqual((empty.asterisk, empty.web.listen), ((), None))
@@ -49,6 +50,7 @@ class Accepted(SynchronousTestCase):
             control = "c.sock"
             [fastagi]
             listen = "unix:/run/x"
+            secret_file = "f"
             allow = ["192.0.2.7", "2001:db8::/64"]
             debug = true
             [[asterisk]]
@@ -74,6 +76,7 @@ class Accepted(SynchronousTestCase):
             (full.database, full.pin_key_file, full.control),
             ("/var/x.db", "/etc/pbx/keys/k", "/etc/pbx/c.sock"),
         )
+        self.assertEqual(full.fastagi.secret_file, "/etc/pbx/f")
         self.assertEqual(full.fastagi.allow, ("192.0.2.7", "2001:db8::/64"))
         self.assertEqual([asterisk.secret_file for asterisk in full.asterisk], ["/etc/pbx/s", ""])
         self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
@@ -119,6 +122,7 @@ REFUSED = {
     "[fastagi]\nallow = ['::1', 'pbx.example.org']": "fastagi.allow: accepted is addresses and networks, such as ",
     "[fastagi]\nallow = ['192.0.2.7/24']": "fastagi.allow: accepted is addresses and networks, such as ",
     "[fastagi]\nallow = '192.0.2.7'": "fastagi.allow: accepted is a list of texts, such as ",
+    '[fastagi]\nsecret_file = "a\\u0000b"': "fastagi.secret_file: accepted is the path of a file",
     "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",
     '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
     "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",

@@ -167,6 +167,21 @@ class FileTests(FindingCase):
         found = list(check_database(self.database, None, (names, problems)))
         self.assertEqual(sum("no driver provides" in finding.what for finding in found), 2)
 
+    def test_fastagi_secret(self) -> None:
+        """A file that others may read, or that holds no secret, is named; the secret never is."""
+        secret = self.folder / "fastagi-secret"
+        secret.write_text("0123456789abcdef\n")
+        self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI(secret_file=str(secret)))
+        secret.chmod(0o640)
+        found = self.the_one(self.look())
+        self.assertIn("chmod 600", found.todo)
+        self.assertNotIn("0123456789", str(found))
+        secret.chmod(0o400)
+        self.assert_all_well(self.look())
+        secret.chmod(0o600)
+        secret.write_text("0123\n")
+        self.assertIn("no usable secret", self.the_one(self.look()).what)
+
     def test_ami_secret(self) -> None:
         """Readable by others."""
         secret = self.folder / "secret"
@@ -550,6 +565,30 @@ class HookTests(AsteriskCase):
         self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
         found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038"))
         self.assertIn("this machine alone", found.todo)
+
+    def test_secret(self) -> None:
+        """PBXROUTER_SECRET and the file are compared; neither is shown."""
+        file = self.folder / "fastagi-secret"
+        file.write_text("0123456789abcdef\n")
+        fastagi = settings.FastAGI(secret_file=str(file))
+        self.config = msgspec.structs.replace(self.config, fastagi=fastagi)
+        for value, expected in (
+            ("", "is empty"),
+            ("0123456789abcdeF", "is not the secret"),
+            ("\udcff", "is not the secret"),
+        ):
+            self.variables["PBXROUTER_SECRET"] = value
+            found = self.the_one(self.find())
+            self.assertIn(expected, found.what)
+            self.assertIn("PBXROUTER_SECRET", found.todo)
+            self.assertNotIn("0123456789", str(found))
+        self.variables["PBXROUTER_SECRET"] = "0123456789abcdef"
+        self.assert_all_well(self.find())
+        self.assertNotIn("0123456789", str(self.find()))
+        file.write_text("short\n")
+        self.assertNotIn("short", str(self.the_one(self.find(), "unknown")))
+        self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI())
+        self.assertIn("no fastagi.secret_file", self.the_one(self.find()).what)
 
     def test_not_allowed(self) -> None:
         """The gateway would refuse Asterisk's address: the one that AMI leads to, or this machine's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -11,10 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission
+from pbxrouter.agi.messages import parse_request
+from pbxrouter.errors import ConnectionClosed
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission, bounds_of
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.security import parse_network
-from tests.fakes import loud
+from pbxrouter.simulator import SimulatedCall
+from tests.fakes import AsteriskEnd, loud
 
 
 def peer(host: str) -> IPv4Address | IPv6Address:
@@ -47,7 +51,7 @@ class AllowTests(AdmissionCase):
     def test_any(self) -> None:
         """Without networks every peer may connect."""
         for host in ("192.0.2.7", "2001:db8::1"):
-            self.assertTrue(self.allowing().admits(peer(host)))
+            self.assertIsNotNone(self.allowing().enter(peer(host)))
 
     def test_networks(self) -> None:
         """IPv4, IPv6 and IPv4-mapped addresses, on either side."""
@@ -60,14 +64,15 @@ class AllowTests(AdmissionCase):
             "::ffff:198.51.100.3",
             "127.0.0.1",
         ):
-            self.assertTrue(allowed.admits(peer(host)), host)
+            self.assertIsNotNone(allowed.enter(peer(host)), host)
         for host in ("192.0.2.8", "::ffff:192.0.2.8", "2001:db8:0:1::1", "::1", "198.51.101.1", "127.0.0.2"):
-            self.assertFalse(allowed.admits(peer(host)), host)
-        self.assertEqual(allowed.refused, {"network": 6})
+            self.assertIsNone(allowed.enter(peer(host)), host)
+        self.assertEqual({reason for reason, count in allowed.refused.items() if count}, {"network"})
+        self.assertEqual(allowed.refused["network"], 6)
 
     def test_unix_socket(self) -> None:
         """File modes guard it, not networks."""
-        self.assertTrue(self.allowing("192.0.2.7").admits(UNIXAddress("/run/x")))
+        self.assertIsNotNone(self.allowing("192.0.2.7").enter(UNIXAddress("/run/x")))
 
     def test_server(self) -> None:
         """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
@@ -81,6 +86,155 @@ class AllowTests(AdmissionCase):
         self.assertEqual(factory.admission.refused["network"], 1)
 
 
+SECRET = "0123456789abcdef"
+
+
+class SecretTests(AdmissionCase):
+    """fastagi.secret_file."""
+
+    def setUp(self) -> None:
+        """A server that wants a secret, and is watched."""
+        super().setUp()
+        self.served: list[str] = []
+        self.watched: list[str] = []
+        watch = DialogueWatch()
+        watch.add(lambda line: self.watched.append(str(line)))
+        self.factory = FastAGIFactory(self.serve, self.clock, watch, Admission(self.clock, secret=SECRET))
+
+    async def serve(self, channel: Channel) -> None:
+        """A conversation that ends at once."""
+        self.served.append(channel.request.extension)
+
+    def call(self, *arguments: str) -> list[str]:
+        """A call with these arguments, whose connection is closed; returns the log lines."""
+        protocol = self.factory.buildProtocol(peer("192.0.2.7"))
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        with capturedLogs() as events:
+            asterisk.says(SimulatedCall("21", caller="33", arguments=arguments).environment())
+        self.assertEqual((asterisk.is_closed, asterisk.hears()), (True, b""))
+        asterisk.goes()
+        return lines(events)
+
+    def test_right(self) -> None:
+        """The first argument that begins with secret= counts, wherever it stands."""
+        for arguments in ((f"secret={SECRET}",), ("", f"secret={SECRET}"), ("bounded", f"secret={SECRET}", "secret=x")):
+            self.assertEqual(self.call(*arguments), [])
+        self.assertEqual((self.served, self.factory.served), (["21"] * 3, 3))
+        self.assertEqual(self.factory.admission.refused["secret"], 0)
+
+    def test_wrong(self) -> None:
+        """Without the secret, or with another, a call is closed at once, unserved; the log names its peer only."""
+        (line,) = self.call()
+        self.assertRegex(
+            line, r"^fastagi: refused a call from [0-9.]+, which came without the secret of fastagi.secret_file$"
+        )
+        for number, wrong in enumerate(("", SECRET[:-1], SECRET + "0", SECRET.upper(), "\udcff"), 1):
+            self.clock.advance(LOG_EVERY_S)
+            (line,) = self.call(f"secret={wrong}", f"secret={SECRET}")
+            self.assertIn("whose secret is not that of fastagi.secret_file", line)
+            self.assertNotIn(SECRET[:-1], line)
+            self.assertEqual(self.factory.admission.refused["secret"], 1 + number)
+        self.assertEqual((self.served, self.factory.served, self.factory.open_calls), ([], 0, 0))
+
+    def test_masked(self) -> None:
+        """The dialogue and what the log says of a forged call do not show it, nor does the request's repr."""
+        self.call("bounded", f"secret={SECRET}")
+        self.assertIn("agi_arg_2: secret=***", "\n".join(self.watched))
+        self.assertNotIn(SECRET, "\n".join(self.watched))
+        block = SimulatedCall("21", arguments=(f"secret={SECRET}",)).environment()
+        self.assertNotIn(SECRET, repr(parse_request(block.removesuffix(b"\n\n"))))
+        for forged in (
+            block.replace(b"agi_arg_1: ", b"agi_arg_2: "),
+            block.replace(b"agi_threadid: ", b"agi_thread: "),
+            b"arg: " + block[block.index(b"secret=") :],
+            block.replace(b"agi_arg_1: ", b"agi_arg 1: "),
+        ):
+            protocol = self.factory.buildProtocol(peer("192.0.2.7"))
+            assert protocol is not None
+            with capturedLogs() as events:
+                AsteriskEnd(protocol).says(forged)
+            self.assertIn("refused: ", "".join(lines(events)))
+            self.assertNotIn(SECRET, "".join(lines(events)))
+
+    def test_none_wanted(self) -> None:
+        """Without secret_file a call may bring one, or not."""
+        self.factory.admission = Admission(self.clock)
+        self.call()
+        self.call("secret=x")
+        self.assertEqual(self.served, ["21", "21"])
+
+
+class PlaceTests(AdmissionCase):
+    """fastagi.max_connections and fastagi.max_connections_per_peer."""
+
+    def setUp(self) -> None:
+        """A server for eight connections, six of one peer, whose calls do not end."""
+        super().setUp()
+        self.factory = FastAGIFactory(
+            self.serve, self.clock, DialogueWatch(), Admission(self.clock, bounds=bounds_of(8, 6))
+        )
+
+    async def serve(self, channel: Channel) -> None:
+        """A command that is not answered, until the connection is closed."""
+        with contextlib.suppress(ConnectionClosed):
+            await channel.execute("ANSWER")
+
+    def connect(self, host: str) -> AsteriskEnd | None:
+        """A connection; None if it is closed at once."""
+        protocol = self.factory.buildProtocol(peer(host))
+        return None if protocol is None else AsteriskEnd(protocol)
+
+    def call(self, host: str) -> AsteriskEnd:
+        """A connection that tells of a call, which is served."""
+        asterisk = self.connect(host)
+        assert asterisk is not None
+        asterisk.says(SimulatedCall("21", caller="33").environment())
+        self.assertEqual(asterisk.hears(), b"ANSWER\n")
+        return asterisk
+
+    def test_calls(self) -> None:
+        """Calls are bounded for a peer and in all; further ones are closed at once, until one ends."""
+        calls = [self.call("192.0.2.1") for _ in range(6)]
+        with capturedLogs() as events:
+            self.assertIsNone(self.connect("192.0.2.1"))
+        self.assertIn("192.0.2.1, which has as many open as fastagi.max_connections_per_peer allows", lines(events)[0])
+        for _ in range(2):
+            self.call("192.0.2.2")
+        with capturedLogs() as events:
+            self.assertIsNone(self.connect("192.0.2.3"))
+        self.assertIn("192.0.2.3: as many are open as fastagi.max_connections allows", lines(events)[0])
+        calls[0].goes()
+        self.call("192.0.2.3")
+        self.assertEqual([call.is_closed for call in calls[1:]], [False] * 5)
+        self.assertEqual((self.factory.admission.refused["peer"], self.factory.admission.refused["full"]), (1, 1))
+
+    def test_strangers(self) -> None:
+        """Connections that tell of nothing take three places of a peer; calls, also from there, are served."""
+        self.call("192.0.2.1")
+        with capturedLogs() as events:
+            flood = [self.connect("192.0.2.7") for _ in range(50)]
+        self.assertEqual([end for end in flood if end is not None and not end.is_aborted], flood[-3:])
+        self.assertEqual(
+            lines(events),
+            ["fastagi: closed a connection from 192.0.2.7, which told of no call and took a place that another needs"],
+        )
+        self.assertEqual(self.factory.admission.refused["half-open"], 47)
+        for host in ("192.0.2.1", "192.0.2.7", "192.0.2.1", "192.0.2.7"):
+            self.call(host)
+        self.assertEqual(self.factory.served, 5)
+
+    def test_closed(self) -> None:
+        """A connection that was closed to make room leaves nothing."""
+        first = self.connect("192.0.2.7")
+        assert first is not None
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assertTrue(first.is_aborted)
+        first.goes()
+        self.assertEqual(self.factory.open_calls, 3)
+
+
 class LogTests(AdmissionCase):
     """The log lines of refused connections."""
 
@@ -88,7 +242,7 @@ class LogTests(AdmissionCase):
         """Refuse these; returns the log lines."""
         with capturedLogs() as events:
             for host in hosts:
-                self.assertFalse(allowed.admits(peer(host)))
+                self.assertIsNone(allowed.enter(peer(host)))
         return lines(events)
 
     def test_once_a_minute(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.error import CannotListenError
@@ -173,6 +174,30 @@ class Parts(SynchronousTestCase):
         fastagi = FastAGIService("tcp:4573", factory, Refusing())
         line = str(self.assertRaises(ConfigError, fastagi.privilegedStartService))
         self.assertEqual(line, "fastagi.listen: cannot listen at tcp:4573: in use")
+
+    def test_admission(self) -> None:
+        """Networks, secret and bounds are those of the settings, as far as open files reach."""
+        secret = Path(self.mktemp())
+        secret.write_text("0123456789abcdef\n")
+        fastagi = config.FastAGI(allow=("192.0.2.7",), secret_file=str(secret))
+        admission = service.admission(Config(fastagi=fastagi), Clock())
+        self.assertIsNone(admission.enter(IPv4Address("TCP", "192.0.2.8", 1)))
+        self.assertIsNotNone(admission.enter(IPv4Address("TCP", "192.0.2.7", 1)))
+        for arguments, known in (((), False), (("secret=0123456789abcdef",), True)):
+            request = request_of(SimulatedCall("21", arguments=arguments))
+            self.assertEqual(admission.knows_secret(request, "192.0.2.7"), known)
+        for most, of_peer, bounds in (
+            (0, 0, (960, 720, 480, 360)),
+            (100, 0, (100, 75, 50, 37)),
+            (100, 10, (100, 10, 50, 5)),
+            (5000, 5000, (960, 960, 480, 480)),
+            (1, 0, (1, 1, 1, 1)),
+        ):
+            fastagi = config.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
+            found = service.fastagi_bounds(Config(fastagi=fastagi), 1024)
+            self.assertEqual((found.most, found.of_network, found.waiting, found.waiting_of_network), bounds)
+        web = Config(web=config.Web("tcp:8080"))
+        self.assertEqual(service.fastagi_bounds(web, 1024).most, 448)
 
     def test_key(self) -> None:
         """Without the PIN key there is no gateway."""

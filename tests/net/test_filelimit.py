@@ -7,6 +7,8 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.net import call_connections, web_connections
+
 PROGRAM = """
 import resource
 from pbxrouter.net.filelimit import raise_file_limit
@@ -22,3 +24,16 @@ class FileLimitTests(SynchronousTestCase):
         """The soft limit becomes the hard one."""
         done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, "300 (300, 300) 300\n")
+
+
+class SharesTests(SynchronousTestCase):
+    """web_connections and call_connections."""
+
+    def test_files_are_left_for_calls(self) -> None:
+        """However few there are."""
+        self.assertEqual([web_connections(value) for value in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
+
+    def test_calls(self) -> None:
+        """They have what the web server and other files leave."""
+        self.assertEqual([call_connections(value, True) for value in (64, 256, 1024, 4096)], [16, 176, 448, 1984])
+        self.assertEqual([call_connections(value, False) for value in (64, 256, 1024)], [16, 192, 960])

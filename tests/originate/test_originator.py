@@ -205,7 +205,7 @@ class CallCase(SynchronousTestCase):
         self.manager.comes_up()
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
-        self.originator = Originator(cast(AMIConnection, self.manager), engine, TECHNOLOGIES, self.clock)
+        self.originator = Originator(cast(AMIConnection, self.manager), engine, TECHNOLOGIES, self.clock, ("phones",))
         self.told: list[Progress] = []
 
     def ask(self, channel: str = "SIP/33", number: str = "21", ring_s: int = RING_S) -> Deferred[None]:
@@ -562,14 +562,20 @@ class ContextTests(SynchronousTestCase):
     """Where calls may begin."""
 
     def test_only_there(self) -> None:
-        """In the contexts that the settings name; anywhere if they name none."""
+        """In the contexts that the settings name; nowhere if they name none, and the message names the setting."""
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
-        for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), True)):
+        for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), False)):
             originator = Originator(cast(AMIConnection, FakeAMIConnection()), engine, {}, Clock(), contexts)
             wish = CallRequest("PJSIP/33", "21", "elsewhere")
             begun = Deferred.fromCoroutine(originator.originate(wish, lambda progress: None))
             if allowed:
                 begun.addErrback(lambda failure: None)
             else:
-                self.assertIn("asterisk.originate: phones", str(self.failureResultOf(begun, OriginateRefused).value))
+                refused = str(self.failureResultOf(begun, OriginateRefused).value)
+                expected = (
+                    "asterisk.originate: phones"
+                    if contexts
+                    else "asterisk.originate lists no context, so no call can be placed; add elsewhere to allow it"
+                )
+                self.assertIn(expected, refused)

@@ -37,7 +37,7 @@ class LinkOptions:
 
     Attributes:
         technologies: the names of technologies on the Asterisks.
-        contexts: the contexts where calls may begin, by Asterisk; empty means any.
+        contexts: the contexts that calls may enter, by Asterisk; empty means none.
     """
 
     technologies: Mapping[str, str]
@@ -153,8 +153,16 @@ def _place(values: LinkValues, places: LinkOptions) -> tuple[str, str]:
             ),
             "context",
         )
-    allowed = places.contexts.get(asterisk or names, ())
-    if allowed and context not in allowed:
+    allowed = places.contexts.get(asterisk or names)
+    if allowed is not None and not allowed:
+        raise EditRefused(
+            sentence(
+                "context: asterisk.originate lists no context, so no call can be placed; add {context} to allow it",
+                context=context,
+            ),
+            "context",
+        )
+    if allowed is not None and context not in allowed:
         raise EditRefused(
             sentence(
                 "context: {context} is not one of asterisk.originate: {allowed}",

@@ -6,7 +6,6 @@ has been installed.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
@@ -21,7 +20,16 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
-from pbxrouter.net import Listener, raise_file_limit
+from pbxrouter.net import (
+    MAX_WEB_CONNECTIONS,
+    PLACE_REASONS,
+    Bounds,
+    Listener,
+    Place,
+    Places,
+    raise_file_limit,
+    web_connections,
+)
 from pbxrouter.security import network_of
 
 AddRoutes = Callable[[Klein], None]
@@ -44,14 +52,12 @@ CUT_OFF: Final = 1 << 20
 """Bytes of a body after which the connection is closed."""
 WHOLE_REQUEST_S: Final = 30.0
 """Seconds in which a request must arrive completely, and in which a connection must begin one."""
-MAX_CONNECTIONS: Final = 4096
-FILES_FOR_CALLS: Final = 512
-"""Open files reserved for calls."""
 
 
-def connections_for(files: int) -> int:
-    """Maximum number of browser connections for a limit of open files."""
-    return max(16, min(MAX_CONNECTIONS, files - FILES_FOR_CALLS, files // 2))
+def bounds_for(most: int) -> Bounds:
+    """Half of the connections may be of one network; of those without a complete request, an eighth."""
+    half = max(1, most // 2)
+    return Bounds(most, half, half, min(half, max(8, most // 8)))
 
 
 def header(request: IRequest, name: str) -> str:
@@ -111,8 +117,8 @@ class BoundedRequest(TwistedRequest):
 class BoundedChannel(HTTPChannel):
     """A connection whose requests must arrive within a time, however slowly they trickle."""
 
-    gone: Callable[[], None] | None = None
-    """Called when the connection is lost."""
+    place: Place | None = None
+    """Its place; it may be given to another connection while no complete request is here."""
     _deadline: Any = None
 
     def connectionMade(self) -> None:
@@ -122,20 +128,25 @@ class BoundedChannel(HTTPChannel):
 
     def _expect(self) -> None:
         self._cancel()
-        self._deadline = self.callLater(WHOLE_REQUEST_S, self._too_slow)
+        self._deadline = self.callLater(WHOLE_REQUEST_S, self.abort)
+        if self.place is not None:
+            self.place.waits()
 
     def _cancel(self) -> None:
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
 
-    def _too_slow(self) -> None:
+    def abort(self) -> None:
+        """Close the connection at once: it is too slow, or its place is needed."""
         transport: Any = self.transport
         transport.abortConnection()
 
     def allContentReceived(self) -> None:
         """Stop the timeout: the request is complete."""
         self._cancel()
+        if self.place is not None:
+            self.place.busy()
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
@@ -147,45 +158,43 @@ class BoundedChannel(HTTPChannel):
         """Release the connection's place."""
         self._cancel()
         super().connectionLost(reason)
-        gone, self.gone = self.gone, None
-        if gone is not None:
-            gone()
+        if self.place is not None:
+            self.place.leave()
 
 
 class BoundedSite(Site):
     """A site with a bound on connections and without an access log.
 
     Args:
-        most: maximum number of connections; further ones are closed, so that open files are left for
-            calls. One network may have half as many.
+        most: maximum number of connections, so that open files are left for calls. One network may have
+            half as many. Further ones are closed at once, or take the place of the one that has sent no
+            complete request for longest.
+
+    Attributes:
+        refused: number of connections that were refused, or closed to make room, by reason.
     """
 
     noisy = False
     requestFactory = BoundedRequest
     protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 is all that we speak
 
-    def __init__(self, pages: IResource, most: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, pages: IResource, most: int = MAX_WEB_CONNECTIONS) -> None:
         super().__init__(pages)
-        self._most = most
-        self._open = 0
-        self._by_network: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(PLACE_REASONS, 0))
+        self._places = Places(bounds_for(most), self._refuse)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Accept a connection; None closes it."""
-        network = network_of(str(getattr(addr, "host", "unix")))
-        if self._open >= self._most or self._by_network[network] >= max(1, self._most // 2):
+        place = self._places.enter(network_of(str(getattr(addr, "host", "unix"))))
+        if place is None:
             return None
         channel = super().buildProtocol(addr)
-        self._open += 1
-        self._by_network[network] += 1
-        channel.gone = functools.partial(self._gone, network)
+        channel.place = place
+        place.close = channel.abort
         return channel
 
-    def _gone(self, network: str) -> None:
-        self._open -= 1
-        self._by_network[network] -= 1
-        if not self._by_network[network]:
-            del self._by_network[network]
+    def _refuse(self, reason: str, network: str) -> None:
+        self.refused[reason] += 1
 
     def log(self, request: Request) -> None:
         """See twisted.web.http.HTTPFactory."""
@@ -197,10 +206,13 @@ class WebService(Listener):
     Args:
         description: a server endpoint string.
 
+    Attributes:
+        site: what is served there.
+
     Raises:
         ConfigError: it is not a server endpoint.
     """
 
     def __init__(self, description: str, pages: IResource, reactor: Any) -> None:
-        site = BoundedSite(pages, connections_for(raise_file_limit()))
-        super().__init__("web.listen", description, "tcp:8080:interface=127.0.0.1", site, reactor)
+        self.site = BoundedSite(pages, web_connections(raise_file_limit()))
+        super().__init__("web.listen", description, "tcp:8080:interface=127.0.0.1", self.site, reactor)

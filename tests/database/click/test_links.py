@@ -41,7 +41,7 @@ from pbxrouter.errors import EditConflict, EditRefused, NotThere
 ANA = Actor("ana", "console")
 NOW = 1_795_409_729.0
 DAY = "2026-11-23"
-PLACES = LinkOptions({"SIP": "PJSIP"}, {"lab": ()})
+PLACES = LinkOptions({"SIP": "PJSIP"}, {"lab": ("pbxrouter-phones",)})
 SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX [679]XXXXXXXX")
 
 
@@ -61,7 +61,7 @@ class ValuesTests(SynchronousTestCase):
             LinkValues(
                 "  Sales ",
                 " SIP/33 ",
-                " phones ",
+                " pbxrouter-phones ",
                 " 2X\n  9XXX ",
                 " lab ",
                 "lun-vie 9-18",
@@ -76,7 +76,7 @@ class ValuesTests(SynchronousTestCase):
         kept = (
             "Sales",
             "SIP/33",
-            "phones",
+            "pbxrouter-phones",
             "2X 9XXX",
             "lab",
             "mon-fri 09:00-18:00",
@@ -103,13 +103,17 @@ class ValuesTests(SynchronousTestCase):
         for context in ("", "a b", "x\r\nExten: 1", "x,1"):
             self.refused("context", context=context)
         few = LinkOptions({}, {"lab": ("phones", "desks")})
+        self.assertIn(
+            "asterisk.originate lists no context, so no call can be placed; add pbxrouter-phones to allow it",
+            self.refused("context", LinkOptions({}, {"lab": ()})),
+        )
         self.assertIn("phones, desks", self.refused("context", few))
         self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
 
     def test_asterisks(self) -> None:
         """One that is there; of several one must be named."""
         self.assertIn("lab", self.refused("asterisk", asterisk="other"))
-        two = LinkOptions({}, {"a": (), "b": ("only",)})
+        two = LinkOptions({}, {"a": (SALES.context,), "b": ("only",)})
         self.assertIn("a, b", self.refused("asterisk", two))
         self.refused("context", two, asterisk="b")
         self.assertEqual(checked(dataclasses.replace(SALES, asterisk="a"), two).asterisk, "a")

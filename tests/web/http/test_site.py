@@ -15,13 +15,13 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from pbxrouter.errors import ConfigError
 from pbxrouter.web.http.site import (
     BoundedChannel,
     BoundedSite,
     WebService,
-    connections_for,
     header,
     resource,
 )
@@ -109,6 +109,21 @@ class SiteTests(TestCase):
         self.assertIn("in use", str(error))
 
 
+class Endless(Resource):
+    """A page that does not end by itself."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Any] = []
+
+    def render_GET(self, request: Any) -> int:
+        """Keep the request."""
+        self.requests.append(request)
+        return NOT_DONE_YET
+
+
 class BoundsTests(SynchronousTestCase):
     """Browsers that are many, or slow."""
 
@@ -128,12 +143,52 @@ class BoundsTests(SynchronousTestCase):
 
     def test_too_many(self) -> None:
         """No more than may be, half of them from one network; when one goes there is room for another."""
-        first, _ = self.connect()
+        self.site.resource = Endless()
+        first = self.ask()
         self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 2)))
-        self.connect("192.0.2.2")
+        self.ask("192.0.2.2")
         self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.3", 1)))
+        self.assertEqual(self.site.refused, {"peer": 1, "full": 1, "half-open": 0})
         first.connectionLost()
         self.connect("192.0.2.3")
+
+    def ask(self, host: str = "192.0.2.1") -> BoundedChannel:
+        """A browser comes and asks."""
+        channel, _ = self.connect(host)
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return channel
+
+    def test_half_open_flood(self) -> None:
+        """4500 connections that ask nothing hold an eighth of the places; who asks, from anywhere, is answered."""
+        self.site = BoundedSite(self.site.resource)
+        self.site.reactor = self.clock
+        flood = [self.connect() for _ in range(4500)]
+        open_still = [channel for channel, transport in flood if not transport.disconnected]
+        self.assertEqual(open_still, [channel for channel, _ in flood[-512:]])
+        self.assertEqual(self.site.refused, {"peer": 0, "full": 0, "half-open": 4500 - 512})
+        for host in ("192.0.2.2", "192.0.2.1"):
+            channel, transport = self.connect(host)
+            channel.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"HTTP/1.1 200 ", transport.value())
+            self.assertFalse(transport.disconnected)
+
+    def test_oldest_goes(self) -> None:
+        """A connection is closed for another only while it has no complete request: before it and after its answer."""
+        page = Endless()
+        self.site = BoundedSite(page, 16)
+        self.site.reactor = self.clock
+        first, first_transport = self.connect()
+        first.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        second, second_transport = self.connect()
+        second.dataReceived(b"GET / HTTP/1.1\r\nHos")
+        for _ in range(7):
+            self.connect()
+        self.assertTrue(second_transport.disconnected)
+        self.assertFalse(first_transport.disconnected)
+        page.requests.pop(0).finish()
+        for _ in range(8):
+            self.connect()
+        self.assertTrue(first_transport.disconnected)
 
     def test_a_byte_now_and_then(self) -> None:
         """A request that trickles is cut off, wherever it is; one that is whole is not."""
@@ -158,10 +213,6 @@ class BoundsTests(SynchronousTestCase):
             self.clock.advance(29)
             self.assertFalse(transport.disconnected)
         self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 3)
-
-    def test_files_are_left_for_calls(self) -> None:
-        """However few there are."""
-        self.assertEqual([connections_for(value) for value in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
 
     def test_forms_are_read_by_no_one_but_us(self) -> None:
         """Twisted does not read the body, multipart least of all; the routes see its type all the same."""

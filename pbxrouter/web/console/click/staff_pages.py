@@ -46,7 +46,7 @@ class Way:
 
     Attributes:
         asterisk: its name in the settings.
-        contexts: the allowed dialplan contexts; empty allows any.
+        contexts: the allowed dialplan contexts; empty allows none.
     """
 
     asterisk: str
@@ -155,18 +155,14 @@ class StaffPages:
             ways=self._ways,
             places=places_among(self._ways),
             place=page_request.form.get("place", ""),
-            context=page_request.form.get("context", remembered),
             remembered=remembered,
-            asterisk=page_request.form.get("asterisk", ""),
             latest=self._dialling.attempts.latest(("user", page_request.user.console_user_id), LATEST),
             states=STATES,
         )
 
 
 def places_among(ways: Sequence[Way]) -> list[tuple[str, str]]:
-    """The contexts to choose from, as value and label; empty if the context must be entered."""
-    if not all(way.contexts for way in ways):
-        return []
+    """The contexts to choose from, as value and label; empty if no context is allowed."""
     return [
         (f"{context} {way.asterisk}", context if len(ways) == 1 else f"{context} · {way.asterisk}")
         for way in ways

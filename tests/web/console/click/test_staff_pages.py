@@ -34,7 +34,7 @@ from tests.web_fakes import Answer, ConsoleCase
 class StaffCase(ConsoleCase):
     """Phones that do as they are told, and an operator who has one."""
 
-    contexts: Mapping[str, tuple[str, ...]] = {"lab": ()}
+    contexts: Mapping[str, tuple[str, ...]] = {"lab": ("phones", "desks")}
 
     def furnish(self, web: WebContext) -> WebContext:
         """With as many Asterisks as the test has."""
@@ -57,7 +57,7 @@ class StaffCase(ConsoleCase):
 
 
 class StaffTests(StaffCase):
-    """One Asterisk, calls may begin anywhere."""
+    """One Asterisk, calls may begin in two contexts."""
 
     async def test_call(self) -> None:
         """The phone rings, they are connected; each step is shown."""
@@ -89,12 +89,12 @@ class StaffTests(StaffCase):
 
     async def test_context_is_remembered(self) -> None:
         """By the browser, if it is one."""
-        await self.dial(context="phones-2")
+        await self.dial(context="desks")
         page = await self.me.get("/dial?number=9")
-        self.assertEqual(self.fields(page)["context"], "phones-2")
+        self.assertEqual(self.fields(page)["place"], "desks lab")
         self.assertEqual(self.fields(page)["number"], "9")
         self.me.cookies[CONTEXT_COOKIE] = ("a%0d%0ab", "/dial")
-        self.assertEqual(self.fields(await self.me.get("/dial"))["context"], "")
+        self.assertEqual(self.fields(await self.me.get("/dial")).get("place", "phones lab"), "phones lab")
 
     def fields(self, page: Answer) -> dict[str, str]:
         """What stands in the form."""
@@ -197,6 +197,18 @@ class NoAsteriskTests(StaffCase):
         self.assertEqual((await self.dial(context="phones")).status, 503)
 
 
+class NoContextTests(StaffCase):
+    """An Asterisk whose contexts are not named."""
+
+    contexts: Mapping[str, tuple[str, ...]] = {"lab": ()}
+
+    async def test_says_so(self) -> None:
+        """The page names the setting, and offers no form."""
+        page = await self.me.get("/dial")
+        self.assertIn("asterisk.originate", page.text)
+        self.assertNotIn('action="/dial"', page.text)
+
+
 class OneContextTests(StaffCase):
     """There is nothing to choose."""
 
@@ -228,8 +240,9 @@ class SeveralTests(StaffCase):
         self.assertIn("a, the other", page.text)
 
     async def test_some_without(self) -> None:
-        """Where a context must be written, there is no list."""
-        self.assertEqual(places_among([Way("a", ("x",)), Way("b", ())]), [])
+        """An Asterisk whose contexts are not named is not offered."""
+        self.assertEqual(places_among([Way("a", ("x",)), Way("b", ())]), [("x a", "x · a")])
+        self.assertEqual(places_among([Way("b", ())]), [])
 
 
 class LinkPagesTests(ClickCase):

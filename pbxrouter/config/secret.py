@@ -1,0 +1,39 @@
+"""Reads the secret that Asterisk must show with each FastAGI call (``fastagi.secret_file``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pbxrouter.config.schema import Config
+from pbxrouter.errors import ConfigError
+from pbxrouter.text import Sentence, sentence
+
+# Characters that neither the dialplan's own syntax nor an opening block would change.
+_SECRET: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,128}")
+
+
+def read_fastagi_secret(config: Config) -> str:
+    """Read the secret, the first line of its file; ``""`` if none is configured.
+
+    Raises:
+        ConfigError: the file cannot be read or holds no usable secret. The message never contains it.
+    """
+    path = config.fastagi.secret_file
+    if not path:
+        return ""
+    try:
+        secret = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or Sentence("it is not text")
+        raise ConfigError(sentence("fastagi.secret_file: {path}: cannot be read: {why}", path=path, why=why)) from None
+    if not _SECRET.fullmatch(secret):
+        raise ConfigError(
+            sentence(
+                "fastagi.secret_file: {path} holds no usable secret; accepted is a line of 16 to 128 letters, digits "
+                "and . _ ~ + / = -, such as `openssl rand -hex 24` prints",
+                path=path,
+            )
+        )
+    return secret

@@ -1,0 +1,50 @@
+"""The secret of FastAGI calls, read from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.config import Config, read_fastagi_secret
+from pbxrouter.config.schema import FastAGI
+from pbxrouter.errors import ConfigError
+
+
+class SecretTests(SynchronousTestCase):
+    """read_fastagi_secret."""
+
+    def setUp(self) -> None:
+        """Settings that name a file."""
+        self.file = Path(self.mktemp())
+        self.config = Config(fastagi=FastAGI(secret_file=str(self.file)))
+
+    def test_none(self) -> None:
+        """Without a file there is no secret."""
+        self.assertEqual(read_fastagi_secret(Config()), "")
+
+    def test_first_line(self) -> None:
+        """The first line, without blanks around it."""
+        self.file.write_text(" abcdefgh01234567 \r\nmore\n")
+        self.assertEqual(read_fastagi_secret(self.config), "abcdefgh01234567")
+
+    def test_refused(self) -> None:
+        """A file that is missing, no text, or holds what cannot be told: one line, without the secret."""
+        for content, expected in (
+            (None, "cannot be read: No such file"),
+            (b"\xff\xfe\xff", "cannot be read: it is not text"),
+            (b"", "no usable secret"),
+            (b"\nabcdefgh01234567", "no usable secret"),
+            (b"abcdefgh0123456", "no usable secret"),
+            (b"a" * 129, "no usable secret"),
+            (b"abcdefgh,01234567", "no usable secret"),
+            (b"abcdefgh 01234567", "no usable secret"),
+            (b"abcdefgh${01234567}", "no usable secret"),
+        ):
+            if content is not None:
+                self.file.write_bytes(content)
+            line = str(self.assertRaises(ConfigError, read_fastagi_secret, self.config))
+            self.assertIn(f"fastagi.secret_file: {self.file}", line)
+            self.assertIn(expected, line)
+            self.assertNotIn("abcdefgh", line)
+            self.assertNotIn("\n", line)
