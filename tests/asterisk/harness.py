@@ -253,12 +253,12 @@ class Gateway:
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
-        for _ in range(2):  # a load that ends first may have begun before the change
-            self._wait_for_rules()
+        for mark in (time.time_ns(), time.time_ns()):  # a load that ends first may have begun before the change
+            self._wait_for_rules(mark % 2**31)
 
-    def _wait_for_rules(self) -> None:
+    def _wait_for_rules(self, mark: int) -> None:
         since = self.log_size()
-        self.sql("UPDATE applications_mappings SET pattern = pattern")
+        self.sql(f"PRAGMA user_version = {mark}")  # a change of the file that no table shows
         wait_for("the changed rules", lambda: "rules changed and loaded again" in self.log(since))
 
     def sockets(self) -> int:
