@@ -1,4 +1,4 @@
--- The database of pbxrouter: rules, call counts, history, console. Schema version 6.
+-- The database of pbxrouter: rules, call counts, history, console. Schema version 7.
 --
 -- `pbxrouter init` creates a database from this file. It can be read and changed with
 -- any SQLite tool while the gateway runs; a change reaches the next call within a
@@ -185,6 +185,9 @@ CREATE TABLE counter_live (
 ) WITHOUT ROWID;
 
 -- Every call that the gateway has had, kept for a while ([history] keep_days).
+-- The last column, forwarded_by, is who sent the call on, by a forward or a transfer: a
+-- number or an endpoint such as PJSIP/21, proven or claimed (the trace tells which); '' if
+-- it was not sent on. It stands where an upgrade adds it without copying the history.
 CREATE TABLE calls (
     call_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- When the gateway got the call and when it was done with it, seconds since 1970.
@@ -208,7 +211,7 @@ CREATE TABLE calls (
     answered_s        INTEGER,
     -- Why: a JSON list of [sentence, values].
     trace             TEXT NOT NULL
-);
+, forwarded_by TEXT NOT NULL DEFAULT '');
 CREATE INDEX calls_by_time ON calls (began);
 CREATE INDEX calls_by_caller ON calls (caller, began);
 CREATE INDEX calls_by_number ON calls (number, began);
@@ -360,9 +363,22 @@ CREATE TABLE users_limits (
                       CONSTRAINT max_calls_is_one_or_more CHECK (max_calls >= 1)
 );
 
+-- The endpoint that an extension is tied to: its number counts only on calls from there.
+--   INSERT INTO extensions_endpoints(extension_id, endpoint) VALUES (1, 'PJSIP/33');
+-- Without a row here any call that shows the number counts as the extension's, unless it
+-- comes by one of the trunks in the settings.
+CREATE TABLE extensions_endpoints (
+    extension_id      INTEGER PRIMARY KEY
+                      CONSTRAINT endpoint_of_an_extension
+                      REFERENCES extensions (extension_id) ON DELETE CASCADE,
+    -- As in the channel's name, which is this and a number behind a dash.
+    endpoint          TEXT NOT NULL
+                      CONSTRAINT endpoint_is_like_PJSIP_33 CHECK (endpoint GLOB '?*/?*' AND endpoint NOT GLOB '* *')
+);
+
 -- The versions of this schema that this database has been through; the highest counts.
 CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,
     applied_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 );
-INSERT INTO schema_version (version) VALUES (6);
+INSERT INTO schema_version (version) VALUES (7);

@@ -47,6 +47,7 @@ ANSWERS: Mapping[str, str] = {
     "": "200 result=0",
     "CHANNEL STATUS": "200 result=6",
     "GET DATA": "200 result= (timeout)",
+    "GET FULL VARIABLE": "200 result=1 (,,,,)",
     "HANGUP": "200 result=1\nHANGUP",
     "SET VARIABLE": "200 result=1",
     "STREAM FILE": "200 result=0 endpos=3520",

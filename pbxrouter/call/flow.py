@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.refusals import refusal_note
@@ -70,6 +71,7 @@ class CallFlow:
         active_calls: the list of calls in progress, which is kept up to date.
         now: returns the time in epoch seconds.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
+        trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
     """
 
     log = Logger()
@@ -83,7 +85,9 @@ class CallFlow:
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
         guard: PinGuard | None = None,
+        trunks: Iterable[str] = (),
     ) -> None:
+        self._trunks = frozenset(trunks)
         self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
@@ -125,12 +129,22 @@ class CallFlow:
     # --- the flow ---
 
     async def _route(self, call: _Conversation) -> Outcome:
-        facts = Facts(call.channel.request.caller, await self._dialled_number(call))
+        origin = await origin_of(call.channel, self._trunks)
+        facts = Facts(
+            call.channel.request.caller,
+            await self._dialled_number(call),
+            endpoint=origin.endpoint,
+            by_trunk=origin.by_trunk,
+            sent_on_by=origin.sent_on_by,
+            claimed=origin.claimed,
+        )
         decision = self._set_decision(call, await self._engine.decide(facts))
         if decision.verdict is Verdict.PIN:
             await self._mark(call, "routing")
             decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
+            if origin.sent_on_by:  # the legs of a Dial inherit it
+                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", inherited(origin.sent_on_by))
             return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")

@@ -128,4 +128,5 @@ def row_of(record: CallRecord) -> CallRow:
         outcome.cause,
         outcome.answered_s,
         trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
+        decision.forwarded_by if decision else "",
     )

@@ -88,7 +88,8 @@ def _show(row: "CallRow", with_trace: bool) -> None:
     began = datetime.datetime.fromtimestamp(row.began).strftime("%Y-%m-%d %H:%M:%S")
     what = f"{row.application} {row.data}".strip() or "-"
     talk = f", {row.answered_s} s of talk" if row.answered_s is not None else ""
-    click.echo(f"{began}  {row.caller or 'unknown'} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
+    who = f"{row.caller or 'unknown'} sent on by {row.forwarded_by}" if row.forwarded_by else row.caller or "unknown"
+    click.echo(f"{began}  {who} -> {row.number or '?'}  {what}  {row.outcome}{talk}")
     if with_trace:
         for step in row.steps:
             click.echo(f"    {step.english}")

@@ -19,6 +19,7 @@ class CallLog:
         request, decision = record.request, record.decision
         uniqueid = printable(request.uniqueid) or "?"
         caller = printable(request.caller or "unknown")
+        who = f"{caller} sent on by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
         number = decision.number if decision else printable(request.extension) or "?"
         outcome = record.outcome.status
         steps = decision.trace_lines() if decision else ["nothing decided"]
@@ -26,9 +27,10 @@ class CallLog:
         # Put together here: each place to fill costs Twisted's formatter more than all of this.
         self.log.info(
             "{line}",
-            line=f"call {uniqueid}: {caller} -> {number}: {outcome} ({trace})",
+            line=f"call {uniqueid}: {who} -> {number}: {outcome} ({trace})",
             uniqueid=uniqueid,
             caller=caller,
+            forwarded_by=decision.forwarded_by if decision else "",
             number=number,
             outcome=outcome,
             trace=trace,

@@ -52,7 +52,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     guard = PinGuard(store, config.trunks, time.time)
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard, trunks=config.trunks)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)

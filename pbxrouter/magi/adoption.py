@@ -23,6 +23,7 @@ _ASKED: Final = (
     ("callerid", "${CALLERID(num)}"),
     ("calleridname", "${CALLERID(name)}"),
     ("dnid", "${CALLERID(dnid)}"),
+    ("rdnis", "${CALLERID(rdnis)}"),
     ("extension", "${EXTEN}"),
 )
 

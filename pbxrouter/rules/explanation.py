@@ -97,6 +97,7 @@ def as_dict(
     return {
         "number": decision.number,
         "caller": caller,
+        "forwarded_by": decision.forwarded_by or None,
         "decision": decision.verdict.value,
         "pattern": mapping.pattern if mapping else None,
         "application": mapping.application if mapping else None,

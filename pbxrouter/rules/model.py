@@ -8,7 +8,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import Sentence, printable, sentence
 
 _NUMBER: Final = re.compile(r"[0-9*#+-]+")
 NO_CALLER: Final = "unknown"
@@ -51,6 +51,26 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Party:
+    """A party that sent a call on, by a forward, a transfer or parking.
+
+    Attributes:
+        endpoint: of its channel, such as ``PJSIP/21``; ``""`` if only its number is known.
+        number: its number; None if only its endpoint is known.
+        is_trunk: whether the endpoint is one of the trunks.
+    """
+
+    endpoint: str = ""
+    number: str | None = None
+    is_trunk: bool = False
+
+    @property
+    def name(self) -> str:
+        """How it is shown: the number, or the endpoint."""
+        return self.number or self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The facts of a call that a decision depends on.
 
@@ -58,11 +78,26 @@ class Facts:
         caller: the calling number as Asterisk gives it; None if it gives none.
         number: the dialled number, unchanged.
         pin: the digits that the caller keyed as PIN; None before the PIN prompt.
+        endpoint: the endpoint by which the call came, such as ``PJSIP/33``; ``""`` if it is not known.
+        by_trunk: whether that endpoint is one of the trunks, so that the caller number proves nothing.
+        sent_on_by: the parties that sent the call on, as Asterisk itself tells; they answer for it in place of the
+            caller, and each must be allowed.
+        claimed: a party that the call merely claims to have been sent on by; caller and party must be allowed.
     """
 
     caller: str | None
     number: str
     pin: str | None = field(default=None, repr=False)
+    endpoint: str = ""
+    by_trunk: bool = False
+    sent_on_by: tuple[Party, ...] = ()
+    claimed: Party | None = None
+
+    @property
+    def forwarded_by(self) -> str:
+        """Who sent the call on, proven or claimed; ``""`` if it was not sent on."""
+        parties = self.sent_on_by or ((self.claimed,) if self.claimed else ())
+        return printable(", ".join(party.name for party in parties))
 
 
 class Verdict(enum.Enum):
@@ -87,9 +122,11 @@ class Decision:
         mapping: the mapping whose pattern won; None if none matches.
         granted_by: extension or user whose grant allowed it; None if not allowed.
         trace: why, one sentence for each step, in order.
-        extension: the caller's number if it is among the extensions.
+        extension: the extension that answers for the call: the caller's, or that of the party that sent it on; None
+            if it is not among the extensions.
         user: the user whose PIN was keyed, whether or not it granted the mapping.
         max_calls: calls that this user's PIN may have at once; None if no PIN allowed the call.
+        forwarded_by: who sent the call on, proven or claimed; ``""`` if it was not sent on.
     """
 
     verdict: Verdict
@@ -100,6 +137,7 @@ class Decision:
     extension: str | None = None
     user: str | None = None
     max_calls: int | None = None
+    forwarded_by: str = ""
 
     def trace_lines(self) -> list[str]:
         """The trace as English sentences."""

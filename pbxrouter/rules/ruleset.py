@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pbxrouter.errors import PatternError
-from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, User, Verdict, normalise_number
+from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Mapping, Party, User, Verdict, normalise_number
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.text import Sentence, printable, sentence
@@ -29,6 +29,7 @@ class RuleSet:
         unreadable: by map_id, each other mapping, with the reason that is also among the problems.
         repeated: by map_id of a mapping that is never chosen, the earlier mapping with an equal pattern.
         extensions: by number, the map_ids granted to the extension.
+        endpoints: by number, the endpoint that the extension is tied to; without those that are not tied.
         without_pin: the users who have no PIN.
         problems: what could not be loaded and why.
     """
@@ -42,6 +43,7 @@ class RuleSet:
         hash_pin: Callable[[str], str],
         problems: tuple[Sentence, ...],
         max_calls: Mapping_[str, int] = MappingProxyType({}),
+        endpoints: Mapping_[str, str] = MappingProxyType({}),
     ) -> None:
         live = [entry for entry in entries.values() if entry[1].enabled]
         self._index = PatternIndex(live)
@@ -58,6 +60,10 @@ class RuleSet:
         self.unreadable = unreadable
         self.repeated = {live[place][1].map_id: first[1] for place, first in self._index.repeated.items()}
         self.extensions = extensions
+        self.endpoints = {number: endpoint for number, endpoint in endpoints.items() if number in extensions}
+        self._at_endpoint: dict[str, list[str]] = {}
+        for extension, endpoint in self.endpoints.items():
+            self._at_endpoint.setdefault(endpoint, []).append(extension)
         self.without_pin = tuple(without_pin)
         self.problems = problems
 
@@ -79,16 +85,19 @@ class RuleSet:
         hash_pin: Callable[[str], str],
         problems: Iterable[str | Sentence] = (),
         max_calls: Mapping_[str, int] = MappingProxyType({}),
+        endpoints: Mapping_[str, str] = MappingProxyType({}),
     ) -> RuleSet:
         """Build a RuleSet; what cannot be used is left out and named in ``problems``.
 
         Args:
             mappings: in configured order (by map_id): of equal patterns the first wins.
-            extensions: number, and the map_ids granted to it.
+            extensions: number, and the map_ids granted to it; of one number the first counts, and the second is
+                named in ``problems``.
             users: name, hashed PIN or None, and the map_ids granted.
             hash_pin: hashes a PIN as the stored ones are.
             problems: what the loader already had to leave out.
             max_calls: by hashed PIN, calls that it may have at once, where that is not DEFAULT_MAX_CALLS.
+            endpoints: by number of an extension, the endpoint that it is tied to.
         """
         found = [
             problem if isinstance(problem, Sentence) else Sentence("{text}", {"text": problem}) for problem in problems
@@ -102,14 +111,51 @@ class RuleSet:
                 why = sentence("mapping {map_id} is left out: {why}", map_id=mapping.map_id, why=error.sentence)
                 unreadable[mapping.map_id] = (mapping, why)
                 found.append(why)
-        callers = {number: grants for number, grants in extensions if number not in ("", NO_CALLER)}
-        return cls(entries, unreadable, callers, users, hash_pin, tuple(found), max_calls)
+        callers: dict[str, frozenset[int]] = {}
+        for number, grants in extensions:
+            if number in callers:
+                found.append(
+                    sentence("extension {number} is there twice: the grants of the second are ignored", number=number)
+                )
+            elif number not in ("", NO_CALLER):
+                callers[number] = grants
+        return cls(entries, unreadable, callers, users, hash_pin, tuple(found), max_calls, endpoints)
 
     def decide(self, facts: Facts) -> Decision:
         """Decide a call."""
         decision = self._decide(facts)
+        extension = self._responsible(facts)
+        forwarded_by = facts.forwarded_by
+        if extension is None and not forwarded_by:
+            return decision
+        return replace(decision, extension=extension, forwarded_by=forwarded_by)
+
+    def _responsible(self, facts: Facts) -> str | None:
+        """The extension that answers for the call."""
+        if facts.sent_on_by:
+            return next(iter(self._extensions_of(facts.sent_on_by[0])), None)
+        return facts.caller if self._is_extension(facts) else None
+
+    def _is_extension(self, facts: Facts) -> bool:
+        """Whether the caller is the extension whose number the call shows."""
         # "" and Asterisk's word for nobody are never among the extensions.
-        return replace(decision, extension=facts.caller) if facts.caller in self.extensions else decision
+        caller = facts.caller
+        return (
+            caller in self.extensions
+            and not facts.by_trunk
+            and (caller not in self.endpoints or self.endpoints[caller] == facts.endpoint)
+        )
+
+    def _extensions_of(self, party: Party) -> list[str]:
+        """The extensions of a party that sent a call on: tied to its endpoint, or else named as it is."""
+        if party.is_trunk:
+            return []
+        if not party.endpoint:
+            return [party.number] if party.number in self.extensions else []
+        if party.endpoint in self._at_endpoint:
+            return self._at_endpoint[party.endpoint]
+        name = party.endpoint.partition("/")[2]
+        return [name] if name in self.extensions and name not in self.endpoints else []
 
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
@@ -143,20 +189,71 @@ class RuleSet:
         return (*switched_off, sentence("no pattern matches {number}", number=number))
 
     def _authorise(self, facts: Facts, number: str, mapping: Mapping, matched: Sentence) -> Decision:
-        caller = facts.caller
-        if caller is None or caller in ("", NO_CALLER):
-            by_extension = sentence("the call shows no caller number")
-        elif caller not in self.extensions:
-            by_extension = sentence("{caller} is not among the extensions", caller=caller)
-        elif mapping.map_id in self.extensions[caller]:
-            granted = sentence("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
-            return Decision(Verdict.ALLOW, number, mapping, caller, (matched, granted))
+        if facts.sent_on_by:
+            checks = [self._party_check(party, mapping) for party in facts.sent_on_by]
+            who = facts.forwarded_by
+            why = [sentence("{party} sent the call on and answers for it in place of the caller", party=who)]
         else:
-            by_extension = sentence("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
-        trace = (matched, by_extension)
+            checks = [self._caller_check(facts, mapping)]
+            why = []
+            if facts.claimed is not None and facts.claimed.name != facts.caller:
+                checks.append(self._party_check(facts.claimed, mapping))
+                why.append(
+                    sentence(
+                        "the call claims that {party} sent it on, without proof: caller and {party} must be allowed",
+                        party=facts.claimed.name,
+                    )
+                )
+        trace = (matched, *why, *(step for _, step in checks))
+        granted_by = checks[0][0]
+        if granted_by is not None and all(extension is not None for extension, _ in checks):
+            return Decision(Verdict.ALLOW, number, mapping, granted_by, trace)
         if facts.pin is None:
             return Decision(Verdict.PIN, number, mapping, None, (*trace, sentence("a PIN is asked for")))
         return self._authorise_by_pin(facts.pin, number, mapping, trace)
+
+    def _caller_check(self, facts: Facts, mapping: Mapping) -> tuple[str | None, Sentence]:
+        """The extension by whose grant the caller may use a mapping, None if there is none; and why."""
+        caller = facts.caller
+        if caller is None or caller in ("", NO_CALLER):
+            return None, sentence("the call shows no caller number")
+        if caller not in self.extensions:
+            return None, sentence("{caller} is not among the extensions", caller=caller)
+        if facts.by_trunk:
+            return None, sentence(
+                "the call came by the trunk {endpoint}, where the caller number {caller} proves nothing",
+                caller=caller,
+                endpoint=facts.endpoint,
+            )
+        if not self._is_extension(facts):
+            return None, sentence(
+                "{caller} is tied to {tied}, and the call came by {endpoint}"
+                if facts.endpoint
+                else "{caller} is tied to {tied}, and the call's endpoint is not known",
+                caller=caller,
+                tied=self.endpoints[caller],
+                endpoint=facts.endpoint,
+            )
+        if mapping.map_id in self.extensions[caller]:
+            granted = sentence("{caller} may use {pattern} by its own grant", caller=caller, pattern=mapping.pattern)
+            return caller, granted
+        return None, sentence("{caller} has no grant for {pattern}", caller=caller, pattern=mapping.pattern)
+
+    def _party_check(self, party: Party, mapping: Mapping) -> tuple[str | None, Sentence]:
+        """The same for a party that sent the call on."""
+        if party.is_trunk:
+            return None, sentence("{party} is a trunk and has no grants", party=party.name)
+        extensions = self._extensions_of(party)
+        if not extensions:
+            return None, sentence("{party} is not among the extensions", party=party.name)
+        for extension in extensions:
+            if mapping.map_id in self.extensions[extension]:
+                return extension, sentence(
+                    "{caller} may use {pattern} by its own grant", caller=extension, pattern=mapping.pattern
+                )
+        return None, sentence(
+            "{caller} has no grant for {pattern}", caller=", ".join(extensions), pattern=mapping.pattern
+        )
 
     def _authorise_by_pin(self, pin: str, number: str, mapping: Mapping, trace: tuple[Sentence, ...]) -> Decision:
         user = self._by_pin.get(self._hash_pin(pin)) if pin else None

@@ -33,6 +33,7 @@ from pbxrouter.errors import (
     ConnectionClosed,
     ForgedRequest,
 )
+from pbxrouter.fastagi import SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Mapping as Rule
@@ -61,6 +62,7 @@ DRIVERS: Mapping[str, Driver] = {
     "hangup": Hangup(SETTINGS),
 }
 DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
+ORIGIN = 'GET FULL VARIABLE "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_SENT_ON_BY}"'
 ASK_PIN = "GET DATA agent-pass 5000 20"
 WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
 
@@ -125,6 +127,8 @@ class FlowCase(SynchronousTestCase):
         """Serve a call over the fake channel; returns the commands that were sent."""
         channel = FakeChannel(SimulatedCall(extension, caller=caller, dnid=dnid), answers)
         self.serve(channel)
+        asked = channel.commands.pop(0) if channel.commands else ORIGIN
+        self.assertEqual(asked, ORIGIN)
         return channel.commands
 
     def ended(self, status: str) -> None:
@@ -736,6 +740,9 @@ class OverFastAGI(FlowCase):
             assert protocol is not None
             ends.append(AsteriskEnd(protocol))
             ends[-1].says(SimulatedCall("21", caller="33").environment())
+            self.assertEqual(ends[-1].hears(), f"{ORIGIN}\n".encode())
+            ends[-1].says(b"200 result=1 (,,,,)\n")
+        self.clock.advance(SETTLE_S)
         ends[1].goes()
         with capturedLogs() as logs:
             self.engine.replace(workshop_rules())
@@ -744,3 +751,41 @@ class OverFastAGI(FlowCase):
         ends[0].goes()
         self.assertEqual(loud(logs), [])
         self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])
+
+
+class SentOn(FlowCase):
+    """Calls that another party sent on."""
+
+    def test_granted_to_the_party(self) -> None:
+        """33 sent an outsider on: its grant allows, the record names it, and the legs of the Dial inherit it."""
+        answers: Answers = {"GET FULL VARIABLE": "200 result=1 (PJSIP/33-00000003,,,,)", **DIAL_BUSY}
+        self.assertEqual(
+            self.run_call("21", caller="0600112233", answers=answers),
+            [
+                "SET VARIABLE __PBXROUTER_SENT_ON_BY PJSIP/33",
+                *driving("2X", "dial"),
+                "EXEC Dial PJSIP/21,60,i",
+                *DIAL_ENDED,
+            ],
+        )
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
+
+    def test_not_granted_to_the_party(self) -> None:
+        """21 sent the call of 33 on: 33's grant does not count, a PIN is asked for."""
+        answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,PJSIP/21-00000003,,)"}
+        self.assertEqual(
+            self.run_call("21", answers=answers)[:3], [variable("PBXROUTER", "routing"), "ANSWER", ASK_PIN]
+        )
+        self.ended("DENIED")
+
+    def test_trunk(self) -> None:
+        """A caller by a trunk who claims to be 33 is asked for a PIN."""
+        self.flow = CallFlow(
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, trunks=("PJSIP/provider",)
+        )
+        channel = FakeChannel(SimulatedCall("21", caller="33", channel="PJSIP/provider-00000001"))
+        self.serve(channel)
+        self.assertIn(ASK_PIN, channel.commands)
+        self.ended("DENIED")

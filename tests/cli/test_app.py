@@ -371,6 +371,7 @@ class ExplainTests(CommandTestCase):
                 "application": "dial",
                 "data": "SIP",
                 "map_id": 2,
+                "forwarded_by": None,
                 "granted_by": "33",
                 "trace": ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"],
                 "others": [],

@@ -6,7 +6,17 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-LATER = ("counter_", "api_", "calls", "console_", "audit_", "dial_", "pin_guesses", "users_limits")
+LATER = (
+    "counter_",
+    "api_",
+    "calls",
+    "console_",
+    "audit_",
+    "dial_",
+    "pin_guesses",
+    "users_limits",
+    "extensions_endpoints",
+)
 """The beginnings of the names of tables that version 1 did not have."""
 
 

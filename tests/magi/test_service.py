@@ -425,12 +425,14 @@ class LongBlockTests(MagiServiceTest):
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
         self.answer("200 result=1 (33)")
         self.answer("200 result=1 (Treinta y tres)")
-        self.answer("200 result=1 ()")
+        self.answer("200 result=1 ()", 'GET FULL VARIABLE "${CALLERID(dnid)}"')
+        self.answer("200 result=1 (22)", 'GET FULL VARIABLE "${CALLERID(rdnis)}"')
         self.answer("200 result=1 (21)")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
         self.assertEqual((request.caller, request.dnid, request.extension), ("33", None, "21"))
+        self.assertEqual(request.variables["rdnis"], "22")
         self.assertFalse(request.is_bounded)
 
 
@@ -445,7 +447,7 @@ class WaitingTests(MagiServiceTest):
         """What is asked of a waiting call, answered."""
         self.answer("200 result=0", "NOOP")
         self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER")
-        for value in ("33", "x", "21", "21"):
+        for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
                 self.answer(f"200 result=1 ({value})")
         if not mark or mark == "asked":

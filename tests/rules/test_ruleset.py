@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.rules.model import (
     Facts,
     Mapping,
+    Party,
     Verdict,
     normalise_number,
 )
@@ -159,3 +160,146 @@ class Building(SynchronousTestCase):
     def test_empty(self) -> None:
         """Without any rule everything is invalid."""
         self.assertEqual(words(RuleSet.build([], [], [], hash_pin), "33", "21")[0], Verdict.INVALID)
+
+
+class SentOn(SynchronousTestCase):
+    """Calls that another party sent on, and callers whose number proves nothing."""
+
+    rules = RuleSet.build(
+        [Mapping(1, "2X", "dial", "SIP"), Mapping(2, "6XX", "dial", "SIP")],
+        [("33", frozenset({2})), ("21", frozenset({1})), ("22", frozenset({1, 2})), ("44", frozenset({2}))],
+        [("pepe", hash_pin("123456"), frozenset({2}))],
+        hash_pin,
+        endpoints={"44": "PJSIP/desk", "9": "PJSIP/none"},
+    )
+
+    def decided(self, caller: str | None, number: str, **more: object) -> tuple[str, str | None, str | None, list[str]]:
+        """The verdict, whose grant allowed, which extension answers, and the trace after the pattern."""
+        decision = self.rules.decide(Facts(caller, number, **more))  # type: ignore[arg-type]
+        return decision.verdict.value, decision.granted_by, decision.extension, decision.trace_lines()[1:]
+
+    def test_forwarding_phone_answers(self) -> None:
+        """33 may dial 600 and 21 may not: what 21 sends on to 600 is not allowed by 33's grant."""
+        by_21 = (Party("PJSIP/21"),)
+        self.assertEqual(self.decided("33", "600")[:3], ("allow", "33", "33"))
+        self.assertEqual(
+            self.decided("33", "600", endpoint="PJSIP/33", sent_on_by=by_21),
+            (
+                "pin",
+                None,
+                "21",
+                [
+                    "PJSIP/21 sent the call on and answers for it in place of the caller",
+                    "21 has no grant for 6XX",
+                    "a PIN is asked for",
+                ],
+            ),
+        )
+
+    def test_forwarding_phone_pays(self) -> None:
+        """An outsider whom 22 sends on may go where 22 may, and no PIN is asked for."""
+        self.assertEqual(
+            self.decided("0600112233", "600", endpoint="PJSIP/trunk", by_trunk=True, sent_on_by=(Party("PJSIP/22"),)),
+            (
+                "allow",
+                "22",
+                "22",
+                [
+                    "PJSIP/22 sent the call on and answers for it in place of the caller",
+                    "22 may use 6XX by its own grant",
+                ],
+            ),
+        )
+
+    def test_pin_of_a_call_that_was_sent_on(self) -> None:
+        """A PIN allows it, as it allows any call."""
+        by_21 = (Party("PJSIP/21"),)
+        self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="123456")[:3], ("allow", "pepe", "21"))
+        self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="1")[:3], ("deny", None, "21"))
+
+    def test_several(self) -> None:
+        """Where Asterisk names two parties, each must be allowed."""
+        both = (Party("PJSIP/22"), Party("PJSIP/21"))
+        for parties in (both, both[::-1]):
+            self.assertEqual(self.decided("33", "600", sent_on_by=parties)[0], "pin")
+            self.assertEqual(self.decided("33", "21", sent_on_by=parties)[0], "allow")
+        self.assertEqual(self.rules.decide(Facts("33", "600", sent_on_by=both)).forwarded_by, "PJSIP/22, PJSIP/21")
+
+    def test_party_without_grants(self) -> None:
+        """Trunks, endpoints of no extension, and names of extensions that are tied elsewhere have no grants."""
+        for party, why in (
+            (Party("PJSIP/22", is_trunk=True), "PJSIP/22 is a trunk and has no grants"),
+            (Party("PJSIP/trunk"), "PJSIP/trunk is not among the extensions"),
+            (Party("PJSIP/44"), "PJSIP/44 is not among the extensions"),
+            (Party(""), " is not among the extensions"),
+            (Party("unknown"), "unknown is not among the extensions"),
+            (Party(number="55"), "55 is not among the extensions"),
+        ):
+            decided = self.decided("33", "600", sent_on_by=(party,))
+            self.assertEqual((decided[:3], decided[3][1]), (("pin", None, None), why))
+
+    def test_tied_party(self) -> None:
+        """An endpoint stands for the extension that is tied to it."""
+        decided = self.decided("0600112233", "600", sent_on_by=(Party("PJSIP/desk"),))
+        self.assertEqual(decided[:3], ("allow", "44", "44"))
+
+    def test_claim_narrows(self) -> None:
+        """A claimed party never allows what the caller may not, and takes away what the party may not."""
+        for caller, claimed, verdict in (
+            ("33", "22", "allow"),
+            ("33", "21", "pin"),
+            ("33", "0911", "pin"),
+            ("33", "33", "allow"),
+            ("21", "22", "pin"),
+            ("0600112233", "22", "pin"),
+            (None, "22", "pin"),
+        ):
+            decided = self.decided(caller, "600", claimed=Party(number=claimed))
+            self.assertEqual(decided[0], verdict, (caller, claimed))
+            self.assertEqual(decided[1], caller if verdict == "allow" else None)
+        self.assertEqual(
+            self.decided("33", "600", claimed=Party(number="21"))[3],
+            [
+                "the call claims that 21 sent it on, without proof: caller and 21 must be allowed",
+                "33 may use 6XX by its own grant",
+                "21 has no grant for 6XX",
+                "a PIN is asked for",
+            ],
+        )
+
+    def test_trunk(self) -> None:
+        """A caller that comes by a trunk is no extension, whatever number the call shows."""
+        self.assertEqual(
+            self.decided("33", "600", endpoint="PJSIP/trunk", by_trunk=True),
+            (
+                "pin",
+                None,
+                None,
+                [
+                    "the call came by the trunk PJSIP/trunk, where the caller number 33 proves nothing",
+                    "a PIN is asked for",
+                ],
+            ),
+        )
+
+    def test_tied(self) -> None:
+        """The number of an extension that is tied to an endpoint counts only there."""
+        self.assertEqual(self.decided("44", "600", endpoint="PJSIP/desk")[:3], ("allow", "44", "44"))
+        for endpoint, why in (
+            ("PJSIP/44", "44 is tied to PJSIP/desk, and the call came by PJSIP/44"),
+            ("", "44 is tied to PJSIP/desk, and the call's endpoint is not known"),
+        ):
+            decided = self.decided("44", "600", endpoint=endpoint)
+            self.assertEqual((decided[:3], decided[3][0]), (("pin", None, None), why))
+        self.assertEqual(self.rules.endpoints, {"44": "PJSIP/desk"})
+
+    def test_twice(self) -> None:
+        """Of one number the first counts; the second is named."""
+        rules = RuleSet.build(
+            [Mapping(1, "2X", "dial", "SIP")], [("33", frozenset({1})), ("33", frozenset())], [], hash_pin
+        )
+        self.assertEqual(rules.extensions, {"33": frozenset({1})})
+        self.assertEqual(
+            [problem.english for problem in rules.problems],
+            ["extension 33 is there twice: the grants of the second are ignored"],
+        )

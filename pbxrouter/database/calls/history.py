@@ -43,6 +43,7 @@ class CallRow:
     cause: str
     answered_s: int | None
     trace: str
+    forwarded_by: str = ""
 
     @property
     def steps(self) -> list[Sentence]:
@@ -291,4 +292,5 @@ def csv_heading() -> list[str]:
 
 def csv_cells(row: CallRow) -> list[object]:
     """The cells of a call, the trace in English."""
-    return [getattr(row, name) for name in _NAMES[:-1]] + ["; ".join(step.english for step in row.steps)]
+    trace = "; ".join(step.english for step in row.steps)
+    return [trace if name == "trace" else getattr(row, name) for name in _NAMES]

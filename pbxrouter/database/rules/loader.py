@@ -19,6 +19,12 @@ _MAPPINGS: Final = (
     " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
 )
 
+# The first of two extensions with one number counts, so it comes last.
+_ENDPOINTS: Final = (
+    "SELECT extension_number, endpoint FROM extensions_endpoints JOIN extensions USING (extension_id)"
+    " ORDER BY extension_id DESC"
+)
+
 
 def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> RuleSet:
     """Read all rules in one transaction.
@@ -48,6 +54,9 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                 " WHERE u.user_pin IS NOT NULL"
             )
         }
+        endpoints = {
+            _text(number).strip(): _text(endpoint).strip() for number, endpoint in connection.execute(_ENDPOINTS)
+        }
     for name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
@@ -56,7 +65,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                     user=name,
                 )
             )
-    return RuleSet.build(mappings, extensions, users, hash_pin, problems, max_calls)
+    return RuleSet.build(mappings, extensions, users, hash_pin, problems, max_calls, endpoints)
 
 
 def check_columns(connection: sqlite3.Connection) -> None:

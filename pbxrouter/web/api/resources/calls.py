@@ -48,6 +48,7 @@ class CallItem(msgspec.Struct, frozen=True):
     outcome: Annotated[str, Meta(description="Such as ANSWER, BUSY or DENIED.")]
     cause: Annotated[str, Meta(description="The Q.850 cause, where Asterisk gave one.")]
     answered_s: Annotated[int, Meta(description="Seconds of talk, where known.")] | None
+    forwarded_by: Annotated[str, Meta(description="Who sent the call on; empty if it was not sent on.")]
 
 
 class CallItems(msgspec.Struct, frozen=True):
@@ -222,6 +223,7 @@ _SHOWN = CallItem(
     "ANSWER",
     "16",
     12,
+    "",
 )
 
 ENDPOINTS = (

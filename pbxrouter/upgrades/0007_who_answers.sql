@@ -1,0 +1,10 @@
+-- Who sent a call on, and the endpoints that extensions are tied to. schema.sql tells what is in them.
+ALTER TABLE calls ADD COLUMN forwarded_by TEXT NOT NULL DEFAULT '';
+CREATE TABLE extensions_endpoints (
+    extension_id      INTEGER PRIMARY KEY
+                      CONSTRAINT endpoint_of_an_extension
+                      REFERENCES extensions (extension_id) ON DELETE CASCADE,
+    -- As in the channel's name, which is this and a number behind a dash.
+    endpoint          TEXT NOT NULL
+                      CONSTRAINT endpoint_is_like_PJSIP_33 CHECK (endpoint GLOB '?*/?*' AND endpoint NOT GLOB '* *')
+);
