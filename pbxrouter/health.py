@@ -1,6 +1,6 @@
 """Health of the gateway: AMI connections, database, FastAGI.
 
-A Health is cheap and reads only memory: it tells what the parts noticed when they last did their work.
+A Health is read from memory and costs little: it reports what the parts found at their last work.
 """
 
 from __future__ import annotations

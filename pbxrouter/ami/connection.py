@@ -116,7 +116,7 @@ class AMIConnection(Service):
     @property
     def is_up(self) -> bool:
         """Whether it is connected and logged in."""
-        # At a loss actions fail before anybody is told of it; who asks then must not hear that all is well.
+        # When the connection is lost, actions fail before the listeners are told; it must not count as up then.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
     def on_connect(self, tell: Callable[[], object]) -> None:

@@ -44,10 +44,10 @@ class Heartbeat(MultiService):
             return
         try:
             answer = await self._manager.action("Ping", timeout_s=TIMEOUT_S)
-            if self.running:  # else our farewell has been said meanwhile
+            if self.running:  # else stopService has set it to 0 meanwhile
                 await self._set(answer.get("Timestamp").partition(".")[0] or "0")
         except ManagerError as error:
-            # While there is no connection there is nothing to say; a refusal is said once.
+            # A lost connection is logged elsewhere; a refusal is logged once.
             if self._manager.is_up and not self._refused:
                 self._refused = True
                 self.log.warn("heartbeat {name}: cannot be set: {error}", name=self._manager.name, error=str(error))

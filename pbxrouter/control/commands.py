@@ -89,7 +89,7 @@ class OriginateCommand:
         def refused(failure: Failure) -> None:
             if failure.check(PbxrouterError):
                 send({"error": str(failure.value)})
-            else:  # whoever waits is told all the same
+            else:  # the client waits for an answer
                 self.log.failure("control: unhandled error while originating a call", failure)
                 send({"error": "internal error; see the gateway's log"})
             end()

@@ -201,7 +201,7 @@ class CallTable:
         status = headers("DialStatus")
         call = self.call_of(headers("Uniqueid"))
         if call is None:
-            # Originate dials without a channel: that it was answered connects nobody yet,
+            # Originate dials without a channel: an answer to it connects no two parties yet,
             # and any other Dial in the call tells more.
             call = self.call_of(headers("DestUniqueid"))
             if call is None or call.dial_status or status == "ANSWER":

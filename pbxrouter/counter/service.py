@@ -156,7 +156,7 @@ class CallCounter(MultiService):
     def _event(self, name: str, message: AMIMessage) -> None:
         if not self._listening:
             return
-        # DialEnd counts nothing; two events in one, made by a caller, are nobody's.
+        # DialEnd counts nothing; an event that a caller has merged with another is ignored.
         if name != "DialEnd" and not is_whole(message):
             return
         when = self._time.to_local(message.get("Timestamp"), self._clock.seconds())
@@ -182,7 +182,9 @@ class CallCounter(MultiService):
         gathered, self._gathered = self._gathered, []
         for uniqueid in gathered:
             Deferred.fromCoroutine(self._confirm_hangup(uniqueid)).addErrback(
-                lambda failure: self.log.failure("counter {name}: a hang-up broke", failure, name=self.asterisk)
+                lambda failure: self.log.failure(
+                    "counter {name}: confirming a hang-up failed", failure, name=self.asterisk
+                )
             )
 
     async def _confirm_hangup(self, uniqueid: str) -> None:
@@ -265,7 +267,7 @@ class CallCounter(MultiService):
         known = self._table.channels
         listed = await self._manager.action_list("CoreShowChannels")
         if not self._listening:
-            return  # Connected anew meanwhile: who knows what this list is worth.
+            return  # the connection was lost meanwhile, so the list may be out of date
         now = self._clock.seconds()
         gap_began = None if self.in_sync else self._writer.seen
         seen = [_channel_seen(item) for item in listed if is_whole(item)]
@@ -313,7 +315,7 @@ class CallCounter(MultiService):
         await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
-        """Write the last changes and stop; Hangups that came just now are believed."""
+        """Write the last changes and stop; Hangups that are not confirmed yet are counted."""
         self._confirming.clear()
         for uniqueid in tuple(self._hangups):
             self._count_hangup(uniqueid)

@@ -107,4 +107,6 @@ class CounterWriter:
         try:
             await self._store.run(functools.partial(counter_rows.forget, before=before))
         except StoreError as error:
-            self.log.debug("old counts stay for now: {error}", error=str(error))
+            self.log.debug(
+                "counter {name}: old counts cannot be deleted: {error}", name=self._asterisk, error=str(error)
+            )

@@ -25,8 +25,8 @@ MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
 REASONS: Final = ("network", "secret", *PLACE_REASONS)
-"""Why a connection is refused: the peer is not in fastagi.allow; the call does not bring the secret; there is no
-place for it (net.places)."""
+"""Why a connection is refused: the peer is not in fastagi.allow; the call does not pass the secret; a limit of
+connections is reached (PLACE_REASONS)."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
 _NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
@@ -36,7 +36,7 @@ _NO_PLACE: Final = {
     "peer": (
         "fastagi: refused a connection from {peer}, which has as many open as fastagi.max_connections_per_peer allows"
     ),
-    "half-open": "fastagi: closed a connection from {peer}, which told of no call and took a place that another needs",
+    "half-open": "fastagi: closed a connection from {peer}, which sent no opening block while another needed its place",
 }
 
 
@@ -46,7 +46,7 @@ class Admission:
     Args:
         clock: for the interval between log lines.
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
-        secret: what a call must bring as its argument ``secret=…``; empty: nothing.
+        secret: what a call must pass in the argument ``secret=…``; empty: nothing.
         bounds: how many connections may be open; None: any number.
 
     Attributes:
@@ -70,9 +70,9 @@ class Admission:
         self._logged: dict[tuple[str, str], float] = {}
 
     def enter(self, address: IAddress | None) -> Place | None:
-        """The place of a new connection; None if it is refused, which is counted, and logged now and then.
+        """Admit a new connection; None if it is refused, which is counted, and logged at most once a minute per peer.
 
-        The oldest connection that has not told of a call yet may be closed to make room for it.
+        The oldest connection without a complete opening block may be closed to make room for it.
         """
         peer = host_of(address)
         if self._allow and peer and not is_within(peer, self._allow):
@@ -81,7 +81,7 @@ class Admission:
         return self._places.enter(network_of(peer))
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
-        """Whether a call brings the secret; one that does not is counted, and logged now and then."""
+        """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""
         if not self._secret:
             return True
         secret = request.secret
@@ -96,7 +96,7 @@ class Admission:
             self.log.warn(line, peer=peer or "a Unix socket")
 
     def _is_due(self, key: tuple[str, str]) -> bool:
-        """Whether a line about this peer may be logged now; bounded, however many peers there are."""
+        """Whether a line about this peer may be logged now; remembers at most MAX_PEERS peers."""
         now = self._clock.seconds()
         logged = self._logged
         while logged and now - next(iter(logged.values())) >= LOG_EVERY_S:  # the oldest is first
@@ -108,7 +108,7 @@ class Admission:
 
 
 def bounds_of(most: int, of_peer: int) -> Bounds:
-    """Half of the connections may be ones that have not told of a call yet, of all and of one peer."""
+    """The bounds of connections: at most half of all, and of one peer's, may lack a complete opening block."""
     return Bounds(most, of_peer, max(1, most // 2), max(1, of_peer // 2))
 
 

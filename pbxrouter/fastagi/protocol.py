@@ -159,7 +159,7 @@ class FastAGIProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the opening block."""
         if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
+            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)

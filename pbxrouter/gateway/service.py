@@ -122,10 +122,10 @@ def admission(config: Config, reactor: Any) -> Admission:
 
 
 def fastagi_bounds(config: Config, files: int) -> Bounds:
-    """How many FastAGI connections may be open, as configured and as far as open files reach.
+    """The bounds of FastAGI connections: as configured, and within the limit of open files.
 
-    Unless configured one peer may have three quarters: an Asterisk seldom shares the gateway with another, and
-    the rest is left for it if a stranger takes his share.
+    By default one peer may have three quarters: few gateways serve more than one Asterisk, and the rest stays free
+    if another peer takes its share.
     """
     room = call_connections(files, config.web.listen is not None)
     most = min(room, config.fastagi.max_connections or room)

@@ -1,4 +1,4 @@
-"""Small Twisted tools: timers, outages, listening ports, places for connections, the limit of open files."""
+"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files."""
 
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog

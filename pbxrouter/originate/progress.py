@@ -15,7 +15,7 @@ from pbxrouter.text import Sentence
 CAUSE_GRACE_S: Final = 0.5
 """Seconds after a failed OriginateResponse in which the Hangup event may come."""
 
-# Q.850 causes that a Hangup event gives where nobody answered.
+# Q.850 causes in the Hangup event of a phone that did not answer.
 _CAUSES: Final = {
     "17": ("busy", Sentence("the phone is busy")),
     "21": ("rejected", Sentence("the call was rejected")),

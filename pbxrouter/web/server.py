@@ -81,7 +81,7 @@ class WebServer(MultiService):
         # Not into the log, where it would stay.
         self._say(f"set up the console, within a day, at  {setup_url(self._base, link)}")
         self.log.info(
-            "the console is at {url}; nobody may log in yet: open the link just printed, or type: "
+            "the console is at {url}; there is no console user yet: open the link just printed, or type: "
             "pbxrouter console link",
             url=self._base,
         )

@@ -114,8 +114,8 @@ class TokenAuth:
         self._noted[token.token_id] = now
         try:
             await self._web.write(lambda connection: note_use(connection, token.token_id))
-        except StoreError as error:  # who may come in does not hang on it
-            self.log.debug("a token's use is not noted: {error}", error=str(error))
+        except StoreError as error:  # authentication does not depend on it
+            self.log.debug("API: the last use of a token cannot be saved: {error}", error=str(error))
 
 
 def lacking(scope: Scope) -> ApiError:

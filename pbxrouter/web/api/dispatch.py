@@ -91,11 +91,11 @@ class Api:
         except EditRefused as error:
             found = ApiError(422, str(error), error.field)
         except StoreError as error:
-            # Which file it is, and what is wrong with it, is for whoever runs the gateway.
+            # The file and its error are for the log, not for the client.
             self.log.warn("API: cannot answer: {error}", error=str(error))
             found = ApiError(503, UNAVAILABLE)
         except CancelledError:
-            raise  # they have gone
+            raise  # the client has disconnected
         except Exception:
             self.log.failure("API: unhandled error at {method} {path}", method=request.method, path=request.path)
             found = ApiError(500, "internal error; see the gateway's log")
@@ -126,7 +126,7 @@ class Api:
 
 
 def _encode(request: IRequest, said: Any) -> bytes:
-    # A line of its own, for whoever reads it in a terminal.
+    # ends with a line end, for a client in a terminal
     body = (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
     request.setHeader("Content-Length", str(len(body)))
     return body

@@ -111,7 +111,7 @@ class ClickToDial:
         sites = found.origins if found is not None else ""
         if standing is not LinkState.VALID:
             self._note("address", link_id, standing)
-            # To whom the link was given is told even in the frame; to others nothing of the site.
+            # The holder of a genuine link sees the message in the site's frame; others learn nothing of the site.
             given = standing in (LinkState.VOID, LinkState.EXPIRED)
             raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
         assert found is not None  # without a generation no link is valid
@@ -170,7 +170,7 @@ class ClickToDial:
         originator = self._originator(link.values.asterisk)
         if originator is None or not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
-        # By number, too: who has many addresses shall not have one phone rung all day.
+        # By number, too, so that a visitor with many addresses cannot ring one phone all day.
         keys = (f"{link.link_id} {network_of(address)}", f"{link.link_id} to {wanted}")
         for place, key in enumerate(keys):
             wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._web.reactor.seconds())

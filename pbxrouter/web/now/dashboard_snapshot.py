@@ -162,14 +162,14 @@ class DashboardSnapshots:
             self._away = False
         except StoreError as error:
             self._away = True
-            self.log.debug("no figures now: {error}", error=str(error))
+            self.log.debug("dashboard: figures cannot be read now: {error}", error=str(error))
         except Exception:
             self._away = True
             self.log.failure("dashboard: reading figures failed")
         finally:
             waiting, self._waiting = self._waiting or [], None
             for deferred in waiting:
-                if not deferred.called:  # whoever waited may have gone
+                if not deferred.called:  # a waiting request may have been cancelled
                     deferred.callback(None)
 
     async def _draw(self, names: list[str], ended: float, now: float) -> None:

@@ -131,7 +131,7 @@ async def list_calls(request: ApiRequest) -> CallItems:
         if query.after is not None:
             try:
                 last = call(connection, query.after)
-            except NotThere:  # only old calls go, and all that are older went before
+            except NotThere:  # only the oldest calls are deleted, so there is no older one
                 return CallPage([], None, None)
             before = (last.began, last.call_id)
         return find_page(connection, query.search, query.limit, before=before)
@@ -162,7 +162,7 @@ async def export_calls(request: ApiRequest) -> StreamedText:
                 return
             left -= count
 
-    # Asked once before anything is said: a database that is away is told as such.
+    # Read once before the response begins, so that an unavailable database gives 503.
     await request.web.read(_chunk(query.search, 1, None))
     return StreamedText("calls.csv", pieces())
 
@@ -172,7 +172,7 @@ def _chunk(
 ) -> Callable[[sqlite3.Connection], tuple[str, Place | None, int]]:
     def read(connection: sqlite3.Connection) -> tuple[str, Place | None, int]:
         page = find_page(connection, search, limit, before=before)
-        # Put into text in the thread as well: calls have the reactor to themselves.
+        # Formatted in the thread, too, to keep the reactor free for calls.
         return "".join(csv_line(csv_cells(row)) for row in page.calls), page.older, len(page.calls)
 
     return read

@@ -56,16 +56,18 @@ async def decide(request: ApiRequest) -> Explanation:
     """Decide a call without making it."""
     call: Call = request.body
     if call.pin:
-        request.within("pin")  # whose PIN it is, is told: nobody shall try them all
+        request.within("pin")  # the response names the PIN's user, so guesses are limited
     caller = call.caller.strip() if call.caller else None
     if caller in ("", NO_CALLER):
         caller = None
     engine = request.web.engine
     if engine.rules is None:
-        raise ApiError(503, UNAVAILABLE)  # the first ones could not be read yet
+        raise ApiError(503, UNAVAILABLE)  # the rules have not been loaded yet
     decision = await engine.decide(Facts(caller, call.number, call.pin))
     rules = engine.rules
-    beside = await request.web.read(lambda _: runners_up(rules, decision))  # in its thread: it may take a while
+    beside = await request.web.read(
+        lambda _: runners_up(rules, decision)
+    )  # in the reading thread, since it may take long
     shown = {
         **as_dict(decision, caller, rules.problems, beside),
         "headline": msgspec.to_builtins(sentence_body(headline(decision, caller))),

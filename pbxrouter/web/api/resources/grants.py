@@ -37,7 +37,7 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
     map_id = request.path["map_id"]
 
     def find(connection: sqlite3.Connection) -> Page[HolderRow]:
-        mapping(connection, map_id)  # of one that is not there there is no list
+        mapping(connection, map_id)  # NotThere if there is no such mapping
         return holders_of(connection, map_id, kind, query.search, query.limit, query.after)
 
     return await request.web.read(find)
