@@ -1,6 +1,6 @@
 """Which peers may connect to the FastAGI server; refused connections are counted and logged.
 
-FastAGI itself has no password: a peer that may connect is taken for Asterisk.
+FastAGI itself has no password: a peer that may connect is treated as Asterisk.
 """
 
 from __future__ import annotations

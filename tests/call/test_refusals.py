@@ -47,7 +47,7 @@ class RefusalTests(SynchronousTestCase):
             [step.english for step in row.steps],
             [
                 "refused as forged: the opening block is not as Asterisk writes it; channel IAX2/peer-1, "
-                "brought by 192.0.2.7"
+                "from 192.0.2.7"
             ],
         )
 

@@ -57,7 +57,7 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """The line says what to do."""
-        self.assertIn("bring it back from a backup", self.refused(self.path))
+        self.assertIn("restore it from a backup", self.refused(self.path))
 
     def test_open_to_others(self) -> None:
         """Refused, with what to type."""

@@ -122,6 +122,6 @@ def lacking(scope: Scope) -> ApiError:
     """The error for a token without a scope."""
     return ApiError(
         403,
-        f"this token is not for that; one made with --scope {scope.value} is",
+        f"this token lacks the scope; create one with --scope {scope.value} is",
         headers={"WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'},
     )

@@ -52,7 +52,7 @@ class Table:
                 allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
                 raise ApiError(405, f"accepted here are {allowed}", headers={"Allow": allowed})
             return endpoint, found
-        raise ApiError(404, "there is nothing at this address; /api/openapi.json tells what there is")
+        raise ApiError(404, "there is no such endpoint; /api/openapi.json lists all")
 
 
 def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:

@@ -27,7 +27,7 @@ DAY_S: Final = 86_400
 CHUNK: Final = 500
 """Calls in one piece of CSV: a few milliseconds of the reading thread."""
 
-_Number = Annotated[str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")]
+_Number = Annotated[str, Meta(max_length=100, description="The number; with `*` at its end, a prefix.")]
 
 
 class CallItem(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class CallItem(msgspec.Struct, frozen=True):
 
     call_id: int
     began: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
-    ended: Annotated[float, Meta(description="When the gateway was done with it.")]
+    ended: Annotated[float, Meta(description="When the gateway had finished with it.")]
     uniqueid: str
     caller: Annotated[str, Meta(description="Empty if the call showed no number.")]
     caller_name: str
@@ -69,7 +69,7 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     caller: _Number | None = None
     number: _Number | None = None
     outcome: Annotated[str, Meta(max_length=100, description="In any case.")] | None = None
-    since: Annotated[Seconds, Meta(description="That began then or later.")] | None = None
+    since: Annotated[Seconds, Meta(description="Only calls that began at this time or later.")] | None = None
     until: Annotated[Seconds, Meta(description="That began before then.")] | None = None
 
     @property
@@ -97,7 +97,7 @@ class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     since: Annotated[Seconds, Meta(description="Without it, a day before `until`.")] | None = None
     until: Annotated[Seconds, Meta(description="Without it, now.")] | None = None
-    busiest: Annotated[int, Meta(ge=1, le=100, description="How many minutes to name as such.")] = 10
+    busiest: Annotated[int, Meta(ge=1, le=100, description="How many of the busiest minutes to list.")] = 10
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -186,8 +186,7 @@ async def get_call_figures(request: ApiRequest) -> Figures:
     if not since <= until <= since + MAX_SPAN_S:
         raise ApiError(
             422,
-            "figures are given of a time that does not end before it begins, and of "
-            f"{MAX_SPAN_S // DAY_S} days at most",
+            f"figures need a time that does not end before it begins, and of {MAX_SPAN_S // DAY_S} days at most",
             "since",
         )
 
@@ -229,19 +228,19 @@ ENDPOINTS = (
         "GET",
         PATH,
         TAG,
-        "The calls that the gateway has had, the newest first",
+        "List the calls that the gateway has served, newest first",
         list_calls,
         Scope.READ,
         CallItems,
         CallQuery,
         shows=CallItems([_SHOWN], None),
-        note="The newest second may not be there yet; how long calls are kept, the settings say.",
+        note="Calls of the last second may be missing; history.keep_days in the settings says how long calls are kept.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/{{call_id}}",
         TAG,
-        "One call, with the trace of its decision",
+        "Get a call, with the trace of its decision",
         get_call,
         Scope.READ,
         CallDetails,
@@ -250,18 +249,18 @@ ENDPOINTS = (
         "GET",
         f"{PATH}.csv",
         TAG,
-        "The calls as comma-separated text",
+        "Export calls as CSV",
         export_calls,
         Scope.READ,
         query=CsvQuery,
         media=CSV,
-        note="No cell runs anything in a spreadsheet: what it takes for a formula has a quote before it.",
+        note="Cells that a spreadsheet would evaluate as a formula have a quote in front.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/figures",
         TAG,
-        "Calls a minute, by outcome, and the busiest minutes",
+        "Get calls per minute, calls by outcome, and the busiest minutes",
         get_call_figures,
         Scope.READ,
         Figures,

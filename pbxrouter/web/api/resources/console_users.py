@@ -28,9 +28,9 @@ PATH = "/api/console-users"
 
 Phone = Annotated[
     str,
-    Meta(max_length=MAX_LOGIN, description="What rings when they dial, such as PJSIP/33; empty if none."),
+    Meta(max_length=MAX_LOGIN, description="The phone that rings when they dial, such as PJSIP/33; empty if none."),
 ]
-Language = Annotated[Literal["", "en", "es"], Meta(description="Empty takes what the browser wishes.")]
+Language = Annotated[Literal["", "en", "es"], Meta(description="Empty for the browser's language.")]
 Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
 
 
@@ -39,7 +39,7 @@ class ConsoleUserItem(msgspec.Struct, frozen=True):
 
     console_user_id: int
     login: str
-    role: Annotated[Role, Meta(description="Each may all that the one before may.")]
+    role: Annotated[Role, Meta(description="Each role includes the one before it.")]
     phone: str
     language: str
     created_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
@@ -151,7 +151,7 @@ async def delete_person(request: ApiRequest) -> None:
 
 _SHOWN = ConsoleUserItem(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
 _ONE = f"{PATH}/{{console_user_id}}"
-_LAST = "The last admin who may log in stays one: 422."
+_LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
     Endpoint("GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])),
@@ -159,7 +159,7 @@ ENDPOINTS = (
         "POST",
         PATH,
         TAG,
-        "Let somebody log in to the console",
+        "Create a console user",
         create_person,
         Scope.ADMIN,
         ConsoleUserItem,
@@ -169,12 +169,12 @@ ENDPOINTS = (
         example=NewPerson("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "One console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
-        "Change a console user, or give a new password",
+        "Change a console user, or set a new password",
         change_person,
         Scope.ADMIN,
         ConsoleUserItem,
@@ -182,13 +182,13 @@ ENDPOINTS = (
         errors=frozenset({409, 422}),
         example=PersonChange(role=Role.VIEWER),
         shows=_SHOWN,
-        note=f"Who may less than before, or has a new password, must log in again. {_LAST}",
+        note=f"A lower role or a new password ends the user's sessions. {_LAST}",
     ),
     Endpoint(
         "DELETE",
         _ONE,
         TAG,
-        "Remove a console user",
+        "Delete a console user",
         delete_person,
         Scope.ADMIN,
         status=204,

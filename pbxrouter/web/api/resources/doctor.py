@@ -16,9 +16,11 @@ class FindingItem(msgspec.Struct, frozen=True):
     """A finding."""
 
     area: str
-    state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")]
+    state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be checked from here.")]
     what: str
-    todo: Annotated[str, Meta(description="What to change, or how to look by hand; empty if all is well.")]
+    todo: Annotated[
+        str, Meta(description="What to change, or how to check it by hand; empty if nothing is to be done.")
+    ]
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -45,13 +47,13 @@ ENDPOINTS = (
         "GET",
         "/api/doctor",
         "Administration",
-        "What is wrong with the installation",
+        "Check the installation",
         examine_all,
         Scope.ADMIN,
         Examination,
         shows=Examination(False, [FindingItem("database", "wrong", "it is readable by others", "chmod 600 …")]),
         limit="doctor",
-        note="It looks at everything, which takes up to a minute where much does not answer; nothing is "
-        "changed, and no call is made. 2 requests at once are answered, then 4 a minute.",
+        note="Takes up to a minute if many parts do not answer; nothing is changed, and no call is made. Requests are "
+        "limited to a burst of 2, then 4 a minute.",
     ),
 )

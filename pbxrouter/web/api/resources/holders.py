@@ -32,10 +32,14 @@ USERS = "/api/users"
 
 Number = Annotated[
     str,
-    Meta(min_length=1, max_length=MAX_NAME, description="As Asterisk shows the caller: text, 033 stays 033."),
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="The number as Asterisk shows the caller; text, so that 033 stays 033.",
+    ),
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-Grants = Annotated[int, Meta(description="How many mappings it may use.")]
+Grants = Annotated[int, Meta(description="The number of mappings granted to it.")]
 
 
 class Extension(msgspec.Struct, frozen=True):
@@ -234,9 +238,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ).endpoints(
         (
             "List extensions",
-            "Make an extension",
-            "One extension",
-            "Give an extension another number",
+            "Create an extension",
+            "Get an extension",
+            "Change an extension's number",
             "Delete an extension and its grants",
         ),
         (Extension, Extensions, ExtensionValues),
@@ -246,9 +250,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *HolderResource("user", USERS, user_of, Users, lambda body: body.name, add_user, update_user).endpoints(
         (
             "List users",
-            "Make a user, without PIN",
-            "One user",
-            "Give a user another name",
+            "Create a user without a PIN",
+            "Get a user",
+            "Rename a user",
             "Delete a user and their grants",
         ),
         (User, Users, UserValues),

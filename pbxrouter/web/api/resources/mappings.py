@@ -28,10 +28,10 @@ PATH = "/api/mappings"
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=80, description="A dial pattern, such as 2X, 0[1-3]. or 911.")]
 Application = Annotated[
-    str, Meta(min_length=1, max_length=80, description="What runs: dial, voicemail, conference, ….")
+    str, Meta(min_length=1, max_length=80, description="The application: dial, voicemail, conference, ….")
 ]
-Data = Annotated[str, Meta(max_length=255, description="What the application is told, such as PJSIP; may be empty.")]
-Enabled = Annotated[bool, Meta(description="false: switched off, with its grants kept.")]
+Data = Annotated[str, Meta(max_length=255, description="The application's argument, such as PJSIP; may be empty.")]
+Enabled = Annotated[bool, Meta(description="false: disabled; its grants are kept.")]
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -42,8 +42,8 @@ class Mapping(msgspec.Struct, frozen=True):
     application: str
     data: str
     enabled: bool
-    extensions: Annotated[int, Meta(description="How many extensions may use it.")]
-    users: Annotated[int, Meta(description="How many users may use it.")]
+    extensions: Annotated[int, Meta(description="The number of extensions that may use it.")]
+    users: Annotated[int, Meta(description="The number of users who may use it.")]
 
 
 class Mappings(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class MappingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
     """Filter and page of mappings."""
 
-    enabled: Annotated[bool, Meta(description="Only those switched on, or off.")] | None = None
+    enabled: Annotated[bool, Meta(description="Only enabled, or only disabled ones.")] | None = None
 
 
 def shown(row: MappingRow) -> Mapping:
@@ -149,7 +149,7 @@ ENDPOINTS = (
         "POST",
         PATH,
         TAG,
-        "Make a mapping",
+        "Create a mapping",
         create_mapping,
         Scope.RULES,
         answer=Mapping,
@@ -158,13 +158,13 @@ ENDPOINTS = (
         errors=_REFUSED,
         example=NewMapping("2X", "dial", "PJSIP"),
         shows=_SHOWN,
-        note="It holds for the next call. Nobody may use it before there is a grant.",
+        note="It applies from the next call. It cannot be used before it is granted to an extension or a user.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/{{map_id}}",
         TAG,
-        "One mapping",
+        "Get a mapping",
         get_mapping,
         Scope.READ,
         answer=Mapping,
@@ -174,7 +174,7 @@ ENDPOINTS = (
         "PATCH",
         f"{PATH}/{{map_id}}",
         TAG,
-        "Change a mapping, or switch it on or off",
+        "Change, enable or disable a mapping",
         change_mapping,
         Scope.RULES,
         answer=Mapping,

@@ -32,8 +32,8 @@ class DialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ]
     to: Annotated[str, Meta(description="The number: digits, `*`, `#` and `+`.", min_length=1)]
-    context: Annotated[str, Meta(description="The dialplan context where it is dialled.", min_length=1)]
-    asterisk: Annotated[str, Meta(description="Which Asterisk, if several are configured.")] | None = None
+    context: Annotated[str, Meta(description="The dialplan context where the number is dialled.", min_length=1)]
+    asterisk: Annotated[str, Meta(description="The Asterisk to use, if several are configured.")] | None = None
 
 
 class DialResult(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ ENDPOINTS = (
         "POST",
         "/api/originate",
         "Click to dial",
-        "Have a phone called, and connect it with a number",
+        "Call a phone, and connect it with a number",
         originate,
         Scope.DIAL,
         answer=DialResult,
@@ -103,7 +103,7 @@ ENDPOINTS = (
         shows=DialResult("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
         forms=True,
         limit="dial",
-        note="The rules apply as if that phone had dialled. The answer comes when the phone was answered or "
-        "could not be, at most half a minute later.",
+        note="The rules apply as if that phone had dialled. The response comes when the phone has answered or has "
+        "failed, after at most half a minute.",
     ),
 )
