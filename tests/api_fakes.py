@@ -25,7 +25,7 @@ from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
-from pbxrouter.call.history import History
+from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config.schema import Config, resolved
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
@@ -45,10 +45,10 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import PasswordHashes, pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.text.sentences import Sentence, sentence
-from pbxrouter.web.api.auth import LIMITS
-from pbxrouter.web.api.dispatch import Table, api_routes
+from pbxrouter.web.api.dispatch import EndpointTable, api_routes
 from pbxrouter.web.api.endpoint import JSON, ApiError, Endpoint
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
@@ -60,7 +60,7 @@ KEY = b"k" * 32
 ACTOR = Actor("the test", "command")
 APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup"})
 ANSWERED = Progress("answered", Sentence("the phone was answered"), "x-1")
-TABLE = Table(ENDPOINTS)
+TABLE = EndpointTable(ENDPOINTS)
 
 
 class FakeOriginator:
@@ -118,7 +118,7 @@ def make_desk(
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock)
     config = resolved(Config(database=str(path)), path.parent)
-    history = History(writing, config.history.keep_days, clock, clock.seconds)
+    history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
     fastagi = FastAGIFactory(serve_nobody, clock, DialogueWatch())
     return WebContext(
         config=config,

@@ -12,7 +12,7 @@ from pbxrouter import __version__
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.call.history import MAX_QUEUED, History
+from pbxrouter.call.history_writer import MAX_QUEUED, HistoryWriter
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -22,7 +22,7 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from pbxrouter.text.sentences import Sentence, sentence
-from tests.call.test_history import record
+from tests.call.test_history_writer import record
 from tests.fakes import AsteriskEnd, workshop_rules
 
 NOW = 1_800_000_000.0
@@ -84,7 +84,7 @@ class HealthCase(SynchronousTestCase):
         self.store = FakeStore()
         self.engine = RulesEngine({"dial"})
         self.reloader = RulesReloader(self.store, self.engine, self.clock)
-        self.history = History(self.store, 90, self.clock, self.clock.seconds)
+        self.history = HistoryWriter(self.store, 90, self.clock, self.clock.seconds)
         self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
         self.manager, self.counter = FakeAMIConnection(), FakeCounter()
         self.look = HealthProbe(

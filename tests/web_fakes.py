@@ -34,7 +34,7 @@ from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import add_console
-from pbxrouter.web.console.auth import SESSION_COOKIE
+from pbxrouter.web.console.session_auth import SESSION_COOKIE
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite

@@ -52,7 +52,7 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.net import Deadline, Place
+from pbxrouter.net import ConnectionSlot, Deadline
 from pbxrouter.text import printable
 
 
@@ -72,7 +72,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.channel: StarpyChannel
         self.hung_up = False
         self._owner = owner
-        self.place: Place | None = None
+        self.slot: ConnectionSlot | None = None
         self._reader = AGIReader(self._line_read)
         self._refusal: ForgedCallEnding | None = None
         self.violation: ProtocolViolation | None = None
@@ -100,8 +100,8 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """End the call, whichever side closed the connection."""
         self._closing = True
         self._timer.stop()
-        if self.place is not None:
-            self.place.leave()
+        if self.slot is not None:
+            self.slot.release()
         if self._refusal is not None:
             self._refusal.stop()
         super().connectionLost(reason)
@@ -324,17 +324,17 @@ class StarpyFactory(FastAGIFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        slot = None if self.draining else self.admission.enter(addr)
+        if slot is None:
             return None
         agi = self._starpy.buildProtocol(addr)
-        agi.place = place
-        place.close = lambda: agi.transport.abortConnection()
+        agi.slot = slot
+        slot.close = lambda: agi.transport.abortConnection()
         return agi
 
     def _opened(self, agi: _Protocol) -> None:
         """Serve a call; StarPy has read its variables."""
-        if agi.place is not None:
-            agi.place.busy()
+        if agi.slot is not None:
+            agi.slot.busy()
         call: Any = agi.channel
         self.begin(call)

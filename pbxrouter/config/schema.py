@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from pbxrouter.agi import Prompts, is_prompt_name
-from pbxrouter.config.messages import plain
+from pbxrouter.config.error_messages import plain
 from pbxrouter.errors import ConfigError
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable

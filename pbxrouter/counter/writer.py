@@ -7,10 +7,10 @@ import sqlite3
 
 from twisted.logger import Logger
 
-from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
-from pbxrouter.counter.rows import Batch, Kept, LiveRow
+from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
 from pbxrouter.errors import StoreError
 
@@ -53,7 +53,7 @@ class CounterWriter:
         self._counting.active = len(self._table.live)
 
     def _load(self, connection: sqlite3.Connection) -> Kept:
-        return counter_rows.load(connection, self._asterisk)
+        return storage.load(connection, self._asterisk)
 
     async def write(self, last: bool = False) -> None:
         """Write. Never fails.
@@ -63,7 +63,7 @@ class CounterWriter:
         """
         if self._writing and not last:
             return
-        live = {linkedid: counter_rows.live_row(call) for linkedid, call in self._table.live.items()}
+        live = {linkedid: storage.live_row(call) for linkedid, call in self._table.live.items()}
         whole = self.rewrite or last
         batch = Batch(
             self._asterisk,
@@ -79,7 +79,7 @@ class CounterWriter:
             return
         self.gaps, self.rewrite, self._writing = [], False, True
         try:
-            await self._store.run(functools.partial(counter_rows.write, batch=batch))
+            await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
             self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
@@ -105,7 +105,7 @@ class CounterWriter:
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""
         try:
-            await self._store.run(functools.partial(counter_rows.forget, before=before))
+            await self._store.run(functools.partial(storage.forget, before=before))
         except StoreError as error:
             self.log.debug(
                 "counter {name}: old counts cannot be deleted: {error}", name=self._asterisk, error=str(error)

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, encode
-from pbxrouter.net import PLACE_REASONS, Bounds, Place, Places
+from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.security import Network, is_within, network_of
 
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
@@ -24,14 +24,14 @@ LOG_EVERY_S: Final = 60.0
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
-REASONS: Final = ("network", "secret", *PLACE_REASONS)
+REASONS: Final = ("network", "secret", *LIMIT_REASONS)
 """Why a connection is refused: the peer is not in fastagi.allow; the call does not pass the secret; a limit of
-connections is reached (PLACE_REASONS)."""
+connections is reached (LIMIT_REASONS)."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
 _NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
 _WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
-_NO_PLACE: Final = {
+_OVER_LIMIT: Final = {
     "full": "fastagi: refused a connection from {peer}: as many are open as fastagi.max_connections allows",
     "peer": (
         "fastagi: refused a connection from {peer}, which has as many open as fastagi.max_connections_per_peer allows"
@@ -66,10 +66,12 @@ class Admission:
         self._allow = tuple(allow)
         self._secret = encode(secret)
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-        self._places = Places(bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _NO_PLACE[reason]))
+        self._limits = ConnectionLimits(
+            bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _OVER_LIMIT[reason])
+        )
         self._logged: dict[tuple[str, str], float] = {}
 
-    def enter(self, address: IAddress | None) -> Place | None:
+    def enter(self, address: IAddress | None) -> ConnectionSlot | None:
         """Admit a new connection; None if it is refused, which is counted, and logged at most once a minute per peer.
 
         The oldest connection without a complete opening block may be closed to make room for it.
@@ -78,7 +80,7 @@ class Admission:
         if self._allow and peer and not is_within(peer, self._allow):
             self._refuse("network", peer, _NOT_ALLOWED)
             return None
-        return self._places.enter(network_of(peer))
+        return self._limits.acquire(network_of(peer))
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
         """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""

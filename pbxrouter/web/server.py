@@ -17,7 +17,7 @@ from pbxrouter.database.people import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.address import is_open_without_tls, setup_url
+from pbxrouter.web.http.public_url import is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService
 from pbxrouter.web.password_threads import PasswordThreads
 

@@ -19,7 +19,7 @@ from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.rules import Pattern
 from pbxrouter.security import check_old_pin
-from pbxrouter.workshop.report import ImportReport
+from pbxrouter.workshop.import_report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
 
 _KEYABLE: Final = re.compile(r"[0-9*]+")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
-from pbxrouter.call.history import row_of
+from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls

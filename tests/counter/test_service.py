@@ -20,12 +20,12 @@ from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.call.record import CallRecord
 from pbxrouter.counter import report as counter_report
-from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.counter.rows import Batch
 from pbxrouter.counter.service import CONFIRM_S, LOOK_S, RESYNC_S, CallCounter
+from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
 from pbxrouter.rules.model import Facts
@@ -94,7 +94,7 @@ class RowTests(DatabaseCase):
         first = Counts(started=2, answered=1, finished=2, talked=1, talk_s=1.5, peak=4, failed={"busy": 1})
         second = Counts(started=1, finished=1, served=1, peak=3, failed={"busy": 1, "other": 1})
         for counts in (first, second):
-            counter_rows.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
+            storage.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [(NOW, "a", "all", "", 3, 1, 3, 1, 1, 1.5, 4)])
         self.assertEqual(
             self.rows("SELECT reason, calls FROM counter_failures ORDER BY reason"),
@@ -105,42 +105,42 @@ class RowTests(DatabaseCase):
         """They come back as they were, but uncertain; bytes of a caller's that are no text do no harm."""
         call = LiveCall("a", 1.0, 2.0, {"a", "b"}, "33", "22\udcff", "BUSY", outcome="ANSWER")
         call.labels = {("mapping", "2X"), ("user", "pepe")}
-        rows = {"a": counter_rows.live_row(call), "z": counter_rows.live_row(LiveCall("z", 3.0))}
-        counter_rows.write(self.connection, Batch("x", live=rows))
-        counter_rows.write(self.connection, Batch("y", live=rows))
-        counter_rows.write(self.connection, Batch("x", gone=["z"]))
-        (kept,) = counter_rows.load(self.connection, "x").live
+        rows = {"a": storage.live_row(call), "z": storage.live_row(LiveCall("z", 3.0))}
+        storage.write(self.connection, Batch("x", live=rows))
+        storage.write(self.connection, Batch("y", live=rows))
+        storage.write(self.connection, Batch("x", gone=["z"]))
+        (kept,) = storage.load(self.connection, "x").live
         call.number, call.certain = "22?", False
         self.assertEqual(kept, call)
-        counter_rows.write(self.connection, Batch("x", all_live=True))
-        self.assertEqual(counter_rows.load(self.connection, "x").live, ())
-        self.assertEqual(len(counter_rows.load(self.connection, "y").live), 2)
+        storage.write(self.connection, Batch("x", all_live=True))
+        self.assertEqual(storage.load(self.connection, "x").live, ())
+        self.assertEqual(len(storage.load(self.connection, "y").live), 2)
 
     def test_spoilt_by_hand(self) -> None:
         """Labels that are none are left out."""
-        counter_rows.write(self.connection, Batch("x", live={"a": counter_rows.live_row(LiveCall("a", 1.0))}))
+        storage.write(self.connection, Batch("x", live={"a": storage.live_row(LiveCall("a", 1.0))}))
         self.connection.execute("UPDATE counter_live SET labels = '{'")
-        self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, set())
+        self.assertEqual(storage.load(self.connection, "x").live[0].labels, set())
 
     def test_seen(self) -> None:
         """Since when, until when, and when Asterisk was started."""
-        self.assertEqual(counter_rows.load(self.connection, "x"), counter_rows.Kept(None, "", ()))
+        self.assertEqual(storage.load(self.connection, "x"), storage.Kept(None, "", ()))
         for seen in (NOW, NOW + 9):
-            counter_rows.write(self.connection, Batch("x", seen=seen, started_up="then"))
+            storage.write(self.connection, Batch("x", seen=seen, started_up="then"))
         self.assertEqual(self.rows("SELECT * FROM counter_asterisks"), [("x", NOW, NOW + 9, "then")])
 
     def test_whole_or_not(self) -> None:
         """A batch that fails in the middle leaves nothing."""
         batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=[(None, 1)])  # type: ignore[list-item]
-        self.assertRaises(sqlite3.IntegrityError, counter_rows.write, self.connection, batch)
+        self.assertRaises(sqlite3.IntegrityError, storage.write, self.connection, batch)
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
 
     def test_forget(self) -> None:
         """What is too old goes."""
         for minute in (NOW, NOW + 60):
             counts = Counts(started=1, failed={"busy": 1})
-            counter_rows.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
-        counter_rows.forget(self.connection, NOW + 60)
+            storage.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
+        storage.forget(self.connection, NOW + 60)
         for table in ("counter_minutes", "counter_failures", "counter_gaps"):
             self.assertEqual(self.rows(f"SELECT count(*) FROM {table}"), [(1,)])
 
@@ -150,7 +150,7 @@ class ReportTests(DatabaseCase):
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
         """Write a batch."""
-        counter_rows.write(self.connection, Batch(asterisk, **batch))
+        storage.write(self.connection, Batch(asterisk, **batch))
 
     def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
         """Read five minutes, at their end."""
@@ -183,7 +183,7 @@ class ReportTests(DatabaseCase):
     def test_several(self) -> None:
         """They add up; what is unknown of one is unknown of all."""
         for name in "xy":
-            self.write(name, seen=NOW, live={"a": counter_rows.live_row(LiveCall("a", 1.0))})
+            self.write(name, seen=NOW, live={"a": storage.live_row(LiveCall("a", 1.0))})
             self.write(
                 name,
                 seen=NOW + 300,
@@ -572,7 +572,7 @@ class ServiceTests(DatabaseCase):
 
     def test_old_rows_go(self) -> None:
         """What is older than the settings say is removed."""
-        counter_rows.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
+        storage.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
         self.wait(3601)
         self.assertEqual(self.total(), (0, 0, 0))
 
@@ -598,14 +598,14 @@ class CommandTests(CommandTestCase):
         self.batch(
             "pbx",
             seen=time.time(),
-            live={"a": counter_rows.live_row(LiveCall("a", 1.0))},
+            live={"a": storage.live_row(LiveCall("a", 1.0))},
             minutes={(self.minute, *ALL): counts, (self.minute, "mapping", "2X"): counts},
         )
 
     def batch(self, asterisk: str, **what: Any) -> None:
         """Write a batch."""
         with closing(database.connect(self.database)) as connection:
-            counter_rows.write(connection, Batch(asterisk, **what))
+            storage.write(connection, Batch(asterisk, **what))
 
     def test_line(self) -> None:
         """One line for Cacti: calls, answered, active first, then the rest."""

@@ -15,15 +15,15 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
-from pbxrouter.web.api.auth import LIMITS, UNAVAILABLE, TokenAuth
 from pbxrouter.web.api.endpoint import JSON, ApiError, ApiRequest, Created, Endpoint, StreamedText
 from pbxrouter.web.api.parsing import read_body, read_numbers, read_query
+from pbxrouter.web.api.token_auth import LIMITS, UNAVAILABLE, TokenAuth
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import AddRoutes
 from pbxrouter.web.http.streaming import send_pieces
 
 
-class Table:
+class EndpointTable:
     """The endpoints by path and method."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -75,7 +75,7 @@ class Api:
     def __init__(self, web: WebContext, door: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
         self._web = web
         self._door = door
-        self._table = Table(endpoints)
+        self._table = EndpointTable(endpoints)
 
     async def answer(self, request: IRequest) -> bytes:
         """Handle a request: sets status and headers and returns the body. Never fails."""
@@ -150,7 +150,7 @@ def api_routes(
 
     Args:
         address: returns the address of a request.
-        limits: rate limits, as auth.LIMITS.
+        limits: rate limits, as token_auth.LIMITS.
     """
     api = Api(web, TokenAuth(web, address, limits), endpoints)
 

@@ -32,7 +32,7 @@ from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import Attempts, DialAttempt
 from pbxrouter.web.click.number import ClickRefused, read_number
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.address import base_url, click_url
+from pbxrouter.web.http.public_url import base_url, click_url
 
 UNAVAILABLE: Final = Sentence("Service Currently Unavailable")
 HOUR_S: Final = 3600.0

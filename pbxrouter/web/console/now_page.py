@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pbxrouter.call import SUCCESSFUL, GatewayOutcome
-from pbxrouter.counter import Totals
+from pbxrouter.counter import OutcomeTotals
 from pbxrouter.database.people import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
@@ -107,7 +107,7 @@ class NowPage:
         }
 
 
-def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
+def tiles(totals: OutcomeTotals) -> tuple[tuple[Sentence, int, str], ...]:
     """Today's calls by result.
 
     Returns:

@@ -8,8 +8,8 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.auth import LIMITS, STRANGERS
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS, STRANGERS
 from pbxrouter.web.http.site import MAX_BODY
 from tests.api_fakes import DOCUMENT, ApiCase
 from tests.paths import ROOT

@@ -17,8 +17,8 @@ from twisted.internet.threads import deferToThread
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.security.roles import Role
-from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS
 from tests.api_fakes import ACTOR, ApiCase, a_call
 from tests.needs import PATIENCE_S
 

@@ -10,7 +10,7 @@ from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
     PAGE,
-    Filters,
+    CallFilters,
     place_text,
     read_filters,
     read_place,
@@ -213,7 +213,7 @@ class FilterTests(CallsCase):
 
     def test_address(self) -> None:
         """What is not said is not in it."""
-        filters = Filters(caller="+34 6", until="2026-11-23T10:00")
+        filters = CallFilters(caller="+34 6", until="2026-11-23T10:00")
         address = filters.address("/calls", before="1.5-3")
         self.assertEqual(address, "/calls?caller=%2B34+6&until=2026-11-23T10%3A00&before=1.5-3")
         self.assertEqual(read_filters(Form([("caller", "+34 6"), ("until", "2026-11-23T10:00")])), filters)

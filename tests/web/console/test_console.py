@@ -17,9 +17,9 @@ from twisted.web.test.requesthelper import DummyRequest
 from pbxrouter.config.schema import Web
 from pbxrouter.database.store import Store
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.auth import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
+from pbxrouter.web.console.session_auth import SESSION_COOKIE
 from pbxrouter.web.http.site import CUT_OFF, MAX_FORM
 from tests.web_fakes import FORM, PASSWORD, ConsoleCase, Person
 

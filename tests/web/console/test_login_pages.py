@@ -14,8 +14,8 @@ from pbxrouter.database.people.console_users import (
 )
 from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from pbxrouter.web.console.login_pages import SETUP_COOKIE
+from pbxrouter.web.console.session_auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, Person
 
 NEW = "a password of my own"

@@ -18,7 +18,7 @@ from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.record import OUTCOME_SENTENCES, GatewayOutcome
-from pbxrouter.counter.outcome_figures import Totals
+from pbxrouter.counter.outcome_figures import OutcomeTotals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
@@ -292,12 +292,12 @@ class TilesTests(SynchronousTestCase):
             "QUEUED",
             *(value for name, value in vars(GatewayOutcome).items() if name.isupper()),
         }
-        totals = Totals(dict.fromkeys(names, 1))
+        totals = OutcomeTotals(dict.fromkeys(names, 1))
         self.assertEqual(sum(calls for _, calls, _ in tiles(totals)), len(names))
 
     def test_where_to_look(self) -> None:
         """Only what is grave leads to the calls."""
-        led = {label.english: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
+        led = {label.english: outcome for label, _, outcome in tiles(OutcomeTotals({"NODRIVER": 2, "BUSY": 1}))}
         self.assertEqual(led.pop("Failed"), "NODRIVER")
         self.assertEqual(set(led.values()), {""})
 

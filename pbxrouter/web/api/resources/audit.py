@@ -19,9 +19,9 @@ from pbxrouter.database.audit import (
     undo,
 )
 from pbxrouter.security import Scope
-from pbxrouter.web.api.auth import lacking
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint, Seconds
-from pbxrouter.web.api.paging import After, Next
+from pbxrouter.web.api.list_query import After, Next
+from pbxrouter.web.api.token_auth import lacking
 
 TAG = "Audit log"
 PATH = "/api/audit"

@@ -11,12 +11,12 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, KeptCall, Place, Search, call, csv_cells, csv_heading, find_page
+from pbxrouter.database.calls import CallPage, KeptCall, ListPosition, Search, call, csv_cells, csv_heading, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
 from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
-from pbxrouter.web.api.paging import After, Next
+from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 TAG: Final = "Calls"
@@ -107,7 +107,7 @@ class Minute(msgspec.Struct, frozen=True):
     calls: int
 
 
-class Figures(msgspec.Struct, frozen=True):
+class CallFigures(msgspec.Struct, frozen=True):
     """Figures of the calls that began in a span."""
 
     since: float
@@ -127,7 +127,7 @@ async def list_calls(request: ApiRequest) -> CallItems:
     query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:
-        before: Place | None = None
+        before: ListPosition | None = None
         if query.after is not None:
             try:
                 last = call(connection, query.after)
@@ -153,7 +153,7 @@ async def export_calls(request: ApiRequest) -> StreamedText:
     async def pieces() -> AsyncGenerator[str, None]:
         yield csv_line(csv_heading())
         left = query.limit
-        before: Place | None = None
+        before: ListPosition | None = None
         while left > 0:
             text, before, count = await request.web.read(_chunk(query.search, min(left, CHUNK), before))
             if text:
@@ -168,9 +168,9 @@ async def export_calls(request: ApiRequest) -> StreamedText:
 
 
 def _chunk(
-    search: Search, limit: int, before: Place | None
-) -> Callable[[sqlite3.Connection], tuple[str, Place | None, int]]:
-    def read(connection: sqlite3.Connection) -> tuple[str, Place | None, int]:
+    search: Search, limit: int, before: ListPosition | None
+) -> Callable[[sqlite3.Connection], tuple[str, ListPosition | None, int]]:
+    def read(connection: sqlite3.Connection) -> tuple[str, ListPosition | None, int]:
         page = find_page(connection, search, limit, before=before)
         # Formatted in the thread, too, to keep the reactor free for calls.
         return "".join(csv_line(csv_cells(row)) for row in page.calls), page.older, len(page.calls)
@@ -178,7 +178,7 @@ def _chunk(
     return read
 
 
-async def get_call_figures(request: ApiRequest) -> Figures:
+async def get_call_figures(request: ApiRequest) -> CallFigures:
     """Get calls per minute, by outcome, and the busiest minutes."""
     query: FiguresQuery = request.query
     until = request.web.now() if query.until is None else query.until
@@ -190,10 +190,10 @@ async def get_call_figures(request: ApiRequest) -> Figures:
             "since",
         )
 
-    def read(connection: sqlite3.Connection) -> Figures:
+    def read(connection: sqlite3.Connection) -> CallFigures:
         minutes = per_minute(connection, since, until)
         found = totals(connection, since, until)
-        return Figures(
+        return CallFigures(
             since,
             until,
             found.calls,
@@ -263,10 +263,10 @@ ENDPOINTS = (
         "Get calls per minute, calls by outcome, and the busiest minutes",
         get_call_figures,
         Scope.READ,
-        Figures,
+        CallFigures,
         FiguresQuery,
         errors=frozenset({422}),
-        shows=Figures(
+        shows=CallFigures(
             1795392000.0,
             1795478400.0,
             2,

@@ -47,13 +47,13 @@ class ConsoleUserItem(msgspec.Struct, frozen=True):
     enabled: bool
 
 
-class People(msgspec.Struct, frozen=True):
+class ConsoleUsers(msgspec.Struct, frozen=True):
     """All console users, by login."""
 
     items: list[ConsoleUserItem]
 
 
-class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewConsoleUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A console user to create."""
 
     login: Annotated[str, Meta(min_length=1, max_length=MAX_LOGIN)]
@@ -63,7 +63,7 @@ class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: Language = ""
 
 
-class PersonChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a console user; fields left out stay."""
 
     password: Password | UnsetType = UNSET
@@ -86,9 +86,9 @@ def _shown(user: ConsoleUser) -> ConsoleUserItem:
     )
 
 
-async def list_people(request: ApiRequest) -> People:
+async def list_people(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return People([_shown(row) for row in await request.web.read(list_console_users)])
+    return ConsoleUsers([_shown(row) for row in await request.web.read(list_console_users)])
 
 
 async def get_person(request: ApiRequest) -> ConsoleUserItem:
@@ -99,7 +99,7 @@ async def get_person(request: ApiRequest) -> ConsoleUserItem:
 
 async def create_person(request: ApiRequest) -> Created:
     """Create a console user."""
-    new: NewPerson = request.body
+    new: NewConsoleUser = request.body
     login = check_login(new.login)
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
@@ -122,7 +122,7 @@ async def create_person(request: ApiRequest) -> Created:
 
 async def change_person(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
-    wanted: PersonChange = request.body
+    wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
     there = await request.web.read(lambda connection: console_user(connection, number))
     changes = given(wanted)
@@ -154,7 +154,9 @@ _ONE = f"{PATH}/{{console_user_id}}"
 _LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
-    Endpoint("GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])),
+    Endpoint(
+        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
+    ),
     Endpoint(
         "POST",
         PATH,
@@ -163,10 +165,10 @@ ENDPOINTS = (
         create_person,
         Scope.ADMIN,
         ConsoleUserItem,
-        body=NewPerson,
+        body=NewConsoleUser,
         status=201,
         errors=frozenset({409, 422}),
-        example=NewPerson("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
+        example=NewConsoleUser("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
     Endpoint("GET", _ONE, TAG, "Get a console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
@@ -178,9 +180,9 @@ ENDPOINTS = (
         change_person,
         Scope.ADMIN,
         ConsoleUserItem,
-        body=PersonChange,
+        body=ConsoleUserChange,
         errors=frozenset({409, 422}),
-        example=PersonChange(role=Role.VIEWER),
+        example=ConsoleUserChange(role=Role.VIEWER),
         shows=_SHOWN,
         note=f"A lower role or a new password ends the user's sessions. {_LAST}",
     ),

@@ -12,14 +12,14 @@ from msgspec import Meta
 
 from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
 from pbxrouter.security import Scope
-from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
+from pbxrouter.web.api.token_auth import UNAVAILABLE
 
 Verdict = Literal["allow", "pin", "deny", "invalid"]
 
 
-class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A call to decide."""
 
     number: Annotated[str, Meta(description="What is dialled.", max_length=200)]
@@ -54,7 +54,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 async def decide(request: ApiRequest) -> Explanation:
     """Decide a call without making it."""
-    call: Call = request.body
+    call: DecisionRequest = request.body
     if call.pin:
         request.within("pin")  # the response names the PIN's user, so guesses are limited
     caller = call.caller.strip() if call.caller else None
@@ -85,8 +85,8 @@ ENDPOINTS = (
         decide,
         Scope.READ,
         answer=Explanation,
-        body=Call,
-        example=Call("22", "33"),
+        body=DecisionRequest,
+        example=DecisionRequest("22", "33"),
         note="No call is made, and nothing is changed. The PIN is not stored. Requests with a PIN are limited to a "
         "burst of 10, then 6 a minute.",
     ),

@@ -30,7 +30,7 @@ from pbxrouter.web.api.resources.dial_link_types import (
     NewLink,
 )
 from pbxrouter.web.click.service import link_options
-from pbxrouter.web.http.address import base_url, click_url
+from pbxrouter.web.http.public_url import base_url, click_url
 from pbxrouter.web.http.site import MAX_FORM
 
 TAG = "Administration"

@@ -18,7 +18,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
-from pbxrouter.web.api.paging import ListQuery
+from pbxrouter.web.api.list_query import ListQuery
 from pbxrouter.web.api.resources.holders import (
     EXTENSIONS,
     TAG,

@@ -20,7 +20,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
-from pbxrouter.web.api.paging import ListQuery, Next
+from pbxrouter.web.api.list_query import ListQuery, Next
 from pbxrouter.web.api.parsing import given
 
 TAG = "Rules"
@@ -34,7 +34,7 @@ Data = Annotated[str, Meta(max_length=255, description="The application's argume
 Enabled = Annotated[bool, Meta(description="false: disabled; its grants are kept.")]
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class MappingItem(msgspec.Struct, frozen=True):
     """A mapping."""
 
     map_id: int
@@ -49,7 +49,7 @@ class Mapping(msgspec.Struct, frozen=True):
 class Mappings(msgspec.Struct, frozen=True):
     """A page of mappings, by id."""
 
-    items: list[Mapping]
+    items: list[MappingItem]
     next: Next
 
 
@@ -77,9 +77,9 @@ class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
     enabled: Annotated[bool, Meta(description="Only enabled, or only disabled ones.")] | None = None
 
 
-def shown(row: MappingRow) -> Mapping:
-    """Convert a row to a Mapping."""
-    return Mapping(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
+def shown(row: MappingRow) -> MappingItem:
+    """Convert a row to a MappingItem."""
+    return MappingItem(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
 
 
 async def list_mappings(request: ApiRequest) -> Mappings:
@@ -91,7 +91,7 @@ async def list_mappings(request: ApiRequest) -> Mappings:
     return Mappings([shown(row) for row in page.rows], page.next)
 
 
-async def get_mapping(request: ApiRequest) -> Mapping:
+async def get_mapping(request: ApiRequest) -> MappingItem:
     """Get a mapping."""
     return shown(await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
 
@@ -108,7 +108,7 @@ async def create_mapping(request: ApiRequest) -> Created:
     return Created(f"{PATH}/{made.map_id}", shown(made))
 
 
-async def change_mapping(request: ApiRequest) -> Mapping:
+async def change_mapping(request: ApiRequest) -> MappingItem:
     """Change a mapping."""
     wanted: MappingChange = request.body
     map_id = request.path["map_id"]
@@ -130,7 +130,7 @@ async def remove_mapping(request: ApiRequest) -> None:
     )
 
 
-_SHOWN = Mapping(3, "2X", "dial", "PJSIP", True, 2, 1)
+_SHOWN = MappingItem(3, "2X", "dial", "PJSIP", True, 2, 1)
 _REFUSED = frozenset({409, 422})
 
 ENDPOINTS = (
@@ -152,7 +152,7 @@ ENDPOINTS = (
         "Create a mapping",
         create_mapping,
         Scope.RULES,
-        answer=Mapping,
+        answer=MappingItem,
         body=NewMapping,
         status=201,
         errors=_REFUSED,
@@ -167,7 +167,7 @@ ENDPOINTS = (
         "Get a mapping",
         get_mapping,
         Scope.READ,
-        answer=Mapping,
+        answer=MappingItem,
         shows=_SHOWN,
     ),
     Endpoint(
@@ -177,7 +177,7 @@ ENDPOINTS = (
         "Change, enable or disable a mapping",
         change_mapping,
         Scope.RULES,
-        answer=Mapping,
+        answer=MappingItem,
         body=MappingChange,
         errors=_REFUSED,
         example=MappingChange(enabled=False),

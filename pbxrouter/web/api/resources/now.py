@@ -22,7 +22,7 @@ State = Annotated[
 _When = Annotated[float, Meta(description="Seconds since 1970, UTC.")]
 
 
-class LiveCall(msgspec.Struct, frozen=True):
+class CallInProgress(msgspec.Struct, frozen=True):
     """A call in progress."""
 
     key: Annotated[str, Meta(description="Unique among the calls in progress.")]
@@ -108,7 +108,7 @@ class Now(msgspec.Struct, frozen=True):
     """The state of the gateway at one moment."""
 
     at: _When
-    calls: Annotated[list[LiveCall], Meta(description="The newest first.")]
+    calls: Annotated[list[CallInProgress], Meta(description="The newest first.")]
     total: Annotated[int, Meta(description="The number of all calls in progress.")]
     today: Today
     health: HealthNow
@@ -120,8 +120,8 @@ class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_CALLS, description="How many calls, at most.")] = 100
 
 
-def _call(shown: CallView) -> LiveCall:
-    return LiveCall(
+def _call(shown: CallView) -> CallInProgress:
+    return CallInProgress(
         shown.key,
         shown.asterisk,
         shown.caller,

@@ -10,14 +10,14 @@ from msgspec import Meta
 from pbxrouter.rules import KEPT, RuleWarning
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
-from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint, Id
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
+from pbxrouter.web.api.token_auth import UNAVAILABLE
 
 Code = Literal["problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"]
 
 
-class Warning(msgspec.Struct, frozen=True):
+class WarningItem(msgspec.Struct, frozen=True):
     """A warning about a rule."""
 
     code: Code
@@ -33,7 +33,7 @@ class Warnings(msgspec.Struct, frozen=True):
 
     total: Annotated[int, Meta(description="The number of warnings, notes excluded.")]
     counts: Annotated[dict[str, int], Meta(description="The number of warnings by code.")]
-    warnings: Annotated[list[Warning], Meta(description=f"Of each code the first {KEPT}.")]
+    warnings: Annotated[list[WarningItem], Meta(description=f"Of each code the first {KEPT}.")]
 
 
 class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,8 +42,8 @@ class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map_id: Annotated[Id, Meta(description="Only warnings about this mapping.")] | None = None
 
 
-def _shown(warning: RuleWarning) -> Warning:
-    return Warning(
+def _shown(warning: RuleWarning) -> WarningItem:
+    return WarningItem(
         warning.code,  # type: ignore[arg-type]  # a test holds Code and CODES equal
         sentence_body(warning.sentence),
         warning.is_note,
@@ -88,7 +88,7 @@ ENDPOINTS = (
         Scope.READ,
         Warnings,
         WarningsQuery,
-        shows=Warnings(1, {"no-driver": 1}, [Warning("no-driver", sentence_body(_SAID), False, 4, None, None)]),
+        shows=Warnings(1, {"no-driver": 1}, [WarningItem("no-driver", sentence_body(_SAID), False, 4, None, None)]),
         note="Such as a pattern that can never match because another one always wins, or a mapping that no caller "
         "can use. With very many rules the first response after a change may take some seconds.",
     ),

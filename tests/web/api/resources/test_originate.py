@@ -17,8 +17,8 @@ from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, Orig
 from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.tokens import Scope, new_token
 from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.endpoint import FORM, JSON
+from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.http.site import (
     CUT_OFF,
     MAX_BODY,

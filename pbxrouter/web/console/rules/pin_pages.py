@@ -16,8 +16,8 @@ from pbxrouter.security import RateLimit, Role, check_pin
 from pbxrouter.text import sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
+from pbxrouter.web.console.rules.holder_list import KINDS
 from pbxrouter.web.console.rules.holder_page import show_holder
-from pbxrouter.web.console.rules.holders import KINDS
 from pbxrouter.web.console.rules.page_base import RuleContext
 
 USERS: Final = KINDS[1]

@@ -31,7 +31,7 @@ FORGET_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400
 
 
-class History(MultiService):
+class HistoryWriter(MultiService):
     """Writes finished calls to the database, and deletes old ones, while it runs.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.web.http.address import (
+from pbxrouter.web.http.public_url import (
     base_url,
     check_url,
     click_url,

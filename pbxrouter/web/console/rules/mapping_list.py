@@ -22,7 +22,7 @@ from pbxrouter.security import Role
 from pbxrouter.text import sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Redirect
-from pbxrouter.web.console.rules.applications import choices
+from pbxrouter.web.console.rules.application_help import choices
 from pbxrouter.web.console.rules.page_base import (
     RuleContext,
     go_back,

@@ -20,7 +20,7 @@ from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_messages import KINDS
-from pbxrouter.web.console.rules.warnings import TITLES, WAIT_S
+from pbxrouter.web.console.rules.warning_pages import TITLES, WAIT_S
 from tests.api_fakes import Ticking
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 from tests.work import calls, count_sql

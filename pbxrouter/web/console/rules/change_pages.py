@@ -50,7 +50,7 @@ ALL_LINES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class ChangeFilters:
     """The filter form's fields, as entered."""
 
     who: str
@@ -75,7 +75,7 @@ class ChangePages:
 
     async def list(self, page_request: PageRequest) -> bytes:
         """Show the newest matching changes."""
-        filters = Filters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
+        filters = ChangeFilters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
         older, error = number_in(page_request.query, "older"), None
         hidden = hidden_from(page_request)
         try:
@@ -164,7 +164,7 @@ def why_not(entry: AuditEntry) -> Sentence | None:
     return NEVER_UNDONE.get(entry.kind)
 
 
-def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:
+def read_search(filters: ChangeFilters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:
     """Return the filters as a search of the audit log.
 
     Raises:
