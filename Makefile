@@ -56,7 +56,7 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 bench: ready ## Measure calls, dial patterns, AMI events, a long history and many browsers (bench/README.md)
 	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
 	@build/bench/bin/pip install -q --disable-pip-version-check -e . pystrix panoramisk
-	@for each in fastagi patterns ami history console_load; do build/bench/bin/python bench/$$each.py || exit 1; done
+	@for bench in fastagi patterns ami history console_load; do build/bench/bin/python bench/$$bench.py || exit 1; done
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up

@@ -159,7 +159,7 @@ def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A port at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
