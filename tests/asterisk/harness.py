@@ -367,6 +367,10 @@ class AsteriskTest(unittest.TestCase):
             phone.terminate()
             phone.wait(PATIENCE_S)
 
+    def beat_age(self) -> float:
+        """Seconds since the gateway's last heartbeat, as the dialplan sees it."""
+        return time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0")
+
     # What Asterisk did
 
     def log(self) -> str:
