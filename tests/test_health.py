@@ -117,7 +117,7 @@ class DatabaseTests(HealthCase):
     """Rules, history, counts."""
 
     def test_before_the_first_rules(self) -> None:
-        """Nobody knows yet, which is no fault; then it is one."""
+        """Unknown at first, which is no problem; later it is one."""
         database = self.look().database
         self.assertEqual((database.state, database.sentence.english), ("plain", "loading the rules"))
         self.refresh()

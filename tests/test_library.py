@@ -89,7 +89,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected or self.transport.disconnecting)
 
     def test_nobody(self) -> None:
-        """Nobody listens: one line with the address."""
+        """Nothing listens: one line with the address."""
         factory = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = str(self.failureResultOf(self.done, ManagerUnavailable).value)

@@ -1,4 +1,4 @@
-"""requirements/ locks all that pyproject.toml asks for, and whatever that needs in turn, with hashes."""
+"""requirements/ locks the dependencies in pyproject.toml, direct and indirect, with hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``twistd pbxrouter``: its options, and one line with exit status 2 for whatever stands against a start."""
+"""``twistd pbxrouter``: its options, and one line with exit status 2 for everything that prevents a start."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Starting(TapCase):
         self.assertIn("pbxrouter.toml: databse: no such key", self.refused())
 
     def test_database(self) -> None:
-        """Missing, not one, somebody else's."""
+        """Missing, not a database, another program's."""
         self.assertIn("no.db", self.refused("-l", LISTEN, "-d", "no.db"))
         (self.here / "text.db").write_text("x" * 5000)
         self.assertIn("text.db", self.refused("-l", LISTEN, "-d", "text.db"))

@@ -649,7 +649,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(ami.hears(), [])
 
     def test_lost(self) -> None:
-        """Every action in flight fails, and whoever asked is told."""
+        """Every action in flight fails."""
         ami = AMI().log_in()
         waiting = [ami.protocol.action("Ping"), ami.protocol.action_list("X")]
         ami.goes()

@@ -115,7 +115,7 @@ class ConnectionTests(ManagerServiceTest):
     """Connecting, again and again."""
 
     def test_up(self) -> None:
-        """Connected and logged in: whoever wants to know is told, also who asks later."""
+        """After the login every connection listener is called, also one that is added later."""
         self.assertFalse(self.manager.is_up)
         self.connects().logs_in()
         self.assertTrue(self.manager.is_up)
@@ -124,7 +124,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_for_ever(self) -> None:
-        """Nobody there: waits grow to a bound, differ a little, and never end; it is said once."""
+        """Nothing listens: retries go on at growing, slightly varied intervals up to a bound; it is logged once."""
         waits = []
         for _ in range(200):
             self.fails()
@@ -273,7 +273,7 @@ class UseTests(ManagerServiceTest):
             self.assertIn("lab", line)
 
     def test_action(self) -> None:
-        """Up, they go out; lost, they fail before anybody is told, and then it is not up any more."""
+        """Actions are sent while it is up; at a loss they fail before the listeners are called, and it is not up."""
         self.connects().logs_in()
         order: list[str] = []
         self.manager.on_disconnect(lambda: order.append("down"))

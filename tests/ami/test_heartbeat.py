@@ -88,7 +88,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.beats(), [])
 
     def test_farewell_is_the_last_word(self) -> None:
-        """A beat under way when we stop does not follow the farewell: nobody would be there."""
+        """A beat in progress at the stop does not set the variable again after the final 0."""
         self.heartbeat.startService()
         self.manager.answers["Ping"] = None
         self.manager.comes_up()

@@ -24,7 +24,7 @@ class OnceTests(SynchronousTestCase):
     """On a reactor in memory."""
 
     def setUp(self) -> None:
-        """Nobody is asked yet."""
+        """A reactor in memory; no connection is made yet."""
         self.reactor = MemoryReactorClock()
         self.events: list[AMIMessage] = []
 
@@ -90,7 +90,7 @@ class OnceTests(SynchronousTestCase):
         self.assert_quiet()
 
     def test_nobody(self) -> None:
-        """Nobody listens there: the place is named."""
+        """Nothing listens: the error names the address."""
         asked = self.ask()
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))

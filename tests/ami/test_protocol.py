@@ -119,7 +119,7 @@ class LoginTests(SynchronousTestCase):
         self.assertFalse(self.protocol.logged_in)
 
     def test_no_banner(self) -> None:
-        """Accepted and silent: given up after some seconds, and whoever logs in is told why."""
+        """A silent peer is given up after some seconds, and the login fails with the reason."""
         done = self.log_in()
         self.clock.advance(BANNER_TIMEOUT_S)
         self.assertTrue(self.end.gone)
@@ -152,7 +152,7 @@ class LoginTests(SynchronousTestCase):
             self.failureResultOf(done, ManagerUnavailable)
 
     def test_lost_before(self) -> None:
-        """Nobody has asked for a login yet: nothing is left unhandled."""
+        """The connection is lost before a login: no error is unhandled."""
         self.end.goes(ConnectionLost())
         self.successResultOf(self.protocol.lost)
 
@@ -181,7 +181,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
 
     def test_nobodys_answer(self) -> None:
-        """Answers with no ActionID, with another's, or again, are nobody's."""
+        """Responses without an ActionID, with another one, or repeated, are ignored."""
         answer, action_id = self.send()
         for forged in ("", "1", action_id + "0", action_id[:-1], action_id.upper() + "x"):
             self.end.says("Response: Success", f"ActionID: {forged}")
@@ -211,7 +211,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual(self.end.hears(), [])
 
     def test_timeout(self) -> None:
-        """No answer in time fails; one that comes later is nobody's."""
+        """Without a response in time the action fails; a later response is ignored."""
         answer, action_id = self.send()
         self.clock.advance(ACTION_TIMEOUT_S)
         self.failureResultOf(answer, ActionTimeout)
@@ -300,7 +300,7 @@ class ListTests(ManagerTest):
         self.assertEqual(len(self.events), 1)
 
     def test_forged_items(self) -> None:
-        """Items and ends without our ActionID, as a caller can forge, are of no list of ours."""
+        """List items and ends without the right ActionID, as a caller can forge, are not taken into a list."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         self.item("", "forged")
@@ -381,7 +381,7 @@ class EventTests(ManagerTest):
         self.assertEqual(len(self.events), 1)
 
     def test_listener_changes_the_table(self) -> None:
-        """Who unsubscribes while being told disturbs nobody."""
+        """A handler that unsubscribes while it runs does not disturb the others."""
         self.handlers[b"Hangup"].insert(0, lambda _: self.handlers[b"Hangup"].clear())
         self.end.says("Event: Hangup")
         self.end.says("Event: Hangup")
@@ -395,7 +395,7 @@ class EventTests(ManagerTest):
 
     @given(st.lists(st.binary(max_size=50), max_size=10))
     def test_any_bytes(self, pieces: list[bytes]) -> None:
-        """Whatever comes, nothing is raised and nothing is logged as a failure of ours."""
+        """For any input nothing is raised, and no failure is logged."""
         clock_events: list[AMIMessage] = []
         protocol, end, _ = new_protocol({b"Hangup": [clock_events.append], b"*": [clock_events.append]})
         end.greets()
@@ -473,7 +473,7 @@ class LifeTests(ManagerTest):
         self.assertGreater(len(asked), 8)
 
     def test_not_before_the_login(self) -> None:
-        """Before it is logged in nobody is asked anything."""
+        """Before the login nothing is sent."""
         protocol, end, clock = new_protocol()
         end.greets()
         clock.pump([1] * 15)

@@ -43,13 +43,13 @@ class AmiTest(AsteriskTest):
     config = None
 
     async def connected(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
-        """A connection of ours, up."""
+        """An AMIConnection to the lab's Asterisk, connected."""
         manager = self.connecting(username, endpoint, secret)
         await self.until("the connection", lambda: manager.is_up, 15)
         return manager
 
     def connecting(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
-        """A connection of ours that is being tried."""
+        """An AMIConnection to the lab's Asterisk, not connected yet."""
         where = endpoint or f"tcp:127.0.0.1:{self.lab.base + 38}"
         manager = AMIConnection("lab", where, Account(username, lambda: secret), reactor)
         self.addCleanup(manager.stopService)
@@ -153,7 +153,7 @@ class SampleUserTest(AmiTest):
             self.assertEqual(len(heard), expected, username)
 
     async def test_access_list(self) -> None:
-        """Only from where the sample allows it; elsewhere the secret helps nobody."""
+        """The login works only from the addresses that the sample permits, even with the secret."""
         await self.connected("sample")
         port = self.lab.base + 38
         manager = self.connecting("sample", f"tcp:127.0.0.1:{port}:bindAddress=127.0.0.3")

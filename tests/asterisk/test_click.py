@@ -157,7 +157,7 @@ class ClickTest(ClickCase):
 
 
 class WithoutAmiTest(ClickCase):
-    """Nobody answers at the AMI port."""
+    """The AMI port refuses connections."""
 
     config = WEB + AMI.replace("AMI_PORT", "1")
 

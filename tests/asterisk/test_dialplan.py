@@ -47,7 +47,7 @@ class FakeGateway:
                     pass
 
     def close(self) -> None:
-        """Stop, and hang up on whoever still waits."""
+        """Stop, and hang up the calls that still wait."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for connection in self._silent:
@@ -108,7 +108,7 @@ class WithoutGatewayTest(DialplanTest):
         self.assertIn("112@emergency", self._places())
 
     def test_no_emergency_trunk(self) -> None:
-        """Nobody named a trunk: the caller hears so at once, and the log shouts."""
+        """Without an emergency trunk the caller hears a tone at once, and the log has an error."""
         self._set_global("PBXROUTER_EMERGENCY", "")
         self.assertEqual(self._call_36("112"), "not answered, 503 congestion")
         self.assertIn("ERROR", self.log())
@@ -323,7 +323,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_no_answer(self) -> None:
-        """Nobody answers: the caller is told."""
+        """A phone that does not answer: the caller hears the announcement."""
         with self.phone(21, "noanswer"):
             self.assertEqual(self._call_36("21", "-t", "9000"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["vm-nobodyavail en"])
@@ -391,7 +391,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_killed_while_it_rings_in_vain(self) -> None:
-        """kill -9 while it rings, and nobody answers: the caller is told that, as with the gateway."""
+        """kill -9 while an unanswered phone rings: the caller hears the same announcement as with the gateway."""
         with self.phone(21, "noanswer"), self.calling("21", "-f", "36", "-t", "9000"):
             wait_for("ringing", lambda: "is ringing" in self.log())
             self.gateway.kill()

@@ -122,7 +122,7 @@ class MagiTableTest(MagiTest, test_workshop.TableTest):
         self._unknown("44")
 
     def test_called_unknown(self) -> None:
-        """A caller who calls himself unknown is nobody, too."""
+        """A caller with the number "unknown" is treated as one without a number."""
         self._unknown("unknown")
 
     def test_no_caller_number(self) -> None:
@@ -220,7 +220,7 @@ class MagiCallTest(MagiTest):
         self.hang_up_all()
 
     def test_second_source_of_commands(self) -> None:
-        """Somebody types `agi exec` for a call of ours, short answers and long: ours are not mixed up."""
+        """`agi exec` at Asterisk's console for the gateway's call, short replies and long: none is mixed up."""
         self.originate("34")
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
@@ -240,7 +240,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.commands(), [])
 
     def test_forged_events(self) -> None:
-        """A number with whole events in it ends nobody's call and begins none."""
+        """A number with whole events in it neither ends nor begins a call."""
         self.originate("34")
         self.asked()
         victim = self.lab.ami.channel_named("Local/", ";2")
@@ -280,7 +280,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_masquerade(self) -> None:
-        """A caller is bridged away out of the PIN prompt (a masquerade): nothing of ours is left behind."""
+        """A caller is bridged away out of the PIN prompt (a masquerade): the gateway keeps nothing of the call."""
         self.originate("34")
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
@@ -346,7 +346,7 @@ class RestartTest(MagiTest):
         self.assertIn("was waiting and is adopted", self.gateway.log(self._gateway_mark))
 
     def test_killed_while_dialling(self) -> None:
-        """The Dial goes on; after it the call is given back to the dialplan, and nobody is rung twice."""
+        """The Dial goes on; after it the call is given back to the dialplan, and no phone rings twice."""
         with self.phone(21, "answer", "-r", "4000", "-t", "1000"):
             self.originate("21")
             wait_for("the Dial", self.dialled)

@@ -223,7 +223,7 @@ class OriginateTest(AsteriskTest):
         self.assertEqual((status, said), (2, "pbxrouter: Originate: Extension does not exist.\n"))
 
     def test_ami_lost(self) -> None:
-        """The AMI connection goes while the phone rings: it is told that nobody knows; then it comes back."""
+        """The AMI connection is lost while the phone rings: the result is reported as unknown; then it reconnects."""
         mark = self.gateway.log_size()
         with self.phone(33, "noanswer"):
             command = self.originate()
@@ -272,7 +272,7 @@ class OriginateTest(AsteriskTest):
 
 
 class WithoutAmiTest(AsteriskTest):
-    """Nobody answers at the AMI port."""
+    """The AMI port refuses connections."""
 
     config = AMI.replace("AMI_PORT", "1")
 

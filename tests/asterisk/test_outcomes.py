@@ -122,7 +122,7 @@ class OutcomeTest(AsteriskTest):
         self.assertEqual(self.call("58"), "not answered, 486 busy")
 
     def test_no_driver(self) -> None:
-        """An application that nobody provides: goodbye, and the log says why."""
+        """An application without a driver: goodbye is played, and the log has the reason."""
         self.assertEqual(self.call("59", "-t", "9000"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["vm-goodbye en"])
         self.assertEqual(self.variables()["PBXROUTER_OUTCOME"], "NODRIVER")

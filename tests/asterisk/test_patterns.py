@@ -1,4 +1,4 @@
-"""The dial patterns' choice, asked of the real Asterisk and of ours, case by case."""
+"""The choice among dial patterns, compared with the real Asterisk's, case by case."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PatternChoiceTest(AsteriskTest):
         self.assertEqual([self._we_pick(*case) for case in cases], expected)
 
     def test_fresh_cases(self) -> None:
-        """500 cases that nobody has looked at: ours is Asterisk's choice. A failure names the seed."""
+        """500 random cases: the choice is Asterisk's. A failure names the seed."""
         seed = random.SystemRandom().randrange(1_000_000)
         chance = random.Random(seed)
         cases = [_random_case(chance) for _ in range(500)]

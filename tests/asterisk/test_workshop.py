@@ -83,7 +83,7 @@ class TableTest(AsteriskTest):
         self.hang_up_all()
 
     def test_called_unknown(self) -> None:
-        """A caller who calls himself unknown is nobody, too."""
+        """A caller with the number "unknown" is treated as one without a number."""
         self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])

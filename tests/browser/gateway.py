@@ -77,7 +77,7 @@ def wait_for(what: str, condition: Callable[[], object], timeout_s: float = PATI
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody uses now."""
+    """Free TCP ports on loopback."""
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(count):

@@ -277,7 +277,7 @@ class BrowserCase(SynchronousTestCase):
         self.assertEqual(found, [], what)
 
     def check_keyboard(self, visitor: Visitor, what: str) -> None:
-        """The first Tab stop leads to the content; whatever can be used is reached, and shows that."""
+        """The first Tab stop leads to the content; every control can be reached, and shows the focus."""
         page = visitor.page
         page.keyboard.press("Tab")
         first = page.evaluate("() => document.activeElement.getAttribute('href')")

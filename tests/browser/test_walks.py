@@ -116,7 +116,7 @@ class OwnersDayTests(BrowserCase):
             self._evening(visitor, gateway)
 
     def _morning(self, visitor: Visitor) -> None:
-        """A new extension, and a new mapping that nobody may use yet."""
+        """A new extension, and a new mapping without grants."""
         page = visitor.go("/rules/extensions")
         page.fill("#f-number", "45")
         visitor.press("Create")

@@ -13,7 +13,7 @@ from tests.cli.test_app import CommandTestCase, run
 
 
 class LockoutsTests(CommandTestCase):
-    """On a database in which somebody has guessed PINs."""
+    """On a database with wrong PINs."""
 
     def setUp(self) -> None:
         """Make the database."""

@@ -52,7 +52,7 @@ class FakeWish:
         return self.stop
 
     def stop(self) -> None:
-        """Nobody listens any more."""
+        """Nothing listens any more."""
         self.stopped += 1
 
 
@@ -143,7 +143,7 @@ class Wishing(ProtocolCase):
         self.assertEqual(self.hears(), [])
 
     def test_goes(self) -> None:
-        """The wish is told, once; without a wish nobody is."""
+        """The running command is told once that the client has gone; without a command there is nothing to tell."""
         self.says(b'{"fake": {}}')
         self.goes()
         self.assertEqual(self.wish.stopped, 1)
@@ -153,7 +153,7 @@ class Wishing(ProtocolCase):
 
 
 class KeepingUp(ProtocolCase):
-    """Who reads slowly slows nobody down."""
+    """A slow reader does not slow down others."""
 
     def test_slow(self) -> None:
         """What it misses is counted, and said when it has caught up."""
@@ -216,7 +216,7 @@ class Refusing(MemoryReactor):
     """A reactor that cannot open the socket."""
 
     def listenUNIX(self, *args: object, **arguments: object) -> Any:
-        """As when somebody else has it."""
+        """The port is in use by another program."""
         raise CannotListenError(None, "/x.sock", OSError("in use"))
 
 
@@ -256,14 +256,14 @@ class StaleSockets(SynchronousTestCase):
         self.path = os.path.join(folder.name, "s")
 
     def test_killed(self) -> None:
-        """A socket at which nobody answers goes."""
+        """A socket without a listener is removed."""
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(self.path)
         remove_stale(self.path)
         self.assertFalse(os.path.exists(self.path))
 
     def test_alive(self) -> None:
-        """One at which somebody listens stays."""
+        """A socket with a listener is kept."""
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(self.path)
             other.listen()

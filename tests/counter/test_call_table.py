@@ -1,4 +1,4 @@
-"""The table of live calls: docs/asterisk.md B6, rule by rule, and whatever order events come in."""
+"""The table of live calls: docs/asterisk.md B6, rule by rule, and events in any order."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class RuleTests(TableCase):
         self.dial_end("BUSY", "nobody", "known")
 
     def test_alone_in_a_bridge(self) -> None:
-        """Channels that are not known (a conference's announcer) answer nobody."""
+        """Unknown channels (a conference's announcer) answer no call."""
         self.event("Newchannel", "a")
         self.enter("announcer", "z")
         self.enter("a")
@@ -163,7 +163,7 @@ class RuleTests(TableCase):
         self.assertEqual(self.told.words, ["a started", "older finished"])
 
     def test_of_a_call_not_known(self) -> None:
-        """A channel of several that goes over to a call nobody knew starts it."""
+        """One of several channels that moves to an unknown call starts that call."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "a2")
         self.enter("a2", "older")
@@ -225,7 +225,7 @@ class ResyncTests(TableCase):
         self.assertEqual(call.channels, {"a", "c"})
 
     def test_bridges(self) -> None:
-        """Bridges are as listed, so somebody who left unseen answers nobody."""
+        """Bridges are as listed, so a channel that has left unseen answers no call."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.enter("a")
@@ -243,7 +243,7 @@ class ResyncTests(TableCase):
         self.assertEqual(self.told.words, ["a started", "c started", f"c finished {JOINED}"])
 
     def test_restore(self) -> None:
-        """Calls of an earlier run are known, nobody is told, and what makes no sense is left out."""
+        """Calls of an earlier run are restored without telling the listener; invalid ones are left out."""
         self.table.restore(
             [
                 LiveCall("a", 1.0, channels={"a", "c"}),

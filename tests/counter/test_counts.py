@@ -191,7 +191,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(self.why("16", outcome="HANGUP"), "cancelled")
 
     def test_unseen(self) -> None:
-        """One that ended while nobody looked; one that went over to another call."""
+        """A call that ended unseen; a call that became part of another."""
         self.assertEqual(self.why("", certain=False), "unknown")
         self.assertIs(self.why(JOINED, certain=False), None)
 
@@ -214,13 +214,13 @@ class ReasonTests(SynchronousTestCase):
 
     @given(st.text(), st.text(), st.text(), st.booleans())
     def test_always_one_of_them(self, outcome: str, status: str, cause: str, certain: bool) -> None:
-        """Whatever a caller forged: a reason we know, or none."""
+        """For any input, forged or not: one of REASONS, or None."""
         call = LiveCall("a", 1.0, outcome=outcome, dial_status=status, cause=cause, certain=certain)
         self.assertIn(why_failed(call, cause), {*REASONS, None})
 
 
 class InvariantTests(SynchronousTestCase):
-    """Whatever happens to calls."""
+    """Any sequence of events."""
 
     @given(
         st.lists(

@@ -163,7 +163,7 @@ class ReportTests(DatabaseCase):
             self.assertEqual((report.unknown_s(), report.active, report.is_known()), (300, None, False))
 
     def test_zero_is_known(self) -> None:
-        """Somebody looked and there were no calls."""
+        """Calls were counted, and there were none."""
         self.write(seen=NOW - 5)
         self.write(seen=NOW + 300)
         report = self.read()
@@ -484,7 +484,7 @@ class ServiceTests(DatabaseCase):
         self.assertNotIn("Status", self.manager.asked)
 
     def test_forged(self) -> None:
-        """Events with headers twice, or without a channel, are nobody's."""
+        """Events with repeated headers, or without a channel, are ignored."""
         self.manager.up()
         self.manager.says("Newchannel", "a", "a", "Uniqueid: b")
         self.manager.handlers["Newchannel"](message("Event", "Newchannel", Uniqueid="c", Linkedid="c"))

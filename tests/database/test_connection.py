@@ -190,7 +190,7 @@ class CreateTests(DatabaseCase):
     """Making a database."""
 
     def test_for_its_owner_only(self) -> None:
-        """It holds hashes of PINs, so nobody else may read it or what SQLite keeps beside it."""
+        """It holds hashes of PINs, so other users can read neither it nor SQLite's files beside it."""
         before = os.umask(0)
         try:
             connection = self.made()
@@ -269,7 +269,7 @@ class ConnectTests(DatabaseCase):
         self.assertIn(".dump > workshop.sql", self.refused(NotADatabase))
 
     def test_empty(self) -> None:
-        """An empty file is no database of ours yet."""
+        """An empty file is not a database yet."""
         self.path.touch()
         self.assertIn("`pbxrouter init`", self.refused(DatabaseForeign))
 
@@ -330,7 +330,7 @@ class ConnectTests(DatabaseCase):
             read_rules(self.opened(), hash_pin)
 
     def made_for_nobody(self, mode: int, directory_mode: int = 0o555) -> None:
-        """A database of these modes, where the rest of the test is nobody's friend."""
+        """A database with these modes."""
         directory = Path(tempfile.mkdtemp(prefix="pbxrouter-test-"))
         self.addCleanup(shutil.rmtree, directory)
         self.addCleanup(directory.chmod, 0o755)
@@ -343,7 +343,7 @@ class ConnectTests(DatabaseCase):
             self.addCleanup(os.seteuid, 0)
 
     def test_not_readable(self) -> None:
-        """Somebody else's file."""
+        """A file of another program."""
         self.made_for_nobody(0)
         self.assertIn("may not read and write it", self.refused(StoreError))
         error = self.assertRaises(StoreError, database.create, self.path)

@@ -35,7 +35,7 @@ class AdmissionCase(SynchronousTestCase):
     """An admission on a clock."""
 
     def setUp(self) -> None:
-        """Nobody has connected."""
+        """No connection was made."""
         self.clock = Clock()
 
     def allowing(self, *networks: str) -> Admission:

@@ -94,7 +94,7 @@ class Entering(LimitsCase):
         self.assertEqual({network for _, network in self.refused}, {"flood"})
 
     def test_given_away(self) -> None:
-        """A place that was given away counts no more, whatever its connection still does."""
+        """A slot that was released counts no more, even if its connection still reports."""
         self.make(2, 2, 1, 1)
         gone = self.come("a")
         self.come("a")
@@ -107,7 +107,7 @@ class Entering(LimitsCase):
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 9)), max_size=60))
     def test_bounds_hold(self, steps: list[tuple[str, int, int]]) -> None:
-        """Whatever comes, asks and goes, no bound is passed, and what left is forgotten."""
+        """For any sequence of connections no limit is exceeded, and closed ones are forgotten."""
         self.make(6, 4, 3, 2)
         open_now: list[ConnectionSlot] = []
         busy: set[ConnectionSlot] = set()

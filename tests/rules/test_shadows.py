@@ -92,7 +92,7 @@ class Reaching(SynchronousTestCase):
             self.assertEqual(self.fate("21", pattern), (Reachability.NOTHING, []), pattern)
 
     def test_switched_off(self) -> None:
-        """What does not count is nobody's shadow; whether it would win is not asked."""
+        """Disabled mappings shadow no others, and are not examined themselves."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
         )

@@ -27,7 +27,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertNotEqual(stored, hashes.hash("correct horse"))
 
     def test_nobody_and_nonsense(self) -> None:
-        """No user, or a row somebody wrote by hand: nobody gets in, and nothing breaks."""
+        """No user, or an invalid hash: the password does not match, and nothing is raised."""
         hashes = PasswordHashes(QUICK_ARGON2)
         self.assertFalse(hashes.fits(None, "no user has this password"))
         self.assertFalse(hashes.fits("secret", "secret"))

@@ -67,7 +67,7 @@ class CatalogueTests(SynchronousTestCase):
         return found
 
     def test_all_are_translated(self) -> None:
-        """None is missing, empty or uncertain, and none is kept that nobody says any more."""
+        """No sentence is missing, empty or fuzzy, and none is obsolete."""
         wanted = {_key(message) for message in WANTED if message.id}
         self.assertGreater(len(wanted), 100)
         for language, found in self.catalogues():
@@ -133,7 +133,7 @@ class CatalogueTests(SynchronousTestCase):
             self.assertEqual(path.read_bytes(), catalogue.merged(catalogue.read(path), WANTED), "run make catalogue")
 
     def test_the_header_declares_the_plural_forms(self) -> None:
-        """Each plural has as many forms as the header says, whatever Babel's tables have for the language."""
+        """Each plural has as many forms as the header says, independent of Babel's tables."""
         for language, found in self.catalogues():
             path = ROOT / "pbxrouter/web/locale" / language / "LC_MESSAGES/pbxrouter.po"
             declared = re.search(r"nplurals=(\d+)", path.read_text(encoding="utf-8"))

@@ -76,7 +76,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual([self.english.duration(value) for value in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
     def test_the_browsers_wish(self) -> None:
-        """The language of ours with the highest quality; English if there is none."""
+        """The supported language with the highest quality; English if there is none."""
         for header, language in (
             ("", "en"),
             ("es-MX,es;q=0.9,en;q=0.8", "es"),

@@ -28,7 +28,7 @@ class GreetingTests(TestCase):
     """Started for real, on a free port."""
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
-        """What it says to whoever started it, and what the log says; it is stopped again."""
+        """The lines on the terminal and in the log; it is stopped again."""
         web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
         self.addCleanup(web.writing.close)
         config = msgspec.structs.replace(web.config, web=Web(listen=listen))

@@ -21,7 +21,7 @@ class DoorTests(ApiCase):
     """Tokens, scopes, rates."""
 
     async def test_no_token(self) -> None:
-        """Whatever is asked; the document alone is for everybody."""
+        """Every endpoint needs a token, except the OpenAPI document."""
         for endpoint in ENDPOINTS:
             if endpoint.scope is not None:
                 self.clock.now += 60
@@ -88,7 +88,7 @@ class DoorTests(ApiCase):
 
 
 class ReadingTests(ApiCase):
-    """Whatever is not as declared is refused, with the field's name."""
+    """Requests that are not as declared are refused, with the field's name."""
 
     async def refused(self, body: object, status: int, field: str, kind: str = "application/json") -> str:
         """What is said of a body."""

@@ -30,7 +30,7 @@ NOT_PAGES = ("/api/", "/static/", "/metrics")
 OWN_CHECK = ("/call/", "/c/", "/click/")
 """Beginnings of pages for strangers that see for themselves where a form comes from: they stand in frames."""
 ENDLESS = frozenset({"/now/events"})
-"""Answers that go on as long as somebody listens."""
+"""Responses that last as long as the client is connected."""
 
 
 def filled(path: str) -> str:
@@ -39,7 +39,7 @@ def filled(path: str) -> str:
 
 
 class RolesTests(ConsoleCase):
-    """Each page is for somebody."""
+    """Each page has a role."""
 
     def pages(self, *methods: str) -> Iterator[tuple[str, Route]]:
         """Addresses of the routes with these methods, the entrance's left out."""
@@ -48,7 +48,7 @@ class RolesTests(ConsoleCase):
                 yield filled(route.path), route
 
     async def test_every_route_says_for_whom(self) -> None:
-        """No address is served beside the router; whatever strangers may see is known here."""
+        """Every address is served by the router; the public ones are listed here."""
         declared = {route.path for route in self.router.routes}
         for rule in self.app.url_map.iter_rules():
             if not rule.rule.startswith(NOT_PAGES):
@@ -94,7 +94,7 @@ class RolesTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_the_menu(self) -> None:
-        """Everybody's menu has just the pages that they may see, and each of these is there."""
+        """The menu has exactly the pages that the user's role may see, and each of them exists."""
         for role in Role:
             person = await self.as_(role)
             menu = [entry for section in MENU for entry in section.entries]
@@ -106,7 +106,7 @@ class RolesTests(ConsoleCase):
 
 
 class FormsTests(ConsoleCase):
-    """Nobody sends a form in somebody else's name."""
+    """A form of another session is refused."""
 
     async def start(self) -> None:
         """Ana is in."""
@@ -166,7 +166,7 @@ class FormsTests(ConsoleCase):
             self.assertEqual(answer.status, status, headers)
 
     async def test_the_code_in_a_header(self) -> None:
-        """A script of ours may bring the code in a header."""
+        """The CSRF token may come in a header."""
         code = await self.me.csrf()
         pairs = [("csrf", ""), ("phone", ""), ("language", "")]
         answer = await self.me.submit("/settings/account", pairs, {"X-CSRF": code})
@@ -243,7 +243,7 @@ class HostTests(ConsoleCase):
                 self.assertEqual(answer.header("X-Content-Type-Options"), "nosniff")
 
     async def test_behind_a_proxy(self) -> None:
-        """A proxy of ours is believed who asks, and by https or not; the log-in's limits count by that."""
+        """A trusted proxy's address and scheme are believed; the login limits count by that address."""
         answer = await self.get("/login", X_Forwarded_Proto="https")
         self.assertEqual(answer.header("Strict-Transport-Security"), "max-age=31536000")
         self.assertEqual((await self.get("/login")).header("Strict-Transport-Security"), "")
@@ -268,7 +268,7 @@ class HostTests(ConsoleCase):
             self.assertEqual(self.visitors.address(request), address, value)
 
     async def test_many_addresses_do_not_shut_the_owner_out(self) -> None:
-        """From where somebody has logged in before, however many others try their login."""
+        """A user can log in from a known network in spite of many attempts at that login from elsewhere."""
         await self.add_person("bo", Role.VIEWER)
         right, wrong = ([("login", "bo"), ("password", value)] for value in (PASSWORD, "wrong"))
         home = {"X-Forwarded-For": "192.0.2.7"}
@@ -295,7 +295,7 @@ class NoProxyTests(ConsoleCase):
     """Without a proxy."""
 
     async def test_not_believed(self) -> None:
-        """What anybody may write into their headers gets nobody around the limits."""
+        """Headers that a client sets itself do not circumvent the limits."""
         statuses = [
             (
                 await self.me.submit(
@@ -472,7 +472,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_something_breaks(self) -> None:
-        """What nobody foresaw is told without its traceback, which is in the log."""
+        """An unexpected error is shown without its traceback, which is in the log."""
 
         async def broken(page_request: object) -> bytes:
             raise ZeroDivisionError("the secret innards")

@@ -49,7 +49,7 @@ class LogInTests(ConsoleCase):
         self.assertNotIn(self.me.cookies[SESSION_COOKIE][0], str(rows))
 
     async def test_wrong(self) -> None:
-        """A wrong password and a login that nobody has are told the same way; nobody gets in."""
+        """A wrong password and an unknown login give the same error."""
         wrong = await self.me.log_in("ana", "not the password")
         nobody = await self.me.log_in("eve", "not the password")
         for answer, login in ((wrong, "ana"), (nobody, "eve")):
@@ -118,7 +118,7 @@ class LogInTests(ConsoleCase):
 
 
 class LimitTests(ConsoleCase):
-    """Nobody finds a password by trying."""
+    """Login attempts are limited."""
 
     async def start(self) -> None:
         """One person may come in, but from this address others try."""
@@ -175,7 +175,7 @@ class SessionTests(ConsoleCase):
         return (await (person or self.me).get("/settings/account")).status == 200
 
     async def test_planted(self) -> None:
-        """A session's cookie that somebody else put there is not taken: the log-in makes a new one."""
+        """A session cookie set by an attacker is not kept: the login creates a new one."""
         planted = "p" * 43
         victim = self.somebody()
         victim.cookies[SESSION_COOKIE] = (planted, "/")
@@ -207,7 +207,7 @@ class SessionTests(ConsoleCase):
         self.assertFalse(await self.is_in())
 
     async def test_idle(self) -> None:
-        """A session that nobody uses ends; one in use does not, until it is a week old."""
+        """An unused session ends; one in use does not, until it is a week old."""
         self.wait(IDLE_S + 1)
         self.assertFalse(await self.is_in())
         me = await self.enter(self.ana)
@@ -266,7 +266,7 @@ class SessionTests(ConsoleCase):
         self.assertTrue(await self.is_in())
 
     async def test_rubbish(self) -> None:
-        """Cookies that are none of ours make a stranger, never an error."""
+        """Invalid cookies count as no session, and cause no error."""
         for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
             person = self.somebody()
             answer = await person.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
@@ -277,7 +277,7 @@ class SetUpTests(ConsoleCase):
     """The first admin."""
 
     async def go(self, link: str, login: str = "ana") -> Person:
-        """Somebody who followed the link and saw the form."""
+        """A browser that has followed the link and shows the form."""
         person = self.somebody()
         page = await person.follow(await person.get(link))
         self.assertEqual((page.status, page.title), (200, "Set up the console"))
@@ -335,7 +335,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(await self.go(new)), 303)
 
     async def test_guessed(self) -> None:
-        """Without the link there is no set-up, whatever is sent."""
+        """Without the link there is no set-up, with any form."""
         self.assertEqual((await self.get("/setup/AAAA")).status, 404)
         self.assertEqual((await self.get("/setup")).status, 404)
         self.assertEqual(await self.begin(self.me), 404)
@@ -361,7 +361,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(person), 303)
 
     async def test_another_way_in_later(self) -> None:
-        """A link that the command made when everybody forgot their passwords makes one more admin."""
+        """A link from the command creates another admin when there are users already."""
         await self.add_person("ana", Role.ADMIN)
         person = await self.go(await self.setup_link())
         self.assertEqual(await self.begin(person, "ana"), 400)  # there is one
@@ -429,7 +429,7 @@ class LanguageTests(ConsoleCase):
         self.assertEqual((await me.post("/settings/account", phone="", language="xx")).status, 400)
 
     async def test_rubbish_in_the_cookie(self) -> None:
-        """A language's cookie that names none of ours is as none."""
+        """A cookie with an unknown language is ignored."""
         self.me.cookies[LANGUAGE_COOKIE] = ("../../etc", "/")
         self.assertEqual((await self.get("/login", Accept_Language="es")).language, "es")
 

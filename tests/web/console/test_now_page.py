@@ -57,7 +57,7 @@ class Stream(Protocol):
 
 
 class NowCase(ConsoleCase):
-    """Somebody who looks."""
+    """A browser on the page Now."""
 
     async def start(self) -> None:
         """Is in."""
@@ -98,7 +98,7 @@ class PageTests(NowCase):
         self.assertIn("<noscript>", answer.html)
 
     async def test_a_quiet_day(self) -> None:
-        """Once there was a call: figures and a graph, and nobody is taught any more."""
+        """After the first call: figures and a graph instead of the introduction."""
         await self.add_history(outcome="ANSWER")
         await self.add_history(outcome="INVALID")
         await self.add_history(outcome="FAILED")
@@ -286,7 +286,7 @@ class TilesTests(SynchronousTestCase):
     """Each call of today's is in one of the tiles."""
 
     def test_all_of_them(self) -> None:
-        """Whatever outcomes there are."""
+        """For any outcomes."""
         names = {
             *OUTCOME_SENTENCES,
             "QUEUED",
@@ -328,7 +328,7 @@ class FiguresTests(SynchronousTestCase):
                 )
 
     def test_counted(self) -> None:
-        """All calls, and how long nobody counted."""
+        """All calls, and the time in which they were not counted."""
         figures = read_figures(self.connection, NOON - 7200, NOON, ["lab"])
         assert figures.counted is not None
         self.assertEqual((figures.counted.started, figures.counted.answered), (7, 2))

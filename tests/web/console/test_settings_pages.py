@@ -63,7 +63,7 @@ class AccountTests(ConsoleCase):
         self.assertEqual((await stranger.log_in("olga", NEW)).status, 303)
 
     async def test_guessing_the_password(self) -> None:
-        """A session that somebody left open is no way to find it out."""
+        """Password attempts are limited within an open session, too."""
         for _ in range(8):
             page = await self.me.send("/settings/account/password", old="x", password=NEW, again=NEW)
         self.assertIn("too many attempts", page.text.lower())

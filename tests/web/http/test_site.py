@@ -81,7 +81,7 @@ class SiteTests(TestCase):
         self.assertIn("\n# TYPE things gauge\nthings 3.0\n", answer)
 
     async def test_open_metrics(self) -> None:
-        """The newer format for whoever prefers it."""
+        """The newer format for clients that prefer it."""
         answer = await self.ask("GET /metrics", "Accept: application/openmetrics-text; version=1.0.0")
         self.assertIn("\n# EOF\n", answer)
 

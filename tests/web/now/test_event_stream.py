@@ -79,7 +79,7 @@ class LiveFeedTests(SynchronousTestCase):
     """The feed, of a picture that is a list of words."""
 
     def setUp(self) -> None:
-        """Nobody looks yet."""
+        """No browser is connected yet."""
         self.clock = Clock()
         self.clock.advance(1000)
         self.picture: tuple[str, ...] = ("one",)
@@ -231,7 +231,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(set(later.told[0]["rows"]), {"row-two", "row-one"})
 
     def test_slow_browser(self) -> None:
-        """Is passed over, holds up nobody, and is given the whole when it has caught up."""
+        """It is skipped, delays no other browser, and gets the whole page when it has caught up."""
         slow, quick = self.look(), self.look()
         self.run_for(0.1)
         slow.producer.pauseProducing()

@@ -79,7 +79,7 @@ class AdminTests(ApiCase):
         self.assertTrue(other["console_user_id"] != made["console_user_id"])
 
     async def fits(self, login: str, password: str) -> bool:
-        """Whether somebody could log in so."""
+        """Whether a login with this password succeeds."""
         found = await self.web.read(lambda connection: credentials(connection, login))
         return found is not None and PasswordHashes().fits(found[1], password)
 

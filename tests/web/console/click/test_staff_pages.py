@@ -47,7 +47,7 @@ class StaffCase(ConsoleCase):
         )
 
     async def start(self) -> None:
-        """Somebody at PJSIP/33."""
+        """A user whose phone is PJSIP/33."""
         await super().start()
         self.me = await self.operator("PJSIP/33")
 
@@ -149,7 +149,7 @@ class StaffTests(StaffCase):
         self.assertEqual(phones.wishes, [])
 
     async def test_too_many(self) -> None:
-        """Calls have a limit, each for whoever begins them; what was mistyped counts for nothing."""
+        """Calls are limited for each user; invalid input does not count."""
         (phones,) = self.phones.values()
         for _ in range(2 * CALLS_AT_ONCE):
             self.assertEqual((await self.dial("abc", context="phones")).status, 400)
@@ -175,7 +175,7 @@ class StaffTests(StaffCase):
         self.assertEqual((await self.dial(context="phones")).status, 400)
 
     async def test_whose(self) -> None:
-        """Nobody sees another's calls; viewers do not dial."""
+        """Users do not see each other's calls; viewers cannot dial."""
         call = (await self.me.post("/dial", number="21", context="phones")).location
         other = await self.operator("PJSIP/22")
         self.assertEqual([(await other.get(path)).status for path in (call, f"{call}/news")], [404, 404])

@@ -293,7 +293,7 @@ class VisitorTests(ClickCase):
         self.assertEqual((await self.fill(agree="")).status, 303)
 
     async def test_forms(self) -> None:
-        """One of ours, for this page and address, within the hour."""
+        """The form's value must be signed for this page and address, within the hour."""
         token = dict((await self.get(self.path_of_link)).forms[0].fields)["form"]
         for form in ("", "x", token[:-1] + ("A" if token[-1] != "A" else "B")):
             answer = await self.fill(form=form)
@@ -329,7 +329,7 @@ class VisitorTests(ClickCase):
         self.assertEqual(len(self.phones.wishes), 1)
 
     async def test_logged_in(self) -> None:
-        """Whoever is logged in to the console sees what visitors see; no cookie is touched."""
+        """A logged-in console user sees what visitors see; no cookie is changed."""
         admin = await self.as_(Role.ADMIN)
         page = await admin.get(self.path_of_link)
         self.assertNotIn("/settings", page.html)
@@ -382,7 +382,7 @@ class LimitTests(ClickCase):
         self.assertEqual((await self.fill()).status, 303)
 
     async def test_by_number(self) -> None:
-        """Nobody's phone is rung more often, by however many addresses; a refusal counts for nothing."""
+        """A number is limited across all addresses; a refused request does not count."""
         await self.edit(calls_an_hour=2)
         for host, status in ((1, 303), (2, 303), (3, 429), (4, 429)):
             self.me.headers["X-Forwarded-For"] = f"192.0.2.{host}"

@@ -131,7 +131,7 @@ class PinTests(HolderCase):
     """A PIN is set, made, taken away, and never shown but once."""
 
     async def test_made(self) -> None:
-        """Shown on the answer, which nobody keeps, and nowhere else."""
+        """Shown on the response, which is not cached, and nowhere else."""
         path = await self.make("/rules/users", "Ana")
         answer = await self.post(f"{path}/pin/make")
         self.assertEqual((answer.status, answer.header("Cache-Control")), (200, "no-store"))
@@ -183,7 +183,7 @@ class PinTests(HolderCase):
             self.assertNotIn(f'value="{pin}"', answer.html)
 
     async def test_trying_is_slow(self) -> None:
-        """That another user has a PIN is told, so nobody shall try them all."""
+        """Attempts are limited, since the error tells that another user has the PIN."""
         for _ in range(20):
             await self.post("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
         answer = await self.post("/rules/users/1/pin", pin="806159", again="806159")

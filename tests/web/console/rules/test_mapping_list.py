@@ -83,12 +83,12 @@ class ListTests(MappingCase):
         self.assertIn(seen[25], (await self.get(back)).links)
 
     async def test_numbers_that_are_none(self) -> None:
-        """An address that somebody has made up gives a page all the same."""
+        """An invalid address gives a page all the same."""
         for query in ("after=x", "before=-1", "after=99999999999999999999", "q=%00%ff", "state=maybe"):
             self.assertEqual((await self.get(f"/rules/mappings?{query}")).status, 200, query)
 
     async def test_hostile(self) -> None:
-        """Whatever stands in the tables is shown as text."""
+        """Values from the tables are shown as text."""
         ids = [await self.add("88", "playback", text) for text in HOSTILE if text.isprintable()]
         for path in ("/rules/mappings", "/rules/grants", *(f"/rules/mappings/{number}" for number in ids)):
             html = (await self.get(path)).html
