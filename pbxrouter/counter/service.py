@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Final
 
-from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -32,7 +31,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.net import Timer
+from pbxrouter.net import Timer, every
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
@@ -80,7 +79,7 @@ class CallCounter(MultiService):
         self._keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
-        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store)
+        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, clock.seconds)
         self._restored = self._listening = self._looking = False
         self._unknown_s = 0.0
         self._resynced = 0.0
@@ -96,10 +95,9 @@ class CallCounter(MultiService):
         manager.subscribe("Shutdown", lambda _: self._ask_again())
         manager.on_connect(self._up)
         manager.on_disconnect(self._down)
-        for every_s, what in ((LOOK_S, self.look), (WRITE_S, self.write), (FORGET_S, self._forget)):
-            timer = TimerService(every_s, functools.partial(_started, what))
-            timer.clock = clock
-            timer.setServiceParent(self)
+        every(LOOK_S, self.look, clock, self)
+        every(WRITE_S, self.write, clock, self)
+        every(FORGET_S, self._forget, clock, self)
 
     @property
     def is_connected(self) -> bool:
@@ -114,7 +112,7 @@ class CallCounter(MultiService):
     @property
     def database_up(self) -> bool:
         """Whether the last write succeeded."""
-        return self._writer.database_up
+        return self._writer.outage.away_since is None
 
     @property
     def active(self) -> int | None:
@@ -321,10 +319,6 @@ class CallCounter(MultiService):
             self._count_hangup(uniqueid)
         stopped = super().stopService()
         return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
-
-
-def _started(what: Callable[[], Any]) -> Deferred[None]:
-    return Deferred.fromCoroutine(what())
 
 
 def _channel_seen(item: AMIMessage) -> ChannelSeen:

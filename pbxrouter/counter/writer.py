@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections.abc import Callable
 
 from twisted.logger import Logger
 
@@ -13,6 +14,7 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
 from pbxrouter.errors import StoreError
+from pbxrouter.net import Outage
 
 
 class CounterWriter:
@@ -23,16 +25,25 @@ class CounterWriter:
         started_up: Asterisk's start time in its own format.
         gaps: gaps that are still to be written.
         rewrite: whether to write all calls in progress, changed or not.
-        database_up: whether the last write succeeded.
+        outage: of writing to the database.
     """
 
     log = Logger()
 
-    def __init__(self, asterisk: str, table: CallTable, counting: CallCounts, store: Database) -> None:
+    def __init__(
+        self, asterisk: str, table: CallTable, counting: CallCounts, store: Database, now: Callable[[], float]
+    ) -> None:
         self.seen: float | None = None
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
-        self.rewrite = self.database_up = True
+        self.rewrite = True
+        self.outage = Outage(
+            self.log,
+            now,
+            "counter {name}: counts cannot be written and are kept in memory: {error}",
+            "counter {name}: counts are written again, none was lost",
+            name=asterisk,
+        )
         self._asterisk = asterisk
         self._table = table
         self._counting = counting
@@ -84,23 +95,12 @@ class CounterWriter:
             self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
             self.rewrite = True
-            self._failed(error)
+            self.outage.failed(error)
         else:
             self._written, self._written_seen = live, batch.seen
-            if not self.database_up:
-                self.database_up = True
-                self.log.info("counter {name}: counts are written again, none was lost", name=self._asterisk)
+            self.outage.over()
         finally:
             self._writing = False
-
-    def _failed(self, error: Exception) -> None:
-        if self.database_up:
-            self.log.error(
-                "counter {name}: counts cannot be written and are kept in memory: {error}",
-                name=self._asterisk,
-                error=str(error),
-            )
-        self.database_up = False
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""
