@@ -64,7 +64,7 @@ TABLE = EndpointTable(ENDPOINTS)
 
 
 class FakeOriginator:
-    """Begins no call; does what it is told."""
+    """An Originator that places no call; the test sets its result."""
 
     def __init__(self) -> None:
         self.wishes: list[CallRequest] = []
@@ -87,7 +87,7 @@ class FakeOriginator:
 
 
 class Ticking:
-    """The reactor, but for the time, which only goes on when it is told."""
+    """The reactor with a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -101,7 +101,7 @@ class Ticking:
 
 
 async def serve_nobody(channel: Channel) -> None:
-    """What a FastAGI server does to which no call comes."""
+    """A handler for a FastAGI server that gets no calls."""
 
 
 def make_desk(
@@ -145,7 +145,7 @@ NOON = 1_786_795_200.0  # long ago: it shall never be within the last day
 
 
 def a_call(place: int, **more: Any) -> CallRow:
-    """A call of the history, three a minute from NOON on."""
+    """A call of the history; there are three a minute from NOON on."""
     began = NOON + 20 * place
     return CallRow(
         **{
@@ -171,7 +171,7 @@ def a_call(place: int, **more: Any) -> CallRow:
 
 @dataclass(frozen=True)
 class Said:
-    """An answer."""
+    """A response."""
 
     status: int
     body: bytes
@@ -179,7 +179,7 @@ class Said:
 
     @property
     def json(self) -> Any:
-        """The body, read."""
+        """The body as JSON."""
         return json.loads(self.body)
 
     def header(self, name: str) -> str:
@@ -193,11 +193,11 @@ class ApiCase(TestCase):
     scopes: tuple[Scope, ...] = tuple(Scope)
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
-        """A server on a free port."""
+        """Start a server on a free port."""
         return Deferred.fromCoroutine(self.start())
 
     async def start(self) -> None:
-        """Begin."""
+        """Prepare the database; for subclasses."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
@@ -209,7 +209,7 @@ class ApiCase(TestCase):
         self.serve(self.web)
 
     async def add_token(self, name: str, *scopes: Scope) -> str:
-        """A token that is good for these."""
+        """Add a token with these scopes."""
         token = new_token()
         await self.web.write(
             lambda connection: add_token(connection, ACTOR, time.time(), name, hash_token(token), scopes)
@@ -222,7 +222,7 @@ class ApiCase(TestCase):
         limits: Mapping[str, tuple[float, int]] = LIMITS,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        """Listen."""
+        """Serve the API."""
         routes = api_routes(web, endpoints, lambda _: "192.0.2.1", limits)
         pages = Guarded(resource([routes]), Visitors(web.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")
@@ -239,7 +239,7 @@ class ApiCase(TestCase):
         kind: str = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> Said:
-        """Ask, and hold the answer against the document.
+        """Send a request, and check the response against the document.
 
         Args:
             body: bytes are sent as they are, anything else as JSON.
@@ -259,7 +259,7 @@ class ApiCase(TestCase):
         return said
 
     def check(self, method: str, path: str, said: Said) -> None:
-        """See that an answer is one that the document tells of."""
+        """Check that the document declares a response."""
         self.assertEqual(said.header("Cache-Control"), "no-store")
         try:
             endpoint, _ = TABLE.find(path, method)

@@ -25,7 +25,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Locked:
-    """One entry of a lock file.
+    """An entry of a lock file.
 
     Attributes:
         marker: where it is installed; None is everywhere.
@@ -41,7 +41,7 @@ class Locked:
 
 
 def environment(python: str) -> dict[str, str]:
-    """What markers see on that Python on Linux."""
+    """The environment of markers for a Python on Linux."""
     here: Environment = default_environment()
     return {
         **{name: str(value) for name, value in here.items()},
@@ -69,7 +69,7 @@ def locked(name: str) -> list[Locked]:
 
 
 def wanted(*extras: str) -> list[Requirement]:
-    """What pyproject.toml asks for: to build, to run and for those extras."""
+    """The requirements in pyproject.toml: to build, to run, and of these extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     lines = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     for extra in extras:
@@ -81,7 +81,7 @@ FILES = {"run.txt": wanted(), "dev.txt": wanted("test", "check")}
 
 
 class LockTests(SynchronousTestCase):
-    """Both files."""
+    """Both lock files."""
 
     def test_every_entry_has_a_version_and_hashes(self) -> None:
         """There is nothing else in a file but comments: no option, no address, no open range."""

@@ -313,7 +313,7 @@ class ConsoleCase(TestCase):
         return Deferred.fromCoroutine(self.start())
 
     def make_clock(self) -> Ticking:
-        """Make the clock that the console goes by."""
+        """Make the console's clock."""
         return Ticking()
 
     async def start(self) -> None:
