@@ -102,8 +102,8 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         try:
             await logged_in
         except error.AMICommandFailure as refused:
-            said = refused.args[0].get("message", "no reason given")
-            raise LoginRefused(f"Asterisk refuses the login of {username!a}: Login: {said}") from None
+            message_text = refused.args[0].get("message", "no reason given")
+            raise LoginRefused(f"Asterisk refuses the login of {username!a}: Login: {message_text}") from None
         except defer.TimeoutError:
             raise ManagerUnavailable("Asterisk did not answer the login in time") from None
         self._alive.start(PING_AFTER_S, now=False)
@@ -167,8 +167,8 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
             else:
                 pending.items.append(message)
         elif not message.is_success:
-            said = message.get("Message") or message.name
-            self._settled(action_id).answer.errback(ActionFailed(f"{pending.name}: {said}"))
+            message_text = message.get("Message") or message.name
+            self._settled(action_id).answer.errback(ActionFailed(f"{pending.name}: {message_text}"))
         elif pending.items is None:
             self._settled(action_id).answer.callback(message)
         elif message.get("EventList").lower() == "start":

@@ -53,7 +53,7 @@ async def connect_once(
                 why=repr(error),
             )
         ) from None
-    made: list[AMIProtocol] = []
+    protocols: list[AMIProtocol] = []
 
     async def attempt() -> None:
         try:
@@ -68,13 +68,13 @@ async def connect_once(
                     why=printable(str(error)).rstrip("."),
                 )
             ) from None
-        made.append(protocol)
+        protocols.append(protocol)
         await protocol.log_in(account.username, account.secret(), event_mask, account.plain)
 
     try:
         await Deferred.fromCoroutine(attempt()).addTimeout(PATIENCE_S, reactor)
     except BaseException as error:
-        for protocol in made:
+        for protocol in protocols:
             protocol.close()
         if isinstance(error, TimeoutError):
             raise ManagerUnavailable(
@@ -85,4 +85,4 @@ async def connect_once(
                 )
             ) from None
         raise
-    return made[0]
+    return protocols[0]

@@ -189,8 +189,8 @@ class AMIProtocol(Protocol):
         elif pending.begun:
             pass  # the start of the list was seen already
         elif not message.is_success:
-            said = printable(message.get("Message") or message.name)
-            self._fail(action_id, ActionFailed(f"{pending.name}: {said}"))
+            text = printable(message.get("Message") or message.name)
+            self._fail(action_id, ActionFailed(f"{pending.name}: {text}"))
         elif pending.items is None:
             self._answered(action_id).answer.callback(message)
         elif message.get("EventList").lower() == "start":

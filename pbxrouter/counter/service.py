@@ -249,10 +249,10 @@ class CallCounter(MultiService):
         finally:
             self._looking = False
 
-    async def _compare_clocks(self, asked: float) -> None:
+    async def _compare_clocks(self, sent: float) -> None:
         answer = await self._manager.action("Ping")
         agreed = not self._time.ahead_s
-        self._time.compare(answer.get("Timestamp"), asked, self._clock.seconds())
+        self._time.compare(answer.get("Timestamp"), sent, self._clock.seconds())
         if agreed and self._time.ahead_s:
             self.log.warn(
                 "counter {name}: Asterisk's clock is {ahead:.0f} s ahead; calls are counted by the gateway's clock",

@@ -196,17 +196,17 @@ class _Search:
         Raises:
             _TooLong: the steps are used up.
         """
-        made: list[str] = []
-        return "".join(made) if self._found(0, (1 << self._others) - 1, made, set()) else None
+        prefix: list[str] = []
+        return "".join(prefix) if self._found(0, (1 << self._others) - 1, prefix, set()) else None
 
-    def _found(self, place: int, left: int, made: list[str], vain: set[tuple[int, int]]) -> bool:
-        """Search on from a position where these others still match; appends the characters to ``made``."""
+    def _found(self, place: int, left: int, prefix: list[str], failed: set[tuple[int, int]]) -> bool:
+        """Search on from a position where these others still match; appends the characters to ``prefix``."""
         may_end = place >= self._shortest and (self._tail or place == len(self._accepted))
         if may_end and not left & self._ending[place]:
             return True
         if place >= len(self._accepted) and not self._tail:
             return False
-        if left & self._open[place] or (place, left) in vain:
+        if left & self._open[place] or (place, left) in failed:
             return False
         if not self.nodes:
             raise _TooLong
@@ -220,9 +220,9 @@ class _Search:
         for character in characters[start:] + characters[:start]:
             choices.setdefault(left & accepting[character], character)
         for still_left in sorted(choices, key=int.bit_count):
-            made.append(choices[still_left])
-            if self._found(place + 1, still_left, made, vain):
+            prefix.append(choices[still_left])
+            if self._found(place + 1, still_left, prefix, failed):
                 return True
-            made.pop()
-        vain.add((place, left))
+            prefix.pop()
+        failed.add((place, left))
         return False

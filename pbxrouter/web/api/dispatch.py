@@ -72,9 +72,9 @@ class Api:
 
     log = Logger()
 
-    def __init__(self, web: WebContext, door: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, web: WebContext, auth: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
         self._web = web
-        self._door = door
+        self._auth = auth
         self._table = EndpointTable(endpoints)
 
     async def answer(self, request: IRequest) -> bytes:
@@ -104,30 +104,30 @@ class Api:
     async def _success(self, request: IRequest) -> bytes:
         path = request.path.decode("latin-1")
         endpoint, found = self._table.find(path, request.method.decode("latin-1"))
-        token = await self._door.admit(endpoint, request)
+        token = await self._auth.admit(endpoint, request)
         numbers = read_numbers(endpoint, found)
         query = read_query(endpoint, request)
         body = read_body(endpoint, request)
-        within = functools.partial(self._door.within, key=f"token {token.token_id}" if token else "open")
-        said = await endpoint.handler(ApiRequest(self._web, token, numbers, query, body, within))
+        within = functools.partial(self._auth.within, key=f"token {token.token_id}" if token else "open")
+        response = await endpoint.handler(ApiRequest(self._web, token, numbers, query, body, within))
         request.setResponseCode(endpoint.status)
-        if isinstance(said, Created):
-            request.setHeader("Location", said.location)
-            said = said.value
-        if said is None:
+        if isinstance(response, Created):
+            request.setHeader("Location", response.location)
+            response = response.value
+        if response is None:
             return b""
         request.setHeader("Content-Type", endpoint.media)
-        if isinstance(said, StreamedText):
-            request.setHeader("Content-Disposition", f'attachment; filename="{said.name}"')
+        if isinstance(response, StreamedText):
+            request.setHeader("Content-Disposition", f'attachment; filename="{response.name}"')
             if request.method != b"HEAD":
-                await send_pieces(request, said.text)
+                await send_pieces(request, response.text)
             return b""
-        return _encode(request, said)
+        return _encode(request, response)
 
 
-def _encode(request: IRequest, said: Any) -> bytes:
+def _encode(request: IRequest, response: Any) -> bytes:
     # ends with a line end, for a client in a terminal
-    body = (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
+    body = (response if isinstance(response, bytes) else msgspec.json.encode(response)) + b"\n"
     request.setHeader("Content-Length", str(len(body)))
     return body
 
