@@ -204,8 +204,8 @@ class ClickToDial:
                     sentence("The limit of calls for today has been reached. Please try again tomorrow."),
                     429,
                 )
-            wish = CallRequest(attempt.phone, attempt.number, link.values.context)
-            await originator.originate(wish, functools.partial(self._tell, attempt))
+            call_request = CallRequest(attempt.phone, attempt.number, link.values.context)
+            await originator.originate(call_request, functools.partial(self._tell, attempt))
         except Exception as error:
             self.attempts.forget(attempt)
             self._give_back(keys)
@@ -247,9 +247,9 @@ class ClickToDial:
         if not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
         attempt = self.attempts.add(("user", user_id), wanted, phone)
-        wish = CallRequest(phone, wanted, context)
+        call_request = CallRequest(phone, wanted, context)
         try:
-            await _shielded(originator.originate(wish, functools.partial(self._tell, attempt)))
+            await _shielded(originator.originate(call_request, functools.partial(self._tell, attempt)))
         except OriginateRefused as error:
             self.attempts.forget(attempt)
             raise ClickRefused(error.sentence, 403 if error.decision is not None else 400) from None

@@ -116,19 +116,19 @@ async def create_person(request: ApiRequest) -> Created:
         )
         return console_user(connection, number)
 
-    made = _shown(await request.web.write(create))
-    return Created(f"{PATH}/{made.console_user_id}", made)
+    created = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{created.console_user_id}", created)
 
 
 async def change_person(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
     wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
-    there = await request.web.read(lambda connection: console_user(connection, number))
+    user = await request.web.read(lambda connection: console_user(connection, number))
     changes = given(wanted)
     hashed: str | None = None
     if "password" in changes:
-        password = check_new_password(changes.pop("password"), there.login)
+        password = check_new_password(changes.pop("password"), user.login)
         hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:

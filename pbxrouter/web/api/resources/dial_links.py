@@ -73,8 +73,8 @@ async def create_link(request: ApiRequest) -> Created:
     def create(connection: sqlite3.Connection) -> DialLink:
         return dial_link(connection, add_dial_link(connection, request.actor, request.web.now(), values, places))
 
-    made = _shown(await request.web.write(create))
-    return Created(f"{PATH}/{made.link_id}", made)
+    created = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{created.link_id}", created)
 
 
 async def change_link(request: ApiRequest) -> Link:

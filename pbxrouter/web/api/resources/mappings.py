@@ -104,8 +104,8 @@ async def create_mapping(request: ApiRequest) -> Created:
     def create(connection: sqlite3.Connection) -> MappingRow:
         return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values).value)
 
-    made = await request.web.change(create)
-    return Created(f"{PATH}/{made.map_id}", shown(made))
+    created = await request.web.change(create)
+    return Created(f"{PATH}/{created.map_id}", shown(created))
 
 
 async def change_mapping(request: ApiRequest) -> MappingItem:

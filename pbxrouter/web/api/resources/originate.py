@@ -67,7 +67,7 @@ async def originate(request: ApiRequest) -> OriginateResult:
     return OriginateResult(progress.state, progress.why, progress.uniqueid)
 
 
-async def _originate(originator: Originator, wish: CallRequest) -> Progress:
+async def _originate(originator: Originator, call_request: CallRequest) -> Progress:
     decided: Deferred[Progress] = Deferred()
 
     def tell(progress: Progress) -> None:
@@ -75,7 +75,7 @@ async def _originate(originator: Originator, wish: CallRequest) -> Progress:
             decided.callback(progress)
 
     try:
-        await originator.originate(wish, tell)
+        await originator.originate(call_request, tell)
     except OriginateRefused as error:
         # The line begins with the field's name: "to: '1e5' is no number …".
         field = str(error).partition(":")[0]

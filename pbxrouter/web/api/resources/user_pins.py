@@ -42,10 +42,10 @@ async def set_pin(request: ApiRequest) -> PinSet:
     number = request.path["user_id"]
     try:
         if wanted.pin is None:
-            made = await web.change(
+            edited = await web.change(
                 lambda connection: generate_user_pin(connection, request.actor, web.now(), number, web.hash_pin)
             )
-            return PinSet(made.value)
+            return PinSet(edited.value)
         request.within("pin")
         hashed = web.hash_pin(check_pin(wanted.pin))
         await web.change(lambda connection: set_user_pin(connection, request.actor, web.now(), number, hashed))

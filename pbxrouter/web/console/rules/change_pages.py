@@ -127,9 +127,9 @@ class ChangePages:
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
             return Edited(None, undo(connection, actor, now, number))
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         back = await self._existing_page(came_from(page_request, f"{PATH}/{number}"))
-        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.audit_id)
+        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=edited.audit_id)
 
     async def _existing_page(self, path: str) -> str:
         """The page, or the list above it if the undo deleted the page's row."""
