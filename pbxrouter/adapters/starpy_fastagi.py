@@ -3,8 +3,8 @@
 Our AGIReader reads the bytes first, with the bounds and the time limits of our own server, and StarPy is
 given the opening block and the replies that the reader accepts. A call whose bytes are not all
 Asterisk's is refused as on our own server (fastagi.refusal), and StarPy sees nothing of them. HANGUP
-lines are kept from StarPy, which takes them for replies; so are the further lines of a reply. What still
-differs from our own server is told, and tested, in docs/starpy.md.
+lines are kept from StarPy, which takes them for replies; so are the further lines of a reply. docs/starpy.md
+lists the remaining differences from pbxrouter's own server, and their tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The persistent connection to one Asterisk's AMI: reconnects, log-ins, subscriptions.
 
-An AMIConnection outlives its TCP connections: subscriptions stay, and listeners are told of each
+An AMIConnection outlives its TCP connections: subscriptions stay, and listeners are called at each
 log-in and each loss. Actions are sent only while it is connected; otherwise they fail at once.
 
 Not Twisted's ClientService: it raises NoTransition if the connection drops during login, which is how
@@ -42,7 +42,7 @@ REFUSED_RETRY_S: Final = 60.0
 STEADY_S: Final = 10.0
 """A connection that lasts this long resets the back-off; a shorter one counts as a failed attempt."""
 SAY_AFTER: Final = 3
-"""Failed attempts before the log tells of them, so that a restart of Asterisk does not."""
+"""Failed attempts before one is logged, so that a restart of Asterisk is not."""
 LEAVING_S: Final = 3.0
 """Seconds that the peer may take to read the last actions when the gateway stops."""
 

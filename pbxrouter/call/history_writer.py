@@ -1,7 +1,7 @@
 """Writes finished calls to the history in the database.
 
 Records queue in memory and are written in batches, about once a second; no call waits for that. While the database
-cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which the log tells.
+cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which is logged.
 """
 
 from __future__ import annotations

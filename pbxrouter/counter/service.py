@@ -35,7 +35,7 @@ from pbxrouter.net import Timer, every
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
-LOOK_S: Final = 2.0
+POLL_S: Final = 2.0
 """Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
@@ -95,7 +95,7 @@ class CallCounter(MultiService):
         manager.subscribe("Shutdown", lambda _: self._ask_again())
         manager.on_connect(self._up)
         manager.on_disconnect(self._down)
-        every(LOOK_S, self.look, clock, self)
+        every(POLL_S, self.poll, clock, self)
         every(WRITE_S, self.write, clock, self)
         every(FORGET_S, self._forget, clock, self)
 
@@ -208,7 +208,7 @@ class CallCounter(MultiService):
     def _up(self) -> None:
         self._listening = self._restored
         if self.running:
-            Deferred.fromCoroutine(self.look())
+            Deferred.fromCoroutine(self.poll())
 
     def _down(self) -> None:
         self._listening = self.in_sync = False
@@ -216,7 +216,7 @@ class CallCounter(MultiService):
     def _ask_again(self) -> None:
         self._resynced = 0.0
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Check that Asterisk answers, and reconcile when needed. Never fails."""
         if self._looking:
             return

@@ -260,7 +260,7 @@ class FastAGIProtocol(Protocol):
     def _hangup_received(self) -> None:
         if self._move(Event.HANGUP) is State.DEAD_ASKED:
             if allowed_when_hung_up(self._command):
-                # The reply tells how an application ended, and is on its way.
+                # The reply has the result of the application, and will come soon.
                 self._timer.set(ENDING_TIMEOUT_S, self._give_up)
             else:
                 self._give_up()

@@ -153,7 +153,7 @@ class Attempt:
             return
         if self._cause:
             self._fail_by_cause()
-        else:  # the Hangup that tells why may come just behind; none comes if there was no channel at all
+        else:  # the Hangup with the reason may come just behind; none comes if there was no channel
             self._refused = True
             self._timer.set(CAUSE_GRACE_S, self._fail_by_cause)
 

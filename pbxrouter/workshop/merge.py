@@ -200,7 +200,7 @@ class _Merge:
                 self._number(kind, numbers, row, row.source_id)
             else:
                 waiting.append(row)
-        # Last, so that a new number is not one that another row brings along.
+        # Last, so that a new number is not one that another row of the source has.
         for row in waiting:
             if row.key in there:
                 self._report.found[kind] += 1

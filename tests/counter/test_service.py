@@ -24,7 +24,7 @@ from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.counter.service import CONFIRM_S, LOOK_S, RESYNC_S, CallCounter
+from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
 from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ActionFailed, ManagerError, StoreError
@@ -417,7 +417,7 @@ class ServiceTests(DatabaseCase):
         self.call()
         self.manager.channels = [self.listed("a")]
         self.manager.says("Shutdown")
-        self.wait(LOOK_S + 1)
+        self.wait(POLL_S + 1)
         self.assertEqual(self.manager.asked.count("CoreShowChannels"), 2)
         self.assertEqual((self.counter.active, self.rows("SELECT * FROM counter_gaps")), (1, []))
 
