@@ -1,4 +1,4 @@
-"""A gateway's API on a real port, with a real database; whatever comes of it is held against its document.
+"""A gateway's API on a real port, with a real database; each response is checked against its document.
 
 Only Asterisk is not there: calls that are asked for are a fake's.
 """
@@ -100,7 +100,7 @@ class Ticking:
         return getattr(reactor, name)
 
 
-async def serve_nobody(channel: Channel) -> None:
+async def serve_no_call(channel: Channel) -> None:
     """A handler for a FastAGI server that gets no calls."""
 
 
@@ -119,7 +119,7 @@ def make_desk(
     reloader = RulesReloader(writing, engine, clock)
     config = resolved(Config(database=str(path)), path.parent)
     history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
-    fastagi = FastAGIFactory(serve_nobody, clock, DialogueWatch())
+    fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
     return WebContext(
         config=config,
         reading=Store(path, hash_pin, reactor),

@@ -3,7 +3,7 @@
 A page is Markdown. What its fenced blocks mean:
 
 * ``console``: lines with ``$ `` are run by bash, the lines beneath are what must come of it, with ``…`` for
-  whatever stands there; a line that is ``…`` alone stands for any number of lines. A command that goes on
+  any text; a line that is ``…`` alone stands for any number of lines. A command that goes on
   (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then. The first
   ``pbxrouter`` of a page is a program of its own; those that follow run in this process, which is quicker.
 * ``sql``: run on the page's database. ``toml``: must be accepted as settings. ``python``: run.
@@ -86,7 +86,7 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def fits(expected: str, actual: str) -> bool:
-    """Whether output is what a page shows, ``…`` being whatever is there."""
+    """Whether output is what a page shows; ``…`` matches any text."""
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"\n"
         for line in expected.splitlines()

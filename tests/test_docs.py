@@ -1,6 +1,6 @@
 """README and documentation say what is true.
 
-Whatever a page shows and can be run is run (docs_runner); whatever can be counted is compared with the code:
+Commands and code on a page are run (docs_runner); lists are compared with the code:
 settings, commands, options, variables, messages, links. A setting without documentation fails here, as does
 documentation of one that is not there.
 """

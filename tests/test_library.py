@@ -88,7 +88,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertIn("fsl", str(self.failureResultOf(self.done, LoginRefused).value))
         self.assertTrue(self.transport.disconnected or self.transport.disconnecting)
 
-    def test_nobody(self) -> None:
+    def test_no_listener(self) -> None:
         """Nothing listens: one line with the address."""
         factory = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))

@@ -183,7 +183,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertNotIn(SECRET, "\n".join(self.said(*LogLevel.iterconstants())))
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_refused_then_nobody(self) -> None:
+    def test_refused_then_no_listener(self) -> None:
         """Another trouble is another line; the first again, once more."""
         self.refuse()
         self.until_next_attempt()

@@ -89,7 +89,7 @@ class OnceTests(SynchronousTestCase):
         self.assertTrue(end.gone)
         self.assert_quiet()
 
-    def test_nobody(self) -> None:
+    def test_no_listener(self) -> None:
         """Nothing listens: the error names the address."""
         asked = self.ask()
         factory: Any = self.reactor.tcpClients[-1][2]

@@ -180,7 +180,7 @@ class AnswerTests(ManagerTest):
             self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
         self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
 
-    def test_nobodys_answer(self) -> None:
+    def test_unknown_action_id(self) -> None:
         """Responses without an ActionID, with another one, or repeated, are ignored."""
         answer, action_id = self.send()
         for forged in ("", "1", action_id + "0", action_id[:-1], action_id.upper() + "x"):

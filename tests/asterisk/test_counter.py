@@ -259,7 +259,7 @@ class CounterTest(AsteriskTest):
                 self.drop_ami()
         self._silence()
         counted = self.counted()
-        # Of one that talked to nobody and ended in those moments, it is unknown how.
+        # The result of an unanswered call that ended during a gap is unknown.
         unknown = {name: counted.get("why unknown", 0) for name in ("failed", "why unknown")}
         expected = {"calls": 100, "finished": 100, "answered": 50, "served": 50 - unknown["failed"]}
         self.assertEqual(counted, {**expected, **{name: count for name, count in unknown.items() if count}})

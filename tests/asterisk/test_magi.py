@@ -293,7 +293,7 @@ class MagiCallTest(MagiTest):
         wait_for("all channels gone", lambda: not self.lab.channels())
         self.assertEqual(self.complaints(), [])
 
-    def test_long_dial_stalls_nobody(self) -> None:
+    def test_long_dial_delays_no_other_call(self) -> None:
         """While one call rings, another is asked and connected."""
         with self.phone(21, "noanswer"), self.calling("21", "-t", "60000", "-c", "6000"):
             wait_for("the first Dial", self.dialled)

@@ -1,7 +1,7 @@
 """Each page in a browser: English and Spanish, wide and narrow, light and dark, with and without JavaScript.
 
 On each: nothing goes wrong (no error, nothing that the content policy refuses), nothing sticks out, no
-English is left on a Spanish page, Tab reaches whatever can be used, the accessibility checker finds nothing.
+English is left on a Spanish page, Tab reaches every control, the accessibility checker finds nothing.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _of_admin(name: str, path: str) -> Callable[[PagesTests], None]:
 
 def _of_stranger(name: str, path: str, status: int) -> Callable[[PagesTests], None]:
     def test(self: PagesTests) -> None:
-        state()  # afterwards nobody is told to set the console up
+        state()  # afterwards the login page has no hint to set up the console
         self.look(name, path, None, status)
 
     test.__doc__ = f"The page {path}, not logged in."

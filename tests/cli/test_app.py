@@ -555,7 +555,7 @@ class PinTests(CommandTestCase):
         try:
             while chunk := os.read(terminal, 1024):
                 shown += chunk
-        except OSError:  # Linux's way to say that nobody holds the other end
+        except OSError:  # on Linux: the other end is closed
             pass
         os.close(terminal)
         return process.wait(), shown.decode()

@@ -36,7 +36,7 @@ class CountingTests(SynchronousTestCase):
     """Calls in, counts out."""
 
     def setUp(self) -> None:
-        """A new one."""
+        """Make CallCounts."""
         self.counting = CallCounts()
 
     def test_each_in_its_minute(self) -> None:

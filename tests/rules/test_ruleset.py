@@ -143,7 +143,7 @@ class Building(SynchronousTestCase):
         assert mapping is not None
         self.assertEqual(mapping.map_id, 1)
 
-    def test_nobody(self) -> None:
+    def test_no_grant_applies(self) -> None:
         """The grants of an extension named unknown or "", and of a user without a PIN, apply to no call."""
         everything = frozenset({1})
         rules = RuleSet.build(

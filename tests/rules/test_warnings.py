@@ -83,7 +83,7 @@ class OfMappings(SynchronousTestCase):
             self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] matches no number that can be dialled")]
         )
 
-    def test_nobody(self) -> None:
+    def test_no_caller(self) -> None:
         """No grant, or only grants of users without a PIN."""
         said = "no extension or user has a grant for 2X, so no caller can use it"
         self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])

@@ -51,7 +51,7 @@ class GreetingTests(TestCase):
         )
         return said, told + " ".join(str(event.get("url", "")) for event in logged)
 
-    async def test_nobody_may_log_in(self) -> None:
+    async def test_no_console_user(self) -> None:
         """Without console users a valid link is printed, and not logged."""
         said, told = await self.started("tcp:0:interface=127.0.0.1")
         link = said[0].rpartition("/setup/")[2].strip()
@@ -62,7 +62,7 @@ class GreetingTests(TestCase):
         self.assertIn("pbxrouter console link", told)
         self.assertNotIn("without TLS", told)
 
-    async def test_somebody_may(self) -> None:
+    async def test_console_user(self) -> None:
         """With console users no link is printed."""
         said, told = await self.started("tcp:0:interface=127.0.0.1", with_admin=True)
         self.assertEqual(said, [])

@@ -364,7 +364,7 @@ class MergeTests(SynchronousTestCase):
     """Into a pbxrouter database."""
 
     def setUp(self) -> None:
-        """A new one."""
+        """A new database."""
         context = new_database()
         self.connection = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)

@@ -61,7 +61,7 @@ class RolesTests(ConsoleCase):
         for route in self.router.routes:
             self.assertIn(route.methods, (("GET",), ("POST",)), route.path)
 
-    async def test_nobody(self) -> None:
+    async def test_no_session(self) -> None:
         """Without a session every page redirects to the login, and changes nothing."""
         for path, route in self.pages("GET"):
             if route.role is not None:
@@ -84,7 +84,7 @@ class RolesTests(ConsoleCase):
                     self.assertEqual(answer.status, 403, f"{role.value}: {path}")
                     self.assertIn("Your role does not allow this page", answer.text)
 
-    async def test_whoever_may_is_not_refused(self) -> None:
+    async def test_sufficient_role(self) -> None:
         """With the role each page is shown, or is 404 for a missing row; none fails."""
         people = {role: await self.as_(role) for role in Role}
         for path, route in self.pages("GET"):
@@ -132,7 +132,7 @@ class FormsTests(ConsoleCase):
     async def test_anothers_code(self) -> None:
         """A token is valid for its own session only."""
         other = await (await self.admin()).csrf()
-        stranger = await self.somebody().csrf()
+        stranger = await self.new_client().csrf()
         mine = await self.me.csrf()
         for code in (other, stranger):
             self.assertEqual((await self.post("/settings/account", csrf=code)).status, 403)
@@ -142,9 +142,9 @@ class FormsTests(ConsoleCase):
 
     async def test_a_strangers_form(self) -> None:
         """The login form, too, is refused without the visitor's cookie or with another token."""
-        self.me = self.somebody()
+        self.me = self.new_client()
         self.assertEqual((await self.post("/login", csrf="", login="a", password="b")).status, 403)
-        code = await self.somebody().csrf()
+        code = await self.new_client().csrf()
         answer = await self.post("/login", csrf=code, login="a", password="b")
         self.assertIn("cookies must be allowed", answer.text)
         self.assertEqual(answer.status, 403)
@@ -272,22 +272,22 @@ class HostTests(ConsoleCase):
         await self.add_person("bo", Role.VIEWER)
         right, wrong = ([("login", "bo"), ("password", value)] for value in (PASSWORD, "wrong"))
         home = {"X-Forwarded-For": "192.0.2.7"}
-        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        self.assertEqual((await self.new_client().submit("/login", right, home)).status, 303)
         statuses = [
             (await self.me.submit("/login", wrong, {"X-Forwarded-For": f"198.51.100.{host}"})).status
             for host in range(50)
         ]
         self.assertIn(429, statuses)
-        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        self.assertEqual((await self.new_client().submit("/login", right, home)).status, 303)
 
-    async def test_who_tries_shuts_nobody_else_out(self) -> None:
+    async def test_attempts_do_not_lock_others_out(self) -> None:
         """Attempts from one address do not prevent a login from another."""
         await self.add_person("bo", Role.VIEWER)
         wrong = [("login", "bo"), ("password", "wrong")]
         for _ in range(60):
             await self.me.submit("/login", wrong, {"X-Forwarded-For": "192.0.2.66"})
         right = [("login", "bo"), ("password", PASSWORD)]
-        answer = await self.somebody().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
+        answer = await self.new_client().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
         self.assertEqual(answer.status, 303)
 
 

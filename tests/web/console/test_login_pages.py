@@ -75,7 +75,7 @@ class LogInTests(ConsoleCase):
     async def test_no_text(self) -> None:
         """NUL, surrogates and other bytes as login cause no error."""
         for login in ("\0", "ana\0", "\n", " ", "%ff", "☎" * 90, "'; DROP TABLE calls; --"):
-            self.assertEqual((await self.somebody().log_in(login)).status, 403, login)
+            self.assertEqual((await self.new_client().log_in(login)).status, 403, login)
             self.wait(600)
 
     async def test_on_to_the_page(self) -> None:
@@ -142,11 +142,11 @@ class LimitTests(ConsoleCase):
     async def test_one_address(self) -> None:
         """Attempts at many logins from one address must wait, too; a right password does not count."""
         for number in range(20):
-            self.assertEqual((await self.somebody().log_in(f"user{number}", "wrong")).status, 403)
-        self.assertEqual((await self.somebody().log_in("another", "wrong")).status, 429)
+            self.assertEqual((await self.new_client().log_in(f"user{number}", "wrong")).status, 403)
+        self.assertEqual((await self.new_client().log_in("another", "wrong")).status, 429)
         self.wait(3600)
         for _ in range(30):
-            self.assertEqual((await self.somebody().log_in("ana")).status, 303)
+            self.assertEqual((await self.new_client().log_in("ana")).status, 303)
 
     async def test_the_present_password_counts(self) -> None:
         """Attempts at the current password on the account page are limited."""
@@ -177,20 +177,20 @@ class SessionTests(ConsoleCase):
     async def test_planted(self) -> None:
         """A session cookie set by an attacker is not kept: the login creates a new one."""
         planted = "p" * 43
-        victim = self.somebody()
+        victim = self.new_client()
         victim.cookies[SESSION_COOKIE] = (planted, "/")
         self.assertFalse(await self.is_in(victim))
         await victim.log_in("ana")
         self.assertTrue(await self.is_in(victim))
         self.assertNotEqual(victim.cookies[SESSION_COOKIE][0], planted)
-        thief = self.somebody()
+        thief = self.new_client()
         thief.cookies[SESSION_COOKIE] = (planted, "/")
         self.assertFalse(await self.is_in(thief))
 
     async def test_a_living_one_planted(self) -> None:
         """An attacker's valid session, planted, ends when the victim logs in over it."""
         stolen = self.me.cookies[SESSION_COOKIE]
-        victim = self.somebody()
+        victim = self.new_client()
         victim.cookies[SESSION_COOKIE] = stolen
         await victim.log_in("bo")
         self.assertNotEqual(victim.cookies[SESSION_COOKIE], stolen)
@@ -227,8 +227,8 @@ class SessionTests(ConsoleCase):
         self.assertNotEqual(self.me.cookies[SESSION_COOKIE], before)
         self.assertTrue(await self.is_in())
         self.assertFalse(await self.is_in(other))
-        self.assertEqual((await self.somebody().log_in("ana")).status, 403)
-        self.assertEqual((await self.somebody().log_in("ana", NEW)).status, 303)
+        self.assertEqual((await self.new_client().log_in("ana")).status, 403)
+        self.assertEqual((await self.new_client().log_in("ana", NEW)).status, 303)
 
     async def test_password_refused(self) -> None:
         """A password that is too short, too easy or mistyped is refused beside its field."""
@@ -268,7 +268,7 @@ class SessionTests(ConsoleCase):
     async def test_rubbish(self) -> None:
         """Invalid cookies count as no session, and cause no error."""
         for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
-            person = self.somebody()
+            person = self.new_client()
             answer = await person.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
             self.assertEqual(answer.status, 303, repr(cookie))
 
@@ -278,7 +278,7 @@ class SetUpTests(ConsoleCase):
 
     async def go(self, link: str, login: str = "ana") -> Person:
         """A browser that has followed the link and shows the form."""
-        person = self.somebody()
+        person = self.new_client()
         page = await person.follow(await person.get(link))
         self.assertEqual((page.status, page.title), (200, "Set up the console"))
         return person
@@ -306,7 +306,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual((await self.get("/settings/people")).status, 200)
         (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
-        self.assertNotIn("There are no console users yet", (await self.somebody().get("/login")).text)
+        self.assertNotIn("There are no console users yet", (await self.new_client().get("/login")).text)
 
     async def test_once(self) -> None:
         """A used link is void, also for a form that is still open."""

@@ -265,7 +265,7 @@ class EventsTests(NowCase):
 
     async def test_stranger(self) -> None:
         """Without a session the stream redirects to the login."""
-        answer = await self.somebody().get("/now/events")
+        answer = await self.new_client().get("/now/events")
         self.assertEqual((answer.status, answer.location), (303, "/login?next=/now/events"))
 
     async def test_head(self) -> None:
@@ -273,7 +273,7 @@ class EventsTests(NowCase):
         answer = await self.me.ask("HEAD", "/now/events")
         self.assertEqual((answer.status, answer.body), (200, b""))
 
-    async def test_nobody_looks(self) -> None:
+    async def test_no_browsers(self) -> None:
         """A disconnected browser leaves nothing behind."""
         stream = await self.look()
         await self.until(lambda: stream.events)

@@ -59,7 +59,7 @@ class AccountTests(ConsoleCase):
         page = await self.me.send("/settings/account/password", old=PASSWORD, password=NEW, again=NEW)
         self.assertIn("Your password was changed", page.text)
         self.assertEqual((await other.get("/settings/account")).location, "/login?next=/settings/account")
-        stranger = self.somebody()
+        stranger = self.new_client()
         self.assertEqual((await stranger.log_in("olga", NEW)).status, 303)
 
     async def test_guessing_the_password(self) -> None:
@@ -82,7 +82,7 @@ class PeopleTests(ConsoleCase):
         page = await self.me.send("/settings/people", login="ben", role="viewer", phone="")
         password = re.search(r'class="secret"[^>]*>([^<]+)<', page.html)
         assert password
-        ben = self.somebody()
+        ben = self.new_client()
         self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
         self.assertEqual((await ben.get("/settings/people")).status, 403)
         people = await self.web.read(list_console_users)

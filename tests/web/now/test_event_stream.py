@@ -184,7 +184,7 @@ class LiveFeedTests(SynchronousTestCase):
             [live_feed.SLICE, 2 * live_feed.SLICE, 3 * live_feed.SLICE, 3 * live_feed.SLICE + 1],
         )
 
-    def test_nobody_looks(self) -> None:
+    def test_no_browsers(self) -> None:
         """Without browsers nothing is scheduled, made or read."""
         request = self.look()
         self.run_for(1.5)

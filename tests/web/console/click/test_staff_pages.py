@@ -182,7 +182,7 @@ class StaffTests(StaffCase):
         viewer = await self.viewer()
         self.assertEqual((await viewer.get("/dial")).status, 403)
         self.assertEqual((await viewer.post("/dial", number="21", context="phones")).status, 403)
-        self.assertEqual((await self.somebody().get(call)).status, 303)
+        self.assertEqual((await self.new_client().get(call)).status, 303)
 
 
 class NoAsteriskTests(StaffCase):

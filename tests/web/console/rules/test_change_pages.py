@@ -293,7 +293,7 @@ class DoorTests(RulesCase):
     async def test_reading(self) -> None:
         """Viewers see all pages without forms; others are sent to the login."""
         viewer = await self.viewer()
-        stranger = self.somebody()
+        stranger = self.new_client()
         routes = self.of_rules("GET")
         self.assertGreaterEqual(len(routes), 12)
         await self.me.send("/rules/mappings/2/switch", on="0")
@@ -327,7 +327,7 @@ class DoorTests(RulesCase):
                 await self.me.submit(path, fields.items(), {"Sec-Fetch-Site": "cross-site"}),
             ):
                 self.assertEqual(answer.status, 403, path)
-            self.assertEqual((await self.somebody().post(path, fields)).status, 303, path)
+            self.assertEqual((await self.new_client().post(path, fields)).status, 303, path)
             self.assertEqual((await self.me.get(path)).status in (200, 404, 405), True)
         self.assertEqual(await self.dump(), before)
 

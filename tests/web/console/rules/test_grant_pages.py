@@ -63,7 +63,7 @@ class MatrixTests(ConsoleCase):
         page = await self.me.send(PATH, matrix_of(page).fields)
         self.assertIn("Nothing was changed", page.text)
 
-    async def test_what_somebody_else_did_meanwhile_stays(self) -> None:
+    async def test_changes_of_others_stay(self) -> None:
         """Only checkboxes that the user changed are saved."""
         form = matrix_of(await self.get(PATH))
         other = await self.operator()
@@ -71,7 +71,7 @@ class MatrixTests(ConsoleCase):
         page = await self.me.send(PATH, with_ticks(form, {"1.2", "1.1"}))
         self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.2", "1.5"})
 
-    async def test_forms_of_somebodys_own(self) -> None:
+    async def test_invalid_forms(self) -> None:
         """Invalid forms are refused with a message."""
         good = {"kind": "extension", "holders": "1", "mappings": "1 2", "was": "1.2"}
         for wrong in (

@@ -165,7 +165,7 @@ class ChangeTests(MappingCase):
         self.assertEqual(page.status, 200)
         self.assertNotIn("was changed", page.text)
 
-    async def test_somebody_else_was_quicker(self) -> None:
+    async def test_changed_meanwhile(self) -> None:
         """A change by another user is not overwritten unseen; saving again does it."""
         form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
         other = await self.operator()
