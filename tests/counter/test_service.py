@@ -70,6 +70,53 @@ class ClockTests(SynchronousTestCase):
         for text in ("", "x", "nan", "1e10", f"{NOW - 301}", f"{NOW + 3}", "9" * 30):
             self.assertEqual(AsteriskClock().to_local(text, NOW), NOW)
 
+    def test_how_far_ahead(self) -> None:
+        """From the middle between question and answer; a second or more counts, to either side."""
+        for timestamp, asked, answered, ahead_s in (
+            (f"{NOW + 3600.25}", NOW, NOW + 0.5, 3600.0),
+            (f"{NOW - 3600}", NOW, NOW, -3600.0),
+            (f"{NOW + 1}", NOW, NOW, 1.0),
+            (f"{NOW - 1}", NOW, NOW, -1.0),
+            (f"{NOW}.75", NOW, NOW, 0.0),
+            (f"{NOW - 0.75}", NOW, NOW, 0.0),
+            (f"{NOW + 3600.375}", NOW, NOW + 0.75, 3600.0),
+        ):
+            clock = AsteriskClock()
+            clock.compare(timestamp, asked, answered)
+            self.assertEqual(clock.ahead_s, ahead_s, timestamp)
+
+    def test_the_last_good_answer_counts(self) -> None:
+        """An answer that is late or has no time leaves what was known; one that agrees sets it right."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 60}", NOW, NOW)
+        clock.compare(f"{NOW + 3600}", NOW, NOW + 1)
+        clock.compare("garbage", NOW, NOW)
+        self.assertEqual(clock.ahead_s, 60.0)
+        clock.compare(f"{NOW}", NOW, NOW)
+        self.assertEqual(clock.ahead_s, 0.0)
+
+    def test_bounds(self) -> None:
+        """Believed are times of less than five minutes ago and less than two seconds ahead."""
+        clock = AsteriskClock()
+        for offset, believed in ((-300, False), (-299.75, True), (-299, True), (1.75, True), (2, False), (2.5, False)):
+            self.assertEqual(clock.to_local(f"{NOW + offset}", NOW), NOW + offset if believed else NOW, offset)
+
+    def test_form_of_a_timestamp(self) -> None:
+        """Seconds since 1970 in nine to eleven digits, and a fraction of up to nine; all of it is read."""
+        clock = AsteriskClock()
+        for now, timestamp, when in (
+            (12345678.0, "12345677", 12345678.0),
+            (123456789.0, "123456788", 123456788.0),
+            (12345678901.0, "12345678900", 12345678900.0),
+            (123456789012.0, "123456789011", 123456789012.0),
+            (NOW, f"{NOW - 1}.250000000", NOW - 0.75),
+            (NOW, f"{NOW - 1}.2500000000", NOW),
+            (NOW, f"{NOW - 1}.", NOW),
+            (NOW, f"{NOW - 1}x", NOW),
+            (NOW, f" {NOW - 1}", NOW),
+        ):
+            self.assertEqual(clock.to_local(timestamp, now), when, timestamp)
+
 
 class DatabaseCase(SynchronousTestCase):
     """Has a database."""
