@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, ManagerError, StoreError
+from pbxrouter.errors import ActionFailed, StoreError
 
 NOW = 1_800_000_000
 """A whole minute."""
@@ -41,18 +41,31 @@ class DatabaseCase(SynchronousTestCase):
 
 
 class FakeAMIConnection:
-    """A manager: subscriptions, and answers that the test chooses."""
+    """A manager: subscriptions, and answers that the test chooses.
+
+    Attributes:
+        alive: channels that Action Status finds.
+        channels: the items of CoreShowChannels.
+        startup: day and time at which Asterisk was started.
+        timestamp: the Timestamp of answers.
+        error: what every action fails with, if set.
+        hold: names of actions whose answers wait in ``held`` for the test.
+        asked: names of the actions sent, in order.
+    """
 
     name = "x"
 
     def __init__(self) -> None:
         self.is_up = False
         self.forged_events = 0
-        self.alive: set[str] = set()  # channels that Action Status finds
+        self.alive: set[str] = set()
         self.handlers: dict[str, Callable[[AMIMessage], None]] = {}
         self.channels: list[AMIMessage] = []
         self.startup = "2026-11-23 07:00:00"
-        self.error: ManagerError | None = None
+        self.timestamp = "garbage"
+        self.error: Exception | None = None
+        self.hold: set[str] = set()
+        self.held: list[Deferred[Any]] = []
         self.asked: list[str] = []
         self._up: list[Callable[[], object]] = []
         self._down: list[Callable[[], object]] = []
@@ -71,23 +84,29 @@ class FakeAMIConnection:
 
     def action(self, name: str) -> Deferred[AMIMessage]:
         """See Manager."""
-        self.asked.append(name)
-        if self.error:
-            return fail(self.error)
         day, _, when = self.startup.partition(" ")
-        return succeed(message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage"))
+        headers = {"CoreStartupDate": day, "CoreStartupTime": when, "Timestamp": self.timestamp}
+        return self._answered(name, message("Response", "Success", **headers))
 
     def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:
         """See Manager."""
-        self.asked.append(name)
-        if self.error:
-            return fail(self.error)
         if name != "Status":
-            return succeed(self.channels)
+            return self._answered(name, self.channels)
         channel = dict(headers)["Channel"]
         if channel not in self.alive:
-            return fail(ActionFailed("Status: No such channel"))
-        return succeed([message("Event", "Status", **{**SNAPSHOT, "Uniqueid": channel, "Linkedid": channel})])
+            return self._answered(name, ActionFailed("Status: No such channel"))
+        return self._answered(
+            name, [message("Event", "Status", **{**SNAPSHOT, "Uniqueid": channel, "Linkedid": channel})]
+        )
+
+    def _answered(self, name: str, answer: Any) -> Deferred[Any]:
+        self.asked.append(name)
+        answer = self.error or answer
+        if name in self.hold:
+            self.held.append(Deferred())
+            waiting: Deferred[Any] = self.held[-1].addCallback(lambda _: answer)
+            return waiting.addCallback(lambda value: fail(value) if isinstance(value, Exception) else value)
+        return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
     def up(self) -> None:
         """There is a connection."""
@@ -115,14 +134,29 @@ def message(kind: str, name: str, *also: str, **headers: str) -> AMIMessage:
 
 
 class FakeStore:
-    """A store on a real database, which may be away."""
+    """A store on a real database.
+
+    Attributes:
+        away: whether all work fails.
+        slow: whether work waits in ``held`` until the test lets it go on.
+        runs: how much work there was.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.away = False
+        self.away = self.slow = False
+        self.held: list[Deferred[None]] = []
+        self.runs = 0
         self._connection = connection
 
     def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
         """See Store.run."""
+        self.runs += 1
+        if self.slow:
+            self.held.append(Deferred())
+            return self.held[-1].addCallback(lambda _: self._run(work))
+        return self._run(work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
         if self.away:
             return fail(StoreError("away"))
         done: Deferred[Any] = maybeDeferred(work, self._connection)
