@@ -24,7 +24,7 @@ class WriterTests(DatabaseCase):
         self.store = FakeStore(self.connection)
         self.counting = CallCounts()
         self.table = CallTable(self.counting)
-        self.writer = CounterWriter("x", self.table, self.counting, self.store)  # type: ignore[arg-type]
+        self.writer = CounterWriter("x", self.table, self.counting, self.store)
         self.writer.seen = NOW
         self.logs = self.enterContext(capturedLogs())
 
