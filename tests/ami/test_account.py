@@ -106,6 +106,7 @@ class TrustTests(FolderCase):
             "tcp:127.0.0.1:5038",
             "tls:pbx.example.org:5039",
             f"tcp:pbx.example.org:5039:trustRoots={self.folder}",
+            f"tcp:pbx.tls:5039:trustRoots={self.folder}",
         ):
             check_trust(description)
 

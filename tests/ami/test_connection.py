@@ -122,6 +122,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertTrue(self.manager.is_up)
         self.manager.on_connect(lambda: self.told.append("late"))
         self.assertEqual(self.told, ["up", "late"])
+        self.assertEqual(self.manager.forged_events, 0)
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_for_ever(self) -> None:
@@ -652,6 +653,7 @@ class StopTests(ManagerServiceTest):
         self.connects().greets()
         self.successResultOf(self.manager.stopService())
         self.assertTrue(self.end.gone)
+        self.assertEqual((self.told, self.said(LogLevel.info)), ([], []))
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
