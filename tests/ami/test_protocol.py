@@ -371,9 +371,13 @@ class AnswerTests(ManagerTest):
     def test_message_without_end(self) -> None:
         """A message that never ends closes the connection; it is said once."""
         answer, _ = self.send()
-        for _ in range(MAX_MESSAGE // 60_000 + 2):
-            self.protocol.dataReceived(b"x" * 60_000)
+        with capturedLogs() as logs:
+            for _ in range(MAX_MESSAGE // 60_000 + 2):
+                if not self.end.gone:
+                    self.protocol.dataReceived(b"x" * 60_000)
         self.assertTrue(self.end.gone)
+        (said,) = [log["why"] for log in logs if log["log_level"] >= LogLevel.warn]
+        self.assertIn("without an end", said)
         self.assertIn("without an end", str(self.failureResultOf(answer, ManagerUnavailable).value))
 
 
@@ -687,9 +691,9 @@ class LifeTests(ManagerTest):
         """Nothing more comes: given up within 30 seconds, with what waits failing."""
         self.pass_time(100)
         waiting, _ = self.send()
-        waiting.addErrback(lambda _: None)
         self.pass_time(DEAD_AFTER_S + 4, answering=False)
         self.assertTrue(self.end.gone)
+        self.failureResultOf(waiting, ActionTimeout)
         self.assertLess(DEAD_AFTER_S + 4, 30)
 
     def test_deaf(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pbxrouter.counter import Totals, busiest, per_minute, totals
 from pbxrouter.database.calls.history import CallRow, add_calls
+from pbxrouter.errors import StoreError
 from tests.counter_fakes import NOW, DatabaseCase
 
 
@@ -44,3 +45,11 @@ class OutcomeTests(DatabaseCase):
         minutes = {240: 2, 0: 1, 60: 3, 180: 2}
         self.assertEqual(busiest(minutes, 9), [(60, 3), (180, 2), (240, 2), (0, 1)])
         self.assertEqual(busiest(minutes, 2), [(60, 3), (180, 2)])
+
+    def test_unreadable(self) -> None:
+        """A database that cannot be read is told as such."""
+        self.connection.execute("DROP TABLE calls")
+        self.connection.commit()
+        for read in (totals, per_minute):
+            self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            self.assertFalse(self.connection.in_transaction)

@@ -10,6 +10,7 @@ from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.report import Gap, Report
 from pbxrouter.counter.rows import Batch
+from pbxrouter.errors import StoreError
 from tests.counter_fakes import NOW, DatabaseCase
 
 LIVE = counter_rows.live_row(LiveCall("a", 1.0))
@@ -96,6 +97,13 @@ class FigureTests(ReadingCase):
         for name in ("y", "x", "z"):
             self.write(name, seen=NOW)
         self.assertEqual(report.asterisks(self.connection), ["x", "y", "z"])
+
+    def test_unreadable(self) -> None:
+        """A database that cannot be read is told as such."""
+        self.connection.execute("DROP TABLE counter_failures")
+        self.connection.commit()
+        self.assertRaises(StoreError, self.read)
+        self.assertFalse(self.connection.in_transaction)
 
 
 class ActiveTests(ReadingCase):

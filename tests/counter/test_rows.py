@@ -6,6 +6,7 @@ from pbxrouter.counter import rows as counter_rows
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.counts import ALL, Counts
 from pbxrouter.counter.rows import Batch, Kept
+from pbxrouter.errors import StoreError
 from tests.counter_fakes import NOW, DatabaseCase
 
 
@@ -118,6 +119,18 @@ class ColumnTests(DatabaseCase):
             self.assertEqual((call.linkedid, call.labels), ("a", set()), text)
         self.connection.execute("""UPDATE counter_live SET labels = '[["mapping", 5]]'""")
         self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, {("mapping", "5")})
+
+    def test_unreadable(self) -> None:
+        """A database that cannot be used is told as such, whatever was to be done, and nothing is left half done."""
+        self.connection.execute("DROP TABLE counter_gaps")
+        self.connection.execute("DROP TABLE counter_live")
+        self.connection.commit()
+        counts = {(NOW, *ALL): Counts(started=1)}
+        self.assertRaises(StoreError, counter_rows.load, self.connection, "x")
+        self.assertRaises(StoreError, counter_rows.write, self.connection, Batch("x", counts, gaps=[(1.0, 2.0)]))
+        self.assertRaises(StoreError, counter_rows.forget, self.connection, NOW)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
 
 
 class SeenTests(DatabaseCase):

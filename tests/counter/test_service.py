@@ -425,21 +425,30 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.active, 0)
 
     def test_database_away(self) -> None:
-        """What cannot be written is kept, and written when it can be; both are said once."""
+        """What cannot be written is kept, gaps too, and written when it can be; both are said once."""
         self.manager.up()
         self.wait()
         self.store.away = True
-        self.call("a")
-        self.wait(5)
-        self.manager.says("Hangup", "a", "a", Cause="17")
-        self.call("b")
-        self.assertFalse(self.counter.database_up)
-        self.wait(60)
-        self.store.away = False
-        self.wait()
+        with capturedLogs() as logs:
+            self.call("a")
+            self.wait(5)
+            self.manager.says("Hangup", "a", "a", Cause="17")
+            self.call("b")
+            self.assertFalse(self.counter.database_up)
+            self.wait(55)
+            self.manager.channels = [self.listed("b")]
+            self.manager.down()
+            self.wait(5)
+            self.manager.up()
+            self.wait(5)
+            self.store.away = False
+            self.wait(3)
         self.assertTrue(self.counter.database_up)
         self.assertEqual(self.total(), (2, 0, 1))
         self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("b",)])
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW + 60, NOW + 66)])
+        said = [log["log_level"] for log in logs if "counts" in log["log_format"]]
+        self.assertEqual(said, [LogLevel.error, LogLevel.info])
 
     def test_database_away_at_first(self) -> None:
         """Without what an earlier run has left nothing is counted: it might be counted twice."""
@@ -457,8 +466,10 @@ class ServiceTests(DatabaseCase):
     def test_not_permitted(self) -> None:
         """A user without the class is told once what is missing, and it is tried again."""
         self.manager.error = ActionFailed("CoreStatus: Permission denied")
-        self.manager.up()
-        self.wait(20)
+        with capturedLogs() as logs:
+            self.manager.up()
+            self.wait(20)
+        self.assertEqual(len(self.warnings(logs)), 1)
         self.assertFalse(self.counter.in_sync)
         assert self.counter.trouble is not None
         self.assertIn("Permission denied", self.counter.trouble.english)
