@@ -131,3 +131,8 @@ class TrustTests(FolderCase):
         line = self.refusal()
         self.assertIn(str(self.folder / "ca.pem"), line)
         self.assertIn("cannot be read: Is a directory", line)
+
+    def test_no_folder(self) -> None:
+        """Without a path it is the working directory, as Twisted has it."""
+        line = str(self.assertRaises(ConfigError, check_trust, "tls:pbx.example.org:5039:trustRoots="))
+        self.assertIn("no certificate in .;", line)

@@ -648,6 +648,14 @@ class StopTests(ManagerServiceTest):
         self.successResultOf(self.manager.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_connecting_for_the_third_time(self) -> None:
+        """An attempt that we break off ourselves is no failure worth a line."""
+        for _ in range(SAY_AFTER - 1):
+            self.fails()
+            self.until_next_attempt()
+        self.successResultOf(self.manager.stopService())
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
+
     def test_logging_in(self) -> None:
         """In the middle of the login the connection is closed."""
         self.connects().greets()

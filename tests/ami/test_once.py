@@ -137,9 +137,7 @@ class OnceTests(SynchronousTestCase):
     def test_no_endpoint_in_words(self) -> None:
         """The setting is named and quoted, and what is accepted is told."""
         line = self.line_of(self.ask("bo\x1bgus:1"), ConfigError)
-        self.assertRegex(
-            line, r"\Aasterisk\.ami: 'bo\\+x1bgus:1' is not a client endpoint \(.+\); accepted is for example "
-        )
+        self.assertTrue(line.startswith(r"asterisk.ami: 'bo\x1bgus:1' is not a client endpoint ("), line)
         self.assertTrue(line.endswith("tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"))
 
     def test_no_endpoint(self) -> None:
