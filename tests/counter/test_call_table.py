@@ -376,6 +376,15 @@ class ResyncTests(TableCase):
         self.resync(ChannelSeen("bad id", "a", 1), ChannelSeen("c", "bad id", 1), ChannelSeen("d", "d", 1))
         self.assertEqual(self.told.words, ["d started"])
 
+    def test_nothing_known_of_the_caller(self) -> None:
+        """A call of which nothing is told has neither caller nor number, nor any cause, outcome or label."""
+        self.resync(ChannelSeen("a", "a", 1))
+        expected = LiveCall("a", self.now - 1, None, {"a"}, "", "", "", "", "", set(), certain=False)
+        self.assertEqual(self.table.live["a"], expected)
+        self.event("Newchannel", "c", "c")
+        expected = LiveCall("c", self.now, None, {"c"}, "", "", "", "", "", set(), certain=True)
+        self.assertEqual(self.table.live["c"], expected)
+
     def test_caller_of_a_call_that_began_unseen(self) -> None:
         """Caller and number are those of the channel that is listed first."""
         self.resync(ChannelSeen("a", "a", 9, "", "33", "22"), ChannelSeen("c", "a", 5, "", "22", "33"))

@@ -158,6 +158,25 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(self.counting.totals[ALL].talk_s, 0.0)
         self.assertEqual(self.counting.totals[ALL].talked, 1)
 
+    def test_several_in_a_minute(self) -> None:
+        """Calls of one minute add up in every figure, under each label."""
+        for place in range(4):
+            for talks, outcome in ((True, "ANSWER"), (False, "DONE"), (False, "BUSY")):
+                call = LiveCall(f"{place}{outcome}", 10.0)
+                self.counting.started(call)
+                if place < 2:
+                    self.counting.label(call, decision(extension=None), outcome)
+                if talks:
+                    call.answered = 20.0
+                    self.counting.answered(call)
+                if place >= 2:
+                    self.counting.label(call, decision(extension=None), outcome)
+                self.counting.finished(call, 25.5, "16")
+        total = Counts(12, 4, 12, 4, 4, 22.0, 1, {"busy": 4})
+        labelled = Counts(12, 4, 12, 4, 4, 22.0, 0, {"busy": 4})
+        self.assertEqual(self.counting.drain(), {(0, *ALL): total, (0, "mapping", "2X"): labelled})
+        self.assertEqual(self.counting.totals, {ALL: total, ("mapping", "2X"): labelled})
+
     def test_several_of_a_reason(self) -> None:
         """Failed calls add up by reason."""
         for cause in ("17", "17", "21"):

@@ -338,6 +338,10 @@ class ServiceTests(DatabaseCase):
         self.wait()
         self.assertEqual((self.counter.restarts, self.total()), (1, (1, 0, 1)))
         self.assertEqual(self.rows("SELECT started_up FROM counter_asterisks"), [(self.manager.startup,)])
+        self.manager.down()
+        self.manager.startup = "2026-11-24 08:00:00"
+        self.manager.up()
+        self.assertEqual(self.counter.restarts, 2)
 
     def test_resync(self) -> None:
         """Every few minutes, and after a Shutdown that may be forged, Asterisk is asked what there is."""
@@ -717,6 +721,21 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.total(), (1, 0, 1))
         self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
 
+    def test_hangup_confirmed_by_a_list_and_contradicted(self) -> None:
+        """An answer that contradicts what a list has confirmed meanwhile changes nothing."""
+        self.manager.up()
+        self.call()
+        self.wait(179)
+        self.manager.alive = {"a"}
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup")
+        self.clock.advance(1)
+        self.manager.hold.clear()
+        self.manager.held.pop().callback(None)
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_hangup_and_an_error(self) -> None:
         """If the question breaks, that is logged, and the next list of channels tells."""
         self.manager.up()
@@ -748,6 +767,26 @@ class ServiceTests(DatabaseCase):
         self.manager.down()
         self.assertFalse(changed(self.call))
         self.assertEqual(self.counter.changes, before)
+
+    def test_changes_are_never_the_same_again(self) -> None:
+        """The number does not come back to one that it had, so whoever looks seldom sees that there were changes."""
+        seen = [self.counter.changes]
+        for place in range(3):
+            for change in (
+                self.manager.up,
+                lambda: self.call("b"),
+                lambda: self.call("a"),
+                lambda: self.manager.says("BridgeEnter", BridgeUniqueid="b"),
+                lambda: self.manager.says("Hangup"),
+                lambda: self.clock.advance(CONFIRM_S),
+            ):
+                self.manager.channels = [self.listed("b")] if place else []
+                change()
+                seen.append(self.counter.changes)
+            self.clock.advance(100)
+            self.manager.down()
+        self.assertEqual(sorted(seen), seen)
+        self.assertEqual(len(set(seen)), len(seen) - 3)  # a Hangup that is not confirmed yet is no change
 
     def test_dial_end(self) -> None:
         """A DialEnd has not each header of a channel, and tells all the same why the call failed."""
@@ -783,6 +822,17 @@ class ServiceTests(DatabaseCase):
         self.counter.report(self.record("z"))
         self.call("b")
         self.assertEqual(self.labelled(), ["a"])
+
+    def test_early_report_waits_for_the_first_event_only(self) -> None:
+        """Another event of the channel, whose first was missed, neither takes the report nor keeps it longer."""
+        self.manager.up()
+        self.counter.report(self.record("a"))
+        self.wait(20)
+        self.manager.says("BridgeEnter", "a", "a", BridgeUniqueid="x")
+        self.wait(11)
+        self.counter.report(self.record("z"))
+        self.call("a")
+        self.assertEqual(self.labelled(), [])
 
     def test_early_reports_are_bounded(self) -> None:
         """A thousand reports wait, and no more; one that is taken makes room."""
@@ -892,7 +942,8 @@ class ServiceTests(DatabaseCase):
     def test_never_told_when_started(self) -> None:
         """An Asterisk that does not tell when it was started has not restarted."""
         self.manager.startup = ""
-        for _ in range(2):
+        for startup in ("", "", "2026-11-23 07:00:00"):
+            self.manager.startup = startup
             self.manager.up()
             self.manager.down()
         self.assertEqual(self.counter.restarts, 0)
