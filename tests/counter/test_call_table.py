@@ -249,6 +249,15 @@ class RuleTests(TableCase):
         self.enter("c", "c", "talk")
         self.assertEqual(self.told.count("answered"), 2)
 
+    def test_holding_bridge_that_is_gone(self) -> None:
+        """A holding bridge in which a list shows no channel any more is forgotten."""
+        for uniqueid in ("a", "c"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.event("BridgeEnter", "a", "a", BridgeUniqueid="lot", BridgeTechnology="holding_bridge")
+        self.resync(ChannelSeen("a", "a", 1), ChannelSeen("c", "c", 1))
+        self.resync(ChannelSeen("a", "a", 1, "lot"), ChannelSeen("c", "c", 1, "lot"))
+        self.assertEqual(self.told.count("answered"), 2)
+
     def test_into_a_holding_bridge(self) -> None:
         """A channel that is parked has left the bridge in which it was."""
         for uniqueid in ("a", "c"):
