@@ -215,6 +215,17 @@ class RuleTests(TableCase):
         self.event("Newchannel", "a")
         self.assertEqual(self.told.count("started"), 2)
 
+    def test_each_is_remembered_for_its_own_minute(self) -> None:
+        """Of several channels that have hung up, the first is forgotten first."""
+        for at, uniqueid in ((0, "a"), (30, "b")):
+            self.now = float(at)
+            self.event("Newchannel", uniqueid, uniqueid)
+            self.event("Hangup", uniqueid, uniqueid)
+        self.now = 65.0
+        for uniqueid in ("b", "a"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.assertEqual(sorted(self.table.live), ["a"])
+
     def test_answered_once(self) -> None:
         """A call is answered at its first bridge; a third channel, or another bridge, changes nothing of that."""
         for uniqueid in ("a", "c", "d"):

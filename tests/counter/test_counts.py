@@ -143,6 +143,16 @@ class CountingTests(SynchronousTestCase):
             )
             self.assertEqual(self.counting.totals[label].failed, {"busy": 1})
 
+    def test_routed_again(self) -> None:
+        """Routed again, a call counts under the labels that are new, and under none twice."""
+        for number in range(20):
+            call = LiveCall("a", 10.0)
+            self.counting.label(call, decision(), "BUSY")
+            self.counting.label(call, decision(user=f"user {number}"), "BUSY")
+            self.assertEqual(self.counting.totals["user", f"user {number}"].started, 1)
+        for label in (("mapping", "2X"), ("extension", "33")):
+            self.assertEqual(self.counting.totals[label].started, 20)
+
     def test_labelled_after_the_answer(self) -> None:
         """A call that is routed when it talks already counts as answered in the minute of its answer."""
         call = LiveCall("a", 10.0, answered=65.0)
