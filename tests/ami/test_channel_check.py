@@ -163,8 +163,8 @@ class ChannelCheckTests(SynchronousTestCase):
 
         self.assertTrue(is_true("1.1", True))
         self.assertEqual((self.manager.forged_events, self.warnings()), (0, []))
-        self.assertFalse(is_true("1.1", False))
-        self.assertFalse(is_true("9.9", True))
+        self.assertIs(is_true("1.1", False), False)
+        self.assertIs(is_true("9.9", True), False)
         self.assertEqual((self.manager.forged_events, len(self.warnings())), (2, 1))
         self.manager.lists["Status"] = ActionTimeout("late")
         self.assertTrue(is_true("1.1", False))
@@ -191,15 +191,14 @@ class ChannelCheckTests(SynchronousTestCase):
         """Ten channels are asked for one by one; further ones wait a tenth of a second for the list that they share."""
         self.manager.alive = {f"1.{number}": item(f"1.{number}") for number in range(12)}
         self.manager.lists["Status"] = None
-        for number in range(10):
-            self.ask(f"1.{number}")
+        asking = [self.ask(f"1.{number}") for number in range(10)]
         self.assertEqual(len(self.manager.heard("Status")), 10)
-        for number in range(10, 12):
-            self.ask(f"1.{number}")
+        asking += [self.ask(f"1.{number}") for number in range(10, 12)]
         self.clock.advance(0.0625)
         self.assertEqual(self.manager.sent, [])
         self.clock.advance(0.0375)
         self.assertEqual(self.manager.sent, [("CoreShowChannels", {})])
+        self.assertEqual([waiting.called for waiting in asking], [False] * 10 + [True] * 2)
 
     def test_one_by_one_again(self) -> None:
         """What has been answered, or has failed, does not count among those that are asked for."""
@@ -210,13 +209,17 @@ class ChannelCheckTests(SynchronousTestCase):
         for _ in range(30):
             self.successResultOf(self.ask())
         self.assertEqual(len(self.manager.heard("Status")), 60)
+        asked = self.many("2.1")
+        self.assertEqual(len(self.manager.heard("Status")), 10)
+        self.clock.advance(GATHER_S)
+        self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1)
+        self.assertTrue(self.successResultOf(asked))
 
     def many(self, channel: str) -> Deferred[bool]:
         """Ask for one channel more than are asked for one by one."""
         self.manager.alive = {f"1.{number}": item(f"1.{number}") for number in range(MANY)}
         self.manager.lists["Status"] = None
-        for number in range(MANY):
-            self.ask(f"1.{number}")
+        self.asking = [self.ask(f"1.{number}") for number in range(MANY)]
         return self.ask(channel)
 
     def test_by_name_in_the_list(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -498,6 +499,35 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual((login["Username"], login["Secret"]), ("gateway", SECRET))
         self.assertNotIn("Secret", self.logged_in(Account("gateway", lambda: SECRET)))
 
+    def test_protocol_of_another_library(self) -> None:
+        """One that does not tell whether it is logged in is up from its login until it is lost."""
+
+        class Plain(Protocol):
+            banner = "Asterisk Call Manager/11.0.0"
+
+            def __init__(self) -> None:
+                self.lost: Deferred[None] = Deferred()
+
+            async def log_in(self, *account: object) -> None:
+                """Accept any."""
+
+        made = Plain()
+        reactor = MemoryReactorClock()
+        manager = AMIConnection(
+            "lab",
+            "tcp:pbx.test:5038",
+            Account("gateway", lambda: SECRET),
+            reactor,
+            factory=lambda clock, handlers: Factory.forProtocol(lambda: made),
+        )
+        manager.startService()
+        self.assertFalse(manager.is_up)
+        wrapper: Any = reactor.tcpClients[0][2].buildProtocol(None)
+        wrapper.makeConnection(StringTransport())
+        self.assertTrue(manager.is_up)
+        made.lost.callback(None)
+        self.assertFalse(manager.is_up)
+
     def test_quiet_factory(self) -> None:
         """Twisted's own lines about each connection are not wanted."""
         self.assertFalse(AMIFactory(MemoryReactorClock(), {}).noisy)
@@ -668,7 +698,7 @@ class StopTests(ManagerServiceTest):
     def test_waiting(self) -> None:
         """Between two attempts."""
         self.fails()
-        self.successResultOf(self.manager.stopService())
+        self.assertIsNone(self.successResultOf(self.manager.stopService()))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertGreaterEqual(self.until_next_attempt(40), 40)
 
