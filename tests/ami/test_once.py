@@ -97,6 +97,11 @@ class OnceTests(SynchronousTestCase):
         line = self.line_of(asked, ManagerUnavailable)
         self.assertEqual(line, "no answer at tcp:127.0.0.1:5038: Connection was refused by other side")
         self.assert_quiet()
+        self.setUp()
+        asked = self.ask()
+        factory = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError("x\x1b[2J")))
+        self.assertTrue(self.line_of(asked, ManagerUnavailable).isprintable())
 
     def test_no_asterisk(self) -> None:
         """Something else answers."""
