@@ -398,6 +398,7 @@ class ResyncTests(TableCase):
 
     def test_nothing_known_of_the_caller(self) -> None:
         """A call of which nothing is told has neither caller nor number, nor any cause, outcome or label."""
+        self.assertEqual(LiveCall("a", 1.0), LiveCall("a", 1.0, None, set(), "", "", "", "", "", set(), certain=True))
         self.resync(ChannelSeen("a", "a", 1))
         expected = LiveCall("a", self.now - 1, None, {"a"}, "", "", "", "", "", set(), certain=False)
         self.assertEqual(self.table.live["a"], expected)

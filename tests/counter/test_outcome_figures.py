@@ -53,3 +53,12 @@ class OutcomeTests(DatabaseCase):
         for read in (totals, per_minute):
             self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
             self.assertFalse(self.connection.in_transaction)
+
+    def test_without_an_index(self) -> None:
+        """Nor can one whose indexes are missing: counting without them would hold up the console."""
+        for index, read in (("calls_by_outcome", totals), ("calls_by_time", per_minute)):
+            self.began((0, "ANSWER"))
+            self.connection.execute(f"DROP INDEX {index}")
+            self.connection.commit()
+            self.assertRaises(StoreError, read, self.connection, NOW, NOW + 10)
+            self.assertFalse(self.connection.in_transaction)

@@ -58,6 +58,8 @@ class FigureTests(ReadingCase):
         found = self.read("y")
         self.assertEqual((found.total, found.active), (Counts(started=1, failed={"busy": 1}), 1))
         self.assertEqual(self.read("x", "y").total, Counts(started=2, failed={"busy": 2}))
+        found = report.read(self.connection, (name for name in "xy"), NOW, NOW + 300, NOW + 301)
+        self.assertEqual((found.total.started, found.active, found.unknown_s()), (2, 2, 0))
 
     def test_minutes_by_name_add_up(self) -> None:
         """Over minutes, counts by name are summed; so are their failures, and the peaks of ``total`` are not."""

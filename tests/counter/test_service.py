@@ -80,7 +80,8 @@ class ClockTests(SynchronousTestCase):
         clock = AsteriskClock()
         clock.compare(f"{NOW + 60}", NOW, NOW)
         clock.compare(f"{NOW + 3600}", NOW, NOW + 1)
-        clock.compare("garbage", NOW, NOW)
+        for text in ("garbage", f"{NOW + 3600}x", f"x{NOW + 3600}", ""):
+            clock.compare(text, NOW, NOW)
         self.assertEqual(clock.ahead_s, 60.0)
         clock.compare(f"{NOW}", NOW, NOW)
         self.assertEqual(clock.ahead_s, 0.0)
