@@ -117,8 +117,8 @@ class ColumnTests(DatabaseCase):
             self.connection.execute("UPDATE counter_live SET labels = ?", (text,))
             (call,) = counter_rows.load(self.connection, "x").live
             self.assertEqual((call.linkedid, call.labels), ("a", set()), text)
-        self.connection.execute("""UPDATE counter_live SET labels = '[["mapping", 5]]'""")
-        self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, {("mapping", "5")})
+        self.connection.execute("""UPDATE counter_live SET labels = '[[6, 5]]'""")
+        self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, {("6", "5")})
 
     def test_unreadable(self) -> None:
         """A database that cannot be used is told as such, whatever was to be done, and nothing is left half done."""

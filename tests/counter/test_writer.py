@@ -175,7 +175,7 @@ class WriterTests(DatabaseCase):
         self.event("Newchannel", "a")
         first = self.begin_writing()
         self.event("Newchannel", "b")
-        self.successResultOf(self.begin_writing())
+        self.successResultOf(Deferred.fromCoroutine(self.writer.write()))
         self.assertEqual(self.store.runs, 1)
         last = self.begin_writing(last=True)
         self.assertEqual(self.store.runs, 2)
