@@ -76,6 +76,7 @@ class FakeAMIConnection:
         sent: actions, name and headers, in order.
         answers: by action name, what comes of it: headers of a response, an error, or
             None for no answer yet.
+        timeouts: by action name, the time-outs of the actions sent.
         alive: by Uniqueid or name, what Action Status tells of the channels that exist.
     """
 
@@ -86,6 +87,7 @@ class FakeAMIConnection:
         self.forged_events = 0
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, dict[str, str] | ManagerError | None] = {}
+        self.timeouts: dict[str, list[float]] = {}
         self.alive: dict[str, AMIMessage] = {}
         self.lists: dict[str, list[AMIMessage] | ManagerError | None] = {}
         self.waiting: list[Deferred[AMIMessage]] = []
@@ -118,6 +120,7 @@ class FakeAMIConnection:
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
+        self.timeouts.setdefault(name, []).append(timeout_s)
         answer = self.answers.get(name, {})
         if answer is None:
             self.waiting.append(Deferred())

@@ -49,7 +49,7 @@ async def connect_once(
             sentence(
                 "asterisk.ami: {endpoint} is not a client endpoint ({why}); accepted is for example "
                 "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
-                endpoint=repr(printable(description)),
+                endpoint=repr(description),
                 why=repr(error),
             )
         ) from None

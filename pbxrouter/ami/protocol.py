@@ -237,16 +237,15 @@ class AMIProtocol(Protocol):
             data = format_action(name, headers, action_id)
         except ManagerError as error:
             return fail(error)
-        answer: Deferred[Any] = Deferred(lambda _: self._forget(action_id))
+        answer: Deferred[Any] = Deferred(lambda _: self._cancelled(action_id))
         timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
         self._pending[action_id] = _Pending(name, answer, timer, items)
         self._lists += items is not None
         self.transport.write(data)
         return answer
 
-    def _forget(self, action_id: str) -> None:
-        if action_id in self._pending:
-            self._answered(action_id)
+    def _cancelled(self, action_id: str) -> None:
+        self._answered(action_id)
 
     def _timed_out(self, action_id: str) -> None:
         name = self._pending[action_id].name

@@ -81,6 +81,7 @@ class CallCounter(MultiService):
         self._table = CallTable(self.counting)
         self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, clock.seconds)
         self._restored = self._listening = self._looking = False
+        self._connections_lost = 0
         self._unknown_s = 0.0
         self._resynced = 0.0
         self._early: dict[str, tuple[float, CallRecord]] = {}
@@ -212,6 +213,7 @@ class CallCounter(MultiService):
 
     def _down(self) -> None:
         self._listening = self.in_sync = False
+        self._connections_lost += 1
 
     def _ask_again(self) -> None:
         self._resynced = 0.0
@@ -261,11 +263,12 @@ class CallCounter(MultiService):
             )
 
     async def _resync(self) -> None:
+        connections_lost = self._connections_lost
         status = await self._manager.action("CoreStatus")
         known = self._table.channels
         listed = await self._manager.action_list("CoreShowChannels")
-        if not self._listening:
-            return  # the connection was lost meanwhile, so the list may be out of date
+        if connections_lost != self._connections_lost:
+            return  # It is the list of a connection that was lost meanwhile; events since then are not known.
         now = self._clock.seconds()
         gap_began = None if self.in_sync else self._writer.seen
         seen = [_channel_seen(item) for item in listed if is_whole(item)]

@@ -268,6 +268,22 @@ class CounterTest(AsteriskTest):
         # Two cuts are one gap where the second finds the gateway not back yet, as on a slow machine.
         self.assertIn(self.gaps() - gaps, (1, 2, 3))
 
+    def test_holding_bridge(self) -> None:
+        """Two calls that wait in one holding bridge are not answered, nor by the list of a new connection."""
+        self.lab.cli("dialplan add extension bridgewait,1,BridgeWait into callee replace")
+        for _ in range(2):
+            self.originate("bridgewait@callee", LONG_S)
+        waiting = re.compile(r" 2 +\S+ +holding_bridge ")
+        wait_for("both wait in it", lambda: waiting.search(self.lab.cli("bridge show all")))
+        wait_for("both are kept", lambda: self._live() == 2)
+        gaps = self.gaps()
+        self.drop_ami()
+        wait_for("the gateway was connected anew", lambda: self.gaps() > gaps)
+        self.assertEqual(self._live("WHERE answered IS NOT NULL"), 0)
+        self.lab.cli("channel request hangup all")
+        self._silence()
+        self.assertEqual(self.counted(), {"calls": 2, "finished": 2, "served": 2})
+
     def test_gateway_killed(self) -> None:
         """kill -9 of the gateway: calls go on, end, and begin meanwhile; each counts once."""
         gaps = self.gaps()
