@@ -172,13 +172,19 @@ class Opening(ProtocolCase):
         self.assertTrue(transport.keeps_alive)
 
     def test_unix_peer(self) -> None:
-        """A peer on a unix socket is named by its path."""
-        call = FastAGIProtocol(self.owner)
-        call.makeConnection(StringTransport(peerAddress=UNIXAddress("/run/x")))
-        with capturedLogs() as logs:
-            call.dataReceived(b"x\n\n")
-        self.assertIn("/run/x", loud(logs)[0]["peer"])
-        self.passes(HOUR_S)
+        """A peer on a Unix socket is named by its path; one that has none, as Asterisk's, is called just that."""
+        for path, expected in (
+            ("/run/x", "/run/x"),
+            (b"/run/\xc3\xb1\n", "/run/ñ\\n"),
+            (None, "a Unix socket"),
+            (b"", "a Unix socket"),
+        ):
+            call = FastAGIProtocol(self.owner)
+            call.makeConnection(StringTransport(peerAddress=UNIXAddress(path)))
+            with capturedLogs() as logs:
+                call.dataReceived(b"x\n\n")
+            self.assertEqual(loud(logs)[0]["peer"], expected)
+            self.passes(HOUR_S)
 
 
 class TCPTransport(StringTransport):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.places import Bounds, Place, Places
+from pbxrouter.net.places import PLACE_REASONS, Bounds, Place, Places
 
 
 class PlacesCase(SynchronousTestCase):
@@ -104,6 +104,54 @@ class Entering(PlacesCase):
         gone.leave()
         self.come("a")
         self.assertEqual(len(self.closed), 2)
+
+    def test_both_bounds_of_waiting(self) -> None:
+        """A network that has its share of those that wait gives way itself, and no other one beside it."""
+        self.make(99, 99, 3, 2)
+        others = [self.come("b")]
+        own = [self.come("a"), self.come("a")]
+        self.come("a")
+        self.assertEqual(self.closed, own[:1])
+        self.assertEqual(self.refused, [("half-open", "a")])
+        self.come("c")
+        self.assertEqual(self.closed, own)
+        self.assertNotIn(others[0], self.closed)
+
+    def test_busy_ones_are_kept(self) -> None:
+        """Where nothing waits a place is refused, whatever was given away before; a busy one is never closed."""
+        self.make(2, 2, 1, 1)
+        first = self.come("a", busy=True)
+        first.busy()
+        second = self.come("a")
+        second.busy()
+        for network, reason in (("a", "peer"), ("b", "full"), ("", "full")):
+            self.assertIsNone(self.places.enter(network))
+            self.assertEqual(self.refused.pop(), (reason, network))
+        second.waits()
+        second.waits()
+        self.come("b")
+        self.assertEqual(self.closed, [second])
+
+    def test_closed_before_it_can_be_told(self) -> None:
+        """A place that nothing has been told to close is given away all the same."""
+        self.make(1, 1, 1, 1)
+        self.assertIsNotNone(self.places.enter("a"))
+        self.assertIsNotNone(self.places.enter("a"))
+        self.assertEqual(self.refused, [("half-open", "a")])
+
+    def test_order_of_giving_way(self) -> None:
+        """The place is free, and its connection closed, before the refusal is told."""
+        seen: list[str] = []
+        self.places = Places(Bounds(1, 1, 1, 1), lambda *_: seen.append("told"))
+        first = self.places.enter("a")
+        assert first is not None
+        first.close = lambda: seen.append("closed")
+        self.places.enter("a")
+        self.assertEqual(seen, ["closed", "told"])
+
+    def test_reasons(self) -> None:
+        """The reasons that are told, for metrics that begin at zero."""
+        self.assertEqual(PLACE_REASONS, ("full", "peer", "half-open"))
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 9)), max_size=60))
     def test_bounds_hold(self, steps: list[tuple[str, int, int]]) -> None:
