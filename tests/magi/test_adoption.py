@@ -143,7 +143,7 @@ class AgreementTests(SynchronousTestCase):
 
     def test_status_that_is_forged(self) -> None:
         """A status with a header twice agrees with nothing."""
-        self.assertFalse(agrees_with(channel("Uniqueid: 1795.7"), self.start(self.block())))
+        self.assertIs(agrees_with(channel("Uniqueid: 1795.7"), self.start(self.block())), False)
 
     def test_block_that_is_cut(self) -> None:
         """Lines that did not come cannot disagree; those that came can."""
@@ -157,7 +157,7 @@ class AgreementTests(SynchronousTestCase):
     def test_block_that_is_none(self) -> None:
         """A block that Asterisk would not write agrees, for the call to be refused; one it would write does not."""
         for env in (b"agi_network: yes\n\n", self.block() + b"x", b"", self.block().replace(b"agi_dnid", b"agi_type")):
-            self.assertFalse(is_block(self.start(env)), env)
+            self.assertIs(is_block(self.start(env)), False, env)
             self.assertTrue(agrees_with(channel(), self.start(env.replace(b"callerid: 33", b"callerid: 22"))), env)
         self.assertTrue(is_block(self.start(self.block())))
         self.assertTrue(is_block(self.start(b"agi_network: yes\n" + b"x" * 1023)))

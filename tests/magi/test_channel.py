@@ -167,6 +167,25 @@ class AnswerTests(MagiChannelTest):
         waiting.addErrback(lambda failure: failure.trap(AGIError) and None)
         self.assertTrue(waiting.called)
 
+    def test_answered_twice(self) -> None:
+        """While an end may follow a ``-1``, neither the same id again nor an event without one is the reply."""
+        for command_id in ("id-1", "", "id-2"):
+            self.begin()
+            waiting = self.call.execute("GET DATA x")
+            self.result("200 result=-1\n")
+            self.result("200 result=5\n", command_id)
+            self.clock.advance(0.24)
+            self.assertNoResult(waiting)
+            self.clock.advance(0.01)
+            self.assertEqual(self.successResultOf(waiting).result, "-1")
+
+    def test_reply_to_nothing(self) -> None:
+        """A reply without an id, when no command waits, is not shown as one of ours."""
+        seen: list[str] = []
+        self.watch.add(lambda line: seen.append(line.text))
+        self.result("200 result=5\n", "")
+        self.assertEqual(seen, [])
+
     def test_timeouts(self) -> None:
         """A quick command is waited for briefly, one that plays longer, an application for ever."""
         for command, seconds in (("NOOP x", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
@@ -281,6 +300,16 @@ class AnswerTests(MagiChannelTest):
         self.result("200 result=5\n")
         self.assertEqual(seen, ["> GET DATA x 1 1", "< 200 result=***"])
 
+    def test_watched_lines(self) -> None:
+        """Each line of a reply is shown as it came."""
+        seen: list[str] = []
+        self.watch.add(lambda line: seen.append(f"{line.direction} {line.text}"))
+        self.call.execute("GET VARIABLE X")
+        self.result("200 result=1 (a\nb)\n")
+        self.call.execute("FOO").addErrback(lambda _: None)
+        self.result("510 Invalid X\n")
+        self.assertEqual(seen, ["> GET VARIABLE X", "< 200 result=1 (a", "< b)", "> FOO", "< 510 Invalid X"])
+
 
 class DrivenByTests(MagiChannelTest):
     """Whether a channel's status tells that the call is ours."""
@@ -313,6 +342,9 @@ class DrivenByTests(MagiChannelTest):
             self.assertFalse(self.driven(*dial), command)
         self.call.execute("SET Dial x")
         self.assertFalse(self.driven(*dial))
+        self.begin()
+        self.call.execute('EXEC "X" y')
+        self.assertTrue(self.driven("Application: X", "Data: y"))
 
 
 class SoundTests(MagiChannelTest):
@@ -358,7 +390,8 @@ class LongAnswerTests(MagiChannelTest):
                 break
             self.assertEqual(self.queue.lines[-1], "NOOP")
             self.result("200 result=0\n")
-        self.assertEqual(self.successResultOf(waiting).data, value)
+        reply = self.successResultOf(waiting)
+        self.assertEqual((reply.data, reply.text), (value, f"result=1 ({value})"))
         self.assertEqual(self.queue.pipe, b"")
 
     def test_put_together(self) -> None:
@@ -391,19 +424,23 @@ class LongAnswerTests(MagiChannelTest):
         line = str(self.failureResultOf(waiting, AGIError).value)
         self.assertEqual(line, "the answer to GET is longer than AMI carries")
         self.assertEqual(len(self.queue.lines), whole)
+        self.assertEqual(whole, 65)
 
     def test_answer_of_just_the_maximum(self) -> None:
-        """What has exactly MAX_ANSWER bytes at a cut, with more to come, is given up."""
+        """An answer that has MAX_ANSWER bytes, with more to come, is given up, though it looks complete so far."""
         waiting = self.call.execute("GET FULL VARIABLE ${X}")
-        for _ in range(MAX_ANSWER // PIPE):
-            self.result("x" * PIPE)
-        self.queue.pipe = b""
-        encoded = "%78" * (MAX_ANSWER % PIPE) + "x" * (ENCODED - 3 * (MAX_ANSWER % PIPE))
-        self.assertNoResult(waiting)
+        for _ in range(63):
+            self.result("200 result=1 (x)\n" + "x" * (PIPE - 17))
+            self.assertNoResult(waiting)
+        ending = "200 result=0\n" * 63
+        last = "x" * (MAX_ANSWER - 63 * PIPE - len(ending)) + ending
+        command_id = self.queue.commands[-1][2]
+        encoded = last.replace("\n", "%0A")
         self.call.result_received(
-            AMIMessage(f"Event: AsyncAGIExec\r\nResult: {encoded}\r\nCommandId: {self.queue.commands[-1][2]}".encode())
+            AMIMessage(f"Event: AsyncAGIExec\r\nResult: {encoded}\r\nCommandId: {command_id}".encode())
         )
         self.failureResultOf(waiting, AGIError)
+        self.assertEqual(len(self.queue.lines), 64)
 
     def test_rest_of_the_opening(self) -> None:
         """What is left in the pipe at the beginning is fetched before the first command."""
@@ -485,6 +522,7 @@ class EndTests(MagiChannelTest):
     def test_released(self) -> None:
         """The call is released when it is given back, or over; not by any other command."""
         self.assertFalse(self.call.is_released)
+        self.assertEqual(self.call.rest, b"")
         self.call.execute("NOOP")
         self.assertFalse(self.call.is_released)
         self.result("200 result=0\n")
@@ -562,6 +600,16 @@ class EndTests(MagiChannelTest):
         self.call.end_received()
         self.failureResultOf(waiting, ChannelHungUp)
 
+    def test_after_the_question(self) -> None:
+        """The end after DIALSTATUS was asked and told disturbs nothing."""
+        self.call.execute("EXEC Dial PJSIP/21")
+        self.call.dial_ended("BUSY")
+        self.result("200 result=0\n")
+        self.call.execute("GET VARIABLE DIALSTATUS")
+        self.result("200 result=1 (BUSY)\n")
+        self.call.end_received()
+        self.assertTrue(self.call.ended)
+
     def test_reasons(self) -> None:
         """A hang-up is no loss of the connection, and the first end counts."""
         self.call.end_received()
@@ -598,6 +646,28 @@ class EndTests(MagiChannelTest):
         self.queue.answer = refused("Permission denied")
         line = str(self.failureResultOf(self.call.execute("NOOP"), AGIError).value)
         self.assertIn("Permission denied", line)
+        self.assertFalse(self.call.ended)
+
+    def test_words_of_other_failures(self) -> None:
+        """Only Asterisk's own refusal says that the channel is gone; a fault is no loss of the connection."""
+        self.queue.answer = InvalidAction("the header Command does not exist")
+        line = str(self.failureResultOf(self.call.execute("NOOP"), InvalidArgument).value)
+        self.assertEqual(line, "the header Command does not exist")
+        late: Deferred[None] = Deferred()
+        self.queue.answer = late
+        waiting = self.call.execute("NOOP")
+        late.errback(ZeroDivisionError("a fault"))
+        error = self.failureResultOf(waiting, AGIError).value
+        self.assertEqual((str(error), isinstance(error, ChannelHungUp)), ("a fault", False))
+        self.assertFalse(self.call.ended)
+
+    def test_refusal_of_what_was_given_up(self) -> None:
+        """A refusal that comes when nothing waits any more ends nothing."""
+        late: Deferred[None] = Deferred()
+        self.queue.answer = late
+        self.call.execute("NOOP").addErrback(lambda _: None)
+        self.clock.advance(REPLY_TIMEOUT_S)
+        late.errback(refused("Channel 1795.7 does not exist."))
         self.assertFalse(self.call.ended)
 
     def test_connection_lost(self) -> None:

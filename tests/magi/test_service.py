@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -243,10 +244,16 @@ class StartTests(MagiServiceTest):
         self.answer("200 result=0", "ANSWER")
         self.answer("200 result=0", "ASYNCAGI BREAK")
         self.manager.lists["CoreShowChannels"] = []
-        self.clock.advance(RELEASED_S - 0.5)
+        self.clock.advance(4.9)
         self.assertEqual(self.magi.open_calls, 1)
-        self.clock.advance(0.5)
+        self.clock.advance(0.1)
         self.assertEqual(self.magi.open_calls, 0)
+
+    def test_gone_before_it_is_told(self) -> None:
+        """A call of which a command says that it is gone is forgotten at once."""
+        self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
+        self.start()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
 
     def test_forgotten_while_another_run_is_served(self) -> None:
         """When a call given back is forgotten, a second run on the same channel stays."""
@@ -408,10 +415,19 @@ class ForgedTests(MagiServiceTest):
         self.assertIn("HANGUP", self.queued())
 
     def test_forged_end(self) -> None:
-        """An end in 79 bytes ends nobody's call."""
+        """An end in 79 bytes ends nobody's call, and needs no question."""
         self.start()
+        self.manager.heard("Status")
         self.manager.event("Event: AsyncAGIEnd", "Channel: a", f"Uniqueid: {UNIQUEID}", "Linkedid: 1")
         self.assertEqual(self.outcomes, [])
+        self.assertEqual((self.manager.heard("Status"), self.manager.forged_events), ([], 0))
+
+    def test_hangup_of_a_channel_that_goes_on(self) -> None:
+        """A Hangup is untrue while the channel exists, whatever application it runs."""
+        self.start()
+        self.exists("Playback", "beep")
+        self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
 
     def hangup(self) -> None:
         """A Hangup with every header of a genuine one; then the time goes by in which Asterisk is asked."""
@@ -610,6 +626,7 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual(request.variables["request"], "async")
         self.assertEqual((request.caller, request.dnid, request.extension), ("33", None, "21"))
         self.assertFalse(request.is_bounded)
+        self.assertEqual(request.arguments, ())
 
 
 class WaitingTests(MagiServiceTest):
@@ -623,15 +640,15 @@ class WaitingTests(MagiServiceTest):
         """Time passes until waiting calls are looked for."""
         self.clock.advance(LOOK_AGAIN_S)
 
-    def answers(self, mark: str = "") -> None:
+    def answers(self, mark: str = "", uniqueid: str = UNIQUEID) -> None:
         """What is asked of a waiting call, answered."""
-        self.answer("200 result=0", "NOOP")
-        self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "NOOP", uniqueid)
+        self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER", uniqueid)
         for value in ("33", "x", "21", "21"):
             if not mark or mark == "asked":
-                self.answer(f"200 result=1 ({value})")
+                self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
         if not mark or mark == "asked":
-            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED")
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
         """One that waits in a context of ours is asked for what is needed, and served."""
@@ -643,10 +660,11 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.told("adopted"), [UNIQUEID])
         self.assertEqual(request.arguments, ("bounded",))
         self.assertEqual((request.caller, request.extension, request.uniqueid), ("33", "21", UNIQUEID))
-        self.assertEqual(request.language, "en")
+        self.assertEqual((request.language, request.dnid), ("en", "21"))
         self.assertTrue(request.is_bounded)
+        self.assertEqual(self.queued(), ["ANSWER"])
         self.look()
-        self.assertEqual(len(self.served), 1)
+        self.assertEqual((len(self.served), self.queued()), (1, []))
         self.assertEqual(self.loud(), [])
 
     def test_at_once_when_we_connect(self) -> None:
@@ -682,8 +700,9 @@ class WaitingTests(MagiServiceTest):
 
     def test_looked_for_again_and_again(self) -> None:
         """Waiting calls are looked for every few seconds while the connection is up."""
+        self.manager.comes_up()  # as if it were told twice
         for _ in range(3):
-            self.clock.advance(LOOK_AGAIN_S - 0.1)
+            self.clock.advance(4.9)
             self.assertEqual(self.manager.heard("CoreShowChannels"), [])
             self.clock.advance(0.1)
             self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1)
@@ -700,6 +719,49 @@ class WaitingTests(MagiServiceTest):
         self.manager.goes_down()
         self.manager.comes_up()
         self.assertEqual(self.queued(), ["NOOP"])
+
+    def test_applications_are_looked_at_on_the_first_connection(self) -> None:
+        """What an earlier process of the gateway began is found when this one first connects."""
+        self.successResultOf(self.magi.stopService())
+        self.manager = FakeAMIConnection()
+        manager: Any = self.manager
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch)
+        self.magi.startService()
+        self.waiting({}, application="Dial", data="PJSIP/21")
+        self.manager.comes_up()
+        self.assertEqual(self.queued(), ["NOOP"])
+
+    def test_adoption_that_failed(self) -> None:
+        """A call that could not be adopted is forgotten, logged in one line, and tried again at the next look."""
+        self.waiting({"uniqueid": "1\x1b7"})
+        self.manager.answers["AGI"] = ActionFailed("AGI: Permission denied")
+        self.look()
+        self.assertEqual((self.magi.open_calls, self.queued()), (0, ["NOOP"]))
+        self.assertEqual(self.told("could not be adopted"), ["1\\x1b7"])
+        del self.manager.answers["AGI"]
+        self.look()
+        self.assertEqual(self.queued(), ["NOOP"])
+        self.manager.sent.append(("AGI", {"Command": "NOOP", "CommandID": "id-2"}))
+        self.assertEqual(self.magi.open_calls, 1)
+
+    def test_names_in_the_log(self) -> None:
+        """The line about an adopted call is one line, whatever its Uniqueid holds."""
+        self.waiting({"uniqueid": "1\x1b7"})
+        self.look()
+        self.answers(uniqueid="1\x1b7")
+        self.assertEqual(self.told("is adopted"), ["1\\x1b7"])
+
+    def test_second_run_of_an_adopted_call(self) -> None:
+        """When an adopted call is over, AGI() on the same channel again is a call like any other."""
+        self.waiting({})
+        self.look()
+        self.answers()
+        self.waiting()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("200 result=0", "ASYNCAGI BREAK")
+        self.end()
+        self.start()
+        self.assertEqual(len(self.served), 2)
 
     def test_list_that_failed_once(self) -> None:
         """A list that times out is asked for again in time, with what an earlier gateway began still looked for."""
@@ -865,7 +927,25 @@ class LossTests(MagiServiceTest):
         self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
         self.successResultOf(self.magi.stopService())
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"] * 2)
+        gc.collect()
         self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([ConnectionClosed] * 2, []))
+
+    def test_stopped_with_a_conversation_that_goes_on(self) -> None:
+        """A call that has ended already is not given back, though its conversation still has something to do."""
+        busy: Deferred[None] = Deferred()
+
+        async def conversation(channel: Channel) -> None:
+            try:
+                await channel.execute("ANSWER")
+            except ChannelHungUp:
+                await busy
+
+        self.conversation = conversation
+        self.start()
+        self.answer("511 Command Not Permitted on a dead channel or intercept routine", "ANSWER")
+        self.successResultOf(self.magi.stopService())
+        self.assertEqual(self.queued(), [])
+        busy.callback(None)
 
     def test_why_a_conversation_ends(self) -> None:
         """A conversation is told whether the gateway stops or the connection was lost."""
