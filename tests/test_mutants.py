@@ -203,19 +203,24 @@ class Changes(SynchronousTestCase):
         self.assertIn(("value", 6, (3, 6)), told)
 
     def test_which_tests(self) -> None:
-        """Tests that reach the line come first, the module's own before others; then those of the function."""
+        """Tests that reach the line come first, the module's own before others; then those of the function.
+
+        What runs when the module is imported concerns all tests.
+        """
         path = Path("pbxrouter/drivers/dial.py")
-        text = "def f():\n    a()\n    b()\n    return c\n\n\ndef g():\n    return d\n"
+        text = "def f():\n    a()\n    b()\n    return c\n\n\ndef g():\n    return d\n\n\ndef h():\n    return e\n"
         found = {mutant.line: mutant for mutant in mutants(path, text.encode())}
         baseline = Baseline()
-        lines = {2: ["other", "slow", "own"], 3: ["other", "own"], 4: ["slow"]}
+        lines = {2: ["other", "slow", "own"], 3: ["other", "own"], 4: ["slow"], 12: [""]}
         modules = {"tests.test_library": ["other"], "tests.drivers.test_drivers": ["slow", "own", "far"]}
         for name, tests in modules.items():
             outcome = worker.Outcome(
                 failed="",
                 why="",
                 seconds={test: 2.0 if test == "slow" else 0.5 for test in tests},
-                reached={path.as_posix(): {line: [t for t in reach if t in tests] for line, reach in lines.items()}},
+                reached={
+                    path.as_posix(): {line: [t for t in reach if t in ["", *tests]] for line, reach in lines.items()}
+                },
             )
             job = Job(name, (name,), None, 1.0)
             result = Result(job, outcome, False, "")
@@ -232,6 +237,9 @@ class Changes(SynchronousTestCase):
             self.assertEqual(chosen.wanted, wanted, line)
             self.assertEqual(chosen.modules, ("tests.drivers.test_drivers", "tests.test_library"))
         self.assertIsNone(baseline.job(found[8], target))
+        on_import = baseline.job(found[12], target)
+        assert on_import is not None
+        self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
 
     def test_key_outlives_moved_lines(self) -> None:
         """What names a mutant does not change when lines above come."""

@@ -61,9 +61,9 @@ class Baseline:
         related = tests(target)
         own = [name for name in mirrors(mutant.path) if name in related]
         modules = [*own, *(name for name in related if name not in own)]
-        if mutant.on_import:
-            return self._job(mutant, modules, [{test for name in modules for test in self._seconds[name]}])
         exact = self._reaching(mutant.path, mutant.lines)
+        if mutant.on_import or "" in exact:
+            return self._job(mutant, modules, [{test for name in modules for test in self._seconds[name]}])
         return self._job(mutant, modules, [exact, self._reaching(mutant.path, mutant.body) - exact])
 
     def _job(self, mutant: Mutant, modules: list[str], reaching: list[set[str]]) -> Job | None:
