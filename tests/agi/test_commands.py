@@ -108,6 +108,8 @@ class Masking(SynchronousTestCase):
             ("EXEC Read PIN", "200 result=1234", "200 result=***"),
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
+            ("GET DATA x", "510 1234", "***"),
+            ("GET DATA x", "2001234 200 result=0", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 
@@ -122,6 +124,9 @@ class Masking(SynchronousTestCase):
             ("", "HANGUP"),
             ("GET DATA x", "511 Command Not Permitted on a dead channel or intercept routine"),
             ("GET DATA x", "520-Invalid command syntax.  Proper usage follows:"),
+            ("GET DATA x", "520 End of proper usage."),
+            ("GET DATA x", "510 Invalid or unknown command"),
+            ("GET DATA x", "520 "),
         ):
             self.assertEqual(commands.masked_reply(line, reply), reply)
 

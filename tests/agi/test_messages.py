@@ -10,6 +10,7 @@ from pbxrouter.agi import messages as agi
 from pbxrouter.agi.messages import (
     AGIReply,
     AGIRequest,
+    masked_secret,
     parse_reply,
     parse_request,
 )
@@ -55,6 +56,29 @@ class OpeningBlock(SynchronousTestCase):
         self.assertEqual((request.caller, request.dnid), (None, None))
         nothing = AGIRequest({})
         self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))
+
+    def test_secret(self) -> None:
+        """The first argument that begins with secret= holds the secret, and repr() does not show it."""
+        for arguments, secret in (
+            (("secret=abc",), "abc"),
+            (("bounded", "secret=a=b", "secret=c"), "a=b"),
+            (("x secret=abc", "Secret=abc", "abc secret="), None),
+            (("secret=",), ""),
+            ((), None),
+        ):
+            request = read(SimulatedCall("21", arguments=arguments))
+            self.assertEqual(request.secret, secret)
+            self.assertNotIn("secret", repr(request))
+
+    def test_masked_secret(self) -> None:
+        """Text from the secret on is masked, whatever it holds."""
+        for text, shown in (
+            ("secret=abc", "secret=***"),
+            ("agi_arg_1: secret=a b\nc secret=d", "agi_arg_1: secret=***"),
+            ("secret=", "secret=***"),
+            ("Secret abc", "Secret abc"),
+        ):
+            self.assertEqual(masked_secret(text), shown)
 
     def test_hung_up(self) -> None:
         """A run in the extension h is on a dead channel."""
@@ -163,6 +187,21 @@ class Forgery(SynchronousTestCase):
         self.assertIn("agi_arg_02: z", line)
         line = self.refused(block_of(SimulatedCall("21", name="x: y")) + b"\nagi_arg_02: z")
         self.assertIn("agi_arg_02: z", line)
+
+    def test_first_wrong_line_of_each_kind_of_block(self) -> None:
+        """With network and script, with one of them and without, the wrong line is named, and not the one it needs."""
+        network, script, *rest = block_of(SimulatedCall("21", caller="33")).split(b"\n")
+        for head in ([network, script], [network], [script], []):
+            block = b"\n".join([*head, *rest])
+            for right, wrong in (
+                (b"agi_dnid: ", b"agi_x: "),
+                (b"agi_priority: ", b"agi_priority: x"),
+                (b"agi_request: ", b"agi_r: "),
+            ):
+                forged = block.replace(right, wrong)
+                shown = next(line for line in forged.split(b"\n") if line.startswith(wrong)).decode()
+                error = self.assertRaises(ForgedRequest, parse_request, forged)
+                self.assertEqual(str(error), f"the opening block holds {shown!r} where Asterisk would not write it")
 
     def test_second_line(self) -> None:
         """A line that is none of Asterisk's is a forgery behind a first line that is."""
