@@ -300,9 +300,9 @@ class LogTests(AdmissionCase):
             self.refuse(allowed, "192.0.2.7", "192.0.2.7", "192.0.2.8", "192.0.2.7"),
             [line.format("192.0.2.7"), line.format("192.0.2.8")],
         )
-        self.clock.advance(LOG_EVERY_S - 1)
+        self.clock.advance(59.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [])
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [line.format("192.0.2.7")])
         self.assertEqual(allowed.refused["network"], 6)
 

@@ -18,6 +18,7 @@ from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueLine
 from pbxrouter.agi.messages import AGIReply
 from pbxrouter.errors import (
+    AGIError,
     ChannelHungUp,
     CommandRefused,
     ConnectionClosed,
@@ -103,7 +104,18 @@ class Opening(ProtocolCase):
             self.passes(0.1)
             self.assertTrue(self.asterisk.is_closed)
         self.assertEqual(loud(logs), [])
+        (line,) = logs
+        self.assertEqual((line["peer"], line["seconds"]), (self.call.peer, 10.0))
         self.assertOver()
+
+    def test_second_command(self) -> None:
+        """A command while another one waits is named in the failure; the first one goes on."""
+        self.open()
+        first = self.call.execute("GET DATA x")
+        second = self.failureResultOf(self.call.execute("SET VARIABLE PIN 1234"), AGIError).value
+        self.assertEqual(str(second), "a command is still being answered; SET was not sent")
+        self.assertNoResult(first)
+        first.addErrback(lambda _: None)
 
     def test_does_not_let_go(self) -> None:
         """A peer that does not read the last bytes is aborted five seconds later."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -102,8 +105,50 @@ class Entering(PlacesCase):
         gone.busy()
         gone.waits()
         gone.leave()
-        self.come("a")
+        second = self.come("a")
         self.assertEqual(len(self.closed), 2)
+        self.come("a")
+        self.assertEqual((len(self.closed), self.closed[-1]), (3, second))
+
+    def test_busy_ones_do_not_wait(self) -> None:
+        """Only connections that wait now count among those that wait."""
+        self.make(99, 99, 3, 3)
+        for network in ("a", "b", "b"):
+            self.come(network, busy=True)
+        for network in ("a", "b", "c"):
+            self.come(network)
+        self.assertEqual(self.closed, [])
+
+    def test_one_of_several_leaves(self) -> None:
+        """When one connection of a network leaves, the others still count."""
+        self.make(99, 2, 99, 99)
+        first, second = self.come("a", busy=True), self.come("a", busy=True)
+        first.leave()
+        self.come("a", busy=True)
+        self.assertIsNone(self.places.enter("a"))
+        second.leave()
+        self.come("a", busy=True)
+        self.assertIsNone(self.places.enter("a"))
+
+    def test_forgotten(self) -> None:
+        """Of a network whose connections have left nothing is remembered, whether they waited or not."""
+
+        class Network(str):
+            """A network's name that can be looked for."""
+
+        for busy in (False, True):
+            self.make(9, 9, 9, 9)
+            name = Network("a")
+            remembered = weakref.ref(name)
+            place = self.places.enter(name)
+            del name
+            assert place is not None
+            if busy:
+                place.busy()
+            place.leave()
+            del place
+            gc.collect()
+            self.assertIsNone(remembered())
 
     def test_both_bounds_of_waiting(self) -> None:
         """A network that has its share of those that wait gives way itself, and no other one beside it."""
