@@ -173,11 +173,12 @@ class AnswerTests(MagiChannelTest):
             self.begin()
             waiting = self.call.execute("GET DATA x")
             self.result("200 result=-1\n")
+            self.clock.advance(0.2)
             self.result("200 result=5\n", command_id)
-            self.clock.advance(0.24)
+            self.clock.advance(0.04)
             self.assertNoResult(waiting)
             self.clock.advance(0.01)
-            self.assertEqual(self.successResultOf(waiting).result, "-1")
+            self.assertEqual(self.successResultOf(waiting), AGIReply(200, "-1", text="result=-1"))
 
     def test_reply_to_nothing(self) -> None:
         """A reply without an id, when no command waits, is not shown as one of ours."""
