@@ -8,6 +8,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.call import refusals
 from pbxrouter.call.history import row_of
 from pbxrouter.call.record import CallRecord
 from pbxrouter.call.refusals import ALARM_CALLS, ALARM_S, Refusals, refusal_note
@@ -126,6 +127,16 @@ class RefusalTests(SynchronousTestCase):
         self.time += ALARM_S / 2 + 1
         self.assertEqual(self.refuse(1), [])
         self.assertEqual(len(self.refuse(1)), 1)
+
+    def test_what_is_remembered_is_bounded(self) -> None:
+        """Of very many calls at once only so many are remembered: all are counted, and the alarm ends to double."""
+        self.patch(refusals, "MAX_REMEMBERED", 30)
+        self.reports = Reports()
+        self.refusals = Refusals(self.reports, lambda: self.time)
+        self.reports.add(self.refusals.report)
+        alarms = self.refuse(200)
+        self.assertEqual([alarm.split()[1] for alarm in alarms], ["5", "10", "20"])
+        self.assertEqual(self.refusals.total, 200)
 
     def test_time_of_the_record(self) -> None:
         """By default the time is the epoch's."""
