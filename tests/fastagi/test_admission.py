@@ -14,7 +14,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission, bounds_of
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
@@ -229,6 +229,7 @@ class PlaceTests(AdmissionCase):
 
     def test_reasons(self) -> None:
         """All reasons are counted from zero; without bounds no connection is refused."""
+        self.assertEqual(REASONS, ("network", "secret", "full", "peer", "half-open"))
         self.assertEqual(
             Admission(self.clock).refused, {"network": 0, "secret": 0, "full": 0, "peer": 0, "half-open": 0}
         )
@@ -322,7 +323,7 @@ class LogTests(AdmissionCase):
         allowed = self.allowing("192.0.2.1")
         self.assertEqual(len(self.refuse(allowed, "2001:db8::1", "2001:db8::2")), 1)
         hosts = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_PEERS + 50)]
-        self.assertEqual(len(self.refuse(allowed, *hosts)), MAX_PEERS - 1)
+        self.assertEqual(len(self.refuse(allowed, *hosts)), 1023)
         self.clock.advance(LOG_EVERY_S)
         self.assertEqual(len(self.refuse(allowed, hosts[-1])), 1)
         self.assertEqual(allowed.refused["network"], MAX_PEERS + 53)

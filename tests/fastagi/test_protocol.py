@@ -122,7 +122,9 @@ class Opening(ProtocolCase):
         self.open()
         self.call.close()
         self.assertFalse(self.asterisk.is_aborted)
-        self.passes(fastagi.ENDING_TIMEOUT_S)
+        self.passes(4.9)
+        self.assertFalse(self.asterisk.is_aborted)
+        self.passes(0.1)
         self.assertTrue(self.asterisk.is_aborted)
         self.assertOver()
 
@@ -260,6 +262,17 @@ class Forged(ProtocolCase):
                 self.assertNotIn("begin", self.owner.events)
                 self.assertIsNone(self.call.request.caller)
                 self.assertRefused()
+
+    def test_forged_on_a_dead_channel(self) -> None:
+        """What is asked on a dead channel is given its time before the call is ended, too."""
+        self.open()
+        waiting = self.ask("EXEC Dial PJSIP/21")
+        self.asterisk.says(b"HANGUP\n")
+        self.assertNoResult(waiting)
+        self.comes(b"hello\n")
+        self.failureResultOf(waiting, ProtocolViolation)
+        self.passes(refusal.DRAIN_S)
+        self.assertRefused(asked=True)
 
     def test_in_order_same_segment(self) -> None:
         """A number that completes the block in order is noticed by the rest of the true block."""
