@@ -56,6 +56,8 @@ class OpeningBlock(SynchronousTestCase):
         self.assertEqual((request.caller, request.dnid), (None, None))
         nothing = AGIRequest({})
         self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))
+        self.assertEqual((nothing.channel, nothing.uniqueid, nothing.language, nothing.script), ("", "", "", ""))
+        self.assertEqual((nothing.query, nothing.arguments, nothing.secret), ({}, (), None))
 
     def test_secret(self) -> None:
         """The first argument that begins with secret= holds the secret, and repr() does not show it."""
@@ -294,6 +296,20 @@ class Replies(SynchronousTestCase):
         """Text that is no reply of Asterisk is refused; the message is one line."""
         for data in (b"", b"HANGUP", b"20", b"200", b"200 ", b"200 resu", b"200 Result=1", b" 200 result=1"):
             self.assertNotIn("\n", str(self.assertRaises(ProtocolViolation, parse_reply, data)))
+
+    def test_what_is_said_of_no_reply(self) -> None:
+        """The refusal quotes the beginning of what came, in one line, and says what it lacks."""
+        for data, why in (
+            (b"200 \n" + b"x" * 100, f"'200 \\n{'x' * 55}' has no result="),
+            (b"hello", "'hello' is no reply of Asterisk's"),
+            (b"x" * 61, f"'{'x' * 60}' is no reply of Asterisk's"),
+        ):
+            self.assertEqual(str(self.assertRaises(ProtocolViolation, parse_reply, data)), why)
+
+    def test_bare(self) -> None:
+        """A reply of which only the code is known has nothing else."""
+        reply = AGIReply(511)
+        self.assertEqual((reply.result, reply.data, reply.endpos, reply.text), ("", None, None, ""))
 
     def test_no_code_of_asterisks(self) -> None:
         """Unknown codes are no reply, nor are digits of other scripts."""

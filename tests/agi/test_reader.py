@@ -248,6 +248,17 @@ class Replies(SynchronousTestCase):
         error = self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
         self.assertEqual(str(error), "a line came that answers no command")
 
+    def test_empty_line(self) -> None:
+        """An empty line is refused as soon as it comes, behind the block or behind a reply."""
+        self.assertRaises(ProtocolViolation, answered, "NOOP", b"\n")
+        reader = opened()
+        reader.command = "NOOP"
+        reader.feed(b"200 result=0\n")
+        self.assertEqual(len(events_of(reader)), 1)
+        reader.command = "NOOP"
+        reader.feed(b"\n")
+        self.assertRaises(ProtocolViolation, reader.next_event)
+
     def test_longest_line(self) -> None:
         """A line, its end included, may have MAX_BUFFER bytes, and no byte more."""
         start = b"200 result=1 ("
