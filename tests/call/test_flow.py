@@ -661,6 +661,14 @@ class Breaking(FlowCase):
             assert decision is not None
             self.assertEqual(decision.trace_lines()[-1], f"it failed: {error}")
 
+    def test_forged_uniqueid(self) -> None:
+        """The log names the call in one line, whatever its Uniqueid holds."""
+        self.flow = self.flow_by(workshop_rules(), {"dial": FakeDriver(ApplicationFailed("x"))})
+        channel = FakeChannel(SimulatedCall("21", caller="33", uniqueid="1\x1b7"))
+        with capturedLogs() as logs:
+            self.serve(channel)
+        self.assertEqual([event["uniqueid"] for event in loud(logs)], ["1\\x1b7"])
+
     def test_untyped(self) -> None:
         """An unexpected exception is logged with its traceback."""
         self.assertEqual(self.serve_by(ZeroDivisionError("on purpose")), list(self.FAILED))
