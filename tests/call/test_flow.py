@@ -504,6 +504,7 @@ class CallsAtOnce(FlowCase):
 
     def limited(self, limit: int | None, driver: Driver) -> None:
         """The flow in which pepe's PIN may have so many calls; None: as many as any."""
+        self.in_progress: list[FakeChannel] = []  # what is not kept ends when it is collected
         limits = {} if limit is None else {hash_pin("123456"): limit}
         rules = RuleSet.build(
             [Rule(1, "3X", "dial", "IAX2"), Rule(2, "2X", "dial", "SIP")],
@@ -518,6 +519,7 @@ class CallsAtOnce(FlowCase):
         """A call whose Dial goes on."""
         channel = FakeChannel(SimulatedCall(number, caller="33"), {"GET DATA": f"200 result={pin}", "EXEC Dial": None})
         self.assertNoResult(Deferred.fromCoroutine(self.flow.serve(channel)))
+        self.in_progress.append(channel)
         return channel
 
     def refused(self) -> None:
