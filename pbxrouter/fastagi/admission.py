@@ -21,6 +21,8 @@ from pbxrouter.security import Network, is_within, network_of
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
 LOG_EVERY_S: Final = 60.0
 """Seconds between two log lines about the same peer."""
+UNIX_SOCKET: Final = "a Unix socket"
+"""What the log calls a peer that has no address."""
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
@@ -95,7 +97,7 @@ class Admission:
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
         if self._is_due((reason, network_of(peer))):
-            self.log.warn(line, peer=peer or "a Unix socket")
+            self.log.warn(line, peer=peer or UNIX_SOCKET)
 
     def _is_due(self, key: tuple[str, str]) -> bool:
         """Whether a line about this peer may be logged now; remembers at most MAX_PEERS peers."""

@@ -35,6 +35,7 @@ The states are in ``pbxrouter.fastagi.states``. Source: docs/asterisk.md A.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 from typing import Protocol as Interface
 
@@ -63,6 +64,7 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.fastagi.admission import UNIX_SOCKET, host_of
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
@@ -355,6 +357,7 @@ class FastAGIProtocol(Protocol):
 
     @property
     def peer(self) -> str:
-        """The address that the connection comes from."""
-        peer = self.transport.getPeer()
-        return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
+        """The address that the connection comes from: an IP address, the path of a Unix socket, or UNIX_SOCKET."""
+        address = self.transport.getPeer()
+        path = getattr(address, "name", None)  # a client's socket has none, as a rule
+        return host_of(address) or (printable(os.fsdecode(path)) if path else UNIX_SOCKET)

@@ -172,8 +172,8 @@ class MagiChannel:
         """Handle an AsyncAGIExec of this call."""
         came = piece(event.get("Result"))
         self._unread = came.more
-        if self._waiting is None or event.get("CommandId") != self._command_id:
-            return  # another controller's, or one that was given up
+        if not self._command_id or event.get("CommandId") != self._command_id:
+            return  # another controller's, one that was given up, or one more after the reply
         self._command_id = ""
         self._fetched += came.data
         self._lost = self._lost or came.lost

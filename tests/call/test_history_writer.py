@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.call import history_writer
 from pbxrouter.call.history_writer import (
     MAX_QUEUED,
     HistoryWriter,
@@ -110,6 +111,75 @@ class Writing(HistoryCase):
         self.assertEqual((self.history.queued, self.history.outage.away_since), (0, None))
         self.assertEqual([event["log_format"] for event in logs], ["history: calls are written again"])
 
+    def test_calls_that_end_during_a_failing_write(self) -> None:
+        """Calls of a batch that fails late go before those that ended meanwhile."""
+        slow: Deferred[None] = Deferred()
+        run, self.store.run = self.store.run, lambda work: slow  # type: ignore[method-assign]
+        for number in ("21", "22"):
+            self.history.report(record(number))
+        self.clock.advance(1)
+        self.history.report(record("23"))
+        self.assertEqual(self.history.queued, 1)
+        with capturedLogs() as logs:
+            slow.errback(StoreError("away"))
+        self.assertEqual((self.history.queued, len(loud(logs))), (3, 1))
+        self.store.run = run  # type: ignore[method-assign]
+        self.clock.advance(1)
+        self.assertEqual(self.found(), ["23", "22", "21"])
+
+    def test_calls_that_end_during_a_write(self) -> None:
+        """What ends while a batch is being written is written in the same second."""
+        slow: Deferred[None] = Deferred()
+        run = self.store.run
+        self.store.run = lambda work: slow.addCallback(lambda _: run(work))  # type: ignore[method-assign]
+        self.history.report(record("21"))
+        self.clock.advance(1)
+        self.history.report(record("22"))
+        slow.callback(None)
+        self.assertEqual(self.found(), ["22", "21"])
+
+    def test_any_fault(self) -> None:
+        """A fault that is none of the database's loses no call either."""
+        run, self.store.run = self.store.run, lambda work: fail(ZeroDivisionError())  # type: ignore[method-assign]
+        self.history.report(record("21"))
+        with capturedLogs() as logs:
+            self.clock.advance(1)
+        self.assertEqual((self.history.queued, len(loud(logs))), (1, 1))
+        self.store.run = run  # type: ignore[method-assign]
+        self.clock.advance(1)
+        self.assertEqual(self.found(), ["21"])
+
+    def test_stop_when_away(self) -> None:
+        """A stop does not wait for a database that is away; nothing is written any more afterwards."""
+        self.history.report(record("21"))
+        self.store.away = True
+        with capturedLogs():
+            self.successResultOf(self.history.stopService())
+        self.store.away = False
+        self.clock.advance(7200)
+        self.assertEqual(self.found(), [])
+
+    def test_nothing_to_write(self) -> None:
+        """Without calls the database is not asked."""
+        works = self.store.works
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.store.works, works)
+
+    def test_lost_twice(self) -> None:
+        """Each time that calls are lost only those are told, and all are counted."""
+        self.patch(history_writer, "MAX_QUEUED", 10)
+        for lost, total in ((3, 3), (2, 5)):
+            self.store.away = True
+            with capturedLogs():
+                for number in range(10 + lost):
+                    self.history.report(record(str(number)))
+                self.clock.advance(1)
+            self.store.away = False
+            with capturedLogs() as logs:
+                self.clock.pump([1, 1])
+            self.assertEqual([event["lost"] for event in loud(logs)], [lost])
+            self.assertEqual(self.history.lost, total)
+
     def test_bound(self) -> None:
         """Beyond the bound the oldest are discarded, which the log tells once the others are written."""
         self.store.away = True
@@ -122,7 +192,7 @@ class Writing(HistoryCase):
         self.assertEqual([event["lost"] for event in loud(logs)], [3])
         self.assertEqual(self.history.lost, 3)
         (count,) = self.connection.execute("SELECT count(*) FROM calls").fetchone()
-        self.assertEqual(count, MAX_QUEUED)
+        self.assertEqual((count, MAX_QUEUED), (20_000, 20_000))
         self.assertEqual(self.found(number="2"), [])
         self.assertEqual(self.found(number="3"), ["3"])
 
@@ -178,6 +248,22 @@ class Rows(HistoryCase):
         self.assertEqual((row.granted_by, row.outcome, row.answered_s), ("33", "ANSWER", 5))
         self.assertEqual(row.caller_name, "Tr\\nes\\udcff")
         self.assertEqual([step.english for step in row.steps], ["33 may use 2X by its own grant"])
+
+    def test_refused(self) -> None:
+        """The note of a call stands behind what was decided; the cause is kept."""
+        decided = record()
+        row = row_of(CallRecord(decided.request, decided.decision, Outcome("BUSY", "17"), note=sentence("it was so")))
+        self.assertEqual([step.english for step in row.steps], ["33 may use 2X by its own grant", "it was so"])
+        self.assertEqual((row.outcome, row.cause, row.answered_s), ("BUSY", "17", None))
+        row = row_of(CallRecord(decided.request, None, Outcome(), note=sentence("it was so")))
+        self.assertEqual([step.english for step in row.steps], ["it was so"])
+
+    def test_denied(self) -> None:
+        """A call without mapping or grant has none in its row."""
+        decision = Decision(Verdict.INVALID, "999", None, None, ())
+        row = row_of(CallRecord(record().request, decision, Outcome("INVALID")))
+        self.assertEqual((row.number, row.verdict, row.granted_by), ("999", "invalid", ""))
+        self.assertEqual((row.pattern, row.application, row.data, row.trace), ("", "", "", "[]"))
 
     def test_undecided(self) -> None:
         """A call that ended before any decision has a row too."""

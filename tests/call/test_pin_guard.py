@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.agi import AGIRequest
+from pbxrouter.call import pin_guard
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.database import Store
 from pbxrouter.security import GuessKey
@@ -131,3 +132,194 @@ class PinGuardTests(GuardCase):
         guard.end_call("ana")
         self.assertTrue(guard.begin_call("ana", 2))
         self.assertTrue(guard.begin_call("eva", 1))
+        for user, limit in (("ana", 2), ("eva", 1)):
+            for _ in range(limit):
+                guard.end_call(user)
+            self.assertEqual([guard.begin_call(user, limit) for _ in range(limit + 1)], [True] * limit + [False])
+
+    def test_more_ends_than_calls(self) -> None:
+        """An end too many gives nobody a call more."""
+        guard = PinGuard(None, (), lambda: self.now)
+        guard.end_call("ana")
+        self.assertEqual([guard.begin_call("ana", 1) for _ in range(2)], [True, False])
+
+    def test_lowered_limit(self) -> None:
+        """A limit that is lowered while calls go on holds for the next ones."""
+        guard = PinGuard(None, (), lambda: self.now)
+        self.assertEqual([guard.begin_call("ana", 3) for _ in range(3)], [True] * 3)
+        self.assertFalse(guard.begin_call("ana", 1))
+        guard.end_call("ana")
+        self.assertFalse(guard.begin_call("ana", 2))
+
+
+class InMemoryTests(GuardCase):
+    """Without a database, at a time of the test's own."""
+
+    def setUp(self) -> None:
+        """No PIN was guessed yet."""
+        super().setUp()
+        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
+
+    def key(self, request: AGIRequest | None = None, peer: str = "192.0.2.1") -> PinAttempt:
+        """Key a wrong PIN."""
+        request = request or self.request()
+        attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, 1)))
+        self.memory.wrong(attempt, request, peer, "34")
+        return attempt
+
+    def test_keys(self) -> None:
+        """A guess is charged to endpoint, number, mapping and gateway; on a trunk to trunk and number together."""
+        self.assertEqual(
+            self.key().keys,
+            (
+                GuessKey("endpoint", "PJSIP/33"),
+                GuessKey("number", "33"),
+                GuessKey("mapping", "1"),
+                GuessKey("gateway", ""),
+            ),
+        )
+        self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("trunk", "PJSIP/provider 33"))
+
+    def test_charged_to_each(self) -> None:
+        """Guesses of an endpoint that calls itself by ever other numbers are counted together, and a number's, too."""
+        for number in range(FREE_GUESSES):
+            self.key(self.request("PJSIP/33", f"{number}"))
+        self.assertEqual(self.key(self.request("PJSIP/33", "77")).ruling.locked_by, GuessKey("endpoint", "PJSIP/33"))
+        for number in range(FREE_GUESSES):
+            self.key(self.request(f"PJSIP/x{number}", "88"))
+        self.assertEqual(self.key(self.request("PJSIP/other", "88")).ruling.locked_by, GuessKey("number", "88"))
+
+    def test_not_charged_while_locked(self) -> None:
+        """What is not checked is not charged: the lock-out ends in its time, however often is keyed."""
+        for _ in range(FREE_GUESSES):
+            self.key()
+        until = self.key().ruling.locked_until
+        for _ in range(20):
+            self.assertEqual(self.key().ruling.locked_until, until)
+        self.now = until
+        self.assertTrue(self.key().is_checked)
+
+    def test_right(self) -> None:
+        """A right PIN is taken back for each of its keys, and no more than that."""
+        for _ in range(FREE_GUESSES - 1):
+            self.key()
+        for _ in range(30):
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(self.request(), 1)))
+            self.assertTrue(attempt.is_checked)
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+        self.assertTrue(self.key().is_checked)
+        self.assertFalse(self.key().is_checked)
+
+    def test_statistics(self) -> None:
+        """Wrong and unchecked PINs and lock-outs are counted; a lock-out anew when it was over in between."""
+        for _ in range(FREE_GUESSES + 2):
+            self.key()
+        statistics = self.memory.statistics
+        self.assertEqual((statistics.wrong, statistics.unchecked, statistics.lockouts), (FREE_GUESSES, 2, 1))
+        self.now += 360.0
+        self.key()
+        self.key()
+        self.assertEqual((statistics.wrong, statistics.unchecked, statistics.lockouts), (FREE_GUESSES + 1, 3, 2))
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (0, 0.0))
+        self.assertEqual(len(self.said(LogLevel.warn)), 2)
+
+    def test_lock_outs_of_several(self) -> None:
+        """Each key that is locked is logged for itself, and once, also when others are locked in between."""
+        one, other = self.request("PJSIP/1", "1"), self.request("PJSIP/2", "2")
+        for request in (one, other):
+            for _ in range(FREE_GUESSES):
+                self.key(request)
+        for _ in range(3):
+            self.key(one)
+            self.key(other)
+        self.assertEqual(
+            self.said(LogLevel.warn),
+            [
+                f"PIN guard: locked out endpoint PJSIP/{name} after wrong PINs from 192.0.2.1, "
+                f"channel PJSIP/{name}-0000001a, caller {name}, number 34"
+                for name in "12"
+            ],
+        )
+
+    def test_what_callers_write(self) -> None:
+        """Lines have no line end of a caller's, and a question mark for a peer that is not known."""
+        request = AGIRequest({"channel": "a\nb", "callerid": "1\n2"})
+        for _ in range(FREE_GUESSES + 1):
+            self.key(request, peer="")
+        for line in (*self.said(LogLevel.info), *self.said(LogLevel.warn)):
+            self.assertTrue(line.isprintable(), line)
+            self.assertIn("from ?,", line)
+        self.key(AGIRequest({"channel": "PJSIP/9-0000001a"}), peer="x\ny")
+        self.assertIn("from x\\ny, channel PJSIP/9-0000001a, caller unknown, number 34", self.said(LogLevel.info)[-1])
+
+    def test_alarms(self) -> None:
+        """An attacked mapping is one alarm while it goes on; after a quiet time it is raised anew."""
+        for line in range(60):
+            self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
+        statistics = self.memory.statistics
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (1, self.now + 120.0))
+        self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at mapping 1"])
+        self.now += 4 * 3600.0
+        for line in range(60):
+            self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (2, self.now + 120.0))
+
+    def test_alarm_of_the_gateway(self) -> None:
+        """Guesses at ever other mappings are an attack on the gateway."""
+        for line in range(80):
+            request = self.request(f"PJSIP/{line % 35}", str(line % 35))
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, line)))
+            self.memory.wrong(attempt, request, "", "34")
+        self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at the gateway"])
+        self.assertEqual(self.memory.statistics.alarmed_until, self.now + 60.0)
+
+    def test_memory_is_bounded(self) -> None:
+        """Of ever more callers those are forgotten who guessed longest ago; who guesses again is not."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 12)
+        old, kept = self.request("PJSIP/old", "1"), self.request("PJSIP/kept", "2")
+        for _ in range(FREE_GUESSES):
+            self.key(old)
+        for _ in range(FREE_GUESSES):
+            self.key(kept)
+        self.assertFalse(self.key(old).is_checked)
+        self.assertFalse(self.key(kept).is_checked)
+        for number in range(3):
+            self.key(self.request(f"PJSIP/x{number}", f"x{number}"))
+        self.assertFalse(self.key(kept).is_checked)
+        self.key(self.request("PJSIP/x4", "x4"))
+        self.assertTrue(self.key(old).is_checked)
+
+    def test_lift(self) -> None:
+        """A lock-out that is lifted is over, and one that follows is logged anew."""
+        for _ in range(FREE_GUESSES + 1):
+            self.key()
+        keys = [GuessKey("endpoint", "PJSIP/33"), GuessKey("number", "33"), GuessKey("number", "99")]
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.memory.lift(iter(keys)))), 0)
+        for _ in range(FREE_GUESSES):
+            self.assertTrue(self.key().is_checked)
+        self.assertFalse(self.key().is_checked)
+        self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
+
+
+class AwayTests(GuardCase):
+    """A database that cannot be used."""
+
+    async def test_said(self) -> None:
+        """That guesses are counted in memory is said, and so is a right PIN that could not be noted."""
+        guard = self.guard()
+        self.path.rename(f"{self.path}.away")
+        attempt = await guard.admit(self.request(), 1)
+        await guard.right(attempt)
+        first, second = self.said(LogLevel.warn)
+        self.assertIn("PIN guard: the database cannot be used, counting in memory: ", first)
+        self.assertIn("PIN guard: a right PIN could not be noted: ", second)
+        for _ in range(FREE_GUESSES):
+            self.assertTrue((await self.guess(guard)).is_checked)
+
+    async def test_counted_before_it_went_away(self) -> None:
+        """What was guessed while the database was there counts when it is away."""
+        guard = self.guard()
+        for _ in range(FREE_GUESSES - 1):
+            await self.guess(guard)
+        self.path.rename(f"{self.path}.away")
+        self.assertEqual([(await self.guess(guard)).is_checked for _ in range(2)], [True, False])

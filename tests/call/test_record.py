@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi import AGIRequest
 from pbxrouter.call.record import (
     OUTCOME_SENTENCES,
     PROBLEMATIC,
     SUCCESSFUL,
+    CallRecord,
     GatewayOutcome,
     outcome_kind,
     outcome_sentence,
 )
+from pbxrouter.drivers import Outcome
+from pbxrouter.text import sentence
+
+
+class RecordTests(SynchronousTestCase):
+    """CallRecord."""
+
+    def test_equality(self) -> None:
+        """Records are of the same call and outcome, whatever their times and notes."""
+        record = CallRecord(AGIRequest({"uniqueid": "1"}), None, Outcome("BUSY"), 1.0, 2.0)
+        self.assertEqual(record, CallRecord(record.request, None, Outcome("BUSY"), 3.0, 4.0, sentence("x")))
+        self.assertNotEqual(record, CallRecord(record.request, None, Outcome("ANSWER"), 1.0, 2.0))
+        self.assertNotEqual(record, CallRecord(AGIRequest({"uniqueid": "2"}), None, Outcome("BUSY"), 1.0, 2.0))
+        bare = CallRecord(record.request, None, Outcome("BUSY"))
+        self.assertEqual((bare.began, bare.ended, bare.note), (0.0, 0.0, None))
 
 
 class OutcomeTests(SynchronousTestCase):

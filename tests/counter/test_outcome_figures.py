@@ -32,7 +32,8 @@ class OutcomeTests(DatabaseCase):
 
     def test_no_calls(self) -> None:
         """Zero, for every outcome."""
-        self.assertEqual((OutcomeTotals({}).calls, OutcomeTotals({}).of("ANSWER"), OutcomeTotals({"BUSY": 1}).of()), (0, 0, 0))
+        none, busy = OutcomeTotals({}), OutcomeTotals({"BUSY": 1})
+        self.assertEqual((none.calls, none.of("ANSWER"), busy.of()), (0, 0, 0))
         self.assertEqual(totals(self.connection, NOW, NOW + 10), OutcomeTotals({}))
 
     def test_per_minute(self) -> None:

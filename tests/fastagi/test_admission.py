@@ -14,8 +14,9 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission, bounds_of
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
@@ -72,7 +73,8 @@ class AllowTests(AdmissionCase):
 
     def test_unix_socket(self) -> None:
         """File modes guard it, not networks."""
-        self.assertIsNotNone(self.allowing("192.0.2.7").enter(UNIXAddress("/run/x")))
+        for address in (UNIXAddress("/run/x"), UNIXAddress(None), None):
+            self.assertIsNotNone(self.allowing("192.0.2.7").enter(address))
 
     def test_server(self) -> None:
         """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
@@ -164,6 +166,16 @@ class SecretTests(AdmissionCase):
         self.call("secret=x")
         self.assertEqual(self.served, ["21", "21"])
 
+    def test_logged_once_a_minute(self) -> None:
+        """Each reason has a line of its own for a peer, once a minute; a call is refused each time."""
+        self.assertEqual(len(self.call()), 1)
+        self.assertEqual(self.call("secret=x"), [])
+        self.clock.advance(LOG_EVERY_S)
+        self.assertIn("is not that of", self.call("secret=x")[0])
+        with capturedLogs() as events:
+            self.factory.admission.enter(peer("192.0.2.7"))
+        self.assertEqual((lines(events), self.factory.admission.refused["secret"]), ([], 3))
+
 
 class PlaceTests(AdmissionCase):
     """fastagi.max_connections and fastagi.max_connections_per_peer."""
@@ -209,6 +221,42 @@ class PlaceTests(AdmissionCase):
         self.assertEqual([call.is_closed for call in calls[1:]], [False] * 5)
         self.assertEqual((self.factory.admission.refused["peer"], self.factory.admission.refused["full"]), (1, 1))
 
+    def test_bounds(self) -> None:
+        """Half of the connections, of all and of one peer, may tell of nothing yet; at least one may."""
+        self.assertEqual(bounds_of(8, 6), Bounds(8, 6, 4, 3))
+        self.assertEqual(bounds_of(9, 7), Bounds(9, 7, 4, 3))
+        self.assertEqual(bounds_of(1, 1), Bounds(1, 1, 1, 1))
+
+    def test_reasons(self) -> None:
+        """All reasons are counted from zero; without bounds no connection is refused."""
+        self.assertEqual(REASONS, ("network", "secret", "full", "peer", "half-open"))
+        self.assertEqual(
+            Admission(self.clock).refused, {"network": 0, "secret": 0, "full": 0, "peer": 0, "half-open": 0}
+        )
+        unbounded = Admission(self.clock)
+        self.assertNotIn(None, [unbounded.enter(peer("192.0.2.7")) for _ in range(2000)])
+
+    def test_unix_sockets(self) -> None:
+        """Connections over Unix sockets are bounded as those of one peer, and called so in the log."""
+        admission = Admission(self.clock, bounds=bounds_of(8, 2))
+        for _ in range(2):
+            place = admission.enter(UNIXAddress(None))
+            assert place is not None
+            place.busy()
+        with capturedLogs() as events:
+            self.assertIsNone(admission.enter(UNIXAddress(None)))
+        self.assertIn("from a Unix socket, which has as many open", lines(events)[0])
+
+    def test_networks_of_peers(self) -> None:
+        """An IPv6 /64 is one peer."""
+        admission = Admission(self.clock, bounds=bounds_of(8, 2))
+        for host in ("2001:db8::1", "2001:db8::2"):
+            place = admission.enter(peer(host))
+            assert place is not None
+            place.busy()
+        self.assertIsNone(admission.enter(peer("2001:db8::3")))
+        self.assertIsNotNone(admission.enter(peer("2001:db8:0:1::3")))
+
     def test_strangers(self) -> None:
         """Connections that tell of nothing take three places of a peer; calls, also from there, are served."""
         self.call("192.0.2.1")
@@ -253,18 +301,29 @@ class LogTests(AdmissionCase):
             self.refuse(allowed, "192.0.2.7", "192.0.2.7", "192.0.2.8", "192.0.2.7"),
             [line.format("192.0.2.7"), line.format("192.0.2.8")],
         )
-        self.clock.advance(LOG_EVERY_S - 1)
+        self.clock.advance(59.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [])
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [line.format("192.0.2.7")])
         self.assertEqual(allowed.refused["network"], 6)
+
+    def test_minute_of_each_peer(self) -> None:
+        """Each peer's minute begins with its own line."""
+        allowed = self.allowing("192.0.2.1")
+        self.refuse(allowed, "192.0.2.7")
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.refuse(allowed, "192.0.2.8")
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.assertEqual(len(self.refuse(allowed, "192.0.2.8", "192.0.2.7", "192.0.2.8", "192.0.2.7")), 1)
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.assertEqual(len(self.refuse(allowed, "192.0.2.7", "192.0.2.8")), 1)
 
     def test_many_peers(self) -> None:
         """An IPv6 /64 is one peer; very many peers are not all named, nor remembered, until a minute is over."""
         allowed = self.allowing("192.0.2.1")
         self.assertEqual(len(self.refuse(allowed, "2001:db8::1", "2001:db8::2")), 1)
         hosts = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_PEERS + 50)]
-        self.assertEqual(len(self.refuse(allowed, *hosts)), MAX_PEERS - 1)
+        self.assertEqual(len(self.refuse(allowed, *hosts)), 1023)
         self.clock.advance(LOG_EVERY_S)
         self.assertEqual(len(self.refuse(allowed, hosts[-1])), 1)
         self.assertEqual(allowed.refused["network"], MAX_PEERS + 53)

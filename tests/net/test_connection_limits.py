@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.connection_limits import Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 
 
 class LimitsCase(SynchronousTestCase):
@@ -102,8 +105,98 @@ class Entering(LimitsCase):
         gone.busy()
         gone.idle()
         gone.release()
-        self.come("a")
+        second = self.come("a")
         self.assertEqual(len(self.closed), 2)
+        self.come("a")
+        self.assertEqual((len(self.closed), self.closed[-1]), (3, second))
+
+    def test_busy_ones_do_not_wait(self) -> None:
+        """Only connections that wait now count among those that wait."""
+        self.make(99, 99, 3, 3)
+        for network in ("a", "b", "b"):
+            self.come(network, busy=True)
+        for network in ("a", "b", "c"):
+            self.come(network)
+        self.assertEqual(self.closed, [])
+
+    def test_one_of_several_leaves(self) -> None:
+        """When one connection of a network leaves, the others still count."""
+        self.make(99, 2, 99, 99)
+        first, second = self.come("a", busy=True), self.come("a", busy=True)
+        first.release()
+        self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("a"))
+        second.release()
+        self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("a"))
+
+    def test_forgotten(self) -> None:
+        """Of a network whose connections have left nothing is remembered, whether they waited or not."""
+
+        class Network(str):
+            """A network's name that can be looked for."""
+
+        for busy in (False, True):
+            self.make(9, 9, 9, 9)
+            name = Network("a")
+            remembered = weakref.ref(name)
+            place = self.limits.acquire(name)
+            del name
+            assert place is not None
+            if busy:
+                place.busy()
+            place.release()
+            del place
+            gc.collect()
+            self.assertIsNone(remembered())
+
+    def test_both_bounds_of_waiting(self) -> None:
+        """A network that has its share of those that wait gives way itself, and no other one beside it."""
+        self.make(99, 99, 3, 2)
+        others = [self.come("b")]
+        own = [self.come("a"), self.come("a")]
+        self.come("a")
+        self.assertEqual(self.closed, own[:1])
+        self.assertEqual(self.refused, [("half-open", "a")])
+        self.come("c")
+        self.assertEqual(self.closed, own)
+        self.assertNotIn(others[0], self.closed)
+
+    def test_busy_ones_are_kept(self) -> None:
+        """Where nothing waits a place is refused, whatever was given away before; a busy one is never closed."""
+        self.make(2, 2, 1, 1)
+        first = self.come("a", busy=True)
+        first.busy()
+        second = self.come("a")
+        second.busy()
+        for network, reason in (("a", "peer"), ("b", "full"), ("", "full")):
+            self.assertIsNone(self.limits.acquire(network))
+            self.assertEqual(self.refused.pop(), (reason, network))
+        second.idle()
+        second.idle()
+        self.come("b")
+        self.assertEqual(self.closed, [second])
+
+    def test_closed_before_it_can_be_told(self) -> None:
+        """A place that nothing has been told to close is given away all the same."""
+        self.make(1, 1, 1, 1)
+        self.assertIsNotNone(self.limits.acquire("a"))
+        self.assertIsNotNone(self.limits.acquire("a"))
+        self.assertEqual(self.refused, [("half-open", "a")])
+
+    def test_order_of_giving_way(self) -> None:
+        """The place is free, and its connection closed, before the refusal is told."""
+        seen: list[str] = []
+        self.limits = ConnectionLimits(Bounds(1, 1, 1, 1), lambda *_: seen.append("told"))
+        first = self.limits.acquire("a")
+        assert first is not None
+        first.close = lambda: seen.append("closed")
+        self.limits.acquire("a")
+        self.assertEqual(seen, ["closed", "told"])
+
+    def test_reasons(self) -> None:
+        """The reasons that are told, for metrics that begin at zero."""
+        self.assertEqual(LIMIT_REASONS, ("full", "peer", "half-open"))
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 9)), max_size=60))
     def test_bounds_hold(self, steps: list[tuple[str, int, int]]) -> None:
