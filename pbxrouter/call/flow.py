@@ -49,13 +49,14 @@ _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "listed", "mark")
+    __slots__ = ("answered", "channel", "decision", "listed", "locked_out", "mark")
 
     def __init__(self, channel: Channel, listed: GatewayCall) -> None:
         self.channel = channel
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
+        self.locked_out = False  # a PIN was not checked
         self.mark = ""
 
 
@@ -106,6 +107,8 @@ class CallFlow:
             note = refusal_note(channel.request, violation)
         finally:
             self._active_calls.remove(call.listed)
+        if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
+            outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
@@ -203,6 +206,7 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
+        call.locked_out = not attempt.is_checked
         if attempt.ruling.delay_s:
             await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
         decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time

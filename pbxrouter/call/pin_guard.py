@@ -16,7 +16,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
-from pbxrouter.database import Store, admit_guess, lift_guesses, refund_guess
+from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
 from pbxrouter.errors import StoreError
 from pbxrouter.security import GuessKey, Ruling, charged, keys_of, refunded, rule
 from pbxrouter.text import printable
@@ -122,6 +122,8 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
+        if ruling.alarmed is not None:
+            self._alarm(ruling.alarmed, now)
         told = {
             "peer": printable(peer) or "?",
             "channel": printable(request.channel),
@@ -147,8 +149,6 @@ class PinGuard:
             )
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
-        if ruling.alarmed is not None:
-            self._alarm(ruling.alarmed, now)
 
     def begin_call(self, user: str, limit: int) -> bool:
         """Count a call that a user's PIN has opened; False if the user has as many as allowed."""
@@ -170,12 +170,27 @@ class PinGuard:
             StoreError: the database cannot be written now.
         """
         wanted = tuple(keys)
-        for key in wanted:
-            self._memory.pop(key, None)
-            self._locked.pop(key, None)
+        self.lifted(wanted)
         if self._store is None:
             return 0
         return await self._store.run(lambda connection: lift_guesses(connection, wanted))
+
+    def lifted(self, keys: Iterable[GuessKey]) -> None:
+        """Forget what this process remembers of keys whose wrong guesses were forgiven in the database."""
+        for key in keys:
+            self._memory.pop(key, None)
+            self._locked.pop(key, None)
+            if not key.is_caller:
+                self.statistics.alarmed_until = 0.0
+
+    async def forget(self) -> None:
+        """Delete from the database what was forgiven long ago. Never fails."""
+        if self._store is not None:
+            now = self._now()
+            try:
+                await self._store.run(lambda connection: forget_guesses(connection, now))
+            except StoreError as error:
+                self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
     def _alarm(self, key: GuessKey, now: float) -> None:
         if self.statistics.alarmed_until <= now:

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -26,10 +26,13 @@ from pbxrouter.gateway.asterisk import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, raise_file_limit
+from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+FORGET_EVERY_S: Final = 3600.0
+"""Seconds between deletions of wrong PINs that are forgiven."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -56,6 +59,7 @@ def build(config: Config, reactor: Any) -> MultiService:
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
+    every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     history = History(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
@@ -85,7 +89,7 @@ def build(config: Config, reactor: Any) -> MultiService:
             active_calls,
             refusals,
             health,
-            guard.statistics,
+            guard,
             reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
@@ -158,7 +162,7 @@ def web_service(
     active_calls: ActiveCalls,
     refusals: Refusals,
     health: HealthProbe,
-    pin_statistics: PinStatistics,
+    guard: PinGuard,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -189,7 +193,7 @@ def web_service(
         now=time.time,
         reactor=reactor,
         refused_calls=lambda: refusals.total,
-        pin_statistics=pin_statistics,
+        pin_guard=guard,
     )
     return build_web(web)
 

@@ -25,6 +25,10 @@ GATEWAY_GUESSES: Final = 60
 MAX_DELAY_S: Final = 8.0
 """The longest wait before a PIN is checked."""
 
+CALLER_SCOPES: Final = ("endpoint", "number", "trunk")
+"""Scopes of keys that stand for a caller, and not for what is attacked."""
+SCOPES: Final = (*CALLER_SCOPES, "mapping", "gateway")
+
 _CHANNEL_NUMBER: Final = re.compile(r"-[0-9a-f]{8}(?:;[12])?\Z")
 
 
@@ -43,7 +47,7 @@ class GuessKey:
     @property
     def is_caller(self) -> bool:
         """Whether it stands for a caller, and not for what is attacked."""
-        return self.scope in ("endpoint", "number", "trunk")
+        return self.scope in CALLER_SCOPES
 
     @property
     def free(self) -> int:
@@ -108,6 +112,20 @@ def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
         forgiven_at: epoch second at which all of its guesses are forgiven.
     """
     return max(0, -int(-(forgiven_at - now) // key.interval_s)) if forgiven_at > now else 0
+
+
+def lock_bounds(attacked: bool) -> dict[str, float]:
+    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``.
+
+    Args:
+        attacked: whether the gateway-wide alarm is on, so that callers have no free guess.
+    """
+    bounds = {}
+    for scope in SCOPES:
+        key = GuessKey(scope, "")
+        free = 1 if attacked and key.is_caller else key.free
+        bounds[scope] = (free - 1) * key.interval_s
+    return {**bounds, "caller": bounds["endpoint"]}
 
 
 def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float) -> Ruling:

@@ -55,6 +55,7 @@ MENU: Final = (
             Entry("/rules/extensions", Sentence("Extensions"), "desk"),
             Entry("/rules/users", Sentence("Users"), "person"),
             Entry("/rules/grants", Sentence("Grants"), "grid"),
+            Entry("/lockouts", Sentence("Lock-outs"), "lock"),
             Entry("/rules/warnings", Sentence("Warnings"), "warning"),
             Entry("/rules/changes", Sentence("Changes"), "clock"),
         ),

@@ -26,7 +26,7 @@ from pbxrouter.web.api.paging import After, Next
 TAG = "Audit log"
 PATH = "/api/audit"
 
-Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
+Kind = Literal["mapping", "extension", "user", "grant", "import", "lockout", "console_user", "token", "dial_link"]
 OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins may make and see."""
 
