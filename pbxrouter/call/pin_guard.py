@@ -16,6 +16,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
+from pbxrouter.alarms import Alarm
 from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
 from pbxrouter.errors import StoreError
 from pbxrouter.security import GuessKey, Ruling, charged, keys_of, refunded, rule
@@ -69,6 +70,7 @@ class PinGuard:
         store: the database.
         trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
         now: returns epoch seconds.
+        alarm: tells the owner of a lock-out or an attack.
 
     Attributes:
         statistics: what it has seen since the gateway started.
@@ -76,7 +78,14 @@ class PinGuard:
 
     log = Logger()
 
-    def __init__(self, store: Store | None, trunks: Iterable[str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        trunks: Iterable[str],
+        now: Callable[[], float],
+        alarm: Callable[[Alarm], object] = lambda alarm: None,
+    ) -> None:
+        self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
         self._now = now
@@ -122,14 +131,14 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
-        if ruling.alarmed is not None:
-            self._alarm(ruling.alarmed, now)
         told = {
             "peer": printable(peer) or "?",
             "channel": printable(request.channel),
             "caller": printable(request.caller or "unknown"),
             "number": printable(number),
         }
+        if ruling.alarmed is not None:
+            self._alarm(ruling.alarmed, now, told)
         if ruling.locked_by is None:
             self.statistics.wrong += 1
             self.log.info(
@@ -147,6 +156,8 @@ class PinGuard:
                 name=printable(key.name),
                 **told,
             )
+            who = f"{key.scope} {printable(key.name)}".strip()
+            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", told))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
 
@@ -192,11 +203,12 @@ class PinGuard:
             except StoreError as error:
                 self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
 
-    def _alarm(self, key: GuessKey, now: float) -> None:
+    def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:
         if self.statistics.alarmed_until <= now:
             self.statistics.alarms += 1
             where = "the gateway" if key.scope == "gateway" else f"mapping {key.name}"
             self.log.critical("PIN guard: ALARM: wrong PINs from many places at {where}", where=where)
+            self._raise_alarm(Alarm("pin-attack", f"wrong PINs from many places at {where}", told))
         self.statistics.alarmed_until = now + key.interval_s
 
     def _remember(self, key: GuessKey, forgiven_at: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.config import Asterisk, Config, read_fastagi_secret
+from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.database import version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
@@ -38,8 +39,32 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     yield from check_database(Path(config.database), key, drivers or load_names(config))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
+    yield from _alarm(config)
     for asterisk in config.asterisk:
         yield from check_secret(asterisk)
+
+
+def _alarm(config: Config) -> Iterator[Finding]:
+    """Check what is told of alarms; nothing is sent."""
+    area = Sentence("alarms")
+    if config.alarm.command:
+        program = config.alarm.command[0]
+        if os.path.isfile(program) and os.access(program, os.X_OK):
+            yield ok(area, sentence("command {program}", program=program))
+        else:
+            yield wrong(
+                area,
+                sentence("alarm.command: {program} cannot be run", program=program),
+                Sentence("name an executable file, and try it by `pbxrouter alarm`"),
+            )
+    if config.alarm.webhook:
+        try:
+            read_alarm_secret(config)
+        except ConfigError as error:
+            yield wrong(area, error.sentence)
+        else:
+            opened = list(_open_to_others(area, Path(config.alarm.secret_file)))
+            yield from opened or [ok(area, sentence("webhook, signed with {path}", path=config.alarm.secret_file))]
 
 
 def _pin_key(path: Path) -> tuple[bytes | None, Finding]:

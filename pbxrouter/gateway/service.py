@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
+from pbxrouter.alarms import AlarmService, targets_of
 from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
@@ -51,13 +52,15 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
-    refusals = Refusals(reports)
+    alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
+    refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time)
+    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
     flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     history = History(store, config.history.keep_days, reactor, time.time)

@@ -197,6 +197,37 @@ class FileTests(FindingCase):
             self.assertEqual(list(check_secret(absent)), [])
 
 
+class AlarmFindingTests(FindingCase):
+    """What the doctor says of [alarm]."""
+
+    def alarm(self, **values: object) -> list[tuple[str, str]]:
+        """The findings about alarms: state and text."""
+        config = msgspec.structs.replace(self.config, alarm=settings.Alarm(**values))  # type: ignore[arg-type]
+        found = [finding for finding in check_files(config) if finding.area == "alarms"]
+        return [(finding.state, finding.what) for finding in found]
+
+    def test_none(self) -> None:
+        """Without one there is nothing to check."""
+        self.assertEqual(self.alarm(), [])
+
+    def test_command(self) -> None:
+        """Whether it can be run."""
+        self.assertEqual(self.alarm(command=("/bin/true",)), [("ok", "command /bin/true")])
+        for path in ("/no/such", "/etc/passwd", "/tmp"):
+            self.assertEqual(self.alarm(command=(path,)), [("wrong", f"alarm.command: {path} cannot be run")])
+
+    def test_webhook(self) -> None:
+        """Whether its secret can be used, and by whom it can be read."""
+        secret = self.folder / "alarm"
+        values = {"webhook": "https://example.org/", "secret_file": str(secret)}
+        self.assertEqual([state for state, _ in self.alarm(**values)], ["wrong"])
+        secret.write_text("0123456789abcdef\n")
+        secret.chmod(0o600)
+        self.assertEqual([state for state, _ in self.alarm(**values)], ["ok"])
+        secret.chmod(0o644)
+        self.assertNotEqual([state for state, _ in self.alarm(**values)], ["ok"])
+
+
 class FakeSocket:
     """A connection that answers with what the test says."""
 
