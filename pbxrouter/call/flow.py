@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.refusals import refusal_note
@@ -37,7 +38,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
-from pbxrouter.text import printable, sentence
+from pbxrouter.security import GuessKey
+from pbxrouter.text import Sentence, printable, sentence
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
@@ -71,6 +73,7 @@ class CallFlow:
         active_calls: the list of calls in progress, which is kept up to date.
         now: returns the time in epoch seconds.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
+        pin_changes: changes PINs by phone; by default they cannot be.
     """
 
     log = Logger()
@@ -84,7 +87,9 @@ class CallFlow:
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
         guard: PinGuard | None = None,
+        pin_changes: PinChanges | None = None,
     ) -> None:
+        self._pin_changes = pin_changes
         self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
@@ -213,9 +218,12 @@ class CallFlow:
         if not attempt.is_checked:
             locked = attempt.ruling.locked_by
             assert locked is not None
-            why = sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked.name or locked.scope)
             decision = replace(
-                undecided, verdict=Verdict.DENY, granted_by=None, trace=(*undecided.trace, why), user=None
+                undecided,
+                verdict=Verdict.DENY,
+                granted_by=None,
+                trace=(*undecided.trace, _not_checked(locked)),
+                user=None,
             )
         if decision.verdict is Verdict.DENY:
             self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
@@ -238,12 +246,20 @@ class CallFlow:
             await self._play(call, self._prompts.goodbye)
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
         self._active_calls.set_phase(call.listed, Phase.RUNNING)
+        changes = self._pin_changes
+        pins = None if changes is None else changes.of(call.channel, mapping.map_id, decision.number)
         try:
-            return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
+            return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins))
         except ConnectionClosed:
             raise
         except ChannelHungUp:
+            if pins is not None and pins.locked_by is not None:
+                return Outcome(GatewayOutcome.HUNG_UP)
             return Outcome()  # the caller ends most applications by hanging up
+        finally:
+            if pins is not None and pins.locked_by is not None:
+                call.locked_out = True
+                self._set_decision(call, decision.noting(_not_checked(pins.locked_by)))
 
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
@@ -321,3 +337,7 @@ class CallFlow:
 
     def _log_missing(self, error: PromptMissing) -> None:
         self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))
+
+
+def _not_checked(locked_by: GuessKey) -> Sentence:
+    return sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked_by.name or locked_by.scope)

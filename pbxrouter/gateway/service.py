@@ -16,7 +16,7 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, Refusals, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, History, PinChanges, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -57,7 +57,9 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
+    reloader = RulesReloader(store, engine, reactor)
+    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard, pin_changes=changes)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
@@ -66,7 +68,6 @@ def build(config: Config, reactor: Any) -> MultiService:
     history = History(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
-    reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)

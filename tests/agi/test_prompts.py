@@ -12,9 +12,9 @@ class Names(SynchronousTestCase):
     """Prompts and their names."""
 
     def test_defaults(self) -> None:
-        """The six defaults are names of sounds."""
+        """The eleven defaults are names of sounds."""
         names = list(msgspec.structs.asdict(Prompts()).values())
-        self.assertEqual(len(names), 6)
+        self.assertEqual(len(names), 11)
         self.assertTrue(all(map(is_prompt_name, names)))
 
     def test_unknown_role(self) -> None:

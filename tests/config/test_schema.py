@@ -107,8 +107,8 @@ REFUSED = {
     "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are allow, debug, ",
     "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": ("asterisk.host: no such key; accepted here are ami, "),
     "[prompts]\nask_pin = 'x'": (
-        "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, "
-        "technical-failure, wrong-pin"
+        "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, new-pin, "
+        "pin-changed, pin-refused, pins-differ, repeat-pin, technical-failure, wrong-pin"
     ),
     "database = 5": "database: accepted is text in quotes, not a whole number",
     "database = 1979-05-27": "database: accepted is text in quotes",

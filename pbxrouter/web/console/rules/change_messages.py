@@ -32,6 +32,7 @@ VIA: Final = {
     "console": Sentence("in the console"),
     "api": Sentence("through the API"),
     "command": Sentence("with a command"),
+    "phone": Sentence("by phone"),
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins see and undo."""
