@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
-from pbxrouter.call.pin_change import PinChanges
+from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.refusals import refusal_note
@@ -212,8 +212,11 @@ class CallFlow:
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
         call.locked_out = not attempt.is_checked
-        if attempt.ruling.delay_s:
-            await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        try:
+            await wait(call.channel, attempt.ruling.delay_s)
+        except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
+            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), undecided.number)
+            raise
         decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
         if not attempt.is_checked:
             locked = attempt.ruling.locked_by

@@ -12,7 +12,7 @@ from pbxrouter.agi import Channel, verbs
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.database import Database
 from pbxrouter.database.rules import change_own_pin, user_of_pin
-from pbxrouter.errors import ApplicationFailed, EditRefused, PinError, StoreError
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp, EditRefused, PinError, StoreError
 from pbxrouter.security import GuessKey, check_pin
 from pbxrouter.text import printable
 
@@ -113,8 +113,11 @@ class CallerPins:
         attempt = await self._changes.guard.admit(self._channel.request, self._map_id)
         if attempt.ruling.locked_by is not None:
             self.locked_by = attempt.ruling.locked_by
-        if attempt.ruling.delay_s:
-            await verbs.run_application(self._channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        try:
+            await wait(self._channel, attempt.ruling.delay_s)
+        except ChannelHungUp:
+            self._wrong(attempt)
+            raise
         return attempt
 
     def _wrong(self, attempt: PinAttempt) -> None:
@@ -134,3 +137,13 @@ def _is_acceptable(pin: str) -> bool:
     except PinError:
         return False
     return True
+
+
+async def wait(channel: Channel, seconds: float) -> None:
+    """Let the caller wait before a PIN is checked.
+
+    Raises:
+        ChannelHungUp: the caller hung up meanwhile.
+    """
+    if seconds:
+        await verbs.run_application(channel, "Wait", f"{seconds:g}")

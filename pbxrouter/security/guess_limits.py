@@ -4,7 +4,8 @@ Each key has a bucket (GCRA): a few wrong guesses are free, after them ``GUESSES
 call are its endpoint and its caller number; on a trunk, which is one endpoint for all outsiders, the number and
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
-any more; a caller who has not is never affected, so nobody can lock the company out.
+any more; a caller who has not is never affected, so nobody can lock the company out. For the same reason the wrong
+guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong itself.
 """
 
 from __future__ import annotations
@@ -136,9 +137,11 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     alarmed = next((key for key in keys if not key.is_caller and counts[key] >= key.free), None)
+    # Others may have claimed this number: of an endpoint that has not guessed wrong, it does not count.
+    innocent = any(key.scope == "endpoint" and key.name and not counts[key] for key in keys)
     most = 0
     for key in keys:
-        if not key.is_caller or not counts[key]:
+        if not key.is_caller or not counts[key] or (innocent and key.scope == "number"):
             continue
         free = 1 if alarmed is not None else key.free
         if counts[key] >= free:

@@ -108,8 +108,8 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=guard)
+        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
         """Serve a call; check that it is no longer among the calls in progress."""
@@ -230,6 +230,10 @@ class WorkshopTable(FlowCase):
         self.ended("HANGUP")
         self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
         self.ended("LOCKEDOUT")
+        guessed = self.guard.statistics.unchecked
+        self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
+        self.ended("LOCKEDOUT")
+        self.assertEqual(self.guard.statistics.unchecked, guessed + 1)
 
     def test_hangs_up_after_a_wrong_pin(self) -> None:
         """The record has the decision on the PIN that was wrong."""
