@@ -10,13 +10,14 @@ import functools
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
 from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
-from pbxrouter.database import version_of
+from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.drivers import GROUP
@@ -140,10 +141,23 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
             yield from _rules(connection, key, names)
+            yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
         yield wrong(Sentence("database"), database.explain(error, path).sentence)
+
+
+def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Tell of callers who are locked out, and of an attack; nothing if there is none."""
+    figures = lockout_figures(connection, time.time())
+    todo = Sentence("see who by `pbxrouter lockouts`, and in the log")
+    if figures.attacked:
+        why = sentence("wrong PINs come from many places; callers that are locked out: {count}", count=figures.locked)
+        yield wrong(Sentence("PINs"), why, todo)
+    elif figures.locked:
+        why = sentence("callers that are locked out after wrong PINs: {count}", count=figures.locked)
+        yield wrong(Sentence("PINs"), why, todo)
 
 
 def _version(path: Path) -> int | None:
