@@ -58,7 +58,7 @@ from tests.fakes import QUICK_ARGON2
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
 ACTOR = Actor("the test", "command")
-APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup"})
+APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup", "changepin"})
 ANSWERED = Progress("answered", Sentence("the phone was answered"), "x-1")
 TABLE = EndpointTable(ENDPOINTS)
 

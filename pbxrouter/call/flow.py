@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.refusals import refusal_note
@@ -37,7 +38,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
-from pbxrouter.text import printable, sentence
+from pbxrouter.security import GuessKey
+from pbxrouter.text import Sentence, printable, sentence
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
@@ -49,13 +51,14 @@ _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "listed", "mark")
+    __slots__ = ("answered", "channel", "decision", "listed", "locked_out", "mark")
 
     def __init__(self, channel: Channel, listed: GatewayCall) -> None:
         self.channel = channel
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
+        self.locked_out = False  # a PIN was not checked
         self.mark = ""
 
 
@@ -70,6 +73,7 @@ class CallFlow:
         active_calls: the list of calls in progress, which is kept up to date.
         now: returns the time in epoch seconds.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
+        pin_changes: changes PINs by phone; by default they cannot be.
     """
 
     log = Logger()
@@ -83,7 +87,9 @@ class CallFlow:
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
         guard: PinGuard | None = None,
+        pin_changes: PinChanges | None = None,
     ) -> None:
+        self._pin_changes = pin_changes
         self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
@@ -106,6 +112,8 @@ class CallFlow:
             note = refusal_note(channel.request, violation)
         finally:
             self._active_calls.remove(call.listed)
+        if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
+            outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
@@ -203,15 +211,22 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
-        if attempt.ruling.delay_s:
-            await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        call.locked_out = not attempt.is_checked
+        try:
+            await wait(call.channel, attempt.ruling.delay_s)
+        except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
+            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), undecided.number)
+            raise
         decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
         if not attempt.is_checked:
             locked = attempt.ruling.locked_by
             assert locked is not None
-            why = sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked.name or locked.scope)
             decision = replace(
-                undecided, verdict=Verdict.DENY, granted_by=None, trace=(*undecided.trace, why), user=None
+                undecided,
+                verdict=Verdict.DENY,
+                granted_by=None,
+                trace=(*undecided.trace, _not_checked(locked)),
+                user=None,
             )
         if decision.verdict is Verdict.DENY:
             self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
@@ -234,12 +249,20 @@ class CallFlow:
             await self._play(call, self._prompts.goodbye)
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
         self._active_calls.set_phase(call.listed, Phase.RUNNING)
+        changes = self._pin_changes
+        pins = None if changes is None else changes.of(call.channel, mapping.map_id, decision.number)
         try:
-            return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
+            return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins))
         except ConnectionClosed:
             raise
         except ChannelHungUp:
+            if pins is not None and pins.locked_by is not None:
+                return Outcome(GatewayOutcome.HUNG_UP)
             return Outcome()  # the caller ends most applications by hanging up
+        finally:
+            if pins is not None and pins.locked_by is not None:
+                call.locked_out = True
+                self._set_decision(call, decision.noting(_not_checked(pins.locked_by)))
 
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
@@ -317,3 +340,7 @@ class CallFlow:
 
     def _log_missing(self, error: PromptMissing) -> None:
         self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))
+
+
+def _not_checked(locked_by: GuessKey) -> Sentence:
+    return sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked_by.name or locked_by.scope)

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinGuard, PinStatistics, Refusals, Reports
+from pbxrouter.alarms import AlarmService, targets_of
+from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinChanges, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -26,10 +27,13 @@ from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, raise_file_limit
+from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+FORGET_EVERY_S: Final = 3600.0
+"""Seconds between deletions of wrong PINs that are forgiven."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -48,18 +52,22 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
-    refusals = Refusals(reports)
+    alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
+    refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time)
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard)
+    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
+    reloader = RulesReloader(store, engine, reactor)
+    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard, pin_changes=changes)
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
+    every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
-    reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
@@ -85,7 +93,7 @@ def build(config: Config, reactor: Any) -> MultiService:
             active_calls,
             refusals,
             health,
-            guard.statistics,
+            guard,
             reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
@@ -158,7 +166,7 @@ def web_service(
     active_calls: ActiveCalls,
     refusals: Refusals,
     health: HealthProbe,
-    pin_statistics: PinStatistics,
+    guard: PinGuard,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -189,7 +197,7 @@ def web_service(
         now=time.time,
         reactor=reactor,
         refused_calls=lambda: refusals.total,
-        pin_statistics=pin_statistics,
+        pin_guard=guard,
     )
     return build_web(web)
 

@@ -30,7 +30,7 @@ def build_web(web: WebContext) -> WebServer:
             registry_of(
                 web.counters,
                 lambda: web.health().fastagi.refused,
-                web.pin_statistics,
+                web.pin_guard.statistics,
                 web.refused_calls,
                 lambda: service.site.refused,
             )

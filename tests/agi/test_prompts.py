@@ -12,9 +12,9 @@ class Names(SynchronousTestCase):
     """Prompts and their names."""
 
     def test_defaults(self) -> None:
-        """The six defaults are names of sounds."""
+        """The eleven defaults are names of sounds."""
         names = list(msgspec.structs.asdict(Prompts()).values())
-        self.assertEqual(len(names), 6)
+        self.assertEqual(len(names), 11)
         self.assertTrue(all(map(is_prompt_name, names)))
 
     def test_each_default(self) -> None:
@@ -28,6 +28,11 @@ class Names(SynchronousTestCase):
                 "goodbye": "vm-goodbye",
                 "technical-failure": "tt-somethingwrong",
                 "ask-number": "vm-enter-num-to-call",
+                "new-pin": "vm-newpassword",
+                "repeat-pin": "vm-reenterpassword",
+                "pins-differ": "vm-mismatch",
+                "pin-refused": "vm-invalid-password",
+                "pin-changed": "vm-passchanged",
             },
         )
 

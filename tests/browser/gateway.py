@@ -21,6 +21,7 @@ from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
+from pbxrouter.database import admit_guess
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.rules import (
@@ -38,7 +39,7 @@ from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Facts, Verdict
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.security import pins
+from pbxrouter.security import keys_of, pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
@@ -192,6 +193,9 @@ def furnish(path: Path) -> None:
         _change_rules(connection, hash_pin)
         rules = read_rules(connection, hash_pin)
         add_calls(connection, [row_of(call) for call in _calls(rules, time.time())])
+        for phone, count in (("36", 6), ("35", 1)):
+            for _ in range(count):
+                admit_guess(connection, keys_of(f"PJSIP/{phone}-0000001a", phone, 1, frozenset()), time.time())
         _count(connection, time.time())
 
 

@@ -97,6 +97,7 @@ class FlowCase(SynchronousTestCase):
         """A call flow without calls."""
         self.reports = Reports()
         self.active_calls = ActiveCalls()
+        self.now: float | None = None
         self.flow = self.flow_by(workshop_rules())
 
     def flow_by(
@@ -107,8 +108,8 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        guard = PinGuard(None, (), lambda: next(days))
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=guard)
+        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
         """Serve a call; check that it is no longer among the calls in progress."""
@@ -211,6 +212,28 @@ class WorkshopTable(FlowCase):
         assert decision is not None
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
+
+    def test_locked_out(self) -> None:
+        """A right PIN that is not checked sounds as a wrong one; the history alone says that it was a lock-out."""
+        self.now = 1_000_000.0
+        wrong = self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.ended("DENIED")
+        self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.ended("LOCKEDOUT")
+        right = self.run_call("34", answers={"GET DATA": "200 result=123456"})
+        self.ended("LOCKEDOUT")
+        self.assertEqual([line for line in right if "Wait" not in line], wrong)
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertIn("the PIN was not checked: too many wrong PINs of", " ".join(decision.trace_lines()))
+        self.run_call("34", answers={"GET DATA": HUNG_UP})
+        self.ended("HANGUP")
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
+        self.ended("LOCKEDOUT")
+        guessed = self.guard.statistics.unchecked
+        self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
+        self.ended("LOCKEDOUT")
+        self.assertEqual(self.guard.statistics.unchecked, guessed + 1)
 
     def test_hangs_up_after_a_wrong_pin(self) -> None:
         """The record has the decision on the PIN that was wrong."""
@@ -593,7 +616,7 @@ class Guarded(FlowCase):
         commands = self.run_call("34", answers={"GET DATA": "200 result=123456"})
         self.assertEqual(commands[2:5], [ASK_PIN, "EXEC Wait 8", WRONG_PIN])
         self.assertEqual(self.guard.statistics.unchecked, 4)
-        self.ended("DENIED")
+        self.ended("LOCKEDOUT")
         decision = self.reports.records[-1].decision
         assert decision is not None
         self.assertEqual((decision.verdict, decision.granted_by, decision.user), (Verdict.DENY, None, None))

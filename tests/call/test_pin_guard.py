@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.agi import AGIRequest
+from pbxrouter.alarms import Alarm
 from pbxrouter.call import pin_guard
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.database import Store
 from pbxrouter.security import GuessKey
-from pbxrouter.security.guess_limits import FREE_GUESSES
+from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import hash_pin, request_of
+from tests.paths import ROOT
 
 
 class GuardCase(TestCase):
@@ -30,6 +33,7 @@ class GuardCase(TestCase):
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
         self.logged: list[LogEvent] = []
+        self.alarms: list[Alarm] = []
         observer: Any = self.logged.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
@@ -38,7 +42,7 @@ class GuardCase(TestCase):
         """The guard of one more gateway on the database."""
         store = Store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
-        return PinGuard(store, trunks, lambda: self.now)
+        return PinGuard(store, trunks, lambda: self.now, self.alarms.append)
 
     def request(self, endpoint: str = "PJSIP/33", caller: str = "33") -> AGIRequest:
         """A call."""
@@ -116,6 +120,24 @@ class PinGuardTests(GuardCase):
         (line,) = self.said(LogLevel.warn)
         self.assertIn("locked out endpoint PJSIP/33", line)
         self.assertEqual((guard.statistics.lockouts, guard.statistics.unchecked), (1, 3))
+        (alarm,) = self.alarms
+        self.assertEqual((alarm.kind, alarm.text), ("pin-lockout", "locked out after wrong PINs: endpoint PJSIP/33"))
+        self.assertEqual(
+            alarm.details, {"peer": "192.0.2.1", "channel": "PJSIP/33-0000001a", "caller": "33", "number": "34"}
+        )
+
+    async def test_fail2ban(self) -> None:
+        """The filter of docs/operations.md finds the peer; what a caller calls himself is not taken for one."""
+        (regex,) = re.findall(r"^failregex = (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+        finds = re.compile(regex.replace("<HOST>", r"(?P<host>\S+)")).search
+        guard = self.guard()
+        name = "PIN guard: wrong PIN from 198.51.100.9, channel"
+        await self.guess(guard, self.request(caller=name))
+        lines = [formatEventAsClassicLogText(event) or "" for event in self.logged]
+        hosts = [found["host"] for line in lines if (found := finds(line.partition(" ")[2]))]
+        self.assertEqual(hosts, ["192.0.2.1"])
+        self.assertIn(name, lines[-1])
+        self.assertIsNone(finds(f" [pbxrouter.x#info] {name}"))
 
     async def test_alarm(self) -> None:
         """An attack from many places raises one alarm."""
@@ -124,6 +146,21 @@ class PinGuardTests(GuardCase):
             await self.guess(guard, self.request(f"PJSIP/{line % 50}", str(line % 50)))
         self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at mapping 1"])
         self.assertEqual(guard.statistics.alarms, 1)
+        self.assertEqual([alarm.kind for alarm in self.alarms].count("pin-attack"), 1)
+
+    async def test_forged_numbers(self) -> None:
+        """One guess by each of many numbers on a trunk raises the alarm; then one more is checked of each, not two."""
+        guard = self.guard("PJSIP/out")
+        for number in range(MAPPING_GUESSES + 1):
+            request = self.request("PJSIP/out", f"555{number}")
+            self.assertTrue((await self.guess(guard, request)).is_checked)
+        self.assertEqual(guard.statistics.alarms, 1)
+        self.assertFalse((await self.guess(guard, request)).is_checked)
+        honest = self.request("PJSIP/out", "600")
+        attempt = await guard.admit(honest, 1)
+        self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+        inside = await guard.admit(self.request(), 1)
+        self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
 
     def test_calls_at_once(self) -> None:
         """A PIN has as many calls as its user may have."""
@@ -187,6 +224,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual(self.key(self.request("PJSIP/33", "77")).ruling.locked_by, GuessKey("endpoint", "PJSIP/33"))
         for number in range(FREE_GUESSES):
             self.key(self.request(f"PJSIP/x{number}", "88"))
+        self.assertIsNone(self.key(self.request("PJSIP/other", "88")).ruling.locked_by)  # it has not guessed wrong itself
         self.assertEqual(self.key(self.request("PJSIP/other", "88")).ruling.locked_by, GuessKey("number", "88"))
 
     def test_not_charged_while_locked(self) -> None:

@@ -50,6 +50,7 @@ class OutcomeTests(SynchronousTestCase):
             {
                 "INVALID": ("no such number", "plain"),
                 "DENIED": ("not allowed", "bad"),
+                "LOCKEDOUT": ("locked out after wrong PINs", "bad"),
                 "NODRIVER": ("no driver", "bad"),
                 "FAILED": ("gateway error", "bad"),
                 "REFUSED": ("forged call", "bad"),

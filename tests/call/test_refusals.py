@@ -8,6 +8,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.alarms import Alarm
 from pbxrouter.call import refusals
 from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
@@ -26,8 +27,9 @@ class RefusalTests(SynchronousTestCase):
     def setUp(self) -> None:
         """No call yet."""
         self.time = 1000.0
+        self.alarms: list[Alarm] = []
         self.reports, self.records = Reports(), fakes.Reports()
-        self.refusals = Refusals(self.reports, lambda: self.time)
+        self.refusals = Refusals(self.reports, lambda: self.time, self.alarms.append)
         self.reports.add(self.refusals.report)
         self.reports.add(self.records)
         self.violation = ForgedRequest("the opening block is not as Asterisk writes it")
@@ -67,6 +69,11 @@ class RefusalTests(SynchronousTestCase):
         (line,) = self.refuse(1)
         for text in (f"ALARM: {ALARM_CALLS} calls", "192.0.2.7", "IAX2/peer-1", "1795.7"):
             self.assertIn(text, line)
+        (alarm,) = self.alarms
+        self.assertEqual(
+            (alarm.kind, alarm.text), ("forged-calls", f"{ALARM_CALLS} calls refused as forged within 10 minutes")
+        )
+        self.assertEqual(alarm.details, {"peer": "192.0.2.7", "channel": "IAX2/peer-1", "uniqueid": "1795.7"})
         self.assertEqual(self.refuse(ALARM_CALLS - 1), [])
         (line,) = self.refuse(1)
         self.assertIn(f"ALARM: {2 * ALARM_CALLS} calls", line)

@@ -7,6 +7,7 @@ import time
 
 from pbxrouter import database
 from pbxrouter.database import admit_guess
+from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from tests.cli.test_app import CommandTestCase, run
@@ -43,6 +44,12 @@ class LockoutsTests(CommandTestCase):
         self.assertEqual(self.good("lockouts", "lift", "gateway"), "gateway: lifted\n")
         left = [json.loads(line)["key"]["scope"] for line in self.good("lockouts", "--json").splitlines()]
         self.assertEqual(sorted(left), ["mapping", "number"])
+        connection = database.connect(self.database)
+        self.addCleanup(connection.close)
+        log = find_entries(connection, AuditSearch(), 5)
+        self.assertEqual(
+            [(row.via, row.name) for row in log], [("command", "gateway"), ("command", "endpoint PJSIP/33")]
+        )
 
     def test_refused(self) -> None:
         """What is missing or not there is named."""

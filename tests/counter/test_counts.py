@@ -337,6 +337,7 @@ class ReasonTests(SynchronousTestCase):
         """The gateway knows better, where it routed the call."""
         for outcome, reason in (
             ("DENIED", "denied"),
+            ("LOCKEDOUT", "denied"),
             ("INVALID", "invalid"),
             ("REFUSED", "refused"),
             ("FAILED", "gateway"),

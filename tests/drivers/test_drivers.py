@@ -197,7 +197,7 @@ class Finding(SynchronousTestCase):
     def test_installed(self) -> None:
         """The built-in drivers are found."""
         drivers = load_drivers(SETTINGS)
-        for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup"):
+        for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup", "changepin"):
             self.assertIn(name, drivers)
         self.assertIsInstance(drivers["dial"], Dial)
 

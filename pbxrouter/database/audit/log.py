@@ -50,7 +50,7 @@ class Actor:
 
     Attributes:
         who: a login, a token's name, or the system's user.
-        via: console, api or command.
+        via: console, api, command or phone.
     """
 
     who: str

@@ -15,6 +15,7 @@ from pbxrouter.web.console.account_page import AccountPage
 from pbxrouter.web.console.call_pages import CallPages
 from pbxrouter.web.console.click.pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
+from pbxrouter.web.console.lockout_pages import LockoutPages
 from pbxrouter.web.console.login_pages import LoginPages
 from pbxrouter.web.console.now_page import NowPage
 from pbxrouter.web.console.router import Router
@@ -35,6 +36,7 @@ PAGES: tuple[Any, ...] = (
     CallPages,
     TryNumberPage,
     TokenPages,
+    LockoutPages,
     DoctorPage,
     RulePages,
     ClickPages,

@@ -55,6 +55,7 @@ MENU: Final = (
             MenuEntry("/rules/extensions", Sentence("Extensions"), "desk"),
             MenuEntry("/rules/users", Sentence("Users"), "person"),
             MenuEntry("/rules/grants", Sentence("Grants"), "grid"),
+            MenuEntry("/lockouts", Sentence("Lock-outs"), "lock"),
             MenuEntry("/rules/warnings", Sentence("Warnings"), "warning"),
             MenuEntry("/rules/changes", Sentence("Changes"), "clock"),
         ),

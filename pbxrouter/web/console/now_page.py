@@ -33,7 +33,12 @@ STATES: Final[Mapping[State, tuple[Sentence, str]]] = {
     "bad": (Sentence("problem"), "bad"),
 }
 """Label and badge kind of each health state."""
-TURNED_AWAY: Final = (GatewayOutcome.INVALID, GatewayOutcome.DENIED, GatewayOutcome.REFUSED)
+TURNED_AWAY: Final = (
+    GatewayOutcome.INVALID,
+    GatewayOutcome.DENIED,
+    GatewayOutcome.LOCKED_OUT,
+    GatewayOutcome.REFUSED,
+)
 BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER)
 FULL_RETRY_S: Final = 30
 

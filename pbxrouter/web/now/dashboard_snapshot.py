@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pbxrouter.counter import MINUTE_S, LiveCalls, OutcomeTotals, live_calls, live_version, per_minute, totals
 from pbxrouter.counter import report as counter_report
+from pbxrouter.database import LockoutFigures, lockout_figures
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
 from pbxrouter.web.context import WebContext
@@ -77,11 +78,13 @@ class DashboardFigures:
         totals: the gateway's calls since midnight.
         counted: None if no Asterisk is or was counted.
         any_calls: whether the gateway has ever served a call.
+        lockouts: callers that are locked out after wrong PINs.
     """
 
     totals: OutcomeTotals
     counted: Counted | None
     any_calls: bool
+    lockouts: LockoutFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
         if unknown_s < report.ended - report.began:
             total = report.total
             counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
-    return DashboardFigures(found, counted, bool(any_calls))
+    return DashboardFigures(found, counted, bool(any_calls), lockout_figures(connection, now))
 
 
 def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:

@@ -26,7 +26,7 @@ from pbxrouter.web.api.token_auth import lacking
 TAG = "Audit log"
 PATH = "/api/audit"
 
-Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
+Kind = Literal["mapping", "extension", "user", "grant", "import", "lockout", "console_user", "token", "dial_link"]
 OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins may make and see."""
 
@@ -37,7 +37,7 @@ class AuditItem(msgspec.Struct, frozen=True):
     audit_id: int
     changed_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
     who: Annotated[str, Meta(description="A login, a token's name, or the system's user.")]
-    via: Annotated[str, Meta(description="console, api or command.")]
+    via: Annotated[str, Meta(description="console, api, command or phone.")]
     action: str
     kind: str
     name: Annotated[str, Meta(description="What it was called then.")]

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.counter import CallView, live_calls, totals
+from pbxrouter.database import lockout_figures
 from pbxrouter.health import Health
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
@@ -104,6 +105,13 @@ class HealthNow(msgspec.Struct, frozen=True):
     fastagi: FastAGINow
 
 
+class PinsNow(msgspec.Struct, frozen=True):
+    """Wrong PINs, over all gateways on the database."""
+
+    locked: Annotated[int, Meta(description="Endpoints and numbers that are locked out.")]
+    attacked: Annotated[bool, Meta(description="Whether wrong PINs come from many places.")]
+
+
 class Now(msgspec.Struct, frozen=True):
     """The state of the gateway at one moment."""
 
@@ -112,6 +120,7 @@ class Now(msgspec.Struct, frozen=True):
     total: Annotated[int, Meta(description="The number of all calls in progress.")]
     today: Today
     health: HealthNow
+    pins: PinsNow
 
 
 class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,7 +203,9 @@ async def get_now(request: ApiRequest) -> Now:
     web = request.web
     now = web.now()
     midnight = web.zone.midnight(now)
-    today = await web.read(lambda connection: totals(connection, midnight, now + 1))
+    today, lockouts = await web.read(
+        lambda connection: (totals(connection, midnight, now + 1), lockout_figures(connection, now))
+    )
     live = live_calls(web.active_calls, web.counters, query.limit)
     return Now(
         now,
@@ -202,6 +213,7 @@ async def get_now(request: ApiRequest) -> Now:
         live.total,
         Today(midnight, today.calls, dict(today.by_outcome)),
         _health(web.health()),
+        PinsNow(lockouts.locked, lockouts.attacked),
     )
 
 

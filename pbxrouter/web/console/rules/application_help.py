@@ -70,6 +70,11 @@ BUILT_IN: Final = (
         ),
         (("hello-world", Sentence("the caller hears it, and the call ends")),),
     ),
+    Application(
+        "changepin",
+        Sentence("lets a user change the PIN by phone"),
+        Sentence("not used; leave it empty"),
+    ),
     Application("saydigits", Sentence("reads out the dialled number"), Sentence("not used; leave it empty")),
     Application(
         "hangup",

@@ -4,12 +4,57 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from pbxrouter.database import admit_guess
 from pbxrouter.database.audit.entries import KINDS
 from pbxrouter.rules.warnings import CODES
+from pbxrouter.security import keys_of
+from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.resources.audit import Kind
 from pbxrouter.web.api.resources.warnings import Code
 from tests.api_fakes import ApiCase, Said
+
+
+class LockoutTests(ApiCase):
+    """Lock-outs after wrong PINs."""
+
+    scopes = (Scope.READ, Scope.RULES)
+
+    async def guess(self, count: int) -> None:
+        """Key wrong PINs at PJSIP/33."""
+        keys = keys_of("PJSIP/33-0000001a", "33", 1, frozenset())
+        for _ in range(count):
+            await self.web.write(lambda connection: admit_guess(connection, keys, self.web.now()))
+
+    async def test_listed_and_lifted(self) -> None:
+        """Listed as they are, lifted, and noted under the token's name."""
+        await self.guess(FREE_GUESSES + 1)
+        found = (await self.ask("GET", "/api/lockouts")).json
+        self.assertEqual((found["locked"], found["attacked"]), (2, False))
+        first = found["items"][0]
+        self.assertEqual((first["scope"], first["locked"], first["held"]), ("endpoint", True, FREE_GUESSES))
+        self.assertEqual((await self.ask("GET", "/api/now")).json["pins"], {"locked": 2, "attacked": False})
+        path = "/api/lockouts?scope=endpoint&name=PJSIP%2F33"
+        self.assertEqual((await self.ask("DELETE", path)).status, 204)
+        self.assertEqual((await self.ask("DELETE", path)).status, 404)
+        self.assertEqual((await self.ask("DELETE", "/api/lockouts?scope=gateway")).status, 204)
+        left = [row["scope"] for row in (await self.ask("GET", "/api/lockouts")).json["items"]]
+        self.assertEqual(sorted(left), ["mapping", "number"])
+        log = (await self.ask("GET", "/api/audit?kind=lockout")).json["items"]
+        self.assertEqual(
+            [(row["who"], row["name"]) for row in log], [("desk", "gateway"), ("desk", "endpoint PJSIP/33")]
+        )
+        self.assertFalse(log[0]["can_be_undone"])
+
+    async def test_refused(self) -> None:
+        """A name where none belongs, and none where one does; a scope that is none."""
+        for query, status in (
+            ("scope=gateway&name=x", 422),
+            ("scope=endpoint", 422),
+            ("scope=planet&name=x", 400),
+            ("name=x", 400),
+        ):
+            self.assertEqual((await self.ask("DELETE", f"/api/lockouts?{query}")).status, status, query)
 
 
 class RulesTests(ApiCase):
