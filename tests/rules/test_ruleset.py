@@ -319,6 +319,7 @@ class Building(SynchronousTestCase):
         )
         self.assertEqual(rules.unreadable, {5: (bad, why)})
         self.assertIs(rules.problems[-1], rules.unreadable[5][1])
+        self.assertEqual(rules.problems[1], sentence("a {thing} is odd", thing="row"))
         self.assertEqual(
             [problem.english for problem in rules.problems],
             ["100 % {sure}", "a row is odd", "mapping 5 is left out: pattern '2[' has a [ without its ]"],
@@ -326,6 +327,7 @@ class Building(SynchronousTestCase):
         self.assertEqual(rules.repeated, {6: good})
         self.assertEqual(rules.extensions, {"33": frozenset({4}), "34": frozenset()})
         self.assertEqual(list(rules.users), [User("ana", frozenset({4}), 7)])
+        self.assertEqual(User("ana", frozenset()).max_calls, DEFAULT_MAX_CALLS)
         self.assertEqual(rules.without_pin, (User("eva", frozenset({6})), User("otto", frozenset())))
 
     def test_winner(self) -> None:
