@@ -26,7 +26,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 class ConnectTests(SynchronousTestCase):
-    """connect, and what one does with a session."""
+    """connect, and the session."""
 
     def setUp(self) -> None:
         """Asterisk's end is in memory."""
@@ -59,7 +59,7 @@ class ConnectTests(SynchronousTestCase):
         return self.successResultOf(self.done)
 
     def test_session(self) -> None:
-        """Actions, lists, events by name and all of them, the end."""
+        """Actions, lists, events by name and all events, and the end."""
         session = self._session()
         self.assertEqual(session.banner, "Asterisk Call Manager/11.0.0")
         answered = session.action("Ping")
@@ -88,8 +88,8 @@ class ConnectTests(SynchronousTestCase):
         self.assertIn("fsl", str(self.failureResultOf(self.done, LoginRefused).value))
         self.assertTrue(self.transport.disconnected or self.transport.disconnecting)
 
-    def test_nobody(self) -> None:
-        """Nobody listens: one line with the address."""
+    def test_no_listener(self) -> None:
+        """Nothing listens: one line with the address."""
         factory = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = str(self.failureResultOf(self.done, ManagerUnavailable).value)
@@ -125,7 +125,7 @@ class ServeTests(SynchronousTestCase):
         self.assertEqual(numbers, ["21"])
 
     def test_failures(self) -> None:
-        """A caller who hangs up is no error; what Asterisk refuses is one line."""
+        """A hang-up is no error; a command that Asterisk refuses is one line."""
         for error in (ChannelHungUp(), CommandRefused(510, "X", "Invalid")):
 
             async def handler(channel: library.Channel, error: Exception = error) -> None:
@@ -136,7 +136,7 @@ class ServeTests(SynchronousTestCase):
 
 
 class ProgramTests(SynchronousTestCase):
-    """The examples as programs, where no Asterisk is."""
+    """The examples as programs, without an Asterisk."""
 
     def _start(self, name: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
         done = subprocess.run(
@@ -151,13 +151,13 @@ class ProgramTests(SynchronousTestCase):
         return done.returncode, done.stdout, done.stderr
 
     def test_no_asterisk(self) -> None:
-        """One line, status 1."""
+        """Without an Asterisk: one line, status 1."""
         status, _, said = self._start("ping.py", AMI="tcp:127.0.0.1:1")
         self.assertEqual((status, said.count("\n")), (1, 1), said)
         self.assertIn("tcp:127.0.0.1:1", said)
 
     def test_bad_endpoint(self) -> None:
-        """An endpoint that is none: one line, status 1."""
+        """An invalid endpoint: one line, status 1."""
         for name, variable in (("ping.py", "AMI"), ("hello_world.py", "AGI_LISTEN")):
             status, _, said = self._start(name, **{variable: "nonsense:1"})
             self.assertEqual((status, said.count("\n")), (1, 1), said)

@@ -7,7 +7,7 @@ from pbxrouter.call.active_calls import (
     short,
 )
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.history import History
+from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
@@ -20,7 +20,7 @@ __all__ = [
     "CallRecord",
     "GatewayCall",
     "GatewayOutcome",
-    "History",
+    "HistoryWriter",
     "Phase",
     "PinGuard",
     "PinStatistics",

@@ -179,7 +179,7 @@ class CallFlow:
         try:
             await verbs.raise_if_hung_up(call.channel)
         except CommandRefused as error:
-            self.log.debug("{error}", error=str(error))
+            self.log.debug("calls: the channel's state cannot be read: {error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
         self._active_calls.set_phase(call.listed, Phase.PIN)

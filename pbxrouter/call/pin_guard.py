@@ -122,7 +122,7 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
-        told = {
+        fields = {
             "peer": printable(peer) or "?",
             "channel": printable(request.channel),
             "caller": printable(request.caller or "unknown"),
@@ -131,7 +131,7 @@ class PinGuard:
         if ruling.locked_by is None:
             self.statistics.wrong += 1
             self.log.info(
-                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **told
+                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **fields
             )
             return
         self.statistics.unchecked += 1
@@ -143,7 +143,7 @@ class PinGuard:
                 "caller {caller}, number {number}",
                 scope=key.scope,
                 name=printable(key.name),
-                **told,
+                **fields,
             )
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)

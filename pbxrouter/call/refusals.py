@@ -84,7 +84,7 @@ class Refusals:
 def refusal_note(request: AGIRequest, violation: ProtocolViolation) -> Sentence:
     """The step of a refused call's trace: why it was refused, its channel, and the peer that brought it."""
     return sentence(
-        "refused as forged: {why}; channel {channel}, brought by {peer}",
+        "refused as forged: {why}; channel {channel}, from {peer}",
         why=violation,
         channel=printable(request.channel) or "?",
         peer=violation.peer or "?",

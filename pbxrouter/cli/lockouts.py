@@ -67,5 +67,5 @@ def _lift(connection: sqlite3.Connection, scope: str, name: str) -> None:
 
     who = f"{scope} {name}".strip()
     if not lift_guesses(connection, [GuessKey(scope, name)]):
-        raise NotThere(sentence("nothing is held against {who}; see pbxrouter lockouts", who=who))
+        raise NotThere(sentence("there are no wrong PINs of {who}; see pbxrouter lockouts", who=who))
     click.echo(f"{who}: lifted")

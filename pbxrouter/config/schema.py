@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from pbxrouter.agi import Prompts, is_prompt_name
-from pbxrouter.config.messages import plain
+from pbxrouter.config.error_messages import plain
 from pbxrouter.errors import ConfigError
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable
@@ -33,7 +33,7 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where the FastAGI server listens.
 
     ``allow`` lists the networks that may connect, any if it is empty. ``secret_file`` holds a secret that each
-    call must bring as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
+    call must pass as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
     ``max_connections_per_peer`` from one address; 0 stands for a share of the open files. ``debug`` writes every
     AGI dialogue to the log, PINs masked.
     """

@@ -1,4 +1,4 @@
-"""Reads the secret that Asterisk must show with each FastAGI call (``fastagi.secret_file``)."""
+"""Reads the shared secret of FastAGI calls (``fastagi.secret_file``)."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class FastAGIProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the opening block."""
         if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
+            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
@@ -260,7 +260,7 @@ class FastAGIProtocol(Protocol):
     def _hangup_received(self) -> None:
         if self._move(Event.HANGUP) is State.DEAD_ASKED:
             if allowed_when_hung_up(self._command):
-                # The reply tells how an application ended, and is on its way.
+                # The reply has the result of the application, and will come soon.
                 self._timer.set(ENDING_TIMEOUT_S, self._give_up)
             else:
                 self._give_up()

@@ -14,7 +14,7 @@ from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
-from pbxrouter.net import Place
+from pbxrouter.net import ConnectionSlot
 
 DRAIN_TIMEOUT_S: Final = 3.0
 """Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
@@ -62,7 +62,7 @@ class FastAGIFactory(ServerFactory):
         self._serve = serve
         self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
-        self._places: dict[FastAGIProtocol, Place] = {}
+        self._slots: dict[FastAGIProtocol, ConnectionSlot] = {}
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -75,12 +75,12 @@ class FastAGIFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
         """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        slot = None if self.draining else self.admission.enter(addr)
+        if slot is None:
             return None
         call = FastAGIProtocol(self)
-        place.close = lambda: call.transport.abortConnection()
-        self._places[call] = place
+        slot.close = lambda: call.transport.abortConnection()
+        self._slots[call] = slot
         return call
 
     def opened(self, call: FastAGIProtocol) -> None:
@@ -90,8 +90,8 @@ class FastAGIFactory(ServerFactory):
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)
-        if call in self._places:
-            self._places.pop(call).leave()
+        if call in self._slots:
+            self._slots.pop(call).release()
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
 
@@ -104,8 +104,8 @@ class FastAGIFactory(ServerFactory):
 
         A call without the secret is not served.
         """
-        if call in self._places:
-            self._places[call].busy()
+        if call in self._slots:
+            self._slots[call].busy()
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return

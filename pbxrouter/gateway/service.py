@@ -15,14 +15,14 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinGuard, PinStatistics, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
-from pbxrouter.gateway.asterisk import AsteriskService
+from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
@@ -56,7 +56,7 @@ def build(config: Config, reactor: Any) -> MultiService:
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     StoreService(store).setServiceParent(gateway)
-    history = History(store, config.history.keep_days, reactor, time.time)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader = RulesReloader(store, engine, reactor)
@@ -122,10 +122,10 @@ def admission(config: Config, reactor: Any) -> Admission:
 
 
 def fastagi_bounds(config: Config, files: int) -> Bounds:
-    """How many FastAGI connections may be open, as configured and as far as open files reach.
+    """The bounds of FastAGI connections: as configured, and within the limit of open files.
 
-    Unless configured one peer may have three quarters: an Asterisk seldom shares the gateway with another, and
-    the rest is left for it if a stranger takes his share.
+    By default one peer may have three quarters: few gateways serve more than one Asterisk, and the rest stays free
+    if another peer takes its share.
     """
     room = call_connections(files, config.web.listen is not None)
     most = min(room, config.fastagi.max_connections or room)

@@ -166,7 +166,7 @@ class MagiChannel:
             self._watch.sent(self.request, line)
         self._send(self.address, line, command_id).addErrback(self._not_queued, command_id)
 
-    # --- what comes ---
+    # --- from Asterisk ---
 
     def result_received(self, event: AMIMessage) -> None:
         """Handle an AsyncAGIExec of this call."""
@@ -265,7 +265,7 @@ class MagiChannel:
         name = self._command.split(" ", 1)[0]
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
 
-    # --- answering whoever waits ---
+    # --- firing the pending Deferred ---
 
     def _succeed(self, reply: AGIReply) -> None:
         waiting = self._forget()

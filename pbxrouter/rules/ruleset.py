@@ -108,7 +108,7 @@ class RuleSet:
     def decide(self, facts: Facts) -> Decision:
         """Decide a call."""
         decision = self._decide(facts)
-        # "" and Asterisk's word for nobody are never among the extensions.
+        # "" and Asterisk's word for a missing number are never among the extensions.
         return replace(decision, extension=facts.caller) if facts.caller in self.extensions else decision
 
     def _decide(self, facts: Facts) -> Decision:

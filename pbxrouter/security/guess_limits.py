@@ -4,7 +4,7 @@ Each key has a bucket (GCRA): a few wrong guesses are free, after them ``GUESSES
 call are its endpoint and its caller number; on a trunk, which is one endpoint for all outsiders, the number and
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
-any more; a caller who has not is never affected, so nobody can lock the company out.
+any more; other callers are never affected, so an attacker cannot lock the company out.
 """
 
 from __future__ import annotations

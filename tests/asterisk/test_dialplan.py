@@ -1,4 +1,4 @@
-"""dialplan/pbxrouter.conf: what a call comes to when the gateway is up, down, dying, or strange.
+"""dialplan/pbxrouter.conf: where a call goes while the gateway is up, down, dying, or behaves strangely.
 
 Phone 36 enters by it. The lab's context `fallback` stands for the administrator's own.
 """
@@ -18,7 +18,7 @@ APPLICATION = "SET VARIABLE PBXROUTER_APPLICATION "
 
 
 class FakeGateway:
-    """A FastAGI server that says the same to every call, then closes. With None it says nothing, for ever."""
+    """A FastAGI server that says the same to every call, then closes. With None it stays silent."""
 
     def __init__(self, port: int, commands: list[str] | None) -> None:
         self._commands = commands
@@ -47,7 +47,7 @@ class FakeGateway:
                     pass
 
     def close(self) -> None:
-        """Stop, and hang up on whoever still waits."""
+        """Stop, and hang up the calls that still wait."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for connection in self._silent:
@@ -55,17 +55,17 @@ class FakeGateway:
 
 
 class DialplanTest(AsteriskTest):
-    """What the tests below share."""
+    """The base of the tests below."""
 
     def _places(self) -> list[str]:
-        """Which dialplan lines ran, as "21@fallback"."""
+        """The dialplan lines that ran, such as "21@fallback"."""
         return [line.partition(":")[0] for line in self.executed()]
 
     def _call_36(self, number: str, *options: str) -> str:
         return self.call(number, "-f", "36", *options)
 
     def _originate(self, place: str, *variables: str) -> None:
-        """A call of 36 without a phone, into that place of the dialplan."""
+        """Originate a call of 36 without a phone, into a place of the dialplan."""
         self.lab.ami.originate(f"Local/{place}/n", variables=variables, CallerID="36")
 
     def _set_global(self, name: str, value: str) -> None:
@@ -76,7 +76,7 @@ class DialplanTest(AsteriskTest):
 
 
 class WithoutGatewayTest(DialplanTest):
-    """Nothing listens where the gateway should."""
+    """Nothing listens at the gateway's address."""
 
     config = None
 
@@ -87,13 +87,13 @@ class WithoutGatewayTest(DialplanTest):
         self.assertIn("22@fallback", self._places())
 
     def test_fallback_without_that_number(self) -> None:
-        """A number that the administrator's fallback lacks comes to ours, and is not dropped in silence."""
+        """A number that the administrator's fallback lacks goes to the shipped fallback."""
         self.assertEqual(self._call_36("999", "-t", "1000"), "answered, hung up by the caller")
         self.assertIn("999@pbxrouter-fallback", self._places())
         self.assertEqual(self.played(), ["tt-somethingwrong en"])
 
     def test_emergency(self) -> None:
-        """112 and 911 get through."""
+        """112 and 911 reach the emergency trunk."""
         for number in "112", "911":
             self._mark = self.lab.log_size()
             self.assertEqual(self._call_36(number), "answered, hung up by the far end")
@@ -101,20 +101,20 @@ class WithoutGatewayTest(DialplanTest):
             self.assertNotIn("AGI(", self.log())
 
     def test_second_emergency_trunk(self) -> None:
-        """When the first trunk fails, the second is tried; a port in its name is no obstacle."""
+        """When the first trunk fails the second is tried; its name may contain a port."""
         self._set_global("PBXROUTER_EMERGENCY", "Local/{number}@nowhere")
         self._set_global("PBXROUTER_EMERGENCY_2", "PJSIP/99/sip:x@127.0.0.1:9&Local/{number}@emergency")
         self.assertEqual(self._call_36("112"), "answered, hung up by the far end")
         self.assertIn("112@emergency", self._places())
 
     def test_no_emergency_trunk(self) -> None:
-        """Nobody named a trunk: the caller hears so at once, and the log shouts."""
+        """Without an emergency trunk the caller hears a tone at once, and the log has an error."""
         self._set_global("PBXROUTER_EMERGENCY", "")
         self.assertEqual(self._call_36("112"), "not answered, 503 congestion")
         self.assertIn("ERROR", self.log())
 
     def test_marks_from_elsewhere(self) -> None:
-        """Neither an inherited variable, nor a stale one, nor a global passes for the gateway's mark."""
+        """An inherited, stale or global variable does not count as the gateway's mark."""
         for context, variable in (
             ("stale", "X=1"),
             ("pbxrouter-phones", "__PBXROUTER=done"),
@@ -132,14 +132,14 @@ class WithoutGatewayTest(DialplanTest):
         wait_for("the end", lambda: not self.lab.channels())
 
     def test_door(self) -> None:
-        """What is no dialled number is refused before there is a channel: no call, no event, no AGI."""
+        """A text that is no number is refused before there is a channel: no call, no event, no AGI."""
         hostile = ("9%0aagi_callerid%3a%2022", "9%2cdefault", "2x", "abc", "21%ff", "s", "h", "1" * 21)
         for number in hostile:
             self.assertEqual(self._call_36(number, "-t", "1"), "not answered, 404 not found", number)
         self.assertEqual(self.executed(), [])
 
     def test_line_with_a_number(self) -> None:
-        """A call at s with a number is as if that had been dialled; an emergency number too."""
+        """A call at s with a number is treated as if that had been dialled, an emergency number too."""
         self._originate("s@lines", "CALLERID(dnid)=112")
         wait_for("the emergency line", lambda: "112@emergency" in self._places())
         self.hang_up_all()
@@ -164,12 +164,12 @@ class WithoutGatewayTest(DialplanTest):
 
 
 class StrangeGatewayTest(DialplanTest):
-    """Something listens, but what it does is not all that a gateway does."""
+    """A server that behaves unlike a gateway."""
 
     config = None
 
     def _expect(self, commands: list[str], place: str, number: str = "999") -> None:
-        """With a gateway that says just this, the call comes to that place."""
+        """Assert that the call goes to this place with a gateway that sends this."""
         gateway = FakeGateway(self.lab.agi_port, commands)
         self.addCleanup(gateway.close)
         self._originate(f"{number}@pbxrouter-phones")
@@ -177,33 +177,33 @@ class StrangeGatewayTest(DialplanTest):
         self.hang_up_all()
 
     def test_closes_at_once(self) -> None:
-        """Asterisk calls that a SUCCESS; the caller gets the fallback."""
+        """A server that closes at once: Asterisk reports SUCCESS; the call goes to the fallback."""
         self._expect([], "999@pbxrouter-fallback")
         self.assertIn("AGISTATUS SUCCESS", self.log())
 
     def test_dies_before_it_decided(self) -> None:
-        """Routing: the fallback."""
+        """The gateway dies while routing: the fallback."""
         self._expect([MARK + "routing"], "999@pbxrouter-fallback")
 
     def test_failed(self) -> None:
-        """It says itself that something broke: the fallback."""
+        """The gateway reports an error of its own: the fallback."""
         self._expect([OUTCOME + "FAILED", MARK + "failed"], "999@pbxrouter-fallback")
 
     def test_refused(self) -> None:
-        """A forged call gets no second chance."""
+        """A forged call is hung up without fallback."""
         self._expect([MARK + "refused"], "REFUSED@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
     def test_dies_before_it_named_the_application(self) -> None:
-        """Dialling, but nothing was: the fallback."""
+        """The gateway dies with the mark dialling, before it named the application: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
 
     def test_dies_before_the_dial(self) -> None:
-        """Dialling was announced and never begun: the fallback."""
+        """The gateway dies with the mark dialling, before the Dial: the fallback."""
         self._expect([MARK + "dialling", APPLICATION + "Dial"], "999@pbxrouter-fallback")
 
     def test_dies_during_another_application(self) -> None:
-        """That ran to its end by itself: the call is over."""
+        """The gateway dies during another application, which runs to its end: the call is over."""
         commands = [MARK + "dialling", APPLICATION + "playback", "EXEC Playback hello-world"]
         self._expect(commands, "DONE@pbxrouter-outcome")
 
@@ -212,11 +212,11 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([OUTCOME + "LATER", MARK + "done"], "LATER@pbxrouter-outcome")
 
     def test_no_outcome(self) -> None:
-        """Done, and no word about what: the call is over."""
+        """The mark done without an outcome: the call is over."""
         self._expect([MARK + "done"], "FAILED@pbxrouter-outcome")
 
     def test_emergency_beside_a_silent_one(self) -> None:
-        """A gateway that accepts and never speaks holds up its own calls, not an emergency call."""
+        """A silent gateway delays its own calls, but not an emergency call."""
         gateway = FakeGateway(self.lab.agi_port, None)
         self.addCleanup(gateway.close)
         self._originate("999@pbxrouter-phones")
@@ -227,12 +227,12 @@ class StrangeGatewayTest(DialplanTest):
 
 
 class HeartbeatTest(DialplanTest):
-    """The gateway accepts calls and never speaks; only its missing heartbeat tells."""
+    """A gateway that accepts calls and stays silent is recognised by its heartbeat."""
 
     config = None
 
     def setUp(self) -> None:
-        """Let the dialplan look at the heartbeat."""
+        """Make the dialplan check the heartbeat."""
         super().setUp()
         gateway = FakeGateway(self.lab.agi_port, None)
         self.addCleanup(gateway.close)
@@ -247,24 +247,24 @@ class HeartbeatTest(DialplanTest):
         self.hang_up_all()
 
     def test_fresh(self) -> None:
-        """A beat of just now: the gateway is asked."""
+        """With a fresh heartbeat the gateway is asked."""
         self._assert_trusted(str(int(time.time())), trusted=True)
 
     def test_stale(self) -> None:
-        """No beat for too long: the fallback, at once."""
+        """With an old heartbeat the call goes to the fallback, at once."""
         self._assert_trusted(str(int(time.time()) - 60), trusted=False)
 
     def test_never(self) -> None:
-        """None since Asterisk started: a gateway without AMI is asked all the same."""
+        """Without any heartbeat since Asterisk's start the gateway is asked."""
         self._assert_trusted("", trusted=True)
 
     def test_farewell(self) -> None:
-        """The gateway said that it stops: asked, and refused at once where it has stopped."""
+        """After the heartbeat 0, by which the gateway says that it stops, it is asked all the same."""
         self._assert_trusted("0", trusted=True)
 
 
 class FrozenGatewayTest(DialplanTest):
-    """The real gateway with its heartbeat over AMI, stopped in its tracks: it still accepts connections."""
+    """The real gateway with its heartbeat over AMI, frozen: it still accepts connections."""
 
     config = """
 [[asterisk]]
@@ -274,7 +274,7 @@ secret_file = "ami.secret"
 """
 
     def test_frozen(self) -> None:
-        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Thawed: asked again."""
+        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Resumed: asked again."""
         self._set_global("PBXROUTER_HEARTBEAT_S", "3")
         wait_for("the first beat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT"))
         self._call_36("999")
@@ -282,25 +282,25 @@ secret_file = "ami.secret"
         assert self.gateway.process is not None
         self.gateway.process.send_signal(signal.SIGSTOP)
         self.addCleanup(self.gateway.process.send_signal, signal.SIGCONT)
-        time.sleep(5)
+        wait_for("the heartbeat is too old", lambda: self.beat_age() > 5)
         self._mark = self.lab.log_size()
         self._call_36("999", "-t", "100")
         self.assertIn("999@pbxrouter-fallback", self._places())
         self.assertNotIn("AGI(", self.log())
         self.gateway.process.send_signal(signal.SIGCONT)
-        time.sleep(2.5)
+        wait_for("a beat", lambda: self.beat_age() < 2)
         self._mark = self.lab.log_size()
         self._call_36("999")
         self.assertEqual(self.played(), ["invalid en"])
 
 
 class GatewayTest(DialplanTest):
-    """The real gateway, at work and dying."""
+    """The real gateway, running and killed."""
 
     config = "[dial]\ntimeout = 4\n"
 
     def setUp(self) -> None:
-        """Let 36 call 2X without a PIN."""
+        """Grant 2X to 36."""
         super().setUp()
         if not getattr(self.gateway, "knows_36", False):
             self.gateway.change_rules(
@@ -317,19 +317,19 @@ class GatewayTest(DialplanTest):
             self.assertEqual(self._call_36("21"), "not answered, 486 busy")
 
     def test_answer(self) -> None:
-        """Answered: the call is over when the talk is."""
+        """Answered: the call is over when the talk is over."""
         with self.phone(21, "answer", "-t", "500"):
             self.assertEqual(self._call_36("21"), "answered, hung up by the far end")
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_no_answer(self) -> None:
-        """Nobody answers: the caller is told."""
+        """A phone that does not answer: the caller hears the announcement."""
         with self.phone(21, "noanswer"):
             self.assertEqual(self._call_36("21", "-t", "9000"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["vm-nobodyavail en"])
 
     def test_hung_up(self) -> None:
-        """The caller gives up while it rings: h knows the outcome."""
+        """The caller gives up while it rings: the extension h knows the outcome."""
         with self.phone(21, "noanswer"):
             self._originate("21@pbxrouter-phones")
             wait_for("ringing", lambda: "is ringing" in self.log())
@@ -338,13 +338,13 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.complaints(), [])
 
     def test_denied(self) -> None:
-        """The gateway has said goodbye: no fallback after that."""
+        """After a denied call there is no fallback."""
         self._call_36("999", "-t", "9000")
         self.assertEqual(self.played(), ["invalid en"])
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
     def test_broken_rule(self) -> None:
-        """Something breaks on our side: the caller hears so, and the dialplan takes the call over."""
+        """An error in the gateway: the caller hears an announcement, and the dialplan goes on."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern) VALUES ('dial', '', '61')",
             "INSERT INTO extensions_mappings (extension_id, map_id)"
@@ -357,7 +357,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.variables()["PBXROUTER"], "failed")
 
     def test_emergency_never_asks(self) -> None:
-        """Even where the rules would have 112: the dialplan matches it first."""
+        """The dialplan matches 112 first, even if the rules have it."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern)"
             " VALUES ('hangup', '', '112')"
@@ -374,7 +374,7 @@ class GatewayTest(DialplanTest):
         self._emergency_works()
 
     def test_stopped_during_the_prompt(self) -> None:
-        """An orderly stop while the PIN prompt plays: the fallback as well, and soon."""
+        """A stop while the PIN prompt plays: the fallback, soon."""
         with self.calling("34", "-f", "36", "-t", "25000"):
             wait_for("the prompt", self.played)
             self.gateway.stop()
@@ -383,7 +383,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.complaints(), [])
 
     def test_killed_while_it_rings(self) -> None:
-        """kill -9 while it rings: the phone goes on ringing, is answered, and they talk."""
+        """kill -9 while it rings: the phone goes on ringing, is answered, and they are connected."""
         with self.phone(21, "answer", "-r", "1500", "-t", "1000"), self.calling("21", "-f", "36"):
             wait_for("ringing", lambda: "is ringing" in self.log())
             self.gateway.kill()
@@ -391,7 +391,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_killed_while_it_rings_in_vain(self) -> None:
-        """kill -9 while it rings, and nobody answers: the caller is told that, as with the gateway."""
+        """kill -9 while an unanswered phone rings: the caller hears the same announcement as with the gateway."""
         with self.phone(21, "noanswer"), self.calling("21", "-f", "36", "-t", "9000"):
             wait_for("ringing", lambda: "is ringing" in self.log())
             self.gateway.kill()
@@ -399,7 +399,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.played(), ["vm-nobodyavail en"])
 
     def test_killed_during_the_talk(self) -> None:
-        """kill -9 while they talk: they talk on, until one hangs up."""
+        """kill -9 while they talk: the call continues until one hangs up."""
         with self.phone(21, "answer", "-t", "2500"), self.calling("21", "-f", "36", "-t", "20000"):
             wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
             self.gateway.kill()
@@ -409,7 +409,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_stopped_during_the_talk(self) -> None:
-        """An orderly stop while they talk does not end the talk."""
+        """A stop while they talk does not end the call."""
         with self.phone(21, "answer", "-t", "4000"), self.calling("21", "-f", "36", "-t", "20000"):
             wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
             self.gateway.stop()
@@ -417,7 +417,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.said, "answered, hung up by the far end")
 
     def test_back_again(self) -> None:
-        """After a kill and a start the next call is the gateway's."""
+        """After a kill and a restart the next call reaches the gateway."""
         self.gateway.kill()
         self.gateway.start()
         self._call_36("999", "-t", "9000")

@@ -6,7 +6,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.call.history import row_of
+from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
 from pbxrouter.call.refusals import ALARM_CALLS, ALARM_S, Refusals, refusal_note
 from pbxrouter.call.reports import Reports
@@ -45,10 +45,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual((row.uniqueid, row.outcome, row.began, row.ended), ("1795.7", "REFUSED", 1000.0, 1000.0))
         self.assertEqual(
             [step.english for step in row.steps],
-            [
-                "refused as forged: the opening block is not as Asterisk writes it; channel IAX2/peer-1, "
-                "brought by 192.0.2.7"
-            ],
+            ["refused as forged: the opening block is not as Asterisk writes it; channel IAX2/peer-1, from 192.0.2.7"],
         )
 
     def test_count(self) -> None:

@@ -13,7 +13,7 @@ from tests.cli.test_app import CommandTestCase, run
 
 
 class LockoutsTests(CommandTestCase):
-    """On a database in which somebody has guessed PINs."""
+    """On a database with wrong PINs."""
 
     def setUp(self) -> None:
         """Make the database."""
@@ -49,4 +49,4 @@ class LockoutsTests(CommandTestCase):
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift"))
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift", "endpoint"))
         self.assertIn("list takes no scope and no name", self.bad("lockouts", "list", "endpoint", "x"))
-        self.assertIn("nothing is held against number 7", self.bad("lockouts", "lift", "number", "7"))
+        self.assertIn("there are no wrong PINs of number 7", self.bad("lockouts", "lift", "number", "7"))

@@ -1,4 +1,4 @@
-"""Settings: defaults, every key, paths, and one line for whatever cannot be used."""
+"""Settings: defaults, every key, paths, and one line for each invalid value."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class Refused(SynchronousTestCase):
         )
     )
     def test_anything(self, table: dict[str, object]) -> None:
-        """Whatever a table holds, it is accepted or refused in one line."""
+        """Any table is accepted, or refused in one line."""
         try:
             config.from_table(table, "x.toml", BASE)
         except ConfigError as error:

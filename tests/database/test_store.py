@@ -83,7 +83,7 @@ class StoreTests(TestCase):
         self.assertIn(backup.name, line)
 
     async def test_the_version_stays(self) -> None:
-        """While nobody changes anything, reading included."""
+        """Without changes; reading is none."""
         before = await self.store.version()
         await self.store.load_rules()
         with closing(database.connect(self.path)) as connection:
@@ -180,7 +180,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
     async def test_locked(self) -> None:
-        """A writer keeps nobody from reading; who writes waits, fails, and later succeeds."""
+        """A writer does not block readers; a second writer waits, fails, and later succeeds."""
 
         def write(connection: sqlite3.Connection) -> None:
             with database.transaction(connection):
@@ -209,7 +209,7 @@ class StoreTests(TestCase):
         self.assertEqual(await self.store.version(), before)
 
     async def test_forgotten_transaction(self) -> None:
-        """What work leaves open is rolled back, and holds nobody up."""
+        """An open transaction is rolled back, and blocks no later work."""
         await self.store.run(lambda connection: connection.execute("DELETE FROM extensions").rowcount)
         self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
         count = await self.store.run(
@@ -218,7 +218,7 @@ class StoreTests(TestCase):
         self.assertEqual(count, (2,))
 
     async def test_failures_of_the_work(self) -> None:
-        """An error of ours comes as it is, one of SQLite as StoreError, and the store goes on."""
+        """Other exceptions come unchanged, SQLite's as StoreError, and the store goes on."""
         await self.assertFailure(self.store.run(lambda _: 1 // 0), ZeroDivisionError)
         await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
         await self.store.load_rules()

@@ -278,7 +278,7 @@ class RunningTests(FindingCase):
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
     def test_port_of_another(self) -> None:
-        """Somebody else has the port."""
+        """Another program has the port."""
         self.assertIn("another program listens", self.look(b"")[1].what)
 
     def test_not_listening(self) -> None:

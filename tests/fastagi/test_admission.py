@@ -35,7 +35,7 @@ class AdmissionCase(SynchronousTestCase):
     """An admission on a clock."""
 
     def setUp(self) -> None:
-        """Nobody has connected."""
+        """No connection was made."""
         self.clock = Clock()
 
     def allowing(self, *networks: str) -> Admission:
@@ -217,7 +217,7 @@ class PlaceTests(AdmissionCase):
         self.assertEqual([end for end in flood if end is not None and not end.is_aborted], flood[-3:])
         self.assertEqual(
             lines(events),
-            ["fastagi: closed a connection from 192.0.2.7, which told of no call and took a place that another needs"],
+            ["fastagi: closed a connection from 192.0.2.7, which sent no opening block while another needed its place"],
         )
         self.assertEqual(self.factory.admission.refused["half-open"], 47)
         for host in ("192.0.2.1", "192.0.2.7", "192.0.2.1", "192.0.2.7"):

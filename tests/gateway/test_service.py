@@ -157,7 +157,7 @@ class Refusing(MemoryReactor):
     """A reactor whose ports are all taken."""
 
     def listenTCP(self, *args: object, **arguments: object) -> Any:
-        """As when somebody else has it."""
+        """The port is in use by another program."""
         raise CannotListenError("", 4573, OSError("in use"))
 
 
@@ -165,10 +165,10 @@ class Parts(SynchronousTestCase):
     """By themselves."""
 
     def test_cannot_listen(self) -> None:
-        """A port that somebody took meanwhile is one line that names key and endpoint."""
+        """A port that was taken meanwhile is one line that names key and endpoint."""
 
         async def serve(channel: Channel) -> None:
-            """Nobody calls."""
+            """No calls."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
         fastagi = FastAGIService("tcp:4573", factory, Refusing())

@@ -114,7 +114,7 @@ class AnswerTests(MagiChannelTest):
         self.result("200 result=1 (again)\n", "id-1")
 
     def test_garbage(self) -> None:
-        """What is no reply of Asterisk's fails, is told to the log, and ends nothing of ours."""
+        """A reply that Asterisk would not send fails the command and is logged; the channel goes on."""
         waiting = self.call.execute("ANSWER")
         self.result("hello\n")
         self.failureResultOf(waiting, ProtocolViolation)

@@ -288,7 +288,7 @@ class ForgedTests(MagiServiceTest):
         self.assertIn("HANGUP", self.queued())
 
     def test_forged_end(self) -> None:
-        """An end in 79 bytes ends nobody's call."""
+        """A forged AsyncAGIEnd of 79 bytes ends no call."""
         self.start()
         self.manager.event("Event: AsyncAGIEnd", "Channel: a", f"Uniqueid: {UNIQUEID}", "Linkedid: 1")
         self.assertEqual(self.outcomes, [])
@@ -390,7 +390,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.magi.open_calls, self.manager.heard("Status")), (0, []))
 
     def test_forged_answer(self) -> None:
-        """An answer without the id that only we know is nobody's."""
+        """A reply with another CommandID is ignored."""
         self.start()
         self.manager.event("Event: AsyncAGIExec", f"Uniqueid: {UNIQUEID}", "Result: 200%20result=0", "CommandId: id-99")
         self.assertEqual(self.outcomes, [])
@@ -452,7 +452,7 @@ class WaitingTests(MagiServiceTest):
             self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED")
 
     def test_taken_up(self) -> None:
-        """One that waits in a context of ours is asked for what is needed, and served."""
+        """A call that waits in a configured context is queried for its request, and served."""
         self.waiting({}, {"uniqueid": "9.9", "context": "other"})
         self.look()
         self.answers()

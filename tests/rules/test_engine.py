@@ -276,7 +276,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(
             [(event["log_level"], formatEvent(event)) for event in loud(self.logs)],
             [
-                (LogLevel.warn, f"mapping {number} is left out: pattern '[{number + 1}' has a [ without its ]")
+                (LogLevel.warn, f"rules: mapping {number} is left out: pattern '[{number + 1}' has a [ without its ]")
                 for number in (1, 2)
             ],
         )

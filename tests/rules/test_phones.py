@@ -66,7 +66,7 @@ class PhoneTests(SynchronousTestCase):
 
     @given(st.text(max_size=30))
     def test_anything(self, text: str) -> None:
-        """Whatever is read as a phone has nothing in it that would end an AMI header, or name two."""
+        """A text that is accepted as a phone contains nothing that ends an AMI header or names two phones."""
         found = read_phone(text, TECHNOLOGIES)
         if found:
             self.assertRegex("/".join(found), r"\A[A-Za-z0-9]+/[A-Za-z0-9_.-]+\Z")

@@ -281,8 +281,8 @@ class Building(SynchronousTestCase):
         assert mapping is not None
         self.assertEqual(mapping.map_id, 1)
 
-    def test_nobody(self) -> None:
-        """An extension named unknown, or nothing, gives its grants to nobody; a user without PIN to none."""
+    def test_no_grant_applies(self) -> None:
+        """The grants of an extension named unknown or "", and of a user without a PIN, apply to no call."""
         everything = frozenset({1})
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "")],

@@ -155,7 +155,7 @@ class Reaching(SynchronousTestCase):
         self.assertEqual((fate, sorted(winners)), (Reachability.SHADOWED, ["[0-4].", "[5-9]!"]))
 
     def test_switched_off(self) -> None:
-        """What does not count is nobody's shadow; whether it would win is not asked."""
+        """Disabled mappings shadow no others, and are not examined themselves."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
         )

@@ -15,7 +15,7 @@ from tests.fakes import hash_pin, loud, workshop_rules
 
 
 class SlowClock(Clock):
-    """Time goes on whenever somebody looks, as if all took long."""
+    """A clock that advances at each reading, as if everything took long."""
 
     def seconds(self) -> float:
         """A little later each time."""
@@ -62,7 +62,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(dict(known.counts), {"no-driver": 1})
 
     def test_no_rules_yet(self) -> None:
-        """Nothing to look at, nobody waits."""
+        """Without rules there is nothing to wait for."""
         self.rules = None
         self.assertIsNone(self.successResultOf(self.surveyor.survey()))
         self.assertIsNone(self.surveyor.warnings)
@@ -132,7 +132,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(found.mappings, 105)
 
     def test_fault(self) -> None:
-        """A fault of ours is told to who waits, and does not hold up the next."""
+        """An unexpected error fails those that wait, and does not block the next survey."""
         broken = RuleSet.build([Mapping(1, "2X", None, "")], [], [], hash_pin)  # type: ignore[arg-type]
         sound, self.rules = self.rules, broken
         waiting, other = self.surveyor.survey(), self.surveyor.survey()

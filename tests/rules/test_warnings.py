@@ -24,7 +24,7 @@ DRIVERS = ("dial", "voicemail", "conference")
 
 
 def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
-    """Of some mappings, which 33 may use, or nobody."""
+    """Mappings that 33 may use, or no caller."""
     grants = frozenset(mapping.map_id for mapping in mappings) if granted else frozenset()
     return RuleWarnings(RuleSet.build(mappings, [("33", grants)], [], hash_pin), DRIVERS)
 
@@ -141,8 +141,8 @@ class OfMappings(SynchronousTestCase):
             self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] matches no number that can be dialled")]
         )
 
-    def test_nobody(self) -> None:
-        """No grant, or only those of users whom nobody can show to be."""
+    def test_no_caller(self) -> None:
+        """No grant, or only grants of users without a PIN."""
         said = "no extension or user has a grant for 2X, so no caller can use it"
         self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
         for pin, expected in (
@@ -211,7 +211,7 @@ class OfAll(SynchronousTestCase):
     """The look at everything."""
 
     def test_workshop(self) -> None:
-        """The workshop's own rules: 33 is granted 2X; outside calls nobody."""
+        """The workshop's own rules: 33 is granted 2X; the outside line is granted to no one."""
         survey = RuleWarnings(workshop_rules(), DRIVERS).survey()
         self.assertEqual(dict(survey.counts), {"nobody": 1})
         self.assertEqual(survey.map_ids["nobody"], frozenset({3}))

@@ -89,7 +89,7 @@ class RuleTests(SynchronousTestCase):
             checked += attack.guess("PJSIP/33-00000001")
         self.assertEqual(checked, GUESSES_AN_HOUR)
 
-    def test_a_number_is_one_whatever_its_endpoint(self) -> None:
+    def test_a_number_counts_across_endpoints(self) -> None:
         """Other endpoints with the same caller number share its limit."""
         attack = Attack()
         checked = sum(attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(40))

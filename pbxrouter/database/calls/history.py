@@ -94,7 +94,7 @@ class Search:
     until: float | None = None
 
 
-Place = tuple[float, int]
+ListPosition = tuple[float, int]
 """The place of a call in the list: its ``began`` and ``call_id``."""
 
 
@@ -108,8 +108,8 @@ class CallPage:
     """
 
     calls: list[KeptCall]
-    newer: Place | None
-    older: Place | None
+    newer: ListPosition | None
+    older: ListPosition | None
 
 
 _NAMES: Final = tuple(field.name for field in fields(CallRow))
@@ -150,7 +150,7 @@ def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> It
     Raises:
         StoreError: the database cannot be read.
     """
-    before: Place | None = None
+    before: ListPosition | None = None
     while limit > 0:
         page = find_page(connection, search, min(limit, CHUNK), before=before)
         yield from page.calls
@@ -164,8 +164,8 @@ def find_page(
     connection: sqlite3.Connection,
     search: Search,
     limit: int,
-    before: Place | None = None,
-    after: Place | None = None,
+    before: ListPosition | None = None,
+    after: ListPosition | None = None,
 ) -> CallPage:
     """Find a page of calls.
 

@@ -79,7 +79,7 @@ class Pages(HistoryCase):
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str]], search: Search, limit: int
     ) -> None:
-        """Whatever is searched: newest first, each once, and the same on the way back."""
+        """For any search: newest first, each call once, and the same on the way back."""
         self.connection.execute("DELETE FROM calls")
         self.connection.commit()
         add_calls(self.connection, [row(float(record[0]), record[1], record[2], record[3]) for record in calls])

@@ -49,7 +49,7 @@ class ConsoleUserCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
-        """Somebody new."""
+        """New users."""
         return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
 
     def actions(self) -> list[tuple[str, str]]:
@@ -80,7 +80,7 @@ class ConsoleUsers(ConsoleUserCase):
         )
 
     def test_a_login_is_there_once(self) -> None:
-        """In whatever case it is written."""
+        """In any case."""
         self.add("ana", Role.ADMIN)
         error = self.assertRaises(EditConflict, self.add, "ANA")
         self.assertEqual(error.field, "login")
@@ -176,7 +176,7 @@ class Sessions(ConsoleUserCase):
                 open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
 
     def test_old_ones_are_forgotten(self) -> None:
-        """When somebody logs in."""
+        """Logins."""
         open_session(self.connection, self.ben, "new", "::1", 1000.0 + IDLE_S)
         rows = self.connection.execute("SELECT session_hash FROM console_sessions").fetchall()
         self.assertEqual(rows, [("new",)])
@@ -190,7 +190,7 @@ class SetupLinks(ConsoleUserCase):
         return use_setup_link(self.connection, link, now, "ana", "hash", Actor("ana", "console"))
 
     def test_once(self) -> None:
-        """It makes an admin, and is used up; nobody is left half made."""
+        """It creates an admin and is used up; a failure leaves no half-created user."""
         self.assertTrue(needs_setup(self.connection))
         put_setup_link(self.connection, "h", 10.0)
         self.assertEqual(console_user(self.connection, self.use("h")).role, Role.ADMIN)

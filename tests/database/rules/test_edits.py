@@ -188,7 +188,7 @@ class MappingTests(EditCase):
                 self.assertIn(words, str(error))
 
     def test_conflicts(self) -> None:
-        """The same twice; a mapping that somebody changed or deleted meanwhile."""
+        """A duplicate; a mapping that was changed or deleted meanwhile."""
         map_id = self.do(edits.add_mapping, DIAL)
         error = self.refused(EditConflict, edits.add_mapping, MappingValues("2X", "DIAL", "SIP"))
         self.assertEqual(
@@ -237,7 +237,7 @@ class HolderTests(EditCase):
         )
 
     def test_refused(self) -> None:
-        """Each in words, with its field; what Asterisk calls nobody is nobody's number."""
+        """Each invalid value has a message and its field; Asterisk's word for a missing number is not accepted."""
         extension_id, user_id = self.do(edits.add_extension, "1"), self.do(edits.add_user, "eva")
         for text in ("", "  ", "x" * 81, "3\n3", "\x00", "\udcff", "3\u202e3"):
             for field, arguments in (
@@ -377,7 +377,7 @@ class GrantTests(EditCase):
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
 
     def test_what_was_not_shown_stays(self) -> None:
-        """So does what somebody else changed while the page was open."""
+        """So do changes by others while the page was open."""
         a, b, c, *_ = sorted(self.boxes)
         self.do(edits.grant, a)
         self.do(edits.set_grants, {b, c}, {b})

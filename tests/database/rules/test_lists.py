@@ -141,7 +141,7 @@ class MappingListTests(ListCase):
         self.assertEqual(self.patterns("dial", enabled=False), [])
 
     def test_pages(self) -> None:
-        """Forward and backward, whatever the limit; a row that is gone leaves the place."""
+        """Forward and backward, with any limit; a deleted row does not shift the page."""
         for limit in (1, 2, 4, 5, 6):
             self.assertEqual(len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5)
         self.assertEqual(self.patterns(after=4, limit=2), ["66", "7%"])

@@ -1,7 +1,7 @@
 """Writes finished calls to the history in the database.
 
 Records queue in memory and are written in batches, about once a second; no call waits for that. While the database
-cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which the log tells.
+cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which is logged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORGET_EVERY_S: Final = 3600.0
 _DAY_S: Final = 86_400
 
 
-class History(MultiService):
+class HistoryWriter(MultiService):
     """Writes finished calls to the database, and deletes old ones, while it runs.
 
     Args:

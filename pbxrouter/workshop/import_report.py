@@ -41,5 +41,5 @@ class ImportReport:
             lines = [f"{kind}: {self.added[kind]} added, {self.found[kind]} there already" for kind in _KINDS]
         lines += [f"warning: {warning}" for warning in self.warnings]
         if self.holds_pins:
-            lines.append(f"{self.source} holds PINs in clear: delete it, or let nobody else read it")
+            lines.append(f"{self.source} holds PINs in clear: delete it, or make it readable by you alone")
         return lines

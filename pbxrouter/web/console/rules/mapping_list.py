@@ -22,7 +22,7 @@ from pbxrouter.security import Role
 from pbxrouter.text import sentence
 from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Redirect
-from pbxrouter.web.console.rules.applications import choices
+from pbxrouter.web.console.rules.application_help import choices
 from pbxrouter.web.console.rules.page_base import (
     RuleContext,
     go_back,
@@ -109,15 +109,15 @@ class MappingPages:
         """Create a mapping."""
         values = read_values(page_request.form)
         try:
-            made = await self._context.edit(
+            edited = await self._context.edit(
                 page_request, lambda connection, actor, now: add_mapping(connection, actor, now, values)
             )
         except EditRefused as error:
             return self._form(page_request, values, error=error)
         raise Redirect(
-            f"{PATH}/{made.value}",
+            f"{PATH}/{edited.value}",
             sentence("mapping {pattern} was created", pattern=values.pattern),
-            undo=made.audit_id,
+            undo=edited.audit_id,
         )
 
     async def form(self, page_request: PageRequest, number: int) -> bytes:
@@ -134,13 +134,13 @@ class MappingPages:
             return update_mapping(connection, actor, now, number, values, was)
 
         try:
-            made = await self._context.edit(page_request, work)
+            edited = await self._context.edit(page_request, work)
         except EditRefused as error:
             refuse(page_request, error)
             row = await self._context.web.read(functools.partial(mapping, map_id=number))
             return self._form(page_request, values, row, error)
         message = sentence("mapping {pattern} was changed", pattern=values.pattern)
-        raise Redirect(f"{PATH}/{number}", message if made.audit_id else None, undo=made.audit_id)
+        raise Redirect(f"{PATH}/{number}", message if edited.audit_id else None, undo=edited.audit_id)
 
     # --- buttons ------------------------------------------------------------
 
@@ -152,13 +152,13 @@ class MappingPages:
             edited = set_enabled(connection, actor, now, number, enabled)
             return Edited(mapping(connection, number).pattern, edited.audit_id)
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         message = (
-            sentence("mapping {pattern} was enabled", pattern=made.value)
+            sentence("mapping {pattern} was enabled", pattern=edited.value)
             if enabled
-            else sentence("mapping {pattern} was disabled; its grants are kept", pattern=made.value)
+            else sentence("mapping {pattern} was disabled; its grants are kept", pattern=edited.value)
         )
-        raise go_back(page_request, f"{PATH}/{number}", message, made.audit_id)
+        raise go_back(page_request, f"{PATH}/{number}", message, edited.audit_id)
 
     async def delete(self, page_request: PageRequest, number: int) -> bytes:
         """Delete a mapping and its grants; the notice has an Undo button."""
@@ -167,11 +167,11 @@ class MappingPages:
             pattern = mapping(connection, number).pattern
             return Edited(pattern, delete_mapping(connection, actor, now, number).audit_id)
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         raise Redirect(
             PATH,
-            sentence("mapping {pattern} and its grants were deleted", pattern=made.value),
-            undo=made.audit_id,
+            sentence("mapping {pattern} and its grants were deleted", pattern=edited.value),
+            undo=edited.audit_id,
         )
 
 

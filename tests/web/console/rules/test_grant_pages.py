@@ -1,4 +1,4 @@
-"""The matrix of grants, over real requests, with the button and as a script asks."""
+"""The matrix of grants, over real requests, by the button and by script."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ PATH = "/rules/grants"
 
 
 def matrix_of(page: Answer) -> PageForm:
-    """The form with the boxes."""
+    """The form with the checkboxes."""
     return next(form for form in page.forms if (form.action, form.method) == (PATH, "post"))
 
 
 def ticked(form: PageForm) -> set[str]:
-    """The boxes with a tick."""
+    """The checked checkboxes."""
     return {value for name, value in form.fields if name == "g"}
 
 
 def with_ticks(form: PageForm, boxes: Iterable[str]) -> list[tuple[str, str]]:
-    """What the browser sends with ticks in these boxes alone."""
+    """The form as a browser sends it with these checkboxes checked."""
     return [*((name, value) for name, value in form.fields if name != "g"), *(("g", box) for box in boxes)]
 
 
@@ -37,11 +37,11 @@ class MatrixTests(ConsoleCase):
         self.me = await self.operator()
 
     async def verdict(self, number: str) -> Verdict:
-        """What becomes of a call of 33 now."""
+        """The decision about a call of 33 now."""
         return (await self.web.engine.decide(Facts("33", number))).verdict
 
     async def test_what_it_shows(self) -> None:
-        """Each cell says whose it is, and has a tick where there is a grant."""
+        """Each cell names holder and mapping, and is checked if there is a grant."""
         page = await self.get(PATH)
         self.assertIn("33 may use 3X", page.text)
         self.assertEqual(ticked(matrix_of(page)), {"1.2"})
@@ -49,7 +49,7 @@ class MatrixTests(ConsoleCase):
         self.assertIn("1.1", ticked(matrix_of(page)))
 
     async def test_save(self) -> None:
-        """All ticks are one change, taken back by one button."""
+        """All checkboxes are saved as one change, undone by one button."""
         form = matrix_of(await self.get(PATH))
         page = await self.me.send(PATH, with_ticks(form, {"1.1", "1.3"}))
         self.assertIn("Grants added: 2; revoked: 1", page.text)
@@ -63,16 +63,16 @@ class MatrixTests(ConsoleCase):
         page = await self.me.send(PATH, matrix_of(page).fields)
         self.assertIn("Nothing was changed", page.text)
 
-    async def test_what_somebody_else_did_meanwhile_stays(self) -> None:
-        """Only boxes that were clicked count."""
+    async def test_changes_of_others_stay(self) -> None:
+        """Only checkboxes that the user changed are saved."""
         form = matrix_of(await self.get(PATH))
         other = await self.operator()
         await other.send(f"{PATH}/set", kind="extension", holder="1", mapping="5", on="1")
         page = await self.me.send(PATH, with_ticks(form, {"1.2", "1.1"}))
         self.assertEqual(ticked(matrix_of(page)), {"1.1", "1.2", "1.5"})
 
-    async def test_forms_of_somebodys_own(self) -> None:
-        """Refused in words."""
+    async def test_invalid_forms(self) -> None:
+        """Invalid forms are refused with a message."""
         good = {"kind": "extension", "holders": "1", "mappings": "1 2", "was": "1.2"}
         for wrong in (
             {"kind": "console_users"},
@@ -91,7 +91,7 @@ class MatrixTests(ConsoleCase):
         self.assertEqual(answer.status, 404)
 
     async def test_by_script(self) -> None:
-        """One click is saved at once; the answer says what was done and how to take it back."""
+        """A single click is saved at once; the response has the message and the undo."""
         code = {"X-CSRF": await self.me.csrf(), "Accept": "application/json"}
         fields = [("kind", "extension"), ("holder", "1"), ("mapping", "1"), ("on", "1"), ("csrf", "")]
         answer = await self.me.submit(f"{PATH}/set", fields, code)
@@ -110,7 +110,7 @@ class MatrixTests(ConsoleCase):
         self.assertIn("there is no mapping 99", json.loads(gone.body)["said"].lower())
 
     async def test_by_script_without_code(self) -> None:
-        """Another site's script gets nowhere."""
+        """A script of another site is refused."""
         fields = [("kind", "extension"), ("holder", "1"), ("mapping", "1"), ("on", "1"), ("csrf", "")]
         for headers in (
             {},
@@ -122,13 +122,13 @@ class MatrixTests(ConsoleCase):
         self.assertEqual(await self.verdict("31"), Verdict.PIN)
 
     async def test_twice(self) -> None:
-        """What is so already is said, and nothing can be undone."""
+        """Granting twice is reported, and has nothing to undo."""
         code = {"X-CSRF": await self.me.csrf(), "Accept": "application/json"}
         fields = [("kind", "extension"), ("holder", "1"), ("mapping", "2"), ("on", "1")]
         self.assertIsNone(json.loads((await self.me.submit(f"{PATH}/set", fields, code)).body)["undo"])
 
     async def test_search_and_pages_on_both_axes(self) -> None:
-        """Each is searched and turned by itself; saving comes back to the same place."""
+        """Each axis is searched and paged by itself; saving returns to the same place."""
 
         def fill(connection: object) -> None:
             for index in range(40):
@@ -158,7 +158,7 @@ class MatrixTests(ConsoleCase):
         self.assertIn("No matches", (await self.get(f"{PATH}?holder_q=nobody")).text)
 
     async def test_viewers_see_no_boxes(self) -> None:
-        """But what is granted, in words, too."""
+        """Viewers see the grants in words, without checkboxes."""
         page = await (await self.viewer()).get(PATH)
         self.assertIn("33 may use 2X", page.text)
         self.assertIn("33 may not use 3X", page.text)
@@ -166,7 +166,7 @@ class MatrixTests(ConsoleCase):
         self.assertNotIn("matrix.js", page.html)
 
     async def test_newcomer(self) -> None:
-        """Without rows or columns it says where to make some."""
+        """Without rows or columns the page says where to create some."""
         await self.me.send("/rules/extensions/1/delete")
         self.assertIn("There are no extensions yet", (await self.get(PATH)).text)
         for index in range(1, 6):

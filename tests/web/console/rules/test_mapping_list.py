@@ -1,4 +1,4 @@
-"""The pages of mappings, over real requests: what an owner does with them, and what is refused."""
+"""The pages of mappings, over real requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOSTILE = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', "\u2
 
 
 class MappingCase(ConsoleCase):
-    """With an operator."""
+    """Tests with a logged-in operator."""
 
     async def start(self) -> None:
         """See ConsoleCase."""
@@ -19,7 +19,7 @@ class MappingCase(ConsoleCase):
         self.me = await self.operator()
 
     async def add(self, pattern: str, application: str = "dial", data: str = "SIP") -> int:
-        """A mapping, past the pages."""
+        """Add a mapping to the database directly."""
         return await self.web.change(
             lambda connection: (
                 add_mapping(connection, ACTOR, self.web.now(), MappingValues(pattern, application, data)).value
@@ -27,15 +27,15 @@ class MappingCase(ConsoleCase):
         )
 
     async def row(self, number: int) -> MappingRow:
-        """What the database has."""
+        """The mapping's row in the database."""
         return await self.web.read(lambda connection: mapping(connection, number))
 
     async def verdict(self, number: str, caller: str = "33") -> Verdict:
-        """What becomes of a call now."""
+        """The decision about a call now."""
         return (await self.web.engine.decide(Facts(caller, number))).verdict
 
     async def undo(self, answer: Answer, stood_on: str = "/rules/mappings/1") -> Answer:
-        """Press the button of the notice, on a page."""
+        """Press the Undo button of the page's notice."""
         form = next(form for form in answer.forms if form.action.endswith("/undo"))
         referer = {"Referer": f"http://localhost{stood_on}"}
         return await self.me.follow(await self.me.submit(form.action, form.fields, referer))
@@ -45,14 +45,14 @@ class ListTests(MappingCase):
     """``/rules/mappings``."""
 
     async def test_what_it_shows(self) -> None:
-        """Pattern, where it leads, who may use it, and what is odd, in words."""
+        """The list shows pattern, application, grants and warnings."""
         page = await self.get("/rules/mappings")
         self.assertEqual((page.status, page.title), (200, "Mappings"))
         for translator in ("2X dial SIP", "66 voicemail", "No extension or user has a grant for XXXXXXXX"):
             self.assertIn(translator, page.text)
 
     async def test_search(self) -> None:
-        """By pattern, application or data; nothing found is said."""
+        """The search finds pattern, application and data; an empty result is reported."""
         page = await self.get("/rules/mappings?q=voice")
         self.assertIn("66", page.text)
         self.assertNotIn("2X", page.text)
@@ -60,7 +60,7 @@ class ListTests(MappingCase):
         self.assertIn("No mappings match", nothing.text)
 
     async def test_for_a_newcomer(self) -> None:
-        """Without mappings it says what one is."""
+        """Without mappings the page says what a mapping is."""
         for index in range(1, 6):
             await self.me.send(f"/rules/mappings/{index}/delete")
         page = await self.get("/rules/mappings")
@@ -68,7 +68,7 @@ class ListTests(MappingCase):
         self.assertIn("/rules/mappings/new?pattern=2X&application=dial&data=SIP", page.links)
 
     async def test_pages(self) -> None:
-        """Forwards to the end and back to the beginning, each mapping once."""
+        """Paging forwards and backwards lists each mapping once."""
         for index in range(60):
             await self.add(f"8{index:02}")
         seen: list[str] = []
@@ -83,12 +83,12 @@ class ListTests(MappingCase):
         self.assertIn(seen[25], (await self.get(back)).links)
 
     async def test_numbers_that_are_none(self) -> None:
-        """An address that somebody has made up gives a page all the same."""
+        """An invalid address gives a page all the same."""
         for query in ("after=x", "before=-1", "after=99999999999999999999", "q=%00%ff", "state=maybe"):
             self.assertEqual((await self.get(f"/rules/mappings?{query}")).status, 200, query)
 
     async def test_hostile(self) -> None:
-        """Whatever stands in the tables is shown as text."""
+        """Values from the tables are shown as text."""
         ids = [await self.add("88", "playback", text) for text in HOSTILE if text.isprintable()]
         for path in ("/rules/mappings", "/rules/grants", *(f"/rules/mappings/{number}" for number in ids)):
             html = (await self.get(path)).html
@@ -98,10 +98,10 @@ class ListTests(MappingCase):
 
 
 class ChangeTests(MappingCase):
-    """Making, changing, switching, deleting."""
+    """Creating, changing, disabling, deleting."""
 
     async def test_create(self) -> None:
-        """It holds for the next call, and the notice takes it back."""
+        """A new mapping applies from the next call, and can be undone."""
         page = await self.me.send("/rules/mappings/new", pattern="9[1-3]", application="dial", data="SIP", enabled="1")
         self.assertIn("Mapping 9[1-3] was created", page.text)
         self.assertIn("no caller can use it", page.text)
@@ -112,7 +112,7 @@ class ChangeTests(MappingCase):
         self.assertEqual(await self.verdict("92"), Verdict.INVALID)
 
     async def test_refused(self) -> None:
-        """Beside the field, with what was typed."""
+        """The error is beside the field; the form keeps what was typed."""
         answer = await self.post("/rules/mappings/new", pattern="4[", application="dial", data="my <data>")
         self.assertEqual(answer.status, 400)
         self.assertIn("has a [ without its ]", answer.text)
@@ -130,7 +130,7 @@ class ChangeTests(MappingCase):
             self.assertIn(translator.lower(), answer.text.lower())
 
     async def test_change(self) -> None:
-        """The form has what is there; saving changes it, and can be undone."""
+        """The form has the current values; saving changes them, and can be undone."""
         form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
         fields = dict(form.fields)
         self.assertEqual((fields["pattern"], fields["application"], fields["enabled"]), ("2X", "dial", "1"))
@@ -159,14 +159,14 @@ class ChangeTests(MappingCase):
         self.assertIn(f"/rules/changes/{audit_id}/undo", [form.action for form in page.forms])
 
     async def test_nothing_changed(self) -> None:
-        """Nothing is said, and nothing offered to be undone."""
+        """Saving without a change shows no notice and no undo."""
         form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
         page = await self.me.send(form.action, form.fields)
         self.assertEqual(page.status, 200)
         self.assertNotIn("was changed", page.text)
 
-    async def test_somebody_else_was_quicker(self) -> None:
-        """It is not written over unseen; saving again does."""
+    async def test_changed_meanwhile(self) -> None:
+        """A change by another user is not overwritten unseen; saving again does it."""
         form = (await self.get("/rules/mappings/2/change")).form("/rules/mappings/2/change")
         other = await self.operator()
         fields = {name: value for name, value in form.fields if name != "csrf"}
@@ -182,7 +182,7 @@ class ChangeTests(MappingCase):
         self.assertEqual((await self.row(2)).data, "Zap")
 
     async def test_an_application_that_nothing_provides(self) -> None:
-        """It stays as it is written, marked, and so does one in capitals that is provided."""
+        """An application without a driver is kept and marked; names match in any case."""
         for name in ("teleport", "DIAL"):
             number = await self.add("77", name)
             page = await self.get(f"/rules/mappings/{number}/change")
@@ -190,7 +190,7 @@ class ChangeTests(MappingCase):
             self.assertEqual("no driver provides it" in page.text, name == "teleport")
 
     async def test_switch(self) -> None:
-        """Off and on, back on the page it was pressed on; grants stay."""
+        """Disable and enable, back on the same page; grants are kept."""
         page = await self.me.send("/rules/mappings/2/switch", on="0", back="/rules/mappings?q=2X")
         self.assertIn("Mapping 2X was disabled", page.text)
         self.assertNotIn("66", page.text)
@@ -199,13 +199,13 @@ class ChangeTests(MappingCase):
         self.assertEqual(await self.verdict("21"), Verdict.ALLOW)
 
     async def test_only_back_to_rules(self) -> None:
-        """A form that says it stood elsewhere is not believed."""
+        """A form's ``back`` outside the pages of rules is ignored."""
         for back in ("https://example.org/", "//example.org", "/logout", "/rules/../logout\\"):
             answer = await self.post("/rules/mappings/2/switch", on="1", back=back)
             self.assertEqual(answer.location, "/rules/mappings/2", back)
 
     async def test_delete(self) -> None:
-        """At once, with its grants; the notice brings all of it back."""
+        """A mapping is deleted at once with its grants; the undo restores all."""
         page = await self.me.send("/rules/mappings/2/delete")
         self.assertIn("Mapping 2X and its grants were deleted", page.text)
         self.assertEqual(await self.verdict("21"), Verdict.INVALID)
@@ -213,7 +213,7 @@ class ChangeTests(MappingCase):
         self.assertEqual(await self.verdict("21"), Verdict.ALLOW)
 
     async def test_gone(self) -> None:
-        """404, for reading and for writing."""
+        """Pages of a deleted mapping are 404, for GET and POST."""
         for answer in (
             await self.get("/rules/mappings/99"),
             await self.get("/rules/mappings/99/change"),
@@ -229,7 +229,7 @@ class OneTests(MappingCase):
     """``/rules/mappings/<number>``."""
 
     async def test_what_it_shows(self) -> None:
-        """Facts, a number to test, who may use it."""
+        """The page shows values, a number to test, and grants."""
         page = await self.get("/rules/mappings/2")
         self.assertEqual(page.title, "Mapping 2X")
         for translator in ("such as 20", "Extensions that may use it 1", "33 granted", "Users that may use it"):
@@ -237,7 +237,7 @@ class OneTests(MappingCase):
         self.assertIn("/test?number=20", page.links)
 
     async def test_grant_and_revoke_there(self) -> None:
-        """Among all, with the button beside; back on the same page, with undo."""
+        """Grant and revoke on the page, with undo."""
         self.assertEqual(await self.verdict("31"), Verdict.PIN)
         page = await self.get("/rules/mappings/1?extension_show=all&extension_q=3")
         form = page.form("/rules/grants/set")
@@ -251,7 +251,7 @@ class OneTests(MappingCase):
         self.assertEqual(await self.verdict("31"), Verdict.ALLOW)
 
     async def test_its_changes(self) -> None:
-        """Those of this mapping alone."""
+        """The page lists the changes of this mapping only."""
         await self.me.send("/rules/mappings/2/switch", on="0")
         await self.me.send("/rules/mappings/1/switch", on="0")
         page = await self.get("/rules/mappings/2")

@@ -14,7 +14,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.account import read_secret
 from pbxrouter.config.schema import Asterisk
 from pbxrouter.errors import ConfigError
-from pbxrouter.gateway.asterisk import LEAVING_S, AsteriskService
+from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
 from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
 

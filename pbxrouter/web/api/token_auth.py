@@ -114,14 +114,14 @@ class TokenAuth:
         self._noted[token.token_id] = now
         try:
             await self._web.write(lambda connection: note_use(connection, token.token_id))
-        except StoreError as error:  # who may come in does not hang on it
-            self.log.debug("a token's use is not noted: {error}", error=str(error))
+        except StoreError as error:  # authentication does not depend on it
+            self.log.debug("API: the last use of a token cannot be saved: {error}", error=str(error))
 
 
 def lacking(scope: Scope) -> ApiError:
     """The error for a token without a scope."""
     return ApiError(
         403,
-        f"this token is not for that; one made with --scope {scope.value} is",
+        f"this token lacks the scope; create one with --scope {scope.value} is",
         headers={"WWW-Authenticate": f'Bearer realm="pbxrouter", error="insufficient_scope", scope="{scope.value}"'},
     )

@@ -114,8 +114,8 @@ class WarningPages:
     async def remove_orphans(self, page_request: PageRequest) -> bytes:
         """Delete the grants whose mapping, extension or user no longer exists."""
         # No undo: grants without their mapping or holder cannot be restored.
-        made = await self._context.edit(page_request, delete_orphans)
-        raise Redirect(PATH, sentence("orphaned grants deleted: {count}", count=made.value))
+        edited = await self._context.edit(page_request, delete_orphans)
+        raise Redirect(PATH, sentence("orphaned grants deleted: {count}", count=edited.value))
 
 
 def groups_of(survey: Survey) -> tuple[Group, ...]:

@@ -1,4 +1,4 @@
-"""The pages of warnings and changes; who may do what on all pages of rules; long lists."""
+"""The pages of warnings and changes; roles on all pages of rules; long lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.web.console.rules.change_messages import KINDS
-from pbxrouter.web.console.rules.warnings import TITLES, WAIT_S
+from pbxrouter.web.console.rules.warning_pages import TITLES, WAIT_S
 from tests.api_fakes import Ticking
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
 from tests.work import calls, count_sql
@@ -29,7 +29,7 @@ reactor = cast(Any, the_reactor)
 
 
 class RulesCase(ConsoleCase):
-    """With an operator."""
+    """Tests with a logged-in operator."""
 
     async def start(self) -> None:
         """See ConsoleCase."""
@@ -37,12 +37,12 @@ class RulesCase(ConsoleCase):
         self.me = await self.operator()
 
     async def newest(self) -> int:
-        """The number of the newest entry that is shown."""
+        """The number of the newest entry that the page lists."""
         links = (await self.get("/rules/changes")).links
         return max(int(found[1]) for link in links if (found := re.fullmatch(r"/rules/changes/(\d+)", link)))
 
     async def by_hand(self, *statements: str) -> None:
-        """SQL with foreign keys off, as a person in a hurry runs it."""
+        """Run SQL with foreign keys off."""
 
         def run() -> None:
             connection = sqlite3.connect(self.path)
@@ -59,11 +59,11 @@ class WarningTests(RulesCase):
     """``/rules/warnings``."""
 
     def test_every_kind_has_its_words(self) -> None:
-        """Title and advice."""
+        """Every kind of warning has a title and advice."""
         self.assertEqual(set(TITLES), set(CODES))
 
     async def test_what_it_shows(self) -> None:
-        """Each kind under its heading, each line leads to where it is mended."""
+        """Each kind has its heading, and each line links to the page where it is corrected."""
         await self.by_hand(
             "INSERT INTO applications_mappings VALUES (10, 'dial', 'SIP', '4['), (11, 'teleport', '', '51'),"
             " (12, 'dial', 'SIP', '[2]X'), (13, 'dial', 'SIP', '[5-1]X'), (14, 'dial', 'SIP', '52')",
@@ -86,12 +86,12 @@ class WarningTests(RulesCase):
             self.assertIn(link, page.links)
 
     async def test_all_is_well(self) -> None:
-        """Said so."""
+        """Without warnings the page says so."""
         await self.me.send("/rules/mappings/3/delete")
         self.assertIn("No warnings: every mapping", (await self.get("/rules/warnings")).text)
 
     async def test_grants_to_what_is_gone(self) -> None:
-        """A button removes them; the log has it."""
+        """A button removes grants to missing rows; the audit log has the change."""
         await self.by_hand("INSERT INTO extensions_mappings (extension_id, map_id) VALUES (1, 99), (98, 2)")
         page = await self.get("/rules/warnings")
         self.assertIn("A grant of extension 33 is left out: there is no mapping 99", page.text)
@@ -107,7 +107,7 @@ class ChangeTests(RulesCase):
     """``/rules/changes``."""
 
     async def test_words(self) -> None:
-        """What was before and after, for people; no JSON, no number of a row."""
+        """Values before and after are in words, without JSON or row numbers."""
         await self.me.send("/rules/mappings/new", pattern="9X", application="dial", data="SIP", enabled="1")
         await self.me.send("/rules/mappings/6/change", pattern="9XX", application="playback", data="", enabled="1")
         await self.me.send("/rules/grants/set", kind="user", holder="1", mapping="6", on="1")
@@ -137,7 +137,7 @@ class ChangeTests(RulesCase):
         self.assertNotIn("{", page.text)
 
     async def test_undo_and_links_both_ways(self) -> None:
-        """Each says of the other; what was taken back is not taken back again."""
+        """An entry and its undo link to each other; an undone change cannot be undone again."""
         await self.me.send("/rules/mappings/2/switch", on="0")
         number = await self.newest()
         page = await self.me.send(f"/rules/changes/{number}/undo")
@@ -154,7 +154,7 @@ class ChangeTests(RulesCase):
         self.assertNotIn(f"/rules/changes/{number}/undo", [form.action for form in listed.forms])
 
     async def test_where_an_undo_leads(self) -> None:
-        """Back to the page of rules that the button was on, and nowhere else."""
+        """An undo returns to the page of rules with the button, and nowhere else."""
         for place, (referer, location) in enumerate(
             (
                 ("http://localhost/rules/mappings?q=2X&after=1", "/rules/mappings?q=2X&after=1"),
@@ -174,7 +174,7 @@ class ChangeTests(RulesCase):
             await self.me.send("/rules/mappings/2/switch", on=str(place % 2))
 
     async def test_changed_since(self) -> None:
-        """Refused in words; nothing is changed."""
+        """An undo after a further change is refused with a message, and changes nothing."""
         await self.me.send("/rules/extensions/1/change", number="34")
         number = await self.newest()
         await self.me.send("/rules/extensions/1/change", number="35")
@@ -184,7 +184,7 @@ class ChangeTests(RulesCase):
         self.assertIn("35", (await self.get("/rules/extensions")).text)
 
     async def test_filters(self) -> None:
-        """By who, what and when, in the PBX's time zone."""
+        """Filters by author, kind and time, in the PBX's time zone."""
         other = await self.operator()
         await self.me.send("/rules/mappings/2/switch", on="0")
         await other.send("/rules/extensions", number="34")
@@ -211,7 +211,7 @@ class ChangeTests(RulesCase):
             self.assertIn(f'id="e-{field}"', answer.html)
 
     async def test_pages(self) -> None:
-        """Newest first, and older ones behind."""
+        """The newest entries come first, older ones on the next pages."""
 
         def fill(connection: sqlite3.Connection) -> None:
             with connection:
@@ -229,7 +229,7 @@ class ChangeTests(RulesCase):
         self.assertFalse([link for link in page.links if "older=" in link])
 
     async def test_what_cannot_be_undone(self) -> None:
-        """Has no button, and says why."""
+        """An entry that cannot be undone has no button, and says why."""
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
@@ -243,7 +243,7 @@ class ChangeTests(RulesCase):
         self.assertEqual(answer.status, 400)
 
     async def test_what_only_admins_change(self) -> None:
-        """Only admins see."""
+        """Changes that only admins make are shown to admins only."""
         hashed = hash_token(new_token())
         await self.web.write(lambda connection: add_token(connection, ACTOR, time.time(), "crm", hashed, [Scope.READ]))
         admin = await self.admin()
@@ -258,13 +258,13 @@ class ChangeTests(RulesCase):
         self.assertEqual((await self.post(f"{number}/undo")).status, 404)
 
     async def test_newcomer(self) -> None:
-        """An empty log says what will be in it; one that is not there is 404."""
+        """An empty log says what will be in it; an unknown entry is 404."""
         self.assertIn("No changes yet", (await self.get("/rules/changes")).text)
         self.assertEqual((await self.get("/rules/changes/999")).status, 404)
         self.assertEqual((await self.post("/rules/changes/999/undo")).status, 404)
 
     async def test_an_entry_by_another_version(self) -> None:
-        """Is shown as well as it can be."""
+        """An entry of another version is shown as far as possible."""
         await self.by_hand(
             "INSERT INTO audit_log (changed_at, who, via, action, kind, name, changes) VALUES"
             " (1.0, '<i>x</i>', 'fax', 'polish', 'brass', '<script>', 'no JSON'),"
@@ -279,21 +279,21 @@ class ChangeTests(RulesCase):
             self.assertEqual((await self.get(f"/rules/changes/{number}")).status, 200)
 
     def test_every_kind_has_a_name(self) -> None:
-        """In the filter."""
+        """Every kind has a name in the filter."""
         self.assertEqual(tuple(KINDS), ALL_KINDS)
 
 
 class DoorTests(RulesCase):
-    """Who may do what, on every page of rules."""
+    """Roles on every page of rules."""
 
     def of_rules(self, method: str) -> list[Any]:
         """The routes under /rules."""
         return [route for route in self.router.routes if route.path.startswith("/rules/") and method in route.methods]
 
     async def test_reading(self) -> None:
-        """Viewers see all but forms; strangers go to the log-in."""
+        """Viewers see all pages without forms; others are sent to the login."""
         viewer = await self.viewer()
-        stranger = self.somebody()
+        stranger = self.new_client()
         routes = self.of_rules("GET")
         self.assertGreaterEqual(len(routes), 12)
         await self.me.send("/rules/mappings/2/switch", on="0")
@@ -310,7 +310,7 @@ class DoorTests(RulesCase):
             self.assertEqual((answer.status, answer.location.partition("?")[0]), (303, "/login"))
 
     async def test_changing(self) -> None:
-        """Nothing by a viewer, nothing without the form's code."""
+        """Viewers change nothing, and no form works without the CSRF token."""
         viewer = await self.viewer()
         routes = self.of_rules("POST")
         self.assertGreaterEqual(len(routes), 15)
@@ -327,12 +327,12 @@ class DoorTests(RulesCase):
                 await self.me.submit(path, fields.items(), {"Sec-Fetch-Site": "cross-site"}),
             ):
                 self.assertEqual(answer.status, 403, path)
-            self.assertEqual((await self.somebody().post(path, fields)).status, 303, path)
+            self.assertEqual((await self.new_client().post(path, fields)).status, 303, path)
             self.assertEqual((await self.me.get(path)).status in (200, 404, 405), True)
         self.assertEqual(await self.dump(), before)
 
     async def dump(self) -> list[tuple[Any, ...]]:
-        """All rules, and the log."""
+        """All rules and the audit log, as SQL."""
         tables = ("applications_mappings", "extensions", "users", "extensions_mappings", "users_mappings")
 
         def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -346,7 +346,7 @@ class DoorTests(RulesCase):
 
 
 class SlicedClock(Ticking):
-    """A clock that each look moves on by 10 µs, so that what looks after each step takes time on it."""
+    """A clock that advances 10 µs at each reading, so that a survey takes time on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -376,7 +376,7 @@ class SlicedClock(Ticking):
 
 
 class LongListCase(RulesCase):
-    """With a hundred thousand rows."""
+    """Tests with 100 000 rows."""
 
     MANY = 100_000
 
@@ -398,7 +398,7 @@ class LongListTests(LongListCase):
     """Pages of long lists."""
 
     async def test_each_page_comes_at_once(self) -> None:
-        """Lists, searches, the matrix, a mapping that all may use: SQLite passes each row once, the page none."""
+        """Lists, searches, the matrix, a widely granted mapping: SQLite passes each row at most once."""
         await self.web.surveyor.survey()  # a survey goes on beside the pages, and is work for each row
         steps = await self.web.read(count_sql)
 
@@ -430,7 +430,7 @@ class LongListTests(LongListCase):
 
 
 class LongSurveyTests(LongListCase):
-    """A survey that takes its time, by a clock of its own."""
+    """A survey that takes long, by a clock of its own."""
 
     clock: SlicedClock
 
@@ -439,7 +439,7 @@ class LongSurveyTests(LongListCase):
         return SlicedClock()
 
     async def page(self) -> Answer:
-        """The page of warnings. The clock goes on while it waits, not while threads of this machine are at work."""
+        """The page of warnings; the clock advances while the page waits."""
         asked = Deferred.fromCoroutine(self.get("/rules/warnings"))
         while not asked.called:
             if self.clock.waiting:
@@ -448,7 +448,7 @@ class LongSurveyTests(LongListCase):
         return await asked
 
     async def test_warnings_of_all(self) -> None:
-        """The page waits two seconds at most; what it says when it comes back is whole."""
+        """The page waits two seconds at most; the complete result comes later."""
         came_back = 0
         while True:
             began = self.clock.seconds()

@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
-from pbxrouter.call.history import (
+from pbxrouter.call.history_writer import (
     MAX_QUEUED,
-    History,
+    HistoryWriter,
     row_of,
 )
 from pbxrouter.call.record import CallRecord
@@ -58,7 +58,7 @@ def record(number: str = "21", caller: str = "33", began: float = 1000.0, outcom
 
 
 class HistoryCase(SynchronousTestCase):
-    """A History on a real database, with a clock of the test's."""
+    """A HistoryWriter on a real database, with a clock of the test's."""
 
     def setUp(self) -> None:
         """Start it."""
@@ -69,7 +69,7 @@ class HistoryCase(SynchronousTestCase):
         self.store = FakeStore(self.connection)
         self.clock = Clock()
         self.now = 2000.0
-        self.history = History(self.store, 90, self.clock, lambda: self.now)
+        self.history = HistoryWriter(self.store, 90, self.clock, lambda: self.now)
         self.history.startService()
 
     def found(self, **search: Any) -> list[str]:

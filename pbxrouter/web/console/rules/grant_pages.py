@@ -101,28 +101,28 @@ class GrantPages:
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[GrantsSet]:
             return set_grants(connection, actor, now, shown, ticked, was)
 
-        made = await self._context.edit(page_request, work)
-        done = made.value
-        said = (
+        edited = await self._context.edit(page_request, work)
+        done = edited.value
+        message = (
             sentence("grants added: {given}; revoked: {taken}", given=done.granted, taken=done.revoked)
-            if made.audit_id
+            if edited.audit_id
             else Sentence("nothing was changed")
         )
-        raise go_back(page_request, PATH, said, made.audit_id)
+        raise go_back(page_request, PATH, message, edited.audit_id)
 
     async def set_one(self, page_request: PageRequest) -> bytes:
         """Set one grant; a script gets JSON."""
         by_script = "json" in header(page_request.request, "Accept")
         try:
-            made = await self._set_one(page_request)
+            edited = await self._set_one(page_request)
         except EditRefused as error:
             if not by_script:
                 raise
             page_request.request.setResponseCode(404)
             return _json(page_request, error.sentence, None)
         if by_script:
-            return _json(page_request, made.value, made.audit_id)
-        raise go_back(page_request, PATH, made.value, made.audit_id)
+            return _json(page_request, edited.value, edited.audit_id)
+        raise go_back(page_request, PATH, edited.value, edited.audit_id)
 
     async def _set_one(self, page_request: PageRequest) -> Edited[Sentence]:
         form = page_request.form
@@ -136,19 +136,19 @@ class GrantPages:
             edited = (grant if give else revoke)(connection, actor, now, wanted)
             who = holder(connection, kind, holder_id).name
             what = mapping(connection, map_id).pattern
-            said = (
+            message = (
                 sentence("{who} may use {what} now", who=who, what=what)
                 if give
                 else sentence("{who} may no longer use {what}", who=who, what=what)
             )
-            return Edited(said, edited.audit_id)
+            return Edited(message, edited.audit_id)
 
         return await self._context.edit(page_request, work)
 
 
-def _json(page_request: PageRequest, said: Sentence, undo: int | None) -> bytes:
+def _json(page_request: PageRequest, message: Sentence, undo: int | None) -> bytes:
     page_request.request.setHeader("Content-Type", "application/json")
-    return json.dumps({"said": page_request.translator.capitalised(said), "undo": undo}).encode("utf-8", "replace")
+    return json.dumps({"said": page_request.translator.capitalised(message), "undo": undo}).encode("utf-8", "replace")
 
 
 def _kept(query: Form) -> dict[str, str]:

@@ -112,7 +112,7 @@ class HolderPages:
         """Create an extension or a user."""
         name = page_request.form.text(kind.field)
         try:
-            made = await self._context.edit(
+            edited = await self._context.edit(
                 page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
             )
         except EditRefused as error:
@@ -122,7 +122,7 @@ class HolderPages:
             if kind.kind == "extension"
             else sentence("user {name} was created", name=name)
         )
-        raise Redirect(f"{kind.path}/{made.value}", message, undo=made.audit_id)
+        raise Redirect(f"{kind.path}/{edited.value}", message, undo=edited.audit_id)
 
     async def form(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Show the form to change the number or name."""
@@ -141,13 +141,13 @@ class HolderPages:
         """Change the number or name."""
         name = page_request.form.text(kind.field)
         try:
-            made = await self._context.edit(
+            edited = await self._context.edit(
                 page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)
-        message = sentence("{name} was changed", name=name) if made.audit_id else None
-        raise Redirect(f"{kind.path}/{number}", message, undo=made.audit_id)
+        message = sentence("{name} was changed", name=name) if edited.audit_id else None
+        raise Redirect(f"{kind.path}/{number}", message, undo=edited.audit_id)
 
     async def delete(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
         """Delete an extension or a user with its grants; the notice has an Undo button."""
@@ -156,10 +156,10 @@ class HolderPages:
             name = holder(connection, kind.kind, number).name
             return Edited(name, delete_holder(connection, actor, now, kind.kind, number).audit_id)
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         message = (
-            sentence("extension {name} and its grants were deleted", name=made.value)
+            sentence("extension {name} and its grants were deleted", name=edited.value)
             if kind.kind == "extension"
-            else sentence("user {name} was deleted, with their PIN and grants", name=made.value)
+            else sentence("user {name} was deleted, with their PIN and grants", name=edited.value)
         )
-        raise Redirect(kind.path, message, undo=made.audit_id)
+        raise Redirect(kind.path, message, undo=edited.audit_id)

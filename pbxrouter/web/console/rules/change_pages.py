@@ -50,7 +50,7 @@ ALL_LINES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class ChangeFilters:
     """The filter form's fields, as entered."""
 
     who: str
@@ -75,7 +75,7 @@ class ChangePages:
 
     async def list(self, page_request: PageRequest) -> bytes:
         """Show the newest matching changes."""
-        filters = Filters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
+        filters = ChangeFilters(*(page_request.query.text(name) for name in ("who", "kind", "since", "until")))
         older, error = number_in(page_request.query, "older"), None
         hidden = hidden_from(page_request)
         try:
@@ -127,9 +127,9 @@ class ChangePages:
         def work(connection: sqlite3.Connection, actor: Actor, now: float) -> Edited[None]:
             return Edited(None, undo(connection, actor, now, number))
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         back = await self._existing_page(came_from(page_request, f"{PATH}/{number}"))
-        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=made.audit_id)
+        raise Redirect(back, sentence("undone: {what}", what=headline(found)), undo=edited.audit_id)
 
     async def _existing_page(self, path: str) -> str:
         """The page, or the list above it if the undo deleted the page's row."""
@@ -164,7 +164,7 @@ def why_not(entry: AuditEntry) -> Sentence | None:
     return NEVER_UNDONE.get(entry.kind)
 
 
-def read_search(filters: Filters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:
+def read_search(filters: ChangeFilters, zone: Zone, hidden: frozenset[str]) -> AuditSearch:
     """Return the filters as a search of the audit log.
 
     Raises:

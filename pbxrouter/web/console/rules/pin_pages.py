@@ -16,8 +16,8 @@ from pbxrouter.security import RateLimit, Role, check_pin
 from pbxrouter.text import sentence
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect
+from pbxrouter.web.console.rules.holder_list import KINDS
 from pbxrouter.web.console.rules.holder_page import show_holder
-from pbxrouter.web.console.rules.holders import KINDS
 from pbxrouter.web.console.rules.page_base import RuleContext
 
 USERS: Final = KINDS[1]
@@ -49,12 +49,14 @@ class PinPages:
                 edited = set_user_pin(connection, actor, now, number, hashed)
                 return Edited(holder(connection, "user", number).name, edited.audit_id)
 
-            made = await self._context.edit(page_request, work)
+            edited = await self._context.edit(page_request, work)
         except PinError as error:
             return await show_holder(self._context, USERS, page_request, number, EditRefused(error.sentence, "pin"))
         except EditRefused as error:
             return await show_holder(self._context, USERS, page_request, number, error)
-        raise Redirect(f"{USERS.path}/{number}", sentence("{name} has a new PIN", name=made.value), undo=made.audit_id)
+        raise Redirect(
+            f"{USERS.path}/{number}", sentence("{name} has a new PIN", name=edited.value), undo=edited.audit_id
+        )
 
     def _slow_down(self, page_request: PageRequest) -> None:
         assert page_request.user is not None  # the router requires a user
@@ -70,8 +72,8 @@ class PinPages:
             edited = generate_user_pin(connection, actor, now, number, hash_pin)
             return Edited((edited.value, holder(connection, "user", number).name), edited.audit_id)
 
-        made = await self._context.edit(page_request, work)
-        pin, name = made.value
+        edited = await self._context.edit(page_request, work)
+        pin, name = edited.value
         return self._context.page("pin.html", page_request, number=number, name=name, pin=pin)
 
     async def remove(self, page_request: PageRequest, number: int) -> bytes:
@@ -81,9 +83,9 @@ class PinPages:
             edited = set_user_pin(connection, actor, now, number, None)
             return Edited(holder(connection, "user", number).name, edited.audit_id)
 
-        made = await self._context.edit(page_request, work)
+        edited = await self._context.edit(page_request, work)
         raise Redirect(
             f"{USERS.path}/{number}",
-            sentence("the PIN of {name} was removed", name=made.value),
-            undo=made.audit_id,
+            sentence("the PIN of {name} was removed", name=edited.value),
+            undo=edited.audit_id,
         )

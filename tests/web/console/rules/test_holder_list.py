@@ -12,7 +12,7 @@ HOSTILE = ('<script>alert("1")</script>', '"><img src=x onerror=alert(1)>', '{"a
 
 
 class HolderCase(ConsoleCase):
-    """With an operator."""
+    """Tests with a logged-in operator."""
 
     async def start(self) -> None:
         """See ConsoleCase."""
@@ -20,17 +20,17 @@ class HolderCase(ConsoleCase):
         self.me = await self.operator()
 
     async def verdict(self, number: str, caller: str = "34", pin: str | None = None) -> Verdict:
-        """What becomes of a call now."""
+        """The decision about a call now."""
         return (await self.web.engine.decide(Facts(caller, number, pin))).verdict
 
     async def undo(self, answer: Answer, stood_on: str) -> Answer:
-        """Press the button of the notice, on a page."""
+        """Press the Undo button of the page's notice."""
         form = next(form for form in answer.forms if form.action.endswith("/undo"))
         referer = {"Referer": f"http://localhost{stood_on}"}
         return await self.me.follow(await self.me.submit(form.action, form.fields, referer))
 
     async def make(self, path: str, name: str) -> str:
-        """A new one's page."""
+        """Create a holder, and return the path of its page."""
         answer = await self.post(path, {"number": name, "name": name})
         self.assertEqual(answer.status, 303, answer.text)
         return answer.location
@@ -40,7 +40,7 @@ class ExtensionTests(HolderCase):
     """``/rules/extensions``."""
 
     async def test_an_owners_day(self) -> None:
-        """Make one, let it dial, take that back, delete it: each holds for the next call."""
+        """Create, grant, undo, delete: each applies from the next call."""
         path = await self.make("/rules/extensions", "34")
         page = await self.get(path)
         self.assertIn("Extension 34 was created", page.text)
@@ -60,20 +60,20 @@ class ExtensionTests(HolderCase):
         self.assertEqual((await self.get(path)).status, 200)
 
     async def test_undoing_what_was_made(self) -> None:
-        """Its page is gone with it, so the list comes."""
+        """Undoing a creation leads to the list, since the page is gone."""
         path = await self.make("/rules/extensions", "34")
         page = await self.undo(await self.get(path), path)
         self.assertEqual((page.status, page.title), (200, "Extensions"))
         self.assertIn("Undone: extension 34 was created", page.text)
 
     async def test_another_number(self) -> None:
-        """Its grants stay."""
+        """The grants are kept when the number changes."""
         page = await self.me.send("/rules/extensions/1/change", number="35")
         self.assertIn("35 was changed", page.text)
         self.assertEqual(await self.verdict("21", "35"), Verdict.ALLOW)
 
     async def test_refused(self) -> None:
-        """Beside the field, with what was typed."""
+        """The error is beside the field, which keeps what was typed."""
         for number, translator in (
             ("", "1 to 80"),
             ("unknown", "it cannot be an extension"),
@@ -95,7 +95,7 @@ class UserTests(HolderCase):
     """``/rules/users``."""
 
     async def test_hostile_names(self) -> None:
-        """Shown as text on every page that shows them."""
+        """Names are shown as text on every page."""
         for name in HOSTILE:
             path = await self.make("/rules/users", name)
             for where in (path, f"{path}/change", "/rules/users", "/rules/grants?kind=user"):
@@ -110,7 +110,7 @@ class UserTests(HolderCase):
             self.assertNotIn("<img", html)
 
     async def test_pages_of_many(self) -> None:
-        """By name, forwards to the end."""
+        """The list is paged by name, forwards to the end."""
         for index in range(30):
             await self.make("/rules/users", f"user {index:02}")
         await self.get("/rules/users")  # which says what was made
@@ -122,16 +122,16 @@ class UserTests(HolderCase):
         self.assertIn("No users match", (await self.get("/rules/users?q=nobody")).text)
 
     async def test_newcomer(self) -> None:
-        """Without users it says what one is."""
+        """Without users the page says what a user is."""
         await self.me.send("/rules/users/1/delete")
         self.assertIn("There are no users yet", (await self.get("/rules/users")).text)
 
 
 class PinTests(HolderCase):
-    """A PIN is set, made, taken away, and never shown but once."""
+    """A PIN is set, generated and removed, and only a generated one is shown, once."""
 
     async def test_made(self) -> None:
-        """Shown on the answer, which nobody keeps, and nowhere else."""
+        """Shown on the response, which is not cached, and nowhere else."""
         path = await self.make("/rules/users", "Ana")
         answer = await self.post(f"{path}/pin/make")
         self.assertEqual((answer.status, answer.header("Cache-Control")), (200, "no-store"))
@@ -149,12 +149,12 @@ class PinTests(HolderCase):
         self.assertEqual(await self.verdict("21", pin=pin), Verdict.ALLOW)
 
     async def newest(self) -> int:
-        """The number of the newest entry of the log."""
+        """The number of the newest entry of the audit log."""
         links = (await self.get("/rules/changes")).links
         return max(int(found[1]) for link in links if (found := re.fullmatch(r"/rules/changes/(\d+)", link)))
 
     async def test_typed(self) -> None:
-        """Twice; then it holds, and taking it away can be undone."""
+        """A PIN is typed twice and set; removing it can be undone."""
         page = await self.me.send("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
         self.assertIn("has a new PIN", page.text)
         self.assertNotIn(GIVEN, page.html)
@@ -167,7 +167,7 @@ class PinTests(HolderCase):
         self.assertEqual(await self.verdict("21", pin=GIVEN), Verdict.ALLOW)
 
     async def test_refused(self) -> None:
-        """In words beside the field; what was typed does not come back."""
+        """The error is beside the field; the PIN is not shown again."""
         await self.make("/rules/users", "Ana")
         await self.me.send("/rules/users/2/pin", pin=GIVEN, again=GIVEN)
         for pin, again, field, translator in (
@@ -183,7 +183,7 @@ class PinTests(HolderCase):
             self.assertNotIn(f'value="{pin}"', answer.html)
 
     async def test_trying_is_slow(self) -> None:
-        """That another user has a PIN is told, so nobody shall try them all."""
+        """Attempts are limited, since the error tells that another user has the PIN."""
         for _ in range(20):
             await self.post("/rules/users/1/pin", pin=GIVEN, again=GIVEN)
         answer = await self.post("/rules/users/1/pin", pin="806159", again="806159")
@@ -193,7 +193,7 @@ class PinTests(HolderCase):
         self.assertEqual((await self.post("/rules/users/1/pin", pin="806159", again="806159")).status, 303)
 
     async def test_gone(self) -> None:
-        """404."""
+        """Pages of a deleted user are 404."""
         for path in ("pin/make", "pin/remove", "delete"):
             self.assertEqual((await self.post(f"/rules/users/99/{path}")).status, 404, path)
         self.assertEqual((await self.post("/rules/users/99/pin", pin=GIVEN, again=GIVEN)).status, 404)

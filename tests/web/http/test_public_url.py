@@ -1,11 +1,11 @@
-"""Where browsers find the console."""
+"""The public address of the console."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import ConfigError
-from pbxrouter.web.http.address import (
+from pbxrouter.web.http.public_url import (
     base_url,
     check_url,
     click_url,
@@ -18,7 +18,7 @@ class AddressTests(SynchronousTestCase):
     """From [web] url and listen."""
 
     def test_from_the_endpoint(self) -> None:
-        """Scheme, host and port as it says."""
+        """Scheme, host and port of the endpoint."""
         for listen, url in (
             ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:8080"),
             ("tcp:port=80", "http://localhost"),
@@ -32,12 +32,12 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(base_url("", listen), url, listen)
 
     def test_as_configured(self) -> None:
-        """The setting counts."""
+        """The configured url takes precedence."""
         self.assertEqual(base_url("https://pbx.example.org/", "tcp:80"), "https://pbx.example.org")
         self.assertEqual(setup_url("https://pbx.example.org", "abc"), "https://pbx.example.org/setup/abc")
 
     def test_open_without_tls(self) -> None:
-        """Loopback, a proxy's https and endpoints with TLS are no reason to warn."""
+        """Loopback, an https proxy and TLS endpoints cause no warning."""
         for url, listen, open_ in (
             ("", "tcp:8080:interface=127.0.0.1", False),
             ("", "tcp6:8080:interface=\\:\\:1", False),
@@ -50,12 +50,12 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(is_open_without_tls(url, listen), open_, listen)
 
     def test_a_port_that_is_none(self) -> None:
-        """One line that names the setting."""
+        """An invalid port: one line that names the setting."""
         check_url("https://pbx.example.org:8443")
         self.assertIn("web.url", str(self.assertRaises(ConfigError, check_url, "http://pbx:99999")))
 
     def test_click_to_dial(self) -> None:
-        """The link's number, and what shows that we gave it."""
+        """The address has the link's number and its signature."""
         self.assertEqual(
             click_url("https://pbx.example.org", 7, "1.2.a-_"), "https://pbx.example.org/click/7?sig=1.2.a-_"
         )

@@ -1,4 +1,4 @@
-"""Places for connections: who gets one, and who gives his up."""
+"""Limits on open connections: which are accepted, which are closed to make room."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.net.places import Bounds, Place, Places
+from pbxrouter.net.connection_limits import Bounds, ConnectionLimits, ConnectionSlot
 
 
-class PlacesCase(SynchronousTestCase):
-    """Places whose closed connections and refusals are recorded."""
+class LimitsCase(SynchronousTestCase):
+    """ConnectionLimits whose closed connections and refusals are recorded."""
 
     def make(self, most: int, of_network: int, waiting: int, waiting_of_network: int) -> None:
-        """Make them."""
+        """Make limits."""
         self.refused: list[tuple[str, str]] = []
-        self.closed: list[Place] = []
+        self.closed: list[ConnectionSlot] = []
         bounds = Bounds(most, of_network, waiting, waiting_of_network)
-        self.places = Places(bounds, lambda reason, network: self.refused.append((reason, network)))
+        self.limits = ConnectionLimits(bounds, lambda reason, network: self.refused.append((reason, network)))
 
-    def come(self, network: str, busy: bool = False) -> Place:
-        """A connection that is accepted."""
-        place = self.places.enter(network)
-        assert place is not None
-        place.close = lambda: self.closed.append(place)
+    def come(self, network: str, busy: bool = False) -> ConnectionSlot:
+        """Open a connection, which must be accepted."""
+        slot = self.limits.acquire(network)
+        assert slot is not None
+        slot.close = lambda: self.closed.append(slot)
         if busy:
-            place.busy()
-        return place
+            slot.busy()
+        return slot
 
 
-class Entering(PlacesCase):
+class Entering(LimitsCase):
     """New connections."""
 
     def test_full(self) -> None:
         """When all are busy, a further one is refused until one leaves."""
         self.make(3, 3, 3, 3)
         first, *_ = [self.come(network, busy=True) for network in "abc"]
-        self.assertIsNone(self.places.enter("d"))
+        self.assertIsNone(self.limits.acquire("d"))
         self.assertEqual(self.refused, [("full", "d")])
-        first.leave()
-        first.leave()
+        first.release()
+        first.release()
         self.come("d", busy=True)
-        self.assertIsNone(self.places.enter("d"))
+        self.assertIsNone(self.limits.acquire("d"))
         self.assertEqual(self.closed, [])
 
     def test_of_network(self) -> None:
@@ -49,7 +49,7 @@ class Entering(PlacesCase):
         self.make(9, 2, 9, 9)
         for _ in range(2):
             self.come("a", busy=True)
-        self.assertIsNone(self.places.enter("a"))
+        self.assertIsNone(self.limits.acquire("a"))
         self.assertEqual(self.refused, [("peer", "a")])
         self.come("b")
 
@@ -64,7 +64,7 @@ class Entering(PlacesCase):
         self.come("b", busy=True)
         self.assertEqual(self.closed, [waiting, other])
         self.assertEqual(self.refused, [("half-open", "a"), ("half-open", "a")])
-        self.assertIsNone(self.places.enter("c"))
+        self.assertIsNone(self.limits.acquire("c"))
 
     def test_share_of_waiting(self) -> None:
         """Of the connections of a network that wait, the oldest is closed when there are too many."""
@@ -72,13 +72,13 @@ class Entering(PlacesCase):
         first, second = self.come("a"), self.come("a")
         other = self.come("b")
         first.busy()
-        first.waits()
+        first.idle()
         third = self.come("a")
         self.assertEqual(self.closed, [second])
         self.come("a")
         self.assertEqual(self.closed, [second, first])
-        for place in (third, other):
-            self.assertNotIn(place, self.closed)
+        for slot in (third, other):
+            self.assertNotIn(slot, self.closed)
 
     def test_all_that_wait(self) -> None:
         """When too many wait in all, the network that has most of them loses one; a quiet one never does."""
@@ -90,47 +90,47 @@ class Entering(PlacesCase):
         self.come("asterisk")
         self.assertEqual(self.closed, flood[:21])
         quiet.busy()
-        quiet.leave()
+        quiet.release()
         self.assertEqual({network for _, network in self.refused}, {"flood"})
 
     def test_given_away(self) -> None:
-        """A place that was given away counts no more, whatever its connection still does."""
+        """A slot that was released counts no more, even if its connection still reports."""
         self.make(2, 2, 1, 1)
         gone = self.come("a")
         self.come("a")
         self.assertEqual(self.closed, [gone])
         gone.busy()
-        gone.waits()
-        gone.leave()
+        gone.idle()
+        gone.release()
         self.come("a")
         self.assertEqual(len(self.closed), 2)
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 9)), max_size=60))
     def test_bounds_hold(self, steps: list[tuple[str, int, int]]) -> None:
-        """Whatever comes, asks and goes, no bound is passed, and what left is forgotten."""
+        """For any sequence of connections no limit is exceeded, and closed ones are forgotten."""
         self.make(6, 4, 3, 2)
-        open_now: list[Place] = []
-        busy: set[Place] = set()
+        open_now: list[ConnectionSlot] = []
+        busy: set[ConnectionSlot] = set()
         for network, what, index in steps:
             if what < 2:
-                place = self.places.enter(network)
-                if place is not None:
-                    place.close = lambda place=place: open_now.remove(place)  # type: ignore[misc]
-                    open_now.append(place)
+                slot = self.limits.acquire(network)
+                if slot is not None:
+                    slot.close = lambda slot=slot: open_now.remove(slot)  # type: ignore[misc]
+                    open_now.append(slot)
             elif open_now:
-                place = open_now[index % len(open_now)]
+                slot = open_now[index % len(open_now)]
                 if what == 2:
-                    place.busy()
-                    busy.add(place)
+                    slot.busy()
+                    busy.add(slot)
                 else:
-                    open_now.remove(place)
-                    place.leave()
-            waiting = [place for place in open_now if place not in busy]
+                    open_now.remove(slot)
+                    slot.release()
+            waiting = [slot for slot in open_now if slot not in busy]
             self.assertLessEqual(len(open_now), 6)
             self.assertLessEqual(len(waiting), 3)
             for name in "abc":
-                self.assertLessEqual(sum(place.network == name for place in open_now), 4)
-                self.assertLessEqual(sum(place.network == name for place in waiting), 2)
-        for place in tuple(open_now):
-            place.leave()
-        self.assertIsNotNone(self.places.enter("a"))
+                self.assertLessEqual(sum(slot.network == name for slot in open_now), 4)
+                self.assertLessEqual(sum(slot.network == name for slot in waiting), 2)
+        for slot in tuple(open_now):
+            slot.release()
+        self.assertIsNotNone(self.limits.acquire("a"))

@@ -28,7 +28,7 @@ class Batch:
         minutes: counts to add to the stored ones.
         live: calls in progress that are new or have changed, by Linkedid.
         gone: Linkedids of calls that are no longer in progress.
-        all_live: whether ``live`` is all of them, so that whatever else is there goes.
+        all_live: whether ``live`` is all of them, so that all other stored ones are deleted.
         seen: until when calls have been counted, epoch seconds; None if unknown now.
         gaps: times in which calls were not counted, (began, ended) in epoch seconds.
         started_up: Asterisk's start time in its own format; ``""`` keeps the stored one.
