@@ -1,62 +1,163 @@
-"""Wrong PINs in the database: which are listed, counted and forgotten."""
+"""Wrong PINs in the database: charged, refunded, listed, lifted and forgotten."""
 
 from __future__ import annotations
 
-import pathlib
+from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures
-from pbxrouter.security import keys_of
-from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
+from pbxrouter.database.guesses import (
+    MAX_LISTED,
+    WrongGuesses,
+    admit_guess,
+    forget_guesses,
+    lift_guesses,
+    list_guesses,
+    refund_guess,
+)
+from pbxrouter.security import GuessKey, Ruling
 
 NOW = 1_000_000.0
+PHONE = GuessKey("endpoint", "PJSIP/33")
+NUMBER = GuessKey("number", "33")
+INTERVAL_S = 360.0
+"""Ten guesses an hour are forgiven."""
+DAY_S = 86_400.0
 
 
-class GuessesTests(SynchronousTestCase):
-    """A database, and guesses in it."""
+class GuessCase(SynchronousTestCase):
+    """A database without wrong guesses."""
 
     def setUp(self) -> None:
-        """Make the database."""
-        path = pathlib.Path(self.mktemp())
+        """Make it."""
+        path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)
         self.addCleanup(self.connection.close)
 
-    def guess(self, caller: str, count: int, now: float = NOW, map_id: int = 1) -> None:
-        """Key wrong PINs from a number on a trunk."""
-        keys = keys_of("PJSIP/out-0000001a", caller, map_id, frozenset({"PJSIP/out"}))
-        for _ in range(count):
-            admit_guess(self.connection, keys, now)
+    def rows(self) -> list[Any]:
+        """The table, by key."""
+        return self.connection.execute(
+            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses ORDER BY scope, name"
+        ).fetchall()
 
-    def test_locked_ones_first(self) -> None:
-        """A locked caller stays on top of the list, however many others have guessed since."""
-        self.guess("1", FREE_GUESSES)
-        self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(1, False))
-        self.connection.executemany(
-            "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, last_at) VALUES ('number', ?, ?, 1, ?)",
-            [(str(number), NOW + 300, NOW + 1) for number in range(MAX_LISTED + 5)],
+    def guess(self, *keys: GuessKey, times: int = 1, now: float = NOW) -> Ruling:
+        """Charge wrong guesses; the last ruling."""
+        for _ in range(times):
+            ruling = admit_guess(self.connection, keys, now)
+        return ruling
+
+
+class ChargingTests(GuessCase):
+    """admit_guess and refund_guess."""
+
+    def test_each_key_is_charged(self) -> None:
+        """One guess for each key of the call, forgiven after six minutes, one after the other."""
+        self.assertEqual(self.guess(PHONE, NUMBER), Ruling(None, 0.0, 0.0, None))
+        self.guess(NUMBER, now=NOW + 60)
+        self.assertEqual(
+            self.rows(),
+            [
+                ("endpoint", "PJSIP/33", NOW + INTERVAL_S, 1, 0, NOW),
+                ("number", "33", NOW + 2 * INTERVAL_S, 2, 0, NOW + 60),
+            ],
         )
-        rows = list_guesses(self.connection, NOW)
-        self.assertEqual(len(rows), MAX_LISTED)
-        self.assertEqual([(row.key.name, row.is_locked) for row in rows[:2]], [("PJSIP/out 1", True), ("0", False)])
 
-    def test_alarm(self) -> None:
-        """While the alarm is on all callers who have guessed wrong are locked; at its bound it begins."""
-        for number in range(GATEWAY_GUESSES - 1):
-            self.guess(f"9{number}", 1, map_id=number)
-        self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(0, False))
-        self.guess("8", 1)
-        figures = lockout_figures(self.connection, NOW)
-        self.assertEqual(figures, database.LockoutFigures(GATEWAY_GUESSES, True))
+    def test_keys_are_told_apart(self) -> None:
+        """By scope and by name."""
+        keys = (GuessKey("endpoint", "33"), GuessKey("number", "33"), GuessKey("number", "34"))
+        for count, key in enumerate(keys, 1):
+            self.guess(key, times=count)
+        refund_guess(self.connection, keys[1:2], NOW)
+        self.assertEqual(
+            [(*row[:2], row[3]) for row in self.rows()],
+            [("endpoint", "33", 1), ("number", "33", 1), ("number", "34", 3)],
+        )
+
+    def test_locked(self) -> None:
+        """A locked key is charged no more; the PINs that are not checked are counted, for all keys of the call."""
+        self.guess(PHONE, times=5)
+        before = self.rows()[0]
+        ruling = self.guess(PHONE, NUMBER, now=NOW + 1)
+        self.assertEqual((ruling.locked_by, ruling.locked_until), (PHONE, NOW + INTERVAL_S))
+        self.assertEqual(
+            self.rows(),
+            [("endpoint", "PJSIP/33", before[2], 5, 1, NOW + 1), ("number", "33", 0.0, 0, 1, NOW + 1)],
+        )
+        self.assertIsNone(self.guess(PHONE, now=NOW + INTERVAL_S).locked_by)
+        self.assertEqual(self.rows()[0], ("endpoint", "PJSIP/33", before[2] + INTERVAL_S, 6, 1, NOW + INTERVAL_S))
+
+    def test_refund(self) -> None:
+        """A right PIN takes back its own charge and none before it; nothing goes below nothing."""
+        self.guess(NUMBER, PHONE, times=2)
+        refund_guess(self.connection, (NUMBER,), NOW + 5)
+        self.assertEqual([row[2:4] for row in self.rows()], [(NOW + 2 * INTERVAL_S, 2), (NOW + INTERVAL_S, 1)])
+        for _ in range(3):
+            refund_guess(self.connection, (NUMBER,), NOW + 5)
+        self.assertEqual(self.rows()[1], ("number", "33", NOW + 5, 0, 0, NOW))
+        refund_guess(self.connection, (GuessKey("number", "99"),), NOW)
+        self.assertEqual(len(self.rows()), 2)
+
+    def test_names_from_outside(self) -> None:
+        """A name that SQLite does not take, or a long one, counts nevertheless, and for itself."""
+        odd, long = GuessKey("number", "3\udcff3"), GuessKey("number", "9" * 150)
+        for key in (odd, long):
+            self.assertIsNone(self.guess(key, times=5).locked_by)
+            self.assertEqual(self.guess(key).locked_by, key)
+        self.assertEqual([row[1] for row in self.rows()], ["3?3", "9" * 100])
+        refund_guess(self.connection, (odd, long), NOW)
+        self.assertEqual([row[3] for row in self.rows()], [4, 4])
+        self.assertEqual(lift_guesses(self.connection, (odd, long)), 2)
+
+
+class ListingTests(GuessCase):
+    """list_guesses, lift_guesses and forget_guesses."""
+
+    def test_listed(self) -> None:
+        """What is open, by key; the locked ones first, of each kind the latest first; forgiven ones are left out."""
+        self.guess(NUMBER, times=6)
+        self.guess(PHONE, times=2, now=NOW + 10)
+        other = GuessKey("number", "34")
+        self.guess(other, now=NOW + 20)
+        self.guess(GuessKey("number", "35"), now=NOW - INTERVAL_S)
+        self.assertEqual(
+            list_guesses(self.connection, NOW + 20),
+            [
+                WrongGuesses(NUMBER, 5, 5, 1, NOW, NOW + 5 * INTERVAL_S, is_locked=True),
+                WrongGuesses(other, 1, 1, 0, NOW + 20, NOW + 20 + INTERVAL_S, is_locked=False),
+                WrongGuesses(PHONE, 2, 2, 0, NOW + 10, NOW + 10 + 2 * INTERVAL_S, is_locked=False),
+            ],
+        )
+        later = list_guesses(self.connection, NOW + INTERVAL_S)
+        self.assertEqual(
+            [(row.key, row.open, row.is_locked) for row in later][1:], [(PHONE, 2, False), (NUMBER, 4, False)]
+        )
+        self.assertEqual([row.key for row in list_guesses(self.connection, NOW + 2 * INTERVAL_S + 10)], [NUMBER])
+
+    def test_bounded(self) -> None:
+        """The latest are listed, as many as MAX_LISTED."""
+        for number in range(MAX_LISTED + 1):
+            self.guess(GuessKey("number", str(number)), now=NOW + number)
         listed = list_guesses(self.connection, NOW)
-        self.assertEqual(sum(row.is_locked for row in listed if row.key.is_caller), GATEWAY_GUESSES)
+        self.assertEqual([row.key.name for row in listed], [str(number) for number in range(MAX_LISTED, 0, -1)])
+        self.assertEqual(MAX_LISTED, 200)
+
+    def test_lifted(self) -> None:
+        """Of the keys given, in their scope; how many there were is told."""
+        self.guess(NUMBER, PHONE, GuessKey("endpoint", "33"), times=5)
+        self.assertEqual(lift_guesses(self.connection, [NUMBER, GuessKey("number", "99")]), 1)
+        self.assertIsNone(self.guess(NUMBER).locked_by)
+        self.assertEqual(lift_guesses(self.connection, [NUMBER, PHONE]), 2)
+        self.assertEqual([row[:2] for row in self.rows()], [("endpoint", "33")])
+        self.assertEqual(lift_guesses(self.connection, []), 0)
 
     def test_forgotten(self) -> None:
-        """A day after all is forgiven the row is deleted."""
-        self.guess("1", 1)
-        forget_guesses(self.connection, NOW + 86_400)
-        self.assertEqual(self.connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0], 3)
-        forget_guesses(self.connection, NOW + 86_400 + 361)
-        self.assertEqual(self.connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0], 0)
+        """A row is kept for a day after its guesses are forgiven."""
+        self.guess(NUMBER)
+        forgiven_at = NOW + INTERVAL_S
+        forget_guesses(self.connection, forgiven_at + DAY_S)
+        self.assertEqual(len(self.rows()), 1)
+        forget_guesses(self.connection, forgiven_at + DAY_S + 0.5)
+        self.assertEqual(self.rows(), [])

@@ -112,6 +112,65 @@ class Reading(SynchronousTestCase):
                 Pattern.parse(text)
             self.assertNotIn("\n", str(caught.exception))
 
+    def test_why_unreadable(self) -> None:
+        """The error names the pattern, what is wrong with it and what is accepted."""
+        empty = "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], . or ! at the end"
+        held = (
+            "which no dialled number can; accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end"
+        )
+        for text, why in (
+            ("", empty),
+            ("_", empty),
+            ("--", "pattern '--' is empty but for dashes"),
+            ("_1[2", "pattern '1[2' has a [ without its ]"),
+            ("[12", "pattern '[12' has a [ without its ]"),
+            ("1 2X", f"pattern '1 2X' holds ' ', {held}"),
+            ("5/22", f"pattern '5/22' holds '/', {held}"),
+            ("1\x7f", f"pattern '1\\x7f' holds '\\x7f', {held}"),
+            ("12345678901234567890" * 5, "pattern '12345678901234567890'… has 100 characters; at most 80 are accepted"),
+            ("X" * 81, f"pattern '{'X' * 20}'… has 81 characters; at most 80 are accepted"),
+        ):
+            error = self.assertRaises(PatternError, Pattern.parse, text)
+            self.assertEqual(str(error), why)
+
+    def test_as_long_as_an_extension(self) -> None:
+        """80 characters are accepted, as by Asterisk."""
+        self.assertEqual(choose(["2" * 80], "2" * 80), "2" * 80)
+        self.assertEqual(choose(["_" + "X" * 79], "2" * 79), "_" + "X" * 79)
+
+    def test_signs_of_a_pattern(self) -> None:
+        """A text without _ is a pattern if it holds a class, a set, a dot or a bang; else it is a plain number."""
+        for sign in ("X", "x", "Z", "z", "N", "n", "[5]", ".", "!"):
+            pattern = Pattern.parse(f"7{sign}")
+            self.assertIsNone(pattern.literal, sign)
+            self.assertTrue(pattern.matches("75"), sign)
+        for text, literal in (("75", "75"), ("7-5", "75"), ("s", "s"), ("~", "~"), ("*#+", "*#+")):
+            self.assertEqual(Pattern.parse(text).literal, literal)
+        self.assertIsNone(Pattern.parse("_75").literal)
+
+    def test_matches_at_its_ends(self) -> None:
+        """A dot needs one character more, a bang none; without either the number ends with the pattern."""
+        for text, matching, others in (
+            ("_2X", ("21", "2-1"), ("2", "211", "31", "")),
+            ("_2X.", ("211", "2111"), ("21", "2")),
+            ("_2X!", ("21", "211"), ("2", "3")),
+            ("_NZX", ("210", "999"), ("110", "200")),
+            ("_[5-19]", ("9",), ("5", "1")),
+            ("_[1-35]", ("1", "2", "3", "5"), ("4", "-")),
+            ("_[-1]", ("1",), ("2",)),
+            ("_[1-]", ("1",), ("2",)),
+        ):
+            pattern = Pattern.parse(text)
+            for number in matching:
+                self.assertIs(pattern.matches(number), True, (text, number))
+            for number in others:
+                self.assertIs(pattern.matches(number), False, (text, number))
+
+    def test_never_matches(self) -> None:
+        """A pattern with a set that holds nothing can match no number."""
+        for text, never in (("_2[5-1]", True), ("_2[]", True), ("_2[]X", False), ("_2X", False), ("21", False)):
+            self.assertIs(Pattern.parse(text).never_matches, never, text)
+
 
 ELEMENTS = st.sampled_from(
     [

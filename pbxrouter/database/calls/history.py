@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
@@ -137,7 +138,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
     with reading(connection):
-        row = connection.execute(query, {"id": min(call_id, 2**63 - 1)}).fetchone()
+        row = connection.execute(query, {"id": bounded(call_id)}).fetchone()
     if row is None:
         raise NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
     return KeptCall(*row)

@@ -115,8 +115,9 @@ class Pages(HistoryCase):
         """By its number."""
         add_calls(self.connection, [row(1.0)])
         self.assertEqual(call(self.connection, 1).caller, "33")
-        for number in (2, 10**30):
-            self.assertRaises(NotThere, call, self.connection, number)
+        for number in (2, 10**30, -(10**30)):
+            error = self.assertRaises(NotThere, call, self.connection, number)
+            self.assertEqual(str(error), f"there is no call {number} in the history; it may have been deleted")
 
     def test_more_than_few(self) -> None:
         """Values that most calls have are not sorted."""

@@ -97,6 +97,17 @@ class ConsoleUsers(ConsoleUserCase):
             error = self.assertRaises(EditRefused, update_console_user, self.connection, ROOT, 1.0, number, phone=phone)
             self.assertEqual(error.field, "phone")
 
+    def test_not_there(self) -> None:
+        """The number is named; one too large for SQLite is that of no user."""
+        for number in (99, 2**64, -(2**70)):
+            for change in (
+                lambda: console_user(self.connection, number),  # noqa: B023
+                lambda: update_console_user(self.connection, ROOT, 1.0, number, phone="PJSIP/33"),  # noqa: B023
+                lambda: set_console_password(self.connection, ROOT, 1.0, number, "hash"),  # noqa: B023
+                lambda: delete_console_user(self.connection, ROOT, 1.0, number),  # noqa: B023
+            ):
+                self.assertEqual(str(self.assertRaises(NotThere, change)), f"there is no console user {number}")
+
     def test_an_admin_is_left(self) -> None:
         """The last one can neither be made less, nor shut out, nor deleted."""
         ana = self.add("ana", Role.ADMIN)
