@@ -52,6 +52,7 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
+from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.net import Deadline, Place
 from pbxrouter.text import printable
 
@@ -322,9 +323,11 @@ class StarpyFactory(FastAGIFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        if self.draining or not self.admission.allows(addr):
             return None
+        place = self.admission.enter(addr)
+        if place is None:
+            return FastAGIProtocol(self, has_place=False)
         agi = self._starpy.buildProtocol(addr)
         agi.place = place
         place.close = lambda: agi.transport.abortConnection()

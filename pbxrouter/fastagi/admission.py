@@ -48,8 +48,10 @@ class Admission:
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
         secret: what a call must bring as its argument ``secret=…``; empty: nothing.
         bounds: how many connections may be open; None: any number.
+        reserve: how many more may be open to be told that the gateway is busy.
 
     Attributes:
+        reserve: the same.
         refused: number of refused connections by reason, one of REASONS.
     """
 
@@ -61,7 +63,9 @@ class Admission:
         allow: Sequence[Network] = (),
         secret: str = "",
         bounds: Bounds | None = None,
+        reserve: int = 32,
     ) -> None:
+        self.reserve = reserve
         self._clock = clock
         self._allow = tuple(allow)
         self._secret = encode(secret)
@@ -69,16 +73,20 @@ class Admission:
         self._places = Places(bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _NO_PLACE[reason]))
         self._logged: dict[tuple[str, str], float] = {}
 
-    def enter(self, address: IAddress | None) -> Place | None:
-        """The place of a new connection; None if it is refused, which is counted, and logged now and then.
-
-        The oldest connection that has not told of a call yet may be closed to make room for it.
-        """
+    def allows(self, address: IAddress | None) -> bool:
+        """Whether a peer is in the networks that may connect; one that is not is counted, and logged now and then."""
         peer = host_of(address)
         if self._allow and peer and not is_within(peer, self._allow):
             self._refuse("network", peer, _NOT_ALLOWED)
-            return None
-        return self._places.enter(network_of(peer))
+            return False
+        return True
+
+    def enter(self, address: IAddress | None) -> Place | None:
+        """The place of a new connection; None if it is refused, which is counted, and logged now and then.
+
+        The oldest connection that has not told of a call yet may be turned away to make room for it.
+        """
+        return self._places.enter(network_of(host_of(address))) if self.allows(address) else None
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
         """Whether a call brings the secret; one that does not is counted, and logged now and then."""

@@ -22,7 +22,6 @@ DRAIN_TIMEOUT_S: Final = 3.0
 Source: docs/asterisk.md A8.
 """
 
-
 OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
 """Told what is known of a refused call, and why it was refused."""
 
@@ -63,6 +62,7 @@ class FastAGIFactory(ServerFactory):
         self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
         self._places: dict[FastAGIProtocol, Place] = {}
+        self._turned_away: dict[FastAGIProtocol, None] = {}  # the oldest first
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -70,18 +70,34 @@ class FastAGIFactory(ServerFactory):
 
     @property
     def open_calls(self) -> int:
-        """Number of open connections."""
+        """Number of open connections that have a place."""
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        """Make the protocol for a connection; None while stopping, or if its peer may not connect.
+
+        A connection for which there is no place is told so from a reserve (Admission.reserve).
+        """
+        if self.draining or not self.admission.allows(addr):
             return None
+        place = self.admission.enter(addr)
+        if place is None:
+            return FastAGIProtocol(self, has_place=False)
         call = FastAGIProtocol(self)
-        place.close = lambda: call.transport.abortConnection()
+        place.close = call.turn_away
         self._places[call] = place
         return call
+
+    def turned_away(self, call: FastAGIProtocol) -> None:
+        """Note a connection without a place; Asterisk needs milliseconds for it, so the oldest gives way."""
+        self._calls.discard(call)
+        self._turned_away[call] = None
+        if len(self._turned_away) > self.admission.reserve:
+            self._abort(next(iter(self._turned_away)))
+
+    def _abort(self, call: FastAGIProtocol) -> None:
+        del self._turned_away[call]
+        call.transport.abortConnection()
 
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
@@ -90,6 +106,7 @@ class FastAGIFactory(ServerFactory):
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)
+        self._turned_away.pop(call, None)
         if call in self._places:
             self._places.pop(call).leave()
         if self.draining and not self._calls and not self._drained.called:
@@ -124,6 +141,8 @@ class FastAGIFactory(ServerFactory):
             Fires when no connection is left.
         """
         self.draining = True
+        for call in tuple(self._turned_away):
+            self._abort(call)
         if not self._calls:
             return succeed(None)
         for call in tuple(self._calls):

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -30,6 +30,9 @@ from pbxrouter.net import Bounds, Listener, call_connections, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+MAX_RESERVE: Final = 512
+"""FastAGI connections beyond those that have a place, at most."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -118,7 +121,19 @@ def admission(config: Config, reactor: Any) -> Admission:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), fastagi_bounds(config, raise_file_limit()))
+    files = raise_file_limit()
+    return Admission(
+        reactor,
+        networks,
+        read_fastagi_secret(config),
+        fastagi_bounds(config, files),
+        fastagi_reserve(config, files),
+    )
+
+
+def fastagi_reserve(config: Config, files: int) -> int:
+    """How many further connections may be told that the gateway is busy: an eighth of what open files allow."""
+    return max(8, min(MAX_RESERVE, call_connections(files, config.web.listen is not None) // 8))
 
 
 def fastagi_bounds(config: Config, files: int) -> Bounds:
@@ -127,7 +142,7 @@ def fastagi_bounds(config: Config, files: int) -> Bounds:
     Unless configured one peer may have three quarters: an Asterisk seldom shares the gateway with another, and
     the rest is left for it if a stranger takes his share.
     """
-    room = call_connections(files, config.web.listen is not None)
+    room = call_connections(files, config.web.listen is not None) - fastagi_reserve(config, files)
     most = min(room, config.fastagi.max_connections or room)
     of_peer = config.fastagi.max_connections_per_peer or max(1, most * 3 // 4)
     return bounds_of(most, min(most, of_peer))

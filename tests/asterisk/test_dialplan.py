@@ -194,6 +194,11 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([MARK + "refused"], "REFUSED@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
+    def test_busy(self) -> None:
+        """It is alive and has no place: the call is refused, and the caller gets no fallback."""
+        self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
     def test_dies_before_it_named_the_application(self) -> None:
         """Dialling, but nothing was: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
@@ -261,6 +266,98 @@ class HeartbeatTest(DialplanTest):
     def test_farewell(self) -> None:
         """The gateway said that it stops: asked, and refused at once where it has stopped."""
         self._assert_trusted("0", trusted=True)
+
+
+class AliveTest(DialplanTest):
+    """The call ends in a way that would be the gateway's death, but for its next sign of life."""
+
+    config = None
+
+    def setUp(self) -> None:
+        """A heartbeat that is fresh and does not go on by itself."""
+        super().setUp()
+        self._set_global("PBXROUTER_HEARTBEAT_S", "4")
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 1))
+
+    def _place(self, *commands: str) -> None:
+        gateway = FakeGateway(self.lab.agi_port, list(commands))
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+
+    def _assert_refused(self) -> None:
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
+        wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
+        self.assertIn("is alive and did not serve the call to 999", self.log())
+        self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_connection_closed(self) -> None:
+        """It closes the connection at once, and lives: the call is refused."""
+        self._place()
+        self._assert_refused()
+
+    def test_not_decided(self) -> None:
+        """The same in the middle of the talk."""
+        self._place(MARK + "routing")
+        self._assert_refused()
+
+    def test_not_connected(self) -> None:
+        """Asterisk cannot connect, as when it has no file for one more socket: the call is refused."""
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+        self._assert_refused()
+
+    def test_gone(self) -> None:
+        """No further sign of life: the fallback."""
+        self._place(MARK + "routing")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+    def test_failed(self) -> None:
+        """It says itself that something broke: the fallback, however alive it is."""
+        gateway = FakeGateway(self.lab.agi_port, [OUTCOME + "FAILED", MARK + "failed"])
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+
+class FullGatewayTest(DialplanTest):
+    """The real gateway with few places, and more calls at once."""
+
+    config = "[fastagi]\nmax_connections = 8\n"
+
+    def _ends(self) -> tuple[int, int, int]:
+        """How many calls were served, refused, and sent to the fallback."""
+        text = self.log()
+        refused = text.count("Executing [CONGESTION@pbxrouter-outcome:1]")
+        return self.played().count("invalid en"), refused, text.count("Executing [999@pbxrouter-fallback:1]")
+
+    def test_flood(self) -> None:
+        """Forty calls at once for eight places, of which one Asterisk has six: six are served, the others refused."""
+        for _ in range(40):
+            self._originate("999@pbxrouter-phones")
+        wait_for("the end of all calls", lambda: sum(self._ends()) >= 40)
+        self.hang_up_all()
+        served, refused, fallback = self._ends()
+        self.assertEqual((served + refused, fallback), (40, 0))
+        self.assertGreaterEqual(served, 6)
+        self.assertGreater(refused, 0)
+        log = self.gateway.log(self._gateway_mark)
+        self.assertRegex(log, "fastagi: (refused|closed) a connection from 127.0.0.1")
+
+    def test_strangers(self) -> None:
+        """Connections that say nothing, more than there are places: calls are served all the same."""
+        for _ in range(100):
+            stranger = socket.create_connection(("127.0.0.1", self.lab.agi_port))
+            self.addCleanup(stranger.close)
+        for _ in range(3):
+            self._mark = self.lab.log_size()
+            self._originate("999@pbxrouter-phones")
+            wait_for("the call is served", lambda: self.played() == ["invalid en"])
+            self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
 
 
 class FrozenGatewayTest(DialplanTest):
