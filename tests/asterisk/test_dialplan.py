@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import SECRET, AsteriskTest, wait_for
 
 MARK = "SET VARIABLE PBXROUTER "
 OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
@@ -358,6 +358,57 @@ class FullGatewayTest(DialplanTest):
             wait_for("the call is served", lambda: self.played() == ["invalid en"])
             self.hang_up_all()
         self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+
+class SecretTest(DialplanTest):
+    """The dialplan with PBXROUTER_SECRET, and a gateway that wants it; what it says to others is in its log."""
+
+    config = """
+[fastagi]
+secret_file = "fastagi.secret"
+debug = true
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-ask"]
+"""
+
+    def _call(self, secret: str, place: str) -> str:
+        """A call with that secret comes to that place; returns the gateway's log."""
+        wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self._set_global("PBXROUTER_SECRET", secret)
+        self._originate("999@pbxrouter-phones")
+        wait_for(place, lambda: place in self._places() + self.played())
+        self.hang_up_all()
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+        return self.gateway.log(self._gateway_mark)
+
+    def test_right(self) -> None:
+        """The call is served; the secret is masked in the dialogue, and neither in the log nor in the database."""
+        log = self._call(SECRET, "invalid en")
+        self.assertIn("secret=***", log)
+        self.assertNotIn(SECRET, log)
+        for path in self.gateway.folder.glob("pbxrouter.sqlite*"):
+            if path.is_file():
+                self.assertNotIn(SECRET.encode(), path.read_bytes())
+
+    def test_wrong_or_missing(self) -> None:
+        """The call is refused, since the gateway lives; the log says so once a minute, and never what was told."""
+        wrong = SECRET[:-1] + "x"
+        for secret in (wrong, ""):
+            self._mark = self.lab.log_size()
+            log = self._call(secret, "CONGESTION@pbxrouter-outcome")
+            self.assertEqual(self.commands(), [])
+        self.assertIn("refused a call from 127.0.0.1, whose secret is not that of fastagi.secret_file", log)
+        self.assertNotIn(wrong, log)
+
+    def test_magi(self) -> None:
+        """By agi:async no secret is told, and the call is served."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        log = self._call(SECRET, "invalid en")
+        self.assertNotIn("secret=", log)
 
 
 class FrozenGatewayTest(DialplanTest):
