@@ -52,7 +52,6 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.net import Deadline, Place
 from pbxrouter.text import printable
 
@@ -327,7 +326,7 @@ class StarpyFactory(FastAGIFactory):
             return None
         place = self.admission.enter(addr)
         if place is None:
-            return FastAGIProtocol(self, has_place=False)
+            return self.without_place()
         agi = self._starpy.buildProtocol(addr)
         agi.place = place
         place.close = lambda: agi.transport.abortConnection()

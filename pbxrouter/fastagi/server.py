@@ -82,11 +82,15 @@ class FastAGIFactory(ServerFactory):
             return None
         place = self.admission.enter(addr)
         if place is None:
-            return FastAGIProtocol(self, has_place=False)
+            return self.without_place()
         call = FastAGIProtocol(self)
         place.close = call.turn_away
         self._places[call] = place
         return call
+
+    def without_place(self) -> FastAGIProtocol:
+        """Make the protocol that tells the dialplan that there is no place."""
+        return FastAGIProtocol(self, has_place=False)
 
     def turned_away(self, call: FastAGIProtocol) -> None:
         """Note a connection without a place; Asterisk needs milliseconds for it, so the oldest gives way."""
