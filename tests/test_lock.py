@@ -91,6 +91,11 @@ class LockTests(SynchronousTestCase):
             self.assertNotIn("://", text(name))
             self.assertGreater(len(locked(name)), 20)
 
+    def test_pip_is_locked(self) -> None:
+        """pip, for a Python that has none: one version, at least the wheel's hash."""
+        self.assertEqual([entry.name for entry in locked("pip.txt")], ["pip"])
+        self.assertEqual(_ENTRY.sub("", text("pip.txt")).replace("#    make lock\n", "").count("\n"), 1)
+
     def test_what_is_asked_for_is_locked(self) -> None:
         """On each Python, once for each thing, at a version in the range of pyproject.toml."""
         for name, requirements in FILES.items():

@@ -259,13 +259,15 @@ class Gateway:
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
-        for mark in (time.time_ns(), time.time_ns()):  # a load that ends first may have begun before the change
-            self._wait_for_rules(mark % 2**31)
+        for _ in range(2):  # a load that ends first may have begun before the change
+            self._wait_for_rules()
 
-    def _wait_for_rules(self, mark: int) -> None:
+    def _wait_for_rules(self) -> None:
         since = self.log_size()
-        self.sql(f"PRAGMA user_version = {mark}")  # a change of the file that no table shows
-        wait_for("the changed rules", lambda: "rules changed and loaded again" in self.log(since))
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+            (mark,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {mark + 1}")  # a change of the file that no table shows
+        wait_for("the changed rules", lambda: re.search("rules (changed and )?loaded", self.log(since)))
 
     def sockets(self) -> int:
         """How many sockets the process holds."""
@@ -372,6 +374,10 @@ class AsteriskTest(unittest.TestCase):
                 phone.wait(0.3)
             phone.terminate()
             phone.wait(PATIENCE_S)
+
+    def beat_age(self) -> float:
+        """Seconds since the gateway's last heartbeat, as the dialplan sees it."""
+        return time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0")
 
     # What Asterisk did
 
