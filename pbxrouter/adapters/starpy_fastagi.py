@@ -323,10 +323,12 @@ class StarpyFactory(FastAGIFactory):
         self._starpy.protocol = lambda: _Protocol(self)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        slot = None if self.draining else self.admission.enter(addr)
-        if slot is None:
+        """Make the protocol for a connection; None, which closes it, as in FastAGIFactory."""
+        if self.draining or not self.admission.allows(addr):
             return None
+        slot = self.admission.enter(addr)
+        if slot is None:
+            return self.without_slot()
         agi = self._starpy.buildProtocol(addr)
         agi.slot = slot
         slot.close = lambda: agi.transport.abortConnection()

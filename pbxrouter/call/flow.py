@@ -6,7 +6,8 @@ failure becomes an outcome and channel variables, and the dialplan goes on; the 
 Channel variables left for the dialplan:
 
 * ``PBXROUTER``: ``routing`` while the gateway talks with the caller, ``dialling`` while an application runs, then
-  ``done``, or ``failed`` after an error in the gateway. If the gateway dies, the value shows how far the call had come.
+  ``done``, ``failed`` after an error in the gateway, or ``busy`` if a reply of Asterisk's was too late. If the gateway
+  dies, the value shows how far the call had come.
 * ``PBXROUTER_OUTCOME``: what became of the call (``drivers.Outcome.status`` or one of ``call.record.GatewayOutcome``),
   ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
 """
@@ -36,6 +37,7 @@ from pbxrouter.errors import (
     ConnectionClosed,
     PromptMissing,
     ProtocolViolation,
+    ReplyTimeout,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey
@@ -44,17 +46,27 @@ from pbxrouter.text import Sentence, printable, sentence
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
 
+TALK_S: Final = 150.0
+"""Seconds for which the gateway may ask a caller for number and PIN; the dialplan's limit for AsyncAGI is longer."""
+MIN_KEY_MS: Final = 1500
+"""Milliseconds that a caller has for each key at least; with less time left the talk ends."""
+
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 """An extension that is no number, such as ``s``."""
+
+
+class _TalkTooLong(Exception):
+    """A caller has used up TALK_S."""
 
 
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "listed", "locked_out", "mark")
+    __slots__ = ("answered", "began", "channel", "decision", "listed", "locked_out", "mark")
 
-    def __init__(self, channel: Channel, listed: GatewayCall) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
         self.channel = channel
+        self.began = began
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
@@ -102,7 +114,7 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began))
+        call = _Conversation(channel, self._active_calls.add(channel.request, began), began)
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
@@ -120,7 +132,7 @@ class CallFlow:
         if call.channel.request.is_hung_up:
             return Outcome(GatewayOutcome.DEAD)
         try:
-            outcome = await self._route(call)
+            outcome = await self._route_in_time(call)
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
                 await self._hang_up(call, outcome.cause)
@@ -131,6 +143,17 @@ class CallFlow:
             return await self._failed(call, error)
 
     # --- the flow ---
+
+    async def _route_in_time(self, call: _Conversation) -> Outcome:
+        """Route the call; a caller who takes too long to key comes to goodbye, as after wrong PINs."""
+        try:
+            return await self._route(call)
+        except _TalkTooLong:
+            if call.decision is not None:
+                why = sentence("the caller took longer than {seconds} s", seconds=round(TALK_S))
+                self._set_decision(call, replace(call.decision.noting(why), verdict=Verdict.DENY))
+            await self._play(call, self._prompts.goodbye)
+            return Outcome(GatewayOutcome.DENIED, hang_up=True)
 
     async def _route(self, call: _Conversation) -> Outcome:
         facts = Facts(call.channel.request.caller, await self._dialled_number(call))
@@ -276,6 +299,9 @@ class CallFlow:
         outcome = Outcome(GatewayOutcome.FAILED)
         try:
             await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
+            if isinstance(error, ReplyTimeout):  # late is not gone: the fallback is not for this call
+                await self._mark(call, "busy")
+                return outcome
             await self._mark(call, "failed")
             await self._play(call, self._prompts.technical_failure)
         except ChannelHungUp:
@@ -316,12 +342,21 @@ class CallFlow:
             call.answered = True
 
     async def _ask(self, call: _Conversation, prompt: str) -> verbs.Keyed:
+        """Take digits, each within the share of the time left that lets the longest number end in time.
+
+        Raises:
+            _TalkTooLong: too little time is left.
+        """
+        left_ms = round(1000 * (call.began + TALK_S - self._now()))
+        key_ms = min(verbs.PIN_TIMEOUT_MS, left_ms // (verbs.MAX_DIGITS + 1))
+        if key_ms < MIN_KEY_MS:
+            raise _TalkTooLong
         for sound in (prompt, "beep"):
             try:
-                return await verbs.get_digits(call.channel, sound)
+                return await verbs.get_digits(call.channel, sound, key_ms)
             except PromptMissing as error:
                 self._log_missing(error)
-        return await verbs.get_digits(call.channel, "")
+        return await verbs.get_digits(call.channel, "", key_ms)
 
     async def _play_interruptible(self, call: _Conversation, prompt: str) -> str:
         try:

@@ -50,8 +50,10 @@ class Admission:
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
         secret: what a call must pass in the argument ``secret=…``; empty: nothing.
         bounds: how many connections may be open; None: any number.
+        reserve: how many more may be open to be told that the gateway is busy.
 
     Attributes:
+        reserve: the same.
         refused: number of refused connections by reason, one of REASONS.
     """
 
@@ -63,7 +65,9 @@ class Admission:
         allow: Sequence[Network] = (),
         secret: str = "",
         bounds: Bounds | None = None,
+        reserve: int = 32,
     ) -> None:
+        self.reserve = reserve
         self._clock = clock
         self._allow = tuple(allow)
         self._secret = encode(secret)
@@ -73,16 +77,20 @@ class Admission:
         )
         self._logged: dict[tuple[str, str], float] = {}
 
-    def enter(self, address: IAddress | None) -> ConnectionSlot | None:
-        """Admit a new connection; None if it is refused, which is counted, and logged at most once a minute per peer.
-
-        The oldest connection without a complete opening block may be closed to make room for it.
-        """
+    def allows(self, address: IAddress | None) -> bool:
+        """Whether a peer is in the networks that may connect; a refusal is counted, and logged once a minute each."""
         peer = host_of(address)
         if self._allow and peer and not is_within(peer, self._allow):
             self._refuse("network", peer, _NOT_ALLOWED)
-            return None
-        return self._limits.acquire(network_of(peer))
+            return False
+        return True
+
+    def enter(self, address: IAddress | None) -> ConnectionSlot | None:
+        """Admit a new connection; None if it is refused, which is counted, and logged at most once a minute per peer.
+
+        The oldest connection without a complete opening block may be turned away to make room for it.
+        """
+        return self._limits.acquire(network_of(host_of(address))) if self.allows(address) else None
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
         """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""

@@ -65,6 +65,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi.admission import UNIX_SOCKET, host_of
+from pbxrouter.fastagi.refusal import BUSY as TELL_BUSY
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
@@ -97,12 +98,18 @@ class CallOwner(Interface):
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
         """A call was refused before it was served."""
 
+    def turned_away(self, call: FastAGIProtocol) -> None:
+        """Note a connection without a slot, which is told so before it is closed."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
 
 
 class FastAGIProtocol(Protocol):
     """One call over one connection. It is an ``agi.Channel`` from the opening block on.
+
+    Args:
+        has_slot: whether the call is served; if not, the dialplan is told that the gateway is busy.
 
     Attributes:
         request: the opening block; empty until it is complete.
@@ -112,8 +119,9 @@ class FastAGIProtocol(Protocol):
     log = Logger()
     transport: ITCPTransport
 
-    def __init__(self, owner: CallOwner) -> None:
+    def __init__(self, owner: CallOwner, has_slot: bool = True) -> None:
         self._owner = owner
+        self._has_slot = has_slot
         self.request = AGIRequest({})
         self.state = State.OPENING
         self._reader = AGIReader(self._line_received)
@@ -164,7 +172,10 @@ class FastAGIProtocol(Protocol):
             self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
-        self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        if self._has_slot:
+            self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        else:
+            self.turn_away()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the command that waits; the call is over, whichever side closed."""
@@ -178,6 +189,18 @@ class FastAGIProtocol(Protocol):
             self._owner.watch.noted(self.request, "the connection is closed")
         self._finish(ConnectionClosed)
         self._owner.closed(self)
+
+    def turn_away(self) -> None:
+        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet."""
+        self._timer.clear()
+        if self._move(Event.TURNED_AWAY) is State.REFUSING:
+            self._owner.turned_away(self)
+            self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        self._ending = ForgedCallEnding(
+            self._send, lambda: self._close(Event.REFUSED), self._owner.clock, False, TELL_BUSY, 0.0
+        )
 
     def close(self) -> None:
         """Give the call back to the dialplan; does nothing if it is closed or being refused."""
@@ -353,7 +376,12 @@ class FastAGIProtocol(Protocol):
     def _reply_took_too_long(self) -> None:
         name = self._command.split(" ", 1)[0]
         self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
-        self._close(Event.TIMEOUT, ReplyTimeout(f"Asterisk did not reply to {name}"))
+        error = ReplyTimeout(f"Asterisk did not reply to {name}")
+        if self.state is not State.ASKED:
+            self._close(Event.TIMEOUT, error)
+        elif self._move(Event.TIMEOUT) is State.REFUSING:
+            self._finish(error)
+            self._tell_busy()
 
     @property
     def peer(self) -> str:

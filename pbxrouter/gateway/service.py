@@ -34,6 +34,8 @@ from pbxrouter.security import parse_network, pins, read_key
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
+MAX_RESERVE: Final = 512
+"""FastAGI connections beyond those that have a place, at most."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -126,7 +128,19 @@ def admission(config: Config, reactor: Any) -> Admission:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), fastagi_bounds(config, raise_file_limit()))
+    files = raise_file_limit()
+    return Admission(
+        reactor,
+        networks,
+        read_fastagi_secret(config),
+        fastagi_bounds(config, files),
+        fastagi_reserve(config, files),
+    )
+
+
+def fastagi_reserve(config: Config, files: int) -> int:
+    """How many further connections may be told that the gateway is busy: an eighth of what open files allow."""
+    return max(8, min(MAX_RESERVE, call_connections(files, config.web.listen is not None) // 8))
 
 
 def fastagi_bounds(config: Config, files: int) -> Bounds:
@@ -135,7 +149,7 @@ def fastagi_bounds(config: Config, files: int) -> Bounds:
     By default one peer may have three quarters: few gateways serve more than one Asterisk, and the rest stays free
     if another peer takes its share.
     """
-    room = call_connections(files, config.web.listen is not None)
+    room = call_connections(files, config.web.listen is not None) - fastagi_reserve(config, files)
     most = min(room, config.fastagi.max_connections or room)
     of_peer = config.fastagi.max_connections_per_peer or max(1, most * 3 // 4)
     return bounds_of(most, min(most, of_peer))

@@ -205,7 +205,10 @@ class Admitted(SynchronousTestCase):
         stranger, refused = connect()
         stranger.dataReceived(SimulatedCall("21", arguments=("secret=0123456789abcdeF",)).environment())
         self.assertEqual((len(served), refused.disconnecting, refused.value()), (1, True, b""))
-        self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+        further, told = connect()
+        self.assertEqual(told.value(), b"SET VARIABLE PBXROUTER busy\n")
+        further.dataReceived(b"200 result=1\n")
+        self.assertTrue(told.disconnecting)
         stranger.connectionLost(Failure(ConnectionDone()))
         connect()
         self.assertEqual(

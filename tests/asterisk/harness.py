@@ -38,6 +38,9 @@ ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
 LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 """Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
 
+SECRET = "Ab0._~+/=-Ab0._~+/=-"
+"""What a gateway's fastagi.secret holds: each character that is accepted, of each kind."""
+
 
 def why_not() -> str | None:
     """The reason why these tests cannot run on this machine."""
@@ -166,6 +169,9 @@ class Gateway:
         secret = self.folder / "ami.secret"
         secret.touch(mode=0o600)
         secret.write_text("enero2007\n")
+        secret = self.folder / "fastagi.secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f"{SECRET}\n")
         self.database = self.folder / "pbxrouter.sqlite"
         self.process: subprocess.Popen[bytes] | None = None
         self.command("init", "--sample")

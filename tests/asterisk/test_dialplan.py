@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import SECRET, AsteriskTest, wait_for
 
 MARK = "SET VARIABLE PBXROUTER "
 OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
@@ -194,6 +194,11 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([MARK + "refused"], "REFUSED@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
+    def test_busy(self) -> None:
+        """It is alive and has no place: the call is refused, and the caller gets no fallback."""
+        self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
     def test_dies_before_it_named_the_application(self) -> None:
         """The gateway dies with the mark dialling, before it named the application: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
@@ -261,6 +266,149 @@ class HeartbeatTest(DialplanTest):
     def test_farewell(self) -> None:
         """After the heartbeat 0, by which the gateway says that it stops, it is asked all the same."""
         self._assert_trusted("0", trusted=True)
+
+
+class AliveTest(DialplanTest):
+    """The call ends in a way that would be the gateway's death, but for its next sign of life."""
+
+    config = None
+
+    def setUp(self) -> None:
+        """A heartbeat that is fresh and does not go on by itself."""
+        super().setUp()
+        self._set_global("PBXROUTER_HEARTBEAT_S", "4")
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 1))
+
+    def _place(self, *commands: str) -> None:
+        gateway = FakeGateway(self.lab.agi_port, list(commands))
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+
+    def _assert_refused(self) -> None:
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
+        wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
+        self.assertIn("is alive and did not serve the call to 999", self.log())
+        self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_connection_closed(self) -> None:
+        """It closes the connection at once, and lives: the call is refused."""
+        self._place()
+        self._assert_refused()
+
+    def test_not_decided(self) -> None:
+        """The same in the middle of the talk."""
+        self._place(MARK + "routing")
+        self._assert_refused()
+
+    def test_not_connected(self) -> None:
+        """Asterisk cannot connect, as when it has no file for one more socket: the call is refused."""
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+        self._assert_refused()
+
+    def test_gone(self) -> None:
+        """No further sign of life: the fallback."""
+        self._place(MARK + "routing")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+    def test_failed(self) -> None:
+        """It says itself that something broke: the fallback, however alive it is."""
+        gateway = FakeGateway(self.lab.agi_port, [OUTCOME + "FAILED", MARK + "failed"])
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+
+class FullGatewayTest(DialplanTest):
+    """The real gateway with few places, and more calls at once."""
+
+    config = "[fastagi]\nmax_connections = 8\n"
+
+    def _ends(self) -> tuple[int, int, int]:
+        """How many calls were served, refused, and sent to the fallback."""
+        text = self.log()
+        refused = text.count("Executing [CONGESTION@pbxrouter-outcome:1]")
+        return self.played().count("invalid en"), refused, text.count("Executing [999@pbxrouter-fallback:1]")
+
+    def test_flood(self) -> None:
+        """Forty calls at once for eight places, of which one Asterisk has six: six are served, the others refused."""
+        for _ in range(40):
+            self._originate("999@pbxrouter-phones")
+        wait_for("the end of all calls", lambda: sum(self._ends()) >= 40)
+        self.hang_up_all()
+        served, refused, fallback = self._ends()
+        self.assertEqual((served + refused, fallback), (40, 0))
+        self.assertGreaterEqual(served, 6)
+        self.assertGreater(refused, 0)
+        log = self.gateway.log(self._gateway_mark)
+        self.assertRegex(log, "fastagi: (refused|closed) a connection from 127.0.0.1")
+
+    def test_strangers(self) -> None:
+        """Connections that say nothing, more than there are places: calls are served all the same."""
+        for _ in range(100):
+            stranger = socket.create_connection(("127.0.0.1", self.lab.agi_port))
+            self.addCleanup(stranger.close)
+        for _ in range(3):
+            self._mark = self.lab.log_size()
+            self._originate("999@pbxrouter-phones")
+            wait_for("the call is served", lambda: self.played() == ["invalid en"])
+            self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+
+class SecretTest(DialplanTest):
+    """The dialplan with PBXROUTER_SECRET, and a gateway that wants it; what it says to others is in its log."""
+
+    config = """
+[fastagi]
+secret_file = "fastagi.secret"
+debug = true
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-ask"]
+"""
+
+    def _call(self, secret: str, place: str) -> str:
+        """A call with that secret comes to that place; returns the gateway's log."""
+        wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self._set_global("PBXROUTER_SECRET", secret)
+        self._originate("999@pbxrouter-phones")
+        wait_for(place, lambda: place in self._places() + self.played())
+        self.hang_up_all()
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+        return self.gateway.log(self._gateway_mark)
+
+    def test_right(self) -> None:
+        """The call is served; the secret is masked in the dialogue, and neither in the log nor in the database."""
+        log = self._call(SECRET, "invalid en")
+        self.assertIn("secret=***", log)
+        self.assertNotIn(SECRET, log)
+        for path in self.gateway.folder.glob("pbxrouter.sqlite*"):
+            if path.is_file():
+                self.assertNotIn(SECRET.encode(), path.read_bytes())
+
+    def test_wrong_or_missing(self) -> None:
+        """The call is refused, since the gateway lives; the log says so once a minute, and never what was told."""
+        wrong = SECRET[:-1] + "x"
+        for secret in (wrong, ""):
+            self._mark = self.lab.log_size()
+            log = self._call(secret, "CONGESTION@pbxrouter-outcome")
+            self.assertEqual(self.commands(), [])
+        self.assertIn("refused a call from 127.0.0.1, whose secret is not that of fastagi.secret_file", log)
+        self.assertNotIn(wrong, log)
+
+    def test_magi(self) -> None:
+        """By agi:async no secret is told, and the call is served."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        log = self._call(SECRET, "invalid en")
+        self.assertNotIn("secret=", log)
 
 
 class FrozenGatewayTest(DialplanTest):

@@ -408,6 +408,27 @@ class FrozenTest(MagiTest):
         wait_for("the fallback", lambda: "34@fallback:1 Dial" in self.executed())
         self.hang_up_all()
 
+    def test_dawdling(self) -> None:
+        """A caller who keys on and on, while the gateway lives: the time limit ends in goodbye, in no fallback."""
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="8")
+        self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
+        wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
+        self.originate("34", "pbxrouter-phones")
+        self.asked()
+
+        def key_on() -> bool:
+            """Key a digit now and then, as long as the gateway talks with the caller."""
+            executed = self.executed()
+            if "T@pbxrouter-ask:1 ExecIf" not in executed:
+                self.press("1")
+                time.sleep(1)
+            return "TIMEOUT@pbxrouter-outcome:1 Playback" in executed
+
+        wait_for("the time limit", key_on)
+        wait_for("goodbye", lambda: "vm-goodbye en" in self.played())
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertNotIn("fallback", "".join(self.executed()))
+
     def test_no_limit_to_the_talk(self) -> None:
         """An application may run for longer than the gateway may talk."""
         self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="4")

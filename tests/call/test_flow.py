@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
@@ -32,6 +33,7 @@ from pbxrouter.errors import (
     CommandRefused,
     ConnectionClosed,
     ForgedRequest,
+    ReplyTimeout,
 )
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.rules.engine import RulesEngine
@@ -404,6 +406,90 @@ class Prompting(FlowCase):
         channel.answer("200 result=123456")
         self.successResultOf(serving)
         self.ended("INVALID")
+
+
+class SlowCaller(FakeChannel):
+    """A caller who keys as many digits as are taken, each at the last moment.
+
+    Args:
+        clock: moves on while they key.
+        prompt_s: seconds that each prompt plays.
+    """
+
+    def __init__(self, call: SimulatedCall, clock: Clock, prompt_s: float) -> None:
+        super().__init__(call, {"GET DATA": "200 result=" + "1" * 20, "GET VARIABLE PLAYBACKSTATUS": "200 result=0"})
+        self._clock = clock
+        self._prompt_s = prompt_s
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See agi.Channel."""
+        words = command.split(" ")
+        if command.startswith("GET DATA"):
+            self._clock.advance(self._prompt_s + int(words[4]) * int(words[3]) / 1000)
+        elif command.startswith("EXEC Wait"):
+            self._clock.advance(float(words[2]))
+        elif command.startswith(("STREAM FILE", "EXEC Playback")):
+            self._clock.advance(self._prompt_s)
+        return super().execute(command)
+
+
+class Dawdling(FlowCase):
+    """A caller whose digits take long."""
+
+    def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
+        """Serve such a call."""
+        clock = Clock()
+        guard = PinGuard(None, (), clock.seconds)
+        self.flow = CallFlow(
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds, guard=guard
+        )
+        channel = SlowCaller(SimulatedCall(extension, caller="33", dnid=dnid, arguments=("bounded",)), clock, prompt_s)
+        self.serve(channel)
+        self.assertLess(clock.seconds(), 180)  # PBXROUTER_TALK_S of the dialplan
+        return channel
+
+    def test_pin(self) -> None:
+        """The time for each key shrinks, and with too little left the caller comes to goodbye, as after wrong PINs."""
+        channel = self.serve_slowly("34", 2)
+        asked = [command for command in channel.commands if command.startswith("GET DATA")]
+        self.assertEqual(asked, [ASK_PIN, "GET DATA agent-pass 2190 20"])
+        self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+        self.ended("DENIED")
+        (record,) = self.reports.records
+        assert record.decision is not None
+        self.assertIs(record.decision.verdict, Verdict.DENY)
+        self.assertEqual(str(record.decision.trace[-1]), "the caller took longer than 150 s")
+
+    def test_long_prompts(self) -> None:
+        """Prompts of the owner's own may be long."""
+        for prompt_s in (0, 5, 15):
+            channel = self.serve_slowly("34", prompt_s)
+            self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+
+    def test_number(self) -> None:
+        """The time that the number takes counts, too."""
+        channel = self.serve_slowly("s", 20)
+        self.assertEqual(channel.commands[-5:], [*played("invalid"), *finished("INVALID"), "HANGUP"])
+
+    def test_time_up_before_the_number(self) -> None:
+        """A call that waited too long is asked for nothing."""
+        clock = Clock()
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds)
+        channel = FakeChannel(SimulatedCall("s", caller="33"), {"ANSWER": None})
+        over = Deferred.fromCoroutine(self.flow.serve(channel))
+        clock.advance(149)
+        channel.answer("200 result=0")
+        self.successResultOf(over)
+        self.assertEqual([command for command in channel.commands if command.startswith("GET DATA")], [])
+        self.ended("DENIED")
+        self.assertIsNone(self.reports.records[-1].decision)
+
+    def test_late_reply(self) -> None:
+        """A reply that is late makes the gateway busy for the dialplan: that is no reason for the fallback."""
+        for command in ("ANSWER", "GET DATA", "STREAM FILE"):
+            commands = self.run_call("34", answers={command: ReplyTimeout("Asterisk did not reply")})
+            self.assertEqual(commands[-2:], [variable("PBXROUTER_OUTCOME", "FAILED"), variable("PBXROUTER", "busy")])
+            self.ended("FAILED")
 
 
 class Running(FlowCase):

@@ -15,6 +15,8 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.errors import ConnectionClosed
 from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S
+from pbxrouter.fastagi.refusal import STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
@@ -192,29 +194,37 @@ class PlaceTests(AdmissionCase):
         with contextlib.suppress(ConnectionClosed):
             await channel.execute("ANSWER")
 
-    def connect(self, host: str) -> AsteriskEnd | None:
-        """A connection; None if it is closed at once."""
+    def connect(self, host: str) -> AsteriskEnd:
+        """A connection."""
         protocol = self.factory.buildProtocol(peer(host))
-        return None if protocol is None else AsteriskEnd(protocol)
+        assert protocol is not None
+        return AsteriskEnd(protocol)
+
+    def assert_busy(self, asterisk: AsteriskEnd) -> None:
+        """It is told that there is no slot, whatever it says, and closed when it has taken note."""
+        asterisk.says(SimulatedCall("21", caller="33").environment())
+        self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
+        asterisk.says(b"200 result=1\n")
+        self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"", True))
+        asterisk.goes()
 
     def call(self, host: str) -> AsteriskEnd:
         """A connection that tells of a call, which is served."""
         asterisk = self.connect(host)
-        assert asterisk is not None
         asterisk.says(SimulatedCall("21", caller="33").environment())
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
         return asterisk
 
     def test_calls(self) -> None:
-        """Calls are bounded for a peer and in all; further ones are closed at once, until one ends."""
+        """Calls are bounded for a peer and in all; further ones are told so and closed, until one ends."""
         calls = [self.call("192.0.2.1") for _ in range(6)]
         with capturedLogs() as events:
-            self.assertIsNone(self.connect("192.0.2.1"))
+            self.assert_busy(self.connect("192.0.2.1"))
         self.assertIn("192.0.2.1, which has as many open as fastagi.max_connections_per_peer allows", lines(events)[0])
         for _ in range(2):
             self.call("192.0.2.2")
         with capturedLogs() as events:
-            self.assertIsNone(self.connect("192.0.2.3"))
+            self.assert_busy(self.connect("192.0.2.3"))
         self.assertIn("192.0.2.3: as many are open as fastagi.max_connections allows", lines(events)[0])
         calls[0].goes()
         self.call("192.0.2.3")
@@ -262,7 +272,10 @@ class PlaceTests(AdmissionCase):
         self.call("192.0.2.1")
         with capturedLogs() as events:
             flood = [self.connect("192.0.2.7") for _ in range(50)]
-        self.assertEqual([end for end in flood if end is not None and not end.is_aborted], flood[-3:])
+            # The latest 32 of the others are in the reserve, to be told; the rest is closed at once.
+            self.assertEqual([end for end in flood if not end.is_aborted], flood[-3 - 32 :])
+            self.clock.advance(STEP_S)
+        self.assertEqual([end for end in flood if not end.is_aborted and not end.is_closed], flood[-3:])
         self.assertEqual(
             lines(events),
             ["fastagi: closed a connection from 192.0.2.7, which sent no opening block while another needed its place"],
@@ -272,12 +285,20 @@ class PlaceTests(AdmissionCase):
             self.call(host)
         self.assertEqual(self.factory.served, 5)
 
+    def test_turned_away(self) -> None:
+        """A connection that gives way is told so: Asterisk, whose words were late, sends no call to the fallback."""
+        first = self.connect("192.0.2.7")
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assert_busy(first)
+        self.assertEqual(self.factory.admission.refused["half-open"], 1)
+
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
         first = self.connect("192.0.2.7")
-        assert first is not None
         for _ in range(3):
             self.connect("192.0.2.7")
+        self.clock.pump([STEP_S, ENDING_TIMEOUT_S])
         self.assertTrue(first.is_aborted)
         first.goes()
         self.assertEqual(self.factory.open_calls, 3)

@@ -488,7 +488,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_no_reply(self) -> None:
-        """A command without a reply fails after its time, with a warning, and the connection is closed."""
+        """A command without a reply fails after its time, with a warning; the dialplan is told, and the call closed."""
         for command, seconds in (("NOOP", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
             self.connect()
             self.begin()
@@ -500,6 +500,8 @@ class Commands(ProtocolCase):
             failure_of(self, waiting, ReplyTimeout)
             (event,) = loud(logs)
             self.assertEqual((event["log_level"], event["name"]), (LogLevel.warn, command.split(" ")[0]))
+            self.assertEqual(self.asterisk.hears(), b"SET VARIABLE PBXROUTER busy\n")
+            self.passes(refusal.STEP_S)
             self.assertTrue(self.asterisk.is_closed)
             self.assertOver()
 
