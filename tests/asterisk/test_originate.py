@@ -16,6 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from pbxrouter.agi import Prompts
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 from tests.needs import PATIENCE_S
 
@@ -250,7 +253,7 @@ class OriginateTest(AsteriskTest):
         """With this gateway and Asterisk there is no problem; without the gateway there is."""
         sounds = self.gateway.folder / "sounds" / "en"
         sounds.mkdir(parents=True, exist_ok=True)
-        for name in "agent-pass vm-incorrect invalid vm-goodbye tt-somethingwrong vm-enter-num-to-call".split():
+        for name in msgspec.structs.asdict(Prompts()).values():
             (sounds / f"{name}.gsm").touch()
         arguments = ["doctor", "--sounds", str(sounds.parent)]
         with contextlib.closing(sqlite3.connect(self.gateway.database)) as connection:
