@@ -235,6 +235,23 @@ class StoreTests(TestCase):
         self.assertEqual(self.journal(), 0)
         self.assertEqual(await self.store.version(), before)
 
+    async def test_a_file_that_goes_away_meanwhile(self) -> None:
+        """The rules that were read are returned; the next use finds the file missing."""
+
+        def watch(connection: sqlite3.Connection) -> None:
+            with database.transaction(connection):
+                connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+            connection.set_trace_callback(gone)
+
+        def gone(statement: str) -> None:
+            if "wal_checkpoint" in statement:
+                self.path.unlink()
+
+        await self.store.run(watch)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        self.assertFalse(self.path.exists())
+        await self.assertFailure(self.store.version(), DatabaseMissing)
+
     async def test_errors_name_the_file(self) -> None:
         """An error of SQLite, and that the database is closed."""
         error = await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
@@ -313,6 +330,15 @@ class StoreTests(TestCase):
         self.assertFalse(Path(f"{self.path}-wal").exists())
         await self.assertFailure(self.store.version(), StoreError)
         await self.store.close()
+
+    async def test_closed_twice(self) -> None:
+        """Work that is asked for, and a second close, while the first is under way: refused, and done at once."""
+        await self.store.version()
+        closing_now = self.store.close()
+        self.assertNoResult(closing_now)
+        self.failureResultOf(self.store.version(), StoreError)
+        self.assertIsNone(self.successResultOf(self.store.close()))
+        await closing_now
 
     def test_close_unused(self) -> Deferred[None]:
         """A store that did nothing closes too."""

@@ -295,6 +295,36 @@ class RowsTests(SynchronousTestCase):
         (last,) = find_entries(self.connection, AuditSearch(), 1)
         return last.action, last.kind, last.name
 
+    def test_stored_as_checked(self) -> None:
+        """A new and a changed link are stored as their values are checked; what is refused changes nothing."""
+        link_id = add_dial_link(
+            self.connection, ANA, NOW, dataclasses.replace(SALES, name=" Sales ", sites="HTTPS://A.org/"), PLACES
+        )
+        values = dial_link(self.connection, link_id).values
+        self.assertEqual((values.name, values.sites), ("Sales", "https://a.org"))
+        update_dial_link(self.connection, ANA, NOW, link_id, {"name": " Shop ", "destinations": " 2X  3X "}, PLACES)
+        values = dial_link(self.connection, link_id).values
+        self.assertEqual((values.name, values.destinations), ("Shop", "2X 3X"))
+        self.assertEqual([row.name for row in find_entries(self.connection, limit=2)], ["Shop", "Sales"])
+        bad = dataclasses.replace(SALES, calls_a_day=0)
+        self.assertRaises(EditRefused, add_dial_link, self.connection, ANA, NOW, bad, PLACES)
+        self.assertRaises(EditRefused, update_dial_link, self.connection, ANA, NOW, link_id, {"calls_a_day": 0}, PLACES)
+        self.assertEqual([link.values for link in list_dial_links(self.connection, DAY)], [values, SALES])
+        error = self.assertRaises(NotThere, dial_link, self.connection, 99)
+        self.assertEqual(str(error), "there is no click-to-dial link 99")
+
+    def test_kinds_of_entries(self) -> None:
+        """Each change is in the audit log as one of a link, by its name."""
+        link_id = self.number
+        update_dial_link(self.connection, ANA, NOW, link_id, {"hours": "mon 9-10"}, PLACES)
+        set_dial_link_enabled(self.connection, ANA, NOW, link_id, False)
+        set_dial_link_enabled(self.connection, ANA, NOW, link_id, True)
+        void_dial_link(self.connection, ANA, NOW, link_id)
+        delete_dial_link(self.connection, ANA, NOW, link_id)
+        found = [(row.action, row.kind, row.name) for row in reversed(find_entries(self.connection))]
+        actions = ("create", "update", "disable", "enable", "void", "delete")
+        self.assertEqual(found, [(action, "dial_link", "Talk to sales") for action in actions])
+
     def test_made(self) -> None:
         """It is there, and in the log."""
         self.assertEqual(self.link(), DialLink(self.number, SALES, 1, None))

@@ -153,6 +153,28 @@ class ConsoleUsers(ConsoleUserCase):
             self.assertEqual(self.refused(EditRefused, attempt), last)
         self.assertEqual(self.actions(), [("create", "ana")])
 
+    def test_kinds_of_entries(self) -> None:
+        """Each change is in the audit log as one of a console user, by its author, at its time."""
+        ana = self.add("ana", Role.ADMIN)
+        ben = self.add("ben", Role.ADMIN)
+        update_console_user(self.connection, ROOT, 11.0, ana, language="es")
+        set_console_password(self.connection, ROOT, 12.0, ana, "other")
+        delete_console_user(self.connection, ROOT, 13.0, ben)
+        found = [(row.kind, row.action, row.who, row.via, row.changed_at) for row in find_entries(self.connection)]
+        self.assertEqual(
+            found,
+            [
+                ("console_user", action, "root", "command", at)
+                for action, at in (
+                    ("delete", 13.0),
+                    ("password", 12.0),
+                    ("update", 11.0),
+                    ("create", 10.0),
+                    ("create", 10.0),
+                )
+            ],
+        )
+
     def test_bounds(self) -> None:
         """A login, and a phone, has up to 60 characters; no phone is a phone, too."""
         self.assertTrue(self.add("x" * 60))
