@@ -93,10 +93,14 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[dial]``: arguments of Dial. ``timeout`` in seconds; ``options`` as in Asterisk's Dial()."""
+    """``[dial]``: arguments of Dial. ``timeout`` in seconds; ``options`` as in Asterisk's Dial().
+
+    ``forwarding`` lets a called phone forward its call (a SIP 302); otherwise Dial gets option ``i``.
+    """
 
     timeout: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 60
     options: str = ""
+    forwarding: bool = False
 
 
 class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,12 +3,15 @@
 ``application_data`` is a technology, as in the workshop (``SIP``, ``IAX2``, ``Zap/1``:
 the number is put behind it), or a template with ``{number}`` and ``{caller}``
 (``PJSIP/{number}@trunk``); several, joined by ``&``, ring together. ``[technologies]``
-in the configuration says what a technology is called on this Asterisk.
+in the configuration says what a technology is called on this Asterisk. A called phone cannot
+forward the call, unless ``[dial] forwarding`` allows it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from pbxrouter.agi import verbs
 from pbxrouter.config import Config
@@ -16,19 +19,32 @@ from pbxrouter.drivers import Call, Outcome
 from pbxrouter.errors import ApplicationFailed
 from pbxrouter.rules import normalise_number
 
+IGNORE_FORWARDING: Final = "i"
+"""Dial()'s option to ignore forwarding requests of called phones."""
+
+_ARGUMENT: Final = re.compile(r"\([^)]*\)")
+
 
 class Dial:
     """Asterisk's Dial()."""
 
     def __init__(self, config: Config) -> None:
         self._dial = config.dial
+        self._options = dial_options(config.dial.options, config.dial.forwarding)
         self._technologies = config.technologies
 
     async def run(self, call: Call) -> Outcome:
         """Dial; returns DIALSTATUS, cause and seconds of talk."""
         target = dial_string(call.data, call.number, call.caller, self._technologies)
-        result = await verbs.dial(call.channel, target, self._dial.timeout, self._dial.options)
+        result = await verbs.dial(call.channel, target, self._dial.timeout, self._options)
         return Outcome(result.status, result.cause, result.answered_s)
+
+
+def dial_options(options: str, forwarding: bool) -> str:
+    """The options of Dial(): those of the settings, with ``i`` unless called phones may forward calls."""
+    if forwarding or IGNORE_FORWARDING in _ARGUMENT.sub("", options):
+        return options
+    return f"{options}{IGNORE_FORWARDING}"
 
 
 def dial_string(data: str, number: str, caller: str | None, technologies: Mapping[str, str]) -> str:

@@ -168,7 +168,7 @@ class WorkshopTable(FlowCase):
         """33 dials 21: there is a Dial, and nothing that makes a sound before it."""
         self.assertEqual(
             self.run_call("21", answers=DIAL_BUSY),
-            [*driving("2X", "dial"), "EXEC Dial PJSIP/21,60", *DIAL_ENDED],
+            [*driving("2X", "dial"), "EXEC Dial PJSIP/21,60,i", *DIAL_ENDED],
         )
         self.ended("BUSY")
         (record,) = self.reports.records
@@ -185,7 +185,7 @@ class WorkshopTable(FlowCase):
                 "ANSWER",
                 ASK_PIN,
                 *driving("3X", "dial"),
-                "EXEC Dial IAX2/34,60",
+                "EXEC Dial IAX2/34,60,i",
                 *DIAL_ENDED,
             ],
         )
@@ -195,7 +195,7 @@ class WorkshopTable(FlowCase):
         answers: Answers = {**DIAL_BUSY, "GET DATA": ["200 result=000000", "200 result=123456"]}
         commands = self.run_call("34", answers=answers)
         self.assertEqual(commands[1:6], ["ANSWER", ASK_PIN, WRONG_PIN, ASK_PIN, driving("3X", "dial")[0]])
-        self.assertIn("EXEC Dial IAX2/34,60", commands)
+        self.assertIn("EXEC Dial IAX2/34,60,i", commands)
 
     def test_three_wrong(self) -> None:
         """Exactly three prompts, each answer checked, goodbye, hang up, no Dial."""
@@ -247,7 +247,7 @@ class WorkshopTable(FlowCase):
     def test_third_pin_counts(self) -> None:
         """The third answer is checked like the others."""
         answers: Answers = {"GET DATA": ["200 result=1", "200 result= (timeout)", "200 result=123456"]}
-        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+        self.assertIn("EXEC Dial IAX2/34,60,i", self.run_call("34", answers=answers))
 
     def test_voicemail(self) -> None:
         """The caller gets their own mailbox."""
@@ -284,7 +284,7 @@ class WorkshopTable(FlowCase):
         for caller in ("44", None):
             commands = self.run_call("21", caller, {"GET DATA": "200 result=123456"})
             self.assertEqual(commands.count(ASK_PIN), 1)
-            self.assertIn("EXEC Dial PJSIP/21,60", commands)
+            self.assertIn("EXEC Dial PJSIP/21,60,i", commands)
 
     def test_hangs_up_at_the_prompt(self) -> None:
         """After the hang-up no command is sent and nothing is logged above info."""
@@ -300,7 +300,7 @@ class TheNumber(FlowCase):
 
     def test_from_dnid(self) -> None:
         """A call that arrives at s is routed by its DNID."""
-        self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("s", dnid="21"))
+        self.assertIn("EXEC Dial PJSIP/21,60,i", self.run_call("s", dnid="21"))
 
     def test_asked_for(self) -> None:
         """A caller without either is asked once, and the call is answered once even if a PIN is asked for too."""
@@ -317,7 +317,7 @@ class TheNumber(FlowCase):
                     ASK_PIN,
                 ],
             )
-            self.assertIn("EXEC Dial IAX2/34,60", commands)
+            self.assertIn("EXEC Dial IAX2/34,60,i", commands)
 
     def test_nothing_keyed(self) -> None:
         """No digits are an invalid number."""
@@ -333,7 +333,7 @@ class TheNumber(FlowCase):
 
     def test_dashes(self) -> None:
         """Dashes in a number are dropped."""
-        self.assertIn("EXEC Dial PJSIP/21,60", self.run_call("2-1"))
+        self.assertIn("EXEC Dial PJSIP/21,60,i", self.run_call("2-1"))
 
     def test_dead_elsewhere(self) -> None:
         """A hang-up handler that runs at s on a dead channel gets one command, and the outcome HANGUP."""
@@ -360,7 +360,7 @@ class Prompting(FlowCase):
             "GET DATA": ["200 result=000000", "200 result=23456"],
             "STREAM FILE": "200 result=49 endpos=1",
         }
-        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+        self.assertIn("EXEC Dial IAX2/34,60,i", self.run_call("34", answers=answers))
 
     def test_hash_stops_the_prompt(self) -> None:
         """A # that stops the prompt is no digit of the next PIN."""
@@ -368,7 +368,7 @@ class Prompting(FlowCase):
             "GET DATA": ["200 result=000000", "200 result=123456"],
             "STREAM FILE": "200 result=35 endpos=1",
         }
-        self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+        self.assertIn("EXEC Dial IAX2/34,60,i", self.run_call("34", answers=answers))
 
     def test_missing_sounds(self) -> None:
         """For a missing prompt a beep is played, or nothing; the log names it, and the PIN still counts."""
@@ -380,7 +380,7 @@ class Prompting(FlowCase):
         }
         with capturedLogs() as logs:
             commands = self.run_call("34", answers=answers)
-        self.assertIn("EXEC Dial IAX2/34,60", commands)
+        self.assertIn("EXEC Dial IAX2/34,60,i", commands)
         self.assertIn("agent-pass", loud(logs)[0]["error"])
         self.assertEqual(len(loud(logs)), 5)
 
@@ -605,7 +605,7 @@ class Running(FlowCase):
     def test_upper_case(self) -> None:
         """An application's name may be in upper or lower case."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Dial", "SIP")))
-        self.assertIn("EXEC Dial PJSIP/88,60", self.run_call("88"))
+        self.assertIn("EXEC Dial PJSIP/88,60,i", self.run_call("88"))
 
 
 class CallsAtOnce(FlowCase):
@@ -691,7 +691,7 @@ class Guarded(FlowCase):
         answers: Answers = {"GET DATA": ["200 result=000000", "200 result=123456"]}
         commands = self.run_call("34", answers=answers)
         self.assertEqual(commands[1:7], ["ANSWER", ASK_PIN, "EXEC Wait 2", WRONG_PIN, ASK_PIN, "EXEC Wait 4"])
-        self.assertIn("EXEC Dial IAX2/34,60", commands)
+        self.assertIn("EXEC Dial IAX2/34,60,i", commands)
         self.assertEqual(self.guard.statistics.wrong, 4)
 
     def test_locked_out(self) -> None:
@@ -717,7 +717,7 @@ class Guarded(FlowCase):
         """However often the right PIN is keyed, none of them waits."""
         for _ in range(12):
             commands = self.run_call("34", answers={"GET DATA": "200 result=123456"})
-            self.assertIn("EXEC Dial IAX2/34,60", commands)
+            self.assertIn("EXEC Dial IAX2/34,60,i", commands)
             self.assertNotIn("Wait", " ".join(commands))
 
     def test_nothing_keyed(self) -> None:
@@ -839,7 +839,7 @@ class Breaking(FlowCase):
                 "GET DATA": ["200 result=0", "200 result=123456"],
                 "STREAM FILE": f"200 result={result} endpos=1",
             }
-            self.assertIn("EXEC Dial IAX2/34,60", self.run_call("34", answers=answers))
+            self.assertIn("EXEC Dial IAX2/34,60,i", self.run_call("34", answers=answers))
 
 
 class OverFastAGI(FlowCase):
@@ -883,16 +883,16 @@ class OverFastAGI(FlowCase):
         pin, bad = "123456#", "000000#"
         for cut in (in_one, byte_by_byte):
             for caller, number, keys, prompts, application in (
-                ("33", "21", (), [], ("Dial", "PJSIP/21,60")),
-                ("33", "34", (pin,), [ask], ("Dial", "IAX2/34,60")),
-                ("33", "34", (bad, pin), [ask, wrong, ask], ("Dial", "IAX2/34,60")),
+                ("33", "21", (), [], ("Dial", "PJSIP/21,60,i")),
+                ("33", "34", (pin,), [ask], ("Dial", "IAX2/34,60,i")),
+                ("33", "34", (bad, pin), [ask, wrong, ask], ("Dial", "IAX2/34,60,i")),
                 ("33", "34", (bad, bad, bad), [ask, wrong] * 3 + [goodbye], None),
                 ("33", "66", (pin,), [ask], ("VoiceMailMain", "33@default")),
                 ("33", "75", (pin,), [ask], ("ConfBridge", "75")),
                 ("33", "12345678", (pin, pin, pin), [ask, wrong] * 3 + [goodbye], None),
                 ("33", "999", (), ["invalid"], None),
-                ("44", "21", (pin,), [ask], ("Dial", "PJSIP/21,60")),
-                (None, "21", (pin,), [ask], ("Dial", "PJSIP/21,60")),
+                ("44", "21", (pin,), [ask], ("Dial", "PJSIP/21,60,i")),
+                (None, "21", (pin,), [ask], ("Dial", "PJSIP/21,60,i")),
             ):
                 asterisk = self.simulate(number, caller, cut, keys=keys)
                 row = (caller, number, keys)

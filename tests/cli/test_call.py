@@ -434,22 +434,22 @@ class RealGatewayTests(CommandTestCase):
         """Who dials what with which keys, and what happens."""
         three = "three PIN prompts, three wrong-PIN prompts, goodbye, hung up (outcome DENIED)"
         for arguments, ending in [
-            ("21 --from 33", "Dial PJSIP/21,60 -> ANSWER, "),
-            ("34 --from 33 --pin 123456", "PIN prompt, Dial IAX2/34,60 -> ANSWER, "),
+            ("21 --from 33", "Dial PJSIP/21,60,i -> ANSWER, "),
+            ("34 --from 33 --pin 123456", "PIN prompt, Dial IAX2/34,60,i -> ANSWER, "),
             (
                 "34 --from 33 --pin 000000 --pin 123456",
-                "two PIN prompts, wrong-PIN prompt, Dial IAX2/34,60 -> ANSWER, ",
+                "two PIN prompts, wrong-PIN prompt, Dial IAX2/34,60,i -> ANSWER, ",
             ),
             ("34 --from 35 --pin 000 --pin 111 --pin 222 --pin 123456", three),
             ("66 --from 33 --pin 123456", "PIN prompt, VoiceMailMain 33@default, "),
             ("75 --from 33 --pin 123456", "PIN prompt, ConfBridge 75, "),
             ("12345678 --from 36 --pin 123456", three),
             ("999 --from 33", "invalid-number prompt, hung up (outcome INVALID)"),
-            ("21 --from 44 --pin 123456", "PIN prompt, Dial PJSIP/21,60 -> ANSWER, "),
-            ("21 --from unknown --pin 123456", "PIN prompt, Dial PJSIP/21,60 -> ANSWER, "),
+            ("21 --from 44 --pin 123456", "PIN prompt, Dial PJSIP/21,60,i -> ANSWER, "),
+            ("21 --from unknown --pin 123456", "PIN prompt, Dial PJSIP/21,60,i -> ANSWER, "),
             ("34 --from 33 --hangup-at 1", "PIN prompt, the caller hung up"),
-            ("21 --from 33 --extension s", "Dial PJSIP/21,60 -> ANSWER, "),
-            ("21 --from 33 --extension s --dnid s", "number prompt, Dial PJSIP/21,60 -> ANSWER, "),
+            ("21 --from 33 --extension s", "Dial PJSIP/21,60,i -> ANSWER, "),
+            ("21 --from 33 --extension s --dnid s", "number prompt, Dial PJSIP/21,60,i -> ANSWER, "),
         ]:
             printed = self.good("call", *arguments.split())
             self.assertTrue(printed.splitlines()[-1].startswith(ending), f"{arguments}:\n{printed}")

@@ -12,7 +12,7 @@ from pbxrouter.config import schema as config
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
 from pbxrouter.drivers.conference import Conference
-from pbxrouter.drivers.dial import Dial, dial_string
+from pbxrouter.drivers.dial import Dial, dial_options, dial_string
 from pbxrouter.drivers.hangup import Hangup
 from pbxrouter.drivers.playback import Playback
 from pbxrouter.drivers.saydigits import SayDigits
@@ -104,7 +104,23 @@ class Dialling(DriverCase):
         }
         outcome, commands = self.run_driver(Dial(SETTINGS), "SIP", answers=answers)
         self.assertEqual(outcome, Outcome("BUSY", "17"))
-        self.assertEqual(commands[0], "EXEC Dial PJSIP/21,5,tT")
+        self.assertEqual(commands[0], "EXEC Dial PJSIP/21,5,tTi")
+
+    def test_forwarding(self) -> None:
+        """A called phone may forward calls only where the settings say so; a letter in an argument is no option."""
+        self.assertEqual(config.Dial().forwarding, False)
+        for options, forwarding, expected in (
+            ("", False, "i"),
+            ("tT", False, "tTi"),
+            ("it", False, "it"),
+            ("I", False, "Ii"),
+            ("m(lift)t", False, "m(lift)ti"),
+            ("m(lift)it", False, "m(lift)it"),
+            ("", True, ""),
+            ("tT", True, "tT"),
+            ("i", True, "i"),
+        ):
+            self.assertEqual(dial_options(options, forwarding), expected)
 
     def test_answered(self) -> None:
         """The outcome has the seconds of talk."""

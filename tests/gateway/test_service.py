@@ -121,7 +121,7 @@ class WholeGateway(TestCase):
         try:
             self.assertEqual(os.stat("c").st_mode & 0o777, 0o600)
             granted = await self.run_call("21")
-            self.assertEqual(granted.dials, [("PJSIP/21,60", "ANSWER")])
+            self.assertEqual(granted.dials, [("PJSIP/21,60,i", "ANSWER")])
             by_pin = await self.run_call("34", "000000#", "123456#")
             self.assertEqual(by_pin.prompts, ["agent-pass", "vm-incorrect", "agent-pass"])
             self.assertEqual(len(by_pin.dials), 1)
