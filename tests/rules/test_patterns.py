@@ -172,6 +172,70 @@ class Reading(SynchronousTestCase):
             self.assertIs(Pattern.parse(text).never_matches, never, text)
 
 
+class Parts(SynchronousTestCase):
+    """What a pattern is parsed into."""
+
+    def parts(self, text: str) -> tuple[str, list[str], str, str, bool]:
+        """The head, what each further place accepts, the tail, the run of digits, whether it is odd."""
+        pattern = Pattern.parse(text)
+        sets = ["".join(sorted(accepted)) for accepted in pattern.rest.sets]
+        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_odd
+
+    def test_parts(self) -> None:
+        """Matching ends at the first dot or bang; a run is of sets of one digit; an empty set counts at the end."""
+        for text, parts in (
+            ("21", ("21", [], "", "", False)),
+            ("_21", ("21", [], "", "", False)),
+            ("_2XZN", ("2", ["0123456789", "123456789", "23456789"], "", "", False)),
+            ("_12[3-3]4X5", ("12", ["3", "4", "0123456789", "5"], "", "34", False)),
+            ("_[7]8[99].", ("", ["7", "8", "9"], ".", "789", False)),
+            ("_1.2X!", ("1", [], ".", "", False)),
+            ("_1X!3.", ("1", ["0123456789"], "!", "", False)),
+            ("_[5-19]1", ("", ["9", "1"], "", "", True)),
+            ("_X[5-19]", ("", ["0123456789", "9"], "", "", True)),
+            ("_1[]", ("1", [""], "", "", False)),
+            ("_1[]2", ("1", ["2"], "", "2", False)),
+            ("_1[].", ("1", [], ".", "", False)),
+            ("_1[]!", ("1", [], ".", "", False)),
+            ("_1[]2!", ("1", ["2"], "!", "2", False)),
+            ("_1.[]", ("1", [], ".", "", False)),
+            ("_1![]", ("1", [], "!", "", False)),
+            ("_1-[2]", ("1", ["2"], "", "2", False)),
+        ):
+            self.assertEqual(self.parts(text), parts, text)
+
+    def test_order(self) -> None:
+        """Each element by number of characters, the smallest, and all; dot, bang and end behind them."""
+        dot, bang, end = (0x180, 0, ()), (0x280, 0, ()), (0x300, 0, ())
+        for text, order in (
+            ("21", ((1, 50, (50,)), (1, 49, (49,)), end)),
+            ("_2[13]", ((1, 50, (50,)), (2, 49, (49, 51)), end)),
+            ("_[5-19].", ((1, 53, (57,)), dot, end)),
+            ("_1[]!2", ((1, 49, (49,)), bang, (1, 50, (50,)), end)),
+        ):
+            self.assertEqual(Pattern.parse(text).order, order, text)
+
+    def test_runs_of_digits(self) -> None:
+        """From each place: the rest of the head and the sets of one digit that follow it."""
+        for text, runs in (
+            ("_12[3-3]4X5", ["1234", "234", "34", "4", "", "5", ""]),
+            ("_2X[5-5]7!", ["2", "", "57", "7", ""]),
+            ("_[5-19]1", ["", "1", ""]),
+            ("21", ["21", "1", ""]),
+            ("_X21.3", ["", "21", "1", ""]),
+        ):
+            pattern = Pattern.parse(text)
+            self.assertEqual([pattern.digits_from(place) for place in range(len(runs))], runs, text)
+
+    def test_elements(self) -> None:
+        """Those behind the head, as long as matching goes on."""
+        pattern = Pattern.parse("_2[13]X.5")
+        self.assertEqual(pattern.element(1), ((2, 49, (49, 51)), frozenset("13")))
+        self.assertEqual(pattern.element(2), ((10, 48, tuple(range(48, 58))), frozenset("0123456789")))
+        self.assertIsNone(pattern.element(3))
+        self.assertIsNone(Pattern.parse("21").element(2))
+
+
 ELEMENTS = st.sampled_from(
     [
         "X",

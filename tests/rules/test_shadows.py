@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.rules import shadows
 from pbxrouter.rules.model import Mapping, normalise_number
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.ruleset import RuleSet
@@ -147,6 +148,40 @@ class Reaching(SynchronousTestCase):
         self.assertEqual(self.fate(*numbers, "_208[0-0]", "_2[0-3][0-7][0-7]")[0], Reachability.SHADOWED)
         more = [f"_28{a}{b}!" for a in range(8) for b in range(8)]
         self.assertEqual(self.fate(*numbers, *more, "_2[0-38][0-7][0-7]"), (Reachability.NOT_KNOWN, []))
+
+    def test_states(self) -> None:
+        """The names of the states, as the console and the API have them."""
+        self.assertEqual(
+            [state.value for state in Reachability], ["wins", "shadowed", "repeated", "nothing", "not known"]
+        )
+
+    def test_which_number_is_found(self) -> None:
+        """The first that the pattern matches; if another pattern wins that, one whose digits differ more."""
+        for patterns, number in (
+            (["2XX"], "200"),
+            (["0X", "1X", "XX"], "70"),
+            (["21X", "20X", "2XX"], "270"),
+            (["000", "111", "XXX"], "703"),
+            (["_0XXX", "1XXX", "2XX!", "XXXX"], "7036"),
+        ):
+            self.assertEqual(reachability(rules_of(*patterns), len(patterns) - 1).number, number, patterns)
+
+    def test_winners_that_are_not_needed(self) -> None:
+        """Of up to eight, those that the others cover are left out; of more, or without steps for it, none is."""
+        rules = rules_of("2[0-1]X", "2[2-3]X", "2[1-2]X", "2[0-3]X")
+        first, second, between, last = (entry for entry in rules.entries.values())
+        pattern = last[0]
+        three = [between, first, second]
+        self.assertEqual(shadows._needed(pattern, three, 1000), [first, second])
+        self.assertEqual(shadows._needed(pattern, three, 0), three)
+        self.assertEqual(shadows._needed(pattern, [first], 1000), [first])
+        self.assertEqual(shadows._needed(pattern, [last], 1000), [last])
+        for count in (8, 9):
+            digits = range(count - 1)
+            rules = rules_of("2[01]X", *(f"2{digit}X" for digit in digits), f"2[0-{digits[-1]}]X")
+            *winners, last = rules.entries.values()
+            left = shadows._needed(last[0], winners, 10_000)
+            self.assertEqual([mapping.map_id for _, mapping in left], list(range(count == 8, count)))
 
     def test_behind_shorter_ones(self) -> None:
         """Patterns that end sooner with a dot or a bang count for the longer numbers, too."""

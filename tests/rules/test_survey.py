@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.model import Mapping
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.rules.survey import BREATH_S, RuleSurveyor
+from pbxrouter.rules.survey import BREATH_S, TURN_S, RuleSurveyor
 from tests.fakes import hash_pin, loud, workshop_rules
 
 
@@ -21,6 +21,18 @@ class SlowClock(Clock):
         """A little later each time."""
         self.rightNow += 0.0004
         return super().seconds()
+
+
+class ScriptedClock(Clock):
+    """A clock whose next readings are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings: list[float] = []
+
+    def seconds(self) -> float:
+        """The next reading; without any, the time as it is."""
+        return self.readings.pop(0) if self.readings else super().seconds()
 
 
 class Surveying(SynchronousTestCase):
@@ -106,6 +118,22 @@ class Surveying(SynchronousTestCase):
         self.assertGreaterEqual(slices, 100 // 3)
         self.assertLessEqual(slices, 100)
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_slice_ends_with_its_millisecond(self) -> None:
+        """When it has just passed, not later."""
+        clock = ScriptedClock()
+        surveyor = RuleSurveyor(lambda: self.rules, ["dial"], clock)
+        self.assertIsNone(surveyor.known)
+        clock.readings = [
+            BREATH_S,
+            5.0,
+            5.0 + TURN_S,
+        ]  # read by advance, at the slice's beginning, after its first step
+        clock.advance(BREATH_S)
+        self.assertEqual(clock.readings, [])
+        self.assertIsNone(surveyor.known)
+        clock.advance(BREATH_S)
+        self.assertIsNotNone(surveyor.known)
 
     def test_applications_are_those_given(self) -> None:
         """A mapping to an application that no driver provides is counted."""

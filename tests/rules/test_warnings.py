@@ -292,3 +292,21 @@ class OfAll(SynchronousTestCase):
         survey = warnings_of(*(rule(index, f"2{index}") for index in range(100)), granted=False).survey()
         self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
         self.assertEqual(len(survey.map_ids["nobody"]), 100)
+
+
+class Kept(SynchronousTestCase):
+    """What a survey leaves for the pages after it."""
+
+    def test_grants_are_kept(self) -> None:
+        """After a survey a page says the same, and does not go through the grants again."""
+        mappings = [rule(number, f"2{number:03}") for number in range(10)]
+        extensions = [(f"3{number}", frozenset({number % 5})) for number in range(2000)]
+        warnings = RuleWarnings(RuleSet.build(mappings, extensions, [], hash_pin), DRIVERS)
+        with calls() as before:
+            page = warnings.of_mappings(range(10))
+        warnings.survey()
+        with calls() as after:
+            self.assertEqual(warnings.of_mappings(range(10)), page)
+        self.assertEqual(sorted(page), [5, 6, 7, 8, 9])
+        self.assertGreater(before.total, 2000)
+        self.assertLess(after.total, 2000)

@@ -22,12 +22,13 @@ from pbxrouter.database.audit import (
     find_entries,
     undo,
 )
-from pbxrouter.database.rules import MappingValues
+from pbxrouter.database.rules import MappingValues, holder_edits
 from pbxrouter.database.rules.grant_edits import GrantsSet
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.model import Facts
+from pbxrouter.text import Sentence
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -187,6 +188,22 @@ class MappingTests(EditCase):
                 self.assertEqual(error.field, field, error)
                 self.assertIn(words, str(error))
 
+    def test_bounds(self) -> None:
+        """80 characters of a pattern and an application, 255 of data; surrounding blanks are left out."""
+        longest = MappingValues("2" * 80, "d" * 80, "x" * 255)
+        for values in (longest, MappingValues(f" {'2' * 80} ", f" {'d' * 80} ", f" {'x' * 255} ")):
+            map_id = self.do(edits.add_mapping, values)
+            row = self.connection.execute(
+                "SELECT pattern, application_name, application_data FROM applications_mappings"
+            )
+            self.assertEqual(row.fetchall(), [("2" * 80, "d" * 80, "x" * 255)])
+            self.do(edits.delete_mapping, map_id)
+        for values, said in (
+            (MappingValues("2X", ""), "an application is 1 to 80 printable characters"),
+            (MappingValues("2X", "dial", "x" * 256), "the application's data has at most 255 printable characters"),
+        ):
+            self.assertEqual(str(self.refused(EditRefused, edits.add_mapping, values)), said)
+
     def test_conflicts(self) -> None:
         """A duplicate; a mapping that was changed or deleted meanwhile."""
         map_id = self.do(edits.add_mapping, DIAL)
@@ -199,7 +216,7 @@ class MappingTests(EditCase):
         self.refused(EditConflict, edits.update_mapping, other, DIAL)
         self.do(edits.update_mapping, map_id, MappingValues("2X", "Dial", "SIP"))
         error = self.refused(EditConflict, edits.update_mapping, map_id, MappingValues("3X", "dial"), DIAL)
-        self.assertIn("in the meantime", str(error))
+        self.assertEqual(error.sentence, Sentence("this was changed in the meantime; check it again"))
         self.do(
             edits.update_mapping,
             map_id,
@@ -302,6 +319,26 @@ class HolderTests(EditCase):
         )
         for pin in ("0471", "0815"):
             self.assertNotIn(hash_pin(pin), shown)
+
+    def test_own_pin(self) -> None:
+        """Changed by its user on the phone, and in the audit log as such; only with the user's own old PIN."""
+        old, new, other = (hash_pin(pin) for pin in ("1111", "2222", "3333"))
+        ana, ben = self.do(edits.add_user, "ana", old), self.do(edits.add_user, "ben", other)
+        for user_id, wrong in ((ana, other), (ana, new), (ben, old), (99, old)):
+            error = self.assertRaises(
+                EditConflict, holder_edits.change_own_pin, self.connection, 9.0, user_id, wrong, new
+            )
+            self.assertEqual(error.sentence, Sentence("the PIN has been changed meanwhile"))
+        self.assertRaises(PinError, holder_edits.change_own_pin, self.connection, 9.0, ana, old, other)
+        edited = holder_edits.change_own_pin(self.connection, 9.0, ana, old, new)
+        newest = find_entries(self.connection)[0]
+        self.assertEqual(
+            (newest.audit_id, newest.who, newest.via, newest.action, newest.kind, newest.name, newest.changed_at),
+            (edited.audit_id, "ana", "phone", "pin", "user", "ana", 9.0),
+        )
+        self.assertEqual(holder_edits.user_of_pin(self.connection, new), (ana, "ana"))
+        self.assertEqual(holder_edits.user_of_pin(self.connection, other), (ben, "ben"))
+        self.assertIsNone(holder_edits.user_of_pin(self.connection, old))
 
     def test_generated_pin(self) -> None:
         """Six digits, and they open; one that is another's by chance is made anew."""

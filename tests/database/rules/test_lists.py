@@ -361,3 +361,41 @@ class ManyTests(ListCase):
             self.assertLessEqual(len(selects), 5, selects)
             self.assertLess(steps, MOST_STEPS, selects)
         self.assertEqual(len(find_mappings(self.connection, limit=9999).rows), MAX_LIMIT)
+
+
+class LimitTests(ListCase):
+    """How many rows a page has where no number is given."""
+
+    def setUp(self) -> None:
+        """Sixty mappings, extensions and users, each granted to and with each."""
+        super().setUp()
+        self.add("applications_mappings", "map_id, pattern, application_name", [(n, f"{n}", "x") for n in range(1, 61)])
+        self.add("extensions", "extension_number", [(f"{n}",) for n in range(1, 61)])
+        self.add("users", "user_name", [(f"{n}",) for n in range(1, 61)])
+        for kind in ("extension", "user"):
+            pairs = [(1, n) for n in range(1, 61)] + [(n, 1) for n in range(2, 61)]
+            self.add(f"{kind}s_mappings", f"{kind}_id, map_id", pairs)
+
+    def test_fifty(self) -> None:
+        """Mappings, extensions, users, and the grants of one of them."""
+        pages: tuple[Page[Any], ...] = (
+            find_mappings(self.connection),
+            *(find_holders(self.connection, kind) for kind in ("extension", "user")),
+            *(holders_of(self.connection, 1, kind) for kind in ("extension", "user")),
+            *(mappings_of(self.connection, kind, 1) for kind in ("extension", "user")),
+        )
+        for page in pages:
+            self.assertEqual(len(page.rows), 50)
+            self.assertIsNotNone(page.next)
+
+    def test_fifty_orphans(self) -> None:
+        """Of extensions and users together."""
+        self.by_hand("DELETE FROM applications_mappings WHERE map_id > 30")
+        found = find_orphans(self.connection)
+        self.assertEqual([orphan.kind for orphan in found], ["extension"] * 30 + ["user"] * 20)
+        self.assertEqual(len(find_orphans(self.connection, 31)), 31)
+
+    def test_matrix(self) -> None:
+        """Twelve columns, twenty-five rows."""
+        found = matrix(self.connection, "user")
+        self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
