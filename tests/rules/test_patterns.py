@@ -132,6 +132,7 @@ class Reading(SynchronousTestCase):
         ):
             error = self.assertRaises(PatternError, Pattern.parse, text)
             self.assertEqual(str(error), why)
+            self.assertNotEqual(error.sentence.message, "{text}", "it can be translated")
 
     def test_as_long_as_an_extension(self) -> None:
         """80 characters are accepted, as by Asterisk."""

@@ -320,6 +320,40 @@ class HolderTests(EditCase):
         for pin in ("0471", "0815"):
             self.assertNotIn(hash_pin(pin), shown)
 
+    def test_words_and_bounds(self) -> None:
+        """80 characters without surrounding blanks; each refusal word for word, in a Sentence that is translated."""
+        for add, table, column in (
+            (edits.add_extension, "extensions", "extension_number"),
+            (edits.add_user, "users", "user_name"),
+        ):
+            self.do(add, f" {'x' * 80} ")
+            rows = self.connection.execute(f"SELECT {column} FROM {table}").fetchall()
+            self.assertEqual(rows, [("x" * 80,)])
+        for add, text, said in (
+            (
+                edits.add_extension,
+                "x" * 81,
+                "an extension's number is 1 to 80 printable characters, as Asterisk shows the caller",
+            ),
+            (edits.add_user, "", "a user's name is 1 to 80 printable characters"),
+            (
+                edits.add_extension,
+                "unknown",
+                "unknown is the number that Asterisk uses for callers without a number; it cannot be an extension",
+            ),
+        ):
+            error = self.refused(EditRefused, add, text)
+            self.assertEqual(str(error), said)
+            self.assertNotEqual(error.sentence.message, "{text}")
+
+    def test_a_pin_of_the_same_user(self) -> None:
+        """It is no other user's, so that it can be set again; no PIN can be set for any number of users."""
+        one = self.do(edits.add_user, "ana", hash_pin("1111"))
+        self.do(edits.set_user_pin, one, hash_pin("1111"))
+        for name in ("eva", "otto"):
+            self.do(edits.set_user_pin, self.do(edits.add_user, name), None)
+        self.assertEqual(self.entries(), [("create", "user", name) for name in ("ana", "eva", "otto")])
+
     def test_own_pin(self) -> None:
         """Changed by its user on the phone, and in the audit log as such; only with the user's own old PIN."""
         old, new, other = (hash_pin(pin) for pin in ("1111", "2222", "3333"))

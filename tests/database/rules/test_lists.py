@@ -399,3 +399,43 @@ class LimitTests(ListCase):
         """Twelve columns, twenty-five rows."""
         found = matrix(self.connection, "user")
         self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
+
+
+class SearchTests(ListCase):
+    """Bounds of pages and of a search."""
+
+    def test_most_rows(self) -> None:
+        """A page has one row at least, and 500 at most."""
+        self.add("extensions", "extension_number", [(f"{n:04}",) for n in range(502)])
+        for limit, count in ((-1, 1), (0, 1), (1, 1), (499, 499), (500, 500), (501, 500)):
+            self.assertEqual(len(self.names("extension", limit=limit)), count)
+
+    def test_longest_search(self) -> None:
+        """200 characters are searched for, without surrounding blanks and NULs; the rest is ignored."""
+        self.add("users", "user_name", [("x" * 199,), ("x" * 200,), ("y",)])
+        for search, count in (
+            ("x" * 199, 2),
+            ("x" * 200, 1),
+            ("x" * 200 + "y", 1),
+            (" \0y ", 1),
+            ("\0", 3),
+            ("\udcff", 0),
+        ):
+            self.assertEqual(len(self.names("user", search)), count, search)
+
+    def test_signs(self) -> None:
+        """Signs of LIKE and GLOB stand for themselves, also beside letters that are not ASCII."""
+        names = ["50%", "50_", "5\\0", "é*", "é?", "é[x]", "É-", "ß"]
+        self.add("users", "user_name", [(name,) for name in names])
+        for search, found in (
+            ("%", ["50%"]),
+            ("_", ["50_"]),
+            ("\\", ["5\\0"]),
+            ("é*", ["é*"]),
+            ("É?", ["é?"]),
+            ("É[X]", ["é[x]"]),
+            ("é", ["é*", "é?", "é[x]", "É-"]),
+            ("ß", ["ß"]),
+            ("é%", []),
+        ):
+            self.assertEqual(sorted(self.names("user", search)), sorted(found), search)
