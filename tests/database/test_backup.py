@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -93,6 +95,12 @@ class BackupTests(BackupCase):
         self.assertIs(memory.text_factory, str)
         memory.close()
         self.assertEqual(path_of(memory), Path("database"))
+
+    def test_path_that_is_not_text(self) -> None:
+        """A file name need not be UTF-8."""
+        path = os.path.join(os.fsencode(self.path.parent), b"a\xff.sqlite")
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            self.assertEqual(os.fsencode(path_of(connection)), os.path.realpath(path))
 
 
 class StepTests(BackupCase):

@@ -8,15 +8,18 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     WrongGuesses,
     admit_guess,
     forget_guesses,
     lift_guesses,
+    lift_lockout,
     list_guesses,
     refund_guess,
 )
+from pbxrouter.errors import NotThere
 from pbxrouter.security import GuessKey, Ruling
 
 NOW = 1_000_000.0
@@ -161,3 +164,16 @@ class ListingTests(GuessCase):
         self.assertEqual(len(self.rows()), 1)
         forget_guesses(self.connection, forgiven_at + DAY_S + 0.5)
         self.assertEqual(self.rows(), [])
+
+    def test_lockout_lifted(self) -> None:
+        """One key is forgiven, and the audit log names who lifted what; what is forgiven already is not there."""
+        self.guess(PHONE, NUMBER, times=6)
+        lift_lockout(self.connection, Actor("ana", "console"), NOW + 9, PHONE)
+        self.assertEqual([row[:2] for row in self.rows()], [("number", "33")])
+        entries = self.connection.execute(
+            "SELECT changed_at, who, via, action, kind, name FROM audit_log ORDER BY audit_id"
+        ).fetchall()
+        self.assertEqual(entries, [(NOW + 9, "ana", "console", "lift", "lockout", "endpoint PJSIP/33")])
+        for key, when in ((PHONE, NOW), (NUMBER, NOW + 99 * DAY_S)):
+            refused = self.assertRaises(NotThere, lift_lockout, self.connection, Actor("ana", "console"), when, key)
+            self.assertIn(f"no wrong PINs are held against {key.scope} {key.name}", str(refused))
