@@ -165,6 +165,7 @@ class MappingListTests(ListCase):
         )
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "extension", "4").rows], ["34"])
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "user").rows], ["ana"])
+        self.assertEqual(list(holders_of(self.connection, 2**70, "user").rows), [])  # more than SQLite holds
         self.assertEqual(holders_of(self.connection, 99, "user").rows, ())
         self.assertEqual([row.pattern for row in mappings_of(self.connection, "extension", 1).rows], ["2X", "66"])
         self.assertEqual([row.map_id for row in mappings_of(self.connection, "extension", 1, "voice").rows], [5])
