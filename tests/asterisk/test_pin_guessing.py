@@ -131,7 +131,7 @@ class GuessingTest(GuessingCase):
         self.gateway.command("lockouts", "lift", "endpoint", "PJSIP/77")
         self.gateway.command("lockouts", "lift", "number", "77")
         commands = self.raw("PJSIP/77-00000012", "77", [PIN])
-        self.assertIn("EXEC Dial IAX2/loop/34,60", [line.replace('"', "") for line in commands])
+        self.assertIn("EXEC Dial IAX2/loop/34,60,i", [line.replace('"', "") for line in commands])
 
     def test_sip(self) -> None:
         """Over SIP: five wrong PINs are checked, then each is waited for and none is checked; an hour gives ten."""
