@@ -73,7 +73,7 @@ class OpeningBlock(SynchronousTestCase):
             self.assertNotIn("secret", repr(request))
 
     def test_masked_secret(self) -> None:
-        """Text from the secret on is masked, whatever it holds."""
+        """The secret and all text after it are masked."""
         for text, shown in (
             ("secret=abc", "secret=***"),
             ("agi_arg_1: secret=a b\nc secret=d", "agi_arg_1: secret=***"),

@@ -30,7 +30,7 @@ class FakeTarget:
 
 
 class DeliveryTests(SynchronousTestCase):
-    """One service with one target."""
+    """An alarm service with a single target."""
 
     def setUp(self) -> None:
         """No alarm yet."""

@@ -33,7 +33,7 @@ class SecretTests(FolderCase):
         self.config = Asterisk(name="lab", username="gateway", secret_file=str(self.file))
 
     def test_first_line(self) -> None:
-        """Without blanks around it, whatever follows."""
+        """The secret is the first line of the file, without blanks around it."""
         for text in ("s3cret", "s3cret\n", "  s3cret \r\nother\n"):
             self.file.write_text(text)
             self.assertEqual(read_secret(self.config), "s3cret")
@@ -111,7 +111,7 @@ class TrustTests(FolderCase):
             check_trust(description)
 
     def test_certificates(self) -> None:
-        """One certificate is enough, in whatever spelling of .pem, among files that hold none."""
+        """A directory needs one certificate; .pem may be in capitals, and other files are ignored."""
         (self.folder / "a.pem").write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
         self.assertIn("no certificate in", self.refusal())
         for name in ("b.PEM", "c.Pem"):

@@ -580,7 +580,7 @@ class UseTests(ManagerServiceTest):
         self.assertEqual((status["Action"], status["Channel"]), ("Status", "Y"))
 
     def test_unsubscribed_alone(self) -> None:
-        """Who unsubscribes takes nobody else's subscription along, nor a second one of his own."""
+        """Unsubscribing removes one subscription: no other handler's, and not a second one of the same handler."""
         seen: list[str] = []
         both = [self.manager.subscribe("Hangup", lambda _, name=name: seen.append(name)) for name in "ab"]  # type: ignore[misc]
         self.connects().logs_in()

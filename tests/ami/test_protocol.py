@@ -417,7 +417,7 @@ class ListTests(ManagerTest):
         self.assertEqual(self.successResultOf(answer), [])
 
     def test_items_are_no_events(self) -> None:
-        """An item or the end of a list reaches nobody who wants events, also one who wants all; another does."""
+        """Items and ends of lists reach no event handler, not even one for all events; other events do."""
         seen: list[str] = []
         self.handlers[b"*"] = [lambda event: seen.append(event.name)]
         self.handlers[b"CoreShowChannel"] = [lambda event: seen.append(event.name)]

@@ -250,7 +250,7 @@ class MergedTests(ActiveCallsCase):
     """Calls that the gateway and AMI know, each listed once."""
 
     def setUp(self) -> None:
-        """One Asterisk."""
+        """Set up the calls of a single Asterisk."""
         super().setUp()
         self.counter = FakeCounter()
 

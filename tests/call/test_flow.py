@@ -773,7 +773,7 @@ class Breaking(FlowCase):
             self.assertEqual(decision.trace_lines()[-1], f"it failed: {error}")
 
     def test_forged_uniqueid(self) -> None:
-        """The log names the call in one line, whatever its Uniqueid holds."""
+        """The log names the call in one line, also if its Uniqueid holds control characters."""
         self.flow = self.flow_by(workshop_rules(), {"dial": FakeDriver(ApplicationFailed("x"))})
         channel = FakeChannel(SimulatedCall("21", caller="33", uniqueid="1\x1b7"))
         with capturedLogs() as logs:

@@ -175,7 +175,7 @@ class PinGuardTests(GuardCase):
             self.assertEqual([guard.begin_call(user, limit) for _ in range(limit + 1)], [True] * limit + [False])
 
     def test_more_ends_than_calls(self) -> None:
-        """An end too many gives nobody a call more."""
+        """Ending a call that never began allows no extra call."""
         guard = PinGuard(None, (), lambda: self.now)
         guard.end_call("ana")
         self.assertEqual([guard.begin_call("ana", 1) for _ in range(2)], [True, False])

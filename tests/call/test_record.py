@@ -22,7 +22,7 @@ class RecordTests(SynchronousTestCase):
     """CallRecord."""
 
     def test_equality(self) -> None:
-        """Records are of the same call and outcome, whatever their times and notes."""
+        """Records with other times and notes are compared by call and outcome."""
         record = CallRecord(AGIRequest({"uniqueid": "1"}), None, Outcome("BUSY"), 1.0, 2.0)
         self.assertEqual(record, CallRecord(record.request, None, Outcome("BUSY"), 3.0, 4.0, sentence("x")))
         self.assertNotEqual(record, CallRecord(record.request, None, Outcome("ANSWER"), 1.0, 2.0))

@@ -62,7 +62,7 @@ class OriginateTests(SynchronousTestCase):
     """The wish behind ``pbxrouter originate``."""
 
     def setUp(self) -> None:
-        """One Asterisk."""
+        """Set up a control server for a single Asterisk."""
         self.originator = FakeOriginator()
         self.wish = OriginateCommand({"lab": cast(Originator, self.originator)})
         self.answers: list[JsonObject] = []

@@ -83,7 +83,7 @@ class ProtocolCase(SynchronousTestCase):
 
 
 class Wishing(ProtocolCase):
-    """One command for each connection."""
+    """The control server takes one command on each connection."""
 
     def test_granted(self) -> None:
         """Its values come through, its answers go out, in lines of ASCII; it ends when it likes."""

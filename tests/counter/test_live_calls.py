@@ -13,7 +13,7 @@ class ViewTests(ActiveCallsCase):
     """Every field of a call that is shown."""
 
     def setUp(self) -> None:
-        """One Asterisk."""
+        """Set up the calls of a single Asterisk."""
         super().setUp()
         self.counter = FakeCounter()
 
@@ -177,7 +177,7 @@ class ViewTests(ActiveCallsCase):
         self.assertEqual([call.key for call in found.calls], ["lab/1.1", "lab/1.2"])
 
     def test_version(self) -> None:
-        """It differs whenever calls changed, or became known or unknown, in whatever order."""
+        """The version differs after each change of the calls, and when they become known or unknown, in any order."""
         seen = set()
         for changes in range(4):
             for in_sync in (False, True):
