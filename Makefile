@@ -54,9 +54,9 @@ mutants: ready-dev ## Change single places of the core and see which tests notic
 	@$(BIN)/python scripts/mutants --count $(or $(COUNT),500) $(if $(SEED),--seed $(SEED)) $(WHERE)
 
 bench: ready ## Measure calls, dial patterns, AMI events, a long history and many browsers (bench/README.md)
-	@test -x build/bench/bin/python || $(BIN)/python -m venv build/bench
-	@build/bench/bin/pip install -q --disable-pip-version-check -e . pystrix panoramisk
-	@for each in fastagi patterns ami history console_load; do build/bench/bin/python bench/$$each.py || exit 1; done
+	@test -x build/bench/bin/python || $(BIN)/python -m venv --without-pip build/bench
+	@$(BIN)/python -m pip --python build/bench install -q --disable-pip-version-check -e . pystrix panoramisk
+	@for bench in fastagi patterns ami history console_load; do build/bench/bin/python bench/$$bench.py || exit 1; done
 
 lab: ready ## Start a real Asterisk on loopback, with phones (root, Debian)
 	@lab/up

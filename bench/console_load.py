@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What a call takes longer because a thousand browsers look at the page Now.
+"""How much longer calls take while a thousand browsers have the page Now open.
 
     python bench/console_load.py [-b BROWSERS] [--slow BROWSERS] [--loads A_SECOND]
                                  [-c CALLS_A_SECOND] [-s SECONDS] [-r ROUNDS]
 
 The real gateway runs on one processor, with its sample rules, database, log and console. On another one
 this program plays Asterisk: calls begin at an even pace, and each is timed from its connection to its end.
-In turns nobody looks, and a second process is there, which is a thousand browsers that keep the page open,
-some more that never read what they are sent, and people who load the page. README.md beside this file
-says what to make of the numbers.
+Rounds without browsers alternate with rounds in which a second process is a thousand browsers that keep the page
+open, some more that never read what they are sent, and people who load the page. README.md beside this file
+explains the numbers.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A port at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -274,7 +274,7 @@ def main() -> None:
             browsers.stdin.close()
             events, pages, wait = map(float, browsers.stdout.read().split())
             browsers.wait()
-            first, then = told("nobody looks", alone, alone_cpu), told("all look", watched, watched_cpu)
+            first, then = told("no browsers", alone, alone_cpu), told("browsers", watched, watched_cpu)
             print(f"{'':14} each browser was told {events:.0f} times; {pages:.0f} pages, median {wait:.0f} ms")
             ratios.append((then[0] / first[0], then[1] / first[1]))
             time.sleep(1)

@@ -25,7 +25,7 @@ from pbxrouter import database
 from pbxrouter.counter.outcome_figures import busiest, per_minute, totals
 from pbxrouter.database.calls.history import (
     CallRow,
-    Place,
+    ListPosition,
     Search,
     add_calls,
     call,
@@ -124,7 +124,9 @@ def timed(work: Work, connection: sqlite3.Connection) -> float:
     return time.perf_counter() - began
 
 
-def page(before: Place | None = None, after: Place | None = None, limit: int = PAGE, **search: Any) -> Work:
+def page(
+    before: ListPosition | None = None, after: ListPosition | None = None, limit: int = PAGE, **search: Any
+) -> Work:
     """A page."""
     found = Search(**search)
     return lambda connection: find_page(connection, found, limit, before, after)

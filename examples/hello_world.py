@@ -1,4 +1,4 @@
-"""The workshop's first program: whoever calls hears "hello world"."""
+"""The workshop's first program: plays "hello world" to each caller."""
 
 from pbxrouter.library import Channel, serve, verbs
 

@@ -11,7 +11,7 @@ from pbxrouter.library import AMIMessage, Session, run
 async def originate(session: Session) -> None:
     """Ring the channel; when it answers it goes to the extension in the context."""
     channel, context, extension = sys.argv[1:]
-    call_id = f"example-{secrets.token_hex(8)}"  # ours, so that nobody else's call is taken for this one
+    call_id = f"example-{secrets.token_hex(8)}"  # unique, so that another program's call is not taken for this one
     over: Deferred[AMIMessage] = Deferred()
 
     def outcome(event: AMIMessage) -> None:

@@ -189,6 +189,10 @@ class ActionTimeout(ManagerError):
     """Asterisk did not answer an action in time."""
 
 
+class AlarmFailed(PbxrouterError):
+    """An alarm could not be delivered to its command or webhook."""
+
+
 class ControlRefused(PbxrouterError):
     """The gateway cannot do what the command line asked for."""
 

@@ -1,6 +1,6 @@
 """Health of the gateway: AMI connections, database, FastAGI.
 
-A Health is cheap and reads only memory: it tells what the parts noticed when they last did their work.
+A Health is read from memory and costs little: it reports what the parts found at their last work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
 from pbxrouter.ami import AMIConnection
-from pbxrouter.call import History
+from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
 from pbxrouter.rules import RulesEngine, RulesReloader
@@ -198,7 +198,7 @@ class HealthProbe:
         counters: Sequence[CallCounter],
         engine: RulesEngine,
         reloader: RulesReloader,
-        history: History,
+        history: HistoryWriter,
         listen: str,
         fastagi: FastAGIFactory,
         clock: IReactorTime,

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for AMI: Asterisk's end of a connection in memory, an endpoint, a Manager."""
+"""Fakes for AMI: Asterisk's end of a connection in memory, and an AMIConnection."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class AmiEnd:
         protocol.makeConnection(self.transport)
 
     def says(self, *headers: str) -> None:
-        """A message comes."""
+        """Receive a message."""
         self.protocol.dataReceived(lines(*headers))
 
     def greets(self) -> None:
-        """The banner comes."""
+        """Receive the banner."""
         self.protocol.dataReceived(BANNER)
 
     def hears(self) -> list[dict[str, str]]:
-        """The actions sent since the last look."""
+        """The actions sent since the last call."""
         data: bytes = self.transport.value()
         self.transport.clear()
         return [dict(AMIMessage(raw).headers) for raw in data.split(b"\r\n\r\n")[:-1]]
 
     def answers(self, *headers: str, to: str = "") -> dict[str, str]:
-        """Answer the one action sent since the last look; returns it."""
+        """Answer the one action sent since the last call; returns it."""
         (action,) = self.hears()
         if to:
             assert action["Action"] == to, action
@@ -63,19 +63,20 @@ class AmiEnd:
         self.answers(to="Login")
 
     def goes(self, reason: Exception | None = None) -> None:
-        """The connection ends."""
+        """Lose the connection."""
         if not self.gone:
             self.gone = True
             self.protocol.connectionLost(Failure(reason or ConnectionDone()))
 
 
 class FakeAMIConnection:
-    """What lives on a Manager sees this; a test plays Asterisk.
+    """A fake AMIConnection; the test plays Asterisk.
 
     Attributes:
         sent: actions, name and headers, in order.
         answers: by action name, what comes of it: headers of a response, an error, or
             None for no answer yet.
+        timeouts: by action name, the time-outs of the actions sent.
         alive: by Uniqueid or name, what Action Status tells of the channels that exist.
     """
 
@@ -86,6 +87,7 @@ class FakeAMIConnection:
         self.forged_events = 0
         self.sent: list[tuple[str, dict[str, str]]] = []
         self.answers: dict[str, dict[str, str] | ManagerError | None] = {}
+        self.timeouts: dict[str, list[float]] = {}
         self.alive: dict[str, AMIMessage] = {}
         self.lists: dict[str, list[AMIMessage] | ManagerError | None] = {}
         self.waiting: list[Deferred[AMIMessage]] = []
@@ -95,29 +97,30 @@ class FakeAMIConnection:
         self._ids = itertools.count(1)
 
     def on_connect(self, tell: Callable[[], object]) -> None:
-        """As Manager."""
+        """See AMIConnection."""
         self._up.append(tell)
         if self.is_up:
             tell()
 
     def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """As Manager."""
+        """See AMIConnection."""
         self._down.append(tell)
 
     def subscribe(self, event: str, handler: EventHandler) -> Callable[[], None]:
-        """As Manager."""
+        """See AMIConnection."""
         self._handlers.setdefault(event, []).append(handler)
         return lambda: self._handlers[event].remove(handler)
 
     def new_id(self) -> str:
-        """As Manager."""
+        """See AMIConnection."""
         return f"id-{next(self._ids)}"
 
     def action(self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10) -> Deferred[AMIMessage]:
-        """As Manager."""
+        """See AMIConnection."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
+        self.timeouts.setdefault(name, []).append(timeout_s)
         answer = self.answers.get(name, {})
         if answer is None:
             self.waiting.append(Deferred())
@@ -131,7 +134,7 @@ class FakeAMIConnection:
     def action_list(
         self, name: str, headers: Iterable[tuple[str, str]] = (), timeout_s: float = 10
     ) -> Deferred[list[AMIMessage]]:
-        """As Manager."""
+        """See AMIConnection."""
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
@@ -145,13 +148,13 @@ class FakeAMIConnection:
         return fail(answer) if isinstance(answer, ManagerError) else succeed(answer)
 
     def comes_up(self) -> None:
-        """Connected and logged in."""
+        """Connect and log in."""
         self.is_up = True
         for tell in self._up:
             tell()
 
     def goes_down(self) -> None:
-        """The connection is lost: what waits fails, then who wants to know is told."""
+        """Lose the connection: pending actions fail, then the listeners are called."""
         self.is_up = False
         waiting, self.waiting = self.waiting, []
         for deferred in waiting:
@@ -160,13 +163,13 @@ class FakeAMIConnection:
             tell()
 
     def event(self, *headers: str) -> None:
-        """Asterisk sends an event."""
+        """Receive an event."""
         message = AMIMessage(lines(*headers)[:-4])
         for handler in tuple(self._handlers.get(message.name, ())):
             handler(message)
 
     def heard(self, name: str) -> list[dict[str, str]]:
-        """The actions of a name sent since the last look for it."""
+        """The actions of a name sent since the last call with that name."""
         found = [headers for action, headers in self.sent if action == name]
         self.sent = [message for message in self.sent if message[0] != name]
         return found
@@ -180,7 +183,7 @@ def refused(text: str) -> ActionFailed:
 def new_protocol(
     handlers: dict[bytes, list[EventHandler]] | None = None,
 ) -> tuple[AMIProtocol, AmiEnd, Clock]:
-    """A connection just made."""
+    """A protocol with a new connection."""
     clock = Clock()
     time: IReactorTime = clock
     protocol = AMIProtocol(time, {} if handlers is None else handlers)

@@ -1,4 +1,4 @@
-"""A gateway's API on a real port, with a real database; whatever comes of it is held against its document.
+"""A gateway's API on a real port, with a real database; each response is checked against its document.
 
 Only Asterisk is not there: calls that are asked for are a fake's.
 """
@@ -25,7 +25,7 @@ from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
-from pbxrouter.call.history import History
+from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config.schema import Config, resolved
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
@@ -45,10 +45,10 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import PasswordHashes, pins
 from pbxrouter.security.tokens import Scope, hash_token, new_token
 from pbxrouter.text.sentences import Sentence, sentence
-from pbxrouter.web.api.auth import LIMITS
-from pbxrouter.web.api.dispatch import Table, api_routes
+from pbxrouter.web.api.dispatch import EndpointTable, api_routes
 from pbxrouter.web.api.endpoint import JSON, ApiError, Endpoint
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite, resource
@@ -58,13 +58,13 @@ from tests.fakes import QUICK_ARGON2
 reactor = cast(Any, the_reactor)
 KEY = b"k" * 32
 ACTOR = Actor("the test", "command")
-APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup"})
+APPLICATIONS = frozenset({"dial", "voicemail", "conference", "playback", "saydigits", "hangup", "changepin"})
 ANSWERED = Progress("answered", Sentence("the phone was answered"), "x-1")
-TABLE = Table(ENDPOINTS)
+TABLE = EndpointTable(ENDPOINTS)
 
 
 class FakeOriginator:
-    """Begins no call; does what it is told."""
+    """An Originator that places no call; the test sets its result."""
 
     def __init__(self) -> None:
         self.wishes: list[CallRequest] = []
@@ -87,7 +87,7 @@ class FakeOriginator:
 
 
 class Ticking:
-    """The reactor, but for the time, which only goes on when it is told."""
+    """The reactor with a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -100,8 +100,8 @@ class Ticking:
         return getattr(reactor, name)
 
 
-async def serve_nobody(channel: Channel) -> None:
-    """What a FastAGI server does to which no call comes."""
+async def serve_no_call(channel: Channel) -> None:
+    """A handler for a FastAGI server that gets no calls."""
 
 
 def make_desk(
@@ -118,8 +118,8 @@ def make_desk(
     engine = RulesEngine(APPLICATIONS)
     reloader = RulesReloader(writing, engine, clock)
     config = resolved(Config(database=str(path)), path.parent)
-    history = History(writing, config.history.keep_days, clock, clock.seconds)
-    fastagi = FastAGIFactory(serve_nobody, clock, DialogueWatch())
+    history = HistoryWriter(writing, config.history.keep_days, clock, clock.seconds)
+    fastagi = FastAGIFactory(serve_no_call, clock, DialogueWatch())
     return WebContext(
         config=config,
         reading=Store(path, hash_pin, reactor),
@@ -145,7 +145,7 @@ NOON = 1_786_795_200.0  # long ago: it shall never be within the last day
 
 
 def a_call(place: int, **more: Any) -> CallRow:
-    """A call of the history, three a minute from NOON on."""
+    """A call of the history; there are three a minute from NOON on."""
     began = NOON + 20 * place
     return CallRow(
         **{
@@ -171,7 +171,7 @@ def a_call(place: int, **more: Any) -> CallRow:
 
 @dataclass(frozen=True)
 class Said:
-    """An answer."""
+    """A response."""
 
     status: int
     body: bytes
@@ -179,7 +179,7 @@ class Said:
 
     @property
     def json(self) -> Any:
-        """The body, read."""
+        """The body as JSON."""
         return json.loads(self.body)
 
     def header(self, name: str) -> str:
@@ -193,11 +193,11 @@ class ApiCase(TestCase):
     scopes: tuple[Scope, ...] = tuple(Scope)
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
-        """A server on a free port."""
+        """Start a server on a free port."""
         return Deferred.fromCoroutine(self.start())
 
     async def start(self) -> None:
-        """Begin."""
+        """Prepare the database; for subclasses."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
@@ -209,7 +209,7 @@ class ApiCase(TestCase):
         self.serve(self.web)
 
     async def add_token(self, name: str, *scopes: Scope) -> str:
-        """A token that is good for these."""
+        """Add a token with these scopes."""
         token = new_token()
         await self.web.write(
             lambda connection: add_token(connection, ACTOR, time.time(), name, hash_token(token), scopes)
@@ -222,7 +222,7 @@ class ApiCase(TestCase):
         limits: Mapping[str, tuple[float, int]] = LIMITS,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        """Listen."""
+        """Serve the API."""
         routes = api_routes(web, endpoints, lambda _: "192.0.2.1", limits)
         pages = Guarded(resource([routes]), Visitors(web.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")
@@ -239,7 +239,7 @@ class ApiCase(TestCase):
         kind: str = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> Said:
-        """Ask, and hold the answer against the document.
+        """Send a request, and check the response against the document.
 
         Args:
             body: bytes are sent as they are, anything else as JSON.
@@ -259,7 +259,7 @@ class ApiCase(TestCase):
         return said
 
     def check(self, method: str, path: str, said: Said) -> None:
-        """See that an answer is one that the document tells of."""
+        """Check that the document declares a response."""
         self.assertEqual(said.header("Cache-Control"), "no-store")
         try:
             endpoint, _ = TABLE.find(path, method)

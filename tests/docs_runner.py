@@ -3,7 +3,7 @@
 A page is Markdown. What its fenced blocks mean:
 
 * ``console``: lines with ``$ `` are run by bash, the lines beneath are what must come of it, with ``…`` for
-  whatever stands there; a line that is ``…`` alone stands for any number of lines. A command that goes on
+  any text; a line that is ``…`` alone stands for any number of lines. A command that goes on
   (the gateway, ``pbxrouter debug``) runs until the page's end, and what it wrote is looked at then. The first
   ``pbxrouter`` of a page is a program of its own; those that follow run in this process, which is quicker.
 * ``sql``: run on the page's database. ``toml``: must be accepted as settings. ``python``: run.
@@ -86,7 +86,7 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def fits(expected: str, actual: str) -> bool:
-    """Whether output is what a page shows, ``…`` being whatever is there."""
+    """Whether output is what a page shows; ``…`` matches any text."""
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + r"\n"
         for line in expected.splitlines()
@@ -126,7 +126,7 @@ class Page:
         self._prepare()
 
     def _prepare(self) -> None:
-        """What a checkout has, with a gateway on a port of its own and nothing to set up."""
+        """Put the files of a checkout into the directory, with a gateway on a port of its own."""
         settings = f'[fastagi]\nlisten = "tcp:{self._port}:interface=127.0.0.1"\n'
         if any(_WEB in block.text for block in blocks(self._text) if block.kind == "console"):
             settings += f'[web]\nlisten = "tcp:{self._web_port}:interface=127.0.0.1"\n'
@@ -168,7 +168,7 @@ class Page:
         self._check_going_on()
 
     def close(self) -> None:
-        """Stop what goes on; the directory is gone afterwards."""
+        """End the background programs, and remove the directory."""
         while self._going_on:
             _, _, process, _ = self._going_on.pop()
             os.killpg(process.pid, signal.SIGTERM)
@@ -180,7 +180,7 @@ class Page:
         shutil.rmtree(self.directory)
 
     def _check_going_on(self) -> None:
-        """Look at what those wrote that go on; the last of it may take a moment to come."""
+        """Compare the output of background programs, of which the last part may come a moment later."""
         for command, expected, _, log in self._going_on:
             until = time.monotonic() + PATIENCE_S
             while not fits(expected, actual := self._shown(log.read_bytes())):
@@ -260,7 +260,7 @@ class Page:
             self._await(log, "loaded", before + 1)
 
     def _install(self, project: dict[str, dict[str, object]]) -> None:
-        """What pip would leave of a package beside its modules; PYTHONPATH leads here."""
+        """Make what pip would install of a package besides its modules; PYTHONPATH leads here."""
         name, version = project["project"]["name"], project["project"]["version"]
         info = self.directory / f"{str(name).replace('-', '_')}-{version}.dist-info"
         info.mkdir()

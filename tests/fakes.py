@@ -144,6 +144,10 @@ class FakeOwner:
         """A call was refused before it was served."""
         self.refusals.append((request, violation))
 
+    def turned_away(self, call: FastAGIProtocol) -> None:
+        """Record a connection without a place."""
+        self.events.append("turned away")
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Record the end of a connection."""
         self.events.append("closed")

@@ -1,4 +1,4 @@
-"""The real reactor with its sockets, but with a time that goes on only when the test says so."""
+"""The real reactor and its sockets, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_S = 0.005
 
 
 class HeldTime:
-    """A reactor for what is tested; the test advances its time."""
+    """A reactor whose time the test advances."""
 
     def __init__(self) -> None:
         self._clock = Clock()
@@ -31,7 +31,7 @@ class HeldTime:
         return self._clock.callLater(delay, call, *arguments, **named)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and do what is due."""
+        """Advance the time, and run what is due."""
         self._clock.advance(seconds)
 
 

@@ -38,7 +38,7 @@ class Session:
             self.socket.sendall(data[place : place + 1])
 
     def hear(self) -> dict[str, str]:
-        """The next action; EOFError when the client has gone."""
+        """Receive the next action; EOFError when the client has disconnected."""
         headers: dict[str, str] = {}
         while line := self._stream.readline():
             if line == b"\r\n":
@@ -59,7 +59,7 @@ class Session:
         self.answer(action, "Message: Authentication accepted")
 
     def serve(self) -> None:
-        """Answer everything until the client goes."""
+        """Answer everything until the client disconnects."""
         while True:
             self.answer(self.hear(), "Ping: Pong")
 
@@ -84,7 +84,7 @@ class HostileServer:
         self._threads[0].start()
 
     def close(self) -> None:
-        """End everything."""
+        """Stop, and close all connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

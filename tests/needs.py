@@ -1,4 +1,4 @@
-"""What some tests need of the machine: where it is missing they are skipped with the reason, in CI they fail."""
+"""Requirements of tests on the machine: where one is missing the test is skipped with the reason; in CI it fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S: Final = 120.0
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test that calls; under CI=true, where nothing may be missing, fail it."""
+    """Skip the calling test; fail it under CI=true, where nothing may be missing."""
     if os.environ.get("CI") == "true":
         raise AssertionError(f"missing, though CI has everything: {reason}")
     raise SkipTest(reason)

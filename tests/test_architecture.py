@@ -48,7 +48,7 @@ def tree_of(path: Path) -> ast.Module:
 def imported(path: Path) -> Iterator[str]:
     """Full names of what a module imports, in functions and under TYPE_CHECKING too.
 
-    ``from a import b`` gives ``a.b``: b may be a module, and whoever asks looks at the beginning of the name.
+    ``from a import b`` gives ``a.b``: b may be a module, and callers compare the beginning of the name.
     """
     package = ("pbxrouter", *path.relative_to(PACKAGE).parent.parts) if path.is_relative_to(PACKAGE) else ()
     for node in ast.walk(tree_of(path)):

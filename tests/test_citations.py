@@ -1,4 +1,4 @@
-"""What the tree cites of docs/asterisk.md is there: each citation names a section that the page has."""
+"""Citations of docs/asterisk.md: each names a section that the page has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cited(text: str) -> Iterator[str]:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    """Every text file of the tree but the page itself, with its name."""
+    """Every text file of the tree except the page itself, with its name."""
     files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))]
     for path in (*sorted(ROOT.glob("*.*")), *files):
         if path.is_file() and path not in (PAGE, Path(__file__).resolve()) and "__pycache__" not in path.parts:
@@ -38,7 +38,7 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 class CitationTests(SynchronousTestCase):
-    """docs/asterisk.md and those who cite it."""
+    """The citations in the tree."""
 
     def test_reading(self) -> None:
         """Single sections, lists and ranges are found, across lines and in comments too."""

@@ -1,6 +1,6 @@
 """README and documentation say what is true.
 
-Whatever a page shows and can be run is run (docs_runner); whatever can be counted is compared with the code:
+Commands and code on a page are run (docs_runner); lists are compared with the code:
 settings, commands, options, variables, messages, links. A setting without documentation fails here, as does
 documentation of one that is not there.
 """
@@ -55,13 +55,13 @@ def rows(text: str) -> Iterator[list[str]]:
 
 
 def section(text: str, heading: str) -> str:
-    """What stands beneath a heading, up to the next of its level."""
+    """The text beneath a heading, up to the next heading of its level."""
     _, found, rest = text.partition(f"\n## {heading}\n")
     return re.split(r"^## ", rest, flags=re.MULTILINE)[0] if found else ""
 
 
 class PagesTests(SynchronousTestCase):
-    """Every page does what it says."""
+    """Every page works as it is written."""
 
 
 def _page_test(path: pathlib.Path) -> Callable[[PagesTests], None]:
@@ -86,10 +86,10 @@ for _path in PAGES:
 
 
 class RunnerTests(SynchronousTestCase):
-    """The runner would notice."""
+    """The runner itself."""
 
     def test_ellipsis(self) -> None:
-        """A … stands for part of a line, or for lines; anything else must be the same."""
+        """A … matches part of a line, or lines; anything else must be equal."""
         self.assertTrue(fits("a … c\n…\nz\n", "a b c\nd\ne\nz\n"))
         self.assertTrue(fits("…\nz", "z\n"))
         self.assertFalse(fits("a … c\n", "a b d\n"))
@@ -106,7 +106,7 @@ class RunnerTests(SynchronousTestCase):
 
 
 class LinkTests(SynchronousTestCase):
-    """What pages point to is there."""
+    """Links and file names in the pages."""
 
     def test_links(self) -> None:
         """Every relative link leads to a file or directory, and to a heading where it names one."""
@@ -145,10 +145,10 @@ class LinkTests(SynchronousTestCase):
 
 
 class SettingsTests(SynchronousTestCase):
-    """configuration.md tells every setting."""
+    """configuration.md has every setting."""
 
     def test_every_setting(self) -> None:
-        """Each key stands in the page's tables once with its true default, and no other does."""
+        """Each key is in the page's tables once with its true default, and no other is."""
         told = {
             row[0].strip("`"): (row[1], row[2].strip("`"))
             for row in rows(read(DOCS / "configuration.md"))
@@ -166,7 +166,7 @@ class SettingsTests(SynchronousTestCase):
             self.assertRegex(kind, KINDS[type(default)], key)
 
     def test_the_sample(self) -> None:
-        """Every setting of the sample file is one that the page tells."""
+        """Every setting of the sample file is on the page."""
         told = read(DOCS / "configuration.md")
         for key in re.findall(r"^#([\w-]+) =", read(ROOT / "pbxrouter.sample.toml"), re.MULTILINE):
             self.assertIn(key, told)
@@ -203,7 +203,7 @@ def _twistd_options() -> set[str]:
 
 
 class CommandsTests(SynchronousTestCase):
-    """commands.md tells every command and option, and no page tells of others."""
+    """commands.md has every command and option, and no page has others."""
 
     def setUp(self) -> None:
         context = click.Context(app.pbxrouter)
@@ -241,12 +241,12 @@ class WordsTests(SynchronousTestCase):
     """Variables and messages are those of the code."""
 
     def test_no_pin_on_a_command_line(self) -> None:
-        """No page shows a PIN as an argument, where the list of processes would show it; make is given it before."""
+        """No page shows a PIN as an argument, which the process list would show."""
         for page in (*PAGES, ROOT / "Makefile"):
             self.assertEqual(re.findall(r"--pin[ =]'?[0-9$].*|\bmake \w+ .*PIN=.*", read(page)), [], page.name)
 
     def test_variables(self) -> None:
-        """Every PBXROUTER variable of gateway and dialplan is told; no page tells of others."""
+        """Every PBXROUTER variable of gateway and dialplan is documented, and no others."""
         pattern = re.compile(r"\bPBXROUTER(?:_[A-Z0-9]+)*\b")
         sources = [*(ROOT / "pbxrouter").rglob("*.py"), ROOT / "dialplan" / "pbxrouter.conf"]
         known = {name for source in sources for name in pattern.findall(read(source))}
@@ -275,7 +275,7 @@ class WordsTests(SynchronousTestCase):
 
 
 def _templates(tree: ast.AST) -> Iterator[str]:
-    """The texts of a module, with … where something is put in."""
+    """The texts of a module, with … in place of their values."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub(r"\{\w+\}", "…", node.value)

@@ -1,4 +1,4 @@
-"""How the gateway is, as its parts notice it, and in words."""
+"""The health of the gateway, as its parts notice it, and its sentences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbxrouter import __version__
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.connection import AMIConnection
-from pbxrouter.call.history import MAX_QUEUED, History
+from pbxrouter.call.history_writer import MAX_QUEUED, HistoryWriter
 from pbxrouter.counter.service import CallCounter
 from pbxrouter.errors import StoreError
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -22,14 +22,14 @@ from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from pbxrouter.text.sentences import Sentence, sentence
-from tests.call.test_history import record
+from tests.call.test_history_writer import record
 from tests.fakes import AsteriskEnd, workshop_rules
 
 NOW = 1_800_000_000.0
 
 
 class FakeStore:
-    """A database that is there or not."""
+    """A database that is available or not."""
 
     def __init__(self) -> None:
         self.away = True
@@ -55,7 +55,7 @@ class FakeStore:
 
 
 class FakeAMIConnection:
-    """What is asked of a Manager."""
+    """The part of AMIConnection that a Health reads."""
 
     is_up = True
     since: float | None = NOW
@@ -63,7 +63,7 @@ class FakeAMIConnection:
 
 
 class FakeCounter:
-    """What is asked of a CallCounter."""
+    """The part of CallCounter that a Health reads."""
 
     asterisk = "lab"
     in_sync = True
@@ -78,13 +78,13 @@ class HealthCase(SynchronousTestCase):
     """A gateway's parts, real but for the database and AMI."""
 
     def setUp(self) -> None:
-        """The database is away, AMI is up."""
+        """The database is away, AMI is connected."""
         self.clock = Clock()
         self.clock.advance(NOW)
         self.store = FakeStore()
         self.engine = RulesEngine({"dial"})
         self.reloader = RulesReloader(self.store, self.engine, self.clock)
-        self.history = History(self.store, 90, self.clock, self.clock.seconds)
+        self.history = HistoryWriter(self.store, 90, self.clock, self.clock.seconds)
         self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
         self.manager, self.counter = FakeAMIConnection(), FakeCounter()
         self.look = HealthProbe(
@@ -100,16 +100,16 @@ class HealthCase(SynchronousTestCase):
         self.ends: list[Deferred[None]] = []
 
     async def serve(self, channel: Channel) -> None:
-        """A call goes on until the test ends it."""
+        """Serve a call until the test ends it."""
         self.ends.append(Deferred())
         await self.ends[-1]
 
     def refresh(self) -> None:
-        """The rules are looked at."""
+        """Poll the rules."""
         self.successResultOf(Deferred.fromCoroutine(self.reloader.poll()))
 
     def write(self) -> None:
-        """What is queued is written."""
+        """Write what is queued."""
         self.successResultOf(Deferred.fromCoroutine(self.history.write()))
 
 
@@ -117,7 +117,7 @@ class DatabaseTests(HealthCase):
     """Rules, history, counts."""
 
     def test_before_the_first_rules(self) -> None:
-        """Nobody knows yet, which is no fault; then it is one."""
+        """Unknown at first, which is no problem; later it is one."""
         database = self.look().database
         self.assertEqual((database.state, database.sentence.english), ("plain", "loading the rules"))
         self.refresh()
@@ -128,7 +128,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(database.trouble.english, "database x.db is locked")
 
     def test_rules_away(self) -> None:
-        """Since when, and it is over when they can be read again."""
+        """The time since which rules cannot be read; reset when they can be read again."""
         self.store.away = False
         self.refresh()
         self.assertEqual((self.look().database.state, self.look().database.trouble), ("good", None))
@@ -145,7 +145,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(self.look().database.rules_away_since, None)
 
     def test_history_away(self) -> None:
-        """How many wait, and how many are lost for good, also when it is over."""
+        """How many calls wait, and how many are lost for good, also after the outage."""
         self.store.away = False
         self.refresh()
         self.store.away = True
@@ -168,7 +168,7 @@ class DatabaseTests(HealthCase):
         )
 
     def test_reading_breaks(self) -> None:
-        """A bug while the rules are read is not passed over."""
+        """An unexpected error while the rules are read counts as an outage."""
 
         def broken() -> Any:
             raise ZeroDivisionError("on purpose")
@@ -179,7 +179,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(self.look().database.rules_away_since, NOW)
 
     def test_counts(self) -> None:
-        """Those not written."""
+        """Counts that cannot be written."""
         self.store.away = False
         self.refresh()
         self.counter.database_up = False
@@ -191,18 +191,18 @@ class AsteriskTests(HealthCase):
     """The connections to AMI."""
 
     def lab(self) -> AsteriskHealth:
-        """That to the first one."""
+        """The health of the first Asterisk."""
         return self.look().asterisks[0]
 
     def test_well(self) -> None:
-        """Up, and its calls known."""
+        """Connected, and its calls known."""
         lab = self.lab()
         self.assertEqual((lab.name, lab.up, lab.since, lab.active), ("lab", True, NOW, 3))
         self.assertEqual((lab.unknown_s, lab.restarts, lab.trouble), (1.5, 1, None))
         self.assertEqual((lab.state, lab.sentence.english), ("good", "connected; calls are synchronised"))
 
     def test_down(self) -> None:
-        """Why, and nothing is said of its calls."""
+        """Not connected: the reason, and nothing about its calls."""
         self.manager.is_up, self.manager.trouble = False, Sentence("no answer")
         self.counter.trouble = Sentence("another")
         lab = self.lab()
@@ -210,7 +210,7 @@ class AsteriskTests(HealthCase):
         self.assertEqual((lab.sentence.english, lab.trouble), ("no connection", Sentence("no answer")))
 
     def test_not_in_sync(self) -> None:
-        """Just connected it is no fault; one if something was found wrong."""
+        """Just after the connection it is no problem; it is one once an error was found."""
         self.counter.in_sync, self.counter.active = False, None
         self.assertEqual((self.lab().state, self.lab().sentence.english), ("plain", "connected; synchronising calls"))
         self.counter.trouble = Sentence("not permitted")
@@ -223,10 +223,10 @@ class AsteriskTests(HealthCase):
 
 
 class WholeTests(HealthCase):
-    """FastAGI, and all together."""
+    """FastAGI, and the whole."""
 
     def begin(self) -> AsteriskEnd:
-        """A call comes."""
+        """Begin a call."""
         protocol = self.fastagi.buildProtocol(None)
         assert protocol is not None
         end = AsteriskEnd(protocol)
@@ -250,7 +250,7 @@ class WholeTests(HealthCase):
             end.callback(None)
 
     def test_all(self) -> None:
-        """As the worst part, with version and uptime."""
+        """The worst severity of the parts, with version and uptime."""
         self.clock.advance(60)
         health = self.look()
         self.assertEqual((health.version, health.started, health.uptime_s), (__version__, NOW, 60))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+import hashlib
 import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -19,14 +23,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import library
 from pbxrouter.errors import ChannelHungUp, CommandRefused, LoginRefused, ManagerUnavailable
 from pbxrouter.simulator import SimulatedCall
+from tests.ami_fakes import AmiEnd, new_protocol
+from tests.fakes import AsteriskEnd
 from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 
+UNIQUEID = SimulatedCall("21", caller="33").uniqueid
+react = task.react
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 class ConnectTests(SynchronousTestCase):
-    """connect, and what one does with a session."""
+    """connect, and the session."""
 
     def setUp(self) -> None:
         """Asterisk's end is in memory."""
@@ -59,7 +67,7 @@ class ConnectTests(SynchronousTestCase):
         return self.successResultOf(self.done)
 
     def test_session(self) -> None:
-        """Actions, lists, events by name and all of them, the end."""
+        """Actions, lists, events by name and all events, and the end."""
         session = self._session()
         self.assertEqual(session.banner, "Asterisk Call Manager/11.0.0")
         answered = session.action("Ping")
@@ -76,9 +84,14 @@ class ConnectTests(SynchronousTestCase):
         left = Deferred.fromCoroutine(session.leave())
         self.assertIn("Action: Logoff", self._answer("Response: Goodbye"))
         self.successResultOf(left)
+        self.assertTrue(self.transport.disconnecting)
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(session.lost)
         self.successResultOf(Deferred.fromCoroutine(session.leave()))
+
+    def test_greeted_without_a_banner(self) -> None:
+        """A session on a protocol that has read no banner has an empty one."""
+        self.assertEqual(library.Session(new_protocol()[0], {}).banner, "")
 
     def test_refused(self) -> None:
         """A wrong secret closes the connection."""
@@ -88,8 +101,8 @@ class ConnectTests(SynchronousTestCase):
         self.assertIn("fsl", str(self.failureResultOf(self.done, LoginRefused).value))
         self.assertTrue(self.transport.disconnected or self.transport.disconnecting)
 
-    def test_nobody(self) -> None:
-        """Nobody listens: one line with the address."""
+    def test_no_listener(self) -> None:
+        """Nothing listens: one line with the address."""
         factory = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = str(self.failureResultOf(self.done, ManagerUnavailable).value)
@@ -125,18 +138,215 @@ class ServeTests(SynchronousTestCase):
         self.assertEqual(numbers, ["21"])
 
     def test_failures(self) -> None:
-        """A caller who hangs up is no error; what Asterisk refuses is one line."""
+        """A hang-up is no error; a command that Asterisk refuses is one line."""
         for error in (ChannelHungUp(), CommandRefused(510, "X", "Invalid")):
 
             async def handler(channel: library.Channel, error: Exception = error) -> None:
                 raise error
 
             self.assertTrue(self._call(handler).disconnecting)
-            self.assertEqual(self.said.getvalue().count("\n"), 0 if isinstance(error, ChannelHungUp) else 1)
+            shown = self.said.getvalue()
+            expected = "" if isinstance(error, ChannelHungUp) else f"call {UNIQUEID}: {error}\n"
+            self.assertEqual(shown, expected)
+
+    def test_control_characters_in_an_error_line(self) -> None:
+        """The line about a call is one line, though a caller can put anything into its Uniqueid."""
+
+        async def handler(channel: library.Channel) -> None:
+            channel.request.variables["uniqueid"] = "1\n2"  # type: ignore[index]
+            raise CommandRefused(510, "X", "Invalid")
+
+        self._call(handler)
+        self.assertEqual(self.said.getvalue().count("\n"), 1)
+
+
+class ProgramReactor(MemoryReactorClock):
+    """The reactor of a program: what happens while it runs is the test's."""
+
+    def __init__(self, events: Callable[[Any], object]) -> None:
+        super().__init__()
+        self.events = events
+
+    def run(self) -> None:
+        """Run until the test has nothing more to happen."""
+        super().run()
+        self.events(self)
+
+
+class LastLineTests(SynchronousTestCase):
+    """serve and run as the last line of a program: addresses and accounts, and how the process ends."""
+
+    def setUp(self) -> None:
+        """No environment, and no output yet."""
+        self.environ: dict[str, str] = {}
+        self.patch(os, "environ", self.environ)
+        self.written = io.BytesIO()
+        self.enterContext(contextlib.redirect_stdout(io.TextIOWrapper(self.written)))
+
+    def ends(self, program: Callable[[], object], events: Callable[[Any], object]) -> object:
+        """Run a program whose reactor is in memory; returns its exit status, or the line that it ends with."""
+        self.reactor = ProgramReactor(events)
+        self.patch(task, "react", functools.partial(react, _reactor=self.reactor))
+        return self.assertRaises(SystemExit, program).code
+
+    def server(self, listen: str | None = None) -> tuple[int, str]:
+        """The port and interface where serve listens."""
+
+        async def handler(channel: library.Channel) -> None:
+            pass
+
+        self.assertEqual(self.ends(lambda: library.serve(handler, listen), lambda reactor: None), 0)
+        port, _, _, interface = self.reactor.tcpServers[0]
+        return port, interface
+
+    def test_where_serve_listens(self) -> None:
+        """On loopback at FastAGI's port, at $AGI_LISTEN, or where the program says."""
+        self.assertEqual(self.server(), (4573, "127.0.0.1"))
+        self.environ["AGI_LISTEN"] = "tcp:4574"
+        self.assertEqual(self.server(), (4574, ""))
+        self.assertEqual(self.server("tcp:4575"), (4575, ""))
+
+    def test_serve_says_at_once_that_it_waits(self) -> None:
+        """The line does not stay in a buffer: another program may wait for it."""
+        self.server()
+        self.assertEqual(self.written.getvalue(), b"waiting for calls at tcp:4573:interface=127.0.0.1\n")
+
+    def test_stopping_serve(self) -> None:
+        """A program that is stopped takes no more calls, and waits for the commands in progress."""
+        answered: list[str] = []
+
+        async def handler(channel: library.Channel) -> None:
+            answered.append((await channel.execute("NOOP")).result)
+
+        def events(reactor: Any) -> None:
+            factory = reactor.tcpServers[0][1]
+            end = AsteriskEnd(factory.buildProtocol(None))
+            end.says(SimulatedCall("21", caller="33").environment())
+            (trigger,) = [
+                call
+                for call, *_ in reactor.triggers["before"]["shutdown"]
+                if getattr(call, "__self__", None) is factory
+            ]
+            stopped = trigger()
+            self.assertNoResult(stopped)
+            self.assertIsNone(factory.buildProtocol(None))
+            end.says(b"200 result=7\n")
+            reactor.advance(1)
+            end.goes()
+            self.successResultOf(stopped)
+
+        self.ends(lambda: library.serve(handler), events)
+        self.assertEqual(answered, ["7"])
+
+    def session(self, program: Callable[[library.Session], Any], **named: str) -> object:
+        """Run a program over AMI, with an Asterisk that answers everything; returns how it ends."""
+        self.actions: list[dict[str, str]] = []
+        self.end: AmiEnd | None = None
+
+        def events(reactor: Any) -> None:
+            ((host, port, factory, *_),) = reactor.tcpClients
+            self.address = (host, port)
+            self.end = end = AmiEnd(factory.buildProtocol(None))
+            end.greets()
+            while heard := end.hears():
+                for action in heard:
+                    self.actions.append(action)
+                    end.says("Response: Success", f"ActionID: {action['ActionID']}", "Challenge: 1234")
+
+        return self.ends(lambda: library.run(program, **named), events)
+
+    async def program(self, session: library.Session) -> None:
+        """One action."""
+        await session.action("Ping")
+
+    def names(self) -> list[str]:
+        """The actions that came, by name."""
+        return [action["Action"] for action in self.actions]
+
+    def login(self) -> tuple[str, str, str]:
+        """The user, the key and the event mask of the login that came."""
+        (login,) = [action for action in self.actions if action["Action"] == "Login"]
+        return login["Username"], login["Key"], login["Events"]
+
+    def test_run(self) -> None:
+        """The program runs on a session that is logged in, then it is logged off; the status is 0."""
+        self.assertEqual(self.session(self.program), 0)
+        self.assertEqual(self.names(), ["Challenge", "Login", "Ping", "Logoff"])
+        assert self.end is not None
+        self.assertTrue(self.end.transport.disconnecting or self.end.gone)
+
+    def test_events(self) -> None:
+        """All event classes, or those that the program wants."""
+        self.session(self.program)
+        self.assertEqual(self.login()[2], "on")
+        self.session(self.program, events="call,agi")
+        self.assertEqual(self.login()[2], "call,agi")
+
+    def test_events_of_connect(self) -> None:
+        """A session has all event classes, if nothing else is said."""
+
+        def events(reactor: Any) -> None:
+            end = AmiEnd(reactor.tcpClients[0][2].buildProtocol(None))
+            end.greets()
+            end.answers("Challenge: 1234", to="Challenge")
+            self.assertEqual(end.hears()[0]["Events"], "on")
+
+        self.ends(lambda: task.react(lambda reactor: Deferred.fromCoroutine(library.connect(reactor))), events)
+
+    def test_account(self) -> None:
+        """Address, user and secret are those of the environment; without any pbxrouter's on loopback."""
+
+        def key(secret: str) -> str:
+            return hashlib.md5(b"1234" + secret.encode()).hexdigest()
+
+        self.session(self.program)
+        self.assertEqual(self.address, ("127.0.0.1", 5038))
+        self.assertEqual(self.login(), ("pbxrouter", key(""), "on"))
+        self.environ.update(AMI="tcp:10.0.0.9:5039", AMI_USERNAME="fsl", AMI_SECRET="junio2006")
+        self.session(self.program)
+        self.assertEqual(self.address, ("10.0.0.9", 5039))
+        self.assertEqual(self.login(), ("fsl", key("junio2006"), "on"))
+
+    def test_account_of_connect(self) -> None:
+        """What a program passes to connect counts more than the environment, an empty secret too."""
+        self.environ.update(AMI="tcp:10.0.0.9:5039", AMI_USERNAME="fsl", AMI_SECRET="junio2006")
+        logins: list[dict[str, str]] = []
+
+        async def program(reactor: Any) -> None:
+            await library.connect(reactor, "tcp:10.0.0.1:5038", "maria", self.secret)
+
+        def events(reactor: Any) -> None:
+            ((host, port, factory, *_),) = reactor.tcpClients
+            self.assertEqual((host, port), ("10.0.0.1", 5038))
+            end = AmiEnd(factory.buildProtocol(None))
+            end.greets()
+            end.answers("Challenge: 1234", to="Challenge")
+            logins.extend(end.hears())
+
+        for self.secret in ("", "s3"):
+            self.ends(lambda: task.react(lambda reactor: Deferred.fromCoroutine(program(reactor))), events)
+        expected = [hashlib.md5(b"1234" + secret).hexdigest() for secret in (b"", b"s3")]
+        self.assertEqual([(login["Username"], login["Key"]) for login in logins], [("maria", key) for key in expected])
+
+    def test_failing_program(self) -> None:
+        """What a user can mend ends the program with one line, after it is logged off; a fault is a traceback."""
+        for error in (CommandRefused(510, "X", "no"), FileNotFoundError(2, "No such file", "x"), ValueError("bad")):
+
+            async def fails(session: library.Session, error: Exception = error) -> None:
+                raise error
+
+            self.assertEqual(self.session(fails), str(error))
+            self.assertEqual(self.names()[-1], "Logoff")
+
+        async def breaks(session: library.Session) -> None:
+            raise ZeroDivisionError
+
+        self.assertEqual(self.session(breaks), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class ProgramTests(SynchronousTestCase):
-    """The examples as programs, where no Asterisk is."""
+    """The examples as programs, without an Asterisk."""
 
     def _start(self, name: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
         done = subprocess.run(
@@ -151,13 +361,13 @@ class ProgramTests(SynchronousTestCase):
         return done.returncode, done.stdout, done.stderr
 
     def test_no_asterisk(self) -> None:
-        """One line, status 1."""
+        """Without an Asterisk: one line, status 1."""
         status, _, said = self._start("ping.py", AMI="tcp:127.0.0.1:1")
         self.assertEqual((status, said.count("\n")), (1, 1), said)
         self.assertIn("tcp:127.0.0.1:1", said)
 
     def test_bad_endpoint(self) -> None:
-        """An endpoint that is none: one line, status 1."""
+        """An invalid endpoint: one line, status 1."""
         for name, variable in (("ping.py", "AMI"), ("hello_world.py", "AGI_LISTEN")):
             status, _, said = self._start(name, **{variable: "nonsense:1"})
             self.assertEqual((status, said.count("\n")), (1, 1), said)

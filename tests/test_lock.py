@@ -1,4 +1,4 @@
-"""requirements/ locks all that pyproject.toml asks for, and whatever that needs in turn, with hashes."""
+"""requirements/ locks the dependencies in pyproject.toml, direct and indirect, with hashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Locked:
-    """One entry of a lock file.
+    """An entry of a lock file.
 
     Attributes:
         marker: where it is installed; None is everywhere.
@@ -41,7 +41,7 @@ class Locked:
 
 
 def environment(python: str) -> dict[str, str]:
-    """What markers see on that Python on Linux."""
+    """The environment of markers for a Python on Linux."""
     here: Environment = default_environment()
     return {
         **{name: str(value) for name, value in here.items()},
@@ -69,7 +69,7 @@ def locked(name: str) -> list[Locked]:
 
 
 def wanted(*extras: str) -> list[Requirement]:
-    """What pyproject.toml asks for: to build, to run and for those extras."""
+    """The requirements in pyproject.toml: to build, to run, and of these extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     lines = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     for extra in extras:
@@ -81,7 +81,7 @@ FILES = {"run.txt": wanted(), "dev.txt": wanted("test", "check")}
 
 
 class LockTests(SynchronousTestCase):
-    """Both files."""
+    """Both lock files."""
 
     def test_every_entry_has_a_version_and_hashes(self) -> None:
         """There is nothing else in a file but comments: no option, no address, no open range."""
@@ -90,6 +90,11 @@ class LockTests(SynchronousTestCase):
             self.assertEqual([line for line in rest.splitlines() if not line.startswith("#")], [], name)
             self.assertNotIn("://", text(name))
             self.assertGreater(len(locked(name)), 20)
+
+    def test_pip_is_locked(self) -> None:
+        """pip, for a Python that has none: one version, at least the wheel's hash."""
+        self.assertEqual([entry.name for entry in locked("pip.txt")], ["pip"])
+        self.assertEqual(_ENTRY.sub("", text("pip.txt")).replace("#    make lock\n", "").count("\n"), 1)
 
     def test_what_is_asked_for_is_locked(self) -> None:
         """On each Python, once for each thing, at a version in the range of pyproject.toml."""

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scripts.mutation import accepted, choice, literals, targets
+from scripts.mutation import accepted, choice, literals, targets, worker
+from scripts.mutation.baseline import Baseline
 from scripts.mutation.finder import mutants
+from scripts.mutation.pool import Job, Pool, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,6 +191,55 @@ class Changes(SynchronousTestCase):
         self.assertIn(("string", "B.c", 3, (4, 7), False, "def c(self, é='XXé'):"), told)
         self.assertIn(("number", "B.c", 5, (4, 6), False, "3"), told)
         self.assertIn(("statement deleted", "B.c", 7, (7, 7), False, "pass"), told)
+
+    def test_body(self) -> None:
+        """A mutant knows the lines of its function's body; code that runs on import has none."""
+        text = "A = 1\ndef f(b=2):\n    '''Doc.'''\n    def g():\n        return 3\n    return g\n"
+        found = mutants(Path("a.py"), text.encode())
+        told = {(mutant.edit.operator, mutant.line, mutant.body) for mutant in found}
+        self.assertIn(("number", 1, (0, -1)), told)
+        self.assertIn(("number", 2, (3, 6)), told)
+        self.assertIn(("number", 5, (5, 5)), told)
+        self.assertIn(("value", 6, (3, 6)), told)
+
+    def test_which_tests(self) -> None:
+        """Tests that reach the line come first, the module's own before others; then those of the function.
+
+        What runs when the module is imported concerns all tests.
+        """
+        path = Path("pbxrouter/drivers/dial.py")
+        text = "def f():\n    a()\n    b()\n    return c\n\n\ndef g():\n    return d\n\n\ndef h():\n    return e\n"
+        found = {mutant.line: mutant for mutant in mutants(path, text.encode())}
+        baseline = Baseline()
+        lines = {2: ["other", "slow", "own"], 3: ["other", "own"], 4: ["slow"], 12: [""]}
+        modules = {"tests.test_library": ["other"], "tests.drivers.test_drivers": ["slow", "own", "far"]}
+        for name, tests in modules.items():
+            outcome = worker.Outcome(
+                failed="",
+                why="",
+                seconds={test: 2.0 if test == "slow" else 0.5 for test in tests},
+                reached={
+                    path.as_posix(): {line: [t for t in reach if t in ["", *tests]] for line, reach in lines.items()}
+                },
+            )
+            job = Job(name, (name,), None, 1.0)
+            result = Result(job, outcome, False, "")
+            pool = cast(Pool, SimpleNamespace(run=lambda jobs, result=result: [result]))
+            self.assertEqual(list(baseline.learn(pool, [name])), [name])
+        target = targets.Target("drivers", "drivers test_library")
+        for line, wanted in (
+            (2, ["own", "slow", "other"]),
+            (3, ["own", "other", "slow"]),
+            (4, ["slow", "own", "other"]),
+        ):
+            chosen = baseline.job(found[line], target)
+            assert chosen is not None
+            self.assertEqual(chosen.wanted, wanted, line)
+            self.assertEqual(chosen.modules, ("tests.drivers.test_drivers", "tests.test_library"))
+        self.assertIsNone(baseline.job(found[8], target))
+        on_import = baseline.job(found[12], target)
+        assert on_import is not None
+        self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
 
     def test_key_outlives_moved_lines(self) -> None:
         """What names a mutant does not change when lines above come."""

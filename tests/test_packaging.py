@@ -138,8 +138,8 @@ class SourceTests(SynchronousTestCase):
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
         in_force = config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
-        # These two do nothing unless they are set, so no default can be shown.
-        examples = {"asterisk": (), "web": config.Web()}
+        # These do nothing unless they are set, so no default can be shown.
+        examples = {"asterisk": (), "web": config.Web(), "alarm": config.Alarm()}
         self.assertEqual(msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples))
 
     def test_the_sample_settings_are_all(self) -> None:
@@ -263,6 +263,7 @@ class InstallTests(SynchronousTestCase):
                 "conference": "Conference",
                 "playback": "Playback",
                 "saydigits": "SayDigits",
+                "changepin": "ChangePin",
                 "hangup": "Hangup",
             },
         )

@@ -1,4 +1,4 @@
-"""``twistd pbxrouter``: its options, and one line with exit status 2 for whatever stands against a start."""
+"""``twistd pbxrouter``: its options, and one line with exit status 2 for everything that prevents a start."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LISTEN = "unix:s"
 
 
 class TapCase(SynchronousTestCase):
-    """A working directory of our own, with a database and its key."""
+    """A working directory with a database and its key."""
 
     def setUp(self) -> None:
-        """Make it and go there."""
+        """Make the directory and enter it."""
         self.here = Path(self.mktemp()).absolute()
         self.here.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
@@ -44,13 +44,13 @@ class TapCase(SynchronousTestCase):
         self.addCleanup(os.umask, umask)
 
     def options(self, *arguments: str) -> Options:
-        """A command line, read."""
+        """Parse a command line."""
         options = Options()
         options.parseOptions(list(arguments))
         return options
 
     def refused(self, *arguments: str) -> str:
-        """The one line that a start ends with."""
+        """The one line with which a start fails."""
         said = io.StringIO()
         self.patch(sys, "__stderr__", said)
         failure = self.assertRaises(SystemExit, lambda: tap.makeService(self.options(*arguments)))
@@ -65,7 +65,7 @@ class CommandLine(TapCase):
     """Options over the file's settings."""
 
     def test_nothing_said(self) -> None:
-        """The defaults."""
+        """Without options the defaults apply."""
         config = tap.configured(self.options())
         self.assertEqual(config.fastagi.listen, "tcp:4573:interface=127.0.0.1")
         self.assertFalse(config.fastagi.debug)
@@ -102,23 +102,23 @@ class CommandLine(TapCase):
             self.assertIn(option, text)
 
     def test_plugin(self) -> None:
-        """twistd finds it."""
+        """twistd finds the plug-in."""
         found = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "pbxrouter"]
         self.assertEqual([row.options for row in found], [Options])
 
 
 class Starting(TapCase):
-    """What can stand against it."""
+    """Errors that prevent a start."""
 
     def test_good(self) -> None:
-        """A service that can be put into an application."""
+        """A service that can be added to an application."""
         service = tap.makeService(self.options("-l", LISTEN))
         self.assertTrue(IService.providedBy(service))
         self.assertIsInstance(service, MultiService)
         self.assertFalse(service.running)
 
     def test_umask(self) -> None:
-        """What the gateway makes is closed to others, and writable by the owner alone; a stricter umask stays."""
+        """Files are closed to others, and writable by the owner alone; a stricter umask is kept."""
         for before, after in ((0o000, 0o027), (0o022, 0o027), (0o077, 0o077)):
             os.umask(before)
             tap.makeService(self.options("-l", LISTEN))
@@ -138,13 +138,13 @@ class Starting(TapCase):
         self.assertEqual((self.here / "log").stat().st_mode & 0o777, 0o640)
 
     def test_configuration(self) -> None:
-        """A file that is not there, a key that does not exist."""
+        """A missing file, an unknown key."""
         self.assertIn("no.toml: cannot be read", self.refused("-c", "no.toml"))
         (self.here / "pbxrouter.toml").write_text("databse = 1")
         self.assertIn("pbxrouter.toml: databse: no such key", self.refused())
 
     def test_database(self) -> None:
-        """Missing, not one, somebody else's."""
+        """Missing, not a database, another program's."""
         self.assertIn("no.db", self.refused("-l", LISTEN, "-d", "no.db"))
         (self.here / "text.db").write_text("x" * 5000)
         self.assertIn("text.db", self.refused("-l", LISTEN, "-d", "text.db"))
@@ -162,12 +162,12 @@ class Starting(TapCase):
         self.assertIn("pinkey", self.refused("-l", LISTEN))
 
     def test_endpoint(self) -> None:
-        """What cannot be understood is answered with examples."""
+        """An invalid endpoint is refused with examples."""
         for listen in ("nonsense", "tcp:http", "bogus:1", "tcp:1:2:3:4:5:6", "4573"):
             self.assertIn("accepted is for example", self.refused("-l", listen))
 
     def test_port_in_use(self) -> None:
-        """It is said which, and what to do."""
+        """A port in use is named, with what to do."""
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
@@ -176,12 +176,12 @@ class Starting(TapCase):
                 self.assertIn(f"port {port} is in use", self.refused("-l", listen))
 
     def test_port_that_cannot_be(self) -> None:
-        """An address of another machine, a port that is none."""
+        """An address of another machine, an invalid port."""
         for listen in ("tcp:4573:interface=192.0.2.1", "tcp:70000:interface=127.0.0.1"):
             self.assertIn("cannot listen", self.refused("-l", listen))
 
     def test_port_taken_meanwhile(self) -> None:
-        """Between the check and the start: one line, too."""
+        """A port taken between the check and the start: one line, too."""
         said = io.StringIO()
         self.patch(sys, "__stderr__", said)
         with socket.socket() as probe:
@@ -197,7 +197,7 @@ class Starting(TapCase):
         self.assertEqual(said.getvalue().count("\n"), 1)
 
     def test_without_stderr(self) -> None:
-        """There may be none (pythonw, a daemon): the status says it."""
+        """Without stderr (pythonw, a daemon) there is the exit status only."""
         self.patch(sys, "__stderr__", None)
         self.assertRaises(SystemExit, tap.give_up, "x")
 
@@ -235,17 +235,17 @@ class Checking(TapCase):
         self.assertIn(str(backup), line)
 
     def test_raises(self) -> None:
-        """Typed, for other callers than twistd."""
+        """It raises typed exceptions, for other callers than twistd."""
         self.assertRaises(ConfigError, tap.check, self.config("nonsense"), reactor)
         config = tap.configured(self.options("-d", "no.db", "-l", LISTEN))
         self.assertRaises(DatabaseMissing, tap.check, config, reactor)
 
 
 class WrongOptions(TapCase):
-    """A command line that is none."""
+    """Invalid command lines."""
 
     def test_unknown(self) -> None:
-        """An option that does not exist, or wants a value."""
+        """An unknown option, and one without its value."""
         self.patch(sys, "__stderr__", io.StringIO())
         for arguments in (("--port", "1"), ("--config",), ("-x",), ("surplus",)):
             self.assertRaises((usage.UsageError, SystemExit), self.options, *arguments)

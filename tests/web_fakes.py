@@ -34,7 +34,7 @@ from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import add_console
-from pbxrouter.web.console.auth import SESSION_COOKIE
+from pbxrouter.web.console.session_auth import SESSION_COOKIE
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite
@@ -56,7 +56,7 @@ class PageForm:
     """A form of a page.
 
     Attributes:
-        fields: what the browser would send if nobody touched it; the buttons are left out.
+        fields: what the browser would send if no field was changed; without the buttons.
     """
 
     action: str
@@ -313,7 +313,7 @@ class ConsoleCase(TestCase):
         return Deferred.fromCoroutine(self.start())
 
     def make_clock(self) -> Ticking:
-        """Make the clock that the console goes by."""
+        """Make the console's clock."""
         return Ticking()
 
     async def start(self) -> None:
@@ -353,7 +353,7 @@ class ConsoleCase(TestCase):
         self.past += seconds
         self.clock.now += seconds
 
-    def somebody(self) -> Person:
+    def new_client(self) -> Person:
         """A new client that is not logged in."""
         return Person(self.url)
 
@@ -369,7 +369,7 @@ class ConsoleCase(TestCase):
         cookie = secrets.token_urlsafe(32)
         now = self.web.now()
         await self.web.write(lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now))
-        person = self.somebody()
+        person = self.new_client()
         person.cookies[SESSION_COOKIE] = (cookie, "/")
         return person
 

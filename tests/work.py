@@ -1,4 +1,4 @@
-"""Counts work, for tests of what must stay quick on any machine: function calls, and steps of SQLite."""
+"""Counts work (function calls, steps of SQLite) for tests of what must stay quick on any machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SQL_STEPS: Final = 100
 
 @dataclass
 class Count:
-    """How much was done."""
+    """The amount of work done."""
 
     total: int = 0
 

@@ -1,4 +1,4 @@
-"""Other libraries in place of our own transports, where an administrator asks for one.
+"""Transports by other libraries in place of pbxrouter's own, where the settings ask for one.
 
 Importing a module in here imports its library; ``demand_starpy`` first says in one line
 what to do where that is not installed.

@@ -2,8 +2,8 @@
 
 StarPy frames, parses, sends and dispatches. Mended here, because the gateway could not
 run on it otherwise: its MD5 login (which fails on Python 3), the loss of a connection
-with actions in flight, bytes that are not UTF-8, headers that stand twice, and answers
-that a caller could forge. What still differs is told, and tested, in docs/starpy.md.
+with actions in flight, bytes that are not UTF-8, repeated headers, and responses that
+a caller could forge. docs/starpy.md lists the remaining differences and their tests.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Pending:
 
 
 class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
-    """One connection; see manager.ManagerProtocol for what each method does."""
+    """One AMI connection, with the interface of ami.AMIProtocol."""
 
     MAX_LENGTH = MAX_MESSAGE
     log = Logger()
@@ -67,15 +67,15 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         return f"{self.VERSION_PREFIX}/{self.amiVersion}"
 
     def close(self) -> None:
-        """Give the connection up at once."""
+        """Close the connection at once."""
         self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        """StarPy would log in now; we do when we are told to."""
+        """Wait for ``log_in``; StarPy by itself would log in now."""
         self.registerEvent(None, self._event)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Every action in flight fails."""
+        """Fail every action in flight."""
         if self._alive.running:
             self._alive.stop()
         # StarPy walks this dictionary while its own callbacks take from it.
@@ -92,7 +92,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
     # --- logging in ---
 
     async def log_in(self, username: str, secret: str, event_mask: str, plain: bool = False) -> None:
-        """Log in by StarPy's own way, which begins when it is connected."""
+        """Log in by StarPy's own methods, which its connectionMade starts."""
         factory = self.factory
         factory.username, factory.secret, factory.plaintext_login = username, secret, plain
         self._mask = event_mask
@@ -102,18 +102,18 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         try:
             await logged_in
         except error.AMICommandFailure as refused:
-            said = refused.args[0].get("message", "no reason given")
-            raise LoginRefused(f"Asterisk refuses the login of {username!a}: Login: {said}") from None
+            message_text = refused.args[0].get("message", "no reason given")
+            raise LoginRefused(f"Asterisk refuses the login of {username!a}: Login: {message_text}") from None
         except defer.TimeoutError:
             raise ManagerUnavailable("Asterisk did not answer the login in time") from None
         self._alive.start(PING_AFTER_S, now=False)
 
     def login(self) -> Deferred[Any]:
-        """With the secret in the clear."""
+        """Send the login with the secret in clear."""
         return self._login({"secret": self.factory.secret})
 
     def loginChallengeResponse(self) -> Deferred[Any]:
-        """With a digest; StarPy's own hashes text, which Python 3 refuses."""
+        """Send the login with an MD5 digest; StarPy's own method hashes text, which Python 3 refuses."""
 
         def answer(challenge: dict[str, str]) -> Deferred[Any]:
             text = challenge.get("challenge", "") + self.factory.secret
@@ -127,16 +127,16 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         message = {"action": "Login", "username": self.factory.username, **proof, "events": self._mask}
         return self.sendDeferred(message).addCallback(_demand_success)  # type: ignore[no-any-return]
 
-    # --- what comes ---
+    # --- from Asterisk ---
 
     def lineReceived(self, line: bytes) -> None:
-        """StarPy gets a line that it can decode; the raw one is kept."""
+        """Keep the raw line, and pass StarPy one that it can decode."""
         if line:
             self._lines.append(line)
         super().lineReceived(line.decode("utf-8", "replace").encode())
 
     def dispatchIncoming(self) -> None:
-        """A message is whole: whoever StarPy tells of it finds it in _message, unabridged."""
+        """Dispatch a complete message; the callbacks find all of it in ``_message``."""
         lines, self._lines = self._lines, []
         if lines and lines[0].startswith(self.VERSION_PREFIX.encode()):
             del lines[0]
@@ -152,10 +152,10 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
             try:
                 handler(message)
             except Exception:
-                self.log.failure("AMI: whoever wants {name} failed on it", name=message.name)
+                self.log.failure("AMI: a handler for the event {name} raised", name=message.name)
 
-    def _told(self, action_id: str) -> None:
-        """StarPy has something with this ActionID: a response, or an item of a list."""
+    def _answer_received(self, action_id: str) -> None:
+        """Take a message that StarPy has for this ActionID: a response, or an item of a list."""
         message, pending = self._message, self._pending.get(action_id)
         if pending is None or message.action_id != action_id:
             return
@@ -167,8 +167,8 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
             else:
                 pending.items.append(message)
         elif not message.is_success:
-            said = message.get("Message") or message.name
-            self._settled(action_id).answer.errback(ActionFailed(f"{pending.name}: {said}"))
+            message_text = message.get("Message") or message.name
+            self._settled(action_id).answer.errback(ActionFailed(f"{pending.name}: {message_text}"))
         elif pending.items is None:
             self._settled(action_id).answer.callback(message)
         elif message.get("EventList").lower() == "start":
@@ -183,9 +183,9 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
             pending.timer.cancel()
         return pending
 
-    # --- what goes ---
+    # --- to Asterisk ---
 
-    def action(  # another interface than StarPy's method of that name: ours
+    def action(  # the interface of ami.AMIProtocol, not of StarPy's method of this name
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[AMIMessage]:
         """Send an action; fires with its response."""
@@ -194,7 +194,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
     def action_list(
         self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S
     ) -> Deferred[list[AMIMessage]]:
-        """Send an action that a list answers; fires with its items."""
+        """Send an action that is answered by a list; fires with its items."""
         return self._send(name, list(headers), timeout_s, [])
 
     def _send(
@@ -214,7 +214,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
         self._pending[action_id] = _Pending(name, answer, timer, items)
         lines = [["Action", name], ["ActionID", action_id], *([header, value] for header, value in headers)]
-        self.sendMessage(lines, lambda _: self._told(action_id))
+        self.sendMessage(lines, lambda _: self._answer_received(action_id))
         return answer
 
     def _forget(self, action_id: str) -> None:
@@ -234,7 +234,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
 
 
 def _demand_success(message: Any) -> Any:
-    """The message, unless it refuses, or is StarPy's way of saying that the connection is gone."""
+    """Return a successful response; raise for a refusal, or for what StarPy passes when the connection is lost."""
     if not isinstance(message, dict):
         raise ManagerUnavailable("the connection to Asterisk was lost during the login")
     if message.get("response") != "Success":
@@ -243,7 +243,7 @@ def _demand_success(message: Any) -> Any:
 
 
 class StarpyAMIFactory(manager.AMIFactory):  # type: ignore[misc]
-    """StarPy's factory, for connections that ami.connection keeps up."""
+    """StarPy's factory, for an AMIConnection."""
 
     noisy = False
 
@@ -252,7 +252,7 @@ class StarpyAMIFactory(manager.AMIFactory):  # type: ignore[misc]
         self._make: Callable[[], StarpyAMIProtocol] = lambda: StarpyAMIProtocol(clock, handlers)
 
     def buildProtocol(self, addr: IAddress | None) -> StarpyAMIProtocol:
-        """A new connection."""
-        made = self._make()
-        made.factory = self
-        return made
+        """Make the protocol of a new connection."""
+        protocol = self._make()
+        protocol.factory = self
+        return protocol

@@ -3,8 +3,8 @@
 Our AGIReader reads the bytes first, with the bounds and the time limits of our own server, and StarPy is
 given the opening block and the replies that the reader accepts. A call whose bytes are not all
 Asterisk's is refused as on our own server (fastagi.refusal), and StarPy sees nothing of them. HANGUP
-lines are kept from StarPy, which takes them for replies; so are the further lines of a reply. What still
-differs from our own server is told, and tested, in docs/starpy.md.
+lines are kept from StarPy, which takes them for replies; so are the further lines of a reply. docs/starpy.md
+lists the remaining differences from pbxrouter's own server, and their tests.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.net import Deadline, Place
+from pbxrouter.net import ConnectionSlot, Deadline
 from pbxrouter.text import printable
 
 
@@ -72,7 +72,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.channel: StarpyChannel
         self.hung_up = False
         self._owner = owner
-        self.place: Place | None = None
+        self.slot: ConnectionSlot | None = None
         self._reader = AGIReader(self._line_read)
         self._refusal: ForgedCallEnding | None = None
         self.violation: ProtocolViolation | None = None
@@ -87,7 +87,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
     # --- the connection ---
 
     def connectionMade(self) -> None:
-        """Asterisk runs AGI()."""
+        """Wait for the opening block."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)
         super().connectionMade()
@@ -97,11 +97,11 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The call is over for us, whichever side closed."""
+        """End the call, whichever side closed the connection."""
         self._closing = True
         self._timer.stop()
-        if self.place is not None:
-            self.place.leave()
+        if self.slot is not None:
+            self.slot.release()
         if self._refusal is not None:
             self._refusal.stop()
         super().connectionLost(reason)
@@ -118,7 +118,9 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def _opening_took_too_long(self) -> None:
         self._owner.log.info(
-            "a connection from {peer} told of no call in {seconds} s", peer=self._peer(), seconds=OPENING_TIMEOUT_S
+            "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
+            peer=self._peer(),
+            seconds=OPENING_TIMEOUT_S,
         )
         self._close()
 
@@ -126,10 +128,10 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         peer = self.transport.getPeer()
         return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
 
-    # --- what comes from Asterisk ---
+    # --- from Asterisk ---
 
     def dataReceived(self, data: bytes) -> None:
-        """Read bytes, cut anywhere."""
+        """Parse bytes, split anywhere."""
         if self._closing:
             return
         if self._refusal is not None:
@@ -159,7 +161,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self._pass_on(format_request(request.variables, request.arguments))
 
     def _reply_received(self, reply: AGIReply) -> None:
-        """Pass a reply on; the first is held, since what a caller forged comes right behind it."""
+        """Pass a reply on; the first is held, since lines that a caller forged come right behind it."""
         if self._settled:
             self._reply_accepted(reply)
         else:
@@ -172,11 +174,11 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self._pass_on(encode(f"{reply.code} {first_line}\n"))
 
     def _pass_on(self, lines: bytes) -> None:
-        """Give StarPy whole lines, in UTF-8, without which it would break."""
+        """Give StarPy whole lines in UTF-8; it fails on other bytes."""
         super().dataReceived(lines.decode("utf-8", "replace").encode())
 
     def _refuse(self, violation: ProtocolViolation) -> None:
-        """End a call whose lines are not all Asterisk's: mark it, hang it up, heed no reply."""
+        """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         violation.peer = self._peer()
         self._owner.log.warn(
@@ -193,7 +195,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, asked)
         self.channel.refuse(violation)
 
-    # --- what goes to Asterisk ---
+    # --- to Asterisk ---
 
     def ask(self, command: str) -> Deferred[str]:
         """Send a command; fires with what stands behind ``200 result=`` in its reply."""
@@ -321,18 +323,20 @@ class StarpyFactory(FastAGIFactory):
         self._starpy.protocol = lambda: _Protocol(self)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Accept a connection of Asterisk's; None, which closes it, as in FastAGIFactory."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        """Make the protocol for a connection; None, which closes it, as in FastAGIFactory."""
+        if self.draining or not self.admission.allows(addr):
             return None
+        slot = self.admission.enter(addr)
+        if slot is None:
+            return self.without_slot()
         agi = self._starpy.buildProtocol(addr)
-        agi.place = place
-        place.close = lambda: agi.transport.abortConnection()
+        agi.slot = slot
+        slot.close = lambda: agi.transport.abortConnection()
         return agi
 
     def _opened(self, agi: _Protocol) -> None:
         """Serve a call; StarPy has read its variables."""
-        if agi.place is not None:
-            agi.place.busy()
+        if agi.slot is not None:
+            agi.slot.busy()
         call: Any = agi.channel
         self.begin(call)

@@ -13,11 +13,11 @@ from pbxrouter.agi.messages import AGIReply, AGIRequest
 
 
 class Channel(Protocol):
-    """One call while the gateway has it."""
+    """A call that AGI commands can be sent to."""
 
     @property
     def request(self) -> AGIRequest:
-        """The opening block: what Asterisk said of the call before the first command."""
+        """The opening block: what Asterisk sent about the call before the first command."""
         ...
 
     def execute(self, command: str) -> Deferred[AGIReply]:
@@ -34,6 +34,6 @@ class Channel(Protocol):
             * ChannelHungUp: the caller has hung up (511 included); ConnectionClosed
               if the connection is gone as well.
             * ReplyTimeout: the reply did not come in time.
-            * ProtocolViolation: the reply is none that Asterisk gives.
+            * ProtocolViolation: Asterisk would not send this reply.
         """
         ...

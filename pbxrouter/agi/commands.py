@@ -108,7 +108,7 @@ def refused(reply: AGIReply, line: str) -> CommandRefused:
 
 
 def outlives_caller(line: str) -> bool:
-    """Whether this is a Dial, whose result a dead channel still tells."""
+    """Whether this is a Dial, whose result can still be read from a dead channel."""
     return bool(_IS_DIAL.match(line))
 
 

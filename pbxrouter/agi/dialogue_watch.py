@@ -36,7 +36,7 @@ class DialogueLine:
         return f"{self.uniqueid} {self.caller}->{self.extension} {self.direction} {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Watcher:
     show: Callable[[DialogueLine], None]
     caller: str | None

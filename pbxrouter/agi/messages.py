@@ -28,7 +28,7 @@ BOUNDED: Final = "bounded"
 """The argument of AGI() by which the dialplan says that TIMEOUT(absolute) runs (dialplan/pbxrouter.conf)."""
 
 NOT_SHOWN: Final = "unknown"
-"""What Asterisk writes for a number that is not there, and a caller may call himself.
+"""What Asterisk writes for a missing number; a caller's name may be the same text.
 
 Source: docs/asterisk.md A1.
 """
@@ -110,7 +110,7 @@ def encode(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class AGIRequest:
-    """What Asterisk says of a call before the first command.
+    """The opening block of a call: what Asterisk sends before the first command.
 
     Attributes:
         variables: the ``agi_*`` variables, without that prefix; ``arg_N`` left out.
@@ -210,7 +210,7 @@ def parse_request(block: bytes) -> AGIRequest:
 
 
 def genuine_start(block: bytes) -> AGIRequest:
-    """What Asterisk wrote of a forged opening block before anything that a caller can choose: channel, Uniqueid."""
+    """The part of a forged opening block that precedes anything a caller can choose: channel and Uniqueid."""
     variables: dict[str, str] = {}
     place = 0
     for line in block.split(b"\n"):
@@ -226,7 +226,7 @@ def genuine_start(block: bytes) -> AGIRequest:
 
 
 def _violation(block: bytes) -> ProtocolViolation:
-    """The exception that tells what is wrong with a block that Asterisk would not write."""
+    """The exception that describes what is wrong with a block that Asterisk would not write."""
     position = 0
     for line in block.split(b"\n"):
         key, colon, value = line.partition(b": ")

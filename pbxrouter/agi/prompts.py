@@ -31,6 +31,16 @@ class Prompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
     """«Something is terribly wrong.»"""
     ask_number: str = "vm-enter-num-to-call"
     """«Please enter the number you wish to call.»"""
+    new_pin: str = "vm-newpassword"
+    """«Please enter your new password followed by the pound key.»"""
+    repeat_pin: str = "vm-reenterpassword"
+    """«Please re-enter your password followed by the pound key.»"""
+    pins_differ: str = "vm-mismatch"
+    """«The passwords you entered and re-entered did not match. Please try again.»"""
+    pin_refused: str = "vm-invalid-password"
+    """«That is not a valid password. Please try again.»"""
+    pin_changed: str = "vm-passchanged"
+    """«Your passwords have been changed.»"""
 
 
 def is_prompt_name(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The verbs: what a driver or the call flow does with a call, each as one function.
+"""The verbs: one function for each thing that a driver or the call flow does with a call.
 
 Written once over ``Channel.execute``, so that every way in behaves the same. Each
 fails as ``Channel.execute`` does, and with the exceptions that it names. docs/asterisk.md A2 to A5 tell
@@ -123,7 +123,7 @@ async def dial(channel: Channel, target: str, timeout_s: int, options: str = "")
         timeout_s: seconds for which it may ring.
 
     Returns:
-        The result, also when the caller hung up meanwhile: a dead channel still tells it (docs/asterisk.md A4).
+        The result, also when the caller hung up meanwhile: it can be read from a dead channel (docs/asterisk.md A4).
     """
     argument = f"{target},{timeout_s}" + (f",{options}" if options else "")
     try:

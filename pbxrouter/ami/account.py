@@ -14,7 +14,7 @@ from pbxrouter.text import Sentence, sentence
 if TYPE_CHECKING:  # the library logs in without settings
     from pbxrouter.config import Asterisk
 
-_TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]+)")
+_TRUST: Final = re.compile(r"tls:.*:trustRoots=([^:]*)")
 
 
 def check_trust(description: str) -> None:
@@ -26,8 +26,9 @@ def check_trust(description: str) -> None:
     found = _TRUST.match(description)
     if found is None:
         return
+    folder = Path(found[1])
     try:
-        certificates = (path.read_bytes() for path in Path(found[1]).glob("*.[Pp][Ee][Mm]"))
+        certificates = (path.read_bytes() for path in folder.glob("*.[Pp][Ee][Mm]"))
         if any(b"BEGIN CERTIFICATE" in certificate for certificate in certificates):
             return
     except OSError as error:
@@ -37,7 +38,7 @@ def check_trust(description: str) -> None:
     raise ConfigError(
         sentence(
             "asterisk.ami: no certificate in {folder}; trustRoots takes a folder with files named *.pem",
-            folder=found[1],
+            folder=folder,
         )
     )
 

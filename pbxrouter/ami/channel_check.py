@@ -27,7 +27,7 @@ MANY: Final = 10
 GATHER_S: Final = 0.1
 """Seconds in which those further channels are gathered."""
 LOG_AGAIN_S: Final = 60.0
-"""Seconds without a log line after one that tells of a forged event."""
+"""Seconds for which no further forged event is logged after one."""
 
 _NO_SUCH_CHANNEL: Final = "No such channel"
 

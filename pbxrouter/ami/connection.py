@@ -1,6 +1,6 @@
 """The persistent connection to one Asterisk's AMI: reconnects, log-ins, subscriptions.
 
-An AMIConnection outlives its TCP connections: subscriptions stay, and listeners are told of each
+An AMIConnection outlives its TCP connections: subscriptions stay, and listeners are called at each
 log-in and each loss. Actions are sent only while it is connected; otherwise they fail at once.
 
 Not Twisted's ClientService: it raises NoTransition if the connection drops during login, which is how
@@ -42,7 +42,7 @@ REFUSED_RETRY_S: Final = 60.0
 STEADY_S: Final = 10.0
 """A connection that lasts this long resets the back-off; a shorter one counts as a failed attempt."""
 SAY_AFTER: Final = 3
-"""Failed attempts before the log tells of them, so that a restart of Asterisk does not."""
+"""Failed attempts before one is logged, so that a restart of Asterisk is not."""
 LEAVING_S: Final = 3.0
 """Seconds that the peer may take to read the last actions when the gateway stops."""
 
@@ -116,7 +116,7 @@ class AMIConnection(Service):
     @property
     def is_up(self) -> bool:
         """Whether it is connected and logged in."""
-        # At a loss actions fail before anybody is told of it; who asks then must not hear that all is well.
+        # When the connection is lost, actions fail before the listeners are told; it must not count as up then.
         return self._protocol is not None and bool(getattr(self._protocol, "logged_in", True))
 
     def on_connect(self, tell: Callable[[], object]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +17,7 @@ from twisted.logger import Logger
 
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.errors import ManagerError
+from pbxrouter.net import every
 
 HEARTBEAT_VARIABLE: Final = "PBXROUTER_HEARTBEAT"
 EVERY_S: Final = 2.0
@@ -33,9 +33,7 @@ class Heartbeat(MultiService):
         super().__init__()
         self._manager = manager
         self._refused = False
-        timer = TimerService(EVERY_S, lambda: Deferred.fromCoroutine(self.beat()))
-        timer.clock = clock
-        timer.setServiceParent(self)
+        every(EVERY_S, self.beat, clock, self)
         manager.on_connect(lambda: Deferred.fromCoroutine(self.beat()))
 
     async def beat(self) -> None:
@@ -44,10 +42,10 @@ class Heartbeat(MultiService):
             return
         try:
             answer = await self._manager.action("Ping", timeout_s=TIMEOUT_S)
-            if self.running:  # else our farewell has been said meanwhile
+            if self.running:  # else stopService has set it to 0 meanwhile
                 await self._set(answer.get("Timestamp").partition(".")[0] or "0")
         except ManagerError as error:
-            # While there is no connection there is nothing to say; a refusal is said once.
+            # A lost connection is logged elsewhere; a refusal is logged once.
             if self._manager.is_up and not self._refused:
                 self._refused = True
                 self.log.warn("heartbeat {name}: cannot be set: {error}", name=self._manager.name, error=str(error))

@@ -49,11 +49,11 @@ async def connect_once(
             sentence(
                 "asterisk.ami: {endpoint} is not a client endpoint ({why}); accepted is for example "
                 "tcp:127.0.0.1:5038 or tls:pbx.example.org:5039",
-                endpoint=repr(printable(description)),
+                endpoint=repr(description),
                 why=repr(error),
             )
         ) from None
-    made: list[AMIProtocol] = []
+    protocols: list[AMIProtocol] = []
 
     async def attempt() -> None:
         try:
@@ -68,13 +68,13 @@ async def connect_once(
                     why=printable(str(error)).rstrip("."),
                 )
             ) from None
-        made.append(protocol)
+        protocols.append(protocol)
         await protocol.log_in(account.username, account.secret(), event_mask, account.plain)
 
     try:
         await Deferred.fromCoroutine(attempt()).addTimeout(PATIENCE_S, reactor)
     except BaseException as error:
-        for protocol in made:
+        for protocol in protocols:
             protocol.close()
         if isinstance(error, TimeoutError):
             raise ManagerUnavailable(
@@ -85,4 +85,4 @@ async def connect_once(
                 )
             ) from None
         raise
-    return made[0]
+    return protocols[0]

@@ -146,7 +146,7 @@ class AMIProtocol(Protocol):
             else:
                 self._other_received(AMIMessage(raw))
 
-    # --- what comes ---
+    # --- from Asterisk ---
 
     def _event_received(self, event: AMIMessage) -> None:
         if self._lists and self._id_bytes in event.raw and self._item_received(event):
@@ -185,12 +185,12 @@ class AMIProtocol(Protocol):
         action_id = message.action_id if message.kind == "Response" else ""
         pending = self._pending.get(action_id)
         if pending is None:
-            self.log.debug("AMI: {message} answers nothing of ours", message=repr(message))
+            self.log.debug("AMI: {message} matches no pending action", message=repr(message))
         elif pending.begun:
-            pass  # said already, and the items are on their way
+            pass  # the start of the list was seen already
         elif not message.is_success:
-            said = printable(message.get("Message") or message.name)
-            self._fail(action_id, ActionFailed(f"{pending.name}: {said}"))
+            text = printable(message.get("Message") or message.name)
+            self._fail(action_id, ActionFailed(f"{pending.name}: {text}"))
         elif pending.items is None:
             self._answered(action_id).answer.callback(message)
         elif message.get("EventList").lower() == "start":
@@ -208,7 +208,7 @@ class AMIProtocol(Protocol):
     def _fail(self, action_id: str, error: ManagerError) -> None:
         self._answered(action_id).answer.errback(error)
 
-    # --- what goes ---
+    # --- to Asterisk ---
 
     def action(self, name: str, headers: Headers = (), timeout_s: float = ACTION_TIMEOUT_S) -> Deferred[AMIMessage]:
         """Send an action; fires with its response.
@@ -237,16 +237,15 @@ class AMIProtocol(Protocol):
             data = format_action(name, headers, action_id)
         except ManagerError as error:
             return fail(error)
-        answer: Deferred[Any] = Deferred(lambda _: self._forget(action_id))
+        answer: Deferred[Any] = Deferred(lambda _: self._cancelled(action_id))
         timer = self._clock.callLater(timeout_s, self._timed_out, action_id)
         self._pending[action_id] = _Pending(name, answer, timer, items)
         self._lists += items is not None
         self.transport.write(data)
         return answer
 
-    def _forget(self, action_id: str) -> None:
-        if action_id in self._pending:
-            self._answered(action_id)
+    def _cancelled(self, action_id: str) -> None:
+        self._answered(action_id)
 
     def _timed_out(self, action_id: str) -> None:
         name = self._pending[action_id].name

@@ -7,7 +7,8 @@ from pbxrouter.call.active_calls import (
     short,
 )
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.history import History
+from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
@@ -20,8 +21,9 @@ __all__ = [
     "CallRecord",
     "GatewayCall",
     "GatewayOutcome",
-    "History",
+    "HistoryWriter",
     "Phase",
+    "PinChanges",
     "PinGuard",
     "PinStatistics",
     "Refusals",

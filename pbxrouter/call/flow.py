@@ -6,7 +6,8 @@ failure becomes an outcome and channel variables, and the dialplan goes on; the 
 Channel variables left for the dialplan:
 
 * ``PBXROUTER``: ``routing`` while the gateway talks with the caller, ``dialling`` while an application runs, then
-  ``done``, or ``failed`` after an error in the gateway. If the gateway dies, the value shows how far the call had come.
+  ``done``, ``failed`` after an error in the gateway, or ``busy`` if a reply of Asterisk's was too late. If the gateway
+  dies, the value shows how far the call had come.
 * ``PBXROUTER_OUTCOME``: what became of the call (``drivers.Outcome.status`` or one of ``call.record.GatewayOutcome``),
   ``PBXROUTER_CAUSE``, ``PBXROUTER_PATTERN``, ``PBXROUTER_APPLICATION``.
 """
@@ -25,6 +26,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
 from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of
+from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.call.refusals import refusal_note
@@ -36,27 +38,40 @@ from pbxrouter.errors import (
     ConnectionClosed,
     PromptMissing,
     ProtocolViolation,
+    ReplyTimeout,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
-from pbxrouter.text import printable, sentence
+from pbxrouter.security import GuessKey
+from pbxrouter.text import Sentence, printable, sentence
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
+
+TALK_S: Final = 150.0
+"""Seconds for which the gateway may ask a caller for number and PIN; the dialplan's limit for AsyncAGI is longer."""
+MIN_KEY_MS: Final = 1500
+"""Milliseconds that a caller has for each key at least; with less time left the talk ends."""
 
 _DIALPLAN_NAME: Final = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 """An extension that is no number, such as ``s``."""
 
 
+class _TalkTooLong(Exception):
+    """A caller has used up TALK_S."""
+
+
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "channel", "decision", "listed", "mark")
+    __slots__ = ("answered", "began", "channel", "decision", "listed", "locked_out", "mark")
 
-    def __init__(self, channel: Channel, listed: GatewayCall) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
         self.channel = channel
+        self.began = began
         self.listed = listed  # among the calls in progress
         self.decision: Decision | None = None
         self.answered = False
+        self.locked_out = False  # a PIN was not checked
         self.mark = ""
 
 
@@ -72,6 +87,7 @@ class CallFlow:
         now: returns the time in epoch seconds.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
+        pin_changes: changes PINs by phone; by default they cannot be.
     """
 
     log = Logger()
@@ -86,8 +102,10 @@ class CallFlow:
         now: Callable[[], float] = time.time,
         guard: PinGuard | None = None,
         trunks: Iterable[str] = (),
+        pin_changes: PinChanges | None = None,
     ) -> None:
         self._trunks = frozenset(trunks)
+        self._pin_changes = pin_changes
         self._guard = guard or PinGuard(None, (), now)
         self._now = now
         self._engine = engine
@@ -100,7 +118,7 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began))
+        call = _Conversation(channel, self._active_calls.add(channel.request, began), began)
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
@@ -110,13 +128,15 @@ class CallFlow:
             note = refusal_note(channel.request, violation)
         finally:
             self._active_calls.remove(call.listed)
+        if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
+            outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
         self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
             return Outcome(GatewayOutcome.DEAD)
         try:
-            outcome = await self._route(call)
+            outcome = await self._route_in_time(call)
             await self._mark_outcome(call, outcome)
             if outcome.hang_up:
                 await self._hang_up(call, outcome.cause)
@@ -127,6 +147,17 @@ class CallFlow:
             return await self._failed(call, error)
 
     # --- the flow ---
+
+    async def _route_in_time(self, call: _Conversation) -> Outcome:
+        """Route the call; a caller who takes too long to key comes to goodbye, as after wrong PINs."""
+        try:
+            return await self._route(call)
+        except _TalkTooLong:
+            if call.decision is not None:
+                why = sentence("the caller took longer than {seconds} s", seconds=round(TALK_S))
+                self._set_decision(call, replace(call.decision.noting(why), verdict=Verdict.DENY))
+            await self._play(call, self._prompts.goodbye)
+            return Outcome(GatewayOutcome.DENIED, hang_up=True)
 
     async def _route(self, call: _Conversation) -> Outcome:
         origin = await origin_of(call.channel, self._trunks)
@@ -193,7 +224,7 @@ class CallFlow:
         try:
             await verbs.raise_if_hung_up(call.channel)
         except CommandRefused as error:
-            self.log.debug("{error}", error=str(error))
+            self.log.debug("calls: the channel's state cannot be read: {error}", error=str(error))
 
     async def _ask_for_pin(self, call: _Conversation, facts: Facts, undecided: Decision) -> Decision:
         self._active_calls.set_phase(call.listed, Phase.PIN)
@@ -217,15 +248,22 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
-        if attempt.ruling.delay_s:
-            await verbs.run_application(call.channel, "Wait", f"{attempt.ruling.delay_s:g}")
+        call.locked_out = not attempt.is_checked
+        try:
+            await wait(call.channel, attempt.ruling.delay_s)
+        except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same
+            self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), undecided.number)
+            raise
         decision = await self._engine.decide(facts)  # also when it does not count: it takes the same time
         if not attempt.is_checked:
             locked = attempt.ruling.locked_by
             assert locked is not None
-            why = sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked.name or locked.scope)
             decision = replace(
-                undecided, verdict=Verdict.DENY, granted_by=None, trace=(*undecided.trace, why), user=None
+                undecided,
+                verdict=Verdict.DENY,
+                granted_by=None,
+                trace=(*undecided.trace, _not_checked(locked)),
+                user=None,
             )
         if decision.verdict is Verdict.DENY:
             self._guard.wrong(attempt, request, getattr(call.channel, "peer", ""), decision.number)
@@ -248,12 +286,20 @@ class CallFlow:
             await self._play(call, self._prompts.goodbye)
             return Outcome(GatewayOutcome.NO_DRIVER, hang_up=True)
         self._active_calls.set_phase(call.listed, Phase.RUNNING)
+        changes = self._pin_changes
+        pins = None if changes is None else changes.of(call.channel, mapping.map_id, decision.number)
         try:
-            return await driver.run(Call(call.channel, caller, decision.number, mapping.data))
+            return await driver.run(Call(call.channel, caller, decision.number, mapping.data, pins))
         except ConnectionClosed:
             raise
         except ChannelHungUp:
+            if pins is not None and pins.locked_by is not None:
+                return Outcome(GatewayOutcome.HUNG_UP)
             return Outcome()  # the caller ends most applications by hanging up
+        finally:
+            if pins is not None and pins.locked_by is not None:
+                call.locked_out = True
+                self._set_decision(call, decision.noting(_not_checked(pins.locked_by)))
 
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
@@ -267,6 +313,9 @@ class CallFlow:
         outcome = Outcome(GatewayOutcome.FAILED)
         try:
             await verbs.set_variable(call.channel, "PBXROUTER_OUTCOME", outcome.status)
+            if isinstance(error, ReplyTimeout):  # late is not gone: the fallback is not for this call
+                await self._mark(call, "busy")
+                return outcome
             await self._mark(call, "failed")
             await self._play(call, self._prompts.technical_failure)
         except ChannelHungUp:
@@ -307,12 +356,21 @@ class CallFlow:
             call.answered = True
 
     async def _ask(self, call: _Conversation, prompt: str) -> verbs.Keyed:
+        """Take digits, each within the share of the time left that lets the longest number end in time.
+
+        Raises:
+            _TalkTooLong: too little time is left.
+        """
+        left_ms = round(1000 * (call.began + TALK_S - self._now()))
+        key_ms = min(verbs.PIN_TIMEOUT_MS, left_ms // (verbs.MAX_DIGITS + 1))
+        if key_ms < MIN_KEY_MS:
+            raise _TalkTooLong
         for sound in (prompt, "beep"):
             try:
-                return await verbs.get_digits(call.channel, sound)
+                return await verbs.get_digits(call.channel, sound, key_ms)
             except PromptMissing as error:
                 self._log_missing(error)
-        return await verbs.get_digits(call.channel, "")
+        return await verbs.get_digits(call.channel, "", key_ms)
 
     async def _play_interruptible(self, call: _Conversation, prompt: str) -> str:
         try:
@@ -331,3 +389,7 @@ class CallFlow:
 
     def _log_missing(self, error: PromptMissing) -> None:
         self.log.error("prompts: {error}; install it or name another under [prompts]", error=str(error))
+
+
+def _not_checked(locked_by: GuessKey) -> Sentence:
+    return sentence("the PIN was not checked: too many wrong PINs of {who}", who=locked_by.name or locked_by.scope)

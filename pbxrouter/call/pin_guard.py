@@ -16,7 +16,8 @@ from typing import Final
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
-from pbxrouter.database import Store, admit_guess, lift_guesses, refund_guess
+from pbxrouter.alarms import Alarm
+from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
 from pbxrouter.errors import StoreError
 from pbxrouter.security import GuessKey, Ruling, charged, keys_of, refunded, rule
 from pbxrouter.text import printable
@@ -69,6 +70,7 @@ class PinGuard:
         store: the database.
         trunks: endpoints that stand for many callers, such as ``PJSIP/provider``.
         now: returns epoch seconds.
+        alarm: tells the owner of a lock-out or an attack.
 
     Attributes:
         statistics: what it has seen since the gateway started.
@@ -76,7 +78,14 @@ class PinGuard:
 
     log = Logger()
 
-    def __init__(self, store: Store | None, trunks: Iterable[str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        trunks: Iterable[str],
+        now: Callable[[], float],
+        alarm: Callable[[Alarm], object] = lambda alarm: None,
+    ) -> None:
+        self._raise_alarm = alarm
         self._store = store
         self._trunks = frozenset(trunks)
         self._now = now
@@ -122,16 +131,18 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
-        told = {
+        fields = {
             "peer": printable(peer) or "?",
             "channel": printable(request.channel),
             "caller": printable(request.caller or "unknown"),
             "number": printable(number),
         }
+        if ruling.alarmed is not None:
+            self._alarm(ruling.alarmed, now, fields)
         if ruling.locked_by is None:
             self.statistics.wrong += 1
             self.log.info(
-                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **told
+                "PIN guard: wrong PIN from {peer}, channel {channel}, caller {caller}, number {number}", **fields
             )
             return
         self.statistics.unchecked += 1
@@ -143,12 +154,12 @@ class PinGuard:
                 "caller {caller}, number {number}",
                 scope=key.scope,
                 name=printable(key.name),
-                **told,
+                **fields,
             )
+            who = f"{key.scope} {printable(key.name)}".strip()
+            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", fields))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
-        if ruling.alarmed is not None:
-            self._alarm(ruling.alarmed, now)
 
     def begin_call(self, user: str, limit: int) -> bool:
         """Count a call that a user's PIN has opened; False if the user has as many as allowed."""
@@ -170,18 +181,34 @@ class PinGuard:
             StoreError: the database cannot be written now.
         """
         wanted = tuple(keys)
-        for key in wanted:
-            self._memory.pop(key, None)
-            self._locked.pop(key, None)
+        self.lifted(wanted)
         if self._store is None:
             return 0
         return await self._store.run(lambda connection: lift_guesses(connection, wanted))
 
-    def _alarm(self, key: GuessKey, now: float) -> None:
+    def lifted(self, keys: Iterable[GuessKey]) -> None:
+        """Forget what this process remembers of keys whose wrong guesses were forgiven in the database."""
+        for key in keys:
+            self._memory.pop(key, None)
+            self._locked.pop(key, None)
+            if not key.is_caller:
+                self.statistics.alarmed_until = 0.0
+
+    async def forget(self) -> None:
+        """Delete from the database what was forgiven long ago. Never fails."""
+        if self._store is not None:
+            now = self._now()
+            try:
+                await self._store.run(lambda connection: forget_guesses(connection, now))
+            except StoreError as error:
+                self.log.debug("PIN guard: old wrong PINs cannot be deleted now: {error}", error=str(error))
+
+    def _alarm(self, key: GuessKey, now: float, told: dict[str, str]) -> None:
         if self.statistics.alarmed_until <= now:
             self.statistics.alarms += 1
             where = "the gateway" if key.scope == "gateway" else f"mapping {key.name}"
             self.log.critical("PIN guard: ALARM: wrong PINs from many places at {where}", where=where)
+            self._raise_alarm(Alarm("pin-attack", f"wrong PINs from many places at {where}", told))
         self.statistics.alarmed_until = now + key.interval_s
 
     def _remember(self, key: GuessKey, forgiven_at: float) -> None:

@@ -18,6 +18,8 @@ class GatewayOutcome:
     """No pattern matches the number."""
     DENIED: Final = "DENIED"
     """No grant and none of the PINs that the caller keyed allows the mapping."""
+    LOCKED_OUT: Final = "LOCKEDOUT"
+    """A PIN was not checked, since there were too many wrong ones. The dialplan is told DENIED."""
     NO_DRIVER: Final = "NODRIVER"
     """No driver provides the mapping's application."""
     FAILED: Final = "FAILED"
@@ -42,6 +44,7 @@ OUTCOME_SENTENCES: Final = {
     "DONTCALL": Sentence("refused by the callee"),
     "TORTURE": Sentence("refused by the callee"),
     GatewayOutcome.DENIED: Sentence("not allowed"),
+    GatewayOutcome.LOCKED_OUT: Sentence("locked out after wrong PINs"),
     GatewayOutcome.INVALID: Sentence("no such number"),
     GatewayOutcome.HUNG_UP: Sentence("caller hung up"),
     GatewayOutcome.NO_DRIVER: Sentence("no driver"),
@@ -52,7 +55,13 @@ OUTCOME_SENTENCES: Final = {
 """What the words in PBXROUTER_OUTCOME mean."""
 SUCCESSFUL: Final = frozenset({"ANSWER", "DONE"})
 PROBLEMATIC: Final = frozenset(
-    {GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER, GatewayOutcome.REFUSED, GatewayOutcome.DENIED}
+    {
+        GatewayOutcome.FAILED,
+        GatewayOutcome.NO_DRIVER,
+        GatewayOutcome.REFUSED,
+        GatewayOutcome.DENIED,
+        GatewayOutcome.LOCKED_OUT,
+    }
 )
 
 

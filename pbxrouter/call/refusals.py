@@ -10,6 +10,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
+from pbxrouter.alarms import Alarm
 from pbxrouter.call.record import CallRecord, GatewayOutcome
 from pbxrouter.drivers import Outcome
 from pbxrouter.errors import ProtocolViolation
@@ -27,6 +28,7 @@ class Refusals:
     Args:
         report: receives the record of a call that was refused before it was served.
         now: epoch seconds.
+        alarm: tells the owner of many.
 
     Attributes:
         total: calls refused since the process started.
@@ -34,7 +36,13 @@ class Refusals:
 
     log = Logger(namespace="pbxrouter.refusals")
 
-    def __init__(self, report: Callable[[CallRecord], object], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        report: Callable[[CallRecord], object],
+        now: Callable[[], float] = time.time,
+        alarm: Callable[[Alarm], object] = lambda alarm: None,
+    ) -> None:
+        self._raise_alarm = alarm
         self._report = report
         self._now = now
         self._recent: deque[float] = deque(maxlen=MAX_REMEMBERED)
@@ -70,21 +78,26 @@ class Refusals:
             self._alarm_at = ALARM_CALLS
         if len(recent) >= self._alarm_at:
             self._alarm_at = 2 * len(recent)
+            told = {
+                "peer": printable(peer) or "(unknown)",
+                "channel": printable(request.channel) or "(unknown)",
+                "uniqueid": printable(request.uniqueid) or "(unknown)",
+            }
             self.log.error(
                 "ALARM: {count} calls refused as forged within {minutes:.0f} minutes; the last by {peer},"
                 " channel {channel}, call {uniqueid}",
                 count=len(recent),
                 minutes=ALARM_S / 60,
-                peer=printable(peer) or "(unknown)",
-                channel=printable(request.channel) or "(unknown)",
-                uniqueid=printable(request.uniqueid) or "(unknown)",
+                **told,
             )
+            text = f"{len(recent)} calls refused as forged within {ALARM_S / 60:.0f} minutes"
+            self._raise_alarm(Alarm("forged-calls", text, told))
 
 
 def refusal_note(request: AGIRequest, violation: ProtocolViolation) -> Sentence:
     """The step of a refused call's trace: why it was refused, its channel, and the peer that brought it."""
     return sentence(
-        "refused as forged: {why}; channel {channel}, brought by {peer}",
+        "refused as forged: {why}; channel {channel}, from {peer}",
         why=violation,
         channel=printable(request.channel) or "?",
         peer=violation.peer or "?",

@@ -28,6 +28,7 @@ COMMANDS = {
     "pin": "pbxrouter.cli.pin:pin",
     "token": "pbxrouter.cli.token:token",
     "lockouts": "pbxrouter.cli.lockouts:lockouts",
+    "alarm": "pbxrouter.cli.alarm:alarm",
     "console": "pbxrouter.cli.console:console",
     "originate": "pbxrouter.cli.originate:originate",
     "counter": "pbxrouter.cli.counter:counter",

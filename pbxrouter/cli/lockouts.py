@@ -60,12 +60,15 @@ def _list(connection: sqlite3.Connection, as_json: bool) -> None:
 
 
 def _lift(connection: sqlite3.Connection, scope: str, name: str) -> None:
-    from pbxrouter.database import lift_guesses
+    from pbxrouter.cli.actor import system_actor
+    from pbxrouter.database import lift_lockout
     from pbxrouter.errors import NotThere
     from pbxrouter.security import GuessKey
     from pbxrouter.text import sentence
 
     who = f"{scope} {name}".strip()
-    if not lift_guesses(connection, [GuessKey(scope, name)]):
-        raise NotThere(sentence("nothing is held against {who}; see pbxrouter lockouts", who=who))
+    try:
+        lift_lockout(connection, system_actor(), time.time(), GuessKey(scope, name))
+    except NotThere:
+        raise NotThere(sentence("there are no wrong PINs of {who}; see pbxrouter lockouts", who=who)) from None
     click.echo(f"{who}: lifted")

@@ -58,7 +58,7 @@ def read_config(config_file: str | None = None, database: str | None = None) -> 
 def open_database(config: "Config") -> Iterator[sqlite3.Connection]:
     """Open the database of the settings, and close it at the end of the block.
 
-    One of an older version is backed up and upgraded, which one line on standard error tells.
+    One of an older version is backed up and upgraded, with one line on standard error.
 
     Raises:
         StoreError: it cannot be used.

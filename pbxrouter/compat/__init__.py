@@ -1,1 +1,1 @@
-"""What lets programs written for other libraries run on ours; each in a module of its own."""
+"""Compatibility layers: programs written for another library run on pbxrouter."""

@@ -9,7 +9,7 @@ from pbxrouter.config.schema import (
     Web,
     at_database,
 )
-from pbxrouter.config.secret import read_fastagi_secret
+from pbxrouter.config.secret import read_alarm_secret, read_fastagi_secret
 
 __all__ = [
     "DEFAULT_FILE",
@@ -22,6 +22,7 @@ __all__ = [
     "file",
     "is_local",
     "of_endpoint",
+    "read_alarm_secret",
     "read_config",
     "read_fastagi_secret",
 ]

@@ -15,7 +15,7 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Address:
+class SocketAddress:
     """An address to connect to.
 
     Attributes:
@@ -51,7 +51,7 @@ class Address:
         return connection
 
 
-def of_endpoint(listen: str) -> Address:
+def of_endpoint(listen: str) -> SocketAddress:
     """The address at which to reach a server that listens on an endpoint string.
 
     Raises:
@@ -61,10 +61,10 @@ def of_endpoint(listen: str) -> Address:
     port = named.get("port", positional[0] if positional else "")
     if kind in ("tcp", "tcp4", "tcp6") and port.isdecimal() and 0 < int(port) < 65536:
         host = named.get("interface", "::" if kind == "tcp6" else "")
-        return Address(_ANY.get(host, host), int(port))
+        return SocketAddress(_ANY.get(host, host), int(port))
     path = named.get("address", positional[0] if positional else "")
     if kind == "unix" and path:
-        return Address(path=path)
+        return SocketAddress(path=path)
     raise ConfigError(
         sentence(
             "fastagi.listen {listen}: a call can be placed to tcp:PORT and unix:PATH; "
@@ -81,7 +81,7 @@ def is_local(listen: str) -> bool:
     return kind == "unix" or host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def of_option(text: str) -> Address:
+def of_option(text: str) -> SocketAddress:
     """Parse HOST, HOST:PORT or [IPV6]:PORT.
 
     Raises:
@@ -90,7 +90,7 @@ def of_option(text: str) -> Address:
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:\s]+))(?::([0-9]{1,5}))?", text)
     if found is None or not 0 < int(found[3] or DEFAULT_PORT) < 65536:
         raise ConfigError(f"--connect {text!r}: accepted are HOST, HOST:PORT and [IPV6]:PORT")
-    return Address(found[1] or found[2], int(found[3] or DEFAULT_PORT))
+    return SocketAddress(found[1] or found[2], int(found[3] or DEFAULT_PORT))
 
 
 def _split(text: str) -> tuple[str, list[str], dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from pbxrouter.agi import Prompts, is_prompt_name
-from pbxrouter.config.messages import plain
+from pbxrouter.config.error_messages import plain
 from pbxrouter.errors import ConfigError
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable
@@ -33,7 +33,7 @@ class FastAGI(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[fastagi]``: where the FastAGI server listens.
 
     ``allow`` lists the networks that may connect, any if it is empty. ``secret_file`` holds a secret that each
-    call must bring as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
+    call must pass as an argument of AGI(), none if it is empty. ``max_connections`` may be open at once,
     ``max_connections_per_peer`` from one address; 0 stands for a share of the open files. ``debug`` writes every
     AGI dialogue to the log, PINs masked.
     """
@@ -103,6 +103,18 @@ class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forwarding: bool = False
 
 
+class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[alarm]``: who is told of an attack.
+
+    ``command`` is a program with its arguments, ``webhook`` a URL; ``secret_file`` holds the key that requests to
+    it are signed with.
+    """
+
+    command: tuple[str, ...] = ()
+    webhook: str = ""
+    secret_file: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. ``parse`` makes paths absolute; empty ones are placed beside the database."""
 
@@ -116,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: History = History()
     dial: Dial = Dial()
     counter: Counter = Counter()
+    alarm: Alarm = Alarm()
     technologies: dict[str, str] = {}
     trunks: tuple[str, ...] = ()
 
@@ -160,6 +173,9 @@ def resolved(config: Config, base: pathlib.Path) -> Config:
         "fastagi": msgspec.structs.replace(
             config.fastagi,
             secret_file=str(base / config.fastagi.secret_file) if config.fastagi.secret_file else "",
+        ),
+        "alarm": msgspec.structs.replace(
+            config.alarm, secret_file=str(base / config.alarm.secret_file) if config.alarm.secret_file else ""
         ),
         "asterisk": tuple(
             msgspec.structs.replace(
@@ -269,8 +285,26 @@ def _check_values(config: Config, source: str) -> None:
                     'names of dialplan contexts, such as ["pbxrouter-phones"]',
                 )
     _check_web(config.web, demand)
+    _check_alarm(config.alarm, demand)
     names = [asterisk.name for asterisk in config.asterisk]
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
+
+
+def _check_alarm(alarm: Alarm, demand: Callable[[object, str, str], None]) -> None:
+    demand(
+        not alarm.command or (alarm.command[0].startswith("/") and not any("\0" in part for part in alarm.command)),
+        "alarm.command",
+        'a program\'s path from / on and its arguments, such as ["/usr/local/bin/alarm", "--sms"]',
+    )
+    demand("\0" not in alarm.secret_file, "alarm.secret_file", "the path of a file")
+    demand(
+        not alarm.webhook or _WEBHOOK.fullmatch(alarm.webhook),
+        "alarm.webhook",
+        'an address such as "https://alarms.example.org/pbx", without name and password; http only on loopback',
+    )
+    demand(
+        not alarm.webhook or alarm.secret_file, "alarm.secret_file", "a file with the key that webhooks are signed with"
+    )
 
 
 def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
@@ -291,6 +325,10 @@ def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
 
 
 _URL: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?")
+_WEBHOOK: Final = re.compile(
+    r"(https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)|http://(127\.0\.0\.1|localhost|\[::1\]))(:[0-9]{1,5})?"
+    r"(/[!-~]*|\?[!-~]*)?"
+)
 _HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+")
 _ADDRESS: Final = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _ZONE: Final = re.compile(r"[A-Za-z][\w+-]*(/[A-Za-z][\w+-]*)*", re.ASCII)

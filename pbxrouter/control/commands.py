@@ -23,25 +23,25 @@ Send = Callable[[JsonObject], None]
 End = Callable[[], None]
 
 
-def text(asked: JsonObject, name: str) -> str | None:
+def text(arguments: JsonObject, name: str) -> str | None:
     """An optional text value of a command.
 
     Raises:
         ControlRefused: the value is of another type.
     """
-    value: Any = asked.get(name)
+    value: Any = arguments.get(name)
     if value is None or isinstance(value, str):
         return value
     raise ControlRefused(sentence("{name}: accepted is text", name=name))
 
 
-def whole(asked: JsonObject, name: str, default: int) -> int:
+def whole(arguments: JsonObject, name: str, default: int) -> int:
     """An optional whole number of a command.
 
     Raises:
         ControlRefused: it is something else.
     """
-    value: Any = asked.get(name)
+    value: Any = arguments.get(name)
     if value is None:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
@@ -55,13 +55,13 @@ class WatchCommand:
     def __init__(self, watch: DialogueWatch) -> None:
         self._watch = watch
 
-    def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
+    def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """See ControlCommand."""
 
         def tell(line: DialogueLine) -> None:
             send(dataclasses.asdict(line))
 
-        stop = self._watch.add(tell, text(asked, "caller"), text(asked, "extension"))
+        stop = self._watch.add(tell, text(arguments, "caller"), text(arguments, "extension"))
         send({"watching": True})
         return stop
 
@@ -74,12 +74,12 @@ class OriginateCommand:
     def __init__(self, originators: Mapping[str, Originator]) -> None:
         self._originators = originators
 
-    def __call__(self, asked: JsonObject, send: Send, end: End) -> Callable[[], None]:
+    def __call__(self, arguments: JsonObject, send: Send, end: End) -> Callable[[], None]:
         """See ControlCommand."""
-        originator = originator_for(text(asked, "asterisk"), self._originators)
-        channel, number, context = (text(asked, name) or "" for name in ("channel", "to", "context"))
-        wish = CallRequest(channel, number, context, whole(asked, "ring", RING_S))
-        wait = asked.get("wait") is True
+        originator = originator_for(text(arguments, "asterisk"), self._originators)
+        channel, number, context = (text(arguments, name) or "" for name in ("channel", "to", "context"))
+        request = CallRequest(channel, number, context, whole(arguments, "ring", RING_S))
+        wait = arguments.get("wait") is True
 
         def tell(progress: Progress) -> None:
             send({"state": progress.state, "why": progress.why, "uniqueid": progress.uniqueid})
@@ -89,10 +89,10 @@ class OriginateCommand:
         def refused(failure: Failure) -> None:
             if failure.check(PbxrouterError):
                 send({"error": str(failure.value)})
-            else:  # whoever waits is told all the same
+            else:  # the client waits for an answer
                 self.log.failure("control: unhandled error while originating a call", failure)
                 send({"error": "internal error; see the gateway's log"})
             end()
 
-        Deferred.fromCoroutine(originator.originate(wish, tell)).addErrback(refused)
+        Deferred.fromCoroutine(originator.originate(request, tell)).addErrback(refused)
         return lambda: None

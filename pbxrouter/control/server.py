@@ -38,12 +38,12 @@ class ControlCommand(Interface):
     """A command of the control socket."""
 
     def __call__(
-        self, asked: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
+        self, arguments: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
         """Run the command.
 
         Args:
-            asked: the command's arguments, unvalidated.
+            arguments: the command's arguments, unvalidated.
             send: sends one object.
             end: closes the stream.
 
@@ -64,8 +64,8 @@ class ControlProtocol(LineOnlyReceiver):
     MAX_LENGTH = 4096
     transport: Any  # ITransport and IConsumer in one
 
-    def __init__(self, wishes: Mapping[str, ControlCommand]) -> None:
-        self._wishes = wishes
+    def __init__(self, commands: Mapping[str, ControlCommand]) -> None:
+        self._commands = commands
         self._stop: Callable[[], None] = lambda: None
         self._asked = False
         self._paused = False
@@ -81,16 +81,16 @@ class ControlProtocol(LineOnlyReceiver):
             return
         self._asked = True
         try:
-            ((name, asked),) = json.loads(line).items()
-            wish = self._wishes[name]
-            if not isinstance(asked, dict):
+            ((name, arguments),) = json.loads(line).items()
+            command = self._commands[name]
+            if not isinstance(arguments, dict):
                 raise TypeError
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            accepted = ", ".join(self._wishes)
+            accepted = ", ".join(self._commands)
             self._refuse(f'accepted is {{"NAME": {{…}}}} with one of these names: {accepted}')
             return
         try:
-            self._stop = wish(asked, self._send, self.transport.loseConnection)
+            self._stop = command(arguments, self._send, self.transport.loseConnection)
         except PbxrouterError as error:
             self._refuse(str(error))
 
@@ -133,11 +133,11 @@ class ControlProtocol(LineOnlyReceiver):
 class _ControlFactory(ServerFactory):
     noisy = False
 
-    def __init__(self, wishes: Mapping[str, ControlCommand]) -> None:
-        self._wishes = wishes
+    def __init__(self, commands: Mapping[str, ControlCommand]) -> None:
+        self._commands = commands
 
     def buildProtocol(self, addr: IAddress | None) -> ControlProtocol:
-        return ControlProtocol(self._wishes)
+        return ControlProtocol(self._commands)
 
 
 def remove_stale(path: str) -> None:
@@ -165,10 +165,10 @@ class ControlService(Service):
 
     log = Logger()
 
-    def __init__(self, path: str, wishes: Mapping[str, ControlCommand], reactor: Any) -> None:
+    def __init__(self, path: str, commands: Mapping[str, ControlCommand], reactor: Any) -> None:
         self._path = path
         self._reactor = reactor
-        self._wishes = wishes
+        self._commands = commands
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
@@ -181,7 +181,7 @@ class ControlService(Service):
             )
             return
         remove_stale(self._path)
-        factory = _ControlFactory(self._wishes)
+        factory = _ControlFactory(self._commands)
         endpoint = UNIXServerEndpoint(self._reactor, self._path, mode=0o600, wantPID=False)
         endpoint.listen(factory).addCallbacks(self._listening, self._cannot_listen)
 

@@ -17,7 +17,7 @@ from pbxrouter.counter.live_calls import (
     live_version,
 )
 from pbxrouter.counter.outcome_figures import (
-    Totals,
+    OutcomeTotals,
     busiest,
     per_minute,
     totals,
@@ -36,8 +36,8 @@ __all__ = [
     "CallView",
     "Counts",
     "LiveCalls",
+    "OutcomeTotals",
     "Report",
-    "Totals",
     "busiest",
     "live_calls",
     "live_version",

@@ -22,6 +22,9 @@ JOINED: Final = "joined"
 ENDED_WELL: Final = ("", "0", "16")
 """Q.850 causes that are not failures."""
 
+HOLDING_BRIDGE: Final = "holding_bridge"
+"""BridgeTechnology of a bridge in which channels only wait (Park, BridgeWait)."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,149}")
 
 
@@ -102,6 +105,7 @@ class CallTable:
         self._calls: dict[str, LiveCall] = {}
         self._bridges: dict[str, set[str]] = {}
         self._bridge_of: dict[str, str] = {}  # channel -> bridge
+        self._holding: set[str] = set()  # bridges in which channels only wait
         self._hung_up: set[str] = set()
         self._hung_up_at: deque[tuple[float, str]] = deque()
 
@@ -156,7 +160,12 @@ class CallTable:
         if self._linkedids[uniqueid] != linkedid:
             self._move(uniqueid, linkedid, now)
         if name == "BridgeEnter":
-            self._enter(headers("BridgeUniqueid"), uniqueid, now)
+            bridge = headers("BridgeUniqueid")
+            if headers("BridgeTechnology") == HOLDING_BRIDGE:
+                self._holding.add(bridge)
+                self._leave(uniqueid)
+            else:
+                self._enter(bridge, uniqueid, now)
         elif name == "BridgeLeave":
             self._leave(uniqueid)
         elif name == "Hangup":
@@ -192,8 +201,9 @@ class CallTable:
                 self._calls[item.linkedid].certain = False
         self._bridges.clear()
         self._bridge_of.clear()
+        self._holding &= {item.bridge for item in seen.values()}
         for item in seen.values():
-            if item.bridge and item.uniqueid in self._linkedids:
+            if item.bridge not in self._holding and item.uniqueid in self._linkedids:
                 self._enter(item.bridge, item.uniqueid, now)
 
     def _dial_ended(self, headers: Callable[[str], str]) -> None:
@@ -201,7 +211,7 @@ class CallTable:
         status = headers("DialStatus")
         call = self.call_of(headers("Uniqueid"))
         if call is None:
-            # Originate dials without a channel: that it was answered connects nobody yet,
+            # Originate dials without a channel: an answer to it connects no two parties yet,
             # and any other Dial in the call tells more.
             call = self.call_of(headers("DestUniqueid"))
             if call is None or call.dial_status or status == "ANSWER":

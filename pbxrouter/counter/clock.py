@@ -23,10 +23,10 @@ class AsteriskClock:
     def __init__(self) -> None:
         self.ahead_s = 0.0
 
-    def compare(self, timestamp: str, asked: float, answered: float) -> None:
+    def compare(self, timestamp: str, sent: float, answered: float) -> None:
         """Compare the clocks by a response's Timestamp and the epoch seconds of request and response."""
-        if answered - asked < AGREE_S and _TIMESTAMP.fullmatch(timestamp):
-            ahead_s = float(timestamp) - (asked + answered) / 2
+        if answered - sent < AGREE_S and _TIMESTAMP.fullmatch(timestamp):
+            ahead_s = float(timestamp) - (sent + answered) / 2
             self.ahead_s = 0.0 if abs(ahead_s) < AGREE_S else ahead_s
 
     def to_local(self, timestamp: str, now: float) -> float:

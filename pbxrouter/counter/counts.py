@@ -48,6 +48,7 @@ REASONS: Final[Mapping[str, Sentence]] = {
 
 _BY_OUTCOME: Final = {
     "DENIED": "denied",
+    "LOCKEDOUT": "denied",
     "INVALID": "invalid",
     "REFUSED": "refused",
     "FAILED": "gateway",

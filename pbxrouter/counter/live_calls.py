@@ -131,7 +131,7 @@ def _shown(found: _Found) -> CallView:
     gateway, ami = found.gateway, found.ami
     answered = ami.answered if ami else None
     if gateway is None:
-        assert ami is not None  # somebody knows of it
+        assert ami is not None  # it is in at least one of the two sources
         phase = Phase.OUTSIDE if answered is None else Phase.TALKING
         pattern = min((name for kind, name in ami.labels if kind == "mapping"), default="")
         return CallView(

@@ -17,7 +17,7 @@ from pbxrouter.database.calls import outcomes
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class OutcomeTotals:
     """Calls that began in a span of time.
 
     Attributes:
@@ -36,7 +36,7 @@ class Totals:
         return sum(self.by_outcome.get(name, 0) for name in names)
 
 
-def totals(connection: sqlite3.Connection, since: float, until: float) -> Totals:
+def totals(connection: sqlite3.Connection, since: float, until: float) -> OutcomeTotals:
     """Count the calls that began in a span by outcome. Epoch seconds, the end excluded.
 
     Raises:
@@ -52,7 +52,7 @@ def totals(connection: sqlite3.Connection, since: float, until: float) -> Totals
             ).fetchone()[0]
             if count:
                 found[outcome] = count
-    return Totals(found)
+    return OutcomeTotals(found)
 
 
 def per_minute(connection: sqlite3.Connection, since: float, until: float) -> dict[int, int]:

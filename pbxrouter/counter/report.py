@@ -137,10 +137,10 @@ def _add_counts(
     ):
         counts = Counts(*numbers)
         if kind == "all":
-            there = minutes.setdefault(minute, Counts())
-            peak = there.peak + counts.peak  # of several Asterisks: at most
-            there.add(counts)
-            there.peak = peak
+            sum_of_minute = minutes.setdefault(minute, Counts())
+            peak = sum_of_minute.peak + counts.peak  # of several Asterisks: at most
+            sum_of_minute.add(counts)
+            sum_of_minute.peak = peak
         else:
             by.setdefault((kind, name), Counts()).add(counts)
     for minute, kind, name, reason, calls in connection.execute(

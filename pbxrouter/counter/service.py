@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Final
 
-from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -32,11 +31,11 @@ from pbxrouter.counter.counts import CallCounts
 from pbxrouter.counter.writer import CounterWriter
 from pbxrouter.database import Database
 from pbxrouter.errors import ManagerError, StoreError
-from pbxrouter.net import Timer
+from pbxrouter.net import Timer, every
 from pbxrouter.text import Sentence, sentence
 
 WRITE_S: Final = 1.0
-LOOK_S: Final = 2.0
+POLL_S: Final = 2.0
 """Seconds between two checks that Asterisk answers, which ``last_seen`` is based on."""
 RESYNC_S: Final = 180.0
 FORGET_S: Final = 3600.0
@@ -80,8 +79,9 @@ class CallCounter(MultiService):
         self._keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
-        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store)
+        self._writer = CounterWriter(self.asterisk, self._table, self.counting, store, clock.seconds)
         self._restored = self._listening = self._looking = False
+        self._connections_lost = 0
         self._unknown_s = 0.0
         self._resynced = 0.0
         self._early: dict[str, tuple[float, CallRecord]] = {}
@@ -96,10 +96,9 @@ class CallCounter(MultiService):
         manager.subscribe("Shutdown", lambda _: self._ask_again())
         manager.on_connect(self._up)
         manager.on_disconnect(self._down)
-        for every_s, what in ((LOOK_S, self.look), (WRITE_S, self.write), (FORGET_S, self._forget)):
-            timer = TimerService(every_s, functools.partial(_started, what))
-            timer.clock = clock
-            timer.setServiceParent(self)
+        every(POLL_S, self.poll, clock, self)
+        every(WRITE_S, self.write, clock, self)
+        every(FORGET_S, self._forget, clock, self)
 
     @property
     def is_connected(self) -> bool:
@@ -114,7 +113,7 @@ class CallCounter(MultiService):
     @property
     def database_up(self) -> bool:
         """Whether the last write succeeded."""
-        return self._writer.database_up
+        return self._writer.outage.away_since is None
 
     @property
     def active(self) -> int | None:
@@ -156,7 +155,7 @@ class CallCounter(MultiService):
     def _event(self, name: str, message: AMIMessage) -> None:
         if not self._listening:
             return
-        # DialEnd counts nothing; two events in one, made by a caller, are nobody's.
+        # DialEnd counts nothing; an event that a caller has merged with another is ignored.
         if name != "DialEnd" and not is_whole(message):
             return
         when = self._time.to_local(message.get("Timestamp"), self._clock.seconds())
@@ -182,7 +181,9 @@ class CallCounter(MultiService):
         gathered, self._gathered = self._gathered, []
         for uniqueid in gathered:
             Deferred.fromCoroutine(self._confirm_hangup(uniqueid)).addErrback(
-                lambda failure: self.log.failure("counter {name}: a hang-up broke", failure, name=self.asterisk)
+                lambda failure: self.log.failure(
+                    "counter {name}: confirming a hang-up failed", failure, name=self.asterisk
+                )
             )
 
     async def _confirm_hangup(self, uniqueid: str) -> None:
@@ -208,15 +209,16 @@ class CallCounter(MultiService):
     def _up(self) -> None:
         self._listening = self._restored
         if self.running:
-            Deferred.fromCoroutine(self.look())
+            Deferred.fromCoroutine(self.poll())
 
     def _down(self) -> None:
         self._listening = self.in_sync = False
+        self._connections_lost += 1
 
     def _ask_again(self) -> None:
         self._resynced = 0.0
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Check that Asterisk answers, and reconcile when needed. Never fails."""
         if self._looking:
             return
@@ -249,10 +251,10 @@ class CallCounter(MultiService):
         finally:
             self._looking = False
 
-    async def _compare_clocks(self, asked: float) -> None:
+    async def _compare_clocks(self, sent: float) -> None:
         answer = await self._manager.action("Ping")
         agreed = not self._time.ahead_s
-        self._time.compare(answer.get("Timestamp"), asked, self._clock.seconds())
+        self._time.compare(answer.get("Timestamp"), sent, self._clock.seconds())
         if agreed and self._time.ahead_s:
             self.log.warn(
                 "counter {name}: Asterisk's clock is {ahead:.0f} s ahead; calls are counted by the gateway's clock",
@@ -261,11 +263,12 @@ class CallCounter(MultiService):
             )
 
     async def _resync(self) -> None:
+        connections_lost = self._connections_lost
         status = await self._manager.action("CoreStatus")
         known = self._table.channels
         listed = await self._manager.action_list("CoreShowChannels")
-        if not self._listening:
-            return  # Connected anew meanwhile: who knows what this list is worth.
+        if connections_lost != self._connections_lost:
+            return  # It is the list of a connection that was lost meanwhile; events since then are not known.
         now = self._clock.seconds()
         gap_began = None if self.in_sync else self._writer.seen
         seen = [_channel_seen(item) for item in listed if is_whole(item)]
@@ -313,16 +316,12 @@ class CallCounter(MultiService):
         await self._writer.forget(self._clock.seconds() - self._keep_days * 86400)
 
     def stopService(self) -> Deferred[Any]:
-        """Write the last changes and stop; Hangups that came just now are believed."""
+        """Write the last changes and stop; Hangups that are not confirmed yet are counted."""
         self._confirming.clear()
         for uniqueid in tuple(self._hangups):
             self._count_hangup(uniqueid)
         stopped = super().stopService()
         return DeferredList([stopped, Deferred.fromCoroutine(self.write(last=True))])
-
-
-def _started(what: Callable[[], Any]) -> Deferred[None]:
-    return Deferred.fromCoroutine(what())
 
 
 def _channel_seen(item: AMIMessage) -> ChannelSeen:

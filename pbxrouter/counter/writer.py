@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import CallTable
 from pbxrouter.counter.counts import CallCounts
-from pbxrouter.counter.rows import Batch, Kept, LiveRow
+from pbxrouter.counter.storage import Batch, Kept, LiveRow
 from pbxrouter.database import Database
 from pbxrouter.errors import StoreError
+from pbxrouter.net import Outage
 
 
 class CounterWriter:
@@ -23,16 +25,25 @@ class CounterWriter:
         started_up: Asterisk's start time in its own format.
         gaps: gaps that are still to be written.
         rewrite: whether to write all calls in progress, changed or not.
-        database_up: whether the last write succeeded.
+        outage: of writing to the database.
     """
 
     log = Logger()
 
-    def __init__(self, asterisk: str, table: CallTable, counting: CallCounts, store: Database) -> None:
+    def __init__(
+        self, asterisk: str, table: CallTable, counting: CallCounts, store: Database, now: Callable[[], float]
+    ) -> None:
         self.seen: float | None = None
         self.started_up = ""
         self.gaps: list[tuple[float, float]] = []
-        self.rewrite = self.database_up = True
+        self.rewrite = True
+        self.outage = Outage(
+            self.log,
+            now,
+            "counter {name}: counts cannot be written and are kept in memory: {error}",
+            "counter {name}: counts are written again, none was lost",
+            name=asterisk,
+        )
         self._asterisk = asterisk
         self._table = table
         self._counting = counting
@@ -53,7 +64,7 @@ class CounterWriter:
         self._counting.active = len(self._table.live)
 
     def _load(self, connection: sqlite3.Connection) -> Kept:
-        return counter_rows.load(connection, self._asterisk)
+        return storage.load(connection, self._asterisk)
 
     async def write(self, last: bool = False) -> None:
         """Write. Never fails.
@@ -63,7 +74,7 @@ class CounterWriter:
         """
         if self._writing and not last:
             return
-        live = {linkedid: counter_rows.live_row(call) for linkedid, call in self._table.live.items()}
+        live = {linkedid: storage.live_row(call) for linkedid, call in self._table.live.items()}
         whole = self.rewrite or last
         batch = Batch(
             self._asterisk,
@@ -79,32 +90,23 @@ class CounterWriter:
             return
         self.gaps, self.rewrite, self._writing = [], False, True
         try:
-            await self._store.run(functools.partial(counter_rows.write, batch=batch))
+            await self._store.run(functools.partial(storage.write, batch=batch))
         except Exception as error:
             self._counting.requeue(batch.minutes)
             self.gaps = batch.gaps + self.gaps
             self.rewrite = True
-            self._failed(error)
+            self.outage.failed(error)
         else:
             self._written, self._written_seen = live, batch.seen
-            if not self.database_up:
-                self.database_up = True
-                self.log.info("counter {name}: counts are written again, none was lost", name=self._asterisk)
+            self.outage.over()
         finally:
             self._writing = False
-
-    def _failed(self, error: Exception) -> None:
-        if self.database_up:
-            self.log.error(
-                "counter {name}: counts cannot be written and are kept in memory: {error}",
-                name=self._asterisk,
-                error=str(error),
-            )
-        self.database_up = False
 
     async def forget(self, before: float) -> None:
         """Delete what is older than an epoch second; a failure is ignored until the next time."""
         try:
-            await self._store.run(functools.partial(counter_rows.forget, before=before))
+            await self._store.run(functools.partial(storage.forget, before=before))
         except StoreError as error:
-            self.log.debug("old counts stay for now: {error}", error=str(error))
+            self.log.debug(
+                "counter {name}: old counts cannot be deleted: {error}", name=self._asterisk, error=str(error)
+            )

@@ -24,11 +24,15 @@ from pbxrouter.database.connection import (
 )
 from pbxrouter.database.edit_text import MAX_NAME
 from pbxrouter.database.guesses import (
+    MAX_LISTED,
+    LockoutFigures,
     WrongGuesses,
     admit_guess,
     forget_guesses,
     lift_guesses,
+    lift_lockout,
     list_guesses,
+    lockout_figures,
     refund_guess,
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_LIMIT",
+    "MAX_LISTED",
     "MAX_NAME",
     "MAX_SEARCH",
     "OPTIONS",
@@ -47,6 +52,7 @@ __all__ = [
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
+    "LockoutFigures",
     "Page",
     "Store",
     "WrongGuesses",
@@ -56,7 +62,9 @@ __all__ = [
     "explain",
     "forget_guesses",
     "lift_guesses",
+    "lift_lockout",
     "list_guesses",
+    "lockout_figures",
     "path_of",
     "prepare",
     "reading",

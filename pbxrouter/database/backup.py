@@ -48,7 +48,7 @@ def back_up(
         connection: holds the write lock and has written nothing, so that the copy is what the
             upgrade starts from.
         target: the schema version that the database is about to be upgraded to.
-        free: tells the space left in a directory, in bytes.
+        free: returns the space left in a directory, in bytes.
         seconds: the time, in epoch seconds.
 
     Raises:

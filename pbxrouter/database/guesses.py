@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
-from pbxrouter.security import GuessKey, Ruling, charged, guesses, refunded, rule
+from pbxrouter.errors import NotThere
+from pbxrouter.security import CALLER_SCOPES, GuessKey, Ruling, charged, guesses, lock_bounds, refunded, rule
+from pbxrouter.text import sentence
 
 MAX_LISTED: Final = 200
 """Keys that are listed at most."""
@@ -34,6 +37,19 @@ class WrongGuesses:
     last: float
     forgiven_at: float
     is_locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LockoutFigures:
+    """The lock-outs at one moment.
+
+    Attributes:
+        locked: how many endpoints, numbers, and numbers on trunks are locked out.
+        attacked: whether wrong PINs come from many places, at the gateway or at one mapping.
+    """
+
+    locked: int
+    attacked: bool
 
 
 def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now: float) -> Ruling:
@@ -88,23 +104,59 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
 
 
 def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesses]:
-    """List the keys whose guesses are not all forgiven, the locked ones and the latest first.
+    """List the keys whose guesses are not all forgiven, the locked ones and the latest first, at most MAX_LISTED.
 
     Raises:
         StoreError: the database cannot be read now.
     """
     with reading(connection):
+        bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
             "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
-            " WHERE forgiven_at > :now ORDER BY last_at DESC LIMIT :limit",
-            {"now": now, "limit": MAX_LISTED},
+            f" WHERE forgiven_at > :now ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
     for scope, name, forgiven_at, wrong, unchecked, last_at in rows:
         key = GuessKey(scope, name)
+        locked = forgiven_at - now > bounds.get(scope, 0.0)
         count = guesses(key, forgiven_at, now)
-        found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, count >= key.free))
-    return sorted(found, key=lambda row: not row.is_locked)
+        found.append(WrongGuesses(key, count, wrong, unchecked, last_at, forgiven_at, locked))
+    return found
+
+
+def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigures:
+    """Count the callers that are locked out now.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    with reading(connection):
+        attacked = _is_attacked(connection, now)
+        rows = connection.execute(
+            f"SELECT scope, count(*) FROM pin_guesses WHERE forgiven_at > :now AND {_IS_LOCKED} GROUP BY scope",
+            {"now": now, **lock_bounds(attacked)},
+        ).fetchall()
+    counts = dict(rows)
+    return LockoutFigures(sum(counts.get(scope, 0) for scope in CALLER_SCOPES), attacked or "mapping" in counts)
+
+
+def lift_lockout(connection: sqlite3.Connection, actor: Actor, now: float, key: GuessKey) -> None:
+    """Forgive the wrong guesses of a key, and note it in the audit log.
+
+    Raises:
+        NotThere: nothing is held against it.
+        StoreError: the database cannot be written now.
+    """
+    who = f"{key.scope} {key.name}".strip()
+    with transaction(connection):
+        lifted = connection.execute(
+            "DELETE FROM pin_guesses WHERE scope = :scope AND name = :name AND forgiven_at > :now",
+            {"scope": key.scope, "name": _storable(key.name), "now": now},
+        ).rowcount
+        if not lifted:
+            raise NotThere(sentence("no wrong PINs are held against {who}", who=who))
+        note(connection, actor, now, "lift", "lockout", who)
 
 
 def lift_guesses(connection: sqlite3.Connection, keys: Iterable[GuessKey]) -> int:
@@ -131,6 +183,17 @@ def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
     """
     with transaction(connection):
         connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
+
+
+_IS_LOCKED: Final = (
+    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway ELSE :caller END"
+)
+
+
+def _is_attacked(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether the gateway-wide alarm is on."""
+    bound = lock_bounds(False)["gateway"]
+    return _forgiven_at(connection, GuessKey("gateway", "")) - now > bound
 
 
 def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:

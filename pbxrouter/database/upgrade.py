@@ -64,7 +64,7 @@ def upgrade(
         target: the version to reach.
         directory: where the steps are; None is pbxrouter/upgrades.
         notify: called with one line if the database was upgraded; it names the backup.
-        free: tells the space left in a directory, in bytes.
+        free: returns the space left in a directory, in bytes.
 
     Raises:
         StoreError: there is no room for the backup; or a step is missing or failed, and the steps
@@ -137,7 +137,7 @@ def run(connection: sqlite3.Connection, script: str, name: str) -> None:
 def statements(script: str) -> Iterator[tuple[int, str]]:
     """Split one of our own scripts into statements, each with the line it begins in, from 1.
 
-    SQLite itself tells where a statement ends. Comments before a statement are left out.
+    SQLite itself decides where a statement ends. Comments before a statement are left out.
     """
     begin = _after_blanks(script, 0)
     for semicolon in re.finditer(";|$", script.rstrip()):

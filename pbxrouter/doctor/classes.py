@@ -30,10 +30,10 @@ async def write_classes(probe: AsteriskProbe) -> list[Finding]:
     for name, action, purpose in _WRITE:
         try:
             await probe.protocol.action(action)
-            said = ""
+            answer = ""
         except ActionFailed as error:
-            said = str(error)
-        if "Permission denied" in said:
+            answer = str(error)
+        if "Permission denied" in answer:
             probe.missing.add(name)
             if name == "agi" and not config.magi:
                 continue  # without MAGI it is not needed
@@ -54,7 +54,7 @@ async def write_classes(probe: AsteriskProbe) -> list[Finding]:
                     ),
                 )
             )
-        elif "unknown command" in said.lower():
+        elif "unknown command" in answer.lower():
             found.append(
                 wrong(
                     probe.area,

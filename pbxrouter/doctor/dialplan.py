@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pbxrouter.config import DEFAULT_LISTEN, Asterisk, Config, read_fastagi_secret
+from pbxrouter.doctor.fallback import check_fallback
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed, ConfigError
@@ -55,6 +56,7 @@ async def check_dialplan(
     secret = await probe.variable("PBXROUTER_SECRET")
     if secret or (secret is not None and config.fastagi.secret_file and await _asks_by_fastagi(probe)):
         found.append(await aside(lambda: _secret(config, area, secret or "")))
+    found += await check_fallback(probe, config, area)
     for context in probe.config.magi:
         found.append(await _magi(probe, area, context))
     return found

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
-from pbxrouter.config import Asterisk, Config, read_fastagi_secret
-from pbxrouter.database import version_of
+from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
+from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.drivers import GROUP
@@ -38,8 +40,32 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     yield from check_database(Path(config.database), key, drivers or load_names(config))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
+    yield from _alarm(config)
     for asterisk in config.asterisk:
         yield from check_secret(asterisk)
+
+
+def _alarm(config: Config) -> Iterator[Finding]:
+    """Check what is told of alarms; nothing is sent."""
+    area = Sentence("alarms")
+    if config.alarm.command:
+        program = config.alarm.command[0]
+        if os.path.isfile(program) and os.access(program, os.X_OK):
+            yield ok(area, sentence("command {program}", program=program))
+        else:
+            yield wrong(
+                area,
+                sentence("alarm.command: {program} cannot be run", program=program),
+                Sentence("name an executable file, and try it by `pbxrouter alarm`"),
+            )
+    if config.alarm.webhook:
+        try:
+            read_alarm_secret(config)
+        except ConfigError as error:
+            yield wrong(area, error.sentence)
+        else:
+            opened = list(_open_to_others(area, Path(config.alarm.secret_file)))
+            yield from opened or [ok(area, sentence("webhook, signed with {path}", path=config.alarm.secret_file))]
 
 
 def _pin_key(path: Path) -> tuple[bytes | None, Finding]:
@@ -115,10 +141,23 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
             yield from _rules(connection, key, names)
+            yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
         yield wrong(Sentence("database"), database.explain(error, path).sentence)
+
+
+def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Tell of callers who are locked out, and of an attack; nothing if there is none."""
+    figures = lockout_figures(connection, time.time())
+    todo = Sentence("see who by `pbxrouter lockouts`, and in the log")
+    if figures.attacked:
+        why = sentence("wrong PINs come from many places; callers that are locked out: {count}", count=figures.locked)
+        yield wrong(Sentence("PINs"), why, todo)
+    elif figures.locked:
+        why = sentence("callers that are locked out after wrong PINs: {count}", count=figures.locked)
+        yield wrong(Sentence("PINs"), why, todo)
 
 
 def _version(path: Path) -> int | None:

@@ -38,7 +38,7 @@ class AsteriskProbe:
     Attributes:
         config: its settings.
         clock: for waiting.
-        seconds: tells this machine's time, in epoch seconds.
+        seconds: returns this machine's time, in epoch seconds.
         protocol: the AMI connection.
         events: the events that came, by name.
         missing: the write classes that the user lacks.

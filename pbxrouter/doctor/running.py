@@ -42,11 +42,11 @@ def _peers(config: Config) -> Iterator[Finding]:
             area, sentence("fastagi.allow names who may connect: {networks}", networks=", ".join(config.fastagi.allow))
         )
     elif config.fastagi.secret_file:
-        yield ok(area, Sentence("a call must bring the secret of fastagi.secret_file"))
+        yield ok(area, Sentence("calls must pass the secret of fastagi.secret_file"))
     else:
         yield wrong(
             area,
-            sentence("every machine that reaches {listen} is taken for Asterisk", listen=config.fastagi.listen),
+            sentence("any machine that can connect to {listen} is treated as Asterisk", listen=config.fastagi.listen),
             Sentence('name the address of Asterisk in fastagi.allow, such as ["192.0.2.7"]'),
         )
 

@@ -21,6 +21,28 @@ GROUP: Final = "pbxrouter.drivers"
 _log = Logger(namespace=__name__)
 
 
+class Pins(Protocol):
+    """The PINs as one caller may use them. Wrong and refused ones count as guesses, across calls."""
+
+    async def identify(self, pin: str) -> bool:
+        """Whether a user has this PIN; that user's PIN is the one that ``change`` changes.
+
+        Raises:
+            ApplicationFailed: the database cannot be used now.
+            ChannelHungUp: the caller hung up.
+        """
+        ...
+
+    async def change(self, pin: str) -> bool:
+        """Change the PIN of the identified user; False if the new one is weak or another user's.
+
+        Raises:
+            ApplicationFailed: no user was identified, or the database cannot be used now.
+            ChannelHungUp: the caller hung up.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """An allowed call, which a driver is to run.
@@ -30,12 +52,14 @@ class Call:
         caller: the calling number; None if the call shows none. May be any text.
         number: what was dialled: digits, ``*``, ``#`` and ``+`` only.
         data: the mapping's ``application_data``.
+        pins: the users' PINs; None where there is no database, as in tests of drivers.
     """
 
     channel: Channel
     caller: str | None
     number: str
     data: str
+    pins: Pins | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

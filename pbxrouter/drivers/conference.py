@@ -18,7 +18,7 @@ class Conference:
         pass
 
     async def run(self, call: Call) -> Outcome:
-        """Answer and bring the caller into the room that has the dialled number."""
+        """Answer, and put the caller into the room with the dialled number."""
         await verbs.answer(call.channel)
         room = call.number + (f",{call.data}" if call.data else "")
         await verbs.run_application(call.channel, "ConfBridge", room)

@@ -1,6 +1,6 @@
 """Which peers may connect to the FastAGI server; refused connections are counted and logged.
 
-FastAGI itself has no password: a peer that may connect is taken for Asterisk.
+FastAGI itself has no password: a peer that may connect is treated as Asterisk.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, encode
-from pbxrouter.net import PLACE_REASONS, Bounds, Place, Places
+from pbxrouter.net import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.security import Network, is_within, network_of
 
 _UNBOUNDED: Final = Bounds(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
 LOG_EVERY_S: Final = 60.0
 """Seconds between two log lines about the same peer."""
+UNIX_SOCKET: Final = "a Unix socket"
+"""What the log calls a peer that has no address."""
 MAX_PEERS: Final = 1024
 """Peers whose last log line is remembered; while more of them are refused, further ones are only counted."""
 
-REASONS: Final = ("network", "secret", *PLACE_REASONS)
-"""Why a connection is refused: the peer is not in fastagi.allow; the call does not bring the secret; there is no
-place for it (net.places)."""
+REASONS: Final = ("network", "secret", *LIMIT_REASONS)
+"""Why a connection is refused: the peer is not in fastagi.allow; the call does not pass the secret; a limit of
+connections is reached (LIMIT_REASONS)."""
 
 _NOT_ALLOWED: Final = "fastagi: refused a connection from {peer}, which is not in fastagi.allow"
 _NO_SECRET: Final = "fastagi: refused a call from {peer}, which came without the secret of fastagi.secret_file"
 _WRONG_SECRET: Final = "fastagi: refused a call from {peer}, whose secret is not that of fastagi.secret_file"
-_NO_PLACE: Final = {
+_OVER_LIMIT: Final = {
     "full": "fastagi: refused a connection from {peer}: as many are open as fastagi.max_connections allows",
     "peer": (
         "fastagi: refused a connection from {peer}, which has as many open as fastagi.max_connections_per_peer allows"
     ),
-    "half-open": "fastagi: closed a connection from {peer}, which told of no call and took a place that another needs",
+    "half-open": "fastagi: closed a connection from {peer}, which sent no opening block while another needed its place",
 }
 
 
@@ -46,10 +48,12 @@ class Admission:
     Args:
         clock: for the interval between log lines.
         allow: the networks that may connect; empty: any. Unix sockets, which file modes guard, may always.
-        secret: what a call must bring as its argument ``secret=…``; empty: nothing.
+        secret: what a call must pass in the argument ``secret=…``; empty: nothing.
         bounds: how many connections may be open; None: any number.
+        reserve: how many more may be open to be told that the gateway is busy.
 
     Attributes:
+        reserve: the same.
         refused: number of refused connections by reason, one of REASONS.
     """
 
@@ -61,27 +65,35 @@ class Admission:
         allow: Sequence[Network] = (),
         secret: str = "",
         bounds: Bounds | None = None,
+        reserve: int = 32,
     ) -> None:
+        self.reserve = reserve
         self._clock = clock
         self._allow = tuple(allow)
         self._secret = encode(secret)
         self.refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-        self._places = Places(bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _NO_PLACE[reason]))
+        self._limits = ConnectionLimits(
+            bounds or _UNBOUNDED, lambda reason, peer: self._refuse(reason, peer, _OVER_LIMIT[reason])
+        )
         self._logged: dict[tuple[str, str], float] = {}
 
-    def enter(self, address: IAddress | None) -> Place | None:
-        """The place of a new connection; None if it is refused, which is counted, and logged now and then.
-
-        The oldest connection that has not told of a call yet may be closed to make room for it.
-        """
+    def allows(self, address: IAddress | None) -> bool:
+        """Whether a peer is in the networks that may connect; a refusal is counted, and logged once a minute each."""
         peer = host_of(address)
         if self._allow and peer and not is_within(peer, self._allow):
             self._refuse("network", peer, _NOT_ALLOWED)
-            return None
-        return self._places.enter(network_of(peer))
+            return False
+        return True
+
+    def enter(self, address: IAddress | None) -> ConnectionSlot | None:
+        """Admit a new connection; None if it is refused, which is counted, and logged at most once a minute per peer.
+
+        The oldest connection without a complete opening block may be turned away to make room for it.
+        """
+        return self._limits.acquire(network_of(host_of(address))) if self.allows(address) else None
 
     def knows_secret(self, request: AGIRequest, peer: str) -> bool:
-        """Whether a call brings the secret; one that does not is counted, and logged now and then."""
+        """Whether a call passes the secret; a refusal is counted and logged as in ``enter``."""
         if not self._secret:
             return True
         secret = request.secret
@@ -93,10 +105,10 @@ class Admission:
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
         if self._is_due((reason, network_of(peer))):
-            self.log.warn(line, peer=peer or "a Unix socket")
+            self.log.warn(line, peer=peer or UNIX_SOCKET)
 
     def _is_due(self, key: tuple[str, str]) -> bool:
-        """Whether a line about this peer may be logged now; bounded, however many peers there are."""
+        """Whether a line about this peer may be logged now; remembers at most MAX_PEERS peers."""
         now = self._clock.seconds()
         logged = self._logged
         while logged and now - next(iter(logged.values())) >= LOG_EVERY_S:  # the oldest is first
@@ -108,7 +120,7 @@ class Admission:
 
 
 def bounds_of(most: int, of_peer: int) -> Bounds:
-    """Half of the connections may be ones that have not told of a call yet, of all and of one peer."""
+    """The bounds of connections: at most half of all, and of one peer's, may lack a complete opening block."""
     return Bounds(most, of_peer, max(1, most // 2), max(1, of_peer // 2))
 
 

@@ -35,6 +35,7 @@ The states are in ``pbxrouter.fastagi.states``. Source: docs/asterisk.md A.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 from typing import Protocol as Interface
 
@@ -63,6 +64,8 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
+from pbxrouter.fastagi.admission import UNIX_SOCKET, host_of
+from pbxrouter.fastagi.refusal import BUSY as TELL_BUSY
 from pbxrouter.fastagi.refusal import ForgedCallEnding
 from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.states import BUSY, HUNG_UP, OVER, Event, IllegalTransition, State, next_state
@@ -95,12 +98,18 @@ class CallOwner(Interface):
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
         """A call was refused before it was served."""
 
+    def turned_away(self, call: FastAGIProtocol) -> None:
+        """Note a connection without a slot, which is told so before it is closed."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
 
 
 class FastAGIProtocol(Protocol):
     """One call over one connection. It is an ``agi.Channel`` from the opening block on.
+
+    Args:
+        has_slot: whether the call is served; if not, the dialplan is told that the gateway is busy.
 
     Attributes:
         request: the opening block; empty until it is complete.
@@ -110,8 +119,9 @@ class FastAGIProtocol(Protocol):
     log = Logger()
     transport: ITCPTransport
 
-    def __init__(self, owner: CallOwner) -> None:
+    def __init__(self, owner: CallOwner, has_slot: bool = True) -> None:
         self._owner = owner
+        self._has_slot = has_slot
         self.request = AGIRequest({})
         self.state = State.OPENING
         self._reader = AGIReader(self._line_received)
@@ -159,10 +169,13 @@ class FastAGIProtocol(Protocol):
     def connectionMade(self) -> None:
         """Wait for the opening block."""
         if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; find a peer that vanished
+            self.transport.setTcpKeepAlive(True)  # a Dial may last hours; this detects a peer that is gone
         self._send = DirectWriter(self.transport).send
         self._owner.opened(self)
-        self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        if self._has_slot:
+            self._timer.set(OPENING_TIMEOUT_S, self._opening_took_too_long)
+        else:
+            self.turn_away()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the command that waits; the call is over, whichever side closed."""
@@ -176,6 +189,18 @@ class FastAGIProtocol(Protocol):
             self._owner.watch.noted(self.request, "the connection is closed")
         self._finish(ConnectionClosed)
         self._owner.closed(self)
+
+    def turn_away(self) -> None:
+        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet."""
+        self._timer.clear()
+        if self._move(Event.TURNED_AWAY) is State.REFUSING:
+            self._owner.turned_away(self)
+            self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        self._ending = ForgedCallEnding(
+            self._send, lambda: self._close(Event.REFUSED), self._owner.clock, False, TELL_BUSY, 0.0
+        )
 
     def close(self) -> None:
         """Give the call back to the dialplan; does nothing if it is closed or being refused."""
@@ -260,7 +285,7 @@ class FastAGIProtocol(Protocol):
     def _hangup_received(self) -> None:
         if self._move(Event.HANGUP) is State.DEAD_ASKED:
             if allowed_when_hung_up(self._command):
-                # The reply tells how an application ended, and is on its way.
+                # The reply has the result of the application, and will come soon.
                 self._timer.set(ENDING_TIMEOUT_S, self._give_up)
             else:
                 self._give_up()
@@ -351,10 +376,16 @@ class FastAGIProtocol(Protocol):
     def _reply_took_too_long(self) -> None:
         name = self._command.split(" ", 1)[0]
         self.log.warn("call {uniqueid}: no reply to {name}", uniqueid=printable(self.request.uniqueid), name=name)
-        self._close(Event.TIMEOUT, ReplyTimeout(f"Asterisk did not reply to {name}"))
+        error = ReplyTimeout(f"Asterisk did not reply to {name}")
+        if self.state is not State.ASKED:
+            self._close(Event.TIMEOUT, error)
+        elif self._move(Event.TIMEOUT) is State.REFUSING:
+            self._finish(error)
+            self._tell_busy()
 
     @property
     def peer(self) -> str:
-        """The address that the connection comes from."""
-        peer = self.transport.getPeer()
-        return str(getattr(peer, "host", None) or getattr(peer, "name", None) or peer)
+        """The address that the connection comes from: an IP address, the path of a Unix socket, or UNIX_SOCKET."""
+        address = self.transport.getPeer()
+        path = getattr(address, "name", None)  # a client's socket has none, as a rule
+        return host_of(address) or (printable(os.fsdecode(path)) if path else UNIX_SOCKET)

@@ -1,4 +1,4 @@
-"""Ends a forged call: marks it and hangs it up without trusting any reply.
+"""Ends a call that is not served: marks it, and hangs a forged one up, without trusting any reply.
 
 What such a call still sends is not parsed. The next command is sent when anything that looks like a reply has come,
 or after a second.
@@ -7,7 +7,7 @@ or after a second.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -19,28 +19,42 @@ DRAIN_S: Final = 0.1
 STEP_S: Final = 1.0
 """Seconds for each reply."""
 
-_COMMANDS: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
+FORGED: Final = (b"SET VARIABLE PBXROUTER refused\n", b"HANGUP\n")
+"""What ends a forged call."""
+BUSY: Final = (b"SET VARIABLE PBXROUTER busy\n",)
+"""What tells the dialplan that the gateway is alive and cannot serve the call."""
 _LOOKS_LIKE_REPLY: Final = re.compile(rb"^\d\d\d[ -]", re.MULTILINE)
 
 
 class ForgedCallEnding:
-    """Sends the commands that end a forged call, one after the other.
+    """Sends the commands that end a call, one after the other.
 
     Args:
         write: sends bytes.
         done: called after the reply to the last command, or its timeout.
         asked: whether an earlier command still waits for its reply.
+        commands: FORGED or BUSY.
+        drain_s: seconds to read before the first command if none was asked earlier; 0: it is sent at once.
     """
 
     def __init__(
-        self, write: Callable[[bytes], object], done: Callable[[], object], clock: IReactorTime, asked: bool
+        self,
+        write: Callable[[bytes], object],
+        done: Callable[[], object],
+        clock: IReactorTime,
+        asked: bool,
+        commands: Iterable[bytes] = FORGED,
+        drain_s: float = DRAIN_S,
     ) -> None:
         self._write = write
         self._done = done
-        self._commands = iter(_COMMANDS)
+        self._commands = iter(commands)
         self._draining = not asked
         self._timer = Timer(clock)
-        self._timer.set(STEP_S if asked else DRAIN_S, self._next)
+        if asked or drain_s:
+            self._timer.set(STEP_S if asked else drain_s, self._next)
+        else:
+            self._next()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes as they come."""

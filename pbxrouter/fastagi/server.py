@@ -14,14 +14,13 @@ from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
 from pbxrouter.errors import ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
-from pbxrouter.net import Place
+from pbxrouter.net import ConnectionSlot
 
 DRAIN_TIMEOUT_S: Final = 3.0
 """Seconds for which a stop waits for commands in progress; a Dial goes on in Asterisk without us.
 
 Source: docs/asterisk.md A8.
 """
-
 
 OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
 """Told what is known of a refused call, and why it was refused."""
@@ -62,7 +61,8 @@ class FastAGIFactory(ServerFactory):
         self._serve = serve
         self._on_refused = on_refused
         self._calls: set[FastAGIProtocol] = set()
-        self._places: dict[FastAGIProtocol, Place] = {}
+        self._slots: dict[FastAGIProtocol, ConnectionSlot] = {}
+        self._turned_away: dict[FastAGIProtocol, None] = {}  # the oldest first
         self.served = 0
         self.last_call: float | None = None
         self.draining = False
@@ -70,18 +70,38 @@ class FastAGIFactory(ServerFactory):
 
     @property
     def open_calls(self) -> int:
-        """Number of open connections."""
+        """Number of open connections that have a slot."""
         return len(self._calls)
 
     def buildProtocol(self, addr: IAddress | None) -> FastAGIProtocol | None:
-        """Make the protocol for a connection; None while stopping, or if its peer may not connect."""
-        place = None if self.draining else self.admission.enter(addr)
-        if place is None:
+        """Make the protocol for a connection; None while stopping, or if its peer may not connect.
+
+        A connection without a slot is answered from a reserve (Admission.reserve) that the gateway is busy.
+        """
+        if self.draining or not self.admission.allows(addr):
             return None
+        slot = self.admission.enter(addr)
+        if slot is None:
+            return self.without_slot()
         call = FastAGIProtocol(self)
-        place.close = lambda: call.transport.abortConnection()
-        self._places[call] = place
+        slot.close = call.turn_away
+        self._slots[call] = slot
         return call
+
+    def without_slot(self) -> FastAGIProtocol:
+        """Make the protocol that tells the dialplan that there is no slot."""
+        return FastAGIProtocol(self, has_slot=False)
+
+    def turned_away(self, call: FastAGIProtocol) -> None:
+        """Note a connection without a slot; Asterisk needs milliseconds for it, so the oldest gives way."""
+        self._calls.discard(call)
+        self._turned_away[call] = None
+        if len(self._turned_away) > self.admission.reserve:
+            self._abort(next(iter(self._turned_away)))
+
+    def _abort(self, call: FastAGIProtocol) -> None:
+        del self._turned_away[call]
+        call.transport.abortConnection()
 
     def opened(self, call: FastAGIProtocol) -> None:
         """Note a new connection."""
@@ -90,8 +110,9 @@ class FastAGIFactory(ServerFactory):
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)
-        if call in self._places:
-            self._places.pop(call).leave()
+        self._turned_away.pop(call, None)
+        if call in self._slots:
+            self._slots.pop(call).release()
         if self.draining and not self._calls and not self._drained.called:
             self._drained.callback(None)
 
@@ -104,8 +125,8 @@ class FastAGIFactory(ServerFactory):
 
         A call without the secret is not served.
         """
-        if call in self._places:
-            self._places[call].busy()
+        if call in self._slots:
+            self._slots[call].busy()
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return
@@ -124,6 +145,8 @@ class FastAGIFactory(ServerFactory):
             Fires when no connection is left.
         """
         self.draining = True
+        for call in tuple(self._turned_away):
+            self._abort(call)
         if not self._calls:
             return succeed(None)
         for call in tuple(self._calls):

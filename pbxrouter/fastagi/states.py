@@ -22,7 +22,7 @@ class State(enum.Enum):
     DEAD_ASKED = "the caller hung up; waiting for the reply to a command"
     DEAD_SETTLING = "the caller hung up; the first reply is held"
     DEAD_OWED = "the caller hung up; the reply to a command that was given up is still to come"
-    REFUSING = "the call was forged: it is marked and hung up"
+    REFUSING = "the call is refused: it is marked, and hung up if it was forged"
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -42,7 +42,8 @@ class Event(enum.Enum):
     HANGUP = "the line HANGUP has come"
     GIVE_UP = "the reply to the running command is no longer waited for"
     VIOLATION = "bytes have come that Asterisk would not send"
-    REFUSED = "a forged call is marked and hung up"
+    TURNED_AWAY = "there is no slot for the connection"
+    REFUSED = "a refused call is marked, and hung up if it was forged"
     TIMEOUT = "the opening block or a reply has not come in time"
     CLOSE = "the gateway gives the call back"
     LOST = "the connection is gone"
@@ -57,6 +58,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.OPENING: {
         **_LIVE,
         Event.OPENED: State.IDLE,
+        Event.TURNED_AWAY: State.REFUSING,
         Event.TIMEOUT: State.CLOSING,
     },
     State.IDLE: {
@@ -71,7 +73,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.MINUS_ONE: State.DOUBTFUL,
         Event.DEAD_REPLY: State.DEAD_IDLE,
         Event.HANGUP: State.DEAD_ASKED,
-        Event.TIMEOUT: State.CLOSING,
+        Event.TIMEOUT: State.REFUSING,
     },
     State.SETTLING: {
         **_LIVE,

@@ -26,4 +26,4 @@ class SequentialService(MultiService):
             try:
                 await maybeDeferred(part.stopService)
             except Exception:
-                self.log.failure("stopping {part} failed", part=type(part).__name__)
+                self.log.failure("gateway: stopping {part} failed", part=type(part).__name__)

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,21 +15,27 @@ from twisted.logger import Logger
 from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
-from pbxrouter.call import ActiveCalls, CallFlow, History, PinGuard, PinStatistics, Refusals, Reports
+from pbxrouter.alarms import AlarmService, targets_of
+from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinChanges, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
 from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
-from pbxrouter.gateway.asterisk import AsteriskService
+from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, raise_file_limit
+from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
+
+FORGET_EVERY_S: Final = 3600.0
+"""Seconds between deletions of wrong PINs that are forgiven."""
+MAX_RESERVE: Final = 512
+"""FastAGI connections beyond those that have a place, at most."""
 
 
 def build(config: Config, reactor: Any) -> MultiService:
@@ -48,18 +54,31 @@ def build(config: Config, reactor: Any) -> MultiService:
     store = Store(Path(config.database), hash_pin, reactor)
     reports = Reports()
     reports.add(CallLog().report)
-    refusals = Refusals(reports)
+    alarms = AlarmService(targets_of(config, reactor, time.time), reactor, time.time)
+    refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time)
-    flow = CallFlow(engine, drivers, config.prompts, reports, active_calls, guard=guard, trunks=config.trunks)
+    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
+    reloader = RulesReloader(store, engine, reactor)
+    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    flow = CallFlow(
+        engine,
+        drivers,
+        config.prompts,
+        reports,
+        active_calls,
+        guard=guard,
+        pin_changes=changes,
+        trunks=config.trunks,
+    )
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
-    history = History(store, config.history.keep_days, reactor, time.time)
+    every(FORGET_EVERY_S, guard.forget, reactor, gateway)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)
-    reloader = RulesReloader(store, engine, reactor)
     reloader.setServiceParent(gateway)
     fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
@@ -85,7 +104,7 @@ def build(config: Config, reactor: Any) -> MultiService:
             active_calls,
             refusals,
             health,
-            guard.statistics,
+            guard,
             reactor,
         ).setServiceParent(gateway)
     wishes: dict[str, ControlCommand] = {
@@ -118,16 +137,28 @@ def admission(config: Config, reactor: Any) -> Admission:
         ConfigError: the secret file cannot be used.
     """
     networks = [network for network in map(parse_network, config.fastagi.allow) if network is not None]
-    return Admission(reactor, networks, read_fastagi_secret(config), fastagi_bounds(config, raise_file_limit()))
+    files = raise_file_limit()
+    return Admission(
+        reactor,
+        networks,
+        read_fastagi_secret(config),
+        fastagi_bounds(config, files),
+        fastagi_reserve(config, files),
+    )
+
+
+def fastagi_reserve(config: Config, files: int) -> int:
+    """How many further connections may be told that the gateway is busy: an eighth of what open files allow."""
+    return max(8, min(MAX_RESERVE, call_connections(files, config.web.listen is not None) // 8))
 
 
 def fastagi_bounds(config: Config, files: int) -> Bounds:
-    """How many FastAGI connections may be open, as configured and as far as open files reach.
+    """The bounds of FastAGI connections: as configured, and within the limit of open files.
 
-    Unless configured one peer may have three quarters: an Asterisk seldom shares the gateway with another, and
-    the rest is left for it if a stranger takes his share.
+    By default one peer may have three quarters: few gateways serve more than one Asterisk, and the rest stays free
+    if another peer takes its share.
     """
-    room = call_connections(files, config.web.listen is not None)
+    room = call_connections(files, config.web.listen is not None) - fastagi_reserve(config, files)
     most = min(room, config.fastagi.max_connections or room)
     of_peer = config.fastagi.max_connections_per_peer or max(1, most * 3 // 4)
     return bounds_of(most, min(most, of_peer))
@@ -158,7 +189,7 @@ def web_service(
     active_calls: ActiveCalls,
     refusals: Refusals,
     health: HealthProbe,
-    pin_statistics: PinStatistics,
+    guard: PinGuard,
     reactor: Any,
 ) -> IService:
     """Build the web server.
@@ -189,7 +220,7 @@ def web_service(
         now=time.time,
         reactor=reactor,
         refused_calls=lambda: refusals.total,
-        pin_statistics=pin_statistics,
+        pin_guard=guard,
     )
     return build_web(web)
 

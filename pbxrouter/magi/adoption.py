@@ -44,7 +44,7 @@ def may_be_waiting(item: AMIMessage, contexts: Collection[str]) -> bool:
 
 
 def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
-    """Whether a channel's status tells the same caller and number as its AsyncAGIStart and the block in there.
+    """Whether a channel's status has the same caller and number as its AsyncAGIStart and the block in it.
 
     A block that is not as Asterisk writes it agrees, for the call to be refused.
     """
@@ -58,8 +58,8 @@ def agrees_with(status: AMIMessage, event: AMIMessage) -> bool:
     for name, value in facts.items():
         if value in ("", "<unknown>"):
             value = NOT_SHOWN
-        told = [line for line in lines if line.startswith(f"agi_{name}: ")]
-        if told != [f"agi_{name}: {value}"] and not (env.more and not told):
+        found = [line for line in lines if line.startswith(f"agi_{name}: ")]
+        if found != [f"agi_{name}: {value}"] and not (env.more and not found):
             return not is_block(event)
     return True
 
@@ -77,9 +77,9 @@ def is_block(event: AMIMessage) -> bool:
 
 
 def request_so_far(item: AMIMessage) -> AGIRequest:
-    """The part of the request that a channel's event or list item tells."""
-    told = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
-    return AGIRequest({"request": "async", **told})
+    """The part of the request that a channel's event or list item contains."""
+    found = {name.lower(): item.get(name) for name in ("Channel", "Language", "Uniqueid", "Context")}
+    return AGIRequest({"request": "async", **found})
 
 
 async def mark_of(call: MagiChannel) -> str:

@@ -166,14 +166,14 @@ class MagiChannel:
             self._watch.sent(self.request, line)
         self._send(self.address, line, command_id).addErrback(self._not_queued, command_id)
 
-    # --- what comes ---
+    # --- from Asterisk ---
 
     def result_received(self, event: AMIMessage) -> None:
         """Handle an AsyncAGIExec of this call."""
         came = piece(event.get("Result"))
         self._unread = came.more
-        if self._waiting is None or event.get("CommandId") != self._command_id:
-            return  # another controller's, or one that was given up
+        if not self._command_id or event.get("CommandId") != self._command_id:
+            return  # another controller's, one that was given up, or one more after the reply
         self._command_id = ""
         self._fetched += came.data
         self._lost = self._lost or came.lost
@@ -265,7 +265,7 @@ class MagiChannel:
         name = self._command.split(" ", 1)[0]
         self._fail(ReplyTimeout(f"Asterisk did not reply to {name}"))
 
-    # --- answering whoever waits ---
+    # --- firing the pending Deferred ---
 
     def _succeed(self, reply: AGIReply) -> None:
         waiting = self._forget()

@@ -132,7 +132,7 @@ class MagiService(Service):
         self._spawn(self._start_if_true(event))
 
     async def _start_if_true(self, event: AMIMessage) -> None:
-        """Start a call of which Asterisk says the same as the event: a forged one would choose its caller."""
+        """Start a call if Asterisk confirms the event: a forged one could choose its caller."""
         uniqueid = event.get("Uniqueid")
         if await self._check.is_true(event, uniqueid, lambda status: agrees_with(status, event)) and self.running:
             if uniqueid in self._calls and not is_block(event):
@@ -142,7 +142,7 @@ class MagiService(Service):
 
     def _start(self, event: AMIMessage, uniqueid: str) -> None:
         if uniqueid in self._adopting:
-            return  # it was found before it was told; what it would tell is being asked
+            return  # it was adopted before its event came; its block is being queried
         if uniqueid in self._calls:
             self._calls.pop(uniqueid).end_received()  # a second AGI() on the same channel
         env = piece(event.get("Env"))
@@ -275,7 +275,7 @@ class MagiService(Service):
         self.log.warn("MAGI: call {uniqueid} refused: {error}", uniqueid=printable(call.address), error=str(error))
         error.peer = f"AMI {self._manager.name}"
         self._on_refused(call.request, error)
-        self._calls[call.address] = call  # not to be found anew before it is gone
+        self._calls[call.address] = call  # so that it is not adopted again before it has ended
         self._clock.callLater(RELEASED_S, self._drop, call)
         for line in ('SET VARIABLE PBXROUTER "refused"', "HANGUP"):
             self._send(call.address, line, self._manager.new_id()).addErrback(lambda _: None)
@@ -284,7 +284,7 @@ class MagiService(Service):
         headers = [("Channel", address), ("Command", line), ("CommandID", command_id)]
         return self._manager.action("AGI", headers)
 
-    # --- the connection, and calls that were there before ---
+    # --- the connection, and calls that were already waiting ---
 
     def _up(self) -> None:
         if self.running and self._contexts and not self._search.running:
@@ -305,8 +305,8 @@ class MagiService(Service):
 
     async def _find_waiting(self) -> None:
         """Adopt the calls in the configured contexts that wait unserved in AGI(agi:async)."""
-        # Those that were there before us may run an application for an earlier gateway: they are asked,
-        # and answer when it is over. Later ones told of themselves; unless a forger spoilt that.
+        # Calls from before the start may run an application for an earlier gateway: they are queried, and
+        # answer when it is over. Later calls sent an AsyncAGIStart, unless a forged line has spoilt it.
         could_be = is_waiting if self._looked else may_be_waiting
         try:
             listed = await self._manager.action_list("CoreShowChannels")

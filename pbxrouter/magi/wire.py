@@ -18,7 +18,7 @@ from pbxrouter.errors import ForgedRequest
 
 BLOCK_END: Final = b"\n\n"
 FLUSH: Final = "NOOP"
-"""The command whose reply brings what is left in the pipe."""
+"""The command whose reply is preceded by what is left in the pipe."""
 FLUSHED: Final = b"200 result=0\n"
 """The reply of FLUSH itself."""
 

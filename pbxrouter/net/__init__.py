@@ -1,20 +1,20 @@
-"""Small Twisted tools: timers, outages, listening ports, places for connections, the limit of open files."""
+"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files."""
 
+from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
-from pbxrouter.net.places import PLACE_REASONS, Bounds, Place, Places
 from pbxrouter.net.timers import Deadline, Timer, every
 
 __all__ = [
+    "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
-    "PLACE_REASONS",
     "Bounds",
+    "ConnectionLimits",
+    "ConnectionSlot",
     "Deadline",
     "Listener",
     "Outage",
-    "Place",
-    "Places",
     "Timer",
     "call_connections",
     "every",

@@ -1,4 +1,4 @@
-"""Outages: since when a part of the gateway has not worked and why, told in the log once."""
+"""Outages: since when a part of the gateway has not worked and why, logged once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pbxrouter.text import Sentence
 class Outage:
     """The outage of something that a part of the gateway needs, such as the database.
 
-    The log tells once that an outage has begun and once that it is over.
+    One log line says that an outage has begun, one that it is over.
 
     Args:
         log: the part's logger.

@@ -58,34 +58,34 @@ class CallRequest:
     ring_s: int = RING_S
 
 
-def check_request(wish: CallRequest, technologies: Mapping[str, str]) -> tuple[CallRequest, str]:
+def check_request(request: CallRequest, technologies: Mapping[str, str]) -> tuple[CallRequest, str]:
     """Validate a request; returns it with Asterisk's names, and the extension whose grants apply.
 
     Raises:
         OriginateRefused: one of its values is not valid.
     """
-    phone = read_phone(wish.channel, technologies)
+    phone = read_phone(request.channel, technologies)
     if phone is None:
         raise OriginateRefused(
             sentence(
                 "channel: {channel} is not a phone; accepted is for example PJSIP/33",
-                channel=ascii(wish.channel[:60]),
+                channel=ascii(request.channel[:60]),
             )
         )
-    number = normalise_number(wish.number)
+    number = normalise_number(request.number)
     if number is None or len(number) > MAX_NUMBER or not any(character.isdigit() for character in number):
         raise OriginateRefused(
             sentence(
                 "to: {number} cannot be dialled; accepted are digits, * # and +",
-                number=ascii(wish.number[:60]),
+                number=ascii(request.number[:60]),
             )
         )
-    if not is_context(wish.context):
+    if not is_context(request.context):
         raise OriginateRefused(
-            sentence("context: {context} is not a dialplan context", context=ascii(wish.context[:60]))
+            sentence("context: {context} is not a dialplan context", context=ascii(request.context[:60]))
         )
     technology, name = phone
-    return CallRequest(f"{technology}/{name}", number, wish.context, max(1, min(wish.ring_s, 300))), name
+    return CallRequest(f"{technology}/{name}", number, request.context, max(1, min(request.ring_s, 300))), name
 
 
 class Originator:
@@ -122,8 +122,8 @@ class Originator:
         """Whether a call can be originated now."""
         return self._manager.is_up
 
-    def _checked(self, wish: CallRequest) -> tuple[CallRequest, str]:
-        checked, extension = check_request(wish, self._technologies)
+    def _checked(self, request: CallRequest) -> tuple[CallRequest, str]:
+        checked, extension = check_request(request, self._technologies)
         if not self._contexts:
             raise OriginateRefused(
                 sentence(
@@ -142,7 +142,7 @@ class Originator:
             )
         return checked, extension
 
-    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, request: CallRequest, tell: Callable[[Progress], object]) -> None:
         """Originate a call; ``tell`` receives each Progress until the last.
 
         Raises:
@@ -150,7 +150,7 @@ class Originator:
             ManagerUnavailable: there is no connection to Asterisk.
             ActionFailed: Asterisk refuses at once, such as for a context that does not exist.
         """
-        checked, extension = self._checked(wish)
+        checked, extension = self._checked(request)
         decision = await self._engine.decide(Facts(extension, checked.number))
         if decision.verdict is not Verdict.ALLOW:
             why = joined(decision.trace[: -1 if decision.verdict is Verdict.PIN else None])

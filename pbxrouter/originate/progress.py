@@ -15,7 +15,7 @@ from pbxrouter.text import Sentence
 CAUSE_GRACE_S: Final = 0.5
 """Seconds after a failed OriginateResponse in which the Hangup event may come."""
 
-# Q.850 causes that a Hangup event gives where nobody answered.
+# Q.850 causes in the Hangup event of a phone that did not answer.
 _CAUSES: Final = {
     "17": ("busy", Sentence("the phone is busy")),
     "21": ("rejected", Sentence("the call was rejected")),
@@ -153,7 +153,7 @@ class Attempt:
             return
         if self._cause:
             self._fail_by_cause()
-        else:  # the Hangup that tells why may come just behind; none comes if there was no channel at all
+        else:  # the Hangup with the reason may come just behind; none comes if there was no channel
             self._refused = True
             self._timer.set(CAUSE_GRACE_S, self._fail_by_cause)
 

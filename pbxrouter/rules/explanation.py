@@ -71,17 +71,21 @@ def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:
 def _why_not(mapping: Mapping, winner: Mapping | None, rules: RuleSet) -> Sentence:
     if not mapping.enabled:
         return sentence("{pattern} would match but is disabled", pattern=mapping.pattern)
-    if winner is None:
-        return sentence("{pattern} matches nothing that can be dialled", pattern=mapping.pattern)
-    values = {"pattern": mapping.pattern, "winner": winner.pattern}
-    if mapping.map_id in rules.repeated:
-        first = rules.repeated[mapping.map_id]
+    first = rules.repeated.get(mapping.map_id)
+    if first is not None:
         return sentence(
-            "{pattern} matches too, but mapping {map_id} has the same pattern and comes first",
+            "{pattern} matches too, but mapping {map_id} has the same pattern and comes first"
+            if winner
+            else "{pattern} would match, but mapping {map_id} has the same pattern and comes first",
             pattern=mapping.pattern,
             map_id=first.map_id,
         )
-    return sentence("{pattern} matches too, but {winner} is more specific and comes first", **values)
+    assert winner is not None  # one of the mappings that match and are not repeated
+    return sentence(
+        "{pattern} matches too, but {winner} is more specific and comes first",
+        pattern=mapping.pattern,
+        winner=winner.pattern,
+    )
 
 
 def as_dict(

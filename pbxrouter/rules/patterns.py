@@ -140,10 +140,8 @@ class Pattern:
         return self.head[place:] + self.rest.run if behind <= 0 else _run(self.rest.sets, self.rest.order, behind)
 
     def element(self, place: int) -> tuple[ElementOrder, frozenset[str]] | None:
-        """The sort key of an element and the set it accepts; None where matching has ended."""
+        """The sort key of an element after the head and the set it accepts; None where matching has ended."""
         behind = place - len(self.head)
-        if behind < 0:
-            return _element_order(self.head[place]), _members(self.head[place])
         if behind < len(self.rest.sets):
             return self.rest.order[behind], self.rest.sets[behind]
         return None

@@ -89,5 +89,5 @@ class RulesReloader(MultiService):
     def _tell_problems(self, problems: tuple[Sentence, ...]) -> None:
         for problem in problems:
             if problem not in self._problems:
-                self.log.warn("{problem}", problem=problem.english)
+                self.log.warn("rules: {problem}", problem=problem.english)
         self._problems = problems

@@ -138,7 +138,7 @@ class RuleSet:
 
     def _is_extension(self, facts: Facts) -> bool:
         """Whether the caller is the extension whose number the call shows."""
-        # "" and Asterisk's word for nobody are never among the extensions.
+        # "" and Asterisk's word for a missing number are never among the extensions.
         caller = facts.caller
         return (
             caller in self.extensions

@@ -1,10 +1,10 @@
-"""Whether a mapping can ever be chosen, and if not, which others always come before it.
+"""Finds out whether a mapping can ever be chosen, and if not, which others always win.
 
-A pattern hides behind others if each number that it matches is won by one of them, such as
-``[12]X`` behind ``1X`` and ``2X``. That is found by counterexample: look for a number that
-the pattern matches and no winner met so far does, ask the rules who wins it, and go on with
-that winner too, until the pattern wins one itself or no number is left. So only the few
-patterns that matter are looked at, among any number of rules.
+A pattern is shadowed by others if each number that it matches is won by one of them, such as
+``[12]X`` by ``1X`` and ``2X``. The search is by counterexample: find a number that the
+pattern matches and no winner found so far does, look up its winner in the rules, and repeat
+with that winner added, until the pattern itself wins or no number is left. So only the few
+patterns that matter are examined, among any number of rules.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from pbxrouter.rules.ruleset import RuleSet
 DIALABLE: Final = "0123456789*#+"
 """Every character that a number can hold (rules.normalise_number)."""
 MAX_WINNERS: Final = 256
-"""Patterns with more before them than this are left undecided."""
+"""Winners after which a pattern is left undecided."""
 MAX_NODES: Final = 4000
-"""Steps of the search for one mapping, all rounds together: some 20 ms at the worst."""
+"""Steps of the search for one mapping, all rounds together: at worst about 20 ms."""
 MAX_TIDIED: Final = 8
-"""Up to so many winners it is seen which of them are needed."""
+"""Winners up to which the unnecessary ones are removed."""
 
 _KEYS: Final = frozenset(DIALABLE)
 
 
 class Reachability(enum.Enum):
-    """What can become of a mapping."""
+    """Whether a mapping can be chosen."""
 
     WINS = "wins"
-    """Some number leads to it."""
+    """At least one number leads to it."""
     SHADOWED = "shadowed"
-    """Each number that it matches leads to another."""
+    """Each number that it matches leads to another mapping."""
     REPEATED = "repeated"
-    """The same pattern stands before it; Asterisk loads only the first."""
+    """An earlier mapping has the same pattern; Asterisk loads only the first."""
     NOTHING = "nothing"
     """It matches no number that can be dialled."""
     NOT_KNOWN = "not known"
-    """It is switched off, or the question takes too long."""
+    """It is disabled, or the search takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReachResult:
-    """Which numbers a mapping comes to.
+    """The result of ``reachability``.
 
     Attributes:
-        number: one that it wins; empty if it wins none, or that is not known.
-        winners: who wins in its place, all of them together; only of what is shadowed or repeated.
+        number: a number that leads to the mapping; empty if there is none or it is not known.
+        winners: the mappings that win in its place, if it is shadowed or repeated.
     """
 
     fate: Reachability
@@ -63,11 +63,11 @@ _NOT_KNOWN: Final = ReachResult(Reachability.NOT_KNOWN)
 
 
 def reachability(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> ReachResult:
-    """Whether a mapping can be chosen.
+    """Find out whether a mapping can be chosen.
 
     Args:
-        map_id: of a mapping whose pattern can be read (RuleSet.entries).
-        nodes: how many steps the search may take.
+        map_id: of a mapping whose pattern can be parsed (RuleSet.entries).
+        nodes: maximum steps of the search.
     """
     pattern, mapping = rules.entries[map_id]
     number = example(pattern)
@@ -99,11 +99,11 @@ def reachability(rules: RuleSet, map_id: int, nodes: int = MAX_NODES) -> ReachRe
 
 
 def example(pattern: Pattern) -> str | None:
-    """A number that the pattern matches; None if no phone can dial one."""
+    """A number that the pattern matches; None if it matches none that can be dialled."""
     if pattern.head.strip(DIALABLE):
         return None
     behind = _example_behind(pattern.rest)
-    # A lone "!" matches the empty number too, which nobody can dial.
+    # A lone "!" matches the empty number too, which cannot be dialled.
     return None if behind is None else (pattern.head + behind) or DIALABLE[0]
 
 
@@ -115,7 +115,7 @@ def _example_behind(rest: Wildcards) -> str | None:
 
 
 def _needed(pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int) -> list[tuple[Pattern, Mapping]]:
-    """Without those that the rest make up for: each comes before the pattern, so any cover will do."""
+    """Remove winners that the others cover together: all precede the pattern, so any cover is enough."""
     if len(winners) > MAX_TIDIED:
         return winners
     for winner in tuple(winners):
@@ -132,17 +132,17 @@ def _needed(pattern: Pattern, winners: list[tuple[Pattern, Mapping]], nodes: int
 
 
 class _TooLong(Exception):
-    """The search was given up."""
+    """The search has used up its steps."""
 
 
 class _Search:
-    """Looks for a number that a pattern matches and others do not.
+    """Searches for a number that a pattern matches and others do not.
 
-    Place by place, with the set of others that still match as bits of a whole number: what
-    was tried in vain once, at one place with the same others left, is not tried again.
+    Goes position by position, with the set of others that still match as the bits of an integer. A pair of
+    position and set that has led to no number is not tried again.
 
     Attributes:
-        nodes: how many steps are left.
+        nodes: steps that are left.
     """
 
     def __init__(self, pattern: Pattern, nodes: int) -> None:
@@ -151,15 +151,15 @@ class _Search:
         self._accepted = [*pattern.head, *("".join(sorted(items & _KEYS)) for items in pattern.rest.sets)]
         self._shortest = max(1, len(self._accepted) + (self._tail == "."))
         self._others = 0
-        # By place: of the others, by character those that accept it there; those that match what
-        # ends there; those that match whatever goes on from there.
+        # By position, sets of the others: those that accept a character there, by character; those that
+        # match a number that ends there; those that match every number from there on.
         self._accepting: list[dict[str, int]] = []
         self._ending: list[int] = []
         self._open: list[int] = []
         self._extend(self._shortest)
 
     def _extend(self, place: int) -> None:
-        """Make room for a place; only others of any length match so far behind."""
+        """Add positions up to this one; only patterns without a maximum length match there."""
         while len(self._open) <= place:
             going_on = self._open[-1] if self._open else 0
             here = len(self._open)
@@ -169,7 +169,7 @@ class _Search:
             self._open.append(going_on)
 
     def leave_out(self, other: Pattern) -> None:
-        """From now on no number that this pattern matches."""
+        """Exclude the numbers that this pattern matches."""
         bit = 1 << self._others
         self._others += 1
         head, sets, tail = other.head, other.rest.sets, other.tail
@@ -191,28 +191,28 @@ class _Search:
                 self._open[place] |= bit
 
     def number(self) -> str | None:
-        """One that is left; None if none is.
+        """Find a number that is not excluded; None if there is none.
 
         Raises:
-            _TooLong: there are no more steps.
+            _TooLong: the steps are used up.
         """
-        made: list[str] = []
-        return "".join(made) if self._found(0, (1 << self._others) - 1, made, set()) else None
+        prefix: list[str] = []
+        return "".join(prefix) if self._found(0, (1 << self._others) - 1, prefix, set()) else None
 
-    def _found(self, place: int, left: int, made: list[str], vain: set[tuple[int, int]]) -> bool:
-        """Go on from a place, where these others are left."""
+    def _found(self, place: int, left: int, prefix: list[str], failed: set[tuple[int, int]]) -> bool:
+        """Search on from a position where these others still match; appends the characters to ``prefix``."""
         may_end = place >= self._shortest and (self._tail or place == len(self._accepted))
         if may_end and not left & self._ending[place]:
             return True
         if place >= len(self._accepted) and not self._tail:
             return False
-        if left & self._open[place] or (place, left) in vain:
+        if left & self._open[place] or (place, left) in failed:
             return False
         if not self.nodes:
             raise _TooLong
         self.nodes -= 1
-        # One character of each kind is enough. Not always the first: where plain numbers
-        # stand before the pattern, some other is likely to be free.
+        # One character of each kind is enough. The start varies: where plain numbers precede
+        # the pattern, another character is more likely to be free.
         choices: dict[int, str] = {}
         accepting = self._accepting[place]
         characters = tuple(accepting)
@@ -220,9 +220,9 @@ class _Search:
         for character in characters[start:] + characters[:start]:
             choices.setdefault(left & accepting[character], character)
         for still_left in sorted(choices, key=int.bit_count):
-            made.append(choices[still_left])
-            if self._found(place + 1, still_left, made, vain):
+            prefix.append(choices[still_left])
+            if self._found(place + 1, still_left, prefix, failed):
                 return True
-            made.pop()
-        vain.add((place, left))
+            prefix.pop()
+        failed.add((place, left))
         return False

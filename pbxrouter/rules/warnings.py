@@ -132,19 +132,19 @@ class RuleWarnings:
     def of_extension(self, number: str) -> tuple[RuleWarning, ...]:
         """Warnings about an extension, by its number."""
         if self.rules.extensions.get(number) == frozenset():
-            said = sentence("{extension} has no grants: every number that it dials asks for a PIN", extension=number)
-            return (RuleWarning("no-grant", said, extension=number),)
+            message = sentence("{extension} has no grants: every number that it dials asks for a PIN", extension=number)
+            return (RuleWarning("no-grant", message, extension=number),)
         return ()
 
     def of_user(self, name: str, has_pin: bool, has_grant: bool) -> tuple[RuleWarning, ...]:
         """Warnings about a user. Names are not unique, so the user's PIN and grants are arguments."""
         found = []
         if not has_pin:
-            said = sentence("{user} has no PIN, so no caller can identify as {user}", user=name)
-            found.append(RuleWarning("no-pin", said, user=name))
+            message = sentence("{user} has no PIN, so no caller can identify as {user}", user=name)
+            found.append(RuleWarning("no-pin", message, user=name))
         if not has_grant:
-            said = sentence("{user} has no grants: their PIN allows no calls", user=name)
-            found.append(RuleWarning("no-grant", said, user=name))
+            message = sentence("{user} has no grants: their PIN allows no calls", user=name)
+            found.append(RuleWarning("no-grant", message, user=name))
         return tuple(found)
 
     def problems(self) -> tuple[RuleWarning, ...]:
@@ -224,8 +224,8 @@ class RuleWarnings:
         mapping = self.rules.entries[map_id][1]
         reach = reachability(self.rules, map_id)
         if reach.fate is Reachability.NOTHING:
-            said = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
-            yield RuleWarning("never-matches", said, map_id)
+            message = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
+            yield RuleWarning("never-matches", message, map_id)
         if not mapping.enabled:
             return
         if reach.fate in (Reachability.SHADOWED, Reachability.REPEATED):
@@ -233,8 +233,8 @@ class RuleWarnings:
         if map_id not in granted.usable:
             yield RuleWarning("nobody", _nobody(mapping, map_id in granted.unusable), map_id)
         if mapping.application.lower() not in self._applications:
-            said = sentence("no driver provides the application {name}", name=mapping.application)
-            yield RuleWarning("no-driver", said, map_id)
+            message = sentence("no driver provides the application {name}", name=mapping.application)
+            yield RuleWarning("no-driver", message, map_id)
 
 
 def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> frozenset[int]:

@@ -1,12 +1,15 @@
 """PINs, tokens, passwords, roles and rate limits."""
 
 from pbxrouter.security.guess_limits import (
+    CALLER_SCOPES,
+    SCOPES,
     GuessKey,
     Ruling,
     charged,
     endpoint_of,
     guesses,
     keys_of,
+    lock_bounds,
     refunded,
     rule,
 )
@@ -43,10 +46,12 @@ from pbxrouter.security.tokens import (
 )
 
 __all__ = [
+    "CALLER_SCOPES",
     "MAX_PASSWORD_LENGTH",
     "MAX_PIN_DIGITS",
     "MIN_PASSWORD_LENGTH",
     "MIN_PIN_DIGITS",
+    "SCOPES",
     "GuessKey",
     "Network",
     "PasswordHashes",
@@ -71,6 +76,7 @@ __all__ = [
     "is_obvious",
     "is_within",
     "keys_of",
+    "lock_bounds",
     "network_of",
     "new_token",
     "parse_network",

@@ -4,7 +4,8 @@ Each key has a bucket (GCRA): a few wrong guesses are free, after them ``GUESSES
 call are its endpoint and its caller number; on a trunk, which is one endpoint for all outsiders, the number and
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
-any more; a caller who has not is never affected, so nobody can lock the company out.
+any more; other callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong
+guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ GATEWAY_GUESSES: Final = 60
 MAX_DELAY_S: Final = 8.0
 """The longest wait before a PIN is checked."""
 
+CALLER_SCOPES: Final = ("endpoint", "number", "trunk")
+"""Scopes of keys that stand for a caller, and not for what is attacked."""
+SCOPES: Final = (*CALLER_SCOPES, "mapping", "gateway")
+
 _CHANNEL_NUMBER: Final = re.compile(r"-[0-9a-f]{8}(?:;[12])?\Z")
 
 
@@ -43,7 +48,7 @@ class GuessKey:
     @property
     def is_caller(self) -> bool:
         """Whether it stands for a caller, and not for what is attacked."""
-        return self.scope in ("endpoint", "number", "trunk")
+        return self.scope in CALLER_SCOPES
 
     @property
     def free(self) -> int:
@@ -110,6 +115,20 @@ def guesses(key: GuessKey, forgiven_at: float, now: float) -> int:
     return max(0, -int(-(forgiven_at - now) // key.interval_s)) if forgiven_at > now else 0
 
 
+def lock_bounds(attacked: bool) -> dict[str, float]:
+    """Seconds until all guesses are forgiven, above which a key is locked or attacked: by scope, and for ``caller``.
+
+    Args:
+        attacked: whether the gateway-wide alarm is on, so that callers have no free guess.
+    """
+    bounds = {}
+    for scope in SCOPES:
+        key = GuessKey(scope, "")
+        free = 1 if attacked and key.is_caller else key.free
+        bounds[scope] = (free - 1) * key.interval_s
+    return {**bounds, "caller": bounds["endpoint"]}
+
+
 def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now: float) -> Ruling:
     """Decide whether a call's next PIN is checked.
 
@@ -118,9 +137,11 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     alarmed = next((key for key in keys if not key.is_caller and counts[key] >= key.free), None)
+    # Others may have claimed this number: of an endpoint that has not guessed wrong, it does not count.
+    innocent = any(key.scope == "endpoint" and key.name and not counts[key] for key in keys)
     most = 0
     for key in keys:
-        if not key.is_caller or not counts[key]:
+        if not key.is_caller or not counts[key] or (innocent and key.scope == "number"):
             continue
         free = 1 if alarmed is not None else key.free
         if counts[key] >= free:

@@ -79,7 +79,7 @@ def _read(path: Path, private: bool) -> bytes:
     except FileNotFoundError:
         raise KeyFileError(
             sentence(
-                "PIN key {path} is missing: bring it back from a backup (`pbxrouter init` "
+                "PIN key {path} is missing: restore it from a backup (`pbxrouter init` "
                 "makes a new one with a new database)",
                 path=path,
             )

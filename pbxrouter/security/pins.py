@@ -46,7 +46,7 @@ def check_pin(pin: str) -> str:
 
 
 def unusable_pin() -> PinError:
-    """The error for a PIN that is obvious, or that another user has: the message tells neither from the other."""
+    """The error for a PIN that is obvious, or that another user has: the message is the same."""
     return PinError(sentence("this PIN cannot be used; choose another one"))
 
 

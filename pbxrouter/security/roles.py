@@ -11,7 +11,7 @@ class Role(enum.Enum):
     VIEWER = "viewer"
     """Sees calls and rules, and tests numbers."""
     OPERATOR = "operator"
-    """Changes rules and PINs, takes changes back, dials from their own phone."""
+    """Changes rules and PINs, undoes changes, dials from their own phone."""
     ADMIN = "admin"
     """Manages console users, tokens and click-to-dial links, reads the doctor's findings."""
 

@@ -32,8 +32,8 @@ class Scope(enum.Enum):
 
 def scopes_text(scopes: Iterable[Scope]) -> str:
     """Format scopes as words separated by blanks, always in the same order."""
-    there = frozenset(scopes)
-    return " ".join(scope.value for scope in Scope if scope in there)
+    granted = frozenset(scopes)
+    return " ".join(scope.value for scope in Scope if scope in granted)
 
 
 def scopes_of(text: str) -> frozenset[Scope]:

@@ -157,7 +157,7 @@ COMMANDS: dict[str, Command] = {
     "GET VARIABLE": Command(
         _get_variable,
         True,
-        # A text line of a 520 that looks like a reply: not for those who read replies line by line.
+        # A text line of a 520 that looks like a reply: it misleads a gateway that reads replies line by line.
         "<variablename>\n Returns 0 if it is not set.\n Example return code: 200 result=1 (testvariable)",
     ),
     "GOSUB": Command(_gosub, False, "<context> <extension> <priority> [<optional-argument>]"),

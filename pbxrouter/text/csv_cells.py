@@ -18,7 +18,7 @@ _BLANKS: Final = (
 )
 _SIGNS: Final = "=+\\-@|%\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are = + - @ of East Asian spreadsheets
 # Some skip blanks before they look, and some take ; or a tab for what separates cells, as Excel in
-# Spanish; to those a cell of ours is no cell, and a line end within it begins a row.
+# Spanish; for those a cell ends elsewhere, and a line end within it begins a row.
 _FORMULA: Final = re.compile(rf"(^|[;\t\r\n][{_BLANKS}\"']*+)(?=[{_BLANKS}]*+[{_SIGNS}])")
 
 

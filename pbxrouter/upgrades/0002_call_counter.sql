@@ -47,7 +47,7 @@ CREATE TABLE counter_failures (
     PRIMARY KEY (minute, asterisk, kind, name, reason)
 ) WITHOUT ROWID;
 
--- Times in which nobody looked: the gateway was down, or had no connection to that
+-- Times in which calls were not counted: the gateway was down, or had no connection to that
 -- Asterisk. Minutes under a gap are unknown, not zero.
 CREATE TABLE counter_gaps (
     asterisk          TEXT NOT NULL,

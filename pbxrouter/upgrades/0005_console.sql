@@ -85,7 +85,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_by_who ON audit_log (who, audit_id);
 
--- Click-to-dial for visitors: a page that rings a phone of ours and connects it with theirs.
+-- Click-to-dial for visitors: a page that rings one of the PBX's phones and connects it with theirs.
 CREATE TABLE dial_links (
     link_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- What the page is headed with, such as Talk to sales.

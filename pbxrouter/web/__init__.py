@@ -13,7 +13,7 @@ from pbxrouter.lazy import lazy_names
 if TYPE_CHECKING:
     from pbxrouter.web.build import build_web
     from pbxrouter.web.context import WebContext
-    from pbxrouter.web.http.address import base_url, setup_url
+    from pbxrouter.web.http.public_url import base_url, setup_url
     from pbxrouter.web.language import Zone
 
 __all__ = [
@@ -29,8 +29,8 @@ __getattr__ = lazy_names(
     {
         "build_web": "build",
         "WebContext": "context",
-        "base_url": "http.address",
-        "setup_url": "http.address",
+        "base_url": "http.public_url",
+        "setup_url": "http.public_url",
         "Zone": "language",
     },
 )

@@ -6,8 +6,8 @@ from pbxrouter.web.api.dispatch import api_routes
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
 from pbxrouter.web.console.app import console_routes
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.address import base_url, check_url
 from pbxrouter.web.http.guard import Guarded, Visitors
+from pbxrouter.web.http.public_url import base_url, check_url
 from pbxrouter.web.http.site import WebService, resource
 from pbxrouter.web.metrics import metrics_route, registry_of
 from pbxrouter.web.password_threads import PasswordThreads
@@ -30,7 +30,7 @@ def build_web(web: WebContext) -> WebServer:
             registry_of(
                 web.counters,
                 lambda: web.health().fastagi.refused,
-                web.pin_statistics,
+                web.pin_guard.statistics,
                 web.refused_calls,
                 lambda: service.site.refused,
             )

@@ -8,6 +8,7 @@ rules would have to be loaded again after each log-in, too.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from pbxrouter.call import ActiveCalls, PinStatistics
+from pbxrouter.call import ActiveCalls, PinGuard
 from pbxrouter.config import Config
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
@@ -45,7 +46,7 @@ class WebContext:
         now: returns epoch seconds.
         examine: runs the doctor, passing on each finding; by default the one for ``config``.
         refused_calls: number of calls that the gateway has refused as forged.
-        pin_statistics: wrong PINs and lock-outs since the gateway started.
+        pin_guard: limits wrong PINs; has what it has seen since the gateway started.
         passwords: hashes console passwords.
         surveyor: the warnings about the rules; shared, since a survey of very many rules takes a while.
     """
@@ -67,7 +68,7 @@ class WebContext:
     reactor: Any
     examine: Callable[[Callable[[Finding], object]], Awaitable[object]] | None = None
     refused_calls: Callable[[], int] = lambda: 0
-    pin_statistics: PinStatistics = field(default_factory=PinStatistics)
+    pin_guard: PinGuard = field(default_factory=lambda: PinGuard(None, (), time.time))
     passwords: PasswordHashes = field(default_factory=PasswordHashes)
     surveyor: RuleSurveyor = field(init=False)
 

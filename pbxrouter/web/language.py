@@ -89,7 +89,7 @@ class Translator:
             return self.text(sentence)
         try:
             return sentence.translated(self.text)
-        except (KeyError, IndexError, ValueError):  # kept by another version, or spoilt by hand
+        except (KeyError, IndexError, ValueError):  # stored by another version, or edited by hand
             return sentence.message
 
     def capitalised(self, sentence: Sentence | str) -> str:

@@ -25,15 +25,15 @@ SHOWN_KINDS = ("mapping", "extension")
 
 _COUNTED = (
     ("started", "Calls that began", lambda counts: counts.started),
-    ("answered", "Calls in which two sides began to talk", lambda counts: counts.answered),
+    ("answered", "Calls in which two parties were connected", lambda counts: counts.answered),
     ("finished", "Calls that ended", lambda counts: counts.finished),
     (
         "served",
-        "Calls that ended unanswered by nobody's failure, such as voicemail",
+        "Calls that ended without an answer and without a failure, such as voicemail",
         lambda counts: counts.served,
     ),
 )
-_FAILED = "Calls that failed, by the reason why"
+_FAILED = "Calls that failed, by reason"
 _TALK = "Time from answer to end of the calls that ended"
 _EVERY = "."
 _ROUTED = ", of those that the gateway routed, by mapping and by extension."
@@ -108,7 +108,7 @@ class CounterCollector(Collector):
         info = InfoMetricFamily("pbxrouter_build", "The gateway that this is.")
         info.add_metric([], {"version": __version__})
         yield info
-        refused = CounterMetricFamily("pbxrouter_calls_refused", "Calls that were refused as forged, by any way in.")
+        refused = CounterMetricFamily("pbxrouter_calls_refused", "Calls that were refused as forged.")
         refused.add_metric([], self._refused_calls())
         yield refused
         yield from self._connections()
@@ -137,7 +137,7 @@ class CounterCollector(Collector):
         )
         active = GaugeMetricFamily(
             "pbxrouter_calls_active",
-            "Calls in progress; not there while that is unknown.",
+            "Calls in progress; missing while unknown.",
             labels=["asterisk"],
         )
         database = GaugeMetricFamily(
@@ -147,7 +147,7 @@ class CounterCollector(Collector):
         )
         unknown = CounterMetricFamily(
             "pbxrouter_unknown_seconds",
-            "Time in which nobody could see this Asterisk's calls.",
+            "Time in which this Asterisk's calls were not counted.",
             labels=["asterisk"],
         )
         gaps = CounterMetricFamily(
@@ -181,7 +181,7 @@ class CounterCollector(Collector):
 def _refused(part: str, title: str, counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(
         f"pbxrouter_{part}_refused",
-        f"{title} connections that were refused, or closed to make room, by the reason why.",
+        f"{title} connections that were refused, or closed to make room, by reason.",
         labels=["reason"],
     )
     for reason, count in counts.items():

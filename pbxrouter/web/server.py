@@ -17,7 +17,7 @@ from pbxrouter.database.people import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.address import is_open_without_tls, setup_url
+from pbxrouter.web.http.public_url import is_open_without_tls, setup_url
 from pbxrouter.web.http.site import WebService
 from pbxrouter.web.password_threads import PasswordThreads
 
@@ -81,7 +81,7 @@ class WebServer(MultiService):
         # Not into the log, where it would stay.
         self._say(f"set up the console, within a day, at  {setup_url(self._base, link)}")
         self.log.info(
-            "the console is at {url}; nobody may log in yet: open the link just printed, or type: "
+            "the console is at {url}; there is no console user yet: open the link just printed, or type: "
             "pbxrouter console link",
             url=self._base,
         )

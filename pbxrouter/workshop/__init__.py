@@ -4,9 +4,9 @@
 hold PINs in clear, which no message, repr or log contains.
 """
 
-from pbxrouter.workshop.files import read_file, read_sqlite
+from pbxrouter.workshop.import_report import ImportReport
 from pbxrouter.workshop.merge import import_tables
-from pbxrouter.workshop.report import ImportReport
+from pbxrouter.workshop.source_file import read_file, read_sqlite
 from pbxrouter.workshop.sql import read_sql
 from pbxrouter.workshop.tables import WorkshopTables
 

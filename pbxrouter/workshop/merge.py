@@ -19,7 +19,7 @@ from pbxrouter.database.audit import Actor, note
 from pbxrouter.errors import PatternError, PinError
 from pbxrouter.rules import Pattern
 from pbxrouter.security import check_old_pin
-from pbxrouter.workshop.report import ImportReport
+from pbxrouter.workshop.import_report import ImportReport
 from pbxrouter.workshop.tables import WorkshopTables
 
 _KEYABLE: Final = re.compile(r"[0-9*]+")
@@ -200,7 +200,7 @@ class _Merge:
                 self._number(kind, numbers, row, row.source_id)
             else:
                 waiting.append(row)
-        # Last, so that a new number is not one that another row brings along.
+        # Last, so that a new number is not one that another row of the source has.
         for row in waiting:
             if row.key in there:
                 self._report.found[kind] += 1

@@ -53,22 +53,35 @@ class Baseline:
                 self._reached[file][int(line)].update(names)
 
     def job(self, mutant: Mutant, target: Target) -> Job | None:
-        """The tests that may notice a mutant, its own module's first; None if none reaches it."""
+        """The tests that may notice a mutant, the likely ones first; None if none reaches it.
+
+        Likely are those that reach its lines, and among them those of the module's own test module. The others
+        that reach its function follow: below a call that throws into a coroutine a tracer may see nothing.
+        """
         related = tests(target)
         own = [name for name in mirrors(mutant.path) if name in related]
         modules = [*own, *(name for name in related if name not in own)]
-        reaching = None if mutant.on_import else self._reaching(mutant.path, mutant.lines)
-        wanted, needed, seconds = [], [], 0.0
-        for module in modules:
-            found = [test for test in self._seconds[module] if reaching is None or test in reaching]
-            found.sort(key=lambda test: self._seconds[module][test] > 1)
-            if found:
-                wanted += found
-                needed.append(module)
-                seconds += sum(self._seconds[module][test] for test in found)
+        exact = self._reaching(mutant.path, mutant.lines)
+        if mutant.on_import or "" in exact:
+            return self._job(mutant, modules, [{test for name in modules for test in self._seconds[name]}])
+        return self._job(mutant, modules, [exact, self._reaching(mutant.path, mutant.body) - exact])
+
+    def _job(self, mutant: Mutant, modules: list[str], reaching: list[set[str]]) -> Job | None:
+        """Tests of some modules, those of the first set first."""
+        wanted, needed, seconds = [], set(), 0.0
+        for chosen in reaching:
+            for module in modules:
+                found = [test for test in self._seconds[module] if test in chosen]
+                found.sort(key=lambda test: self._seconds[module][test] > 1)
+                if found:
+                    wanted += found
+                    needed.add(module)
+                    seconds += sum(self._seconds[module][test] for test in found)
         if not wanted:
             return None
-        return Job(mutant, tuple(needed), wanted, _START_S + _TIMES * seconds, mutant)
+        return Job(
+            mutant, tuple(name for name in modules if name in needed), wanted, _START_S + _TIMES * seconds, mutant
+        )
 
     def _reaching(self, path: Path, lines: tuple[int, int]) -> set[str]:
         reached = self._reached.get(path.as_posix(), {})

@@ -31,7 +31,7 @@ class _Finder:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._names: list[str] = []
-        self._functions: list[ast.AST] = []
+        self._functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
         self._lines = (0, 0)
         self._enum: tuple[type, ...] = ()  # kinds of values that name a member only
 
@@ -39,8 +39,9 @@ class _Finder:
         yield from self._body(self._source.tree.body)
 
     def _made(self, edits: Iterator[Edit]) -> Iterator[Mutant]:
+        body = _body(self._functions[-1]) if self._functions else (0, -1)
         for edit in edits:
-            yield Mutant(self._source, edit, ".".join(self._names), self._lines, not self._functions)
+            yield Mutant(self._source, edit, ".".join(self._names), self._lines, not self._functions, body)
 
     def _body(self, body: list[ast.stmt]) -> Iterator[Mutant]:
         for statement in body:
@@ -221,6 +222,11 @@ def _extent(node: ast.stmt) -> tuple[int, int]:
         first = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
         return node.lineno, max(node.lineno, first.lineno - 1)
     return node.lineno, node.end_lineno or node.lineno
+
+
+def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int]:
+    """The lines of a function's body."""
+    return function.body[0].lineno, function.end_lineno or function.body[-1].lineno
 
 
 def _name(node: ast.expr) -> str:

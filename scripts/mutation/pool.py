@@ -162,7 +162,7 @@ class Pool:
 
 
 def _work(slot: _Slot, job: Job, work: Path) -> None:
-    """The forked process; ends here whatever happens, so that it never goes on as its parent."""
+    """The forked process; always ends here, so that it never goes on as its parent."""
     status = 1
     try:
         with suppress(OSError):

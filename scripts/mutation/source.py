@@ -79,6 +79,7 @@ class Mutant:
         function: the dotted name of the function or class that holds the change; "" for the module itself.
         lines: the first and last line that a test must reach to notice.
         on_import: whether the changed code runs when the module is imported.
+        body: the first and last line of the function's body; none for code that runs on import.
     """
 
     source: Source
@@ -86,6 +87,7 @@ class Mutant:
     function: str
     lines: tuple[int, int]
     on_import: bool
+    body: tuple[int, int] = (0, -1)
 
     @property
     def path(self) -> Path:

@@ -36,7 +36,7 @@ class Outcome(TypedDict):
         failed: the first test that failed; "" if all passed.
         why: the end of its traceback.
         seconds: how long each test took.
-        reached: the tests that reached each line of each file, if that was asked for.
+        reached: the tests that reached each line of each file, if that was asked for; "" if it ran before any.
     """
 
     failed: str
@@ -170,7 +170,5 @@ def _reached(project: Path, data: Any) -> dict[str, dict[int, list[str]]]:
     reached = {}
     for file in data.measured_files():
         name = str(Path(file).relative_to(project))
-        reached[name] = {
-            line: [test for test in tests if test] for line, tests in data.contexts_by_lineno(file).items()
-        }
+        reached[name] = dict(data.contexts_by_lineno(file))
     return reached

@@ -41,7 +41,7 @@ from pbxrouter.errors import (
 from pbxrouter.fastagi import Admission, refusal
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
-from pbxrouter.gateway.asterisk import protocol_factory
+from pbxrouter.gateway.asterisk_service import protocol_factory
 from pbxrouter.gateway.service import fastagi_factory
 from pbxrouter.net import Bounds
 from pbxrouter.simulator import SimulatedCall
@@ -205,7 +205,10 @@ class Admitted(SynchronousTestCase):
         stranger, refused = connect()
         stranger.dataReceived(SimulatedCall("21", arguments=("secret=0123456789abcdeF",)).environment())
         self.assertEqual((len(served), refused.disconnecting, refused.value()), (1, True, b""))
-        self.assertIsNone(factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+        further, told = connect()
+        self.assertEqual(told.value(), b"SET VARIABLE PBXROUTER busy\n")
+        further.dataReceived(b"200 result=1\n")
+        self.assertTrue(told.disconnecting)
         stranger.connectionLost(Failure(ConnectionDone()))
         connect()
         self.assertEqual(
@@ -649,7 +652,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(ami.hears(), [])
 
     def test_lost(self) -> None:
-        """Every action in flight fails, and whoever asked is told."""
+        """Every action in flight fails."""
         ami = AMI().log_in()
         waiting = [ami.protocol.action("Ping"), ami.protocol.action_list("X")]
         ami.goes()

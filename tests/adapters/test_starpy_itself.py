@@ -221,7 +221,7 @@ class FastAGIFaultTests(Quiet):
             self.assertNoResult(call.agi.sendCommand("NOOP"))
 
     def test_failing_handler(self) -> None:
-        """A handler whose Deferred fails leaves a call that nobody ends."""
+        """A handler whose Deferred fails leaves a call that never ends."""
         for library in LIBRARIES:
             asked: list[Any] = []
 
@@ -407,7 +407,7 @@ class AMIFaultTests(Quiet):
             self.assertNoResult(waiting[1])
 
     def test_every_event_is_read(self) -> None:
-        """An event that nobody wants is read all the same."""
+        """An event without a handler is parsed all the same."""
         for library in LIBRARIES:
             ami, read = AMI(library), list[Any]()
             ami.protocol.dispatchEvent = read.append

@@ -60,11 +60,20 @@ class Quoting(SynchronousTestCase):
             for build in (commands.quote, commands.encode_command, lambda text: commands.command("X", text)):
                 error = self.assertRaises(InvalidArgument, build, f"a{character}b")
                 self.assertNotIn(character, str(error))
+            for build, what in ((commands.quote, "argument"), (commands.encode_command, "command")):
+                text = f"a{character}" + "b" * 100
+                self.assertEqual(
+                    str(self.assertRaises(InvalidArgument, build, text)),
+                    f"an AGI {what} may not hold {character!r}: {text[:60]!r}",
+                )
 
     def test_longest(self) -> None:
         """Bytes count, not characters; one more is refused before Asterisk cuts it in two."""
         self.assertEqual(len(commands.encode_command("é" * 4095)), commands.MAX_COMMAND + 1)
-        self.assertIn("8191", str(self.assertRaises(InvalidArgument, commands.encode_command, "é" * 4095 + "x")))
+        self.assertEqual(
+            str(self.assertRaises(InvalidArgument, commands.encode_command, "é" * 4095 + "x")),
+            f"an AGI command has 8191 bytes; Asterisk reads at most 8190: {'é' * 60!a}",
+        )
 
 
 class DeadChannel(SynchronousTestCase):
@@ -99,6 +108,8 @@ class Masking(SynchronousTestCase):
             ("EXEC Read PIN", "200 result=1234", "200 result=***"),
             ("GET DATA x", "1234", "***"),
             ("GET DATA x", "2001234", "***"),
+            ("GET DATA x", "510 1234", "***"),
+            ("GET DATA x", "2001234 200 result=0", "***"),
         ):
             self.assertEqual(commands.masked_reply(line, reply), shown)
 
@@ -113,6 +124,9 @@ class Masking(SynchronousTestCase):
             ("", "HANGUP"),
             ("GET DATA x", "511 Command Not Permitted on a dead channel or intercept routine"),
             ("GET DATA x", "520-Invalid command syntax.  Proper usage follows:"),
+            ("GET DATA x", "520 End of proper usage."),
+            ("GET DATA x", "510 Invalid or unknown command"),
+            ("GET DATA x", "520 "),
         ):
             self.assertEqual(commands.masked_reply(line, reply), reply)
 

@@ -78,6 +78,18 @@ class Watching(SynchronousTestCase):
         second()
         self.assertFalse(self.watch.active)
 
+    def test_added_twice(self) -> None:
+        """Who watches the same twice is shown lines twice, and ends each by its own function, once."""
+        first, second = self.watch.add(self.seen.append), self.watch.add(self.seen.append)
+        self.watch.noted(CALL, "x")
+        self.assertEqual(len(self.seen), 2)
+        first()
+        first()
+        self.watch.noted(CALL, "x")
+        self.assertEqual((len(self.seen), self.watch.active), (3, True))
+        second()
+        self.assertFalse(self.watch.active)
+
     def test_masked(self) -> None:
         """Digits that were keyed are starred."""
         self.watch.add(self.seen.append)

@@ -10,6 +10,7 @@ from pbxrouter.agi import messages as agi
 from pbxrouter.agi.messages import (
     AGIReply,
     AGIRequest,
+    masked_secret,
     parse_reply,
     parse_request,
 )
@@ -55,6 +56,31 @@ class OpeningBlock(SynchronousTestCase):
         self.assertEqual((request.caller, request.dnid), (None, None))
         nothing = AGIRequest({})
         self.assertEqual((nothing.caller, nothing.dnid, nothing.extension), (None, None, ""))
+        self.assertEqual((nothing.channel, nothing.uniqueid, nothing.language, nothing.script), ("", "", "", ""))
+        self.assertEqual((nothing.query, nothing.arguments, nothing.secret), ({}, (), None))
+
+    def test_secret(self) -> None:
+        """The first argument that begins with secret= holds the secret, and repr() does not show it."""
+        for arguments, secret in (
+            (("secret=abc",), "abc"),
+            (("bounded", "secret=a=b", "secret=c"), "a=b"),
+            (("x secret=abc", "Secret=abc", "abc secret="), None),
+            (("secret=",), ""),
+            ((), None),
+        ):
+            request = read(SimulatedCall("21", arguments=arguments))
+            self.assertEqual(request.secret, secret)
+            self.assertNotIn("secret", repr(request))
+
+    def test_masked_secret(self) -> None:
+        """The secret and all text after it are masked."""
+        for text, shown in (
+            ("secret=abc", "secret=***"),
+            ("agi_arg_1: secret=a b\nc secret=d", "agi_arg_1: secret=***"),
+            ("secret=", "secret=***"),
+            ("Secret abc", "Secret abc"),
+        ):
+            self.assertEqual(masked_secret(text), shown)
 
     def test_hung_up(self) -> None:
         """A run in the extension h is on a dead channel."""
@@ -164,6 +190,21 @@ class Forgery(SynchronousTestCase):
         line = self.refused(block_of(SimulatedCall("21", name="x: y")) + b"\nagi_arg_02: z")
         self.assertIn("agi_arg_02: z", line)
 
+    def test_first_wrong_line_of_each_kind_of_block(self) -> None:
+        """With network and script, with one of them and without, the wrong line is named, and not the one it needs."""
+        network, script, *rest = block_of(SimulatedCall("21", caller="33")).split(b"\n")
+        for head in ([network, script], [network], [script], []):
+            block = b"\n".join([*head, *rest])
+            for right, wrong in (
+                (b"agi_dnid: ", b"agi_x: "),
+                (b"agi_priority: ", b"agi_priority: x"),
+                (b"agi_request: ", b"agi_r: "),
+            ):
+                forged = block.replace(right, wrong)
+                shown = next(line for line in forged.split(b"\n") if line.startswith(wrong)).decode()
+                error = self.assertRaises(ForgedRequest, parse_request, forged)
+                self.assertEqual(str(error), f"the opening block holds {shown!r} where Asterisk would not write it")
+
     def test_second_line(self) -> None:
         """A line that is none of Asterisk's is a forgery behind a first line that is."""
         self.assertIn("holds 'x'", self.refused(b"agi_network: yes\nx"))
@@ -255,6 +296,20 @@ class Replies(SynchronousTestCase):
         """Text that is no reply of Asterisk is refused; the message is one line."""
         for data in (b"", b"HANGUP", b"20", b"200", b"200 ", b"200 resu", b"200 Result=1", b" 200 result=1"):
             self.assertNotIn("\n", str(self.assertRaises(ProtocolViolation, parse_reply, data)))
+
+    def test_what_is_said_of_no_reply(self) -> None:
+        """The refusal quotes the beginning of what came, in one line, and says what it lacks."""
+        for data, why in (
+            (b"200 \n" + b"x" * 100, f"'200 \\n{'x' * 55}' has no result="),
+            (b"hello", "'hello' is no reply of Asterisk's"),
+            (b"x" * 61, f"'{'x' * 60}' is no reply of Asterisk's"),
+        ):
+            self.assertEqual(str(self.assertRaises(ProtocolViolation, parse_reply, data)), why)
+
+    def test_bare(self) -> None:
+        """A reply of which only the code is known has nothing else."""
+        reply = AGIReply(511)
+        self.assertEqual((reply.result, reply.data, reply.endpos, reply.text), ("", None, None, ""))
 
     def test_no_code_of_asterisks(self) -> None:
         """Unknown codes are no reply, nor are digits of other scripts."""

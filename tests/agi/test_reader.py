@@ -78,6 +78,26 @@ class Opening(SynchronousTestCase):
             reader.feed(BLOCK + trailing)
             self.assertRaises(ForgedRequest, reader.next_event)
 
+    def test_what_is_known_of_a_forged_block(self) -> None:
+        """Of a refused block channel and Uniqueid are known, which stand before all that a caller writes."""
+        known = {"channel": "PJSIP/33-00000001", "uniqueid": "1795409729.6"}
+        without_network = BLOCK.partition(b"\n")[2]
+        only_network = BLOCK.replace(b"agi_network_script: ", b"agi_x: ")
+        for block, variables in (
+            (BLOCK.replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"), known),
+            (BLOCK.replace(b"agi_callerid: 33", b"agi_callerid: 33\nagi_channel: x\nagi_uniqueid: 1"), known),
+            (without_network.partition(b"\n")[2].replace(b"agi_dnid", b"agi_x"), known),
+            (b"agi_network: yes\n" + without_network.partition(b"\n")[2].replace(b"agi_dnid", b"agi_x"), known),
+            (only_network, {}),
+            (BLOCK.replace(b"agi_uniqueid: ", b"agi_version: "), {"channel": known["channel"]}),
+            (BLOCK.replace(b"agi_channel: ", b"agi_uniqueid: "), {}),
+            (b"agi_uniqueid: 5\n" + BLOCK, {}),
+        ):
+            reader = AGIReader()
+            reader.feed(block)
+            self.assertRaises(ForgedRequest, reader.next_event)
+            self.assertEqual(dict(reader.request.variables), variables)
+
     def test_hangup_behind_the_block(self) -> None:
         """HANGUP lines may follow the block, complete or not, one or two."""
         reader = AGIReader()
@@ -225,6 +245,19 @@ class Replies(SynchronousTestCase):
         """A line that answers no command is refused, also right after a reply."""
         self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
         self.assertRaises(ProtocolViolation, answered, "NOOP", b"200 result=1\n200 result=1\n")
+        error = self.assertRaises(ProtocolViolation, answered, "", b"200 result=1\n")
+        self.assertEqual(str(error), "a line came that answers no command")
+
+    def test_empty_line(self) -> None:
+        """An empty line is refused as soon as it comes, behind the block or behind a reply."""
+        self.assertRaises(ProtocolViolation, answered, "NOOP", b"\n")
+        reader = opened()
+        reader.command = "NOOP"
+        reader.feed(b"200 result=0\n")
+        self.assertEqual(len(events_of(reader)), 1)
+        reader.command = "NOOP"
+        reader.feed(b"\n")
+        self.assertRaises(ProtocolViolation, reader.next_event)
 
     def test_longest_line(self) -> None:
         """A line, its end included, may have MAX_BUFFER bytes, and no byte more."""

@@ -58,7 +58,8 @@ class Answering(VerbCase):
 
     def test_cannot(self) -> None:
         """After a -1 the channel is asked whether the caller hung up; if not, answering failed."""
-        self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1"})), ApplicationFailed)
+        line = self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1"})), ApplicationFailed)
+        self.assertEqual(line, "Asterisk could not answer the channel")
         self.assertEqual(self.fake.commands, ["ANSWER", "CHANNEL STATUS"])
         self.fails(verbs.answer(self.channel({"ANSWER": "200 result=-1", "CHANNEL STATUS": DEAD})), ChannelHungUp)
 
@@ -218,6 +219,9 @@ class Dialling(VerbCase):
             ("200 result=0", None),
             ("200 result=1 (x)", None),
             ("200 result=1 (²)", None),
+            ("200 result=1 (999999999)", 999_999_999),
+            ("200 result=1 (1234567890)", None),
+            ("200 result=1 (-1)", None),
         ):
             result = self.dialled("200 result=1 (ANSWER)", "", text, exec_="200 result=-1")
             self.assertEqual(result, DialResult("ANSWER", answered_s=seconds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -98,3 +98,148 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertFalse(self.successResultOf(goes_on))
         for waiting in asking:
             self.assertNoResult(waiting)
+
+    def test_when_it_is_asked_again(self) -> None:
+        """At once, after a twentieth of a second, and half a second later; three times, and no more."""
+        self.manager.alive["1.1"] = item("1.1")
+        asked = self.ask()
+        heard = [len(self.manager.heard("Status"))]
+        for seconds in (0.049, 0.001, 0.499):
+            self.clock.advance(seconds)
+            heard.append(len(self.manager.heard("Status")))
+        self.assertNoResult(asked)
+        self.clock.advance(0.001)
+        heard.append(len(self.manager.heard("Status")))
+        self.assertEqual(heard, [1, 0, 1, 0, 1])
+        self.assertFalse(self.successResultOf(asked))
+
+    def test_gone_when_asked_again(self) -> None:
+        """A channel whose end was on its way is gone at the second question; that is no forgery."""
+        self.manager.alive["1.1"] = item("1.1")
+        asked = self.ask()
+        del self.manager.alive["1.1"]
+        self.clock.advance(0.05)
+        self.assertTrue(self.successResultOf(asked))
+        self.assertEqual((self.manager.forged_events, self.warnings()), (0, []))
+
+    def test_lost_when_asked_again(self) -> None:
+        """If Asterisk cannot be asked the second time, the event is believed."""
+        self.manager.alive["1.1"] = item("1.1")
+        asked = self.ask()
+        self.manager.goes_down()
+        self.clock.advance(0.05)
+        self.assertTrue(self.successResultOf(asked))
+
+    def test_answer_without_a_status(self) -> None:
+        """An empty answer to Status is that of a channel that is gone."""
+        self.manager.alive["1.1"] = item("1.1")
+        self.manager.lists["Status"] = ActionFailed("Status: Error")
+        self.manager.action_list = lambda name, headers=(): succeed([])  # type: ignore[method-assign,assignment,misc]
+        self.assertTrue(self.successResultOf(self.ask()))
+
+    def test_goes_on_in_another_way(self) -> None:
+        """A channel that exists, and whose status does not contradict the event, makes the event true."""
+        self.manager.alive["1.1"] = item("1.1")
+        for language, expected in (("x", False), ("y", True)):
+
+            def contradicts(status: AMIMessage, language: str = language) -> bool:
+                return status.get("Language") == language
+
+            asked = Deferred.fromCoroutine(self.check.has_ended(HANGUP, "1.1", contradicts))
+            self.clock.pump(ASK_AGAIN_S)
+            self.assertIs(self.successResultOf(asked), expected)
+        self.assertEqual(self.manager.forged_events, 1)
+
+    def test_true(self) -> None:
+        """An event of a start is true if its channel exists and agrees; else it is forged, and counted so."""
+        self.manager.alive["1.1"] = item("1.1")
+
+        def is_true(channel: str, agrees: bool) -> bool:
+            return self.successResultOf(
+                Deferred.fromCoroutine(
+                    self.check.is_true(HANGUP, channel, lambda status: agrees and "Channel" in status)
+                )
+            )
+
+        self.assertTrue(is_true("1.1", True))
+        self.assertEqual((self.manager.forged_events, self.warnings()), (0, []))
+        self.assertIs(is_true("1.1", False), False)
+        self.assertIs(is_true("9.9", True), False)
+        self.assertEqual((self.manager.forged_events, len(self.warnings())), (2, 1))
+        self.manager.lists["Status"] = ActionTimeout("late")
+        self.assertTrue(is_true("1.1", False))
+        self.assertEqual(self.manager.forged_events, 2)
+
+    def test_log_line_of_a_forged_event(self) -> None:
+        """It names the event and the channel, printable, and how many there were; once in sixty seconds."""
+        self.manager.alive["1\x1b"] = item("x")
+        counts = []
+        for seconds in (0.0, 0.0, 58.8, 0.65):
+            self.clock.advance(seconds)
+            asked = Deferred.fromCoroutine(self.check.has_ended(AMIMessage(b"Event: Hang\x07up"), "1\x1b"))
+            self.clock.pump(ASK_AGAIN_S)
+            self.assertFalse(self.successResultOf(asked))
+            counts.append(len(self.warnings()))
+        self.assertEqual(counts, [1, 1, 1, 2])
+        told = [log for log in self.logs if log["log_level"] >= LogLevel.warn]
+        self.assertEqual([log["count"] for log in told], [1, 4])
+        self.assertEqual(
+            {(log["event"], log["channel"], log["name"]) for log in told}, {("Hang\\x07up", "1\\x1b", "lab")}
+        )
+
+    def test_ten_at_a_time(self) -> None:
+        """Ten channels are asked for one by one; further ones wait a tenth of a second for the list that they share."""
+        self.manager.alive = {f"1.{number}": item(f"1.{number}") for number in range(12)}
+        self.manager.lists["Status"] = None
+        asking = [self.ask(f"1.{number}") for number in range(10)]
+        self.assertEqual(len(self.manager.heard("Status")), 10)
+        asking += [self.ask(f"1.{number}") for number in range(10, 12)]
+        self.clock.advance(0.0625)
+        self.assertEqual(self.manager.sent, [])
+        self.clock.advance(0.0375)
+        self.assertEqual(self.manager.sent, [("CoreShowChannels", {})])
+        self.assertEqual([waiting.called for waiting in asking], [False] * 10 + [True] * 2)
+
+    def test_one_by_one_again(self) -> None:
+        """What has been answered, or has failed, does not count among those that are asked for."""
+        for _ in range(30):
+            self.successResultOf(self.ask())
+        self.manager.lists["Status"] = ActionTimeout("late")
+        self.manager.alive["1.1"] = item("1.1")
+        for _ in range(30):
+            self.successResultOf(self.ask())
+        self.assertEqual(len(self.manager.heard("Status")), 60)
+        asked = self.many("2.1")
+        self.assertEqual(len(self.manager.heard("Status")), 10)
+        self.clock.advance(GATHER_S)
+        self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1)
+        self.assertTrue(self.successResultOf(asked))
+
+    def many(self, channel: str) -> Deferred[bool]:
+        """Ask for one channel more than are asked for one by one."""
+        self.manager.alive = {f"1.{number}": item(f"1.{number}") for number in range(MANY)}
+        self.manager.lists["Status"] = None
+        self.asking = [self.ask(f"1.{number}") for number in range(MANY)]
+        return self.ask(channel)
+
+    def test_by_name_in_the_list(self) -> None:
+        """In a list a channel is found by its name, too."""
+        self.manager.lists["CoreShowChannels"] = [item("2.1")]  # its name is x
+        asked = self.many("x")
+        for seconds in (GATHER_S, ASK_AGAIN_S[0], GATHER_S, ASK_AGAIN_S[1], GATHER_S):
+            self.clock.advance(seconds)
+        self.assertFalse(self.successResultOf(asked))
+
+    def test_list_that_fails(self) -> None:
+        """Where the list cannot be had the events are believed; a missing right is told once."""
+        for error, lines in ((ActionTimeout("late"), 0), (ActionFailed("CoreShowChannels: Permission denied"), 1)):
+            self.setUp()
+            self.manager.lists["CoreShowChannels"] = error
+            asked = self.many("2.1")
+            for place in range(2):
+                if place:
+                    asked = self.ask("2.2")
+                self.clock.advance(GATHER_S)
+                self.assertTrue(self.successResultOf(asked))
+            self.assertEqual(len(self.warnings()), lines)
+        self.assertIn("Permission denied", next(str(log["error"]) for log in self.logs if "error" in log))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,10 +21,11 @@ from pbxrouter.ami.connection import (
     SLOWEST_RETRY_S,
     STEADY_S,
     AMIConnection,
+    AMIFactory,
 )
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.ami.protocol import AMIProtocol
-from pbxrouter.errors import ConfigError, ManagerUnavailable
+from pbxrouter.errors import ActionTimeout, ConfigError, ManagerUnavailable
 from tests.ami_fakes import AmiEnd
 
 SECRET = "s3cret-of-the-test"
@@ -115,16 +117,17 @@ class ConnectionTests(ManagerServiceTest):
     """Connecting, again and again."""
 
     def test_up(self) -> None:
-        """Connected and logged in: whoever wants to know is told, also who asks later."""
+        """After the login every connection listener is called, also one that is added later."""
         self.assertFalse(self.manager.is_up)
         self.connects().logs_in()
         self.assertTrue(self.manager.is_up)
         self.manager.on_connect(lambda: self.told.append("late"))
         self.assertEqual(self.told, ["up", "late"])
+        self.assertEqual(self.manager.forged_events, 0)
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_for_ever(self) -> None:
-        """Nobody there: waits grow to a bound, differ a little, and never end; it is said once."""
+        """Nothing listens: retries go on at growing, slightly varied intervals up to a bound; it is logged once."""
         waits = []
         for _ in range(200):
             self.fails()
@@ -183,7 +186,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertNotIn(SECRET, "\n".join(self.said(*LogLevel.iterconstants())))
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_refused_then_nobody(self) -> None:
+    def test_refused_then_no_listener(self) -> None:
         """Another trouble is another line; the first again, once more."""
         self.refuse()
         self.until_next_attempt()
@@ -262,6 +265,274 @@ class ConnectionTests(ManagerServiceTest):
         self.assertTrue(self.manager.is_up)
 
 
+class BackOffTests(ManagerServiceTest):
+    """How long the next attempt waits."""
+
+    def wait_for_attempt(self) -> float:
+        """Let time pass until the next attempt; returns how long, to the hundredth of a second."""
+        before, began = self.attempts(), self.reactor.seconds()
+        while self.attempts() == before:
+            self.reactor.advance(1 / 128)
+        return self.reactor.seconds() - began
+
+    def assert_between(self, wait_s: float, least: float, most: float) -> None:
+        """That the wait was within these bounds."""
+        self.assertGreaterEqual(wait_s, least)
+        self.assertLessEqual(wait_s, most + 1 / 64)
+
+    def test_doubled(self) -> None:
+        """Each wait is twice the last up to fifteen seconds, less a random part of up to a half."""
+        for most in (0.5, 1, 2, 4, 8, 15, 15, 15):
+            self.fails()
+            self.assert_between(self.wait_for_attempt(), most / 2, most)
+
+    def test_random_part(self) -> None:
+        """The random part is spread over the whole half, so that many gateways do not come at once."""
+        waits = []
+        for _ in range(150):
+            self.fails()
+            waits.append(self.wait_for_attempt())
+        self.assert_between(min(waits[10:]), 7.5, 8.25)
+        self.assert_between(max(waits[10:]), 14.25, 15)
+
+    def test_reset_by_a_steady_connection(self) -> None:
+        """After a connection of ten seconds the waits begin anew, however long they had grown."""
+        for _ in range(8):
+            self.fails()
+            self.wait_for_attempt()
+        self.connects().logs_in()
+        self.reactor.advance(10)
+        self.end.goes(ConnectionLost())
+        self.assert_between(self.wait_for_attempt(), 0.125, 0.25)
+        self.fails()
+        self.assert_between(self.wait_for_attempt(), 0.25, 0.5)
+
+    def test_not_reset_by_a_short_connection(self) -> None:
+        """One that lasts less counts as an attempt that failed."""
+        for _ in range(2):
+            self.fails()
+            self.wait_for_attempt()
+        self.connects().logs_in()
+        self.reactor.advance(9.875)
+        self.end.goes(ConnectionLost())
+        self.assert_between(self.wait_for_attempt(), 1, 2)
+
+    def test_attempts_that_end_in_the_login(self) -> None:
+        """They make the waits grow as well."""
+        for most in (0.5, 1, 2, 4):
+            self.connects()
+            self.end.goes(ConnectionLost())
+            self.assert_between(self.wait_for_attempt(), most / 2, most)
+
+    def test_refused(self) -> None:
+        """After a refusal it is a minute, without a random part, and the other waits have not grown."""
+        for _ in range(5):
+            self.refuse()
+            self.assert_between(self.wait_for_attempt(), 60, 60)
+        self.fails()
+        self.assert_between(self.wait_for_attempt(), 0.25, 0.5)
+
+    def test_after_a_day_without_asterisk(self) -> None:
+        """Thousands of failures do no harm."""
+        for _ in range(6000):
+            self.fails()
+            self.reactor.advance(15)
+        self.fails()
+        self.assert_between(self.wait_for_attempt(), 7.5, 15)
+
+
+class LogTests(ManagerServiceTest):
+    """What the log tells, and when."""
+
+    def lines(self) -> list[str]:
+        """The lines above info."""
+        return self.said(LogLevel.warn, LogLevel.error, LogLevel.critical)
+
+    def test_third_failure(self) -> None:
+        """The third failed attempt is told, the first two are not."""
+        for expected in (0, 0, 1, 1):
+            self.fails()
+            self.assertEqual(len(self.lines()), expected)
+            self.until_next_attempt()
+        self.assertEqual(self.lines(), ["AMI lab: no connection: no answer: Connection was refused by other side."])
+
+    def test_connected(self) -> None:
+        """That it is connected is told each time, with Asterisk's banner."""
+        for count in (1, 2):
+            self.connects().logs_in()
+            connected = [line for line in self.said(LogLevel.info) if "connected" in line]
+            self.assertEqual(connected, ["AMI lab: connected (Asterisk Call Manager/11.0.0)"] * count)
+            self.end.goes(ConnectionLost())
+            self.assertEqual(self.lines(), ["AMI lab: the connection is lost"] * count)
+            self.until_next_attempt()
+
+    def test_the_same_trouble_after_a_connection(self) -> None:
+        """What was told before a connection is told again after it."""
+        for count in (1, 2):
+            for _ in range(3):
+                self.fails()
+                self.until_next_attempt()
+            self.assertEqual(len(self.said(LogLevel.error)), count)
+            self.connects().logs_in()
+            self.reactor.advance(STEADY_S)
+            self.end.goes(ConnectionLost())
+            self.until_next_attempt()
+
+    def test_trouble_of_a_login(self) -> None:
+        """A login that breaks off makes the trouble that the API shows, from the first time on."""
+        self.connects().greets()
+        self.end.goes(ConnectionLost())
+        assert self.manager.trouble is not None
+        self.assertIn("the connection to Asterisk was lost", self.manager.trouble.english)
+        self.assertEqual(self.lines(), [])
+
+    def test_login_that_breaks(self) -> None:
+        """An error of our own in the login is logged with its traceback, and the attempts go on."""
+        self.secret = ZeroDivisionError("on purpose")
+        for count in (1, 2, 3):
+            self.connects().greets()
+            self.assertTrue(self.end.gone)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertEqual(self.manager.trouble and self.manager.trouble.english, "the login failed")
+            self.assertLess(self.until_next_attempt(), SLOWEST_RETRY_S, count)
+
+    def test_closed_after_each_failure(self) -> None:
+        """A connection whose login failed or was refused is closed by us."""
+        self.connects().greets()
+        self.end.answers("Challenge: 1", to="Challenge")
+        (login,) = self.end.hears()
+        self.end.says("Response: Error", f"ActionID: {login['ActionID']}", "Message: Authentication failed")
+        self.assertTrue(self.end.gone)
+        self.until_next_attempt()
+        self.connects().greets()
+        self.reactor.advance(10)
+        self.assertTrue(self.end.gone)
+
+
+class ListenerTests(ManagerServiceTest):
+    """Who is told of connections and losses."""
+
+    def test_told_of_each(self) -> None:
+        """Listeners are told of each log-in and each loss, in their order, when ``is_up`` is so already."""
+        self.manager.on_connect(lambda: self.told.append(f"second up {self.manager.is_up}"))
+        self.manager.on_disconnect(lambda: self.told.append(f"second down {self.manager.is_up}"))
+        once = ["up", "second up True", "down", "second down False"]
+        for count in (1, 2):
+            self.connects().greets()
+            self.assertEqual(self.told, once * (count - 1))
+            self.end.answers("Challenge: 1234", to="Challenge")
+            self.end.answers(to="Login")
+            self.end.goes(ConnectionLost())
+            self.assertEqual(self.told, once * count)
+            self.until_next_attempt()
+
+    def test_not_told_of_attempts(self) -> None:
+        """An attempt or a login that fails is no loss."""
+        self.fails()
+        self.until_next_attempt()
+        self.connects().greets()
+        self.end.goes(ConnectionLost())
+        self.assertEqual(self.told, [])
+
+    def test_late_listener(self) -> None:
+        """Who asks to be told while there is no connection is told of the next, and of a connection at once."""
+        told: list[str] = []
+        self.manager.on_connect(lambda: told.append("up"))
+        self.assertEqual(told, [])
+        self.connects().logs_in()
+        self.assertEqual(told, ["up"])
+
+    def test_faulty_listener_of_losses(self) -> None:
+        """One that raises keeps neither the others from being told nor the next attempt from being made."""
+        told: list[str] = []
+        self.manager.on_disconnect(lambda: 1 // 0)
+        self.manager.on_disconnect(lambda: told.append("after"))
+        self.connects().logs_in()
+        self.end.goes(ConnectionLost())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(told, ["after"])
+        self.assertLess(self.until_next_attempt(), 1)
+
+    def test_listener_that_adds_another(self) -> None:
+        """A listener may add one: that is told once of the present connection."""
+        told: list[str] = []
+
+        def add_another() -> None:
+            self.manager.on_connect(lambda: told.append("added"))
+
+        self.manager.on_connect(add_another)
+        self.connects().logs_in()
+        self.assertEqual(told, ["added"])
+
+
+class SettingsTests(SynchronousTestCase):
+    """What the account and the settings make of a login."""
+
+    def logged_in(self, account: Account, **settings: Any) -> dict[str, str]:
+        """The Login that is sent by a connection with its own factory."""
+        reactor = MemoryReactorClock()
+        manager = AMIConnection("lab", "tcp:pbx.test:5038", account, reactor, **settings)
+        manager.startService()
+        (host, port, factory, _, _) = reactor.tcpClients[0]
+        self.assertEqual((host, port), ("pbx.test", 5038))
+        wrapper: Any = factory.buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.protocol = wrapper._wrappedProtocol
+        self.assertFalse(wrapper._wrappedProtocol.logged_in)
+        end.greets()
+        if not account.plain:
+            end.answers("Challenge: 1234", to="Challenge")
+        self.assertFalse(manager.is_up)
+        login = end.answers(to="Login")
+        self.assertTrue(manager.is_up)
+        return login
+
+    def test_events(self) -> None:
+        """The event classes are those that the counter and MAGI need, or what is asked for."""
+        account = Account("gateway", lambda: SECRET)
+        self.assertEqual(self.logged_in(account)["Events"], "system,call,agi")
+        self.assertEqual(self.logged_in(account, event_mask="off")["Events"], "off")
+
+    def test_plain(self) -> None:
+        """The secret in the clear, or its digest."""
+        login = self.logged_in(Account("gateway", lambda: SECRET, plain=True))
+        self.assertEqual((login["Username"], login["Secret"]), ("gateway", SECRET))
+        self.assertNotIn("Secret", self.logged_in(Account("gateway", lambda: SECRET)))
+
+    def test_protocol_of_another_library(self) -> None:
+        """One that does not tell whether it is logged in is up from its login until it is lost."""
+
+        class Plain(Protocol):
+            banner = "Asterisk Call Manager/11.0.0"
+
+            def __init__(self) -> None:
+                self.lost: Deferred[None] = Deferred()
+
+            async def log_in(self, *account: object) -> None:
+                """Accept any."""
+
+        made = Plain()
+        reactor = MemoryReactorClock()
+        manager = AMIConnection(
+            "lab",
+            "tcp:pbx.test:5038",
+            Account("gateway", lambda: SECRET),
+            reactor,
+            factory=lambda clock, handlers: Factory.forProtocol(lambda: made),
+        )
+        manager.startService()
+        self.assertFalse(manager.is_up)
+        wrapper: Any = reactor.tcpClients[0][2].buildProtocol(None)
+        wrapper.makeConnection(StringTransport())
+        self.assertTrue(manager.is_up)
+        made.lost.callback(None)
+        self.assertFalse(manager.is_up)
+
+    def test_quiet_factory(self) -> None:
+        """Twisted's own lines about each connection are not wanted."""
+        self.assertFalse(AMIFactory(MemoryReactorClock(), {}).noisy)
+
+
 class UseTests(ManagerServiceTest):
     """Actions and subscriptions."""
 
@@ -273,7 +544,7 @@ class UseTests(ManagerServiceTest):
             self.assertIn("lab", line)
 
     def test_action(self) -> None:
-        """Up, they go out; lost, they fail before anybody is told, and then it is not up any more."""
+        """Actions are sent while it is up; at a loss they fail before the listeners are called, and it is not up."""
         self.connects().logs_in()
         order: list[str] = []
         self.manager.on_disconnect(lambda: order.append("down"))
@@ -282,6 +553,40 @@ class UseTests(ManagerServiceTest):
         self.end.goes(ConnectionLost())
         self.assertEqual(order, ["ManagerUnavailable False", "down"])
         self.assertFalse(self.manager.is_up)
+
+    def test_timeouts(self) -> None:
+        """An action or a list may take ten seconds, or as long as is asked for."""
+        self.connects().logs_in()
+        for timeout_s in (None, 2.0):
+            more: dict[str, Any] = {} if timeout_s is None else {"timeout_s": timeout_s}
+            waiting: list[Any] = [
+                self.manager.action("Ping", **more),
+                self.manager.action_list("CoreShowChannels", **more),
+            ]
+            self.reactor.advance((timeout_s or 10) - 0.5)
+            for answer in waiting:
+                self.assertNoResult(answer)
+            self.reactor.advance(0.5)
+            for answer in waiting:
+                self.failureResultOf(answer, ActionTimeout)
+
+    def test_headers(self) -> None:
+        """The headers go out with the action, and with the list's."""
+        self.connects().logs_in()
+        self.manager.action("Getvar", [("Variable", "X")]).addErrback(lambda _: None)
+        self.manager.action_list("Status", [("Channel", "Y")]).addErrback(lambda _: None)
+        getvar, status = self.end.hears()
+        self.assertEqual((getvar["Action"], getvar["Variable"]), ("Getvar", "X"))
+        self.assertEqual((status["Action"], status["Channel"]), ("Status", "Y"))
+
+    def test_unsubscribed_alone(self) -> None:
+        """Unsubscribing removes one subscription: no other handler's, and not a second one of the same handler."""
+        seen: list[str] = []
+        both = [self.manager.subscribe("Hangup", lambda _, name=name: seen.append(name)) for name in "ab"]  # type: ignore[misc]
+        self.connects().logs_in()
+        both[0]()
+        self.end.says("Event: Hangup")
+        self.assertEqual(seen, ["b"])
 
     def test_list(self) -> None:
         """Lists, too."""
@@ -312,6 +617,7 @@ class UseTests(ManagerServiceTest):
         ids = [self.manager.new_id() for _ in range(1000)]
         self.assertEqual(len(set(ids)), 1000)
         self.assertEqual({len(number) for number in ids}, {len(ids[0])})
+        self.assertRegex(ids[0], r"\A[0-9a-f]{12}-0000000001\Z")
         other = AMIConnection("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
         self.assertNotEqual(other.new_id(), ids[0])
 
@@ -338,23 +644,61 @@ class StopTests(ManagerServiceTest):
         self.reactor.advance(LEAVING_S)
         self.successResultOf(stopped)
 
+    def test_far_end_gets_three_seconds(self) -> None:
+        """So long it may take to read what was sent; what leaves in time leaves no timer behind."""
+        self.connects().logs_in()
+        stopped = self.manager.stopService()
+        self.reactor.advance(2.9)
+        self.assertNoResult(stopped)
+        self.assertFalse(self.end.gone)
+        self.reactor.advance(0.125)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_not_connected_again(self) -> None:
+        """After a stop nothing is tried again, and nothing is said."""
+        self.connects().logs_in()
+        stopped = self.manager.stopService()
+        self.end.goes(ConnectionLost())
+        self.successResultOf(stopped)
+        attempts = self.attempts()
+        self.reactor.pump([1] * 100)
+        self.assertEqual((self.attempts(), self.manager.is_up), (attempts, False))
+
+    def test_stopped_twice(self) -> None:
+        """The second stop has nothing to do."""
+        self.connects().logs_in()
+        first = self.manager.stopService()
+        self.assertIsNone(self.successResultOf(self.manager.stopService()))
+        self.end.goes()
+        self.assertIsNone(self.successResultOf(first))
+
     def test_connecting(self) -> None:
         """In the middle of an attempt."""
         self.successResultOf(self.manager.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_connecting_for_the_third_time(self) -> None:
+        """An attempt that we break off ourselves is no failure worth a line."""
+        for _ in range(SAY_AFTER - 1):
+            self.fails()
+            self.until_next_attempt()
+        self.successResultOf(self.manager.stopService())
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_logging_in(self) -> None:
         """In the middle of the login the connection is closed."""
         self.connects().greets()
         self.successResultOf(self.manager.stopService())
         self.assertTrue(self.end.gone)
+        self.assertEqual((self.told, self.said(LogLevel.info)), ([], []))
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_waiting(self) -> None:
         """Between two attempts."""
         self.fails()
-        self.successResultOf(self.manager.stopService())
+        self.assertIsNone(self.successResultOf(self.manager.stopService()))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertGreaterEqual(self.until_next_attempt(40), 40)
 
@@ -366,6 +710,12 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.attempts(), 2)
         self.connects().logs_in()
         self.assertTrue(self.manager.is_up)
+        stopped = self.manager.stopService()
+        self.end.goes()
+        self.successResultOf(stopped)
+        self.reactor.advance(5)
+        self.manager.startService()
+        self.assertEqual((self.attempts(), self.manager.since), (3, self.reactor.seconds()))
 
     def test_never_started(self) -> None:
         """What never ran stops at once."""

@@ -88,7 +88,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.beats(), [])
 
     def test_farewell_is_the_last_word(self) -> None:
-        """A beat under way when we stop does not follow the farewell: nobody would be there."""
+        """A beat in progress at the stop does not set the variable again after the final 0."""
         self.heartbeat.startService()
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
@@ -100,4 +100,82 @@ class HeartbeatTests(SynchronousTestCase):
     def test_farewell_without_connection(self) -> None:
         """Stopping while there is no connection is no failure."""
         self.heartbeat.startService()
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual(self.warnings(), 0)
+
+    def test_every_two_seconds(self) -> None:
+        """The variable that the dialplan reads is set every two seconds."""
+        self.manager.comes_up()
+        self.heartbeat.startService()
+        self.manager.sent.clear()
+        self.clock.advance(1.9)
+        self.assertEqual(self.manager.sent, [])
+        self.clock.advance(0.125)
+        self.assertEqual(
+            self.manager.sent,
+            [("Ping", {}), ("Setvar", {"Variable": "PBXROUTER_HEARTBEAT", "Value": "1795419652"})],
+        )
+
+    def test_time_out(self) -> None:
+        """Question and beat may take four seconds each: a beat that comes later would be stale."""
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.successResultOf(self.heartbeat.stopService())
+        self.assertEqual(self.manager.timeouts, {"Ping": [4.0], "Setvar": [4.0, 4.0]})
+
+    def test_not_started(self) -> None:
+        """A connection that comes up before the heartbeat begins, or after it has ended, is not asked."""
+        self.manager.comes_up()
+        self.assertEqual(self.manager.sent, [])
+
+    def test_beats_do_not_overlap(self) -> None:
+        """While an answer is awaited the next beat is not begun; afterwards it goes on."""
+        self.manager.answers["Ping"] = None
+        self.manager.comes_up()
+        self.heartbeat.startService()
+        self.clock.pump([2] * 3)
+        self.assertEqual(len(self.manager.heard("Ping")), 1)
+        self.manager.answers["Ping"] = {"Timestamp": "1795419660.1"}
+        self.manager.waiting.pop().callback(AMIMessage(b"Response: Success\r\nTimestamp: 1795419659.1"))
+        self.clock.advance(2)
+        self.assertEqual(self.beats(), ["1795419659", "1795419660"])
+
+    def test_stopped_when_the_beat_under_way_has_ended(self) -> None:
+        """Stopping says farewell at once, and ends when the question under way is answered."""
+        self.manager.answers["Ping"] = None
+        self.manager.comes_up()
+        self.heartbeat.startService()
+        stopped = self.heartbeat.stopService()
+        self.assertEqual(self.beats(), ["0"])
+        self.assertNoResult(stopped)
+        self.manager.waiting.pop().callback(AMIMessage(b"Response: Success"))
+        self.successResultOf(stopped)
+
+    def test_refused_again(self) -> None:
+        """The warning names Asterisk and the reason, and comes again after the beat was set meanwhile."""
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        for count in (1, 2):
+            self.manager.answers["Setvar"] = ActionFailed("Setvar: Permission denied")
+            self.clock.pump([EVERY_S] * 3)
+            told = [event for event in self.events if event["log_level"] >= LogLevel.warn]
+            self.assertEqual(
+                [(event["name"], event["error"]) for event in told], [("lab", "Setvar: Permission denied")] * count
+            )
+            self.manager.answers["Setvar"] = {}
+            self.clock.advance(EVERY_S)
+
+    def test_lost_meanwhile(self) -> None:
+        """A connection that is lost while an answer is awaited is no refusal."""
+        self.heartbeat.startService()
+        self.manager.answers["Ping"] = None
+        self.manager.comes_up()
+        self.manager.goes_down()
+        self.assertEqual(self.warnings(), 0)
+
+    def test_farewell_that_fails(self) -> None:
+        """A farewell that Asterisk refuses, or does not answer, is no failure either."""
+        self.heartbeat.startService()
+        self.manager.comes_up()
+        self.manager.answers["Setvar"] = ActionTimeout("Setvar: Asterisk did not answer in time")
         self.successResultOf(self.heartbeat.stopService())

@@ -159,7 +159,7 @@ class BytesTests(HostileTest):
         self.assertIn("without an end", self.loud()[0])
 
     async def test_dies_inside_a_message(self) -> None:
-        """Half an event and the end: nobody gets the half, what waits fails, the next connection works."""
+        """Half an event and the end: no handler gets it, pending actions fail, the next connection works."""
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -181,7 +181,7 @@ class BytesTests(HostileTest):
 
 
 class FloodTests(HostileTest):
-    """More than anybody can want."""
+    """A flood of events."""
 
     async def test_two_hundred_thousand_events(self) -> None:
         """A flood is read through at a bounded cost and not kept; an action is answered meanwhile."""
@@ -321,7 +321,7 @@ class SilenceTests(HostileTest):
         self.assertGreater(self.reactor.seconds(), 3.7)  # at least 0.25 + 0.5 + 1 + 2
 
     async def test_no_banner(self) -> None:
-        """Accepted and silent, first; then all is well: connected without anybody's help."""
+        """A peer that is silent at first and then answers: the connection comes up by itself."""
 
         def manner(session: Session) -> None:
             if self.server.connections == 1:

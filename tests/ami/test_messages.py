@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +15,7 @@ from pbxrouter.ami.messages import (
     AMIMessage,
     AMIReader,
     format_action,
+    is_whole,
     variable,
 )
 from pbxrouter.errors import InvalidAction, ManagerProtocolError
@@ -91,6 +94,43 @@ class ReaderTests(SynchronousTestCase):
                 reader.feed(b"x" * 1000)
 
         self.assertRaises(ManagerProtocolError, flood)
+
+    def test_longest(self) -> None:
+        """A banner of a kilobyte and a message of a megabyte may be incomplete, however cut; no byte more."""
+        for limit, begins in ((1024, b""), (1 << 20, BANNER)):
+            for pieces in (1, 4):
+                reader = AMIReader()
+                reader.feed(begins)
+                for _ in range(pieces):
+                    self.assertEqual(reader.feed(b"x" * (limit // pieces)), [])
+                error = self.assertRaises(ManagerProtocolError, reader.feed, b"x")
+                self.assertEqual(str(error), f"the far end sent {limit + 1} bytes without an end")
+
+    def test_longest_after_another(self) -> None:
+        """Each message may be so long: what came before it does not count, nor does the banner."""
+        reader = AMIReader()
+        reader.feed(BANNER + b"x" * (1 << 20))
+        for _ in range(3):
+            (message,) = reader.feed(b"\r\n\r\n" + b"y" * (1 << 20))
+            self.assertEqual(len(message.raw), 1 << 20)
+        self.assertRaises(ManagerProtocolError, reader.feed, b"y")
+
+    def test_line_that_completes_nothing(self) -> None:
+        """It is kept as it is; what came before is not copied with it."""
+        reader = AMIReader()
+        reader.feed(BANNER)
+        reader.feed(b"Output: " + b"x" * 900_000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        reader.feed(b"\r\n")
+        self.assertLess(tracemalloc.get_traced_memory()[1], 100_000)
+        (message,) = reader.feed(b"\r\n")
+        self.assertEqual(len(message.get("Output")), 900_000)
+
+    def test_what_is_said_of_another_banner(self) -> None:
+        """Its beginning is quoted, and what is expected is told."""
+        error = self.assertRaises(ManagerProtocolError, AMIReader().feed, b"SSH" + b"x" * 90 + b"\r\n")
+        self.assertEqual(str(error), f"'SSH{'x' * 57}' is not how AMI begins; expected is Asterisk Call Manager/…")
 
     def test_long_message_by_the_byte(self) -> None:
         """A long message costs what its bytes cost, also one at a time."""
@@ -186,13 +226,94 @@ class MessageTests(SynchronousTestCase):
 
     def test_success(self) -> None:
         """What counts as success: also the odd word with which Logoff is answered."""
-        for word, expected in (("Success", True), ("Goodbye", True), ("Error", False), ("", False)):
+        for word, expected in (
+            ("Success", True),
+            ("Goodbye", True),
+            ("Follows", True),
+            ("Error", False),
+            ("success", False),
+            ("", False),
+        ):
             self.assertEqual(AMIMessage(f"Response: {word}".encode()).is_success, expected)
+
+    def test_kind(self) -> None:
+        """The first header tells, in any spelling; a longer name is another."""
+        for raw, kind in (
+            (b"EVENT:X", "Event"),
+            (b"event: X", "Event"),
+            (b"RESPONSE:X", "Response"),
+            (b"response: X", "Response"),
+            (b"Events: X", ""),
+            (b"Responses: X", ""),
+            (b"X: 1\r\nEvent: X", ""),
+            (b"", ""),
+        ):
+            self.assertEqual(AMIMessage(raw).kind, kind, raw)
+
+    def test_name(self) -> None:
+        """The first line's value, without blanks around it, colons and all."""
+        for raw, name in ((b"Event:  a:b \r\nX: y", "a:b"), (b"Event", ""), (b"Event:\tX", "\tX")):
+            self.assertEqual(AMIMessage(raw).name, name)
+
+    def test_action_id(self) -> None:
+        """The first ActionID, or none."""
+        self.assertEqual(AMIMessage(b"Response: X\r\nactionid: a-1\r\nActionID: b").action_id, "a-1")
+        self.assertEqual(AMIMessage(b"Response: X").action_id, "")
+
+    def test_first_header(self) -> None:
+        """The message's first line is a header as any other, and a name is not found within a longer one."""
+        message = AMIMessage(b"Channel: a\r\nXChannel: b\r\nChannelState: c\r\nchannel: d")
+        self.assertEqual((message.get("CHANNEL"), message.all("channel")), ("a", ["a", "d"]))
+        self.assertEqual(message.get("channelstate"), "c")
+        self.assertEqual(message.get("State", "none"), "none")
 
     def test_neither(self) -> None:
         """What is neither event nor response has no kind."""
         self.assertEqual(AMIMessage(b"Foo: bar").kind, "")
         self.assertEqual(repr(AMIMessage(b"Foo: b\x1bar")), "<Message 'b\\x1bar'>")
+
+
+class WholeTests(SynchronousTestCase):
+    """An event of a channel has each header of a channel once."""
+
+    NAMES = (
+        "Channel",
+        "ChannelState",
+        "ChannelStateDesc",
+        "CallerIDNum",
+        "CallerIDName",
+        "ConnectedLineNum",
+        "ConnectedLineName",
+        "Language",
+        "AccountCode",
+        "Context",
+        "Exten",
+        "Priority",
+        "Uniqueid",
+        "Linkedid",
+    )
+
+    def event(self, *names: str) -> AMIMessage:
+        """An event with these headers."""
+        return AMIMessage("\r\n".join(["Event: X", *(f"{name}: 1" for name in names)]).encode())
+
+    def test_whole(self) -> None:
+        """In any order and spelling, with others between."""
+        self.assertTrue(is_whole(self.event(*self.NAMES)))
+        self.assertTrue(is_whole(self.event("Other", *(name.upper() for name in reversed(self.NAMES)), "Other")))
+
+    def test_one_missing_or_twice(self) -> None:
+        """Any of them missing, or there twice, makes the event suspect."""
+        for place, name in enumerate(self.NAMES):
+            rest = self.NAMES[:place] + self.NAMES[place + 1 :]
+            self.assertFalse(is_whole(self.event(*rest)), name)
+            self.assertFalse(is_whole(self.event(*self.NAMES, name.lower())), name)
+
+    def test_further(self) -> None:
+        """Headers that an event must have once besides."""
+        self.assertFalse(is_whole(self.event(*self.NAMES), "Env"))
+        self.assertTrue(is_whole(self.event(*self.NAMES, "env"), "Env"))
+        self.assertFalse(is_whole(self.event(*self.NAMES, "env", "Env"), "Env"))
 
 
 class ActionTests(SynchronousTestCase):
@@ -231,6 +352,32 @@ class ActionTests(SynchronousTestCase):
         self.assertRaises(InvalidAction, format_action, "Ping", [("A", "é" * (MAX_LINE // 2))], "1")
         format_action("Ping", [("A", "1")] * (MAX_LINES - 2), "1")
         self.assertRaises(InvalidAction, format_action, "Ping", [("A", "1")] * (MAX_LINES - 1), "1")
+
+    def test_limits_in_numbers(self) -> None:
+        """A line of 1022 bytes and an action of 128 lines, its own two included, are what Asterisk reads."""
+        self.assertIn(b"A: " + b"x" * 1019 + b"\r\n", format_action("Ping", [("A", "x" * 1019)], "1"))
+        self.assertEqual(format_action("Ping", [("A", "1")] * 126, "1").count(b"\r\n"), 129)
+        for name, headers, line in (
+            ("Ping", [("A", "x" * 1020)], "the AMI header A has 1023 bytes; Asterisk reads at most 1022"),
+            ("Ping", [("A", "1")] * 127, "action Ping has 129 lines; Asterisk reads at most 128"),
+        ):
+            self.assertEqual(str(self.assertRaises(InvalidAction, format_action, name, headers, "1")), line)
+
+    def test_what_is_said(self) -> None:
+        """The header is named, and what it may not hold; a name that is none is quoted, cut short."""
+        for header, value, line in (
+            ("A", "x\r\ny", "the AMI header A may not hold '\\r'"),
+            ("A", "x\0", "the AMI header A may not hold '\\x00'"),
+            ("A", "\ud800", "the AMI header A holds what is no character"),
+            ("A B", "x", "'A B' is no name of an AMI header"),
+            ("é" + "x" * 100, "x", f"'\\xe9{'x' * 59}' is no name of an AMI header"),
+        ):
+            self.assertEqual(str(self.assertRaises(InvalidAction, format_action, "Ping", [(header, value)], "1")), line)
+
+    def test_words_that_are_header_names(self) -> None:
+        """Letters, digits, hyphens and underscores after a first letter."""
+        for name in ("A", "Action-ID", "X_1", "z9"):
+            self.assertIn(f"\r\n{name}: 1\r\n".encode(), format_action("Ping", [(name, "1")], "1"))
 
     def test_no_character(self) -> None:
         """Half a surrogate pair, as JSON can hold, is refused like any other; bytes that came so go back."""

@@ -24,7 +24,7 @@ class OnceTests(SynchronousTestCase):
     """On a reactor in memory."""
 
     def setUp(self) -> None:
-        """Nobody is asked yet."""
+        """A reactor in memory; no connection is made yet."""
         self.reactor = MemoryReactorClock()
         self.events: list[AMIMessage] = []
 
@@ -89,14 +89,19 @@ class OnceTests(SynchronousTestCase):
         self.assertTrue(end.gone)
         self.assert_quiet()
 
-    def test_nobody(self) -> None:
-        """Nobody listens there: the place is named."""
+    def test_no_listener(self) -> None:
+        """Nothing listens: the error names the address."""
         asked = self.ask()
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = self.line_of(asked, ManagerUnavailable)
-        self.assertIn("no answer at tcp:127.0.0.1:5038", line)
+        self.assertEqual(line, "no answer at tcp:127.0.0.1:5038: Connection was refused by other side")
         self.assert_quiet()
+        self.setUp()
+        asked = self.ask()
+        factory = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError("x\x1b[2J")))
+        self.assertTrue(self.line_of(asked, ManagerUnavailable).isprintable())
 
     def test_no_asterisk(self) -> None:
         """Something else answers."""
@@ -119,6 +124,26 @@ class OnceTests(SynchronousTestCase):
         self.reactor.advance(PATIENCE_S)
         self.line_of(asked, ManagerUnavailable)
         self.assertTrue(end.gone)
+
+    def test_ten_seconds(self) -> None:
+        """So long connecting and logging in may take together."""
+        asked = self.ask()
+        self.reactor.advance(6)
+        end = self.connected()
+        end.greets()
+        self.reactor.advance(3.875)
+        self.assertNoResult(asked)
+        self.assertFalse(end.gone)
+        self.reactor.advance(0.125)
+        self.assertEqual(self.line_of(asked, ManagerUnavailable), "tcp:127.0.0.1:5038 did not answer within 10 s")
+        self.assertTrue(end.gone)
+        self.assert_quiet()
+
+    def test_no_endpoint_in_words(self) -> None:
+        """The setting is named and quoted, and what is accepted is told."""
+        line = self.line_of(self.ask("bo\x1bgus:1"), ConfigError)
+        self.assertTrue(line.startswith(r"asterisk.ami: 'bo\x1bgus:1' is not a client endpoint ("), line)
+        self.assertTrue(line.endswith("tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"))
 
     def test_no_endpoint(self) -> None:
         """A setting that is none."""

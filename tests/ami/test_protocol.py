@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.ami.messages import MAX_MESSAGE, AMIMessage
-from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, MAX_ITEMS, EventHandler
+from pbxrouter.ami.protocol import ACTION_TIMEOUT_S, AMIProtocol, EventHandler
 from pbxrouter.ami.watchdog import (
     BANNER_TIMEOUT_S,
     DEAD_AFTER_S,
@@ -84,6 +89,68 @@ class LoginTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
         self.assertTrue(self.protocol.logged_in)
 
+    def test_what_is_sent(self) -> None:
+        """The challenge is asked for by MD5, and the answer to it says so."""
+        self.log_in()
+        self.end.greets()
+        challenge = self.end.answers("Challenge: 1", to="Challenge")
+        login = self.end.answers(to="Login")
+        self.assertEqual((challenge["AuthType"], login["AuthType"]), ("MD5", "MD5"))
+        self.assertEqual(self.protocol.banner, "Asterisk Call Manager/11.0.0")
+
+    def test_plain_says_nothing_else(self) -> None:
+        """In the clear there is neither challenge nor digest."""
+        self.log_in(plain=True)
+        self.end.greets()
+        login = self.end.answers(to="Login")
+        self.assertEqual(set(login), {"Action", "ActionID", "Username", "Secret", "Events"})
+
+    def test_challenge_refused(self) -> None:
+        """A refusal to the challenge is one of the login."""
+        done = self.log_in()
+        self.end.greets()
+        (action,) = self.end.hears()
+        self.end.says("Response: Error", f"ActionID: {action['ActionID']}", "Message: no")
+        self.assertEqual(
+            str(self.failureResultOf(done, LoginRefused).value),
+            "Asterisk refuses the login of 'gateway': Challenge: no",
+        )
+
+    def test_banner_time_out(self) -> None:
+        """Five seconds the banner may take, and one that came in time is not waited for again."""
+        done = self.log_in()
+        self.clock.advance(4.875)
+        self.assertFalse(self.end.gone)
+        self.clock.advance(0.125)
+        self.assertEqual(str(self.failureResultOf(done, ManagerUnavailable).value), "no banner came in 5 s")
+        self.setUp()
+        self.clock.advance(4.875)
+        self.end.greets()
+        self.clock.advance(5)
+        self.assertFalse(self.end.gone)
+
+    def test_given_up_before_the_login(self) -> None:
+        """That a connection is given up during the login is told by its failure, not by the log."""
+        with capturedLogs() as logs:
+            self.log_in().addErrback(lambda _: None)
+            self.clock.advance(BANNER_TIMEOUT_S)
+        self.assertTrue(self.end.gone)
+        self.assertEqual([log for log in logs if log["log_level"] >= LogLevel.warn], [])
+
+    def test_close(self) -> None:
+        """Closing is by force, and once: what is not connected, not yet or no more, has nothing to close."""
+        closed: list[int] = []
+        protocol = AMIProtocol(Clock(), {})
+        protocol.close()
+        transport = StringTransport()
+        transport.abortConnection = lambda: closed.append(1)  # type: ignore[method-assign]
+        protocol.makeConnection(transport)
+        protocol.close()
+        self.assertEqual(closed, [1])
+        protocol.connectionLost(Failure(ConnectionLost()))
+        protocol.close()
+        self.assertEqual(closed, [1])
+
     def test_challenge_that_is_no_text(self) -> None:
         """Bytes that are not UTF-8 are digested as they came."""
         self.log_in().addErrback(lambda _: None)
@@ -119,7 +186,7 @@ class LoginTests(SynchronousTestCase):
         self.assertFalse(self.protocol.logged_in)
 
     def test_no_banner(self) -> None:
-        """Accepted and silent: given up after some seconds, and whoever logs in is told why."""
+        """A silent peer is given up after some seconds, and the login fails with the reason."""
         done = self.log_in()
         self.clock.advance(BANNER_TIMEOUT_S)
         self.assertTrue(self.end.gone)
@@ -152,7 +219,7 @@ class LoginTests(SynchronousTestCase):
             self.failureResultOf(done, ManagerUnavailable)
 
     def test_lost_before(self) -> None:
-        """Nobody has asked for a login yet: nothing is left unhandled."""
+        """The connection is lost before a login: no error is unhandled."""
         self.end.goes(ConnectionLost())
         self.successResultOf(self.protocol.lost)
 
@@ -173,6 +240,72 @@ class AnswerTests(ManagerTest):
         self.end.says("Response: Error", f"ActionID: {action_id}", "Message: Permission\n denied")
         self.assertEqual(str(self.failureResultOf(answer, ActionFailed).value), "Originate: Permission\\n denied")
 
+    def test_error_without_a_message(self) -> None:
+        """Then its word is told."""
+        answer, action_id = self.send("Originate")
+        self.end.says("Response: Error", f"ActionID: {action_id}")
+        self.assertEqual(str(self.failureResultOf(answer, ActionFailed).value), "Originate: Error")
+
+    def test_action_ids(self) -> None:
+        """They count up from a prefix of 48 random bits, another for each connection."""
+        ids = [self.send()[1] for _ in range(3)]
+        prefix, _, first = ids[0].partition("-")
+        self.assertRegex(prefix, r"\A[0-9a-f]{12}\Z")
+        self.assertEqual(ids, [f"{prefix}-{int(first) + place}" for place in range(3)])
+        other, _, _ = new_protocol()
+        self.assertNotEqual(other.new_action_id().partition("-")[0], prefix)
+
+    def test_ten_seconds(self) -> None:
+        """So long an action or a list may take, or as long as is asked for; the failure names the action."""
+        for timeout_s, more in ((10.0, ()), (3.0, ((), 3.0))):
+            waiting: list[Deferred[Any]] = [
+                self.protocol.action("Ping", *more),
+                self.protocol.action_list("Status", *more),
+            ]
+            self.clock.advance(timeout_s - 0.125)
+            self.end.says("Event: Newexten")
+            for answer in waiting:
+                self.assertNoResult(answer)
+            self.clock.advance(0.125)
+            self.assertEqual(
+                [str(self.failureResultOf(answer, ActionTimeout).value) for answer in waiting],
+                ["Ping: Asterisk did not answer in time", "Status: Asterisk did not answer in time"],
+            )
+
+    def test_no_timer_is_left(self) -> None:
+        """What is answered, refused, or was never sent leaves no timer behind."""
+        timers = len(self.clock.getDelayedCalls())
+        for word in ("Success", "Error"):
+            answer, action_id = self.send()
+            self.end.says(f"Response: {word}", f"ActionID: {action_id}")
+            answer.addErrback(lambda _: None)
+        self.protocol.action("Ping", [("Channel", "\n")]).addErrback(lambda _: None)
+        self.assertEqual(len(self.clock.getDelayedCalls()), timers)
+
+    def test_why_it_was_lost(self) -> None:
+        """What waits fails with the transport's reason, or with ours if we gave up."""
+        answer, _ = self.send()
+        self.end.goes(ConnectionLost("gone fishing"))
+        self.assertIn(
+            "the connection to Asterisk was lost: Connection to the other side was lost",
+            str(self.failureResultOf(answer, ManagerUnavailable).value),
+        )
+        later = self.protocol.action_list("Status")
+        self.assertEqual(
+            str(self.failureResultOf(later, ManagerUnavailable).value), "there is no connection to Asterisk"
+        )
+        self.assertEqual(self.end.hears(), [])
+
+    def test_of_nobody(self) -> None:
+        """A response that answers nothing is worth a debug line; an event without a blank is an event, and none."""
+        with capturedLogs() as logs:
+            self.end.says("Event:Hangup")
+            self.end.says("Event:Other")
+            self.assertEqual(logs, [])
+            self.end.says("Response: Success", "ActionID: 1")
+            self.end.says("Nonsense: 1")
+        self.assertEqual([log["log_level"] for log in logs], [LogLevel.debug] * 2)
+
     def test_out_of_order(self) -> None:
         """Three hundred in flight, answered backwards."""
         sent = [self.send() for _ in range(300)]
@@ -180,8 +313,8 @@ class AnswerTests(ManagerTest):
             self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
         self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
 
-    def test_nobodys_answer(self) -> None:
-        """Answers with no ActionID, with another's, or again, are nobody's."""
+    def test_unknown_action_id(self) -> None:
+        """Responses without an ActionID, with another one, or repeated, are ignored."""
         answer, action_id = self.send()
         for forged in ("", "1", action_id + "0", action_id[:-1], action_id.upper() + "x"):
             self.end.says("Response: Success", f"ActionID: {forged}")
@@ -211,7 +344,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual(self.end.hears(), [])
 
     def test_timeout(self) -> None:
-        """No answer in time fails; one that comes later is nobody's."""
+        """Without a response in time the action fails; a later response is ignored."""
         answer, action_id = self.send()
         self.clock.advance(ACTION_TIMEOUT_S)
         self.failureResultOf(answer, ActionTimeout)
@@ -238,9 +371,13 @@ class AnswerTests(ManagerTest):
     def test_message_without_end(self) -> None:
         """A message that never ends closes the connection; it is said once."""
         answer, _ = self.send()
-        for _ in range(MAX_MESSAGE // 60_000 + 2):
-            self.protocol.dataReceived(b"x" * 60_000)
+        with capturedLogs() as logs:
+            for _ in range(MAX_MESSAGE // 60_000 + 2):
+                if not self.end.gone:
+                    self.protocol.dataReceived(b"x" * 60_000)
         self.assertTrue(self.end.gone)
+        (said,) = [log["why"] for log in logs if log["log_level"] >= LogLevel.warn]
+        self.assertIn("without an end", said)
         self.assertIn("without an end", str(self.failureResultOf(answer, ManagerUnavailable).value))
 
 
@@ -279,6 +416,51 @@ class ListTests(ManagerTest):
         self.end.says("Response: Success", f"ActionID: {action_id}", "Message: none")
         self.assertEqual(self.successResultOf(answer), [])
 
+    def test_items_are_no_events(self) -> None:
+        """Items and ends of lists reach no event handler, not even one for all events; other events do."""
+        seen: list[str] = []
+        self.handlers[b"*"] = [lambda event: seen.append(event.name)]
+        self.handlers[b"CoreShowChannel"] = [lambda event: seen.append(event.name)]
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        self.item(action_id, "a")
+        self.end.says("Event:CoreShowChannel", f"ActionID: {action_id}", "Channel: b")
+        self.item("x" + action_id, "other")
+        self.complete(action_id)
+        self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], ["a", "b"])
+        self.assertEqual(seen, ["CoreShowChannel", "CoreShowChannel"])
+        self.item(action_id, "after the end")
+        self.assertEqual(len(seen), 4)
+
+    def test_any_spelling_of_begin_and_end(self) -> None:
+        """Asterisk writes Complete and start, and other words in other lists; an item may have another word."""
+        answer, action_id = self.ask_for_list()
+        self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: Start")
+        self.end.says("Event: X", f"ActionID: {action_id}", "EventList: item")
+        self.assertNoResult(answer)
+        self.end.says("Event: X", f"ActionID: {action_id}", "EventList: COMPLETE")
+        self.assertEqual(len(self.successResultOf(answer)), 1)
+
+    def test_action_is_no_list(self) -> None:
+        """Events with the ActionID of an action that is answered by one response are events."""
+        self.ask_for_list()
+        answer, action_id = self.send("Originate")
+        self.end.says("Event: Hangup", f"ActionID: {action_id}", "EventList: Complete")
+        self.assertEqual(len(self.events), 1)
+        self.assertNoResult(answer)
+        self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: start")
+        self.successResultOf(answer)
+
+    def test_hundred_thousand(self) -> None:
+        """So many items a list may have."""
+        answer, action_id = self.ask_for_list()
+        self.start(action_id)
+        thousand = lines("Event: X", f"ActionID: {action_id}") * 1000
+        for _ in range(100):
+            self.protocol.dataReceived(thousand)
+        self.complete(action_id)
+        self.assertEqual(len(self.successResultOf(answer)), 100_000)
+
     def test_interleaved(self) -> None:
         """Two lists at once, items mixed, with events and answers between: each gets its own."""
         first, one = self.ask_for_list()
@@ -300,7 +482,7 @@ class ListTests(ManagerTest):
         self.assertEqual(len(self.events), 1)
 
     def test_forged_items(self) -> None:
-        """Items and ends without our ActionID, as a caller can forge, are of no list of ours."""
+        """List items and ends without the right ActionID, as a caller can forge, are not taken into a list."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         self.item("", "forged")
@@ -340,11 +522,14 @@ class ListTests(ManagerTest):
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         thousand = lines("Event: CoreShowChannel", f"ActionID: {action_id}") * 1000
-        for _ in range(MAX_ITEMS // 1000):
+        for _ in range(100):
             self.protocol.dataReceived(thousand)
         self.assertNoResult(answer)
         self.item(action_id, "one more")
-        self.failureResultOf(answer, ManagerProtocolError)
+        self.assertEqual(
+            str(self.failureResultOf(answer, ManagerProtocolError).value),
+            "CoreShowChannels: more than 100000 items came",
+        )
 
 
 class EventTests(ManagerTest):
@@ -381,7 +566,7 @@ class EventTests(ManagerTest):
         self.assertEqual(len(self.events), 1)
 
     def test_listener_changes_the_table(self) -> None:
-        """Who unsubscribes while being told disturbs nobody."""
+        """A handler that unsubscribes while it runs does not disturb the others."""
         self.handlers[b"Hangup"].insert(0, lambda _: self.handlers[b"Hangup"].clear())
         self.end.says("Event: Hangup")
         self.end.says("Event: Hangup")
@@ -395,7 +580,7 @@ class EventTests(ManagerTest):
 
     @given(st.lists(st.binary(max_size=50), max_size=10))
     def test_any_bytes(self, pieces: list[bytes]) -> None:
-        """Whatever comes, nothing is raised and nothing is logged as a failure of ours."""
+        """For any input nothing is raised, and no failure is logged."""
         clock_events: list[AMIMessage] = []
         protocol, end, _ = new_protocol({b"Hangup": [clock_events.append], b"*": [clock_events.append]})
         end.greets()
@@ -441,13 +626,66 @@ class LifeTests(ManagerTest):
         gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
         self.assertTrue(all(PING_AFTER_S <= gap < 2 * PING_AFTER_S for gap in gaps), gaps)
 
+    def test_when_it_is_asked(self) -> None:
+        """The first question comes nine seconds after the connection was made, then one every eight."""
+        self.assertEqual(self.pass_time(50), [9, 17, 25, 33, 41, 49])
+
+    def test_not_asked_twice(self) -> None:
+        """While a question is not answered no other is asked."""
+        for _ in range(24):
+            self.clock.advance(1)
+            self.end.says("Event: Newexten")
+        self.assertEqual(len(self.pings()), 1)
+
+    def test_how_long_it_may_be_silent(self) -> None:
+        """Twenty seconds, seen at the next look; what is told counts from the last byte."""
+        for heard_at, given_up_at in ((1, 21), (2, 25)):
+            self.setUp()
+            waiting, _ = self.send()
+            self.clock.advance(heard_at)
+            self.protocol.dataReceived(b"E")
+            with capturedLogs() as logs:
+                while not self.end.gone:
+                    self.clock.advance(1)
+            self.assertEqual(self.clock.seconds(), given_up_at)
+            self.failureResultOf(waiting, ActionTimeout)
+            said = [log["why"] for log in logs if log["log_level"] is LogLevel.warn]
+            self.assertEqual(said, [f"Asterisk has been silent for {given_up_at - heard_at} s"])
+
+    def test_what_fails_when_it_is_silent(self) -> None:
+        """What waits fails with the reason for which the connection was given up."""
+        self.clock.pump([1] * 15)
+        waiting = self.protocol.action("Getvar")
+        self.clock.pump([1] * 6)
+        self.assertEqual(
+            str(self.failureResultOf(waiting, ManagerUnavailable).value), "Asterisk has been silent for 21 s"
+        )
+
+    def test_how_long_it_may_leave_a_question(self) -> None:
+        """Sixteen seconds, however much it says meanwhile; that is told."""
+        with capturedLogs() as logs:
+            while not self.end.gone:
+                self.clock.advance(1)
+                self.end.says("Event: Newexten")
+        self.assertEqual(self.clock.seconds(), 9 + 16)
+        said = [log["why"] for log in logs if log["log_level"] is LogLevel.warn]
+        self.assertEqual(said, ["Asterisk has not answered for 16 s"])
+
+    def test_refusal_is_an_answer(self) -> None:
+        """A peer that refuses a Ping reads all the same."""
+        for _ in range(100):
+            self.clock.advance(1)
+            for ping in self.pings():
+                self.end.says("Response: Error", f"ActionID: {ping['ActionID']}", "Message: Permission denied")
+        self.assertFalse(self.end.gone)
+
     def test_silent(self) -> None:
         """Nothing more comes: given up within 30 seconds, with what waits failing."""
         self.pass_time(100)
         waiting, _ = self.send()
-        waiting.addErrback(lambda _: None)
         self.pass_time(DEAD_AFTER_S + 4, answering=False)
         self.assertTrue(self.end.gone)
+        self.failureResultOf(waiting, ActionTimeout)
         self.assertLess(DEAD_AFTER_S + 4, 30)
 
     def test_deaf(self) -> None:
@@ -473,7 +711,7 @@ class LifeTests(ManagerTest):
         self.assertGreater(len(asked), 8)
 
     def test_not_before_the_login(self) -> None:
-        """Before it is logged in nobody is asked anything."""
+        """Before the login nothing is sent."""
         protocol, end, clock = new_protocol()
         end.greets()
         clock.pump([1] * 15)

@@ -1,4 +1,4 @@
-"""An AMI client in a few plain blocking lines, for the tests: to press keys without a phone, and to ask."""
+"""A blocking AMI client for the tests: to press keys without a phone, and to query Asterisk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _numbers = itertools.count(1)
 
 
 class Ami:
-    """One logged-in AMI connection of the user that may do all."""
+    """One logged-in AMI connection of a user with all permissions."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
@@ -63,13 +63,13 @@ class Ami:
         return ""
 
     def press(self, channel: str, digits: str) -> None:
-        """Press keys as the one at that channel; none is lost if AGI is listening."""
+        """Press keys on a channel; none is lost if AGI is waiting for digits."""
         for digit in digits:
             reply = self.action("PlayDTMF", Channel=channel, Digit=digit, Receive="true")
             assert reply["Response"] == "Success", reply
 
     def close(self) -> None:
-        """Leave."""
+        """Log off."""
         self._stream.close()
         self._socket.close()
 

@@ -1,4 +1,4 @@
-"""What the tests against Asterisk stand on: a lab of their own, a gateway on it, calls, and Asterisk's log.
+"""The base of the tests against Asterisk: a lab of their own, a gateway on it, calls, and Asterisk's log.
 
 One Asterisk serves a whole run of the tests; it starts with the first test and stops when Python
 does. A gateway runs per configuration. Every test begins with a silent PBX and must leave one: no channel, no
@@ -38,9 +38,12 @@ ASTERISK_ROOT = Path(os.environ.get("ASTERISK_ROOT", "/var/tmp/asterisk-lab"))
 LOOP = '[technologies]\nIAX2 = "IAX2/loop"\n'
 """Configuration that lets 3X reach this Asterisk again: it answers for two seconds."""
 
+SECRET = "Ab0._~+/=-Ab0._~+/=-"
+"""What a gateway's fastagi.secret holds: each character that is accepted, of each kind."""
+
 
 def why_not() -> str | None:
-    """Why these tests cannot run on this machine."""
+    """The reason why these tests cannot run on this machine."""
     if os.geteuid() != 0:
         return "the tests against Asterisk need root (chroot)"
     if not (ASTERISK_ROOT / "usr/sbin/asterisk").exists():
@@ -52,7 +55,7 @@ def why_not() -> str | None:
 
 
 def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; patient, for a loaded machine."""
+    """Wait until the condition holds; long, for a loaded machine."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > end:
@@ -82,7 +85,7 @@ class Lab:
         self.cli("agi set debug on")
 
     def script(self, name: str, *arguments: str) -> str:
-        """Run one of the lab's scripts and return what it said."""
+        """Run one of the lab's scripts and return its output."""
         done = subprocess.run(
             [LAB / name, *arguments],
             env=self.environment,
@@ -109,7 +112,7 @@ class Lab:
             return log.read().decode("utf-8", "backslashreplace")
 
     def log_size(self) -> int:
-        """The offset of what comes next in Asterisk's log."""
+        """The current end of Asterisk's log, in bytes."""
         return (self.run / "log/messages").stat().st_size
 
     def agi_connections(self) -> int:
@@ -120,7 +123,7 @@ class Lab:
         return sum(row[1].endswith(port) and row[3] in (established, close_wait) for row in rows)
 
     def stop(self) -> None:
-        """Stop Asterisk and remove what it wrote."""
+        """Stop Asterisk and remove its files."""
         subprocess.run([LAB / "stop"], env=self.environment, stdin=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.run, ignore_errors=True)
 
@@ -166,6 +169,9 @@ class Gateway:
         secret = self.folder / "ami.secret"
         secret.touch(mode=0o600)
         secret.write_text("enero2007\n")
+        secret = self.folder / "fastagi.secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f"{SECRET}\n")
         self.database = self.folder / "pbxrouter.sqlite"
         self.process: subprocess.Popen[bytes] | None = None
         self.command("init", "--sample")
@@ -207,7 +213,7 @@ class Gateway:
         self._end(kill=False)
 
     def kill(self) -> None:
-        """Let it die at once."""
+        """Kill it by SIGKILL."""
         self._end(kill=True)
 
     def _end(self, *, kill: bool) -> None:
@@ -227,15 +233,15 @@ class Gateway:
             self.process = None
 
     def running(self) -> bool:
-        """Whether it is up."""
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def log(self, since: int = 0) -> str:
-        """What it logged, from a byte offset on."""
+        """The gateway's log, from a byte offset on."""
         return (self.folder / "log").read_bytes()[since:].decode("utf-8", "replace")
 
     def log_size(self) -> int:
-        """The offset of what comes next in its log."""
+        """The current end of the gateway's log, in bytes."""
         return (self.folder / "log").stat().st_size
 
     def complaints(self, since: int = 0) -> list[str]:
@@ -244,25 +250,27 @@ class Gateway:
         return [line for line in self.log(since).splitlines() if bad.search(line)]
 
     def sql(self, statement: str, **values: str | int) -> None:
-        """Change its database by hand, as an administrator may."""
+        """Change its database by SQL."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             connection.execute(statement, values)
 
     def change_rules(self, *statements: str) -> None:
-        """Change the rules by hand in one transaction; at the end calls are decided by the changed ones."""
+        """Change the rules by SQL in one transaction; on return calls are decided by the changed rules."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
-        for mark in (time.time_ns(), time.time_ns()):  # a load that ends first may have begun before the change
-            self._wait_for_rules(mark % 2**31)
+        for _ in range(2):  # a load that ends first may have begun before the change
+            self._wait_for_rules()
 
-    def _wait_for_rules(self, mark: int) -> None:
+    def _wait_for_rules(self) -> None:
         since = self.log_size()
-        self.sql(f"PRAGMA user_version = {mark}")  # a change of the file that no table shows
-        wait_for("the changed rules", lambda: "rules changed and loaded again" in self.log(since))
+        with contextlib.closing(sqlite3.connect(self.database)) as connection, connection:
+            (mark,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {mark + 1}")  # a change of the file that no table shows
+        wait_for("the changed rules", lambda: re.search("rules (changed and )?loaded", self.log(since)))
 
     def sockets(self) -> int:
-        """How many sockets the process holds."""
+        """The number of sockets that the process holds."""
         assert self.process is not None
         names = []
         for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
@@ -271,7 +279,7 @@ class Gateway:
         return sum(name.startswith("socket:") for name in names)
 
     def remove(self) -> None:
-        """Stop it, if need be, and remove its folder."""
+        """Stop it if it runs, and remove its folder."""
         with contextlib.suppress(AssertionError):
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -287,7 +295,7 @@ class AsteriskTest(unittest.TestCase):
     timeout = 5 * PATIENCE_S
 
     def setUp(self) -> None:
-        """Find or start the lab and the right gateway; note where the logs are."""
+        """Find or start the lab and the right gateway; note the ends of their logs."""
         if reason := why_not():
             needs.missing(reason)
         self.lab = the_lab()
@@ -308,7 +316,7 @@ class AsteriskTest(unittest.TestCase):
         self.addCleanup(self._nothing_left)
 
     def _nothing_left(self) -> None:
-        """No zombie call, no leaked connection: what each test must leave behind."""
+        """Assert that the test has left no channel and no connection."""
         try:
             wait_for("all channels gone", lambda: not self.lab.channels())
             wait_for("all AGI connections closed", lambda: not self.lab.agi_connections())
@@ -322,12 +330,12 @@ class AsteriskTest(unittest.TestCase):
     # Placing calls
 
     def call(self, number: str, *options: str) -> str:
-        """Place one call with lab/call; return what became of it: "answered, hung up by the caller"."""
+        """Place one call with lab/call; returns its result: "answered, hung up by the caller"."""
         return self.lab.script("call", *options, "--", number).partition(": ")[2]
 
     @contextlib.contextmanager
     def calling(self, number: str, *options: str) -> Iterator[None]:
-        """Place a call that goes on while the body runs; at the end wait until it is over."""
+        """Place a call that lasts while the body runs, and wait until it is over."""
         call = subprocess.Popen(
             [LAB / "call", *options, "--", number],
             env=self.lab.environment,
@@ -341,7 +349,7 @@ class AsteriskTest(unittest.TestCase):
             self.said = call.communicate(timeout=PATIENCE_S)[0].strip().partition(": ")[2]
 
     def call_until(self, condition: Callable[[], object], number: str, *options: str) -> None:
-        """Place a call, and end it as soon as the condition holds: quick, and patient on a slow machine."""
+        """Place a call, and end it as soon as the condition holds."""
         with self.calling(number, *options, "-t", "40000"):
             wait_for(f"what a call to {number} must bring", condition)
             self.hang_up_all()
@@ -352,7 +360,7 @@ class AsteriskTest(unittest.TestCase):
 
     @contextlib.contextmanager
     def phone(self, number: int, manner: str, *options: str) -> Iterator[None]:
-        """Be the phone of that number while the body runs."""
+        """Answer as the phone of that number while the body runs."""
         phone = subprocess.Popen(
             [LAB / "phone", *options, str(number), manner], env=self.lab.environment, stdin=subprocess.DEVNULL
         )
@@ -367,10 +375,14 @@ class AsteriskTest(unittest.TestCase):
             phone.terminate()
             phone.wait(PATIENCE_S)
 
+    def beat_age(self) -> float:
+        """Seconds since the gateway's last heartbeat, as the dialplan sees it."""
+        return time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0")
+
     # What Asterisk did
 
     def log(self) -> str:
-        """Asterisk's log of this test."""
+        """Asterisk's log since the test began."""
         return self.lab.log(self._mark)
 
     def commands(self) -> list[str]:
@@ -379,7 +391,7 @@ class AsteriskTest(unittest.TestCase):
         return [line.replace('"', "") for line in lines if not re.match("(?i)noop|verbose", line)]
 
     def applications(self) -> list[str]:
-        """What ran by EXEC, such as "Dial PJSIP/21,60"."""
+        """The applications run by EXEC, such as "Dial PJSIP/21,60"."""
         return [line[5:] for line in self.commands() if line.startswith("EXEC ")]
 
     def dialled(self) -> list[str]:
@@ -387,7 +399,7 @@ class AsteriskTest(unittest.TestCase):
         return [argument[5:].partition(",")[0] for argument in self.applications() if argument.startswith("Dial ")]
 
     def played(self) -> list[str]:
-        """The sounds that Asterisk really played, in order, with their language: ["agent-pass en"]."""
+        """The sounds that Asterisk played, in order, with their language: ["agent-pass en"]."""
         sounds = re.findall(r"Playing '([^']+)' .*\(language '([^']*)'\)", self.log())
         return [f"{re.sub(r'[.][a-z0-9]+$', '', name)} {language}" for name, language in sounds]
 
@@ -396,7 +408,7 @@ class AsteriskTest(unittest.TestCase):
         return [" ".join(text) for text in re.findall(r"Executing \[(\S+)\] (\w+)\(", self.log())]
 
     def variables(self) -> dict[str, str]:
-        """What the gateway set by SET VARIABLE; the last value of each."""
+        """The channel variables that the gateway set, with their last values."""
         words = [line.split(" ", 3) for line in self.commands() if line.startswith("SET VARIABLE ")]
         return {word[2]: word[3] if len(word) > 3 else "" for word in words}
 

@@ -1,4 +1,4 @@
-"""Our AMI connection on a real Asterisk: the sample user and its classes, TLS, an Asterisk that freezes."""
+"""The AMI connection on a real Asterisk: the sample user and its classes, TLS, a frozen Asterisk."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ BREAKS = {
 
 
 class AmiTest(AsteriskTest):
-    """An Asterisk alone."""
+    """Tests with an Asterisk and no gateway."""
 
     config = None
 
     async def connected(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
-        """A connection of ours, up."""
+        """An AMIConnection to the lab's Asterisk, connected."""
         manager = self.connecting(username, endpoint, secret)
         await self.until("the connection", lambda: manager.is_up, 15)
         return manager
 
     def connecting(self, username: str, endpoint: str = "", secret: str = SECRET) -> AMIConnection:
-        """A connection of ours that is being tried."""
+        """An AMIConnection to the lab's Asterisk, not connected yet."""
         where = endpoint or f"tcp:127.0.0.1:{self.lab.base + 38}"
         manager = AMIConnection("lab", where, Account(username, lambda: secret), reactor)
         self.addCleanup(manager.stopService)
@@ -57,7 +57,7 @@ class AmiTest(AsteriskTest):
         return manager
 
     async def until(self, what: str, condition: Any, seconds: float = PATIENCE_S) -> None:
-        """Wait without stopping the reactor."""
+        """Let the reactor run until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():
             self.assertLess(time.monotonic(), end, f"not within {seconds} s: {what}")
@@ -65,10 +65,10 @@ class AmiTest(AsteriskTest):
 
 
 class SampleUserTest(AmiTest):
-    """dialplan/manager.conf.sample: exactly the classes that are needed."""
+    """dialplan/manager.conf.sample has exactly the classes that are needed."""
 
     def setUp(self) -> None:
-        """Give the lab the sample's user, and one for each class that it then lacks."""
+        """Give the lab the sample's user, and one user without each class."""
         super().setUp()
         sample = SAMPLE.read_text().partition("[pbxrouter]")[2].replace("CHANGE-ME", SECRET)
         users = {"sample": sample}
@@ -86,7 +86,7 @@ class SampleUserTest(AmiTest):
         time.sleep(0.2)
 
     async def works(self, manager: AMIConnection) -> set[str]:
-        """What of all that the gateway does works for this user."""
+        """The parts of the gateway that work for this user."""
         heard: set[str] = set()
         for name in ("Newchannel", "AsyncAGIStart", "FullyBooted"):
             manager.subscribe(name, lambda event: heard.add(event.name))
@@ -127,12 +127,12 @@ class SampleUserTest(AmiTest):
         return done
 
     async def test_sample(self) -> None:
-        """With the sample's classes all of it works."""
+        """With the sample's classes all parts work."""
         manager = await self.connected("sample")
         self.assertEqual(await self.works(manager), set(BREAKS.values()) - {BREAKS["read", "system"]})
 
     async def test_each_class(self) -> None:
-        """Without one of them just what it is for fails."""
+        """Without a class exactly the parts that need it fail."""
         for (kind, taken), what in BREAKS.items():
             if taken == "system":
                 continue  # see test_system
@@ -143,7 +143,7 @@ class SampleUserTest(AmiTest):
             wait_for("all channels gone", lambda: not self.lab.channels())
 
     async def test_system(self) -> None:
-        """FullyBooted, by which a boot is heard of, comes to the sample's user and not without system."""
+        """FullyBooted, which reports a boot, comes to the sample's user, and not without system."""
         for username, expected in (("sample", 1), ("no-read-system", 0)):
             heard: list[object] = []
             manager = self.connecting(username)
@@ -153,7 +153,7 @@ class SampleUserTest(AmiTest):
             self.assertEqual(len(heard), expected, username)
 
     async def test_access_list(self) -> None:
-        """Only from where the sample allows it; elsewhere the secret helps nobody."""
+        """The login works only from the addresses that the sample permits, even with the secret."""
         await self.connected("sample")
         port = self.lab.base + 38
         manager = self.connecting("sample", f"tcp:127.0.0.1:{port}:bindAddress=127.0.0.3")
@@ -162,10 +162,10 @@ class SampleUserTest(AmiTest):
 
 
 class ConnectionTest(AmiTest):
-    """The connection itself."""
+    """The connection."""
 
     async def test_tls(self) -> None:
-        """By `tls:` with the certificate as its root; without it the connection is refused, by us."""
+        """By `tls:` with the certificate as trust root; without it the client refuses the connection."""
         trust = Path(tempfile.mkdtemp())
         (trust / "pbx.pem").write_bytes((self.lab.run / "etc/ami.crt").read_bytes())
         port = self.lab.base + 39
@@ -177,7 +177,7 @@ class ConnectionTest(AmiTest):
         self.assertFalse(strict.is_up or other.is_up)
 
     async def test_plain(self) -> None:
-        """Plain login, where it is configured."""
+        """The plain login, if configured."""
         where = f"tcp:127.0.0.1:{self.lab.base + 38}"
         manager = AMIConnection("lab", where, Account("gateway", lambda: "enero2007", plain=True), reactor)
         self.addCleanup(manager.stopService)
@@ -185,13 +185,13 @@ class ConnectionTest(AmiTest):
         await self.until("the connection", lambda: manager.is_up)
 
     async def test_output_lines(self) -> None:
-        """A Command's output, one header for each line."""
+        """A Command's output has one header for each line."""
         manager = await self.connected("fsl", secret="junio2006")
         answer = await manager.action("Command", [("Command", "core show version")])
         self.assertRegex(answer.all("Output")[0], r"^Asterisk [1-9][0-9]\.")
 
     async def test_frozen(self) -> None:
-        """A frozen Asterisk is given up before an action's time-out of a minute; thawed it is back."""
+        """A frozen Asterisk is given up before the time-out of an action; resumed, it is reconnected."""
         manager = await self.connected("gateway", secret="enero2007")
         pid = int((self.lab.run / "asterisk.pid").read_text())
         os.kill(pid, signal.SIGSTOP)
@@ -205,7 +205,7 @@ class ConnectionTest(AmiTest):
         await self.until("the connection", lambda: manager.is_up)
 
     async def test_hundreds_in_flight(self) -> None:
-        """Five hundred questions at once, each with its own answer."""
+        """Five hundred actions in flight each get their own response."""
         manager = await self.connected("gateway", secret="enero2007")
         for number in range(500):
             manager.action("Setvar", [("Variable", f"N{number}"), ("Value", str(number))])

@@ -1,4 +1,4 @@
-"""Click-to-dial on a real Asterisk: by a visitor's form sales's phone rings, and is connected with theirs."""
+"""Click-to-dial on a real Asterisk: a visitor's form rings the sales phone, and connects it with the visitor's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClickCase(AsteriskTest):
     """A gateway with a console, and one link."""
 
     def setUp(self) -> None:
-        """Make the link, if this gateway has none yet, and an address of it."""
+        """Create the link, if this gateway has none yet, and an address of it."""
         super().setUp()
         path = self.gateway.database
         with contextlib.closing(database.connect(path)) as connection:
@@ -54,7 +54,7 @@ class ClickCase(AsteriskTest):
         self.page = f"/click/{number}?sig={signer.link(number, link.generation, time.time() + 3600)}"
 
     def ask(self, method: str, path: str, body: str | None = None) -> tuple[HTTPResponse, str]:
-        """Ask the console as a browser without cookies does."""
+        """Send a request as a browser without cookies does."""
         connection = HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
         headers = {"Connection": "close", "Accept-Language": "en"}
         if body is not None:
@@ -67,14 +67,14 @@ class ClickCase(AsteriskTest):
             connection.close()
 
     def send(self, number: str) -> tuple[HTTPResponse, str]:
-        """Fill the form in, and send it."""
+        """Submit the form."""
         _, page = self.ask("GET", self.page)
         found = re.search(r'name="form" value="([^"]+)"', page)
         assert found, page
         return self.ask("POST", self.page, urlencode({"form": found[1], "number": number}))
 
     def call(self, number: str, *options: str) -> str:
-        """Begin a call; the path of the page that follows it."""
+        """Place a call; returns the path of the page that follows."""
         response, page = self.send(number)
         self.assertEqual(response.status, 303, page)
         return response.headers["Location"]
@@ -108,7 +108,7 @@ class ClickTest(ClickCase):
         wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log())
 
     def test_connected(self) -> None:
-        """Sales answers, the visitor answers, they talk, it is over; each step is told."""
+        """Sales answers, the visitor answers, they are connected, it is over; each state is shown."""
         with self.phone(33, "answer", "-r", "700"), self.phone(21, "answer", "-r", "700", "-t", "700"):
             told = self.told(self.call("(2) 1"))
         self.assertEqual(told, ["Our phone rings", "Now your phone rings", "You are connected", "The call is over"])
@@ -116,19 +116,19 @@ class ClickTest(ClickCase):
         self.assertEqual(self.complaints(), [])
 
     def test_page_by_itself(self) -> None:
-        """The page without a script tells the same."""
+        """The page without JavaScript shows the same."""
         with self.phone(33, "answer"), self.phone(21, "answer", "-t", "500"):
             path = self.call("21")
             wait_for("connected or over", lambda: "The call is over" in self.ask("GET", path)[1])
 
     def test_sales_is_busy(self) -> None:
-        """No phone of the visitor rings."""
+        """If sales is busy the visitor's phone does not ring."""
         with self.phone(33, "busy"):
             self.assertEqual(self.told(self.call("21"))[-1], "Our line is busy right now")
         self.assertEqual(self.dialled(), [])
 
     def test_visitor_is_busy(self) -> None:
-        """Sales answered; told as what the visitor can understand."""
+        """If the visitor is busy the page says so."""
         for manner, words in (
             ("busy", "Your number is busy"),
             ("reject", "The call to your number was rejected"),
@@ -139,7 +139,7 @@ class ClickTest(ClickCase):
             wait_for("silence", lambda: not self.lab.channels())
 
     def test_hostile(self) -> None:
-        """What would be headers of AMI never reaches Asterisk."""
+        """Text that would be AMI headers never reaches Asterisk."""
         for number in ("21\r\nVariable: PBXROUTER=x", "21\r\n\r\nAction: Command", "21\n", "21,1", "21&22"):
             response, page = self.send(number)
             self.assertEqual(response.status, 400)
@@ -148,7 +148,7 @@ class ClickTest(ClickCase):
         self.assertEqual(self.commands(), [])
 
     def test_not_granted(self) -> None:
-        """What the rules do not allow, no link does."""
+        """A link cannot place a call that the rules do not allow."""
         self.gateway.sql("UPDATE dial_links SET destinations = 'X.'")
         self.addCleanup(self.gateway.sql, "UPDATE dial_links SET destinations = '2X'")
         response, page = self.send("999")
@@ -157,12 +157,12 @@ class ClickTest(ClickCase):
 
 
 class WithoutAmiTest(ClickCase):
-    """Nobody answers at the AMI port."""
+    """The AMI port refuses connections."""
 
     config = WEB + AMI.replace("AMI_PORT", "1")
 
     def test_unavailable(self) -> None:
-        """The workshop's words, at once; and it counts for nothing."""
+        """The page says "Service Currently Unavailable" at once; the request does not count."""
         began = time.monotonic()
         response, page = self.send("21")
         self.assertEqual(response.status, 503)

@@ -1,4 +1,4 @@
-"""The call counter against a real Asterisk: every call once, whatever is cut, killed and restarted.
+"""The call counter against a real Asterisk: every call is counted once, through lost connections, kills and restarts.
 
 What is right is known twice: from the calls that were placed, and from what a second AMI connection heard
 (its own Linkedids, and Asterisk's Cdr events).
@@ -55,7 +55,7 @@ MAPPINGS = {
 
 
 class Listener:
-    """A second AMI connection, which only hears."""
+    """A second AMI connection, which only receives events."""
 
     def __init__(self, port: int) -> None:
         self.calls: set[str] = set()
@@ -97,19 +97,19 @@ class Listener:
             self.answered.add(self._channels.get(message["UniqueID"], message["UniqueID"]))
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(PATIENCE_S)
 
 
 class CounterTest(AsteriskTest):
-    """Has a gateway that counts, with mappings for every fate a call may have."""
+    """Tests with a gateway that counts, and mappings for every kind of result."""
 
     config = CONFIG
 
     def setUp(self) -> None:
-        """Note what was counted before; begin to listen."""
+        """Note the counts before the test; start to listen."""
         super().setUp()
         if not getattr(self.gateway, "has_counter_rules", False):
             self.gateway.change_rules(
@@ -134,7 +134,7 @@ class CounterTest(AsteriskTest):
         return shown
 
     def _figures(self) -> Counter[str]:
-        """Everything countable of this day, in one flat table; midnight is not handled."""
+        """All figures of today in one flat table; midnight is not handled."""
         shown = self._all()
         flat = Counter({name: shown[name] or 0 for name in ("calls", "answered", "finished", "failed", "served")})
         flat.update({f"why {name}": count or 0 for name, count in shown["reasons"].items()})
@@ -143,7 +143,7 @@ class CounterTest(AsteriskTest):
         return flat
 
     def counted(self) -> dict[str, int]:
-        """What was counted since the test began, without zeros."""
+        """The counts since the test began, without zeros."""
         now = self._figures()
         now.subtract(self._before)
         return {name: count for name, count in now.items() if count}
@@ -160,13 +160,13 @@ class CounterTest(AsteriskTest):
         return float(row[0]) if row else 0.0
 
     def gaps(self) -> int:
-        """How many gaps were noted, ever."""
+        """The number of gaps recorded so far."""
         with closing(sqlite3.connect(self.gateway.database)) as connection:
             count: int = connection.execute("SELECT count(*) FROM counter_gaps").fetchone()[0]
         return count
 
     def _silence(self) -> None:
-        """No channel is left, and what was counted is written."""
+        """Wait until there is no channel, and the counts are written."""
         wait_for("all calls over", lambda: not self.lab.channels())
         over = time.time()
         wait_for("counts are written of all that came until now", lambda: self._last_seen() > over)
@@ -174,12 +174,12 @@ class CounterTest(AsteriskTest):
     # --- calls ---
 
     def originate(self, target: str, wait_s: float = 60, half: str = "/n", ring_s: float = 60) -> None:
-        """A Local channel that calls; it hangs up ``wait_s`` after the answer, or ``ring_s`` without one."""
+        """Originate a Local channel; it hangs up ``wait_s`` after the answer, or ``ring_s`` without one."""
         ring_ms = int(ring_s * 1000)
         self.lab.ami.originate(f"Local/{target}{half}", Data=str(wait_s), CallerID="33", Timeout=ring_ms)
 
     def drop_ami(self) -> None:
-        """Asterisk ends the gateway's AMI connection."""
+        """Make Asterisk end the gateway's AMI connection."""
         rows = [line.split() for line in self.lab.cli("manager show connected").splitlines()]
         for row in rows:
             if row and row[0] == "gateway":
@@ -188,7 +188,7 @@ class CounterTest(AsteriskTest):
     # --- tests ---
 
     def test_mixed(self) -> None:
-        """Some hundred calls of every fate: counts, reasons, mappings are right."""
+        """Some hundred calls of every kind: counts, reasons and mappings are right."""
         rounds = 12
         fates: list[tuple[Any, ...]] = [
             ("60@pbxrouter", 60, "/n"),  # answered, the callee hangs up
@@ -249,7 +249,7 @@ class CounterTest(AsteriskTest):
         self.assertIn(len(self.listener.answered), (talked - 2, talked - 1, talked))
 
     def test_dropped_connections(self) -> None:
-        """AMI is cut three times amid a hundred calls: none is lost or counted twice, gaps are noted."""
+        """AMI is lost three times during a hundred calls: none is lost or counted twice, gaps are recorded."""
         gaps = self.gaps()
         # Calls outlast the outages: the third time the gateway waits some seconds before it tries again.
         for number in range(100):
@@ -259,7 +259,7 @@ class CounterTest(AsteriskTest):
                 self.drop_ami()
         self._silence()
         counted = self.counted()
-        # Of one that talked to nobody and ended in those moments, it is unknown how.
+        # The result of an unanswered call that ended during a gap is unknown.
         unknown = {name: counted.get("why unknown", 0) for name in ("failed", "why unknown")}
         expected = {"calls": 100, "finished": 100, "answered": 50, "served": 50 - unknown["failed"]}
         self.assertEqual(counted, {**expected, **{name: count for name, count in unknown.items() if count}})
@@ -267,6 +267,22 @@ class CounterTest(AsteriskTest):
         self.assertEqual(len(self.listener.answered), 50)
         # Two cuts are one gap where the second finds the gateway not back yet, as on a slow machine.
         self.assertIn(self.gaps() - gaps, (1, 2, 3))
+
+    def test_holding_bridge(self) -> None:
+        """Two calls that wait in one holding bridge are not answered, nor by the list of a new connection."""
+        self.lab.cli("dialplan add extension bridgewait,1,BridgeWait into callee replace")
+        for _ in range(2):
+            self.originate("bridgewait@callee", LONG_S)
+        waiting = re.compile(r" 2 +\S+ +holding_bridge ")
+        wait_for("both wait in it", lambda: waiting.search(self.lab.cli("bridge show all")))
+        wait_for("both are kept", lambda: self._live() == 2)
+        gaps = self.gaps()
+        self.drop_ami()
+        wait_for("the gateway was connected anew", lambda: self.gaps() > gaps)
+        self.assertEqual(self._live("WHERE answered IS NOT NULL"), 0)
+        self.lab.cli("channel request hangup all")
+        self._silence()
+        self.assertEqual(self.counted(), {"calls": 2, "finished": 2, "served": 2})
 
     def test_gateway_killed(self) -> None:
         """kill -9 of the gateway: calls go on, end, and begin meanwhile; each counts once."""
@@ -336,7 +352,7 @@ class CounterTest(AsteriskTest):
         (self.lab.run / "asterisk.pid").unlink()  # a zombie counts as running
 
     def test_unknown(self) -> None:
-        """While the gateway is down nothing is known, and nothing is zero."""
+        """While the gateway is down the figures are unknown, not zero."""
         self.gateway.stop()
         wait_for("it shows", lambda: self._all()["active"] is None)
         line = self.gateway.command("counter", "--minutes", "1")

@@ -1,4 +1,4 @@
-"""dialplan/pbxrouter.conf: what a call comes to when the gateway is up, down, dying, or strange.
+"""dialplan/pbxrouter.conf: where a call goes while the gateway is up, down, dying, or behaves strangely.
 
 Phone 36 enters by it. The lab's context `fallback` stands for the administrator's own.
 """
@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import SECRET, AsteriskTest, wait_for
 
 MARK = "SET VARIABLE PBXROUTER "
 OUTCOME = "SET VARIABLE PBXROUTER_OUTCOME "
@@ -18,7 +18,7 @@ APPLICATION = "SET VARIABLE PBXROUTER_APPLICATION "
 
 
 class FakeGateway:
-    """A FastAGI server that says the same to every call, then closes. With None it says nothing, for ever."""
+    """A FastAGI server that says the same to every call, then closes. With None it stays silent."""
 
     def __init__(self, port: int, commands: list[str] | None) -> None:
         self._commands = commands
@@ -47,7 +47,7 @@ class FakeGateway:
                     pass
 
     def close(self) -> None:
-        """Stop, and hang up on whoever still waits."""
+        """Stop, and hang up the calls that still wait."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for connection in self._silent:
@@ -55,17 +55,17 @@ class FakeGateway:
 
 
 class DialplanTest(AsteriskTest):
-    """What the tests below share."""
+    """The base of the tests below."""
 
     def _places(self) -> list[str]:
-        """Which dialplan lines ran, as "21@fallback"."""
+        """The dialplan lines that ran, such as "21@fallback"."""
         return [line.partition(":")[0] for line in self.executed()]
 
     def _call_36(self, number: str, *options: str) -> str:
         return self.call(number, "-f", "36", *options)
 
     def _originate(self, place: str, *variables: str) -> None:
-        """A call of 36 without a phone, into that place of the dialplan."""
+        """Originate a call of 36 without a phone, into a place of the dialplan."""
         self.lab.ami.originate(f"Local/{place}/n", variables=variables, CallerID="36")
 
     def _set_global(self, name: str, value: str) -> None:
@@ -76,7 +76,7 @@ class DialplanTest(AsteriskTest):
 
 
 class WithoutGatewayTest(DialplanTest):
-    """Nothing listens where the gateway should."""
+    """Nothing listens at the gateway's address."""
 
     config = None
 
@@ -87,13 +87,13 @@ class WithoutGatewayTest(DialplanTest):
         self.assertIn("22@fallback", self._places())
 
     def test_fallback_without_that_number(self) -> None:
-        """A number that the administrator's fallback lacks comes to ours, and is not dropped in silence."""
+        """A number that the administrator's fallback lacks goes to the shipped fallback."""
         self.assertEqual(self._call_36("999", "-t", "1000"), "answered, hung up by the caller")
         self.assertIn("999@pbxrouter-fallback", self._places())
         self.assertEqual(self.played(), ["tt-somethingwrong en"])
 
     def test_emergency(self) -> None:
-        """112 and 911 get through."""
+        """112 and 911 reach the emergency trunk."""
         for number in "112", "911":
             self._mark = self.lab.log_size()
             self.assertEqual(self._call_36(number), "answered, hung up by the far end")
@@ -101,20 +101,20 @@ class WithoutGatewayTest(DialplanTest):
             self.assertNotIn("AGI(", self.log())
 
     def test_second_emergency_trunk(self) -> None:
-        """When the first trunk fails, the second is tried; a port in its name is no obstacle."""
+        """When the first trunk fails the second is tried; its name may contain a port."""
         self._set_global("PBXROUTER_EMERGENCY", "Local/{number}@nowhere")
         self._set_global("PBXROUTER_EMERGENCY_2", "PJSIP/99/sip:x@127.0.0.1:9&Local/{number}@emergency")
         self.assertEqual(self._call_36("112"), "answered, hung up by the far end")
         self.assertIn("112@emergency", self._places())
 
     def test_no_emergency_trunk(self) -> None:
-        """Nobody named a trunk: the caller hears so at once, and the log shouts."""
+        """Without an emergency trunk the caller hears a tone at once, and the log has an error."""
         self._set_global("PBXROUTER_EMERGENCY", "")
         self.assertEqual(self._call_36("112"), "not answered, 503 congestion")
         self.assertIn("ERROR", self.log())
 
     def test_marks_from_elsewhere(self) -> None:
-        """Neither an inherited variable, nor a stale one, nor a global passes for the gateway's mark."""
+        """An inherited, stale or global variable does not count as the gateway's mark."""
         for context, variable in (
             ("stale", "X=1"),
             ("pbxrouter-phones", "__PBXROUTER=done"),
@@ -132,14 +132,14 @@ class WithoutGatewayTest(DialplanTest):
         wait_for("the end", lambda: not self.lab.channels())
 
     def test_door(self) -> None:
-        """What is no dialled number is refused before there is a channel: no call, no event, no AGI."""
+        """A text that is no number is refused before there is a channel: no call, no event, no AGI."""
         hostile = ("9%0aagi_callerid%3a%2022", "9%2cdefault", "2x", "abc", "21%ff", "s", "h", "1" * 21)
         for number in hostile:
             self.assertEqual(self._call_36(number, "-t", "1"), "not answered, 404 not found", number)
         self.assertEqual(self.executed(), [])
 
     def test_line_with_a_number(self) -> None:
-        """A call at s with a number is as if that had been dialled; an emergency number too."""
+        """A call at s with a number is treated as if that had been dialled, an emergency number too."""
         self._originate("s@lines", "CALLERID(dnid)=112")
         wait_for("the emergency line", lambda: "112@emergency" in self._places())
         self.hang_up_all()
@@ -164,12 +164,12 @@ class WithoutGatewayTest(DialplanTest):
 
 
 class StrangeGatewayTest(DialplanTest):
-    """Something listens, but what it does is not all that a gateway does."""
+    """A server that behaves unlike a gateway."""
 
     config = None
 
     def _expect(self, commands: list[str], place: str, number: str = "999") -> None:
-        """With a gateway that says just this, the call comes to that place."""
+        """Assert that the call goes to this place with a gateway that sends this."""
         gateway = FakeGateway(self.lab.agi_port, commands)
         self.addCleanup(gateway.close)
         self._originate(f"{number}@pbxrouter-phones")
@@ -177,33 +177,38 @@ class StrangeGatewayTest(DialplanTest):
         self.hang_up_all()
 
     def test_closes_at_once(self) -> None:
-        """Asterisk calls that a SUCCESS; the caller gets the fallback."""
+        """A server that closes at once: Asterisk reports SUCCESS; the call goes to the fallback."""
         self._expect([], "999@pbxrouter-fallback")
         self.assertIn("AGISTATUS SUCCESS", self.log())
 
     def test_dies_before_it_decided(self) -> None:
-        """Routing: the fallback."""
+        """The gateway dies while routing: the fallback."""
         self._expect([MARK + "routing"], "999@pbxrouter-fallback")
 
     def test_failed(self) -> None:
-        """It says itself that something broke: the fallback."""
+        """The gateway reports an error of its own: the fallback."""
         self._expect([OUTCOME + "FAILED", MARK + "failed"], "999@pbxrouter-fallback")
 
     def test_refused(self) -> None:
-        """A forged call gets no second chance."""
+        """A forged call is hung up without fallback."""
         self._expect([MARK + "refused"], "REFUSED@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
+    def test_busy(self) -> None:
+        """It is alive and has no place: the call is refused, and the caller gets no fallback."""
+        self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
     def test_dies_before_it_named_the_application(self) -> None:
-        """Dialling, but nothing was: the fallback."""
+        """The gateway dies with the mark dialling, before it named the application: the fallback."""
         self._expect([MARK + "dialling"], "999@pbxrouter-fallback")
 
     def test_dies_before_the_dial(self) -> None:
-        """Dialling was announced and never begun: the fallback."""
+        """The gateway dies with the mark dialling, before the Dial: the fallback."""
         self._expect([MARK + "dialling", APPLICATION + "Dial"], "999@pbxrouter-fallback")
 
     def test_dies_during_another_application(self) -> None:
-        """That ran to its end by itself: the call is over."""
+        """The gateway dies during another application, which runs to its end: the call is over."""
         commands = [MARK + "dialling", APPLICATION + "playback", "EXEC Playback hello-world"]
         self._expect(commands, "DONE@pbxrouter-outcome")
 
@@ -212,11 +217,11 @@ class StrangeGatewayTest(DialplanTest):
         self._expect([OUTCOME + "LATER", MARK + "done"], "LATER@pbxrouter-outcome")
 
     def test_no_outcome(self) -> None:
-        """Done, and no word about what: the call is over."""
+        """The mark done without an outcome: the call is over."""
         self._expect([MARK + "done"], "FAILED@pbxrouter-outcome")
 
     def test_emergency_beside_a_silent_one(self) -> None:
-        """A gateway that accepts and never speaks holds up its own calls, not an emergency call."""
+        """A silent gateway delays its own calls, but not an emergency call."""
         gateway = FakeGateway(self.lab.agi_port, None)
         self.addCleanup(gateway.close)
         self._originate("999@pbxrouter-phones")
@@ -227,12 +232,12 @@ class StrangeGatewayTest(DialplanTest):
 
 
 class HeartbeatTest(DialplanTest):
-    """The gateway accepts calls and never speaks; only its missing heartbeat tells."""
+    """A gateway that accepts calls and stays silent is recognised by its heartbeat."""
 
     config = None
 
     def setUp(self) -> None:
-        """Let the dialplan look at the heartbeat."""
+        """Make the dialplan check the heartbeat."""
         super().setUp()
         gateway = FakeGateway(self.lab.agi_port, None)
         self.addCleanup(gateway.close)
@@ -247,24 +252,167 @@ class HeartbeatTest(DialplanTest):
         self.hang_up_all()
 
     def test_fresh(self) -> None:
-        """A beat of just now: the gateway is asked."""
+        """With a fresh heartbeat the gateway is asked."""
         self._assert_trusted(str(int(time.time())), trusted=True)
 
     def test_stale(self) -> None:
-        """No beat for too long: the fallback, at once."""
+        """With an old heartbeat the call goes to the fallback, at once."""
         self._assert_trusted(str(int(time.time()) - 60), trusted=False)
 
     def test_never(self) -> None:
-        """None since Asterisk started: a gateway without AMI is asked all the same."""
+        """Without any heartbeat since Asterisk's start the gateway is asked."""
         self._assert_trusted("", trusted=True)
 
     def test_farewell(self) -> None:
-        """The gateway said that it stops: asked, and refused at once where it has stopped."""
+        """After the heartbeat 0, by which the gateway says that it stops, it is asked all the same."""
         self._assert_trusted("0", trusted=True)
 
 
+class AliveTest(DialplanTest):
+    """The call ends in a way that would be the gateway's death, but for its next sign of life."""
+
+    config = None
+
+    def setUp(self) -> None:
+        """A heartbeat that is fresh and does not go on by itself."""
+        super().setUp()
+        self._set_global("PBXROUTER_HEARTBEAT_S", "4")
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time()) - 1))
+
+    def _place(self, *commands: str) -> None:
+        gateway = FakeGateway(self.lab.agi_port, list(commands))
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+
+    def _assert_refused(self) -> None:
+        self._set_global("PBXROUTER_HEARTBEAT", str(int(time.time())))
+        wait_for("the refusal", lambda: "CONGESTION@pbxrouter-outcome" in self._places())
+        self.assertIn("is alive and did not serve the call to 999", self.log())
+        self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+    def test_connection_closed(self) -> None:
+        """It closes the connection at once, and lives: the call is refused."""
+        self._place()
+        self._assert_refused()
+
+    def test_not_decided(self) -> None:
+        """The same in the middle of the talk."""
+        self._place(MARK + "routing")
+        self._assert_refused()
+
+    def test_not_connected(self) -> None:
+        """Asterisk cannot connect, as when it has no file for one more socket: the call is refused."""
+        self._originate("999@pbxrouter-phones")
+        wait_for("the doubt", lambda: "Wait" in "".join(self.executed()))
+        self._assert_refused()
+
+    def test_gone(self) -> None:
+        """No further sign of life: the fallback."""
+        self._place(MARK + "routing")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+    def test_failed(self) -> None:
+        """It says itself that something broke: the fallback, however alive it is."""
+        gateway = FakeGateway(self.lab.agi_port, [OUTCOME + "FAILED", MARK + "failed"])
+        self.addCleanup(gateway.close)
+        self._originate("999@pbxrouter-phones")
+        wait_for("the fallback", lambda: "999@pbxrouter-fallback" in self._places())
+        self.hang_up_all()
+
+
+class FullGatewayTest(DialplanTest):
+    """The real gateway with few places, and more calls at once."""
+
+    config = "[fastagi]\nmax_connections = 8\n"
+
+    def _ends(self) -> tuple[int, int, int]:
+        """How many calls were served, refused, and sent to the fallback."""
+        text = self.log()
+        refused = text.count("Executing [CONGESTION@pbxrouter-outcome:1]")
+        return self.played().count("invalid en"), refused, text.count("Executing [999@pbxrouter-fallback:1]")
+
+    def test_flood(self) -> None:
+        """Forty calls at once for eight slots: some are served, the others refused, and none goes to the fallback."""
+        for _ in range(40):
+            self._originate("999@pbxrouter-phones")
+        wait_for("the end of all calls", lambda: sum(self._ends()) >= 40)
+        self.hang_up_all()
+        served, refused, fallback = self._ends()
+        self.assertEqual((served + refused, fallback), (40, 0))
+        self.assertGreater(served, 0)
+        self.assertGreater(refused, 0)
+        log = self.gateway.log(self._gateway_mark)
+        self.assertRegex(log, "fastagi: (refused|closed) a connection from 127.0.0.1")
+
+    def test_strangers(self) -> None:
+        """Connections that say nothing, more than there are places: calls are served all the same."""
+        for _ in range(100):
+            stranger = socket.create_connection(("127.0.0.1", self.lab.agi_port))
+            self.addCleanup(stranger.close)
+        for _ in range(3):
+            self._mark = self.lab.log_size()
+            self._originate("999@pbxrouter-phones")
+            wait_for("the call is served", lambda: self.played() == ["invalid en"])
+            self.hang_up_all()
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+
+
+class SecretTest(DialplanTest):
+    """The dialplan with PBXROUTER_SECRET, and a gateway that wants it; what it says to others is in its log."""
+
+    config = """
+[fastagi]
+secret_file = "fastagi.secret"
+debug = true
+[[asterisk]]
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-ask"]
+"""
+
+    def _call(self, secret: str, place: str) -> str:
+        """A call with that secret comes to that place; returns the gateway's log."""
+        wait_for("the heartbeat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0") > 0)
+        self._set_global("PBXROUTER_SECRET", secret)
+        self._originate("999@pbxrouter-phones")
+        wait_for(place, lambda: place in self._places() + self.played())
+        self.hang_up_all()
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertNotIn("999@pbxrouter-fallback", self._places())
+        return self.gateway.log(self._gateway_mark)
+
+    def test_right(self) -> None:
+        """The call is served; the secret is masked in the dialogue, and neither in the log nor in the database."""
+        log = self._call(SECRET, "invalid en")
+        self.assertIn("secret=***", log)
+        self.assertNotIn(SECRET, log)
+        for path in self.gateway.folder.glob("pbxrouter.sqlite*"):
+            if path.is_file():
+                self.assertNotIn(SECRET.encode(), path.read_bytes())
+
+    def test_wrong_or_missing(self) -> None:
+        """The call is refused, since the gateway lives; the log says so once a minute, and never what was told."""
+        wrong = SECRET[:-1] + "x"
+        for secret in (wrong, ""):
+            self._mark = self.lab.log_size()
+            log = self._call(secret, "CONGESTION@pbxrouter-outcome")
+            self.assertEqual(self.commands(), [])
+        self.assertIn("refused a call from 127.0.0.1, whose secret is not that of fastagi.secret_file", log)
+        self.assertNotIn(wrong, log)
+
+    def test_magi(self) -> None:
+        """By agi:async no secret is told, and the call is served."""
+        self._set_global("PBXROUTER_URL", "agi:async")
+        log = self._call(SECRET, "invalid en")
+        self.assertNotIn("secret=", log)
+
+
 class FrozenGatewayTest(DialplanTest):
-    """The real gateway with its heartbeat over AMI, stopped in its tracks: it still accepts connections."""
+    """The real gateway with its heartbeat over AMI, frozen: it still accepts connections."""
 
     config = """
 [[asterisk]]
@@ -274,7 +422,7 @@ secret_file = "ami.secret"
 """
 
     def test_frozen(self) -> None:
-        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Thawed: asked again."""
+        """Fresh heartbeat: asked. Frozen for longer than allowed: fallback. Resumed: asked again."""
         self._set_global("PBXROUTER_HEARTBEAT_S", "3")
         wait_for("the first beat", lambda: self.lab.ami.getvar("PBXROUTER_HEARTBEAT"))
         self._call_36("999")
@@ -282,25 +430,25 @@ secret_file = "ami.secret"
         assert self.gateway.process is not None
         self.gateway.process.send_signal(signal.SIGSTOP)
         self.addCleanup(self.gateway.process.send_signal, signal.SIGCONT)
-        time.sleep(5)
+        wait_for("the heartbeat is too old", lambda: self.beat_age() > 5)
         self._mark = self.lab.log_size()
         self._call_36("999", "-t", "100")
         self.assertIn("999@pbxrouter-fallback", self._places())
         self.assertNotIn("AGI(", self.log())
         self.gateway.process.send_signal(signal.SIGCONT)
-        time.sleep(2.5)
+        wait_for("a beat", lambda: self.beat_age() < 2)
         self._mark = self.lab.log_size()
         self._call_36("999")
         self.assertEqual(self.played(), ["invalid en"])
 
 
 class GatewayTest(DialplanTest):
-    """The real gateway, at work and dying."""
+    """The real gateway, running and killed."""
 
     config = "[dial]\ntimeout = 4\n"
 
     def setUp(self) -> None:
-        """Let 36 call 2X without a PIN."""
+        """Grant 2X to 36."""
         super().setUp()
         if not getattr(self.gateway, "knows_36", False):
             self.gateway.change_rules(
@@ -317,19 +465,19 @@ class GatewayTest(DialplanTest):
             self.assertEqual(self._call_36("21"), "not answered, 486 busy")
 
     def test_answer(self) -> None:
-        """Answered: the call is over when the talk is."""
+        """Answered: the call is over when the talk is over."""
         with self.phone(21, "answer", "-t", "500"):
             self.assertEqual(self._call_36("21"), "answered, hung up by the far end")
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_no_answer(self) -> None:
-        """Nobody answers: the caller is told."""
+        """A phone that does not answer: the caller hears the announcement."""
         with self.phone(21, "noanswer"):
             self.assertEqual(self._call_36("21", "-t", "9000"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["vm-nobodyavail en"])
 
     def test_hung_up(self) -> None:
-        """The caller gives up while it rings: h knows the outcome."""
+        """The caller gives up while it rings: the extension h knows the outcome."""
         with self.phone(21, "noanswer"):
             self._originate("21@pbxrouter-phones")
             wait_for("ringing", lambda: "is ringing" in self.log())
@@ -338,13 +486,13 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.complaints(), [])
 
     def test_denied(self) -> None:
-        """The gateway has said goodbye: no fallback after that."""
+        """After a denied call there is no fallback."""
         self._call_36("999", "-t", "9000")
         self.assertEqual(self.played(), ["invalid en"])
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
     def test_broken_rule(self) -> None:
-        """Something breaks on our side: the caller hears so, and the dialplan takes the call over."""
+        """An error in the gateway: the caller hears an announcement, and the dialplan goes on."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern) VALUES ('dial', '', '61')",
             "INSERT INTO extensions_mappings (extension_id, map_id)"
@@ -357,7 +505,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.variables()["PBXROUTER"], "failed")
 
     def test_emergency_never_asks(self) -> None:
-        """Even where the rules would have 112: the dialplan matches it first."""
+        """The dialplan matches 112 first, even if the rules have it."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern)"
             " VALUES ('hangup', '', '112')"
@@ -374,7 +522,7 @@ class GatewayTest(DialplanTest):
         self._emergency_works()
 
     def test_stopped_during_the_prompt(self) -> None:
-        """An orderly stop while the PIN prompt plays: the fallback as well, and soon."""
+        """A stop while the PIN prompt plays: the fallback, soon."""
         with self.calling("34", "-f", "36", "-t", "25000"):
             wait_for("the prompt", self.played)
             self.gateway.stop()
@@ -383,7 +531,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.complaints(), [])
 
     def test_killed_while_it_rings(self) -> None:
-        """kill -9 while it rings: the phone goes on ringing, is answered, and they talk."""
+        """kill -9 while it rings: the phone goes on ringing, is answered, and they are connected."""
         with self.phone(21, "answer", "-r", "1500", "-t", "1000"), self.calling("21", "-f", "36"):
             wait_for("ringing", lambda: "is ringing" in self.log())
             self.gateway.kill()
@@ -391,7 +539,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_killed_while_it_rings_in_vain(self) -> None:
-        """kill -9 while it rings, and nobody answers: the caller is told that, as with the gateway."""
+        """kill -9 while an unanswered phone rings: the caller hears the same announcement as with the gateway."""
         with self.phone(21, "noanswer"), self.calling("21", "-f", "36", "-t", "9000"):
             wait_for("ringing", lambda: "is ringing" in self.log())
             self.gateway.kill()
@@ -399,7 +547,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.played(), ["vm-nobodyavail en"])
 
     def test_killed_during_the_talk(self) -> None:
-        """kill -9 while they talk: they talk on, until one hangs up."""
+        """kill -9 while they talk: the call continues until one hangs up."""
         with self.phone(21, "answer", "-t", "2500"), self.calling("21", "-f", "36", "-t", "20000"):
             wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
             self.gateway.kill()
@@ -409,7 +557,7 @@ class GatewayTest(DialplanTest):
         self.assertIn("ANSWER@pbxrouter-outcome", self._places())
 
     def test_stopped_during_the_talk(self) -> None:
-        """An orderly stop while they talk does not end the talk."""
+        """A stop while they talk does not end the call."""
         with self.phone(21, "answer", "-t", "4000"), self.calling("21", "-f", "36", "-t", "20000"):
             wait_for("the talk", lambda: "answered PJSIP/36" in self.log())
             self.gateway.stop()
@@ -417,7 +565,7 @@ class GatewayTest(DialplanTest):
         self.assertEqual(self.said, "answered, hung up by the far end")
 
     def test_back_again(self) -> None:
-        """After a kill and a start the next call is the gateway's."""
+        """After a kill and a restart the next call reaches the gateway."""
         self.gateway.kill()
         self.gateway.start()
         self._call_36("999", "-t", "9000")

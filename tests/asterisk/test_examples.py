@@ -83,7 +83,7 @@ class ExamplesTest(AsteriskTest):
     # FastAGI
 
     def test_hello_world(self) -> None:
-        """The caller hears it."""
+        """The caller hears the sound."""
         with self._serving("hello_world.py"):
             self.assertEqual(self.call("21"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["hello-world en"])
@@ -100,7 +100,7 @@ class ExamplesTest(AsteriskTest):
         self.assertRegex(text, r"\n  threadid +\d+\n")
 
     def test_first_router(self) -> None:
-        """By pattern: a phone, a number that goes nowhere, and the technologies of the others."""
+        """By pattern: a phone, an invalid number, and the technologies of the others."""
         with self._serving("first_router.py") as said:
             with self.phone(22, "answer"):
                 self.assertEqual(self.call("22", "-t", "1000"), "answered, hung up by the caller")
@@ -115,7 +115,7 @@ class ExamplesTest(AsteriskTest):
     # AMI
 
     def test_ping(self) -> None:
-        """The banner, and Pong."""
+        """The program prints the banner, and Pong."""
         done = self._done("ping.py")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("Asterisk Call Manager/", done.stdout)
@@ -129,7 +129,7 @@ class ExamplesTest(AsteriskTest):
         self.assertNotIn("not-the-secret", done.stderr)
 
     def test_originate(self) -> None:
-        """A call that is answered, and one that is not."""
+        """An answered call, and one that is not."""
         done = self._done("originate.py", "Local/answer@callee", "localline", "1")
         self.assertEqual((done.stdout, done.stderr, done.returncode), ("answered\n", "", 0))
         self.lab.cli("channel request hangup all")
@@ -137,13 +137,13 @@ class ExamplesTest(AsteriskTest):
         self.assertEqual((done.stdout, done.stderr, done.returncode), ("not answered\n", "", 0))
 
     def test_originate_refused(self) -> None:
-        """Asterisk's own words, in one line."""
+        """Asterisk's own message, in one line."""
         done = self._done("originate.py", "Local/answer@callee", "nowhere", "1")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"\AOriginate: Extension does not exist\.\n\Z")
 
     def test_events(self) -> None:
-        """Every event of a call, with its headers."""
+        """All events of a call, with their headers."""
         with self._watching("events.py") as said:
             self.lab.ami.originate("Local/busy@callee")
             wait_for("the hang-up", lambda: "Event: Hangup" in said.read_text())
@@ -152,7 +152,7 @@ class ExamplesTest(AsteriskTest):
         self.assertIn("Channel: Local/busy@callee", text)
 
     def test_new_channels(self) -> None:
-        """A line for each: a Local channel has two."""
+        """A line for each channel: a Local channel has two."""
         with self._watching("new_channels.py") as said:
             self.lab.ami.originate("Local/busy@callee")
             wait_for("both lines", lambda: said.read_text().count("\n") >= 2)
@@ -162,7 +162,7 @@ class ExamplesTest(AsteriskTest):
             self.assertRegex(line, r"^New Channel: Local/busy@callee-\w+;[12]$")
 
     def test_magi_printer(self) -> None:
-        """A call that waits in AGI(agi:async): its variables, and its end."""
+        """The variables of a call that waits in AGI(agi:async), and its end."""
         with self._watching("magi_printer.py") as said:
             self.lab.ami.originate("Local/21@pbxrouter-magi/n")
             wait_for("the beginning", lambda: "AsyncAGIStart" in said.read_text())

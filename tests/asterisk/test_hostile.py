@@ -1,4 +1,4 @@
-"""Callers who put line ends, commands and strange bytes into their number or the one they dial.
+"""Callers with line ends, commands and strange bytes in their number or the dialled one.
 
 Whatever they do, it never changes who is calling or what was dialled, never answers
 a question of the gateway's, and never reaches Dial.
@@ -50,7 +50,7 @@ class ForgedRequestTest(AsteriskTest):
         self._assert_refused()
 
     def test_separators_in_the_number(self) -> None:
-        """Bytes that mean something to Dial make an invalid number, and none of them reaches Dial."""
+        """Bytes with a meaning in Dial make an invalid number, and none of them reaches Dial."""
         for number in ("2%261", "2%2c1", "2%2f1", "21%40x", "2%5f1", "2%7c1", "2%ff1", "21%09", "21%20"):
             self._mark = self.lab.log_size()
             self.call(number, "-w", "50", "-t", "50")
@@ -58,7 +58,7 @@ class ForgedRequestTest(AsteriskTest):
             self.assertEqual(self.dialled(), [], number)
 
     def test_byte_that_is_not_utf8(self) -> None:
-        """A caller's number that is no text is no one's number; the call goes on, with a PIN."""
+        """A caller number that is not UTF-8 matches no extension; the call goes on, with a PIN."""
         self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "5%ff", "-d", "123456#")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
@@ -73,13 +73,13 @@ class ForgedRequestTest(AsteriskTest):
         self.assertEqual(self.complaints(), [])
 
     def test_a_hyphen_means_nothing(self) -> None:
-        """As in Asterisk: 2-1 is 21."""
+        """A hyphen in a number is ignored, as in Asterisk: 2-1 is 21."""
         with self.phone(21, "busy"):
             self.call("2-1")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_the_gateway_goes_on(self) -> None:
-        """After a forged call an honest one is served."""
+        """After a forged call a genuine one is served."""
         self._from_trunk("555%0aagi_callerid%3a%2033", "21")
         time.sleep(0.2)
         self.call("999", "-t", "9000")

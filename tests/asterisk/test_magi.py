@@ -1,4 +1,4 @@
-"""MAGI on a real Asterisk: calls that come by AGI(agi:async) go where those by FastAGI go."""
+"""MAGI on a real Asterisk: calls in AGI(agi:async) are routed as those by FastAGI."""
 
 from __future__ import annotations
 
@@ -62,46 +62,46 @@ class MagiTest(AsteriskTest):
         wait_for("the gateway's AMI connection", is_up)
 
     def call(self, number: str, *options: str) -> str:
-        """From 34, unless another phone is named."""
+        """Place a call, from 34 by default."""
         return super().call(number, *(options if "-f" in options else ("-f", "34", *options)))
 
     def calling(self, number: str, *options: str):  # type: ignore[no-untyped-def]
-        """From 34, unless another phone is named."""
+        """Place a call that lasts while the body runs, from 34 by default."""
         return super().calling(number, *(options if "-f" in options else ("-f", "34", *options)))
 
     def commands(self) -> list[str]:
-        """As the gateway tells them; Asterisk does not for AsyncAGI."""
+        """The AGI commands, from the gateway's log; Asterisk does not log those of AsyncAGI."""
         log = self.gateway.log(self._gateway_mark)
         lines = re.findall(r"DialogueLog#info\] \S+ .*?->\S* > (.*)$", log, re.MULTILINE)
         return [line.replace('"', "") for line in lines if not re.match("(?i)noop|asyncagi|get full", line)]
 
     def originate(self, number: str, context: str = "magi-after", **headers: str | int) -> str:
-        """A call without a phone, from 33; its Uniqueid."""
+        """Originate a call of 33 without a phone; returns its Uniqueid."""
         told: dict[str, Any] = {"CallerID": "33", **headers}
         return self.lab.ami.originate(f"Local/{number}@{context}/n", **told)
 
     def report(self, when: str = "after") -> str:
-        """What the dialplan found after us: PBXROUTER, outcome, pattern, application, cause."""
+        """What the dialplan found afterwards: PBXROUTER, outcome, pattern, application, cause."""
         found = re.search(rf'NoOp\("[^"]*", "{when}: ([^"]*)"', self.log())
         return found[1] if found else ""
 
     def until_report(self, when: str = "after") -> str:
-        """Wait for it."""
+        """Wait for the report."""
         wait_for(f"the dialplan's report ({when})", lambda: self.report(when))
         return self.report(when)
 
     def press(self, digits: str) -> None:
-        """Press keys as the one caller without a phone."""
+        """Press keys on the one call without a phone."""
         self.lab.ami.press(self.lab.ami.channel_named("Local/", ";2"), digits)
 
     def asked(self, times: int = 1) -> None:
-        """Wait until the caller has been asked for a PIN so many times."""
+        """Wait until the caller has been asked for a PIN this many times."""
         wait_for("the PIN prompt", lambda: self.played().count(f"{ASK} en") >= times)
         time.sleep(0.2)
 
 
 class MagiTableTest(MagiTest, test_workshop.TableTest):
-    """Every row of the workshop's table, as over FastAGI, asked in the same words."""
+    """Every row of the workshop's table, with the prompts of FastAGI."""
 
     config = ASTERISK
 
@@ -122,11 +122,11 @@ class MagiTableTest(MagiTest, test_workshop.TableTest):
         self._unknown("44")
 
     def test_called_unknown(self) -> None:
-        """A caller who calls himself unknown is nobody, too."""
+        """A caller with the number "unknown" is treated as one without a number."""
         self._unknown("unknown")
 
     def test_no_caller_number(self) -> None:
-        """So is one who says no number at all."""
+        """A caller without a number is asked for a PIN, too."""
         self._unknown("")
 
     def _unknown(self, caller: str) -> None:
@@ -138,7 +138,7 @@ class MagiTableTest(MagiTest, test_workshop.TableTest):
         self.hang_up_all()
 
     def test_pin_stays_out_of_the_log(self) -> None:
-        """Neither a right nor a wrong PIN is in the gateway's log, which tells the whole dialogue."""
+        """Neither a right nor a wrong PIN is in the gateway's log, which has the whole dialogue."""
         self.call_until(self.dialled, "34", "-d", "907856#pp123456#")
         log = self.gateway.log(self._gateway_mark).replace("0123456789*#", "")
         self.assertNotIn("907856", log)
@@ -146,10 +146,10 @@ class MagiTableTest(MagiTest, test_workshop.TableTest):
 
 
 class MagiCallTest(MagiTest):
-    """What only AsyncAGI has."""
+    """Cases that only AsyncAGI has."""
 
     def test_dialplan_goes_on(self) -> None:
-        """After a busy callee the call is back in the dialplan, with our marks and Asterisk's."""
+        """After a busy callee the call is back in the dialplan, with the gateway's and Asterisk's variables."""
         with self.phone(21, "busy"):
             self.originate("21")
             self.assertEqual(self.until_report(), "done BUSY 2X dial 17")
@@ -157,7 +157,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_hang_up_in_every_state(self) -> None:
-        """Ringing, answering, being asked, hearing that it is wrong: the caller goes, and nothing is left."""
+        """The caller hangs up while it rings, is answered, asked, refused: nothing is left of the call."""
         for hold in ("1", "100", "300", "600", "1500", "4000"):
             self.call("34", "-w", "100", "-d", "000000#", "-t", hold)
             self.call("54", "-c", hold)
@@ -174,14 +174,14 @@ class MagiCallTest(MagiTest):
         self.assertIn("34 -> 21: ANSWER", self.gateway.log(self._gateway_mark))
 
     def test_give_up_while_it_rings(self) -> None:
-        """The caller gives up: CANCEL."""
+        """The caller gives up while it rings: CANCEL."""
         with self.phone(21, "noanswer"):
             self.call("21", "-c", "2500")
         wait_for("the call's line", lambda: "-> 21: " in self.gateway.log(self._gateway_mark))
         self.assertIn("34 -> 21: CANCEL", self.gateway.log(self._gateway_mark))
 
     def test_asked_twice(self) -> None:
-        """A wrong PIN, the right one, and the dialplan finds the outcome."""
+        """A wrong PIN, then the right one; the dialplan finds the outcome."""
         self.originate("34")
         self.asked()
         self.press("000000#")
@@ -191,7 +191,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def test_long_opening(self) -> None:
-        """What Asterisk tells of a call is longer than AMI carries at once: put together, arguments too."""
+        """An opening block longer than AMI carries at once is put together, arguments included."""
         self.lab.ami.action("Setvar", Variable="TEN", Value="x" * 60)
         self.originate("54", "magi-long", CallerID='"Ñandú Ñandú Ñandú Ñandú Ñandú" <33>')
         wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log())
@@ -200,7 +200,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_too_long_opening(self) -> None:
-        """Longer than that: what can be asked is asked, and the call goes where it should."""
+        """A still longer block: what can be queried is queried, and the call is routed."""
         self.lab.ami.action("Setvar", Variable="TEN", Value="ñ" * 400)
         self.originate("54", "magi-long")
         wait_for("the end", lambda: "DIALSTATUS=CHANUNAVAIL" in self.log())
@@ -208,7 +208,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_other_controllers_call(self) -> None:
-        """A call in a context that is not ours belongs to another program; we never touch it."""
+        """A call in another context is left alone."""
         controller = Ami(self.lab.base + 38)
         self.addCleanup(controller.close)
         unique_id = self.originate("21", "magi-other")
@@ -220,7 +220,7 @@ class MagiCallTest(MagiTest):
         self.hang_up_all()
 
     def test_second_source_of_commands(self) -> None:
-        """Somebody types `agi exec` for a call of ours, short answers and long: ours are not mixed up."""
+        """`agi exec` at Asterisk's console for the gateway's call, short replies and long: none is mixed up."""
         self.originate("34")
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
@@ -233,14 +233,14 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_forged_number(self) -> None:
-        """A number with line ends adds lines to what Asterisk tells of the call: refused, and not routed."""
+        """A number with line ends adds lines to the opening block: the call is refused, and not routed."""
         self.call("21%0aagi_callerid%3a%2033", "-c", "2000")
         wait_for("the refusal", lambda: "refused" in "".join(self.complaints()))
         self.assertEqual(self.dialled(), [])
         self.assertEqual(self.commands(), [])
 
     def test_forged_events(self) -> None:
-        """A number with whole events in it ends nobody's call and begins none."""
+        """A number with whole events in it neither ends nor begins a call."""
         self.originate("34")
         self.asked()
         victim = self.lab.ami.channel_named("Local/", ";2")
@@ -253,7 +253,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def test_whole_forged_hangup(self) -> None:
-        """A Hangup with every header, forged by one INVITE over a trunk for another's channel, drops no call."""
+        """A complete Hangup, forged over a trunk for another call's channel, drops no call."""
         self.originate("34")
         self.asked()
         victim = self.lab.ami.channel_named("Local/", ";2")
@@ -270,7 +270,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def test_redirected(self) -> None:
-        """An operator takes a caller out of the PIN prompt: the call is the dialplan's, not an error."""
+        """A call that is redirected out of the PIN prompt belongs to the dialplan, and is no error."""
         self.originate("34")
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
@@ -280,7 +280,7 @@ class MagiCallTest(MagiTest):
         self.assertEqual(self.complaints(), [])
 
     def test_masquerade(self) -> None:
-        """A caller is bridged away out of the PIN prompt (a masquerade): nothing of ours is left behind."""
+        """A caller is bridged away out of the PIN prompt (a masquerade): the gateway keeps nothing of the call."""
         self.originate("34")
         self.asked()
         name = self.lab.ami.channel_named("Local/", ";2")
@@ -293,7 +293,7 @@ class MagiCallTest(MagiTest):
         wait_for("all channels gone", lambda: not self.lab.channels())
         self.assertEqual(self.complaints(), [])
 
-    def test_long_dial_stalls_nobody(self) -> None:
+    def test_long_dial_delays_no_other_call(self) -> None:
         """While one call rings, another is asked and connected."""
         with self.phone(21, "noanswer"), self.calling("21", "-t", "60000", "-c", "6000"):
             wait_for("the first Dial", self.dialled)
@@ -302,7 +302,7 @@ class MagiCallTest(MagiTest):
             self.assertTrue([name for name in self.lab.channels() if name.startswith("PJSIP/21-")], "rings on")
 
     def test_a_hundred_calls(self) -> None:
-        """A hundred calls at once all get their answer."""
+        """A hundred simultaneous calls are all served."""
         for _ in range(100):
             self.originate("54")
         wait_for("all through", lambda: len(re.findall("after: done", self.log())) == 100)
@@ -311,12 +311,12 @@ class MagiCallTest(MagiTest):
 
 
 class MissingPromptsTest(MagiTest):
-    """A gateway whose prompts this Asterisk lacks; a STREAM FILE of one would end our control of the call."""
+    """A gateway whose prompts this Asterisk lacks; a STREAM FILE of one would end the run of AGI."""
 
     config = CONFIG + '[prompts]\nwrong-pin = "nosuch-wrong"\ngoodbye = "nosuch-goodbye"\n'
 
     def test_wrong_pins(self) -> None:
-        """Three wrong PINs: three questions, no more, and the call is hung up as denied."""
+        """Three wrong PINs: three prompts, and the call is hung up as denied."""
         self.originate("34")
         for times in (1, 2, 3):
             self.asked(times)
@@ -326,7 +326,7 @@ class MissingPromptsTest(MagiTest):
 
 
 class RestartTest(MagiTest):
-    """The gateway dies and comes back while calls wait for it."""
+    """The gateway is killed and restarted while calls wait for it."""
 
     def _again(self) -> None:
         self.gateway.kill()
@@ -336,7 +336,7 @@ class RestartTest(MagiTest):
         self._sockets = self.gateway.sockets()
 
     def test_killed_in_a_pin_prompt(self) -> None:
-        """The call that waits is found, asked again, and routed."""
+        """The waiting call is found, asked again, and routed."""
         self.originate("34")
         self.asked()
         self._again()
@@ -346,7 +346,7 @@ class RestartTest(MagiTest):
         self.assertIn("was waiting and is adopted", self.gateway.log(self._gateway_mark))
 
     def test_killed_while_dialling(self) -> None:
-        """The Dial goes on; after it the call is given back to the dialplan, and nobody is rung twice."""
+        """The Dial goes on; after it the call is given back to the dialplan, and no phone rings twice."""
         with self.phone(21, "answer", "-r", "4000", "-t", "1000"):
             self.originate("21")
             wait_for("the Dial", self.dialled)
@@ -356,7 +356,7 @@ class RestartTest(MagiTest):
         self.assertEqual(len(self.dialled()), 1)
 
     def test_stopped_in_a_pin_prompt(self) -> None:
-        """Stopped in good order: the call is given back at once, marked as not routed."""
+        """At a stop the call is given back at once, marked as not routed."""
         self.originate("34")
         self.asked()
         self.gateway.stop()
@@ -364,7 +364,7 @@ class RestartTest(MagiTest):
         self.assertEqual(self.lab.ami.getvar("PBXROUTER_HEARTBEAT"), "0")
 
     def test_asterisk_cuts_the_connection(self) -> None:
-        """The connection is lost and comes back: the waiting call is asked again."""
+        """The connection is lost and restored: the waiting call is asked again."""
         self.originate("34")
         self.asked()
         mark = self.gateway.log_size()
@@ -375,7 +375,7 @@ class RestartTest(MagiTest):
         self.assertEqual(self.until_report().split()[:2], ["done", "ANSWER"])
 
     def _cut(self) -> None:
-        """Take the user away for a moment: `manager kick session` by the session's file descriptor."""
+        """Disconnect the user: `manager kick session` by the session's file descriptor."""
         for line in self.lab.cli("manager show connected").splitlines():
             if line.strip().startswith("gateway"):
                 self.lab.cli(f"manager kick session {line.split()[4]}")
@@ -385,21 +385,21 @@ class FrozenTest(MagiTest):
     """The dialplan's hook with PBXROUTER_URL = agi:async, and a gateway that is frozen."""
 
     def setUp(self) -> None:
-        """Lead dialplan/pbxrouter.conf over AMI."""
+        """Set PBXROUTER_URL to agi:async in dialplan/pbxrouter.conf."""
         super().setUp()
         old = self.lab.ami.getvar("PBXROUTER_URL")
         self.lab.ami.action("Setvar", Variable="PBXROUTER_URL", Value="agi:async")
         self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_URL", Value=old))
 
     def test_hook(self) -> None:
-        """By the hook a call is routed, and the dialplan acts on the outcome."""
+        """The shipped dialplan routes a call, and acts on the outcome."""
         self.originate("54", "pbxrouter-phones")
         wait_for("the outcome", lambda: "CHANUNAVAIL@pbxrouter-outcome:1 Playback" in self.executed())
         self.assertEqual(self.dialled(), ["NoSuchTechnology/1/54"])
         self.hang_up_all()
 
     def test_gone_for_good(self) -> None:
-        """Killed while it asks for a PIN, and never back: the time limit ends the wait, in the fallback."""
+        """Killed while it asks for a PIN, and not restarted: the time limit ends the wait, in the fallback."""
         self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="8")
         self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
         self.originate("34", "pbxrouter-phones")
@@ -408,8 +408,29 @@ class FrozenTest(MagiTest):
         wait_for("the fallback", lambda: "34@fallback:1 Dial" in self.executed())
         self.hang_up_all()
 
+    def test_dawdling(self) -> None:
+        """A caller who keys on and on, while the gateway lives: the time limit ends in goodbye, in no fallback."""
+        self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="8")
+        self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
+        wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
+        self.originate("34", "pbxrouter-phones")
+        self.asked()
+
+        def key_on() -> bool:
+            """Key a digit now and then, as long as the gateway talks with the caller."""
+            executed = self.executed()
+            if "T@pbxrouter-ask:1 ExecIf" not in executed:
+                self.press("1")
+                time.sleep(1)
+            return "TIMEOUT@pbxrouter-outcome:1 Playback" in executed
+
+        wait_for("the time limit", key_on)
+        wait_for("goodbye", lambda: "vm-goodbye en" in self.played())
+        wait_for("the end", lambda: not self.lab.channels())
+        self.assertNotIn("fallback", "".join(self.executed()))
+
     def test_no_limit_to_the_talk(self) -> None:
-        """An application runs for longer than the gateway may talk."""
+        """An application may run for longer than the gateway may talk."""
         self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="4")
         self.addCleanup(lambda: self.lab.ami.action("Setvar", Variable="PBXROUTER_TALK_S", Value="180"))
         with self.phone(21, "answer", "-r", "100", "-t", "7000"):
@@ -417,19 +438,19 @@ class FrozenTest(MagiTest):
             wait_for("the end", lambda: "ANSWER@pbxrouter-outcome:1 Hangup" in self.executed())
 
     def test_frozen_gateway(self) -> None:
-        """Frozen by SIGSTOP: calls are in the fallback within seconds; thawed, they are routed again."""
+        """Frozen by SIGSTOP: calls go to the fallback within seconds; resumed, they are routed again."""
         assert self.gateway.process is not None
         pid = self.gateway.process.pid
         wait_for("the first beat", lambda: int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT") or "0"))
         os.kill(pid, signal.SIGSTOP)
         try:
-            time.sleep(11)
+            wait_for("the heartbeat is too old", lambda: self.beat_age() > 11)
             self.originate("22", "pbxrouter-phones")
             wait_for("the fallback", lambda: "22@fallback:1 Dial" in self.executed())
             self.hang_up_all()
         finally:
             os.kill(pid, signal.SIGCONT)
-        wait_for("a beat", lambda: time.time() - int(self.lab.ami.getvar("PBXROUTER_HEARTBEAT")) < 4)
+        wait_for("a beat", lambda: self.beat_age() < 4)
         self.originate("999", "pbxrouter-phones")
         wait_for("the prompt", lambda: f"{INVALID} en" in self.played())
         self.hang_up_all()

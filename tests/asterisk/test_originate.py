@@ -1,4 +1,4 @@
-"""Calls that begin with the gateway: what is told of each is what really happened on a real Asterisk.
+"""Originated calls: the reported progress is what happened on a real Asterisk.
 
 Phone 33 is called, and connected with a number that its grants allow.
 """
@@ -16,6 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from pbxrouter.agi import Prompts
 from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 from tests.needs import PATIENCE_S
 
@@ -31,7 +34,7 @@ originate = ["pbxrouter", "nowhere"]
 
 
 class Command:
-    """`pbxrouter` with some arguments, while it runs; its output is one JSON object a line."""
+    """A running `pbxrouter` command; its output is one JSON object a line."""
 
     def __init__(self, config: object, name: str, *arguments: str) -> None:
         program = [sys.executable, "-c", "from pbxrouter.cli import main; main()"]
@@ -47,7 +50,7 @@ class Command:
         self.lines: list[dict[str, Any]] = []
 
     def until(self, event: str, uniqueid: str = "") -> dict[str, Any]:
-        """Read until this state, or this event of a channel, was told; at most half a minute."""
+        """Read until this state, or this event of a channel; at most half a minute."""
         assert self.process.stdout is not None
         patience = threading.Timer(30, self.process.kill)
         patience.start()
@@ -67,14 +70,14 @@ class Command:
             patience.cancel()
 
     def end(self) -> tuple[int, str]:
-        """Read to its end; the status, and what it complained of."""
+        """Read to the end; returns the status and standard error."""
         out, err = self.process.communicate(timeout=PATIENCE_S)
         self.lines += [json.loads(line) for line in out.splitlines()]
         self.took_s = time.monotonic() - self.began
         return self.process.returncode, err
 
     def states(self) -> list[str]:
-        """The words of each step."""
+        """The reported states, in order."""
         return [line["state"] for line in self.lines]
 
 
@@ -89,12 +92,12 @@ class OriginateTest(AsteriskTest):
         wait_for("AMI", lambda: "AMI lab: connected" in self.gateway.log())
 
     def originate(self, *arguments: str, channel: str = "PJSIP/33", to: str = "21") -> Command:
-        """Ask for a call to the lab's context of phones."""
+        """Originate a call to the lab's context of phones."""
         where = ["--to", to, "--context", "pbxrouter", "--wait", "--ring", "4"]
         return Command(self.gateway.config, "originate", channel, *where, *arguments)
 
     def assert_told(self, command: Command, status: int, *states: str) -> None:
-        """It ended so, and told this."""
+        """Assert the exit status and the reported states, without errors on stderr or in the log."""
         self.assertEqual((*command.end(), command.states()), (status, "", list(states)))
         self.assertEqual(self.complaints(), [])
 
@@ -111,7 +114,7 @@ class OriginateTest(AsteriskTest):
             watcher.end()
 
     def test_answered(self) -> None:
-        """Phone 33 answers, 21 answers, they talk, 21 hangs up."""
+        """Phone 33 answers, 21 answers, they are connected, 21 hangs up."""
         with self.phone(33, "answer"), self.phone(21, "answer", "-t", "500"):
             self.assert_told(self.originate(), 0, "ringing", "answered", "connected", "ended")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
@@ -141,11 +144,11 @@ class OriginateTest(AsteriskTest):
             self.assert_told(self.originate(), 1, "ringing", "noanswer")
 
     def test_switched_off(self) -> None:
-        """Nothing is at 33's address: told apart from a phone that rang."""
+        """A phone that is not registered: reported differently from one that rang."""
         self.assert_told(self.originate(), 1, "unavailable")
 
     def test_no_such_phone(self) -> None:
-        """An extension with grants but no endpoint: at once."""
+        """An extension with grants but no endpoint fails at once."""
         self.gateway.change_rules(
             "INSERT INTO extensions (extension_number) VALUES ('39')",
             "INSERT INTO extensions_mappings (extension_id, map_id)"
@@ -164,7 +167,7 @@ class OriginateTest(AsteriskTest):
             self.gateway.sql("DELETE FROM extensions WHERE extension_number = '39'")
 
     def test_number_fails(self) -> None:
-        """33 answers, the number does not come about: what became of that one."""
+        """33 answers, the number fails: its result is reported."""
         for manner, state in ("busy", "busy"), ("reject", "rejected"), ("noanswer", "noanswer"):
             with self.phone(33, "answer"), self.phone(21, manner):
                 self.assert_told(self.originate(), 1, "ringing", "answered", state)
@@ -176,7 +179,7 @@ class OriginateTest(AsteriskTest):
             self.assert_told(self.originate(), 0, "ringing", "answered", "ended")
 
     def test_agrees_with_the_events(self) -> None:
-        """What was told is what Asterisk's own events say, by the same Uniqueid."""
+        """The reported states agree with Asterisk's events of the same Uniqueid."""
         for manner, reason, state in (
             ("answer", "4", "ended"),
             ("busy", "0", "busy"),
@@ -196,7 +199,7 @@ class OriginateTest(AsteriskTest):
             self.assertEqual({line["uniqueid"] for line in command.lines}, {ours})
 
     def test_grants(self) -> None:
-        """What the rules do not allow never reaches Asterisk; the reason is told."""
+        """A call that the rules do not allow never reaches Asterisk; the reason is reported."""
         for channel, number, why in (
             *(("PJSIP/33", "999", "999"), ("PJSIP/33", "75", "33"), ("PJSIP/22", "21", "22 is not among")),
             *(
@@ -217,13 +220,13 @@ class OriginateTest(AsteriskTest):
         self.assertEqual(self.lab.channels(), [])
 
     def test_no_such_context(self) -> None:
-        """Asterisk's own word for it."""
+        """An unknown context: Asterisk's own message."""
         where = ["PJSIP/33", "--to", "21", "--context", "nowhere"]
         status, said = Command(self.gateway.config, "originate", *where).end()
         self.assertEqual((status, said), (2, "pbxrouter: Originate: Extension does not exist.\n"))
 
     def test_ami_lost(self) -> None:
-        """The AMI connection goes while the phone rings: it is told that nobody knows; then it comes back."""
+        """The AMI connection is lost while the phone rings: the result is reported as unknown; then it reconnects."""
         mark = self.gateway.log_size()
         with self.phone(33, "noanswer"):
             command = self.originate()
@@ -247,10 +250,10 @@ class OriginateTest(AsteriskTest):
         self.assertNotIn("123456", json.dumps(events.lines))
 
     def test_doctor(self) -> None:
-        """On this gateway and Asterisk all is well; without the gateway it is not."""
+        """With this gateway and Asterisk there is no problem; without the gateway there is."""
         sounds = self.gateway.folder / "sounds" / "en"
         sounds.mkdir(parents=True, exist_ok=True)
-        for name in "agent-pass vm-incorrect invalid vm-goodbye tt-somethingwrong vm-enter-num-to-call".split():
+        for name in msgspec.structs.asdict(Prompts()).values():
             (sounds / f"{name}.gsm").touch()
         arguments = ["doctor", "--sounds", str(sounds.parent)]
         with contextlib.closing(sqlite3.connect(self.gateway.database)) as connection:
@@ -272,7 +275,7 @@ class OriginateTest(AsteriskTest):
 
 
 class WithoutAmiTest(AsteriskTest):
-    """Nobody answers at the AMI port."""
+    """The AMI port refuses connections."""
 
     config = AMI.replace("AMI_PORT", "1")
 

@@ -1,4 +1,4 @@
-"""What becomes of an application, as the dialplan finds it afterwards in the channel's variables."""
+"""The outcome of each application, as the dialplan finds it in the channel's variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RULES = {
 
 
 class OutcomeTest(AsteriskTest):
-    """Each outcome, with phones where a phone can make it."""
+    """Each outcome, with phones where a phone can cause it."""
 
     config = "[dial]\ntimeout = 3\n"
 
@@ -41,7 +41,7 @@ class OutcomeTest(AsteriskTest):
         self.gateway.has_outcome_rules = True  # type: ignore[attr-defined]
 
     def _dial(self, number: str) -> list[str]:
-        """Dial from 33 through the context that reports what it finds after the gateway."""
+        """Dial from 33 through the context that reports the variables afterwards."""
         self.lab.ami.originate(f"Local/{number}@after/n", CallerID="33")
         wait_for("the end of the gateway's work", lambda: self._report("(?:after|hung up)"))
         return self._report("(?:after|hung up)").split()
@@ -81,7 +81,7 @@ class OutcomeTest(AsteriskTest):
         self.assertEqual(self._dial("52")[:2], ["done", "CONGESTION"])
 
     def test_cancel(self) -> None:
-        """The caller hangs up while it rings: the gateway learns how the Dial ended, and h finds it."""
+        """The caller hangs up while it rings: the gateway learns how the Dial ended, and h has the outcome."""
         with self.phone(21, "noanswer"):
             self.lab.ami.originate("Local/21@after/n", CallerID="33")
             wait_for("ringing", lambda: self.dialled() and "is ringing" in self.log())
@@ -108,27 +108,27 @@ class OutcomeTest(AsteriskTest):
         self._assert_left("ANSWER")
 
     def test_playback(self) -> None:
-        """The workshop's hello-world."""
+        """The workshop's hello-world is played."""
         self.assertEqual(self._dial("56"), ["done", "DONE", "56", "playback"])
         self.assertEqual(self.played(), ["hello-world en"])
 
     def test_saydigits(self) -> None:
-        """The dialled number, said back."""
+        """The dialled number is read out."""
         self.assertEqual(self._dial("57"), ["done", "DONE", "57", "saydigits"])
         self.assertEqual(self.played(), ["digits/5 en", "digits/7 en"])
 
     def test_hangup(self) -> None:
-        """Refused with cause 17: a phone gets the busy signal."""
+        """A hang-up with cause 17: a phone gets the busy signal."""
         self.assertEqual(self.call("58"), "not answered, 486 busy")
 
     def test_no_driver(self) -> None:
-        """An application that nobody provides: goodbye, and the log says why."""
+        """An application without a driver: goodbye is played, and the log has the reason."""
         self.assertEqual(self.call("59", "-t", "9000"), "answered, hung up by the far end")
         self.assertEqual(self.played(), ["vm-goodbye en"])
         self.assertEqual(self.variables()["PBXROUTER_OUTCOME"], "NODRIVER")
         self.assertIn("teleport", "\n".join(self.complaints()))
 
     def test_denied_and_invalid(self) -> None:
-        """Hung up by the gateway; h finds why."""
+        """Hung up by the gateway; h finds the reason."""
         self._dial("999")
         self.assertEqual(self._report("hung up").split()[:2], ["done", "INVALID"])

@@ -1,4 +1,4 @@
-"""The dial patterns' choice, asked of the real Asterisk and of ours, case by case."""
+"""The choice among dial patterns, compared with the real Asterisk's, case by case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.asterisk.harness import LAB, AsteriskTest
 
 
 class PatternChoiceTest(AsteriskTest):
-    """Asterisk's pick, its recorded pick and ours are one."""
+    """Asterisk's choice, its recorded choice and pbxrouter's are the same."""
 
     config = None
 
@@ -35,7 +35,7 @@ class PatternChoiceTest(AsteriskTest):
         return None if best is None else best[1]
 
     def test_recorded_cases(self) -> None:
-        """lab/dialplan-cases.json says what this Asterisk does, and we do the same."""
+        """lab/dialplan-cases.json has this Asterisk's choices, and pbxrouter's are the same."""
         recorded: list[dict[str, Any]] = json.loads((LAB / "dialplan-cases.json").read_text())
         cases = [(case["patterns"], case["dialled"]) for case in recorded]
         expected = [case["pick"] for case in recorded]
@@ -43,7 +43,7 @@ class PatternChoiceTest(AsteriskTest):
         self.assertEqual([self._we_pick(*case) for case in cases], expected)
 
     def test_fresh_cases(self) -> None:
-        """500 cases that nobody has looked at: ours is Asterisk's choice. A failure names the seed."""
+        """500 random cases: the choice is Asterisk's. A failure names the seed."""
         seed = random.SystemRandom().randrange(1_000_000)
         chance = random.Random(seed)
         cases = [_random_case(chance) for _ in range(500)]
@@ -52,7 +52,7 @@ class PatternChoiceTest(AsteriskTest):
 
 
 def _random_case(chance: random.Random) -> tuple[list[str], str]:
-    """A few patterns, most of them made to match the number, and the number."""
+    """A few patterns, most of which match the number, and the number."""
     number = "".join(chance.choice("0123456789*#") for _ in range(chance.randint(1, 6)))
     return list(dict.fromkeys(_random_pattern(chance, number) for _ in range(chance.randint(2, 6)))), number
 

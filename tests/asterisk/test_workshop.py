@@ -1,4 +1,4 @@
-"""The workshop's rules with real phones: who may call whom, who is asked for a PIN, what the caller hears."""
+"""The workshop's rules with real phones: grants, PINs, and the sounds that the caller hears."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TableTest(AsteriskTest):
         return [f"{name} en" for name in names]
 
     def test_own_grant(self) -> None:
-        """33 calls 21: the phone rings at once, no prompt, and the two talk."""
+        """33 calls 21: the phone rings at once, without a prompt, and they are connected."""
         with self.phone(21, "answer"):
             self.assertEqual(self.call("21", "-t", "1000"), "answered, hung up by the caller")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
@@ -31,13 +31,13 @@ class TableTest(AsteriskTest):
         self.assertEqual(self.played().count(f"{ASK} en"), 1)
 
     def test_second_pin(self) -> None:
-        """A wrong PIN: the wrong-PIN prompt, the question again, and on."""
+        """A wrong PIN: the wrong-PIN prompt, then the PIN prompt again."""
         self.call_until(self.dialled, "34", "-d", "000000#pp123456#")
         self.assertEqual(self.played()[:3], self._prompts(ASK, WRONG, ASK))
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_three_wrong_pins(self) -> None:
-        """Three wrong ones: exactly three questions, goodbye, the end; the third answer is judged too."""
+        """Three wrong PINs: three prompts, goodbye, the end; the third PIN is checked, too."""
         said = self.call("34", "-d", "000000#ppp111111#ppp222222#", "-t", "20000")
         self.assertEqual(said, "answered, hung up by the far end")
         played = self.played()
@@ -52,7 +52,7 @@ class TableTest(AsteriskTest):
         wait_for("the mark", lambda: self.variables().get("PBXROUTER") == "done")
 
     def test_conference(self) -> None:
-        """33 calls 75: ConfBridge 75, and the caller is in it."""
+        """33 calls 75: ConfBridge 75, with the caller in it."""
         self.call_until(lambda: "75" in self.lab.cli("confbridge list"), "75", "-d", "123456#")
         self.assertRegex(self.applications()[0], r"^ConfBridge 75\b")
 
@@ -75,7 +75,7 @@ class TableTest(AsteriskTest):
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_no_caller_number(self) -> None:
-        """A call that says no number at all (Asterisk's word is unknown) is asked for a PIN."""
+        """A call without a number (Asterisk writes unknown) is asked for a PIN."""
         channel = self.lab.ami.originate("Local/21@pbxrouter/n")
         self._press_when_asked(channel, "123456#")
         self.assertIn("agi_callerid: unknown", self.log())
@@ -83,13 +83,13 @@ class TableTest(AsteriskTest):
         self.hang_up_all()
 
     def test_called_unknown(self) -> None:
-        """A caller who calls himself unknown is nobody, too."""
+        """A caller with the number "unknown" is treated as one without a number."""
         self.call_until(self.dialled, "21", "-s", "127.0.0.2", "-f", "unknown", "-d", "123456#")
         self.assertEqual(self.played()[:1], self._prompts(ASK))
         self.assertEqual(self.dialled(), ["PJSIP/21"])
 
     def test_hang_up_while_the_prompt_plays(self) -> None:
-        """The caller leaves in the middle of the question: nothing more is sent, nothing worth a warning."""
+        """The caller hangs up during the prompt: no further command, no warning in the log."""
         self.assertEqual(self.call("34", "-w", "500", "-t", "200"), "answered, hung up by the caller")
         time.sleep(0.5)
         self.assertTrue(self.commands()[-1].startswith("GET DATA"), self.commands())
@@ -97,17 +97,17 @@ class TableTest(AsteriskTest):
         self.assertEqual(self.complaints(), [])
 
     def test_typed_ahead(self) -> None:
-        """Who knows the prompts types straight on, across all of them: no digit is lost."""
+        """Digits typed ahead across all prompts: none is lost."""
         self.call_until(self.dialled, "34", "-d", "000000#123456#")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_typed_ahead_thrice(self) -> None:
-        """Two wrong ones and the right one in one breath, the first digit as soon as the call is answered."""
+        """Two wrong PINs and the right one typed ahead, from the answer on."""
         self.call_until(self.dialled, "34", "-w", "100", "-d", "000000#111111#123456#")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
     def test_pin_without_hash(self) -> None:
-        """The PIN counts without # too, once the digits stop."""
+        """A PIN without # counts, too, once the digits stop."""
         self.call_until(self.dialled, "34", "-d", "123456")
         self.assertEqual(self.dialled(), ["IAX2/34"])
 
@@ -126,7 +126,7 @@ class TableTest(AsteriskTest):
 
 
 class ArrivalTest(AsteriskTest):
-    """Calls that do not arrive at their number."""
+    """Calls that arrive at s, and on a dead channel."""
 
     def test_number_in_dnid(self) -> None:
         """On an analogue line the call arrives at s; the number sent with it counts."""
@@ -149,7 +149,7 @@ class ArrivalTest(AsteriskTest):
         self._until_over()
 
     def test_dead_channel(self) -> None:
-        """In h the gateway neither prompts nor dials, and is through at once."""
+        """In h the gateway neither prompts nor dials, and is done at once."""
         self.lab.ami.originate("Local/21@dead/n")
         self._until_over()
         self.assertEqual(self.played(), [])
@@ -195,12 +195,12 @@ technical-failure = "iss_technical_failure_en"
         self.assertEqual(self.played(), [ask, wrong, ask, wrong, ask, wrong, "iss_hangup_en en"])
 
     def test_invalid_number(self) -> None:
-        """The number that leads nowhere."""
+        """An invalid number with the workshop's sounds."""
         self.call("999")
         self.assertEqual(self.played(), ["iss_invalid_pbx_number_en en"])
 
     def test_technical_failure(self) -> None:
-        """A rule that cannot be run."""
+        """A rule that cannot be run, with the workshop's sounds."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern)"
             " VALUES ('hangup', 'soon', '61')",
@@ -217,7 +217,7 @@ class WatchedTest(AsteriskTest):
     config = "[fastagi]\ndebug = true\n"
 
     def test_pins_are_masked(self) -> None:
-        """The dialogue is all there, but neither the right nor the wrong PIN."""
+        """The log has the whole dialogue, but neither the right nor the wrong PIN."""
         self.call_until(self.dialled, "34", "-d", "907856#123456#")
         log = self.gateway.log(self._gateway_mark).replace("0123456789*#", "")  # the keys that end a sound
         self.assertIn("GET DATA", log)
@@ -233,7 +233,7 @@ class DatabaseChangeTest(AsteriskTest):
     config = LOOP
 
     def test_next_call(self) -> None:
-        """A rule added by hand is there for the next call, and gone again after its removal."""
+        """A rule added by SQL applies to the next call, and no longer after its removal."""
         self.gateway.change_rules(
             "INSERT INTO applications_mappings (application_name, application_data, pattern)"
             " VALUES ('dial', 'Local/{number}@localline', '88XX')"
@@ -243,7 +243,7 @@ class DatabaseChangeTest(AsteriskTest):
         self.call_until(lambda: f"{INVALID} en" in self.played(), "8812")
 
     def test_new_grant(self) -> None:
-        """A grant takes effect: 33 may call 34 without a PIN, and the loop answers."""
+        """A new grant: 33 may call 34 without a PIN."""
         self.gateway.change_rules(
             "INSERT INTO extensions_mappings (extension_id, map_id)"
             " SELECT extension_id, map_id FROM extensions, applications_mappings WHERE pattern = '3X'"

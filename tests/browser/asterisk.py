@@ -1,4 +1,4 @@
-"""An Asterisk to dial from in a browser's tests: logs the gateway in, and connects whatever it is asked to.
+"""A fake Asterisk for the browser's tests: accepts the gateway's login, and connects every call.
 
 Only its AMI is there, as much of it as the gateway uses.
 """
@@ -25,7 +25,7 @@ originate = ["{context}"]
 
 
 class PoliteAsterisk:
-    """Listens on loopback.
+    """The fake Asterisk, listening on loopback.
 
     Attributes:
         asked: the headers of each Originate.
@@ -41,7 +41,7 @@ class PoliteAsterisk:
         self.settings = SETTINGS.format(port=self._server.port, context=CONTEXT)
 
     def stop(self) -> None:
-        """Hang up, and be gone."""
+        """Hang up all calls, and stop."""
         self.talk.set()
         self._server.close()
 
@@ -91,7 +91,7 @@ class PoliteAsterisk:
             session.say(lines(f"Event: {name}", *headers))
 
     def _call(self, session: Session, uniqueid: str) -> None:
-        """The phone rings a while, is answered, and is connected until it is hung up."""
+        """Let the phone ring for a while, answer, and connect it until it is hung up."""
         ours = (f"Uniqueid: {uniqueid}", f"Linkedid: {uniqueid}")
         other = (f"Uniqueid: {uniqueid}-2", f"Linkedid: {uniqueid}")
         self._event(session, "Newstate", *ours, "ChannelState: 5", "ChannelStateDesc: Ringing")

@@ -1,4 +1,4 @@
-"""A real gateway with a console and a company's week of calls in its database, for a browser to look at."""
+"""A real gateway with a console, and a company's week of calls in its database, for the browser's tests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from pbxrouter import database
 from pbxrouter.agi.messages import parse_request
-from pbxrouter.call.history import row_of
+from pbxrouter.call.history_writer import row_of
 from pbxrouter.call.record import CallRecord
+from pbxrouter.database import admit_guess
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.rules import (
@@ -38,7 +39,7 @@ from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules.model import Facts, Verdict
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.security import pins
+from pbxrouter.security import keys_of, pins
 from pbxrouter.security.keyfile import read_key
 from pbxrouter.simulator import SimulatedAsterisk, SimulatedCall
 from tests.browser.asterisk import SECRET, PoliteAsterisk
@@ -77,7 +78,7 @@ def wait_for(what: str, condition: Callable[[], object], timeout_s: float = PATI
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody uses now."""
+    """Free TCP ports on loopback."""
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(count):
@@ -131,7 +132,7 @@ class Gateway:
         return self._process.poll() is not None
 
     def log(self) -> str:
-        """What it wrote."""
+        """The gateway's log."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def complaints(self) -> list[str]:
@@ -139,7 +140,7 @@ class Gateway:
         return [line for line in self.log().splitlines() if re.search(r"#(error|critical)\b|Traceback", line)]
 
     def command(self, *arguments: str) -> str:
-        """Run a pbxrouter command in its folder; its output."""
+        """Run a pbxrouter command in its folder; returns the output."""
         done = subprocess.run(
             [sys.executable, "-m", "pbxrouter", *arguments],
             cwd=self.folder,
@@ -154,7 +155,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def calling(self, caller: str, number: str) -> Iterator[None]:
-        """A call that is being dialled while the body runs."""
+        """Dial a call that lasts while the body runs."""
         asterisk = SimulatedAsterisk(SimulatedCall(number, caller=caller, name=dict(CALLERS[:5]).get(caller, "")))
         with socket.create_connection(("127.0.0.1", self.agi_port), timeout=PATIENCE_S) as connection:
             connection.sendall(asterisk.environment())
@@ -167,7 +168,7 @@ class Gateway:
             yield
 
     def stop(self) -> None:
-        """End it, and remove what it wrote."""
+        """Stop the gateway, and remove its folder."""
         if not self._died():
             self._process.terminate()
             try:
@@ -185,13 +186,16 @@ _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 def furnish(path: Path) -> None:
-    """Make a database look lived in: the same each time, but for the date."""
+    """Fill a database with rules and calls: the same each time, except for the date."""
     key = read_key(Path(f"{path}.pinkey"))
     hash_pin = functools.partial(pins.hash_pin, key)
     with contextlib.closing(database.connect(path)) as connection:
         _change_rules(connection, hash_pin)
         rules = read_rules(connection, hash_pin)
         add_calls(connection, [row_of(call) for call in _calls(rules, time.time())])
+        for phone, count in (("36", 6), ("35", 1)):
+            for _ in range(count):
+                admit_guess(connection, keys_of(f"PJSIP/{phone}-0000001a", phone, 1, frozenset()), time.time())
         _count(connection, time.time())
 
 
@@ -227,7 +231,7 @@ def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]
 
 
 def _count(connection: sqlite3.Connection, now: float) -> None:
-    """Calls that the Asterisk has had today, as its counter would have them."""
+    """The calls of today, as the call counter counts them."""
     chance = random.Random(5038)
     # Seen until the gateway is connected, so that there is no gap.
     seen = {"now": now + 60, "first": now - WEEK_S}

@@ -1,4 +1,4 @@
-"""What the tests in a browser stand on: one Chromium for all, gateways, and what must hold for any page.
+"""The base of the browser's tests: one Chromium for all, gateways, and checks for any page.
 
 Playwright's synchronous calls belong to one thread, and no asyncio loop may be left running in
 trial's own: so each test here runs in a thread of its own kind.
@@ -74,7 +74,7 @@ MOST_TABS: Final = 150
 
 
 class _BrowserThread:
-    """The one thread that talks to the browser; unlike an executor's it lives until Python has ended."""
+    """The thread that talks to the browser; unlike an executor's it lives until Python ends."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
@@ -89,7 +89,7 @@ class _BrowserThread:
                 done.set_exception(error)
 
     def do(self, work: Callable[[], T]) -> T:
-        """Call there, and wait for what comes of it."""
+        """Call a function in the thread, and wait for the result."""
         done: Future[T] = Future()
         self._work.put((work, done))
         return done.result()
@@ -101,7 +101,7 @@ def _thread() -> _BrowserThread:
 
 
 def why_not() -> str | None:
-    """Why these tests cannot run on this machine."""
+    """The reason why these tests cannot run on this machine."""
     if MISSING is not None:
         return f"Playwright is not installed ({MISSING}); make test installs it"
     if not shutil.which(CHROMIUM):
@@ -131,7 +131,7 @@ def axe() -> str:
 
 
 class Visitor:
-    """A browser context with one page, and what went wrong in it.
+    """A browser context with one page, and the errors that occurred in it.
 
     Attributes:
         troubles: errors on the browser's console (violations of the content policy among them), scripts
@@ -164,33 +164,33 @@ class Visitor:
         return self.page
 
     def press(self, name: str, exact: bool = True) -> None:
-        """Press a button of the main part, and wait for the page that comes of it."""
+        """Press a button of the main part, and wait for the next page."""
         with self.page.expect_navigation():
             self.page.locator("main").get_by_role("button", name=name, exact=exact).click()
 
     @property
     def main(self) -> str:
-        """What stands in the main part."""
+        """The text of the main part."""
         return self.page.locator("main").inner_text()
 
     @property
     def notice(self) -> str:
-        """What the page says on top."""
+        """The notice on top of the page."""
         found = self.page.locator("main .notice")
         return found.first.inner_text() if found.count() else ""
 
     def heading(self) -> str:
-        """The page's own heading."""
+        """The page's heading."""
         return self.page.locator("h1").first.inner_text()
 
 
 class BrowserCase(SynchronousTestCase):
-    """A test with a browser, and with a gateway to look at."""
+    """A test with a browser and a gateway."""
 
     gateway: Gateway
 
     def run(self, result: Any = None) -> Any:
-        """See unittest.TestCase; in the thread that the browser belongs to."""
+        """See unittest.TestCase; runs in the browser's thread."""
         return _thread().do(lambda: super(BrowserCase, self).run(result))
 
     def setUp(self) -> None:
@@ -238,7 +238,7 @@ class BrowserCase(SynchronousTestCase):
             context.close()
 
     def set_up(self, visitor: Visitor, gateway: Gateway) -> None:
-        """Become the first admin by the link that the gateway printed."""
+        """Create the first admin by the link that the gateway printed."""
         page = visitor.page
         page.goto(gateway.setup_url)
         page.get_by_label("Login", exact=True).fill(LOGIN)
@@ -247,7 +247,7 @@ class BrowserCase(SynchronousTestCase):
         visitor.press("Create administrator")
 
     def make_link(self, visitor: Visitor) -> str:
-        """Make a click-to-dial link that is always open, as an admin does; its signed address."""
+        """Create a click-to-dial link that is always open, as an admin; returns its signed address."""
         page = visitor.go("/settings/links/new")
         for name, value in LINK.items():
             page.fill(f"#f-{name}", value)
@@ -258,14 +258,14 @@ class BrowserCase(SynchronousTestCase):
     # --- what holds for any page ---
 
     def check_width(self, visitor: Visitor, what: str) -> None:
-        """Nothing sticks out at 360 px; the window is wide again behind it."""
+        """Assert that nothing overflows at 360 px; the window is wide again afterwards."""
         visitor.page.set_viewport_size(NARROW)
         wide, over = visitor.page.evaluate(WIDTH)
         visitor.page.set_viewport_size(WIDE)
         self.assertLessEqual(wide, NARROW["width"], f"{what}: at 360 px these stick out: {over}")
 
     def check_axe(self, visitor: Visitor, what: str, colours_alone: bool = False) -> None:
-        """The accessibility checker finds nothing.
+        """Assert that the accessibility checker finds nothing.
 
         Args:
             colours_alone: the page was looked at before, in other colours.
@@ -277,7 +277,7 @@ class BrowserCase(SynchronousTestCase):
         self.assertEqual(found, [], what)
 
     def check_keyboard(self, visitor: Visitor, what: str) -> None:
-        """The first Tab stop leads to the content; whatever can be used is reached, and shows that."""
+        """The first Tab stop leads to the content; every control can be reached, and shows the focus."""
         page = visitor.page
         page.keyboard.press("Tab")
         first = page.evaluate("() => document.activeElement.getAttribute('href')")
@@ -294,7 +294,7 @@ class BrowserCase(SynchronousTestCase):
         self.assertEqual(page.evaluate(MISSED), [], f"{what}: not reached by Tab")
 
     def picture(self, visitor: Visitor, name: str) -> None:
-        """Write a picture of the page, if pictures are asked for."""
+        """Write a picture of the page, if PBXROUTER_SCREENSHOTS is set."""
         folder = os.environ.get("PBXROUTER_SCREENSHOTS")
         if not folder:
             return
@@ -306,7 +306,7 @@ class BrowserCase(SynchronousTestCase):
 
 
 def cached(make: Callable[[], Gateway]) -> Callable[[], Gateway]:
-    """A gateway that several tests look at; stopped when Python ends."""
+    """A gateway shared by several tests; stopped when Python ends."""
 
     @functools.cache
     def made() -> Gateway:

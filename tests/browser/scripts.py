@@ -1,4 +1,4 @@
-"""What a page is asked, in the browser's own language."""
+"""Scripts that the tests run in a page."""
 
 WIDTH = """() => {
   const most = document.documentElement.clientWidth;

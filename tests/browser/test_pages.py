@@ -1,7 +1,7 @@
 """Each page in a browser: English and Spanish, wide and narrow, light and dark, with and without JavaScript.
 
 On each: nothing goes wrong (no error, nothing that the content policy refuses), nothing sticks out, no
-English is left on a Spanish page, Tab reaches whatever can be used, the accessibility checker finds nothing.
+English is left on a Spanish page, Tab reaches every control, the accessibility checker finds nothing.
 """
 
 from __future__ import annotations
@@ -74,17 +74,17 @@ DATA: Final = {"dial", "queue", "playback", "conference", "voicemail", "hangup",
 
 @cached
 def the_gateway() -> Gateway:
-    """One for all pages."""
+    """The gateway shared by all pages."""
     return Gateway(lived_in=True, asterisk=PoliteAsterisk())
 
 
 def state() -> Any:
-    """The cookies of an admin, who went in by the set-up link."""
+    """The cookies of an admin, who was created by the set-up link."""
     return _first_admin()[0]
 
 
 def link() -> str:
-    """A click-to-dial link's address, without that of the gateway."""
+    """A click-to-dial link's path."""
     return _first_admin()[1].removeprefix(the_gateway().url)
 
 
@@ -110,7 +110,7 @@ def _first_admin() -> tuple[Any, str]:
 
 @functools.cache
 def english() -> list[tuple[re.Pattern[str], str]]:
-    """What an English sentence looks like, of which the catalogue has a Spanish one."""
+    """A regular expression for each English sentence that has a Spanish translation, and the sentence."""
     found = []
     with CATALOGUE.open("rb") as file:
         for message in read_po(file, locale="es"):
@@ -124,19 +124,19 @@ def english() -> list[tuple[re.Pattern[str], str]]:
 
 
 def pictured(name: str) -> str:
-    """What the picture of a page is called."""
+    """The file name of a page's picture."""
     name = {"test_answer": "test"}.get(name, name)
     return name.removeprefix("rules_").removeprefix("settings_").replace("_", "-")
 
 
 def texts(visitor: Visitor) -> list[str]:
-    """All that a page says, piece by piece; what is data is marked as such and left out."""
+    """All texts of the page in pieces; data is marked as such and left out."""
     found: list[str] = visitor.page.evaluate(TEXTS)
     return found
 
 
 def left_english(pieces: list[str]) -> list[str]:
-    """Which of a Spanish page's pieces are English."""
+    """The pieces of a Spanish page that are English."""
     return [
         piece
         for piece in pieces
@@ -152,7 +152,7 @@ class PagesTests(BrowserCase):
     """Pages of an admin."""
 
     def look(self, name: str, path: str, given: Any, status: int = 200) -> None:
-        """All that must hold for a page."""
+        """Check everything that must hold for a page."""
         gateway = the_gateway()
         with self.visitor(gateway, given) as visitor:
             page = visitor.go(path, status)
@@ -196,7 +196,7 @@ def _of_admin(name: str, path: str) -> Callable[[PagesTests], None]:
 
 def _of_stranger(name: str, path: str, status: int) -> Callable[[PagesTests], None]:
     def test(self: PagesTests) -> None:
-        state()  # afterwards nobody is told to set the console up
+        state()  # afterwards the login page has no hint to set up the console
         self.look(name, path, None, status)
 
     test.__doc__ = f"The page {path}, not logged in."
@@ -215,7 +215,7 @@ def _of_visitor(self: PagesTests) -> None:
 
 
 def _of_visitor_whose_link_is_void(self: PagesTests) -> None:
-    """The same, by an address that was spoilt."""
+    """The same page at an address with a wrong signature."""
     self.look("click_void", re.sub("sig=.", "sig=", link()), None, 404)
 
 
@@ -224,7 +224,7 @@ setattr(PagesTests, "test_click_void", _of_visitor_whose_link_is_void)  # noqa: 
 
 
 class NowTests(BrowserCase):
-    """The first page, with calls on it."""
+    """The page Now, with calls in progress."""
 
     def test_calls_in_progress(self) -> None:
         """Calls are shown while they last: in both languages, light and dark, wide and narrow."""
@@ -252,10 +252,10 @@ class NowTests(BrowserCase):
 
 
 class AllPagesTests(SynchronousTestCase):
-    """No page is forgotten."""
+    """Completeness of the pages above."""
 
     def test_every_page_is_looked_at(self) -> None:
-        """Each address that answers GET with a page is among those above."""
+        """Every address that answers GET with a page is among those above."""
         app = Klein()
         web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
         self.addCleanup(web.reading.close)

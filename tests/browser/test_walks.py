@@ -1,4 +1,4 @@
-"""What people do with the console in a browser: the first set-up, an owner's day, PINs, roles.
+"""Tasks in the console with a browser: the first set-up, an owner's day, PINs, roles, calls.
 
 Each walk has a gateway of its own.
 """
@@ -14,7 +14,7 @@ from tests.browser.harness import LOGIN, PASSWORD, BrowserCase, Visitor
 
 
 def reload_until(visitor: Visitor, translator: str) -> None:
-    """Load a page again until it says something: what is written in batches comes a second later."""
+    """Reload a page until it contains a text, since calls are written in batches."""
 
     def there() -> bool:
         visitor.page.reload()
@@ -24,10 +24,10 @@ def reload_until(visitor: Visitor, translator: str) -> None:
 
 
 class SetUpTests(BrowserCase):
-    """The first time."""
+    """The first set-up."""
 
     def test_set_up(self) -> None:
-        """By the printed link one becomes the first admin; its secret stays in no address and no history."""
+        """The printed link creates the first admin; its secret stays in no address and no history."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as visitor:
             page = visitor.go("/")
@@ -91,10 +91,10 @@ class SetUpTests(BrowserCase):
 
 
 class OwnersDayTests(BrowserCase):
-    """An extension that may dial what it might not, and no longer: all of it by the console."""
+    """An extension gets a grant, calls, and loses the grant, all through the console."""
 
     def test_with_javascript(self) -> None:
-        """As most people do it."""
+        """With JavaScript."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as visitor:
             self.set_up(visitor, gateway)
@@ -105,7 +105,7 @@ class OwnersDayTests(BrowserCase):
             self._evening(visitor, gateway)
 
     def test_without_javascript(self) -> None:
-        """With scripts forbidden every step works, too."""
+        """Without JavaScript every step works, too."""
         gateway = self.new_gateway()
         with self.visitor(gateway, script=False) as visitor:
             self.set_up(visitor, gateway)
@@ -116,7 +116,7 @@ class OwnersDayTests(BrowserCase):
             self._evening(visitor, gateway)
 
     def _morning(self, visitor: Visitor) -> None:
-        """A new extension, and a new mapping that nobody may use yet."""
+        """A new extension, and a new mapping without grants."""
         page = visitor.go("/rules/extensions")
         page.fill("#f-number", "45")
         visitor.press("Create")
@@ -134,7 +134,7 @@ class OwnersDayTests(BrowserCase):
         self._test_number(visitor, "PIN")
 
     def _test_number(self, visitor: Visitor, verdict: str) -> None:
-        """What the rules say of 45 dialling 51."""
+        """The decision about 45 dialling 51."""
         page = visitor.go("/test")
         page.fill("#f-caller", "45")
         page.fill("#f-number", "51")
@@ -146,7 +146,7 @@ class OwnersDayTests(BrowserCase):
         return page.get_by_role("checkbox", name="45 may use 5X")
 
     def _grant_by_click(self, visitor: Visitor, on: bool) -> None:
-        """In the matrix; it is saved at once."""
+        """Grant in the matrix by a click, which is saved at once."""
         box = self._cell(visitor)
         self.assertEqual(box.is_checked(), not on)
         with visitor.page.expect_response("**/rules/grants/set"):
@@ -156,7 +156,7 @@ class OwnersDayTests(BrowserCase):
         self.assertEqual(self._cell(visitor).is_checked(), on)
 
     def _grant_by_form(self, visitor: Visitor, on: bool) -> None:
-        """In the matrix, saved by its button."""
+        """Grant in the matrix by the form's button."""
         box = self._cell(visitor)
         self.assertEqual(box.is_checked(), not on)
         box.set_checked(on)
@@ -164,7 +164,7 @@ class OwnersDayTests(BrowserCase):
         self.assertEqual(self._cell(visitor).is_checked(), on)
 
     def _noon(self, visitor: Visitor, gateway: Gateway) -> None:
-        """The number is tested and called; the call is seen while it lasts, and afterwards."""
+        """The number is tested and called; the call is shown while it lasts, and in the history."""
         self._test_number(visitor, "llowed")
         page = visitor.go("/")
         with gateway.calling("45", "51"):
@@ -184,7 +184,7 @@ class OwnersDayTests(BrowserCase):
         self.assertIn("45 may use 5X by its own grant", visitor.main)
 
     def _evening(self, visitor: Visitor, gateway: Gateway) -> None:
-        """Revoked: a PIN is asked for again. Who did it is written down, and can be taken back."""
+        """After revoking a PIN is needed again; the change is in the audit log, and can be undone."""
         self._test_number(visitor, "PIN")
         self.assertNotIn("PJSIP/51", gateway.command("call", "51", "--from", "45"))
         page = visitor.go("/rules/changes")
@@ -199,10 +199,10 @@ class OwnersDayTests(BrowserCase):
 
 
 class PeopleTests(BrowserCase):
-    """PINs, and people with smaller roles."""
+    """PINs and roles."""
 
     def test_pins(self) -> None:
-        """A user's PIN is made, shown once, opens a number, and is never seen again."""
+        """A user's PIN is generated, shown once, accepted, and not shown again."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as visitor:
             self.set_up(visitor, gateway)
@@ -234,7 +234,7 @@ class PeopleTests(BrowserCase):
         self.assertNotIn(pin[0], gateway.log())
 
     def test_roles(self) -> None:
-        """An admin lets a viewer in, by a password shown once; the viewer sees all and changes nothing."""
+        """An admin creates a viewer with a password shown once; the viewer sees all and changes nothing."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as admin:
             self.set_up(admin, gateway)
@@ -270,7 +270,7 @@ class PeopleTests(BrowserCase):
 
 
 class DialTests(BrowserCase):
-    """Calls that begin in a browser; the Asterisk is a polite one."""
+    """Calls placed in the browser, on a fake Asterisk."""
 
     def dialling(self, visitor: Visitor, gateway: Gateway) -> None:
         """An admin with a phone."""
@@ -280,7 +280,7 @@ class DialTests(BrowserCase):
         visitor.press("Save")
 
     def test_a_visitor_of_a_site(self) -> None:
-        """A visitor leaves a number, sees the phone ring, is connected; or is told that AMI is away."""
+        """A visitor enters a number, sees the phone ring, is connected; or sees that Asterisk is away."""
         asterisk = PoliteAsterisk()
         gateway = self.new_gateway(lived_in=True, asterisk=asterisk)
         with self.visitor(gateway) as admin:
@@ -316,7 +316,7 @@ class DialTests(BrowserCase):
             self.assertIn("Service Currently Unavailable", visitor.main)
 
     def test_from_my_phone(self) -> None:
-        """An operator dials from the console; the own phone rings first, and the call is in the list."""
+        """An operator dials from the console; the phone rings first, and the call is in the list."""
         asterisk = PoliteAsterisk()
         gateway = self.new_gateway(lived_in=True, asterisk=asterisk)
         with self.visitor(gateway) as visitor:

@@ -122,6 +122,12 @@ class BoardTests(ActiveCallsCase):
         self.assertEqual(call.number, "9" * 120)
         self.assertEqual((call.pattern, call.application, call.data, call.granted_by), ("", "", "", ""))
 
+    def test_long_grant(self) -> None:
+        """Who granted a call is short and printable, too."""
+        call = self.began()
+        self.active_calls.set_decision(call, Decision(Verdict.ALLOW, "21", None, "\x1b" + "g" * 200, ()))
+        self.assertEqual(call.granted_by, "\\x1b" + "g" * 119)
+
     def test_bounded(self) -> None:
         """Calls beyond the bound are not listed, and may be changed and removed as others."""
         calls = [self.began() for _ in range(MAX_CALLS + 2)]
@@ -244,7 +250,7 @@ class MergedTests(ActiveCallsCase):
     """Calls that the gateway and AMI know, each listed once."""
 
     def setUp(self) -> None:
-        """One Asterisk."""
+        """Set up the calls of a single Asterisk."""
         super().setUp()
         self.counter = FakeCounter()
 

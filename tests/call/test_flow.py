@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
@@ -32,6 +33,7 @@ from pbxrouter.errors import (
     CommandRefused,
     ConnectionClosed,
     ForgedRequest,
+    ReplyTimeout,
 )
 from pbxrouter.fastagi import SETTLE_S
 from pbxrouter.fastagi.server import FastAGIFactory
@@ -99,6 +101,7 @@ class FlowCase(SynchronousTestCase):
         """A call flow without calls."""
         self.reports = Reports()
         self.active_calls = ActiveCalls()
+        self.now: float | None = None
         self.flow = self.flow_by(workshop_rules())
 
     def flow_by(
@@ -109,8 +112,8 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        guard = PinGuard(None, (), lambda: next(days))
-        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=guard)
+        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+        return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
         """Serve a call; check that it is no longer among the calls in progress."""
@@ -215,6 +218,28 @@ class WorkshopTable(FlowCase):
         assert decision is not None
         self.assertIn("that was the last of 3 PIN prompts", decision.trace_lines())
         self.assertNotIn("000000", repr(decision) + " ".join(decision.trace_lines()))
+
+    def test_locked_out(self) -> None:
+        """A right PIN that is not checked sounds as a wrong one; the history alone says that it was a lock-out."""
+        self.now = 1_000_000.0
+        wrong = self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.ended("DENIED")
+        self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.ended("LOCKEDOUT")
+        right = self.run_call("34", answers={"GET DATA": "200 result=123456"})
+        self.ended("LOCKEDOUT")
+        self.assertEqual([line for line in right if "Wait" not in line], wrong)
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertIn("the PIN was not checked: too many wrong PINs of", " ".join(decision.trace_lines()))
+        self.run_call("34", answers={"GET DATA": HUNG_UP})
+        self.ended("HANGUP")
+        self.run_call("34", answers={"GET DATA": ["200 result=000000", HUNG_UP]})
+        self.ended("LOCKEDOUT")
+        guessed = self.guard.statistics.unchecked
+        self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
+        self.ended("LOCKEDOUT")
+        self.assertEqual(self.guard.statistics.unchecked, guessed + 1)
 
     def test_hangs_up_after_a_wrong_pin(self) -> None:
         """The record has the decision on the PIN that was wrong."""
@@ -387,6 +412,90 @@ class Prompting(FlowCase):
         self.ended("INVALID")
 
 
+class SlowCaller(FakeChannel):
+    """A caller who keys as many digits as are taken, each at the last moment.
+
+    Args:
+        clock: moves on while they key.
+        prompt_s: seconds that each prompt plays.
+    """
+
+    def __init__(self, call: SimulatedCall, clock: Clock, prompt_s: float) -> None:
+        super().__init__(call, {"GET DATA": "200 result=" + "1" * 20, "GET VARIABLE PLAYBACKSTATUS": "200 result=0"})
+        self._clock = clock
+        self._prompt_s = prompt_s
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See agi.Channel."""
+        words = command.split(" ")
+        if command.startswith("GET DATA"):
+            self._clock.advance(self._prompt_s + int(words[4]) * int(words[3]) / 1000)
+        elif command.startswith("EXEC Wait"):
+            self._clock.advance(float(words[2]))
+        elif command.startswith(("STREAM FILE", "EXEC Playback")):
+            self._clock.advance(self._prompt_s)
+        return super().execute(command)
+
+
+class Dawdling(FlowCase):
+    """A caller whose digits take long."""
+
+    def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
+        """Serve such a call."""
+        clock = Clock()
+        guard = PinGuard(None, (), clock.seconds)
+        self.flow = CallFlow(
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds, guard=guard
+        )
+        channel = SlowCaller(SimulatedCall(extension, caller="33", dnid=dnid, arguments=("bounded",)), clock, prompt_s)
+        self.serve(channel)
+        self.assertLess(clock.seconds(), 180)  # PBXROUTER_TALK_S of the dialplan
+        return channel
+
+    def test_pin(self) -> None:
+        """The time for each key shrinks, and with too little left the caller comes to goodbye, as after wrong PINs."""
+        channel = self.serve_slowly("34", 2)
+        asked = [command for command in channel.commands if command.startswith("GET DATA")]
+        self.assertEqual(asked, [ASK_PIN, "GET DATA agent-pass 2190 20"])
+        self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+        self.ended("DENIED")
+        (record,) = self.reports.records
+        assert record.decision is not None
+        self.assertIs(record.decision.verdict, Verdict.DENY)
+        self.assertEqual(str(record.decision.trace[-1]), "the caller took longer than 150 s")
+
+    def test_long_prompts(self) -> None:
+        """Prompts of the owner's own may be long."""
+        for prompt_s in (0, 5, 15):
+            channel = self.serve_slowly("34", prompt_s)
+            self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+
+    def test_number(self) -> None:
+        """The time that the number takes counts, too."""
+        channel = self.serve_slowly("s", 20)
+        self.assertEqual(channel.commands[-5:], [*played("invalid"), *finished("INVALID"), "HANGUP"])
+
+    def test_time_up_before_the_number(self) -> None:
+        """A call that waited too long is asked for nothing."""
+        clock = Clock()
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds)
+        channel = FakeChannel(SimulatedCall("s", caller="33"), {"ANSWER": None})
+        over = Deferred.fromCoroutine(self.flow.serve(channel))
+        clock.advance(149)
+        channel.answer("200 result=0")
+        self.successResultOf(over)
+        self.assertEqual([command for command in channel.commands if command.startswith("GET DATA")], [])
+        self.ended("DENIED")
+        self.assertIsNone(self.reports.records[-1].decision)
+
+    def test_late_reply(self) -> None:
+        """A reply that is late makes the gateway busy for the dialplan: that is no reason for the fallback."""
+        for command in ("ANSWER", "GET DATA", "STREAM FILE"):
+            commands = self.run_call("34", answers={command: ReplyTimeout("Asterisk did not reply")})
+            self.assertEqual(commands[-2:], [variable("PBXROUTER_OUTCOME", "FAILED"), variable("PBXROUTER", "busy")])
+            self.ended("FAILED")
+
+
 class Running(FlowCase):
     """From the decision to the outcome."""
 
@@ -396,6 +505,23 @@ class Running(FlowCase):
         drivers: Mapping[str, Driver] = {"dial": self.driver}
         self.flow = self.flow_by(workshop_rules(), drivers)
         return self.run_call("21", answers=answers)
+
+    def test_times(self) -> None:
+        """The record tells when the call began and ended."""
+        times = iter((100.0, 107.5))
+        flow = CallFlow(
+            self.engine,
+            DRIVERS,
+            Prompts(),
+            self.reports,
+            self.active_calls,
+            lambda: next(times),
+            PinGuard(None, (), int),
+        )
+        self.successResultOf(Deferred.fromCoroutine(flow.serve(FakeChannel(SimulatedCall("21", caller="33")))))
+        (record,) = self.reports.records
+        self.assertEqual((record.began, record.ended), (100.0, 107.5))
+        self.assertIsNone(record.note)
 
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
@@ -456,6 +582,9 @@ class Running(FlowCase):
             self.assertEqual(len(self.serve_by(ForgedRequest("x"))), 3)
         self.assertEqual(loud(logs), [])
         self.ended("REFUSED")
+        note = self.reports.records[-1].note
+        assert note is not None
+        self.assertIn("refused as forged: x; channel", note.english)
 
     def test_no_driver(self) -> None:
         """Without a driver the caller hears goodbye and is hung up; the log and the trace tell why."""
@@ -481,6 +610,143 @@ class Running(FlowCase):
         """An application's name may be in upper or lower case."""
         self.flow = self.flow_by(workshop_rules(Rule(9, "88", "Dial", "SIP")))
         self.assertIn("EXEC Dial PJSIP/88,60,i", self.run_call("88"))
+
+
+class CallsAtOnce(FlowCase):
+    """How many calls one PIN may have at a time."""
+
+    def limited(self, limit: int | None, driver: Driver) -> None:
+        """The flow in which pepe's PIN may have so many calls; None: as many as any."""
+        self.in_progress: list[FakeChannel] = []  # what is not kept ends when it is collected
+        limits = {} if limit is None else {hash_pin("123456"): limit}
+        rules = RuleSet.build(
+            [Rule(1, "3X", "dial", "IAX2"), Rule(2, "2X", "dial", "SIP")],
+            [("33", frozenset({2}))],
+            [("pepe", hash_pin("123456"), frozenset({1, 2})), ("ana", hash_pin("654321"), frozenset({1}))],
+            hash_pin,
+            max_calls=limits,
+        )
+        self.flow = self.flow_by(rules, {"dial": driver})
+
+    def begin(self, number: str = "34", pin: str = "123456") -> FakeChannel:
+        """A call whose Dial goes on."""
+        channel = FakeChannel(SimulatedCall(number, caller="33"), {"GET DATA": f"200 result={pin}", "EXEC Dial": None})
+        self.assertNoResult(Deferred.fromCoroutine(self.flow.serve(channel)))
+        self.in_progress.append(channel)
+        return channel
+
+    def refused(self) -> None:
+        """One more call with pepe's PIN is denied, hears goodbye, and its trace says why."""
+        channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": "200 result=123456"})
+        self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
+        self.assertEqual(channel.commands[3:], [*played("vm-goodbye"), *finished("DENIED", hung_up=True)])
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.verdict, decision.granted_by), (Verdict.DENY, None))
+        self.assertRegex(decision.trace_lines()[-1], r"^pepe has \d calls already, as many as the PIN may have$")
+        self.ended("DENIED")
+
+    def test_limit(self) -> None:
+        """One call more than the PIN may have is denied, until one of them ends, however it ends."""
+        for limit in (1, 2, 3, None):
+            self.limited(limit, Dial(SETTINGS))
+            calls = [self.begin() for _ in range(2 if limit is None else limit)]
+            self.refused()
+            self.begin(pin="654321")  # another user's
+            for ending in ("200 result=0", HUNG_UP, "510 x"):
+                calls.pop(0).answer(ending)
+                calls.append(self.begin())
+                self.refused()
+
+    def test_counted_in_the_trace(self) -> None:
+        """The trace has the number of calls."""
+        self.limited(3, Dial(SETTINGS))
+        for _ in range(3):
+            self.begin()
+        self.refused()
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertIn("pepe has 3 calls already", decision.trace_lines()[-1])
+
+    def test_no_pin(self) -> None:
+        """Calls that the caller's own grant allows are not counted."""
+        self.limited(1, Dial(SETTINGS))
+        for _ in range(5):
+            self.begin("21", pin="1")
+        self.begin()
+        self.refused()
+
+
+class Guarded(FlowCase):
+    """PINs and the guard, at a time that stands still."""
+
+    def setUp(self) -> None:
+        """A guard that starts with no wrong PIN."""
+        super().setUp()
+        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.flow = CallFlow(
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, lambda: 1000.0, self.guard
+        )
+
+    def test_waits(self) -> None:
+        """After three wrong PINs the next ones are checked later and later; a right one after them counts."""
+        commands = self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.assertEqual([command for command in commands if "Wait" in command], [])
+        answers: Answers = {"GET DATA": ["200 result=000000", "200 result=123456"]}
+        commands = self.run_call("34", answers=answers)
+        self.assertEqual(commands[1:7], ["ANSWER", ASK_PIN, "EXEC Wait 2", WRONG_PIN, ASK_PIN, "EXEC Wait 4"])
+        self.assertIn("EXEC Dial IAX2/34,60,i", commands)
+        self.assertEqual(self.guard.statistics.wrong, 4)
+
+    def test_locked_out(self) -> None:
+        """A PIN of a caller who is locked out is not checked: it is denied though it is right, after the same time."""
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (5, 1))
+        commands = self.run_call("34", answers={"GET DATA": "200 result=123456"})
+        self.assertEqual(commands[2:5], [ASK_PIN, "EXEC Wait 8", WRONG_PIN])
+        self.assertEqual(self.guard.statistics.unchecked, 4)
+        self.ended("LOCKEDOUT")
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.verdict, decision.granted_by, decision.user), (Verdict.DENY, None, None))
+        endpoint = SimulatedCall("34").channel.rpartition("-")[0]
+        self.assertEqual(
+            decision.trace_lines()[-2:],
+            [f"the PIN was not checked: too many wrong PINs of {endpoint}", "that was the last of 3 PIN prompts"],
+        )
+        self.assertEqual(decision.trace_lines().count(f"the PIN was not checked: too many wrong PINs of {endpoint}"), 1)
+
+    def test_right_one_costs_nothing(self) -> None:
+        """However often the right PIN is keyed, none of them waits."""
+        for _ in range(12):
+            commands = self.run_call("34", answers={"GET DATA": "200 result=123456"})
+            self.assertIn("EXEC Dial IAX2/34,60,i", commands)
+            self.assertNotIn("Wait", " ".join(commands))
+
+    def test_nothing_keyed(self) -> None:
+        """A caller who keys nothing has guessed nothing."""
+        for _ in range(4):
+            self.run_call("34", answers={"GET DATA": "200 result= (timeout)"})
+        self.assertEqual((self.guard.statistics.wrong, self.guard.statistics.unchecked), (0, 0))
+
+    def test_what_is_logged(self) -> None:
+        """The line about a wrong PIN names the peer that the channel knows, the caller and the number."""
+        channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": ["200 result=1", HUNG_UP]})
+        channel.peer = "192.0.2.9"  # type: ignore[attr-defined]
+        with capturedLogs() as logs:
+            self.serve(channel)
+        (line,) = [event for event in logs if event["log_format"].startswith("PIN guard")]
+        self.assertEqual((line["peer"], line["caller"], line["number"]), ("192.0.2.9", "33", "34"))
+        with capturedLogs() as logs:
+            self.run_call("34", answers={"GET DATA": ["200 result=1", HUNG_UP]})
+        self.assertEqual([event["peer"] for event in logs if "peer" in event], ["?"])
+
+    def test_hung_up_while_waiting(self) -> None:
+        """A caller who hangs up while the check waits ends the call so."""
+        self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
+        self.ended("HANGUP")
 
 
 class Breaking(FlowCase):
@@ -509,6 +775,14 @@ class Breaking(FlowCase):
             decision = self.reports.records[-1].decision
             assert decision is not None
             self.assertEqual(decision.trace_lines()[-1], f"it failed: {error}")
+
+    def test_forged_uniqueid(self) -> None:
+        """The log names the call in one line, also if its Uniqueid holds control characters."""
+        self.flow = self.flow_by(workshop_rules(), {"dial": FakeDriver(ApplicationFailed("x"))})
+        channel = FakeChannel(SimulatedCall("21", caller="33", uniqueid="1\x1b7"))
+        with capturedLogs() as logs:
+            self.serve(channel)
+        self.assertEqual([event["uniqueid"] for event in loud(logs)], ["1\\x1b7"])
 
     def test_untyped(self) -> None:
         """An unexpected exception is logged with its traceback."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, formatEventAsClassicLogText, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.agi import AGIRequest
+from pbxrouter.alarms import Alarm
+from pbxrouter.call import pin_guard
 from pbxrouter.call.pin_guard import PinAttempt, PinGuard
 from pbxrouter.database import Store
 from pbxrouter.security import GuessKey
-from pbxrouter.security.guess_limits import FREE_GUESSES
+from pbxrouter.security.guess_limits import FREE_GUESSES, MAPPING_GUESSES
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import hash_pin, request_of
+from tests.paths import ROOT
 
 
 class GuardCase(TestCase):
@@ -29,6 +33,7 @@ class GuardCase(TestCase):
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
         self.logged: list[LogEvent] = []
+        self.alarms: list[Alarm] = []
         observer: Any = self.logged.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
@@ -37,7 +42,7 @@ class GuardCase(TestCase):
         """The guard of one more gateway on the database."""
         store = Store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
-        return PinGuard(store, trunks, lambda: self.now)
+        return PinGuard(store, trunks, lambda: self.now, self.alarms.append)
 
     def request(self, endpoint: str = "PJSIP/33", caller: str = "33") -> AGIRequest:
         """A call."""
@@ -115,6 +120,24 @@ class PinGuardTests(GuardCase):
         (line,) = self.said(LogLevel.warn)
         self.assertIn("locked out endpoint PJSIP/33", line)
         self.assertEqual((guard.statistics.lockouts, guard.statistics.unchecked), (1, 3))
+        (alarm,) = self.alarms
+        self.assertEqual((alarm.kind, alarm.text), ("pin-lockout", "locked out after wrong PINs: endpoint PJSIP/33"))
+        self.assertEqual(
+            alarm.details, {"peer": "192.0.2.1", "channel": "PJSIP/33-0000001a", "caller": "33", "number": "34"}
+        )
+
+    async def test_fail2ban(self) -> None:
+        """The filter of docs/operations.md finds the peer; what a caller calls himself is not taken for one."""
+        (regex,) = re.findall(r"^failregex = (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+        finds = re.compile(regex.replace("<HOST>", r"(?P<host>\S+)")).search
+        guard = self.guard()
+        name = "PIN guard: wrong PIN from 198.51.100.9, channel"
+        await self.guess(guard, self.request(caller=name))
+        lines = [formatEventAsClassicLogText(event) or "" for event in self.logged]
+        hosts = [found["host"] for line in lines if (found := finds(line.partition(" ")[2]))]
+        self.assertEqual(hosts, ["192.0.2.1"])
+        self.assertIn(name, lines[-1])
+        self.assertIsNone(finds(f" [pbxrouter.x#info] {name}"))
 
     async def test_alarm(self) -> None:
         """An attack from many places raises one alarm."""
@@ -123,6 +146,21 @@ class PinGuardTests(GuardCase):
             await self.guess(guard, self.request(f"PJSIP/{line % 50}", str(line % 50)))
         self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at mapping 1"])
         self.assertEqual(guard.statistics.alarms, 1)
+        self.assertEqual([alarm.kind for alarm in self.alarms].count("pin-attack"), 1)
+
+    async def test_forged_numbers(self) -> None:
+        """One guess by each of many numbers on a trunk raises the alarm; then one more is checked of each, not two."""
+        guard = self.guard("PJSIP/out")
+        for number in range(MAPPING_GUESSES + 1):
+            request = self.request("PJSIP/out", f"555{number}")
+            self.assertTrue((await self.guess(guard, request)).is_checked)
+        self.assertEqual(guard.statistics.alarms, 1)
+        self.assertFalse((await self.guess(guard, request)).is_checked)
+        honest = self.request("PJSIP/out", "600")
+        attempt = await guard.admit(honest, 1)
+        self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
+        inside = await guard.admit(self.request(), 1)
+        self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
 
     def test_calls_at_once(self) -> None:
         """A PIN has as many calls as its user may have."""
@@ -131,3 +169,198 @@ class PinGuardTests(GuardCase):
         guard.end_call("ana")
         self.assertTrue(guard.begin_call("ana", 2))
         self.assertTrue(guard.begin_call("eva", 1))
+        for user, limit in (("ana", 2), ("eva", 1)):
+            for _ in range(limit):
+                guard.end_call(user)
+            self.assertEqual([guard.begin_call(user, limit) for _ in range(limit + 1)], [True] * limit + [False])
+
+    def test_more_ends_than_calls(self) -> None:
+        """Ending a call that never began allows no extra call."""
+        guard = PinGuard(None, (), lambda: self.now)
+        guard.end_call("ana")
+        self.assertEqual([guard.begin_call("ana", 1) for _ in range(2)], [True, False])
+
+    def test_lowered_limit(self) -> None:
+        """A limit that is lowered while calls go on holds for the next ones."""
+        guard = PinGuard(None, (), lambda: self.now)
+        self.assertEqual([guard.begin_call("ana", 3) for _ in range(3)], [True] * 3)
+        self.assertFalse(guard.begin_call("ana", 1))
+        guard.end_call("ana")
+        self.assertFalse(guard.begin_call("ana", 2))
+
+
+class InMemoryTests(GuardCase):
+    """Without a database, at a time of the test's own."""
+
+    def setUp(self) -> None:
+        """No PIN was guessed yet."""
+        super().setUp()
+        self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
+
+    def key(self, request: AGIRequest | None = None, peer: str = "192.0.2.1") -> PinAttempt:
+        """Key a wrong PIN."""
+        request = request or self.request()
+        attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, 1)))
+        self.memory.wrong(attempt, request, peer, "34")
+        return attempt
+
+    def test_keys(self) -> None:
+        """A guess is charged to endpoint, number, mapping and gateway; on a trunk to trunk and number together."""
+        self.assertEqual(
+            self.key().keys,
+            (
+                GuessKey("endpoint", "PJSIP/33"),
+                GuessKey("number", "33"),
+                GuessKey("mapping", "1"),
+                GuessKey("gateway", ""),
+            ),
+        )
+        self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("trunk", "PJSIP/provider 33"))
+
+    def test_charged_to_each(self) -> None:
+        """Guesses of an endpoint that calls itself by ever other numbers are counted together, and a number's, too."""
+        for number in range(FREE_GUESSES):
+            self.key(self.request("PJSIP/33", f"{number}"))
+        self.assertEqual(self.key(self.request("PJSIP/33", "77")).ruling.locked_by, GuessKey("endpoint", "PJSIP/33"))
+        for number in range(FREE_GUESSES):
+            self.key(self.request(f"PJSIP/x{number}", "88"))
+        # Its own first wrong PIN is checked; from then on the number counts for it, too.
+        self.assertIsNone(
+            self.key(self.request("PJSIP/other", "88")).ruling.locked_by
+        )  # it has not guessed wrong itself
+        self.assertEqual(self.key(self.request("PJSIP/other", "88")).ruling.locked_by, GuessKey("number", "88"))
+
+    def test_not_charged_while_locked(self) -> None:
+        """What is not checked is not charged: the lock-out ends in its time, however often is keyed."""
+        for _ in range(FREE_GUESSES):
+            self.key()
+        until = self.key().ruling.locked_until
+        for _ in range(20):
+            self.assertEqual(self.key().ruling.locked_until, until)
+        self.now = until
+        self.assertTrue(self.key().is_checked)
+
+    def test_right(self) -> None:
+        """A right PIN is taken back for each of its keys, and no more than that."""
+        for _ in range(FREE_GUESSES - 1):
+            self.key()
+        for _ in range(30):
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(self.request(), 1)))
+            self.assertTrue(attempt.is_checked)
+            self.successResultOf(Deferred.fromCoroutine(self.memory.right(attempt)))
+        self.assertTrue(self.key().is_checked)
+        self.assertFalse(self.key().is_checked)
+
+    def test_statistics(self) -> None:
+        """Wrong and unchecked PINs and lock-outs are counted; a lock-out anew when it was over in between."""
+        for _ in range(FREE_GUESSES + 2):
+            self.key()
+        statistics = self.memory.statistics
+        self.assertEqual((statistics.wrong, statistics.unchecked, statistics.lockouts), (FREE_GUESSES, 2, 1))
+        self.now += 360.0
+        self.key()
+        self.key()
+        self.assertEqual((statistics.wrong, statistics.unchecked, statistics.lockouts), (FREE_GUESSES + 1, 3, 2))
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (0, 0.0))
+        self.assertEqual(len(self.said(LogLevel.warn)), 2)
+
+    def test_lock_outs_of_several(self) -> None:
+        """Each key that is locked is logged for itself, and once, also when others are locked in between."""
+        one, other = self.request("PJSIP/1", "1"), self.request("PJSIP/2", "2")
+        for request in (one, other):
+            for _ in range(FREE_GUESSES):
+                self.key(request)
+        for _ in range(3):
+            self.key(one)
+            self.key(other)
+        self.assertEqual(
+            self.said(LogLevel.warn),
+            [
+                f"PIN guard: locked out endpoint PJSIP/{name} after wrong PINs from 192.0.2.1, "
+                f"channel PJSIP/{name}-0000001a, caller {name}, number 34"
+                for name in "12"
+            ],
+        )
+
+    def test_what_callers_write(self) -> None:
+        """Lines have no line end of a caller's, and a question mark for a peer that is not known."""
+        request = AGIRequest({"channel": "a\nb", "callerid": "1\n2"})
+        for _ in range(FREE_GUESSES + 1):
+            self.key(request, peer="")
+        for line in (*self.said(LogLevel.info), *self.said(LogLevel.warn)):
+            self.assertTrue(line.isprintable(), line)
+            self.assertIn("from ?,", line)
+        self.key(AGIRequest({"channel": "PJSIP/9-0000001a"}), peer="x\ny")
+        self.assertIn("from x\\ny, channel PJSIP/9-0000001a, caller unknown, number 34", self.said(LogLevel.info)[-1])
+
+    def test_alarms(self) -> None:
+        """An attacked mapping is one alarm while it goes on; after a quiet time it is raised anew."""
+        for line in range(60):
+            self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
+        statistics = self.memory.statistics
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (1, self.now + 120.0))
+        self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at mapping 1"])
+        self.now += 4 * 3600.0
+        for line in range(60):
+            self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
+        self.assertEqual((statistics.alarms, statistics.alarmed_until), (2, self.now + 120.0))
+
+    def test_alarm_of_the_gateway(self) -> None:
+        """Guesses at ever other mappings are an attack on the gateway."""
+        for line in range(80):
+            request = self.request(f"PJSIP/{line % 35}", str(line % 35))
+            attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, line)))
+            self.memory.wrong(attempt, request, "", "34")
+        self.assertEqual(self.said(LogLevel.critical), ["PIN guard: ALARM: wrong PINs from many places at the gateway"])
+        self.assertEqual(self.memory.statistics.alarmed_until, self.now + 60.0)
+
+    def test_memory_is_bounded(self) -> None:
+        """Of ever more callers those are forgotten who guessed longest ago; who guesses again is not."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 12)
+        old, kept = self.request("PJSIP/old", "1"), self.request("PJSIP/kept", "2")
+        for _ in range(FREE_GUESSES):
+            self.key(old)
+        for _ in range(FREE_GUESSES):
+            self.key(kept)
+        self.assertFalse(self.key(old).is_checked)
+        self.assertFalse(self.key(kept).is_checked)
+        for number in range(3):
+            self.key(self.request(f"PJSIP/x{number}", f"x{number}"))
+        self.assertFalse(self.key(kept).is_checked)
+        self.key(self.request("PJSIP/x4", "x4"))
+        self.assertTrue(self.key(old).is_checked)
+
+    def test_lift(self) -> None:
+        """A lock-out that is lifted is over, and one that follows is logged anew."""
+        for _ in range(FREE_GUESSES + 1):
+            self.key()
+        keys = [GuessKey("endpoint", "PJSIP/33"), GuessKey("number", "33"), GuessKey("number", "99")]
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.memory.lift(iter(keys)))), 0)
+        for _ in range(FREE_GUESSES):
+            self.assertTrue(self.key().is_checked)
+        self.assertFalse(self.key().is_checked)
+        self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
+
+
+class AwayTests(GuardCase):
+    """A database that cannot be used."""
+
+    async def test_said(self) -> None:
+        """That guesses are counted in memory is said, and so is a right PIN that could not be noted."""
+        guard = self.guard()
+        self.path.rename(f"{self.path}.away")
+        attempt = await guard.admit(self.request(), 1)
+        await guard.right(attempt)
+        first, second = self.said(LogLevel.warn)
+        self.assertIn("PIN guard: the database cannot be used, counting in memory: ", first)
+        self.assertIn("PIN guard: a right PIN could not be noted: ", second)
+        for _ in range(FREE_GUESSES):
+            self.assertTrue((await self.guess(guard)).is_checked)
+
+    async def test_counted_before_it_went_away(self) -> None:
+        """What was guessed while the database was there counts when it is away."""
+        guard = self.guard()
+        for _ in range(FREE_GUESSES - 1):
+            await self.guess(guard)
+        self.path.rename(f"{self.path}.away")
+        self.assertEqual([(await self.guess(guard)).is_checked for _ in range(2)], [True, False])

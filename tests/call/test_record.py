@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi import AGIRequest
 from pbxrouter.call.record import (
     OUTCOME_SENTENCES,
     PROBLEMATIC,
     SUCCESSFUL,
+    CallRecord,
     GatewayOutcome,
     outcome_kind,
     outcome_sentence,
 )
+from pbxrouter.drivers import Outcome
+from pbxrouter.text import sentence
+
+
+class RecordTests(SynchronousTestCase):
+    """CallRecord."""
+
+    def test_equality(self) -> None:
+        """Records with other times and notes are compared by call and outcome."""
+        record = CallRecord(AGIRequest({"uniqueid": "1"}), None, Outcome("BUSY"), 1.0, 2.0)
+        self.assertEqual(record, CallRecord(record.request, None, Outcome("BUSY"), 3.0, 4.0, sentence("x")))
+        self.assertNotEqual(record, CallRecord(record.request, None, Outcome("ANSWER"), 1.0, 2.0))
+        self.assertNotEqual(record, CallRecord(AGIRequest({"uniqueid": "2"}), None, Outcome("BUSY"), 1.0, 2.0))
+        bare = CallRecord(record.request, None, Outcome("BUSY"))
+        self.assertEqual((bare.began, bare.ended, bare.note), (0.0, 0.0, None))
 
 
 class OutcomeTests(SynchronousTestCase):
@@ -33,6 +50,7 @@ class OutcomeTests(SynchronousTestCase):
             {
                 "INVALID": ("no such number", "plain"),
                 "DENIED": ("not allowed", "bad"),
+                "LOCKEDOUT": ("locked out after wrong PINs", "bad"),
                 "NODRIVER": ("no driver", "bad"),
                 "FAILED": ("gateway error", "bad"),
                 "REFUSED": ("forged call", "bad"),

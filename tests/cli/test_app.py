@@ -167,7 +167,7 @@ class FrameTests(CommandTestCase):
         self.assertIn(str(self.directory), self.bad("init", "--config", str(self.directory)))
 
     def test_fault_of_ours(self) -> None:
-        """An exception that nobody foresaw is one line too."""
+        """An unexpected exception is one line, too."""
 
         def broken() -> None:
             raise RuntimeError("a\nb")
@@ -225,7 +225,7 @@ class InitTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT * FROM applications_mappings"), [])
 
     def test_something_else(self) -> None:
-        """What is no database of ours is refused and left as it was; no key is made."""
+        """A file that is not pbxrouter's database is refused and left as it was; no key is created."""
         self.database.write_text("hello, this is no database at all")
         self.assertIn(str(self.database), self.bad("init"))
         self.assertEqual(self.database.read_text(), "hello, this is no database at all")
@@ -405,7 +405,7 @@ class ExplainTests(CommandTestCase):
         self.assertEqual(found["trace"], ["no pattern matches 999"])
 
     def test_pattern_as_stored(self) -> None:
-        """The pattern is shown as somebody wrote it."""
+        """The pattern is shown as it was written."""
         self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('hangup', '_5x')")
         self.assertEqual(self.explained("51", "--from", "33")["pattern"], "_5x")
 
@@ -448,7 +448,7 @@ class ExplainTests(CommandTestCase):
         self.assertEqual(len(self.explained("21", "--from", "33")["problems"]), 1)  # type: ignore[arg-type]
 
     def test_missing_driver(self) -> None:
-        """An application that nobody provides is said."""
+        """An application without a driver is named."""
         self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('teapot', '5X')")
         self.assertIn("no driver provides the application teapot", self.good("explain", "51", "--from", "unknown"))
 
@@ -556,7 +556,7 @@ class PinTests(CommandTestCase):
         try:
             while chunk := os.read(terminal, 1024):
                 shown += chunk
-        except OSError:  # Linux's way to say that nobody holds the other end
+        except OSError:  # on Linux: the other end is closed
             pass
         os.close(terminal)
         return process.wait(), shown.decode()
@@ -620,7 +620,7 @@ class ProcessTests(CommandTestCase):
         self.good("init", "--sample")
 
     def test_closed_pipe(self) -> None:
-        """Whoever stops reading gets no complaint."""
+        """A reader that closes standard output causes no error message."""
         for arguments in (("--help",), ("explain", "21", "--from", "33", "-c", self.config)):
             reader, writer = os.pipe()
             os.close(reader)

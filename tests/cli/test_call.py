@@ -358,7 +358,7 @@ class MisbehaviourTests(SynchronousTestCase):
         self.assertIn("in the middle of a line", self.fault(behaviour))
 
 
-class NobodyThereTests(SynchronousTestCase):
+class NoGatewayTests(SynchronousTestCase):
     """Nothing listens: exit status 2, and what to do."""
 
     def test_refused(self) -> None:

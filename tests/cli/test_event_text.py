@@ -49,7 +49,7 @@ class LineTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, raw: bytes) -> None:
-        """Whatever comes is one printable line, and one JSON object."""
+        """Every event is one printable line, and one JSON object."""
         message = AMIMessage(b"Event: X\r\n" + raw)
         self.assertTrue(as_line(message).isprintable())
         self.assertIsInstance(json.loads(as_json(message)), dict)

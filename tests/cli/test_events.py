@@ -187,7 +187,7 @@ class EventsTests(CommandCase):
             process.communicate()
 
     def test_closed_pipe(self) -> None:
-        """Whoever reads goes: it ends without a word, with events and without."""
+        """When the reader closes standard output the command ends silently, with events and without."""
         self.play(PlayedAmi(EVENTS))
         for names in ([], ["NoSuchEvent"]):
             process = self.command("events", *names)
@@ -199,7 +199,7 @@ class EventsTests(CommandCase):
             process.stdout = None
 
     def test_refused(self) -> None:
-        """Nobody there, a wrong secret, something else, a connection that ends: one line each."""
+        """Nothing listens, a wrong secret, another program, a connection that ends: one line each."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.settings(port)

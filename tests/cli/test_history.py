@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.call.history import row_of
+from pbxrouter.call.history_writer import row_of
 from pbxrouter.cli.app import pbxrouter
 from pbxrouter.database.calls.history import add_calls
-from tests.call.test_history import record
+from tests.call.test_history_writer import record
 
 
 class HistoryCommand(SynchronousTestCase):

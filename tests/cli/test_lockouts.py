@@ -7,13 +7,14 @@ import time
 
 from pbxrouter import database
 from pbxrouter.database import admit_guess
+from pbxrouter.database.audit import AuditSearch, find_entries
 from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from tests.cli.test_app import CommandTestCase, run
 
 
 class LockoutsTests(CommandTestCase):
-    """On a database in which somebody has guessed PINs."""
+    """On a database with wrong PINs."""
 
     def setUp(self) -> None:
         """Make the database."""
@@ -43,10 +44,16 @@ class LockoutsTests(CommandTestCase):
         self.assertEqual(self.good("lockouts", "lift", "gateway"), "gateway: lifted\n")
         left = [json.loads(line)["key"]["scope"] for line in self.good("lockouts", "--json").splitlines()]
         self.assertEqual(sorted(left), ["mapping", "number"])
+        connection = database.connect(self.database)
+        self.addCleanup(connection.close)
+        log = find_entries(connection, AuditSearch(), 5)
+        self.assertEqual(
+            [(row.via, row.name) for row in log], [("command", "gateway"), ("command", "endpoint PJSIP/33")]
+        )
 
     def test_refused(self) -> None:
         """What is missing or not there is named."""
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift"))
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift", "endpoint"))
         self.assertIn("list takes no scope and no name", self.bad("lockouts", "list", "endpoint", "x"))
-        self.assertIn("nothing is held against number 7", self.bad("lockouts", "lift", "number", "7"))
+        self.assertIn("there are no wrong PINs of number 7", self.bad("lockouts", "lift", "number", "7"))

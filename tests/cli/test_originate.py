@@ -132,7 +132,7 @@ class OriginateTests(SocketCase):
         self.assert_one_line(self.run_command(*self.ARGUMENTS, "--ring", "0"), "--ring")
 
     def test_odd_arguments(self) -> None:
-        """Whatever is typed goes through as one line of JSON: the gateway judges it."""
+        """All arguments are sent as one line of JSON: the gateway validates them."""
         gateway = self.played(RINGING)
         self.run_command("originate", "PJSIP/33&x", "--to", '21\r\n{"watch": {}}', "--context", "ñ\udcff")
         gateway.join()

@@ -95,7 +95,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(st.text(max_size=60))
     def test_anything(self, text: str) -> None:
-        """Whatever is written is read, or refused in words."""
+        """Any text is parsed, or refused with a message."""
         try:
             Hours.parse(text)
         except EditRefused as error:

@@ -68,7 +68,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(self.check(f"{generation}.{int(expires) + 1}.{mac}"), LinkState.FORGED)
         self.assertEqual(self.check(f"4.{expires}.{mac}", generation=4), LinkState.FORGED)
         self.assertEqual(self.check(Signer(bytes(32)).link(7, 3, NOW + 60)), LinkState.FORGED)
-        # What was given away of a page that is gone tells nobody whether it ever was.
+        # A link of a deleted page does not reveal whether it existed.
         self.assertEqual(self.check(f"4.{expires}.{mac}", generation=None), LinkState.FORGED)
 
     def test_malformed(self) -> None:

@@ -166,7 +166,7 @@ class ResultTests(CompatTest):
         self.asked(self.agi.sayTime(noon, "1"), f"SAY TIME {seconds} 1", "200 result=0")
 
     def test_values(self) -> None:
-        """Variables and database: the value without its brackets, whatever it holds; none is a failure."""
+        """Variables and database: the value without its parentheses, with any characters; none is a failure."""
         get = self.agi.getVariable
         self.assertEqual(self.asked(get("X"), "GET VARIABLE X", "200 result=1 (a (b) c)"), "a (b) c")
         self.assertEqual(self.asked(get("X"), "GET VARIABLE X", "200 result=1 ()"), "")
@@ -388,7 +388,7 @@ class LifeTests(CompatTest):
         self.assertTrue(call.is_closed)
 
     def test_connection_lost(self) -> None:
-        """Whatever waits fails with ConnectionDone, and onClose fires."""
+        """Every pending command fails with ConnectionDone, and onClose fires."""
         closed = self.agi.onClose()
         waiting = [self.agi.getData("p"), self.agi.noop()]
         self.call.goes()

@@ -1,4 +1,4 @@
-"""Settings: defaults, every key, paths, and one line for whatever cannot be used."""
+"""Settings: defaults, every key, paths, and one line for each invalid value."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ class Accepted(SynchronousTestCase):
             [dial]
             timeout = 5
             options = "tT"
+            [alarm]
+            command = ["/bin/sms", "a b"]
+            webhook = "https://[2001:db8::1]:8443/x?y=z"
+            secret_file = "w"
             [technologies]
             SIP = "SIP"
             Zap = "DAHDI/g0"
@@ -77,6 +81,8 @@ class Accepted(SynchronousTestCase):
             ("/var/x.db", "/etc/pbx/keys/k", "/etc/pbx/c.sock"),
         )
         self.assertEqual(full.fastagi.secret_file, "/etc/pbx/f")
+        self.assertEqual(full.alarm.secret_file, "/etc/pbx/w")
+        self.assertEqual(full.alarm.command, ("/bin/sms", "a b"))
         self.assertEqual(full.fastagi.allow, ("192.0.2.7", "2001:db8::/64"))
         self.assertEqual([asterisk.secret_file for asterisk in full.asterisk], ["/etc/pbx/s", ""])
         self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
@@ -97,12 +103,12 @@ class Accepted(SynchronousTestCase):
 # What is written in the file, and what the line says behind the file's name.
 REFUSED = {
     "x =": "not TOML: Invalid value (at end of document)",
-    "databse = 'x'": "databse: no such key; accepted at the top are asterisk, ",
+    "databse = 'x'": "databse: no such key; accepted at the top are alarm, asterisk, ",
     "[fastagi]\nport = 1": "fastagi.port: no such key; accepted here are allow, debug, ",
     "[[asterisk]]\nami = 'x'\n[[asterisk]]\nhost = 'y'": ("asterisk.host: no such key; accepted here are ami, "),
     "[prompts]\nask_pin = 'x'": (
-        "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, "
-        "technical-failure, wrong-pin"
+        "prompts.ask_pin: no such key; accepted here are ask-number, ask-pin, goodbye, invalid-number, new-pin, "
+        "pin-changed, pin-refused, pins-differ, repeat-pin, technical-failure, wrong-pin"
     ),
     "database = 5": "database: accepted is text in quotes, not a whole number",
     "database = 1979-05-27": "database: accepted is text in quotes",
@@ -125,6 +131,14 @@ REFUSED = {
     '[fastagi]\nsecret_file = "a\\u0000b"': "fastagi.secret_file: accepted is the path of a file",
     "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",
     '[[asterisk]]\nsecret_file = "a\\u0000b"': "asterisk.secret_file: accepted is the path of a file",
+    "[alarm]\ncommand = 'x'": "alarm.command: accepted is a list of texts",
+    "[alarm]\ncommand = ['sms']": "alarm.command: accepted is a program's path from / on and its arguments, such as ",
+    '[alarm]\ncommand = ["/x", "a\\u0000b"]': "alarm.command: accepted is a program's path from / on",
+    "[alarm]\nwebhook = 'http://example.org/'\nsecret_file = 's'": "alarm.webhook: accepted is an address such as ",
+    "[alarm]\nwebhook = 'https://a:b@example.org/'\nsecret_file = 's'": "alarm.webhook: accepted is an address",
+    "[alarm]\nwebhook = 'https://example.org/a b'\nsecret_file = 's'": "alarm.webhook: accepted is an address",
+    "[alarm]\nwebhook = 'https://example.org/'": "alarm.secret_file: accepted is a file with the key",
+    '[alarm]\nsecret_file = "a\\u0000b"': "alarm.secret_file: accepted is the path of a file",
     "[web]\nlisten = 1": "web.listen: accepted is text in quotes, not a whole number",
     "[dial]\ntimeout = 0": "dial.timeout: accepted is a whole number, at least 1",
     "[dial]\ntimeout = 86401": "dial.timeout: accepted is a whole number, at most 86400",
@@ -169,7 +183,7 @@ class Refused(SynchronousTestCase):
         )
     )
     def test_anything(self, table: dict[str, object]) -> None:
-        """Whatever a table holds, it is accepted or refused in one line."""
+        """Any table is accepted, or refused in one line."""
         try:
             config.from_table(table, "x.toml", BASE)
         except ConfigError as error:

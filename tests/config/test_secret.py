@@ -28,6 +28,12 @@ class SecretTests(SynchronousTestCase):
         self.file.write_text(" abcdefgh01234567 \r\nmore\n")
         self.assertEqual(read_fastagi_secret(self.config), "abcdefgh01234567")
 
+    def test_accepted(self) -> None:
+        """16 to 128 letters, digits and a few signs; the last line may lack its end."""
+        for secret in ("a" * 16, "Z" * 128, "._~+/=-0123456789", "QWxhZGRpbjpvcGVu=="):
+            self.file.write_text(secret)
+            self.assertEqual(read_fastagi_secret(self.config), secret)
+
     def test_refused(self) -> None:
         """A file that is missing, no text, or holds what cannot be told: one line, without the secret."""
         for content, expected in (
@@ -40,6 +46,8 @@ class SecretTests(SynchronousTestCase):
             (b"abcdefgh,01234567", "no usable secret"),
             (b"abcdefgh 01234567", "no usable secret"),
             (b"abcdefgh${01234567}", "no usable secret"),
+            ("abcdefgh0123456ñ".encode(), "no usable secret"),
+            (b"abcdefgh\x000123456", "no usable secret"),
         ):
             if content is not None:
                 self.file.write_bytes(content)

@@ -62,7 +62,7 @@ class OriginateTests(SynchronousTestCase):
     """The wish behind ``pbxrouter originate``."""
 
     def setUp(self) -> None:
-        """One Asterisk."""
+        """Set up a control server for a single Asterisk."""
         self.originator = FakeOriginator()
         self.wish = OriginateCommand({"lab": cast(Originator, self.originator)})
         self.answers: list[JsonObject] = []
@@ -121,7 +121,7 @@ class OriginateTests(SynchronousTestCase):
             self.assertEqual((self.answers, self.ends), ([{"error": str(error)}], 1))
 
     def test_fault(self) -> None:
-        """A fault of ours is answered, too, and logged: nobody waits for ever."""
+        """An unexpected error is answered and logged, so that the client does not wait for ever."""
         with capturedLogs() as events:
             self.ask()
             self.originator.done.errback(RuntimeError("oh"))
@@ -152,7 +152,7 @@ class OriginateTests(SynchronousTestCase):
         self.assertEqual(self.originator.wishes, [CallRequest("", "", "")])
 
     def test_goes_away(self) -> None:
-        """Whoever asked leaves: the call goes on, and what is told is told to nobody."""
+        """The client disconnects: the call goes on, and its progress is dropped."""
         stop = self.ask()
         stop()
         self.goes("ringing", "ended")

@@ -34,25 +34,25 @@ from tests.fakes import loud, request_of
 CALL = request_of(SimulatedCall("21", caller="33"))
 
 
-class FakeWish:
-    """A wish that is granted as the test likes."""
+class FakeCommand:
+    """A command that records its calls, and refuses on request."""
 
     def __init__(self) -> None:
         self.asked: list[JsonObject] = []
         self.stopped = 0
 
     def __call__(
-        self, asked: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
+        self, arguments: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
-        """See control.Wish."""
-        if "refuse" in asked:
+        """See ControlCommand."""
+        if "refuse" in arguments:
             raise ControlRefused("not that")
-        self.asked.append(asked)
+        self.asked.append(arguments)
         self.send, self.end = send, end
         return self.stop
 
     def stop(self) -> None:
-        """Nobody listens any more."""
+        """Note that the client has disconnected."""
         self.stopped += 1
 
 
@@ -61,9 +61,9 @@ class ProtocolCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A command line connects."""
-        self.wish = FakeWish()
+        self.command = FakeCommand()
         self.watch = DialogueWatch()
-        self.protocol = ControlProtocol({"fake": self.wish, "watch": WatchCommand(self.watch)})
+        self.protocol = ControlProtocol({"fake": self.command, "watch": WatchCommand(self.watch)})
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
 
@@ -83,30 +83,30 @@ class ProtocolCase(SynchronousTestCase):
 
 
 class Wishing(ProtocolCase):
-    """One wish a connection."""
+    """The control server takes one command on each connection."""
 
     def test_granted(self) -> None:
         """Its values come through, its answers go out, in lines of ASCII; it ends when it likes."""
         self.says('{"fake": {"a": "ñ"}}'.encode())
-        self.assertEqual(self.wish.asked, [{"a": "ñ"}])
-        self.wish.send({"b": "ñ\n\udcff"})
+        self.assertEqual(self.command.asked, [{"a": "ñ"}])
+        self.command.send({"b": "ñ\n\udcff"})
         self.assertTrue(self.transport.value().isascii())
         self.assertEqual(self.hears(), [{"b": "ñ\n\udcff"}])
         self.assertFalse(self.transport.disconnecting)
-        self.wish.end()
+        self.command.end()
         self.assertTrue(self.transport.disconnecting)
 
     def test_byte_by_byte(self) -> None:
         """A line may come in pieces."""
         for byte in b'{"fake": {}}\n':
-            self.assertEqual(self.wish.asked, [])
+            self.assertEqual(self.command.asked, [])
             self.protocol.dataReceived(bytes([byte]))
-        self.assertEqual(self.wish.asked, [{}])
+        self.assertEqual(self.command.asked, [{}])
 
     def test_second_wish(self) -> None:
         """It is not heard."""
         self.protocol.dataReceived(b'{"fake": {}}\n{"fake": {}}\n')
-        self.assertEqual(len(self.wish.asked), 1)
+        self.assertEqual(len(self.command.asked), 1)
 
     def test_not_understood(self) -> None:
         """It is said what is accepted, and the connection ends."""
@@ -122,7 +122,7 @@ class Wishing(ProtocolCase):
                 line,
             )
             self.assertTrue(self.transport.disconnecting)
-            self.assertEqual(self.wish.asked, [])
+            self.assertEqual(self.command.asked, [])
             self.goes()
 
     def test_refused(self) -> None:
@@ -143,17 +143,17 @@ class Wishing(ProtocolCase):
         self.assertEqual(self.hears(), [])
 
     def test_goes(self) -> None:
-        """The wish is told, once; without a wish nobody is."""
+        """The running command is told once that the client has gone; without a command there is nothing to tell."""
         self.says(b'{"fake": {}}')
         self.goes()
-        self.assertEqual(self.wish.stopped, 1)
+        self.assertEqual(self.command.stopped, 1)
         self.setUp()
         self.goes()
-        self.assertEqual(self.wish.stopped, 0)
+        self.assertEqual(self.command.stopped, 0)
 
 
 class KeepingUp(ProtocolCase):
-    """Who reads slowly slows nobody down."""
+    """A slow reader does not slow down others."""
 
     def test_slow(self) -> None:
         """What it misses is counted, and said when it has caught up."""
@@ -161,10 +161,10 @@ class KeepingUp(ProtocolCase):
         self.says(b'{"fake": {}}')
         self.protocol.pauseProducing()
         for _ in range(3):
-            self.wish.send({})
+            self.command.send({})
         self.assertEqual(self.hears(), [])
         self.protocol.resumeProducing()
-        self.wish.send({"x": 1})
+        self.command.send({"x": 1})
         self.assertEqual(self.hears(), [{"skipped": 3}, {"x": 1}])
 
     def test_nothing_missed(self) -> None:
@@ -177,7 +177,7 @@ class KeepingUp(ProtocolCase):
         """After the end nothing is written."""
         self.says(b'{"fake": {}}')
         self.protocol.stopProducing()
-        self.wish.send({})
+        self.command.send({})
         self.assertEqual(self.hears(), [])
 
 
@@ -216,7 +216,7 @@ class Refusing(MemoryReactor):
     """A reactor that cannot open the socket."""
 
     def listenUNIX(self, *args: object, **arguments: object) -> Any:
-        """As when somebody else has it."""
+        """The port is in use by another program."""
         raise CannotListenError(None, "/x.sock", OSError("in use"))
 
 
@@ -226,7 +226,7 @@ class Serving(SynchronousTestCase):
     def test_listens(self) -> None:
         """From start to stop, for its own user only."""
         reactor = MemoryReactor()
-        service = ControlService("/x.sock", {"fake": FakeWish()}, reactor)
+        service = ControlService("/x.sock", {"fake": FakeCommand()}, reactor)
         service.startService()
         ((path, factory, _, mode, lock),) = reactor.unixServers
         self.assertEqual((path, mode, lock), ("/x.sock", 0o600, False))
@@ -256,14 +256,14 @@ class StaleSockets(SynchronousTestCase):
         self.path = os.path.join(folder.name, "s")
 
     def test_killed(self) -> None:
-        """A socket at which nobody answers goes."""
+        """A socket without a listener is removed."""
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(self.path)
         remove_stale(self.path)
         self.assertFalse(os.path.exists(self.path))
 
     def test_alive(self) -> None:
-        """One at which somebody listens stays."""
+        """A socket with a listener is kept."""
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(self.path)
             other.listen()

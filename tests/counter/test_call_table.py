@@ -1,4 +1,4 @@
-"""The table of live calls: docs/asterisk.md B6, rule by rule, and whatever order events come in."""
+"""The table of live calls: docs/asterisk.md B6, rule by rule, and events in any order."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class RuleTests(TableCase):
         self.dial_end("BUSY", "nobody", "known")
 
     def test_alone_in_a_bridge(self) -> None:
-        """Channels that are not known (a conference's announcer) answer nobody."""
+        """Unknown channels (a conference's announcer) answer no call."""
         self.event("Newchannel", "a")
         self.enter("announcer", "z")
         self.enter("a")
@@ -163,7 +163,7 @@ class RuleTests(TableCase):
         self.assertEqual(self.told.words, ["a started", "older finished"])
 
     def test_of_a_call_not_known(self) -> None:
-        """A channel of several that goes over to a call nobody knew starts it."""
+        """One of several channels that moves to an unknown call starts that call."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "a2")
         self.enter("a2", "older")
@@ -187,6 +187,150 @@ class RuleTests(TableCase):
             self.event(name, "a")
         self.assertEqual(self.told.words, [])
 
+    def test_ids(self) -> None:
+        """An id has up to 149 letters, digits, dots, hyphens and underscores; both ids must be so."""
+        longest = "pbx-1_" + "9" * 140 + ".42"
+        self.event("Newchannel", longest, longest)
+        self.assertEqual(sorted(self.table.live), [longest])
+        self.event("Newchannel", "b", "b" * 150)
+        self.event("Newchannel", "c" * 150, "c")
+        self.assertEqual(sorted(self.table.live), [longest])
+
+    def test_newchannel_again(self) -> None:
+        """A Newchannel of a known channel changes nothing, not even its call."""
+        self.event("Newchannel", "a", CallerIDNum="33", Exten="22")
+        self.event("Newchannel", "a", "other", CallerIDNum="44", Exten="55")
+        self.assertEqual(self.told.words, ["a started"])
+        call = self.table.live["a"]
+        self.assertEqual((call.channels, call.caller, call.number, call.started), ({"a"}, "33", "22", 1001.0))
+
+    def test_remembered_for_a_minute(self) -> None:
+        """A channel that has hung up is not taken for new within sixty seconds; a second hang-up changes nothing."""
+        self.now = 0.0
+        self.event("Newchannel", "a")
+        self.event("Hangup", "a")
+        self.now = 60.0
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.count("started"), 1)
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.count("started"), 2)
+
+    def test_each_is_remembered_for_its_own_minute(self) -> None:
+        """Of several channels that have hung up, the first is forgotten first."""
+        for at, uniqueid in ((0, "a"), (30, "b")):
+            self.now = float(at)
+            self.event("Newchannel", uniqueid, uniqueid)
+            self.event("Hangup", uniqueid, uniqueid)
+        self.now = 65.0
+        for uniqueid in ("b", "a"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.assertEqual(sorted(self.table.live), ["a"])
+
+    def test_answered_once(self) -> None:
+        """A call is answered at its first bridge; a third channel, or another bridge, changes nothing of that."""
+        for uniqueid in ("a", "c", "d"):
+            self.event("Newchannel", uniqueid)
+        self.enter("a")
+        self.enter("c")
+        answered = self.now
+        self.enter("d")
+        self.enter("a", bridge="b2")
+        self.enter("c", bridge="b2")
+        self.assertEqual((self.told.count("answered"), self.table.live["a"].answered), (1, answered))
+
+    def test_bridge_without_id(self) -> None:
+        """A BridgeEnter that names no bridge puts no two channels together, and takes none out of its bridge."""
+        for uniqueid in ("a", "c"):
+            self.event("Newchannel", uniqueid, uniqueid)
+            self.enter(uniqueid, uniqueid, "")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.enter("a", "a", "b")
+        self.enter("a", "a", "")
+        self.enter("c", "c", "b")
+        self.assertEqual(self.told.count("answered"), 2)
+
+    def test_holding_bridge(self) -> None:
+        """Calls that wait in one holding bridge (Park, BridgeWait) are not answered, nor by a list of channels."""
+        for uniqueid in ("a", "c"):
+            self.event("Newchannel", uniqueid, uniqueid)
+            self.event("BridgeEnter", uniqueid, uniqueid, BridgeUniqueid="lot", BridgeTechnology="holding_bridge")
+        self.resync(ChannelSeen("a", "a", 1, "lot"), ChannelSeen("c", "c", 1, "lot"))
+        self.assertEqual(self.told.count("answered"), 0)
+        self.enter("a", "a", "talk")
+        self.enter("c", "c", "talk")
+        self.assertEqual(self.told.count("answered"), 2)
+
+    def test_holding_bridge_that_is_gone(self) -> None:
+        """A holding bridge in which a list shows no channel any more is forgotten."""
+        for uniqueid in ("a", "c"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.event("BridgeEnter", "a", "a", BridgeUniqueid="lot", BridgeTechnology="holding_bridge")
+        self.resync(ChannelSeen("a", "a", 1), ChannelSeen("c", "c", 1))
+        self.resync(ChannelSeen("a", "a", 1, "lot"), ChannelSeen("c", "c", 1, "lot"))
+        self.assertEqual(self.told.count("answered"), 2)
+
+    def test_into_a_holding_bridge(self) -> None:
+        """A channel that is parked has left the bridge in which it was."""
+        for uniqueid in ("a", "c"):
+            self.event("Newchannel", uniqueid, uniqueid)
+        self.enter("a", "a", "talk")
+        self.event("BridgeEnter", "a", "a", BridgeUniqueid="lot", BridgeTechnology="holding_bridge")
+        self.enter("c", "c", "talk")
+        self.assertEqual(self.told.count("answered"), 0)
+
+    def test_hung_up_in_a_bridge(self) -> None:
+        """A channel that has hung up is in no bridge any more, and an empty bridge is forgotten."""
+        for place in range(50):
+            uniqueid = f"a{place}"
+            self.event("Newchannel", uniqueid, uniqueid)
+            self.enter(uniqueid, uniqueid)
+            self.event("Hangup", uniqueid, uniqueid)
+            self.event("Newchannel", f"c{place}", f"c{place}")
+            self.enter(f"c{place}", f"c{place}", f"b{place}")
+            self.event("BridgeLeave", f"c{place}", f"c{place}")
+        self.assertEqual(self.told.count("answered"), 0)
+        self.assertEqual(self.table._bridges, {})
+
+    def test_cause(self) -> None:
+        """The first cause that is a failure is the call's; a normal end (none, 0, 16) is no failure."""
+        for uniqueid in ("a", "b", "c", "d", "e", "f"):
+            self.event("Newchannel", uniqueid)
+        call = self.table.live["a"]
+        for uniqueid, cause, expected in (
+            ("f", "", ""),
+            ("b", "0", ""),
+            ("c", "16", ""),
+            ("d", "17", "17"),
+            ("e", "21", "17"),
+        ):
+            self.event("Hangup", uniqueid, Cause=cause)
+            self.assertEqual(call.cause, expected)
+        self.event("Hangup", "a", Cause="16")
+        self.assertEqual(self.told.words[-1], "a finished 16")
+        self.assertEqual(self.told.ended, self.now)
+
+    def test_started_by_a_channel_that_moves(self) -> None:
+        """The call that a moved channel starts begins at that moment, with caller and number of the call it leaves."""
+        self.event("Newchannel", "a", CallerIDNum="33", Exten="22")
+        self.event("Newchannel", "a2")
+        self.enter("a2", "older")
+        started = self.table.live["older"]
+        self.assertEqual((started.caller, started.number, started.started), ("33", "22", self.now))
+        self.assertEqual((started.channels, self.table.live["a"].channels), ({"a2"}, {"a"}))
+        self.event("Hangup", "a2", "older")
+        self.event("Hangup", "a")
+        self.assertEqual(self.told.words[2:], ["older finished", "a finished"])
+
+    def test_joined_at(self) -> None:
+        """A call that becomes part of another ends at that moment; its channel is the other's."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.event("BridgeLeave", "c", "a")
+        self.assertEqual(self.told.ended, self.now)
+        self.assertEqual(self.table.live["a"].channels, {"a", "c"})
+        self.event("Hangup", "a")
+        self.assertEqual(sorted(self.table.live), ["a"])
+
     def test_shutdown(self) -> None:
         """A Shutdown, which a caller can forge, ends nothing: Hangups do."""
         self.event("Newchannel", "a")
@@ -202,6 +346,90 @@ class ResyncTests(TableCase):
         self.event("Newchannel", "a")
         self.table.resync(["a"], [], 2000.0, 1500.0)
         self.assertEqual((self.told.words[-1], self.told.ended), ("a finished", 1500.0))
+
+    def test_ended_unseen_without_a_time(self) -> None:
+        """Where no time is told it has ended now; its id is remembered from now on, too."""
+        self.event("Newchannel", "a", CallerIDNum="33")
+        call = self.table.live["a"]
+        self.table.resync(["a", "never known"], [], 2000.0)
+        self.assertEqual((self.told.words, self.told.ended), (["a started", "a finished"], 2000.0))
+        self.assertEqual((call.certain, call.cause), (False, ""))
+        self.now = 2050.0
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.count("started"), 1)
+
+    def test_ended_unseen_is_remembered_from_the_list_on(self) -> None:
+        """Also where the end is told as earlier, its events may still be on their way."""
+        self.event("Newchannel", "a")
+        self.table.resync(["a"], [], 2000.0, 1500.0)
+        self.now = 2050.0
+        self.event("Newchannel", "a")
+        self.assertEqual(self.told.count("started"), 1)
+
+    def test_one_channel_ended_unseen(self) -> None:
+        """Then the call goes on, and is not certain any more."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c")
+        self.resync(ChannelSeen("a", "a", 1))
+        call = self.table.live["a"]
+        self.assertEqual((call.channels, call.certain, self.told.count("finished")), ({"a"}, False, 0))
+
+    def test_seen_all_the_time(self) -> None:
+        """A list that says what is known already leaves a call as it was."""
+        self.event("Newchannel", "a")
+        self.resync(ChannelSeen("a", "a", 500))
+        call = self.table.live["a"]
+        self.assertEqual((call.started, call.certain, call.channels), (1001.0, True, {"a"}))
+
+    def test_listed_a_minute_after_its_hangup(self) -> None:
+        """An id is taken for hung up no longer than a minute, by a list of channels, too."""
+        self.event("Newchannel", "a")
+        self.event("Hangup", "a")
+        hung_up = self.now
+        self.table.resync([], [ChannelSeen("a", "a", 1)], hung_up + 59)
+        self.assertEqual(sorted(self.table.live), [])
+        self.table.resync([], [ChannelSeen("a", "a", 1)], hung_up + 60)
+        self.assertEqual(sorted(self.table.live), ["a"])
+
+    def test_bad_ids_in_a_list(self) -> None:
+        """An item whose Uniqueid or Linkedid is none is left out."""
+        self.resync(ChannelSeen("bad id", "a", 1), ChannelSeen("c", "bad id", 1), ChannelSeen("d", "d", 1))
+        self.assertEqual(self.told.words, ["d started"])
+
+    def test_nothing_known_of_the_caller(self) -> None:
+        """A call of which nothing is told has neither caller nor number, nor any cause, outcome or label."""
+        self.assertEqual(LiveCall("a", 1.0), LiveCall("a", 1.0, None, set(), "", "", "", "", "", set(), certain=True))
+        self.resync(ChannelSeen("a", "a", 1))
+        expected = LiveCall("a", self.now - 1, None, {"a"}, "", "", "", "", "", set(), certain=False)
+        self.assertEqual(self.table.live["a"], expected)
+        self.event("Newchannel", "c", "c")
+        expected = LiveCall("c", self.now, None, {"c"}, "", "", "", "", "", set(), certain=True)
+        self.assertEqual(self.table.live["c"], expected)
+
+    def test_caller_of_a_call_that_began_unseen(self) -> None:
+        """Caller and number are those of the channel that is listed first."""
+        self.resync(ChannelSeen("a", "a", 9, "", "33", "22"), ChannelSeen("c", "a", 5, "", "22", "33"))
+        call = self.table.live["a"]
+        self.assertEqual((call.caller, call.number, call.answered), ("33", "22", None))
+
+    def test_bridge_left_unseen(self) -> None:
+        """Who is in no bridge by the list leaves none later, and may enter another."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.enter("a")
+        self.resync(ChannelSeen("a", "a", 1), ChannelSeen("c", "c", 1))
+        self.event("BridgeLeave", "a")
+        self.enter("a", bridge="b2")
+        self.enter("c", "c", "b2")
+        self.assertEqual(self.told.count("answered"), 2)
+
+    def test_hung_up_and_still_listed_in_a_bridge(self) -> None:
+        """A channel that is not known any more counts in no bridge."""
+        self.event("Newchannel", "a")
+        self.event("Newchannel", "c", "c")
+        self.event("Hangup", "c", "c")
+        self.resync(ChannelSeen("a", "a", 1, "b"), ChannelSeen("c", "c", 1, "b"))
+        self.assertEqual(self.told.count("answered"), 0)
 
     def test_new_since_asking(self) -> None:
         """A channel that came after the question need not be in the list."""
@@ -225,7 +453,7 @@ class ResyncTests(TableCase):
         self.assertEqual(call.channels, {"a", "c"})
 
     def test_bridges(self) -> None:
-        """Bridges are as listed, so somebody who left unseen answers nobody."""
+        """Bridges are as listed, so a channel that has left unseen answers no call."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.enter("a")
@@ -243,7 +471,7 @@ class ResyncTests(TableCase):
         self.assertEqual(self.told.words, ["a started", "c started", f"c finished {JOINED}"])
 
     def test_restore(self) -> None:
-        """Calls of an earlier run are known, nobody is told, and what makes no sense is left out."""
+        """Calls of an earlier run are restored without telling the listener; invalid ones are left out."""
         self.table.restore(
             [
                 LiveCall("a", 1.0, channels={"a", "c"}),
@@ -254,9 +482,18 @@ class ResyncTests(TableCase):
         )
         self.assertEqual(self.told.words, [])
         self.assertEqual((sorted(self.table.live), sorted(self.table.channels)), (["a"], ["a", "c"]))
+        self.assertEqual((self.table.live["a"].started, self.table.live["a"].certain), (1.0, False))
         self.resync(ChannelSeen("c", "a", 9))
         self.event("Hangup", "c")
         self.assertEqual(self.told.words, ["a finished"])
+
+    def test_restore_in_part(self) -> None:
+        """A channel that another call has already is not restored; the rest of its call is."""
+        self.event("Newchannel", "a")
+        self.table.restore([LiveCall("e", 2.0, channels={"a", "e"})])
+        self.assertEqual((self.table.live["e"].channels, self.table.live["a"].channels), ({"e"}, {"a"}))
+        self.event("Hangup", "e", "e")
+        self.assertEqual(self.told.words, ["a started", "e finished"])
 
 
 IDS = st.sampled_from("a b c d e f".split())

@@ -36,7 +36,7 @@ class CountingTests(SynchronousTestCase):
     """Calls in, counts out."""
 
     def setUp(self) -> None:
-        """A new one."""
+        """Make CallCounts."""
         self.counting = CallCounts()
 
     def test_each_in_its_minute(self) -> None:
@@ -106,6 +106,125 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(len(names), MAX_NAMES + 1)
         self.assertEqual(self.counting.totals["extension", OTHERS].started, 5)
 
+    def test_bounded_by_kind(self) -> None:
+        """A thousand names of one kind are kept apart; a known one stays so, and other kinds have room of their own."""
+        for number in range(1000):
+            self.counting.label(LiveCall(f"{number}", 10.0), decision(extension=f"{number}", user=None), "ANSWER")
+        self.assertNotIn(("extension", "(others)"), self.counting.totals)
+        call = LiveCall("more", 10.0)
+        self.counting.label(call, decision(extension="more", user="pepe"), "ANSWER")
+        self.counting.label(call, decision(extension="still more", user="pepe"), "ANSWER")
+        self.assertEqual(call.labels, {("mapping", "2X"), ("extension", "(others)"), ("user", "pepe")})
+        self.counting.label(LiveCall("again", 10.0), decision(extension="999"), "ANSWER")
+        self.assertEqual(self.counting.totals["extension", "999"].started, 2)
+        self.assertEqual(self.counting.totals["extension", "(others)"].started, 1)
+        self.assertEqual(self.counting.totals["user", "pepe"].started, 1)
+
+    def test_labels_have_all_figures(self) -> None:
+        """Under its labels a call counts as under all: talked, served or failed, in the same minutes."""
+        talked, served, failed = (LiveCall(name, 10.0) for name in ("talked", "served", "failed"))
+        for call in (talked, served, failed):
+            self.counting.started(call)
+            self.counting.label(call, decision(), "DONE")
+        talked.answered = 70.0
+        self.counting.answered(talked)
+        self.counting.finished(talked, 130.0, "16")
+        self.counting.finished(served, 130.0, "16")
+        failed.outcome = "BUSY"
+        self.counting.finished(failed, 130.0, "17")
+        minutes = self.counting.drain()
+        for label in (ALL, ("mapping", "2X"), ("extension", "33")):
+            peak = 3 if label == ALL else 0
+            self.assertEqual(minutes[0, *label], Counts(started=3, peak=peak))
+            self.assertEqual(minutes[60, *label], Counts(answered=1))
+            self.assertEqual(
+                minutes[120, *label],
+                Counts(finished=3, talked=1, served=1, talk_s=60.0, failed={"busy": 1}),
+            )
+            self.assertEqual(self.counting.totals[label].failed, {"busy": 1})
+
+    def test_routed_again(self) -> None:
+        """Routed again, a call counts under the labels that are new, and under none twice."""
+        for number in range(20):
+            call = LiveCall("a", 10.0)
+            self.counting.label(call, decision(), "BUSY")
+            self.counting.label(call, decision(user=f"user {number}"), "BUSY")
+            self.assertEqual(self.counting.totals["user", f"user {number}"].started, 1)
+        for label in (("mapping", "2X"), ("extension", "33")):
+            self.assertEqual(self.counting.totals[label].started, 20)
+
+    def test_labelled_after_the_answer(self) -> None:
+        """A call that is routed when it talks already counts as answered in the minute of its answer."""
+        call = LiveCall("a", 10.0, answered=65.0)
+        self.counting.label(call, decision(extension=None), "ANSWER")
+        minutes = self.counting.drain()
+        self.assertEqual(minutes, {(0, "mapping", "2X"): Counts(started=1), (60, "mapping", "2X"): Counts(answered=1)})
+
+    def test_ended_before_its_answer(self) -> None:
+        """Where times are uncertain no call talks for less than nothing."""
+        call = LiveCall("a", 10.0, answered=50.0)
+        self.counting.started(call)
+        self.counting.finished(call, 40.0, "16")
+        self.assertEqual(self.counting.totals[ALL].talk_s, 0.0)
+        self.assertEqual(self.counting.totals[ALL].talked, 1)
+
+    def test_several_in_a_minute(self) -> None:
+        """Calls of one minute add up in every figure, under each label."""
+        for place in range(4):
+            for talks, outcome in ((True, "ANSWER"), (False, "DONE"), (False, "BUSY")):
+                call = LiveCall(f"{place}{outcome}", 10.0)
+                self.counting.started(call)
+                if place < 2:
+                    self.counting.label(call, decision(extension=None), outcome)
+                if talks:
+                    call.answered = 20.0
+                    self.counting.answered(call)
+                if place >= 2:
+                    self.counting.label(call, decision(extension=None), outcome)
+                self.counting.finished(call, 25.5, "16")
+        total = Counts(12, 4, 12, 4, 4, 22.0, 1, {"busy": 4})
+        labelled = Counts(12, 4, 12, 4, 4, 22.0, 0, {"busy": 4})
+        self.assertEqual(self.counting.drain(), {(0, *ALL): total, (0, "mapping", "2X"): labelled})
+        self.assertEqual(self.counting.totals, {ALL: total, ("mapping", "2X"): labelled})
+
+    def test_several_of_a_reason(self) -> None:
+        """Failed calls add up by reason."""
+        for cause in ("17", "17", "21"):
+            call = LiveCall("a", 10.0, cause=cause)
+            self.counting.started(call)
+            self.counting.finished(call, 11.0, cause)
+        self.assertEqual(self.counting.totals[ALL].failed, {"busy": 2, "rejected": 1})
+
+    def test_peak_of_the_process(self) -> None:
+        """The total keeps the highest peak, though fewer are in progress later."""
+        calls = [LiveCall(name, 10.0) for name in "abc"]
+        for call in calls:
+            self.counting.started(call)
+        for call in calls:
+            self.counting.finished(call, 70.0, "16")
+        self.counting.started(LiveCall("d", 130.0))
+        self.counting.tick(135.0)
+        self.assertEqual(self.counting.totals[ALL].peak, 3)
+        self.assertEqual(self.counting.drain()[120, *ALL].peak, 1)
+
+    def test_add(self) -> None:
+        """Counts add up figure by figure; of two peaks the higher stays, and the other counts are as they were."""
+        counts = Counts(1, 2, 3, 4, 5, 6.5, 7, {"busy": 8, "other": 1})
+        other = Counts(10, 20, 30, 40, 50, 60.25, 6, {"busy": 80, "unknown": 2})
+        counts.add(other)
+        self.assertEqual(counts, Counts(11, 22, 33, 44, 55, 66.75, 7, {"busy": 88, "other": 1, "unknown": 2}))
+        self.assertEqual(other.failed, {"busy": 80, "unknown": 2})
+        counts.add(Counts(peak=9))
+        self.assertEqual(counts.peak, 9)
+
+    def test_put_back_twice(self) -> None:
+        """Counts that cannot be stored again and again are none the more for it."""
+        self.counting.started(LiveCall("a", 10.0))
+        for _ in range(3):
+            self.counting.requeue(self.counting.drain())
+        self.assertEqual(self.counting.drain(), {(0, *ALL): Counts(started=1, peak=1)})
+        self.assertEqual(self.counting.totals, {ALL: Counts(started=1, peak=1)})
+
     def test_give_back(self) -> None:
         """What could not be kept is added to what has come since."""
         self.counting.started(LiveCall("a", 10.0))
@@ -170,10 +289,55 @@ class ReasonTests(SynchronousTestCase):
         ):
             self.assertEqual(self.why(dial_status=status, cause=cause), reason, (status, cause))
 
+    def test_every_dial_status(self) -> None:
+        """Each word of DIALSTATUS has its reason, whether the gateway has it or AMI."""
+        for status, reason in (
+            ("BUSY", "busy"),
+            ("NOANSWER", "noanswer"),
+            ("CANCEL", "cancelled"),
+            ("ANSWER", "cancelled"),
+            ("CHANUNAVAIL", "unavailable"),
+            ("INVALIDARGS", "unavailable"),
+            ("CONGESTION", "congestion"),
+            ("DONTCALL", "rejected"),
+            ("TORTURE", "rejected"),
+        ):
+            self.assertEqual(self.why(dial_status=status), reason, status)
+            self.assertEqual(self.why(outcome=status, dial_status="FORGED"), reason, status)
+
+    def test_every_cause(self) -> None:
+        """Each Q.850 cause that has a reason; any other is another."""
+        for reason, causes in (
+            ("unallocated", "1 2 22 28"),
+            ("unavailable", "3 20 27"),
+            ("busy", "17"),
+            ("noanswer", "18 19"),
+            ("rejected", "21"),
+            ("congestion", "34 38 41 42 44"),
+            ("other", "4 29 31 47 58 88 102 127"),
+        ):
+            for cause in causes.split():
+                self.assertEqual(self.why(cause=cause), reason, cause)
+
+    def test_cause_beside_dial(self) -> None:
+        """AMI's NOANSWER and the unreachable give way to the cause; what the gateway calls NOANSWER does not."""
+        for cause, reason in (("3", "unavailable"), ("1", "unallocated"), ("21", "rejected"), ("17", "noanswer")):
+            self.assertEqual(self.why(dial_status="NOANSWER", cause=cause), reason)
+            self.assertEqual(self.why(outcome="NOANSWER", cause=cause), "noanswer")
+        for status in ("CHANUNAVAIL", "CONGESTION"):
+            for cause, reason in (("17", "busy"), ("34", "congestion"), ("3", "unavailable")):
+                self.assertEqual(self.why(dial_status=status, cause=cause), reason)
+                self.assertEqual(self.why(outcome=status, cause=cause), reason)
+        self.assertEqual(self.why(dial_status="CONGESTION", cause="99"), "congestion")
+        self.assertEqual(self.why(dial_status="BUSY", cause="21"), "busy")
+        self.assertEqual(self.why(dial_status="FORGED", cause="17"), "other")
+        self.assertEqual(self.why(outcome="BUSY", dial_status="NOANSWER", cause="21"), "busy")
+
     def test_by_outcome(self) -> None:
         """The gateway knows better, where it routed the call."""
         for outcome, reason in (
             ("DENIED", "denied"),
+            ("LOCKEDOUT", "denied"),
             ("INVALID", "invalid"),
             ("REFUSED", "refused"),
             ("FAILED", "gateway"),
@@ -189,11 +353,18 @@ class ReasonTests(SynchronousTestCase):
         self.assertIs(self.why("16"), None)
         self.assertIs(self.why("16", outcome="DONE"), None)
         self.assertEqual(self.why("16", outcome="HANGUP"), "cancelled")
+        self.assertEqual(self.why("17", outcome="HANGUP", cause="17"), "busy")
+        self.assertEqual(self.why("16", cause=""), None)
 
     def test_unseen(self) -> None:
-        """One that ended while nobody looked; one that went over to another call."""
+        """A call that ended unseen; a call that became part of another."""
         self.assertEqual(self.why("", certain=False), "unknown")
         self.assertIs(self.why(JOINED, certain=False), None)
+        self.assertIs(self.why(JOINED, cause="17"), None)
+        self.assertIs(self.why("", certain=True), None)
+        self.assertEqual(self.why("17", certain=False, cause="17"), "busy")
+        self.assertEqual(self.why(JOINED, outcome="DENIED"), "denied")
+        self.assertEqual(self.why("", certain=False, outcome="FAILED"), "gateway")
 
     def test_while_it_was_told(self) -> None:
         """Who hangs up on hearing that the number is invalid, or the PIN wrong, failed by that."""
@@ -205,22 +376,52 @@ class ReasonTests(SynchronousTestCase):
             call = LiveCall("a", 1.0)
             CallCounts().label(call, decision(verdict=verdict), "HANGUP")
             self.assertEqual(why_failed(call, "16"), reason)
+        for verdict in Verdict:
+            call = LiveCall("a", 1.0)
+            CallCounts().label(call, decision(verdict=verdict), "BUSY")
+            self.assertEqual(call.outcome, "BUSY")
+        call = LiveCall("a", 1.0)
+        CallCounts().label(call, None, "HANGUP")
+        self.assertEqual(call.outcome, "HANGUP")
+
+    def test_words(self) -> None:
+        """What each reason is called where people read it."""
+        self.assertEqual(
+            {reason: words.english for reason, words in REASONS.items()},
+            {
+                "busy": "the callee was busy",
+                "noanswer": "not answered in time",
+                "cancelled": "the caller gave up",
+                "rejected": "the callee refused the call",
+                "unavailable": "the callee could not be reached",
+                "unallocated": "the number does not exist",
+                "congestion": "no free line on the way",
+                "denied": "the rules or the PIN did not allow it",
+                "invalid": "no pattern matches the number",
+                "refused": "the call was forged",
+                "gateway": "error in the gateway",
+                "unknown": "the end of the call was not observed",
+                "other": "any other cause",
+            },
+        )
 
     def test_dead(self) -> None:
         """The gateway run in h says nothing new."""
         call = LiveCall("a", 1.0, outcome="DENIED")
         CallCounts().label(call, None, "DEAD")
         self.assertEqual(call.outcome, "DENIED")
+        CallCounts().label(call, None, "BUSY")
+        self.assertEqual(call.outcome, "BUSY")
 
     @given(st.text(), st.text(), st.text(), st.booleans())
     def test_always_one_of_them(self, outcome: str, status: str, cause: str, certain: bool) -> None:
-        """Whatever a caller forged: a reason we know, or none."""
+        """For any input, forged or not: one of REASONS, or None."""
         call = LiveCall("a", 1.0, outcome=outcome, dial_status=status, cause=cause, certain=certain)
         self.assertIn(why_failed(call, cause), {*REASONS, None})
 
 
 class InvariantTests(SynchronousTestCase):
-    """Whatever happens to calls."""
+    """Any sequence of events."""
 
     @given(
         st.lists(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,28 +19,19 @@ from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.call.record import CallRecord
 from pbxrouter.counter import report as counter_report
-from pbxrouter.counter import rows as counter_rows
+from pbxrouter.counter import storage
 from pbxrouter.counter.call_table import LiveCall
 from pbxrouter.counter.clock import AsteriskClock
 from pbxrouter.counter.counts import ALL, Counts
-from pbxrouter.counter.rows import Batch
-from pbxrouter.counter.service import CONFIRM_S, LOOK_S, RESYNC_S, CallCounter
+from pbxrouter.counter.service import CONFIRM_S, POLL_S, RESYNC_S, CallCounter
+from pbxrouter.counter.storage import Batch
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ActionFailed, ManagerError, StoreError
+from pbxrouter.errors import ActionFailed, ManagerError
 from pbxrouter.rules.model import Facts
 from pbxrouter.simulator import SimulatedCall
 from tests.cli.test_app import CommandTestCase
+from tests.counter_fakes import NOW, SNAPSHOT, DatabaseCase, FakeAMIConnection, FakeStore, message
 from tests.fakes import request_of, workshop_rules
-
-NOW = 1_800_000_000
-"""A whole minute."""
-
-SNAPSHOT = dict.fromkeys(
-    "Channel ChannelState ChannelStateDesc CallerIDNum CallerIDName ConnectedLineNum ConnectedLineName "
-    "Language AccountCode Context Exten Priority".split(),
-    "x",
-)
-"""What every event of a channel has."""
 
 
 class ClockTests(SynchronousTestCase):
@@ -70,20 +60,53 @@ class ClockTests(SynchronousTestCase):
         for text in ("", "x", "nan", "1e10", f"{NOW - 301}", f"{NOW + 3}", "9" * 30):
             self.assertEqual(AsteriskClock().to_local(text, NOW), NOW)
 
+    def test_how_far_ahead(self) -> None:
+        """From the middle between question and answer; a second or more counts, to either side."""
+        for timestamp, asked, answered, ahead_s in (
+            (f"{NOW + 3600.25}", NOW, NOW + 0.5, 3600.0),
+            (f"{NOW - 3600}", NOW, NOW, -3600.0),
+            (f"{NOW + 1}", NOW, NOW, 1.0),
+            (f"{NOW - 1}", NOW, NOW, -1.0),
+            (f"{NOW}.75", NOW, NOW, 0.0),
+            (f"{NOW - 0.75}", NOW, NOW, 0.0),
+            (f"{NOW + 3600.375}", NOW, NOW + 0.75, 3600.0),
+        ):
+            clock = AsteriskClock()
+            clock.compare(timestamp, asked, answered)
+            self.assertEqual(clock.ahead_s, ahead_s, timestamp)
 
-class DatabaseCase(SynchronousTestCase):
-    """Has a database."""
+    def test_the_last_good_answer_counts(self) -> None:
+        """An answer that is late or has no time leaves what was known; one that agrees sets it right."""
+        clock = AsteriskClock()
+        clock.compare(f"{NOW + 60}", NOW, NOW)
+        clock.compare(f"{NOW + 3600}", NOW, NOW + 1)
+        for text in ("garbage", f"{NOW + 3600}x", f"x{NOW + 3600}", ""):
+            clock.compare(text, NOW, NOW)
+        self.assertEqual(clock.ahead_s, 60.0)
+        clock.compare(f"{NOW}", NOW, NOW)
+        self.assertEqual(clock.ahead_s, 0.0)
 
-    def setUp(self) -> None:
-        """Make it."""
-        self.path = Path(self.mktemp()).absolute()
-        database.create(self.path)
-        self.connection = database.connect(self.path)
-        self.addCleanup(self.connection.close)
+    def test_bounds(self) -> None:
+        """Believed are times of less than five minutes ago and less than two seconds ahead."""
+        clock = AsteriskClock()
+        for offset, believed in ((-300, False), (-299.75, True), (-299, True), (1.75, True), (2, False), (2.5, False)):
+            self.assertEqual(clock.to_local(f"{NOW + offset}", NOW), NOW + offset if believed else NOW, offset)
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What stands in it."""
-        return self.connection.execute(query).fetchall()
+    def test_form_of_a_timestamp(self) -> None:
+        """Seconds since 1970 in nine to eleven digits, and a fraction of up to nine; all of it is read."""
+        clock = AsteriskClock()
+        for now, timestamp, when in (
+            (12345678.0, "12345677", 12345678.0),
+            (123456789.0, "123456788", 123456788.0),
+            (12345678901.0, "12345678900", 12345678900.0),
+            (123456789012.0, "123456789011", 123456789012.0),
+            (NOW, f"{NOW - 1}.250000000", NOW - 0.75),
+            (NOW, f"{NOW - 1}.2500000000", NOW),
+            (NOW, f"{NOW - 1}.", NOW),
+            (NOW, f"{NOW - 1}x", NOW),
+            (NOW, f" {NOW - 1}", NOW),
+        ):
+            self.assertEqual(clock.to_local(timestamp, now), when, timestamp)
 
 
 class RowTests(DatabaseCase):
@@ -94,7 +117,7 @@ class RowTests(DatabaseCase):
         first = Counts(started=2, answered=1, finished=2, talked=1, talk_s=1.5, peak=4, failed={"busy": 1})
         second = Counts(started=1, finished=1, served=1, peak=3, failed={"busy": 1, "other": 1})
         for counts in (first, second):
-            counter_rows.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
+            storage.write(self.connection, Batch("a", {(NOW, *ALL): counts}))
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [(NOW, "a", "all", "", 3, 1, 3, 1, 1, 1.5, 4)])
         self.assertEqual(
             self.rows("SELECT reason, calls FROM counter_failures ORDER BY reason"),
@@ -105,42 +128,42 @@ class RowTests(DatabaseCase):
         """They come back as they were, but uncertain; bytes of a caller's that are no text do no harm."""
         call = LiveCall("a", 1.0, 2.0, {"a", "b"}, "33", "22\udcff", "BUSY", outcome="ANSWER")
         call.labels = {("mapping", "2X"), ("user", "pepe")}
-        rows = {"a": counter_rows.live_row(call), "z": counter_rows.live_row(LiveCall("z", 3.0))}
-        counter_rows.write(self.connection, Batch("x", live=rows))
-        counter_rows.write(self.connection, Batch("y", live=rows))
-        counter_rows.write(self.connection, Batch("x", gone=["z"]))
-        (kept,) = counter_rows.load(self.connection, "x").live
+        rows = {"a": storage.live_row(call), "z": storage.live_row(LiveCall("z", 3.0))}
+        storage.write(self.connection, Batch("x", live=rows))
+        storage.write(self.connection, Batch("y", live=rows))
+        storage.write(self.connection, Batch("x", gone=["z"]))
+        (kept,) = storage.load(self.connection, "x").live
         call.number, call.certain = "22?", False
         self.assertEqual(kept, call)
-        counter_rows.write(self.connection, Batch("x", all_live=True))
-        self.assertEqual(counter_rows.load(self.connection, "x").live, ())
-        self.assertEqual(len(counter_rows.load(self.connection, "y").live), 2)
+        storage.write(self.connection, Batch("x", all_live=True))
+        self.assertEqual(storage.load(self.connection, "x").live, ())
+        self.assertEqual(len(storage.load(self.connection, "y").live), 2)
 
     def test_spoilt_by_hand(self) -> None:
         """Labels that are none are left out."""
-        counter_rows.write(self.connection, Batch("x", live={"a": counter_rows.live_row(LiveCall("a", 1.0))}))
+        storage.write(self.connection, Batch("x", live={"a": storage.live_row(LiveCall("a", 1.0))}))
         self.connection.execute("UPDATE counter_live SET labels = '{'")
-        self.assertEqual(counter_rows.load(self.connection, "x").live[0].labels, set())
+        self.assertEqual(storage.load(self.connection, "x").live[0].labels, set())
 
     def test_seen(self) -> None:
         """Since when, until when, and when Asterisk was started."""
-        self.assertEqual(counter_rows.load(self.connection, "x"), counter_rows.Kept(None, "", ()))
+        self.assertEqual(storage.load(self.connection, "x"), storage.Kept(None, "", ()))
         for seen in (NOW, NOW + 9):
-            counter_rows.write(self.connection, Batch("x", seen=seen, started_up="then"))
+            storage.write(self.connection, Batch("x", seen=seen, started_up="then"))
         self.assertEqual(self.rows("SELECT * FROM counter_asterisks"), [("x", NOW, NOW + 9, "then")])
 
     def test_whole_or_not(self) -> None:
         """A batch that fails in the middle leaves nothing."""
         batch = Batch("x", {(NOW, *ALL): Counts(started=1)}, gaps=[(None, 1)])  # type: ignore[list-item]
-        self.assertRaises(sqlite3.IntegrityError, counter_rows.write, self.connection, batch)
+        self.assertRaises(sqlite3.IntegrityError, storage.write, self.connection, batch)
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
 
     def test_forget(self) -> None:
         """What is too old goes."""
         for minute in (NOW, NOW + 60):
             counts = Counts(started=1, failed={"busy": 1})
-            counter_rows.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
-        counter_rows.forget(self.connection, NOW + 60)
+            storage.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
+        storage.forget(self.connection, NOW + 60)
         for table in ("counter_minutes", "counter_failures", "counter_gaps"):
             self.assertEqual(self.rows(f"SELECT count(*) FROM {table}"), [(1,)])
 
@@ -150,7 +173,7 @@ class ReportTests(DatabaseCase):
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
         """Write a batch."""
-        counter_rows.write(self.connection, Batch(asterisk, **batch))
+        storage.write(self.connection, Batch(asterisk, **batch))
 
     def read(self, *names: str, began: int = NOW, ended: int = NOW + 300) -> counter_report.Report:
         """Read five minutes, at their end."""
@@ -163,7 +186,7 @@ class ReportTests(DatabaseCase):
             self.assertEqual((report.unknown_s(), report.active, report.is_known()), (300, None, False))
 
     def test_zero_is_known(self) -> None:
-        """Somebody looked and there were no calls."""
+        """Calls were counted, and there were none."""
         self.write(seen=NOW - 5)
         self.write(seen=NOW + 300)
         report = self.read()
@@ -183,7 +206,7 @@ class ReportTests(DatabaseCase):
     def test_several(self) -> None:
         """They add up; what is unknown of one is unknown of all."""
         for name in "xy":
-            self.write(name, seen=NOW, live={"a": counter_rows.live_row(LiveCall("a", 1.0))})
+            self.write(name, seen=NOW, live={"a": storage.live_row(LiveCall("a", 1.0))})
             self.write(
                 name,
                 seen=NOW + 300,
@@ -202,95 +225,6 @@ class ReportTests(DatabaseCase):
         self.assertEqual([minute for minute, _ in report.busiest(1)], [NOW])
         self.assertEqual(counter_report.asterisks(self.connection), ["x", "y"])
         self.assertEqual(len(counter_report.minutes_of(report)), 5)
-
-
-class FakeAMIConnection:
-    """A manager: subscriptions, and answers that the test chooses."""
-
-    name = "x"
-
-    def __init__(self) -> None:
-        self.is_up = False
-        self.forged_events = 0
-        self.alive: set[str] = set()  # channels that Action Status finds
-        self.handlers: dict[str, Callable[[AMIMessage], None]] = {}
-        self.channels: list[AMIMessage] = []
-        self.startup = "2026-11-23 07:00:00"
-        self.error: ManagerError | None = None
-        self.asked: list[str] = []
-        self._up: list[Callable[[], object]] = []
-        self._down: list[Callable[[], object]] = []
-
-    def subscribe(self, event: str, handler: Callable[[AMIMessage], None]) -> None:
-        """See Manager."""
-        self.handlers[event] = handler
-
-    def on_connect(self, tell: Callable[[], object]) -> None:
-        """See Manager."""
-        self._up.append(tell)
-
-    def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """See Manager."""
-        self._down.append(tell)
-
-    def action(self, name: str) -> Deferred[AMIMessage]:
-        """See Manager."""
-        self.asked.append(name)
-        if self.error:
-            return fail(self.error)
-        day, _, when = self.startup.partition(" ")
-        return succeed(message("Response", "Success", CoreStartupDate=day, CoreStartupTime=when, Timestamp="garbage"))
-
-    def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:
-        """See Manager."""
-        self.asked.append(name)
-        if self.error:
-            return fail(self.error)
-        if name != "Status":
-            return succeed(self.channels)
-        channel = dict(headers)["Channel"]
-        if channel not in self.alive:
-            return fail(ActionFailed("Status: No such channel"))
-        return succeed([message("Event", "Status", **{**SNAPSHOT, "Uniqueid": channel, "Linkedid": channel})])
-
-    def up(self) -> None:
-        """There is a connection."""
-        self.is_up = True
-        for tell in self._up:
-            tell()
-
-    def down(self) -> None:
-        """It is lost."""
-        self.is_up = False
-        for tell in self._down:
-            tell()
-
-    def says(self, event: str, uniqueid: str = "a", linkedid: str = "a", *also: str, **headers: str) -> None:
-        """Asterisk says that."""
-        fields = {**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": linkedid, **headers}
-        if event in self.handlers:
-            self.handlers[event](message("Event", event, *also, **fields))
-
-
-def message(kind: str, name: str, *also: str, **headers: str) -> AMIMessage:
-    """A message of AMI's."""
-    lines = [f"{kind}: {name}", *(f"{key}: {value}" for key, value in headers.items()), *also]
-    return AMIMessage("\r\n".join(lines).encode())
-
-
-class FakeStore:
-    """A store on a real database, which may be away."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.away = False
-        self._connection = connection
-
-    def run(self, work: Callable[[sqlite3.Connection], Any]) -> Deferred[Any]:
-        """See Store.run."""
-        if self.away:
-            return fail(StoreError("away"))
-        done: Deferred[Any] = maybeDeferred(work, self._connection)
-        return done
 
 
 class ServiceTests(DatabaseCase):
@@ -326,12 +260,12 @@ class ServiceTests(DatabaseCase):
         """A call begins."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
-    def listed(self, uniqueid: str, duration: str = "00:00:07") -> AMIMessage:
+    def listed(self, uniqueid: str, duration: str = "00:00:07", **headers: str) -> AMIMessage:
         """An item of CoreShowChannels."""
         return message(
             "Event",
             "CoreShowChannel",
-            **{**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": uniqueid, "Duration": duration, "BridgeId": ""},
+            **{**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": uniqueid, "Duration": duration, "BridgeId": "", **headers},
         )
 
     def test_written(self) -> None:
@@ -405,6 +339,10 @@ class ServiceTests(DatabaseCase):
         self.wait()
         self.assertEqual((self.counter.restarts, self.total()), (1, (1, 0, 1)))
         self.assertEqual(self.rows("SELECT started_up FROM counter_asterisks"), [(self.manager.startup,)])
+        self.manager.down()
+        self.manager.startup = "2026-11-24 08:00:00"
+        self.manager.up()
+        self.assertEqual(self.counter.restarts, 2)
 
     def test_resync(self) -> None:
         """Every few minutes, and after a Shutdown that may be forged, Asterisk is asked what there is."""
@@ -417,7 +355,7 @@ class ServiceTests(DatabaseCase):
         self.call()
         self.manager.channels = [self.listed("a")]
         self.manager.says("Shutdown")
-        self.wait(LOOK_S + 1)
+        self.wait(POLL_S + 1)
         self.assertEqual(self.manager.asked.count("CoreShowChannels"), 2)
         self.assertEqual((self.counter.active, self.rows("SELECT * FROM counter_gaps")), (1, []))
 
@@ -484,7 +422,7 @@ class ServiceTests(DatabaseCase):
         self.assertNotIn("Status", self.manager.asked)
 
     def test_forged(self) -> None:
-        """Events with headers twice, or without a channel, are nobody's."""
+        """Events with repeated headers, or without a channel, are ignored."""
         self.manager.up()
         self.manager.says("Newchannel", "a", "a", "Uniqueid: b")
         self.manager.handlers["Newchannel"](message("Event", "Newchannel", Uniqueid="c", Linkedid="c"))
@@ -492,21 +430,30 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.active, 0)
 
     def test_database_away(self) -> None:
-        """What cannot be written is kept, and written when it can be; both are said once."""
+        """What cannot be written is kept, gaps too, and written when it can be; both are said once."""
         self.manager.up()
         self.wait()
         self.store.away = True
-        self.call("a")
-        self.wait(5)
-        self.manager.says("Hangup", "a", "a", Cause="17")
-        self.call("b")
-        self.assertFalse(self.counter.database_up)
-        self.wait(60)
-        self.store.away = False
-        self.wait()
+        with capturedLogs() as logs:
+            self.call("a")
+            self.wait(5)
+            self.manager.says("Hangup", "a", "a", Cause="17")
+            self.call("b")
+            self.assertFalse(self.counter.database_up)
+            self.wait(55)
+            self.manager.channels = [self.listed("b")]
+            self.manager.down()
+            self.wait(5)
+            self.manager.up()
+            self.wait(5)
+            self.store.away = False
+            self.wait(3)
         self.assertTrue(self.counter.database_up)
         self.assertEqual(self.total(), (2, 0, 1))
         self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("b",)])
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW + 60, NOW + 66)])
+        said = [log["log_level"] for log in logs if "counts" in log["log_format"]]
+        self.assertEqual(said, [LogLevel.error, LogLevel.info])
 
     def test_database_away_at_first(self) -> None:
         """Without what an earlier run has left nothing is counted: it might be counted twice."""
@@ -524,8 +471,10 @@ class ServiceTests(DatabaseCase):
     def test_not_permitted(self) -> None:
         """A user without the class is told once what is missing, and it is tried again."""
         self.manager.error = ActionFailed("CoreStatus: Permission denied")
-        self.manager.up()
-        self.wait(20)
+        with capturedLogs() as logs:
+            self.manager.up()
+            self.wait(20)
+        self.assertEqual(len(self.warnings(logs)), 1)
         self.assertFalse(self.counter.in_sync)
         assert self.counter.trouble is not None
         self.assertIn("Permission denied", self.counter.trouble.english)
@@ -572,9 +521,584 @@ class ServiceTests(DatabaseCase):
 
     def test_old_rows_go(self) -> None:
         """What is older than the settings say is removed."""
-        counter_rows.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
+        storage.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
         self.wait(3601)
         self.assertEqual(self.total(), (0, 0, 0))
+
+    # --- the times that are promised ---
+
+    def test_written_every_second(self) -> None:
+        """Counts are written a second after the last time, not sooner."""
+        self.manager.up()
+        self.call()
+        self.clock.advance(0.75)
+        self.assertEqual(self.total(), (0, 0, 0))
+        self.clock.advance(0.25)
+        self.assertEqual(self.total(), (1, 0, 0))
+
+    def test_asked_every_two_seconds(self) -> None:
+        """Asterisk is asked for a sign of life every two seconds, and for its channels every three minutes."""
+        self.manager.up()
+        self.manager.asked.clear()
+        self.wait(20)
+        self.assertEqual(self.manager.asked, ["Ping"] * 10)
+        self.wait(159)
+        self.assertNotIn("CoreShowChannels", self.manager.asked)
+        self.wait(1)
+        self.assertEqual(self.manager.asked[-2:], ["CoreStatus", "CoreShowChannels"])
+        self.manager.asked.clear()
+        self.wait(179)
+        self.assertNotIn("CoreShowChannels", self.manager.asked)
+
+    def test_looks_do_not_overlap(self) -> None:
+        """While an answer is awaited nothing more is asked; when it has come, asking goes on."""
+        self.manager.up()
+        self.manager.asked.clear()
+        self.manager.hold.add("Ping")
+        self.wait(10)
+        self.assertEqual(self.manager.asked, ["Ping"])
+        self.manager.hold.clear()
+        self.manager.held.pop().callback(None)
+        self.wait(4)
+        self.assertEqual(self.manager.asked, ["Ping"] * 3)
+
+    def test_old_rows_go_by_the_hour(self) -> None:
+        """Rows go when they are older than thirty days; it is looked once an hour."""
+        edge = NOW + 3600 - 30 * 86400
+        for minute in (edge - 60, edge):
+            storage.write(self.connection, Batch("x", {(minute, *ALL): Counts(started=1)}))
+        self.wait(3599)
+        self.assertEqual(self.total(), (2, 0, 0))
+        self.wait(1)
+        self.assertEqual(self.rows("SELECT minute FROM counter_minutes"), [(edge,)])
+
+    # --- what is believed ---
+
+    def test_list_of_a_lost_connection(self) -> None:
+        """A list that was asked for before the connection was lost is not believed, nor after it is back."""
+        for back in (False, True):
+            self.manager.up()
+            self.call()
+            self.manager.hold.add("CoreShowChannels")
+            self.manager.says("Shutdown")
+            self.wait(2)
+            self.manager.down()
+            if back:
+                self.manager.up()
+            self.manager.hold.clear()
+            held, self.manager.held = self.manager.held, []
+            self.manager.channels = [self.listed("never")]
+            for waiting in held:
+                waiting.callback(None)
+            self.assertEqual([call.linkedid for call in self.counter.live], ["a"])
+            self.assertFalse(self.counter.in_sync)
+            self.manager.channels = [self.listed("a")]
+            self.manager.down()
+
+    def test_in_step_again_after_a_list_of_a_lost_connection(self) -> None:
+        """The next look asks the new connection for its own list."""
+        self.manager.hold.add("CoreShowChannels")
+        self.manager.up()
+        self.manager.down()
+        self.manager.up()
+        self.manager.hold.clear()
+        self.manager.held.pop().callback(None)
+        self.assertFalse(self.counter.in_sync)
+        self.manager.channels = [self.listed("a")]
+        self.wait(2)
+        self.assertEqual((self.counter.in_sync, self.counter.active), (True, 1))
+
+    def test_item_that_is_not_whole(self) -> None:
+        """A listed channel without each header once may be forged, and is left out."""
+        forged = AMIMessage(self.listed("a").raw + b"\r\nUniqueid: b")
+        self.manager.channels = [forged, self.listed("c")]
+        self.manager.up()
+        self.assertEqual([call.linkedid for call in self.counter.live], ["c"])
+
+    def test_listed(self) -> None:
+        """What a list tells of a channel: how long it exists, its bridge, caller and number."""
+        self.manager.channels = [
+            self.listed("a", "01:02:03", BridgeId="b", CallerIDNum="33", Exten="22"),
+            self.listed("c", "00:00:05", BridgeId="b"),
+            self.listed("d", "garbage"),
+            self.listed("e", "100000:00:00"),
+            self.listed("f", "1:2:3"),
+        ]
+        self.manager.up()
+        calls = {call.linkedid: call for call in self.counter.live}
+        first = calls["a"]
+        self.assertEqual((first.started, first.answered, first.caller, first.number), (NOW - 3723, NOW, "33", "22"))
+        self.assertEqual((calls["d"].started, calls["d"].answered), (NOW, None))
+        self.assertEqual((calls["e"].started, calls["f"].started), (NOW - 360_000_000, NOW))
+
+    def test_events_at_their_own_time(self) -> None:
+        """Events count when Asterisk says that they happened, a Hangup too."""
+        self.manager.up()
+        self.wait(10)
+        for name, uniqueid, at, more in (
+            ("Newchannel", "a", 1, {}),
+            ("Newchannel", "b", 2, {}),
+            ("BridgeEnter", "a", 3, {"BridgeUniqueid": "x"}),
+            ("BridgeEnter", "b", 3.5, {"BridgeUniqueid": "x"}),
+            ("Hangup", "a", 5.25, {}),
+            ("Hangup", "b", 6, {}),
+        ):
+            self.manager.says(name, uniqueid, "a", Timestamp=f"{NOW + at}", **more)
+        self.wait()
+        self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 2.5)])
+
+    def test_clock_of_asterisk(self) -> None:
+        """Where Asterisk's clock is an hour ahead its times are set right; that is said once, and again anew."""
+        self.manager.timestamp = f"{NOW + 3600}"
+        with capturedLogs() as logs:
+            self.manager.up()
+            self.manager.says("Newchannel", Timestamp=f"{NOW + 3600 - 120}")
+            self.assertEqual([call.started for call in self.counter.live], [NOW - 120])
+            for _ in range(5):
+                self.clock.advance(2)
+                self.manager.timestamp = f"{self.clock.seconds() + 3600}"
+            self.assertEqual([log["ahead"] for log in logs if log["log_level"] >= LogLevel.warn], [3600.0])
+            self.manager.timestamp = "garbage"
+            self.wait(4)
+            self.assertEqual(len([log for log in logs if log["log_level"] >= LogLevel.warn]), 1)
+            for ahead in (0, 60):
+                self.manager.timestamp = f"{self.clock.seconds() + 2 + ahead}"
+                self.clock.advance(2)
+            self.assertEqual([log["ahead"] for log in logs if log["log_level"] >= LogLevel.warn], [3600.0, 60.0])
+
+    # --- Hangups ---
+
+    def test_hangup_twice(self) -> None:
+        """Two Hangups of a channel are one question and one end; Hangups are asked for together, in turn."""
+        self.manager.up()
+        for uniqueid in ("a", "b"):
+            self.call(uniqueid)
+        self.manager.asked.clear()
+        self.manager.says("Hangup", "a", "a")
+        self.clock.advance(CONFIRM_S / 2)
+        self.manager.says("Hangup", "b", "b")
+        self.manager.says("Hangup", "a", "a")
+        self.assertEqual(self.manager.asked, [])
+        self.clock.advance(CONFIRM_S / 2)
+        self.assertEqual(self.manager.asked, ["Status", "Status"])
+        self.assertEqual(self.counter.active, 0)
+        self.wait()
+        self.assertEqual(self.total(), (2, 0, 2))
+
+    def test_hangup_later(self) -> None:
+        """After those that were gathered together, later ones are asked for, too."""
+        self.manager.up()
+        for uniqueid in ("a", "b"):
+            self.call(uniqueid)
+            self.manager.says("Hangup", uniqueid, uniqueid)
+            self.assertEqual(self.counter.active, 1)
+            self.clock.advance(0.1)
+            self.assertEqual(self.counter.active, 0)
+
+    def test_hangup_that_a_list_contradicts_for_now(self) -> None:
+        """A Hangup whose channel is still listed is not counted by the list, but asked for as any other."""
+        self.manager.up()
+        self.call()
+        self.manager.channels = [self.listed("a")]
+        self.wait(179)
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup")
+        self.clock.advance(1)  # the list comes
+        self.assertEqual(self.counter.active, 1)
+        self.manager.held.pop().callback(None)
+        self.assertEqual(self.counter.active, 0)
+
+    def test_hangup_confirmed_by_a_list(self) -> None:
+        """What a list confirms while Asterisk is asked counts once, at its own time and with its cause."""
+        self.manager.up()
+        self.call()
+        self.wait(179)
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup", Cause="17")
+        self.clock.advance(1)
+        self.assertEqual(self.counter.active, 0)
+        self.manager.held.pop().callback(None)
+        self.wait()
+        self.assertEqual(self.total(), (1, 0, 1))
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
+
+    def test_hangup_confirmed_by_a_list_and_contradicted(self) -> None:
+        """An answer that contradicts what a list has confirmed meanwhile changes nothing."""
+        self.manager.up()
+        self.call()
+        self.wait(179)
+        self.manager.alive = {"a"}
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup")
+        self.clock.advance(1)
+        self.manager.hold.clear()
+        self.manager.held.pop().callback(None)
+        self.wait()
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_hangup_and_an_error(self) -> None:
+        """If the question breaks, that is logged, and the next list of channels tells."""
+        self.manager.up()
+        self.call()
+        self.manager.error = ZeroDivisionError("on purpose")
+        self.manager.says("Hangup")
+        self.clock.advance(CONFIRM_S)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.manager.error = None
+        self.assertEqual(self.counter.active, 1)
+
+    def test_changes(self) -> None:
+        """Whatever may change the calls in progress changes the number; a DialEnd, and what is left out, does not."""
+        self.manager.up()
+
+        def changed(tell: Callable[[], None]) -> bool:
+            before = self.counter.changes
+            tell()
+            return self.counter.changes != before
+
+        self.assertTrue(changed(self.call))
+        self.assertFalse(changed(lambda: self.manager.says("DialEnd", DialStatus="BUSY")))
+        self.assertTrue(changed(lambda: self.manager.says("BridgeEnter", BridgeUniqueid="b")))
+        self.assertTrue(changed(lambda: self.manager.says("BridgeLeave", BridgeUniqueid="b")))
+        self.assertFalse(changed(lambda: self.manager.says("Newchannel", "b", "b", "Uniqueid: c")))
+        self.assertFalse(changed(lambda: self.manager.says("Hangup")))
+        self.assertTrue(changed(lambda: self.clock.advance(CONFIRM_S)))
+        before = self.counter.changes
+        self.manager.down()
+        self.assertFalse(changed(self.call))
+        self.assertEqual(self.counter.changes, before)
+
+    def test_changes_are_never_the_same_again(self) -> None:
+        """The number does not come back to one that it had, so whoever looks seldom sees that there were changes."""
+        seen = [self.counter.changes]
+        for place in range(3):
+            for change in (
+                self.manager.up,
+                lambda: self.call("b"),
+                lambda: self.call("a"),
+                lambda: self.manager.says("BridgeEnter", BridgeUniqueid="b"),
+                lambda: self.manager.says("Hangup"),
+                lambda: self.clock.advance(CONFIRM_S),
+            ):
+                self.manager.channels = [self.listed("b")] if place else []
+                change()
+                seen.append(self.counter.changes)
+            self.clock.advance(100)
+            self.manager.down()
+        self.assertEqual(sorted(seen), seen)
+        self.assertEqual(len(set(seen)), len(seen) - 3)  # a Hangup that is not confirmed yet is no change
+
+    def test_dial_end(self) -> None:
+        """A DialEnd has not each header of a channel, and tells all the same why the call failed."""
+        self.manager.up()
+        self.call()
+        self.manager.handlers["DialEnd"](message("Event", "DialEnd", Uniqueid="a", DialStatus="CANCEL"))
+        self.manager.says("Hangup", Cause="16")
+        self.wait()
+        self.assertEqual(self.rows("SELECT reason FROM counter_failures"), [("cancelled",)])
+
+    def test_subscribed(self) -> None:
+        """The events that are asked for."""
+        self.assertEqual(
+            set(self.manager.handlers), {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
+        )
+
+    # --- reports of the gateway that come early ---
+
+    def labelled(self) -> list[str]:
+        """The numbers of the extension 33's calls, by Linkedid."""
+        return sorted(call.linkedid for call in self.counter.live if ("extension", "33") in call.labels)
+
+    def test_early_report_is_kept_for_half_a_minute(self) -> None:
+        """A report before the call's first event waits thirty seconds for it."""
+        self.manager.up()
+        self.counter.report(self.record("a"))
+        self.counter.report(self.record("b"))
+        self.wait(30)
+        self.counter.report(self.record("z"))
+        self.call("a")
+        self.assertEqual(self.labelled(), ["a"])
+        self.clock.advance(0.25)
+        self.counter.report(self.record("z"))
+        self.call("b")
+        self.assertEqual(self.labelled(), ["a"])
+
+    def test_early_report_waits_for_the_first_event_only(self) -> None:
+        """Another event of the channel, whose first was missed, neither takes the report nor keeps it longer."""
+        self.manager.up()
+        self.counter.report(self.record("a"))
+        self.wait(20)
+        self.manager.says("BridgeEnter", "a", "a", BridgeUniqueid="x")
+        self.wait(11)
+        self.counter.report(self.record("z"))
+        self.call("a")
+        self.assertEqual(self.labelled(), [])
+
+    def test_early_reports_are_bounded(self) -> None:
+        """A thousand reports wait, and no more; one that is taken makes room."""
+        self.manager.up()
+        for place in range(1001):
+            self.counter.report(self.record(f"c{place}"))
+        for place in (999, 1000):
+            self.call(f"c{place}")
+        self.assertEqual(self.labelled(), ["c999"])
+        self.counter.report(self.record("d"))
+        self.call("d")
+        self.assertEqual(self.labelled(), ["c999", "d"])
+
+    def test_early_report_counts_once(self) -> None:
+        """It is taken by the call's first event, with its outcome."""
+        self.manager.up()
+        self.counter.report(self.record("a"))
+        self.call("a")
+        (call,) = self.counter.live
+        self.assertEqual(call.outcome, "BUSY")
+        call.outcome = ""
+        self.call("a")
+        self.assertEqual(call.outcome, "")
+
+    def test_early_report_of_a_call_that_began_unseen(self) -> None:
+        """It is taken by the list of channels, too."""
+        self.manager.up()
+        self.counter.report(self.record("a"))
+        self.manager.channels = [self.listed("a")]
+        self.manager.says("Shutdown")
+        self.wait(2)
+        self.assertEqual(self.labelled(), ["a"])
+
+    # --- gaps and restarts ---
+
+    def test_first_start_is_no_gap(self) -> None:
+        """Before the first time nothing was to be counted; no gap and no restart are told."""
+        self.wait(10)
+        self.assertEqual(self.counter.unknown_s, 0)
+        with capturedLogs() as logs:
+            self.manager.up()
+        self.assertEqual((self.counter.gaps, self.counter.restarts, self.counter.unknown_s), (0, 0, 0))
+        self.assertEqual([log["log_format"] for log in logs if log["log_level"] >= LogLevel.info], [])
+
+    def test_two_gaps(self) -> None:
+        """Unknown times add up, also while one lasts; the end of each is logged, with its length."""
+        self.manager.up()
+        with capturedLogs() as logs:
+            for expected in (10, 20):
+                self.manager.down()
+                self.clock.advance(10)
+                self.assertEqual(self.counter.unknown_s, expected)
+                self.manager.up()
+                self.assertEqual(self.counter.unknown_s, expected)
+        self.assertEqual(self.counter.gaps, 2)
+        self.assertEqual([log["seconds"] for log in logs if log["log_level"] is LogLevel.info], [10, 10])
+        self.wait()
+        self.assertEqual(
+            self.rows("SELECT began, ended FROM counter_gaps ORDER BY 1"), [(NOW, NOW + 10), (NOW + 10, NOW + 20)]
+        )
+
+    def test_lost_for_no_time(self) -> None:
+        """A connection that is back in the same moment has left no gap."""
+        self.manager.up()
+        self.manager.down()
+        self.manager.up()
+        self.wait()
+        self.assertEqual((self.counter.gaps, self.rows("SELECT * FROM counter_gaps")), (0, []))
+
+    def test_gap_of_a_stopped_gateway(self) -> None:
+        """The time in which no gateway ran is a gap; calls that ended in it ended at its beginning."""
+        row = storage.live_row(LiveCall("old", NOW - 900.0, NOW - 800.0, {"old"}))
+        storage.write(self.connection, Batch("x", live={"old": row}, seen=NOW - 600))
+        counter = self.begin()
+        self.manager.up()
+        self.wait()
+        self.assertEqual((counter.gaps, counter.unknown_s, counter.active), (1, 600, 0))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps"), [(NOW - 600, NOW)])
+        self.assertEqual(self.rows("SELECT minute, talk_seconds FROM counter_minutes"), [(NOW - 600, 200.0)])
+
+    def test_clock_set_back(self) -> None:
+        """If the last look lies in the future, the clock was set back: no gap, and calls end now."""
+        row = storage.live_row(LiveCall("old", NOW - 90.0, NOW - 60.0, {"old"}))
+        storage.write(self.connection, Batch("x", live={"old": row}, seen=NOW + 600))
+        counter = self.begin()
+        self.wait()
+        self.assertEqual(counter.unknown_s, 0)
+        self.manager.up()
+        self.wait()
+        self.assertEqual((counter.gaps, counter.unknown_s), (0, 0))
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
+        self.assertEqual(self.rows("SELECT talk_seconds FROM counter_minutes"), [(61.0,)])
+
+    def test_restart_while_no_gateway_ran(self) -> None:
+        """A restart of Asterisk between two runs of the gateway is noticed; the same start is none."""
+        for started_up, restarts in (("2026-11-23 07:00:00", 0), ("2026-11-22 07:00:00", 1), ("", 0)):
+            self.connection.execute("DELETE FROM counter_asterisks")
+            self.connection.commit()
+            storage.write(self.connection, Batch("x", seen=NOW, started_up=started_up))
+            counter = self.begin()
+            with capturedLogs() as logs:
+                self.manager.up()
+            self.assertEqual(counter.restarts, restarts)
+            told = [log["when"] for log in logs if log["log_level"] >= LogLevel.info]
+            self.assertEqual(told, ["2026-11-23 07:00:00"] * restarts)
+
+    def test_never_told_when_started(self) -> None:
+        """An Asterisk that does not tell when it was started has not restarted."""
+        self.manager.startup = ""
+        for startup in ("", "", "2026-11-23 07:00:00"):
+            self.manager.startup = startup
+            self.manager.up()
+            self.manager.down()
+        self.assertEqual(self.counter.restarts, 0)
+
+    def test_peak_of_each_minute(self) -> None:
+        """Calls in progress are in the peak of every minute in which they are known to go on, and of no other."""
+        self.manager.up()
+        self.call()
+        self.wait(121)
+        self.manager.down()
+        self.wait(120)
+        self.assertEqual(
+            self.rows("SELECT minute, peak FROM counter_minutes"), [(NOW, 1), (NOW + 60, 1), (NOW + 120, 1)]
+        )
+
+    def test_written_while_the_connection_is_away(self) -> None:
+        """What was counted before the loss is written though there is no connection."""
+        self.manager.up()
+        self.call()
+        self.manager.down()
+        self.wait()
+        self.assertEqual(self.total(), (1, 0, 0))
+
+    # --- what is said ---
+
+    def warnings(self, logs: Sequence[dict[str, Any]]) -> list[str]:
+        """The log lines above info."""
+        return [log["why"] for log in logs if log["log_level"] >= LogLevel.warn]
+
+    def test_missing_right_is_said_once(self) -> None:
+        """What hinders counting is logged once, however often it is tried, and again if it comes again."""
+        with capturedLogs() as logs:
+            for place in range(2):
+                self.manager.error = ActionFailed("CoreStatus: Permission denied")
+                self.manager.up()
+                self.wait(20)
+                self.assertEqual(len(self.warnings(logs)), place + 1)
+                self.assertIn("reporting", self.warnings(logs)[-1])
+                self.manager.error = None
+                self.wait(4)
+                self.assertIsNone(self.counter.trouble)
+                self.manager.down()
+
+    def test_another_trouble_is_said_too(self) -> None:
+        """Another reason is another line."""
+        with capturedLogs() as logs:
+            self.manager.error = ActionFailed("CoreStatus: Permission denied")
+            self.manager.up()
+            self.wait(4)
+            self.manager.error = ActionFailed("CoreStatus: out of order")
+            self.wait(4)
+        self.assertEqual(len(self.warnings(logs)), 2)
+
+    def test_silence_is_not_said(self) -> None:
+        """An Asterisk that does not answer for once, or whose connection is just lost, is no trouble of counting."""
+        self.manager.up()
+        with capturedLogs() as logs:
+            self.manager.error = ManagerError("silent")
+            self.wait(10)
+            self.manager.error = None
+            self.manager.down()
+            self.wait(10)
+            self.manager.hold.add("Ping")
+            self.manager.up()
+            self.manager.down()
+            self.manager.error = ManagerError("lost")
+            self.manager.held.pop().errback(ManagerError("lost"))
+        self.assertEqual(self.warnings(logs), [])
+        self.assertIsNone(self.counter.trouble)
+
+    def test_database_away_at_first_is_said_once(self) -> None:
+        """Why nothing is counted yet, once; then it is."""
+        self.store.away = True
+        with capturedLogs() as logs:
+            counter = self.begin()
+            self.manager.up()
+            self.wait(10)
+            self.assertEqual(len(self.warnings(logs)), 1)
+            self.assertIn("away", self.warnings(logs)[0])
+            assert counter.trouble is not None
+            self.assertIn("not counted yet", counter.trouble.english)
+            self.store.away = False
+            self.wait(4)
+        self.assertIsNone(counter.trouble)
+        self.assertEqual(len(self.warnings(logs)), 1)
+
+    def test_restored_without_a_connection(self) -> None:
+        """What an earlier run has left is restored before there is a connection, and nothing is asked."""
+        storage.write(
+            self.connection,
+            Batch("x", live={"old": storage.live_row(LiveCall("old", 1.0, channels={"old"}))}, seen=NOW),
+        )
+        counter = self.begin()
+        self.assertEqual([call.linkedid for call in counter.live], ["old"])
+        self.assertEqual((counter.in_sync, counter.active, self.manager.asked), (False, None, []))
+        self.call("a")
+        self.assertEqual(len(counter.live), 1)
+
+    def test_listens_from_the_first_moment(self) -> None:
+        """If the database answers only when there is a connection already, events count from then on."""
+        self.store.slow = True
+        counter = self.begin()
+        self.manager.up()
+        self.call("unheard")
+        self.store.slow = False
+        self.manager.hold.add("CoreShowChannels")
+        self.store.held.pop(0).callback(None)
+        self.call("heard")
+        self.assertEqual([call.linkedid for call in counter.live], ["heard"])
+
+    def test_error_in_a_look(self) -> None:
+        """An error of our own is logged, and the next look is made all the same."""
+        self.manager.up()
+        self.manager.error = ZeroDivisionError("on purpose")
+        self.wait(2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.manager.error = None
+        self.wait(2)
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 4,)])
+
+    def test_what_is_told(self) -> None:
+        """Connection, forged events and database, as they are."""
+        self.assertEqual((self.counter.is_connected, self.counter.forged_events), (False, 0))
+        self.manager.up()
+        self.manager.forged_events = 3
+        self.assertEqual((self.counter.is_connected, self.counter.forged_events), (True, 3))
+        self.assertEqual((self.counter.asterisk, self.counter.database_up), ("x", True))
+
+    def test_stop_waits_for_the_last_write(self) -> None:
+        """Stopped is it when the last counts are written; nothing is left to do, and nothing is asked any more."""
+        self.manager.up()
+        self.wait()
+        self.call()
+        self.store.slow = True
+        stopped = self.counter.stopService()
+        self.assertNoResult(stopped)
+        for waiting in self.store.held:
+            waiting.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.total(), (1, 0, 0))
+        self.manager.asked.clear()
+        self.manager.down()
+        self.manager.up()
+        self.assertEqual((self.manager.asked, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stop_before_anything_was_restored(self) -> None:
+        """A gateway that never could read the database does not write over what is there."""
+        row = storage.live_row(LiveCall("old", 1.0, channels={"old"}))
+        storage.write(self.connection, Batch("x", live={"old": row}, seen=NOW))
+        self.store.away = True
+        counter = self.begin()
+        self.store.away = False
+        self.successResultOf(counter.stopService())
+        self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("old",)])
 
     def test_stop(self) -> None:
         """What was counted in the last moment is written."""
@@ -598,14 +1122,14 @@ class CommandTests(CommandTestCase):
         self.batch(
             "pbx",
             seen=time.time(),
-            live={"a": counter_rows.live_row(LiveCall("a", 1.0))},
+            live={"a": storage.live_row(LiveCall("a", 1.0))},
             minutes={(self.minute, *ALL): counts, (self.minute, "mapping", "2X"): counts},
         )
 
     def batch(self, asterisk: str, **what: Any) -> None:
         """Write a batch."""
         with closing(database.connect(self.database)) as connection:
-            counter_rows.write(connection, Batch(asterisk, **what))
+            storage.write(connection, Batch(asterisk, **what))
 
     def test_line(self) -> None:
         """One line for Cacti: calls, answered, active first, then the rest."""

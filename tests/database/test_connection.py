@@ -190,7 +190,7 @@ class CreateTests(DatabaseCase):
     """Making a database."""
 
     def test_for_its_owner_only(self) -> None:
-        """It holds hashes of PINs, so nobody else may read it or what SQLite keeps beside it."""
+        """It holds hashes of PINs, so other users can read neither it nor SQLite's files beside it."""
         before = os.umask(0)
         try:
             connection = self.made()
@@ -269,7 +269,7 @@ class ConnectTests(DatabaseCase):
         self.assertIn(".dump > workshop.sql", self.refused(NotADatabase))
 
     def test_empty(self) -> None:
-        """An empty file is no database of ours yet."""
+        """An empty file is not a database yet."""
         self.path.touch()
         self.assertIn("`pbxrouter init`", self.refused(DatabaseForeign))
 
@@ -307,7 +307,7 @@ class ConnectTests(DatabaseCase):
             other.execute("INSERT INTO extensions(extension_number) VALUES ('33')")
             self.assertIn("locked", self.refused(DatabaseLocked))
 
-    def test_a_writer_keeps_nobody_from_reading(self) -> None:
+    def test_a_writer_does_not_block_readers(self) -> None:
         """With WAL, reading goes on; writing waits, then fails."""
         connection = self.made()
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
@@ -329,8 +329,8 @@ class ConnectTests(DatabaseCase):
         with self.assertRaisesRegex(StoreError, "is damaged"):
             read_rules(self.opened(), hash_pin)
 
-    def made_for_nobody(self, mode: int, directory_mode: int = 0o555) -> None:
-        """A database of these modes, where the rest of the test is nobody's friend."""
+    def unreadable_database(self, mode: int, directory_mode: int = 0o555) -> None:
+        """A database with these modes."""
         directory = Path(tempfile.mkdtemp(prefix="pbxrouter-test-"))
         self.addCleanup(shutil.rmtree, directory)
         self.addCleanup(directory.chmod, 0o755)
@@ -343,20 +343,20 @@ class ConnectTests(DatabaseCase):
             self.addCleanup(os.seteuid, 0)
 
     def test_not_readable(self) -> None:
-        """Somebody else's file."""
-        self.made_for_nobody(0)
+        """A file of another program."""
+        self.unreadable_database(0)
         self.assertIn("may not read and write it", self.refused(StoreError))
         error = self.assertRaises(StoreError, database.create, self.path)
         self.assertIn("Permission denied", str(error))
 
     def test_not_writable(self) -> None:
         """A file that may be read but not written, in a directory likewise."""
-        self.made_for_nobody(0o444)
+        self.unreadable_database(0o444)
         self.assertIn("is read-only for this user", self.refused(StoreError))
 
     def test_in_a_closed_directory(self) -> None:
         """Where one may not even look whether there is a file."""
-        self.made_for_nobody(0o644, 0)
+        self.unreadable_database(0o644, 0)
         self.assertIn("Permission denied", self.refused(StoreError))
 
 

@@ -83,7 +83,7 @@ class StoreTests(TestCase):
         self.assertIn(backup.name, line)
 
     async def test_the_version_stays(self) -> None:
-        """While nobody changes anything, reading included."""
+        """Without changes; reading is none."""
         before = await self.store.version()
         await self.store.load_rules()
         with closing(database.connect(self.path)) as connection:
@@ -180,7 +180,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
     async def test_locked(self) -> None:
-        """A writer keeps nobody from reading; who writes waits, fails, and later succeeds."""
+        """A writer does not block readers; a second writer waits, fails, and later succeeds."""
 
         def write(connection: sqlite3.Connection) -> None:
             with database.transaction(connection):
@@ -197,6 +197,91 @@ class StoreTests(TestCase):
         await self.store.run(write)
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
 
+    async def test_time_to_wait(self) -> None:
+        """It is that of the store, in milliseconds, before and after the rules are loaded; else 2 seconds."""
+
+        def wait(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
+
+        self.assertEqual(await self.store.run(wait), 100)
+        self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
+        await self.store.load_rules()
+        self.assertEqual(await self.store.run(wait), 100)
+        other = Store(self.path, hash_pin, reactor)
+        self.addCleanup(other.close)
+        self.assertEqual(await other.run(wait), 2000)
+
+    def journal(self) -> int:
+        """The size of the -wal file, in bytes."""
+        return os.path.getsize(f"{self.path}-wal")
+
+    async def test_a_checkpoint_that_is_refused(self) -> None:
+        """While a statement is unfinished the journal stays; the rules are loaded, and the next time it is emptied."""
+        open_statements: list[sqlite3.Cursor] = []
+
+        def begin(connection: sqlite3.Connection) -> None:
+            with database.transaction(connection):
+                connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+            cursor = connection.execute("SELECT * FROM applications_mappings")
+            cursor.fetchone()
+            open_statements.append(cursor)
+
+        await self.store.run(begin)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        self.assertGreater(self.journal(), 0)
+        await self.store.run(lambda _: open_statements.pop().close())
+        before = await self.store.version()
+        await self.store.load_rules()
+        self.assertEqual(self.journal(), 0)
+        self.assertEqual(await self.store.version(), before)
+
+    async def test_a_file_that_goes_away_meanwhile(self) -> None:
+        """The rules that were read are returned; the next use finds the file missing."""
+
+        def watch(connection: sqlite3.Connection) -> None:
+            with database.transaction(connection):
+                connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+            connection.set_trace_callback(gone)
+
+        def gone(statement: str) -> None:
+            if "wal_checkpoint" in statement:
+                self.path.unlink()
+
+        await self.store.run(watch)
+        self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
+        self.assertFalse(self.path.exists())
+        await self.assertFailure(self.store.version(), DatabaseMissing)
+
+    async def test_errors_name_the_file(self) -> None:
+        """An error of SQLite, and that the database is closed."""
+        error = await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
+        self.assertEqual(str(error), f'database {self.path.absolute()}: near "nonsense": syntax error')
+        await self.store.close()
+        closed = await self.assertFailure(self.store.run(str), StoreError)
+        self.assertEqual(str(closed), f"database {self.path.absolute()} is closed")
+
+    async def test_errors_that_keep_the_file_open(self) -> None:
+        """A violated constraint and a lock do not open the database again; other errors do."""
+        opening, _ = await self.store.version()
+
+        def twice(connection: sqlite3.Connection) -> None:
+            for _ in range(2):
+                connection.execute("INSERT INTO extensions(extension_number) VALUES ('44')")
+
+        def locked(_: sqlite3.Connection) -> None:
+            raise DatabaseLocked("locked")
+
+        def away(_: sqlite3.Connection) -> None:
+            raise StoreError("away")
+
+        await self.assertFailure(self.store.run(twice), sqlite3.IntegrityError)
+        await self.assertFailure(self.store.run(locked), DatabaseLocked)
+        self.assertEqual((await self.store.version())[0], opening)
+        await self.assertFailure(self.store.run(away), StoreError)
+        self.assertEqual((await self.store.version())[0], opening + 1)
+        await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
+        self.assertEqual((await self.store.version())[0], opening + 2)
+
     async def test_own_writes_are_no_change(self) -> None:
         """What is written through the store leaves the version alone."""
 
@@ -209,7 +294,7 @@ class StoreTests(TestCase):
         self.assertEqual(await self.store.version(), before)
 
     async def test_forgotten_transaction(self) -> None:
-        """What work leaves open is rolled back, and holds nobody up."""
+        """An open transaction is rolled back, and blocks no later work."""
         await self.store.run(lambda connection: connection.execute("DELETE FROM extensions").rowcount)
         self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
         count = await self.store.run(
@@ -218,7 +303,7 @@ class StoreTests(TestCase):
         self.assertEqual(count, (2,))
 
     async def test_failures_of_the_work(self) -> None:
-        """An error of ours comes as it is, one of SQLite as StoreError, and the store goes on."""
+        """Other exceptions come unchanged, SQLite's as StoreError, and the store goes on."""
         await self.assertFailure(self.store.run(lambda _: 1 // 0), ZeroDivisionError)
         await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
         await self.store.load_rules()
@@ -245,6 +330,15 @@ class StoreTests(TestCase):
         self.assertFalse(Path(f"{self.path}-wal").exists())
         await self.assertFailure(self.store.version(), StoreError)
         await self.store.close()
+
+    async def test_closed_twice(self) -> None:
+        """Work that is asked for, and a second close, while the first is under way: refused, and done at once."""
+        await self.store.version()
+        closing_now = self.store.close()
+        self.assertNoResult(closing_now)
+        self.failureResultOf(self.store.version(), StoreError)
+        self.assertIsNone(self.successResultOf(self.store.close()))
+        await closing_now
 
     def test_close_unused(self) -> Deferred[None]:
         """A store that did nothing closes too."""

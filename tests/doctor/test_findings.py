@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -28,6 +29,8 @@ from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
 from pbxrouter.errors import ConfigError
+from pbxrouter.security import keys_of
+from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
 from tests.ami_fakes import new_protocol
@@ -197,6 +200,66 @@ class FileTests(FindingCase):
             self.assertEqual(list(check_secret(absent)), [])
 
 
+class AlarmFindingTests(FindingCase):
+    """What the doctor says of [alarm]."""
+
+    def alarm(self, **values: object) -> list[tuple[str, str]]:
+        """The findings about alarms: state and text."""
+        config = msgspec.structs.replace(self.config, alarm=settings.Alarm(**values))  # type: ignore[arg-type]
+        found = [finding for finding in check_files(config) if finding.area == "alarms"]
+        return [(finding.state, finding.what) for finding in found]
+
+    def test_none(self) -> None:
+        """Without one there is nothing to check."""
+        self.assertEqual(self.alarm(), [])
+
+    def test_command(self) -> None:
+        """Whether it can be run."""
+        self.assertEqual(self.alarm(command=("/bin/true",)), [("ok", "command /bin/true")])
+        for path in ("/no/such", "/etc/passwd", "/tmp"):
+            self.assertEqual(self.alarm(command=(path,)), [("wrong", f"alarm.command: {path} cannot be run")])
+
+    def test_webhook(self) -> None:
+        """Whether its secret can be used, and by whom it can be read."""
+        secret = self.folder / "alarm"
+        values = {"webhook": "https://example.org/", "secret_file": str(secret)}
+        self.assertEqual([state for state, _ in self.alarm(**values)], ["wrong"])
+        secret.write_text("0123456789abcdef\n")
+        secret.chmod(0o600)
+        self.assertEqual([state for state, _ in self.alarm(**values)], ["ok"])
+        secret.chmod(0o644)
+        self.assertNotEqual([state for state, _ in self.alarm(**values)], ["ok"])
+
+
+class LockoutFindingTests(FindingCase):
+    """What the doctor says of wrong PINs."""
+
+    def guess(self, count: int, line: int, map_id: int = 1) -> None:
+        """Key wrong PINs."""
+        with contextlib.closing(database.connect(Path(self.config.database))) as connection:
+            for _ in range(count):
+                keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
+                database.admit_guess(connection, keys, time.time())
+
+    def found(self) -> list[str]:
+        """The findings about wrong PINs that are problems."""
+        found = check_files(self.config)
+        return [row.what for row in found if row.area == "PINs" and row.state == "wrong" and "locked" in row.what]
+
+    def test_lockouts(self) -> None:
+        """A caller who is locked out, and an attack, are problems; a few wrong PINs are none."""
+        database.create(Path(self.config.database))
+        self.guess(1, 1)
+        self.assertEqual(self.found(), [])
+        self.guess(FREE_GUESSES, 2)
+        self.assertEqual(self.found(), ["callers that are locked out after wrong PINs: 1"])
+        for line in range(3, GATEWAY_GUESSES):
+            self.guess(1, line, map_id=line)
+        self.assertEqual(
+            self.found(), [f"wrong PINs come from many places; callers that are locked out: {GATEWAY_GUESSES - 1}"]
+        )
+
+
 class FakeSocket:
     """A connection that answers with what the test says."""
 
@@ -278,7 +341,7 @@ class RunningTests(FindingCase):
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
     def test_port_of_another(self) -> None:
-        """Somebody else has the port."""
+        """Another program has the port."""
         self.assertIn("another program listens", self.look(b"")[1].what)
 
     def test_not_listening(self) -> None:

@@ -130,6 +130,13 @@ class Dialling(DriverCase):
         }
         self.assertEqual(self.run_driver(Dial(SETTINGS), "SIP", answers=answers)[0].answered_s, 7)
 
+    def test_outcomes_that_are_equal(self) -> None:
+        """Seconds of talk do not tell one outcome from another; status, cause and hang-up do."""
+        outcome = Outcome("ANSWER", "16", 7)
+        self.assertEqual(outcome, Outcome("ANSWER", "16", 8))
+        for other in (Outcome("BUSY", "16", 7), Outcome("ANSWER", "17", 7), Outcome("ANSWER", "16", 7, True)):
+            self.assertNotEqual(outcome, other)
+
 
 class Others(DriverCase):
     """The other drivers."""
@@ -172,6 +179,8 @@ class Others(DriverCase):
         self.assertEqual(self.run_driver(Hangup(SETTINGS), "17"), (Outcome(cause="17", hang_up=True), []))
         for data in ("128", "x", "-1", "1.5", "²", " 17", "9" * 5000):
             self.assertIn("0 to 127", self.refused(Hangup(SETTINGS), data))
+        for cause in ("0", "127"):
+            self.assertEqual(self.run_driver(Hangup(SETTINGS), cause)[0].cause, cause)
 
     def test_caller_leaves(self) -> None:
         """A hang-up in an application ends the driver with ChannelHungUp."""
@@ -204,7 +213,7 @@ class Finding(SynchronousTestCase):
     def test_installed(self) -> None:
         """The built-in drivers are found."""
         drivers = load_drivers(SETTINGS)
-        for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup"):
+        for name in ("dial", "voicemail", "conference", "playback", "saydigits", "hangup", "changepin"):
             self.assertIn(name, drivers)
         self.assertIsInstance(drivers["dial"], Dial)
 
@@ -216,8 +225,10 @@ class Finding(SynchronousTestCase):
                 [
                     point("Page", "pbxrouter.drivers.conference:Conference"),
                     point("page", "pbxrouter.drivers.dial:Dial"),
+                    point("Other", "pbxrouter.drivers.dial:Dial"),
                 ],
             )
+        self.assertEqual(list(drivers), ["page", "other"])
         self.assertIsInstance(drivers["page"], Conference)
         self.assertEqual([event["value"] for event in loud(logs)], ["pbxrouter.drivers.dial:Dial"])
 

@@ -14,8 +14,11 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import parse_request
 from pbxrouter.errors import ConnectionClosed
-from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, Admission, bounds_of
+from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
+from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S
+from pbxrouter.fastagi.refusal import STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
+from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import AsteriskEnd, loud
@@ -35,7 +38,7 @@ class AdmissionCase(SynchronousTestCase):
     """An admission on a clock."""
 
     def setUp(self) -> None:
-        """Nobody has connected."""
+        """No connection was made."""
         self.clock = Clock()
 
     def allowing(self, *networks: str) -> Admission:
@@ -72,7 +75,8 @@ class AllowTests(AdmissionCase):
 
     def test_unix_socket(self) -> None:
         """File modes guard it, not networks."""
-        self.assertIsNotNone(self.allowing("192.0.2.7").enter(UNIXAddress("/run/x")))
+        for address in (UNIXAddress("/run/x"), UNIXAddress(None), None):
+            self.assertIsNotNone(self.allowing("192.0.2.7").enter(address))
 
     def test_server(self) -> None:
         """A peer outside gets no protocol, which closes its connection at once; Asterisk gets one."""
@@ -164,6 +168,16 @@ class SecretTests(AdmissionCase):
         self.call("secret=x")
         self.assertEqual(self.served, ["21", "21"])
 
+    def test_logged_once_a_minute(self) -> None:
+        """Each reason has a line of its own for a peer, once a minute; a call is refused each time."""
+        self.assertEqual(len(self.call()), 1)
+        self.assertEqual(self.call("secret=x"), [])
+        self.clock.advance(LOG_EVERY_S)
+        self.assertIn("is not that of", self.call("secret=x")[0])
+        with capturedLogs() as events:
+            self.factory.admission.enter(peer("192.0.2.7"))
+        self.assertEqual((lines(events), self.factory.admission.refused["secret"]), ([], 3))
+
 
 class PlaceTests(AdmissionCase):
     """fastagi.max_connections and fastagi.max_connections_per_peer."""
@@ -180,56 +194,111 @@ class PlaceTests(AdmissionCase):
         with contextlib.suppress(ConnectionClosed):
             await channel.execute("ANSWER")
 
-    def connect(self, host: str) -> AsteriskEnd | None:
-        """A connection; None if it is closed at once."""
+    def connect(self, host: str) -> AsteriskEnd:
+        """A connection."""
         protocol = self.factory.buildProtocol(peer(host))
-        return None if protocol is None else AsteriskEnd(protocol)
+        assert protocol is not None
+        return AsteriskEnd(protocol)
+
+    def assert_busy(self, asterisk: AsteriskEnd) -> None:
+        """It is told that there is no slot, whatever it says, and closed when it has taken note."""
+        asterisk.says(SimulatedCall("21", caller="33").environment())
+        self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
+        asterisk.says(b"200 result=1\n")
+        self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"", True))
+        asterisk.goes()
 
     def call(self, host: str) -> AsteriskEnd:
         """A connection that tells of a call, which is served."""
         asterisk = self.connect(host)
-        assert asterisk is not None
         asterisk.says(SimulatedCall("21", caller="33").environment())
         self.assertEqual(asterisk.hears(), b"ANSWER\n")
         return asterisk
 
     def test_calls(self) -> None:
-        """Calls are bounded for a peer and in all; further ones are closed at once, until one ends."""
+        """Calls are bounded for a peer and in all; further ones are told so and closed, until one ends."""
         calls = [self.call("192.0.2.1") for _ in range(6)]
         with capturedLogs() as events:
-            self.assertIsNone(self.connect("192.0.2.1"))
+            self.assert_busy(self.connect("192.0.2.1"))
         self.assertIn("192.0.2.1, which has as many open as fastagi.max_connections_per_peer allows", lines(events)[0])
         for _ in range(2):
             self.call("192.0.2.2")
         with capturedLogs() as events:
-            self.assertIsNone(self.connect("192.0.2.3"))
+            self.assert_busy(self.connect("192.0.2.3"))
         self.assertIn("192.0.2.3: as many are open as fastagi.max_connections allows", lines(events)[0])
         calls[0].goes()
         self.call("192.0.2.3")
         self.assertEqual([call.is_closed for call in calls[1:]], [False] * 5)
         self.assertEqual((self.factory.admission.refused["peer"], self.factory.admission.refused["full"]), (1, 1))
 
+    def test_bounds(self) -> None:
+        """Half of the connections, of all and of one peer, may tell of nothing yet; at least one may."""
+        self.assertEqual(bounds_of(8, 6), Bounds(8, 6, 4, 3))
+        self.assertEqual(bounds_of(9, 7), Bounds(9, 7, 4, 3))
+        self.assertEqual(bounds_of(1, 1), Bounds(1, 1, 1, 1))
+
+    def test_reasons(self) -> None:
+        """All reasons are counted from zero; without bounds no connection is refused."""
+        self.assertEqual(REASONS, ("network", "secret", "full", "peer", "half-open"))
+        self.assertEqual(
+            Admission(self.clock).refused, {"network": 0, "secret": 0, "full": 0, "peer": 0, "half-open": 0}
+        )
+        unbounded = Admission(self.clock)
+        self.assertNotIn(None, [unbounded.enter(peer("192.0.2.7")) for _ in range(2000)])
+
+    def test_unix_sockets(self) -> None:
+        """Connections over Unix sockets are bounded as those of one peer, and called so in the log."""
+        admission = Admission(self.clock, bounds=bounds_of(8, 2))
+        for _ in range(2):
+            place = admission.enter(UNIXAddress(None))
+            assert place is not None
+            place.busy()
+        with capturedLogs() as events:
+            self.assertIsNone(admission.enter(UNIXAddress(None)))
+        self.assertIn("from a Unix socket, which has as many open", lines(events)[0])
+
+    def test_networks_of_peers(self) -> None:
+        """An IPv6 /64 is one peer."""
+        admission = Admission(self.clock, bounds=bounds_of(8, 2))
+        for host in ("2001:db8::1", "2001:db8::2"):
+            place = admission.enter(peer(host))
+            assert place is not None
+            place.busy()
+        self.assertIsNone(admission.enter(peer("2001:db8::3")))
+        self.assertIsNotNone(admission.enter(peer("2001:db8:0:1::3")))
+
     def test_strangers(self) -> None:
         """Connections that tell of nothing take three places of a peer; calls, also from there, are served."""
         self.call("192.0.2.1")
         with capturedLogs() as events:
             flood = [self.connect("192.0.2.7") for _ in range(50)]
-        self.assertEqual([end for end in flood if end is not None and not end.is_aborted], flood[-3:])
+            # The latest 32 of the others are in the reserve, to be told; the rest is closed at once.
+            self.assertEqual([end for end in flood if not end.is_aborted], flood[-3 - 32 :])
+            self.clock.advance(STEP_S)
+        self.assertEqual([end for end in flood if not end.is_aborted and not end.is_closed], flood[-3:])
         self.assertEqual(
             lines(events),
-            ["fastagi: closed a connection from 192.0.2.7, which told of no call and took a place that another needs"],
+            ["fastagi: closed a connection from 192.0.2.7, which sent no opening block while another needed its place"],
         )
         self.assertEqual(self.factory.admission.refused["half-open"], 47)
         for host in ("192.0.2.1", "192.0.2.7", "192.0.2.1", "192.0.2.7"):
             self.call(host)
         self.assertEqual(self.factory.served, 5)
 
+    def test_turned_away(self) -> None:
+        """A connection that gives way is told so: Asterisk, whose words were late, sends no call to the fallback."""
+        first = self.connect("192.0.2.7")
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assert_busy(first)
+        self.assertEqual(self.factory.admission.refused["half-open"], 1)
+
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
         first = self.connect("192.0.2.7")
-        assert first is not None
         for _ in range(3):
             self.connect("192.0.2.7")
+        self.clock.pump([STEP_S, ENDING_TIMEOUT_S])
         self.assertTrue(first.is_aborted)
         first.goes()
         self.assertEqual(self.factory.open_calls, 3)
@@ -253,18 +322,29 @@ class LogTests(AdmissionCase):
             self.refuse(allowed, "192.0.2.7", "192.0.2.7", "192.0.2.8", "192.0.2.7"),
             [line.format("192.0.2.7"), line.format("192.0.2.8")],
         )
-        self.clock.advance(LOG_EVERY_S - 1)
+        self.clock.advance(59.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [])
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         self.assertEqual(self.refuse(allowed, "192.0.2.7"), [line.format("192.0.2.7")])
         self.assertEqual(allowed.refused["network"], 6)
+
+    def test_minute_of_each_peer(self) -> None:
+        """Each peer's minute begins with its own line."""
+        allowed = self.allowing("192.0.2.1")
+        self.refuse(allowed, "192.0.2.7")
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.refuse(allowed, "192.0.2.8")
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.assertEqual(len(self.refuse(allowed, "192.0.2.8", "192.0.2.7", "192.0.2.8", "192.0.2.7")), 1)
+        self.clock.advance(LOG_EVERY_S / 2)
+        self.assertEqual(len(self.refuse(allowed, "192.0.2.7", "192.0.2.8")), 1)
 
     def test_many_peers(self) -> None:
         """An IPv6 /64 is one peer; very many peers are not all named, nor remembered, until a minute is over."""
         allowed = self.allowing("192.0.2.1")
         self.assertEqual(len(self.refuse(allowed, "2001:db8::1", "2001:db8::2")), 1)
         hosts = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_PEERS + 50)]
-        self.assertEqual(len(self.refuse(allowed, *hosts)), MAX_PEERS - 1)
+        self.assertEqual(len(self.refuse(allowed, *hosts)), 1023)
         self.clock.advance(LOG_EVERY_S)
         self.assertEqual(len(self.refuse(allowed, hosts[-1])), 1)
         self.assertEqual(allowed.refused["network"], MAX_PEERS + 53)

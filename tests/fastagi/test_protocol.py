@@ -18,6 +18,7 @@ from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueLine
 from pbxrouter.agi.messages import AGIReply
 from pbxrouter.errors import (
+    AGIError,
     ChannelHungUp,
     CommandRefused,
     ConnectionClosed,
@@ -103,14 +104,27 @@ class Opening(ProtocolCase):
             self.passes(0.1)
             self.assertTrue(self.asterisk.is_closed)
         self.assertEqual(loud(logs), [])
+        (line,) = logs
+        self.assertEqual((line["peer"], line["seconds"]), (self.call.peer, 10.0))
         self.assertOver()
+
+    def test_second_command(self) -> None:
+        """A command while another one waits is named in the failure; the first one goes on."""
+        self.open()
+        first = self.call.execute("GET DATA x")
+        second = self.failureResultOf(self.call.execute("SET VARIABLE PIN 1234"), AGIError).value
+        self.assertEqual(str(second), "a command is still being answered; SET was not sent")
+        self.assertNoResult(first)
+        first.addErrback(lambda _: None)
 
     def test_does_not_let_go(self) -> None:
         """A peer that does not read the last bytes is aborted five seconds later."""
         self.open()
         self.call.close()
         self.assertFalse(self.asterisk.is_aborted)
-        self.passes(fastagi.ENDING_TIMEOUT_S)
+        self.passes(4.9)
+        self.assertFalse(self.asterisk.is_aborted)
+        self.passes(0.1)
         self.assertTrue(self.asterisk.is_aborted)
         self.assertOver()
 
@@ -172,13 +186,19 @@ class Opening(ProtocolCase):
         self.assertTrue(transport.keeps_alive)
 
     def test_unix_peer(self) -> None:
-        """A peer on a unix socket is named by its path."""
-        call = FastAGIProtocol(self.owner)
-        call.makeConnection(StringTransport(peerAddress=UNIXAddress("/run/x")))
-        with capturedLogs() as logs:
-            call.dataReceived(b"x\n\n")
-        self.assertIn("/run/x", loud(logs)[0]["peer"])
-        self.passes(HOUR_S)
+        """A peer on a Unix socket is named by its path; one that has none, as Asterisk's, is called just that."""
+        for path, expected in (
+            ("/run/x", "/run/x"),
+            (b"/run/\xc3\xb1\n", "/run/ñ\\n"),
+            (None, "a Unix socket"),
+            (b"", "a Unix socket"),
+        ):
+            call = FastAGIProtocol(self.owner)
+            call.makeConnection(StringTransport(peerAddress=UNIXAddress(path)))
+            with capturedLogs() as logs:
+                call.dataReceived(b"x\n\n")
+            self.assertEqual(loud(logs)[0]["peer"], expected)
+            self.passes(HOUR_S)
 
 
 class TCPTransport(StringTransport):
@@ -242,6 +262,17 @@ class Forged(ProtocolCase):
                 self.assertNotIn("begin", self.owner.events)
                 self.assertIsNone(self.call.request.caller)
                 self.assertRefused()
+
+    def test_forged_on_a_dead_channel(self) -> None:
+        """What is asked on a dead channel is given its time before the call is ended, too."""
+        self.open()
+        waiting = self.ask("EXEC Dial PJSIP/21")
+        self.asterisk.says(b"HANGUP\n")
+        self.assertNoResult(waiting)
+        self.comes(b"hello\n")
+        self.failureResultOf(waiting, ProtocolViolation)
+        self.passes(refusal.DRAIN_S)
+        self.assertRefused(asked=True)
 
     def test_in_order_same_segment(self) -> None:
         """A number that completes the block in order is noticed by the rest of the true block."""
@@ -457,7 +488,7 @@ class Commands(ProtocolCase):
         self.assertOver()
 
     def test_no_reply(self) -> None:
-        """A command without a reply fails after its time, with a warning, and the connection is closed."""
+        """A command without a reply fails after its time, with a warning; the dialplan is told, and the call closed."""
         for command, seconds in (("NOOP", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
             self.connect()
             self.begin()
@@ -469,6 +500,8 @@ class Commands(ProtocolCase):
             failure_of(self, waiting, ReplyTimeout)
             (event,) = loud(logs)
             self.assertEqual((event["log_level"], event["name"]), (LogLevel.warn, command.split(" ")[0]))
+            self.assertEqual(self.asterisk.hears(), b"SET VARIABLE PBXROUTER busy\n")
+            self.passes(refusal.STEP_S)
             self.assertTrue(self.asterisk.is_closed)
             self.assertOver()
 

@@ -61,7 +61,11 @@ class LastWords(SynchronousTestCase):
         refusal.data_received(b"200 result=12\n")
         self.assertEqual(self.said, WORDS[:1])
         self.begin(asked=True)
-        self.clock.advance(STEP_S)
+        self.clock.advance(0.9)
+        self.assertEqual(self.said, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.said, WORDS[:1])
+        self.clock.advance(0.9)
         self.assertEqual(self.said, WORDS[:1])
 
     def test_stopped(self) -> None:

@@ -61,6 +61,9 @@ class Sending(SynchronousTestCase):
         self.sender.send(b"NOOP\n")
         self.assertEqual(self.socket.taken, b"NOOP\n")
         self.assertWaiting(False)
+        self.sender.send(b"ANSWER\n")
+        self.assertEqual(self.socket.taken, b"NOOP\nANSWER\n")
+        self.assertWaiting(False)
 
     def test_full(self) -> None:
         """What the socket does not take is sent when there is room, and all later lines behind it."""

@@ -92,6 +92,7 @@ STEPS: Mapping[str, Callable[[Connection], object]] = {
     "keying-timeout": passes(KEYING_TIMEOUT_S),
     "hour": passes(3600),
     "refusal": lambda connection: connection.owner.time.pump([DRAIN_S, STEP_S, STEP_S, STEP_S]),
+    "away": lambda connection: connection.call.turn_away(),
     "close": lambda connection: connection.call.close(),
     "lost": lambda connection: connection.asterisk.goes(),
 }
@@ -113,10 +114,10 @@ WAYS: Mapping[State, str] = {
 """How a connection comes into each state, with the first reply behind it where that is possible."""
 
 FURTHER: Mapping[State, str] = {
-    State.OPENING: "silence CLOSING | forged REFUSING | close CLOSING | lost CLOSED",
+    State.OPENING: "silence CLOSING | away REFUSING | forged REFUSING | close CLOSING | lost CLOSED",
     State.IDLE: "hour IDLE | forged REFUSING | close CLOSING | lost CLOSED",
     State.ASKED: (
-        "one IDLE | minus DOUBTFUL | 511 DEAD_IDLE | hangup DEAD_OWED | keying-timeout CLOSING"
+        "one IDLE | minus DOUBTFUL | 511 DEAD_IDLE | hangup DEAD_OWED | keying-timeout REFUSING"
         " | forged REFUSING | close CLOSING | lost CLOSED"
     ),
     State.SETTLING: "settle IDLE | hangup DEAD_IDLE | forged REFUSING | close CLOSING | lost CLOSED",

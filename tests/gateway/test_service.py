@@ -157,7 +157,7 @@ class Refusing(MemoryReactor):
     """A reactor whose ports are all taken."""
 
     def listenTCP(self, *args: object, **arguments: object) -> Any:
-        """As when somebody else has it."""
+        """The port is in use by another program."""
         raise CannotListenError("", 4573, OSError("in use"))
 
 
@@ -165,10 +165,10 @@ class Parts(SynchronousTestCase):
     """By themselves."""
 
     def test_cannot_listen(self) -> None:
-        """A port that somebody took meanwhile is one line that names key and endpoint."""
+        """A port that was taken meanwhile is one line that names key and endpoint."""
 
         async def serve(channel: Channel) -> None:
-            """Nobody calls."""
+            """No calls."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
         fastagi = FastAGIService("tcp:4573", factory, Refusing())
@@ -187,17 +187,18 @@ class Parts(SynchronousTestCase):
             request = request_of(SimulatedCall("21", arguments=arguments))
             self.assertEqual(admission.knows_secret(request, "192.0.2.7"), known)
         for most, of_peer, bounds in (
-            (0, 0, (960, 720, 480, 360)),
+            (0, 0, (840, 630, 420, 315)),
             (100, 0, (100, 75, 50, 37)),
             (100, 10, (100, 10, 50, 5)),
-            (5000, 5000, (960, 960, 480, 480)),
+            (5000, 5000, (840, 840, 420, 420)),
             (1, 0, (1, 1, 1, 1)),
         ):
             fastagi = config.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
             found = service.fastagi_bounds(Config(fastagi=fastagi), 1024)
             self.assertEqual((found.most, found.of_network, found.waiting, found.waiting_of_network), bounds)
         web = Config(web=config.Web("tcp:8080"))
-        self.assertEqual(service.fastagi_bounds(web, 1024).most, 448)
+        self.assertEqual(service.fastagi_bounds(web, 1024).most, 392)
+        self.assertEqual(service.fastagi_reserve(web, 1024), 56)
 
     def test_key(self) -> None:
         """Without the PIN key there is no gateway."""

@@ -8,16 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import AGIReply
+from pbxrouter.agi.messages import AGIReply, AGIRequest
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import (
     ActionTimeout,
     AGIError,
     ChannelHungUp,
+    CommandRefused,
     ConnectionClosed,
     InvalidAction,
     InvalidArgument,
@@ -26,10 +28,10 @@ from pbxrouter.errors import (
     ProtocolViolation,
     ReplyTimeout,
 )
-from pbxrouter.magi.channel import END_GRACE_S, MAX_ANSWER, MagiChannel
+from pbxrouter.magi.channel import BREAK, END_GRACE_S, MAX_ANSWER, MagiChannel
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import refused
-from tests.fakes import request_of
+from tests.fakes import loud, request_of
 
 PIPE = 1023
 ENCODED = 2047
@@ -114,11 +116,46 @@ class AnswerTests(MagiChannelTest):
         self.result("200 result=1 (again)\n", "id-1")
 
     def test_garbage(self) -> None:
-        """What is no reply of Asterisk's fails, is told to the log, and ends nothing of ours."""
+        """A reply that Asterisk would not send fails the command and is logged; the channel goes on."""
         waiting = self.call.execute("ANSWER")
-        self.result("hello\n")
-        self.failureResultOf(waiting, ProtocolViolation)
+        with capturedLogs() as logs:
+            self.result("hello\n")
+        error = self.failureResultOf(waiting, ProtocolViolation).value
         self.assertFalse(self.call.ended)
+        (line,) = loud(logs)
+        self.assertEqual((line["uniqueid"], line["error"]), (self.call.request.uniqueid, str(error)))
+        waiting = self.call.execute("NOOP")
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
+
+    def test_garbage_in_a_forged_call(self) -> None:
+        """The log line about such a reply is one line, whatever the Uniqueid holds."""
+        self.call.request = AGIRequest({"uniqueid": "1\n2"})
+        self.call.execute("ANSWER").addErrback(lambda _: None)
+        with capturedLogs() as logs:
+            self.result("hello\n")
+        self.assertTrue(loud(logs)[0]["uniqueid"].isprintable())
+
+    def test_second_command(self) -> None:
+        """A command while another one waits is named in the failure, and not sent."""
+        waiting = self.call.execute("GET VARIABLE X")
+        line = str(self.failureResultOf(self.call.execute("SET VARIABLE PIN 1234"), AGIError).value)
+        self.assertEqual(line, "a command is still being answered; SET was not sent")
+        self.assertEqual(self.queue.lines, ["GET VARIABLE X"])
+        self.result("200 result=1 (x)\n")
+        self.assertEqual(self.successResultOf(waiting).data, "x")
+
+    def test_refused(self) -> None:
+        """A command that Asterisk does not take fails with its words; the next one works."""
+        waiting = self.call.execute("FOO BAR baz")
+        self.result("510 Invalid or unknown command\n")
+        error = self.failureResultOf(waiting, CommandRefused).value
+        self.assertEqual(error.code, 510)
+        self.assertEqual(str(error), "Asterisk answered 510 to FOO BAR: Invalid or unknown command")
+        self.assertFalse(self.call.ended)
+        waiting = self.call.execute("NOOP")
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
 
     @given(st.binary(max_size=120))
     def test_any_answer(self, answer: bytes) -> None:
@@ -130,12 +167,35 @@ class AnswerTests(MagiChannelTest):
         waiting.addErrback(lambda failure: failure.trap(AGIError) and None)
         self.assertTrue(waiting.called)
 
+    def test_answered_twice(self) -> None:
+        """While an end may follow a ``-1``, neither the same id again nor an event without one is the reply."""
+        for command_id in ("id-1", "", "id-2"):
+            self.begin()
+            waiting = self.call.execute("GET DATA x")
+            self.result("200 result=-1\n")
+            self.clock.advance(0.2)
+            self.result("200 result=5\n", command_id)
+            self.clock.advance(0.04)
+            self.assertNoResult(waiting)
+            self.clock.advance(0.01)
+            self.assertEqual(self.successResultOf(waiting), AGIReply(200, "-1", text="result=-1"))
+
+    def test_reply_to_nothing(self) -> None:
+        """A reply without an id, when no command waits, is not shown as one of ours."""
+        seen: list[str] = []
+        self.watch.add(lambda line: seen.append(line.text))
+        self.result("200 result=5\n", "")
+        self.assertEqual(seen, [])
+
     def test_timeouts(self) -> None:
         """A quick command is waited for briefly, one that plays longer, an application for ever."""
-        for command, seconds in (("NOOP", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
+        for command, seconds in (("NOOP x", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
             waiting = self.call.execute(command)
-            self.clock.advance(seconds)
-            self.failureResultOf(waiting, ReplyTimeout)
+            self.clock.advance(seconds - 0.5)
+            self.assertNoResult(waiting)
+            self.clock.advance(0.5)
+            line = str(self.failureResultOf(waiting, ReplyTimeout).value)
+            self.assertEqual(line, f"Asterisk did not reply to {command[: command.index(' ')]}")
         waiting = self.call.execute("EXEC Dial PJSIP/21")
         self.clock.advance(86400)
         self.assertNoResult(waiting)
@@ -153,13 +213,57 @@ class AnswerTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(waiting).data, "x")
 
     def test_cancelled(self) -> None:
-        """Who gives up waiting leaves the call usable."""
+        """Who gives up waiting leaves the call usable; the reply that comes all the same is nobody's."""
         waiting = self.call.execute("NOOP")
         waiting.addErrback(lambda _: None)
         waiting.cancel()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.call.execute("ANSWER")
-        self.assertEqual(self.queue.lines, ["NOOP", "ANSWER"])
+        self.result("200 result=5\n", "id-1")
+        following = self.call.execute("GET VARIABLE X")
+        self.result("200 result=5\n", "id-1")
+        self.assertNoResult(following)
+        self.assertEqual(self.queue.lines, ["NOOP", "GET VARIABLE X"])
+        self.result("200 result=1 (x)\n")
+        self.assertEqual(self.successResultOf(following).data, "x")
+
+    def test_cancelled_after_minus_one(self) -> None:
+        """A command given up while an end may follow its ``-1`` does not answer the next one."""
+        waiting = self.call.execute("GET DATA x")
+        waiting.addErrback(lambda _: None)
+        self.result("200 result=-1\n")
+        waiting.cancel()
+        following = self.call.execute("EXEC Dial PJSIP/21")
+        self.clock.advance(END_GRACE_S)
+        self.assertNoResult(following)
+
+    def test_answered_in_time(self) -> None:
+        """A reply ends the time-out of its command."""
+        waiting = self.call.execute("NOOP")
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_minus_one(self) -> None:
+        """``-1`` counts at once, unless the command is one in which the caller may have hung up."""
+        for command in ("SET VARIABLE X y", "EXEC Dial PJSIP/21"):
+            waiting = self.call.execute(command)
+            self.result("200 result=-1\n")
+            self.assertEqual(self.successResultOf(waiting).result, "-1")
+        for command in ("EXEC ConfBridge 7", "GET DATA x", "WAIT FOR DIGIT 5"):
+            waiting = self.call.execute(command)
+            self.result("200 result=-1\n")
+            self.clock.advance(END_GRACE_S - 0.05)
+            self.assertNoResult(waiting)
+            self.clock.advance(0.05)
+            self.assertEqual(self.successResultOf(waiting).result, "-1")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_takes_a_while(self) -> None:
+        """``100 Trying`` before a reply is left out, each time."""
+        for _ in range(3):
+            waiting = self.call.execute("GOSUB a b 1")
+            self.result("100 result=0 Trying...\n200 result=0\n")
+            self.assertEqual(self.successResultOf(waiting), AGIReply(200, "0", text="result=0"))
 
     def test_too_long_for_an_action(self) -> None:
         """A command that AGI would take and AMI does not."""
@@ -177,6 +281,71 @@ class AnswerTests(MagiChannelTest):
             seen,
             ["> GET DATA agent-pass 5000 20", "< 200 result=***", "- the call is ours no more"],
         )
+        self.call.end_received()
+        self.assertEqual(len(seen), 3)
+
+    def test_watched_in_parts(self) -> None:
+        """Of a reply that is fetched in parts every command and line is shown; what replaces a command, too."""
+        seen: list[str] = []
+        self.watch.add(lambda line: seen.append(f"{line.direction} {line.text}"))
+        waiting = self.call.execute("GET FULL VARIABLE ${X}")
+        self.result("200 result=1 (" + "v" * 1007 + ")\n")
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
+        self.assertEqual(
+            seen,
+            ["> GET FULL VARIABLE ${X}", "> NOOP", f"< 200 result=1 ({'v' * 1007})"],
+        )
+        seen.clear()
+        self.call.execute("STREAM FILE x 0123456789*#")
+        self.result("200 result=5\n")
+        self.assertEqual(seen, ["> GET DATA x 1 1", "< 200 result=***"])
+
+    def test_watched_lines(self) -> None:
+        """Each line of a reply is shown as it came."""
+        seen: list[str] = []
+        self.watch.add(lambda line: seen.append(f"{line.direction} {line.text}"))
+        self.call.execute("GET VARIABLE X")
+        self.result("200 result=1 (a\nb)\n")
+        self.call.execute("FOO").addErrback(lambda _: None)
+        self.result("510 Invalid X\n")
+        self.assertEqual(seen, ["> GET VARIABLE X", "< 200 result=1 (a", "< b)", "> FOO", "< 510 Invalid X"])
+
+
+class DrivenByTests(MagiChannelTest):
+    """Whether a channel's status tells that the call is ours."""
+
+    def driven(self, *headers: str) -> bool:
+        """Whether a status with these headers is that of our call."""
+        return self.call.is_driven_by(AMIMessage("\r\n".join(["Event: Status", *headers]).encode()))
+
+    def test_waiting_in_agi(self) -> None:
+        """In AGI(agi:async), by Status and by CoreShowChannels alike; another AGI script is not ours."""
+        for data in ("Data", "ApplicationData"):
+            for name in ("AGI", "agi"):
+                self.assertTrue(self.driven(f"Application: {name}", f"{data}: agi:async"))
+            self.assertTrue(self.driven("Application: AGI", f"{data}: agi:async,a,b"))
+            self.assertFalse(self.driven("Application: AGI", f"{data}: agi://host/agi:async"))
+            self.assertFalse(self.driven("Application: AGI", f"{data}: x,agi:async"))
+        self.assertFalse(self.driven("Application: EAGI", "Data: agi:async"))
+        self.assertFalse(self.driven())
+
+    def test_in_an_application(self) -> None:
+        """In the application that we run, until it is over."""
+        dial = ("Application: Dial", "Data: PJSIP/21")
+        self.assertFalse(self.driven(*dial))
+        for command in ("EXEC Dial PJSIP/21,20", 'exec "dial" PJSIP/21', "EXEC Dial"):
+            waiting = self.call.execute(command)
+            self.assertTrue(self.driven(*dial), command)
+            self.assertFalse(self.driven("Application: Playback", "Data: Dial"))
+            self.result("200 result=0\n")
+            self.successResultOf(waiting)
+            self.assertFalse(self.driven(*dial), command)
+        self.call.execute("SET Dial x")
+        self.assertFalse(self.driven(*dial))
+        self.begin()
+        self.call.execute('EXEC "X" y')
+        self.assertTrue(self.driven("Application: X", "Data: y"))
 
 
 class SoundTests(MagiChannelTest):
@@ -222,7 +391,8 @@ class LongAnswerTests(MagiChannelTest):
                 break
             self.assertEqual(self.queue.lines[-1], "NOOP")
             self.result("200 result=0\n")
-        self.assertEqual(self.successResultOf(waiting).data, value)
+        reply = self.successResultOf(waiting)
+        self.assertEqual((reply.data, reply.text), (value, f"result=1 ({value})"))
         self.assertEqual(self.queue.pipe, b"")
 
     def test_put_together(self) -> None:
@@ -245,11 +415,33 @@ class LongAnswerTests(MagiChannelTest):
         self.successResultOf(waiting)
 
     def test_without_end(self) -> None:
-        """An answer that never ends is given up."""
+        """An answer that never ends is given up at MAX_ANSWER bytes."""
         waiting = self.call.execute("GET FULL VARIABLE ${X}")
-        for _ in range(MAX_ANSWER // PIPE + 2):
+        whole = -(-MAX_ANSWER // PIPE)
+        for _ in range(whole - 1):
             self.result("x" * PIPE)
+        self.assertNoResult(waiting)
+        self.result("x" * PIPE)
+        line = str(self.failureResultOf(waiting, AGIError).value)
+        self.assertEqual(line, "the answer to GET is longer than AMI carries")
+        self.assertEqual(len(self.queue.lines), whole)
+        self.assertEqual(whole, 65)
+
+    def test_answer_of_just_the_maximum(self) -> None:
+        """An answer that has MAX_ANSWER bytes, with more to come, is given up, though it looks complete so far."""
+        waiting = self.call.execute("GET FULL VARIABLE ${X}")
+        for _ in range(63):
+            self.result("200 result=1 (x)\n" + "x" * (PIPE - 17))
+            self.assertNoResult(waiting)
+        ending = "200 result=0\n" * 63
+        last = "x" * (MAX_ANSWER - 63 * PIPE - len(ending)) + ending
+        command_id = self.queue.commands[-1][2]
+        encoded = last.replace("\n", "%0A")
+        self.call.result_received(
+            AMIMessage(f"Event: AsyncAGIExec\r\nResult: {encoded}\r\nCommandId: {command_id}".encode())
+        )
         self.failureResultOf(waiting, AGIError)
+        self.assertEqual(len(self.queue.lines), 64)
 
     def test_rest_of_the_opening(self) -> None:
         """What is left in the pipe at the beginning is fetched before the first command."""
@@ -284,9 +476,63 @@ class LongAnswerTests(MagiChannelTest):
         self.result("200 result=1 (x)\n")
         self.assertEqual(self.successResultOf(waiting).data, "x")
 
+    def test_rest_that_is_lost(self) -> None:
+        """A rest that cannot be fetched whole is told as None, and the first command is sent and answered."""
+        for flushed in ("%C3%B1" * 341 + "%", quote("x" * 20)):
+            self.begin(unread=True)
+            waiting = self.call.execute("GET VARIABLE X")
+            self.call.result_received(
+                AMIMessage(f"Event: AsyncAGIExec\r\nResult: {flushed}\r\nCommandId: id-1".encode())
+            )
+            if self.queue.lines[-1] == "NOOP":
+                self.result("200 result=0\n200 result=0\n")
+            self.assertIsNone(self.call.rest)
+            self.assertEqual(self.queue.lines[-1], "GET VARIABLE X")
+            self.result("200 result=1 (x)\n")
+            self.assertEqual(self.successResultOf(waiting).data, "x")
+
+    def test_rest_is_fetched_once(self) -> None:
+        """The second command of a call that was adopted is sent at once."""
+        self.begin(unread=True)
+        self.call.execute("GET VARIABLE X")
+        self.result("200 result=0\n")
+        self.result("200 result=1 (x)\n")
+        self.call.execute("GET VARIABLE Y")
+        self.assertEqual(self.queue.lines, ["NOOP", "GET VARIABLE X", "GET VARIABLE Y"])
+        self.assertEqual(self.call.rest, b"")
+
+    def test_adopted_call_is_waited_for(self) -> None:
+        """What an earlier gateway began may take as long as it likes; later commands have their time-outs."""
+        self.begin(unread=True)
+        self.assertTrue(self.call.wait_forever)
+        waiting = self.call.execute("NOOP")
+        self.clock.advance(86400)
+        self.assertNoResult(waiting)
+        self.result("200 result=0\n")
+        self.result("200 result=0\n")
+        self.successResultOf(waiting)
+        self.call.wait_forever = False
+        waiting = self.call.execute("NOOP")
+        self.clock.advance(REPLY_TIMEOUT_S)
+        self.failureResultOf(waiting, ReplyTimeout)
+
 
 class EndTests(MagiChannelTest):
     """The call is ours no more."""
+
+    def test_released(self) -> None:
+        """The call is released when it is given back, or over; not by any other command."""
+        self.assertFalse(self.call.is_released)
+        self.assertEqual(self.call.rest, b"")
+        self.call.execute("NOOP")
+        self.assertFalse(self.call.is_released)
+        self.result("200 result=0\n")
+        self.call.execute(BREAK)
+        self.assertTrue(self.call.is_released)
+        self.assertFalse(self.call.ended)
+        self.begin()
+        self.call.end_received()
+        self.assertTrue(self.call.is_released)
 
     def test_idle(self) -> None:
         """Ended while nothing was asked: later commands fail, unsent."""
@@ -326,8 +572,9 @@ class EndTests(MagiChannelTest):
         self.result("200 result=-1\n")
         waiting = self.call.execute("GET VARIABLE DIALSTATUS")
         self.call.end_received()
-        self.assertEqual(self.successResultOf(waiting).data, "ANSWER")
-        self.assertEqual(self.successResultOf(self.call.execute("GET VARIABLE DIALSTATUS")).data, "ANSWER")
+        known = AGIReply(200, "1", "ANSWER", text="result=1 (ANSWER)")
+        self.assertEqual(self.successResultOf(waiting), known)
+        self.assertEqual(self.successResultOf(self.call.execute("GET VARIABLE DIALSTATUS")), known)
         self.failureResultOf(self.call.execute("GET VARIABLE HANGUPCAUSE"), ChannelHungUp)
 
     def test_an_earlier_dial(self) -> None:
@@ -338,6 +585,54 @@ class EndTests(MagiChannelTest):
         self.call.execute("EXEC Dial PJSIP/22").addErrback(lambda _: None)
         self.call.end_received()
         self.failureResultOf(self.call.execute("GET VARIABLE DIALSTATUS"), ChannelHungUp)
+
+    def test_commands_between_dial_and_its_end(self) -> None:
+        """What the events said of the Dial is kept over other commands."""
+        self.call.execute("EXEC Dial PJSIP/21")
+        self.call.dial_ended("BUSY")
+        self.result("200 result=0\n")
+        self.call.execute("EXEC Playback sorry").addErrback(lambda _: None)
+        self.call.end_received()
+        self.assertEqual(self.successResultOf(self.call.execute("GET VARIABLE DIALSTATUS")).data, "BUSY")
+
+    def test_no_dial(self) -> None:
+        """Without a Dial nothing is known of one."""
+        waiting = self.call.execute("GET VARIABLE DIALSTATUS")
+        self.call.end_received()
+        self.failureResultOf(waiting, ChannelHungUp)
+
+    def test_after_the_question(self) -> None:
+        """The end after DIALSTATUS was asked and told disturbs nothing."""
+        self.call.execute("EXEC Dial PJSIP/21")
+        self.call.dial_ended("BUSY")
+        self.result("200 result=0\n")
+        self.call.execute("GET VARIABLE DIALSTATUS")
+        self.result("200 result=1 (BUSY)\n")
+        self.call.end_received()
+        self.assertTrue(self.call.ended)
+
+    def test_reasons(self) -> None:
+        """A hang-up is no loss of the connection, and the first end counts."""
+        self.call.end_received()
+        self.call.connection_lost()
+        error = self.failureResultOf(self.call.execute("NOOP"), ChannelHungUp).value
+        self.assertNotIsInstance(error, ConnectionClosed)
+        self.begin()
+        waiting = self.call.execute("NOOP")
+        self.call.connection_lost()
+        self.call.connection_lost("another")
+        for failed in (waiting, self.call.execute("NOOP")):
+            line = str(self.failureResultOf(failed, ConnectionClosed).value)
+            self.assertEqual(line, "the connection to AMI was lost")
+        self.begin()
+        self.call.connection_lost("the gateway stops")
+        line = str(self.failureResultOf(self.call.execute("NOOP"), ConnectionClosed).value)
+        self.assertEqual(line, "the gateway stops")
+
+    def test_unsendable_at_the_end(self) -> None:
+        """A command that cannot be sent is refused as such on a call that is over, too."""
+        self.call.end_received()
+        self.failureResultOf(self.call.execute("NOOP\n"), InvalidArgument)
 
     def test_not_there(self) -> None:
         """Asterisk does not know the channel, or it is not in AsyncAGI any more: hung up."""
@@ -352,6 +647,28 @@ class EndTests(MagiChannelTest):
         self.queue.answer = refused("Permission denied")
         line = str(self.failureResultOf(self.call.execute("NOOP"), AGIError).value)
         self.assertIn("Permission denied", line)
+        self.assertFalse(self.call.ended)
+
+    def test_words_of_other_failures(self) -> None:
+        """Only Asterisk's own refusal says that the channel is gone; a fault is no loss of the connection."""
+        self.queue.answer = InvalidAction("the header Command does not exist")
+        line = str(self.failureResultOf(self.call.execute("NOOP"), InvalidArgument).value)
+        self.assertEqual(line, "the header Command does not exist")
+        late: Deferred[None] = Deferred()
+        self.queue.answer = late
+        waiting = self.call.execute("NOOP")
+        late.errback(ZeroDivisionError("a fault"))
+        error = self.failureResultOf(waiting, AGIError).value
+        self.assertEqual((str(error), isinstance(error, ChannelHungUp)), ("a fault", False))
+        self.assertFalse(self.call.ended)
+
+    def test_refusal_of_what_was_given_up(self) -> None:
+        """A refusal that comes when nothing waits any more ends nothing."""
+        late: Deferred[None] = Deferred()
+        self.queue.answer = late
+        self.call.execute("NOOP").addErrback(lambda _: None)
+        self.clock.advance(REPLY_TIMEOUT_S)
+        late.errback(refused("Channel 1795.7 does not exist."))
         self.assertFalse(self.call.ended)
 
     def test_connection_lost(self) -> None:

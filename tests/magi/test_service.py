@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi import verbs
 from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.commands import KEYING_TIMEOUT_S, REPLY_TIMEOUT_S
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.ami.channel_check import ASK_AGAIN_S
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.errors import ActionFailed, AGIError, ChannelHungUp, ConnectionClosed, ProtocolViolation
+from pbxrouter.errors import (
+    ActionFailed,
+    ActionTimeout,
+    AGIError,
+    ChannelHungUp,
+    ConnectionClosed,
+    ProtocolViolation,
+    ReplyTimeout,
+)
 from pbxrouter.magi.service import LOOK_AGAIN_S, RELEASED_S, MagiService
 from pbxrouter.simulator import SimulatedCall
 from tests.ami_fakes import FakeAMIConnection, lines
 
 UNIQUEID = "1795.7"
 CONTEXT = "pbxrouter-magi"
+TAMPERED = "MAGI: ignored an AsyncAGIStart that a caller has tampered with"
 
 
 def snapshot(uniqueid: str = UNIQUEID, context: str = CONTEXT, number: str = "33") -> list[str]:
@@ -169,6 +180,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.outcomes, ["0"])
         self.answer("200 result=0", "ASYNCAGI BREAK")
         self.assertEqual(self.magi.open_calls, 1)
+        self.assertEqual(self.queued(), [])
         self.end()
         self.assertEqual(self.magi.open_calls, 0)
         self.assertEqual(self.loud(), [])
@@ -232,8 +244,58 @@ class StartTests(MagiServiceTest):
         self.answer("200 result=0", "ANSWER")
         self.answer("200 result=0", "ASYNCAGI BREAK")
         self.manager.lists["CoreShowChannels"] = []
+        self.clock.advance(4.9)
+        self.assertEqual(self.magi.open_calls, 1)
+        self.clock.advance(0.1)
+        self.assertEqual(self.magi.open_calls, 0)
+
+    def test_gone_before_it_is_told(self) -> None:
+        """A call of which a command says that it is gone is forgotten at once."""
+        self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
+        self.start()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
+
+    def test_forgotten_while_another_run_is_served(self) -> None:
+        """When a call given back is forgotten, a second run on the same channel stays."""
+        self.start()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("200 result=0", "ASYNCAGI BREAK")
+        self.start()
+        self.manager.lists["CoreShowChannels"] = []
+        self.clock.advance(RELEASED_S)
+        self.assertEqual((len(self.served), self.magi.open_calls), (2, 1))
+
+    def test_given_back_though_refused(self) -> None:
+        """A call that Asterisk does not take back is forgotten in time, too, and nothing is logged."""
+        self.start()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("510 Invalid or unknown command", "ASYNCAGI BREAK")
+        self.assertEqual((self.magi.open_calls, self.loud()), (1, []))
+        self.manager.lists["CoreShowChannels"] = []
         self.clock.advance(RELEASED_S)
         self.assertEqual(self.magi.open_calls, 0)
+
+    def test_addressed(self) -> None:
+        """Commands go to the channel's Uniqueid, each with an id of its own."""
+        self.start()
+        self.answer("200 result=0")
+        (command,) = self.manager.heard("AGI")[-1:]
+        self.assertEqual((command["Channel"], command["Command"]), (UNIQUEID, "ASYNCAGI BREAK"))
+        self.assertTrue(command["CommandID"].startswith("id-"))
+
+    def test_found_by_channel(self) -> None:
+        """The end of a call that is known by its Uniqueid; one of another call is not its end."""
+        self.start()
+        self.forged_end("1795.8")
+        self.assertEqual((self.magi.open_calls, self.manager.heard("Status")[1:]), (1, []))
+
+    def test_events_without_a_call(self) -> None:
+        """Ends and answers of calls that are not ours ask nothing and break nothing."""
+        self.forged_end()
+        self.manager.event("Event: Hangup", *snapshot())
+        self.manager.event("Event: AsyncAGIExec", *snapshot(), "Result: 200%20result%3D0%0A", "CommandId: id-1")
+        self.manager.event("Event: DialEnd", *snapshot(), "DialStatus: BUSY")
+        self.assertEqual((self.manager.sent, self.loud()), ([], []))
 
     def test_dial(self) -> None:
         """How the Dial went is known from its event when the caller hangs up in it."""
@@ -250,6 +312,37 @@ class StartTests(MagiServiceTest):
         self.end()
         self.assertEqual([result.status for result in results], ["ANSWER"])
 
+    def test_forged_dial_end(self) -> None:
+        """A DialEnd with a status or a Uniqueid twice says nothing."""
+        results: list[verbs.DialResult] = []
+
+        async def dials(channel: Channel) -> None:
+            results.append(await verbs.dial(channel, "PJSIP/21", 20))
+
+        self.conversation = dials
+        self.start()
+        self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
+        for extra in ("DialStatus: BUSY", f"Uniqueid: {UNIQUEID}"):
+            self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", extra, "DialStatus: ANSWER")
+        self.answer("200 result=-1")
+        self.end()
+        self.assertEqual([result.status for result in results], ["BUSY"])
+
+    def test_dial_end_without_a_status(self) -> None:
+        """A DialEnd that lacks its status says nothing."""
+        results: list[verbs.DialResult] = []
+
+        async def dials(channel: Channel) -> None:
+            results.append(await verbs.dial(channel, "PJSIP/21", 20))
+
+        self.conversation = dials
+        self.start()
+        self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
+        self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}")
+        self.answer("200 result=-1")
+        self.end()
+        self.assertEqual([result.status for result in results], ["BUSY"])
+
 
 class ForgedTests(MagiServiceTest):
     """What a caller's bytes can do: nothing."""
@@ -259,8 +352,10 @@ class ForgedTests(MagiServiceTest):
         encoded = quote(block())
         for extra in (f"Context: {CONTEXT}", "Uniqueid: 1.1", f"Env: {encoded}"):
             self.manager.event("Event: AsyncAGIStart", extra, *snapshot(), f"Env: {encoded}")
+        self.assertEqual([str(event["log_format"]) for event in self.loud()], 3 * [TAMPERED])
         self.manager.event("Event: AsyncAGIStart", f"Context: {CONTEXT}", *snapshot(context="other"), "Env: x")
         self.assertEqual(self.served, [])
+        self.assertEqual((self.manager.sent, self.refusals), ([], []))
 
     def test_tampered_block(self) -> None:
         """A line too many in the block: marked, hung up, logged, and not served, nor found again."""
@@ -271,9 +366,41 @@ class ForgedTests(MagiServiceTest):
         self.clock.advance(LOOK_AGAIN_S - 0.1)
         self.assertEqual(self.queued(), [])
         self.assertIn("refused", self.loud()[0]["log_format"])
+        self.assertEqual(self.loud()[0]["uniqueid"], UNIQUEID)
         self.assertEqual(self.refusals, [("PJSIP/34-0000", UNIQUEID, "AMI lab")])
         self.end()
         self.assertEqual(self.magi.open_calls, 0)
+
+    def test_refused_call_whose_end_is_not_told(self) -> None:
+        """A refused call is forgotten in time, and then no more in the way of a genuine one."""
+        self.start(block()[:-2])
+        self.clock.advance(RELEASED_S - 0.5)
+        self.assertEqual(self.magi.open_calls, 1)
+        self.clock.advance(0.5)
+        self.assertEqual(self.magi.open_calls, 0)
+
+    def test_refused_call_that_is_gone(self) -> None:
+        """What marks and hangs up a refused call may fail: it is gone already, and nothing is logged of that."""
+        self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
+        self.start(block()[:-2])
+        self.assertEqual((len(self.loud()), self.flushLoggedErrors()), (1, []))
+
+    def test_why_refused(self) -> None:
+        """The log says what is wrong with a block."""
+        for env, why in (
+            (block()[:-2], "the opening block has no end"),
+            (block(uniqueid="1.1"), "the opening block is of another call"),
+        ):
+            self.setUp()
+            self.start(env)
+            self.assertEqual([event["error"] for event in self.loud()], [why])
+
+    def test_block_of_another_context(self) -> None:
+        """A block whose context is not the event's is not believed, even where Asterisk cannot be asked."""
+        self.manager.lists["Status"] = ActionFailed("Status: Permission denied")
+        self.start(block(context="other"))
+        self.assertEqual(self.served, [])
+        self.assertEqual(self.queued(), ['SET VARIABLE PBXROUTER "refused"', "HANGUP"])
 
     def test_block_of_another_call(self) -> None:
         """A block that names another channel is refused."""
@@ -288,10 +415,19 @@ class ForgedTests(MagiServiceTest):
         self.assertIn("HANGUP", self.queued())
 
     def test_forged_end(self) -> None:
-        """An end in 79 bytes ends nobody's call."""
+        """A forged AsyncAGIEnd of 79 bytes ends no call, and needs no question."""
         self.start()
+        self.manager.heard("Status")
         self.manager.event("Event: AsyncAGIEnd", "Channel: a", f"Uniqueid: {UNIQUEID}", "Linkedid: 1")
         self.assertEqual(self.outcomes, [])
+        self.assertEqual((self.manager.heard("Status"), self.manager.forged_events), ([], 0))
+
+    def test_hangup_of_a_channel_that_goes_on(self) -> None:
+        """A Hangup is untrue while the channel exists, whatever application it runs."""
+        self.start()
+        self.exists("Playback", "beep")
+        self.hangup()
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
 
     def hangup(self) -> None:
         """A Hangup with every header of a genuine one; then the time goes by in which Asterisk is asked."""
@@ -368,11 +504,35 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual(len(self.served), 1)
 
     def test_broken_start_of_a_call_in_progress(self) -> None:
-        """A forged AsyncAGIStart with a block that is none drops no call that is being served."""
+        """A forged AsyncAGIStart with a block that is none drops no call that is being served, and is logged."""
         self.start()
         self.start(b"agi_network: yes\n\n")
         self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
         self.assertEqual(self.queued(), ["ANSWER"])
+        self.assertEqual(len(self.loud()), 1)
+        self.assertEqual(self.refusals, [])
+
+    def test_stopped_while_a_start_is_checked(self) -> None:
+        """A call whose start is being checked when we stop is not begun."""
+        asked: Deferred[list[AMIMessage]] = Deferred()
+        self.manager.action_list = lambda *_: asked  # type: ignore[method-assign]
+        self.start()
+        self.magi.stopService()
+        asked.callback([self.manager.alive[UNIQUEID]])
+        self.assertEqual((self.served, self.magi.open_calls), ([], 0))
+
+    def test_end_checked_once(self) -> None:
+        """While an end is being checked the same event again asks nothing, and is checked anew afterwards."""
+        self.start()
+        self.exists()
+        self.manager.heard("Status")
+        for _ in range(3):
+            self.forged_end()
+        self.assertEqual(len(self.manager.heard("Status")), 1)
+        self.clock.pump(ASK_AGAIN_S)
+        self.manager.heard("Status")
+        self.forged_end()
+        self.assertEqual(len(self.manager.heard("Status")), 1)
 
     def test_start_when_status_is_not_allowed(self) -> None:
         """Where Asterisk cannot be asked, a start is believed as before, and the log says so once."""
@@ -390,7 +550,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.magi.open_calls, self.manager.heard("Status")), (0, []))
 
     def test_forged_answer(self) -> None:
-        """An answer without the id that only we know is nobody's."""
+        """A reply with another CommandID is ignored."""
         self.start()
         self.manager.event("Event: AsyncAGIExec", f"Uniqueid: {UNIQUEID}", "Result: 200%20result=0", "CommandId: id-99")
         self.assertEqual(self.outcomes, [])
@@ -414,57 +574,99 @@ class LongBlockTests(MagiServiceTest):
     def test_hung_up_meanwhile(self) -> None:
         """The caller goes before it is whole."""
         self.start(block(arguments=("a" * 900,)))
+        self.assertEqual(self.magi.open_calls, 1)
         self.end()
         self.assertEqual((self.served, self.magi.open_calls), ([], 0))
         self.assertEqual(self.loud(), [])
+        self.assertEqual([event["uniqueid"] for event in self.events if "adopted" in event["log_format"]], [UNIQUEID])
+
+    def test_forged_rest(self) -> None:
+        """A rest that makes the block one that Asterisk would not write: refused."""
+        self.start(block(arguments=("a" * 900,)))
+        self.left = self.left.replace(b"\n\n", b"\nagi_callerid: 22\n\n")
+        self.answer("200 result=0", "NOOP")
+        self.answer("200 result=0", "NOOP")
+        self.assertEqual(self.served, [])
+        self.assertEqual(self.queued(), ['SET VARIABLE PBXROUTER "refused"', "HANGUP"])
+        self.assertEqual(len(self.refusals), 1)
+
+    def test_rest_lost(self) -> None:
+        """A cut block whose rest is lost on the way: what is needed of it is asked for."""
+        self.start(block(arguments=("a" * 900,)))
+        (command,) = self.manager.heard("AGI")
+        self.manager.event(
+            "Event: AsyncAGIExec",
+            *snapshot(),
+            f"Result: {quote('ñ' * 700)[:2047]}",
+            f"CommandId: {command['CommandID']}",
+        )
+        self.left = b""
+        self.answer("200 result=0\n200 result=0", "NOOP")
+        for _ in range(2):
+            self.answer("200 result=0", "NOOP")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER")
+        for value in ("33", "x", "21", "21"):
+            self.answer(f"200 result=1 ({value})")
+        self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
+        self.assertEqual([channel.request.caller for channel in self.served], ["33"])
 
     def test_lost(self) -> None:
         """What exceeds even that is asked for."""
         self.start(block(arguments=("ñ" * 400,)))
         self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
-        self.answer("200 result=1 (33)")
-        self.answer("200 result=1 (Treinta y tres)")
+        self.answer("200 result=1 (33)", 'GET FULL VARIABLE "${CALLERID(num)}"')
+        self.answer("200 result=1 (Treinta y tres)", 'GET FULL VARIABLE "${CALLERID(name)}"')
         self.answer("200 result=1 ()", 'GET FULL VARIABLE "${CALLERID(dnid)}"')
         self.answer("200 result=1 (22)", 'GET FULL VARIABLE "${CALLERID(rdnis)}"')
-        self.answer("200 result=1 (21)")
+        self.answer("200 result=1 (21)", 'GET FULL VARIABLE "${EXTEN}"')
         self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         (channel,) = self.served
         request = channel.request
+        self.assertEqual(request.variables["calleridname"], "Treinta y tres")
+        self.assertEqual(request.variables["request"], "async")
         self.assertEqual((request.caller, request.dnid, request.extension), ("33", None, "21"))
         self.assertEqual(request.variables["rdnis"], "22")
         self.assertFalse(request.is_bounded)
+        self.assertEqual(request.arguments, ())
 
 
 class WaitingTests(MagiServiceTest):
     """Calls that were there before us."""
 
+    def told(self, words: str) -> list[str]:
+        """The calls of which a log line has these words."""
+        return [event["uniqueid"] for event in self.events if words in str(event["log_format"])]
+
     def look(self) -> None:
         """Time passes until waiting calls are looked for."""
         self.clock.advance(LOOK_AGAIN_S)
 
-    def answers(self, mark: str = "") -> None:
+    def answers(self, mark: str = "", uniqueid: str = UNIQUEID) -> None:
         """What is asked of a waiting call, answered."""
-        self.answer("200 result=0", "NOOP")
-        self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER")
+        self.answer("200 result=0", "NOOP", uniqueid)
+        self.answer(f"200 result=1 ({mark})" if mark else "200 result=0", "GET VARIABLE PBXROUTER", uniqueid)
         for value in ("33", "x", "21", "unknown", "21"):
             if not mark or mark == "asked":
-                self.answer(f"200 result=1 ({value})")
+                self.answer(f"200 result=1 ({value})", uniqueid=uniqueid)
         if not mark or mark == "asked":
-            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED")
+            self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
-        """One that waits in a context of ours is asked for what is needed, and served."""
+        """A call that waits in a configured context is queried for its request, and served."""
         self.waiting({}, {"uniqueid": "9.9", "context": "other"})
         self.look()
         self.answers()
         (channel,) = self.served
         request = channel.request
+        self.assertEqual(self.told("adopted"), [UNIQUEID])
+        self.assertEqual(request.arguments, ("bounded",))
         self.assertEqual((request.caller, request.extension, request.uniqueid), ("33", "21", UNIQUEID))
-        self.assertEqual(request.language, "en")
+        self.assertEqual((request.language, request.dnid), ("en", "21"))
         self.assertTrue(request.is_bounded)
+        self.assertEqual(self.queued(), ["ANSWER"])
         self.look()
-        self.assertEqual(len(self.served), 1)
+        self.assertEqual((len(self.served), self.queued()), (1, []))
         self.assertEqual(self.loud(), [])
 
     def test_at_once_when_we_connect(self) -> None:
@@ -484,7 +686,114 @@ class WaitingTests(MagiServiceTest):
             self.answers(mark)
             self.assertEqual(len(self.served), served, mark)
             self.assertEqual(self.queued(), ["ANSWER"] if served else ["ASYNCAGI BREAK"], mark)
+            given_back = [event["mark"] for event in self.events if "given back" in event["log_format"]]
+            self.assertEqual(given_back, [] if served else [mark])
             self.magi.stopService()
+
+    def test_later_commands_have_time_outs(self) -> None:
+        """Once an adopted call has answered, its commands are not waited for without end."""
+        self.waiting({})
+        self.look()
+        self.answers()
+        self.clock.advance(REPLY_TIMEOUT_S)
+        self.assertEqual(self.outcomes, [])  # ANSWER takes time
+        self.clock.advance(KEYING_TIMEOUT_S)
+        self.assertEqual(self.outcomes, [ReplyTimeout])
+
+    def test_looked_for_again_and_again(self) -> None:
+        """Waiting calls are looked for every few seconds while the connection is up."""
+        self.manager.comes_up()  # as if it were told twice
+        for _ in range(3):
+            self.clock.advance(4.9)
+            self.assertEqual(self.manager.heard("CoreShowChannels"), [])
+            self.clock.advance(0.1)
+            self.assertEqual(len(self.manager.heard("CoreShowChannels")), 1)
+        self.manager.goes_down()
+        self.manager.is_up = True
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual(self.manager.heard("CoreShowChannels"), [])
+
+    def test_applications_are_looked_at_once_for_each_connection(self) -> None:
+        """Only what runs when we connect may be an earlier gateway's; later it is another dialplan's."""
+        self.waiting({}, application="Dial", data="PJSIP/21")
+        self.look()
+        self.assertEqual(self.queued(), [])
+        self.manager.goes_down()
+        self.manager.comes_up()
+        self.assertEqual(self.queued(), ["NOOP"])
+
+    def test_applications_are_looked_at_on_the_first_connection(self) -> None:
+        """What an earlier process of the gateway began is found when this one first connects."""
+        self.successResultOf(self.magi.stopService())
+        self.manager = FakeAMIConnection()
+        manager: Any = self.manager
+        self.magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch)
+        self.magi.startService()
+        self.waiting({}, application="Dial", data="PJSIP/21")
+        self.manager.comes_up()
+        self.assertEqual(self.queued(), ["NOOP"])
+
+    def test_adoption_that_failed(self) -> None:
+        """A call that could not be adopted is forgotten, logged in one line, and tried again at the next look."""
+        self.waiting({"uniqueid": "1\x1b7"})
+        self.manager.answers["AGI"] = ActionFailed("AGI: Permission denied")
+        self.look()
+        self.assertEqual((self.magi.open_calls, self.queued()), (0, ["NOOP"]))
+        self.assertEqual(self.told("could not be adopted"), ["1\\x1b7"])
+        del self.manager.answers["AGI"]
+        self.look()
+        self.assertEqual(self.queued(), ["NOOP"])
+        self.manager.sent.append(("AGI", {"Command": "NOOP", "CommandID": "id-2"}))
+        self.assertEqual(self.magi.open_calls, 1)
+
+    def test_names_in_the_log(self) -> None:
+        """The line about an adopted call is one line, whatever its Uniqueid holds."""
+        self.waiting({"uniqueid": "1\x1b7"})
+        self.look()
+        self.answers(uniqueid="1\x1b7")
+        self.assertEqual(self.told("is adopted"), ["1\\x1b7"])
+
+    def test_second_run_of_an_adopted_call(self) -> None:
+        """When an adopted call is over, AGI() on the same channel again is a call like any other."""
+        self.waiting({})
+        self.look()
+        self.answers()
+        self.waiting()
+        self.answer("200 result=0", "ANSWER")
+        self.answer("200 result=0", "ASYNCAGI BREAK")
+        self.end()
+        self.start()
+        self.assertEqual(len(self.served), 2)
+
+    def test_list_that_failed_once(self) -> None:
+        """A list that times out is asked for again in time, with what an earlier gateway began still looked for."""
+        self.manager.goes_down()
+        self.manager.lists["CoreShowChannels"] = ActionTimeout("late")
+        self.manager.comes_up()
+        self.assertEqual(self.loud(), [])
+        self.waiting({}, application="Dial", data="PJSIP/21")
+        self.look()
+        self.assertEqual(self.queued(), ["NOOP"])
+
+    def test_stopped_while_the_list_is_awaited(self) -> None:
+        """A list that comes after we stopped adopts nothing."""
+        asked: Deferred[list[AMIMessage]] = Deferred()
+        self.waiting({})
+        items = self.manager.lists["CoreShowChannels"]
+        assert isinstance(items, list)
+        self.manager.action_list = lambda *_: asked  # type: ignore[method-assign]
+        self.look()
+        self.magi.stopService()
+        asked.callback(items)
+        self.assertEqual((self.queued(), self.magi.open_calls), ([], 0))
+
+    def test_broken_list(self) -> None:
+        """A fault while calls are looked for is logged, and ends no call in progress."""
+        self.start()
+        self.manager.action_list = lambda *_: fail(ZeroDivisionError())  # type: ignore[method-assign]
+        self.look()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
 
     def test_application_runs(self) -> None:
         """An earlier gateway died while an application runs: given back when that is over, however long."""
@@ -534,7 +843,9 @@ class WaitingTests(MagiServiceTest):
         """It goes before it is served."""
         self.waiting({})
         self.look()
+        self.manager.lists["CoreShowChannels"] = []
         self.end()
+        self.assertEqual(self.told("could not be adopted"), [UNIQUEID])
         self.assertEqual((self.served, self.magi.open_calls), ([], 0))
         self.assertEqual(self.loud(), [])
 
@@ -547,7 +858,7 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.start()
         self.assertEqual(len(self.served), 1)
-        self.assertEqual(len(self.loud()), 1)
+        self.assertEqual([event["error"] for event in self.loud()], ["CoreShowChannels: Permission denied"])
 
     def test_no_contexts(self) -> None:
         """Where no context is ours nothing is looked for."""
@@ -602,8 +913,61 @@ class LossTests(MagiServiceTest):
         self.successResultOf(self.magi.stopService())
         self.assertEqual(self.outcomes, [ConnectionClosed])
         self.assertEqual(self.queued(), ["ASYNCAGI BREAK"])
+        self.assertEqual(self.magi.open_calls, 0)
+        self.manager.sent.clear()
         self.start(uniqueid="1795.8")
-        self.assertEqual(len(self.served), 1)
+        name = SimulatedCall("21", caller="33").channel
+        self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
+        self.clock.advance(10 * LOOK_AGAIN_S)
+        self.assertEqual((len(self.served), self.manager.sent), (1, []))
+
+    def test_stopped_with_calls_that_are_over(self) -> None:
+        """What cannot be given back any more does not keep us from stopping."""
+        for uniqueid in (UNIQUEID, "1795.8"):
+            self.start(uniqueid=uniqueid)
+        self.queued()
+        self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
+        self.successResultOf(self.magi.stopService())
+        self.assertEqual(self.queued(), ["ASYNCAGI BREAK"] * 2)
+        gc.collect()
+        self.assertEqual((self.outcomes, self.flushLoggedErrors()), ([ConnectionClosed] * 2, []))
+
+    def test_stopped_with_a_conversation_that_goes_on(self) -> None:
+        """A call that has ended already is not given back, though its conversation still has something to do."""
+        busy: Deferred[None] = Deferred()
+
+        async def conversation(channel: Channel) -> None:
+            try:
+                await channel.execute("ANSWER")
+            except ChannelHungUp:
+                await busy
+
+        self.conversation = conversation
+        self.start()
+        self.answer("511 Command Not Permitted on a dead channel or intercept routine", "ANSWER")
+        self.successResultOf(self.magi.stopService())
+        self.assertEqual(self.queued(), [])
+        busy.callback(None)
+
+    def test_why_a_conversation_ends(self) -> None:
+        """A conversation is told whether the gateway stops or the connection was lost."""
+        for end, why in (
+            (lambda: self.magi.stopService(), "the gateway stops"),
+            (lambda: self.manager.goes_down(), "the connection to AMI was lost"),
+        ):
+            self.setUp()
+            reasons: list[str] = []
+
+            async def waits(channel: Channel, reasons: list[str] = reasons) -> None:
+                try:
+                    await channel.execute("ANSWER")
+                except AGIError as error:
+                    reasons.append(str(error))
+
+            self.conversation = waits
+            self.start()
+            end()
+            self.assertEqual(reasons, [why])
 
     def test_stopped_while_asterisk_is_slow(self) -> None:
         """Stopping waits for Asterisk to have taken what gives the calls back."""
@@ -640,6 +1004,17 @@ class HistoricalTests(MagiServiceTest):
         self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block(context='x'))}")
         self.manager.event("Event: MAGIExec", f"Channel: {name}", "Result: agi_callerid: 33")
         self.assertEqual(self.served, [])
+        self.assertEqual([event["channel"] for event in self.loud()], [name])
         for _ in range(2):
             self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
         self.assertEqual(len(self.served), 1)
+        self.assertEqual(self.queued(), ["ANSWER"])
+
+    def test_ended(self) -> None:
+        """The end of such a call is found by its channel's name."""
+        name = SimulatedCall("21", caller="33").channel
+        self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
+        headers = [f"Channel: {name}" if line.startswith("Channel:") else line for line in snapshot("5.5")]
+        self.manager.event("Event: Hangup", *headers)
+        self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
+        self.assertEqual([headers["Channel"] for headers in self.manager.heard("Status")], [name])

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.agi.messages import AGIReply
 from pbxrouter.ami.messages import AMIMessage, is_whole
 from pbxrouter.errors import ForgedRequest
 from pbxrouter.magi.wire import (
+    as_reply_to,
     historical_request,
     piece,
     without_break_on_error,
@@ -74,6 +76,16 @@ class PieceTests(SynchronousTestCase):
         found = piece("%C3%B1" * 341 + "%")
         self.assertEqual((found.more, found.lost), (True, True))
 
+    def test_bounds(self) -> None:
+        """The pipe is read for 1023 bytes; of the encoded result 2045 characters may be all that was sent."""
+        for length, more, lost in ((1022, False, False), (1023, True, False), (2044, True, False), (2045, True, True)):
+            found = piece("x" * length)
+            self.assertEqual((len(found.data), found.more, found.lost), (length, more, lost))
+
+    def test_other_bytes(self) -> None:
+        """Bytes that are no text are passed on as they are, encoded or not."""
+        self.assertEqual(piece("%FF\udcff").data, b"\xff\xff")
+
     def test_progress(self) -> None:
         """The line that says that it takes a while is no answer."""
         self.assertEqual(without_progress(b"100 result=0 Trying...\n200 result=0\n"), b"200 result=0\n")
@@ -85,14 +97,36 @@ class CommandTests(SynchronousTestCase):
 
     def test_harmless(self) -> None:
         """Only a STREAM FILE that every key ends has an equal."""
-        self.assertEqual(without_break_on_error("STREAM FILE beep 0123456789*#"), "GET DATA beep 1 1")
+        for command, sent in (
+            ("STREAM FILE beep 0123456789*#", "GET DATA beep 1 1"),
+            ("stream file beep 0123456789*#", "GET DATA beep 1 1"),
+            (r'STREAM FILE "a \"b\" \\ c" 0123456789*#', r'GET DATA "a \"b\" \\ c" 1 1'),
+            ('STREAM FILE "" 0123456789*#', 'GET DATA "" 1 1'),
+        ):
+            self.assertEqual(without_break_on_error(command), sent)
         for command in (
+            "STREAM FILE  0123456789*#",
+            "STREAM FILE a b 0123456789*#",
+            "XSTREAM FILE beep 0123456789*#",
             "STREAM FILE beep 0",
             "STREAM FILE beep 0123456789*# 800",
             "CONTROL STREAM FILE beep 0123456789*#",
             "ANSWER",
         ):
             self.assertEqual(without_break_on_error(command), command)
+
+    def test_as_reply(self) -> None:
+        """The reply to GET DATA becomes one of STREAM FILE; what no key or no success is stays as it is."""
+        sent = "GET DATA beep 1 1"
+        for reply, expected in (
+            (AGIReply(200, "12", text="result=12"), AGIReply(200, "49", text="result=49")),
+            (AGIReply(200, "", "timeout", text="result= (timeout)"), AGIReply(200, "0", text="result=0")),
+            (AGIReply(200, "", text="result="), AGIReply(200, "35", text="result=35")),
+            (AGIReply(200, "-1", text="result=-1"), AGIReply(200, "-1", text="result=-1")),
+            (AGIReply(510, "", text="Invalid"), AGIReply(510, "", text="Invalid")),
+        ):
+            self.assertEqual(as_reply_to(reply, "STREAM FILE beep 0123456789*#", sent), expected)
+            self.assertIs(as_reply_to(reply, sent, sent), reply)
 
 
 class HistoricalTests(SynchronousTestCase):
@@ -113,10 +147,22 @@ class HistoricalTests(SynchronousTestCase):
             request = historical_request(event)
             assert request is not None
             self.assertEqual((request.caller, request.extension, request.uniqueid), ("33", "21", "1.1"))
+            expected = dict(line.removeprefix("agi_").split(": ") for line in OLD_BLOCK.splitlines())
+            self.assertEqual(dict(request.variables), expected)
+            self.assertEqual(request.arguments, ())
+
+    def test_line_ends(self) -> None:
+        """Line ends of either kind, also before and behind the block; a value may hold a colon or end in X."""
+        block = OLD_BLOCK.replace("agi_request: x", "agi_request: agi://x:1").replace("0.0", "X")
+        for result in (block, block.replace("\n", "\r\n"), f"\n\n{block}\n", block.rstrip("\n")):
+            request = historical_request(self.event(quote(result)))
+            assert request is not None
+            self.assertEqual((request.variables["request"], request.variables["enhanced"]), ("agi://x:1", "X"))
 
     def test_result(self) -> None:
         """A result of a command is no call."""
-        self.assertIsNone(historical_request(self.event("200 result=0")))
+        for result in ("200 result=0", "", quote("200 result=1 (x\nagi_callerid: 33)"), quote("x\nagi_callerid: 33")):
+            self.assertIsNone(historical_request(self.event(result)))
 
     def test_forged(self) -> None:
         """A block that is not all there, of another channel, or with a line twice, is refused."""
@@ -127,6 +173,28 @@ class HistoricalTests(SynchronousTestCase):
         ):
             line = str(self.assertRaises(ForgedRequest, historical_request, event))
             self.assertTrue(line.isprintable())
+
+    def test_why_it_is_refused(self) -> None:
+        """The line names what is missing or too much."""
+        for line in OLD_BLOCK.splitlines()[1:]:
+            event = self.event(quote(OLD_BLOCK.replace(line + "\n", "")))
+            why = str(self.assertRaises(ForgedRequest, historical_request, event))
+            self.assertEqual(why, f"{line.partition(':')[0]} is not in it")
+        without_request = OLD_BLOCK.partition("\n")[2]
+        why = str(self.assertRaises(ForgedRequest, historical_request, self.event(quote(without_request))))
+        self.assertEqual(why, "agi_request is not in it")
+        for more in ("agi_callerid: 33", "agi_callerid:"):
+            why = str(self.assertRaises(ForgedRequest, historical_request, self.event(quote(OLD_BLOCK + more))))
+            self.assertEqual(why, "'agi_callerid' stands twice in it")
+        event = self.event(quote(OLD_BLOCK), more="\r\nagi_dnid: 5\r\nagi_dnid: 6")
+        self.assertEqual(
+            str(self.assertRaises(ForgedRequest, historical_request, event)), "'agi_dnid' stands twice in it"
+        )
+        name = "agi_" + "x" * 100
+        event = self.event(quote(f"{OLD_BLOCK}{name}: 1\n{name}: 2"))
+        self.assertIn(f"'agi_{'x' * 56}' stands", str(self.assertRaises(ForgedRequest, historical_request, event)))
+        event = self.event(quote(OLD_BLOCK), channel="SIP/44-1")
+        self.assertEqual(str(self.assertRaises(ForgedRequest, historical_request, event)), "it is of another channel")
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, result: bytes) -> None:

@@ -249,7 +249,7 @@ class CallCase(SynchronousTestCase):
         return [progress.state for progress in self.told]
 
     def assert_over(self, *states: str) -> None:
-        """This was told and no more, whatever comes; nothing is kept and no timer runs."""
+        """Exactly this was reported, also after further events; nothing is kept and no timer runs."""
         self.rings()
         self.responds("Success", "4")
         self.hangs_up("17")
@@ -297,7 +297,7 @@ class AskingTests(CallCase):
     """Before Asterisk takes it on."""
 
     def test_action(self) -> None:
-        """What Asterisk is asked for: asynchronously, under an id of ours, as the phone's own call."""
+        """The Originate action: asynchronous, with a ChannelId of its own, with the phone's caller ID."""
         self.ask(ring_s=20)
         self.assertEqual(
             self.manager.sent,
@@ -517,7 +517,7 @@ class ProgressTests(CallCase):
         self.assert_over("ringing", "answered", "ended")
 
     def test_lost(self) -> None:
-        """The connection goes in the middle: nobody knows, and that is told."""
+        """The connection is lost during the call: the result is reported as unknown."""
         for steps in (self.begin, self.answered):
             self.setUp()
             steps()

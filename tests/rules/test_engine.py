@@ -6,7 +6,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import StoreError
@@ -65,6 +65,31 @@ class Deciding(SynchronousTestCase):
             decision = self.successResultOf(engine.decide(facts))
             found = [line for line in decision.trace_lines() if line.startswith(missing)]
             self.assertEqual(found, [f"{missing}{application}"] if application else [])
+
+    def test_rules(self) -> None:
+        """None until they have been loaded once; then those in force."""
+        engine = RulesEngine({"dial"})
+        self.assertIsNone(engine.rules)
+        for rules in (workshop_rules(), rules_with("9X")):
+            engine.replace(rules)
+            self.assertIs(engine.rules, rules)
+
+    def test_a_missing_driver_before_the_first_rules(self) -> None:
+        """A call that waited for the rules is told so as well."""
+        engine = RulesEngine(["dial"])
+        waiting = engine.decide(Facts("33", "66"))
+        engine.replace(workshop_rules())
+        decision = self.successResultOf(waiting)
+        self.assertEqual(decision.verdict, Verdict.PIN)
+        self.assertEqual(
+            decision.trace_lines(),
+            [
+                "66 matches 66: voicemail",
+                "33 has no grant for 66",
+                "a PIN is asked for",
+                "no driver provides the application voicemail",
+            ],
+        )
 
     def test_applications_in_any_case(self) -> None:
         """As drivers are found."""
@@ -174,6 +199,87 @@ class Keeping(SynchronousTestCase):
         self.source.mark = 1
         self.clock.advance(POLL_S)
         self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+
+    def test_reload(self) -> None:
+        """After a change by this gateway, which does not change the version, the rules are loaded at once."""
+        self.reloader.startService()
+        self.source.rules = rules_with("9X")
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual((self.verdict("21"), self.source.loads), (Verdict.ALLOW, 1))
+        self.successResultOf(Deferred.fromCoroutine(self.reloader.reload()))
+        self.assertEqual((self.verdict("21"), self.source.loads), (Verdict.INVALID, 2))
+        self.clock.pump([POLL_S] * 4)
+        self.assertEqual(self.source.loads, 2)
+
+    def test_changed_while_loading(self) -> None:
+        """A change between the version and the rules is not missed: they are loaded again."""
+        self.source.rules = self.slow
+        self.reloader.startService()
+        self.source.mark = 2
+        self.slow.callback(workshop_rules())
+        self.source.rules = rules_with("9X")
+        self.clock.advance(POLL_S)
+        self.assertEqual((self.verdict("21"), self.source.loads), (Verdict.INVALID, 2))
+
+    def test_changed_and_away(self) -> None:
+        """Changed rules that cannot be read leave the last ones in force, and are loaded when they can be."""
+        self.reloader.startService()
+        self.source.rules, self.source.mark = StoreError("it is locked"), 2
+        self.clock.pump([POLL_S] * 3)
+        self.assertEqual((self.verdict("21"), self.source.loads), (Verdict.ALLOW, 4))
+        self.source.rules = rules_with("9X")
+        self.clock.advance(POLL_S)
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
+        self.assertEqual(
+            self.formats(),
+            [
+                "rules loaded",
+                "rules: cannot be read, the last ones stay in force: {error}",
+                "rules: the database can be read again",
+                "rules changed and loaded again",
+            ],
+        )
+
+    def test_outage(self) -> None:
+        """Since when the rules cannot be read, and why; also for a bug, whose traceback is in the log."""
+        self.clock.advance(1000)
+        self.reloader.startService()
+        self.assertIsNone(self.reloader.outage.away_since)
+        self.clock.advance(POLL_S)
+        for mark, why in (
+            (StoreError("it is locked"), "it is locked"),
+            (ZeroDivisionError("on purpose"), "reading the rules failed; see the gateway's log"),
+        ):
+            self.source.mark = mark
+            began = self.clock.seconds() + POLL_S
+            self.clock.pump([POLL_S] * 2)
+            self.assertEqual(self.reloader.outage.away_since, began)
+            self.assertEqual(str(self.reloader.outage.trouble), why)
+            self.source.mark = 1
+            self.clock.advance(POLL_S)
+            self.assertIsNone(self.reloader.outage.away_since)
+            self.assertIsNone(self.reloader.outage.trouble)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(
+            [event["log_format"] for event in loud(self.logs)],
+            ["rules: cannot be read, the last ones stay in force: {error}"]
+            + ["rules: loading failed unexpectedly, the last ones stay in force"] * 2,
+        )
+
+    def test_problems_by_name(self) -> None:
+        """A further problem is logged alone; what is still there is not logged again."""
+        mappings = [Mapping(1, "[2", "dial", ""), Mapping(2, "[3", "dial", "")]
+        self.source.rules = RuleSet.build(mappings[:1], [], [], hash_pin)
+        self.reloader.startService()
+        self.source.rules, self.source.mark = RuleSet.build(mappings, [], [], hash_pin), 2
+        self.clock.advance(POLL_S)
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in loud(self.logs)],
+            [
+                (LogLevel.warn, f"rules: mapping {number} is left out: pattern '[{number + 1}' has a [ without its ]")
+                for number in (1, 2)
+            ],
+        )
 
     def test_problems(self) -> None:
         """Each is said when it is new."""

@@ -12,6 +12,7 @@ from pbxrouter.rules.explanation import (
 )
 from pbxrouter.rules.model import Facts, Mapping
 from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.text import sentence
 
 
 def rules_of(*patterns: str, off: str = "") -> RuleSet:
@@ -37,6 +38,21 @@ class ExplainedTests(SynchronousTestCase):
         ):
             self.assertEqual(headline(rules.decide(Facts(caller, number)), caller).english, said)
 
+    def test_headline_of_each_verdict(self) -> None:
+        """A refused call names no application; one without data is named alone; no number is said so."""
+        rules = RuleSet.build(
+            [Mapping(1, "2X", "voicemail", ""), Mapping(2, "3X", "dial", "SIP")],
+            [("33", frozenset({1}))],
+            [("ana", "1", frozenset({1}))],
+            str,
+        )
+        for facts, said in (
+            (Facts("33", "21"), "allowed: 33 dials 21, which runs voicemail"),
+            (Facts("", "2-1", "1"), "allowed: a caller without number dials 21, which runs voicemail"),
+            (Facts("33", "31", "1"), "denied: 33 dials 31"),
+        ):
+            self.assertEqual(headline(rules.decide(facts), facts.caller).english, said)
+
     def test_the_less_exact_ones(self) -> None:
         """In Asterisk's order."""
         self.assertEqual(
@@ -59,9 +75,39 @@ class ExplainedTests(SynchronousTestCase):
         self.assertEqual(self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is disabled"])
         self.assertEqual(self.words(rules_of("3X", "21", off="21"), "21"), [])
 
+    def test_order(self) -> None:
+        """First those in force, in Asterisk's order and equal ones by map_id; then the disabled ones, likewise."""
+        mappings = [
+            Mapping(9, "_2.", "dial", "SIP"),
+            Mapping(8, "_2X", "dial", "SIP"),
+            Mapping(7, "2X", "dial", "SIP"),
+            Mapping(5, "_2[0-9]", "dial", "SIP"),
+            Mapping(4, "_2!", "dial", "SIP", enabled=False),
+            Mapping(3, "2[1]", "dial", "SIP", enabled=False),
+            Mapping(2, "21", "dial", "SIP"),
+        ]
+        self.assertEqual(
+            self.words(RuleSet.build(mappings, [], [], str), "21"),
+            [
+                "_2[0-9] matches too, but mapping 8 has the same pattern and comes first",
+                "2X matches too, but mapping 8 has the same pattern and comes first",
+                "_2X matches too, but 21 is more specific and comes first",
+                "_2. matches too, but 21 is more specific and comes first",
+                "2[1] would match but is disabled",
+                "_2! would match but is disabled",
+            ],
+        )
+
+    def test_ignored_for_one_that_never_matches(self) -> None:
+        """A pattern that would match is ignored, as by Asterisk, where an equal one that never matches precedes it."""
+        self.assertEqual(
+            self.words(rules_of("_2[5-1]", "_2", "2.", off="2."), "2"),
+            ["_2 would match, but mapping 1 has the same pattern and comes first"],
+        )
+
     def test_no_number(self) -> None:
         """Nothing matches what cannot be dialled."""
-        self.assertEqual(self.words(rules_of("2X"), "2&1"), [])
+        self.assertEqual(self.words(rules_of("2X", "2&1", "_X&1"), "2&1"), [])
 
     def test_many(self) -> None:
         """They are counted, not listed."""
@@ -69,6 +115,10 @@ class ExplainedTests(SynchronousTestCase):
         found = self.words(rules, "21")
         self.assertEqual(len(found), MAX_OTHERS + 1)
         self.assertEqual(found[-1], "and 30 more patterns match")
+        for others in (MAX_OTHERS, MAX_OTHERS + 1):
+            found = self.words(rules_of("2X", *("_2[0-9]" for _ in range(others))), "21")
+            self.assertEqual(len(found), others)
+        self.assertEqual(found[-1], "and 1 more patterns match")
 
     def test_as_json(self) -> None:
         """Keys that programs rely on."""
@@ -77,3 +127,39 @@ class ExplainedTests(SynchronousTestCase):
         table = as_dict(decision, "33", rules.problems, runners_up(rules, decision))
         self.assertEqual((table["decision"], table["map_id"], table["granted_by"]), ("allow", 1, "33"))
         self.assertEqual(table["others"], ["21 would match but is disabled"])
+
+    def test_as_json_in_full(self) -> None:
+        """Every key is there, with null for what a decision does not have."""
+        rules = rules_of("2X", "[")
+        self.assertEqual(
+            as_dict(rules.decide(Facts("33", "2-1")), "33", rules.problems, [sentence("beside")]),
+            {
+                "number": "21",
+                "caller": "33",
+                "decision": "allow",
+                "pattern": "2X",
+                "application": "dial",
+                "data": "SIP",
+                "map_id": 1,
+                "granted_by": "33",
+                "trace": ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"],
+                "others": ["beside"],
+                "problems": ["mapping 2 is left out: pattern '[' has a [ without its ]"],
+            },
+        )
+        self.assertEqual(
+            as_dict(rules.decide(Facts(None, "9")), None, ()),
+            {
+                "number": "9",
+                "caller": None,
+                "decision": "invalid",
+                "pattern": None,
+                "application": None,
+                "data": None,
+                "map_id": None,
+                "granted_by": None,
+                "trace": ["no pattern matches 9"],
+                "others": [],
+                "problems": [],
+            },
+        )

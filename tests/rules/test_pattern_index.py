@@ -72,12 +72,29 @@ class Finding(SynchronousTestCase):
         """A set that accepts one character and sorts as another (docs/asterisk.md D2)."""
         self.assertEqual(chosen(["_[5-19]X", "_9X"], "91"), "_[5-19]X")
         self.assertEqual(chosen(["_[5-19]1", "_4X", "_91"], "91"), "_[5-19]1")
+        self.assertEqual(chosen(["_91", "_[5-19]1"], "91"), "_[5-19]1")
+        self.assertEqual(chosen(["_6X", "_[5-19]X", "_9X"], "91"), "_[5-19]X")
         self.assertEqual(chosen(["_X1", "_[9-17]1"], "71"), "_[9-17]1")
 
     def test_ways_to_end(self) -> None:
         """The dot before the bang before the end, each once."""
         self.assertEqual(chosen(["_12", "_12!", "_12.", "_12."], "123"), "_12.")
         self.assertEqual(chosen(["_12", "_12!", "_12."], "12"), "_12!")
+
+    def test_repeated(self) -> None:
+        """An entry that is ignored is listed by its position, with the earlier entry of an equal pattern."""
+        texts = ["2X", "21", "_21", "_2X", "2-1", "[1]X", "_2[0-9]", "_1X"]
+        index = index_of(texts)
+        self.assertEqual(
+            {position: (pattern.text, first) for position, (pattern, first) in index.repeated.items()},
+            {3: ("2X", 0), 4: ("21", 1), 6: ("2X", 0), 7: ("[1]X", 5)},
+        )
+
+    def test_ignored_behind_one_that_never_matches(self) -> None:
+        """Asterisk loads only the first of equal patterns, although an empty set keeps it from matching."""
+        index = index_of(["_2[5-1]", "_2"])
+        self.assertEqual(list(index.repeated), [1])
+        self.assertIsNone(index.best("2"))
 
     def test_many(self) -> None:
         """Among many thousands, each finds its own."""

@@ -112,6 +112,130 @@ class Reading(SynchronousTestCase):
                 Pattern.parse(text)
             self.assertNotIn("\n", str(caught.exception))
 
+    def test_why_unreadable(self) -> None:
+        """The error names the pattern, what is wrong with it and what is accepted."""
+        empty = "the pattern is empty; accepted are digits, * # +, X Z N, sets such as [1-3], . or ! at the end"
+        held = (
+            "which no dialled number can; accepted are digits, * # +, X Z N, sets such as [1-3], and . or ! at the end"
+        )
+        for text, why in (
+            ("", empty),
+            ("_", empty),
+            ("--", "pattern '--' is empty but for dashes"),
+            ("_1[2", "pattern '1[2' has a [ without its ]"),
+            ("[12", "pattern '[12' has a [ without its ]"),
+            ("1 2X", f"pattern '1 2X' holds ' ', {held}"),
+            ("5/22", f"pattern '5/22' holds '/', {held}"),
+            ("1\x7f", f"pattern '1\\x7f' holds '\\x7f', {held}"),
+            ("12345678901234567890" * 5, "pattern '12345678901234567890'… has 100 characters; at most 80 are accepted"),
+            ("X" * 81, f"pattern '{'X' * 20}'… has 81 characters; at most 80 are accepted"),
+        ):
+            error = self.assertRaises(PatternError, Pattern.parse, text)
+            self.assertEqual(str(error), why)
+            self.assertNotEqual(error.sentence.message, "{text}", "it can be translated")
+
+    def test_as_long_as_an_extension(self) -> None:
+        """80 characters are accepted, as by Asterisk."""
+        self.assertEqual(choose(["2" * 80], "2" * 80), "2" * 80)
+        self.assertEqual(choose(["_" + "X" * 79], "2" * 79), "_" + "X" * 79)
+
+    def test_signs_of_a_pattern(self) -> None:
+        """A text without _ is a pattern if it holds a class, a set, a dot or a bang; else it is a plain number."""
+        for sign in ("X", "x", "Z", "z", "N", "n", "[5]", ".", "!"):
+            pattern = Pattern.parse(f"7{sign}")
+            self.assertIsNone(pattern.literal, sign)
+            self.assertTrue(pattern.matches("75"), sign)
+        for text, literal in (("75", "75"), ("7-5", "75"), ("s", "s"), ("~", "~"), ("*#+", "*#+")):
+            self.assertEqual(Pattern.parse(text).literal, literal)
+        self.assertIsNone(Pattern.parse("_75").literal)
+
+    def test_matches_at_its_ends(self) -> None:
+        """A dot needs one character more, a bang none; without either the number ends with the pattern."""
+        for text, matching, others in (
+            ("_2X", ("21", "2-1"), ("2", "211", "31", "")),
+            ("_2X.", ("211", "2111"), ("21", "2")),
+            ("_2X!", ("21", "211"), ("2", "3")),
+            ("_NZX", ("210", "999"), ("110", "200")),
+            ("_[5-19]", ("9",), ("5", "1")),
+            ("_[1-35]", ("1", "2", "3", "5"), ("4", "-")),
+            ("_[-1]", ("1",), ("2",)),
+            ("_[1-]", ("1",), ("2",)),
+        ):
+            pattern = Pattern.parse(text)
+            for number in matching:
+                self.assertIs(pattern.matches(number), True, (text, number))
+            for number in others:
+                self.assertIs(pattern.matches(number), False, (text, number))
+
+    def test_never_matches(self) -> None:
+        """A pattern with a set that holds nothing can match no number."""
+        for text, never in (("_2[5-1]", True), ("_2[]", True), ("_2[]X", False), ("_2X", False), ("21", False)):
+            self.assertIs(Pattern.parse(text).never_matches, never, text)
+
+
+class Parts(SynchronousTestCase):
+    """What a pattern is parsed into."""
+
+    def parts(self, text: str) -> tuple[str, list[str], str, str, bool]:
+        """The head, what each further place accepts, the tail, the run of digits, whether it is odd."""
+        pattern = Pattern.parse(text)
+        sets = ["".join(sorted(accepted)) for accepted in pattern.rest.sets]
+        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_odd
+
+    def test_parts(self) -> None:
+        """Matching ends at the first dot or bang; a run is of sets of one digit; an empty set counts at the end."""
+        for text, parts in (
+            ("21", ("21", [], "", "", False)),
+            ("_21", ("21", [], "", "", False)),
+            ("_2XZN", ("2", ["0123456789", "123456789", "23456789"], "", "", False)),
+            ("_12[3-3]4X5", ("12", ["3", "4", "0123456789", "5"], "", "34", False)),
+            ("_[7]8[99].", ("", ["7", "8", "9"], ".", "789", False)),
+            ("_1.2X!", ("1", [], ".", "", False)),
+            ("_1X!3.", ("1", ["0123456789"], "!", "", False)),
+            ("_[5-19]1", ("", ["9", "1"], "", "", True)),
+            ("_X[5-19]", ("", ["0123456789", "9"], "", "", True)),
+            ("_1[]", ("1", [""], "", "", False)),
+            ("_1[]2", ("1", ["2"], "", "2", False)),
+            ("_1[].", ("1", [], ".", "", False)),
+            ("_1[]!", ("1", [], ".", "", False)),
+            ("_1[]2!", ("1", ["2"], "!", "2", False)),
+            ("_1.[]", ("1", [], ".", "", False)),
+            ("_1![]", ("1", [], "!", "", False)),
+            ("_1-[2]", ("1", ["2"], "", "2", False)),
+        ):
+            self.assertEqual(self.parts(text), parts, text)
+
+    def test_order(self) -> None:
+        """Each element by number of characters, the smallest, and all; dot, bang and end behind them."""
+        dot, bang, end = (0x180, 0, ()), (0x280, 0, ()), (0x300, 0, ())
+        for text, order in (
+            ("21", ((1, 50, (50,)), (1, 49, (49,)), end)),
+            ("_2[13]", ((1, 50, (50,)), (2, 49, (49, 51)), end)),
+            ("_[5-19].", ((1, 53, (57,)), dot, end)),
+            ("_1[]!2", ((1, 49, (49,)), bang, (1, 50, (50,)), end)),
+        ):
+            self.assertEqual(Pattern.parse(text).order, order, text)
+
+    def test_runs_of_digits(self) -> None:
+        """From each place: the rest of the head and the sets of one digit that follow it."""
+        for text, runs in (
+            ("_12[3-3]4X5", ["1234", "234", "34", "4", "", "5", ""]),
+            ("_2X[5-5]7!", ["2", "", "57", "7", ""]),
+            ("_[5-19]1", ["", "1", ""]),
+            ("21", ["21", "1", ""]),
+            ("_X21.3", ["", "21", "1", ""]),
+        ):
+            pattern = Pattern.parse(text)
+            self.assertEqual([pattern.digits_from(place) for place in range(len(runs))], runs, text)
+
+    def test_elements(self) -> None:
+        """Those behind the head, as long as matching goes on."""
+        pattern = Pattern.parse("_2[13]X.5")
+        self.assertEqual(pattern.element(1), ((2, 49, (49, 51)), frozenset("13")))
+        self.assertEqual(pattern.element(2), ((10, 48, tuple(range(48, 58))), frozenset("0123456789")))
+        self.assertIsNone(pattern.element(3))
+        self.assertIsNone(Pattern.parse("21").element(2))
+
 
 ELEMENTS = st.sampled_from(
     [

@@ -25,6 +25,40 @@ class PhoneTests(SynchronousTestCase):
         ):
             self.assertEqual(read_phone(text, TECHNOLOGIES), phone)
 
+    def test_each_technology_of_phones(self) -> None:
+        """In any case; without settings it is called as it is written."""
+        for technology in ("PJSIP", "SIP", "IAX2", "DAHDI", "Zap", "SCCP", "Skinny", "MGCP", "UniStim"):
+            for written in (technology, technology.lower(), technology.upper()):
+                self.assertEqual(read_phone(f"{written}/33", {}), (written, "33"))
+        for technology in ("Local", "CBAnn", "AudioSocket", "desk"):
+            self.assertIsNone(read_phone(f"{technology}/33", {}), technology)
+
+    def test_configured_technologies(self) -> None:
+        """By the configured name as it is written, or else in any case, or by the real name; Local is never one."""
+        technologies = {"desk": "Motif/x", "Desk": "Console", "trunk": "Local"}
+        for text, phone in (
+            ("desk/a", ("Motif", "a")),
+            ("Desk/a", ("Console", "a")),
+            ("DESK/a", ("Console", "a")),
+            ("motif/a", ("motif", "a")),
+            ("console/a", ("console", "a")),
+            ("trunk/a", ("Local", "a")),
+            ("local/a", None),
+        ):
+            self.assertEqual(read_phone(text, technologies), phone, text)
+
+    def test_how_long_a_name_may_be(self) -> None:
+        """64 characters."""
+        self.assertEqual(read_phone("SIP/" + "a" * 64, {}), ("SIP", "a" * 64))
+        self.assertIsNone(read_phone("SIP/" + "a" * 65, {}))
+        self.assertEqual(read_phone("SIP/3", {}), ("SIP", "3"))
+
+    def test_how_short_a_name_may_be(self) -> None:
+        """One letter, also that of a configured technology."""
+        self.assertEqual(read_phone("p/3", {"P": "PJSIP"}), ("PJSIP", "3"))
+        for text in ("9/3", "/3", "p/_3", "p/-3"):
+            self.assertIsNone(read_phone(text, {"P": "PJSIP", "9": "PJSIP"}), text)
+
     def test_others(self) -> None:
         """Several at once, options, line ends, what is no phone."""
         for text in ("", "33", "PJSIP/", "PJSIP/33&PJSIP/21", "PJSIP/33@x", "PJSIP/33\r\nX: y", "Local/33"):
@@ -32,7 +66,7 @@ class PhoneTests(SynchronousTestCase):
 
     @given(st.text(max_size=30))
     def test_anything(self, text: str) -> None:
-        """Whatever is read as a phone has nothing in it that would end an AMI header, or name two."""
+        """A text that is accepted as a phone contains nothing that ends an AMI header or names two phones."""
         found = read_phone(text, TECHNOLOGIES)
         if found:
             self.assertRegex("/".join(found), r"\A[A-Za-z0-9]+/[A-Za-z0-9_.-]+\Z")
@@ -44,5 +78,7 @@ class ContextTests(SynchronousTestCase):
     def test_contexts(self) -> None:
         """Letters, digits, _ and -."""
         self.assertTrue(is_context("pbxrouter-phones"))
+        for text in ("a", "9", "a_B-9", "a" * 79):
+            self.assertIs(is_context(text), True, text)
         for text in ("", "a b", "a,1", "a\n", "-a", "a" * 80):
             self.assertFalse(is_context(text), text)

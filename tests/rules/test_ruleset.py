@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.model import (
+    Decision,
     Facts,
     Mapping,
     Party,
+    User,
     Verdict,
     normalise_number,
 )
-from pbxrouter.rules.ruleset import RuleSet
+from pbxrouter.rules.ruleset import DEFAULT_MAX_CALLS, RuleSet
+from pbxrouter.text import sentence
 from tests.fakes import hash_pin, workshop_rules
 
 
@@ -111,6 +114,141 @@ class Deciding(SynchronousTestCase):
         """A mapping without data says nothing of it."""
         self.assertEqual(words(self.rules, "33", "66")[1][0], "66 matches 66: voicemail")
 
+    def test_decisions_in_full(self) -> None:
+        """Every field of a decision, for every way that it can come out."""
+        two, three, voicemail = Mapping(2, "2X", "dial", "SIP"), Mapping(3, "3X", "dial", ""), Mapping(4, "66", "x", "")
+        rules = RuleSet.build(
+            [two, three, voicemail],
+            [("33", frozenset({2})), ("44", frozenset())],
+            [
+                ("ana", hash_pin("1111"), frozenset({3})),
+                ("eva", hash_pin("2222"), frozenset({3, 4})),
+                ("otto", None, frozenset({3})),
+            ],
+            hash_pin,
+            max_calls={hash_pin("2222"): 5},
+        )
+        asked = sentence("a PIN is asked for")
+        matches_two = sentence(
+            "{number} matches {pattern}: {application} {data}",
+            number="21",
+            pattern="2X",
+            application="dial",
+            data="SIP",
+        )
+        matches_three = sentence(
+            "{number} matches {pattern}: {application}", number="31", pattern="3X", application="dial", data=""
+        )
+        hidden = sentence("the call shows no caller number")
+        no_grant = sentence("{caller} has no grant for {pattern}", caller="33", pattern="3X")
+        foreign = sentence("{caller} is not among the extensions", caller="55")
+        for facts, decision in (
+            (
+                Facts("33", "2-1"),
+                Decision(
+                    Verdict.ALLOW,
+                    "21",
+                    two,
+                    "33",
+                    (
+                        matches_two,
+                        sentence("{caller} may use {pattern} by its own grant", caller="33", pattern="2X"),
+                    ),
+                    extension="33",
+                ),
+            ),
+            (
+                Facts("33", "31"),
+                Decision(Verdict.PIN, "31", three, None, (matches_three, no_grant, asked), extension="33"),
+            ),
+            (Facts("55", "31"), Decision(Verdict.PIN, "31", three, None, (matches_three, foreign, asked))),
+            (Facts(None, "31"), Decision(Verdict.PIN, "31", three, None, (matches_three, hidden, asked))),
+            (
+                Facts("33", "31", "1111"),
+                Decision(
+                    Verdict.ALLOW,
+                    "31",
+                    three,
+                    "ana",
+                    (matches_three, no_grant, sentence("{user} may use {pattern} by PIN", user="ana", pattern="3X")),
+                    extension="33",
+                    user="ana",
+                    max_calls=DEFAULT_MAX_CALLS,
+                ),
+            ),
+            (
+                Facts("", "31", "2222"),
+                Decision(
+                    Verdict.ALLOW,
+                    "31",
+                    three,
+                    "eva",
+                    (matches_three, hidden, sentence("{user} may use {pattern} by PIN", user="eva", pattern="3X")),
+                    user="eva",
+                    max_calls=5,
+                ),
+            ),
+            (
+                Facts("55", "31", "9999"),
+                Decision(
+                    Verdict.DENY,
+                    "31",
+                    three,
+                    None,
+                    (matches_three, foreign, sentence("the PIN does not belong to any user")),
+                ),
+            ),
+            (
+                Facts("33", "31", ""),
+                Decision(
+                    Verdict.DENY,
+                    "31",
+                    three,
+                    None,
+                    (matches_three, no_grant, sentence("no PIN was keyed")),
+                    extension="33",
+                ),
+            ),
+            (
+                Facts("unknown", "21", "1111"),
+                Decision(
+                    Verdict.DENY,
+                    "21",
+                    two,
+                    None,
+                    (
+                        matches_two,
+                        hidden,
+                        sentence("the PIN belongs to {user}, who has no grant for {pattern}", user="ana", pattern="2X"),
+                    ),
+                    user="ana",
+                ),
+            ),
+            (
+                Facts("44", "9-9"),
+                Decision(
+                    Verdict.INVALID,
+                    "99",
+                    None,
+                    None,
+                    (sentence("no pattern matches {number}", number="99"),),
+                    extension="44",
+                ),
+            ),
+            (
+                Facts("44", "2&\n1"),
+                Decision(
+                    Verdict.INVALID,
+                    "2&\\n1",
+                    None,
+                    None,
+                    (sentence("{number} cannot be dialled; accepted are digits, * # and +", number="2&\\n1"),),
+                    extension="44",
+                ),
+            ),
+        ):
+            self.assertEqual(rules.decide(facts), decision)
+
     def test_pin_is_not_shown(self) -> None:
         """Facts that are printed keep it."""
         self.assertNotIn("123456", repr(Facts("33", "34", "123456")))
@@ -144,8 +282,8 @@ class Building(SynchronousTestCase):
         assert mapping is not None
         self.assertEqual(mapping.map_id, 1)
 
-    def test_nobody(self) -> None:
-        """An extension named unknown, or nothing, gives its grants to nobody; a user without PIN to none."""
+    def test_no_grant_applies(self) -> None:
+        """The grants of an extension named unknown or "", and of a user without a PIN, apply to no call."""
         everything = frozenset({1})
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "")],
@@ -156,6 +294,62 @@ class Building(SynchronousTestCase):
         for caller in ("unknown", "", None):
             self.assertEqual(words(rules, caller, "21")[0], Verdict.PIN)
             self.assertEqual(words(rules, caller, "21", "1")[0], Verdict.DENY)
+
+    def test_what_it_says_of_itself(self) -> None:
+        """Mappings with and without a readable pattern, repeated ones, extensions, users with and without a PIN."""
+        good, bad, again = Mapping(4, "2X", "dial", ""), Mapping(5, "2[", "dial", ""), Mapping(6, "_2X", "dial", "")
+        off = Mapping(7, "2X", "dial", "", enabled=False)
+        rules = RuleSet.build(
+            [good, bad, off, again],
+            [("33", frozenset({4})), ("unknown", frozenset({4})), ("", frozenset({4})), ("34", frozenset())],
+            [("ana", "a" * 64, frozenset({4})), ("eva", None, frozenset({6})), ("otto", "", frozenset())],
+            hash_pin,
+            ["100 % {sure}", sentence("a {thing} is odd", thing="row")],
+            {"a" * 64: 7},
+        )
+        self.assertEqual(
+            [(map_id, mapping) for map_id, (_, mapping) in rules.entries.items()], [(4, good), (7, off), (6, again)]
+        )
+        self.assertEqual(
+            {map_id: pattern.text for map_id, (pattern, _) in rules.entries.items()}, {4: "2X", 7: "2X", 6: "_2X"}
+        )
+        why = sentence(
+            "mapping {map_id} is left out: {why}",
+            map_id=5,
+            why=sentence("pattern {pattern} has a [ without its ]", pattern="'2['"),
+        )
+        self.assertEqual(rules.unreadable, {5: (bad, why)})
+        self.assertIs(rules.problems[-1], rules.unreadable[5][1])
+        self.assertEqual(rules.problems[1], sentence("a {thing} is odd", thing="row"))
+        self.assertEqual(
+            [problem.english for problem in rules.problems],
+            ["100 % {sure}", "a row is odd", "mapping 5 is left out: pattern '2[' has a [ without its ]"],
+        )
+        self.assertEqual(rules.repeated, {6: good})
+        self.assertEqual(rules.extensions, {"33": frozenset({4}), "34": frozenset()})
+        self.assertEqual(list(rules.users), [User("ana", frozenset({4}), 7)])
+        self.assertEqual(User("ana", frozenset()).max_calls, DEFAULT_MAX_CALLS)
+        self.assertEqual(rules.without_pin, (User("eva", frozenset({6})), User("otto", frozenset())))
+
+    def test_winner(self) -> None:
+        """The mapping that a number leads to, whoever calls; disabled ones do not count."""
+        mappings = [Mapping(1, "2X", "dial", ""), Mapping(2, "21", "dial", "", enabled=False)]
+        rules = RuleSet.build(mappings, [], [], hash_pin)
+        self.assertEqual(rules.winner("21"), rules.entries[1])
+        self.assertIsNone(rules.winner("31"))
+
+    def test_every_disabled_one_is_named(self) -> None:
+        """In configured order, those only that would match."""
+        rules = RuleSet.build(
+            [Mapping(number, text, "dial", "", enabled=False) for number, text in enumerate(("2.", "3X", "2X"))],
+            [],
+            [],
+            hash_pin,
+        )
+        self.assertEqual(
+            words(rules, "33", "2-1")[1],
+            ["2. would match but is disabled", "2X would match but is disabled", "no pattern matches 21"],
+        )
 
     def test_empty(self) -> None:
         """Without any rule everything is invalid."""

@@ -8,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pbxrouter.rules import shadows
 from pbxrouter.rules.model import Mapping, normalise_number
+from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.rules.shadows import DIALABLE, MAX_NODES, Reachability, reachability
+from pbxrouter.rules.shadows import (
+    DIALABLE,
+    MAX_NODES,
+    MAX_WINNERS,
+    Reachability,
+    ReachResult,
+    example,
+    reachability,
+)
 from tests.fakes import hash_pin
 from tests.work import calls
 
@@ -91,8 +101,96 @@ class Reaching(SynchronousTestCase):
         for pattern in ("2[5-1]", "s", "_s!", "[abc]X", "X[=]", "2X$"):
             self.assertEqual(self.fate("21", pattern), (Reachability.NOTHING, []), pattern)
 
+    def test_example(self) -> None:
+        """A number that a pattern matches, of the first key that fits each place; None if no phone can dial one."""
+        for text, number in (
+            ("21", "21"),
+            ("2XZN", "2012"),
+            ("_2.", "20"),
+            ("_2!", "2"),
+            ("_!", "0"),
+            ("_.", "0"),
+            ("_[+#*]", "*"),
+            ("_[9a]", "9"),
+            ("_2[ab]X", None),
+            ("_2[5-1]", None),
+            ("_2s1", None),
+            ("s2", None),
+            ("s", None),
+        ):
+            self.assertEqual(example(Pattern.parse(text)), number, text)
+
+    def test_what_is_found(self) -> None:
+        """The number of a mapping that wins; the mappings that win in place of one that does not; else neither."""
+        rules = rules_of("1X", "2X", "[12]X", "_1X", "3X", "[5-1]")
+        first, second, *_ = [mapping for _, mapping in rules.entries.values()]
+        wins = reachability(rules, 4)
+        self.assertEqual(
+            (wins, Pattern.parse("3X").matches(wins.number)), (ReachResult(Reachability.WINS, wins.number), True)
+        )
+        for map_id, result in (
+            (2, ReachResult(Reachability.SHADOWED, "", (first, second))),
+            (3, ReachResult(Reachability.REPEATED, "", (first,))),
+            (5, ReachResult(Reachability.NOTHING, "", ())),
+        ):
+            found = reachability(rules, map_id)
+            self.assertEqual((found.fate, found.number), (result.fate, result.number))
+            self.assertEqual(set(found.winners), set(result.winners))
+        self.assertEqual(reachability(rules, 2, nodes=0), ReachResult(Reachability.NOT_KNOWN, "", ()))
+
+    def test_as_many_winners_as_are_followed(self) -> None:
+        """As many as 256 that win in its place are all found; with one more it is not known."""
+        numbers = [f"2{a}{b}{c}" for a in range(4) for b in range(8) for c in range(8)]
+        fate, winners = self.fate(*numbers, "_2[0-3][0-7][0-7]")
+        self.assertEqual((fate, sorted(winners), len(winners)), (Reachability.SHADOWED, numbers, MAX_WINNERS))
+        self.assertEqual(self.fate(*numbers, "2400", "_2[0-3][0-7][0-7]!"), (Reachability.NOT_KNOWN, []))
+        numbers.append("2080")
+        self.assertEqual(self.fate(*numbers, "_208[0-0]", "_2[0-3][0-7][0-7]")[0], Reachability.SHADOWED)
+        more = [f"_28{a}{b}!" for a in range(8) for b in range(8)]
+        self.assertEqual(self.fate(*numbers, *more, "_2[0-38][0-7][0-7]"), (Reachability.NOT_KNOWN, []))
+
+    def test_states(self) -> None:
+        """The names of the states, as the console and the API have them."""
+        self.assertEqual(
+            [state.value for state in Reachability], ["wins", "shadowed", "repeated", "nothing", "not known"]
+        )
+
+    def test_which_number_is_found(self) -> None:
+        """The first that the pattern matches; if another pattern wins that, one whose digits differ more."""
+        for patterns, number in (
+            (["2XX"], "200"),
+            (["0X", "1X", "XX"], "70"),
+            (["21X", "20X", "2XX"], "270"),
+            (["000", "111", "XXX"], "703"),
+            (["_0XXX", "1XXX", "2XX!", "XXXX"], "7036"),
+        ):
+            self.assertEqual(reachability(rules_of(*patterns), len(patterns) - 1).number, number, patterns)
+
+    def test_winners_that_are_not_needed(self) -> None:
+        """Of up to eight, those that the others cover are left out; of more, or without steps for it, none is."""
+        rules = rules_of("2[0-1]X", "2[2-3]X", "2[1-2]X", "2[0-3]X")
+        first, second, between, last = (entry for entry in rules.entries.values())
+        pattern = last[0]
+        three = [between, first, second]
+        self.assertEqual(shadows._needed(pattern, three, 1000), [first, second])
+        self.assertEqual(shadows._needed(pattern, three, 0), three)
+        self.assertEqual(shadows._needed(pattern, [first], 1000), [first])
+        self.assertEqual(shadows._needed(pattern, [last], 1000), [last])
+        for count in (8, 9):
+            digits = range(count - 1)
+            rules = rules_of("2[01]X", *(f"2{digit}X" for digit in digits), f"2[0-{digits[-1]}]X")
+            *winners, last = rules.entries.values()
+            left = shadows._needed(last[0], winners, 10_000)
+            self.assertEqual([mapping.map_id for _, mapping in left], list(range(count == 8, count)))
+
+    def test_behind_shorter_ones(self) -> None:
+        """Patterns that end sooner with a dot or a bang count for the longer numbers, too."""
+        self.assertEqual(self.fate("0.", "XXX"), (Reachability.WINS, []))
+        fate, winners = self.fate("[0-4].", "[5-9]!", "XXXX")
+        self.assertEqual((fate, sorted(winners)), (Reachability.SHADOWED, ["[0-4].", "[5-9]!"]))
+
     def test_switched_off(self) -> None:
-        """What does not count is nobody's shadow; whether it would win is not asked."""
+        """Disabled mappings shadow no others, and are not examined themselves."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "", enabled=False), Mapping(2, "2X", "dial", "")], [], [], hash_pin
         )

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.rules.model import Mapping
 from pbxrouter.rules.ruleset import RuleSet
-from pbxrouter.rules.survey import RuleSurveyor
-from tests.fakes import hash_pin, workshop_rules
+from pbxrouter.rules.survey import BREATH_S, TURN_S, RuleSurveyor
+from tests.fakes import hash_pin, loud, workshop_rules
 
 
 class SlowClock(Clock):
-    """Time goes on whenever somebody looks, as if all took long."""
+    """A clock that advances at each reading, as if everything took long."""
 
     def seconds(self) -> float:
         """A little later each time."""
         self.rightNow += 0.0004
         return super().seconds()
+
+
+class ScriptedClock(Clock):
+    """A clock whose next readings are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings: list[float] = []
+
+    def seconds(self) -> float:
+        """The next reading; without any, the time as it is."""
+        return self.readings.pop(0) if self.readings else super().seconds()
 
 
 class Surveying(SynchronousTestCase):
@@ -59,10 +74,75 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(dict(known.counts), {"no-driver": 1})
 
     def test_no_rules_yet(self) -> None:
-        """Nothing to look at, nobody waits."""
+        """Without rules there is nothing to wait for."""
         self.rules = None
         self.assertIsNone(self.successResultOf(self.surveyor.survey()))
         self.assertIsNone(self.surveyor.warnings)
+
+    def test_begun_by_a_question(self) -> None:
+        """Asking for what is known begins a survey, once; it goes on when others have had their turn."""
+        self.assertIsNone(self.surveyor.known)
+        self.assertIsNone(self.surveyor.known)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(BREATH_S * 0.9)
+        self.assertIsNone(self.surveyor.known)
+        self.clock.advance(BREATH_S * 0.1)
+        found = self.surveyor.known
+        assert found is not None
+        self.assertEqual(dict(found.counts), {"nobody": 1})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_warnings_of_the_rules_in_force(self) -> None:
+        """The same object while the rules are the same, so that what a survey found out serves the pages."""
+        warnings = self.surveyor.warnings
+        assert warnings is not None
+        self.assertIs(warnings.rules, self.rules)
+        self.surveyor.survey()
+        self.clock.advance(1)
+        self.assertIs(self.surveyor.warnings, warnings)
+
+    def test_no_slice_is_long(self) -> None:
+        """A slice ends when its millisecond is over, and the next one begins only after the pause."""
+        clock = SlowClock()
+        mappings = [Mapping(index, f"4{index}", "dial", "") for index in range(100)]
+        rules = RuleSet.build(mappings, [], [], hash_pin)
+        surveyor = RuleSurveyor(lambda: rules, ["dial"], clock)
+        waiting = surveyor.survey()
+        slices = 0
+        while not waiting.called:
+            (call,) = clock.getDelayedCalls()
+            self.assertLessEqual(call.getTime() - clock.rightNow, BREATH_S)
+            clock.advance(BREATH_S)
+            slices += 1
+        # Of 0.4 ms each, three looks at the clock fit into a slice of 1 ms.
+        self.assertGreaterEqual(slices, 100 // 3)
+        self.assertLessEqual(slices, 100)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_slice_ends_with_its_millisecond(self) -> None:
+        """When it has just passed, not later."""
+        clock = ScriptedClock()
+        surveyor = RuleSurveyor(lambda: self.rules, ["dial"], clock)
+        self.assertIsNone(surveyor.known)
+        clock.readings = [
+            BREATH_S,
+            5.0,
+            5.0 + TURN_S,
+        ]  # read by advance, at the slice's beginning, after its first step
+        clock.advance(BREATH_S)
+        self.assertEqual(clock.readings, [])
+        self.assertIsNone(surveyor.known)
+        clock.advance(BREATH_S)
+        self.assertIsNotNone(surveyor.known)
+
+    def test_applications_are_those_given(self) -> None:
+        """A mapping to an application that no driver provides is counted."""
+        self.surveyor = RuleSurveyor(lambda: self.rules, ["dial"], self.clock)
+        waiting = self.surveyor.survey()
+        self.clock.advance(1)
+        found = self.successResultOf(waiting)
+        assert found is not None
+        self.assertEqual(dict(found.counts), {"nobody": 1, "no-driver": 2})
 
     def test_in_turns(self) -> None:
         """Where it takes long others get their turns between."""
@@ -80,13 +160,19 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(found.mappings, 105)
 
     def test_fault(self) -> None:
-        """A fault of ours is told to who waits, and does not hold up the next."""
+        """An unexpected error fails those that wait, and does not block the next survey."""
         broken = RuleSet.build([Mapping(1, "2X", None, "")], [], [], hash_pin)  # type: ignore[arg-type]
         sound, self.rules = self.rules, broken
-        waiting = self.surveyor.survey()
-        self.clock.advance(1)
+        waiting, other = self.surveyor.survey(), self.surveyor.survey()
+        with capturedLogs() as events:
+            self.clock.advance(1)
         self.failureResultOf(waiting, AttributeError)
+        self.failureResultOf(other, AttributeError)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual(
+            [event["log_format"] for event in loud(cast("list[LogEvent]", events))],
+            ["rules: surveying them for warnings failed"],
+        )
         self.rules = sound
         again = self.surveyor.survey()
         self.clock.advance(1)

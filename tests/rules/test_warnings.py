@@ -12,6 +12,7 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.warnings import (
     CODES,
     KEPT,
+    SLICE,
     RuleWarning,
     RuleWarnings,
 )
@@ -23,7 +24,7 @@ DRIVERS = ("dial", "voicemail", "conference")
 
 
 def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
-    """Of some mappings, which 33 may use, or nobody."""
+    """Mappings that 33 may use, or no caller."""
     grants = frozenset(mapping.map_id for mapping in mappings) if granted else frozenset()
     return RuleWarnings(RuleSet.build(mappings, [("33", grants)], [], hash_pin), DRIVERS)
 
@@ -73,6 +74,63 @@ class OfMappings(SynchronousTestCase):
             [("shadowed", "2X can never match: _2X of mapping 7 is the same pattern and comes first")],
         )
 
+    def test_how_many_are_named(self) -> None:
+        """Of those that always win three are named, and further ones counted."""
+        three = [rule(number, f"_{digit}X") for number, digit in enumerate("[12] [34] [56]".split(), 1)]
+        self.assertEqual(
+            self.words(*three, rule(9, "[1-6]X")),
+            [("shadowed", "[1-6]X can never match: _[12]X, _[34]X, _[56]X always win")],
+        )
+        ((_, said),) = self.words(*three, rule(8, "[78]X"), rule(9, "[1-8]X"))
+        self.assertRegex(
+            said, r"^\[1-8\]X can never match: _?\[\d\d\]X, _?\[\d\d\]X, _?\[\d\d\]X and 1 more always win$"
+        )
+
+    def test_kinds(self) -> None:
+        """All of them, by severity; two are notes, since they may be intended."""
+        self.assertEqual(
+            CODES,
+            ("problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"),
+        )
+        notes = [code for code in CODES if RuleWarning(code, sentence("x")).is_note]
+        self.assertEqual(notes, ["no-pin", "no-grant"])
+
+    def test_whom_it_concerns(self) -> None:
+        """A warning names its mapping, extension or user, and nothing else."""
+        warnings = warnings_of(rule(1, "[2"), rule(2, "2X"), granted=False)
+        ((unreadable,), (nobody,)) = warnings.of_mappings([1, 2]).values()
+        (extension,) = warnings.of_extension("33")
+        no_pin, no_grant = warnings.of_user("ana", False, False)
+        self.assertEqual(
+            [
+                (row.code, row.map_id, row.extension, row.user)
+                for row in (unreadable, nobody, extension, no_pin, no_grant)
+            ],
+            [
+                ("unreadable", 1, None, None),
+                ("nobody", 2, None, None),
+                ("no-grant", None, "33", None),
+                ("no-pin", None, None, "ana"),
+                ("no-grant", None, None, "ana"),
+            ],
+        )
+
+    def test_problems(self) -> None:
+        """What could not be loaded, except unreadable mappings, which the list of mappings shows."""
+        rules = RuleSet.build([rule(1, "[2"), rule(2, "2X")], [], [], hash_pin, ["first", "second"])
+        self.assertEqual(told(RuleWarnings(rules, DRIVERS).problems()), [("problem", "first"), ("problem", "second")])
+
+    def test_some_of_a_page(self) -> None:
+        """Only mappings with a warning are listed; grants to others do not count for them."""
+        rules = RuleSet.build(
+            [rule(1, "1X"), rule(2, "2X"), rule(3, "3X"), rule(4, "4X")],
+            [("33", frozenset({1, 9})), ("34", frozenset({4}))],
+            [("ana", "h", frozenset({2})), ("eva", None, frozenset({3, 2}))],
+            hash_pin,
+        )
+        for map_ids, listed in (([1, 2, 3, 4], [3]), ([3], [3]), ([1, 2], []), ([4], []), ([], [])):
+            self.assertEqual(list(RuleWarnings(rules, DRIVERS).of_mappings(map_ids)), listed)
+
     def test_left_out(self) -> None:
         """A pattern that cannot be read, or that no phone can dial."""
         self.assertEqual(
@@ -83,8 +141,8 @@ class OfMappings(SynchronousTestCase):
             self.words(rule(1, "2[5-1]")), [("never-matches", "2[5-1] matches no number that can be dialled")]
         )
 
-    def test_nobody(self) -> None:
-        """No grant, or only those of users whom nobody can show to be."""
+    def test_no_caller(self) -> None:
+        """No grant, or only grants of users without a PIN."""
         said = "no extension or user has a grant for 2X, so no caller can use it"
         self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
         for pin, expected in (
@@ -153,7 +211,7 @@ class OfAll(SynchronousTestCase):
     """The look at everything."""
 
     def test_workshop(self) -> None:
-        """The workshop's own rules: 33 is granted 2X; outside calls nobody."""
+        """The workshop's own rules: 33 is granted 2X; the outside line is granted to no one."""
         survey = RuleWarnings(workshop_rules(), DRIVERS).survey()
         self.assertEqual(dict(survey.counts), {"nobody": 1})
         self.assertEqual(survey.map_ids["nobody"], frozenset({3}))
@@ -199,8 +257,56 @@ class OfAll(SynchronousTestCase):
         self.assertEqual({row.user for row in survey.first["no-pin"]}, {"pepe"})
         self.assertEqual({(row.user, row.extension) for row in survey.first["no-grant"]}, {("ana", None), (None, "34")})
 
+    def test_first_of_each_kind(self) -> None:
+        """The first warnings are kept in order, and the mappings of every one."""
+        survey = warnings_of(*(rule(index, f"2{index}") for index in range(10, 20)), granted=False).survey()
+        self.assertEqual([row.map_id for row in survey.first["nobody"]], list(range(10, 20)))
+        self.assertEqual(survey.map_ids, {"nobody": frozenset(range(10, 20))})
+        self.assertEqual(KEPT, 20)
+
+    def test_slices(self) -> None:
+        """A survey goes on in slices of one mapping, or of SLICE extensions or users."""
+        many = 10 * SLICE
+        rules = RuleSet.build(
+            [rule(1, "2X"), rule(2, "[3"), rule(3, "3X")],
+            [(str(number), frozenset({1})) for number in range(many)],
+            [(f"user {number}", f"{number}" if number % 2 else None, frozenset({3})) for number in range(many)],
+            hash_pin,
+        )
+        for drivers in (DRIVERS, ()):
+            warnings = RuleWarnings(rules, drivers)
+            slices = 0
+            work = warnings.survey_in_slices()
+            while True:
+                with calls() as count:
+                    ended = next(work, work) is work
+                if ended:
+                    break
+                self.assertLess(count.total, 20 * SLICE)
+                slices += 1
+            # Extensions and users with a PIN for their grants, users without one; then each of them for warnings.
+            self.assertEqual(slices, 3 + (15 + 5) + (10 + 10))
+
     def test_bounded(self) -> None:
         """Of each kind the first are kept, and all counted."""
         survey = warnings_of(*(rule(index, f"2{index}") for index in range(100)), granted=False).survey()
         self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
         self.assertEqual(len(survey.map_ids["nobody"]), 100)
+
+
+class Kept(SynchronousTestCase):
+    """What a survey leaves for the pages after it."""
+
+    def test_grants_are_kept(self) -> None:
+        """After a survey a page says the same, and does not go through the grants again."""
+        mappings = [rule(number, f"2{number:03}") for number in range(10)]
+        extensions = [(f"3{number}", frozenset({number % 5})) for number in range(2000)]
+        warnings = RuleWarnings(RuleSet.build(mappings, extensions, [], hash_pin), DRIVERS)
+        with calls() as before:
+            page = warnings.of_mappings(range(10))
+        warnings.survey()
+        with calls() as after:
+            self.assertEqual(warnings.of_mappings(range(10)), page)
+        self.assertEqual(sorted(page), [5, 6, 7, 8, 9])
+        self.assertGreater(before.total, 2000)
+        self.assertLess(after.total, 2000)

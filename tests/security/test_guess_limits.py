@@ -89,11 +89,24 @@ class RuleTests(SynchronousTestCase):
             checked += attack.guess("PJSIP/33-00000001")
         self.assertEqual(checked, GUESSES_AN_HOUR)
 
-    def test_a_number_is_one_whatever_its_endpoint(self) -> None:
-        """Other endpoints with the same caller number share its limit."""
+    def test_a_number_counts_across_endpoints(self) -> None:
+        """Endpoints with the same caller number share its limit, once they have guessed wrong themselves."""
         attack = Attack()
-        checked = sum(attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(40))
+        first = [attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(40)]
+        more = [attack.guess(f"PJSIP/{line}-00000002", "33") for line in range(40)]
+        self.assertEqual((sum(first), sum(more)), (40, 0))
+        without_endpoint = Attack()
+        checked = sum(without_endpoint.guess(f"Local/34@x-{line:08x};2", "33") for line in range(40))
         self.assertEqual(checked, FREE_GUESSES)
+
+    def test_a_claimed_number(self) -> None:
+        """Those who claim to be 33 do not lock out the phone 33: its PIN is checked, and at once."""
+        attack = Attack()
+        for call in range(20):
+            attack.guess(f"PJSIP/stranger-{call:08x}", "33")
+        self.assertFalse(attack.guess("PJSIP/stranger-00000001", "33"))
+        self.assertTrue(attack.guess("PJSIP/33-00000001", "33"))
+        self.assertEqual(attack.delay_s, 0.0)
 
     def test_many_places(self) -> None:
         """An attack from many endpoints limits those who have guessed wrong; others are not affected."""

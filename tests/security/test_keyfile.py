@@ -29,7 +29,7 @@ class KeyFileTests(SynchronousTestCase):
         return line
 
     def test_what_is_made_can_be_read(self) -> None:
-        """32 bytes, in a file for its owner only, whatever the umask."""
+        """32 bytes, in a file readable by its owner only, with any umask."""
         before = os.umask(0)
         try:
             key = create_key(self.path)
@@ -57,7 +57,7 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """The line says what to do."""
-        self.assertIn("bring it back from a backup", self.refused(self.path))
+        self.assertIn("restore it from a backup", self.refused(self.path))
 
     def test_open_to_others(self) -> None:
         """Refused, with what to type."""
@@ -69,7 +69,7 @@ class KeyFileTests(SynchronousTestCase):
         read_key(self.path, {})
 
     def test_no_key(self) -> None:
-        """Whatever is no key is refused without being shown."""
+        """A file without a key is refused, and its content is not shown."""
         for content in (b"", b"\n", b"secret", b"0" * 63, b"0" * 65, b"0" * 5000, b"\xff" * 64):
             self.path.write_bytes(content)
             self.path.chmod(0o600)

@@ -26,8 +26,8 @@ class PasswordTests(SynchronousTestCase):
         self.assertFalse(hashes.fits(stored, "correct horsf"))
         self.assertNotEqual(stored, hashes.hash("correct horse"))
 
-    def test_nobody_and_nonsense(self) -> None:
-        """No user, or a row somebody wrote by hand: nobody gets in, and nothing breaks."""
+    def test_no_user_and_invalid_hashes(self) -> None:
+        """No user, or an invalid hash: the password does not match, and nothing is raised."""
         hashes = PasswordHashes(QUICK_ARGON2)
         self.assertFalse(hashes.fits(None, "no user has this password"))
         self.assertFalse(hashes.fits("secret", "secret"))

@@ -31,7 +31,7 @@ class HashTests(SynchronousTestCase):
 
     @given(st.text(alphabet=st.characters()))
     def test_any_text_has_a_hash(self, text: str) -> None:
-        """Whatever a caller or a command line brings, lone surrogates included."""
+        """Any text, lone surrogates included."""
         self.assertRegex(hash_pin(KEY, text), r"\A[0-9a-f]{64}\Z")
 
 

@@ -33,7 +33,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(len(hash_token("ñ\udc80")), 64)
 
     def test_scopes(self) -> None:
-        """Words, in one order; those that nobody knows are good for nothing."""
+        """Words in a fixed order; unknown words are ignored."""
         self.assertEqual(scopes_text([Scope.ADMIN, Scope.READ, Scope.READ]), "read admin")
         self.assertEqual(scopes_of("admin  root read"), {Scope.READ, Scope.ADMIN})
         self.assertEqual(scopes_of(""), frozenset())

@@ -1,4 +1,4 @@
-"""Whatever a person may read in the console or the API has its Spanish sentence, with the same places in it.
+"""Each sentence of the console and the API has its Spanish translation, with the same placeholders.
 
 Sentences are collected by scripts/catalogue.
 """
@@ -43,7 +43,7 @@ WANTED = catalogue.extract()
 
 
 def places(text: str) -> set[str]:
-    """The places of a sentence: ``{name}`` of a step, ``%(name)s`` of a template."""
+    """The placeholders of a sentence: ``{name}`` of a Sentence, ``%(name)s`` of a template."""
     return {f"%{name}" for name in re.findall(r"%\((\w+)\)[sd]", text)} | set(re.findall(r"\{(\w*)\}", text))
 
 
@@ -55,7 +55,7 @@ def wording(message: Any) -> list[tuple[str, str]]:
 
 
 class CatalogueTests(SynchronousTestCase):
-    """The catalogue of each language but English, which has none."""
+    """The catalogues of all languages except English, which has none."""
 
     def catalogues(self) -> list[tuple[str, Any]]:
         """Every message of every catalogue."""
@@ -67,7 +67,7 @@ class CatalogueTests(SynchronousTestCase):
         return found
 
     def test_all_are_translated(self) -> None:
-        """None is missing, empty or uncertain, and none is kept that nobody says any more."""
+        """No sentence is missing, empty or fuzzy, and none is obsolete."""
         wanted = {_key(message) for message in WANTED if message.id}
         self.assertGreater(len(wanted), 100)
         for language, found in self.catalogues():
@@ -81,7 +81,7 @@ class CatalogueTests(SynchronousTestCase):
             self.assertEqual(empty, [], f"{language}: not translated")
 
     def test_places(self) -> None:
-        """A translation has the places of its sentence, and no other; each can be filled."""
+        """A translation has the placeholders of its sentence, and no others; each can be filled."""
         for language, found in self.catalogues():
             for message in found:
                 all_places = set().union(*(places(text) for text, _ in wording(message)))
@@ -97,7 +97,7 @@ class CatalogueTests(SynchronousTestCase):
                         string.Formatter().vformat(said, (), dict.fromkeys(places(said), "x"))
 
     def test_edges(self) -> None:
-        """Blanks and line ends around a sentence, and the mark behind it, are as in the English one."""
+        """Blanks, line ends and the final punctuation are the same as in the English sentence."""
         for language, found in self.catalogues():
             for message in found:
                 for english, said in wording(message):
@@ -108,7 +108,7 @@ class CatalogueTests(SynchronousTestCase):
                             self.assertEqual(said.endswith(mark), english.endswith(mark), f"{language}: {said}")
 
     def test_nothing_is_left_in_english(self) -> None:
-        """A translation that is the English sentence is one of words that are the same in both."""
+        """A translation equals the English sentence only if the words are the same in both languages."""
         for language, found in self.catalogues():
             same = [
                 english
@@ -119,21 +119,21 @@ class CatalogueTests(SynchronousTestCase):
             self.assertEqual(same, [], language)
 
     def test_everything_can_be_extracted(self) -> None:
-        """A sentence stands as a literal where it is made; what cannot be collected is known here."""
+        """Sentences are literals, so that they can be collected; exceptions are listed here."""
         self.assertEqual(set(catalogue.not_literal()), KNOWN)
 
     def test_sentences_are_no_f_strings(self) -> None:
-        """No sentence has its values in it already: its translation would never be found."""
+        """No sentence is an f-string, whose translation could not be found."""
         for path, call in catalogue.calls():
             self.assertNotEqual(type(call.args[0]).__name__, "JoinedStr", f"{path}:{call.lineno}")
 
     def test_it_is_in_order(self) -> None:
-        """The file is as make catalogue writes it."""
+        """The file is as `make catalogue` writes it."""
         for path in (ROOT / "pbxrouter/web/locale").glob("*/LC_MESSAGES/pbxrouter.po"):
             self.assertEqual(path.read_bytes(), catalogue.merged(catalogue.read(path), WANTED), "run make catalogue")
 
     def test_the_header_declares_the_plural_forms(self) -> None:
-        """Each plural has as many forms as the header says, whatever Babel's tables have for the language."""
+        """Each plural has as many forms as the header says, independent of Babel's tables."""
         for language, found in self.catalogues():
             path = ROOT / "pbxrouter/web/locale" / language / "LC_MESSAGES/pbxrouter.po"
             declared = re.search(r"nplurals=(\d+)", path.read_text(encoding="utf-8"))
@@ -144,7 +144,7 @@ class CatalogueTests(SynchronousTestCase):
                 self.assertEqual(len(message.string), int(declared[1]), f"{language}: {message.id[0]}")
 
     def test_plural_forms_are_kept(self) -> None:
-        """A new sentence comes in with the header's number of forms, and those that are there stay."""
+        """A new sentence gets the header's number of forms, and existing ones are kept."""
         for forms in (["gatos"], ["un gato", "dos gatos", "gatos", "de gatos"]):
             declared = f'"Plural-Forms: nplurals={len(forms)}; plural=(n % {len(forms)});\\n"\n'
             cats = 'msgid "a cat"\nmsgid_plural "cats"\n'
@@ -161,7 +161,7 @@ class CatalogueTests(SynchronousTestCase):
             self.assertEqual(written.count("msgstr["), 2 * len(forms), written)
 
     def test_it_is_used(self) -> None:
-        """A step is said in Spanish, the steps within it too."""
+        """A sentence is translated, with the sentences among its values."""
         translator = Translator("es", Zone("Europe/Madrid"))
         said = translator.say(Sentence("{count} times", {"count": Sentence("no PIN was keyed")}))
         self.assertNotIn("keyed", said)

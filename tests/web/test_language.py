@@ -1,4 +1,4 @@
-"""Two languages, and one time zone."""
+"""Translations, formats, and the PBX's time zone."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class ZoneTests(SynchronousTestCase):
             self.assertIn("web.timezone", str(self.assertRaises(ConfigError, Zone, name)))
 
     def test_the_systems_own(self) -> None:
-        """Without a name."""
+        """Without a name it is the system's time zone."""
         self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)
 
 
 class WordsTests(SynchronousTestCase):
-    """What is written, and how."""
+    """Translations and formats."""
 
     def setUp(self) -> None:
         """Both languages."""
@@ -55,7 +55,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.spanish.say(trace), "ningún patrón coincide con 999")
 
     def test_one_and_many(self) -> None:
-        """A number of things is told in the right form, written as there."""
+        """A number of things is in the right plural form."""
         sentences = ("%(num)s call in the last three hours", "%(num)s calls in the last three hours")
         self.assertEqual(self.english.count(*sentences, 1), "1 call in the last three hours")
         self.assertEqual(self.english.count(*sentences, 2000), "2,000 calls in the last three hours")
@@ -63,11 +63,11 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.spanish.count(*sentences, 20000), "20.000 llamadas en las últimas tres horas")
 
     def test_a_step_that_does_not_fit(self) -> None:
-        """As another version may have kept it: shown as it is."""
+        """A stored sentence that cannot be formatted is shown as it is."""
         self.assertEqual(self.english.say(Sentence("{gone} and {number}", {"number": "1"})), "{gone} and {number}")
 
     def test_numbers_and_times(self) -> None:
-        """As people write them there."""
+        """Numbers and times are in the language's format."""
         self.assertEqual(
             (self.english.number(1234567.5), self.spanish.number(1234567.5)), ("1,234,567.5", "1.234.567,5")
         )
@@ -76,7 +76,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual([self.english.duration(value) for value in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
     def test_the_browsers_wish(self) -> None:
-        """The language of ours with the highest quality; English if there is none."""
+        """The supported language with the highest quality; English if there is none."""
         for header, language in (
             ("", "en"),
             ("es-MX,es;q=0.9,en;q=0.8", "es"),

@@ -1,4 +1,4 @@
-"""The call counter as Prometheus reads it."""
+"""The call counter's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pbxrouter.web.metrics import registry_of
 
 
 class FakeCounter:
-    """What the metrics ask of a CallCounter."""
+    """The part of CallCounter that the metrics read."""
 
     def __init__(self, asterisk: str) -> None:
         self.asterisk = asterisk
@@ -32,7 +32,7 @@ class FakeCounter:
 
 
 class MetricsTests(SynchronousTestCase):
-    """The text, parsed again."""
+    """The metrics as text, parsed again."""
 
     def setUp(self) -> None:
         """Two Asterisks, one with calls."""
@@ -42,13 +42,13 @@ class MetricsTests(SynchronousTestCase):
             self.busy.counting.totals[label] = counts
 
     def families(self) -> dict[str, Metric]:
-        """By name."""
+        """The metric families by name."""
         counters: list[Any] = [self.busy, self.idle]
         text = generate_latest(registry_of(counters, lambda: {"network": 4}, refused_calls=lambda: 7)).decode()
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, metric: str, /, **labels: str) -> float | None:
-        """Of one sample; None if it is not there."""
+        """The value of a sample; None if it is missing."""
         for family in self.families().values():
             for sample in family.samples:
                 if sample.name == metric and sample.labels == labels:
@@ -60,7 +60,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("pbxrouter_fastagi_refused_total", reason="network"), 4)
 
     def test_values(self) -> None:
-        """Each count under its name."""
+        """Each count has its metric."""
         for name, value in (
             ("calls_started_total", 5),
             ("calls_answered_total", 2),
@@ -80,13 +80,13 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("pbxrouter_calls_refused_total"), 7)
 
     def test_reasons(self) -> None:
-        """Every reason is there from the beginning, so that a rate can be taken of the first."""
+        """Every reason is present from the start, so that a rate can be computed."""
         for reason in REASONS:
             value = self.value("pbxrouter_calls_failed_total", asterisk="a", reason=reason)
             self.assertEqual(value, 1 if reason == "busy" else 0)
 
     def test_routed(self) -> None:
-        """By mapping and extension; users are nobody's business."""
+        """By mapping and extension, but not by user."""
         labels = {"asterisk": "a", "kind": "mapping", "name": '2"X\n'}
         self.assertEqual(self.value("pbxrouter_routed_calls_answered_total", **labels), 2)
         self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason="busy"), 1)
@@ -94,13 +94,13 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(kinds, {"mapping", "extension"})
 
     def test_unknown(self) -> None:
-        """What is not known is not there."""
+        """An unknown value is missing."""
         self.busy.active, self.busy.in_sync = None, False
         self.assertIs(self.value("pbxrouter_calls_active", asterisk="a"), None)
         self.assertEqual(self.value("pbxrouter_asterisk_up", asterisk="a"), 0)
 
     def test_help_and_types(self) -> None:
-        """As promtool wants them: HELP everywhere, counters end in _total, units are base units."""
+        """The format as promtool requires it: HELP everywhere, counters end in _total, units are base units."""
         for name, family in self.families().items():
             self.assertTrue(family.documentation, name)
             self.assertIn(family.type, ("counter", "gauge"), name)

@@ -1,4 +1,4 @@
-"""The web server as a service: what it says when it starts, and where passwords are hashed."""
+"""The web server as a service: its messages at the start, and the threads for passwords."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tests.web_fakes import ACTOR
 
 
 class GreetingTests(TestCase):
-    """Started for real, on a free port."""
+    """Started on a free port."""
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
-        """What it says to whoever started it, and what the log says; it is stopped again."""
+        """The lines on the terminal and in the log; it is stopped again."""
         web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
         self.addCleanup(web.writing.close)
         config = msgspec.structs.replace(web.config, web=Web(listen=listen))
@@ -51,8 +51,8 @@ class GreetingTests(TestCase):
         )
         return said, told + " ".join(str(event.get("url", "")) for event in logged)
 
-    async def test_nobody_may_log_in(self) -> None:
-        """A link that is good is printed, and not logged."""
+    async def test_no_console_user(self) -> None:
+        """Without console users a valid link is printed, and not logged."""
         said, told = await self.started("tcp:0:interface=127.0.0.1")
         link = said[0].rpartition("/setup/")[2].strip()
         now = self.web.now()
@@ -62,23 +62,23 @@ class GreetingTests(TestCase):
         self.assertIn("pbxrouter console link", told)
         self.assertNotIn("without TLS", told)
 
-    async def test_somebody_may(self) -> None:
-        """Nothing is printed."""
+    async def test_console_user(self) -> None:
+        """With console users no link is printed."""
         said, told = await self.started("tcp:0:interface=127.0.0.1", with_admin=True)
         self.assertEqual(said, [])
         self.assertIn("the console is at", told)
 
     async def test_open_to_others(self) -> None:
-        """It says how to put TLS in front."""
+        """The log warns that the console needs TLS."""
         _, told = await self.started("tcp:0")
         self.assertIn("without TLS", told)
 
 
 class PasswordThreadsTests(TestCase):
-    """Not too many at a time."""
+    """The threads for passwords."""
 
     async def test_bounded(self) -> None:
-        """Beyond so many that wait, the next is refused at once."""
+        """Beyond the maximum of waiting passwords the next one is refused at once."""
         from twisted.internet import reactor
 
         threads = PasswordThreads(reactor)

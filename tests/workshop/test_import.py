@@ -1,4 +1,4 @@
-"""The import of the workshop's tables: from SQL text, from SQLite files, into a database of ours."""
+"""The import of the workshop's tables: from SQL text, from SQLite files, into a pbxrouter database."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sql_with(*statements: str) -> WorkshopTables:
 
 @contextmanager
 def new_database() -> Iterator[sqlite3.Connection]:
-    """A database of ours that lasts for the block."""
+    """A pbxrouter database for the block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "p.sqlite")
         database.create(path)
@@ -168,7 +168,7 @@ class SqlTests(SynchronousTestCase):
         self.assertIn("has 3 columns but 4 values", self.refused(text))
 
     def test_no_pin_in_any_error(self) -> None:
-        """Whatever is wrong with the statement that holds it."""
+        """With any error in the statement that holds it."""
         for statement in (
             "INSERT INTO users VALUES(1, 'ana' 471147)",
             "INSERT INTO users VALUES(1, 'ana', 471147",
@@ -361,10 +361,10 @@ class FileTests(SynchronousTestCase):
 
 
 class MergeTests(SynchronousTestCase):
-    """Into a database of ours."""
+    """Into a pbxrouter database."""
 
     def setUp(self) -> None:
-        """A new one."""
+        """A new database."""
         context = new_database()
         self.connection = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
@@ -512,7 +512,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(report.added, {"mappings": 2, "extensions": 1, "users": 7, "grants": 3})
 
     def test_a_pin_that_is_taken(self) -> None:
-        """A user whose PIN somebody else has here comes in without it, once."""
+        """A user whose PIN an existing user has is imported without it, once."""
         self.connection.execute("INSERT INTO users VALUES (9, 'ana', :pin)", {"pin": hash_pin("123456")})
         self.connection.commit()
         self.assertIn("also that of user ana", self.merge(read_sql(WORKSHOP)).warnings[0])
@@ -567,7 +567,7 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None)
     @given(_TABLES, _TABLES)
     def test_again_adds_nothing(self, first: WorkshopTables, second: WorkshopTables) -> None:
-        """Merged once more, content that was merged adds no row, whatever came between."""
+        """Content that is merged again adds no row, after any changes in between."""
         with new_database() as connection:
             for tables in (first, second):
                 import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")

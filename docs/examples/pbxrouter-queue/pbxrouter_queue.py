@@ -13,7 +13,7 @@ class Queue:
         pass
 
     async def run(self, call: Call) -> Outcome:
-        """Wait until somebody answers, or the queue gives up."""
+        """Wait until an agent answers, or the queue times out."""
         if not call.data.isalnum():
             raise ApplicationFailed(f"a mapping to queue needs a queue's name as its data, not {call.data!r}")
         await verbs.answer(call.channel)

@@ -1,13 +1,13 @@
-"""StarPy's FastAGI interface over ours: handlers written for StarPy run on our server.
+"""StarPy's FastAGI interface: handlers written for StarPy run on pbxrouter's server.
 
 A program changes one line, its import. Either of these will do::
 
     from pbxrouter.compat.starpy import fastagi      # for: from starpy import fastagi
     from pbxrouter.compat import starpy as fastagi
 
-``python -m pbxrouter.compat.starpy PROGRAM`` runs one without even that change. Names,
-arguments, results and failures are StarPy's; quoting, framing and hang-ups are ours
-(docs/starpy.md tells the differences). No text of StarPy's is in here.
+``python -m pbxrouter.compat.starpy PROGRAM`` runs a program without that change. Names,
+arguments, results and failures are StarPy's; quoting, framing and hang-ups are pbxrouter's
+(docs/starpy.md lists the differences). This package contains no code of StarPy's.
 """
 
 from pbxrouter.compat.starpy import error, fastagi, manager

@@ -1,4 +1,4 @@
-"""``python -m pbxrouter.compat.starpy PROGRAM [ARGUMENT…]``: a StarPy program as it is, on our classes."""
+"""``python -m pbxrouter.compat.starpy PROGRAM [ARGUMENT…]``: runs an unchanged StarPy program on pbxrouter."""
 
 from __future__ import annotations
 

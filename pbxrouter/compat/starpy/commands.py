@@ -2,7 +2,7 @@
 
 Each returns a Deferred that fails with AGICommandFailure where Asterisk refuses or the
 command does not succeed, and with ConnectionDone when the connection is gone.
-Arguments arrive at Asterisk as they are, whatever they hold; durations are in seconds.
+Arguments reach Asterisk unchanged, with any characters; durations are in seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pbxrouter.errors import InvalidArgument
 
 
 class Commands:
-    """The methods; whoever inherits them sends."""
+    """StarPy's methods; a subclass provides ``sendCommand``."""
 
     def sendCommand(self, commandString: str) -> Deferred[str]:
         """Send a line; fires with what stands behind ``200 result=``."""
@@ -61,7 +61,7 @@ class Commands:
         return self._number("CHANNEL STATUS", *_given(channel))
 
     def setAutoHangup(self, time: float) -> Deferred[int]:
-        """Hang up in so many seconds."""
+        """Hang up after a number of seconds."""
         return self._number("SET AUTOHANGUP", int(time))
 
     def setCallerID(self, number: str) -> Deferred[int]:
@@ -82,15 +82,15 @@ class Commands:
     # --- where the dialplan goes on when the run ends ---
 
     def setContext(self, context: str) -> Deferred[int]:
-        """In this context."""
+        """Set the context."""
         return self._ask("SET CONTEXT", str(context)).addCallback(as_int)
 
     def setExtension(self, extension: str) -> Deferred[int]:
-        """At this extension."""
+        """Set the extension."""
         return self._ask("SET EXTENSION", str(extension)).addCallback(as_int)
 
     def setPriority(self, priority: int | str) -> Deferred[int]:
-        """At this priority or label."""
+        """Set the priority or label."""
         return self._ask("SET PRIORITY", str(priority)).addCallback(as_int)
 
     # --- applications, variables, database, words on the console ---
@@ -274,5 +274,5 @@ class Commands:
 
 
 def _given(value: Any) -> list[Any]:
-    """An argument that may be left out."""
+    """The words of an optional argument: none if it is None."""
     return [] if value is None else [value]

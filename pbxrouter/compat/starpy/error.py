@@ -1,4 +1,4 @@
-"""The failures that StarPy's programs catch, by their names."""
+"""The exceptions that StarPy programs catch, under StarPy's names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class AGICommandFailure(Exception):
 
 
 class MenuFinished(Exception):
-    """A menu was left without a choice."""
+    """The caller left a menu without a choice."""
 
 
 class MenuExit(MenuFinished):
-    """The caller left it."""
+    """The caller left a menu by its exit option."""
 
 
 class MenuTimeout(MenuFinished):
@@ -29,4 +29,4 @@ class MenuTimeout(MenuFinished):
 
 
 class MenuUnexpectedOption(MenuFinished):
-    """The caller chose what is not offered."""
+    """The caller chose an option that the menu does not have."""

@@ -1,8 +1,8 @@
-"""StarPy's FastAGIProtocol and FastAGIFactory, over our Channel and our server.
+"""StarPy's FastAGIProtocol and FastAGIFactory, over pbxrouter's Channel and server.
 
 A handler gets an ``agi`` and calls its methods, waiting for each or not: commands that
 were not waited for are sent one after the other, as AGI needs it (docs/asterisk.md A6). The call is
-the handler's until ``finish()``, whatever it returns; a handler that fails ends it.
+the handler's until ``finish()``, even after the handler has returned; a handler that fails ends it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class FastAGIProtocol(Commands):
     """One call, as StarPy's handlers know it.
 
     Attributes:
-        factory: who made it.
+        factory: the factory that made it.
         variables: the ``agi_*`` variables, under their whole names.
         transport: the connection; None where the call has none of its own.
-        lostConnectionDeferred: what onClose returned, if anybody asked.
+        lostConnectionDeferred: what onClose returned; None if it was not called.
     """
 
     factory: FastAGIFactory
@@ -59,7 +59,7 @@ class FastAGIProtocol(Commands):
         self._lost: Failure | None = None
 
     def begin(self, channel: Channel) -> None:
-        """The call is ours from here."""
+        """Take over a call."""
         request = channel.request
         self._channel = channel
         self.transport = getattr(channel, "transport", None)
@@ -68,11 +68,11 @@ class FastAGIProtocol(Commands):
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        """The call begins; for subclasses."""
+        """Called when the call begins; for subclasses."""
         log.info("New Connection")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is gone; subclasses call this one too."""
+        """Called when the connection is lost; a subclass that overrides it calls this method too."""
         log.info("Connection terminated")
         self._lost = reason
         self._end()
@@ -80,7 +80,7 @@ class FastAGIProtocol(Commands):
             self.lostConnectionDeferred.errback(reason)
 
     def onClose(self) -> Deferred[Any]:
-        """A Deferred that fails, with ConnectionDone, when the connection is gone."""
+        """Return a Deferred that fails with ConnectionDone when the connection is lost."""
         if self.lostConnectionDeferred is None:
             self.lostConnectionDeferred = Deferred()
             if self._lost is not None:
@@ -88,14 +88,14 @@ class FastAGIProtocol(Commands):
         return self.lostConnectionDeferred
 
     def finish(self) -> None:
-        """Give the call back to the dialplan, when all commands asked for before have been sent."""
+        """Give the call back to the dialplan, after all commands queued before."""
         self._finishing = True
         if not self._unsent:
             self._end()
 
     @property
     def finished(self) -> Deferred[None]:
-        """Fires when the handler wants no more of the call, or it is gone."""
+        """Fires when the handler has finished the call, or the connection is lost."""
         return self._finished
 
     def _end(self) -> None:
@@ -105,7 +105,7 @@ class FastAGIProtocol(Commands):
     # --- commands ---
 
     def sendCommand(self, commandString: str) -> Deferred[str]:
-        """Send a line when those before it are answered; fires with what stands behind ``200 result=``.
+        """Send a line after the replies to those before it; fires with the text behind ``200 result=``.
 
         It fails with AGICommandFailure (AGI's code and words) where Asterisk refuses, and
         with ConnectionDone where the connection is gone, before or meanwhile.
@@ -153,16 +153,16 @@ class FastAGIProtocol(Commands):
     dateAsSeconds = staticmethod(replies.seconds)
 
     def wait(self, duration: float) -> Deferred[int]:
-        """Fires with 0 in so many seconds; Asterisk is not asked."""
+        """Fires with 0 after a number of seconds; nothing is sent to Asterisk."""
         waited: Deferred[int] = Deferred()
         self.factory.clock.callLater(max(0, duration), waited.callback, 0)
         return waited
 
     def jumpOnError(self, reason: Failure, difference: int = 100, forErrors: Any = None) -> Deferred[list[Any]]:
-        """An errback: let the dialplan go on ``difference`` priorities further, and finish.
+        """An errback that makes the dialplan go on ``difference`` priorities further, and finishes the call.
 
         Args:
-            forErrors: the only exceptions, one or several, that this is for.
+            forErrors: the exception, or exceptions, that are handled; others pass.
         """
         if forErrors:
             reason.trap(*(forErrors if isinstance(forErrors, tuple | list) else (forErrors,)))
@@ -175,7 +175,7 @@ class FastAGIProtocol(Commands):
 
 
 def _as_starpy(why: BaseException | None) -> BaseException | None:
-    """Why a command got no reply, as StarPy's handlers expect to hear it."""
+    """Convert a command's exception to the one that StarPy's handlers expect."""
     if isinstance(why, ConnectionClosed):
         return ConnectionDone(_GONE)
     if isinstance(why, ChannelHungUp):
@@ -186,7 +186,7 @@ def _as_starpy(why: BaseException | None) -> BaseException | None:
 
 
 class _Call(fastagi.FastAGIProtocol):
-    """Remembers the last reply: to StarPy's handlers a -1 is a result even if the caller has gone."""
+    """Keeps the last reply: for StarPy's handlers a -1 is a result even if the caller has hung up."""
 
     last_reply: AGIReply | None = None
 
@@ -200,14 +200,14 @@ class _Call(fastagi.FastAGIProtocol):
 
 
 class FastAGIFactory(fastagi_factory.FastAGIFactory):
-    """Our FastAGI server with StarPy's signature.
+    """pbxrouter's FastAGI server with StarPy's signature.
 
     Args:
         mainFunction: called with the ``agi`` of each call; may return a Deferred, or be async.
         clock: for time-outs; the running reactor if left out.
 
     Attributes:
-        protocol: what is made for each call; a subclass of FastAGIProtocol may be put here.
+        protocol: the class that is instantiated for each call: FastAGIProtocol or a subclass.
     """
 
     protocol: Any = FastAGIProtocol
@@ -223,11 +223,11 @@ class FastAGIFactory(fastagi_factory.FastAGIFactory):
         self._handled: dict[Channel, FastAGIProtocol] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> fastagi.FastAGIProtocol | None:
-        """A connection of Asterisk's."""
+        """Make the protocol of a new connection."""
         return None if self.draining else _Call(self)
 
     def closed(self, call: fastagi.FastAGIProtocol) -> None:
-        """A connection is gone: the handler may want to know."""
+        """Notify the handler that the connection is lost."""
         super().closed(call)
         agi = self._handled.pop(call, None)
         if agi is not None:

@@ -1,7 +1,7 @@
 """StarPy's name for its AMI side, so that programs which only import it run.
 
-Many of StarPy's FastAGI programs import ``manager`` by way of a helper and never use
-it. Whoever does use it is told in one line what replaces it.
+Many of StarPy's FastAGI programs import ``manager`` through a helper and never use it.
+Using it raises an error that names the replacement.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ MESSAGE = "StarPy's AMI side is not part of pbxrouter.compat.starpy; pbxrouter.l
 
 
 class _Absent:
-    """Stands where a class of StarPy's would; making one fails."""
+    """Base of the placeholders for StarPy's AMI classes; instantiating one fails."""
 
     def __init__(self, *arguments: object, **named: object) -> NoReturn:
         raise NotImplementedError(MESSAGE)
 
 
 class AMIProtocol(_Absent):
-    """Not there; see the module."""
+    """Placeholder for StarPy's AMIProtocol, which is not provided."""
 
 
 class AMIFactory(_Absent):
-    """Not there; see the module."""
+    """Placeholder for StarPy's AMIFactory, which is not provided."""

@@ -1,7 +1,7 @@
-"""Reading results as StarPy's methods return them.
+"""Converts result lines to the values that StarPy's methods return.
 
-A result line is what stands behind ``200 result=``, such as ``1 (value)``. Each function
-here turns one into a method's value, or raises AGICommandFailure. Pure.
+A result line is the text behind ``200 result=``, such as ``1 (value)``. Each function
+converts one to a method's value, or raises AGICommandFailure. No I/O.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ FAILURE_CODE: Final = -1
 
 
 def check_failure(line: str, failure: str = "-1") -> str:
-    """The line again, unless its result is the one that means failure."""
+    """Return the line; raise if its result is the one that means failure."""
     if line.partition(" ")[0].strip() == failure:
         raise AGICommandFailure(FAILURE_CODE, line)
     return line
 
 
 def as_int(line: str) -> int:
-    """A result that is nothing but a number."""
+    """Convert a result that is a number alone."""
     try:
         return int(line.strip())
     except ValueError:
@@ -34,7 +34,7 @@ def as_int(line: str) -> int:
 
 
 def as_value(line: str) -> str:
-    """What stands in the outer brackets; a result of 0 is a failure."""
+    """The text in the outer parentheses; a result of 0 is a failure."""
     value = parse_reply(f"200 result={check_failure(line, '0')}".encode("utf-8", "surrogateescape")).data
     if value is None:
         raise AGICommandFailure(FAILURE_CODE, line)
@@ -42,7 +42,7 @@ def as_value(line: str) -> str:
 
 
 def as_digits(line: str) -> tuple[str, bool]:
-    """What was keyed, and whether time ended it."""
+    """The digits keyed, and whether the timeout ended them."""
     digits, blank, _ = line.partition(" ")
     return digits, bool(blank)
 
@@ -53,7 +53,7 @@ def _number_behind(word: str, line: str) -> int | None:
 
 
 def as_played(line: str, start: int | None = 0) -> tuple[int, int]:
-    """The key pressed (0: none) and the position; a position that did not move means that nothing played."""
+    """The key pressed (0: none) and the position; an unchanged position means that nothing was played."""
     position = _number_behind("endpos", line)
     if position is None:
         raise ValueError(f"{line!r} is no result of playing a sound")
@@ -63,7 +63,7 @@ def as_played(line: str, start: int | None = 0) -> tuple[int, int]:
 
 
 def as_controlled(line: str) -> tuple[int, int | None]:
-    """The key pressed and the position, where Asterisk says it."""
+    """The key pressed, and the position if Asterisk reports it."""
     return int(line.partition(" ")[0]), _number_behind("endpos", line)
 
 
@@ -77,7 +77,7 @@ def as_recorded(line: str) -> tuple[int, str, int]:
 
 
 def seconds(moment: Any) -> int:
-    """A moment (seconds since 1970, datetime, date, struct_time) as AGI wants it."""
+    """Convert a time (seconds since 1970, datetime, date, struct_time) to AGI's seconds since 1970."""
     if isinstance(moment, datetime):
         return int(moment.timestamp())
     if hasattr(moment, "timetuple"):
@@ -86,10 +86,10 @@ def seconds(moment: Any) -> int:
 
 
 def milliseconds(duration_s: float) -> int:
-    """A duration as AGI wants it; whatever is negative means for ever."""
+    """Convert a duration in seconds to AGI's milliseconds; a negative one means for ever."""
     return int(duration_s * 1000) if duration_s >= 0 else -1
 
 
 def only(accepted: Callable[[str], bool], text: object) -> str:
-    """The characters that can be said."""
+    """The characters of a text that are accepted; others are dropped."""
     return "".join(character for character in str(text) if character.isascii() and accepted(character))

@@ -1,4 +1,4 @@
-"""InSequence: several actions, one after the other."""
+"""InSequence: runs several actions one after the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from twisted.python.failure import Failure
 
 
 class InSequence:
-    """Actions to be run in order, each when the one before it is done; good for one run.
+    """Actions run in order, each after the one before; can be run once.
 
     Attributes:
-        actions: those still to be run: function, positional and named arguments.
-        results: of those that were run.
+        actions: the actions still to run: function, positional and keyword arguments.
+        results: the results of the actions that have run.
     """
 
     def __init__(self) -> None:

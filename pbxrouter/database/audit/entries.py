@@ -13,11 +13,12 @@ from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
-KINDS: Final = ("mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link")
+KINDS: Final = ("mapping", "extension", "user", "grant", "import", "lockout", "console_user", "token", "dial_link")
 """The kinds of things that changes are about."""
 NEVER_UNDONE: Final = {
     "console_user": Sentence("changes of console users cannot be undone: change the user again instead"),
     "token": Sentence("changes of tokens cannot be undone: create a new token, or revoke it"),
+    "lockout": Sentence("a lifted lock-out cannot be undone; it begins again after further wrong PINs"),
     "import": Sentence("an import cannot be undone: the audit log has only its counts, not its rows"),
 }
 """Kinds whose changes cannot be undone, and why: an undo would restore access, or the rows are not kept."""

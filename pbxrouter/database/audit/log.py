@@ -18,9 +18,9 @@ from pbxrouter.database.audit.entries import (
 )
 from pbxrouter.database.audit.rows import (
     TABLES,
+    AuditedTable,
     Recorded,
     Row,
-    Table,
     columns_of,
     delete_row,
     explain_conflict,
@@ -50,7 +50,7 @@ class Actor:
 
     Attributes:
         who: a login, a token's name, or the system's user.
-        via: console, api or command.
+        via: console, api, command or phone.
     """
 
     who: str
@@ -125,21 +125,21 @@ class Change:
         delete_row(self.connection, where, row_id)
         self._record(where, before, None)
 
-    def _delete_children(self, table: Table, column: str, value: int) -> None:
+    def _delete_children(self, table: AuditedTable, column: str, value: int) -> None:
         for row in rows_with(self.connection, table, {column: value}):
             self._record(table, row, None)
         self.connection.execute(f"DELETE FROM {table.name} WHERE {column} = :value", {"value": value})
 
-    def _row(self, table: Table, row_id: int) -> Row | None:
+    def _row(self, table: AuditedTable, row_id: int) -> Row | None:
         return next(iter(rows_with(self.connection, table, {table.row_id: row_id})), None)
 
-    def _existing(self, table: Table, row_id: int) -> Row:
+    def _existing(self, table: AuditedTable, row_id: int) -> Row:
         row = self._row(table, bounded(row_id))
         if row is None:
             raise NotThere(sentence("it no longer exists"))
         return row
 
-    def _record(self, table: Table, before: Row | None, after: Row | None) -> None:
+    def _record(self, table: AuditedTable, before: Row | None, after: Row | None) -> None:
         known = before if before is not None else after
         assert known is not None
         self._changes.append(Recorded(table, key_of(table, known), before, after))

@@ -26,7 +26,7 @@ class RawText(bytes):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class AuditedTable:
     """A table whose changes are recorded.
 
     Attributes:
@@ -42,8 +42,8 @@ class Table:
     children: tuple[tuple[str, str], ...] = ()
 
 
-def _table(name: str, row_id: str, *key: str, children: tuple[tuple[str, str], ...] = ()) -> Table:
-    return Table(name, row_id, key or (row_id,), children)
+def _table(name: str, row_id: str, *key: str, children: tuple[tuple[str, str], ...] = ()) -> AuditedTable:
+    return AuditedTable(name, row_id, key or (row_id,), children)
 
 
 TABLES: Final = {
@@ -74,7 +74,7 @@ TABLES: Final = {
 class Recorded:
     """The recorded change of one row; None where there was, or is, no row."""
 
-    table: Table
+    table: AuditedTable
     key: Row
     before: Row | None
     after: Row | None
@@ -137,7 +137,7 @@ def _unpack(value: Any) -> Any:
 # --- rows in the database -----------------------------------------------------
 
 
-def rows_with(connection: sqlite3.Connection, table: Table, where: Mapping[str, Any]) -> list[Row]:
+def rows_with(connection: sqlite3.Connection, table: AuditedTable, where: Mapping[str, Any]) -> list[Row]:
     """The rows with these values, read exactly, by row number."""
     condition = " AND ".join(f"{column} = {_place(column, value)}" for column, value in where.items())
     query = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {table.row_id}"
@@ -147,7 +147,7 @@ def rows_with(connection: sqlite3.Connection, table: Table, where: Mapping[str, 
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
-def insert_row(connection: sqlite3.Connection, table: Table, row: Row) -> int:
+def insert_row(connection: sqlite3.Connection, table: AuditedTable, row: Row) -> int:
     """Insert a row, and return its number."""
     places = ", ".join(_place(column, value) for column, value in row.items())
     done = connection.execute(f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({places})", row)
@@ -155,7 +155,7 @@ def insert_row(connection: sqlite3.Connection, table: Table, row: Row) -> int:
     return done.lastrowid
 
 
-def update_row(connection: sqlite3.Connection, table: Table, row_id: int, values: Row) -> None:
+def update_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int, values: Row) -> None:
     """Update columns of a row."""
     places = ", ".join(f"{column} = {_place(column, value)}" for column, value in values.items())
     connection.execute(
@@ -163,22 +163,22 @@ def update_row(connection: sqlite3.Connection, table: Table, row_id: int, values
     )
 
 
-def delete_row(connection: sqlite3.Connection, table: Table, row_id: int) -> None:
+def delete_row(connection: sqlite3.Connection, table: AuditedTable, row_id: int) -> None:
     """Delete a row."""
     connection.execute(f"DELETE FROM {table.name} WHERE {table.row_id} = :row_id", {"row_id": row_id})
 
 
-def columns_of(connection: sqlite3.Connection, table: Table) -> frozenset[str]:
+def columns_of(connection: sqlite3.Connection, table: AuditedTable) -> frozenset[str]:
     """The columns of a table."""
     return frozenset(part[0] for part in connection.execute(f"SELECT * FROM {table.name} LIMIT 0").description)
 
 
-def key_of(table: Table, row: Row) -> Row:
+def key_of(table: AuditedTable, row: Row) -> Row:
     """The values of a row's key."""
     return {column: row[column] for column in table.key}
 
 
-def is_as_left(table: Table, now: Row, left: Row) -> bool:
+def is_as_left(table: AuditedTable, now: Row, left: Row) -> bool:
     """Whether a row is unchanged; row numbers that are no key may differ."""
     return all(
         column in now and type(now[column]) is type(value) and now[column] == value

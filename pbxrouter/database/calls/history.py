@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
 
@@ -94,7 +95,7 @@ class Search:
     until: float | None = None
 
 
-Place = tuple[float, int]
+ListPosition = tuple[float, int]
 """The place of a call in the list: its ``began`` and ``call_id``."""
 
 
@@ -108,8 +109,8 @@ class CallPage:
     """
 
     calls: list[KeptCall]
-    newer: Place | None
-    older: Place | None
+    newer: ListPosition | None
+    older: ListPosition | None
 
 
 _NAMES: Final = tuple(field.name for field in fields(CallRow))
@@ -138,7 +139,7 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
     with reading(connection):
-        row = connection.execute(query, {"id": min(call_id, 2**63 - 1)}).fetchone()
+        row = connection.execute(query, {"id": bounded(call_id)}).fetchone()
     if row is None:
         raise NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
     return KeptCall(*row)
@@ -150,7 +151,7 @@ def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> It
     Raises:
         StoreError: the database cannot be read.
     """
-    before: Place | None = None
+    before: ListPosition | None = None
     while limit > 0:
         page = find_page(connection, search, min(limit, CHUNK), before=before)
         yield from page.calls
@@ -164,8 +165,8 @@ def find_page(
     connection: sqlite3.Connection,
     search: Search,
     limit: int,
-    before: Place | None = None,
-    after: Place | None = None,
+    before: ListPosition | None = None,
+    after: ListPosition | None = None,
 ) -> CallPage:
     """Find a page of calls.
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
 from pbxrouter.database.connection import reading
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Role
 from pbxrouter.text import sentence
@@ -59,7 +60,7 @@ def console_user(connection: sqlite3.Connection, console_user_id: int) -> Consol
     """
     with reading(connection):
         row = connection.execute(
-            f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id", {"id": console_user_id}
+            f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id", {"id": bounded(console_user_id)}
         ).fetchone()
     if row is None:
         raise NotThere(sentence("there is no console user {id}", id=console_user_id))

@@ -148,5 +148,5 @@ def use_setup_link(
 
 
 def needs_setup(connection: sqlite3.Connection) -> bool:
-    """Whether nobody may log in yet."""
+    """Whether there is no console user yet."""
     return not any_console_user(connection)

@@ -17,12 +17,14 @@ from pbxrouter.database.rules.grant_lists import (
 from pbxrouter.database.rules.holder_edits import (
     add_extension,
     add_user,
+    change_own_pin,
     delete_holder,
     generate_user_pin,
     set_pin,
     set_user_pin,
     update_extension,
     update_user,
+    user_of_pin,
 )
 from pbxrouter.database.rules.holders import HOLDERS, Grant
 from pbxrouter.database.rules.lists import (
@@ -60,6 +62,7 @@ __all__ = [
     "add_mapping",
     "add_sample",
     "add_user",
+    "change_own_pin",
     "check_columns",
     "delete_holder",
     "delete_mapping",
@@ -85,4 +88,5 @@ __all__ = [
     "update_extension",
     "update_mapping",
     "update_user",
+    "user_of_pin",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Edited, changing
 from pbxrouter.database.backup import path_of
+from pbxrouter.database.connection import reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
@@ -102,6 +103,39 @@ def set_user_pin(
         change.name = holder_name(connection, table, user_id)
         refuse_pin_of_another(connection, pin_hash, user_id)
         change.update(table.table, user_id, {"user_pin": pin_hash})
+    return Edited(None, change.audit_id)
+
+
+def user_of_pin(connection: sqlite3.Connection, pin_hash: str) -> tuple[int, str] | None:
+    """The user_id and name of the user who has a PIN; None if there is none.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with reading(connection):
+        row = connection.execute(
+            "SELECT user_id, user_name FROM users WHERE user_pin = :pin", {"pin": pin_hash}
+        ).fetchone()
+    return None if row is None else (int(row[0]), text_of(row[1]))
+
+
+def change_own_pin(
+    connection: sqlite3.Connection, now: float, user_id: int, old_hash: str, new_hash: str
+) -> Edited[None]:
+    """Change a PIN on behalf of its user, who has keyed the old one.
+
+    Raises:
+        EditConflict: the user's PIN is no longer the old one.
+        PinError: the new PIN is another user's.
+        StoreError: the database cannot be written.
+    """
+    table = holders("user")
+    owner = user_of_pin(connection, old_hash)
+    if owner is None or owner[0] != user_id:
+        raise EditConflict(sentence("the PIN has been changed meanwhile"))
+    with changing(connection, Actor(owner[1], "phone"), now, "pin", "user", owner[1]) as change:
+        refuse_pin_of_another(connection, new_hash, user_id)
+        change.update(table.table, user_id, {"user_pin": new_hash})
     return Edited(None, change.audit_id)
 
 

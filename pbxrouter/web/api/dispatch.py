@@ -15,15 +15,15 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, StoreError
-from pbxrouter.web.api.auth import LIMITS, UNAVAILABLE, TokenAuth
 from pbxrouter.web.api.endpoint import JSON, ApiError, ApiRequest, Created, Endpoint, StreamedText
 from pbxrouter.web.api.parsing import read_body, read_numbers, read_query
+from pbxrouter.web.api.token_auth import LIMITS, UNAVAILABLE, TokenAuth
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import AddRoutes
 from pbxrouter.web.http.streaming import send_pieces
 
 
-class Table:
+class EndpointTable:
     """The endpoints by path and method."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -52,7 +52,7 @@ class Table:
                 allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
                 raise ApiError(405, f"accepted here are {allowed}", headers={"Allow": allowed})
             return endpoint, found
-        raise ApiError(404, "there is nothing at this address; /api/openapi.json tells what there is")
+        raise ApiError(404, "there is no such endpoint; /api/openapi.json lists all")
 
 
 def _match(template: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
@@ -72,10 +72,10 @@ class Api:
 
     log = Logger()
 
-    def __init__(self, web: WebContext, door: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, web: WebContext, auth: TokenAuth, endpoints: Iterable[Endpoint]) -> None:
         self._web = web
-        self._door = door
-        self._table = Table(endpoints)
+        self._auth = auth
+        self._table = EndpointTable(endpoints)
 
     async def answer(self, request: IRequest) -> bytes:
         """Handle a request: sets status and headers and returns the body. Never fails."""
@@ -91,11 +91,11 @@ class Api:
         except EditRefused as error:
             found = ApiError(422, str(error), error.field)
         except StoreError as error:
-            # Which file it is, and what is wrong with it, is for whoever runs the gateway.
+            # The file and its error are for the log, not for the client.
             self.log.warn("API: cannot answer: {error}", error=str(error))
             found = ApiError(503, UNAVAILABLE)
         except CancelledError:
-            raise  # they have gone
+            raise  # the client has disconnected
         except Exception:
             self.log.failure("API: unhandled error at {method} {path}", method=request.method, path=request.path)
             found = ApiError(500, "internal error; see the gateway's log")
@@ -104,30 +104,30 @@ class Api:
     async def _success(self, request: IRequest) -> bytes:
         path = request.path.decode("latin-1")
         endpoint, found = self._table.find(path, request.method.decode("latin-1"))
-        token = await self._door.admit(endpoint, request)
+        token = await self._auth.admit(endpoint, request)
         numbers = read_numbers(endpoint, found)
         query = read_query(endpoint, request)
         body = read_body(endpoint, request)
-        within = functools.partial(self._door.within, key=f"token {token.token_id}" if token else "open")
-        said = await endpoint.handler(ApiRequest(self._web, token, numbers, query, body, within))
+        within = functools.partial(self._auth.within, key=f"token {token.token_id}" if token else "open")
+        response = await endpoint.handler(ApiRequest(self._web, token, numbers, query, body, within))
         request.setResponseCode(endpoint.status)
-        if isinstance(said, Created):
-            request.setHeader("Location", said.location)
-            said = said.value
-        if said is None:
+        if isinstance(response, Created):
+            request.setHeader("Location", response.location)
+            response = response.value
+        if response is None:
             return b""
         request.setHeader("Content-Type", endpoint.media)
-        if isinstance(said, StreamedText):
-            request.setHeader("Content-Disposition", f'attachment; filename="{said.name}"')
+        if isinstance(response, StreamedText):
+            request.setHeader("Content-Disposition", f'attachment; filename="{response.name}"')
             if request.method != b"HEAD":
-                await send_pieces(request, said.text)
+                await send_pieces(request, response.text)
             return b""
-        return _encode(request, said)
+        return _encode(request, response)
 
 
-def _encode(request: IRequest, said: Any) -> bytes:
-    # A line of its own, for whoever reads it in a terminal.
-    body = (said if isinstance(said, bytes) else msgspec.json.encode(said)) + b"\n"
+def _encode(request: IRequest, response: Any) -> bytes:
+    # ends with a line end, for a client in a terminal
+    body = (response if isinstance(response, bytes) else msgspec.json.encode(response)) + b"\n"
     request.setHeader("Content-Length", str(len(body)))
     return body
 
@@ -150,7 +150,7 @@ def api_routes(
 
     Args:
         address: returns the address of a request.
-        limits: rate limits, as auth.LIMITS.
+        limits: rate limits, as token_auth.LIMITS.
     """
     api = Api(web, TokenAuth(web, address, limits), endpoints)
 

@@ -181,7 +181,7 @@ class Endpoint:
     @property
     def refusals(self) -> frozenset[int]:
         """All error statuses of the endpoint."""
-        # Whatever is asked, the query may hold what is not accepted, and there may be too much of it.
+        # of every endpoint: the query may be invalid, and requests may exceed a rate limit
         found = {400, 429} | self.errors
         if self.scope is not None:
             found |= {401, 403, 503}

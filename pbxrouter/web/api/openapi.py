@@ -169,16 +169,16 @@ def _success(
     endpoints: Sequence[Endpoint],
     schemas: dict[type[msgspec.Struct], dict[str, Any]],
 ) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
+    response: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.answer is not None:
         content: dict[str, Any] = {"schema": schemas[endpoint.answer]}
         if endpoint.shows is not None:
             content["example"] = msgspec.to_builtins(endpoint.shows)
-        said["content"] = {endpoint.media: content}
+        response["content"] = {endpoint.media: content}
     elif endpoint.media != JSON:
-        said["content"] = {endpoint.media: {"schema": {"type": "string"}}}
+        response["content"] = {endpoint.media: {"schema": {"type": "string"}}}
     if endpoint.status == HTTPStatus.CREATED:
-        said["headers"] = {
+        response["headers"] = {
             "Location": {
                 "required": True,
                 "description": "Where it is now.",
@@ -187,8 +187,8 @@ def _success(
         }
         links = _links(endpoint, endpoints)
         if links:
-            said["links"] = links
-    return said
+            response["links"] = links
+    return response
 
 
 def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def _refusal(status: int, endpoint: Endpoint, schemas: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     when = _WHEN[status].format(longest=endpoint.longest)
-    said: dict[str, Any] = {"description": when, "content": {JSON: {"schema": schemas[ErrorBody]}}}
+    response: dict[str, Any] = {"description": when, "content": {JSON: {"schema": schemas[ErrorBody]}}}
     if status in _HEADERS:
-        said["headers"] = _HEADERS[status]
-    return said
+        response["headers"] = _HEADERS[status]
+    return response

@@ -10,7 +10,7 @@ from pbxrouter.originate import MAX_NUMBER
 from pbxrouter.rules import normalise_number
 from pbxrouter.text import Sentence, sentence
 
-# What people write into a number that is not part of it: blanks, dots, dashes, parentheses.
+# Separators in a number as people write it: blanks, dots, dashes, parentheses.
 _FILLING: Final = re.compile(r"[ \u00a0\u2009\u202f.()\u2010-\u2015-]")
 _OF_VISITORS: Final = re.compile(r"\+?[0-9]+", re.ASCII)
 

@@ -32,7 +32,7 @@ from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import Attempts, DialAttempt
 from pbxrouter.web.click.number import ClickRefused, read_number
 from pbxrouter.web.context import WebContext
-from pbxrouter.web.http.address import base_url, click_url
+from pbxrouter.web.http.public_url import base_url, click_url
 
 UNAVAILABLE: Final = Sentence("Service Currently Unavailable")
 HOUR_S: Final = 3600.0
@@ -111,7 +111,7 @@ class ClickToDial:
         sites = found.origins if found is not None else ""
         if standing is not LinkState.VALID:
             self._note("address", link_id, standing)
-            # To whom the link was given is told even in the frame; to others nothing of the site.
+            # The holder of a genuine link sees the message in the site's frame; others learn nothing of the site.
             given = standing in (LinkState.VOID, LinkState.EXPIRED)
             raise ClickRefused(LINK_WORDS[standing], _STATUS[standing], sites=sites if given else "")
         assert found is not None  # without a generation no link is valid
@@ -170,7 +170,7 @@ class ClickToDial:
         originator = self._originator(link.values.asterisk)
         if originator is None or not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
-        # By number, too: who has many addresses shall not have one phone rung all day.
+        # By number, too, so that a visitor with many addresses cannot ring one phone all day.
         keys = (f"{link.link_id} {network_of(address)}", f"{link.link_id} to {wanted}")
         for place, key in enumerate(keys):
             wait_s = self._hour.wait_s(key, link.values.calls_an_hour, self._web.reactor.seconds())
@@ -204,8 +204,8 @@ class ClickToDial:
                     sentence("The limit of calls for today has been reached. Please try again tomorrow."),
                     429,
                 )
-            wish = CallRequest(attempt.phone, attempt.number, link.values.context)
-            await originator.originate(wish, functools.partial(self._tell, attempt))
+            call_request = CallRequest(attempt.phone, attempt.number, link.values.context)
+            await originator.originate(call_request, functools.partial(self._tell, attempt))
         except Exception as error:
             self.attempts.forget(attempt)
             self._give_back(keys)
@@ -247,9 +247,9 @@ class ClickToDial:
         if not originator.is_up:
             raise ClickRefused(UNAVAILABLE, 503)
         attempt = self.attempts.add(("user", user_id), wanted, phone)
-        wish = CallRequest(phone, wanted, context)
+        call_request = CallRequest(phone, wanted, context)
         try:
-            await _shielded(originator.originate(wish, functools.partial(self._tell, attempt)))
+            await _shielded(originator.originate(call_request, functools.partial(self._tell, attempt)))
         except OriginateRefused as error:
             self.attempts.forget(attempt)
             raise ClickRefused(error.sentence, 403 if error.decision is not None else 400) from None

@@ -6,9 +6,9 @@ from pbxrouter.database.people import credentials, set_console_password, update_
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role, check_new_password
 from pbxrouter.text import sentence
-from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.language import LANGUAGES
 

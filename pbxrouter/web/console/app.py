@@ -12,14 +12,15 @@ from werkzeug.exceptions import HTTPException
 from pbxrouter.errors import StoreError
 from pbxrouter.text import Sentence
 from pbxrouter.web.console.account_page import AccountPage
-from pbxrouter.web.console.auth import InThread, SessionAuth
 from pbxrouter.web.console.call_pages import CallPages
 from pbxrouter.web.console.click.pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
+from pbxrouter.web.console.lockout_pages import LockoutPages
 from pbxrouter.web.console.login_pages import LoginPages
 from pbxrouter.web.console.now_page import NowPage
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.console.rules import RulePages
+from pbxrouter.web.console.session_auth import InThread, SessionAuth
 from pbxrouter.web.console.templates import Pages, Statics
 from pbxrouter.web.console.token_pages import TokenPages
 from pbxrouter.web.console.try_number import TryNumberPage
@@ -35,6 +36,7 @@ PAGES: tuple[Any, ...] = (
     CallPages,
     TryNumberPage,
     TokenPages,
+    LockoutPages,
     DoctorPage,
     RulePages,
     ClickPages,

@@ -14,7 +14,17 @@ from twisted.internet.defer import DeferredLock
 
 from pbxrouter.call import outcome_kind, outcome_sentence
 from pbxrouter.counter import busiest, per_minute
-from pbxrouter.database.calls import CHUNK, CallPage, Place, Search, call, csv_cells, csv_heading, find_page, outcomes
+from pbxrouter.database.calls import (
+    CHUNK,
+    CallPage,
+    ListPosition,
+    Search,
+    call,
+    csv_cells,
+    csv_heading,
+    find_page,
+    outcomes,
+)
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import csv_line, printable, sentence
@@ -38,7 +48,7 @@ _PLACE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,20})?)-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class CallFilters:
     """The filter form's fields, as entered."""
 
     caller: str = ""
@@ -76,18 +86,18 @@ class Filters:
         )
 
 
-def read_filters(query: Form) -> Filters:
+def read_filters(query: Form) -> CallFilters:
     """Read the filters from a query."""
-    return Filters(*(query.text(name) for name in Filters.__slots__))
+    return CallFilters(*(query.text(name) for name in CallFilters.__slots__))
 
 
-def read_place(text: str) -> Place | None:
+def read_place(text: str) -> ListPosition | None:
     """Parse the place where a page of calls begins; None if the text is not a place."""
     found = _PLACE.fullmatch(text)
     return (float(found[1]), int(found[2])) if found else None
 
 
-def place_text(place: Place | None) -> str:
+def place_text(place: ListPosition | None) -> str:
     """Format a place for a query, as read_place parses it."""
     return f"{place[0]!r}-{place[1]}" if place else ""
 
@@ -161,7 +171,7 @@ class CallPages:
 
     async def _pieces(self, search: Search) -> AsyncGenerator[str, None]:
         yield csv_line(csv_heading())
-        before: Place | None = None
+        before: ListPosition | None = None
         while True:
             page: CallPage = await self._web.read(
                 functools.partial(find_page, search=search, limit=CHUNK, before=before)

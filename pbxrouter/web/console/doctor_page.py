@@ -24,7 +24,7 @@ RELOAD_S = 2
 
 
 @dataclass(slots=True)
-class Examination:
+class DoctorRun:
     """One run of the doctor's checks.
 
     Attributes:
@@ -52,28 +52,28 @@ class DoctorPage:
         self._router = router
         self._web = web
         self._examine = web.examine or (lambda note: examine(web.config, web.reactor, note))
-        self._examination: Examination | None = None
+        self._last_run: DoctorRun | None = None
         router.add("/settings/doctor", self.show, Role.ADMIN)
         router.add("/settings/doctor", self.start, Role.ADMIN, methods=("POST",))
 
     async def show(self, page_request: PageRequest) -> bytes:
         """Show the findings of the last run, or of the current one so far."""
-        if self._examination is not None and self._examination.running:
+        if self._last_run is not None and self._last_run.running:
             page_request.request.setHeader("Refresh", str(RELOAD_S))
-        return self._router.page("settings/doctor.html", page_request, examination=self._examination, states=STATES)
+        return self._router.page("settings/doctor.html", page_request, run=self._last_run, states=STATES)
 
     async def start(self, page_request: PageRequest) -> bytes:
         """Start the checks, unless they are running."""
-        if self._examination is None or not self._examination.running:
-            self._examination = Examination(self._web.now())
-            Deferred.fromCoroutine(self._run(self._examination))
+        if self._last_run is None or not self._last_run.running:
+            self._last_run = DoctorRun(self._web.now())
+            Deferred.fromCoroutine(self._run(self._last_run))
         raise Redirect("/settings/doctor")
 
-    async def _run(self, examination: Examination) -> None:
+    async def _run(self, run: DoctorRun) -> None:
         try:
-            await self._examine(examination.findings.append)
+            await self._examine(run.findings.append)
         except Exception:
-            examination.failed = True
+            run.failed = True
             self.log.failure("console: the doctor's checks failed")
         finally:
-            examination.running = False
+            run.running = False

@@ -10,9 +10,9 @@ from pbxrouter.database.people import is_setup_link, needs_setup, use_setup_link
 from pbxrouter.errors import EditRefused, NotThere
 from pbxrouter.security import MIN_PASSWORD_LENGTH, Role, check_new_password, hash_token
 from pbxrouter.text import sentence
-from pbxrouter.web.console.auth import InThread, SessionAuth, TooManyTries
 from pbxrouter.web.console.request import PageRequest, local_path
 from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.console.session_auth import InThread, SessionAuth, TooManyTries
 from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.site import set_cookie
 

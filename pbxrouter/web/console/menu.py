@@ -11,7 +11,7 @@ from pbxrouter.web.console.request import PageRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuEntry:
     """A menu entry.
 
     Attributes:
@@ -31,53 +31,54 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class MenuSection:
     """A group of menu entries, with an optional heading."""
 
     label: Sentence | None
-    entries: tuple[Entry, ...]
+    entries: tuple[MenuEntry, ...]
 
 
 MENU: Final = (
-    Section(
+    MenuSection(
         None,
         (
-            Entry("/", Sentence("Now"), "pulse"),
-            Entry("/calls", Sentence("Calls"), "list"),
-            Entry("/test", Sentence("Test a number"), "route"),
-            Entry("/dial", Sentence("Dial"), "phone", Role.OPERATOR),
+            MenuEntry("/", Sentence("Now"), "pulse"),
+            MenuEntry("/calls", Sentence("Calls"), "list"),
+            MenuEntry("/test", Sentence("Test a number"), "route"),
+            MenuEntry("/dial", Sentence("Dial"), "phone", Role.OPERATOR),
         ),
     ),
-    Section(
+    MenuSection(
         Sentence("Rules"),
         (
-            Entry("/rules/mappings", Sentence("Mappings"), "hash"),
-            Entry("/rules/extensions", Sentence("Extensions"), "desk"),
-            Entry("/rules/users", Sentence("Users"), "person"),
-            Entry("/rules/grants", Sentence("Grants"), "grid"),
-            Entry("/rules/warnings", Sentence("Warnings"), "warning"),
-            Entry("/rules/changes", Sentence("Changes"), "clock"),
+            MenuEntry("/rules/mappings", Sentence("Mappings"), "hash"),
+            MenuEntry("/rules/extensions", Sentence("Extensions"), "desk"),
+            MenuEntry("/rules/users", Sentence("Users"), "person"),
+            MenuEntry("/rules/grants", Sentence("Grants"), "grid"),
+            MenuEntry("/lockouts", Sentence("Lock-outs"), "lock"),
+            MenuEntry("/rules/warnings", Sentence("Warnings"), "warning"),
+            MenuEntry("/rules/changes", Sentence("Changes"), "clock"),
         ),
     ),
-    Section(
+    MenuSection(
         Sentence("Settings"),
         (
-            Entry("/settings/account", Sentence("My account"), "key"),
-            Entry("/settings/people", Sentence("Console users"), "people", Role.ADMIN),
-            Entry("/settings/tokens", Sentence("API tokens"), "code", Role.ADMIN),
-            Entry("/settings/links", Sentence("Click to dial"), "link", Role.ADMIN),
-            Entry("/settings/doctor", Sentence("Doctor"), "heart", Role.ADMIN),
+            MenuEntry("/settings/account", Sentence("My account"), "key"),
+            MenuEntry("/settings/people", Sentence("Console users"), "people", Role.ADMIN),
+            MenuEntry("/settings/tokens", Sentence("API tokens"), "code", Role.ADMIN),
+            MenuEntry("/settings/links", Sentence("Click to dial"), "link", Role.ADMIN),
+            MenuEntry("/settings/doctor", Sentence("Doctor"), "heart", Role.ADMIN),
         ),
     ),
 )
 
 
-def menu_for(page_request: PageRequest) -> list[Section]:
+def menu_for(page_request: PageRequest) -> list[MenuSection]:
     """The menu entries that the request's user may see; empty without a user."""
     user = page_request.user
     if user is None:
         return []
     sections = (
-        Section(item.label, tuple(entry for entry in item.entries if user.role.may(entry.role))) for item in MENU
+        MenuSection(item.label, tuple(entry for entry in item.entries if user.role.may(entry.role))) for item in MENU
     )
     return [section for section in sections if section.entries]

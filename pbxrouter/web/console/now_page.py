@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pbxrouter.call import SUCCESSFUL, GatewayOutcome
-from pbxrouter.counter import Totals
+from pbxrouter.counter import OutcomeTotals
 from pbxrouter.database.people import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
@@ -33,7 +33,12 @@ STATES: Final[Mapping[State, tuple[Sentence, str]]] = {
     "bad": (Sentence("problem"), "bad"),
 }
 """Label and badge kind of each health state."""
-TURNED_AWAY: Final = (GatewayOutcome.INVALID, GatewayOutcome.DENIED, GatewayOutcome.REFUSED)
+TURNED_AWAY: Final = (
+    GatewayOutcome.INVALID,
+    GatewayOutcome.DENIED,
+    GatewayOutcome.LOCKED_OUT,
+    GatewayOutcome.REFUSED,
+)
 BROKEN: Final = (GatewayOutcome.FAILED, GatewayOutcome.NO_DRIVER)
 FULL_RETRY_S: Final = 30
 
@@ -44,7 +49,7 @@ class NowPage:
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router
         self._web = web
-        self._pictures = DashboardSnapshots(web, router.translator)
+        self._snapshots = DashboardSnapshots(web, router.translator)
         self.feed: EventStream[DashboardSnapshot] = EventStream(
             web.reactor, self._make, self._fragments, self._sessions, web.now
         )
@@ -53,8 +58,8 @@ class NowPage:
 
     async def show(self, page_request: PageRequest) -> bytes:
         """Show the page."""
-        await self._pictures.refreshed()
-        values = self._values(self._pictures.make())
+        await self._snapshots.refreshed()
+        values = self._values(self._snapshots.make())
         return self._router.page("now.html", page_request, at=self._web.now(), **values)
 
     async def follow(self, page_request: PageRequest) -> bytes:
@@ -75,8 +80,8 @@ class NowPage:
     # --- callbacks of the event stream ---
 
     async def _make(self) -> DashboardSnapshot:
-        self._pictures.refresh()
-        return self._pictures.make()
+        self._snapshots.refresh()
+        return self._snapshots.make()
 
     def _fragments(self, picture: DashboardSnapshot, translator: Translator) -> Fragments:
         values = self._values(picture)
@@ -107,7 +112,7 @@ class NowPage:
         }
 
 
-def tiles(totals: Totals) -> tuple[tuple[Sentence, int, str], ...]:
+def tiles(totals: OutcomeTotals) -> tuple[tuple[Sentence, int, str], ...]:
     """Today's calls by result.
 
     Returns:

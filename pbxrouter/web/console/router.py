@@ -19,9 +19,9 @@ from twisted.web.iweb import IRequest
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PbxrouterError, StoreError
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence
-from pbxrouter.web.console.auth import SessionAuth
 from pbxrouter.web.console.menu import menu_for
 from pbxrouter.web.console.request import PageRequest, read_form
+from pbxrouter.web.console.session_auth import SessionAuth
 from pbxrouter.web.console.templates import Pages
 from pbxrouter.web.language import Translator
 

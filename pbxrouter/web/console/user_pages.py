@@ -19,9 +19,9 @@ from pbxrouter.database.people import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import Sentence, sentence
-from pbxrouter.web.console.auth import InThread
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
+from pbxrouter.web.console.session_auth import InThread
 from pbxrouter.web.context import WebContext
 
 ROLES: Final = (

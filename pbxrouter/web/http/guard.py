@@ -75,7 +75,7 @@ class Visitors:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        # An address is no name that somebody else could make lead here; but it must be ours.
+        # DNS rebinding needs a name, so an address is accepted; but it must be this server's.
         local = str(getattr(request.getHost(), "host", ""))
         return address.is_loopback or name == local or local.removeprefix("::ffff:") == name
 

@@ -21,12 +21,12 @@ from twisted.web.server import Request as TwistedRequest
 from twisted.web.server import Site
 
 from pbxrouter.net import (
+    LIMIT_REASONS,
     MAX_WEB_CONNECTIONS,
-    PLACE_REASONS,
     Bounds,
+    ConnectionLimits,
+    ConnectionSlot,
     Listener,
-    Place,
-    Places,
     raise_file_limit,
     web_connections,
 )
@@ -117,8 +117,8 @@ class BoundedRequest(TwistedRequest):
 class BoundedChannel(HTTPChannel):
     """A connection whose requests must arrive within a time, however slowly they trickle."""
 
-    place: Place | None = None
-    """Its place; it may be given to another connection while no complete request is here."""
+    slot: ConnectionSlot | None = None
+    """Its count against the limits; without a complete request it may be closed to make room."""
     _deadline: Any = None
 
     def connectionMade(self) -> None:
@@ -129,8 +129,8 @@ class BoundedChannel(HTTPChannel):
     def _expect(self) -> None:
         self._cancel()
         self._deadline = self.callLater(WHOLE_REQUEST_S, self.abort)
-        if self.place is not None:
-            self.place.waits()
+        if self.slot is not None:
+            self.slot.idle()
 
     def _cancel(self) -> None:
         deadline, self._deadline = self._deadline, None
@@ -138,15 +138,15 @@ class BoundedChannel(HTTPChannel):
             deadline.cancel()
 
     def abort(self) -> None:
-        """Close the connection at once: it is too slow, or its place is needed."""
+        """Close the connection at once: it is too slow, or must make room for another."""
         transport: Any = self.transport
         transport.abortConnection()
 
     def allContentReceived(self) -> None:
         """Stop the timeout: the request is complete."""
         self._cancel()
-        if self.place is not None:
-            self.place.busy()
+        if self.slot is not None:
+            self.slot.busy()
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
@@ -155,11 +155,11 @@ class BoundedChannel(HTTPChannel):
         super().requestDone(request)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Release the connection's place."""
+        """Release the connection's slot."""
         self._cancel()
         super().connectionLost(reason)
-        if self.place is not None:
-            self.place.leave()
+        if self.slot is not None:
+            self.slot.release()
 
 
 class BoundedSite(Site):
@@ -167,8 +167,8 @@ class BoundedSite(Site):
 
     Args:
         most: maximum number of connections, so that open files are left for calls. One network may have
-            half as many. Further ones are closed at once, or take the place of the one that has sent no
-            complete request for longest.
+            half as many. Further ones are closed at once, or replace the one that has waited longest
+            without a complete request.
 
     Attributes:
         refused: number of connections that were refused, or closed to make room, by reason.
@@ -180,17 +180,17 @@ class BoundedSite(Site):
 
     def __init__(self, pages: IResource, most: int = MAX_WEB_CONNECTIONS) -> None:
         super().__init__(pages)
-        self.refused: Counter[str] = Counter(dict.fromkeys(PLACE_REASONS, 0))
-        self._places = Places(bounds_for(most), self._refuse)
+        self.refused: Counter[str] = Counter(dict.fromkeys(LIMIT_REASONS, 0))
+        self._limits = ConnectionLimits(bounds_for(most), self._refuse)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Accept a connection; None closes it."""
-        place = self._places.enter(network_of(str(getattr(addr, "host", "unix"))))
-        if place is None:
+        slot = self._limits.acquire(network_of(str(getattr(addr, "host", "unix"))))
+        if slot is None:
             return None
         channel = super().buildProtocol(addr)
-        channel.place = place
-        place.close = channel.abort
+        channel.slot = slot
+        slot.close = channel.abort
         return channel
 
     def _refuse(self, reason: str, network: str) -> None:

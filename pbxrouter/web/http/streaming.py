@@ -20,7 +20,7 @@ _log = Logger(namespace=__name__)
 
 @implementer(IPushProducer)
 class _Pace:
-    """A push producer that tells when there is room."""
+    """A push producer that fires when there is room."""
 
     def __init__(self) -> None:
         self._paused = False

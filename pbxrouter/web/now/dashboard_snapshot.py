@@ -15,8 +15,9 @@ from markupsafe import Markup
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.counter import MINUTE_S, LiveCalls, Totals, live_calls, live_version, per_minute, totals
+from pbxrouter.counter import MINUTE_S, LiveCalls, OutcomeTotals, live_calls, live_version, per_minute, totals
 from pbxrouter.counter import report as counter_report
+from pbxrouter.database import LockoutFigures, lockout_figures
 from pbxrouter.errors import StoreError
 from pbxrouter.health import Health
 from pbxrouter.web.context import WebContext
@@ -70,18 +71,20 @@ class Minutes:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class DashboardFigures:
     """The figures from the database.
 
     Attributes:
         totals: the gateway's calls since midnight.
         counted: None if no Asterisk is or was counted.
         any_calls: whether the gateway has ever served a call.
+        lockouts: callers that are locked out after wrong PINs.
     """
 
-    totals: Totals
+    totals: OutcomeTotals
     counted: Counted | None
     any_calls: bool
+    lockouts: LockoutFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class DashboardSnapshot:
     """
 
     live: LiveCalls
-    figures: Figures | None
+    figures: DashboardFigures | None
     figures_away: bool
     minutes: Minutes | None
     health: Health
@@ -116,7 +119,7 @@ class DashboardSnapshots:
         self._translators = translator
         self._version: tuple[int, ...] | None = None
         self._live = LiveCalls((), 0)
-        self._figures: Figures | None = None
+        self._figures: DashboardFigures | None = None
         self._away = False
         self._minutes: Minutes | None = None
         self._graphs: Mapping[str, Markup] = {}
@@ -162,14 +165,14 @@ class DashboardSnapshots:
             self._away = False
         except StoreError as error:
             self._away = True
-            self.log.debug("no figures now: {error}", error=str(error))
+            self.log.debug("dashboard: figures cannot be read now: {error}", error=str(error))
         except Exception:
             self._away = True
             self.log.failure("dashboard: reading figures failed")
         finally:
             waiting, self._waiting = self._waiting or [], None
             for deferred in waiting:
-                if not deferred.called:  # whoever waited may have gone
+                if not deferred.called:  # a waiting request may have been cancelled
                     deferred.callback(None)
 
     async def _draw(self, names: list[str], ended: float, now: float) -> None:
@@ -202,7 +205,7 @@ def graph_of(minutes: Minutes, translator: Translator) -> Markup:
     )
 
 
-def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> Figures:
+def read_figures(connection: sqlite3.Connection, midnight: float, now: float, names: list[str]) -> DashboardFigures:
     """Read today's figures.
 
     Raises:
@@ -217,7 +220,7 @@ def read_figures(connection: sqlite3.Connection, midnight: float, now: float, na
         if unknown_s < report.ended - report.began:
             total = report.total
             counted = Counted(total.started, total.answered, int(unknown_s // MINUTE_S))
-    return Figures(found, counted, bool(any_calls))
+    return DashboardFigures(found, counted, bool(any_calls), lockout_figures(connection, now))
 
 
 def read_minutes(connection: sqlite3.Connection, began: float, ended: float, now: float, names: list[str]) -> Minutes:

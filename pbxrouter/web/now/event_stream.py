@@ -24,7 +24,7 @@ from pbxrouter.web.language import Translator
 
 P = TypeVar("P")
 
-PICTURE_EVERY_S: Final = 1.0
+SNAPSHOT_EVERY_S: Final = 1.0
 SESSIONS_EVERY_S: Final = 3.0
 """Seconds between two checks for ended sessions."""
 HEARTBEAT_S: Final = 20.0
@@ -58,7 +58,7 @@ class Fragments:
     rows: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Telling:
+class _LanguageEvents:
     """The events of one language: the whole page, and the changes."""
 
     def __init__(self) -> None:
@@ -82,10 +82,10 @@ class _Telling:
 
 
 def _event(parts: Mapping[str, str], rows: Mapping[str, str], order: list[str] | None, when: float) -> bytes:
-    said: dict[str, Any] = {"at": round(when, 1), "parts": parts, "rows": rows}
+    event: dict[str, Any] = {"at": round(when, 1), "parts": parts, "rows": rows}
     if order is not None:
-        said["order"] = order
-    return b"event: now\ndata: " + json.dumps(said, separators=(",", ":")).encode("ascii") + b"\n\n"
+        event["order"] = order
+    return b"event: now\ndata: " + json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
 @implementer(IPushProducer)
@@ -154,13 +154,13 @@ class EventStream(Generic[P]):
         self._put = put
         self._sessions = sessions
         self._now = now
-        self._streams: dict[_Stream, None] = {}  # in the order in which they came
+        self._streams: dict[_Stream, None] = {}  # the oldest first
         self._of_session: Counter[str] = Counter()
         self._timer: IDelayedCall | None = None
         self._busy = self._asking = False
-        self._picture: P | None = None
+        self._snapshot: P | None = None
         self._number = 0
-        self._tellings: dict[str, _Telling] = {}
+        self._events: dict[str, _LanguageEvents] = {}
         self._made = self._asked = float("-inf")
 
     def __len__(self) -> int:
@@ -174,13 +174,13 @@ class EventStream(Generic[P]):
         """Stream to a browser until it disconnects or its session ends."""
         stream = _Stream(request, translator, session, self._clock)
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
-        request.setHeader("X-Accel-Buffering", "no")  # nginx would wait for more
+        request.setHeader("X-Accel-Buffering", "no")  # nginx would buffer the events
         request.registerProducer(stream, True)
         self._streams[stream] = None
         self._of_session[session] += 1
         stream.write(b"retry: %d\n\n" % (random.uniform(*RETRY_S) * 1000))
-        if not self._busy:  # the next turn comes by itself, and not sooner than it may
-            self._turn_in(max(0.0, self._made + PICTURE_EVERY_S - self._clock.seconds()))
+        if not self._busy:  # a turn in progress schedules the next one
+            self._turn_in(max(0.0, self._made + SNAPSHOT_EVERY_S - self._clock.seconds()))
         try:
             return await stream.done
         finally:
@@ -195,10 +195,10 @@ class EventStream(Generic[P]):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._picture = None
-            self._tellings.clear()
+            self._snapshot = None
+            self._events.clear()
 
-    # --- a turn: a picture, and everybody is told ---
+    # --- a turn: take a snapshot, and write it to all browsers ---
 
     def _turn_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -214,58 +214,58 @@ class EventStream(Generic[P]):
     def _ended(self, _: object) -> None:
         self._busy = False
         if self._streams:
-            self._turn_in(max(PAUSE_S, self._made + PICTURE_EVERY_S - self._clock.seconds()))
+            self._turn_in(max(PAUSE_S, self._made + SNAPSHOT_EVERY_S - self._clock.seconds()))
 
     async def _turn(self) -> None:
         self._made = self._clock.seconds()
         if self._made - self._asked >= SESSIONS_EVERY_S and not self._asking:
             self._asked, self._asking = self._made, True
-            asking = Deferred.fromCoroutine(self._end_sessions())  # nobody waits for it
+            asking = Deferred.fromCoroutine(self._end_sessions())  # in the background
             asking.addErrback(
                 lambda failure: self.log.failure("dashboard: checking for ended sessions failed", failure)
             )
-        picture = await self._make()
+        snapshot = await self._make()
         if not self._streams:
             return
-        if picture != self._picture:
-            self._take(picture)
-        await self._tell_all(picture)
+        if snapshot != self._snapshot:
+            self._keep(snapshot)
+        await self._write_all(snapshot)
 
-    def _take(self, picture: P) -> None:
-        self._picture = picture
+    def _keep(self, snapshot: P) -> None:
+        self._snapshot = snapshot
         self._number += 1
-        self._tellings = {
-            language: telling
-            for language, telling in self._tellings.items()
+        self._events = {
+            language: events
+            for language, events in self._events.items()
             if any(stream.translator.language == language for stream in self._streams)
         }
         when = self._now()
         translator = {stream.translator.language: stream.translator for stream in self._streams}
-        for language, telling in self._tellings.items():
-            telling.take(self._put(picture, translator[language]), when)
+        for language, events in self._events.items():
+            events.take(self._put(snapshot, translator[language]), when)
 
-    def _telling(self, translator: Translator, picture: P) -> _Telling:
-        telling = self._tellings.get(translator.language)
-        if telling is None:  # the first who reads it
-            telling = self._tellings[translator.language] = _Telling()
-            telling.take(self._put(picture, translator), self._now())
-        return telling
+    def _events_in(self, translator: Translator, snapshot: P) -> _LanguageEvents:
+        events = self._events.get(translator.language)
+        if events is None:  # the first browser in this language
+            events = self._events[translator.language] = _LanguageEvents()
+            events.take(self._put(snapshot, translator), self._now())
+        return events
 
-    async def _tell_all(self, picture: P) -> None:
+    async def _write_all(self, snapshot: P) -> None:
         waiting = deque(self._streams)
         room = SLICE
         while waiting:
             stream = waiting.popleft()
             if stream not in self._streams:
                 continue
-            room -= self._tell(stream, picture)
+            room -= self._write_to(stream, snapshot)
             if room <= 0 and waiting:
                 room = SLICE
                 pause: Deferred[None] = Deferred()
                 self._clock.callLater(PAUSE_S, pause.callback, None)
                 await pause
 
-    def _tell(self, stream: _Stream, picture: P) -> bool:
+    def _write_to(self, stream: _Stream, snapshot: P) -> bool:
         """Write to one browser what it has not received; returns whether anything was written."""
         now = self._clock.seconds()
         if stream.slow_since is not None:
@@ -274,8 +274,8 @@ class EventStream(Generic[P]):
             return False
         data = b""
         if stream.seen != self._number:
-            telling = self._telling(stream.translator, picture)
-            data = telling.news if stream.seen == self._number - 1 and stream.seen else telling.whole
+            events = self._events_in(stream.translator, snapshot)
+            data = events.news if stream.seen == self._number - 1 and stream.seen else events.whole
             stream.seen = self._number
         if not data and now - stream.written >= HEARTBEAT_S:
             data = _HEARTBEAT
@@ -284,7 +284,7 @@ class EventStream(Generic[P]):
         return bool(data)
 
     async def _end_sessions(self) -> None:
-        asked_for = tuple(self._streams)  # a session that begins meanwhile is not in the answer
+        asked_for = tuple(self._streams)  # those that connect meanwhile are not in the answer
         try:
             alive = await self._sessions()
         finally:

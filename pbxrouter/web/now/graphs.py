@@ -35,12 +35,12 @@ class Bar:
     Attributes:
         value: None if unknown, which is drawn differently from zero.
         label: text below it; empty for none.
-        told: its tooltip.
+        tooltip: shown for the bar.
     """
 
     value: float | None
     label: str
-    told: str
+    tooltip: str
 
 
 def calls_per_minute(
@@ -58,8 +58,8 @@ def calls_per_minute(
     bars = []
     for minute in range(first, last + 1, MINUTE_S):
         value = minutes.get(minute, 0)
-        told = f"{translator.clock(minute)}: {'?' if value is None else translator.number(value)}"
-        bars.append(Bar(value, translator.clock(minute) if minute % 1800 == 0 else "", told))
+        tooltip = f"{translator.clock(minute)}: {'?' if value is None else translator.number(value)}"
+        bars.append(Bar(value, translator.clock(minute) if minute % 1800 == 0 else "", tooltip))
     return draw(bars, title, summary)
 
 
@@ -164,13 +164,13 @@ def _clean(tree: Any, bars: Sequence[Bar], title: str, summary: str) -> str:
         if "axis" in names and "x" in names:
             for text in group.iter(f"{{{_SVG}}}text"):
                 text.text = labels.get(text.text or "", "")
-    told = {"serie-0": [bar for bar in bars if bar.value is not None]}
-    told["serie-1"] = [bar for bar in bars if bar.value is None]
+    bars_of = {"serie-0": [bar for bar in bars if bar.value is not None]}
+    bars_of["serie-1"] = [bar for bar in bars if bar.value is None]
     for group in tree.iter(f"{{{_SVG}}}g"):
-        for serie in told.keys() & group.get("class", "").split():
+        for serie in bars_of.keys() & group.get("class", "").split():
             drawn = [drawn_group for drawn_group in group.iter(f"{{{_SVG}}}g") if drawn_group.get("class") == "bar"]
-            for shape, bar in zip(drawn, told[serie], strict=False):
-                ElementTree.SubElement(shape, f"{{{_SVG}}}title").text = bar.told
+            for shape, bar in zip(drawn, bars_of[serie], strict=False):
+                ElementTree.SubElement(shape, f"{{{_SVG}}}title").text = bar.tooltip
     tree.set("role", "img")
     tree.set("aria-label", f"{title}: {summary}")
     tree.set("class", "graph-svg")

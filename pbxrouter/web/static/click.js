@@ -1,9 +1,9 @@
-// Click-to-dial: the call's state is shown as it changes. Without this, the page loads itself again.
+// Click-to-dial: shows the call's state as it changes. Without JavaScript the page reloads itself.
 "use strict";
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-// Each question is held open until there is news; a pause between, should it be answered at once.
+// Long polling: the server holds each request until there is news; a pause bounds the rate.
 async function follow(place) {
   let failures = 0;
   for (;;) {
@@ -34,14 +34,14 @@ async function follow(place) {
 const place = document.querySelector("[data-news]");
 if (place) follow(place);
 
-// A button that begins a call is pressed once.
+// The button that places a call works once.
 for (const button of document.querySelectorAll("button[data-busy]")) {
   button.form.addEventListener("submit", () => {
     button.disabled = true;
     button.textContent = button.dataset.busy;
   });
 }
-// Gone back to, it can be pressed again.
+// After "back" in the browser it works again.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted && document.querySelector("button[data-busy][disabled]")) location.reload();
 });

@@ -1,13 +1,13 @@
-// Makes the console livelier. Every page works without it.
+// Optional enhancements of the console's pages; all of them work without JavaScript.
 "use strict";
 
-// Cells of the grants' matrix and other ticks that are saved at once: <form data-live> posts itself.
+// Checkboxes that are saved at once: <form data-live> submits itself on a change.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-live]");
   if (form) form.requestSubmit();
 });
 
-// A form is sent once, however often its button is pressed.
+// A form is sent once, even if its button is pressed several times.
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.sent) event.preventDefault();
   else if (event.target.method === "post") event.target.dataset.sent = "yes";
@@ -16,7 +16,7 @@ window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-// "Copy" beside what is shown once.
+// A button "Copy" beside values that are shown once.
 for (const source of document.querySelectorAll("[data-copy]")) {
   const button = document.createElement("button");
   button.type = "button";

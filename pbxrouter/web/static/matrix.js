@@ -1,5 +1,5 @@
-// The grants' matrix: each tick is saved at once, arrow keys move about. Without this file the form's
-// button saves all of them.
+// The matrix of grants: each checkbox is saved at once, and the arrow keys move between cells. Without
+// JavaScript the form's button saves all of them.
 "use strict";
 
 (() => {
@@ -34,7 +34,7 @@
     if (kind === "good") leaving = setTimeout(leave, 20000);
   }
 
-  // It covers a few boxes, so it goes when it has been read; the log of changes has the same button.
+  // The notice covers a few checkboxes, so it disappears after a while; the page Changes has the same button.
   let leaving;
   function leave() {
     if (said.matches(":hover, :focus-within")) leaving = setTimeout(leave, 5000);
@@ -44,7 +44,7 @@
     if (event.key === "Escape") said.replaceChildren();
   });
 
-  // One after the other, so that what was clicked last holds.
+  // Requests are sent one after the other, so that the last click wins.
   let saving = Promise.resolve();
 
   async function save(box, on) {
@@ -75,7 +75,7 @@
     const on = box.checked;
     saving = saving.then(() => save(box, on));
   });
-  // Enter in a box would send the form.
+  // The Enter key in a checkbox would send the form.
   form.addEventListener("submit", (event) => event.preventDefault());
 
   const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };

@@ -1,5 +1,5 @@
-// Keeps the page Now up to date: the server sends what has changed (server-sent events).
-// Without this file the page is as it was when it was loaded.
+// Keeps the page Now up to date by server-sent events with the changed parts.
+// Without JavaScript the page stays as it was when it was loaded.
 "use strict";
 
 (() => {
@@ -7,12 +7,12 @@
   const body = document.querySelector("[data-rows]");
   const rows = new Map([...body.children].map((row) => [row.dataset.row, row]));
   const focusable = "a[href], button, summary, [tabindex]";
-  let ahead = Number(feed.dataset.now) - Date.now() / 1000; // the server's clock before ours, seconds
+  let ahead = Number(feed.dataset.now) - Date.now() / 1000; // seconds by which the server's clock is ahead of the browser's
   let source = null;
   let again = 0;
   let began = false;
 
-  // --- how it stands with the connection, in words ---
+  // --- the state of the connection ---
 
   const say = (state) => {
     const words = feed.dataset[state];
@@ -21,9 +21,9 @@
     feed.hidden = false;
   };
 
-  // --- what has changed ---
+  // --- applying changes ---
 
-  // Puts HTML of the server's into a place; whoever is in it by keyboard stays in it.
+  // Replaces the HTML of a part; the keyboard focus stays in it.
   const put = (place, html) => {
     const inside = place.contains(document.activeElement)
       ? [...place.querySelectorAll(focusable)].indexOf(document.activeElement)
@@ -72,7 +72,7 @@
     tick();
   };
 
-  // --- how long calls have lasted: counted here, once a second ---
+  // --- the duration of calls, updated once a second ---
 
   const lasted = (seconds) => {
     const whole = Math.max(0, Math.floor(seconds));
@@ -89,7 +89,7 @@
     }
   };
 
-  // --- the connection: only while the page is seen ---
+  // --- the connection: open only while the page is visible ---
 
   const stop = () => {
     clearTimeout(again);
@@ -104,26 +104,26 @@
       take(JSON.parse(event.data));
       say("live");
     });
-    source.addEventListener("over", () => location.reload()); // to the door, and back here
+    source.addEventListener("over", () => location.reload()); // leads to the login page
     source.addEventListener("error", () => {
       say("lost");
       if (source.readyState === EventSource.CLOSED) refused();
     });
   };
 
-  // The server has said no, or something between us has: a browser would not try again by itself.
+  // The server or a proxy has refused the stream: the browser would not try again by itself.
   const refused = async () => {
     stop();
     let wait = 5 + 10 * Math.random();
     try {
       const answer = await fetch(feed.dataset.feed, { method: "HEAD", redirect: "manual", cache: "no-store" });
-      if (answer.type === "opaqueredirect") return location.reload(); // we are logged out
+      if (answer.type === "opaqueredirect") return location.reload(); // logged out
       if (answer.status === 503) {
         say("full");
         wait = Number(answer.headers.get("Retry-After")) || 30;
       }
     } catch {
-      // Nobody answers.
+      // The server does not answer.
     }
     again = setTimeout(() => document.hidden || start(), 1000 * wait);
   };

@@ -170,7 +170,7 @@ class UndoTests(AuditCase):
         self.assertIn("has been changed since", self.conflict(2))
 
     def test_granted_since(self) -> None:
-        """What was created is not deleted with grants that nobody asked to lose."""
+        """A creation cannot be undone while the row is granted or disabled."""
         map_id = self.insert()
         extension_id = self.insert("extensions", extension_number="33")
         grant = {"extension_id": extension_id, "map_id": map_id}
@@ -252,7 +252,7 @@ class UndoTests(AuditCase):
                 self.assertIn(f"no entry {number} ", str(error))
 
     def test_entries_by_hand(self) -> None:
-        """What nobody can read, or what names no table or column of ours, is refused, never run."""
+        """Unreadable rows, and unknown tables or columns, are refused and never run."""
         self.insert()
         good = '[{"table": "users", "key": {"user_id": 1}, "before": null, "after": %s}]'
         for text in (

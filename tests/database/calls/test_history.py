@@ -79,7 +79,7 @@ class Pages(HistoryCase):
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str]], search: Search, limit: int
     ) -> None:
-        """Whatever is searched: newest first, each once, and the same on the way back."""
+        """For any search: newest first, each call once, and the same on the way back."""
         self.connection.execute("DELETE FROM calls")
         self.connection.commit()
         add_calls(self.connection, [row(float(record[0]), record[1], record[2], record[3]) for record in calls])
@@ -115,8 +115,9 @@ class Pages(HistoryCase):
         """By its number."""
         add_calls(self.connection, [row(1.0)])
         self.assertEqual(call(self.connection, 1).caller, "33")
-        for number in (2, 10**30):
-            self.assertRaises(NotThere, call, self.connection, number)
+        for number in (2, 10**30, -(10**30)):
+            error = self.assertRaises(NotThere, call, self.connection, number)
+            self.assertEqual(str(error), f"there is no call {number} in the history; it may have been deleted")
 
     def test_more_than_few(self) -> None:
         """Values that most calls have are not sorted."""
@@ -146,6 +147,74 @@ class Pages(HistoryCase):
                 page = find_page(self.connection, search, 3, before=page.older)
             self.assertEqual(found + page.calls, fitting)
             asked.clear()
+
+    def index_of(self, search: Search, limit: int = 9) -> tuple[str, int]:
+        """The index by which a page is found, and how many counts that took."""
+        asked: list[str] = []
+        self.connection.set_trace_callback(asked.append)
+        find_page(self.connection, search, limit)
+        self.connection.set_trace_callback(None)
+        (page,) = [statement for statement in asked if "ORDER BY" in statement]
+        counts = [statement for statement in asked if "count(*)" in statement]
+        return page.partition("INDEXED BY ")[2].split()[0], len(counts)
+
+    def test_index(self) -> None:
+        """That of the value that fewest calls have within the time; that of the time where they are too many."""
+        self.patch(history, "FEW", 10)
+        self.patch(history, "BULK", 5)
+        add_calls(
+            self.connection,
+            [row(float(second), "33", f"2{second % 2}", "BUSY" if second < 4 else "ANSWER") for second in range(30)],
+        )
+        for search, index in (
+            (Search(), "calls_by_time"),
+            (Search("33"), "calls_by_caller"),
+            (Search(outcome="BUSY"), "calls_by_outcome"),
+            (Search("33", outcome="BUSY"), "calls_by_outcome"),
+            (Search("33", "20", since=20.0), "calls_by_number"),
+            (Search("3*", "21"), "calls_by_number"),
+            (Search("3*", "2*"), "calls_by_time"),
+            (Search("3*", "2*", until=10.0), "calls_by_caller"),
+            (Search("3*", "2*", until=11.0), "calls_by_time"),
+            (Search("3*", "2*", since=20.0), "calls_by_caller"),
+            (Search("3*", "2*", since=19.0), "calls_by_time"),
+            (Search("3*", "2*", since=12.0, until=22.0), "calls_by_caller"),
+        ):
+            given = sum(value is not None for value in (search.caller, search.number, search.outcome))
+            self.assertEqual(self.index_of(search), (index, given), search)
+
+    def test_index_of_a_beginning_alone(self) -> None:
+        """It is used without counting for a page of fewer than BULK calls; for more, only where few calls fit."""
+        self.patch(history, "FEW", 10)
+        self.patch(history, "BULK", 5)
+        add_calls(self.connection, [row(float(second)) for second in range(30)])
+        for search, index in ((Search("3*"), "calls_by_caller"), (Search(number="2*"), "calls_by_number")):
+            self.assertEqual(self.index_of(search, 4), (index, 0))
+            self.assertEqual(self.index_of(search, 5), ("calls_by_time", 1))
+            self.assertEqual(self.index_of(dataclasses.replace(search, until=10.0), 5), (index, 1))
+            self.assertEqual(self.index_of(dataclasses.replace(search, until=11.0), 5), ("calls_by_time", 1))
+
+    def test_in_chunks(self) -> None:
+        """Many calls are read CHUNK at a time, and no more than are asked for."""
+        self.patch(history, "CHUNK", 3)
+        add_calls(self.connection, [row(float(second)) for second in range(10)])
+        asked: list[str] = []
+        self.connection.set_trace_callback(asked.append)
+        found = [record.began for record in find_calls(self.connection, Search(), 7)]
+        limits = [statement.rpartition(" ")[2] for statement in asked if "LIMIT" in statement]
+        self.assertEqual((found, limits), ([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], ["4", "4", "2"]))
+        self.assertEqual(list(find_calls(self.connection, Search(), 0)), [])
+
+    def test_a_star_alone_is_a_number(self) -> None:
+        """A beginning has at least one character before its star; an outcome is never a beginning."""
+        add_calls(self.connection, [row(1.0, "*"), row(2.0, "*5"), row(3.0, "3", "21", "BUSY")])
+        for search, began in (
+            (Search("*"), [1.0]),
+            (Search("**"), [2.0, 1.0]),
+            (Search("3*"), [3.0]),
+            (Search(outcome="B*"), []),
+        ):
+            self.assertEqual([record.began for record in find_page(self.connection, search, 9).calls], began)
 
     def test_forgetting(self) -> None:
         """What is older goes."""

@@ -45,8 +45,8 @@ PLACES = LinkOptions({"SIP": "PJSIP"}, {"lab": ("pbxrouter-phones",)})
 SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXXXXXXX [679]XXXXXXXX")
 
 
-class ValuesTests(SynchronousTestCase):
-    """What a link may be."""
+class ValuesCase(SynchronousTestCase):
+    """Values that are checked."""
 
     def refused(self, field: str, places: LinkOptions = PLACES, /, **values: str | int) -> str:
         """It is refused, for that field; the line."""
@@ -54,6 +54,10 @@ class ValuesTests(SynchronousTestCase):
         self.assertEqual(error.field, field, str(error))
         self.assertNotIn("\n", str(error))
         return str(error)
+
+
+class ValuesTests(ValuesCase):
+    """What a link may be."""
 
     def test_kept_in_one_way(self) -> None:
         """Blanks, lines, capitals, commas, a slash at the end: kept without."""
@@ -177,6 +181,100 @@ class ValuesTests(SynchronousTestCase):
         self.assertTrue(spoilt.allows("21"))
 
 
+class ExactTests(ValuesCase):
+    """The bounds of values, and what is said beyond them."""
+
+    def accepted(self, **values: str | int) -> LinkValues:
+        """The values as they are stored."""
+        return checked(dataclasses.replace(SALES, **values), PLACES)  # type: ignore[arg-type]
+
+    def test_bounds_of_numbers(self) -> None:
+        """From 1 to 100 000 calls a day and to 1000 an hour."""
+        for field, most in (("calls_a_day", 100_000), ("calls_an_hour", 1000)):
+            for number in (1, most):
+                self.assertEqual(getattr(self.accepted(**{field: number}), field), number)
+            for number in (0, most + 1):
+                self.assertEqual(self.refused(field, **{field: number}), f"enter a whole number from 1 to {most}")
+        self.assertEqual((SALES.calls_a_day, SALES.calls_an_hour), (50, 5))
+
+    def test_bounds_of_names_and_consent(self) -> None:
+        """80 and 600 printable characters."""
+        self.assertEqual(self.accepted(name="x" * 80).name, "x" * 80)
+        self.assertEqual(self.refused("name", name="x" * 81), "a name has 1 to 80 printable characters")
+        for field in ("consent_en", "consent_es"):
+            self.assertEqual(getattr(self.accepted(**{field: "x" * 600}), field), "x" * 600)
+            for text in ("x" * 601, "a\x1b"):
+                self.assertEqual(self.refused(field, **{field: text}), "at most 600 printable characters are accepted")
+
+    def test_bounds_of_lists(self) -> None:
+        """30 patterns or sites, with 2000 characters in total."""
+        said = "at most 30 entries with 2000 characters in total are accepted"
+        site = "https://" + "a" * 1992
+        for field, entry_text in (("destinations", "2X"), ("sites", "https://a.org")):
+            self.accepted(**{field: f"{entry_text} " * 30})
+            self.assertEqual(self.refused(field, **{field: f"{entry_text} " * 31}), said)
+            self.accepted(**{field: entry_text.ljust(2000)})
+            self.assertEqual(self.refused(field, **{field: entry_text.ljust(2001)}), said)
+        self.assertEqual(self.accepted(sites=site).sites, site)
+
+    def test_what_is_said(self) -> None:
+        """The value, of which not more than fits a line, and what is accepted."""
+        self.assertEqual(
+            self.refused("phone", phone="x" * 90), f"'{'x' * 60}' is not a phone; enter one such as PJSIP/33"
+        )
+        self.assertEqual(
+            self.refused("context", context="," * 90),
+            f"'{',' * 60}' is not a dialplan context; enter one such as pbxrouter-phones",
+        )
+        self.assertEqual(
+            self.refused("sites", sites="x" * 90),
+            f"'{'x' * 80}' is not a site; enter one such as https://example.org"
+            " (http:// is accepted for localhost only)",
+        )
+        self.assertEqual(
+            self.refused("destinations", destinations=""),
+            "enter at least one number pattern, such as +34[679]XXXXXXXX",
+        )
+        for pattern in ("2[5-1]", "2a", "O1"):
+            self.assertEqual(self.refused("destinations", destinations=pattern), f"no number can match {pattern}")
+        for places, asterisk, said in (
+            (PLACES, "x", "choose one of these Asterisks: lab"),
+            (LinkOptions({}, {"a": ("c",), "b": ("c",)}), "", "choose one of these Asterisks: a, b"),
+            (LinkOptions({}, {}), "x", "no [[asterisk]] is configured; leave this empty"),
+        ):
+            self.assertEqual(self.refused("asterisk", places, asterisk=asterisk), said)
+        self.assertEqual(
+            self.refused("context", LinkOptions({}, {"lab": ("phones", "desks")})),
+            "context: pbxrouter-phones is not one of asterisk.originate: phones, desks",
+        )
+        self.assertEqual(
+            self.refused("context", LinkOptions({}, {"lab": ()})),
+            "context: asterisk.originate lists no context, so no call can be placed; add pbxrouter-phones to allow it",
+        )
+
+    def test_letters_of_patterns(self) -> None:
+        """X, Z and N in either case stand for digits; no other letter does."""
+        self.assertEqual(self.accepted(destinations="2XZN _2xzn").destinations, "2XZN _2xzn")
+        for letter in "AMOWYamowy":
+            self.refused("destinations", destinations=f"_2{letter}")
+
+    def test_forms_of_sites(self) -> None:
+        """https with a name or an address, http for this machine; a port has one to five digits."""
+        for site in (
+            "https://a", "https://a1.b-c.org", "https://a.b.c:1", "https://192.0.2.1:65535", "https://[::1]",
+            "https://[2001:db8::1]:8443", "http://localhost", "http://localhost:1", "http://127.0.0.1",
+            "http://127.0.0.1:12345", "http://[::1]", "http://[::1]:8000",
+        ):  # fmt: skip
+            self.assertEqual(self.accepted(sites=site).sites, site)
+        for site in (
+            "https://a:", "https://a:123456", "https://a-", "https://.a", "https://a..b", "https://a.-b", "https://[]",
+            "http://localhost:", "http://localhost:123456", "http://127.0.0.2", "http://127a0b0c1", "http://::1",
+            "http://localhost.org", "ftp://a", "https://a_b", "https://a.b_",
+        ):  # fmt: skip
+            self.refused("sites", sites=site)
+        self.assertEqual(self.accepted(sites="https://b/,https://a,https://b").sites, "https://b https://a")
+
+
 class RowsTests(SynchronousTestCase):
     """In a database."""
 
@@ -196,6 +294,36 @@ class RowsTests(SynchronousTestCase):
         """The last entry of the audit log."""
         (last,) = find_entries(self.connection, AuditSearch(), 1)
         return last.action, last.kind, last.name
+
+    def test_stored_as_checked(self) -> None:
+        """A new and a changed link are stored as their values are checked; what is refused changes nothing."""
+        link_id = add_dial_link(
+            self.connection, ANA, NOW, dataclasses.replace(SALES, name=" Sales ", sites="HTTPS://A.org/"), PLACES
+        )
+        values = dial_link(self.connection, link_id).values
+        self.assertEqual((values.name, values.sites), ("Sales", "https://a.org"))
+        update_dial_link(self.connection, ANA, NOW, link_id, {"name": " Shop ", "destinations": " 2X  3X "}, PLACES)
+        values = dial_link(self.connection, link_id).values
+        self.assertEqual((values.name, values.destinations), ("Shop", "2X 3X"))
+        self.assertEqual([row.name for row in find_entries(self.connection, limit=2)], ["Shop", "Sales"])
+        bad = dataclasses.replace(SALES, calls_a_day=0)
+        self.assertRaises(EditRefused, add_dial_link, self.connection, ANA, NOW, bad, PLACES)
+        self.assertRaises(EditRefused, update_dial_link, self.connection, ANA, NOW, link_id, {"calls_a_day": 0}, PLACES)
+        self.assertEqual([link.values for link in list_dial_links(self.connection, DAY)], [values, SALES])
+        error = self.assertRaises(NotThere, dial_link, self.connection, 99)
+        self.assertEqual(str(error), "there is no click-to-dial link 99")
+
+    def test_kinds_of_entries(self) -> None:
+        """Each change is in the audit log as one of a link, by its name."""
+        link_id = self.number
+        update_dial_link(self.connection, ANA, NOW, link_id, {"hours": "mon 9-10"}, PLACES)
+        set_dial_link_enabled(self.connection, ANA, NOW, link_id, False)
+        set_dial_link_enabled(self.connection, ANA, NOW, link_id, True)
+        void_dial_link(self.connection, ANA, NOW, link_id)
+        delete_dial_link(self.connection, ANA, NOW, link_id)
+        found = [(row.action, row.kind, row.name) for row in reversed(find_entries(self.connection))]
+        actions = ("create", "update", "disable", "enable", "void", "delete")
+        self.assertEqual(found, [(action, "dial_link", "Talk to sales") for action in actions])
 
     def test_made(self) -> None:
         """It is there, and in the log."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,7 +53,7 @@ class ConsoleUserCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
-        """Somebody new."""
+        """New users."""
         return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
 
     def actions(self) -> list[tuple[str, str]]:
@@ -80,7 +84,7 @@ class ConsoleUsers(ConsoleUserCase):
         )
 
     def test_a_login_is_there_once(self) -> None:
-        """In whatever case it is written."""
+        """In any case."""
         self.add("ana", Role.ADMIN)
         error = self.assertRaises(EditConflict, self.add, "ANA")
         self.assertEqual(error.field, "login")
@@ -97,6 +101,17 @@ class ConsoleUsers(ConsoleUserCase):
             error = self.assertRaises(EditRefused, update_console_user, self.connection, ROOT, 1.0, number, phone=phone)
             self.assertEqual(error.field, "phone")
 
+    def test_not_there(self) -> None:
+        """The number is named; one too large for SQLite is that of no user."""
+        for number in (99, 2**64, -(2**70)):
+            for change in (
+                lambda: console_user(self.connection, number),  # noqa: B023
+                lambda: update_console_user(self.connection, ROOT, 1.0, number, phone="PJSIP/33"),  # noqa: B023
+                lambda: set_console_password(self.connection, ROOT, 1.0, number, "hash"),  # noqa: B023
+                lambda: delete_console_user(self.connection, ROOT, 1.0, number),  # noqa: B023
+            ):
+                self.assertEqual(str(self.assertRaises(NotThere, change)), f"there is no console user {number}")
+
     def test_an_admin_is_left(self) -> None:
         """The last one can neither be made less, nor shut out, nor deleted."""
         ana = self.add("ana", Role.ADMIN)
@@ -108,6 +123,89 @@ class ConsoleUsers(ConsoleUserCase):
         self.add("carla", Role.ADMIN)
         update_console_user(self.connection, ROOT, 1.0, ana, enabled=False)
         self.assertFalse(console_user(self.connection, ana).enabled)
+
+    def refused(self, kind: type[EditRefused], change: Callable[[], object]) -> tuple[str, str]:
+        """The message of a change that is refused, and the field."""
+        error = self.assertRaises(kind, change)
+        return str(error), error.field
+
+    def test_what_is_said(self) -> None:
+        """The message of each refusal, and the field."""
+        ana = self.add("ana", Role.ADMIN)
+        change = partial(update_console_user, self.connection, ROOT, 1.0, ana)
+        self.assertEqual(
+            self.refused(EditConflict, lambda: self.add(" ANA ")), ("the login ANA is already taken", "login")
+        )
+        self.assertEqual(
+            self.refused(EditRefused, lambda: self.add("x" * 61)),
+            ("a login has 1 to 60 printable characters", "login"),
+        )
+        self.assertEqual(
+            self.refused(EditRefused, lambda: change(phone="x" * 70)),
+            (f"{'x' * 60} is not a phone; enter one such as PJSIP/33", "phone"),
+        )
+        last = ("at least one enabled admin must remain; make another user admin first", "role")
+        for attempt in (
+            lambda: change(role=Role.OPERATOR),
+            lambda: change(enabled=False),
+            lambda: delete_console_user(self.connection, ROOT, 1.0, ana),
+        ):
+            self.assertEqual(self.refused(EditRefused, attempt), last)
+        self.assertEqual(self.actions(), [("create", "ana")])
+
+    def test_kinds_of_entries(self) -> None:
+        """Each change is in the audit log as one of a console user, by its author, at its time."""
+        ana = self.add("ana", Role.ADMIN)
+        ben = self.add("ben", Role.ADMIN)
+        update_console_user(self.connection, ROOT, 11.0, ana, language="es")
+        set_console_password(self.connection, ROOT, 12.0, ana, "other")
+        delete_console_user(self.connection, ROOT, 13.0, ben)
+        found = [(row.kind, row.action, row.who, row.via, row.changed_at) for row in find_entries(self.connection)]
+        self.assertEqual(
+            found,
+            [
+                ("console_user", action, "root", "command", at)
+                for action, at in (
+                    ("delete", 13.0),
+                    ("password", 12.0),
+                    ("update", 11.0),
+                    ("create", 10.0),
+                    ("create", 10.0),
+                )
+            ],
+        )
+
+    def test_bounds(self) -> None:
+        """A login, and a phone, has up to 60 characters; no phone is a phone, too."""
+        self.assertTrue(self.add("x" * 60))
+        ana = self.add("ana", Role.ADMIN)
+        for phone in (" PJSIP/33 ", "PJSIP/" + "3" * 54, "a/b", ""):
+            update_console_user(self.connection, ROOT, 1.0, ana, phone=phone)
+            self.assertEqual(console_user(self.connection, ana).phone, phone.strip())
+        self.assertEqual([user.login for user in list_console_users(self.connection)], ["ana", "x" * 60])
+
+    def test_only_what_is_given_is_changed(self) -> None:
+        """The rest stays; a change to what is there already is none, and in no log."""
+        ana = self.add("ana", Role.ADMIN)
+        change = partial(update_console_user, self.connection, ROOT, 5.0, ana)
+        was = console_user(self.connection, ana)
+        self.assertEqual((was.phone, was.language, was.created_at, was.last_login_at), ("", "", 10.0, None))
+        changes: tuple[dict[str, Any], ...] = ({"phone": "PJSIP/33"}, {"language": "es"})
+        for values in changes:
+            change(**values)
+            was = dataclasses.replace(was, **values)
+            self.assertEqual(console_user(self.connection, ana), was)
+        count = len(self.actions())
+        change()
+        change(enabled=True)
+        change(role=Role.ADMIN, phone="PJSIP/33", language="es")
+        self.assertEqual((len(self.actions()), console_user(self.connection, ana)), (count, was))
+        self.add("ben", Role.ADMIN)
+        change(enabled=False)
+        disabled = "SELECT disabled_at FROM console_users WHERE login = 'ana'"
+        self.assertEqual(self.connection.execute(disabled).fetchone(), (5.0,))
+        change(enabled=True)
+        self.assertEqual(self.connection.execute(disabled).fetchone(), (None,))
 
 
 class Sessions(ConsoleUserCase):
@@ -135,6 +233,75 @@ class Sessions(ConsoleUserCase):
         self.assertIsNone(session_user(self.connection, "other", 1030.0))
         close_session(self.connection, "h")
         self.assertIsNone(self.whose(1030.0))
+
+    def sessions(self) -> list[str]:
+        """The hashes in the table, whether or not they can be used."""
+        return [row[0] for row in self.connection.execute("SELECT session_hash FROM console_sessions ORDER BY 1")]
+
+    def test_noted_by_the_minute(self) -> None:
+        """Use is due to be noted when more than 60 seconds have passed since it was."""
+        due = []
+        for now in (1000.0, 1059.0, 1060.0, 1060.5, 1061.0):
+            found = session_user(self.connection, "h", now)
+            assert found is not None
+            due.append(found[1])
+        self.assertEqual(due, [False, False, False, True, True])
+        touch_session(self.connection, "h", 1061.0)
+        found = session_user(self.connection, "h", 1121.0)
+        assert found is not None
+        self.assertIs(found[1], False)
+
+    def test_live_ones(self) -> None:
+        """Used within 8 hours, begun within 7 days, of users who are enabled."""
+        self.assertEqual((IDLE_S, LONGEST_S, SETUP_S), (28_800, 604_800, 86_400))
+        for now, live in ((1000.0 + IDLE_S - 0.5, {"h"}), (1000.0 + IDLE_S, set())):
+            self.assertEqual(live_sessions(self.connection, now), live)
+        touch_session(self.connection, "h", 1000.0 + LONGEST_S - 1)
+        for now, live in ((1000.0 + LONGEST_S - 0.5, {"h"}), (1000.0 + LONGEST_S, set())):
+            self.assertEqual(live_sessions(self.connection, now), live)
+
+    def test_which_changes_end_sessions(self) -> None:
+        """Being disabled and another role delete those of this user; other changes, and other users, do not."""
+        other = self.add("eva", Role.OPERATOR)
+        open_session(self.connection, other, "e", "127.0.0.1", 1000.0)
+        change = partial(update_console_user, self.connection, ROOT, 1.0, self.ben)
+        for values, ends in (
+            ({"phone": "PJSIP/33"}, False),
+            ({"role": Role.VIEWER}, False),
+            ({"enabled": True}, False),
+            ({"enabled": True, "language": "es"}, False),
+            ({"enabled": False}, True),
+            ({"enabled": True}, True),
+            ({"role": Role.OPERATOR}, True),
+        ):
+            change(**values)
+            self.assertEqual(self.sessions(), ["e"] if ends else ["e", "h"], values)
+            if values in ({"enabled": True}, {"role": Role.OPERATOR}) and ends:
+                open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
+        set_console_password(self.connection, ROOT, 1.0, self.ben, "new")
+        self.assertEqual(self.sessions(), ["e"])
+        open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
+        delete_console_user(self.connection, ROOT, 1.0, self.ben)
+        self.assertEqual(self.sessions(), ["e"])
+
+    def test_which_old_ones_are_forgotten(self) -> None:
+        """A login deletes those that are unused for 8 hours or 7 days old, and no younger ones."""
+        for now, left in ((1000.0 + IDLE_S - 1, ["h", "new"]), (1000.0 + IDLE_S, ["new"])):
+            open_session(self.connection, self.ben, "new", "::1", now)
+            self.assertEqual(self.sessions(), left)
+            close_session(self.connection, "new")
+        open_session(self.connection, self.ben, "h", "::1", 1000.0)
+        for now, left in ((1000.0 + LONGEST_S - 1, ["h", "new"]), (1000.0 + LONGEST_S, ["new"])):
+            touch_session(self.connection, "h", 1000.0 + LONGEST_S - 2)
+            open_session(self.connection, self.ben, "new", "::1", now)
+            self.assertEqual(self.sessions(), left)
+            close_session(self.connection, "new")
+
+    def test_a_login_is_noted(self) -> None:
+        """With its address and time, for this user only."""
+        rows = self.connection.execute("SELECT * FROM console_sessions").fetchall()
+        self.assertEqual(rows, [("h", self.ben, 1000.0, 1000.0, "127.0.0.1")])
+        self.assertEqual([user.last_login_at for user in list_console_users(self.connection)], [None, 1000.0])
 
     def test_it_ends_by_itself(self) -> None:
         """Unused for a working day; or a week old, however much it is used."""
@@ -165,7 +332,7 @@ class Sessions(ConsoleUserCase):
                 open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
 
     def test_old_ones_are_forgotten(self) -> None:
-        """When somebody logs in."""
+        """Logins."""
         open_session(self.connection, self.ben, "new", "::1", 1000.0 + IDLE_S)
         rows = self.connection.execute("SELECT session_hash FROM console_sessions").fetchall()
         self.assertEqual(rows, [("new",)])
@@ -179,13 +346,28 @@ class SetupLinks(ConsoleUserCase):
         return use_setup_link(self.connection, link, now, "ana", "hash", Actor("ana", "console"))
 
     def test_once(self) -> None:
-        """It makes an admin, and is used up; nobody is left half made."""
+        """It creates an admin and is used up; a failure leaves no half-created user."""
         self.assertTrue(needs_setup(self.connection))
         put_setup_link(self.connection, "h", 10.0)
         self.assertEqual(console_user(self.connection, self.use("h")).role, Role.ADMIN)
         self.assertFalse(needs_setup(self.connection))
         self.assertRaises(EditRefused, self.use, "h")
         self.assertEqual(len(list_console_users(self.connection)), 1)
+
+    def test_void(self) -> None:
+        """It says so, whether it was used, was never made, or has expired; a wrong login leaves it valid."""
+        said = "this set-up link has been used or has expired"
+        self.assertEqual(str(self.assertRaises(EditRefused, self.use, "h")), said)
+        put_setup_link(self.connection, "h", 10.0)
+        self.assertEqual(str(self.assertRaises(EditRefused, self.use, "h", 10.0 + SETUP_S)), said)
+        self.assertRaises(EditRefused, use_setup_link, self.connection, "h", 20.0, " ", "hash", Actor("ana", "console"))
+        self.assertTrue(needs_setup(self.connection))
+        self.use("h")
+        self.assertFalse(is_setup_link(self.connection, "h", 20.0))
+        self.assertEqual(str(self.assertRaises(EditRefused, self.use, "h")), said)
+        found = credentials(self.connection, "ana")
+        assert found is not None
+        self.assertEqual((found[0].role, found[0].created_at, found[1]), (Role.ADMIN, 20.0, "hash"))
 
     def test_only_the_newest_and_not_for_ever(self) -> None:
         """Another one makes it void, and so does a day."""

@@ -22,12 +22,13 @@ from pbxrouter.database.audit import (
     find_entries,
     undo,
 )
-from pbxrouter.database.rules import MappingValues
+from pbxrouter.database.rules import MappingValues, holder_edits
 from pbxrouter.database.rules.grant_edits import GrantsSet
 from pbxrouter.database.rules.holders import Grant
 from pbxrouter.database.rules.loader import read_rules
 from pbxrouter.errors import EditConflict, EditRefused, NotThere, PinError
 from pbxrouter.rules.model import Facts
+from pbxrouter.text import Sentence
 
 ANA = Actor("ana", "console")
 TABLES = (
@@ -187,8 +188,24 @@ class MappingTests(EditCase):
                 self.assertEqual(error.field, field, error)
                 self.assertIn(words, str(error))
 
+    def test_bounds(self) -> None:
+        """80 characters of a pattern and an application, 255 of data; surrounding blanks are left out."""
+        longest = MappingValues("2" * 80, "d" * 80, "x" * 255)
+        for values in (longest, MappingValues(f" {'2' * 80} ", f" {'d' * 80} ", f" {'x' * 255} ")):
+            map_id = self.do(edits.add_mapping, values)
+            row = self.connection.execute(
+                "SELECT pattern, application_name, application_data FROM applications_mappings"
+            )
+            self.assertEqual(row.fetchall(), [("2" * 80, "d" * 80, "x" * 255)])
+            self.do(edits.delete_mapping, map_id)
+        for values, said in (
+            (MappingValues("2X", ""), "an application is 1 to 80 printable characters"),
+            (MappingValues("2X", "dial", "x" * 256), "the application's data has at most 255 printable characters"),
+        ):
+            self.assertEqual(str(self.refused(EditRefused, edits.add_mapping, values)), said)
+
     def test_conflicts(self) -> None:
-        """The same twice; a mapping that somebody changed or deleted meanwhile."""
+        """A duplicate; a mapping that was changed or deleted meanwhile."""
         map_id = self.do(edits.add_mapping, DIAL)
         error = self.refused(EditConflict, edits.add_mapping, MappingValues("2X", "DIAL", "SIP"))
         self.assertEqual(
@@ -199,7 +216,7 @@ class MappingTests(EditCase):
         self.refused(EditConflict, edits.update_mapping, other, DIAL)
         self.do(edits.update_mapping, map_id, MappingValues("2X", "Dial", "SIP"))
         error = self.refused(EditConflict, edits.update_mapping, map_id, MappingValues("3X", "dial"), DIAL)
-        self.assertIn("in the meantime", str(error))
+        self.assertEqual(error.sentence, Sentence("this was changed in the meantime; check it again"))
         self.do(
             edits.update_mapping,
             map_id,
@@ -237,7 +254,7 @@ class HolderTests(EditCase):
         )
 
     def test_refused(self) -> None:
-        """Each in words, with its field; what Asterisk calls nobody is nobody's number."""
+        """Each invalid value has a message and its field; Asterisk's word for a missing number is not accepted."""
         extension_id, user_id = self.do(edits.add_extension, "1"), self.do(edits.add_user, "eva")
         for text in ("", "  ", "x" * 81, "3\n3", "\x00", "\udcff", "3\u202e3"):
             for field, arguments in (
@@ -302,6 +319,60 @@ class HolderTests(EditCase):
         )
         for pin in ("0471", "0815"):
             self.assertNotIn(hash_pin(pin), shown)
+
+    def test_words_and_bounds(self) -> None:
+        """80 characters without surrounding blanks; each refusal word for word, in a Sentence that is translated."""
+        for add, table, column in (
+            (edits.add_extension, "extensions", "extension_number"),
+            (edits.add_user, "users", "user_name"),
+        ):
+            self.do(add, f" {'x' * 80} ")
+            rows = self.connection.execute(f"SELECT {column} FROM {table}").fetchall()
+            self.assertEqual(rows, [("x" * 80,)])
+        for add, text, said in (
+            (
+                edits.add_extension,
+                "x" * 81,
+                "an extension's number is 1 to 80 printable characters, as Asterisk shows the caller",
+            ),
+            (edits.add_user, "", "a user's name is 1 to 80 printable characters"),
+            (
+                edits.add_extension,
+                "unknown",
+                "unknown is the number that Asterisk uses for callers without a number; it cannot be an extension",
+            ),
+        ):
+            error = self.refused(EditRefused, add, text)
+            self.assertEqual(str(error), said)
+            self.assertNotEqual(error.sentence.message, "{text}")
+
+    def test_a_pin_of_the_same_user(self) -> None:
+        """It is no other user's, so that it can be set again; no PIN can be set for any number of users."""
+        one = self.do(edits.add_user, "ana", hash_pin("1111"))
+        self.do(edits.set_user_pin, one, hash_pin("1111"))
+        for name in ("eva", "otto"):
+            self.do(edits.set_user_pin, self.do(edits.add_user, name), None)
+        self.assertEqual(self.entries(), [("create", "user", name) for name in ("ana", "eva", "otto")])
+
+    def test_own_pin(self) -> None:
+        """Changed by its user on the phone, and in the audit log as such; only with the user's own old PIN."""
+        old, new, other = (hash_pin(pin) for pin in ("1111", "2222", "3333"))
+        ana, ben = self.do(edits.add_user, "ana", old), self.do(edits.add_user, "ben", other)
+        for user_id, wrong in ((ana, other), (ana, new), (ben, old), (99, old)):
+            error = self.assertRaises(
+                EditConflict, holder_edits.change_own_pin, self.connection, 9.0, user_id, wrong, new
+            )
+            self.assertEqual(error.sentence, Sentence("the PIN has been changed meanwhile"))
+        self.assertRaises(PinError, holder_edits.change_own_pin, self.connection, 9.0, ana, old, other)
+        edited = holder_edits.change_own_pin(self.connection, 9.0, ana, old, new)
+        newest = find_entries(self.connection)[0]
+        self.assertEqual(
+            (newest.audit_id, newest.who, newest.via, newest.action, newest.kind, newest.name, newest.changed_at),
+            (edited.audit_id, "ana", "phone", "pin", "user", "ana", 9.0),
+        )
+        self.assertEqual(holder_edits.user_of_pin(self.connection, new), (ana, "ana"))
+        self.assertEqual(holder_edits.user_of_pin(self.connection, other), (ben, "ben"))
+        self.assertIsNone(holder_edits.user_of_pin(self.connection, old))
 
     def test_generated_pin(self) -> None:
         """Six digits, and they open; one that is another's by chance is made anew."""
@@ -377,7 +448,7 @@ class GrantTests(EditCase):
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
 
     def test_what_was_not_shown_stays(self) -> None:
-        """So does what somebody else changed while the page was open."""
+        """So do changes by others while the page was open."""
         a, b, c, *_ = sorted(self.boxes)
         self.do(edits.grant, a)
         self.do(edits.set_grants, {b, c}, {b})

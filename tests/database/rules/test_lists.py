@@ -141,7 +141,7 @@ class MappingListTests(ListCase):
         self.assertEqual(self.patterns("dial", enabled=False), [])
 
     def test_pages(self) -> None:
-        """Forward and backward, whatever the limit; a row that is gone leaves the place."""
+        """Forward and backward, with any limit; a deleted row does not shift the page."""
         for limit in (1, 2, 4, 5, 6):
             self.assertEqual(len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5)
         self.assertEqual(self.patterns(after=4, limit=2), ["66", "7%"])
@@ -165,6 +165,7 @@ class MappingListTests(ListCase):
         )
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "extension", "4").rows], ["34"])
         self.assertEqual([row.name for row in holders_of(self.connection, 2, "user").rows], ["ana"])
+        self.assertEqual(list(holders_of(self.connection, 2**70, "user").rows), [])  # more than SQLite holds
         self.assertEqual(holders_of(self.connection, 99, "user").rows, ())
         self.assertEqual([row.pattern for row in mappings_of(self.connection, "extension", 1).rows], ["2X", "66"])
         self.assertEqual([row.map_id for row in mappings_of(self.connection, "extension", 1, "voice").rows], [5])
@@ -361,3 +362,81 @@ class ManyTests(ListCase):
             self.assertLessEqual(len(selects), 5, selects)
             self.assertLess(steps, MOST_STEPS, selects)
         self.assertEqual(len(find_mappings(self.connection, limit=9999).rows), MAX_LIMIT)
+
+
+class LimitTests(ListCase):
+    """How many rows a page has where no number is given."""
+
+    def setUp(self) -> None:
+        """Sixty mappings, extensions and users, each granted to and with each."""
+        super().setUp()
+        self.add("applications_mappings", "map_id, pattern, application_name", [(n, f"{n}", "x") for n in range(1, 61)])
+        self.add("extensions", "extension_number", [(f"{n}",) for n in range(1, 61)])
+        self.add("users", "user_name", [(f"{n}",) for n in range(1, 61)])
+        for kind in ("extension", "user"):
+            pairs = [(1, n) for n in range(1, 61)] + [(n, 1) for n in range(2, 61)]
+            self.add(f"{kind}s_mappings", f"{kind}_id, map_id", pairs)
+
+    def test_fifty(self) -> None:
+        """Mappings, extensions, users, and the grants of one of them."""
+        pages: tuple[Page[Any], ...] = (
+            find_mappings(self.connection),
+            *(find_holders(self.connection, kind) for kind in ("extension", "user")),
+            *(holders_of(self.connection, 1, kind) for kind in ("extension", "user")),
+            *(mappings_of(self.connection, kind, 1) for kind in ("extension", "user")),
+        )
+        for page in pages:
+            self.assertEqual(len(page.rows), 50)
+            self.assertIsNotNone(page.next)
+
+    def test_fifty_orphans(self) -> None:
+        """Of extensions and users together."""
+        self.by_hand("DELETE FROM applications_mappings WHERE map_id > 30")
+        found = find_orphans(self.connection)
+        self.assertEqual([orphan.kind for orphan in found], ["extension"] * 30 + ["user"] * 20)
+        self.assertEqual(len(find_orphans(self.connection, 31)), 31)
+
+    def test_matrix(self) -> None:
+        """Twelve columns, twenty-five rows."""
+        found = matrix(self.connection, "user")
+        self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
+
+
+class SearchTests(ListCase):
+    """Bounds of pages and of a search."""
+
+    def test_most_rows(self) -> None:
+        """A page has one row at least, and 500 at most."""
+        self.add("extensions", "extension_number", [(f"{n:04}",) for n in range(502)])
+        for limit, count in ((-1, 1), (0, 1), (1, 1), (499, 499), (500, 500), (501, 500)):
+            self.assertEqual(len(self.names("extension", limit=limit)), count)
+
+    def test_longest_search(self) -> None:
+        """200 characters are searched for, without surrounding blanks and NULs; the rest is ignored."""
+        self.add("users", "user_name", [("x" * 199,), ("x" * 200,), ("y",)])
+        for search, count in (
+            ("x" * 199, 2),
+            ("x" * 200, 1),
+            ("x" * 200 + "y", 1),
+            (" \0y ", 1),
+            ("\0", 3),
+            ("\udcff", 0),
+        ):
+            self.assertEqual(len(self.names("user", search)), count, search)
+
+    def test_signs(self) -> None:
+        """Signs of LIKE and GLOB stand for themselves, also beside letters that are not ASCII."""
+        names = ["50%", "50_", "5\\0", "é*", "é?", "é[x]", "É-", "ß"]
+        self.add("users", "user_name", [(name,) for name in names])
+        for search, found in (
+            ("%", ["50%"]),
+            ("_", ["50_"]),
+            ("\\", ["5\\0"]),
+            ("é*", ["é*"]),
+            ("É?", ["é?"]),
+            ("É[X]", ["é[x]"]),
+            ("é", ["é*", "é?", "é[x]", "É-"]),
+            ("ß", ["ß"]),
+            ("é%", []),
+        ):
+            self.assertEqual(sorted(self.names("user", search)), sorted(found), search)

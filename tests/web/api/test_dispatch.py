@@ -1,4 +1,4 @@
-"""What all endpoints of the HTTP API have in common: who may come in, what is read, what is refused."""
+"""What holds for all endpoints of the API: authentication, parsing, errors, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.security.tokens import Scope
-from pbxrouter.web.api.auth import LIMITS, STRANGERS
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS, STRANGERS
 from pbxrouter.web.http.site import MAX_BODY
 from tests.api_fakes import DOCUMENT, ApiCase
 from tests.paths import ROOT
@@ -18,10 +18,10 @@ CALL = {"number": "22", "caller": "33"}
 
 
 class DoorTests(ApiCase):
-    """Tokens, scopes, rates."""
+    """Tokens, scopes, rate limits."""
 
     async def test_no_token(self) -> None:
-        """Whatever is asked; the document alone is for everybody."""
+        """Every endpoint needs a token, except the OpenAPI document."""
         for endpoint in ENDPOINTS:
             if endpoint.scope is not None:
                 self.clock.now += 60
@@ -32,7 +32,7 @@ class DoorTests(ApiCase):
         self.assertEqual((await self.ask("GET", "/api/openapi.json", token="")).status, 200)
 
     async def test_scopes(self) -> None:
-        """A token is good for nothing but what it was made for, and is told what it lacks."""
+        """A token is limited to its scopes; the error names the scope that it lacks."""
         tokens = {scope: await self.add_token(f"only {scope.value}", scope) for scope in Scope}
         for endpoint in ENDPOINTS:
             path = "/".join("999" if part.startswith("{") else part for part in endpoint.segments)
@@ -48,7 +48,7 @@ class DoorTests(ApiCase):
                     self.assertIn("insufficient_scope", said.header("WWW-Authenticate"))
 
     async def test_use_is_noted(self) -> None:
-        """When a token was last used can be seen; not a write for each request."""
+        """The last use of a token is recorded, but not written for each request."""
         used = "SELECT last_used_at FROM api_tokens"
 
         async def last_used() -> str | None:
@@ -67,7 +67,7 @@ class DoorTests(ApiCase):
         self.assertNotEqual(await last_used(), "x")
 
     async def test_rates(self) -> None:
-        """Too many are told when to come again; strangers take nothing from those with a token."""
+        """Too many requests get the time to wait; requests without a token do not use up a token's limit."""
         self.serve(self.web, {**LIMITS, "api": (60.0, 3), STRANGERS: (60.0, 2)})
         for status in (401, 401, 429):
             self.assertEqual((await self.ask("POST", "/api/decide", CALL, token="x")).status, status)
@@ -79,7 +79,7 @@ class DoorTests(ApiCase):
         self.assertEqual((await self.ask("POST", "/api/decide", CALL)).status, 200)
 
     async def test_pins_are_not_to_be_guessed(self) -> None:
-        """Whose PIN it is, is told: so only a few are tried."""
+        """Requests with a PIN are limited, since the response tells whose it is."""
         statuses = []
         for pin in range(12):
             statuses.append((await self.ask("POST", "/api/decide", {**CALL, "pin": f"{pin:04}"})).status)
@@ -88,16 +88,16 @@ class DoorTests(ApiCase):
 
 
 class ReadingTests(ApiCase):
-    """Whatever is not as declared is refused, with the field's name."""
+    """Requests that are not as declared are refused, with the field's name."""
 
     async def refused(self, body: object, status: int, field: str, kind: str = "application/json") -> str:
-        """What is said of a body."""
+        """Send a body that must be refused; returns the error."""
         said = await self.ask("POST", "/api/decide", body, kind=kind)
         self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
         return str(said.json["error"])
 
     async def test_bodies(self) -> None:
-        """JSON of the declared form and nothing else."""
+        """Only JSON as declared is accepted."""
         self.assertEqual(await self.refused({"caller": "33"}, 400, "number"), "number: it must be there")
         self.assertEqual(await self.refused({"number": 22}, 400, "number"), "number: accepted is str, not int")
         self.assertEqual(await self.refused({**CALL, "x": 1}, 400, "x"), "there is no field x here")
@@ -120,14 +120,14 @@ class ReadingTests(ApiCase):
         await self.refused(b"{}", 400, "number", "Application/JSON; charset=utf-8")
 
     async def test_whole_numbers(self) -> None:
-        """5.0 is one to JSON Schema, and so to us; 5.5 is none."""
+        """5.0 is an integer, as in JSON Schema; 5.5 is not."""
         new = {"name": "Sales", "phone": "PJSIP/33", "context": "phones", "destinations": "0XX"}
         for number, status in ((5.0, 201), (5.5, 400), ("5", 400), (True, 400), (1e308, 400), (1e400, 400)):
             said = await self.ask("POST", "/api/dial-links", {**new, "calls_a_day": number})
             self.assertEqual(said.status, status, number)
 
     async def test_queries(self) -> None:
-        """No field that is not declared, none twice, nothing that is no text."""
+        """Unknown and repeated fields, and invalid encodings, are refused."""
         for query, field in (
             ("x=1", "x"),
             ("%ff=1", ""),
@@ -138,7 +138,7 @@ class ReadingTests(ApiCase):
             self.assertEqual((said.status, said.json["field"]), (400, field), query)
 
     async def test_addresses(self) -> None:
-        """What is not there, and what may not be done there."""
+        """Unknown addresses give 404, methods that are not allowed 405."""
         for path in ("/api/", "/api", "/api/nothing", "/api/decide//x", "/api/decide/", "/api/%2e%2e/decide"):
             self.assertEqual((await self.ask("GET", path)).status, 404, path)
         said = await self.ask("DELETE", "/api/decide")
@@ -147,7 +147,7 @@ class ReadingTests(ApiCase):
         self.assertEqual((said.status, said.header("Allow")), (405, "GET, HEAD"))
 
     async def test_head(self) -> None:
-        """As GET, without the text."""
+        """HEAD is answered as GET, without the body."""
         for path, status in (("/api/openapi.json", 200), ("/api/mappings", 200), ("/api/mappings/999", 404)):
             whole = await self.ask("GET", path)
             said = await self.ask("HEAD", path)
@@ -155,17 +155,17 @@ class ReadingTests(ApiCase):
             self.assertEqual(said.header("Content-Length"), str(len(whole.body)))
 
     async def test_database_away(self) -> None:
-        """That is said, and no more: which file it is, is not for programs."""
+        """Without the database the response is 503, and does not name the file."""
         self.path.rename(f"{self.path}.away")
         said = await self.ask("POST", "/api/decide", CALL)
         self.assertEqual((said.status, said.json["error"]), (503, "Service Currently Unavailable"))
 
 
 class DocumentTests(SynchronousTestCase):
-    """The document is made of what answers; this is about what it says for people."""
+    """The OpenAPI document: examples, names, documentation."""
 
     def test_examples(self) -> None:
-        """Each is what it is an example of."""
+        """Each example is valid for its type."""
         for endpoint in ENDPOINTS:
             for example, struct in ((endpoint.example, endpoint.body), (endpoint.shows, endpoint.answer)):
                 if example is not None:
@@ -175,19 +175,19 @@ class DocumentTests(SynchronousTestCase):
                     )
 
     def test_names(self) -> None:
-        """Each operation is called something, and no two the same."""
+        """Each operation has a name of its own, and a summary."""
         names = [endpoint.name for endpoint in ENDPOINTS]
         self.assertEqual(sorted(set(names)), sorted(names))
         for endpoint in ENDPOINTS:
             self.assertTrue(endpoint.summary and not endpoint.summary.endswith("."), endpoint.path)
 
     def test_no_structs_of_one_name(self) -> None:
-        """The schemas bear the names by which programs know them."""
+        """The names of the schemas are plain type names."""
         for name in DOCUMENT["components"]["schemas"]:
             self.assertRegex(name, "^[A-Z][A-Za-z]+$")
 
     def test_every_body_has_an_example(self) -> None:
-        """So that it can be tried at once."""
+        """Each request body has an example."""
         self.assertEqual([endpoint.path for endpoint in ENDPOINTS if endpoint.body and endpoint.example is None], [])
 
     def test_documentation(self) -> None:

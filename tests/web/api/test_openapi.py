@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI document says: schemathesis tries both against each other.
+"""The API does what its OpenAPI document says: schemathesis compares them.
 
 It is the program itself that is run, against a gateway's API on a port: from the document it makes
 requests that should and that should not be accepted, sequences of them by the links, methods that are
@@ -17,8 +17,8 @@ from twisted.internet.threads import deferToThread
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.people.console_users import add_console_user
 from pbxrouter.security.roles import Role
-from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.resources.endpoints import ENDPOINTS
+from pbxrouter.web.api.token_auth import LIMITS
 from tests.api_fakes import ACTOR, ApiCase, a_call
 from tests.needs import PATIENCE_S
 
@@ -46,12 +46,12 @@ expected-statuses = ["2xx", "400", "403"]
 
 
 class SchemaTests(ApiCase):
-    """Everything, tried by a machine."""
+    """All endpoints, with generated requests."""
 
     timeout = 2 * LONGEST_S
 
     async def start(self) -> None:
-        """With calls in the history, and an admin besides those that it makes; as often as it likes."""
+        """Add calls to the history and a second admin, and lift the rate limits."""
         await super().start()
         await self.web.write(
             lambda connection: add_console_user(connection, ACTOR, 0, "maria", "no password", Role.ADMIN)
@@ -60,7 +60,7 @@ class SchemaTests(ApiCase):
         self.serve(self.web, dict.fromkeys(LIMITS, (1e9, 10**9)))
 
     async def test_schemathesis(self) -> None:
-        """No check finds anything, and no endpoint is left out."""
+        """No check fails, and no endpoint is left out."""
         config = pathlib.Path(self.mktemp()).absolute()
         config.write_text(CONFIG, encoding="utf-8")
         document = pathlib.Path(f"{self.mktemp()}.json").absolute()

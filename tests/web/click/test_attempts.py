@@ -1,4 +1,4 @@
-"""Attempts: a click's call, watched by the page."""
+"""Click-to-dial attempts, and waiting for their next step."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.web.console.click.test_visitor_pages import reactor
 
 
 class AttemptsTests(SynchronousTestCase):
-    """What is kept of calls."""
+    """Attempts are kept for a while."""
 
     def test_bounded(self) -> None:
-        """In number, and in time since the last that was heard."""
+        """Attempts are limited in number, and forgotten some time after their last step."""
         now = 0.0
         attempts = Attempts(lambda: now)
         first = attempts.add(("user", 1), "21", "PJSIP/33")
@@ -36,7 +36,7 @@ class AttemptsTests(SynchronousTestCase):
         self.assertEqual(attempts.latest(("user", 1), 5), [last])
 
     def test_whose(self) -> None:
-        """An id is good for its owner only, and cannot be guessed."""
+        """An id is valid for its owner only, and cannot be guessed."""
         attempts = Attempts(lambda: 0.0)
         made = attempts.add(("link", 1), "21", "PJSIP/33")
         self.assertIs(attempts.find(made.attempt_id, ("link", 1)), made)
@@ -45,7 +45,7 @@ class AttemptsTests(SynchronousTestCase):
         self.assertGreaterEqual(len(made.attempt_id), 24)
 
     def test_waiting(self) -> None:
-        """All who wait are told; only so many may."""
+        """All waiting requests get the next step; their number is limited."""
         attempts = Attempts(lambda: 0.0)
         made = attempts.add(("link", 1), "21", "PJSIP/33")
         waiting = [Deferred.fromCoroutine(made.news(0, 20, reactor)) for _ in range(MAX_WAITING + 1)]

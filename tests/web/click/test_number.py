@@ -1,4 +1,4 @@
-"""Numbers that a visitor may have called."""
+"""Numbers that visitors and staff enter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tests.web.console.click.test_visitor_pages import HOSTILE
 
 
 class NumberTests(SynchronousTestCase):
-    """What people write."""
+    """Numbers as people write them."""
 
     def test_accepted(self) -> None:
-        """Blanks, dots, dashes and parentheses say nothing."""
+        """Blanks, dots, dashes and parentheses are ignored."""
         for text, number in (
             ("600112233", "600112233"),
             ("+34 600-11 22 33", "+34600112233"),
@@ -23,14 +23,14 @@ class NumberTests(SynchronousTestCase):
             self.assertEqual(read_number(text, for_visitor=True), number)
 
     def test_refused(self) -> None:
-        """In words that name it, fit for one line."""
+        """The refusal names the number in one line."""
         for text in HOSTILE:
             error = self.assertRaises(ClickRefused, read_number, text, for_visitor=True)
             self.assertEqual((error.field, error.status), ("number", 400), repr(text))
             self.assertTrue(str(error).isprintable() and str(error).isascii(), repr(text))
 
     def test_staff(self) -> None:
-        """May dial what a telephone can dial, and no more."""
+        """Staff may enter what a telephone can dial, and no more."""
         self.assertEqual(read_number("*72 600-112", for_visitor=False), "*72600112")
         for text in ("21\r\nX: y", "21\n", "abc", "", "*"):
             self.assertRaises(ClickRefused, read_number, text, for_visitor=False)

@@ -1,4 +1,4 @@
-"""The pages of the history, and the page that tests a number."""
+"""The pages of the call history, and the page Test a number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pbxrouter.database.calls.history import CallRow, add_calls, trace_text
 from pbxrouter.text.sentences import Sentence, sentence
 from pbxrouter.web.console.call_pages import (
     PAGE,
-    Filters,
+    CallFilters,
     place_text,
     read_filters,
     read_place,
@@ -23,7 +23,7 @@ FORMULA = "=HYPERLINK(1)"
 
 
 def row(began: float, caller: str = "33", outcome: str = "ANSWER", *trace: Sentence, name: str = "") -> CallRow:
-    """A call."""
+    """A row of the history."""
     return CallRow(
         began, began + 5, "u.1", caller, name, "21", "allow", "2X", "dial", "SIP", "33", outcome, "16", 75,
         trace_text(trace),
@@ -31,16 +31,16 @@ def row(began: float, caller: str = "33", outcome: str = "ANSWER", *trace: Sente
 
 
 class CallsCase(ConsoleCase):
-    """A viewer before a history."""
+    """Tests with a viewer and a call history."""
 
     async def start(self) -> None:
-        """The viewer, and the time."""
+        """Log a viewer in, at a fixed time."""
         await super().start()
         self.me = await self.viewer()
         self.now = self.web.now()
 
     async def have(self, *rows: CallRow) -> None:
-        """These calls have been."""
+        """Add calls to the history."""
         await self.web.write(lambda connection: add_calls(connection, rows))
 
 
@@ -48,12 +48,12 @@ class ListTests(CallsCase):
     """``/calls``."""
 
     async def test_nothing_yet(self) -> None:
-        """It says what to do."""
+        """Without calls the page says how to place one."""
         self.assertIn("No calls yet", (await self.get("/calls")).text)
         self.assertIn("No calls match", (await self.get("/calls?caller=9")).text)
 
     async def test_filters(self) -> None:
-        """By caller, outcome and time; the form keeps what was written."""
+        """Filters by caller, outcome and time; the form keeps them."""
         await self.have(row(self.now - 10), row(self.now - 20, "34", "BUSY"), row(self.now - 90_000, "35"))
         page = await self.get("/calls?caller=34&outcome=BUSY")
         self.assertEqual(len(re.findall("/calls/[0-9]+", page.html)), 1)
@@ -64,7 +64,7 @@ class ListTests(CallsCase):
         self.assertIn("35", (await self.get(f"/calls?until={since}")).text)
 
     async def test_a_time_that_is_none(self) -> None:
-        """The field says so; nothing else is lost."""
+        """An invalid time is reported at its field; the other filters are kept."""
         for query, reason in (
             ("since=yesterday", "yesterday is not a time; enter one such as"),
             ("until=99999-99-99", "99999-99-99 is not a time; enter one such as"),
@@ -76,7 +76,7 @@ class ListTests(CallsCase):
             self.assertIn(("number", "21"), page.form("/calls").fields)
 
     async def test_pages(self) -> None:
-        """Older and newer, with the filters."""
+        """Older and newer pages keep the filters."""
         await self.have(*(row(self.now - index) for index in range(PAGE + 5)), row(self.now, "34"))
         first = await self.get("/calls?caller=33")
         older = next(link for link in first.links if "before=" in link)
@@ -87,13 +87,13 @@ class ListTests(CallsCase):
         self.assertFalse(any("before=" in link for link in second.links))
 
     async def test_places_that_make_no_sense(self) -> None:
-        """They are the first page."""
+        """An invalid place gives the first page."""
         await self.have(row(self.now))
         for place in ("x", "1", "1-", "-", "nan-x", "1e999-1", "1-99999999999999999999999"):
             self.assertEqual((await self.get(f"/calls?before={place}")).status, 200, place)
 
     async def test_hostile_names(self) -> None:
-        """Text, wherever they stand."""
+        """Names and numbers are shown as text."""
         await self.have(row(self.now, HOSTILE, HOSTILE, sentence("{x} said no", x=HOSTILE), name=HOSTILE))
         for path in ("/calls", "/calls/1", f"/calls?caller={HOSTILE}&outcome={HOSTILE}"):
             page = await self.get(path.replace(" ", "+"))
@@ -101,7 +101,7 @@ class ListTests(CallsCase):
             self.assertIn("&lt;script&gt;", page.html, path)
 
     async def test_spanish(self) -> None:
-        """Outcomes and traces too."""
+        """Outcomes and traces are translated, too."""
         self.me.headers["Accept-Language"] = "es"
         await self.have(row(self.now, "33", "BUSY", sentence("no pattern matches {number}", number="21")))
         self.assertIn("ningún patrón coincide con 21", (await self.get("/calls/1")).text)
@@ -112,7 +112,7 @@ class OneTests(CallsCase):
     """``/calls/1``."""
 
     async def test_what_it_tells(self) -> None:
-        """Facts, steps in order, and the way to test it again."""
+        """The page has the call's facts, the trace, and a link to test it again."""
         await self.have(row(self.now, "33", "ANSWER", sentence("first {x}", x="a"), sentence("second")))
         page = await self.get("/calls/1")
         self.assertIn("33 → 21", page.text)
@@ -121,7 +121,7 @@ class OneTests(CallsCase):
         self.assertIn("/test?caller=33&number=21", page.links)
 
     async def test_none(self) -> None:
-        """404 in words."""
+        """An unknown call is 404."""
         for number in ("2", "99999999999999999999999"):
             page = await self.get(f"/calls/{number}")
             self.assertEqual(page.status, 404)
@@ -131,7 +131,7 @@ class CsvTests(CallsCase):
     """``/calls.csv``."""
 
     async def test_all_that_fit(self) -> None:
-        """Also more than one piece; nothing in it is a formula."""
+        """All matching calls are streamed in several pieces; no cell is a formula."""
         await self.have(*(row(self.now - index) for index in range(2500)), row(self.now, FORMULA, name=f" {FORMULA}"))
         answer = await self.get("/calls.csv")
         self.assertEqual(answer.header("Content-Type"), "text/csv; charset=utf-8")
@@ -143,7 +143,7 @@ class CsvTests(CallsCase):
         self.assertEqual(len(few.html.splitlines()), 1)
 
     async def test_what_cannot_be_searched(self) -> None:
-        """A page that says so."""
+        """An invalid filter gives an error page."""
         answer = await self.get("/calls.csv?since=x")
         self.assertEqual((answer.status, "x is not a time" in answer.text.lower()), (400, True))
 
@@ -152,7 +152,7 @@ class BusiestTests(CallsCase):
     """``/calls/busiest``."""
 
     async def test_day_and_week(self) -> None:
-        """Graphs, and the minutes as a table."""
+        """Graphs of day and week, and the busiest minutes as a table."""
         zone = self.web.zone
         noon = zone.midnight(self.now) + 12 * 3600
         await self.have(*(row(noon + index) for index in range(3)), row(noon - 86_400))
@@ -164,7 +164,7 @@ class BusiestTests(CallsCase):
         self.assertIn("1 call", (await self.get(f"/calls/busiest?day={yesterday}")).text)
 
     async def test_days_that_are_none(self) -> None:
-        """Said so, and today is shown."""
+        """An invalid day is reported, and today is shown."""
         for day in ("x", "0001-01-01", "9999-12-31"):
             page = await self.get(f"/calls/busiest?day={day}")
             self.assertIn(page.status, (200, 400), day)
@@ -175,7 +175,7 @@ class TestTests(CallsCase):
     """``/test``."""
 
     async def test_each_verdict(self) -> None:
-        """The same words as the command's."""
+        """Each verdict is worded as by `pbxrouter explain`."""
         for caller, number, said in (
             ("33", "21", "Allowed: 33 dials 21, which runs dial SIP"),
             ("33", "34", "A PIN is needed: 33 dials 34"),
@@ -187,7 +187,7 @@ class TestTests(CallsCase):
         self.assertIn("Allowed: 33 dials 21", (await self.get("/test?caller=33&number=21")).text)
 
     async def test_pins(self) -> None:
-        """The right one opens, a wrong one does not; neither is shown again, and only a few may be tried."""
+        """A right PIN allows, a wrong one does not; no PIN is shown, and attempts are limited."""
         for pin, said in (("123456", "Allowed: 44 dials 34"), ("999999", "Denied: 44 dials 34")):
             page = await self.me.send("/test", caller="44", number="34", pin=pin)
             self.assertIn(said, page.text)
@@ -200,7 +200,7 @@ class TestTests(CallsCase):
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)
 
     async def test_what_cannot_be_asked(self) -> None:
-        """In words, beside the field."""
+        """Invalid input is reported beside its field."""
         self.assertEqual((await self.me.send("/test", caller="33", number="")).status, 400)
         self.assertEqual((await self.me.send("/test", caller="3" * 99, number="21")).status, 400)
         page = await self.me.send("/test", caller=HOSTILE, number=HOSTILE)
@@ -209,16 +209,16 @@ class TestTests(CallsCase):
 
 
 class FilterTests(CallsCase):
-    """Addresses there and back."""
+    """URLs of filters and places."""
 
     def test_address(self) -> None:
-        """What is not said is not in it."""
-        filters = Filters(caller="+34 6", until="2026-11-23T10:00")
+        """Empty filters are left out of the URL."""
+        filters = CallFilters(caller="+34 6", until="2026-11-23T10:00")
         address = filters.address("/calls", before="1.5-3")
         self.assertEqual(address, "/calls?caller=%2B34+6&until=2026-11-23T10%3A00&before=1.5-3")
         self.assertEqual(read_filters(Form([("caller", "+34 6"), ("until", "2026-11-23T10:00")])), filters)
 
     def test_place(self) -> None:
-        """A place comes back exactly."""
+        """A place is parsed as it was formatted."""
         for place in ((1795431600.123456, 7), (0.1, 1)):
             self.assertEqual(read_place(place_text(place)), place)

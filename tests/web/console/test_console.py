@@ -1,4 +1,4 @@
-"""What holds for every page of the console: roles, codes in forms, hosts, headers, methods, what goes wrong.
+"""Rules for every page of the console: roles, CSRF tokens, hosts, headers, methods, errors.
 
 The routes are taken from the router itself, so that a page that is added later is tested, too.
 """
@@ -17,9 +17,9 @@ from twisted.web.test.requesthelper import DummyRequest
 from pbxrouter.config.schema import Web
 from pbxrouter.database.store import Store
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.auth import SESSION_COOKIE
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.console.router import Route
+from pbxrouter.web.console.session_auth import SESSION_COOKIE
 from pbxrouter.web.http.site import CUT_OFF, MAX_FORM
 from tests.web_fakes import FORM, PASSWORD, ConsoleCase, Person
 
@@ -30,25 +30,25 @@ NOT_PAGES = ("/api/", "/static/", "/metrics")
 OWN_CHECK = ("/call/", "/c/", "/click/")
 """Beginnings of pages for strangers that see for themselves where a form comes from: they stand in frames."""
 ENDLESS = frozenset({"/now/events"})
-"""Answers that go on as long as somebody listens."""
+"""Responses that last as long as the client is connected."""
 
 
 def filled(path: str) -> str:
-    """An address with something in its places."""
+    """A route's path with values in its placeholders."""
     return re.sub(r"<(?:\w+(?:\([^)]*\))?:)?\w+>", "1", path)
 
 
 class RolesTests(ConsoleCase):
-    """Each page is for somebody."""
+    """Each page has a role."""
 
     def pages(self, *methods: str) -> Iterator[tuple[str, Route]]:
-        """Addresses of the routes with these methods, the entrance's left out."""
+        """The paths of the routes with these methods, without the login pages."""
         for route in self.router.routes:
             if route.path not in EVERYBODYS and set(route.methods) & set(methods):
                 yield filled(route.path), route
 
     async def test_every_route_says_for_whom(self) -> None:
-        """No address is served beside the router; whatever strangers may see is known here."""
+        """Every address is served by the router; the public ones are listed here."""
         declared = {route.path for route in self.router.routes}
         for rule in self.app.url_map.iter_rules():
             if not rule.rule.startswith(NOT_PAGES):
@@ -61,8 +61,8 @@ class RolesTests(ConsoleCase):
         for route in self.router.routes:
             self.assertIn(route.methods, (("GET",), ("POST",)), route.path)
 
-    async def test_nobody(self) -> None:
-        """Who is not logged in is sent to the log-in, from every page, and sees and changes nothing."""
+    async def test_no_session(self) -> None:
+        """Without a session every page redirects to the login, and changes nothing."""
         for path, route in self.pages("GET"):
             if route.role is not None:
                 answer = await self.get(path)
@@ -75,7 +75,7 @@ class RolesTests(ConsoleCase):
                 self.assertEqual((answer.status, answer.location), (303, "/login"), path)
 
     async def test_too_small_a_role(self) -> None:
-        """A page for a greater role is refused, by GET and by POST with all that a form needs."""
+        """A page for a higher role is refused, by GET and by a complete POST."""
         people = {role: await self.as_(role) for role in Role}
         for path, route in self.pages("GET", "POST"):
             for role, person in people.items():
@@ -84,8 +84,8 @@ class RolesTests(ConsoleCase):
                     self.assertEqual(answer.status, 403, f"{role.value}: {path}")
                     self.assertIn("Your role does not allow this page", answer.text)
 
-    async def test_whoever_may_is_not_refused(self) -> None:
-        """Who has the role sees each page, or that what the address names is not there; none breaks."""
+    async def test_sufficient_role(self) -> None:
+        """With the role each page is shown, or is 404 for a missing row; none fails."""
         people = {role: await self.as_(role) for role in Role}
         for path, route in self.pages("GET"):
             if route.role is not None and path not in ENDLESS:
@@ -94,7 +94,7 @@ class RolesTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_the_menu(self) -> None:
-        """Everybody's menu has just the pages that they may see, and each of these is there."""
+        """The menu has exactly the pages that the user's role may see, and each of them exists."""
         for role in Role:
             person = await self.as_(role)
             menu = [entry for section in MENU for entry in section.entries]
@@ -106,21 +106,21 @@ class RolesTests(ConsoleCase):
 
 
 class FormsTests(ConsoleCase):
-    """Nobody sends a form in somebody else's name."""
+    """A form of another session is refused."""
 
     async def start(self) -> None:
-        """Ana is in."""
+        """A logged-in user."""
         await super().start()
         self.me = await self.admin()
 
     async def test_an_origin_that_is_none(self) -> None:
-        """Refused, not broken on."""
+        """An invalid Origin header is refused."""
         for origin in ("http://[", "null", "://", "http://localhost@evil.example"):
             answer = await self.me.submit("/language", [("language", "es")], {"Origin": origin})
             self.assertEqual(answer.status, 403, origin)
 
     async def test_no_code(self) -> None:
-        """Every form without its code, or with a wrong one, is refused, and the session lives on."""
+        """Forms without the CSRF token, or with a wrong one, are refused; the session stays."""
         for route in self.router.routes:
             if "POST" in route.methods and not route.path.startswith(OWN_CHECK):
                 for code in ("", "wrong", "é", "0" * 64):
@@ -130,9 +130,9 @@ class FormsTests(ConsoleCase):
         self.assertEqual((await self.get("/settings/account")).status, 200)
 
     async def test_anothers_code(self) -> None:
-        """A code is good for its session alone: not another's, not a stranger's, not an earlier one."""
+        """A token is valid for its own session only."""
         other = await (await self.admin()).csrf()
-        stranger = await self.somebody().csrf()
+        stranger = await self.new_client().csrf()
         mine = await self.me.csrf()
         for code in (other, stranger):
             self.assertEqual((await self.post("/settings/account", csrf=code)).status, 403)
@@ -141,16 +141,16 @@ class FormsTests(ConsoleCase):
         self.assertEqual((await again.post("/settings/account", csrf=mine)).status, 403)
 
     async def test_a_strangers_form(self) -> None:
-        """The log-in form, too, is refused without the visitor's cookie or with another's code."""
-        self.me = self.somebody()
+        """The login form, too, is refused without the visitor's cookie or with another token."""
+        self.me = self.new_client()
         self.assertEqual((await self.post("/login", csrf="", login="a", password="b")).status, 403)
-        code = await self.somebody().csrf()
+        code = await self.new_client().csrf()
         answer = await self.post("/login", csrf=code, login="a", password="b")
         self.assertIn("cookies must be allowed", answer.text)
         self.assertEqual(answer.status, 403)
 
     async def test_from_another_site(self) -> None:
-        """A browser that says that another site sent the form is believed, even if the code is right."""
+        """A browser's report of a cross-site form is believed, even with the right token."""
         pairs = [("phone", ""), ("language", "")]
         for headers, status in (
             ({"Origin": "https://evil.example"}, 403),
@@ -166,7 +166,7 @@ class FormsTests(ConsoleCase):
             self.assertEqual(answer.status, status, headers)
 
     async def test_the_code_in_a_header(self) -> None:
-        """A script of ours may bring the code in a header."""
+        """The CSRF token may come in a header."""
         code = await self.me.csrf()
         pairs = [("csrf", ""), ("phone", ""), ("language", "")]
         answer = await self.me.submit("/settings/account", pairs, {"X-CSRF": code})
@@ -175,7 +175,7 @@ class FormsTests(ConsoleCase):
         self.assertEqual(answer.status, 403)
 
     async def test_no_form(self) -> None:
-        """What is no form is refused in words: another type, broken encodings, nothing, too many fields."""
+        """Invalid forms are refused with a message: content type, encoding, empty, too many fields."""
         code = (await self.me.csrf()).encode()
         for body, kind in (
             (b"csrf=" + code, "text/plain"),
@@ -197,14 +197,14 @@ class FormsTests(ConsoleCase):
         self.assertEqual(answer.status, 403)
 
     async def test_far_too_long(self) -> None:
-        """Who sends without end is cut off, and nothing is kept of it."""
+        """A request without end is cut off, and not kept in memory."""
         with self.assertRaises((ResponseNeverReceived, RequestTransmissionFailed)):
             await self.me.ask("POST", "/settings/account", b"x" * (4 * CUT_OFF), {"Content-Type": FORM})
         self.assertEqual((await self.get("/settings/account")).status, 200)
 
 
 class HostTests(ConsoleCase):
-    """The name that a request was sent to."""
+    """The Host header."""
 
     settings = Web(
         listen="tcp:0:interface=127.0.0.1",
@@ -214,7 +214,7 @@ class HostTests(ConsoleCase):
     )
 
     async def test_hosts(self) -> None:
-        """Only our own names and the address itself are answered; nothing is told to others."""
+        """Only the server's own names and address are answered."""
         for host, status in (
             ("localhost", 200),
             ("localhost:8080", 200),
@@ -243,7 +243,7 @@ class HostTests(ConsoleCase):
                 self.assertEqual(answer.header("X-Content-Type-Options"), "nosniff")
 
     async def test_behind_a_proxy(self) -> None:
-        """A proxy of ours is believed who asks, and by https or not; the log-in's limits count by that."""
+        """A trusted proxy's address and scheme are believed; the login limits count by that address."""
         answer = await self.get("/login", X_Forwarded_Proto="https")
         self.assertEqual(answer.header("Strict-Transport-Security"), "max-age=31536000")
         self.assertEqual((await self.get("/login")).header("Strict-Transport-Security"), "")
@@ -254,7 +254,7 @@ class HostTests(ConsoleCase):
             self.assertEqual(answer.status, status, number)
 
     async def test_a_proxy_that_adds_a_line(self) -> None:
-        """The last entry of the last line is the proxy's own; it may have a port."""
+        """The last entry of the last X-Forwarded-For counts; it may have a port."""
         for value, address in (
             ("192.0.2.5", "192.0.2.5"),
             ("10.0.0.1, 192.0.2.5:4711", "192.0.2.5"),
@@ -268,34 +268,34 @@ class HostTests(ConsoleCase):
             self.assertEqual(self.visitors.address(request), address, value)
 
     async def test_many_addresses_do_not_shut_the_owner_out(self) -> None:
-        """From where somebody has logged in before, however many others try their login."""
+        """A user can log in from a known network in spite of many attempts at that login from elsewhere."""
         await self.add_person("bo", Role.VIEWER)
         right, wrong = ([("login", "bo"), ("password", value)] for value in (PASSWORD, "wrong"))
         home = {"X-Forwarded-For": "192.0.2.7"}
-        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        self.assertEqual((await self.new_client().submit("/login", right, home)).status, 303)
         statuses = [
             (await self.me.submit("/login", wrong, {"X-Forwarded-For": f"198.51.100.{host}"})).status
             for host in range(50)
         ]
         self.assertIn(429, statuses)
-        self.assertEqual((await self.somebody().submit("/login", right, home)).status, 303)
+        self.assertEqual((await self.new_client().submit("/login", right, home)).status, 303)
 
-    async def test_who_tries_shuts_nobody_else_out(self) -> None:
-        """However long one address goes on, the right password opens from another."""
+    async def test_attempts_do_not_lock_others_out(self) -> None:
+        """Attempts from one address do not prevent a login from another."""
         await self.add_person("bo", Role.VIEWER)
         wrong = [("login", "bo"), ("password", "wrong")]
         for _ in range(60):
             await self.me.submit("/login", wrong, {"X-Forwarded-For": "192.0.2.66"})
         right = [("login", "bo"), ("password", PASSWORD)]
-        answer = await self.somebody().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
+        answer = await self.new_client().submit("/login", right, {"X-Forwarded-For": "192.0.2.7"})
         self.assertEqual(answer.status, 303)
 
 
 class NoProxyTests(ConsoleCase):
-    """Without a proxy."""
+    """Without a trusted proxy."""
 
     async def test_not_believed(self) -> None:
-        """What anybody may write into their headers gets nobody around the limits."""
+        """Headers that a client sets itself do not circumvent the limits."""
         statuses = [
             (
                 await self.me.submit(
@@ -312,10 +312,10 @@ class NoProxyTests(ConsoleCase):
 
 
 class HeadersTests(ConsoleCase):
-    """What each answer carries."""
+    """Headers of every response."""
 
     async def test_every_answer(self) -> None:
-        """Pages, redirects, refusals and files: no frame, no guessing of types, no script but ours."""
+        """Pages, redirects, errors and files: no frames, no type guessing, no foreign scripts."""
         me = await self.admin()
         for path in ("/login", "/", "/settings/account", "/nowhere", "/static/x/none.css", "/api/nowhere"):
             for person in (self.me, me):
@@ -331,14 +331,14 @@ class HeadersTests(ConsoleCase):
                 self.assertEqual(answer.header("Cross-Origin-Opener-Policy"), "same-origin")
 
     async def test_pages_are_kept_nowhere(self) -> None:
-        """No page is kept by browsers or proxies, nor shown to another user or in another language."""
+        """No page is cached by browsers or proxies."""
         for path in ("/login", "/settings/account", "/settings/people"):
             answer = await (await self.admin()).get(path)
             self.assertEqual(answer.header("Cache-Control"), "no-store")
             self.assertIn("Cookie", answer.header("Vary"))
 
     async def test_nothing_inline(self) -> None:
-        """No page has a script, a style or a handler of its own: the policy would not let it."""
+        """No page has inline scripts, styles or handlers, which the policy forbids."""
         me = await self.admin()
         for section in MENU:
             for entry in section.entries:
@@ -346,7 +346,7 @@ class HeadersTests(ConsoleCase):
                 self.assertNotRegex(html, r"(?i)<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", entry.path)
 
     async def test_static_files(self) -> None:
-        """What pages refer to is there, for ever; of another version it is kept a minute; others are not."""
+        """Static files are cacheable for ever at their own address, a minute at an old one; others are 404."""
         page = await self.get("/login")
         found = set(re.findall(r'"(/static/[^"]+)"', page.html))
         self.assertEqual({row.rpartition(".")[2] for row in found}, {"css", "js", "svg"})
@@ -371,7 +371,7 @@ class HeadersTests(ConsoleCase):
             self.assertEqual(answer.status, 404, evil)
 
     async def test_no_server_lets_a_value_into_a_header(self) -> None:
-        """Line ends in an address do not begin a header of their own."""
+        """Line ends in an address do not start a header."""
         for path in (
             "/%0d%0aX-Evil:%20yes",
             "/settings/account%0d%0aX-Evil:%20yes",
@@ -382,10 +382,10 @@ class HeadersTests(ConsoleCase):
 
 
 class ProblemsTests(ConsoleCase):
-    """What goes wrong is a page, too."""
+    """Errors as pages."""
 
     async def test_no_such_page(self) -> None:
-        """A page that is not there: for strangers without a menu, for others with theirs; no echo."""
+        """A page that does not exist is 404, with the menu for logged-in users; the path is not echoed."""
         for person, menu in ((self.me, False), (await self.viewer(), True)):
             answer = await person.get("/nowhere/<script>")
             self.assertEqual((answer.status, answer.title), (404, "404"))
@@ -394,13 +394,13 @@ class ProblemsTests(ConsoleCase):
             self.assertNotIn("<script>", answer.html.replace("<script src=", ""))
 
     async def test_in_spanish(self) -> None:
-        """Problems, too, are told in the visitor's language."""
+        """Errors are translated, too."""
         answer = await self.get("/nowhere", Accept_Language="es")
         self.assertEqual((answer.status, answer.language), (404, "es"))
         self.assertNotIn("This page does not exist", answer.text)
 
     async def test_other_methods(self) -> None:
-        """A page that is only for reading, or only for sending, says which."""
+        """A method that is not allowed gives 405 with the allowed ones."""
         answer = await (await self.viewer()).ask("POST", "/login/", b"", {"Content-Type": FORM})
         self.assertIn(answer.status, (404, 405))
         for method, path, allowed in (
@@ -422,7 +422,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(answer.location, "/login?next=/settings/account")
 
     async def test_addresses_that_are_no_text(self) -> None:
-        """Broken percent signs and bytes that are no UTF-8, in path or query, break nothing."""
+        """Invalid percent encoding and UTF-8, in path or query, cause no error."""
         me = await self.admin()
         for path in (
             "/%ff",
@@ -438,7 +438,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_numbers_beyond_all_rows(self) -> None:
-        """An address with a number that no row can have is as one that is not there."""
+        """A number beyond all rows is 404."""
         me = await self.admin()
         for route in self.router.routes:
             if "<int:" in route.path and "GET" in route.methods:
@@ -448,7 +448,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_nothing_is_broken_by_hostile_forms(self) -> None:
-        """Every form, filled with rubbish by who may send it, is answered by a page that says no."""
+        """Every form with invalid values is answered by an error page."""
         rubbish = "'\"><script>alert(1)</script>\x00\u202e{caller}%s"
         names = (
             "login",
@@ -472,7 +472,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_something_breaks(self) -> None:
-        """What nobody foresaw is told without its traceback, which is in the log."""
+        """An unexpected error is shown without its traceback, which is in the log."""
 
         async def broken(page_request: object) -> bytes:
             raise ZeroDivisionError("the secret innards")
@@ -485,7 +485,7 @@ class ProblemsTests(ConsoleCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     async def test_the_database_is_away(self) -> None:
-        """Without the database a page says so, with 503, also to strangers, and comes back with it."""
+        """Without the database pages give 503, also without a session, and recover with it."""
         me = await self.admin()
         kept = self.path.with_suffix(".kept")
         self.path.rename(kept)
@@ -503,10 +503,10 @@ class ProblemsTests(ConsoleCase):
 
 
 class HostileTests(ConsoleCase):
-    """What outsiders write is shown as text."""
+    """Text from outside is shown as text."""
 
     async def test_a_hostile_login(self) -> None:
-        """A login full of mark-up is shown, on the form, in the menu and in the list, as it was typed."""
+        """A login with mark-up is shown as text, on the form, in the menu and in the list."""
         evil = "\"><img src=x onerror=alert(1)>'"
         answer = await self.me.log_in(evil)
         self.assertEqual(answer.status, 403)
@@ -518,7 +518,7 @@ class HostileTests(ConsoleCase):
         self.assertIn(evil, page.text)
 
     async def test_a_hostile_number(self) -> None:
-        """A number that is tested is shown as text."""
+        """The tested number is shown as text."""
         me = await self.viewer()
         query = urlencode({"caller": "<b>33", "number": "<script>alert(1)</script>"})
         page = await me.get(f"/test?{query}")
@@ -526,7 +526,7 @@ class HostileTests(ConsoleCase):
         self.assertNotIn("<b>", page.html)
 
     async def test_no_session_in_an_address(self) -> None:
-        """A session is taken from the cookie alone, never from an address."""
+        """A session is accepted from the cookie only, never from a URL."""
         me: Person = await self.admin()
         cookie = me.cookies[SESSION_COOKIE][0]
         answer = await self.get(f"/settings/account?{SESSION_COOKIE}={cookie}")

@@ -1,4 +1,4 @@
-"""Getting into the console and out again: log-in, its limits, sessions, the set-up link, the language."""
+"""Login and its limits, sessions, the set-up link, the language."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pbxrouter.database.people.console_users import (
 )
 from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
 from pbxrouter.security.roles import Role
-from pbxrouter.web.console.auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from pbxrouter.web.console.login_pages import SETUP_COOKIE
+from pbxrouter.web.console.session_auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
 from tests.web_fakes import ACTOR, PASSWORD, ConsoleCase, Person
 
 NEW = "a password of my own"
 
 
 class LogInTests(ConsoleCase):
-    """Login and password."""
+    """The login form."""
 
     async def start(self) -> None:
-        """One person may come in."""
+        """One console user."""
         await super().start()
         self.ana = await self.add_person("ana", Role.ADMIN)
 
     async def test_log_in(self) -> None:
-        """Who knows the password gets a session, whose cookie no script, site or plain connection sees."""
+        """The right password opens a session; its cookie is HttpOnly, SameSite and Secure."""
         answer = await self.me.log_in("ana")
         self.assertEqual((answer.status, answer.location), (303, "/"))
         (cookie,) = [cookie for cookie in answer.cookies if cookie.startswith(SESSION_COOKIE)]
@@ -42,14 +42,14 @@ class LogInTests(ConsoleCase):
         self.assertLess(abs((users[0].last_login_at or 0) - self.web.now()), 60)
 
     async def test_the_session_is_kept_as_a_hash(self) -> None:
-        """Who reads the database cannot take over a session."""
+        """The database has only the session's hash."""
         await self.me.log_in("ana")
         rows = await self.web.read(lambda c: c.execute("SELECT * FROM console_sessions").fetchall())
         self.assertEqual(len(rows), 1)
         self.assertNotIn(self.me.cookies[SESSION_COOKIE][0], str(rows))
 
     async def test_wrong(self) -> None:
-        """A wrong password and a login that nobody has are told the same way; nobody gets in."""
+        """A wrong password and an unknown login give the same error."""
         wrong = await self.me.log_in("ana", "not the password")
         nobody = await self.me.log_in("eve", "not the password")
         for answer, login in ((wrong, "ana"), (nobody, "eve")):
@@ -61,7 +61,7 @@ class LogInTests(ConsoleCase):
         self.assertEqual((await self.get("/settings/account")).location, "/login?next=/settings/account")
 
     async def test_disabled(self) -> None:
-        """Who was disabled does not get in by the right password."""
+        """A disabled user cannot log in with the right password."""
         await self.add_person("bo", Role.ADMIN)
         await self._update(enabled=False)
         answer = await self.me.log_in("ana")
@@ -69,17 +69,17 @@ class LogInTests(ConsoleCase):
         self.assertNotIn(SESSION_COOKIE, self.me.cookies)
 
     async def test_too_long_a_password(self) -> None:
-        """A password as long as the form may be is refused like any other."""
+        """A very long password is refused like any other."""
         self.assertEqual((await self.me.log_in("ana", "x" * 50_000)).status, 403)
 
     async def test_no_text(self) -> None:
-        """NUL, lone surrogates' bytes and other rubbish as login are answered, not broken on."""
+        """NUL, surrogates and other bytes as login cause no error."""
         for login in ("\0", "ana\0", "\n", " ", "%ff", "☎" * 90, "'; DROP TABLE calls; --"):
-            self.assertEqual((await self.somebody().log_in(login)).status, 403, login)
+            self.assertEqual((await self.new_client().log_in(login)).status, 403, login)
             self.wait(600)
 
     async def test_on_to_the_page(self) -> None:
-        """Who asked for a page gets there after the log-in."""
+        """The login leads to the page that was requested."""
         answer = await self.get("/settings/account")
         self.assertEqual(answer.location, "/login?next=/settings/account")
         form = (await self.get(answer.location)).form("/login")
@@ -89,7 +89,7 @@ class LogInTests(ConsoleCase):
         self.assertEqual((again.status, again.location), (303, "/test"))  # is in already
 
     async def test_never_elsewhere(self) -> None:
-        """``next`` leads to no other site, however it is written."""
+        """``next`` never leads to another site."""
         evil = (
             "https://evil.example/",
             "//evil.example/",
@@ -118,15 +118,15 @@ class LogInTests(ConsoleCase):
 
 
 class LimitTests(ConsoleCase):
-    """Nobody finds a password by trying."""
+    """Login attempts are limited."""
 
     async def start(self) -> None:
-        """One person may come in, but from this address others try."""
+        """One console user, and an attacker at the same address."""
         await super().start()
         await self.add_person("ana", Role.ADMIN)
 
     async def test_one_login(self) -> None:
-        """After five wrong tries even the right password must wait, and is told how long."""
+        """After five wrong passwords even the right one must wait; the page says how long."""
         for _ in range(5):
             self.assertEqual((await self.me.log_in("ana", "wrong")).status, 403)
         answer = await self.me.log_in("ana")
@@ -140,16 +140,16 @@ class LimitTests(ConsoleCase):
         self.assertEqual((await self.me.log_in("ana")).status, 303)
 
     async def test_one_address(self) -> None:
-        """Who tries many logins must wait, too; a right password counts as no try."""
+        """Attempts at many logins from one address must wait, too; a right password does not count."""
         for number in range(20):
-            self.assertEqual((await self.somebody().log_in(f"user{number}", "wrong")).status, 403)
-        self.assertEqual((await self.somebody().log_in("another", "wrong")).status, 429)
+            self.assertEqual((await self.new_client().log_in(f"user{number}", "wrong")).status, 403)
+        self.assertEqual((await self.new_client().log_in("another", "wrong")).status, 429)
         self.wait(3600)
         for _ in range(30):
-            self.assertEqual((await self.somebody().log_in("ana")).status, 303)
+            self.assertEqual((await self.new_client().log_in("ana")).status, 303)
 
     async def test_the_present_password_counts(self) -> None:
-        """A stolen session finds out no password by changing it."""
+        """Attempts at the current password on the account page are limited."""
         me = await self.enter(await self.add_person("bo", Role.VIEWER))
         fields = {"old": "wrong", "password": NEW, "again": NEW}
         for _ in range(5):
@@ -161,36 +161,36 @@ class LimitTests(ConsoleCase):
 
 
 class SessionTests(ConsoleCase):
-    """How a session begins and ends."""
+    """Begin and end of sessions."""
 
     async def start(self) -> None:
-        """Ana is in; Bo is an admin so that she may be demoted."""
+        """Two logged-in users; Bo is an admin, so that Ana's role can be changed."""
         await super().start()
         self.ana = await self.add_person("ana", Role.ADMIN)
         await self.add_person("bo", Role.ADMIN)
         self.me = await self.enter(self.ana)
 
     async def is_in(self, person: Person | None = None) -> bool:
-        """Whether a browser's session is good."""
+        """Whether the browser's session is valid."""
         return (await (person or self.me).get("/settings/account")).status == 200
 
     async def test_planted(self) -> None:
-        """A session's cookie that somebody else put there is not taken: the log-in makes a new one."""
+        """A session cookie set by an attacker is not kept: the login creates a new one."""
         planted = "p" * 43
-        victim = self.somebody()
+        victim = self.new_client()
         victim.cookies[SESSION_COOKIE] = (planted, "/")
         self.assertFalse(await self.is_in(victim))
         await victim.log_in("ana")
         self.assertTrue(await self.is_in(victim))
         self.assertNotEqual(victim.cookies[SESSION_COOKIE][0], planted)
-        thief = self.somebody()
+        thief = self.new_client()
         thief.cookies[SESSION_COOKIE] = (planted, "/")
         self.assertFalse(await self.is_in(thief))
 
     async def test_a_living_one_planted(self) -> None:
-        """The thief's own living session, planted, ends when the victim logs in over it."""
+        """An attacker's valid session, planted, ends when the victim logs in over it."""
         stolen = self.me.cookies[SESSION_COOKIE]
-        victim = self.somebody()
+        victim = self.new_client()
         victim.cookies[SESSION_COOKIE] = stolen
         await victim.log_in("bo")
         self.assertNotEqual(victim.cookies[SESSION_COOKIE], stolen)
@@ -198,7 +198,7 @@ class SessionTests(ConsoleCase):
         self.assertIn("Logged in as bo", (await victim.get("/settings/account")).text)
 
     async def test_log_out(self) -> None:
-        """Logging out ends the session on the server, not in the browser alone."""
+        """A logout ends the session on the server, too."""
         kept = dict(self.me.cookies)
         answer = await self.post("/logout")
         self.assertEqual(answer.location, "/login")
@@ -207,7 +207,7 @@ class SessionTests(ConsoleCase):
         self.assertFalse(await self.is_in())
 
     async def test_idle(self) -> None:
-        """A session that nobody uses ends; one in use does not, until it is a week old."""
+        """An unused session ends; one in use does not, until it is a week old."""
         self.wait(IDLE_S + 1)
         self.assertFalse(await self.is_in())
         me = await self.enter(self.ana)
@@ -218,7 +218,7 @@ class SessionTests(ConsoleCase):
         self.assertFalse(await self.is_in(me))
 
     async def test_own_password(self) -> None:
-        """Changing the own password ends all others' sessions of that login, and keeps one's own."""
+        """Changing the password ends the user's other sessions and keeps this one."""
         other = await self.enter(self.ana)
         before = self.me.cookies[SESSION_COOKIE]
         fields = {"old": PASSWORD, "password": NEW, "again": NEW}
@@ -227,11 +227,11 @@ class SessionTests(ConsoleCase):
         self.assertNotEqual(self.me.cookies[SESSION_COOKIE], before)
         self.assertTrue(await self.is_in())
         self.assertFalse(await self.is_in(other))
-        self.assertEqual((await self.somebody().log_in("ana")).status, 403)
-        self.assertEqual((await self.somebody().log_in("ana", NEW)).status, 303)
+        self.assertEqual((await self.new_client().log_in("ana")).status, 403)
+        self.assertEqual((await self.new_client().log_in("ana", NEW)).status, 303)
 
     async def test_password_refused(self) -> None:
-        """A new password that is too short, easy or mistyped is refused beside its field."""
+        """A password that is too short, too easy or mistyped is refused beside its field."""
         for password, again, translator in (
             ("short", "short", "10 to 200 characters"),
             ("aaaaaaaaaaaa", "aaaaaaaaaaaa", "too easy"),
@@ -244,7 +244,7 @@ class SessionTests(ConsoleCase):
         self.assertTrue(await self.is_in())
 
     async def test_by_an_admin(self) -> None:
-        """Role, disabling, deletion and another's password change: each ends the sessions at once."""
+        """A changed role, disabling, deletion and a new password each end the sessions at once."""
         now = self.web.now()
         hashed = self.web.passwords.hash(NEW)
         changes = (
@@ -266,9 +266,9 @@ class SessionTests(ConsoleCase):
         self.assertTrue(await self.is_in())
 
     async def test_rubbish(self) -> None:
-        """Cookies that are none of ours make a stranger, never an error."""
+        """Invalid cookies count as no session, and cause no error."""
         for cookie in ("x", "", "\x01", "é".encode().decode("latin-1"), "a" * 5000, "a=b=c", '"quoted"'):
-            person = self.somebody()
+            person = self.new_client()
             answer = await person.ask("GET", "/settings/account", headers={"Cookie": f"{SESSION_COOKIE}={cookie}"})
             self.assertEqual(answer.status, 303, repr(cookie))
 
@@ -277,18 +277,18 @@ class SetUpTests(ConsoleCase):
     """The first admin."""
 
     async def go(self, link: str, login: str = "ana") -> Person:
-        """Somebody who followed the link and saw the form."""
-        person = self.somebody()
+        """A browser that has followed the link and shows the form."""
+        person = self.new_client()
         page = await person.follow(await person.get(link))
         self.assertEqual((page.status, page.title), (200, "Set up the console"))
         return person
 
     async def begin(self, person: Person, login: str = "ana", password: str = NEW) -> int:
-        """Send the form; the status."""
+        """Submit the set-up form; returns the status."""
         return (await person.post("/setup", login=login, password=password, again=password)).status
 
     async def test_the_first_admin(self) -> None:
-        """The link leads to a form, its secret out of the address; then one is in, as an admin."""
+        """The link leads to a form, its secret moves out of the URL, and the form logs the admin in."""
         self.assertIn("There are no console users yet", (await self.get("/login")).text)
         link = await self.setup_link()
         answer = await self.get(link)
@@ -306,10 +306,10 @@ class SetUpTests(ConsoleCase):
         self.assertEqual((await self.get("/settings/people")).status, 200)
         (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
-        self.assertNotIn("There are no console users yet", (await self.somebody().get("/login")).text)
+        self.assertNotIn("There are no console users yet", (await self.new_client().get("/login")).text)
 
     async def test_once(self) -> None:
-        """A link that was used leads nowhere, also for who has the form open."""
+        """A used link is void, also for a form that is still open."""
         link = await self.setup_link()
         first, second = await self.go(link), await self.go(link)
         self.assertEqual(await self.begin(first), 303)
@@ -318,7 +318,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(len(await self.web.read(list_console_users)), 1)
 
     async def test_expires(self) -> None:
-        """After a day the link is void, and so is the form."""
+        """After a day the link and the form are void."""
         link = await self.setup_link()
         person = await self.go(link)
         self.wait(SETUP_S + 1)
@@ -335,7 +335,7 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(await self.go(new)), 303)
 
     async def test_guessed(self) -> None:
-        """Without the link there is no set-up, whatever is sent."""
+        """Without the link there is no set-up, with any form."""
         self.assertEqual((await self.get("/setup/AAAA")).status, 404)
         self.assertEqual((await self.get("/setup")).status, 404)
         self.assertEqual(await self.begin(self.me), 404)
@@ -344,7 +344,7 @@ class SetUpTests(ConsoleCase):
         self.assertFalse(await self.web.read(any_console_user))
 
     async def test_what_cannot_be_used(self) -> None:
-        """A login or password that cannot be used is refused in its field; the link stays good."""
+        """An invalid login or password is refused beside its field; the link stays valid."""
         person = await self.go(await self.setup_link())
         for login, password, translator in (
             ("", NEW, "A login has 1 to 60"),
@@ -361,14 +361,14 @@ class SetUpTests(ConsoleCase):
         self.assertEqual(await self.begin(person), 303)
 
     async def test_another_way_in_later(self) -> None:
-        """A link that the command made when everybody forgot their passwords makes one more admin."""
+        """A link from the command creates another admin when there are users already."""
         await self.add_person("ana", Role.ADMIN)
         person = await self.go(await self.setup_link())
         self.assertEqual(await self.begin(person, "ana"), 400)  # there is one
         self.assertEqual(await self.begin(person, "bo"), 303)
 
     async def test_the_password_is_kept_as_a_hash(self) -> None:
-        """Nothing in the database tells the password; argon2id keeps it."""
+        """The database has the password's argon2id hash only."""
         await self.begin(await self.go(await self.setup_link()))
         (stored,) = await self.web.read(lambda c: c.execute("SELECT password_hash FROM console_users").fetchone())
         self.assertTrue(stored.startswith("$argon2id$"))
@@ -382,7 +382,7 @@ class LanguageTests(ConsoleCase):
     """English or Spanish."""
 
     async def test_the_browsers_wish(self) -> None:
-        """Accept-Language decides for who has said nothing else."""
+        """Accept-Language decides unless a language was chosen."""
         for wish, language in (
             ("es", "es"),
             ("es-MX,es;q=0.9,en;q=0.8", "es"),
@@ -398,7 +398,7 @@ class LanguageTests(ConsoleCase):
             self.assertIn("Accept-Language", page.header("Vary"))
 
     async def test_the_switch(self) -> None:
-        """The switch holds against the browser's wish, for strangers too, and leads back to the page."""
+        """The chosen language precedes the browser's, also without a session; the switch returns to the page."""
         await self.get("/login?next=/test")
         answer = await self.post("/language", language="es", next="/login?next=/test")
         self.assertEqual(answer.location, "/login?next=/test")
@@ -410,7 +410,7 @@ class LanguageTests(ConsoleCase):
         self.assertEqual((await self.get("/login", Accept_Language="es")).language, "en")
 
     async def test_the_users_own(self) -> None:
-        """A user's language comes before the browser's wish, and behind the switch of this browser."""
+        """A user's language precedes the browser's, and follows the one chosen in this browser."""
         me = await self.enter(await self.add_person("ana", Role.VIEWER, language="es"))
         self.assertEqual((await me.get("/settings/account")).language, "es")
         await me.post("/language", language="en")
@@ -418,7 +418,7 @@ class LanguageTests(ConsoleCase):
         self.assertEqual((await self.get("/login")).language, "en")
 
     async def test_in_the_account(self) -> None:
-        """Chosen in the account it is kept with the user; another than ours is refused."""
+        """The language chosen under My account is stored; an unknown one is refused."""
         await self.add_person("bo", Role.ADMIN)
         number = await self.add_person("ana", Role.VIEWER)
         me = await self.enter(number)
@@ -429,12 +429,12 @@ class LanguageTests(ConsoleCase):
         self.assertEqual((await me.post("/settings/account", phone="", language="xx")).status, 400)
 
     async def test_rubbish_in_the_cookie(self) -> None:
-        """A language's cookie that names none of ours is as none."""
+        """A cookie with an unknown language is ignored."""
         self.me.cookies[LANGUAGE_COOKIE] = ("../../etc", "/")
         self.assertEqual((await self.get("/login", Accept_Language="es")).language, "es")
 
     async def test_the_visitors_cookie(self) -> None:
-        """A stranger gets one cookie for the forms, and keeps it."""
+        """A visitor gets one cookie for the CSRF token, and keeps it."""
         first = await self.get("/login")
         self.assertEqual([cookie.partition("=")[0] for cookie in first.cookies], [VISITOR_COOKIE])
         self.assertEqual((await self.get("/login")).cookies, [])

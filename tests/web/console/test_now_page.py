@@ -1,4 +1,4 @@
-"""The page Now: what it says in each situation, and that it is told what changes, over real sockets."""
+"""The page Now: its states, and its event stream, over real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pbxrouter import database
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.call.active_calls import GatewayCall, Phase
 from pbxrouter.call.record import OUTCOME_SENTENCES, GatewayOutcome
-from pbxrouter.counter.outcome_figures import Totals
+from pbxrouter.counter.outcome_figures import OutcomeTotals
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.web.console.now_page import tiles
 from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
@@ -38,16 +38,16 @@ class Stream(Protocol):
         self.ended: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
-        """News."""
+        """Take a part of the stream."""
         self.data += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """No more."""
+        """The stream has ended."""
         self.ended.callback(None)
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """What came, by name."""
+        """The events of this name so far."""
         found = []
         for part in self.data.decode().split("\n\n"):
             lines = dict(line.split(": ", 1) for line in part.split("\n") if line and line[0] != ":")
@@ -57,15 +57,15 @@ class Stream(Protocol):
 
 
 class NowCase(ConsoleCase):
-    """Somebody who looks."""
+    """A browser on the page Now."""
 
     async def start(self) -> None:
-        """Is in."""
+        """Log in."""
         await super().start()
         self.me = await self.viewer()
 
     def call(self, place: int = 1, name: str = "Reception") -> GatewayCall:
-        """A call comes."""
+        """Add a call in progress."""
         request = AGIRequest(
             {
                 "uniqueid": f"17.{place}",
@@ -78,16 +78,16 @@ class NowCase(ConsoleCase):
         return self.web.active_calls.add(request, self.web.now() + place / 1000)
 
     async def add_history(self, **more: Any) -> None:
-        """A call of today's is over."""
+        """Add a finished call of today."""
         row = a_call(0, began=self.web.now() - 1, ended=self.web.now(), **more)
         await self.web.write(lambda connection: add_calls(connection, [row]))
 
 
 class PageTests(NowCase):
-    """The page by itself, as it is without JavaScript."""
+    """The page without JavaScript."""
 
     async def test_first_day(self) -> None:
-        """A newcomer is told what to do, and that nothing is amiss."""
+        """Before the first call the page has an introduction and no problem."""
         answer = await self.get("/")
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.title, "Now")
@@ -98,7 +98,7 @@ class PageTests(NowCase):
         self.assertIn("<noscript>", answer.html)
 
     async def test_a_quiet_day(self) -> None:
-        """Once there was a call: figures and a graph, and nobody is taught any more."""
+        """After the first call: figures and a graph instead of the introduction."""
         await self.add_history(outcome="ANSWER")
         await self.add_history(outcome="INVALID")
         await self.add_history(outcome="FAILED")
@@ -111,7 +111,7 @@ class PageTests(NowCase):
         self.assertNotIn("Getting started", answer.text)
 
     async def test_calls(self) -> None:
-        """Who calls whom, through which mapping, since when, and what is being done."""
+        """Caller, number, mapping, start and phase of each call."""
         call = self.call()
         call.pattern, call.application = "2X", "dial"
         self.web.active_calls.set_phase(call, Phase.PIN)
@@ -121,18 +121,18 @@ class PageTests(NowCase):
         self.assertIn("In progress 1", answer.text)
 
     def me_clock(self, when: float) -> str:
-        """As the page shows a time."""
+        """A time as the page shows it."""
         return self.web.zone.local(when).strftime("%H:%M:%S")
 
     async def test_hostile_name(self) -> None:
-        """A caller's name is text, and nothing else."""
+        """A caller's name is shown as text."""
         self.call(name=f'{HOSTILE}"onload="x\u202e')
         answer = await self.get("/")
         self.assertNotIn(HOSTILE, answer.html)
         self.assertIn(f'{HOSTILE}"onload="x\\u202e', answer.text)
 
     async def test_many_calls(self) -> None:
-        """The newest are shown, and how many there are."""
+        """The newest calls are listed, with the number of all."""
         for place in range(60):
             self.call(place, f"Number {place}.")
         answer = await self.get("/")
@@ -142,7 +142,7 @@ class PageTests(NowCase):
         self.assertNotIn("Number 9.", answer.text)
 
     async def test_figures_away(self) -> None:
-        """The database does not give figures: that is said, and the rest is there."""
+        """If the figures cannot be read, the page says so and shows the rest."""
         await self.add_history()
         await self.get("/")
         await self.web.write(_hide_calls)
@@ -155,14 +155,14 @@ class PageTests(NowCase):
         self.assertIn("33 Reception", answer.text)
 
     async def test_figures_never_there(self) -> None:
-        """Nor were there any before."""
+        """The figures have never been read."""
         await self.web.write(_hide_calls)
         answer = await self.get("/")
         self.assertIn("cannot be read from the database. Calls are still routed.", answer.text)
         self.assertIn("No data yet.", answer.text)
 
     async def test_health(self) -> None:
-        """An Asterisk that there is no connection to is told on top, and why beneath."""
+        """A lost connection is shown on top, and its reason under Health."""
         answer = await self.get("/")
         self.assertIn("Asterisk lab: No connection.", answer.text)
         self.assertIn("No secret_file is set", answer.text)
@@ -170,12 +170,12 @@ class PageTests(NowCase):
         self.assertIn("FastAGI", answer.text)
 
     async def test_spanish(self) -> None:
-        """The page goes by the reader's language."""
+        """The page is in the reader's language."""
         answer = await self.get("/", Accept_Language="es")
         self.assertEqual(answer.language, "es")
 
     async def test_one_reading_for_many(self) -> None:
-        """Ten pages at once ask the database for figures once; none within the next seconds."""
+        """Ten simultaneous pages read the figures once, and not again for some seconds."""
         asked = []
         read = self.web.reading.run
 
@@ -193,7 +193,7 @@ class PageTests(NowCase):
 
 
 class EventsTests(NowCase):
-    """The page kept up to date."""
+    """The event stream."""
 
     async def look(self, person: Person | None = None) -> Stream:
         """Open a stream."""
@@ -208,7 +208,7 @@ class EventsTests(NowCase):
         return stream
 
     async def leave(self, stream: Stream) -> None:
-        """Close it."""
+        """Close a stream."""
         if stream.transport is not None and not stream.ended.called:
             transport: Any = stream.transport
             transport.loseConnection()
@@ -216,11 +216,11 @@ class EventsTests(NowCase):
             await self.until(lambda: True)
 
     async def until(self, holds: Any) -> None:
-        """Wait for what comes soon."""
+        """Wait until a condition holds."""
         await until(holds)
 
     async def test_news(self) -> None:
-        """First all there is, then what changes, as the page would have it."""
+        """First the whole page, then the changed parts."""
         stream = await self.look()
         self.assertEqual(self.answer.code, 200)
         headers = self.answer.headers
@@ -244,7 +244,7 @@ class EventsTests(NowCase):
         await self.until(lambda: stream.events[-1][1].get("order") == [])
 
     async def test_log_out(self) -> None:
-        """Logging out elsewhere ends it, and says so."""
+        """A logout elsewhere ends the stream with an event."""
         stream = await self.look()
         await self.until(lambda: stream.events)
         await self.post("/logout")
@@ -253,7 +253,7 @@ class EventsTests(NowCase):
         self.assertEqual(stream.events[-1], ("over", {}))
 
     async def test_too_many(self) -> None:
-        """One session has so many streams and no more, in words and with a time to wait."""
+        """The streams of one session are limited, with a message and a time to wait."""
         for _ in range(MAX_STREAMS_OF_SESSION):
             await self.look()
         answer = await self.get("/now/events")
@@ -264,17 +264,17 @@ class EventsTests(NowCase):
         await self.until(lambda: other.events)
 
     async def test_stranger(self) -> None:
-        """Is sent to the log-in."""
-        answer = await self.somebody().get("/now/events")
+        """Without a session the stream redirects to the login."""
+        answer = await self.new_client().get("/now/events")
         self.assertEqual((answer.status, answer.location), (303, "/login?next=/now/events"))
 
     async def test_head(self) -> None:
-        """Whether one may look, which now.js asks."""
+        """HEAD tells now.js whether the stream may be opened."""
         answer = await self.me.ask("HEAD", "/now/events")
         self.assertEqual((answer.status, answer.body), (200, b""))
 
-    async def test_nobody_looks(self) -> None:
-        """Who goes leaves nothing behind."""
+    async def test_no_browsers(self) -> None:
+        """A disconnected browser leaves nothing behind."""
         stream = await self.look()
         await self.until(lambda: stream.events)
         await self.leave(stream)
@@ -283,21 +283,21 @@ class EventsTests(NowCase):
 
 
 class TilesTests(SynchronousTestCase):
-    """Each call of today's is in one of the tiles."""
+    """The tiles of today's calls."""
 
     def test_all_of_them(self) -> None:
-        """Whatever outcomes there are."""
+        """For any outcomes."""
         names = {
             *OUTCOME_SENTENCES,
             "QUEUED",
             *(value for name, value in vars(GatewayOutcome).items() if name.isupper()),
         }
-        totals = Totals(dict.fromkeys(names, 1))
+        totals = OutcomeTotals(dict.fromkeys(names, 1))
         self.assertEqual(sum(calls for _, calls, _ in tiles(totals)), len(names))
 
     def test_where_to_look(self) -> None:
-        """Only what is grave leads to the calls."""
-        led = {label.english: outcome for label, _, outcome in tiles(Totals({"NODRIVER": 2, "BUSY": 1}))}
+        """Only the tile of failed calls has a link."""
+        led = {label.english: outcome for label, _, outcome in tiles(OutcomeTotals({"NODRIVER": 2, "BUSY": 1}))}
         self.assertEqual(led.pop("Failed"), "NODRIVER")
         self.assertEqual(set(led.values()), {""})
 
@@ -306,7 +306,7 @@ class FiguresTests(SynchronousTestCase):
     """Figures where an Asterisk is counted."""
 
     def setUp(self) -> None:
-        """A database."""
+        """A database with some counts of an Asterisk."""
         path = pathlib.Path(self.mktemp()).absolute()
         database.create(path)
         self.connection = database.connect(path)
@@ -328,7 +328,7 @@ class FiguresTests(SynchronousTestCase):
                 )
 
     def test_counted(self) -> None:
-        """All calls, and how long nobody counted."""
+        """All calls, and the time in which they were not counted."""
         figures = read_figures(self.connection, NOON - 7200, NOON, ["lab"])
         assert figures.counted is not None
         self.assertEqual((figures.counted.started, figures.counted.answered), (7, 2))
@@ -336,7 +336,7 @@ class FiguresTests(SynchronousTestCase):
         self.assertFalse(figures.any_calls)
 
     def test_minutes(self) -> None:
-        """What is not known is not zero."""
+        """An unknown minute is not shown as zero."""
         minutes = read_minutes(self.connection, NOON - 7200, NOON, NOON, ["lab"])
         self.assertTrue(minutes.counted)
         self.assertEqual(minutes.calls, 7)
@@ -345,7 +345,7 @@ class FiguresTests(SynchronousTestCase):
         self.assertIsNone(minutes.minutes[int(NOON - 7200)])
 
     def test_never_counted(self) -> None:
-        """An Asterisk that was never reached tells nothing: the gateway's own calls are shown."""
+        """If an Asterisk was never connected, the gateway's own calls are shown."""
         add_calls(self.connection, [a_call(0, began=NOON - 30)])
         minutes = read_minutes(self.connection, NOON - 7200, NOON, NOON, ["other"])
         self.assertFalse(minutes.counted)

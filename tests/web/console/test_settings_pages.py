@@ -32,13 +32,13 @@ class AccountTests(ConsoleCase):
         self.me = await self.enter(self.number)
 
     async def test_phone_and_language(self) -> None:
-        """Kept, and the language holds at once."""
+        """Phone and language are stored, and the language applies at once."""
         page = await self.me.send("/settings/account", phone="PJSIP/33", language="es")
         self.assertEqual(page.language, "es")
         self.assertIn(("phone", "PJSIP/33"), page.form("/settings/account").fields)
 
     async def test_what_cannot_be(self) -> None:
-        """The form stays as it was written."""
+        """Invalid input is reported, and the form keeps what was typed."""
         page = await self.me.send("/settings/account", phone="33", language="")
         self.assertEqual(page.status, 400)
         self.assertIn(("phone", "33"), page.form("/settings/account").fields)
@@ -46,7 +46,7 @@ class AccountTests(ConsoleCase):
         self.assertEqual((await (await self.viewer()).send("/settings/account", phone="PJSIP/1")).status, 400)
 
     async def test_password(self) -> None:
-        """The old one must be right; others who are logged in as the same are out."""
+        """The current password must be right; the user's other sessions end."""
         other = await self.enter(self.number)
         for old, new, again, why in (
             ("wrong", NEW, NEW, "current password is wrong"),
@@ -59,11 +59,11 @@ class AccountTests(ConsoleCase):
         page = await self.me.send("/settings/account/password", old=PASSWORD, password=NEW, again=NEW)
         self.assertIn("Your password was changed", page.text)
         self.assertEqual((await other.get("/settings/account")).location, "/login?next=/settings/account")
-        stranger = self.somebody()
+        stranger = self.new_client()
         self.assertEqual((await stranger.log_in("olga", NEW)).status, 303)
 
     async def test_guessing_the_password(self) -> None:
-        """A session that somebody left open is no way to find it out."""
+        """Password attempts are limited within an open session, too."""
         for _ in range(8):
             page = await self.me.send("/settings/account/password", old="x", password=NEW, again=NEW)
         self.assertIn("too many attempts", page.text.lower())
@@ -78,11 +78,11 @@ class PeopleTests(ConsoleCase):
         self.me = await self.admin()
 
     async def test_life(self) -> None:
-        """Made with a password shown once, changed, given another one, deleted; all in the audit log."""
+        """A user is created, changed, given a new password and deleted; the audit log has all of it."""
         page = await self.me.send("/settings/people", login="ben", role="viewer", phone="")
         password = re.search(r'class="secret"[^>]*>([^<]+)<', page.html)
         assert password
-        ben = self.somebody()
+        ben = self.new_client()
         self.assertEqual((await ben.log_in("ben", password[1])).status, 303)
         self.assertEqual((await ben.get("/settings/people")).status, 403)
         people = await self.web.read(list_console_users)
@@ -100,7 +100,7 @@ class PeopleTests(ConsoleCase):
         self.assertTrue({"create", "update", "password", "delete"} <= {entry.action for entry in entries})
 
     async def test_what_cannot_be(self) -> None:
-        """A login that is there, a role that is none; the last admin stays one."""
+        """A login in use, an unknown role, and the last admin's role are refused."""
         await self.add_person("ana", Role.VIEWER)
         for login, role, why in (
             ("ANA", "viewer", "already"),
@@ -118,12 +118,12 @@ class PeopleTests(ConsoleCase):
         self.assertEqual((await self.me.send(f"/settings/people/{number}/delete")).status, 400)
 
     async def test_hostile_login(self) -> None:
-        """Text."""
+        """A login with mark-up is shown as text."""
         await self.add_person("<img src=x onerror=alert(1)>", Role.VIEWER)
         self.assertNotIn("<img src=x", (await self.get("/settings/people")).html)
 
     def test_passwords_differ(self) -> None:
-        """And are long enough, without letters that look alike."""
+        """Generated passwords are different, long enough, and without letters that look alike."""
         made = {new_password() for _ in range(50)}
         self.assertEqual(len(made), 50)
         self.assertTrue(all(len(item) == 17 and not set(item) & set("0O1lI") for item in made))
@@ -138,7 +138,7 @@ class TokenTests(ConsoleCase):
         self.me = await self.admin()
 
     async def test_life(self) -> None:
-        """Shown once, good for what was ticked, revoked."""
+        """A token is shown once, has the checked scopes, and is revoked."""
         page = await self.me.send("/settings/tokens", [("name", "shop"), ("scope", "read"), ("scope", "dial")])
         found = re.search(r"pbxr_[A-Za-z0-9_-]{43}", page.html)
         assert found
@@ -156,7 +156,7 @@ class TokenTests(ConsoleCase):
         self.assertEqual((await self.me.send(f"/settings/tokens/{info.token_id}/revoke")).status, 404)
 
     async def test_what_cannot_be(self) -> None:
-        """No name, nothing that it is good for, or what there is not."""
+        """A missing name, no scope and an unknown scope are refused."""
         for fields in ([("name", "x")], [("name", ""), ("scope", "read")], [("name", "x"), ("scope", "all")]):
             self.assertEqual((await self.me.send("/settings/tokens", fields)).status, 400)
 
@@ -165,7 +165,7 @@ class DoctorTests(ConsoleCase):
     """``/settings/doctor``."""
 
     def furnish(self, web: WebContext) -> WebContext:
-        """A doctor that finds one thing, waits, and finds another."""
+        """A doctor that reports a finding, waits, and reports another."""
         self.looks: list[Deferred[None]] = []
         return dataclasses.replace(web, examine=self.look)
 
@@ -177,7 +177,7 @@ class DoctorTests(ConsoleCase):
         tell(wrong(Sentence("AMI"), Sentence("<b>no banner</b>"), Sentence("start Asterisk")))
 
     async def test_findings_as_they_come(self) -> None:
-        """While it looks the page reloads itself; two clicks are one look."""
+        """The page reloads itself while the checks run; starting them twice runs them once."""
         self.me = await self.admin()
         self.assertIn("No checks have been run", (await self.get("/settings/doctor")).text)
         for _ in range(2):
@@ -192,7 +192,7 @@ class DoctorTests(ConsoleCase):
         self.assertNotIn("<b>no banner", shown.html)
 
     async def test_a_look_that_breaks(self) -> None:
-        """It says so, and another may follow."""
+        """If the checks fail the page says so, and they can be started again."""
         self.me = await self.admin()
         await self.me.send("/settings/doctor")
         self.looks[0].errback(RuntimeError("x"))

@@ -1,4 +1,4 @@
-"""The web server, over real sockets: what is served, and what it says when it cannot."""
+"""The web server, over real sockets: routes, bounds, and errors at the start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pbxrouter.web.metrics import metrics_route
 
 
 class Asking(Protocol):
-    """Sends a request, collects the answer until the server closes."""
+    """Sends a request, and collects the response until the server closes."""
 
     def __init__(self, request: bytes) -> None:
         self.answer: Deferred[bytes] = Deferred()
@@ -37,16 +37,16 @@ class Asking(Protocol):
         self._data = b""
 
     def connectionMade(self) -> None:
-        """Ask."""
+        """Send the request."""
         assert self.transport is not None
         self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
-        """A part of the answer."""
+        """Take a part of the response."""
         self._data += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """That was all."""
+        """The response is complete."""
         self.answer.callback(self._data)
 
 
@@ -67,50 +67,50 @@ class SiteTests(TestCase):
         self.port: int = port.getHost().port
 
     async def ask(self, request: str, *headers: str) -> str:
-        """What a request gets."""
+        """Send a request; returns the response."""
         lines = [f"{request} HTTP/1.1", "Host: pbx", "Connection: close", *headers, "", ""]
         asking = Asking("\r\n".join(lines).encode())
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), asking)
         return (await asking.answer).decode()
 
     async def test_metrics(self) -> None:
-        """Prometheus' text, with its type."""
+        """Prometheus' text format, with its content type."""
         answer = await self.ask("GET /metrics")
         self.assertTrue(answer.startswith("HTTP/1.1 200 "))
         self.assertIn("Content-Type: text/plain; version=", answer.replace("content-type", "Content-Type"))
         self.assertIn("\n# TYPE things gauge\nthings 3.0\n", answer)
 
     async def test_open_metrics(self) -> None:
-        """The newer format for whoever prefers it."""
+        """The newer format for clients that prefer it."""
         answer = await self.ask("GET /metrics", "Accept: application/openmetrics-text; version=1.0.0")
         self.assertIn("\n# EOF\n", answer)
 
     async def test_head(self) -> None:
-        """Without the text."""
+        """HEAD is answered without the body."""
         answer = await self.ask("HEAD /metrics")
         self.assertTrue(answer.startswith("HTTP/1.1 200 "))
         self.assertNotIn("things", answer)
 
     async def test_others(self) -> None:
-        """What is not there, and what may not be done."""
+        """An unknown path gives 404, a method that is not allowed 405."""
         self.assertIn(" 404 ", (await self.ask("GET /nothing")).splitlines()[0])
         self.assertIn(" 405 ", (await self.ask("POST /metrics", "Content-Length: 0")).splitlines()[0])
 
     def test_no_endpoint(self) -> None:
-        """One line that says what is accepted."""
+        """An invalid endpoint: one line that says what is accepted."""
         for bad in ("x", "tcp:no", ""):
             error = self.assertRaises(ConfigError, WebService, bad, self.pages, reactor)
             self.assertIn("web.listen: ", str(error))
 
     def test_port_in_use(self) -> None:
-        """One line that says so."""
+        """A port in use: one line."""
         service = WebService(f"tcp:{self.port}:interface=127.0.0.1", self.pages, reactor)
         error = self.assertRaises(ConfigError, service.privilegedStartService)
         self.assertIn("in use", str(error))
 
 
 class Endless(Resource):
-    """A page that does not end by itself."""
+    """A page that never ends by itself."""
 
     isLeaf = True
 
@@ -125,24 +125,24 @@ class Endless(Resource):
 
 
 class BoundsTests(SynchronousTestCase):
-    """Browsers that are many, or slow."""
+    """Many or slow browsers."""
 
     def setUp(self) -> None:
-        """A site for two, on a clock."""
+        """A site for two connections, on a clock."""
         self.clock = MemoryReactorClock()
         registry = CollectorRegistry()
         self.site = BoundedSite(resource([metrics_route(registry)]), 2)
         self.site.reactor = self.clock
 
     def connect(self, host: str = "192.0.2.1") -> tuple[BoundedChannel, StringTransport]:
-        """A browser comes."""
+        """Open a connection."""
         channel = self.site.buildProtocol(IPv4Address("TCP", host, 1))
         transport = StringTransport()
         channel.makeConnection(transport)
         return channel, transport
 
     def test_too_many(self) -> None:
-        """No more than may be, half of them from one network; when one goes there is room for another."""
+        """At most the allowed number, half of them from one network; a closed connection makes room for another."""
         self.site.resource = Endless()
         first = self.ask()
         self.assertIsNone(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 2)))
@@ -153,13 +153,13 @@ class BoundsTests(SynchronousTestCase):
         self.connect("192.0.2.3")
 
     def ask(self, host: str = "192.0.2.1") -> BoundedChannel:
-        """A browser comes and asks."""
+        """Open a connection, and send a request."""
         channel, _ = self.connect(host)
         channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         return channel
 
     def test_half_open_flood(self) -> None:
-        """4500 connections that ask nothing hold an eighth of the places; who asks, from anywhere, is answered."""
+        """4500 connections without a request hold an eighth of the slots; requests from anywhere are answered."""
         self.site = BoundedSite(self.site.resource)
         self.site.reactor = self.clock
         flood = [self.connect() for _ in range(4500)]
@@ -191,7 +191,7 @@ class BoundsTests(SynchronousTestCase):
         self.assertTrue(first_transport.disconnected)
 
     def test_a_byte_now_and_then(self) -> None:
-        """A request that trickles is cut off, wherever it is; one that is whole is not."""
+        """A request that trickles is cut off at any point; a complete one is not."""
         for begun in (
             b"",
             b"GET /met",
@@ -215,7 +215,7 @@ class BoundsTests(SynchronousTestCase):
         self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 3)
 
     def test_forms_are_read_by_no_one_but_us(self) -> None:
-        """Twisted does not read the body, multipart least of all; the routes see its type all the same."""
+        """Twisted does not parse the body, not even multipart; the routes see its content type."""
         seen: list[Any] = []
 
         class Page(Resource):

@@ -1,4 +1,4 @@
-"""Long answers at the reader's pace, readers that go, and endpoints that break."""
+"""Long responses to slow clients, clients that disconnect, and endpoints that fail."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ MANY = 4000
 
 
 class Slow(Protocol):
-    """Asks, and reads nothing until it is told to."""
+    """A client that sends a request, and reads nothing until the test lets it."""
 
     def __init__(self) -> None:
         self.received = 0
         self.gone: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Ask."""
+        """Send the request."""
         assert self.transport is not None
         self.transport.write(b"GET /api/long HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         self.transport.pauseProducing()  # type: ignore[attr-defined]
 
     def dataReceived(self, data: bytes) -> None:
-        """Some of it."""
+        """Take a part of the response."""
         self.received += len(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """All of it."""
+        """The response is complete."""
         self.gone.callback(None)
 
 
 class SendingTests(ApiCase):
-    """One endpoint with a long text, others that break."""
+    """One endpoint with a long text, others that fail."""
 
     async def start(self) -> None:
-        """Serve them."""
+        """Serve the endpoints."""
         await super().start()
         self.made = 0
         self.ended: Deferred[None] = Deferred()
@@ -91,12 +91,12 @@ class SendingTests(ApiCase):
         )
 
     async def get(self, path: str, method: bytes = b"GET") -> tuple[int, bytes, Headers]:
-        """Ask, without a document to hold it against."""
+        """Send a request without checking it against the document."""
         response = await Agent(reactor).request(method, f"{self.url}{path}".encode(), Headers({"Host": ["localhost"]}))
         return response.code, await readBody(response), response.headers
 
     async def test_whole(self) -> None:
-        """All pieces, with their type and a name to save them by."""
+        """All pieces, with their content type and a file name."""
         status, body, headers = await self.get("/api/long")
         self.assertEqual((status, body), (200, PIECE.encode() * 3))
         self.assertEqual(headers.getRawHeaders("Content-Type"), [CSV])
@@ -105,7 +105,7 @@ class SendingTests(ApiCase):
         self.assertEqual((status, body, self.made), (200, b"", 3))
 
     async def test_slow_reader(self) -> None:
-        """Who does not read has no more made than fits on the way, and gets all of it in the end."""
+        """For a slow client no more is made than the buffers hold; it gets all of it in the end."""
         self.pieces = MANY
         slow = Slow()
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), slow)
@@ -124,7 +124,7 @@ class SendingTests(ApiCase):
         self.assertGreater(slow.received, MANY * len(PIECE))
 
     async def test_reader_that_goes(self) -> None:
-        """Nothing more is made for it, and what makes it is ended."""
+        """After a disconnect nothing more is made, and the generator is closed."""
         self.pieces = MANY
         slow = Slow()
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), slow)
@@ -136,19 +136,19 @@ class SendingTests(ApiCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_broken(self) -> None:
-        """It is said that, and nothing else; the log has it all."""
+        """An unexpected error: a short message for the client, the traceback in the log."""
         status, body, _ = await self.get("/api/broken")
         self.assertEqual(status, 500)
         self.assertEqual(json.loads(body), {"error": "internal error; see the gateway's log", "field": ""})
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_refused(self) -> None:
-        """With the field, in plain words."""
+        """The refusal has its field and message."""
         status, body, _ = await self.get("/api/conflicting")
         self.assertEqual((status, json.loads(body)), (409, {"error": "it is there", "field": "what"}))
 
     async def test_cut_off(self) -> None:
-        """A text that cannot be ended is no whole one: the connection is closed before its end."""
+        """If a text cannot be completed the connection is closed before its end."""
         with self.assertRaises(Exception):  # noqa: B017  (ResponseFailed, or what readBody makes of it)
             await self.get("/api/cut")
         self.assertEqual(len(self.flushLoggedErrors(PbxrouterError)), 1)

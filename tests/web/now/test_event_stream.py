@@ -1,4 +1,4 @@
-"""Many browsers that look at what is going on, with a clock that only moves when told."""
+"""Many browsers on the event stream, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SPANISH = Translator("es", Zone("UTC"))
 
 
 class FakeTransport:
-    """Can be cut."""
+    """A transport that can be aborted."""
 
     def __init__(self, request: FakeRequest) -> None:
         self._request = request
 
     def abortConnection(self) -> None:
-        """Gone at once."""
+        """Abort at once."""
         self._request.leave()
 
 
 class FakeRequest:
-    """A browser: what it was sent, and how it goes."""
+    """A browser: what it was sent, and its disconnection."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
@@ -61,13 +61,13 @@ class FakeRequest:
         self.sent.append(data)
 
     def leave(self) -> None:
-        """The tab is closed."""
+        """Close the tab."""
         self.gone = True
         self.following.cancel()
 
     @property
     def told(self) -> list[dict[str, Any]]:
-        """The pictures that came."""
+        """The snapshots that were sent."""
         return [
             json.loads(message.removeprefix(b"event: now\ndata: "))
             for message in self.sent
@@ -76,10 +76,10 @@ class FakeRequest:
 
 
 class LiveFeedTests(SynchronousTestCase):
-    """The feed, of a picture that is a list of words."""
+    """The stream, with lists of words as snapshots."""
 
     def setUp(self) -> None:
-        """Nobody looks yet."""
+        """No browser is connected yet."""
         self.clock = Clock()
         self.clock.advance(1000)
         self.picture: tuple[str, ...] = ("one",)
@@ -109,18 +109,18 @@ class LiveFeedTests(SynchronousTestCase):
         return self.sessions
 
     def look(self, translator: Translator = ENGLISH, session: str = "session") -> FakeRequest:
-        """A browser opens the page."""
+        """Connect a browser."""
         request = FakeRequest()
         request.following = Deferred.fromCoroutine(self.feed.follow(request, translator, session))
         return request
 
     def run_for(self, seconds: float) -> None:
-        """Time goes by in small steps."""
+        """Advance the clock in small steps."""
         for _ in range(round(seconds * 100)):
             self.clock.advance(0.01)
 
     def test_first_look(self) -> None:
-        """All of it at once, and headers that let it through."""
+        """A new browser gets the whole page, with headers that prevent buffering."""
         request = self.look()
         self.run_for(0.01)
         self.assertEqual(request.headers["Content-Type"], "text/event-stream; charset=utf-8")
@@ -139,7 +139,7 @@ class LiveFeedTests(SynchronousTestCase):
         )
 
     def test_only_what_is_new(self) -> None:
-        """The rest is there already; nothing at all if nothing is new."""
+        """Then only what has changed; nothing at all without a change."""
         request = self.look()
         self.run_for(2.5)
         self.assertEqual(len(request.told), 1)
@@ -159,7 +159,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(request.told[2], {"at": 1.7e9, "parts": {}, "rows": {}, "order": ["row-one", "row-two"]})
 
     def test_one_picture_for_all(self) -> None:
-        """Once a second, put into words once for each language, the same bytes for all."""
+        """One snapshot a second, rendered once for each language, with the same bytes for all."""
         requests = [self.look(SPANISH if index % 2 else ENGLISH) for index in range(100)]
         self.run_for(3.05)
         self.assertEqual(len(self.made), 4)
@@ -173,7 +173,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertTrue(all(len(request.told) == 2 for request in requests))
 
     def test_slices(self) -> None:
-        """Never more than a slice in one turn of the reactor, and soon all of them."""
+        """At most one slice of browsers in a turn of the reactor, and soon all of them."""
         requests = [self.look() for _ in range(3 * live_feed.SLICE + 1)]
         counts = []
         for _ in range(5):
@@ -184,8 +184,8 @@ class LiveFeedTests(SynchronousTestCase):
             [live_feed.SLICE, 2 * live_feed.SLICE, 3 * live_feed.SLICE, 3 * live_feed.SLICE + 1],
         )
 
-    def test_nobody_looks(self) -> None:
-        """Then nothing is scheduled, made or asked."""
+    def test_no_browsers(self) -> None:
+        """Without browsers nothing is scheduled, made or read."""
         request = self.look()
         self.run_for(1.5)
         request.leave()
@@ -195,7 +195,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual((len(self.made), self.asked, len(self.feed)), (made, asked, 0))
 
     def test_reloading_makes_no_more_pictures(self) -> None:
-        """Who comes and goes ten times a second has one made a second."""
+        """Connecting and disconnecting ten times a second makes one snapshot a second."""
         for _ in range(30):
             request = self.look()
             self.run_for(0.1)
@@ -203,7 +203,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertLessEqual(len(self.made), 4)
 
     def test_leaving_while_it_is_told(self) -> None:
-        """In the middle of the slices, and while a picture is being made."""
+        """Disconnecting between slices, and while a snapshot is made."""
         requests = [self.look() for _ in range(3 * live_feed.SLICE)]
         self.clock.advance(0.01)
         for request in requests:
@@ -220,7 +220,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_later_browser(self) -> None:
-        """Is given the whole, though the others have heard only news."""
+        """A later browser gets the whole page, while the others get changes."""
         self.look()
         self.run_for(1.1)
         self.picture = ("two", "one")
@@ -231,7 +231,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(set(later.told[0]["rows"]), {"row-two", "row-one"})
 
     def test_slow_browser(self) -> None:
-        """Is passed over, holds up nobody, and is given the whole when it has caught up."""
+        """It is skipped, delays no other browser, and gets the whole page when it has caught up."""
         slow, quick = self.look(), self.look()
         self.run_for(0.1)
         slow.producer.pauseProducing()
@@ -246,7 +246,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(slow.told[1]["order"], ["row-number 4"])
 
     def test_too_slow(self) -> None:
-        """Who has not caught up after a minute is dropped."""
+        """A browser that has not caught up after a minute is disconnected."""
         slow, quick = self.look(), self.look()
         self.run_for(0.1)
         slow.producer.pauseProducing()
@@ -258,7 +258,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(len(self.feed), 1)
 
     def test_heartbeat(self) -> None:
-        """A sign of life where there is no news."""
+        """Without news a comment is sent from time to time."""
         request = self.look()
         self.run_for(65)
         beats = [message for message in request.sent if message == b":\n\n"]
@@ -266,7 +266,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(len(request.told), 1)
 
     def test_session_over(self) -> None:
-        """Its streams are told so, and end within seconds; others go on."""
+        """The streams of an ended session get an event, and end within seconds; others go on."""
         self.sessions = frozenset({"session", "other"})
         mine, other = self.look(), self.look(session="other")
         self.run_for(1)
@@ -279,7 +279,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(len(self.feed), 1)
 
     def test_sessions_cannot_be_told(self) -> None:
-        """The database is away: who is in stays in."""
+        """If the sessions cannot be read no stream is ended."""
         request = self.look()
         self.sessions = None
         self.run_for(10)
@@ -287,7 +287,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertLessEqual(self.asked, 4)
 
     def test_bounds(self) -> None:
-        """So many of a session, and so many in all."""
+        """Streams are limited in all and for each session."""
         requests = [self.look() for _ in range(live_feed.MAX_STREAMS_OF_SESSION)]
         self.assertFalse(self.feed.has_room("session"))
         self.assertTrue(self.feed.has_room("other"))
@@ -298,7 +298,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertFalse(self.feed.has_room("another"))
 
     def test_making_breaks(self) -> None:
-        """It is said, and tried again."""
+        """If a snapshot cannot be made it is logged, and tried again."""
         request = self.look()
         self.run_for(0.5)
         self.making = Deferred()

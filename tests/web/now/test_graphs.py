@@ -1,4 +1,4 @@
-"""Graphs: what is left of pygal's SVG, and what it says."""
+"""Graphs: what is kept of pygal's SVG, and its texts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ HOSTILE = '"><script>alert(1)</script>'
 
 
 class GraphTests(SynchronousTestCase):
-    """Drawn for real."""
+    """Graphs drawn by pygal."""
 
     def setUp(self) -> None:
-        """English, in Madrid."""
+        """English, in Madrid's time zone."""
         self.translator = Translator("en", Zone("Europe/Madrid"))
         self.now = 1_795_431_600.0  # 23 November 2026, 12:00 in Madrid
 
     def told(self, graph: str) -> list[str]:
-        """What the bars say."""
+        """The tooltips of the bars."""
         return re.findall(r"<title>([^<]*)</title>", graph)
 
     def test_nothing_that_the_policy_forbids(self) -> None:
-        """No style, script, link or handler; and what stands in it cannot become one."""
+        """No style, script, link or handler, and no text becomes one."""
         graph = draw([Bar(1.0, HOSTILE, HOSTILE), Bar(None, "", "?")], HOSTILE, HOSTILE)
         tree = ElementTree.fromstring(graph)
         names = {str(element.tag).rpartition("}")[2] for element in tree.iter()}
@@ -50,7 +50,7 @@ class GraphTests(SynchronousTestCase):
         self.assertEqual(tree.get("aria-label"), f"{HOSTILE}: {HOSTILE}")
 
     def test_minutes(self) -> None:
-        """Each has its bar; the unknown ones say so."""
+        """Each minute has its bar; unknown ones are marked."""
         minute = int(self.now) - 600
         graph = calls_per_minute(
             {minute: 3, minute + 60: None}, self.now - 600, self.now, self.translator, "Calls", "3"
@@ -61,12 +61,12 @@ class GraphTests(SynchronousTestCase):
         self.assertEqual(ElementTree.fromstring(graph).get("role"), "img")
 
     def test_no_calls_at_all(self) -> None:
-        """Still a graph."""
+        """Without calls there is still a graph."""
         graph = calls_per_minute({}, self.now - 600, self.now, self.translator, "Calls", "none")
         self.assertEqual({line[-1] for line in self.told(graph)}, {"0"})
 
     def test_day(self) -> None:
-        """A quarter of an hour has its busiest minute, and the summary the day's."""
+        """Each quarter of an hour has its maximum, and the summary has the day's."""
         zone = self.translator.zone
         midnight = zone.midnight(self.now)
         minutes = {int(midnight) + 60 * at: calls for at, calls in ((600, 2), (601, 7), (615, 1))}
@@ -77,7 +77,7 @@ class GraphTests(SynchronousTestCase):
         self.assertIn("the busiest minute was Mon 23 Nov, 10:01, with 7 calls", graph)
 
     def test_week(self) -> None:
-        """Hour by hour, also where one is missing or twice."""
+        """Each hour of the week, also where the end of summer time repeats one."""
         zone = self.translator.zone
         for now, hours in (
             (self.now, 168),

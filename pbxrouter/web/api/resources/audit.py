@@ -19,14 +19,14 @@ from pbxrouter.database.audit import (
     undo,
 )
 from pbxrouter.security import Scope
-from pbxrouter.web.api.auth import lacking
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint, Seconds
-from pbxrouter.web.api.paging import After, Next
+from pbxrouter.web.api.list_query import After, Next
+from pbxrouter.web.api.token_auth import lacking
 
 TAG = "Audit log"
 PATH = "/api/audit"
 
-Kind = Literal["mapping", "extension", "user", "grant", "import", "console_user", "token", "dial_link"]
+Kind = Literal["mapping", "extension", "user", "grant", "import", "lockout", "console_user", "token", "dial_link"]
 OF_ADMINS = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins may make and see."""
 
@@ -37,14 +37,14 @@ class AuditItem(msgspec.Struct, frozen=True):
     audit_id: int
     changed_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
     who: Annotated[str, Meta(description="A login, a token's name, or the system's user.")]
-    via: Annotated[str, Meta(description="console, api or command.")]
+    via: Annotated[str, Meta(description="console, api, command or phone.")]
     action: str
     kind: str
     name: Annotated[str, Meta(description="What it was called then.")]
-    undoes: Annotated[int, Meta(description="The entry that this one took back.")] | None
-    undone_by: Annotated[int, Meta(description="The entry that took this one back.")] | None
+    undoes: Annotated[int, Meta(description="The entry that this one undid.")] | None
+    undone_by: Annotated[int, Meta(description="The entry that undid this one.")] | None
     can_be_undone: Annotated[
-        bool, Meta(description="Whether it is worth trying; what has changed since is seen only then.")
+        bool, Meta(description="Whether an undo can be tried; it still fails if the rows were changed since.")
     ]
 
 
@@ -85,7 +85,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Undone(msgspec.Struct, frozen=True):
     """The result of an undo."""
 
-    audit_id: Annotated[int, Meta(description="The entry that says so; it can be taken back, too.")]
+    audit_id: Annotated[int, Meta(description="The entry of the undo, which can be undone, too.")]
 
 
 def _item(audit_entry: AuditEntry) -> AuditItem:
@@ -156,7 +156,7 @@ ENDPOINTS = (
         "GET",
         PATH,
         TAG,
-        "Who changed what, the newest first",
+        "List changes, newest first",
         list_audit,
         Scope.RULES,
         AuditItems,
@@ -168,7 +168,7 @@ ENDPOINTS = (
         "GET",
         f"{PATH}/{{audit_id}}",
         TAG,
-        "One change, with its rows before and after",
+        "Get a change, with its rows before and after",
         get_audit,
         Scope.RULES,
         AuditDetails,
@@ -178,12 +178,12 @@ ENDPOINTS = (
         "POST",
         f"{PATH}/{{audit_id}}/undo",
         TAG,
-        "Take a change back",
+        "Undo a change",
         undo_audit,
         Scope.RULES,
         Undone,
         errors=frozenset({409, 422}),
         shows=Undone(18),
-        note=f"If nobody has changed the same since. {_OF_ADMINS}",
+        note=f"Only if the rows have not been changed since. {_OF_ADMINS}",
     ),
 )

@@ -11,12 +11,12 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, KeptCall, Place, Search, call, csv_cells, csv_heading, find_page
+from pbxrouter.database.calls import CallPage, KeptCall, ListPosition, Search, call, csv_cells, csv_heading, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
 from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
-from pbxrouter.web.api.paging import After, Next
+from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 TAG: Final = "Calls"
@@ -27,7 +27,7 @@ DAY_S: Final = 86_400
 CHUNK: Final = 500
 """Calls in one piece of CSV: a few milliseconds of the reading thread."""
 
-_Number = Annotated[str, Meta(max_length=100, description="Of this number; with `*` at its end, of all that begin so.")]
+_Number = Annotated[str, Meta(max_length=100, description="The number; with `*` at its end, a prefix.")]
 
 
 class CallItem(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class CallItem(msgspec.Struct, frozen=True):
 
     call_id: int
     began: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
-    ended: Annotated[float, Meta(description="When the gateway was done with it.")]
+    ended: Annotated[float, Meta(description="When the gateway had finished with it.")]
     uniqueid: str
     caller: Annotated[str, Meta(description="Empty if the call showed no number.")]
     caller_name: str
@@ -70,7 +70,7 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     caller: _Number | None = None
     number: _Number | None = None
     outcome: Annotated[str, Meta(max_length=100, description="In any case.")] | None = None
-    since: Annotated[Seconds, Meta(description="That began then or later.")] | None = None
+    since: Annotated[Seconds, Meta(description="Only calls that began at this time or later.")] | None = None
     until: Annotated[Seconds, Meta(description="That began before then.")] | None = None
 
     @property
@@ -98,7 +98,7 @@ class FiguresQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     since: Annotated[Seconds, Meta(description="Without it, a day before `until`.")] | None = None
     until: Annotated[Seconds, Meta(description="Without it, now.")] | None = None
-    busiest: Annotated[int, Meta(ge=1, le=100, description="How many minutes to name as such.")] = 10
+    busiest: Annotated[int, Meta(ge=1, le=100, description="How many of the busiest minutes to list.")] = 10
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class Minute(msgspec.Struct, frozen=True):
     calls: int
 
 
-class Figures(msgspec.Struct, frozen=True):
+class CallFigures(msgspec.Struct, frozen=True):
     """Figures of the calls that began in a span."""
 
     since: float
@@ -128,11 +128,11 @@ async def list_calls(request: ApiRequest) -> CallItems:
     query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:
-        before: Place | None = None
+        before: ListPosition | None = None
         if query.after is not None:
             try:
                 last = call(connection, query.after)
-            except NotThere:  # only old calls go, and all that are older went before
+            except NotThere:  # only the oldest calls are deleted, so there is no older one
                 return CallPage([], None, None)
             before = (last.began, last.call_id)
         return find_page(connection, query.search, query.limit, before=before)
@@ -154,7 +154,7 @@ async def export_calls(request: ApiRequest) -> StreamedText:
     async def pieces() -> AsyncGenerator[str, None]:
         yield csv_line(csv_heading())
         left = query.limit
-        before: Place | None = None
+        before: ListPosition | None = None
         while left > 0:
             text, before, count = await request.web.read(_chunk(query.search, min(left, CHUNK), before))
             if text:
@@ -163,23 +163,23 @@ async def export_calls(request: ApiRequest) -> StreamedText:
                 return
             left -= count
 
-    # Asked once before anything is said: a database that is away is told as such.
+    # Read once before the response begins, so that an unavailable database gives 503.
     await request.web.read(_chunk(query.search, 1, None))
     return StreamedText("calls.csv", pieces())
 
 
 def _chunk(
-    search: Search, limit: int, before: Place | None
-) -> Callable[[sqlite3.Connection], tuple[str, Place | None, int]]:
-    def read(connection: sqlite3.Connection) -> tuple[str, Place | None, int]:
+    search: Search, limit: int, before: ListPosition | None
+) -> Callable[[sqlite3.Connection], tuple[str, ListPosition | None, int]]:
+    def read(connection: sqlite3.Connection) -> tuple[str, ListPosition | None, int]:
         page = find_page(connection, search, limit, before=before)
-        # Put into text in the thread as well: calls have the reactor to themselves.
+        # Formatted in the thread, too, to keep the reactor free for calls.
         return "".join(csv_line(csv_cells(row)) for row in page.calls), page.older, len(page.calls)
 
     return read
 
 
-async def get_call_figures(request: ApiRequest) -> Figures:
+async def get_call_figures(request: ApiRequest) -> CallFigures:
     """Get calls per minute, by outcome, and the busiest minutes."""
     query: FiguresQuery = request.query
     until = request.web.now() if query.until is None else query.until
@@ -187,15 +187,14 @@ async def get_call_figures(request: ApiRequest) -> Figures:
     if not since <= until <= since + MAX_SPAN_S:
         raise ApiError(
             422,
-            "figures are given of a time that does not end before it begins, and of "
-            f"{MAX_SPAN_S // DAY_S} days at most",
+            f"figures need a time that does not end before it begins, and of {MAX_SPAN_S // DAY_S} days at most",
             "since",
         )
 
-    def read(connection: sqlite3.Connection) -> Figures:
+    def read(connection: sqlite3.Connection) -> CallFigures:
         minutes = per_minute(connection, since, until)
         found = totals(connection, since, until)
-        return Figures(
+        return CallFigures(
             since,
             until,
             found.calls,
@@ -231,19 +230,19 @@ ENDPOINTS = (
         "GET",
         PATH,
         TAG,
-        "The calls that the gateway has had, the newest first",
+        "List the calls that the gateway has served, newest first",
         list_calls,
         Scope.READ,
         CallItems,
         CallQuery,
         shows=CallItems([_SHOWN], None),
-        note="The newest second may not be there yet; how long calls are kept, the settings say.",
+        note="Calls of the last second may be missing; history.keep_days in the settings says how long calls are kept.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/{{call_id}}",
         TAG,
-        "One call, with the trace of its decision",
+        "Get a call, with the trace of its decision",
         get_call,
         Scope.READ,
         CallDetails,
@@ -252,24 +251,24 @@ ENDPOINTS = (
         "GET",
         f"{PATH}.csv",
         TAG,
-        "The calls as comma-separated text",
+        "Export calls as CSV",
         export_calls,
         Scope.READ,
         query=CsvQuery,
         media=CSV,
-        note="No cell runs anything in a spreadsheet: what it takes for a formula has a quote before it.",
+        note="Cells that a spreadsheet would evaluate as a formula have a quote in front.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/figures",
         TAG,
-        "Calls a minute, by outcome, and the busiest minutes",
+        "Get calls per minute, calls by outcome, and the busiest minutes",
         get_call_figures,
         Scope.READ,
-        Figures,
+        CallFigures,
         FiguresQuery,
         errors=frozenset({422}),
-        shows=Figures(
+        shows=CallFigures(
             1795392000.0,
             1795478400.0,
             2,

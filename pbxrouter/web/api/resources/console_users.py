@@ -28,9 +28,9 @@ PATH = "/api/console-users"
 
 Phone = Annotated[
     str,
-    Meta(max_length=MAX_LOGIN, description="What rings when they dial, such as PJSIP/33; empty if none."),
+    Meta(max_length=MAX_LOGIN, description="The phone that rings when they dial, such as PJSIP/33; empty if none."),
 ]
-Language = Annotated[Literal["", "en", "es"], Meta(description="Empty takes what the browser wishes.")]
+Language = Annotated[Literal["", "en", "es"], Meta(description="Empty for the browser's language.")]
 Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
 
 
@@ -39,7 +39,7 @@ class ConsoleUserItem(msgspec.Struct, frozen=True):
 
     console_user_id: int
     login: str
-    role: Annotated[Role, Meta(description="Each may all that the one before may.")]
+    role: Annotated[Role, Meta(description="Each role includes the one before it.")]
     phone: str
     language: str
     created_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
@@ -47,13 +47,13 @@ class ConsoleUserItem(msgspec.Struct, frozen=True):
     enabled: bool
 
 
-class People(msgspec.Struct, frozen=True):
+class ConsoleUsers(msgspec.Struct, frozen=True):
     """All console users, by login."""
 
     items: list[ConsoleUserItem]
 
 
-class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewConsoleUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A console user to create."""
 
     login: Annotated[str, Meta(min_length=1, max_length=MAX_LOGIN)]
@@ -63,7 +63,7 @@ class NewPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: Language = ""
 
 
-class PersonChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a console user; fields left out stay."""
 
     password: Password | UnsetType = UNSET
@@ -86,9 +86,9 @@ def _shown(user: ConsoleUser) -> ConsoleUserItem:
     )
 
 
-async def list_people(request: ApiRequest) -> People:
+async def list_people(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return People([_shown(row) for row in await request.web.read(list_console_users)])
+    return ConsoleUsers([_shown(row) for row in await request.web.read(list_console_users)])
 
 
 async def get_person(request: ApiRequest) -> ConsoleUserItem:
@@ -99,7 +99,7 @@ async def get_person(request: ApiRequest) -> ConsoleUserItem:
 
 async def create_person(request: ApiRequest) -> Created:
     """Create a console user."""
-    new: NewPerson = request.body
+    new: NewConsoleUser = request.body
     login = check_login(new.login)
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
@@ -116,19 +116,19 @@ async def create_person(request: ApiRequest) -> Created:
         )
         return console_user(connection, number)
 
-    made = _shown(await request.web.write(create))
-    return Created(f"{PATH}/{made.console_user_id}", made)
+    created = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{created.console_user_id}", created)
 
 
 async def change_person(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
-    wanted: PersonChange = request.body
+    wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
-    there = await request.web.read(lambda connection: console_user(connection, number))
+    user = await request.web.read(lambda connection: console_user(connection, number))
     changes = given(wanted)
     hashed: str | None = None
     if "password" in changes:
-        password = check_new_password(changes.pop("password"), there.login)
+        password = check_new_password(changes.pop("password"), user.login)
         hashed = await request.web.in_thread(request.web.passwords.hash, password)
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
@@ -151,44 +151,46 @@ async def delete_person(request: ApiRequest) -> None:
 
 _SHOWN = ConsoleUserItem(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
 _ONE = f"{PATH}/{{console_user_id}}"
-_LAST = "The last admin who may log in stays one: 422."
+_LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
-    Endpoint("GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, People, shows=People([_SHOWN])),
+    Endpoint(
+        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
+    ),
     Endpoint(
         "POST",
         PATH,
         TAG,
-        "Let somebody log in to the console",
+        "Create a console user",
         create_person,
         Scope.ADMIN,
         ConsoleUserItem,
-        body=NewPerson,
+        body=NewConsoleUser,
         status=201,
         errors=frozenset({409, 422}),
-        example=NewPerson("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
+        example=NewConsoleUser("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "One console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
-        "Change a console user, or give a new password",
+        "Change a console user, or set a new password",
         change_person,
         Scope.ADMIN,
         ConsoleUserItem,
-        body=PersonChange,
+        body=ConsoleUserChange,
         errors=frozenset({409, 422}),
-        example=PersonChange(role=Role.VIEWER),
+        example=ConsoleUserChange(role=Role.VIEWER),
         shows=_SHOWN,
-        note=f"Who may less than before, or has a new password, must log in again. {_LAST}",
+        note=f"A lower role or a new password ends the user's sessions. {_LAST}",
     ),
     Endpoint(
         "DELETE",
         _ONE,
         TAG,
-        "Remove a console user",
+        "Delete a console user",
         delete_person,
         Scope.ADMIN,
         status=204,

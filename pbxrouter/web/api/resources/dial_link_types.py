@@ -15,44 +15,46 @@ MAX_DAYS = 3650
 
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=MAX_NAME, description="What the page is headed with."),
+    Meta(min_length=1, max_length=MAX_NAME, description="The page's heading."),
 ]
 Phone = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=80,
-        description="The phone that rings first, such as PJSIP/33. Its grants say what may be dialled.",
+        description="The phone that rings first, such as PJSIP/33. Its grants decide which numbers may be dialled.",
     ),
 ]
 Context = Annotated[
     str,
-    Meta(min_length=1, max_length=80, description="Where in the dialplan the visitor's number is dialled."),
+    Meta(min_length=1, max_length=80, description="The dialplan context where the visitor's number is dialled."),
 ]
-Asterisk = Annotated[str, Meta(max_length=80, description="On which Asterisk; empty is the only one.")]
+Asterisk = Annotated[str, Meta(max_length=80, description="The Asterisk to use; empty if only one is configured.")]
 Destinations = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=MAX_LIST_TEXT,
-        description="Dial patterns with blanks between: the numbers that visitors may have called.",
+        description="Dial patterns, separated by blanks: the numbers that visitors may enter.",
     ),
 ]
 OpeningHours = Annotated[
     str,
     Meta(
         max_length=200,
-        description="Such as mon-fri 09:00-18:00, in the PBX's time zone, with commas between; or empty.",
+        description="Such as mon-fri 09:00-18:00, in the PBX's time zone, separated by commas; empty: always open.",
     ),
 ]
-CallsADay = Annotated[int, Meta(ge=1, le=MAX_A_DAY, description="Most calls a day, by all visitors.")]
-CallsAnHour = Annotated[int, Meta(ge=1, le=MAX_AN_HOUR, description="Most calls an hour, by one address.")]
-Consent = Annotated[str, Meta(max_length=MAX_CONSENT, description="What a visitor agrees to; empty asks nothing.")]
+CallsADay = Annotated[int, Meta(ge=1, le=MAX_A_DAY, description="Maximum calls per day, all visitors together.")]
+CallsAnHour = Annotated[int, Meta(ge=1, le=MAX_AN_HOUR, description="Maximum calls per hour from one IP address.")]
+Consent = Annotated[
+    str, Meta(max_length=MAX_CONSENT, description="The text that visitors must agree to; empty if none.")
+]
 Sites = Annotated[
     str,
     Meta(
         max_length=MAX_LIST_TEXT,
-        description="Sites that may embed the page, such as https://example.org, with blanks between.",
+        description="Sites that may embed the page, such as https://example.org, separated by blanks.",
     ),
 ]
 
@@ -73,7 +75,7 @@ class Link(msgspec.Struct, frozen=True):
     consent_es: str
     sites: str
     enabled: bool
-    generation: Annotated[int, Meta(description="Addresses signed with another one are void.")]
+    generation: Annotated[int, Meta(description="Addresses signed under another generation are void.")]
     calls_today: int
 
 
@@ -119,7 +121,7 @@ class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request for a signed address."""
 
-    days: Annotated[int, Meta(ge=1, le=MAX_DAYS, description="How long it is to be good for.")] = 365
+    days: Annotated[int, Meta(ge=1, le=MAX_DAYS, description="How long it is valid.")] = 365
 
 
 class Address(msgspec.Struct, frozen=True):

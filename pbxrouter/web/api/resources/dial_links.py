@@ -30,7 +30,7 @@ from pbxrouter.web.api.resources.dial_link_types import (
     NewLink,
 )
 from pbxrouter.web.click.service import link_options
-from pbxrouter.web.http.address import base_url, click_url
+from pbxrouter.web.http.public_url import base_url, click_url
 from pbxrouter.web.http.site import MAX_FORM
 
 TAG = "Administration"
@@ -73,8 +73,8 @@ async def create_link(request: ApiRequest) -> Created:
     def create(connection: sqlite3.Connection) -> DialLink:
         return dial_link(connection, add_dial_link(connection, request.actor, request.web.now(), values, places))
 
-    made = _shown(await request.web.write(create))
-    return Created(f"{PATH}/{made.link_id}", made)
+    created = _shown(await request.web.write(create))
+    return Created(f"{PATH}/{created.link_id}", created)
 
 
 async def change_link(request: ApiRequest) -> Link:
@@ -136,7 +136,7 @@ ENDPOINTS = (
         "POST",
         PATH,
         TAG,
-        "Make a click-to-dial link",
+        "Create a click-to-dial link",
         create_link,
         Scope.ADMIN,
         Link,
@@ -147,12 +147,12 @@ ENDPOINTS = (
         longest=MAX_FORM,
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "One click-to-dial link", get_link, Scope.ADMIN, Link, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a click-to-dial link", get_link, Scope.ADMIN, Link, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
-        "Change a click-to-dial link, or switch it on or off",
+        "Change, enable or disable a click-to-dial link",
         change_link,
         Scope.ADMIN,
         Link,
@@ -166,7 +166,7 @@ ENDPOINTS = (
         "POST",
         f"{_ONE}/addresses",
         TAG,
-        "Sign an address of a link, to be given out",
+        "Create a signed address of a link",
         sign_link,
         Scope.ADMIN,
         Address,
@@ -178,7 +178,7 @@ ENDPOINTS = (
         "POST",
         f"{_ONE}/void",
         TAG,
-        "Make all addresses of a link void that were given out",
+        "Void all signed addresses of a link",
         void_link,
         Scope.ADMIN,
         Link,

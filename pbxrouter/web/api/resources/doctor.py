@@ -16,12 +16,14 @@ class FindingItem(msgspec.Struct, frozen=True):
     """A finding."""
 
     area: str
-    state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be seen from here.")]
+    state: Annotated[Literal["ok", "wrong", "unknown"], Meta(description="unknown: it cannot be checked from here.")]
     what: str
-    todo: Annotated[str, Meta(description="What to change, or how to look by hand; empty if all is well.")]
+    todo: Annotated[
+        str, Meta(description="What to change, or how to check it by hand; empty if nothing is to be done.")
+    ]
 
 
-class Examination(msgspec.Struct, frozen=True):
+class DoctorReport(msgspec.Struct, frozen=True):
     """All findings, as `pbxrouter doctor --json` writes them."""
 
     well: bool
@@ -32,12 +34,12 @@ def _shown(finding: Finding) -> FindingItem:
     return FindingItem(finding.area, finding.state, finding.what, finding.todo)
 
 
-async def examine_all(request: ApiRequest) -> Examination:
+async def examine_all(request: ApiRequest) -> DoctorReport:
     """Run the doctor; nothing is changed."""
     web = request.web
     found: list[Finding] = []
     await (web.examine or (lambda tell: examine(web.config, web.reactor, tell)))(found.append)
-    return Examination(all(finding.state != "wrong" for finding in found), [_shown(finding) for finding in found])
+    return DoctorReport(all(finding.state != "wrong" for finding in found), [_shown(finding) for finding in found])
 
 
 ENDPOINTS = (
@@ -45,13 +47,13 @@ ENDPOINTS = (
         "GET",
         "/api/doctor",
         "Administration",
-        "What is wrong with the installation",
+        "Check the installation",
         examine_all,
         Scope.ADMIN,
-        Examination,
-        shows=Examination(False, [FindingItem("database", "wrong", "it is readable by others", "chmod 600 …")]),
+        DoctorReport,
+        shows=DoctorReport(False, [FindingItem("database", "wrong", "it is readable by others", "chmod 600 …")]),
         limit="doctor",
-        note="It looks at everything, which takes up to a minute where much does not answer; nothing is "
-        "changed, and no call is made. 2 requests at once are answered, then 4 a minute.",
+        note="Takes up to a minute if many parts do not answer; nothing is changed, and no call is made. Requests are "
+        "limited to a burst of 2, then 4 a minute.",
     ),
 )

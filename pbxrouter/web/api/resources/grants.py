@@ -18,7 +18,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
-from pbxrouter.web.api.paging import ListQuery
+from pbxrouter.web.api.list_query import ListQuery
 from pbxrouter.web.api.resources.holders import (
     EXTENSIONS,
     TAG,
@@ -37,7 +37,7 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
     map_id = request.path["map_id"]
 
     def find(connection: sqlite3.Connection) -> Page[HolderRow]:
-        mapping(connection, map_id)  # of one that is not there there is no list
+        mapping(connection, map_id)  # NotThere if there is no such mapping
         return holders_of(connection, map_id, kind, query.search, query.limit, query.after)
 
     return await request.web.read(find)
@@ -120,7 +120,7 @@ ENDPOINTS = (
         "GET",
         f"{MAPPINGS}/{{map_id}}/extensions",
         TAG,
-        "The extensions that may use a mapping",
+        "List the extensions that may use a mapping",
         list_extensions_of_mapping,
         Scope.READ,
         Extensions,
@@ -130,7 +130,7 @@ ENDPOINTS = (
         "GET",
         f"{MAPPINGS}/{{map_id}}/users",
         TAG,
-        "The users that may use a mapping",
+        "List the users that may use a mapping",
         list_users_of_mapping,
         Scope.READ,
         Users,
@@ -140,7 +140,7 @@ ENDPOINTS = (
         "GET",
         f"{EXTENSIONS}/{{extension_id}}/mappings",
         TAG,
-        "The mappings that an extension may use",
+        "List the mappings that an extension may use",
         list_mappings_of_extension,
         Scope.READ,
         Mappings,
@@ -150,7 +150,7 @@ ENDPOINTS = (
         "GET",
         f"{USERS}/{{user_id}}/mappings",
         TAG,
-        "The mappings that a user may use",
+        "List the mappings that a user may use",
         list_mappings_of_user,
         Scope.READ,
         Mappings,
@@ -160,7 +160,7 @@ ENDPOINTS = (
         "PUT",
         _OF_EXTENSION,
         TAG,
-        "Let an extension use a mapping, without a PIN",
+        "Grant a mapping to an extension",
         grant_to_extension,
         Scope.RULES,
         status=204,
@@ -171,7 +171,7 @@ ENDPOINTS = (
         "DELETE",
         _OF_EXTENSION,
         TAG,
-        "Let an extension no longer use a mapping",
+        "Revoke a mapping from an extension",
         revoke_from_extension,
         Scope.RULES,
         status=204,
@@ -182,7 +182,7 @@ ENDPOINTS = (
         "PUT",
         _OF_USER,
         TAG,
-        "Let a user use a mapping, by their PIN",
+        "Grant a mapping to a user",
         grant_to_user,
         Scope.RULES,
         status=204,
@@ -193,7 +193,7 @@ ENDPOINTS = (
         "DELETE",
         _OF_USER,
         TAG,
-        "Let a user no longer use a mapping",
+        "Revoke a mapping from a user",
         revoke_from_user,
         Scope.RULES,
         status=204,

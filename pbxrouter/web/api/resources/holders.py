@@ -24,7 +24,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint, named
-from pbxrouter.web.api.paging import ListQuery, Next
+from pbxrouter.web.api.list_query import ListQuery, Next
 
 TAG = "Rules"
 EXTENSIONS = "/api/extensions"
@@ -32,13 +32,17 @@ USERS = "/api/users"
 
 Number = Annotated[
     str,
-    Meta(min_length=1, max_length=MAX_NAME, description="As Asterisk shows the caller: text, 033 stays 033."),
+    Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="The number as Asterisk shows the caller; text, so that 033 stays 033.",
+    ),
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-Grants = Annotated[int, Meta(description="How many mappings it may use.")]
+Grants = Annotated[int, Meta(description="The number of mappings granted to it.")]
 
 
-class Extension(msgspec.Struct, frozen=True):
+class ExtensionItem(msgspec.Struct, frozen=True):
     """An extension."""
 
     extension_id: int
@@ -46,7 +50,7 @@ class Extension(msgspec.Struct, frozen=True):
     grants: Grants
 
 
-class User(msgspec.Struct, frozen=True):
+class UserItem(msgspec.Struct, frozen=True):
     """A user."""
 
     user_id: int
@@ -58,14 +62,14 @@ class User(msgspec.Struct, frozen=True):
 class Extensions(msgspec.Struct, frozen=True):
     """A page of extensions."""
 
-    items: list[Extension]
+    items: list[ExtensionItem]
     next: Next
 
 
 class Users(msgspec.Struct, frozen=True):
     """A page of users."""
 
-    items: list[User]
+    items: list[UserItem]
     next: Next
 
 
@@ -81,14 +85,14 @@ class UserValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
 
 
-def extension_of(row: HolderRow) -> Extension:
-    """Convert a row to an Extension."""
-    return Extension(row.holder_id, row.name, row.grants)
+def extension_of(row: HolderRow) -> ExtensionItem:
+    """Convert a row to an ExtensionItem."""
+    return ExtensionItem(row.holder_id, row.name, row.grants)
 
 
-def user_of(row: HolderRow) -> User:
-    """Convert a row to a User."""
-    return User(row.holder_id, row.name, row.has_pin, row.grants)
+def user_of(row: HolderRow) -> UserItem:
+    """Convert a row to a UserItem."""
+    return UserItem(row.holder_id, row.name, row.has_pin, row.grants)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class HolderResource:
 
     kind: str
     path: str
-    item: Callable[[HolderRow], Extension | User]
+    item: Callable[[HolderRow], ExtensionItem | UserItem]
     page: Callable[[list[Any], int | None], Extensions | Users]
     name_of: Callable[[Any], str]
     add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
@@ -124,7 +128,7 @@ class HolderResource:
         )
         return self.page([self.item(row) for row in page.rows], page.next)
 
-    async def get(self, request: ApiRequest) -> Extension | User:
+    async def get(self, request: ApiRequest) -> ExtensionItem | UserItem:
         """Get a holder."""
         return self.item(await request.web.read(lambda connection: holder(connection, self.kind, self._id(request))))
 
@@ -138,7 +142,7 @@ class HolderResource:
         row = await request.web.change(create)
         return Created(f"{self.path}/{row.holder_id}", self.item(row))
 
-    async def change(self, request: ApiRequest) -> Extension | User:
+    async def change(self, request: ApiRequest) -> ExtensionItem | UserItem:
         """Give a holder another number or name."""
         number = self._id(request)
 
@@ -234,25 +238,25 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ).endpoints(
         (
             "List extensions",
-            "Make an extension",
-            "One extension",
-            "Give an extension another number",
+            "Create an extension",
+            "Get an extension",
+            "Change an extension's number",
             "Delete an extension and its grants",
         ),
-        (Extension, Extensions, ExtensionValues),
+        (ExtensionItem, Extensions, ExtensionValues),
         (ExtensionValues("33"), ExtensionValues("34")),
-        (Extension(1, "33", 2), Extension(1, "33", 0), Extension(1, "34", 2)),
+        (ExtensionItem(1, "33", 2), ExtensionItem(1, "33", 0), ExtensionItem(1, "34", 2)),
     ),
     *HolderResource("user", USERS, user_of, Users, lambda body: body.name, add_user, update_user).endpoints(
         (
             "List users",
-            "Make a user, without PIN",
-            "One user",
-            "Give a user another name",
+            "Create a user without a PIN",
+            "Get a user",
+            "Rename a user",
             "Delete a user and their grants",
         ),
-        (User, Users, UserValues),
+        (UserItem, Users, UserValues),
         (UserValues("Rafael Nadal"), UserValues("Rafa")),
-        (User(1, "Rafael Nadal", True, 1), User(1, "Rafael Nadal", False, 0), User(1, "Rafa", True, 1)),
+        (UserItem(1, "Rafael Nadal", True, 1), UserItem(1, "Rafael Nadal", False, 0), UserItem(1, "Rafa", True, 1)),
     ),
 )

@@ -20,7 +20,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
-from pbxrouter.web.api.paging import ListQuery, Next
+from pbxrouter.web.api.list_query import ListQuery, Next
 from pbxrouter.web.api.parsing import given
 
 TAG = "Rules"
@@ -28,13 +28,13 @@ PATH = "/api/mappings"
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=80, description="A dial pattern, such as 2X, 0[1-3]. or 911.")]
 Application = Annotated[
-    str, Meta(min_length=1, max_length=80, description="What runs: dial, voicemail, conference, ….")
+    str, Meta(min_length=1, max_length=80, description="The application: dial, voicemail, conference, ….")
 ]
-Data = Annotated[str, Meta(max_length=255, description="What the application is told, such as PJSIP; may be empty.")]
-Enabled = Annotated[bool, Meta(description="false: switched off, with its grants kept.")]
+Data = Annotated[str, Meta(max_length=255, description="The application's argument, such as PJSIP; may be empty.")]
+Enabled = Annotated[bool, Meta(description="false: disabled; its grants are kept.")]
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class MappingItem(msgspec.Struct, frozen=True):
     """A mapping."""
 
     map_id: int
@@ -42,14 +42,14 @@ class Mapping(msgspec.Struct, frozen=True):
     application: str
     data: str
     enabled: bool
-    extensions: Annotated[int, Meta(description="How many extensions may use it.")]
-    users: Annotated[int, Meta(description="How many users may use it.")]
+    extensions: Annotated[int, Meta(description="The number of extensions that may use it.")]
+    users: Annotated[int, Meta(description="The number of users who may use it.")]
 
 
 class Mappings(msgspec.Struct, frozen=True):
     """A page of mappings, by id."""
 
-    items: list[Mapping]
+    items: list[MappingItem]
     next: Next
 
 
@@ -74,12 +74,12 @@ class MappingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
     """Filter and page of mappings."""
 
-    enabled: Annotated[bool, Meta(description="Only those switched on, or off.")] | None = None
+    enabled: Annotated[bool, Meta(description="Only enabled, or only disabled ones.")] | None = None
 
 
-def shown(row: MappingRow) -> Mapping:
-    """Convert a row to a Mapping."""
-    return Mapping(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
+def shown(row: MappingRow) -> MappingItem:
+    """Convert a row to a MappingItem."""
+    return MappingItem(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
 
 
 async def list_mappings(request: ApiRequest) -> Mappings:
@@ -91,7 +91,7 @@ async def list_mappings(request: ApiRequest) -> Mappings:
     return Mappings([shown(row) for row in page.rows], page.next)
 
 
-async def get_mapping(request: ApiRequest) -> Mapping:
+async def get_mapping(request: ApiRequest) -> MappingItem:
     """Get a mapping."""
     return shown(await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
 
@@ -104,11 +104,11 @@ async def create_mapping(request: ApiRequest) -> Created:
     def create(connection: sqlite3.Connection) -> MappingRow:
         return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values).value)
 
-    made = await request.web.change(create)
-    return Created(f"{PATH}/{made.map_id}", shown(made))
+    created = await request.web.change(create)
+    return Created(f"{PATH}/{created.map_id}", shown(created))
 
 
-async def change_mapping(request: ApiRequest) -> Mapping:
+async def change_mapping(request: ApiRequest) -> MappingItem:
     """Change a mapping."""
     wanted: MappingChange = request.body
     map_id = request.path["map_id"]
@@ -130,7 +130,7 @@ async def remove_mapping(request: ApiRequest) -> None:
     )
 
 
-_SHOWN = Mapping(3, "2X", "dial", "PJSIP", True, 2, 1)
+_SHOWN = MappingItem(3, "2X", "dial", "PJSIP", True, 2, 1)
 _REFUSED = frozenset({409, 422})
 
 ENDPOINTS = (
@@ -149,35 +149,35 @@ ENDPOINTS = (
         "POST",
         PATH,
         TAG,
-        "Make a mapping",
+        "Create a mapping",
         create_mapping,
         Scope.RULES,
-        answer=Mapping,
+        answer=MappingItem,
         body=NewMapping,
         status=201,
         errors=_REFUSED,
         example=NewMapping("2X", "dial", "PJSIP"),
         shows=_SHOWN,
-        note="It holds for the next call. Nobody may use it before there is a grant.",
+        note="It applies from the next call. It cannot be used before it is granted to an extension or a user.",
     ),
     Endpoint(
         "GET",
         f"{PATH}/{{map_id}}",
         TAG,
-        "One mapping",
+        "Get a mapping",
         get_mapping,
         Scope.READ,
-        answer=Mapping,
+        answer=MappingItem,
         shows=_SHOWN,
     ),
     Endpoint(
         "PATCH",
         f"{PATH}/{{map_id}}",
         TAG,
-        "Change a mapping, or switch it on or off",
+        "Change, enable or disable a mapping",
         change_mapping,
         Scope.RULES,
-        answer=Mapping,
+        answer=MappingItem,
         body=MappingChange,
         errors=_REFUSED,
         example=MappingChange(enabled=False),

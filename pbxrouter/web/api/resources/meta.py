@@ -22,7 +22,7 @@ def with_document(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
             "GET",
             "/api/openapi.json",
             "About",
-            "This document",
+            "Get the OpenAPI document",
             get_document,
             None,
             answer=Document,

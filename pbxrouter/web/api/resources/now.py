@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.counter import CallView, live_calls, totals
+from pbxrouter.database import lockout_figures
 from pbxrouter.health import Health
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
@@ -22,10 +23,10 @@ State = Annotated[
 _When = Annotated[float, Meta(description="Seconds since 1970, UTC.")]
 
 
-class LiveCall(msgspec.Struct, frozen=True):
+class CallInProgress(msgspec.Struct, frozen=True):
     """A call in progress."""
 
-    key: Annotated[str, Meta(description="Tells it from the others.")]
+    key: Annotated[str, Meta(description="Unique among the calls in progress.")]
     asterisk: Annotated[str, Meta(description="Empty if AMI does not know the call.")]
     caller: str
     caller_name: str
@@ -35,10 +36,10 @@ class LiveCall(msgspec.Struct, frozen=True):
     data: str
     granted_by: str
     since: _When
-    answered: Annotated[float, Meta(description="When two sides began to talk.")] | None
+    answered: Annotated[float, Meta(description="When two parties were connected.")] | None
     phase: Literal["routing", "number", "pin", "running", "talking", "ending", "outside"]
     words: Annotated[str, Meta(description="The phase in words.")]
-    in_gateway: Annotated[bool, Meta(description="Whether the gateway has it in hand.")]
+    in_gateway: Annotated[bool, Meta(description="Whether the gateway is serving it.")]
 
 
 class Today(msgspec.Struct, frozen=True):
@@ -57,10 +58,10 @@ class AsteriskNow(msgspec.Struct, frozen=True):
     words: str
     up: bool
     since: Annotated[float, Meta(description="Since when that is so.")] | None
-    in_sync: Annotated[bool, Meta(description="Whether its calls are known just now.")]
+    in_sync: Annotated[bool, Meta(description="Whether its calls are known now.")]
     active: Annotated[int, Meta(description="Calls in progress on it; null while not known.")] | None
     unknown_s: Annotated[
-        float, Meta(description="Seconds in which its calls could not be seen, since the gateway started.")
+        float, Meta(description="Seconds since the gateway started in which its calls were not known.")
     ]
     restarts: int
     trouble: SentenceBody | None
@@ -87,7 +88,7 @@ class FastAGINow(msgspec.Struct, frozen=True):
     words: str
     listen: str
     open_calls: int
-    served: Annotated[int, Meta(description="Calls that have come since the gateway started.")]
+    served: Annotated[int, Meta(description="Calls since the gateway started.")]
     last_call: Annotated[float, Meta(description="When the last one came.")] | None
     refused: Annotated[int, Meta(description="Connections that were refused since the gateway started.")]
 
@@ -95,7 +96,7 @@ class FastAGINow(msgspec.Struct, frozen=True):
 class HealthNow(msgspec.Struct, frozen=True):
     """Health of the gateway."""
 
-    state: Annotated[State, Meta(description="As the worst of its parts.")]
+    state: Annotated[State, Meta(description="The worst severity of its parts.")]
     words: str
     version: str
     started: _When
@@ -104,14 +105,22 @@ class HealthNow(msgspec.Struct, frozen=True):
     fastagi: FastAGINow
 
 
+class PinsNow(msgspec.Struct, frozen=True):
+    """Wrong PINs, over all gateways on the database."""
+
+    locked: Annotated[int, Meta(description="Endpoints and numbers that are locked out.")]
+    attacked: Annotated[bool, Meta(description="Whether wrong PINs come from many places.")]
+
+
 class Now(msgspec.Struct, frozen=True):
     """The state of the gateway at one moment."""
 
     at: _When
-    calls: Annotated[list[LiveCall], Meta(description="The newest first.")]
-    total: Annotated[int, Meta(description="How many are in progress in all.")]
+    calls: Annotated[list[CallInProgress], Meta(description="The newest first.")]
+    total: Annotated[int, Meta(description="The number of all calls in progress.")]
     today: Today
     health: HealthNow
+    pins: PinsNow
 
 
 class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,8 +129,8 @@ class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_CALLS, description="How many calls, at most.")] = 100
 
 
-def _call(shown: CallView) -> LiveCall:
-    return LiveCall(
+def _call(shown: CallView) -> CallInProgress:
+    return CallInProgress(
         shown.key,
         shown.asterisk,
         shown.caller,
@@ -194,7 +203,9 @@ async def get_now(request: ApiRequest) -> Now:
     web = request.web
     now = web.now()
     midnight = web.zone.midnight(now)
-    today = await web.read(lambda connection: totals(connection, midnight, now + 1))
+    today, lockouts = await web.read(
+        lambda connection: (totals(connection, midnight, now + 1), lockout_figures(connection, now))
+    )
     live = live_calls(web.active_calls, web.counters, query.limit)
     return Now(
         now,
@@ -202,6 +213,7 @@ async def get_now(request: ApiRequest) -> Now:
         live.total,
         Today(midnight, today.calls, dict(today.by_outcome)),
         _health(web.health()),
+        PinsNow(lockouts.locked, lockouts.attacked),
     )
 
 
@@ -210,7 +222,7 @@ ENDPOINTS = (
         "GET",
         "/api/now",
         "Calls",
-        "The calls in progress, today's totals, and how the gateway is",
+        "Get the calls in progress, today's totals, and the gateway's health",
         get_now,
         Scope.READ,
         Now,

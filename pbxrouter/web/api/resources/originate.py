@@ -15,13 +15,13 @@ from twisted.logger import Logger
 from pbxrouter.errors import ControlRefused, ManagerError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate import CallRequest, Originator, Progress, originator_for
 from pbxrouter.security import Scope
-from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
+from pbxrouter.web.api.token_auth import UNAVAILABLE
 
 _log = Logger(namespace=__name__)
 
 
-class DialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OriginateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to originate a call."""
 
     channel: Annotated[
@@ -32,11 +32,11 @@ class DialRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ]
     to: Annotated[str, Meta(description="The number: digits, `*`, `#` and `+`.", min_length=1)]
-    context: Annotated[str, Meta(description="The dialplan context where it is dialled.", min_length=1)]
-    asterisk: Annotated[str, Meta(description="Which Asterisk, if several are configured.")] | None = None
+    context: Annotated[str, Meta(description="The dialplan context where the number is dialled.", min_length=1)]
+    asterisk: Annotated[str, Meta(description="The Asterisk to use, if several are configured.")] | None = None
 
 
-class DialResult(msgspec.Struct, frozen=True):
+class OriginateResult(msgspec.Struct, frozen=True):
     """The result of an originated call."""
 
     status: Annotated[
@@ -49,9 +49,9 @@ class DialResult(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(description="The phone's Uniqueid.")]
 
 
-async def originate(request: ApiRequest) -> DialResult:
+async def originate(request: ApiRequest) -> OriginateResult:
     """Originate a call, and wait until the phone has answered or has failed."""
-    wanted: DialRequest = request.body
+    wanted: OriginateRequest = request.body
     originators = request.web.originators
     try:
         originator = originator_for(wanted.asterisk, originators)
@@ -64,10 +64,10 @@ async def originate(request: ApiRequest) -> DialResult:
         channel=wanted.channel,
         state=progress.state,
     )
-    return DialResult(progress.state, progress.why, progress.uniqueid)
+    return OriginateResult(progress.state, progress.why, progress.uniqueid)
 
 
-async def _originate(originator: Originator, wish: CallRequest) -> Progress:
+async def _originate(originator: Originator, call_request: CallRequest) -> Progress:
     decided: Deferred[Progress] = Deferred()
 
     def tell(progress: Progress) -> None:
@@ -75,7 +75,7 @@ async def _originate(originator: Originator, wish: CallRequest) -> Progress:
             decided.callback(progress)
 
     try:
-        await originator.originate(wish, tell)
+        await originator.originate(call_request, tell)
     except OriginateRefused as error:
         # The line begins with the field's name: "to: '1e5' is no number …".
         field = str(error).partition(":")[0]
@@ -93,17 +93,17 @@ ENDPOINTS = (
         "POST",
         "/api/originate",
         "Click to dial",
-        "Have a phone called, and connect it with a number",
+        "Call a phone, and connect it with a number",
         originate,
         Scope.DIAL,
-        answer=DialResult,
-        body=DialRequest,
+        answer=OriginateResult,
+        body=OriginateRequest,
         errors=frozenset({502}),
-        example=DialRequest("PJSIP/33", "22", "pbxrouter-phones"),
-        shows=DialResult("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
+        example=OriginateRequest("PJSIP/33", "22", "pbxrouter-phones"),
+        shows=OriginateResult("answered", "the phone was answered", "d9c2b0a1f3e4-0000000001"),
         forms=True,
         limit="dial",
-        note="The rules apply as if that phone had dialled. The answer comes when the phone was answered or "
-        "could not be, at most half a minute later.",
+        note="The rules apply as if that phone had dialled. The response comes when the phone has answered or has "
+        "failed, after at most half a minute.",
     ),
 )

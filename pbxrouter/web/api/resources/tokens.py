@@ -37,13 +37,13 @@ class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to create."""
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_NAME)]
-    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20, description="What it is to be good for.")]
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20, description="What it may be used for.")]
 
 
 class MadeToken(Token, frozen=True):
     """A created token with its secret."""
 
-    token: Annotated[str, Meta(description="The token itself: shown this once.")]
+    token: Annotated[str, Meta(description="The token, which is shown only now.")]
 
 
 def _shown(info: TokenInfo) -> Token:
@@ -104,7 +104,7 @@ ENDPOINTS = (
         "POST",
         PATH,
         TAG,
-        "Make a token",
+        "Create a token",
         create_token,
         Scope.ADMIN,
         MadeToken,
@@ -114,7 +114,7 @@ ENDPOINTS = (
         example=NewToken("web shop", [Scope.DIAL]),
         shows=MadeToken(4, "web shop", [Scope.DIAL], "2026-11-23T10:00:00Z", None, None, token="pbxr_…"),
     ),
-    Endpoint("GET", f"{PATH}/{{token_id}}", TAG, "One valid token", get_token, Scope.ADMIN, Token, shows=_SHOWN),
+    Endpoint("GET", f"{PATH}/{{token_id}}", TAG, "Get a valid token", get_token, Scope.ADMIN, Token, shows=_SHOWN),
     Endpoint(
         "DELETE",
         f"{PATH}/{{token_id}}",

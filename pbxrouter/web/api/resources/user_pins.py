@@ -22,7 +22,7 @@ class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 pattern=f"^[0-9]{{{MIN_PIN_DIGITS},{MAX_PIN_DIGITS}}}$",
-                description="Digits. null, or left out: one is generated.",
+                description="Digits; if null or left out, a PIN is generated.",
             ),
         ]
         | None
@@ -32,7 +32,7 @@ class NewPin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PinSet(msgspec.Struct, frozen=True):
     """The result of setting a PIN."""
 
-    pin: Annotated[str, Meta(description="The generated one: shown this once.")] | None
+    pin: Annotated[str, Meta(description="The generated PIN, which is shown only now.")] | None
 
 
 async def set_pin(request: ApiRequest) -> PinSet:
@@ -42,10 +42,10 @@ async def set_pin(request: ApiRequest) -> PinSet:
     number = request.path["user_id"]
     try:
         if wanted.pin is None:
-            made = await web.change(
+            edited = await web.change(
                 lambda connection: generate_user_pin(connection, request.actor, web.now(), number, web.hash_pin)
             )
-            return PinSet(made.value)
+            return PinSet(edited.value)
         request.within("pin")
         hashed = web.hash_pin(check_pin(wanted.pin))
         await web.change(lambda connection: set_user_pin(connection, request.actor, web.now(), number, hashed))
@@ -66,7 +66,7 @@ ENDPOINTS = (
         "POST",
         f"{USERS}/{{user_id}}/pin",
         TAG,
-        "Set a user's PIN, or have one generated",
+        "Set or generate a user's PIN",
         set_pin,
         Scope.RULES,
         answer=PinSet,
@@ -74,13 +74,13 @@ ENDPOINTS = (
         errors=frozenset({409, 422}),
         example=NewPin(),
         shows=PinSet("295147"),
-        note="With a `pin` of your own 10 requests at once are answered, then 6 a minute.",
+        note="Requests with a `pin` are limited to a burst of 10, then 6 a minute.",
     ),
     Endpoint(
         "DELETE",
         f"{USERS}/{{user_id}}/pin",
         TAG,
-        "Take a user's PIN away",
+        "Remove a user's PIN",
         remove_pin,
         Scope.RULES,
         status=204,

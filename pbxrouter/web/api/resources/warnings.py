@@ -10,40 +10,40 @@ from msgspec import Meta
 from pbxrouter.rules import KEPT, RuleWarning
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
-from pbxrouter.web.api.auth import UNAVAILABLE
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint, Id
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
+from pbxrouter.web.api.token_auth import UNAVAILABLE
 
 Code = Literal["problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"]
 
 
-class Warning(msgspec.Struct, frozen=True):
+class WarningItem(msgspec.Struct, frozen=True):
     """A warning about a rule."""
 
     code: Code
     sentence: SentenceBody
-    is_note: Annotated[bool, Meta(description="Whether it may well be meant so.")]
-    map_id: Annotated[int, Meta(description="The mapping that it is about.")] | None
-    extension: Annotated[str, Meta(description="The number of the extension that it is about.")] | None
-    user: Annotated[str, Meta(description="The name of the user whom it is about.")] | None
+    is_note: Annotated[bool, Meta(description="Whether it may be intended.")]
+    map_id: Annotated[int, Meta(description="The mapping concerned.")] | None
+    extension: Annotated[str, Meta(description="The number of the extension concerned.")] | None
+    user: Annotated[str, Meta(description="The name of the user concerned.")] | None
 
 
 class Warnings(msgspec.Struct, frozen=True):
     """Warnings about the rules in force."""
 
-    total: Annotated[int, Meta(description="How many there are, but for notes.")]
-    counts: Annotated[dict[str, int], Meta(description="How many there are, by code.")]
-    warnings: Annotated[list[Warning], Meta(description=f"Of each code the first {KEPT}.")]
+    total: Annotated[int, Meta(description="The number of warnings, notes excluded.")]
+    counts: Annotated[dict[str, int], Meta(description="The number of warnings by code.")]
+    warnings: Annotated[list[WarningItem], Meta(description=f"Of each code the first {KEPT}.")]
 
 
 class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filter of warnings."""
 
-    map_id: Annotated[Id, Meta(description="Only those of this mapping.")] | None = None
+    map_id: Annotated[Id, Meta(description="Only warnings about this mapping.")] | None = None
 
 
-def _shown(warning: RuleWarning) -> Warning:
-    return Warning(
+def _shown(warning: RuleWarning) -> WarningItem:
+    return WarningItem(
         warning.code,  # type: ignore[arg-type]  # a test holds Code and CODES equal
         sentence_body(warning.sentence),
         warning.is_note,
@@ -83,13 +83,13 @@ ENDPOINTS = (
         "GET",
         "/api/warnings",
         "Rules",
-        "What is odd about the rules",
+        "List warnings about the rules",
         list_warnings,
         Scope.READ,
         Warnings,
         WarningsQuery,
-        shows=Warnings(1, {"no-driver": 1}, [Warning("no-driver", sentence_body(_SAID), False, 4, None, None)]),
-        note="Such as a pattern that can never match because another one always wins, or a mapping that "
-        "nobody may use. With very many rules the first answer after a change may take some seconds.",
+        shows=Warnings(1, {"no-driver": 1}, [WarningItem("no-driver", sentence_body(_SAID), False, 4, None, None)]),
+        note="Such as a pattern that can never match because another one always wins, or a mapping that no caller "
+        "can use. With very many rules the first response after a change may take some seconds.",
     ),
 )

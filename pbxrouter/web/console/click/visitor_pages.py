@@ -19,7 +19,7 @@ from pbxrouter.text import Sentence, sentence
 from pbxrouter.web.click.attempts import DialAttempt
 from pbxrouter.web.click.number import ClickRefused
 from pbxrouter.web.click.service import UNAVAILABLE, ClickToDial
-from pbxrouter.web.console.click.messages import opening_hours, status_of
+from pbxrouter.web.console.click.visitor_messages import opening_hours, status_of
 from pbxrouter.web.console.request import PageRequest
 from pbxrouter.web.console.router import Redirect, Router
 from pbxrouter.web.context import WebContext

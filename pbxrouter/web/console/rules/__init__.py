@@ -7,15 +7,15 @@ mapping_page.SECTIONS; those of extensions and users are in holder_page.SECTIONS
 from __future__ import annotations
 
 from pbxrouter.web.console.router import Router
-from pbxrouter.web.console.rules.changes import ChangePages
-from pbxrouter.web.console.rules.grants import GrantPages
+from pbxrouter.web.console.rules.change_pages import ChangePages
+from pbxrouter.web.console.rules.grant_pages import GrantPages
+from pbxrouter.web.console.rules.holder_list import HolderPages
 from pbxrouter.web.console.rules.holder_page import HolderPage
-from pbxrouter.web.console.rules.holders import HolderPages
+from pbxrouter.web.console.rules.mapping_list import MappingPages
 from pbxrouter.web.console.rules.mapping_page import MappingPage
-from pbxrouter.web.console.rules.mappings import MappingPages
 from pbxrouter.web.console.rules.page_base import RuleContext
-from pbxrouter.web.console.rules.pins import PinPages
-from pbxrouter.web.console.rules.warnings import WarningPages
+from pbxrouter.web.console.rules.pin_pages import PinPages
+from pbxrouter.web.console.rules.warning_pages import WarningPages
 from pbxrouter.web.context import WebContext
 
 

@@ -22,6 +22,7 @@ KINDS: Final = {
     "user": Sentence("users"),
     "grant": Sentence("grants"),
     "import": Sentence("imports"),
+    "lockout": Sentence("lock-outs"),
     "console_user": Sentence("console users"),
     "token": Sentence("API tokens"),
     "dial_link": Sentence("click-to-dial links"),
@@ -31,6 +32,7 @@ VIA: Final = {
     "console": Sentence("in the console"),
     "api": Sentence("through the API"),
     "command": Sentence("with a command"),
+    "phone": Sentence("by phone"),
 }
 ADMINS_ONLY: Final = frozenset({"console_user", "token", "dial_link"})
 """Kinds of changes that only admins see and undo."""
@@ -50,6 +52,7 @@ _DID: Final = {
     ("grant", "grant"): Sentence("granted: {name}"),
     ("revoke", "grant"): Sentence("grant revoked: {name}"),
     ("import", "import"): Sentence("imported: {name}"),
+    ("lift", "lockout"): Sentence("lock-out lifted: {name}"),
     ("create", "console_user"): Sentence("console user {name} was created"),
     ("update", "console_user"): Sentence("console user {name} was changed"),
     ("delete", "console_user"): Sentence("console user {name} was deleted"),

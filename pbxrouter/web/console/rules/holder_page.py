@@ -11,13 +11,13 @@ from pbxrouter.errors import EditRefused
 from pbxrouter.rules import NO_CALLER, RuleWarning
 from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
-from pbxrouter.web.console.rules.holders import KINDS, Kind
+from pbxrouter.web.console.rules.holder_list import KINDS, Kind
 from pbxrouter.web.console.rules.page_base import RuleContext, refuse
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     MappingsSection,
-    Place,
     Section,
+    SectionPage,
     read_sections,
 )
 
@@ -55,7 +55,7 @@ async def show_holder(
     def read(connection: sqlite3.Connection) -> tuple[HolderRow, list[tuple[str, Any]]]:
         row = holder(connection, kind.kind, number)
         return row, read_sections(
-            connection, SECTIONS[kind.kind], Place(f"{kind.path}/{number}", page_request.query, row)
+            connection, SECTIONS[kind.kind], SectionPage(f"{kind.path}/{number}", page_request.query, row)
         )
 
     row, sections = await context.web.read(read)

@@ -10,14 +10,14 @@ from pbxrouter.errors import PatternError
 from pbxrouter.rules import Pattern, example
 from pbxrouter.security import Role
 from pbxrouter.web.console.request import PageRequest
-from pbxrouter.web.console.rules.applications import about
-from pbxrouter.web.console.rules.mappings import PATH
+from pbxrouter.web.console.rules.application_help import about
+from pbxrouter.web.console.rules.mapping_list import PATH
 from pbxrouter.web.console.rules.page_base import RuleContext
 from pbxrouter.web.console.rules.sections import (
     ChangesSection,
     HoldersSection,
-    Place,
     Section,
+    SectionPage,
     read_sections,
 )
 
@@ -42,7 +42,7 @@ class MappingPage:
 
         def read(connection: sqlite3.Connection) -> tuple[MappingRow, list[tuple[str, Any]]]:
             row = mapping(connection, number)
-            return row, read_sections(connection, SECTIONS, Place(f"{PATH}/{number}", page_request.query, row))
+            return row, read_sections(connection, SECTIONS, SectionPage(f"{PATH}/{number}", page_request.query, row))
 
         row, sections = await self._context.web.read(read)
         warnings = await self._context.warnings_of([number])

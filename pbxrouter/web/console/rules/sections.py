@@ -26,7 +26,7 @@ CHANGES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SectionPage:
     """The page of a section.
 
     Attributes:
@@ -49,7 +49,7 @@ class Section(Protocol):
 
     template: str
 
-    def read(self, connection: sqlite3.Connection, place: Place) -> Any:
+    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> Any:
         """Read what the section shows, with few queries."""
         ...
 
@@ -102,9 +102,9 @@ class HoldersSection:
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def read(self, connection: sqlite3.Connection, place: Place) -> GrantList:
+    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
         """See Section."""
-        subject = place.subject
+        subject = section_page.subject
         assert isinstance(subject, MappingRow)
         kind, map_id = self._kind, subject.map_id
         count = subject.extensions if kind == "extension" else subject.users
@@ -117,7 +117,7 @@ class HoldersSection:
             )
 
         return _list(
-            place,
+            section_page,
             kind,
             count,
             rows,
@@ -131,9 +131,9 @@ class MappingsSection:
 
     template = "rules/grant_list.html"
 
-    def read(self, connection: sqlite3.Connection, place: Place) -> GrantList:
+    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> GrantList:
         """See Section."""
-        subject = place.subject
+        subject = section_page.subject
         assert isinstance(subject, HolderRow)
         kind, holder_id = subject.kind, subject.holder_id
 
@@ -145,7 +145,7 @@ class MappingsSection:
             )
 
         return _list(
-            place,
+            section_page,
             "mapping",
             subject.grants,
             rows,
@@ -155,7 +155,7 @@ class MappingsSection:
 
 
 def _list(
-    place: Place,
+    section_page: SectionPage,
     of: str,
     count: int,
     rows: Callable[[Any], tuple[GrantRow, ...]],
@@ -163,14 +163,14 @@ def _list(
     every: Callable[..., Page[Any]],
 ) -> GrantList:
     prefix, anchor = f"{of}_", f"{of}s"
-    query = place.query
+    query = section_page.query
     shows_all = query.text(f"{prefix}show") == "all"
     search = query.text(f"{prefix}q")
     find = every if shows_all else granted
     page = find(search, ROWS, number_in(query, f"{prefix}after"), number_in(query, f"{prefix}before"))
     kept = {f"{prefix}show": "all" if shows_all else "", f"{prefix}q": search}
-    newer, older = pages_around(page, place.path, kept, prefix, anchor)
-    return GrantList(of, anchor, count, shows_all, search, prefix, place.path, rows(page), newer, older)
+    newer, older = pages_around(page, section_page.path, kept, prefix, anchor)
+    return GrantList(of, anchor, count, shows_all, search, prefix, section_page.path, rows(page), newer, older)
 
 
 class ChangesSection:
@@ -181,13 +181,15 @@ class ChangesSection:
     def __init__(self, column: str) -> None:
         self._column = column
 
-    def read(self, connection: sqlite3.Connection, place: Place) -> list[AuditEntry]:
+    def read(self, connection: sqlite3.Connection, section_page: SectionPage) -> list[AuditEntry]:
         """See Section."""
-        subject = place.subject
+        subject = section_page.subject
         number = subject.map_id if isinstance(subject, MappingRow) else subject.holder_id
         return entries_about(connection, self._column, number, CHANGES)
 
 
-def read_sections(connection: sqlite3.Connection, sections: Collection[Section], place: Place) -> list[tuple[str, Any]]:
+def read_sections(
+    connection: sqlite3.Connection, sections: Collection[Section], section_page: SectionPage
+) -> list[tuple[str, Any]]:
     """Read all sections; returns the template and the data of each."""
-    return [(section.template, section.read(connection, place)) for section in sections]
+    return [(section.template, section.read(connection, section_page)) for section in sections]

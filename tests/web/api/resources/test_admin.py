@@ -1,4 +1,4 @@
-"""What admins do by the API: console users, tokens, the doctor."""
+"""Administration through the API: console users, tokens, links, the doctor."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PASSWORD = "correct horse battery"
 
 
 class AdminTests(ApiCase):
-    """A token of an admin's program."""
+    """A token with the scope admin."""
 
     scopes = (Scope.ADMIN,)
 
     async def good(self, method: str, path: str, body: object = None, status: int = 200) -> Any:
-        """What is answered to what succeeds."""
+        """Send a request that must succeed; returns the response's JSON."""
         said = await self.ask(method, path, body)
         self.assertEqual(said.status, status, said.body)
         return said.json if said.body else None
 
     async def test_tokens(self) -> None:
-        """Made, told this once, listed, good for what it was made for, revoked."""
+        """A token is created, shown once, listed, limited to its scopes, and revoked."""
         made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["read", "dial"]}, 201)
         self.assertEqual((made["name"], made["scopes"]), ("shop", ["read", "dial"]))
         self.assertEqual((await self.ask("GET", "/api/mappings", token=made["token"])).status, 200)
@@ -45,7 +45,7 @@ class AdminTests(ApiCase):
         self.assertIsNotNone(revoked["revoked"])
 
     async def test_refused_tokens(self) -> None:
-        """No name, no use, a name that is taken; and none revokes itself."""
+        """Invalid names and scopes and a used name are refused; a token cannot revoke itself."""
         for body, status, field in (
             ({"name": " ", "scopes": ["read"]}, 422, "name"),
             ({"name": "x", "scopes": []}, 400, "scopes"),
@@ -57,7 +57,7 @@ class AdminTests(ApiCase):
         self.assertEqual((await self.ask("DELETE", "/api/tokens/1")).status, 409)
 
     async def test_console_users(self) -> None:
-        """Let in, changed, sent away; a password is never shown, and one admin stays."""
+        """A user is created, changed and deleted; no password is shown, and one admin remains."""
         new = {"login": "maria", "password": PASSWORD, "role": "admin", "phone": "PJSIP/33"}
         made = await self.good("POST", "/api/console-users", new, 201)
         self.assertEqual((made["login"], made["role"], made["enabled"]), ("maria", "admin", True))
@@ -79,12 +79,12 @@ class AdminTests(ApiCase):
         self.assertTrue(other["console_user_id"] != made["console_user_id"])
 
     async def fits(self, login: str, password: str) -> bool:
-        """Whether somebody could log in so."""
+        """Whether a login with this password succeeds."""
         found = await self.web.read(lambda connection: credentials(connection, login))
         return found is not None and PasswordHashes().fits(found[1], password)
 
     async def test_refused_console_users(self) -> None:
-        """Bad passwords, phones, roles, logins; what was sent is not repeated."""
+        """Invalid passwords, phones, roles and logins are refused without repeating them."""
         new = {"login": "maria", "password": PASSWORD, "role": "admin"}
         await self.good("POST", "/api/console-users", new, 201)
         for change, status, field in (
@@ -101,7 +101,7 @@ class AdminTests(ApiCase):
             self.assertNotIn(change.get("password", PASSWORD).encode(), said.body)
 
     async def test_audit(self) -> None:
-        """Under the token's name; neither token nor password is in it."""
+        """Changes are under the token's name; neither token nor password is in the audit log."""
         made = await self.good("POST", "/api/tokens", {"name": "shop", "scopes": ["rules", "admin"]}, 201)
         await self.good("POST", "/api/console-users", {"login": "maria", "password": PASSWORD, "role": "admin"}, 201)
         self.token = made["token"]
@@ -116,7 +116,7 @@ class AdminTests(ApiCase):
             self.assertNotIn(b"hash", said.body)
 
     async def test_dial_links(self) -> None:
-        """Made, changed in part, switched off, made void, deleted; under the token's name."""
+        """A link is created, changed in part, disabled, voided and deleted, under the token's name."""
         new = {"name": "Sales", "phone": "PJSIP/33", "context": "phones", "destinations": "0XX 9."}
         made = await self.good("POST", "/api/dial-links", new, 201)
         self.assertEqual({**made, **new, "calls_a_day": 50, "enabled": True, "calls_today": 0}, made)
@@ -155,7 +155,7 @@ class AdminTests(ApiCase):
         self.assertEqual((await self.good("GET", path))["name"], "Sales")
 
     async def test_doctor(self) -> None:
-        """As the command says it; not again and again."""
+        """The findings are those of the command; the requests are limited."""
         said = await self.good("GET", "/api/doctor")
         self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
         self.assertEqual(said["well"], all(item["state"] != "wrong" for item in said["findings"]))

@@ -1,4 +1,4 @@
-"""The history by the API: found, read to its end, opened in a spreadsheet, counted."""
+"""The history through the API: search, pages, CSV, figures."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tests.api_fakes import NOON, ApiCase, a_call
 
 
 class CallsTests(ApiCase):
-    """With as many calls as a test puts there."""
+    """Tests with calls in the history."""
 
     scopes = (Scope.READ,)
 
     async def put(self, rows: Iterable[CallRow]) -> None:
-        """Calls there have been."""
+        """Add calls to the history."""
         await self.web.write(lambda connection: add_calls(connection, rows))
 
     async def get(self, path: str) -> Any:
-        """What is answered."""
+        """Send a GET that must succeed; returns the response's JSON."""
         said = await self.ask("GET", path)
         self.assertEqual(said.status, 200, said.body)
         return said.json
 
     async def test_pages(self) -> None:
-        """To the end, the newest first, nothing twice and nothing left out, new calls coming meanwhile."""
+        """Newest first, each call once on the way through all pages, while new calls are added."""
         await self.put(map(a_call, range(25)))
         seen: list[str] = []
         path = "/api/calls?limit=10"
@@ -45,7 +45,7 @@ class CallsTests(ApiCase):
         self.assertEqual(await self.get("/api/calls?after=3"), {"items": [], "next": None})
 
     async def test_filters(self) -> None:
-        """By caller, number and its beginning, outcome in any case, and time."""
+        """Filters by caller, number and its prefix, outcome in any case, and time."""
         await self.put(map(a_call, range(12)))
         await self.put([a_call(12, caller="", number="0034911", outcome="DENIED", verdict="deny")])
         for query, count in (
@@ -66,7 +66,7 @@ class CallsTests(ApiCase):
             self.assertEqual((said.status, said.json["field"]), (400, field))
 
     async def test_one(self) -> None:
-        """With its trace, in words and in parts."""
+        """A call has its trace, as text and as sentences."""
         await self.put([a_call(0)])
         listed = (await self.get("/api/calls"))["items"][0]
         found = await self.get(f"/api/calls/{listed['call_id']}")
@@ -84,7 +84,7 @@ class CallsTests(ApiCase):
         self.assertEqual((await self.ask("GET", "/api/calls/999")).status, 404)
 
     async def test_csv(self) -> None:
-        """All of them, however many pieces it takes; a caller's name runs nothing in a spreadsheet."""
+        """All calls in several pieces; a caller's name is no formula."""
         count = 2 * CHUNK + 3
         await self.put(a_call(place, caller_name='=HYPERLINK("http://x","y")') for place in range(count))
         said = await self.ask("GET", "/api/calls.csv")
@@ -100,14 +100,14 @@ class CallsTests(ApiCase):
         self.assertEqual((await self.ask("HEAD", "/api/calls.csv")).status, 200)
 
     async def test_csv_of_nothing(self) -> None:
-        """Its heading; and a database that is away is no text that breaks off."""
+        """Without calls there is the heading; an unavailable database gives 503, not a truncated text."""
         said = await self.ask("GET", "/api/calls.csv")
         self.assertEqual(len(said.body.splitlines()), 1)
         self.path.rename(f"{self.path}.away")
         self.assertEqual((await self.ask("GET", "/api/calls.csv")).status, 503)
 
     async def test_figures(self) -> None:
-        """Per minute, by outcome, the busiest first; the last day unless told."""
+        """Figures per minute, by outcome, and the busiest minutes; by default of the last day."""
         await self.put(map(a_call, range(7)))
         found = await self.get(f"/api/calls/figures?since={NOON}&until={NOON + 3600}&busiest=2")
         self.assertEqual((found["calls"], found["by_outcome"]), (7, {"ANSWER": 4, "BUSY": 3}))

@@ -1,4 +1,4 @@
-"""``GET /api/now``: what is in the gateway's memory, and today's totals."""
+"""``GET /api/now``: calls in progress, health, and today's totals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.fakes import request_of
 
 
 class NowTests(ApiCase):
-    """A gateway with an Asterisk that it has no account on."""
+    """A gateway with an Asterisk without an account."""
 
     scopes = (Scope.READ,)
 
     async def test_quiet(self) -> None:
-        """No calls; what is wrong with the connection is said."""
+        """Without calls; the health says what is wrong with the connection."""
         said = (await self.ask("GET", "/api/now")).json
         self.assertEqual((said["calls"], said["total"], said["today"]["calls"]), ([], 0, 0))
         self.assertLess(abs(said["at"] - time.time()), 60)
@@ -31,7 +31,7 @@ class NowTests(ApiCase):
         self.assertEqual((database["state"], database["has_rules"], database["queued"]), ("good", True, 0))
 
     async def test_rules_away(self) -> None:
-        """Since when the rules cannot be read; the last ones stay."""
+        """The time since which rules cannot be read; the last ones stay in force."""
         self.path.rename(self.path.with_suffix(".away"))
         await self.web.reloader.poll()
         self.path.with_suffix(".away").rename(self.path)
@@ -40,7 +40,7 @@ class NowTests(ApiCase):
         self.assertEqual(database["rules_away_since"], self.clock.seconds())
 
     async def test_calls(self) -> None:
-        """Those in progress, the newest first, each as far as it has come."""
+        """Calls in progress, newest first, each with its phase."""
         decision = await self.web.engine.decide(Facts("33", "22"))
         for place in range(3):
             request = request_of(SimulatedCall("22", "33", name="=1+1"))
@@ -59,7 +59,7 @@ class NowTests(ApiCase):
         self.assertEqual((await self.ask("GET", "/api/now")).json["total"], 2)
 
     async def test_today(self) -> None:
-        """Since midnight where the PBX is."""
+        """Calls since midnight in the PBX's time zone."""
         now = time.time()
         midnight = self.web.zone.midnight(now)
         rows = [a_call(0, began=now, ended=now), a_call(1, began=midnight - 1, ended=midnight)]

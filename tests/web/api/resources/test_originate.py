@@ -17,8 +17,8 @@ from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, Orig
 from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.tokens import Scope, new_token
 from pbxrouter.text.sentences import Sentence
-from pbxrouter.web.api.auth import LIMITS
 from pbxrouter.web.api.endpoint import FORM, JSON
+from pbxrouter.web.api.token_auth import LIMITS
 from pbxrouter.web.http.site import (
     CUT_OFF,
     MAX_BODY,
@@ -31,7 +31,7 @@ _, BURST = LIMITS["dial"]
 
 
 class ApiTests(ApiCase):
-    """One Asterisk, one token."""
+    """Tests with one Asterisk and one token."""
 
     scopes = (Scope.DIAL,)
 
@@ -42,33 +42,33 @@ class ApiTests(ApiCase):
         token: str | None = None,
         method: str = "POST",
     ) -> tuple[int, dict[str, Any], Headers]:
-        """Status, answer, headers."""
+        """Send a request; returns status, body and headers."""
         said = await self.ask(method, "/api/originate", body, token, kind)
         return said.status, said.json, said.headers
 
     WISH = {"channel": "PJSIP/33", "to": "22", "context": "pbxrouter"}  # noqa: RUF012
 
     async def test_json(self) -> None:
-        """The answer comes when the phone was answered, not when it rings."""
+        """The response comes when the phone was answered, not when it rings."""
         status, said, headers = await self.post(self.WISH)
         self.assertEqual((status, said), (200, {"status": "answered", "why": ANSWERED.why, "id": "x-1"}))
         self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "22", "pbxrouter")])
         self.assertEqual(headers.getRawHeaders("Cache-Control"), ["no-store"])
 
     async def test_form(self) -> None:
-        """A form does as well."""
+        """A form is accepted, too."""
         status, _, _ = await self.post(b"channel=PJSIP/33&to=%2A72&context=pbxrouter&asterisk=lab", FORM)
         self.assertEqual(status, 200)
         self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "*72", "pbxrouter")])
 
     async def test_busy(self) -> None:
-        """What really happened is said."""
+        """The response has the real result."""
         self.originator.steps = [Progress("busy", Sentence("the phone is busy"), "x-1")]
         status, said, _ = await self.post(self.WISH)
         self.assertEqual((status, said["status"], said["why"]), (200, "busy", "the phone is busy"))
 
     async def test_tokens(self) -> None:
-        """No token, another's, a revoked one: 401, and no call."""
+        """A missing, unknown or revoked token gives 401, and no call."""
         for token in ("x", new_token(), "pbxr_", self.token + "x"):
             status, said, headers = await self.post(self.WISH, token=token)
             self.assertEqual(status, 401)
@@ -79,7 +79,7 @@ class ApiTests(ApiCase):
         self.assertEqual(self.originator.wishes, [])
 
     async def test_bad_bodies(self) -> None:
-        """Each is refused with what is accepted."""
+        """Each invalid body is refused, and the error says what is accepted."""
         for status, kind, body in (
             (400, JSON, b"{"),
             (400, JSON, b"[1]"),
@@ -102,7 +102,7 @@ class ApiTests(ApiCase):
         self.assertEqual(self.originator.wishes, [])
 
     async def test_refusals(self) -> None:
-        """Malformed, not allowed, AMI down, Asterisk says no, the database away: each its status."""
+        """Malformed, not allowed, AMI down, refused by Asterisk, database away: each has its status."""
         for status, error in (
             (400, OriginateRefused("to: '1e5' is no number")),
             (403, OriginateRefused("33 may not dial 34", decision=object())),
@@ -117,7 +117,7 @@ class ApiTests(ApiCase):
         self.assertEqual((await self.post(self.WISH))[0], 503)
 
     async def test_rate(self) -> None:
-        """A burst, and then a wait that is told."""
+        """Requests are limited; the response has the time to wait."""
         for _ in range(BURST):
             self.assertEqual((await self.post(self.WISH))[0], 200)
         status, said, headers = await self.post(self.WISH)
@@ -128,23 +128,23 @@ class ApiTests(ApiCase):
         self.assertEqual((await self.post(self.WISH))[0], 200)
 
     async def test_strangers(self) -> None:
-        """Who has no token is slowed down, too, and takes nothing from those who have."""
+        """Requests without a token are limited separately from those with one."""
         for _ in range(BURST):
             self.assertEqual((await self.post(self.WISH, token="x"))[0], 401)
         self.assertEqual((await self.post(self.WISH, token="x"))[0], 429)
         self.assertEqual((await self.post(self.WISH))[0], 200)
 
     async def test_odd_bytes(self) -> None:
-        """A header that is not UTF-8 is no token."""
+        """A header that is not UTF-8 is not a valid token."""
         self.assertEqual((await self.post(self.WISH, token="\udcff"))[0], 401)
 
     def serve_with(self, originators: Mapping[str, FakeOriginator]) -> None:
-        """Serve anew, with other Asterisks."""
+        """Serve again with other Asterisks."""
         known = cast(Mapping[str, Originator], originators)
         self.serve(dataclasses.replace(self.web, originators=known))
 
     async def test_which_asterisk(self) -> None:
-        """Of several one must be named; with none there is no service."""
+        """With several Asterisks one must be named; without any there is no service."""
         self.serve_with({"a": self.originator, "b": FakeOriginator()})
         self.assertEqual((await self.post(self.WISH))[0], 400)
         self.assertEqual((await self.post({**self.WISH, "asterisk": "a"}))[0], 200)
@@ -153,21 +153,21 @@ class ApiTests(ApiCase):
         self.assertEqual((await self.post(self.WISH))[0], 503)
 
     async def test_endless_body(self) -> None:
-        """Long bodies are refused, endless ones cut off; neither is kept."""
+        """Long bodies are refused, endless ones are cut off; neither is kept in memory."""
         self.assertEqual((await self.post(b"x" * (CUT_OFF - 1)))[0], 413)
         with self.assertRaises((RequestTransmissionFailed, ResponseNeverReceived)):
             await self.post(b"x" * (4 * CUT_OFF))
         self.assertEqual(self.originator.wishes, [])
 
     async def test_other_methods(self) -> None:
-        """Nothing is begun by a GET."""
+        """A GET places no call."""
         self.assertEqual((await self.post(b"", method="GET"))[0], 405)
 
 
 class SiteTests(SynchronousTestCase):
-    """The server."""
+    """The web server's port."""
 
     def test_bad_endpoint(self) -> None:
-        """One line."""
+        """An invalid endpoint is refused in one line."""
         error = self.assertRaises(ConfigError, WebService, "nonsense", resource([]), reactor)
         self.assertIn("web.listen", str(error))

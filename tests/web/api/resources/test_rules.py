@@ -1,41 +1,86 @@
-"""Rules by the API: what is changed holds for the next call, is in the audit log, and can be taken back."""
+"""Rules through the API: changes apply to the next call, are in the audit log, and can be undone."""
 
 from __future__ import annotations
 
 from typing import Any, get_args
 
+from pbxrouter.database import admit_guess
 from pbxrouter.database.audit.entries import KINDS
 from pbxrouter.rules.warnings import CODES
+from pbxrouter.security import keys_of
+from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.security.tokens import Scope
 from pbxrouter.web.api.resources.audit import Kind
 from pbxrouter.web.api.resources.warnings import Code
 from tests.api_fakes import ApiCase, Said
 
 
+class LockoutTests(ApiCase):
+    """Lock-outs after wrong PINs."""
+
+    scopes = (Scope.READ, Scope.RULES)
+
+    async def guess(self, count: int) -> None:
+        """Key wrong PINs at PJSIP/33."""
+        keys = keys_of("PJSIP/33-0000001a", "33", 1, frozenset())
+        for _ in range(count):
+            await self.web.write(lambda connection: admit_guess(connection, keys, self.web.now()))
+
+    async def test_listed_and_lifted(self) -> None:
+        """Listed as they are, lifted, and noted under the token's name."""
+        await self.guess(FREE_GUESSES + 1)
+        found = (await self.ask("GET", "/api/lockouts")).json
+        self.assertEqual((found["locked"], found["attacked"]), (2, False))
+        first = found["items"][0]
+        self.assertEqual((first["scope"], first["locked"], first["held"]), ("endpoint", True, FREE_GUESSES))
+        self.assertEqual((await self.ask("GET", "/api/now")).json["pins"], {"locked": 2, "attacked": False})
+        path = "/api/lockouts?scope=endpoint&name=PJSIP%2F33"
+        self.assertEqual((await self.ask("DELETE", path)).status, 204)
+        self.assertEqual((await self.ask("DELETE", path)).status, 404)
+        self.assertEqual((await self.ask("DELETE", "/api/lockouts?scope=gateway")).status, 204)
+        left = [row["scope"] for row in (await self.ask("GET", "/api/lockouts")).json["items"]]
+        self.assertEqual(sorted(left), ["mapping", "number"])
+        log = (await self.ask("GET", "/api/audit?kind=lockout")).json["items"]
+        self.assertEqual(
+            [(row["who"], row["name"]) for row in log], [("desk", "gateway"), ("desk", "endpoint PJSIP/33")]
+        )
+        self.assertFalse(log[0]["can_be_undone"])
+
+    async def test_refused(self) -> None:
+        """A name where none belongs, and none where one does; a scope that is none."""
+        for query, status in (
+            ("scope=gateway&name=x", 422),
+            ("scope=endpoint", 422),
+            ("scope=planet&name=x", 400),
+            ("name=x", 400),
+        ):
+            self.assertEqual((await self.ask("DELETE", f"/api/lockouts?{query}")).status, status, query)
+
+
 class RulesTests(ApiCase):
-    """The sample's rules to begin with."""
+    """Tests that start with the sample's rules."""
 
     scopes = (Scope.READ, Scope.RULES)
 
     async def good(self, method: str, path: str, body: object = None, status: int = 200) -> Any:
-        """What is answered to what succeeds."""
+        """Send a request that must succeed; returns the response's JSON."""
         said = await self.ask(method, path, body)
         self.assertEqual(said.status, status, said.body)
         return said.json if said.body else None
 
     async def refused(self, method: str, path: str, body: object, status: int, field: str = "") -> str:
-        """What is said of what is refused."""
+        """Send a request that must be refused; returns the error's JSON."""
         said = await self.ask(method, path, body)
         self.assertEqual((said.status, said.json["field"]), (status, field), said.body)
         return str(said.json["error"])
 
     async def decision(self, number: str, caller: str, pin: str | None = None) -> str:
-        """What becomes of a call now."""
+        """The decision about a call now."""
         said = await self.good("POST", "/api/decide", {"number": number, "caller": caller, "pin": pin})
         return str(said["decision"])
 
     async def test_an_owners_day(self) -> None:
-        """Add an extension and a mapping, grant it, see it decide, revoke, read who did it, take it back."""
+        """Create an extension and a mapping, grant, decide, revoke, read the audit log, undo."""
         mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
         extension = await self.good("POST", "/api/extensions", {"number": "0771"}, 201)
         self.assertEqual((extension["number"], extension["grants"]), ("0771", 0))
@@ -69,7 +114,7 @@ class RulesTests(ApiCase):
         await self.refused("POST", f"/api/audit/{log[0]['audit_id']}/undo", None, 409)
 
     async def test_mapping(self) -> None:
-        """Made, read, changed in part, switched off, deleted; where it is, is said."""
+        """A mapping is created, read, changed in part, disabled and deleted; Location has its address."""
         said = await self.ask("POST", "/api/mappings", {"pattern": "9XX", "application": "dial", "data": "SIP"})
         self.assertEqual(said.status, 201)
         path = said.header("Location")
@@ -87,7 +132,7 @@ class RulesTests(ApiCase):
             self.assertIn("no mapping", await self.refused(method, path, {} if method == "PATCH" else None, 404))
 
     async def test_refused_mappings(self) -> None:
-        """What is no pattern, what is there already; null is not the same as left out."""
+        """Invalid patterns and duplicates are refused; null is not the same as left out."""
         for body, status, field in (
             ({"pattern": "2[", "application": "dial"}, 422, "pattern"),
             ({"pattern": " ", "application": "dial"}, 422, "pattern"),
@@ -107,7 +152,7 @@ class RulesTests(ApiCase):
         await self.refused("GET", "/api/mappings/9223372036854775807", None, 404)
 
     async def test_pages(self) -> None:
-        """A list is read to its end page by page, nothing twice and nothing left out."""
+        """A list is read to its end page by page, with each item once."""
         for number in range(7):
             await self.good("POST", "/api/extensions", {"number": f"90{number}"}, 201)
         seen: list[str] = []
@@ -144,7 +189,7 @@ class RulesTests(ApiCase):
             await self.refused("GET", f"/api/audit?{query}", None, 400, field)
 
     async def test_users_and_pins(self) -> None:
-        """A generated PIN is told this once, and opens what its user may use; it stands nowhere else."""
+        """A generated PIN is shown once, and allows what its user may use; it is nowhere else."""
         mapping = await self.good("POST", "/api/mappings", {"pattern": "77X", "application": "dial"}, 201)
         user = await self.good("POST", "/api/users", {"name": "Ana"}, 201)
         path = f"/api/users/{user['user_id']}"
@@ -177,7 +222,7 @@ class RulesTests(ApiCase):
         await self.refused("POST", f"{path}/pin", {}, 404)
 
     async def test_grants_of_what_is_gone(self) -> None:
-        """There is no list of what is not there, and nothing to grant."""
+        """A missing holder or mapping has no list of grants, and cannot be granted."""
         for method, path in (
             ("GET", "/api/mappings/999/users"),
             ("GET", "/api/mappings/999/extensions"),
@@ -189,7 +234,7 @@ class RulesTests(ApiCase):
             await self.refused(method, path, None, 404)
 
     async def test_warnings(self) -> None:
-        """Said of all, and of one mapping."""
+        """Warnings about all rules, and about one mapping."""
         self.assertEqual(get_args(Code), CODES)
         made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
         found = await self.good("GET", "/api/warnings")
@@ -202,7 +247,7 @@ class RulesTests(ApiCase):
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
 
     async def test_what_admins_change(self) -> None:
-        """A token for rules sees and takes back changes of rules, and no others."""
+        """A token for rules sees and undoes changes of rules only."""
         self.assertEqual(get_args(Kind), KINDS)
         mine, self.token = self.token, await self.add_token("all", *Scope)
         entry = (await self.good("GET", "/api/audit?kind=token&limit=1"))["items"][0]
@@ -220,10 +265,10 @@ class RulesTests(ApiCase):
 
 
 class DecideTests(ApiCase):
-    """What the rules say, as `pbxrouter explain` says it."""
+    """``POST /api/decide`` decides as `pbxrouter explain` does."""
 
     async def test_words(self) -> None:
-        """Headline, steps with their places, and the same in plain sentences."""
+        """The headline, the steps as sentences with values, and the same as text."""
         said = (await self.ask("POST", "/api/decide", {"number": "2-2", "caller": "33"})).json
         self.assertEqual((said["decision"], said["number"], said["granted_by"]), ("allow", "22", "33"))
         self.assertEqual([item["words"] for item in said["steps"]], said["trace"])
@@ -232,7 +277,7 @@ class DecideTests(ApiCase):
         self.assertTrue(said["headline"]["words"].startswith("allowed: 33 dials 22"))
 
     async def test_odd_calls(self) -> None:
-        """No caller, no number, no text that can be dialled: each is answered."""
+        """No caller, no number, a number that cannot be dialled: each gets a decision."""
         for call, decision in (
             ({"number": ""}, "invalid"),
             ({"number": "22", "caller": None}, "pin"),
@@ -245,7 +290,7 @@ class DecideTests(ApiCase):
             self.assertEqual((said.status, said.json["decision"]), (200, decision), call)
 
     async def test_no_rules_yet(self) -> None:
-        """Before the first rules could be read there is no answer, not one that never comes."""
+        """Before the rules were loaded the response is 503."""
         self.web.engine._rules = None
         self.assertEqual((await self.ask("POST", "/api/decide", {"number": "22"})).status, 503)
         self.assertEqual((await self.ask("GET", "/api/warnings")).status, 503)

@@ -1,4 +1,4 @@
-"""Staff dial from their own phone; admins make links and give them out.
+"""Staff place calls from their own phone; admins create links and signed addresses.
 
 Over real HTTP with a real database; the calls are a fake's.
 """
@@ -32,12 +32,12 @@ from tests.web_fakes import Answer, ConsoleCase
 
 
 class StaffCase(ConsoleCase):
-    """Phones that do as they are told, and an operator who has one."""
+    """Tests with phones whose calls the test controls, and an operator with a phone."""
 
     contexts: Mapping[str, tuple[str, ...]] = {"lab": ("phones", "desks")}
 
     def furnish(self, web: WebContext) -> WebContext:
-        """With as many Asterisks as the test has."""
+        """Use as many Asterisks as the test class has."""
         self.phones = {name: Phones() for name in self.contexts}
         asterisks = tuple(Asterisk(name=name, originate=allowed) for name, allowed in self.contexts.items())
         return dataclasses.replace(
@@ -47,20 +47,20 @@ class StaffCase(ConsoleCase):
         )
 
     async def start(self) -> None:
-        """Somebody at PJSIP/33."""
+        """A user whose phone is PJSIP/33."""
         await super().start()
         self.me = await self.operator("PJSIP/33")
 
     async def dial(self, number: str = "21", **fields: str) -> Answer:
-        """Fill the form in, and see what comes."""
+        """Submit the form, and return the page that follows."""
         return await self.me.send("/dial", number=number, **fields)
 
 
 class StaffTests(StaffCase):
-    """One Asterisk, calls may begin in two contexts."""
+    """One Asterisk with two allowed contexts."""
 
     async def test_call(self) -> None:
-        """The phone rings, they are connected; each step is shown."""
+        """The phone rings, they are connected; the page shows each step."""
         page = await self.dial("(21)", context="phones")
         (phones,) = self.phones.values()
         self.assertEqual(phones.wishes, [CallRequest("PJSIP/33", "21", "phones")])
@@ -88,7 +88,7 @@ class StaffTests(StaffCase):
         self.assertIn("/dial?number=22", page.links)
 
     async def test_context_is_remembered(self) -> None:
-        """By the browser, if it is one."""
+        """The browser keeps the chosen context."""
         await self.dial(context="desks")
         page = await self.me.get("/dial?number=9")
         self.assertEqual(self.fields(page)["place"], "desks lab")
@@ -97,11 +97,11 @@ class StaffTests(StaffCase):
         self.assertEqual(self.fields(await self.me.get("/dial")).get("place", "phones lab"), "phones lab")
 
     def fields(self, page: Answer) -> dict[str, str]:
-        """What stands in the form."""
+        """The values of the form's fields."""
         return dict(page.form("/dial").fields)
 
     async def test_refused(self) -> None:
-        """Each with its reason, and what was typed is still there."""
+        """Each refusal has its reason, and the form keeps what was typed."""
         (phones,) = self.phones.values()
         for error, status, translator in (
             (
@@ -126,14 +126,14 @@ class StaffTests(StaffCase):
         self.assertIn("Calls that you place here", page.text)
 
     async def test_down_meanwhile(self) -> None:
-        """The connection goes while it is asked."""
+        """The AMI connection is lost during the request."""
         (phones,) = self.phones.values()
         phones.error = ManagerUnavailable("down")
         page = await self.dial(context="phones")
         self.assertEqual(page.status, 502)
 
     async def test_hostile(self) -> None:
-        """Numbers and contexts that would be headers."""
+        """Numbers and contexts with line ends or header syntax are refused."""
         (phones,) = self.phones.values()
         for number, context in (
             ("21\r\nX: y", "phones"),
@@ -149,7 +149,7 @@ class StaffTests(StaffCase):
         self.assertEqual(phones.wishes, [])
 
     async def test_too_many(self) -> None:
-        """Calls have a limit, each for whoever begins them; what was mistyped counts for nothing."""
+        """Calls are limited for each user; invalid input does not count."""
         (phones,) = self.phones.values()
         for _ in range(2 * CALLS_AT_ONCE):
             self.assertEqual((await self.dial("abc", context="phones")).status, 400)
@@ -161,13 +161,13 @@ class StaffTests(StaffCase):
         self.assertEqual(len(phones.wishes), CALLS_AT_ONCE)
 
     async def test_features(self) -> None:
-        """Staff may dial * and #; the rules say what comes of it."""
+        """Staff may dial * and #; the rules decide about them."""
         await self.dial("*72#", context="phones")
         (phones,) = self.phones.values()
         self.assertEqual(phones.wishes[0].number, "*72#")
 
     async def test_no_phone(self) -> None:
-        """Where to name one."""
+        """Without a phone the page links to the account page."""
         self.me = await self.operator()
         page = await self.me.get("/dial")
         self.assertIn("/settings/account", page.links)
@@ -175,30 +175,30 @@ class StaffTests(StaffCase):
         self.assertEqual((await self.dial(context="phones")).status, 400)
 
     async def test_whose(self) -> None:
-        """Nobody sees another's calls; viewers do not dial."""
+        """Users do not see each other's calls; viewers cannot dial."""
         call = (await self.me.post("/dial", number="21", context="phones")).location
         other = await self.operator("PJSIP/22")
         self.assertEqual([(await other.get(path)).status for path in (call, f"{call}/news")], [404, 404])
         viewer = await self.viewer()
         self.assertEqual((await viewer.get("/dial")).status, 403)
         self.assertEqual((await viewer.post("/dial", number="21", context="phones")).status, 403)
-        self.assertEqual((await self.somebody().get(call)).status, 303)
+        self.assertEqual((await self.new_client().get(call)).status, 303)
 
 
 class NoAsteriskTests(StaffCase):
-    """Nothing is configured."""
+    """No [[asterisk]] in the settings."""
 
     contexts: Mapping[str, tuple[str, ...]] = {}
 
     async def test_says_so(self) -> None:
-        """And what to do."""
+        """The page says so, and what to configure."""
         page = await self.me.get("/dial")
         self.assertIn("[[asterisk]]", page.text)
         self.assertEqual((await self.dial(context="phones")).status, 503)
 
 
 class NoContextTests(StaffCase):
-    """An Asterisk whose contexts are not named."""
+    """An Asterisk without allowed contexts."""
 
     contexts: Mapping[str, tuple[str, ...]] = {"lab": ()}
 
@@ -210,12 +210,12 @@ class NoContextTests(StaffCase):
 
 
 class OneContextTests(StaffCase):
-    """There is nothing to choose."""
+    """A single context: there is no choice."""
 
     contexts: Mapping[str, tuple[str, ...]] = {"lab": ("phones",)}
 
     async def test_not_asked(self) -> None:
-        """Nor said."""
+        """Neither Asterisk nor context is shown."""
         page = await self.me.get("/dial")
         self.assertEqual({name for name, _ in page.form("/dial").fields}, {"csrf", "number"})
         await self.dial()
@@ -228,7 +228,7 @@ class SeveralTests(StaffCase):
     contexts: Mapping[str, tuple[str, ...]] = {"a": ("phones", "desks"), "the other": ("lines",)}
 
     async def test_chosen(self) -> None:
-        """By one list; the last choice is offered first."""
+        """One list has both; the last choice is preselected."""
         page = await self.me.get("/dial")
         self.assertIn("lines · the other", page.text)
         await self.dial(place="lines the other")
@@ -249,7 +249,7 @@ class LinkPagesTests(ClickCase):
     """``/settings/links``."""
 
     async def start(self) -> None:
-        """An admin."""
+        """A logged-in admin."""
         await super().start()
         self.visitor = self.me
         self.me = await self.admin()
@@ -269,7 +269,7 @@ class LinkPagesTests(ClickCase):
     }
 
     async def test_made(self) -> None:
-        """As written, in the one way in which it is kept."""
+        """The values are stored normalised."""
         page = await self.me.send("/settings/links/new", self.FORM)
         self.assertIn("Support was created", page.text)
         links = await self.web.read(lambda connection: list_dial_links(connection, ""))
@@ -282,7 +282,7 @@ class LinkPagesTests(ClickCase):
         self.assertIn("Open", page.text.title())
 
     async def test_wrong(self) -> None:
-        """Beside the field; what was typed stays."""
+        """The error is beside the field; the form keeps what was typed."""
         for field, value in (
             ("name", ""),
             ("phone", "Local/33"),
@@ -300,7 +300,7 @@ class LinkPagesTests(ClickCase):
         self.assertEqual(len(await self.web.read(lambda connection: list_dial_links(connection, ""))), 1)
 
     async def test_changed(self) -> None:
-        """And taken back."""
+        """A change is saved, and can be undone."""
         page = await self.me.send(self.one, self.FORM)
         self.assertIn("Support was changed", page.text)
         undo = next(form.action for form in page.forms if form.action.endswith("/undo"))
@@ -309,14 +309,14 @@ class LinkPagesTests(ClickCase):
         self.assertEqual(link, self.link)
 
     async def test_use(self) -> None:
-        """Out of use, and back."""
+        """A link is disabled and enabled again."""
         self.assertIn("disabled", (await self.me.send(f"{self.one}/enabled", enabled="0")).text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
         self.assertIn("Talk to sales is enabled", (await self.me.send(f"{self.one}/enabled", enabled="1")).text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
 
     async def test_void(self) -> None:
-        """Addresses given out are void; a new one is good."""
+        """Revoking voids the addresses given out; a new one is valid."""
         page = await self.me.send(f"{self.one}/void")
         self.assertIn("were revoked", page.text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
@@ -324,7 +324,7 @@ class LinkPagesTests(ClickCase):
         self.assertEqual((await self.visitor.get(address)).status, 200)
 
     async def sign(self, days: str) -> str:
-        """The path of a new address; the HTML beside it holds it, too."""
+        """Create an address and return its path, which the HTML beside it contains, too."""
         page = await self.me.send(f"{self.one}/sign", days=days)
         found = re.search(r"https://pbx\.example\.org(/click/\d+\?sig=[\w.-]+)", page.html)
         assert found, page.text
@@ -333,7 +333,7 @@ class LinkPagesTests(ClickCase):
         return found[1]
 
     async def test_signed(self) -> None:
-        """Good to the end of that day."""
+        """The address is valid to the end of the chosen day."""
         path = await self.sign("1")
         self.wait(37 * 3600)
         self.assertEqual((await self.visitor.get(path)).status, 200)
@@ -346,7 +346,7 @@ class LinkPagesTests(ClickCase):
             self.assertIn("3650", page.text)
 
     async def test_deleted(self) -> None:
-        """Gone, and brought back by an admin; operators neither see nor undo it."""
+        """A deleted link is restored by an admin; operators neither see nor undo the deletion."""
         page = await self.me.send(f"{self.one}/delete")
         self.assertIn("Talk to sales was deleted", page.text)
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 410)
@@ -360,12 +360,12 @@ class LinkPagesTests(ClickCase):
         self.assertEqual((await self.visitor.get(self.path_of_link)).status, 200)
 
     async def test_warnings(self) -> None:
-        """A phone that may dial nothing."""
+        """A phone without grants causes a warning."""
         await self.edit(phone="PJSIP/77")
         self.assertIn("77 has no grants", (await self.get(self.one)).text)
 
     async def test_roles(self) -> None:
-        """Admins only."""
+        """Only admins may see and change links."""
         for role in (Role.VIEWER, Role.OPERATOR):
             person = await self.as_(role)
             for path in ("/settings/links", "/settings/links/new", self.one):

@@ -1,4 +1,4 @@
-"""Click-to-dial by visitors: what one may write, who is refused and how, what is told of a call.
+"""Click-to-dial by visitors: numbers, refusals, limits, and the state of the call.
 
 Over real HTTP with a real database; the calls are a fake's.
 """
@@ -77,7 +77,7 @@ HOSTILE = (
 
 
 class Phones(FakeOriginator):
-    """Tells what the test tells it to."""
+    """An Originator whose progress the test controls."""
 
     up = True
     tell: Callable[[Progress], object]
@@ -97,13 +97,13 @@ class Phones(FakeOriginator):
             await self.waits
 
     def say(self, *states: str) -> None:
-        """So it went on."""
+        """Report a state of the call."""
         for state in states:
             self.tell(Progress(state, Sentence("what only we know"), "x-1"))
 
 
 class ClickCase(ConsoleCase):
-    """A gateway, a link, Monday at ten; a proxy tells the visitors' addresses."""
+    """A gateway with one link, on Monday at ten; a proxy passes the visitors' addresses."""
 
     settings = Web(
         listen="tcp:0:interface=127.0.0.1",
@@ -114,7 +114,7 @@ class ClickCase(ConsoleCase):
     values = SALES
 
     def furnish(self, web: WebContext) -> WebContext:
-        """With phones that do as they are told."""
+        """Use phones whose calls the test controls."""
         self.phones = Phones()
         return dataclasses.replace(
             web,
@@ -123,7 +123,7 @@ class ClickCase(ConsoleCase):
         )
 
     async def start(self) -> None:
-        """One link, and an address of it that is good for a day."""
+        """Create a link, and an address of it that is valid for a day."""
         await super().start()
         self.number = await self.web.write(
             lambda connection: add_dial_link(connection, ACTOR, 0.0, self.values, ANYWHERE)
@@ -133,19 +133,19 @@ class ClickCase(ConsoleCase):
         self.me.headers["X-Forwarded-For"] = "192.0.2.1"
 
     def signed(self, seconds: float) -> str:
-        """The path of the link, good for so long."""
+        """The path of the link, valid for the given time."""
         address = signed_address(self.web, self.link, self.web.now() + seconds)
         self.assertTrue(address.startswith("https://pbx.example.org/click/"))
         return address.removeprefix("https://pbx.example.org")
 
     async def edit(self, **changes: str | int) -> None:
-        """The link is changed."""
+        """Change the link."""
         await self.web.write(
             lambda connection: update_dial_link(connection, ACTOR, 0.0, self.number, changes, ANYWHERE)
         )
 
     async def fill(self, number: str = "600112233", **fields: str) -> Answer:
-        """Fill the form in, and send it."""
+        """Submit the form."""
         form = (await self.get(self.path_of_link)).forms
         given = dict(form[0].fields) if form else {}
         given |= {"number": number, "agree": "1"} | fields
@@ -153,15 +153,15 @@ class ClickCase(ConsoleCase):
         return await self.me.ask("POST", path, urlencode(given).encode(), {"Content-Type": FORM})
 
     async def calls_today(self) -> int:
-        """As counted."""
+        """The calls of the link counted today."""
         return (await self.web.read(lambda c: dial_link(c, self.number, "2026-11-23"))).calls_today
 
 
 class VisitorTests(ClickCase):
-    """The page, and the call."""
+    """The page, and the calls placed from it."""
 
     async def test_form(self) -> None:
-        """No cookies; in frames of the sites that are named, and no others."""
+        """The page sets no cookies and can be embedded only by the link's sites."""
         page = await self.get(self.path_of_link)
         self.assertEqual((page.status, page.title, page.cookies), (200, "Talk to sales", []))
         self.assertIn("I agree to be called.", page.text)
@@ -175,7 +175,7 @@ class VisitorTests(ClickCase):
         self.assertEqual(page.header("X-Frame-Options"), "DENY")
 
     async def test_languages(self) -> None:
-        """As the browser wishes; the address says otherwise, and keeps saying so."""
+        """The browser's language, unless the address names one, which is kept."""
         page = await self.get(self.path_of_link, Accept_Language="es")
         self.assertEqual(page.language, "es")
         page = await self.get(f"{self.path_of_link}&lang=en", Accept_Language="es")
@@ -189,7 +189,7 @@ class VisitorTests(ClickCase):
         self.assertEqual((await self.get(f"{self.path_of_link}&lang=xx")).language, "es")
 
     async def test_call(self) -> None:
-        """Our phone, theirs, talking, over: told as it goes, without JavaScript, too."""
+        """Our phone, the visitor's, connected, over: each state is shown, also without JavaScript."""
         done = await self.fill("+34 (600) 11-22.33")
         self.assertEqual((done.status, done.cookies), (303, []))
         self.assertEqual(self.phones.wishes, [CallRequest("PJSIP/33", "+34600112233", "phones")])
@@ -212,7 +212,7 @@ class VisitorTests(ClickCase):
         self.assertIn(f"{self.path_of_link}&lang=en", page.links)
 
     async def test_news(self) -> None:
-        """The part that changes is sent when it does."""
+        """The changed part is sent as soon as it changes."""
         path = (await self.fill()).location.replace("?", "/news?")
         asked = Deferred.fromCoroutine(self.get(f"{path}&seen=0"))
         await deferLater(reactor, 0.2)
@@ -229,7 +229,7 @@ class VisitorTests(ClickCase):
             self.assertEqual((await self.get(path + odd)).status, 200)
 
     async def test_how_it_ended(self) -> None:
-        """Whose phone it was decides what is said; nothing is said of how our telephones are made."""
+        """The message depends on which phone failed, and shows nothing of extensions or rules."""
         for states, translator in (
             (("busy",), "Our line is busy right now"),
             (("ringing", "noanswer"), "We cannot take your call right now"),
@@ -255,7 +255,7 @@ class VisitorTests(ClickCase):
             self.assertNotIn("what only we know", page.text)
 
     async def test_hostile_numbers(self) -> None:
-        """Nothing of them reaches Asterisk; they are shown as text."""
+        """Hostile numbers never reach Asterisk, and are shown as text."""
         await self.edit(destinations="X. +X. 1 *X.")
         for text in HOSTILE:
             answer = await self.fill(text)
@@ -267,7 +267,7 @@ class VisitorTests(ClickCase):
         self.assertEqual(await self.calls_today(), 0)
 
     async def test_hostile_link(self) -> None:
-        """What an admin has written is text, too."""
+        """The link's own texts are shown as text, too."""
         await self.edit(name="<img src=x onerror=alert(1)>", consent_en="<b>x</b>")
         page = await self.get(self.path_of_link)
         self.assertNotIn("<img", page.html)
@@ -277,14 +277,14 @@ class VisitorTests(ClickCase):
         self.assertIn("a=1&amp;b=&quot;", quoted)
 
     async def test_other_numbers(self) -> None:
-        """Only the patterns that are named."""
+        """Only numbers that match the link's patterns are accepted."""
         answer = await self.fill("112")
         self.assertEqual(answer.status, 403)
         self.assertIn("We cannot call this number from here", answer.text)
         self.assertEqual(self.phones.wishes, [])
 
     async def test_consent(self) -> None:
-        """Without it no call; where nothing is asked, none is needed."""
+        """Consent is required if the link has a consent text, and only then."""
         answer = await self.fill(agree="")
         self.assertEqual(answer.status, 400)
         self.assertIn("Please agree first", answer.text)
@@ -293,7 +293,7 @@ class VisitorTests(ClickCase):
         self.assertEqual((await self.fill(agree="")).status, 303)
 
     async def test_forms(self) -> None:
-        """One of ours, for this page and address, within the hour."""
+        """The form's value must be signed for this page and address, within the hour."""
         token = dict((await self.get(self.path_of_link)).forms[0].fields)["form"]
         for form in ("", "x", token[:-1] + ("A" if token[-1] != "A" else "B")):
             answer = await self.fill(form=form)
@@ -315,7 +315,7 @@ class VisitorTests(ClickCase):
         self.assertEqual(len(self.phones.wishes), 1)
 
     async def test_not_ours(self) -> None:
-        """The id of a call is good with its link; other methods, other forms are refused."""
+        """A call's id is valid with its own link only; other methods and forms are refused."""
         done = await self.fill()
         call = done.location.partition("?")[0].rpartition("/")[2]
         for path in (
@@ -329,7 +329,7 @@ class VisitorTests(ClickCase):
         self.assertEqual(len(self.phones.wishes), 1)
 
     async def test_logged_in(self) -> None:
-        """Whoever is logged in to the console sees what visitors see; no cookie is touched."""
+        """A logged-in console user sees what visitors see; no cookie is changed."""
         admin = await self.as_(Role.ADMIN)
         page = await admin.get(self.path_of_link)
         self.assertNotIn("/settings", page.html)
@@ -340,7 +340,7 @@ class ClosedTests(ClickCase):
     """Opening hours."""
 
     async def test_closed(self) -> None:
-        """Hours, and when it opens next; no call."""
+        """Outside opening hours no call is placed, and the page says when it opens."""
         form = dict((await self.get(self.path_of_link)).forms[0].fields)["form"]
         for hours, translator in (
             ("mon-fri 11:30-18:00", "We open again today at 11:30."),
@@ -366,10 +366,10 @@ class ClosedTests(ClickCase):
 
 
 class LimitTests(ClickCase):
-    """How many calls."""
+    """Limits of calls."""
 
     async def test_by_address(self) -> None:
-        """So many an hour; others are not held up."""
+        """Calls are limited per hour and address; other addresses are not affected."""
         await self.edit(calls_an_hour=2)
         self.assertEqual([(await self.fill()).status for _ in range(3)], [303, 303, 429])
         answer = await self.fill()
@@ -382,7 +382,7 @@ class LimitTests(ClickCase):
         self.assertEqual((await self.fill()).status, 303)
 
     async def test_by_number(self) -> None:
-        """Nobody's phone is rung more often, by however many addresses; a refusal counts for nothing."""
+        """A number is limited across all addresses; a refused request does not count."""
         await self.edit(calls_an_hour=2)
         for host, status in ((1, 303), (2, 303), (3, 429), (4, 429)):
             self.me.headers["X-Forwarded-For"] = f"192.0.2.{host}"
@@ -390,7 +390,7 @@ class LimitTests(ClickCase):
         self.assertEqual([(await self.fill("600112244")).status for _ in range(3)], [303, 303, 429])
 
     async def test_a_day(self) -> None:
-        """So many a day, of all together; tomorrow again."""
+        """Calls are limited per day for all visitors together, until the next day."""
         await self.edit(calls_a_day=2)
         for host, status in ((1, 303), (2, 303), (3, 429)):
             self.me.headers["X-Forwarded-For"] = f"192.0.2.{host}"
@@ -401,7 +401,7 @@ class LimitTests(ClickCase):
         self.assertEqual((await self.fill()).status, 303)
 
     async def test_given_back(self) -> None:
-        """What could not be begun counts for nothing."""
+        """A call that could not be placed does not count."""
         await self.edit(calls_an_hour=1, calls_a_day=1)
         for error, status, translator in (
             (ManagerUnavailable("down"), 503, "Service Currently Unavailable"),
@@ -419,7 +419,7 @@ class LimitTests(ClickCase):
         self.assertEqual(await self.calls_today(), 1)
 
     async def test_down(self) -> None:
-        """The workshop's words, and nothing is begun."""
+        """Without Asterisk the page says "Service Currently Unavailable", and no call is placed."""
         self.phones.up = False
         answer = await self.fill()
         self.assertEqual(answer.status, 503)
@@ -427,14 +427,14 @@ class LimitTests(ClickCase):
         self.assertEqual((self.phones.wishes, await self.calls_today()), ([], 0))
 
     async def test_several_asterisks(self) -> None:
-        """A link that does not say which, or names one that is gone."""
+        """A link without an Asterisk, or with an unknown one, when several are configured."""
         await self.web.write(
             lambda connection: connection.execute("UPDATE dial_links SET asterisk = 'gone'").connection.commit()
         )
         self.assertEqual((await self.fill()).status, 503)
 
     async def test_hung_up(self) -> None:
-        """Who goes away as soon as the form is sent, has had a call all the same."""
+        """A call counts even if the client disconnects at once after the form."""
         self.phones.waits = Deferred()
         form = dict((await self.get(self.path_of_link)).forms[0].fields)
         body = urlencode(form | {"number": "600112233", "agree": "1"}).encode()
@@ -457,10 +457,10 @@ class LimitTests(ClickCase):
 
 
 class LinkTests(ClickCase):
-    """Addresses that are not good."""
+    """Addresses that are not valid."""
 
     async def test_each(self) -> None:
-        """Cut short, altered, of another page, run out, made void, out of use: each in its words."""
+        """Cut short, altered, of another page, expired, revoked, disabled: each has its message."""
         path = self.path_of_link
         late = self.signed(10)
         self.wait(11)
@@ -482,7 +482,7 @@ class LinkTests(ClickCase):
         self.assertEqual(self.phones.wishes, [])
 
     async def refused(self, path: str, status: int, translator: str, framed: bool) -> None:
-        """Asked for or posted to, it is refused so."""
+        """Assert that GET and POST are refused with this message."""
         posted = await self.me.ask("POST", path, b"number=600112233&agree=1&form=x", {"Content-Type": FORM})
         for page in (await self.get(path), posted):
             self.assertEqual((page.status, page.cookies, page.forms), (status, [], []), path)
@@ -490,7 +490,7 @@ class LinkTests(ClickCase):
             self.assertEqual("example.org" in page.header("Content-Security-Policy"), framed)
 
     async def test_in_the_log(self) -> None:
-        """Why, and of which link, but nothing that was signed; and not once for each of a thousand."""
+        """The log has the link and the reason, not the signature, and is not flooded."""
         path = self.path_of_link
         late = self.signed(10)
         self.wait(11)
@@ -510,13 +510,13 @@ class LinkTests(ClickCase):
             self.assertNotIn(signature.partition("sig=")[2][-40:], "".join(map(formatEvent, logs)))
 
     async def test_numbers_beyond(self) -> None:
-        """Of no link."""
+        """A number beyond all rows is not a link."""
         signature = self.path_of_link.partition("?")[2]
         self.assertEqual((await self.get(f"/click/{2**63}?{signature}")).status, 404)
         self.assertEqual((await self.get(f"/click/{2**63 - 1}?{signature}")).status, 403)
 
     async def test_no_database(self) -> None:
-        """The same words as without Asterisk."""
+        """Without the database the message is the same as without Asterisk."""
         self.path.rename(f"{self.path}.away")
         page = await self.get(self.path_of_link)
         self.assertEqual(page.status, 503)

@@ -1,0 +1,132 @@
+"""Writes finished calls to the history in the database.
+
+Records queue in memory and are written in batches, about once a second; no call waits for that. While the database
+cannot be written the queue grows up to a bound, and beyond it the oldest records are discarded, which is logged.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pbxrouter.call.record import CallRecord
+from pbxrouter.database import Database
+from pbxrouter.database.calls import CallRow, add_calls, forget_calls, trace_text
+from pbxrouter.net import Outage, every
+from pbxrouter.text import printable
+
+WRITE_EVERY_S: Final = 1.0
+BATCH: Final = 1000
+"""Calls that are written in one transaction."""
+MAX_QUEUED: Final = 20_000
+"""Calls that are kept while the database cannot be written."""
+FORGET_EVERY_S: Final = 3600.0
+_DAY_S: Final = 86_400
+
+
+class HistoryWriter(MultiService):
+    """Writes finished calls to the database, and deletes old ones, while it runs.
+
+    Args:
+        keep_days: days after which calls are deleted.
+        now: returns the time in epoch seconds.
+
+    Attributes:
+        lost: number of calls discarded since the process started.
+        outage: of writing to the database.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: Database, keep_days: int, clock: IReactorTime, now: Callable[[], float]) -> None:
+        super().__init__()
+        self._store = store
+        self._keep_s = keep_days * _DAY_S
+        self._now = now
+        self._queue: deque[CallRow] = deque()
+        self._unlogged = 0  # of those lost
+        self.lost = 0
+        self.outage = Outage(
+            self.log,
+            now,
+            "history: calls cannot be written and wait in memory: {error}",
+            "history: calls are written again",
+        )
+        every(WRITE_EVERY_S, self.write, clock, self)
+        every(FORGET_EVERY_S, self.forget, clock, self)
+
+    @property
+    def queued(self) -> int:
+        """Number of calls that wait to be written."""
+        return len(self._queue)
+
+    def report(self, record: CallRecord) -> None:
+        """Queue a call that is over."""
+        self._queue.append(row_of(record))
+        if len(self._queue) > MAX_QUEUED:
+            self._queue.popleft()
+            self.lost += 1
+            self._unlogged += 1
+
+    async def write(self) -> None:
+        """Write the queued calls; those that cannot be written stay queued. Never fails."""
+        while self._queue:
+            rows = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            try:
+                await self._store.run(functools.partial(add_calls, rows=rows))
+            except Exception as error:
+                self._queue.extendleft(reversed(rows))
+                self.outage.failed(error)
+                return
+            self.outage.over()
+            self._log_lost()
+
+    async def forget(self) -> None:
+        """Delete calls that are too old. Never fails."""
+        try:
+            await self._store.run(functools.partial(forget_calls, before=self._now() - self._keep_s))
+        except Exception as error:
+            self.log.debug("history: old calls cannot be deleted now: {error}", error=str(error))
+
+    def _log_lost(self) -> None:
+        if self._unlogged:
+            lost, self._unlogged = self._unlogged, 0
+            self.log.error(
+                "history: {lost} calls are missing, since the database could not be written for too long", lost=lost
+            )
+
+    def stopService(self) -> Deferred[None]:
+        """Stop, then write the calls that are still queued."""
+        stopped: Deferred[None] = super().stopService()
+        return stopped.addCallback(lambda _: Deferred.fromCoroutine(self.write()))
+
+
+def row_of(record: CallRecord) -> CallRow:
+    """A record as a row of the table; text from outside is made printable."""
+    request, decision, outcome = record.request, record.decision, record.outcome
+    mapping = decision.mapping if decision else None
+    return CallRow(
+        record.began,
+        record.ended,
+        printable(request.uniqueid),
+        printable(request.caller or ""),
+        printable(request.caller_name),
+        decision.number if decision else printable(request.extension),
+        decision.verdict.value if decision else "",
+        mapping.pattern if mapping else "",
+        mapping.application if mapping else "",
+        mapping.data if mapping else "",
+        (decision.granted_by or "") if decision else "",
+        outcome.status,
+        outcome.cause,
+        outcome.answered_s,
+        trace_text((*(decision.trace if decision else ()), *((record.note,) if record.note else ()))),
+        decision.forwarded_by if decision else "",
+    )

@@ -1,0 +1,214 @@
+"""The call counter's rows in the database: written about once a second, restored at the start.
+
+The functions block and run in the store's thread. One Batch is one transaction, so counts, calls in
+progress and ``last_seen`` always belong together: after a kill -9 at any moment no call is counted
+twice.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.counts import Minutes
+from pbxrouter.database import reading, transaction
+
+LiveRow = tuple[float, float | None, str, str, str, str, str, str, bool]
+"""A row of counter_live, in the order of its columns."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The changes to write for one Asterisk in one transaction.
+
+    Attributes:
+        minutes: counts to add to the stored ones.
+        live: calls in progress that are new or have changed, by Linkedid.
+        gone: Linkedids of calls that are no longer in progress.
+        all_live: whether ``live`` is all of them, so that all other stored ones are deleted.
+        seen: until when calls have been counted, epoch seconds; None if unknown now.
+        gaps: times in which calls were not counted, (began, ended) in epoch seconds.
+        started_up: Asterisk's start time in its own format; ``""`` keeps the stored one.
+    """
+
+    asterisk: str
+    minutes: Minutes = field(default_factory=dict)
+    live: dict[str, LiveRow] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    all_live: bool = False
+    seen: float | None = None
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    started_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The state that an earlier run has stored for one Asterisk.
+
+    Attributes:
+        last_seen: until when it counted, epoch seconds; None if it never did.
+    """
+
+    last_seen: float | None
+    started_up: str
+    live: tuple[LiveCall, ...]
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Write a batch, wholly or not at all.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    asterisk = batch.asterisk
+    with transaction(connection):
+        connection.executemany(
+            "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked,"
+            " served, talk_seconds, peak) VALUES (:minute, :asterisk, :kind, :name, :started, :answered,"
+            " :finished, :talked, :served, :talk_s, :peak)"
+            " ON CONFLICT DO UPDATE SET started = started + excluded.started,"
+            " answered = answered + excluded.answered, finished = finished + excluded.finished,"
+            " talked = talked + excluded.talked, served = served + excluded.served,"
+            " talk_seconds = talk_seconds + excluded.talk_seconds, peak = max(peak, excluded.peak)",
+            [_minute_row(asterisk, key, counts) for key, counts in batch.minutes.items()],
+        )
+        connection.executemany(
+            "INSERT INTO counter_failures (minute, asterisk, kind, name, reason, calls)"
+            " VALUES (:minute, :asterisk, :kind, :name, :reason, :calls)"
+            " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+            [
+                {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
+                | {"reason": reason, "calls": calls}
+                for (minute, kind, name), counts in batch.minutes.items()
+                for reason, calls in counts.failed.items()
+            ],
+        )
+        _write_live(connection, batch)
+        _write_seen(connection, batch)
+
+
+def _minute_row(asterisk: str, key: tuple[int, str, str], counts: Any) -> dict[str, Any]:
+    minute, kind, name = key
+    row: dict[str, Any] = {"minute": minute, "asterisk": asterisk, "kind": kind, "name": name}
+    for value in ("started", "answered", "finished", "talked", "served", "talk_s", "peak"):
+        row[value] = getattr(counts, value)
+    return row
+
+
+def _write_live(connection: sqlite3.Connection, batch: Batch) -> None:
+    if batch.all_live:
+        connection.execute("DELETE FROM counter_live WHERE asterisk = :asterisk", {"asterisk": batch.asterisk})
+    else:
+        connection.executemany(
+            "DELETE FROM counter_live WHERE asterisk = :asterisk AND linkedid = :linkedid",
+            [{"asterisk": batch.asterisk, "linkedid": linkedid} for linkedid in batch.gone],
+        )
+    names = ("started", "answered", "channels", "caller", "number", "dial_status", "outcome", "labels")
+    connection.executemany(
+        "INSERT OR REPLACE INTO counter_live (asterisk, linkedid, started, answered, channels, caller,"
+        " number, dial_status, outcome, labels, certain) VALUES (:asterisk, :linkedid, :started, :answered,"
+        " :channels, :caller, :number, :dial_status, :outcome, :labels, :certain)",
+        [
+            {"asterisk": batch.asterisk, "linkedid": linkedid} | dict(zip((*names, "certain"), row, strict=True))
+            for linkedid, row in batch.live.items()
+        ],
+    )
+
+
+def _write_seen(connection: sqlite3.Connection, batch: Batch) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO counter_gaps (asterisk, began, ended) VALUES (:asterisk, :began, :ended)",
+        [{"asterisk": batch.asterisk, "began": began, "ended": ended} for began, ended in batch.gaps],
+    )
+    if batch.seen is not None:
+        connection.execute(
+            "INSERT INTO counter_asterisks (asterisk, first_seen, last_seen) VALUES (:asterisk, :seen, :seen)"
+            " ON CONFLICT DO UPDATE SET last_seen = excluded.last_seen",
+            {"asterisk": batch.asterisk, "seen": batch.seen},
+        )
+    if batch.started_up:
+        connection.execute(
+            "UPDATE counter_asterisks SET started_up = :started_up WHERE asterisk = :asterisk",
+            {"asterisk": batch.asterisk, "started_up": batch.started_up},
+        )
+
+
+def load(connection: sqlite3.Connection, asterisk: str) -> Kept:
+    """Load the stored state of one Asterisk.
+
+    Raises:
+        StoreError: the database cannot be read now.
+    """
+    name = {"asterisk": asterisk}
+    with reading(connection):
+        row = connection.execute(
+            "SELECT last_seen, started_up FROM counter_asterisks WHERE asterisk = :asterisk", name
+        ).fetchone()
+        live = connection.execute(
+            "SELECT linkedid, started, answered, channels, caller, number, dial_status, outcome, labels"
+            " FROM counter_live WHERE asterisk = :asterisk ORDER BY started",
+            name,
+        ).fetchall()
+    return Kept(row[0] if row else None, row[1] if row else "", tuple(_live_call(row) for row in live))
+
+
+def live_row(call: LiveCall) -> LiveRow:
+    """Convert a call in progress to its row."""
+    return (
+        call.started,
+        call.answered,
+        " ".join(sorted(call.channels)),
+        _storable(call.caller),
+        _storable(call.number),
+        _storable(call.dial_status),
+        call.outcome,
+        json.dumps(sorted(call.labels)) if call.labels else "[]",
+        call.certain,
+    )
+
+
+def _live_call(row: tuple[Any, ...]) -> LiveCall:
+    linkedid, started, answered, channels, caller, number, dial_status, outcome, labels = row
+    return LiveCall(
+        linkedid,
+        started,
+        answered,
+        set(channels.split()),
+        caller=caller,
+        number=number,
+        dial_status=dial_status,
+        outcome=outcome,
+        labels=_labels(labels),
+        certain=False,
+    )
+
+
+def _labels(text: str) -> set[tuple[str, str]]:
+    """Parse stored labels; a row that was damaged by hand has none."""
+    try:
+        return {(str(kind), str(name)) for kind, name in json.loads(text)}
+    except (ValueError, TypeError):
+        return set()
+
+
+def _storable(text: str) -> str:
+    """Replace surrogates (bytes from a caller that were not UTF-8), which SQLite refuses."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def forget(connection: sqlite3.Connection, before: float) -> None:
+    """Delete what is older than an epoch second.
+
+    Raises:
+        StoreError: the database cannot be written now.
+    """
+    with transaction(connection):
+        for table, column in (
+            ("counter_minutes", "minute"),
+            ("counter_failures", "minute"),
+            ("counter_gaps", "ended"),
+        ):
+            connection.execute(f"DELETE FROM {table} WHERE {column} < :before", {"before": before})

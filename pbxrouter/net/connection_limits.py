@@ -1,0 +1,139 @@
+"""Limits on open connections: in all, of one network, and without a complete request.
+
+A peer can open connections and send nothing. So that these do not use up what calls and browsers need, they have
+limits of their own, and the oldest of them are closed when room is needed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+LIMIT_REASONS: Final = ("full", "peer", "half-open")
+"""Why a connection is refused: the limit of all connections is reached; the limit of its
+network is reached; it was closed to make room, since it had sent no complete request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Maximum numbers of open connections.
+
+    Attributes:
+        most: in all.
+        of_network: of one network.
+        waiting: in all, without a complete request.
+        waiting_of_network: of one network, without a complete request.
+    """
+
+    most: int
+    of_network: int
+    waiting: int
+    waiting_of_network: int
+
+
+class ConnectionSlot:
+    """One open connection, as counted against the limits; without a request at first.
+
+    Attributes:
+        network: of the peer.
+        close: closes the connection; called when it must make room for another.
+    """
+
+    __slots__ = ("_limits", "close", "network")
+
+    def __init__(self, limits: ConnectionLimits, network: str) -> None:
+        self._limits = limits
+        self.network = network
+        self.close: Callable[[], object] = lambda: None
+
+    def busy(self) -> None:
+        """Note a complete request: the connection is not closed to make room until it is answered."""
+        self._limits.busy(self)
+
+    def idle(self) -> None:
+        """Note that the request was answered: the connection waits for the next one."""
+        self._limits.idle(self)
+
+    def release(self) -> None:
+        """Note that the connection is closed; does nothing if it was closed to make room."""
+        self._limits.release(self)
+
+
+class ConnectionLimits:
+    """Counts the open connections of a server against its limits.
+
+    Args:
+        bounds: the limits.
+        refused: called with a reason, one of LIMIT_REASONS, and the network of each connection that is refused,
+            or closed to make room.
+    """
+
+    def __init__(self, bounds: Bounds, refused: Callable[[str, str], object]) -> None:
+        self._bounds = bounds
+        self._refused = refused
+        self._open: set[ConnectionSlot] = set()
+        self._by_network: Counter[str] = Counter()
+        # By network, the longest waiting first.
+        self._waiting: dict[str, dict[ConnectionSlot, None]] = {}
+        self._waiting_count = 0
+
+    def acquire(self, network: str) -> ConnectionSlot | None:
+        """Count a new connection, closing another if needed; None if it must be refused."""
+        bounds = self._bounds
+        if len(self._waiting.get(network, ())) >= bounds.waiting_of_network:
+            self._evict(network)
+        elif self._waiting_count >= bounds.waiting:
+            self._evict(self._most_waiting())
+        if self._by_network[network] >= bounds.of_network and not self._evict(network):
+            self._refused("peer", network)
+            return None
+        if len(self._open) >= bounds.most and not self._evict(self._most_waiting()):
+            self._refused("full", network)
+            return None
+        slot = ConnectionSlot(self, network)
+        self._open.add(slot)
+        self._by_network[network] += 1
+        self.idle(slot)
+        return slot
+
+    def busy(self, slot: ConnectionSlot) -> None:
+        """See ConnectionSlot.busy."""
+        waiting = self._waiting.get(slot.network, {})
+        if slot in waiting:
+            del waiting[slot]
+            self._waiting_count -= 1
+            if not waiting:
+                del self._waiting[slot.network]
+
+    def idle(self, slot: ConnectionSlot) -> None:
+        """See ConnectionSlot.idle."""
+        if slot in self._open:
+            waiting = self._waiting.setdefault(slot.network, {})
+            if slot not in waiting:
+                waiting[slot] = None
+                self._waiting_count += 1
+
+    def release(self, slot: ConnectionSlot) -> None:
+        """See ConnectionSlot.release."""
+        if slot in self._open:
+            self.busy(slot)
+            self._open.discard(slot)
+            self._by_network[slot.network] -= 1
+            if not self._by_network[slot.network]:
+                del self._by_network[slot.network]
+
+    def _most_waiting(self) -> str:
+        """The network with the most connections that wait, so that a flood from one network does not affect others."""
+        return max(self._waiting, key=lambda network: len(self._waiting[network]), default="")
+
+    def _evict(self, network: str) -> bool:
+        """Close the connection of a network that has waited longest; returns whether there was one."""
+        slot = next(iter(self._waiting.get(network, ())), None)
+        if slot is None:
+            return False
+        self.release(slot)
+        slot.close()
+        self._refused("half-open", network)
+        return True

@@ -1,0 +1,146 @@
+"""Real processes, and a real web server on loopback."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import pathlib
+import stat
+from typing import Any, cast
+
+from twisted.internet import reactor as the_reactor
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from pbxrouter.alarms import Alarm
+from pbxrouter.alarms.message import Notice, sign
+from pbxrouter.alarms.targets import TIMEOUT_S, CommandTarget, WebhookTarget
+from pbxrouter.errors import AlarmFailed
+from tests.held_time import HeldTime, until
+
+reactor = cast(Any, the_reactor)
+SECRET = b"0123456789abcdef"
+NOTICE = Notice("ab12", Alarm("pin-attack", "wrong PINs", {"channel": "PJSIP/33-1"}), 1_795_953_600.5, "pbx", 3)
+
+
+class CommandTests(TestCase):
+    """CommandTarget."""
+
+    def script(self, text: str) -> pathlib.Path:
+        """An executable file."""
+        path = pathlib.Path(self.mktemp()).absolute()
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
+
+    async def fails(self, target: CommandTarget) -> str:
+        """Deliver to it; returns why it failed."""
+        error: Any = await cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)
+        return str(error)
+
+    async def test_delivered(self) -> None:
+        """It gets the alarm on standard input, its arguments, and an environment without the gateway's own."""
+        out = pathlib.Path(self.mktemp()).absolute()
+        script = self.script(f'cat > {out}; echo "$1|$ALARM_KIND|$HOME" > {out}.arguments')
+        await CommandTarget((str(script), "a b; rm"), reactor).deliver(NOTICE)
+        self.assertEqual(out.read_bytes(), NOTICE.body())
+        self.assertEqual(pathlib.Path(f"{out}.arguments").read_text(), "a b; rm|pin-attack|\n")
+
+    async def test_fails(self) -> None:
+        """A status other than 0 with what it complains of, a signal, and a program that is not there."""
+        said = await self.fails(CommandTarget((str(self.script("echo no modem >&2; exit 3")),), reactor))
+        self.assertEqual(said, "it ended with status 3: no modem")
+        said = await self.fails(CommandTarget((str(self.script("kill -9 $$")),), reactor))
+        self.assertEqual(said, "it ended with status signal 9")
+        self.assertIn("it ended with status 1", await self.fails(CommandTarget(("/no/such/program",), reactor)))
+
+    async def test_too_long(self) -> None:
+        """It is terminated after a while, and killed if that does not help."""
+        held = HeldTime()
+        ready = pathlib.Path(self.mktemp()).absolute()
+        script = self.script(f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done")
+        running = CommandTarget((str(script),), held).deliver(NOTICE)
+        failed = cast(Any, self.assertFailure)(running, AlarmFailed)
+        await until(ready.exists)
+        held.advance(TIMEOUT_S)
+        held.advance(5)
+        self.assertEqual(str(await failed), "it took longer than 30 s")
+
+
+class Hook(Resource):
+    """A webhook that keeps what it gets."""
+
+    isLeaf = True
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+    def render_POST(self, request: Request) -> Any:
+        """Keep it."""
+        headers = {
+            name: request.getHeader(name) or ""
+            for name in ("X-Pbxrouter-Timestamp", "X-Pbxrouter-Signature", "Content-Type")
+        }
+        assert request.content is not None
+        self.got.append((headers, request.content.read()))
+        if not self.status:
+            return NOT_DONE_YET
+        request.setResponseCode(self.status)
+        return b"ok"
+
+
+class WebhookTests(TestCase):
+    """WebhookTarget."""
+
+    def target(self, status: int, clock: Any = reactor) -> tuple[Hook, WebhookTarget]:
+        """A webhook that answers with a status; 0: never."""
+        hook = Hook(status)
+        port = reactor.listenTCP(0, Site(hook), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}/token-in-path"
+        return hook, WebhookTarget(url, SECRET, clock, lambda: 1_795_953_605.9)
+
+    async def test_signed(self) -> None:
+        """The receiver can check body and timestamp by the secret; body and headers have no more than they should."""
+        hook, target = self.target(204)
+        await target.deliver(NOTICE)
+        ((headers, body),) = hook.got
+        self.assertEqual(headers["X-Pbxrouter-Timestamp"], "1795953605")
+        expected = hmac.new(SECRET, b"1795953605." + body, "sha256").hexdigest()
+        self.assertEqual(headers["X-Pbxrouter-Signature"], f"sha256={expected}")
+        self.assertNotEqual(sign(b"another secret!!", "1795953605", body), headers["X-Pbxrouter-Signature"])
+        self.assertEqual(
+            json.loads(body),
+            {
+                "id": "ab12",
+                "kind": "pin-attack",
+                "text": "wrong PINs",
+                "details": {"channel": "PJSIP/33-1"},
+                "raised_at": "2026-11-29T12:00:00Z",
+                "gateway": "pbx",
+                "suppressed": 3,
+            },
+        )
+        self.assertEqual(target.name, "webhook 127.0.0.1")
+
+    async def test_fails(self) -> None:
+        """A status other than 2xx, redirects too; nothing that listens. The path is not in the message."""
+        for status in (302, 404, 500):
+            error: Any = await cast(Any, self.assertFailure)(self.target(status)[1].deliver(NOTICE), AlarmFailed)
+            self.assertEqual(str(error), f"it answered with status {status}")
+        absent = WebhookTarget("http://127.0.0.1:1/token-in-path", SECRET, reactor, lambda: 0.0)
+        error = await cast(Any, self.assertFailure)(absent.deliver(NOTICE), AlarmFailed)
+        self.assertIn("it cannot be reached", str(error))
+        self.assertNotIn("token-in-path", str(error))
+
+    async def test_silent(self) -> None:
+        """A server that does not answer is given up."""
+        held = HeldTime()
+        hook, target = self.target(0, held)
+        failed = cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)
+        await until(lambda: bool(hook.got))
+        held.advance(TIMEOUT_S)
+        self.assertEqual(str(await failed), "no answer within 30 s")

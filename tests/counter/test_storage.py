@@ -1,0 +1,183 @@
+"""The counter's rows: each figure in its column, nothing of another Asterisk's touched."""
+
+from __future__ import annotations
+
+from pbxrouter.counter import storage
+from pbxrouter.counter.call_table import LiveCall
+from pbxrouter.counter.counts import ALL, Counts
+from pbxrouter.counter.storage import Batch, Kept
+from pbxrouter.errors import StoreError
+from tests.counter_fakes import NOW, DatabaseCase
+
+
+class ColumnTests(DatabaseCase):
+    """What stands where."""
+
+    def write(self, asterisk: str = "x", **batch: object) -> None:
+        """Write a batch."""
+        storage.write(self.connection, Batch(asterisk, **batch))  # type: ignore[arg-type]
+
+    def test_minutes(self) -> None:
+        """Each figure is in its own column, and is added there; the peak is the highest."""
+        columns = "minute, asterisk, kind, name, started, answered, finished, talked, served, talk_seconds, peak"
+        self.write(minutes={(NOW, "user", "pepe"): Counts(1, 2, 3, 4, 5, 6.5, 7)})
+        self.assertEqual(
+            self.rows(f"SELECT {columns} FROM counter_minutes"),
+            [(NOW, "x", "user", "pepe", 1, 2, 3, 4, 5, 6.5, 7)],
+        )
+        self.write(minutes={(NOW, "user", "pepe"): Counts(10, 20, 30, 40, 50, 60.0, 9)})
+        self.write(minutes={(NOW, "user", "pepe"): Counts(peak=8)})
+        self.assertEqual(
+            self.rows(f"SELECT {columns} FROM counter_minutes"),
+            [(NOW, "x", "user", "pepe", 11, 22, 33, 44, 55, 66.5, 9)],
+        )
+
+    def test_failures(self) -> None:
+        """One row for each minute, label and reason."""
+        self.write(minutes={(NOW, "user", "pepe"): Counts(failed={"busy": 2}), (NOW, *ALL): Counts(failed={"busy": 3})})
+        self.assertEqual(
+            self.rows("SELECT minute, asterisk, kind, name, reason, calls FROM counter_failures ORDER BY kind"),
+            [(NOW, "x", "all", "", "busy", 3), (NOW, "x", "user", "pepe", "busy", 2)],
+        )
+
+    def test_live_columns(self) -> None:
+        """Each column of a call in progress."""
+        call = LiveCall("a", 1.0, 2.0, {"c", "b"}, "33", "22", "BUSY", "17", "ANSWER", {("user", "pepe")}, certain=True)
+        self.write(live={"a": storage.live_row(call)})
+        self.assertEqual(
+            self.rows(
+                "SELECT asterisk, linkedid, started, answered, channels, caller, number, dial_status, outcome, labels,"
+                " certain FROM counter_live"
+            ),
+            [("x", "a", 1.0, 2.0, "b c", "33", "22", "BUSY", "ANSWER", '[["user", "pepe"]]', 1)],
+        )
+        call.certain, call.labels = False, set()
+        self.write(live={"a": storage.live_row(call)})
+        self.assertEqual(self.rows("SELECT labels, certain FROM counter_live"), [("[]", 0)])
+
+    def test_row_of_a_call_stays_the_same(self) -> None:
+        """A call that has not changed has the same row, in whatever order its channels and labels came."""
+        labels = {("user", "pepe"), ("mapping", "2X"), ("extension", "33")}
+        rows = {
+            storage.live_row(LiveCall("a", 1.0, channels=set(channels), labels=set(order)))
+            for channels in ("abcdefgh", "hgfedcba")
+            for order in (sorted(labels), sorted(labels, reverse=True))
+        }
+        (row,) = rows
+        self.assertEqual(row[2], "a b c d e f g h")
+        self.assertEqual(row[7], '[["extension", "33"], ["mapping", "2X"], ["user", "pepe"]]')
+
+    def test_bytes_that_are_no_text(self) -> None:
+        """They are replaced in every text that a caller can send."""
+        row = storage.live_row(LiveCall("a", 1.0, caller="3\udcff", number="2\udcfe", dial_status="B\udcfd"))
+        self.write(live={"a": row})
+        self.assertEqual(self.rows("SELECT caller, number, dial_status FROM counter_live"), [("3?", "2?", "B?")])
+
+    def test_gone(self) -> None:
+        """Of calls that are gone only this Asterisk's go."""
+        rows = {name: storage.live_row(LiveCall(name, 1.0)) for name in ("a", "b")}
+        for asterisk in ("x", "y"):
+            self.write(asterisk, live=rows)
+        self.write("x", gone=["a", "never there"])
+        self.assertEqual(
+            self.rows("SELECT asterisk, linkedid FROM counter_live ORDER BY 1, 2"),
+            [("x", "b"), ("y", "a"), ("y", "b")],
+        )
+
+    def test_all_live(self) -> None:
+        """A whole list replaces what is there of this Asterisk."""
+        rows = {name: storage.live_row(LiveCall(name, 1.0)) for name in ("a", "b")}
+        for asterisk in ("x", "y"):
+            self.write(asterisk, live=rows)
+        self.write("x", live={"b": rows["b"]}, all_live=True)
+        self.assertEqual(
+            self.rows("SELECT asterisk, linkedid FROM counter_live ORDER BY 1, 2"),
+            [("x", "b"), ("y", "a"), ("y", "b")],
+        )
+
+    def test_oldest_first(self) -> None:
+        """Calls come back in the order in which they began, of this Asterisk only."""
+        for name, started in (("late", 3.0), ("early", 1.0), ("mid", 2.0)):
+            self.write(live={name: storage.live_row(LiveCall(name, started))})
+        self.write("y", live={"other": storage.live_row(LiveCall("other", 0.0))})
+        kept = storage.load(self.connection, "x")
+        self.assertEqual([call.linkedid for call in kept.live], ["early", "mid", "late"])
+
+    def test_each_field_comes_back(self) -> None:
+        """Every field that is kept, in its place; a call without channels comes back without."""
+        call = LiveCall("a", 1.0, 2.0, {"b", "c"}, "33", "22", "BUSY", "", "ANSWER", {("user", "pepe")}, certain=False)
+        bare = LiveCall("z", 3.0, certain=False)
+        self.write(live={"a": storage.live_row(call), "z": storage.live_row(bare)})
+        self.assertEqual(storage.load(self.connection, "x").live, (call, bare))
+
+    def test_labels_damaged_by_hand(self) -> None:
+        """Labels that are no list of pairs are left out; the call is not."""
+        self.write(live={"a": storage.live_row(LiveCall("a", 1.0))})
+        for text in ("", "{", "5", "null", "[1]", '[["a"]]', '[["a", "b", "c"]]'):
+            self.connection.execute("UPDATE counter_live SET labels = ?", (text,))
+            (call,) = storage.load(self.connection, "x").live
+            self.assertEqual((call.linkedid, call.labels), ("a", set()), text)
+        self.connection.execute("""UPDATE counter_live SET labels = '[[6, 5]]'""")
+        self.assertEqual(storage.load(self.connection, "x").live[0].labels, {("6", "5")})
+
+    def test_unreadable(self) -> None:
+        """A database that cannot be used is told as such, whatever was to be done, and nothing is left half done."""
+        self.connection.execute("DROP TABLE counter_gaps")
+        self.connection.execute("DROP TABLE counter_live")
+        self.connection.commit()
+        counts = {(NOW, *ALL): Counts(started=1)}
+        self.assertRaises(StoreError, storage.load, self.connection, "x")
+        self.assertRaises(StoreError, storage.write, self.connection, Batch("x", counts, gaps=[(1.0, 2.0)]))
+        self.assertRaises(StoreError, storage.forget, self.connection, NOW)
+        self.assertFalse(self.connection.in_transaction)
+        self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
+
+
+class SeenTests(DatabaseCase):
+    """Until when calls have been counted, and when Asterisk was started."""
+
+    def test_kept(self) -> None:
+        """What the last run has left, of this Asterisk."""
+        storage.write(self.connection, Batch("x", seen=NOW, started_up="then"))
+        storage.write(self.connection, Batch("y", seen=NOW + 1, started_up="later"))
+        self.assertEqual(storage.load(self.connection, "x"), Kept(NOW, "then", ()))
+        self.assertEqual(storage.load(self.connection, "y"), Kept(NOW + 1, "later", ()))
+
+    def test_unknown_leaves_what_is_there(self) -> None:
+        """A batch without a time of start or without ``seen`` changes neither."""
+        storage.write(self.connection, Batch("x", seen=NOW, started_up="then"))
+        storage.write(self.connection, Batch("x", seen=NOW + 5))
+        storage.write(self.connection, Batch("x", started_up=""))
+        self.assertEqual(self.rows("SELECT * FROM counter_asterisks"), [("x", NOW, NOW + 5, "then")])
+        storage.write(self.connection, Batch("y", started_up="then"))
+        self.assertEqual(self.rows("SELECT asterisk FROM counter_asterisks"), [("x",)])
+
+    def test_started_up_of_its_own(self) -> None:
+        """A new time of start replaces this Asterisk's only."""
+        for name in ("x", "y"):
+            storage.write(self.connection, Batch(name, seen=NOW, started_up="then"))
+        storage.write(self.connection, Batch("x", seen=NOW, started_up="now"))
+        self.assertEqual(
+            self.rows("SELECT asterisk, started_up FROM counter_asterisks ORDER BY 1"), [("x", "now"), ("y", "then")]
+        )
+
+    def test_gaps(self) -> None:
+        """A gap that is written again is one gap, as last told."""
+        storage.write(self.connection, Batch("x", gaps=[(1.0, 2.0), (3.0, 4.0)]))
+        storage.write(self.connection, Batch("x", gaps=[(3.0, 5.0)]))
+        self.assertEqual(self.rows("SELECT * FROM counter_gaps ORDER BY began"), [("x", 1.0, 2.0), ("x", 3.0, 5.0)])
+
+
+class ForgetTests(DatabaseCase):
+    """What is too old goes, by minutes and by the ends of gaps."""
+
+    def test_bounds(self) -> None:
+        """A minute or a gap's end at that very second stays; a gap that reaches into what is kept stays whole."""
+        for minute in (NOW - 60, NOW, NOW + 60):
+            counts = Counts(started=1, failed={"busy": 1})
+            storage.write(self.connection, Batch("x", {(minute, *ALL): counts}))
+        storage.write(self.connection, Batch("x", gaps=[(NOW - 9, NOW - 1), (NOW - 8, NOW), (NOW - 7, NOW + 1)]))
+        storage.forget(self.connection, NOW)
+        for table in ("counter_minutes", "counter_failures"):
+            self.assertEqual(self.rows(f"SELECT minute FROM {table} ORDER BY 1"), [(NOW,), (NOW + 60,)])
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps ORDER BY 1"), [(NOW - 8,), (NOW - 7,)])

@@ -1,0 +1,248 @@
+"""The counter's writer: only what changed is written, and what cannot be is kept in its order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs
+
+from pbxrouter.counter import storage
+from pbxrouter.counter.call_table import CallTable, LiveCall
+from pbxrouter.counter.counts import CallCounts
+from pbxrouter.counter.storage import Batch
+from pbxrouter.counter.writer import CounterWriter
+from tests.counter_fakes import NOW, DatabaseCase, FakeStore
+
+
+class WriterTests(DatabaseCase):
+    """A writer, its table and counts, on a real database."""
+
+    def setUp(self) -> None:
+        """Counting has just begun."""
+        super().setUp()
+        self.store = FakeStore(self.connection)
+        self.counting = CallCounts()
+        self.table = CallTable(self.counting)
+        self.writer = CounterWriter("x", self.table, self.counting, self.store, lambda: NOW)
+        self.writer.seen = NOW
+        self.logs = self.enterContext(capturedLogs())
+
+    def event(self, name: str, uniqueid: str, **headers: str) -> None:
+        """An event of a channel."""
+        all_headers = {"Uniqueid": uniqueid, "Linkedid": uniqueid, **headers}
+        self.table.event(name, lambda key: all_headers.get(key, ""), NOW)
+
+    def begin_writing(self, last: bool = False) -> Deferred[None]:
+        """Write, or begin to."""
+        return Deferred.fromCoroutine(self.writer.write(last))
+
+    def write(self, last: bool = False) -> None:
+        """Write, to the end."""
+        self.successResultOf(self.begin_writing(last))
+
+    def live(self, column: str = "linkedid") -> list[Any]:
+        """A column of the calls in progress, as written."""
+        return [value for (value,) in self.rows(f"SELECT {column} FROM counter_live ORDER BY linkedid")]
+
+    def change_by_hand(self) -> None:
+        """Change the rows of the calls, so that one can see which are written anew."""
+        self.connection.execute("UPDATE counter_live SET caller = 'by hand'")
+        self.connection.commit()
+
+    def levels(self) -> list[LogLevel]:
+        """The levels of the log lines above debug."""
+        return [log["log_level"] for log in self.logs if log["log_level"] > LogLevel.debug]
+
+    def test_nothing_new(self) -> None:
+        """What has not changed is not written; a new ``seen`` alone is."""
+        self.write()
+        runs = self.store.runs
+        self.write()
+        self.assertEqual(self.store.runs, runs)
+        self.writer.seen = NOW + 2
+        self.write()
+        self.assertEqual(self.store.runs, runs + 1)
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
+
+    def test_each_kind_of_change(self) -> None:
+        """A count, a new call, a changed call and a call that ended: each is a reason to write."""
+        self.write()
+
+        def runs_after(change: Any) -> int:
+            before = self.store.runs
+            change()
+            self.write()
+            return self.store.runs - before
+
+        self.assertEqual(runs_after(lambda: self.event("Newchannel", "a")), 1)
+        self.assertEqual(runs_after(lambda: setattr(self.table.live["a"], "outcome", "BUSY")), 1)
+        self.assertEqual(runs_after(lambda: self.counting.tick(NOW + 60)), 1)
+        self.assertEqual(runs_after(lambda: self.table.restore([LiveCall("b", 1.0, channels={"b"})])), 1)
+        self.assertEqual(runs_after(lambda: self.event("Hangup", "a")), 1)
+        self.assertEqual(runs_after(lambda: None), 0)
+        self.assertEqual(self.live(), ["b"])
+
+    def test_only_what_changed(self) -> None:
+        """The row of a call that has not changed is left alone, that of a changed one is written anew."""
+        for uniqueid in ("a", "b"):
+            self.event("Newchannel", uniqueid, CallerIDNum="33")
+        self.write()
+        self.change_by_hand()
+        self.table.live["b"].outcome = "BUSY"
+        self.write()
+        self.assertEqual(self.live("caller"), ["by hand", "33"])
+        self.assertEqual(self.live("outcome"), ["", "BUSY"])
+
+    def test_rewrite(self) -> None:
+        """On demand, and at the end, every row is written anew and what else is there goes; else it stays."""
+        self.event("Newchannel", "a", CallerIDNum="33")
+        self.write()
+        for last in (False, True):
+            stray = storage.live_row(LiveCall("stray", 1.0))
+            storage.write(self.connection, Batch("x", live={"stray": stray}))
+            self.change_by_hand()
+            self.writer.seen = NOW + 1 + last
+            self.write()
+            self.assertEqual((self.live(), self.live("caller")), (["a", "stray"], ["by hand"] * 2))
+            self.writer.rewrite = not last
+            self.write(last)
+            self.assertEqual((self.live(), self.live("caller")), (["a"], ["33"]))
+            self.assertFalse(self.writer.rewrite)
+
+    def test_first_write(self) -> None:
+        """Rows that an earlier run has left and that are known no more go at the first write."""
+        storage.write(self.connection, Batch("x", live={"old": storage.live_row(LiveCall("old", 1.0))}))
+        self.write()
+        self.assertEqual(self.live(), [])
+
+    def test_restored(self) -> None:
+        """What an earlier run has left is taken up: calls, until when it counted, when Asterisk was started."""
+        row = storage.live_row(LiveCall("a", 1.0, channels={"a"}))
+        storage.write(self.connection, Batch("x", live={"a": row}, seen=NOW - 9, started_up="then"))
+        self.successResultOf(Deferred.fromCoroutine(self.writer.restore()))
+        self.assertEqual((self.writer.seen, self.writer.started_up), (NOW - 9, "then"))
+        self.assertEqual((list(self.table.live), self.counting.active), (["a"], 1))
+        self.assertEqual(self.counting.drain(), {})
+
+    def test_kept_while_away(self) -> None:
+        """Counts, gaps in their order, and all rows are kept and written when it can be; nothing counts twice."""
+        self.event("Newchannel", "a", CallerIDNum="33")
+        self.write()
+        self.store.away = True
+        self.writer.gaps.append((1.0, 2.0))
+        self.event("Newchannel", "b")
+        self.write()
+        self.assertTrue(self.writer.rewrite)
+        self.writer.gaps.append((3.0, 4.0))
+        self.event("Hangup", "b", Cause="17")
+        self.write()
+        self.assertEqual(self.writer.gaps, [(1.0, 2.0), (3.0, 4.0)])
+        self.change_by_hand()
+        self.store.away = False
+        self.write()
+        self.assertEqual((self.writer.gaps, self.writer.rewrite), ([], False))
+        self.assertEqual(self.rows("SELECT began, ended FROM counter_gaps ORDER BY 1"), [(1.0, 2.0), (3.0, 4.0)])
+        self.assertEqual(self.rows("SELECT started, finished FROM counter_minutes"), [(2, 1)])
+        self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [("busy", 1)])
+        self.assertEqual((self.live(), self.live("caller")), (["a"], ["33"]))
+        self.write()
+        self.assertEqual(self.rows("SELECT started, finished FROM counter_minutes"), [(2, 1)])
+
+    def test_gap_while_a_write_fails(self) -> None:
+        """A gap that comes while a write is under way is behind those that this write could not store."""
+        self.store.slow = self.store.away = True
+        self.writer.gaps.append((1.0, 2.0))
+        writing = self.begin_writing()
+        self.writer.gaps.append((3.0, 4.0))
+        self.store.held.pop().callback(None)
+        self.successResultOf(writing)
+        self.assertEqual(self.writer.gaps, [(1.0, 2.0), (3.0, 4.0)])
+
+    def test_gap_while_a_write_goes_well(self) -> None:
+        """It is still to be written."""
+        self.store.slow = True
+        self.writer.gaps.append((1.0, 2.0))
+        writing = self.begin_writing()
+        self.writer.gaps.append((3.0, 4.0))
+        self.store.held.pop().callback(None)
+        self.successResultOf(writing)
+        self.assertEqual(self.writer.gaps, [(3.0, 4.0)])
+
+    def test_one_write_at_a_time(self) -> None:
+        """While a write is under way another is left out, but for the last; then writing goes on."""
+        self.store.slow = True
+        self.event("Newchannel", "a")
+        first = self.begin_writing()
+        self.event("Newchannel", "b")
+        self.successResultOf(Deferred.fromCoroutine(self.writer.write()))
+        self.assertEqual(self.store.runs, 1)
+        last = self.begin_writing(last=True)
+        self.assertEqual(self.store.runs, 2)
+        for waiting in self.store.held:
+            waiting.callback(None)
+        for done in (first, last):
+            self.successResultOf(done)
+        self.assertEqual((self.live(), self.rows("SELECT started FROM counter_minutes")), (["a", "b"], [(2,)]))
+        self.store.slow = False
+        self.event("Newchannel", "c")
+        self.write()
+        self.assertEqual(self.live(), ["a", "b", "c"])
+
+    def test_what_changed_while_a_write_was_under_way(self) -> None:
+        """It is written by the next."""
+        self.write()
+        self.store.slow = True
+        self.event("Newchannel", "a")
+        writing = self.begin_writing()
+        self.table.live["a"].outcome = "BUSY"
+        self.writer.seen = NOW + 1
+        self.store.held.pop().callback(None)
+        self.successResultOf(writing)
+        self.store.slow = False
+        self.write()
+        self.assertEqual(self.live("outcome"), ["BUSY"])
+        self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 1,)])
+
+    def test_said_once(self) -> None:
+        """One line when the database goes, with the reason, one when it is back; the next time again."""
+        expected = []
+        for place in range(2):
+            self.assertIsNone(self.writer.outage.away_since)
+            self.store.away = True
+            for second in range(3):
+                self.writer.seen = NOW + 10 * place + second
+                self.write()
+                self.assertIsNotNone(self.writer.outage.away_since)
+            expected.append(LogLevel.error)
+            self.assertEqual(self.levels(), expected)
+            self.assertEqual((self.logs[-1]["error"], self.logs[-1]["name"]), ("away", "x"))
+            self.store.away = False
+            for second in range(3):
+                self.writer.seen = NOW + 10 * place + 5 + second
+                self.write()
+            expected.append(LogLevel.info)
+            self.assertEqual(self.levels(), expected)
+
+    def test_any_failure(self) -> None:
+        """Whatever a write fails with, it is kept: also a row that the database refuses."""
+        self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
+        self.event("Newchannel", "a")
+        self.write()
+        self.assertIsNotNone(self.writer.outage.away_since)
+        self.writer.gaps.clear()
+        self.write()
+        self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
+
+    def test_forget(self) -> None:
+        """Old rows go; while the database is away nothing is said, and the next time will do."""
+        self.writer.gaps.append((1.0, 2.0))
+        self.write()
+        self.store.away = True
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(NOW)))
+        self.assertEqual(self.levels(), [])
+        self.store.away = False
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.0)))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [(1.0,)])
+        self.successResultOf(Deferred.fromCoroutine(self.writer.forget(2.5)))
+        self.assertEqual(self.rows("SELECT began FROM counter_gaps"), [])

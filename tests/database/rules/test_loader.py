@@ -1,0 +1,123 @@
+"""Loading the rules from rows: PINs, limits of users, and what is left out, exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.rules.loader import check_columns, read_rules
+from pbxrouter.database.rules.mapping_edits import MappingValues
+from pbxrouter.errors import StoreError
+from pbxrouter.rules.model import User
+
+HASH = "0123456789abcdef" * 4
+
+
+class LoaderTests(SynchronousTestCase):
+    """read_rules."""
+
+    def setUp(self) -> None:
+        """An empty database, whose constraints are not checked."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path, timeout_s=0)
+        self.addCleanup(self.connection.close)
+        self.connection.executescript("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
+
+    def problems(self) -> list[str]:
+        """What is wrong with the rules."""
+        return [problem.english for problem in read_rules(self.connection, str).problems]
+
+    def insert(self, table: str, **values: object) -> None:
+        """A row by hand."""
+        places = ", ".join(f":{name}" for name in values)
+        self.connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", values)
+        self.connection.commit()
+
+    def test_a_hash_is_64_digits(self) -> None:
+        """Hexadecimal, in lower case, and nothing before or behind; everything else is named as plain text."""
+        for pin in (
+            None,
+            HASH,
+            HASH[1:],
+            f"{HASH}0",
+            f"{HASH}\n",
+            f" {HASH}",
+            HASH.upper(),
+            f"g{HASH[1:]}",
+            "",
+            "1234",
+        ):
+            self.connection.execute("DELETE FROM users")
+            self.insert("users", user_name="ana", user_pin=pin)
+            wrong = ["the PIN of user ana is in plain text and is ignored: set it with `pbxrouter pin`"]
+            self.assertEqual(self.problems(), [] if pin in (None, HASH) else wrong, pin)
+
+    def test_calls_at_once(self) -> None:
+        """Two for a user without a limit of their own; a limit counts for its user only."""
+        for name, pin in (("ana", HASH), ("ben", HASH[::-1]), ("eva", None)):
+            self.insert("users", user_name=name, user_pin=pin)
+        for user_id, max_calls in ((2, 7), (3, 5)):
+            self.insert("users_limits", user_id=user_id, max_calls=max_calls)
+        users = read_rules(self.connection, str).users
+        self.assertEqual(sorted((user.name, user.max_calls) for user in users), [("ana", 2), ("ben", 7)])
+        self.assertEqual(User("ana", frozenset()).max_calls, 2)
+
+    def test_mappings(self) -> None:
+        """Without surrounding blanks, in the order of their numbers; disabled ones as such."""
+        for number, pattern, data in ((3, " 3X ", None), (1, "1X", b"S\xff"), (2, "2X", 5)):
+            self.insert(
+                "applications_mappings", map_id=number, pattern=pattern, application_name=" dial ",
+                application_data="" if data is None else data,
+            )  # fmt: skip
+        self.insert("mappings_disabled", map_id=2)
+        found = [mapping for _, mapping in read_rules(self.connection, str).entries.values()]
+        self.assertEqual(
+            [(row.map_id, row.pattern, row.application, row.data, row.enabled) for row in found],
+            [(1, "1X", "dial", "S\ufffd", True), (2, "2X", "dial", "5", False), (3, "3X", "dial", "", True)],
+        )
+
+    def test_what_is_left_out(self) -> None:
+        """A mapping that is not text; grants of and for what is not there; each is named."""
+        self.insert("applications_mappings", map_id=1, pattern=b"2X", application_name="dial")
+        self.insert("applications_mappings", map_id=2, pattern="2X", application_name=b"dial")
+        self.insert("applications_mappings", map_id=3, pattern="2X", application_name="dial")
+        self.insert("extensions", extension_number=" 33 ")
+        self.insert("users", user_name="ana", user_pin=HASH)
+        for table, holder in (("extensions_mappings", "extension_id"), ("users_mappings", "user_id")):
+            for holder_id, map_id in ((1, 3), (1, 9), (8, 3)):
+                self.insert(table, **{holder: holder_id, "map_id": map_id})
+        rules = read_rules(self.connection, str)
+        self.assertEqual(rules.extensions, {"33": frozenset({3})})
+        self.assertEqual([user.grants for user in rules.users], [frozenset({3})])
+        said = self.problems()
+        for expected in (
+            "mapping 1 is left out: its pattern or its application is not text",
+            "mapping 2 is left out: its pattern or its application is not text",
+        ):
+            self.assertIn(expected, said)
+        self.assertEqual(len(said), 6)
+        for words in ("no mapping 9", "no extension 8", "no user 8"):
+            self.assertTrue([line for line in said if words in line], words)
+
+    def test_columns(self) -> None:
+        """A table that is missing fails the check, for each table of the rules."""
+        # In the order of the queries: SQLite keeps one that it has explained, and does not read the tables again.
+        for table in (
+            "mappings_disabled",
+            "applications_mappings",
+            "extensions",
+            "extensions_mappings",
+            "users",
+            "users_mappings",
+        ):
+            self.connection.execute(f"ALTER TABLE {table} RENAME TO away")
+            self.assertRaises(StoreError, check_columns, self.connection)
+            self.connection.execute(f"ALTER TABLE away RENAME TO {table}")
+        check_columns(self.connection)
+
+    def test_values_of_a_new_mapping(self) -> None:
+        """It has no data, and is enabled, unless that is said."""
+        self.assertEqual(MappingValues("2X", "dial"), MappingValues("2X", "dial", "", True))

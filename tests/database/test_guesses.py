@@ -1,0 +1,179 @@
+"""Wrong PINs in the database: charged, refunded, listed, lifted and forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database.audit import Actor
+from pbxrouter.database.guesses import (
+    MAX_LISTED,
+    WrongGuesses,
+    admit_guess,
+    forget_guesses,
+    lift_guesses,
+    lift_lockout,
+    list_guesses,
+    refund_guess,
+)
+from pbxrouter.errors import NotThere
+from pbxrouter.security import GuessKey, Ruling
+
+NOW = 1_000_000.0
+PHONE = GuessKey("endpoint", "PJSIP/33")
+NUMBER = GuessKey("number", "33")
+INTERVAL_S = 360.0
+"""Ten guesses an hour are forgiven."""
+DAY_S = 86_400.0
+
+
+class GuessCase(SynchronousTestCase):
+    """A database without wrong guesses."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        path = Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+
+    def rows(self) -> list[Any]:
+        """The table, by key."""
+        return self.connection.execute(
+            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses ORDER BY scope, name"
+        ).fetchall()
+
+    def guess(self, *keys: GuessKey, times: int = 1, now: float = NOW) -> Ruling:
+        """Charge wrong guesses; the last ruling."""
+        for _ in range(times):
+            ruling = admit_guess(self.connection, keys, now)
+        return ruling
+
+
+class ChargingTests(GuessCase):
+    """admit_guess and refund_guess."""
+
+    def test_each_key_is_charged(self) -> None:
+        """One guess for each key of the call, forgiven after six minutes, one after the other."""
+        self.assertEqual(self.guess(PHONE, NUMBER), Ruling(None, 0.0, 0.0, None))
+        self.guess(NUMBER, now=NOW + 60)
+        self.assertEqual(
+            self.rows(),
+            [
+                ("endpoint", "PJSIP/33", NOW + INTERVAL_S, 1, 0, NOW),
+                ("number", "33", NOW + 2 * INTERVAL_S, 2, 0, NOW + 60),
+            ],
+        )
+
+    def test_keys_are_told_apart(self) -> None:
+        """By scope and by name."""
+        keys = (GuessKey("endpoint", "33"), GuessKey("number", "33"), GuessKey("number", "34"))
+        for count, key in enumerate(keys, 1):
+            self.guess(key, times=count)
+        refund_guess(self.connection, keys[1:2], NOW)
+        self.assertEqual(
+            [(*row[:2], row[3]) for row in self.rows()],
+            [("endpoint", "33", 1), ("number", "33", 1), ("number", "34", 3)],
+        )
+
+    def test_locked(self) -> None:
+        """A locked key is charged no more; the PINs that are not checked are counted, for all keys of the call."""
+        self.guess(PHONE, times=5)
+        before = self.rows()[0]
+        ruling = self.guess(PHONE, NUMBER, now=NOW + 1)
+        self.assertEqual((ruling.locked_by, ruling.locked_until), (PHONE, NOW + INTERVAL_S))
+        self.assertEqual(
+            self.rows(),
+            [("endpoint", "PJSIP/33", before[2], 5, 1, NOW + 1), ("number", "33", 0.0, 0, 1, NOW + 1)],
+        )
+        self.assertIsNone(self.guess(PHONE, now=NOW + INTERVAL_S).locked_by)
+        self.assertEqual(self.rows()[0], ("endpoint", "PJSIP/33", before[2] + INTERVAL_S, 6, 1, NOW + INTERVAL_S))
+
+    def test_refund(self) -> None:
+        """A right PIN takes back its own charge and none before it; nothing goes below nothing."""
+        self.guess(NUMBER, PHONE, times=2)
+        refund_guess(self.connection, (NUMBER,), NOW + 5)
+        self.assertEqual([row[2:4] for row in self.rows()], [(NOW + 2 * INTERVAL_S, 2), (NOW + INTERVAL_S, 1)])
+        for _ in range(3):
+            refund_guess(self.connection, (NUMBER,), NOW + 5)
+        self.assertEqual(self.rows()[1], ("number", "33", NOW + 5, 0, 0, NOW))
+        refund_guess(self.connection, (GuessKey("number", "99"),), NOW)
+        self.assertEqual(len(self.rows()), 2)
+
+    def test_names_from_outside(self) -> None:
+        """A name that SQLite does not take, or a long one, counts nevertheless, and for itself."""
+        odd, long = GuessKey("number", "3\udcff3"), GuessKey("number", "9" * 150)
+        for key in (odd, long):
+            self.assertIsNone(self.guess(key, times=5).locked_by)
+            self.assertEqual(self.guess(key).locked_by, key)
+        self.assertEqual([row[1] for row in self.rows()], ["3?3", "9" * 100])
+        refund_guess(self.connection, (odd, long), NOW)
+        self.assertEqual([row[3] for row in self.rows()], [4, 4])
+        self.assertEqual(lift_guesses(self.connection, (odd, long)), 2)
+
+
+class ListingTests(GuessCase):
+    """list_guesses, lift_guesses and forget_guesses."""
+
+    def test_listed(self) -> None:
+        """What is open, by key; the locked ones first, of each kind the latest first; forgiven ones are left out."""
+        self.guess(NUMBER, times=6)
+        self.guess(PHONE, times=2, now=NOW + 10)
+        other = GuessKey("number", "34")
+        self.guess(other, now=NOW + 20)
+        self.guess(GuessKey("number", "35"), now=NOW - INTERVAL_S)
+        self.assertEqual(
+            list_guesses(self.connection, NOW + 20),
+            [
+                WrongGuesses(NUMBER, 5, 5, 1, NOW, NOW + 5 * INTERVAL_S, is_locked=True),
+                WrongGuesses(other, 1, 1, 0, NOW + 20, NOW + 20 + INTERVAL_S, is_locked=False),
+                WrongGuesses(PHONE, 2, 2, 0, NOW + 10, NOW + 10 + 2 * INTERVAL_S, is_locked=False),
+            ],
+        )
+        later = list_guesses(self.connection, NOW + INTERVAL_S)
+        self.assertEqual(
+            [(row.key, row.open, row.is_locked) for row in later][1:], [(PHONE, 2, False), (NUMBER, 4, False)]
+        )
+        self.assertEqual([row.key for row in list_guesses(self.connection, NOW + 2 * INTERVAL_S + 10)], [NUMBER])
+
+    def test_bounded(self) -> None:
+        """The latest are listed, as many as MAX_LISTED."""
+        for number in range(MAX_LISTED + 1):
+            self.guess(GuessKey("number", str(number)), now=NOW + number)
+        listed = list_guesses(self.connection, NOW)
+        self.assertEqual([row.key.name for row in listed], [str(number) for number in range(MAX_LISTED, 0, -1)])
+        self.assertEqual(MAX_LISTED, 200)
+
+    def test_lifted(self) -> None:
+        """Of the keys given, in their scope; how many there were is told."""
+        self.guess(NUMBER, PHONE, GuessKey("endpoint", "33"), times=5)
+        self.assertEqual(lift_guesses(self.connection, [NUMBER, GuessKey("number", "99")]), 1)
+        self.assertIsNone(self.guess(NUMBER).locked_by)
+        self.assertEqual(lift_guesses(self.connection, [NUMBER, PHONE]), 2)
+        self.assertEqual([row[:2] for row in self.rows()], [("endpoint", "33")])
+        self.assertEqual(lift_guesses(self.connection, []), 0)
+
+    def test_forgotten(self) -> None:
+        """A row is kept for a day after its guesses are forgiven."""
+        self.guess(NUMBER)
+        forgiven_at = NOW + INTERVAL_S
+        forget_guesses(self.connection, forgiven_at + DAY_S)
+        self.assertEqual(len(self.rows()), 1)
+        forget_guesses(self.connection, forgiven_at + DAY_S + 0.5)
+        self.assertEqual(self.rows(), [])
+
+    def test_lockout_lifted(self) -> None:
+        """One key is forgiven, and the audit log names who lifted what; what is forgiven already is not there."""
+        self.guess(PHONE, NUMBER, times=6)
+        lift_lockout(self.connection, Actor("ana", "console"), NOW + 9, PHONE)
+        self.assertEqual([row[:2] for row in self.rows()], [("number", "33")])
+        entries = self.connection.execute(
+            "SELECT changed_at, who, via, action, kind, name FROM audit_log ORDER BY audit_id"
+        ).fetchall()
+        self.assertEqual(entries, [(NOW + 9, "ana", "console", "lift", "lockout", "endpoint PJSIP/33")])
+        for key, when in ((PHONE, NOW), (NUMBER, NOW + 99 * DAY_S)):
+            refused = self.assertRaises(NotThere, lift_lockout, self.connection, Actor("ana", "console"), when, key)
+            self.assertIn(f"no wrong PINs are held against {key.scope} {key.name}", str(refused))

@@ -1,0 +1,62 @@
+"""Wrong PINs in the database: which are listed, counted and forgotten."""
+
+from __future__ import annotations
+
+import pathlib
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database import MAX_LISTED, admit_guess, forget_guesses, list_guesses, lockout_figures
+from pbxrouter.security import keys_of
+from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
+
+NOW = 1_000_000.0
+
+
+class GuessesTests(SynchronousTestCase):
+    """A database, and guesses in it."""
+
+    def setUp(self) -> None:
+        """Make the database."""
+        path = pathlib.Path(self.mktemp())
+        database.create(path)
+        self.connection = database.connect(path)
+        self.addCleanup(self.connection.close)
+
+    def guess(self, caller: str, count: int, now: float = NOW, map_id: int = 1) -> None:
+        """Key wrong PINs from a number on a trunk."""
+        keys = keys_of("PJSIP/out-0000001a", caller, map_id, frozenset({"PJSIP/out"}))
+        for _ in range(count):
+            admit_guess(self.connection, keys, now)
+
+    def test_locked_ones_first(self) -> None:
+        """A locked caller stays on top of the list, however many others have guessed since."""
+        self.guess("1", FREE_GUESSES)
+        self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(1, False))
+        self.connection.executemany(
+            "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, last_at) VALUES ('number', ?, ?, 1, ?)",
+            [(str(number), NOW + 300, NOW + 1) for number in range(MAX_LISTED + 5)],
+        )
+        rows = list_guesses(self.connection, NOW)
+        self.assertEqual(len(rows), MAX_LISTED)
+        self.assertEqual([(row.key.name, row.is_locked) for row in rows[:2]], [("PJSIP/out 1", True), ("0", False)])
+
+    def test_alarm(self) -> None:
+        """While the alarm is on all callers who have guessed wrong are locked; at its bound it begins."""
+        for number in range(GATEWAY_GUESSES - 1):
+            self.guess(f"9{number}", 1, map_id=number)
+        self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(0, False))
+        self.guess("8", 1)
+        figures = lockout_figures(self.connection, NOW)
+        self.assertEqual(figures, database.LockoutFigures(GATEWAY_GUESSES, True))
+        listed = list_guesses(self.connection, NOW)
+        self.assertEqual(sum(row.is_locked for row in listed if row.key.is_caller), GATEWAY_GUESSES)
+
+    def test_forgotten(self) -> None:
+        """A day after all is forgiven the row is deleted."""
+        self.guess("1", 1)
+        forget_guesses(self.connection, NOW + 86_400)
+        self.assertEqual(self.connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0], 3)
+        forget_guesses(self.connection, NOW + 86_400 + 361)
+        self.assertEqual(self.connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0], 0)

@@ -1,0 +1,186 @@
+"""A database that cannot be read or written: every function fails with StoreError and leaves no transaction open."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter import database
+from pbxrouter.database import audit, calls, click, people, rules
+from pbxrouter.database.audit.entries import details_of, entries_about
+from pbxrouter.database.click import LinkOptions, LinkValues
+from pbxrouter.database.people.console_users import any_console_user
+from pbxrouter.database.rules.grant_lists import totals
+from pbxrouter.errors import DatabaseLocked, StoreError
+from pbxrouter.security import GuessKey, Role, Scope
+
+ANA = audit.Actor("ana", "console")
+PLACES = LinkOptions({}, {})
+LINK = LinkValues("Sales", "PJSIP/33", "phones", "2X")
+KEYS = (GuessKey("number", "33"),)
+DENIED = (sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
+MAPPING = rules.MappingValues("2X", "dial", "SIP")
+
+
+def hash_pin(pin: str) -> str:
+    """A hash of the form that the database accepts."""
+    return pin.encode().hex().rjust(64, "0")
+
+
+Work = Callable[[sqlite3.Connection], object]
+
+READERS: dict[str, Work] = {
+    "a row of the history": lambda db: calls.call(db, 1),
+    "pages of the history": lambda db: list(calls.find_calls(db, calls.Search("33"), 9)),
+    "a page of the history": lambda db: calls.find_page(db, calls.Search(), 9),
+    "outcomes": calls.outcomes,
+    "entries of the audit log": audit.find_entries,
+    "an entry": lambda db: audit.entry(db, 1),
+    "details of entries": lambda db: details_of(db, [audit.AuditEntry(1, 1.0, "", "", "", "", "", None, None)]),
+    "entries about a mapping": lambda db: entries_about(db, "map_id", 1),
+    "dial links": lambda db: click.list_dial_links(db, "2026-11-29"),
+    "a dial link": lambda db: click.dial_link(db, 1),
+    "wrong guesses": lambda db: database.list_guesses(db, 1.0),
+    "console users": people.list_console_users,
+    "a console user": lambda db: people.console_user(db, 1),
+    "any console user": any_console_user,
+    "whether it needs to be set up": people.needs_setup,
+    "credentials": lambda db: people.credentials(db, "ana"),
+    "a session": lambda db: people.session_user(db, "h", 1.0),
+    "sessions": lambda db: people.live_sessions(db, 1.0),
+    "a set-up link": lambda db: people.is_setup_link(db, "h", 1.0),
+    "tokens": people.list_tokens,
+    "a token": lambda db: people.token(db, 1),
+    "a valid token": lambda db: people.valid_token(db, "shop"),
+    "a token by its hash": lambda db: people.find_token(db, "h"),
+    "the rules": lambda db: rules.read_rules(db, hash_pin),
+    "mappings": rules.find_mappings,
+    "a mapping": lambda db: rules.mapping(db, 1),
+    "extensions": lambda db: rules.find_holders(db, "extension"),
+    "a user": lambda db: rules.holder(db, "user", 1),
+    "users of a mapping": lambda db: rules.holders_of(db, 1, "user"),
+    "mappings of a user": lambda db: rules.mappings_of(db, "user", 1),
+    "the matrix of grants": lambda db: rules.matrix(db, "user"),
+    "orphaned grants": rules.find_orphans,
+    "totals": totals,
+    "names": lambda db: rules.names_of(db, "user", [1]),
+    "grants": lambda db: rules.granted_among(db, "user", [1], [1]),
+}
+
+WRITERS: dict[str, Work] = {
+    "add calls": lambda db: calls.add_calls(db, []),
+    "forget calls": lambda db: calls.forget_calls(db, 9.0),
+    "undo": lambda db: audit.undo(db, ANA, 9.0, 3),
+    "add a dial link": lambda db: click.add_dial_link(db, ANA, 9.0, LINK, PLACES),
+    "change a dial link": lambda db: click.update_dial_link(db, ANA, 9.0, 1, {"name": "x"}, PLACES),
+    "disable a dial link": lambda db: click.set_dial_link_enabled(db, ANA, 9.0, 1, False),
+    "void a dial link": lambda db: click.void_dial_link(db, ANA, 9.0, 1),
+    "delete a dial link": lambda db: click.delete_dial_link(db, ANA, 9.0, 1),
+    "take a call": lambda db: click.take_call(db, 1, "2026-11-29", 9),
+    "give a call back": lambda db: click.give_call_back(db, 1, "2026-11-29"),
+    "charge a guess": lambda db: database.admit_guess(db, KEYS, 9.0),
+    "refund a guess": lambda db: database.refund_guess(db, KEYS, 9.0),
+    "lift guesses": lambda db: database.lift_guesses(db, KEYS),
+    "forget guesses": lambda db: database.forget_guesses(db, 9.0),
+    "add a console user": lambda db: people.add_console_user(db, ANA, 9.0, "eva", "h", Role.ADMIN),
+    "change a console user": lambda db: people.update_console_user(db, ANA, 9.0, 1, phone="PJSIP/34"),
+    "set a password": lambda db: people.set_console_password(db, ANA, 9.0, 1, "h"),
+    "delete a console user": lambda db: people.delete_console_user(db, ANA, 9.0, 1),
+    "open a session": lambda db: people.open_session(db, 1, "new", "::1", 9.0),
+    "touch a session": lambda db: people.touch_session(db, "h", 9.0),
+    "close a session": lambda db: people.close_session(db, "h"),
+    "put a set-up link": lambda db: people.put_setup_link(db, "new", 9.0),
+    "use a set-up link": lambda db: people.use_setup_link(db, "h", 9.0, "eva", "h", ANA),
+    "add a token": lambda db: people.add_token(db, ANA, 9.0, "new", "new", [Scope.READ]),
+    "revoke a token": lambda db: people.revoke_token(db, ANA, 9.0, 1),
+    "note the use of a token": lambda db: people.note_use(db, 1),
+    "add a mapping": lambda db: rules.add_mapping(db, ANA, 9.0, rules.MappingValues("3X", "dial")),
+    "change a mapping": lambda db: rules.update_mapping(db, ANA, 9.0, 1, rules.MappingValues("3X", "dial")),
+    "disable a mapping": lambda db: rules.set_enabled(db, ANA, 9.0, 1, False),
+    "delete a mapping": lambda db: rules.delete_mapping(db, ANA, 9.0, 1),
+    "add an extension": lambda db: rules.add_extension(db, ANA, 9.0, "34"),
+    "change an extension": lambda db: rules.update_extension(db, ANA, 9.0, 1, "34"),
+    "add a user": lambda db: rules.add_user(db, ANA, 9.0, "eva"),
+    "change a user": lambda db: rules.update_user(db, ANA, 9.0, 1, "eva"),
+    "set a PIN": lambda db: rules.set_user_pin(db, ANA, 9.0, 1, None),
+    "generate a PIN": lambda db: rules.generate_user_pin(db, ANA, 9.0, 1, hash_pin),
+    "set a PIN by name": lambda db: rules.set_pin(db, ANA, 9.0, "ana", None),
+    "delete a user": lambda db: rules.delete_holder(db, ANA, 9.0, "user", 1),
+    "grant": lambda db: rules.grant(db, ANA, 9.0, rules.Grant("user", 1, 1)),
+    "revoke": lambda db: rules.revoke(db, ANA, 9.0, rules.Grant("extension", 1, 1)),
+    "delete orphaned grants": lambda db: rules.delete_orphans(db, ANA, 9.0),
+    "add the sample": lambda db: rules.add_sample(db, hash_pin),
+}
+
+
+class UnusableTests(SynchronousTestCase):
+    """A database with one row of each kind."""
+
+    def setUp(self) -> None:
+        """Make it."""
+        self.path = Path(self.mktemp()).absolute()
+        database.create(self.path)
+        self.connection = database.connect(self.path, timeout_s=0)
+        self.addCleanup(self.connection.close)
+        rules.add_mapping(self.connection, ANA, 1.0, MAPPING)
+        rules.add_extension(self.connection, ANA, 1.0, "33")
+        rules.add_user(self.connection, ANA, 1.0, "ana", hash_pin("1234"))
+        rules.grant(self.connection, ANA, 1.0, rules.Grant("extension", 1, 1))
+        click.add_dial_link(self.connection, ANA, 1.0, LINK, PLACES)
+        people.put_setup_link(self.connection, "h", 1.0)
+        people.add_console_user(self.connection, ANA, 1.0, "ana", "h", Role.ADMIN)
+        people.add_token(self.connection, ANA, 1.0, "shop", "h", [Scope.READ])
+        people.open_session(self.connection, 1, "h", "::1", 1.0)
+
+    def failure(self, kind: type[StoreError], name: str, work: Work) -> str:
+        """The error that a function fails with, which is of this kind."""
+        try:
+            work(self.connection)
+        except Exception as error:
+            self.assertIsInstance(error, kind, f"{name}: {error!r}")
+            return str(error)
+        self.fail(f"{name} did not fail")
+
+    def test_locked(self) -> None:
+        """While another program writes, all can be read; each write fails and says what is locked."""
+        before = list(self.connection.iterdump())
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for name, write in WRITERS.items():
+                self.assertIn(f"database {self.path} is locked", self.failure(DatabaseLocked, name, write), name)
+                self.assertFalse(self.connection.in_transaction, name)
+            for name, read in READERS.items():
+                if name != "a row of the history":
+                    read(self.connection)
+                self.assertFalse(self.connection.in_transaction, name)
+        self.assertEqual(list(self.connection.iterdump()), before)
+
+    def test_unreadable(self) -> None:
+        """A failure of SQLite in the middle becomes a StoreError that names the file; nothing is changed."""
+        before = list(self.connection.iterdump())
+
+        def refuse(action: int, *_: object) -> int:
+            return sqlite3.SQLITE_DENY if action in DENIED else sqlite3.SQLITE_OK
+
+        for name, work in (READERS | WRITERS).items():
+            self.connection.set_authorizer(refuse)
+            line = self.failure(StoreError, name, work)
+            self.connection.set_authorizer(None)
+            self.assertIn(str(self.path), line, name)
+            self.assertFalse(self.connection.in_transaction, name)
+        self.assertEqual(list(self.connection.iterdump()), before)
+
+    def test_usable_again(self) -> None:
+        """None of the writes is refused for another reason than the database."""
+        for name, write in WRITERS.items():
+            if name in ("add the sample", "delete a console user"):  # refused for what is there
+                continue
+            copy = sqlite3.connect(":memory:", isolation_level="IMMEDIATE")
+            self.addCleanup(copy.close)
+            self.connection.backup(copy)
+            write(copy)
+            self.assertFalse(copy.in_transaction, name)

@@ -1,0 +1,111 @@
+"""The doctor's look into the fallback context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.ami import AMIMessage
+from pbxrouter.config import Config
+from pbxrouter.doctor.fallback import check_fallback, leads_to, trunk_in
+from pbxrouter.doctor.finding import Finding
+from pbxrouter.errors import ActionFailed
+from pbxrouter.text import Sentence
+
+
+def line(application: str, data: str, extension: str = "_2X") -> AMIMessage:
+    """A line of the dialplan as ShowDialPlan lists it."""
+    headers = f"Event: ListDialplan\r\nExtension: {extension}\r\nApplication: {application}\r\nAppData: {data}"
+    return AMIMessage(headers.encode())
+
+
+def include(context: str) -> AMIMessage:
+    """An include."""
+    return AMIMessage(f"Event: ListDialplan\r\nIncludeContext: {context}".encode())
+
+
+class FakeProbe:
+    """An Asterisk with these contexts."""
+
+    def __init__(self, fallback: str | None, contexts: dict[str, list[AMIMessage]], refusal: str = "") -> None:
+        self._fallback = fallback
+        self._contexts = contexts
+        self._refusal = refusal
+        self.protocol = self
+        self.asked: list[str] = []
+
+    async def variable(self, name: str) -> str | None:
+        """PBXROUTER_FALLBACK."""
+        return self._fallback
+
+    def action_list(self, name: str, headers: list[tuple[str, str]]) -> Deferred[list[AMIMessage]]:
+        """ShowDialPlan of a context."""
+        context = headers[0][1]
+        self.asked.append(context)
+        if self._refusal or context not in self._contexts:
+            return fail(ActionFailed(self._refusal or "Did not find context"))
+        return succeed(self._contexts[context])
+
+
+class FallbackTests(SynchronousTestCase):
+    """check_fallback."""
+
+    def find(self, probe: Any, *trunks: str) -> list[Finding]:
+        """What is found."""
+        return self.successResultOf(
+            Deferred.fromCoroutine(check_fallback(probe, Config(trunks=trunks), Sentence("dialplan")))
+        )
+
+    def test_phones(self) -> None:
+        """Phones of the house are fine."""
+        (found,) = self.find(FakeProbe("fallback", {"fallback": [line("Dial", "PJSIP/${EXTEN},20")]}))
+        self.assertEqual((found.state, "dials no trunk" in str(found.what)), ("ok", True))
+
+    def test_trunk(self) -> None:
+        """A trunk is named with the place where it is dialled, also in a context that is included or gone to."""
+        outside = {"outside": [line("Dial", "PJSIP/${EXTEN}@provider,60", "_0X.")]}
+        for lead in (
+            include("outside"),
+            line("Goto", "outside,${EXTEN},1"),
+            line("GotoIf", "$[1]?outside,1,1:other,2,1"),
+            line("Dial", "PJSIP/21&Local/9@outside/n"),
+        ):
+            (found,) = self.find(FakeProbe("fallback", {"fallback": [lead], **outside}))
+            self.assertEqual(found.state, "wrong")
+            for word in ("fallback", "PJSIP/${EXTEN}@provider", "_0X.", "outside"):
+                self.assertIn(word, str(found.what))
+
+    def test_named_trunk(self) -> None:
+        """An endpoint that the settings name as a trunk, whatever follows it."""
+        probe = FakeProbe("fallback", {"fallback": [line("Dial", "PJSIP/provider,20")]})
+        self.assertEqual(self.find(probe, "PJSIP/provider")[0].state, "wrong")
+        self.assertEqual(self.find(probe, "PJSIP/other")[0].state, "ok")
+
+    def test_circle(self) -> None:
+        """Contexts that include each other are read once each."""
+        probe = FakeProbe("a", {"a": [include("b")], "b": [include("a")]})
+        self.assertEqual(self.find(probe)[0].state, "ok")
+        self.assertEqual(probe.asked, ["a", "b"])
+
+    def test_not_permitted(self) -> None:
+        """Without the class the owner is told what to type."""
+        (found,) = self.find(FakeProbe("fallback", {}, "Permission denied"))
+        self.assertEqual((found.state, "dialplan show fallback" in str(found.todo)), ("unknown", True))
+
+    def test_none(self) -> None:
+        """No dialplan of ours, no finding; a context that is not there dials nothing."""
+        self.assertEqual(self.find(FakeProbe(None, {})), [])
+        self.assertEqual(self.find(FakeProbe("", {})), [])
+        self.assertEqual(self.find(FakeProbe("missing", {}))[0].state, "ok")
+
+    def test_targets(self) -> None:
+        """What leaves the house, and what does not."""
+        for data in ("IAX2/provider/1", "DAHDI/g1/${EXTEN},20", "PJSIP/21&PJSIP/x@y", "SIP/1@trunk"):
+            self.assertNotEqual(trunk_in(line("Dial", data), ()), "", data)
+        for data in ("PJSIP/21&PJSIP/22,20", "Local/21@phones", "IAX2/loop", ""):
+            self.assertEqual(trunk_in(line("Dial", data), ()), "", data)
+        self.assertEqual(trunk_in(line("NoOp", "PJSIP/x@y"), ()), "")
+        self.assertEqual(leads_to(line("Goto", "${WHERE},1,1")), [])
+        self.assertEqual(leads_to(line("Goto", "again")), [])

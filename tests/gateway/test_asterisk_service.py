@@ -1,0 +1,164 @@
+"""What runs for one Asterisk: from the configuration to the connection, in one line where that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.agi.channel import Channel
+from pbxrouter.agi.dialogue_watch import DialogueWatch
+from pbxrouter.ami.account import read_secret
+from pbxrouter.config.schema import Asterisk
+from pbxrouter.errors import ConfigError
+from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
+from pbxrouter.rules.engine import RulesEngine
+from tests.ami_fakes import AmiEnd
+
+# Of a key that was thrown away.
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBgDCCASWgAwIBAgIUKVwkLWRvNxgFqVdvYEnm3O3ATgIwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzA4MDgxN1oYDzIxMjYxMDMw
+MDgwODE3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATq2LjRIZFggkeRgNBryrIsLi/BnIE6wcv5ORN0xtehORkgbIKEoAHU
+dmkgDrlw7ODB4OaGjsLSAJodHjCbB93Oo1MwUTAdBgNVHQ4EFgQUcxXQCLlo/eKh
+7RoX/LJ9bRyGr6AwHwYDVR0jBBgwFoAUcxXQCLlo/eKh7RoX/LJ9bRyGr6AwDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA1gDdzoGsJLVygh1ZdVVU
+ocW1pLnQydC8NsniRlY6ym4CIQD/zn63y+Q/4WGBMIQbqsZ36fX29x5CvUJ7VmQw
+mZZScQ==
+-----END CERTIFICATE-----
+"""
+
+
+async def serve(channel: Channel) -> None:
+    """No conversation."""
+
+
+class AsteriskServiceTest(SynchronousTestCase):
+    """A folder with a secret."""
+
+    def setUp(self) -> None:
+        """Write it."""
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.secret = self.folder / "ami.secret"
+        self.secret.write_text("s3cret\nanother line\n")
+        self.reactor = MemoryReactorClock()
+
+    def make(self, **settings: Any) -> AsteriskService:
+        """The service of such a configuration."""
+        config = Asterisk(**{"secret_file": str(self.secret), **settings})
+        return AsteriskService(config, serve, RulesEngine(()), {}, DialogueWatch(), self.reactor)
+
+    def refusal(self, make: Callable[[], object]) -> str:
+        """The one line of its failure."""
+        line = str(self.assertRaises(ConfigError, make))
+        self.assertTrue(line.isprintable(), line)
+        return line
+
+
+class PartsTests(AsteriskServiceTest):
+    """What is put together."""
+
+    def kinds(self, service: AsteriskService) -> list[str]:
+        """Its parts."""
+        return [type(part).__name__ for part in service]
+
+    def test_parts(self) -> None:
+        """Connection, heartbeat, MAGI; and no heartbeat where none is wanted."""
+        self.assertTrue({"AMIConnection", "Heartbeat", "MagiService"} <= set(self.kinds(self.make())))
+        self.assertNotIn("Heartbeat", self.kinds(self.make(heartbeat=False)))
+
+    def test_no_secret_file(self) -> None:
+        """Without one there is no connection, and the log says so."""
+        service = self.make(secret_file="")
+        self.assertIsNone(service.manager)
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.reactor.tcpClients, [])
+
+    def test_connects(self) -> None:
+        """Started it connects to where it is told."""
+        service = self.make(ami="tcp:pbx.test:5099")
+        service.startService()
+        host, port, *_ = self.reactor.tcpClients[0]
+        self.assertEqual((host, port), ("pbx.test", 5099))
+        self.successResultOf(service.stopService())
+
+
+class StopTests(AsteriskServiceTest):
+    """Leaving in good order."""
+
+    def connected(self) -> tuple[AsteriskService, AmiEnd]:
+        """Logged in, with what was said since taken."""
+        service = self.make(magi=("pbxrouter-magi",))
+        service.startService()
+        wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.logs_in()
+        end.hears()
+        return service, end
+
+    def test_farewell_first(self) -> None:
+        """The heartbeat's farewell is answered before the connection is closed."""
+        service, end = self.connected()
+        stopped = service.stopService()
+        (farewell,) = end.hears()
+        self.assertEqual((farewell["Action"], farewell["Value"]), ("Setvar", "0"))
+        self.assertFalse(end.transport.disconnecting)
+        end.says("Response: Success", f"ActionID: {farewell['ActionID']}")
+        self.assertTrue(end.transport.disconnecting)
+        end.goes()
+        self.successResultOf(stopped)
+
+    def test_frozen_asterisk(self) -> None:
+        """One that answers nothing is left in seconds."""
+        service, _ = self.connected()
+        stopped = service.stopService()
+        self.reactor.pump([LEAVING_S, LEAVING_S, LEAVING_S])
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class ConfigTests(AsteriskServiceTest):
+    """What cannot be used is one line."""
+
+    def test_endpoints(self) -> None:
+        """What is no client endpoint."""
+        for ami in (
+            "",
+            "pbx:5038",
+            "tcp:pbx",
+            "tcp:pbx:five",
+            "bogus:pbx:1",
+            "tls:pbx:5039:trustRoots=/nosuch",
+        ):
+            line = self.refusal(lambda ami=ami: self.make(ami=ami))  # type: ignore[misc]
+            self.assertIn("asterisk.ami", line)
+
+    def test_trust(self) -> None:
+        """A folder of certificates without any would make every connection fail without a reason."""
+        trust = self.folder / "trust"
+        trust.mkdir()
+        ami = f"tls:localhost:5039:trustRoots={trust}"
+        self.assertIn(str(trust), self.refusal(lambda: self.make(ami=ami)))
+        (trust / "ami.pem").write_text("not one\n")
+        self.assertIn(str(trust), self.refusal(lambda: self.make(ami=ami)))
+        (trust / "ami.pem").write_text("-----BEGIN CERTIFICATE-----\nhalf\n")
+        self.assertIn(str(trust), self.refusal(lambda: self.make(ami=ami)))
+        (trust / "ami.pem").write_text(CERTIFICATE)
+        self.make(ami=ami)
+
+    def test_secrets(self) -> None:
+        """The first line of the file; missing, empty, or no text is said so, without what stands in it."""
+        config = Asterisk(secret_file=str(self.secret))
+        self.assertEqual(read_secret(config), "s3cret")
+        self.secret.write_bytes(b"\xff\xfe")
+        self.assertIn("not text", self.refusal(lambda: self.make()))
+        self.secret.write_text("\n")
+        self.assertIn("empty", self.refusal(lambda: self.make()))
+        self.secret.unlink()
+        self.assertIn("No such file", self.refusal(lambda: self.make()))

@@ -1,0 +1,229 @@
+"""Limits on open connections: which are accepted, which are closed to make room."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+
+
+class LimitsCase(SynchronousTestCase):
+    """ConnectionLimits whose closed connections and refusals are recorded."""
+
+    def make(self, most: int, of_network: int, waiting: int, waiting_of_network: int) -> None:
+        """Make limits."""
+        self.refused: list[tuple[str, str]] = []
+        self.closed: list[ConnectionSlot] = []
+        bounds = Bounds(most, of_network, waiting, waiting_of_network)
+        self.limits = ConnectionLimits(bounds, lambda reason, network: self.refused.append((reason, network)))
+
+    def come(self, network: str, busy: bool = False) -> ConnectionSlot:
+        """Open a connection, which must be accepted."""
+        slot = self.limits.acquire(network)
+        assert slot is not None
+        slot.close = lambda: self.closed.append(slot)
+        if busy:
+            slot.busy()
+        return slot
+
+
+class Entering(LimitsCase):
+    """New connections."""
+
+    def test_full(self) -> None:
+        """When all are busy, a further one is refused until one leaves."""
+        self.make(3, 3, 3, 3)
+        first, *_ = [self.come(network, busy=True) for network in "abc"]
+        self.assertIsNone(self.limits.acquire("d"))
+        self.assertEqual(self.refused, [("full", "d")])
+        first.release()
+        first.release()
+        self.come("d", busy=True)
+        self.assertIsNone(self.limits.acquire("d"))
+        self.assertEqual(self.closed, [])
+
+    def test_of_network(self) -> None:
+        """A network that has its share gets no more; another does."""
+        self.make(9, 2, 9, 9)
+        for _ in range(2):
+            self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("a"))
+        self.assertEqual(self.refused, [("peer", "a")])
+        self.come("b")
+
+    def test_waiting_give_way(self) -> None:
+        """A connection that waits is closed for another when all places, or its network's, are taken."""
+        self.make(3, 2, 9, 9)
+        waiting = self.come("a")
+        self.come("a", busy=True)
+        other = self.come("a")
+        self.assertEqual(self.closed, [waiting])
+        self.come("b", busy=True)
+        self.come("b", busy=True)
+        self.assertEqual(self.closed, [waiting, other])
+        self.assertEqual(self.refused, [("half-open", "a"), ("half-open", "a")])
+        self.assertIsNone(self.limits.acquire("c"))
+
+    def test_share_of_waiting(self) -> None:
+        """Of the connections of a network that wait, the oldest is closed when there are too many."""
+        self.make(99, 99, 99, 2)
+        first, second = self.come("a"), self.come("a")
+        other = self.come("b")
+        first.busy()
+        first.idle()
+        third = self.come("a")
+        self.assertEqual(self.closed, [second])
+        self.come("a")
+        self.assertEqual(self.closed, [second, first])
+        for slot in (third, other):
+            self.assertNotIn(slot, self.closed)
+
+    def test_all_that_wait(self) -> None:
+        """When too many wait in all, the network that has most of them loses one; a quiet one never does."""
+        self.make(99, 99, 4, 4)
+        quiet = self.come("quiet")
+        flood = [self.come("flood") for _ in range(3)]
+        for _ in range(20):
+            flood.append(self.come("flood"))
+        self.come("asterisk")
+        self.assertEqual(self.closed, flood[:21])
+        quiet.busy()
+        quiet.release()
+        self.assertEqual({network for _, network in self.refused}, {"flood"})
+
+    def test_given_away(self) -> None:
+        """A slot that was released counts no more, even if its connection still reports."""
+        self.make(2, 2, 1, 1)
+        gone = self.come("a")
+        self.come("a")
+        self.assertEqual(self.closed, [gone])
+        gone.busy()
+        gone.idle()
+        gone.release()
+        second = self.come("a")
+        self.assertEqual(len(self.closed), 2)
+        self.come("a")
+        self.assertEqual((len(self.closed), self.closed[-1]), (3, second))
+
+    def test_busy_ones_do_not_wait(self) -> None:
+        """Only connections that wait now count among those that wait."""
+        self.make(99, 99, 3, 3)
+        for network in ("a", "b", "b"):
+            self.come(network, busy=True)
+        for network in ("a", "b", "c"):
+            self.come(network)
+        self.assertEqual(self.closed, [])
+
+    def test_one_of_several_leaves(self) -> None:
+        """When one connection of a network leaves, the others still count."""
+        self.make(99, 2, 99, 99)
+        first, second = self.come("a", busy=True), self.come("a", busy=True)
+        first.release()
+        self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("a"))
+        second.release()
+        self.come("a", busy=True)
+        self.assertIsNone(self.limits.acquire("a"))
+
+    def test_forgotten(self) -> None:
+        """Of a network whose connections have left nothing is remembered, whether they waited or not."""
+
+        class Network(str):
+            """A network's name that can be looked for."""
+
+        for busy in (False, True):
+            self.make(9, 9, 9, 9)
+            name = Network("a")
+            remembered = weakref.ref(name)
+            place = self.limits.acquire(name)
+            del name
+            assert place is not None
+            if busy:
+                place.busy()
+            place.release()
+            del place
+            gc.collect()
+            self.assertIsNone(remembered())
+
+    def test_both_bounds_of_waiting(self) -> None:
+        """A network that has its share of those that wait gives way itself, and no other one beside it."""
+        self.make(99, 99, 3, 2)
+        others = [self.come("b")]
+        own = [self.come("a"), self.come("a")]
+        self.come("a")
+        self.assertEqual(self.closed, own[:1])
+        self.assertEqual(self.refused, [("half-open", "a")])
+        self.come("c")
+        self.assertEqual(self.closed, own)
+        self.assertNotIn(others[0], self.closed)
+
+    def test_busy_ones_are_kept(self) -> None:
+        """Where nothing waits a place is refused, whatever was given away before; a busy one is never closed."""
+        self.make(2, 2, 1, 1)
+        first = self.come("a", busy=True)
+        first.busy()
+        second = self.come("a")
+        second.busy()
+        for network, reason in (("a", "peer"), ("b", "full"), ("", "full")):
+            self.assertIsNone(self.limits.acquire(network))
+            self.assertEqual(self.refused.pop(), (reason, network))
+        second.idle()
+        second.idle()
+        self.come("b")
+        self.assertEqual(self.closed, [second])
+
+    def test_closed_before_it_can_be_told(self) -> None:
+        """A place that nothing has been told to close is given away all the same."""
+        self.make(1, 1, 1, 1)
+        self.assertIsNotNone(self.limits.acquire("a"))
+        self.assertIsNotNone(self.limits.acquire("a"))
+        self.assertEqual(self.refused, [("half-open", "a")])
+
+    def test_order_of_giving_way(self) -> None:
+        """The place is free, and its connection closed, before the refusal is told."""
+        seen: list[str] = []
+        self.limits = ConnectionLimits(Bounds(1, 1, 1, 1), lambda *_: seen.append("told"))
+        first = self.limits.acquire("a")
+        assert first is not None
+        first.close = lambda: seen.append("closed")
+        self.limits.acquire("a")
+        self.assertEqual(seen, ["closed", "told"])
+
+    def test_reasons(self) -> None:
+        """The reasons that are told, for metrics that begin at zero."""
+        self.assertEqual(LIMIT_REASONS, ("full", "peer", "half-open"))
+
+    @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 9)), max_size=60))
+    def test_bounds_hold(self, steps: list[tuple[str, int, int]]) -> None:
+        """For any sequence of connections no limit is exceeded, and closed ones are forgotten."""
+        self.make(6, 4, 3, 2)
+        open_now: list[ConnectionSlot] = []
+        busy: set[ConnectionSlot] = set()
+        for network, what, index in steps:
+            if what < 2:
+                slot = self.limits.acquire(network)
+                if slot is not None:
+                    slot.close = lambda slot=slot: open_now.remove(slot)  # type: ignore[misc]
+                    open_now.append(slot)
+            elif open_now:
+                slot = open_now[index % len(open_now)]
+                if what == 2:
+                    slot.busy()
+                    busy.add(slot)
+                else:
+                    open_now.remove(slot)
+                    slot.release()
+            waiting = [slot for slot in open_now if slot not in busy]
+            self.assertLessEqual(len(open_now), 6)
+            self.assertLessEqual(len(waiting), 3)
+            for name in "abc":
+                self.assertLessEqual(sum(slot.network == name for slot in open_now), 4)
+                self.assertLessEqual(sum(slot.network == name for slot in waiting), 2)
+        for slot in tuple(open_now):
+            slot.release()
+        self.assertIsNotNone(self.limits.acquire("a"))
