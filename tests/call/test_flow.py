@@ -639,7 +639,8 @@ class CallsAtOnce(FlowCase):
         """One more call with pepe's PIN is denied, hears goodbye, and its trace says why."""
         channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": "200 result=123456"})
         self.successResultOf(Deferred.fromCoroutine(self.flow.serve(channel)))
-        self.assertEqual(channel.commands[3:], [*played("vm-goodbye"), *finished("DENIED", hung_up=True)])
+        self.assertEqual(channel.commands[2:4], ["ANSWER", ASK_PIN])
+        self.assertEqual(channel.commands[4:], [*played("vm-goodbye"), *finished("DENIED", hung_up=True)])
         decision = self.reports.records[-1].decision
         assert decision is not None
         self.assertEqual((decision.verdict, decision.granted_by), (Verdict.DENY, None))

@@ -605,7 +605,7 @@ class LongBlockTests(MagiServiceTest):
         for _ in range(2):
             self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
-        for value in ("33", "x", "21", "21"):
+        for value in ("33", "x", "21", "unknown", "21"):
             self.answer(f"200 result=1 ({value})")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER_BOUNDED")
         self.assertEqual([channel.request.caller for channel in self.served], ["33"])

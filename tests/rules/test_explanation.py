@@ -136,6 +136,7 @@ class ExplainedTests(SynchronousTestCase):
             {
                 "number": "21",
                 "caller": "33",
+                "forwarded_by": None,
                 "decision": "allow",
                 "pattern": "2X",
                 "application": "dial",
@@ -152,6 +153,7 @@ class ExplainedTests(SynchronousTestCase):
             {
                 "number": "9",
                 "caller": None,
+                "forwarded_by": None,
                 "decision": "invalid",
                 "pattern": None,
                 "application": None,
