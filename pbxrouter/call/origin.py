@@ -5,9 +5,9 @@ call that comes back, ``FORWARDERNAME`` on the leg that it makes for a forward (
 that it makes for an attended transfer by keys. A caller cannot set any of them. ``agi_rdnis`` is a claim: it is taken
 from an INVITE's Diversion header without any check.
 
-They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves ``PBXROUTER_SENT_ON_BY``,
-which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel has no endpoint: it inherits
-that of the channel that made it, which is the one named there, or else the call's first.
+They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves
+``PBXROUTER_SENT_ON_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
+has no endpoint: it inherits that of the channel that made it, which is the one named there, or else the call's first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SENT_ON_BY: Final = "PBXROUTER_SENT_ON_BY"
 """The variable by which the legs of a Dial know who sent the call on: a Uniqueid and endpoints, joined by ``&``."""
 _OWN: Final = ("BLINDTRANSFER", "TRANSFERERNAME", "FORWARDERNAME", "PARKER")
 _LATEST_FIRST: Final = ("BLINDTRANSFER", "PARKER", "FORWARDERNAME", "TRANSFERERNAME")
-"""Asterisk clears the first and the third when a channel enters a bridge, so that each outlasts only those behind it."""
+"""Asterisk clears the first and the third as a channel enters a bridge: each is younger than those behind it."""
 _INHERITED: Final = (*_OWN, SENT_ON_BY)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
