@@ -55,6 +55,12 @@ class CommandTests(TestCase):
         self.assertEqual(said, "it ended with status signal 9")
         self.assertIn("it ended with status 1", await self.fails(CommandTarget(("/no/such/program",), reactor)))
 
+    async def test_talkative(self) -> None:
+        """Of what a command complains of the first 200 bytes are in the message, in one printable line."""
+        script = self.script("printf 'a\\nb' >&2; printf 'x%.0s' $(seq 198) >&2; echo end >&2; exit 1")
+        said = await self.fails(CommandTarget((str(script),), reactor))
+        self.assertEqual(said, "it ended with status 1: a\\nb" + 197 * "x")
+
     async def test_too_long(self) -> None:
         """It is terminated after a while, and killed if that does not help."""
         held = HeldTime()

@@ -464,6 +464,14 @@ class Dawdling(FlowCase):
         self.assertIs(record.decision.verdict, Verdict.DENY)
         self.assertEqual(str(record.decision.trace[-1]), "the caller took longer than 150 s")
 
+    def test_least_time_for_a_key(self) -> None:
+        """A prompt with 1.5 s left for each key is played; with a millisecond less the caller comes to goodbye."""
+        for prompt_s, further in ((9.25, ["GET DATA agent-pass 1500 20"]), (9.2505, [])):
+            channel = self.serve_slowly("34", prompt_s)
+            asked = [command for command in channel.commands if command.startswith("GET DATA")]
+            self.assertEqual(asked, [ASK_PIN, *further])
+            self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""
         for prompt_s in (0, 5, 15):

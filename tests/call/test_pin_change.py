@@ -12,18 +12,19 @@ from pbxrouter import database
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.pin_change import PinChanges
+from pbxrouter.call.pin_change import CallerPins, PinChanges
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config.schema import Config
-from pbxrouter.database import Store
+from pbxrouter.database import Store, list_guesses
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.reloader import RulesReloader
 from pbxrouter.security import pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
-from tests.fakes import HUNG_UP, FakeChannel, Reports
+from tests.fakes import HUNG_UP, Answers, FakeChannel, Reports
 
 hash_pin = functools.partial(pins.hash_pin, b"k" * 32)
 OLD, NEW, TAKEN, WEAK = "629471", "804726", "917354", "123456"
@@ -169,6 +170,52 @@ class ChangePinTests(TestCase):
         with self.assertRaisesRegex(Exception, "the PIN has been changed meanwhile"):
             await caller.change(NEW)
         self.assertEqual((await self.stored())["Ana"], None)
+
+    def caller(self, answers: Answers | None = None) -> CallerPins:
+        """The PINs for a caller on a channel of its own."""
+        changes = PinChanges(self.store, self.guard, hash_pin, self.reloader.reload, lambda: self.now)
+        call = SimulatedCall("*99", caller="33", channel="PJSIP/33-0000001a")
+        return changes.of(FakeChannel(call, answers), 1, "*99")
+
+    async def test_right_pins_cost_nothing(self) -> None:
+        """Neither the old PIN nor the new one counts as a guess when it is accepted, however often PINs change."""
+        for old, new in [(OLD, NEW), (NEW, OLD)] * FREE_GUESSES:
+            outcome, commands = await self.call(old, [new])
+            self.assertEqual(outcome, "DONE")
+            self.assertEqual([line for line in commands if line.startswith("EXEC Wait")], [])
+        held = await self.store.run(lambda connection: list_guesses(connection, self.now))
+        self.assertEqual(held, [])
+
+    async def test_changed_twice_in_a_call(self) -> None:
+        """The second change in one call starts from the PIN that the first has set."""
+        caller = self.caller()
+        self.assertTrue(await caller.identify(OLD))
+        self.assertTrue(await caller.change(NEW))
+        self.assertTrue(await caller.change("530918"))
+        self.assertEqual((await self.stored())["Ana"], hash_pin("530918"))
+
+    async def test_not_identified(self) -> None:
+        """Without a user, also after a wrong PIN, nothing is changed, and the error says why."""
+        caller = self.caller()
+        for _ in range(2):
+            with self.assertRaises(ApplicationFailed) as refused:
+                await caller.change(NEW)
+            self.assertEqual(str(refused.exception), "changepin: no user was identified")
+            self.assertFalse(await caller.identify("000000"))
+        self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
+
+    async def test_hung_up_while_waiting(self) -> None:
+        """A caller who does not wait for the answer has guessed all the same, and is not identified."""
+        for _ in range(3):
+            self.assertFalse(await self.caller().identify("000000"))
+        self.assertEqual(self.guard.statistics.wrong, 3)
+        impatient = self.caller({"EXEC Wait": HUNG_UP})
+        with self.assertRaises(ChannelHungUp):
+            await impatient.identify(OLD)
+        self.assertEqual(self.guard.statistics.wrong, 4)
+        with self.assertRaises(ApplicationFailed):
+            await impatient.change(NEW)
+        self.assertEqual((await self.stored())["Ana"], hash_pin(OLD))
 
 
 def _keyed(pin: str) -> str:

@@ -341,6 +341,24 @@ class InMemoryTests(GuardCase):
         self.assertFalse(self.key().is_checked)
         self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
 
+    def test_lift_of_an_attack(self) -> None:
+        """The alarm lasts while callers are forgiven; it is over when the attacked mapping or the gateway is."""
+        statistics = self.memory.statistics
+        for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
+            for line in range(80):
+                request = self.request(f"PJSIP/{line % 35}", str(line % 35))
+                admitted = self.memory.admit(request, line if map_id is None else map_id)
+                self.memory.wrong(self.successResultOf(Deferred.fromCoroutine(admitted)), request, "", "34")
+            self.assertGreater(statistics.alarmed_until, self.now)
+            until = statistics.alarmed_until
+            self.memory.lifted([GuessKey("endpoint", "PJSIP/1"), GuessKey("number", "1")])
+            self.assertEqual(statistics.alarmed_until, until)
+            self.memory.lifted([key])
+            self.assertEqual(statistics.alarmed_until, 0.0)
+            self.assertTrue(self.key(self.request("PJSIP/1", "1")).is_checked)
+            self.assertEqual(statistics.alarmed_until, 0.0)
+            self.now += 86_400.0
+
 
 class AwayTests(GuardCase):
     """A database that cannot be used."""

@@ -115,12 +115,38 @@ class StopTests(AsteriskServiceTest):
         self.successResultOf(stopped)
 
     def test_frozen_asterisk(self) -> None:
-        """One that answers nothing is left in seconds."""
-        service, _ = self.connected()
+        """Of one that answers nothing the connection is closed after LEAVING_S, whatever its actions may take."""
+        service, end = self.connected()
         stopped = service.stopService()
-        self.reactor.pump([LEAVING_S, LEAVING_S, LEAVING_S])
+        self.reactor.advance(LEAVING_S - 0.1)
+        self.assertFalse(end.transport.disconnecting)
+        self.reactor.advance(0.1)
+        self.assertTrue(end.transport.disconnecting)
+        self.reactor.pump([LEAVING_S, LEAVING_S])
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class SecretTests(AsteriskServiceTest):
+    """The secret of the AMI user."""
+
+    def log_in(self) -> AmiEnd:
+        """Take the connection that was begun last, and greet it."""
+        wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.greets()
+        return end
+
+    def test_read_at_each_log_in(self) -> None:
+        """A secret that was changed in its file is used at the next log-in, without a restart."""
+        service = self.make(login="plain")
+        service.startService()
+        end = self.log_in()
+        self.assertEqual(end.answers(to="Login")["Secret"], "s3cret")
+        self.secret.write_text("changed\n")
+        end.goes()
+        self.reactor.advance(60)
+        self.assertEqual(self.log_in().hears()[0]["Secret"], "changed")
 
 
 class ConfigTests(AsteriskServiceTest):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from twisted.application.internet import TimerService
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -32,7 +34,7 @@ from pbxrouter.errors import ConfigError, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
-from pbxrouter.gateway.service import Banner, FastAGIService
+from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
 from pbxrouter.rules.model import Facts
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
@@ -129,6 +131,26 @@ class WholeGateway(TestCase):
         finally:
             await self.gateway.stopService()
         self.assertFalse(os.path.exists("s"))
+
+    async def test_forgiven_guesses(self) -> None:
+        """Wrong PINs that were forgiven more than a day ago are deleted; others stay."""
+        now = time.time()
+        connection = database.connect(self.path)
+        self.addCleanup(connection.close)
+        for name, forgiven_at in (("old", now - 90_000), ("late", now - 80_000), ("open", now + 600)):
+            connection.execute(
+                "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
+                " VALUES ('number', :name, :forgiven_at, 1, 0, 0)",
+                {"name": name, "forgiven_at": forgiven_at},
+            )
+        connection.commit()
+        hourly = [part for part in self.gateway if isinstance(part, TimerService) and part.step == FORGET_EVERY_S]
+        self.assertEqual((len(hourly), FORGET_EVERY_S), (1, 3600.0))
+        self.gateway.privilegedStartService()
+        self.gateway.startService()
+        await self.gateway.stopService()
+        kept = connection.execute("SELECT name FROM pin_guesses ORDER BY name").fetchall()
+        self.assertEqual(kept, [("late",), ("open",)])
 
     async def change_the_rules(self) -> None:
         """By hand, with SQL; soon calls go by it."""
