@@ -330,6 +330,18 @@ class InMemoryTests(GuardCase):
         self.key(self.request("PJSIP/x4", "x4"))
         self.assertTrue(self.key(old).is_checked)
 
+    def test_who_guesses_again_is_remembered(self) -> None:
+        """A caller counts as of the last guess, not of the first, when others are forgotten."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 8)
+        first = self.request("PJSIP/first", "1")
+        for _ in range(FREE_GUESSES - 1):
+            self.key(first)
+        for number in "23":
+            self.key(self.request(f"PJSIP/{number}", number))
+        self.key(first)
+        self.key(self.request("PJSIP/4", "4"))
+        self.assertFalse(self.key(first).is_checked)
+
     def test_lift(self) -> None:
         """A lock-out that is lifted is over, and one that follows is logged anew."""
         for _ in range(FREE_GUESSES + 1):

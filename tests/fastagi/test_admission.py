@@ -15,7 +15,7 @@ from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
 from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
-from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S
+from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
@@ -292,6 +292,20 @@ class PlaceTests(AdmissionCase):
             self.connect("192.0.2.7")
         self.assert_busy(first)
         self.assertEqual(self.factory.admission.refused["half-open"], 1)
+
+    def test_turned_away_late(self) -> None:
+        """One that gives way just before its ten seconds are over is closed as all that do, and the log is silent."""
+        first = self.connect("192.0.2.7")
+        self.clock.advance(OPENING_TIMEOUT_S - 0.1)
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assertEqual(self.factory.open_calls, 3)
+        with capturedLogs() as events:
+            self.clock.advance(0.2)
+            self.assertEqual((first.hears(), first.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
+            self.clock.advance(STEP_S)
+        self.assertEqual((first.is_closed, first.is_aborted), (True, False))
+        self.assertEqual(lines(events), [])
 
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
