@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -217,6 +218,13 @@ class CreateTests(DatabaseCase):
         connection.execute("INSERT INTO extensions (extension_number) VALUES ('33')")
         self.assertEqual(statements[0], "BEGIN IMMEDIATE")
         connection.rollback()
+
+    def test_closed_in_another_thread(self) -> None:
+        """A connection may be closed in another thread than the one that opened it, as the store's pool does."""
+        connection = self.made()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(connection.close).result(timeout=PATIENCE_S)
+        self.assertRaises(sqlite3.ProgrammingError, connection.execute, "SELECT 1")
 
     def test_closed_when_refused(self) -> None:
         """A database that is there already is not held locked, even while the refusal is looked at."""
