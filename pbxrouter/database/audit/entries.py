@@ -43,7 +43,7 @@ class AuditEntry:
     Attributes:
         changed_at: epoch seconds.
         who: a login, a token's name, or the system's user.
-        via: console, api or command.
+        via: console, api, command or phone.
         name: the name of what was changed, at that time.
         undoes: the entry that this one undid; None if it is no undo.
         undone_by: the entry that undid this one; None if none did.
