@@ -11,16 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database import MAX_NAME, Page
-from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     HolderRow,
-    add_extension,
-    add_user,
+    add_holder,
     delete_holder,
     find_holders,
     holder,
-    update_extension,
-    update_user,
+    rename_holder,
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint, named
@@ -105,8 +102,6 @@ class HolderResource:
         item: converts a row.
         page: makes a page of items.
         name_of: the number or name in a request body.
-        add: adds one to the database.
-        update: gives one another number or name.
     """
 
     kind: str
@@ -114,8 +109,6 @@ class HolderResource:
     item: Callable[[HolderRow], ExtensionItem | UserItem]
     page: Callable[[list[Any], int | None], Extensions | Users]
     name_of: Callable[[Any], str]
-    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
-    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
 
     def _id(self, request: ApiRequest) -> int:
         return request.path[f"{self.kind}_id"]
@@ -136,7 +129,8 @@ class HolderResource:
         """Create a holder."""
 
         def create(connection: sqlite3.Connection) -> HolderRow:
-            number = self.add(connection, request.actor, request.web.now(), self.name_of(request.body)).value
+            name = self.name_of(request.body)
+            number = add_holder(connection, request.actor, request.web.now(), self.kind, name).value
             return holder(connection, self.kind, number)
 
         row = await request.web.change(create)
@@ -147,7 +141,8 @@ class HolderResource:
         number = self._id(request)
 
         def change(connection: sqlite3.Connection) -> HolderRow:
-            self.update(connection, request.actor, request.web.now(), number, self.name_of(request.body))
+            name = self.name_of(request.body)
+            rename_holder(connection, request.actor, request.web.now(), self.kind, number, name)
             return holder(connection, self.kind, number)
 
         return self.item(await request.web.change(change))
@@ -233,9 +228,7 @@ class HolderResource:
 _REFUSED = frozenset({409, 422})
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *HolderResource(
-        "extension", EXTENSIONS, extension_of, Extensions, lambda body: body.number, add_extension, update_extension
-    ).endpoints(
+    *HolderResource("extension", EXTENSIONS, extension_of, Extensions, lambda body: body.number).endpoints(
         (
             "List extensions",
             "Create an extension",
@@ -247,7 +240,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (ExtensionValues("33"), ExtensionValues("34")),
         (ExtensionItem(1, "33", 2), ExtensionItem(1, "33", 0), ExtensionItem(1, "34", 2)),
     ),
-    *HolderResource("user", USERS, user_of, Users, lambda body: body.name, add_user, update_user).endpoints(
+    *HolderResource("user", USERS, user_of, Users, lambda body: body.name).endpoints(
         (
             "List users",
             "Create a user without a PIN",

@@ -10,13 +10,11 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
-    add_extension,
-    add_user,
+    add_holder,
     delete_holder,
     find_holders,
     holder,
-    update_extension,
-    update_user,
+    rename_holder,
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
@@ -35,7 +33,7 @@ ROWS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The paths and functions for extensions, or for users.
+    """The paths and the form's field for extensions, or for users.
 
     Attributes:
         kind: extension or user.
@@ -46,17 +44,11 @@ class Kind:
     kind: str
     path: str
     field: str
-    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
-    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
-
-
-def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> Edited[int]:
-    return add_user(connection, actor, now, name)
 
 
 KINDS: Final = (
-    Kind("extension", "/rules/extensions", "number", add_extension, update_extension),
-    Kind("user", "/rules/users", "name", _add_user, update_user),
+    Kind("extension", "/rules/extensions", "number"),
+    Kind("user", "/rules/users", "name"),
 )
 
 
@@ -113,7 +105,7 @@ class HolderPages:
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
+                page_request, lambda connection, actor, now: add_holder(connection, actor, now, kind.kind, name)
             )
         except EditRefused as error:
             return await self._list(kind, page_request, error)
@@ -142,7 +134,8 @@ class HolderPages:
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
+                page_request,
+                lambda connection, actor, now: rename_holder(connection, actor, now, kind.kind, number, name),
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)
