@@ -107,10 +107,10 @@ WRITERS: dict[str, Work] = {
     "change a mapping": lambda db: rules.update_mapping(db, ANA, 9.0, 1, rules.MappingValues("3X", "dial")),
     "disable a mapping": lambda db: rules.set_enabled(db, ANA, 9.0, 1, False),
     "delete a mapping": lambda db: rules.delete_mapping(db, ANA, 9.0, 1),
-    "add an extension": lambda db: rules.add_holder(db, ANA, 9.0, "extension", "34"),
-    "change an extension": lambda db: rules.rename_holder(db, ANA, 9.0, "extension", 1, "34"),
-    "add a user": lambda db: rules.add_holder(db, ANA, 9.0, "user", "eva"),
-    "change a user": lambda db: rules.rename_holder(db, ANA, 9.0, "user", 1, "eva"),
+    "add an extension": lambda db: rules.add_extension(db, ANA, 9.0, "34"),
+    "change an extension": lambda db: rules.update_extension(db, ANA, 9.0, 1, "34"),
+    "add a user": lambda db: rules.add_user(db, ANA, 9.0, "eva"),
+    "change a user": lambda db: rules.update_user(db, ANA, 9.0, 1, "eva"),
     "set a PIN": lambda db: rules.set_user_pin(db, ANA, 9.0, 1, None),
     "generate a PIN": lambda db: rules.generate_user_pin(db, ANA, 9.0, 1, hash_pin),
     "set a PIN by name": lambda db: rules.set_pin(db, ANA, 9.0, "ana", None),
@@ -138,8 +138,8 @@ class UnusableTests(SynchronousTestCase):
         self.connection = database.connect(self.path, timeout_s=0)
         self.addCleanup(self.connection.close)
         rules.add_mapping(self.connection, ANA, 1.0, MAPPING)
-        rules.add_holder(self.connection, ANA, 1.0, "extension", "33")
-        rules.add_holder(self.connection, ANA, 1.0, "user", "ana", hash_pin("1234"))
+        rules.add_extension(self.connection, ANA, 1.0, "33")
+        rules.add_user(self.connection, ANA, 1.0, "ana", hash_pin("1234"))
         rules.grant(self.connection, ANA, 1.0, rules.Grant("extension", 1, 1))
         click.add_dial_link(self.connection, ANA, 1.0, LINK, PLACES)
         people.put_setup_link(self.connection, "h", 1.0)

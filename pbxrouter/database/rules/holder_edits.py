@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Edited, changing
 from pbxrouter.database.backup import path_of
@@ -21,50 +21,54 @@ _TRIES: Final = 20
 """How many PINs generate_user_pin tries before it gives up."""
 
 
-def add_holder(
-    connection: sqlite3.Connection, actor: Actor, now: float, kind: str, name: str, pin_hash: str | None = None
-) -> Edited[int]:
-    """Add an extension or a user; the value is its extension_id or user_id.
-
-    Args:
-        kind: "extension" or "user".
-        name: an extension's number, or a user's name.
-        pin_hash: the hash of a user's PIN; None is no PIN. Extensions have none.
+def add_extension(connection: sqlite3.Connection, actor: Actor, now: float, number: str) -> Edited[int]:
+    """Add an extension; the value is its extension_id.
 
     Raises:
-        EditRefused: the number or name is not valid; the field is number or name.
-        EditConflict: there is an extension or user of that number or name.
+        EditRefused: the number is not valid; the field is number.
+        EditConflict: there is an extension with this number.
+        StoreError: the database cannot be written.
+    """
+    return _add(connection, actor, now, holders("extension"), _number(number), {})
+
+
+def add_user(
+    connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None
+) -> Edited[int]:
+    """Add a user; the value is its user_id.
+
+    Args:
+        pin_hash: the PIN's hash; None is no PIN.
+
+    Raises:
+        EditRefused: the name is not valid; the field is name.
+        EditConflict: there is a user of this name.
         PinError: the PIN is another user's.
         StoreError: the database cannot be written.
     """
-    table = holders(kind)
-    name = _CHECKS[kind](name)
-    values = {table.name: name}
-    with changing(connection, actor, now, "create", kind, name) as change:
-        _refuse_taken(connection, table, name, 0)
-        if pin_hash is not None:
-            refuse_pin_of_another(connection, pin_hash, 0)
-            values[table.pin] = pin_hash
-        row_id = change.insert(table.table, values)
-    return Edited(row_id, change.audit_id)
+    return _add(connection, actor, now, holders("user"), _name(name), {"user_pin": pin_hash})
 
 
-def rename_holder(
-    connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int, name: str
+def update_extension(
+    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str
 ) -> Edited[None]:
-    """Change an extension's number, or a user's name.
+    """Change an extension's number.
 
     Raises:
-        NotThere: there is no such holder.
-        EditRefused, EditConflict, StoreError: as add_holder.
+        NotThere: there is no such extension.
+        EditRefused, EditConflict, StoreError: as add_extension.
     """
-    table = holders(kind)
-    name = _CHECKS[kind](name)
-    with changing(connection, actor, now, "update", kind, name) as change:
-        holder_name(connection, table, row_id)
-        _refuse_taken(connection, table, name, row_id)
-        change.update(table.table, row_id, {table.name: name})
-    return Edited(None, change.audit_id)
+    return _rename(connection, actor, now, holders("extension"), extension_id, _number(number))
+
+
+def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
+    """Change a user's name.
+
+    Raises:
+        NotThere: there is no such user.
+        EditRefused, EditConflict, StoreError: as add_user.
+    """
+    return _rename(connection, actor, now, holders("user"), user_id, _name(name))
 
 
 def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int) -> Edited[None]:
@@ -177,6 +181,31 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     return text_of(read_row(connection, query, {"id": bounded(row_id)}, no_holder(table.kind, row_id))[0])
 
 
+def _add(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    table: HolderTable,
+    name: str,
+    more: dict[str, Any],
+) -> Edited[int]:
+    with changing(connection, actor, now, "create", table.kind, name) as change:
+        _refuse_taken(connection, table, name, 0)
+        refuse_pin_of_another(connection, more.get("user_pin"), 0)
+        row_id = change.insert(table.table, {table.name: name, **more})
+    return Edited(row_id, change.audit_id)
+
+
+def _rename(
+    connection: sqlite3.Connection, actor: Actor, now: float, table: HolderTable, row_id: int, name: str
+) -> Edited[None]:
+    with changing(connection, actor, now, "update", table.kind, name) as change:
+        holder_name(connection, table, row_id)
+        _refuse_taken(connection, table, name, row_id)
+        change.update(table.table, row_id, {table.name: name})
+    return Edited(None, change.audit_id)
+
+
 def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
     # Trimmed as it is when the rules are loaded: rows written by SQL may have blanks around it.
     found = connection.execute(
@@ -212,10 +241,6 @@ def _name(text: str) -> str:
     return checked_text(
         text, "name", sentence("a user's name is 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
     )
-
-
-_CHECKS: Final = {"extension": _number, "user": _name}
-"""By kind, the check of a number or name."""
 
 
 def set_pin(

@@ -17,8 +17,9 @@ from pbxrouter.database.audit import (
 from pbxrouter.database.audit.entries import details_of, entries_about
 from pbxrouter.database.rules import (
     MappingValues,
-    add_holder,
+    add_extension,
     add_mapping,
+    add_user,
     delete_mapping,
     grant,
     update_mapping,
@@ -41,8 +42,8 @@ class RuleNamesTests(SynchronousTestCase):
         self.addCleanup(self.connection.close)
         self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value
         self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP")).value
-        self.extension = add_holder(self.connection, ANA, 3.0, "extension", "33").value
-        self.user = add_holder(self.connection, ANA, 4.0, "user", "Ana").value
+        self.extension = add_extension(self.connection, ANA, 3.0, "33").value
+        self.user = add_user(self.connection, ANA, 4.0, "Ana").value
 
     def test_names(self) -> None:
         """Of those that are there."""

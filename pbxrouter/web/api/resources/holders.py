@@ -11,13 +11,16 @@ import msgspec
 from msgspec import Meta
 
 from pbxrouter.database import MAX_NAME, Page
+from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
     HolderRow,
-    add_holder,
+    add_extension,
+    add_user,
     delete_holder,
     find_holders,
     holder,
-    rename_holder,
+    update_extension,
+    update_user,
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint, named
@@ -102,6 +105,8 @@ class HolderResource:
         item: converts a row.
         page: makes a page of items.
         name_of: the number or name in a request body.
+        add: adds one to the database.
+        update: gives one another number or name.
     """
 
     kind: str
@@ -109,6 +114,8 @@ class HolderResource:
     item: Callable[[HolderRow], ExtensionItem | UserItem]
     page: Callable[[list[Any], int | None], Extensions | Users]
     name_of: Callable[[Any], str]
+    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
 
     def _id(self, request: ApiRequest) -> int:
         return request.path[f"{self.kind}_id"]
@@ -129,8 +136,7 @@ class HolderResource:
         """Create a holder."""
 
         def create(connection: sqlite3.Connection) -> HolderRow:
-            name = self.name_of(request.body)
-            number = add_holder(connection, request.actor, request.web.now(), self.kind, name).value
+            number = self.add(connection, request.actor, request.web.now(), self.name_of(request.body)).value
             return holder(connection, self.kind, number)
 
         row = await request.web.change(create)
@@ -141,8 +147,7 @@ class HolderResource:
         number = self._id(request)
 
         def change(connection: sqlite3.Connection) -> HolderRow:
-            name = self.name_of(request.body)
-            rename_holder(connection, request.actor, request.web.now(), self.kind, number, name)
+            self.update(connection, request.actor, request.web.now(), number, self.name_of(request.body))
             return holder(connection, self.kind, number)
 
         return self.item(await request.web.change(change))
@@ -228,7 +233,9 @@ class HolderResource:
 _REFUSED = frozenset({409, 422})
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *HolderResource("extension", EXTENSIONS, extension_of, Extensions, lambda body: body.number).endpoints(
+    *HolderResource(
+        "extension", EXTENSIONS, extension_of, Extensions, lambda body: body.number, add_extension, update_extension
+    ).endpoints(
         (
             "List extensions",
             "Create an extension",
@@ -240,7 +247,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (ExtensionValues("33"), ExtensionValues("34")),
         (ExtensionItem(1, "33", 2), ExtensionItem(1, "33", 0), ExtensionItem(1, "34", 2)),
     ),
-    *HolderResource("user", USERS, user_of, Users, lambda body: body.name).endpoints(
+    *HolderResource("user", USERS, user_of, Users, lambda body: body.name, add_user, update_user).endpoints(
         (
             "List users",
             "Create a user without a PIN",

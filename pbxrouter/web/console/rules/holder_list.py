@@ -10,11 +10,13 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, Edited
 from pbxrouter.database.rules import (
-    add_holder,
+    add_extension,
+    add_user,
     delete_holder,
     find_holders,
     holder,
-    rename_holder,
+    update_extension,
+    update_user,
 )
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
@@ -33,7 +35,7 @@ ROWS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The paths and the form's field for extensions, or for users.
+    """The paths and functions for extensions, or for users.
 
     Attributes:
         kind: extension or user.
@@ -44,11 +46,17 @@ class Kind:
     kind: str
     path: str
     field: str
+    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
+    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
+
+
+def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> Edited[int]:
+    return add_user(connection, actor, now, name)
 
 
 KINDS: Final = (
-    Kind("extension", "/rules/extensions", "number"),
-    Kind("user", "/rules/users", "name"),
+    Kind("extension", "/rules/extensions", "number", add_extension, update_extension),
+    Kind("user", "/rules/users", "name", _add_user, update_user),
 )
 
 
@@ -105,7 +113,7 @@ class HolderPages:
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: add_holder(connection, actor, now, kind.kind, name)
+                page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
             )
         except EditRefused as error:
             return await self._list(kind, page_request, error)
@@ -134,8 +142,7 @@ class HolderPages:
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request,
-                lambda connection, actor, now: rename_holder(connection, actor, now, kind.kind, number, name),
+                page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)
