@@ -21,7 +21,7 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import is_context, read_phone
+from pbxrouter.rules.phones import is_context, read_endpoint, read_phone
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import example
 from pbxrouter.rules.warnings import (
@@ -60,6 +60,7 @@ __all__ = [
     "headline",
     "is_context",
     "normalise_number",
+    "read_endpoint",
     "read_phone",
     "runners_up",
 ]

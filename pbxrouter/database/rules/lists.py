@@ -38,6 +38,7 @@ class HolderRow:
         name: an extension's number, or a user's name.
         has_pin: whether a user has a PIN; False for extensions.
         grants: the number of its grants.
+        endpoint: the endpoint that an extension is tied to; ``""`` if it is not.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class HolderRow:
     name: str
     has_pin: bool
     grants: int
+    endpoint: str = ""
 
 
 _MAPPING_COLUMNS: Final = (
@@ -60,12 +62,20 @@ _MAPPINGS: Final = Listing(
 _SEARCHED: Final = ("m.pattern", "m.application_name", "m.application_data")
 
 
+_ENDPOINT: Final = "(SELECT endpoint FROM extensions_endpoints WHERE extension_id = h.extension_id)"
+
+
 def _holder_columns(table: HolderTable) -> str:
     pin = "h.user_pin IS NOT NULL" if table.kind == "user" else "0"
     return (
         f"h.{table.row_id}, '{table.kind}', h.{table.name}, {pin},"
-        f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id})"
+        f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id}),"
+        f" {_ENDPOINT if table.kind == 'extension' else 'NULL'}"
     )
+
+
+def _searched(table: HolderTable) -> tuple[str, ...]:
+    return (f"h.{table.name}", *([_ENDPOINT] if table.kind == "extension" else []))
 
 
 _BY_NAME: Final = {
@@ -116,7 +126,7 @@ def find_holders(
 
     Args:
         kind: "extension" or "user".
-        search: part of number or name.
+        search: part of an extension's number or endpoint, or of a user's name.
         limit, after, before: as find_mappings.
 
     Raises:
@@ -124,7 +134,7 @@ def find_holders(
     """
     table = holders(kind)
     with reading(connection):
-        where, values = searching(search, (f"h.{table.name}",))
+        where, values = searching(search, _searched(table))
         return _BY_NAME[kind].page(connection, _holder_row, where, values, limit, after, before)
 
 
@@ -179,7 +189,7 @@ def holders_of(
         f"h.{table.row_id}",
     )
     with reading(connection):
-        where, values = searching(search, (f"h.{table.name}",))
+        where, values = searching(search, _searched(table))
         where.append("g.map_id = :map_id")
         return listing.page(connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before)
 
@@ -213,5 +223,7 @@ def _mapping_row(
     return MappingRow(map_id, text_of(pattern), text_of(name), text_of(data), bool(enabled), extensions, users)
 
 
-def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int) -> HolderRow:
-    return HolderRow(kind, holder_id, text_of(name), bool(has_pin), grants)
+def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int, endpoint: object) -> HolderRow:
+    return HolderRow(
+        kind, holder_id, text_of(name), bool(has_pin), grants, "" if endpoint is None else text_of(endpoint)
+    )
