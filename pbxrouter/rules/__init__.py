@@ -22,6 +22,7 @@ from pbxrouter.rules.model import (
 )
 from pbxrouter.rules.patterns import Pattern
 from pbxrouter.rules.phones import is_context, read_endpoint, read_phone
+from pbxrouter.rules.question import facts_of
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import example
 from pbxrouter.rules.warnings import (
@@ -57,6 +58,7 @@ __all__ = [
     "Verdict",
     "as_dict",
     "example",
+    "facts_of",
     "headline",
     "is_context",
     "normalise_number",

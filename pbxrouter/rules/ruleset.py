@@ -126,8 +126,8 @@ class RuleSet:
             elif number not in ("", NO_CALLER):
                 callers[number] = grants
         found += [why for _, why in repeated_extensions.values()]
-        problems = tuple(found)
-        return cls(entries, unreadable, callers, users, hash_pin, problems, max_calls, endpoints, repeated_extensions)
+        named = tuple(found)
+        return cls(entries, unreadable, callers, users, hash_pin, named, max_calls, endpoints, repeated_extensions)
 
     def decide(self, facts: Facts) -> Decision:
         """Decide a call."""

@@ -6,14 +6,17 @@ Values of unexpected types, which SQL can store, are listed as text.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from pbxrouter.database.connection import reading
 from pbxrouter.database.edit_text import no_mapping
-from pbxrouter.database.paging import Listing, Page, searching
+from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
+from pbxrouter.errors import NotThere
+from pbxrouter.text import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,41 @@ def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderR
     if row is None:
         raise no_holder(kind, holder_id)
     return _holder_row(*row)
+
+
+def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
+    """Find all extensions, by number.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    page = find_holders(connection, "extension", limit=MAX_LIMIT)
+    yield from page.rows
+    while page.next is not None:
+        page = find_holders(connection, "extension", limit=MAX_LIMIT, after=page.next)
+        yield from page.rows
+
+
+def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow:
+    """Get the extension of a number: of several rows the first, which is the one that counts.
+
+    Raises:
+        NotThere: there is none.
+        StoreError: the database cannot be read.
+    """
+    number = number.strip()
+    with reading(connection):
+        rows = connection.execute(
+            "SELECT extension_id, extension_number FROM extensions"
+            " WHERE instr(CAST(extension_number AS TEXT), :number) ORDER BY extension_id",
+            {"number": number},
+        )
+        found = next((row_id for row_id, name in rows if text_of(name).strip() == number), None)
+    if found is None:
+        raise NotThere(
+            sentence("{number} is not among the extensions; accepted is the number of one", number=number), "number"
+        )
+    return holder(connection, "extension", found)
 
 
 def holders_of(

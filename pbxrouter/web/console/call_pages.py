@@ -152,7 +152,7 @@ class CallPages:
             "calls/one.html",
             page_request,
             call=found,
-            test=urlencode({"caller": found.caller, "number": found.number}),
+            test=urlencode({"caller": found.caller, "number": found.number, **sent_on_by(found.forwarded_by)}),
             outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )
@@ -212,6 +212,16 @@ class CallPages:
             if len(self._drawn) > MAX_DRAWN:
                 self._drawn.pop(next(iter(self._drawn)))
         return parts
+
+
+def sent_on_by(party: str) -> dict[str, str]:
+    """The fields of the page Test a number for who sent a call on; several parties cannot be asked about.
+
+    Proven parties are shown by their endpoints, and claimed ones by their numbers.
+    """
+    if not party or "," in party:
+        return {}
+    return {"forwarded_by" if "/" in party else "claimed_by": party}
 
 
 def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator) -> list[Part]:

@@ -199,6 +199,36 @@ class TestTests(CallsCase):
         self.wait(60)
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)
 
+    async def test_sent_on(self) -> None:
+        """Who sent the call on, what it claims, and by which endpoint it comes."""
+        for fields, said in (
+            ({"caller": "0600", "forwarded_by": "33"}, "Allowed: 0600, sent on by 33, dials 21, which runs dial SIP"),
+            ({"caller": "33", "forwarded_by": "PJSIP/44"}, "A PIN is needed: 33, sent on by PJSIP/44, dials 21"),
+            ({"caller": "33", "claimed_by": "44"}, "the call claims that 44 sent it on, without proof"),
+            ({"caller": "33", "endpoint": "pjsip/33"}, "Allowed: 33 dials 21"),
+        ):
+            page = await self.me.send("/test", number="21", **fields)
+            self.assertIn(said, page.text)
+            self.assertIn("<details open>", page.html)
+            self.assertEqual({**dict(page.form("/test").fields), **fields}, dict(page.form("/test").fields))
+        self.assertNotIn("<details open>", (await self.get("/test?caller=33&number=21")).html)
+        page = await self.get("/test?caller=33&number=21&forwarded_by=PJSIP/44")
+        self.assertIn("sent on by PJSIP/44", page.text)
+
+    async def test_typing_errors(self) -> None:
+        """Each is beside its field, with what is accepted."""
+        for field, text in (
+            ("forwarded_by", "99"),
+            ("endpoint", "33"),
+            ("claimed_by", "PJSIP/33"),
+            ("forwarded_by", HOSTILE[:70]),
+        ):
+            page = await self.me.send("/test", {"caller": "33", "number": "21", field: text})
+            self.assertEqual(page.status, 400)
+            self.assertIn(f'id="e-{field}"', page.html)
+            self.assertIn("accepted is", page.text)
+            self.assertNotIn("<script>alert", page.html)
+
     async def test_what_cannot_be_asked(self) -> None:
         """Invalid input is reported beside its field."""
         self.assertEqual((await self.me.send("/test", caller="33", number="")).status, 400)
