@@ -56,11 +56,12 @@ class CallFilters:
     outcome: str = ""
     since: str = ""
     until: str = ""
+    forwarded_by: str = ""
 
     @property
     def any(self) -> bool:
         """Whether any filter is set."""
-        return any((self.caller, self.number, self.outcome, self.since, self.until))
+        return any(getattr(self, name) for name in self.__slots__)
 
     def address(self, path: str, **more: str) -> str:
         """Return the path of a page with these filters as its query."""
@@ -74,7 +75,7 @@ class CallFilters:
         Raises:
             EditRefused: a time is not valid, or a number is too long.
         """
-        for name in ("caller", "number"):
+        for name in ("caller", "number", "forwarded_by"):
             if len(getattr(self, name)) > MAX_LENGTH:
                 raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), name)
         return Search(
@@ -83,6 +84,7 @@ class CallFilters:
             self.outcome or None,
             read_time(self.since, "since", zone),
             read_time(self.until, "until", zone),
+            printable(self.forwarded_by) or None,
         )
 
 
