@@ -47,7 +47,13 @@ def read_endpoint(text: str, field: str = "endpoint") -> str:
         raise EditRefused(
             sentence("{text} is a channel; accepted is its endpoint, {endpoint}", text=text, endpoint=endpoint), field
         )
-    return _WRITTEN.get(found[1].lower(), found[1]) + text[len(found[1]) :]
+    return as_written(text)
+
+
+def as_written(endpoint: str) -> str:
+    """An endpoint with its technology as Asterisk writes it: ``PJSIP/33`` for ``pjsip/33``."""
+    technology, slash, name = endpoint.partition("/")
+    return f"{_WRITTEN.get(technology.lower(), technology)}{slash}{name}"
 
 
 def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:
