@@ -100,7 +100,8 @@ def check_endpoints(
             yield wrong(
                 _TRUNKS,
                 sentence(
-                    "Asterisk has no endpoint {trunk}, so callers on the trunk that is meant are no outsiders",
+                    "Asterisk has no endpoint {trunk}, so callers on the trunk that is meant are not recognised as "
+                    "outsiders",
                     trunk=printable(trunk),
                 ),
                 Sentence(
