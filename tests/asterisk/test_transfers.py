@@ -225,6 +225,23 @@ class TransferTest(SentOnTest):
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
+    def test_redirected_by_ami(self) -> None:
+        """AMI's Redirect is no transfer: the caller whose channel is redirected answers for it."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Redirect",
+                Channel=self.lab.ami.channel_named("PJSIP/33"),
+                Context="pbxrouter",
+                Exten=OUTSIDE,
+                Priority=1,
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("33", ""))
+
     def test_transfer_to_a_leg_of_the_dialplan(self) -> None:
         """22 transfers 33 to 777, from where the dialplan comes to the gateway by a Local leg: 22 answers for that."""
         with self.phone(22, "transfer=777"):
@@ -280,11 +297,10 @@ class AttendedTransferTest(SentOnTest):
     """Attended transfers by REFER with Replaces: the second call is the phone's own."""
 
     def test_without_a_grant(self) -> None:
-        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, whoever is in the call by then."""
+        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, and hands 33 over during the prompt."""
         with self.phone(21, f"attended={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until(lambda: self.asks_for_a_pin() and not self.lab.ami.channel_named("PJSIP/21"), "21")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertTrue(self.asks_for_a_pin())
         self.assertIn("21 -> 600: ", self.told(OUTSIDE))
         self.assertEqual(self.row()["forwarded_by"], "")
 
@@ -353,6 +369,19 @@ class KeysTest(SentOnTest):
         self._keyed(21, "PJSIP/33", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("33 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
+    def test_attended_by_ami(self) -> None:
+        """AMI's Atxfer presses the keys for 21."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Atxfer", Channel=self.lab.ami.channel_named("PJSIP/21"), Context="keys", Exten=OUTSIDE
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_parked(self) -> None:
         """21 parks the call by keys; it comes back to the gateway: 21 answers for it."""
