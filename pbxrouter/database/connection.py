@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from pbxrouter.errors import (
     DatabaseMissing,
     DatabaseTooNew,
     NotADatabase,
+    NotThere,
     StoreError,
 )
 from pbxrouter.text import Sentence, sentence
@@ -170,6 +171,25 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
             yield
         finally:
             connection.rollback()
+
+
+def read_row(
+    connection: sqlite3.Connection, query: str, values: Mapping[str, object], missing: NotThere
+) -> tuple[Any, ...]:
+    """Read the one row that a query finds.
+
+    Args:
+        missing: the error if there is no such row.
+
+    Raises:
+        NotThere: missing.
+        StoreError: as reading.
+    """
+    with reading(connection):
+        row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+    if row is None:
+        raise missing
+    return row
 
 
 @contextmanager

@@ -71,8 +71,16 @@ class Command:
 
     def end(self) -> tuple[int, str]:
         """Read to the end; returns the status and standard error."""
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        self.lines += [json.loads(line) for line in out.splitlines()]
+        assert self.process.stdout is not None and self.process.stderr is not None
+        patience = threading.Timer(PATIENCE_S, self.process.kill)
+        patience.start()
+        try:
+            # Not communicate(), which loses what readline() has read ahead.
+            with self.process:
+                self.lines += [json.loads(text) for text in self.process.stdout]
+                err = self.process.stderr.read()
+        finally:
+            patience.cancel()
         self.took_s = time.monotonic() - self.began
         return self.process.returncode, err
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
 
-from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
@@ -147,11 +147,8 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
         StoreError: the database cannot be read.
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
-    with reading(connection):
-        row = connection.execute(query, {"id": bounded(call_id)}).fetchone()
-    if row is None:
-        raise NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
-    return KeptCall(*row)
+    missing = NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
+    return KeptCall(*read_row(connection, query, {"id": bounded(call_id)}, missing))
 
 
 def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:

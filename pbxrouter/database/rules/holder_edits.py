@@ -8,7 +8,7 @@ from typing import Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
@@ -218,12 +218,8 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     Raises:
         NotThere: there is no such holder.
     """
-    row = connection.execute(
-        f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} = :id", {"id": bounded(row_id)}
-    ).fetchone()
-    if row is None:
-        raise no_holder(table.kind, row_id)
-    return text_of(row[0])
+    query = f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} = :id"
+    return text_of(read_row(connection, query, {"id": bounded(row_id)}, no_holder(table.kind, row_id))[0])
 
 
 def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endpoint: str) -> bool:

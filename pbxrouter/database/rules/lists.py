@@ -10,26 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
+from pbxrouter.rules import Mapping
 from pbxrouter.text import sentence
 
 
 @dataclass(frozen=True, slots=True)
-class MappingRow:
+class MappingRow(Mapping):
     """A mapping, with the numbers of extensions and users that have a grant for it."""
 
-    map_id: int
-    pattern: str
-    application: str
-    data: str
-    enabled: bool
-    extensions: int
-    users: int
+    extensions: int = 0
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +144,8 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
         NotThere: there is no such mapping.
         StoreError: the database cannot be read.
     """
-    with reading(connection):
-        row = connection.execute(f"{_MAPPINGS.select} WHERE m.map_id = :id", {"id": bounded(map_id)}).fetchone()
-    if row is None:
-        raise no_mapping(map_id)
-    return _mapping_row(*row)
+    query = f"{_MAPPINGS.select} WHERE m.map_id = :id"
+    return _mapping_row(*read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id)))
 
 
 def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
@@ -162,14 +155,9 @@ def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderR
         NotThere: there is no such extension or user.
         StoreError: the database cannot be read.
     """
-    table = holders(kind)
-    with reading(connection):
-        row = connection.execute(
-            f"{_BY_NAME[kind].select} WHERE h.{table.row_id} = :id", {"id": bounded(holder_id)}
-        ).fetchone()
-    if row is None:
-        raise no_holder(kind, holder_id)
-    return _holder_row(*row)
+    row_id = holders(kind).row_id
+    query = f"{_BY_NAME[kind].select} WHERE h.{row_id} = :id"
+    return _holder_row(*read_row(connection, query, {"id": bounded(holder_id)}, no_holder(kind, holder_id)))
 
 
 def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:

@@ -531,6 +531,19 @@ class GrantTests(EditCase):
         self.do(edits.set_grants, self.boxes, set())
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
 
+    def test_order_of_the_matrix(self) -> None:
+        """An entry has its grants in order, by kind, holder and mapping, whatever order the form had."""
+        self.do(edits.set_grants, self.boxes, self.boxes)
+        (latest,) = find_entries(self.connection, limit=1)
+        rows = [change.after or {} for change in entry(self.connection, latest.audit_id).changes]
+        given = [
+            Grant(kind, int(row[column]), int(row["map_id"]))
+            for row in rows
+            for kind, column in (("extension", "extension_id"), ("user", "user_id"))
+            if column in row
+        ]
+        self.assertEqual(given, sorted(self.boxes))
+
     def test_what_was_not_shown_stays(self) -> None:
         """So do changes by others while the page was open."""
         a, b, c, *_ = sorted(self.boxes)

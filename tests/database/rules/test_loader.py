@@ -55,6 +55,14 @@ class LoaderTests(SynchronousTestCase):
             wrong = ["the PIN of user ana is in plain text and is ignored: set it with `pbxrouter pin`"]
             self.assertEqual(self.problems(), [] if pin in (None, HASH) else wrong, pin)
 
+    def test_endpoint_of_a_number_that_is_there_twice(self) -> None:
+        """Of two extensions with one number the first counts, with its endpoint, too."""
+        for number, endpoint in (("33", "PJSIP/first"), (" 33", "PJSIP/second"), ("33 ", "PJSIP/third")):
+            self.insert("extensions", extension_number=number)
+            extension_id = self.connection.execute("SELECT max(extension_id) FROM extensions").fetchone()[0]
+            self.insert("extensions_endpoints", extension_id=extension_id, endpoint=endpoint)
+        self.assertEqual(dict(read_rules(self.connection, str).endpoints), {"33": "PJSIP/first"})
+
     def test_calls_at_once(self) -> None:
         """Two for a user without a limit of their own; a limit counts for its user only."""
         for name, pin in (("ana", HASH), ("ben", HASH[::-1]), ("eva", None)):

@@ -11,11 +11,12 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, KeptCall, ListPosition, Search, call, csv_cells, csv_heading, find_page
+from pbxrouter.database.calls import CallPage, ListPosition, Search, call, csv_cells, csv_heading, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
 from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
@@ -129,10 +130,6 @@ class CallFigures(msgspec.Struct, frozen=True):
     busiest: Annotated[list[Minute], Meta(description="The most calls first.")]
 
 
-def _item(row: KeptCall) -> CallItem:
-    return CallItem(*(getattr(row, name) for name in CallItem.__struct_fields__))
-
-
 async def list_calls(request: ApiRequest) -> CallItems:
     """List calls."""
     query: CallQuery = request.query
@@ -148,13 +145,13 @@ async def list_calls(request: ApiRequest) -> CallItems:
         return find_page(connection, query.search, query.limit, before=before)
 
     page = await request.web.read(find)
-    return CallItems([_item(row) for row in page.calls], page.older[1] if page.older else None)
+    return CallItems([item_of(CallItem, row) for row in page.calls], page.older[1] if page.older else None)
 
 
 async def get_call(request: ApiRequest) -> CallDetails:
     """Get a call with its trace."""
     row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
-    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(step) for step in row.steps])
+    return item_of(CallDetails, row, trace=[sentence_body(step) for step in row.steps])
 
 
 async def export_calls(request: ApiRequest) -> StreamedText:
