@@ -216,6 +216,7 @@ CREATE INDEX calls_by_time ON calls (began);
 CREATE INDEX calls_by_caller ON calls (caller, began);
 CREATE INDEX calls_by_number ON calls (number, began);
 CREATE INDEX calls_by_outcome ON calls (outcome, began);
+CREATE INDEX calls_sent_on ON calls (began, forwarded_by) WHERE forwarded_by <> '';
 
 -- Tokens for the HTTP API, made with `pbxrouter token create`.
 CREATE TABLE api_tokens (

@@ -248,7 +248,7 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
-        call.locked_out = not attempt.is_checked
+        call.locked_out = call.locked_out or not attempt.is_checked
         try:
             await wait(call.channel, attempt.ruling.delay_s)
         except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,6 +44,13 @@ def modules(target: Target) -> list[Path]:
 def tests(target: Target) -> list[str]:
     """The related test modules, as dotted names, in the order of the table."""
     return [dotted(path) for path in _files("tests", target.tests) if path.name.startswith("test_")]
+
+
+def related(target: Target, names: Iterable[str]) -> list[str]:
+    """Those of some test modules that are related, in the order of the table; looks at no file."""
+    places = [f"tests.{name.replace('/', '.')}." for name in target.tests.split()]
+    found = ((place, name) for name in names for place, start in enumerate(places) if f"{name}.".startswith(start))
+    return list(dict.fromkeys(name for _, name in sorted(found)))
 
 
 def dotted(path: Path) -> str:

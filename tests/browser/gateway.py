@@ -26,8 +26,9 @@ from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import add_calls
 from pbxrouter.database.rules import (
     MappingValues,
-    add_holder,
+    add_extension,
     add_mapping,
+    add_user,
     grant,
     set_enabled,
     set_user_pin,
@@ -218,12 +219,12 @@ def _change_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]
         elif pattern == "112":
             emergency = number
     for extension in ("34", "35", "36", "37", "38", "39", "40"):
-        holder = add_holder(connection, ana, next(at), "extension", extension).value
+        holder = add_extension(connection, ana, next(at), extension).value
         grant(connection, ana, next(at), Grant("extension", holder, emergency))
         for map_id in (1, 2, 3, 4)[: int(extension) % 4 + 1]:
             grant(connection, luis, next(at), Grant("extension", holder, map_id))
     for name, pin in (("Marta Gil", "246810"), ("Night watch", ""), ("Jürgen Müller", "135791")):
-        user = add_holder(connection, ana, next(at), "user", name).value
+        user = add_user(connection, ana, next(at), name).value
         if pin:
             set_user_pin(connection, ana, next(at), user, hash_pin(pin))
             grant(connection, ana, next(at), Grant("user", user, 3))

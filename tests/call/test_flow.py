@@ -165,6 +165,20 @@ DIAL_BUSY: Answers = {
 DIAL_ENDED = ["GET VARIABLE DIALSTATUS", "GET VARIABLE HANGUPCAUSE", *finished("BUSY", "17")]
 
 
+class LaterCaller(FakeChannel):
+    """A caller to whom something happens while the announcement of a wrong PIN plays."""
+
+    def __init__(self, call: SimulatedCall, answers: Answers, happens: Callable[[], object]) -> None:
+        super().__init__(call, answers)
+        self._happens = happens
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See agi.Channel."""
+        if command.startswith("STREAM FILE"):
+            self._happens()
+        return super().execute(command)
+
+
 class WorkshopTable(FlowCase):
     """The workshop's calls, command by command."""
 
@@ -240,6 +254,21 @@ class WorkshopTable(FlowCase):
         self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
         self.ended("LOCKEDOUT")
         self.assertEqual(self.guard.statistics.unchecked, guessed + 1)
+
+    def test_lock_out_that_ends(self) -> None:
+        """A call with a PIN that was not checked is a lock-out, also if its later ones were checked and wrong."""
+        self.now = 1_000_000.0
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        wrong = self.guard.statistics.wrong
+        self.serve(LaterCaller(SimulatedCall("34", caller="33"), {"GET DATA": "200 result=000000"}, self.tomorrow))
+        self.assertEqual(self.guard.statistics.wrong, wrong + 2)
+        self.ended("LOCKEDOUT")
+
+    def tomorrow(self) -> None:
+        """Let a day pass."""
+        assert self.now is not None
+        self.now += 86_400.0
 
     def test_hangs_up_after_a_wrong_pin(self) -> None:
         """The record has the decision on the PIN that was wrong."""
@@ -463,6 +492,14 @@ class Dawdling(FlowCase):
         assert record.decision is not None
         self.assertIs(record.decision.verdict, Verdict.DENY)
         self.assertEqual(str(record.decision.trace[-1]), "the caller took longer than 150 s")
+
+    def test_least_time_for_a_key(self) -> None:
+        """A prompt with 1.5 s left for each key is played; with a millisecond less the caller comes to goodbye."""
+        for prompt_s, further in ((9.25, ["GET DATA agent-pass 1500 20"]), (9.2505, [])):
+            channel = self.serve_slowly("34", prompt_s)
+            asked = [command for command in channel.commands if command.startswith("GET DATA")]
+            self.assertEqual(asked, [ASK_PIN, *further])
+            self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
 
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""

@@ -527,10 +527,15 @@ class ProgressTests(CallCase):
             self.assert_over(*before, "failed")
 
     def test_silence(self) -> None:
-        """Asterisk never says what became of it."""
-        self.begin()
-        self.clock.advance(RING_S + MARGIN_S)
-        self.assert_over("failed")
+        """A call of which Asterisk tells nothing fails MARGIN_S after its time to ring, and not before."""
+        for ring_s in (RING_S, 7):
+            self.setUp()
+            self.successResultOf(self.ask(ring_s=ring_s))
+            self.clock.advance(ring_s + MARGIN_S - 0.1)
+            self.assertEqual(self.states, [])
+            self.clock.advance(0.1)
+            self.assert_over("failed")
+            self.assertEqual(self.told[-1].why, "Asterisk did not report the result of the call")
 
     def test_long_talk(self) -> None:
         """Once answered, it may last."""

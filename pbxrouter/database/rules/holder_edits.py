@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
-from pbxrouter.database.audit import Actor, Edited, changing
+from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.backup import path_of
 from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
-from pbxrouter.rules import NO_CALLER
+from pbxrouter.rules import NO_CALLER, read_endpoint
 from pbxrouter.security import generate_pin
 from pbxrouter.text import sentence
 
@@ -21,49 +21,94 @@ _TRIES: Final = 20
 """How many PINs generate_user_pin tries before it gives up."""
 
 
-def add_holder(
-    connection: sqlite3.Connection, actor: Actor, now: float, kind: str, name: str, pin_hash: str | None = None
+def add_extension(
+    connection: sqlite3.Connection, actor: Actor, now: float, number: str, endpoint: str = ""
 ) -> Edited[int]:
-    """Add an extension or a user; the value is its extension_id or user_id.
+    """Add an extension; the value is its extension_id.
 
     Args:
-        kind: "extension" or "user".
-        name: an extension's number, or a user's name.
-        pin_hash: the hash of a user's PIN; None is no PIN. Extensions have none.
+        endpoint: the endpoint that it is tied to, such as ``PJSIP/33``; ``""`` for none.
 
     Raises:
-        EditRefused: the number or name is not valid; the field is number or name.
-        EditConflict: there is an extension or user of that number or name.
-        PinError: the PIN is another user's.
+        EditRefused: number or endpoint is not valid; the field is number or endpoint.
+        EditConflict: there is an extension with this number.
         StoreError: the database cannot be written.
     """
-    table = holders(kind)
-    name = _CHECKS[kind](name)
-    values = {table.name: name}
-    with changing(connection, actor, now, "create", kind, name) as change:
-        _refuse_taken(connection, table, name, 0)
-        if pin_hash is not None:
-            refuse_pin_of_another(connection, pin_hash, 0)
-            values[table.pin] = pin_hash
-        row_id = change.insert(table.table, values)
+    table, number, tied = holders("extension"), _number(number), _endpoint(endpoint)
+    with changing(connection, actor, now, "create", table.kind, number) as change:
+        _refuse_taken(connection, table, number, 0)
+        row_id = change.insert(table.table, {table.name: number})
+        _tie(connection, change, row_id, tied)
     return Edited(row_id, change.audit_id)
 
 
-def rename_holder(
-    connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int, name: str
-) -> Edited[None]:
-    """Change an extension's number, or a user's name.
+def add_user(
+    connection: sqlite3.Connection, actor: Actor, now: float, name: str, pin_hash: str | None = None
+) -> Edited[int]:
+    """Add a user; the value is its user_id.
+
+    Args:
+        pin_hash: the PIN's hash; None is no PIN.
 
     Raises:
-        NotThere: there is no such holder.
-        EditRefused, EditConflict, StoreError: as add_holder.
+        EditRefused: the name is not valid; the field is name.
+        EditConflict: there is a user of this name.
+        PinError: the PIN is another user's.
+        StoreError: the database cannot be written.
     """
-    table = holders(kind)
-    name = _CHECKS[kind](name)
-    with changing(connection, actor, now, "update", kind, name) as change:
-        holder_name(connection, table, row_id)
-        _refuse_taken(connection, table, name, row_id)
-        change.update(table.table, row_id, {table.name: name})
+    table, name = holders("user"), _name(name)
+    with changing(connection, actor, now, "create", table.kind, name) as change:
+        _refuse_taken(connection, table, name, 0)
+        refuse_pin_of_another(connection, pin_hash, 0)
+        row_id = change.insert(table.table, {table.name: name, "user_pin": pin_hash})
+    return Edited(row_id, change.audit_id)
+
+
+def update_extension(
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    extension_id: int,
+    number: str | None = None,
+    endpoint: str | None = None,
+) -> Edited[None]:
+    """Change an extension's number, or the endpoint that it is tied to.
+
+    Args:
+        number: None leaves it as it is.
+        endpoint: ``""`` unties the extension; None leaves it as it is.
+
+    Raises:
+        NotThere: there is no such extension.
+        EditRefused, EditConflict, StoreError: as add_extension.
+    """
+    table = holders("extension")
+    wanted = None if number is None else _number(number)
+    tied = None if endpoint is None else _endpoint(endpoint)
+    with changing(connection, actor, now, "update", table.kind) as change:
+        change.name = holder_name(connection, table, extension_id)
+        renamed = False
+        if wanted is not None:
+            _refuse_taken(connection, table, wanted, extension_id)
+            renamed = change.update(table.table, extension_id, {table.name: wanted})
+            change.name = wanted
+        if tied is not None and _tie(connection, change, extension_id, tied) and not renamed:
+            change.action = "endpoint"
+    return Edited(None, change.audit_id)
+
+
+def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
+    """Change a user's name.
+
+    Raises:
+        NotThere: there is no such user.
+        EditRefused, EditConflict, StoreError: as add_user.
+    """
+    table, name = holders("user"), _name(name)
+    with changing(connection, actor, now, "update", table.kind, name) as change:
+        holder_name(connection, table, user_id)
+        _refuse_taken(connection, table, name, user_id)
+        change.update(table.table, user_id, {table.name: name})
     return Edited(None, change.audit_id)
 
 
@@ -177,14 +222,35 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     return text_of(read_row(connection, query, {"id": bounded(row_id)}, no_holder(table.kind, row_id))[0])
 
 
-def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
-    # Trimmed as it is when the rules are loaded: rows written by SQL may have blanks around it.
-    found = connection.execute(
-        f"SELECT 1 FROM {table.table} WHERE trim({table.name}) = :name AND {table.row_id} <> :but LIMIT 1",
-        {"name": name, "but": but},
+def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endpoint: str) -> bool:
+    """Tie an extension to an endpoint, or untie it with ``""``; returns whether that is a change."""
+    row = connection.execute(
+        "SELECT 1 FROM extensions_endpoints WHERE extension_id = :id", {"id": extension_id}
     ).fetchone()
-    if found:
+    if row is None and endpoint:
+        change.insert("extensions_endpoints", {"extension_id": extension_id, "endpoint": endpoint})
+        return True
+    if row is None:
+        return False
+    if endpoint:
+        return change.update("extensions_endpoints", extension_id, {"endpoint": endpoint})
+    change.delete("extensions_endpoints", extension_id)
+    return True
+
+
+def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
+    # Stripped as it is when the rules are loaded: rows written by SQL may have blanks around it.
+    found = connection.execute(
+        f"SELECT {table.name} FROM {table.table}"
+        f" WHERE instr(CAST({table.name} AS TEXT), :name) AND {table.row_id} <> :but",
+        {"name": name, "but": but},
+    )
+    if any(text_of(other).strip() == name for (other,) in found):
         raise EditConflict(table.taken, table.field)
+
+
+def _endpoint(text: str) -> str:
+    return read_endpoint(text) if text.strip() else ""
 
 
 def _number(text: str) -> str:
@@ -212,10 +278,6 @@ def _name(text: str) -> str:
     return checked_text(
         text, "name", sentence("a user's name is 1 to {most} printable characters", most=MAX_NAME), MAX_NAME
     )
-
-
-_CHECKS: Final = {"extension": _number, "user": _name}
-"""By kind, the check of a number or name."""
 
 
 def set_pin(

@@ -36,6 +36,7 @@ TABLES = (
     "mappings_disabled",
     "extensions",
     "extensions_mappings",
+    "extensions_endpoints",
     "users",
     "users_mappings",
 )
@@ -151,8 +152,8 @@ class MappingTests(EditCase):
     def test_delete_takes_all_along(self) -> None:
         """Grants and the switch; an undo brings all back, under the same numbers."""
         map_id = self.do(edits.add_mapping, DIAL)
-        extension_id = self.do(edits.add_holder, "extension", "33")
-        user_id = self.do(edits.add_holder, "user", "ana", hash_pin("123"))
+        extension_id = self.do(edits.add_extension, "33")
+        user_id = self.do(edits.add_user, "ana", hash_pin("123"))
         for value in (Grant("extension", extension_id, map_id), Grant("user", user_id, map_id)):
             self.assertTrue(self.do(edits.grant, value))
         self.do(edits.set_enabled, map_id, False)
@@ -234,11 +235,11 @@ class HolderTests(EditCase):
 
     def test_life(self) -> None:
         """Made, changed, deleted."""
-        extension_id = self.do(edits.add_holder, "extension", " 033 ")
-        self.do(edits.rename_holder, "extension", extension_id, "034")
-        self.do(edits.rename_holder, "extension", extension_id, "034")
-        user_id = self.do(edits.add_holder, "user", "Ana Peña")
-        self.do(edits.rename_holder, "user", user_id, "Ana Núñez")
+        extension_id = self.do(edits.add_extension, " 033 ")
+        self.do(edits.update_extension, extension_id, "034")
+        self.do(edits.update_extension, extension_id, "034")
+        user_id = self.do(edits.add_user, "Ana Peña")
+        self.do(edits.update_user, user_id, "Ana Núñez")
         self.do(edits.delete_holder, "extension", extension_id)
         self.do(edits.delete_holder, "user", user_id)
         self.assertEqual(
@@ -255,57 +256,140 @@ class HolderTests(EditCase):
 
     def test_refused(self) -> None:
         """Each invalid value has a message and its field; Asterisk's word for a missing number is not accepted."""
-        extension_id, user_id = self.do(edits.add_holder, "extension", "1"), self.do(edits.add_holder, "user", "eva")
+        extension_id, user_id = self.do(edits.add_extension, "1"), self.do(edits.add_user, "eva")
         for text in ("", "  ", "x" * 81, "3\n3", "\x00", "\udcff", "3\u202e3"):
             for field, arguments in (
-                ("number", (edits.add_holder, "extension")),
-                ("number", (edits.rename_holder, "extension", extension_id)),
-                ("name", (edits.add_holder, "user")),
-                ("name", (edits.rename_holder, "user", user_id)),
+                ("number", (edits.add_extension,)),
+                ("number", (edits.update_extension, extension_id)),
+                ("name", (edits.add_user,)),
+                ("name", (edits.update_user, user_id)),
             ):
                 error = self.refused(EditRefused, *arguments, text)
                 self.assertEqual(error.field, field)
                 self.assertIn("1 to 80 printable characters", str(error))
-        error = self.refused(EditRefused, edits.add_holder, "extension", "unknown")
+        error = self.refused(EditRefused, edits.add_extension, "unknown")
         self.assertIn("callers without a number", str(error))
-        self.assertTrue(self.do(edits.add_holder, "extension", "anonymous"))
+        self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
     def test_conflicts(self) -> None:
         """Numbers and names are there once, blanks of a hand's not counting; what is gone is gone."""
         self.connection.execute("INSERT INTO extensions VALUES (1, ' 33 ')")
         self.connection.execute("INSERT INTO users VALUES (1, 'ana ', NULL)")
         self.connection.commit()
-        extension_id, user_id = self.do(edits.add_holder, "extension", "34"), self.do(edits.add_holder, "user", "eva")
+        extension_id, user_id = self.do(edits.add_extension, "34"), self.do(edits.add_user, "eva")
         for field, text, arguments in (
-            ("number", "33", (edits.add_holder, "extension")),
-            ("number", "34", (edits.add_holder, "extension")),
-            ("number", "33", (edits.rename_holder, "extension", extension_id)),
-            ("name", "ana", (edits.add_holder, "user")),
-            ("name", "eva", (edits.add_holder, "user")),
-            ("name", "ana", (edits.rename_holder, "user", user_id)),
+            ("number", "33", (edits.add_extension,)),
+            ("number", "34", (edits.add_extension,)),
+            ("number", "33", (edits.update_extension, extension_id)),
+            ("name", "ana", (edits.add_user,)),
+            ("name", "eva", (edits.add_user,)),
+            ("name", "ana", (edits.update_user, user_id)),
         ):
             error = self.refused(EditConflict, *arguments, text)
             self.assertEqual(error.field, field)
             self.assertIn("already", str(error))
         for number in (99, 2**64):
-            self.refused(NotThere, edits.rename_holder, "extension", number, "5")
-            self.refused(NotThere, edits.rename_holder, "user", number, "x")
+            self.refused(NotThere, edits.update_extension, number, "5")
+            self.refused(NotThere, edits.update_user, number, "x")
             self.refused(NotThere, edits.set_user_pin, number, None)
             for kind in ("extension", "user"):
                 self.refused(NotThere, edits.delete_holder, kind, number)
         self.refused(EditRefused, edits.delete_holder, "api_tokens", 1)
 
+    def endpoints(self) -> list[tuple[int, str]]:
+        """The endpoints that extensions are tied to."""
+        return self.connection.execute("SELECT * FROM extensions_endpoints ORDER BY extension_id").fetchall()
+
+    def test_endpoint(self) -> None:
+        """Set with the extension or later, changed, removed; each change is written down and can be undone."""
+        extension_id = self.do(edits.add_extension, "33", " pjsip/33 ")
+        self.assertEqual(self.endpoints(), [(extension_id, "PJSIP/33")])
+        for changes in (
+            {"endpoint": "PJSIP/33"},  # as it is
+            {"endpoint": "SIP/desk"},
+            {"number": "34"},
+            {"number": "35", "endpoint": "PJSIP/35"},
+            {"endpoint": ""},
+            {"endpoint": " "},
+            {},
+        ):
+            self.do(edits.update_extension, extension_id, **changes)
+        self.assertEqual(self.endpoints(), [])
+        self.assertEqual(
+            self.entries(),
+            [
+                ("create", "extension", "33"),
+                ("endpoint", "extension", "33"),
+                ("update", "extension", "34"),
+                ("update", "extension", "35"),
+                ("endpoint", "extension", "35"),
+            ],
+        )
+        for audit_id, endpoint in ((5, "PJSIP/35"), (4, "SIP/desk"), (3, "SIP/desk"), (2, "PJSIP/33")):
+            undo(self.connection, ANA, 8.0, audit_id)
+            self.assertEqual(self.endpoints(), [(extension_id, endpoint)])
+        undo(self.connection, ANA, 8.0, 1)
+        self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
+
+    def test_endpoint_of_a_deleted_extension(self) -> None:
+        """It goes with the extension and comes back with it; one that was tied since is not deleted by an undo."""
+        extension_id = self.do(edits.add_extension, "33")
+        self.do(edits.update_extension, extension_id, endpoint="PJSIP/33")
+        before = state(self.connection)
+        error = self.assertRaises(EditConflict, undo, self.connection, ANA, 8.0, 1)
+        self.assertEqual(str(error), "33 has been tied, granted or disabled since, so this cannot be undone")
+        self.do(edits.delete_holder, "extension", extension_id)
+        self.assertEqual(self.endpoints(), [])
+        self.undo_last()
+        self.assertEqual(state(self.connection), before)
+
+    def test_shared_endpoint(self) -> None:
+        """Two extensions may be tied to one endpoint."""
+        for number in ("33", "34"):
+            self.do(edits.add_extension, number, "PJSIP/desk")
+        self.assertEqual(read_rules(self.connection, hash_pin).endpoints, {"33": "PJSIP/desk", "34": "PJSIP/desk"})
+
+    def test_wrong_endpoint(self) -> None:
+        """What is no endpoint is refused, with what is accepted."""
+        extension_id = self.do(edits.add_extension, "33")
+        for text in (
+            "33",
+            "PJSIP",
+            "PJSIP/",
+            "/33",
+            "PJSIP/3 3",
+            "PJSIP/ñ",
+            "PJSIP/3\n3",
+            "Local/33@x",
+            "P" * 90 + "/1",
+        ):
+            for arguments in ((edits.add_extension, "34", text), (edits.update_extension, extension_id, "33", text)):
+                error = self.refused(EditRefused, *arguments)
+                self.assertEqual(error.field, "endpoint")
+                self.assertIn("accepted is a technology and a name, such as PJSIP/33", str(error))
+        error = self.refused(EditRefused, edits.update_extension, extension_id, endpoint="PJSIP/33-0000001a")
+        self.assertEqual(str(error), "PJSIP/33-0000001a is a channel; accepted is its endpoint, PJSIP/33")
+        self.refused(NotThere, edits.update_extension, 99, endpoint="PJSIP/33")
+
+    def test_other_blanks(self) -> None:
+        """A number with a tab around it is the same number, too, as it is when the rules are loaded."""
+        self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
+        self.connection.commit()
+        for number in ("33", "44"):  # 44 is stored as bytes
+            self.refused(EditConflict, edits.add_extension, number)
+        self.do(edits.add_extension, "13")
+
     def test_pins(self) -> None:
         """Set, changed, taken away; one PIN, one user; no PIN and no hash is shown."""
         map_id = self.do(edits.add_mapping, DIAL)
-        ana = self.do(edits.add_holder, "user", "ana", hash_pin("0471"))
+        ana = self.do(edits.add_user, "ana", hash_pin("0471"))
         self.do(edits.grant, Grant("user", ana, map_id))
         self.assertEqual(self.verdict("21", "0471"), "allow")
         self.do(edits.set_user_pin, ana, hash_pin("0815"))
         self.do(edits.set_user_pin, ana, hash_pin("0815"))
         self.assertEqual((self.verdict("21", "0471"), self.verdict("21", "0815")), ("deny", "allow"))
-        eva = self.do(edits.add_holder, "user", "eva")
-        for arguments in ((edits.set_user_pin, eva), (edits.add_holder, "user", "otto")):
+        eva = self.do(edits.add_user, "eva")
+        for arguments in ((edits.set_user_pin, eva), (edits.add_user, "otto")):
             error = self.refused(PinError, *arguments, hash_pin("0815"))
             self.assertEqual(str(error), "this PIN cannot be used; choose another one")
         self.do(edits.set_user_pin, ana, None)
@@ -322,42 +406,42 @@ class HolderTests(EditCase):
 
     def test_words_and_bounds(self) -> None:
         """80 characters without surrounding blanks; each refusal word for word, in a Sentence that is translated."""
-        for kind, table, column in (
-            ("extension", "extensions", "extension_number"),
-            ("user", "users", "user_name"),
+        for add, table, column in (
+            (edits.add_extension, "extensions", "extension_number"),
+            (edits.add_user, "users", "user_name"),
         ):
-            self.do(edits.add_holder, kind, f" {'x' * 80} ")
+            self.do(add, f" {'x' * 80} ")
             rows = self.connection.execute(f"SELECT {column} FROM {table}").fetchall()
             self.assertEqual(rows, [("x" * 80,)])
-        for kind, text, said in (
+        for add, text, said in (
             (
-                "extension",
+                edits.add_extension,
                 "x" * 81,
                 "an extension's number is 1 to 80 printable characters, as Asterisk shows the caller",
             ),
-            ("user", "", "a user's name is 1 to 80 printable characters"),
+            (edits.add_user, "", "a user's name is 1 to 80 printable characters"),
             (
-                "extension",
+                edits.add_extension,
                 "unknown",
                 "unknown is the number that Asterisk uses for callers without a number; it cannot be an extension",
             ),
         ):
-            error = self.refused(EditRefused, edits.add_holder, kind, text)
+            error = self.refused(EditRefused, add, text)
             self.assertEqual(str(error), said)
             self.assertNotEqual(error.sentence.message, "{text}")
 
     def test_a_pin_of_the_same_user(self) -> None:
         """It is no other user's, so that it can be set again; no PIN can be set for any number of users."""
-        one = self.do(edits.add_holder, "user", "ana", hash_pin("1111"))
+        one = self.do(edits.add_user, "ana", hash_pin("1111"))
         self.do(edits.set_user_pin, one, hash_pin("1111"))
         for name in ("eva", "otto"):
-            self.do(edits.set_user_pin, self.do(edits.add_holder, "user", name), None)
+            self.do(edits.set_user_pin, self.do(edits.add_user, name), None)
         self.assertEqual(self.entries(), [("create", "user", name) for name in ("ana", "eva", "otto")])
 
     def test_own_pin(self) -> None:
         """Changed by its user on the phone, and in the audit log as such; only with the user's own old PIN."""
         old, new, other = (hash_pin(pin) for pin in ("1111", "2222", "3333"))
-        ana, ben = self.do(edits.add_holder, "user", "ana", old), self.do(edits.add_holder, "user", "ben", other)
+        ana, ben = self.do(edits.add_user, "ana", old), self.do(edits.add_user, "ben", other)
         for user_id, wrong in ((ana, other), (ana, new), (ben, old), (99, old)):
             error = self.assertRaises(
                 EditConflict, holder_edits.change_own_pin, self.connection, 9.0, user_id, wrong, new
@@ -377,7 +461,7 @@ class HolderTests(EditCase):
     def test_generated_pin(self) -> None:
         """Six digits, and they open; one that is another's by chance is made anew."""
         map_id = self.do(edits.add_mapping, DIAL)
-        ana, eva = self.do(edits.add_holder, "user", "ana"), self.do(edits.add_holder, "user", "eva", "e" * 64)
+        ana, eva = self.do(edits.add_user, "ana"), self.do(edits.add_user, "eva", "e" * 64)
         self.do(edits.grant, Grant("user", ana, map_id))
         pin = self.do(edits.generate_user_pin, ana, hash_pin)
         self.assertRegex(pin, r"\A[0-9]{6}\Z")
@@ -403,8 +487,8 @@ class GrantTests(EditCase):
         """Two of everything."""
         super().setUp()
         self.maps = [self.do(edits.add_mapping, MappingValues(value, "dial")) for value in ("2X", "3X")]
-        self.extensions = [self.do(edits.add_holder, "extension", value) for value in ("33", "34")]
-        self.users = [self.do(edits.add_holder, "user", value) for value in ("ana", "eva")]
+        self.extensions = [self.do(edits.add_extension, value) for value in ("33", "34")]
+        self.users = [self.do(edits.add_user, value) for value in ("ana", "eva")]
         self.boxes = {
             Grant(kind, holder, map_id)
             for kind, holders in (("extension", self.extensions), ("user", self.users))
@@ -446,6 +530,19 @@ class GrantTests(EditCase):
         self.assertEqual(self.there(), first)
         self.do(edits.set_grants, self.boxes, set())
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
+
+    def test_order_of_the_matrix(self) -> None:
+        """An entry has its grants in order, by kind, holder and mapping, whatever order the form had."""
+        self.do(edits.set_grants, self.boxes, self.boxes)
+        (latest,) = find_entries(self.connection, limit=1)
+        rows = [change.after or {} for change in entry(self.connection, latest.audit_id).changes]
+        given = [
+            Grant(kind, int(row[column]), int(row["map_id"]))
+            for row in rows
+            for kind, column in (("extension", "extension_id"), ("user", "user_id"))
+            if column in row
+        ]
+        self.assertEqual(given, sorted(self.boxes))
 
     def test_what_was_not_shown_stays(self) -> None:
         """So do changes by others while the page was open."""
@@ -516,10 +613,10 @@ _EDITS = st.one_of(
     st.tuples(st.just(edits.update_mapping), _IDS, _VALUES),
     st.tuples(st.just(edits.set_enabled), _IDS, st.booleans()),
     st.tuples(st.just(edits.delete_mapping), _IDS),
-    st.tuples(st.just(edits.add_holder), st.just("extension"), _NAMES),
-    st.tuples(st.just(edits.rename_holder), st.just("extension"), _IDS, _NAMES),
-    st.tuples(st.just(edits.add_holder), st.just("user"), _NAMES, _HASHES),
-    st.tuples(st.just(edits.rename_holder), st.just("user"), _IDS, _NAMES),
+    st.tuples(st.just(edits.add_extension), _NAMES),
+    st.tuples(st.just(edits.update_extension), _IDS, _NAMES),
+    st.tuples(st.just(edits.add_user), _NAMES, _HASHES),
+    st.tuples(st.just(edits.update_user), _IDS, _NAMES),
     st.tuples(st.just(edits.set_user_pin), _IDS, _HASHES),
     st.tuples(st.just(edits.delete_holder), _KINDS, _IDS),
     _BOXES.flatmap(

@@ -14,11 +14,12 @@ from pbxrouter.database.audit import (
     find_entries,
     note,
 )
-from pbxrouter.database.audit.entries import MAX_TEXT, details_of, entries_about
+from pbxrouter.database.audit.entries import details_of, entries_about
 from pbxrouter.database.rules import (
     MappingValues,
-    add_holder,
+    add_extension,
     add_mapping,
+    add_user,
     delete_mapping,
     grant,
     update_mapping,
@@ -41,8 +42,8 @@ class RuleNamesTests(SynchronousTestCase):
         self.addCleanup(self.connection.close)
         self.first = add_mapping(self.connection, ANA, 1.0, MappingValues("2X", "dial", "SIP")).value
         self.second = add_mapping(self.connection, ANA, 2.0, MappingValues("3X", "dial", "SIP")).value
-        self.extension = add_holder(self.connection, ANA, 3.0, "extension", "33").value
-        self.user = add_holder(self.connection, ANA, 4.0, "user", "Ana").value
+        self.extension = add_extension(self.connection, ANA, 3.0, "33").value
+        self.user = add_user(self.connection, ANA, 4.0, "Ana").value
 
     def test_names(self) -> None:
         """Of those that are there."""
@@ -84,12 +85,12 @@ class RuleNamesTests(SynchronousTestCase):
         self.assertEqual(len(entries_about(self.connection, "map_id", self.first, limit=1)), 1)
 
     def test_details(self) -> None:
-        """Of many at once, without those that are too long."""
+        """Of many at once, without those that have more than 20 000 characters."""
         with self.connection:
             number = note(self.connection, ANA, 9.0, "import", "import", "much")
             self.connection.execute(
                 "UPDATE audit_log SET changes = :long WHERE audit_id = :id",
-                {"long": " " * MAX_TEXT + "[]", "id": number},
+                {"long": " " * 19_999 + "[]", "id": number},
             )
         entries = find_entries(self.connection)
         details = details_of(self.connection, entries)
@@ -98,6 +99,9 @@ class RuleNamesTests(SynchronousTestCase):
         assert made.changes[0].after is not None
         self.assertEqual(made.changes[0].after["extension_number"], "33")
         self.assertEqual(details_of(self.connection, []), {})
+        with self.connection:
+            self.connection.execute("UPDATE audit_log SET changes = substr(changes, 2)")
+        self.assertIn(number, details_of(self.connection, entries))
 
     def test_hidden_kinds(self) -> None:
         """Are left out, with and without other filters."""

@@ -73,12 +73,22 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcome: Annotated[str, Meta(max_length=100, description="In any case.")] | None = None
     since: Annotated[Seconds, Meta(description="Only calls that began at this time or later.")] | None = None
     until: Annotated[Seconds, Meta(description="That began before then.")] | None = None
+    forwarded_by: (
+        Annotated[
+            str,
+            Meta(
+                max_length=100,
+                description="Only calls that this number or endpoint sent on; with `*` at its end, a prefix.",
+            ),
+        ]
+        | None
+    ) = None
 
     @property
     def search(self) -> Search:
         """Convert to the history's Search."""
         outcome = self.outcome.upper() if self.outcome is not None else None
-        return Search(self.caller, self.number, outcome, self.since, self.until)
+        return Search(self.caller, self.number, outcome, self.since, self.until, self.forwarded_by)
 
 
 class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):

@@ -47,13 +47,13 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
 async def list_extensions_of_mapping(request: ApiRequest) -> Extensions:
     """List the extensions that may use a mapping."""
     page = await _holders(request, "extension")
-    return Extensions([extension_of(row) for row in page.rows], page.next)
+    return Extensions([extension_of(row, request.web) for row in page.rows], page.next)
 
 
 async def list_users_of_mapping(request: ApiRequest) -> Users:
     """List the users who may use a mapping by their PIN."""
     page = await _holders(request, "user")
-    return Users([user_of(row) for row in page.rows], page.next)
+    return Users([user_of(row, request.web) for row in page.rows], page.next)
 
 
 async def _mappings(request: ApiRequest, kind: str) -> Mappings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pbxrouter.database.rules import MappingValues, add_holder, add_mapping
+from pbxrouter.database.rules import MappingValues, add_extension, add_mapping
 from pbxrouter.database.rules.names import granted_among
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import ACTOR, Answer, ConsoleCase, PageForm
@@ -134,7 +134,7 @@ class MatrixTests(ConsoleCase):
             for index in range(40):
                 now = self.web.now()
                 add_mapping(connection, ACTOR, now, MappingValues(f"8{index:02}", "dial", "SIP"))  # type: ignore[arg-type]
-                add_holder(connection, ACTOR, now, "extension", f"7{index:02}")  # type: ignore[arg-type]
+                add_extension(connection, ACTOR, now, f"7{index:02}")  # type: ignore[arg-type]
 
         await self.web.change(fill)
         first = await self.get(PATH)
