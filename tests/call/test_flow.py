@@ -563,7 +563,10 @@ class Running(FlowCase):
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())
-        (call,) = self.driver.calls
+        channel = FakeChannel(SimulatedCall("2-1", caller="33"))
+        self.serve(channel)
+        _, call = self.driver.calls
+        self.assertIs(call.channel, channel)
         self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
 
     def test_time_limit(self) -> None:
@@ -1034,10 +1037,13 @@ class OverFastAGI(FlowCase):
         self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "DONE")
 
     def test_asterisk_exits_on_hangup(self) -> None:
-        """A hang-up during a prompt or a Dial with AGIEXITONHANGUP=yes and with AGISIGHUP=no."""
+        """With AGIEXITONHANGUP=yes and AGISIGHUP=no a hang-up during a prompt or a Dial has the usual outcome."""
         self.simulate("34", hangup_at=1, exit_on_hangup=True)
+        self.ended("HANGUP")
         self.simulate("34", hangup_at=1, sighup=False)
+        self.ended("HANGUP")
         self.simulate("21", hangup_in="Dial", sighup=False)
+        self.ended("ANSWER")
 
     def test_dead_run(self) -> None:
         """In the extension h no command is sent."""
