@@ -173,6 +173,25 @@ class ForwardTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 650: ", self.told("650"))
         self.assertIn("21 has no grant for 6XX", self.told("650"))
 
+    def test_forward_to_a_leg_of_the_dialplan(self) -> None:
+        """21 forwards to 777, from where the dialplan comes to the gateway by a further leg: 33 does not pay."""
+        with self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "21")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_chain_of_forwards_to_a_leg_of_the_dialplan(self) -> None:
+        """22 forwards to 21, and that to 777: neither 33 nor 22 pays."""
+        with self.phone(22, "forward=21"), self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_own_call_to_a_leg_of_the_dialplan(self) -> None:
+        """33 dials 777 itself."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777")
+        self.assertIn("33 -> 677: ", self.told("677"))
+
     def test_own_second_leg(self) -> None:
         """33 dials 50 itself: the second leg is 33's, by its own grant."""
         self.call_until(lambda: "Local/650@localline" in self.dialled(), "50")
@@ -583,6 +602,11 @@ class ClaimTest(SentOnTest):
         """The same with 22, which may: both may, so it is dialled."""
         self.sent_on(OUTSIDE, "-D", "22")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+
+    def test_claim_at_a_leg_of_the_dialplan(self) -> None:
+        """The same where the dialplan brings the call by a Local leg."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777", "-D", "22")
+        self.assertIn("33 sent on by 22 -> 677: ", self.told("677"))
 
 
 class MagiSentOnTest(SentOnTest):
