@@ -61,7 +61,7 @@ NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/ne
 """Answers to GET that are no pages, or that the walks see."""
 PICTURES: Final = {
     *(name for name in PAGES if name.startswith(("rules_", "settings_"))),
-    *"calls call calls_busiest test_answer mapping user link click login".split(),
+    *"lockouts calls call calls_busiest test_answer mapping user link click login".split(),
 }
 """Of which there is a picture in docs/images; of others the walks make one."""
 NARROW_TOO: Final = {"rules_mappings", "test_answer"}
