@@ -23,10 +23,10 @@ class Target(NamedTuple):
 TARGETS: Final = {
     "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow"),
     "fastagi": Target(
-        "fastagi net/places config/secret",
-        "fastagi agi/test_channel gateway/test_service net/test_places config/test_secret",
+        "fastagi net/connection_limits config/secret",
+        "fastagi agi/test_channel gateway/test_service net/test_connection_limits config/test_secret",
     ),
-    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk test_library"),
+    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
     "magi": Target("magi", "magi agi/test_channel"),
     "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
     "call": Target("call", "call gateway/test_service database/calls"),

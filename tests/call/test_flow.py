@@ -1081,7 +1081,7 @@ class SentOn(FlowCase):
         self.assertEqual(
             self.run_call("21", caller="0600112233", answers=answers),
             [
-                "SET VARIABLE __PBXROUTER_SENT_ON_BY PJSIP/33",
+                f"SET VARIABLE __PBXROUTER_SENT_ON_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
@@ -1090,6 +1090,17 @@ class SentOn(FlowCase):
         decision = self.reports.records[-1].decision
         assert decision is not None
         self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
+
+    def test_leftover(self) -> None:
+        """A phone's channel that was dialled for a call that 22 sent on, and now calls for itself: 22 is forgotten."""
+        answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,,,1.1&PJSIP/22)", **DIAL_BUSY}
+        self.assertEqual(
+            self.run_call("21", answers=answers)[:2],
+            ['SET VARIABLE __PBXROUTER_SENT_ON_BY ""', *driving("2X", "dial")[:1]],
+        )
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.granted_by, decision.forwarded_by), ("33", ""))
 
     def test_not_granted_to_the_party(self) -> None:
         """21 sent the call of 33 on: 33's grant does not count, a PIN is asked for."""

@@ -127,8 +127,10 @@ class PinGuardTests(GuardCase):
         )
 
     async def test_fail2ban(self) -> None:
-        """The filter of docs/operations.md finds the peer; what a caller calls himself is not taken for one."""
-        (regex,) = re.findall(r"^failregex = (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+        """The filter for peers finds the peer; what a caller calls himself is not taken for one."""
+        (regex,) = re.findall(
+            r"^failregex = (.*)$", (ROOT / "contrib/fail2ban/pbxrouter-pin-peers.conf").read_text(), re.MULTILINE
+        )
         finds = re.compile(regex.replace("<HOST>", r"(?P<host>\S+)")).search
         guard = self.guard()
         name = "PIN guard: wrong PIN from 198.51.100.9, channel"
