@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -224,6 +225,20 @@ class ControlTests(CompositionCase):
         self.start(SOCKET + asterisk)
         client = await self.ask("originate", channel="PJSIP/33", to="21", context="phones")
         self.assertIn("asterisk.originate lists no context", client.told[0]["error"])
+
+
+class StopTests(CompositionCase):
+    """What is left when a gateway has stopped."""
+
+    async def test_database(self) -> None:
+        """The database is closed: its thread has ended, and the last call is in it."""
+        before = threading.active_count()
+        gateway = self.start(SOCKET)
+        await self.run_call(SimulatedCall("21", caller="33", uniqueid="1.9"))
+        self.assertGreater(threading.active_count(), before)
+        await gateway.stopService()
+        self.assertEqual(threading.active_count(), before)
+        self.assertEqual(self.connection.execute("SELECT uniqueid FROM calls").fetchall(), [("1.9",)])
 
 
 class ApplicationTests(CompositionCase):
