@@ -30,7 +30,7 @@ class Origins(SynchronousTestCase):
         return [party.endpoint for party in self.origin(channel, *replies)[0].sent_on_by]
 
     def test_plain_call(self) -> None:
-        """One command, and nothing but the endpoint."""
+        """A plain call is asked for its endpoint with one command."""
         self.assertEqual(
             self.origin("PJSIP/33-00000001", "200 result=1 (,,,,)"),
             (Origin("PJSIP/33"), [f'{FULL} "{OWN}"']),
@@ -40,7 +40,7 @@ class Origins(SynchronousTestCase):
         )
 
     def test_sent_on(self) -> None:
-        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit."""
+        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit, names who sent a call on."""
         for values, endpoints in (
             ("PJSIP/21-00000003,,,,", ["PJSIP/21"]),
             (",PJSIP/21-00000003,,,", ["PJSIP/21"]),
@@ -55,16 +55,16 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
 
     def test_trunk_sends_on(self) -> None:
-        """A trunk that transfers is known as one."""
+        """A trunk that transfers is recognised as a trunk."""
         origin = self.origin("PJSIP/33-00000001", "200 result=1 (PJSIP/trunk-0000000a,,,,)")[0]
         self.assertEqual(origin, Origin("PJSIP/33", sent_on_by=(Party("PJSIP/trunk", is_trunk=True),)))
 
     def test_values_that_cannot_be_told_apart(self) -> None:
-        """A channel name with a comma in it names a party without grants, never none."""
+        """A channel name with a comma in it stands for a party without grants."""
         self.assertEqual(self.sent_on_by("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
 
     def test_local_channel(self) -> None:
-        """It inherits the endpoint, and who sent the call on, of the call's first channel."""
+        """A Local channel inherits the endpoint, and who sent the call on, of the call's first channel."""
         origin, commands = self.origin(
             LOCAL, "200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/trunk-00000001,PJSIP/21-00000003,,,,)"
         )
@@ -94,7 +94,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual((origin, len(commands)), (Origin(), count))
 
     def test_claim(self) -> None:
-        """agi_rdnis is a claim, and counts only where Asterisk itself names no party."""
+        """agi_rdnis is a claim, and counts only if Asterisk itself names no party."""
         self.assertEqual(
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="22")[0],
             Origin("PJSIP/trunk", True, claimed=Party(number="22")),
@@ -103,6 +103,6 @@ class Origins(SynchronousTestCase):
         self.assertEqual(origin, Origin(sent_on_by=(Party("PJSIP/21"),)))
 
     def test_inherited(self) -> None:
-        """What the legs of a Dial are told: readable endpoints only."""
+        """The legs of a Dial inherit readable endpoints only."""
         self.assertEqual(inherited([Party("PJSIP/21"), Party("PJSIP/22")]), "PJSIP/21&PJSIP/22")
         self.assertEqual(inherited([Party("a&b"), Party("")]), "unknown")
