@@ -24,8 +24,8 @@
 -- What can be dialled, and what it leads to.
 CREATE TABLE applications_mappings (
     map_id            INTEGER PRIMARY KEY AUTOINCREMENT,
-    -- What runs: dial, voicemail, conference, playback, saydigits, hangup, or a driver
-    -- of your own. Upper and lower case are the same.
+    -- What runs: dial, voicemail, conference, playback, saydigits, hangup, changepin, or
+    -- a driver of your own. Upper and lower case are the same.
     application_name  TEXT NOT NULL
                       CONSTRAINT application_name_is_not_empty CHECK (trim(application_name) <> ''),
     -- What the application is told: for dial a technology such as SIP or IAX2, or a
@@ -216,6 +216,7 @@ CREATE INDEX calls_by_time ON calls (began);
 CREATE INDEX calls_by_caller ON calls (caller, began);
 CREATE INDEX calls_by_number ON calls (number, began);
 CREATE INDEX calls_by_outcome ON calls (outcome, began);
+CREATE INDEX calls_sent_on ON calls (began, forwarded_by) WHERE forwarded_by <> '';
 
 -- Tokens for the HTTP API, made with `pbxrouter token create`.
 CREATE TABLE api_tokens (
@@ -277,17 +278,18 @@ CREATE TABLE console_setup (
     expires_at        REAL NOT NULL
 ) WITHOUT ROWID;
 
--- Who changed what, from the console, by the HTTP API or with a command.
+-- Who changed what: in the console, by the HTTP API, with a command, or by phone.
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,
-    -- The login, the token's name, or the system's user.
+    -- The login, the token's name, the system's user, or the user who keyed a PIN.
     who               TEXT NOT NULL,
-    -- console, api or command.
+    -- console, api, command or phone.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, undo, ...
+    -- create, update, delete, enable, disable, grant, revoke, pin, password, void, lift,
+    -- import or undo.
     action            TEXT NOT NULL,
-    -- mapping, extension, user, grant, import, console_user, token, dial_link.
+    -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,
     -- What it was called then, for people.
     name              TEXT NOT NULL,

@@ -241,6 +241,29 @@ class Changes(SynchronousTestCase):
         assert on_import is not None
         self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
 
+    def test_module_added_meanwhile(self) -> None:
+        """A test module of which the tests without a mutant know nothing is passed over; one removed since is run."""
+        path = Path("pbxrouter/drivers/dial.py")
+        mutant = next(iter(mutants(path, b"def f():\n    a()\n")))
+        baseline = Baseline()
+        outcome = worker.Outcome(failed="", why="", seconds={"one": 0.5}, reached={path.as_posix(): {2: ["one"]}})
+        result = Result(Job("tests.drivers.test_gone", (), None, 1.0), outcome, False, "")
+        self.assertEqual(
+            list(baseline.learn(cast(Pool, SimpleNamespace(run=lambda _: [result])), [])), [result.job.name]
+        )
+        target = targets.TARGETS["drivers"]
+        self.assertIn("tests.drivers.test_drivers", targets.tests(target))
+        chosen = baseline.job(mutant, target)
+        assert chosen is not None
+        self.assertEqual((chosen.modules, chosen.wanted), (("tests.drivers.test_gone",), ["one"]))
+
+    def test_related(self) -> None:
+        """Test modules are related by the table's files and folders, not by the beginning of a name."""
+        target = targets.Target("drivers", "test_library drivers call/test_flow")
+        names = ["tests.call.test_flow", "tests.drivers.test_b", "tests.drivers.deep.test_a", "tests.test_library"]
+        others = ["tests.call.test_flows", "tests.driversother.test_a", "tests.test_library2", "tests.call.test_record"]
+        self.assertEqual(targets.related(target, [*others, *names]), [names[3], names[2], names[1], names[0]])
+
     def test_key_outlives_moved_lines(self) -> None:
         """What names a mutant does not change when lines above come."""
         text = b"def f():\n    self.a = 1\n"

@@ -62,6 +62,7 @@ class CommandTarget:
     def deliver(self, notice: Notice) -> Deferred[None]:
         """Run the command; it fails unless its exit status is 0."""
         process = _Process(notice.body(), self._reactor)
+        process.done.addErrback(process.after_end)
         environment = {
             "PATH": os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
@@ -84,9 +85,10 @@ class _Process(ProcessProtocol):
         self._said = b""
         self._why: AlarmFailed | None = None
         self._timers: list[Any] = []
-        self._over = False
+        self._over = self._cancelled = False
         self.transport: Any = None
         self.done: Deferred[None] = Deferred(lambda _: self._stop(AlarmFailed(sentence("the gateway stops"))))
+        self._gone: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
         """Give it the alarm."""
@@ -137,10 +139,19 @@ class _Process(ProcessProtocol):
         if self._over:
             return
         self._over = True
-        if why is None:
+        if self._cancelled:
+            self._gone.callback(None)
+        elif why is None:
             self.done.callback(None)
         else:
             self.done.errback(why)
+
+    def after_end(self, failure: Failure) -> Any:
+        """A failure, when the process has ended: to cancel an attempt only asks it to end."""
+        if not failure.check(CancelledError):
+            return failure
+        self._cancelled = True
+        return self._gone.addCallback(lambda _: Failure(self._why or failure.value))
 
 
 class WebhookTarget:

@@ -61,6 +61,7 @@ class GatewayCall:
         pattern: of the mapping that was decided on; ``""`` before that, or if none matched.
         application: of that mapping; likewise ``data``.
         granted_by: extension or user whose grant allowed the call; ``""`` if none has yet.
+        forwarded_by: who sent the call on, proven or claimed; ``""`` before the decision, or if it was not sent on.
         since: when the gateway got the call, epoch seconds.
     """
 
@@ -75,6 +76,7 @@ class GatewayCall:
     application: str = ""
     data: str = ""
     granted_by: str = ""
+    forwarded_by: str = ""
 
 
 class ActiveCalls:
@@ -130,6 +132,7 @@ class ActiveCalls:
         call.application = short(mapping.application) if mapping else ""
         call.data = short(mapping.data) if mapping else ""
         call.granted_by = short(decision.granted_by or "")
+        call.forwarded_by = short(decision.forwarded_by)
         self.version += 1
 
     def set_phase(self, call: GatewayCall, phase: Phase) -> None:

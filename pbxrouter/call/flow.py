@@ -175,7 +175,10 @@ class CallFlow:
             decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
             if origin.sent_on_by:  # the legs of a Dial inherit it
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", inherited(origin.sent_on_by))
+                value = inherited(call.channel.request.uniqueid, origin.sent_on_by)
+                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", value)
+            elif origin.has_leftover:
+                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", "")
             return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")
@@ -248,7 +251,7 @@ class CallFlow:
         request = call.channel.request
         map_id = undecided.mapping.map_id if undecided.mapping else 0
         attempt = await self._guard.admit(request, map_id)
-        call.locked_out = not attempt.is_checked
+        call.locked_out = call.locked_out or not attempt.is_checked
         try:
             await wait(call.channel, attempt.ruling.delay_s)
         except ChannelHungUp:  # one who does not wait for the answer is a guesser all the same

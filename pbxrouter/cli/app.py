@@ -26,6 +26,7 @@ COMMANDS = {
     "call": "pbxrouter.cli.call:call",
     "import": "pbxrouter.cli.imports:import_",
     "pin": "pbxrouter.cli.pin:pin",
+    "endpoint": "pbxrouter.cli.endpoint:endpoint",
     "token": "pbxrouter.cli.token:token",
     "lockouts": "pbxrouter.cli.lockouts:lockouts",
     "alarm": "pbxrouter.cli.alarm:alarm",

@@ -22,11 +22,32 @@ DRIVERS = "pbxrouter.drivers"
 @click.argument("number")
 @caller_option
 @click.option("--pin", metavar="PIN", help="The PIN that the caller keys. `-` reads it from standard input.")
+@click.option("--endpoint", metavar="ENDPOINT", default="", help="The endpoint by which it comes, such as PJSIP/33.")
+@click.option(
+    "--forwarded-by",
+    metavar="PARTY",
+    default="",
+    help="The extension, or an endpoint such as PJSIP/21, that sent the call on, by a forward or a transfer.",
+)
+@click.option(
+    "--claimed-by",
+    metavar="NUMBER",
+    default="",
+    help="A number that the call merely claims to have been sent on by, as a Diversion header does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @config_option
 @database_option
 def explain(
-    number: str, caller: str, pin: str | None, as_json: bool, config_file: str | None, database: str | None
+    number: str,
+    caller: str,
+    pin: str | None,
+    endpoint: str,
+    forwarded_by: str,
+    claimed_by: str,
+    as_json: bool,
+    config_file: str | None,
+    database: str | None,
 ) -> None:
     """Show what the rules decide when CALLER dials NUMBER, and why.
 
@@ -35,13 +56,28 @@ def explain(
     from importlib.metadata import entry_points
 
     from pbxrouter.database.rules import read_rules
-    from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
+    from pbxrouter.errors import EditRefused
+    from pbxrouter.rules import as_dict, facts_of, headline, runners_up
 
     config = read_config(config_file, database)
     with open_database(config) as connection:
         rules = read_rules(connection, pin_hasher(config))
-    shown = caller.strip() if caller.strip() not in ("", NO_CALLER) else None
-    decision = rules.decide(Facts(shown, number, None if pin is None else given_pin(pin)))
+    keyed = None if pin is None else given_pin(pin)
+    try:
+        facts = facts_of(
+            rules,
+            config.trunks,
+            caller,
+            number,
+            keyed,
+            endpoint=endpoint,
+            forwarded_by=forwarded_by,
+            claimed_by=claimed_by,
+        )
+    except EditRefused as error:
+        raise click.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
+    shown = facts.caller
+    decision = rules.decide(facts)
     decision = decision.checked_for_driver({found.name.lower() for found in entry_points(group=DRIVERS)})
     beside = runners_up(rules, decision)
     if as_json:

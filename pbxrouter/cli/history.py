@@ -34,6 +34,11 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 @click.command()
 @click.option("--from", "caller", metavar="CALLER", help="Only calls from this number.")
 @click.option("--to", "number", metavar="NUMBER", help="Only calls to this number.")
+@click.option(
+    "--forwarded-by",
+    metavar="PARTY",
+    help="Only calls that this number or endpoint sent on, by a forward or a transfer.",
+)
 @click.option("--outcome", metavar="WORD", help="Only calls with this outcome, such as BUSY or DENIED.")
 @click.option(
     "--since",
@@ -53,6 +58,7 @@ def when(context: click.Context, option: click.Parameter, value: str | None) -> 
 def history(
     caller: str | None,
     number: str | None,
+    forwarded_by: str | None,
     outcome: str | None,
     since: float | None,
     until: float | None,
@@ -70,8 +76,8 @@ def history(
     from pbxrouter.database.calls import Search, find_calls
     from pbxrouter.text import printable
 
-    caller, number = (None if value is None else printable(value) for value in (caller, number))
-    search = Search(caller, number, outcome and outcome.upper(), since, until)
+    caller, number, party = (None if value is None else printable(value) for value in (caller, number, forwarded_by))
+    search = Search(caller, number, outcome and outcome.upper(), since, until, party)
     with open_database(read_config(config_file, database)) as connection:
         rows = list(find_calls(connection, search, limit))
     if as_json:

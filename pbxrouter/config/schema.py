@@ -18,6 +18,7 @@ import msgspec
 from pbxrouter.agi import Prompts, is_prompt_name
 from pbxrouter.config.error_messages import plain
 from pbxrouter.errors import ConfigError
+from pbxrouter.rules import as_written
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable
 
@@ -163,13 +164,14 @@ def from_table(table: dict[str, Any], source: str, base: pathlib.Path) -> Config
 
 
 def resolved(config: Config, base: pathlib.Path) -> Config:
-    """Make paths absolute, and add the built-in technologies to the configured ones."""
+    """Make paths absolute, add the built-in technologies, and write those of trunks as Asterisk does."""
     database = base / config.database
     changes = {
         "database": str(database),
         "pin_key_file": str(base / config.pin_key_file if config.pin_key_file else f"{database}.pinkey"),
         "control": str(base / config.control if config.control else f"{database}.sock"),
         "technologies": {**TECHNOLOGIES, **config.technologies},
+        "trunks": tuple(map(as_written, config.trunks)),
         "fastagi": msgspec.structs.replace(
             config.fastagi,
             secret_file=str(base / config.fastagi.secret_file) if config.fastagi.secret_file else "",
@@ -270,6 +272,12 @@ def _check_values(config: Config, source: str) -> None:
         "dial.options",
         "the letters of Dial()'s options",
     )
+    for trunk in config.trunks:
+        demand(
+            _is_trunk(trunk) and trunk.isprintable(),
+            "trunks",
+            f'endpoints, a technology and a name, such as ["PJSIP/provider"], not {trunk!a}',
+        )
     for asterisk in config.asterisk:
         demand("\0" not in asterisk.secret_file, "asterisk.secret_file", "the path of a file")
         demand(
@@ -324,6 +332,7 @@ def _check_web(web: Web, demand: Callable[[object, str, str], None]) -> None:
     )
 
 
+_is_trunk: Final[Callable[[str], object]] = re.compile(r"(?!(?i:local)/)[A-Za-z]\w*/\S(.*\S)?", re.ASCII).fullmatch
 _URL: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?/?")
 _WEBHOOK: Final = re.compile(
     r"(https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)|http://(127\.0\.0\.1|localhost|\[::1\]))(:[0-9]{1,5})?"

@@ -55,6 +55,7 @@ class CallView:
         pattern: pattern of its mapping; ``""`` if none or unknown.
         application: application of its mapping; ``""`` once the gateway is done with the call; likewise data.
         granted_by: extension or user whose grant allowed it; ``""`` if not known.
+        forwarded_by: who sent the call on, proven or claimed; ``""`` if it was not sent on, or not known.
         since: when it began, epoch seconds.
         answered: when two channels were bridged, epoch seconds; None if they were not or it is unknown.
         in_gateway: whether the gateway is serving it.
@@ -69,6 +70,7 @@ class CallView:
     application: str
     data: str
     granted_by: str
+    forwarded_by: str
     since: float
     answered: float | None
     phase: Phase
@@ -144,6 +146,7 @@ def _shown(found: _Found) -> CallView:
             "",
             "",
             "",
+            "",
             found.since,
             answered,
             phase,
@@ -162,6 +165,7 @@ def _shown(found: _Found) -> CallView:
         gateway.application,
         gateway.data,
         gateway.granted_by,
+        gateway.forwarded_by,
         found.since,
         answered,
         phase,

@@ -16,13 +16,13 @@ from pbxrouter.database.connection import (
     WORKSHOP_TABLES,
     connect,
     create,
-    explain,
     prepare,
     reading,
     transaction,
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
+from pbxrouter.database.failures import SQLITE_2, dump_first, explain
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     LockoutFigures,
@@ -49,6 +49,7 @@ __all__ = [
     "MAX_SEARCH",
     "OPTIONS",
     "SCHEMA_VERSION",
+    "SQLITE_2",
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
@@ -59,6 +60,7 @@ __all__ = [
     "admit_guess",
     "connect",
     "create",
+    "dump_first",
     "explain",
     "forget_guesses",
     "lift_guesses",

@@ -1,26 +1,24 @@
-"""Opens, creates and checks the database file, and explains failures in one line."""
+"""Opens, creates and checks the database file; the transactions in which it is read and written."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from pbxrouter.database.backup import path_of
+from pbxrouter.database.failures import explain
 from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
 from pbxrouter.errors import (
     DatabaseForeign,
-    DatabaseLocked,
-    DatabaseMissing,
     DatabaseTooNew,
-    NotADatabase,
+    NotThere,
     StoreError,
 )
-from pbxrouter.text import Sentence, sentence
+from pbxrouter.text import sentence
 
 TIMEOUT_S: Final = 2.0
 """How long to wait for a database that another program has locked, in seconds."""
@@ -38,7 +36,6 @@ OPTIONS: Final[dict[str, Any]] = {
 WORKSHOP_TABLES: Final = frozenset(
     {"applications_mappings", "extensions", "extensions_mappings", "users", "users_mappings"}
 )
-_SQLITE_2: Final = b"** This file contains an SQLite 2"
 
 
 def uri_of(path: Path) -> str:
@@ -172,6 +169,25 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
             connection.rollback()
 
 
+def read_row(
+    connection: sqlite3.Connection, query: str, values: Mapping[str, object], missing: NotThere
+) -> tuple[Any, ...]:
+    """Read the one row that a query finds.
+
+    Args:
+        missing: the error if there is no such row.
+
+    Raises:
+        NotThere: missing.
+        StoreError: as reading.
+    """
+    with reading(connection):
+        row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+    if row is None:
+        raise missing
+    return row
+
+
 @contextmanager
 def _explained(connection: sqlite3.Connection) -> Iterator[None]:
     try:
@@ -180,92 +196,6 @@ def _explained(connection: sqlite3.Connection) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise explain(error, path_of(connection)) from error
-
-
-def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
-    """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
-    if isinstance(error, OSError):
-        return _explain_unopened(error, path)
-    # The low byte is the primary code. Errors of the Python module itself have no code.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    match code:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return DatabaseLocked(
-                sentence("database {path} is locked: another program has not ended its transaction", path=path)
-            )
-        case sqlite3.SQLITE_NOTADB:
-            return _explain_no_database(path)
-        case sqlite3.SQLITE_CANTOPEN:
-            return _explain_unopened(error, path)
-        case sqlite3.SQLITE_CORRUPT:
-            return StoreError(
-                sentence(
-                    "database {path} is damaged: restore a backup, or see .recover of sqlite3",
-                    path=path,
-                )
-            )
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return StoreError(
-                sentence(
-                    "database {path} cannot be written: its file or directory is read-only for this user",
-                    path=path,
-                )
-            )
-        case sqlite3.SQLITE_FULL:
-            return StoreError(sentence("database {path} cannot be written: the disk is full", path=path))
-        case sqlite3.SQLITE_IOERR:
-            return StoreError(
-                sentence("database {path} cannot be read or written: the disk reports an error", path=path)
-            )
-        case _:
-            return StoreError(sentence("database {path}: {why}", path=path, why=error))
-
-
-def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
-    # Checked after the attempt: before it, the answer could change in between.
-    try:
-        if stat.S_ISDIR(path.stat().st_mode):
-            return NotADatabase(sentence("database {path} is a directory; accepted is a file", path=path))
-    except (FileNotFoundError, NotADirectoryError):
-        if not os.path.isdir(path.parent):
-            return DatabaseMissing(
-                sentence(
-                    "database {path} cannot exist: there is no directory {folder}",
-                    path=path,
-                    folder=path.parent,
-                )
-            )
-        if isinstance(error, sqlite3.Error | FileNotFoundError):
-            return DatabaseMissing(
-                sentence("database {path} does not exist: create it with `pbxrouter init`", path=path)
-            )
-    except OSError as why:
-        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
-    reason = error.strerror if isinstance(error, OSError) else None
-    return StoreError(
-        sentence(
-            "database {path} cannot be opened: {why}",
-            path=path,
-            why=reason or Sentence("this user may not read and write it"),
-        )
-    )
-
-
-def _explain_no_database(path: Path) -> NotADatabase:
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(len(_SQLITE_2))
-    except OSError:
-        beginning = b""
-    if beginning == _SQLITE_2:
-        return NotADatabase(
-            sentence(
-                "{path} is an SQLite 2 database: dump it with `sqlite {path} .dump > "
-                "workshop.sql`, then `pbxrouter import workshop.sql`",
-                path=path,
-            )
-        )
-    return NotADatabase(sentence("{path} is not a database; accepted is one that `pbxrouter init` creates", path=path))
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

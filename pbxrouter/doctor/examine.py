@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +18,9 @@ from pbxrouter.ami import account_of
 from pbxrouter.config import Asterisk, Config, of_endpoint
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
-from pbxrouter.doctor.files import check_files, load_names
+from pbxrouter.doctor.files import check_files, load_names, tied_extensions
 from pbxrouter.doctor.finding import Finding, unknown, wrong
+from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import area_of, log_in
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
@@ -55,8 +56,12 @@ async def examine(config: Config, reactor: Any, tell: Tell | None = None, sounds
     note(await _in_thread(reactor, lambda: list(check_gateway(config, connect))))
     if not config.asterisk:
         note([_no_asterisk()])
-    for asterisk in config.asterisk:
-        await _examine_asterisk(config, asterisk, reactor, note, sounds)
+    tied = await _in_thread(reactor, lambda: tied_extensions(Path(config.database)))
+    endpoints = {*config.trunks, *tied.values()}
+    missing = [
+        await _examine_asterisk(config, asterisk, reactor, note, sounds, endpoints) for asterisk in config.asterisk
+    ]
+    note(check_endpoints(config.trunks, tied, missing))
     return found
 
 
@@ -83,7 +88,9 @@ async def _examine_asterisk(
     reactor: Any,
     note: Callable[[Iterable[Finding]], None],
     sounds: str | None,
-) -> None:
+    endpoints: Collection[str],
+) -> frozenset[str] | None:
+    """Check an Asterisk; returns those of the endpoints that it does not have, None if that is not known."""
     area = area_of(asterisk)
     if not asterisk.secret_file:
         note(
@@ -98,16 +105,16 @@ async def _examine_asterisk(
                 )
             ]
         )
-        return
+        return None
     try:
         account = await _in_thread(reactor, lambda: account_of(asterisk))
     except ConfigError as error:
         note([wrong(area, error.sentence)])
-        return
+        return None
     probe = await log_in(asterisk, account, reactor, time.time)
     if isinstance(probe, Finding):
         note([probe])
-        return
+        return None
     try:
         note(await check_asterisk(probe))
         note(await check_dialplan(probe, config, aside=lambda look: _in_thread(reactor, look)))
@@ -115,7 +122,9 @@ async def _examine_asterisk(
         folder = Path(sounds) if sounds else Path(data) / "sounds" if data else None
         heard = sentence("sounds {name}", name=asterisk.name)
         note(await _in_thread(reactor, lambda: list(check_sounds(config, folder, heard))))
+        return await unknown_endpoints(probe, endpoints)
     except ManagerError as error:
         note([wrong(area, error.sentence, Sentence("run this again; Asterisk's log may say more"))])
+        return None
     finally:
         probe.protocol.close()

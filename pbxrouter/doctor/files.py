@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_s
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
 from pbxrouter.errors import ConfigError, KeyFileError, StoreError
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
@@ -37,7 +38,7 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     """
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
-    yield from check_database(Path(config.database), key, drivers or load_names(config))
+    yield from check_database(Path(config.database), key, drivers or load_names(config), config.trunks)
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
     yield from _alarm(config)
@@ -113,8 +114,19 @@ def load_names(config: Config, found: Iterable[EntryPoint] | None = None) -> Dri
     return frozenset(names), tuple(problems)
 
 
-def check_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[Finding]:
-    """Check the database, its rules, and that each mapping has a driver."""
+def tied_extensions(path: Path) -> Mapping[str, str]:
+    """By number of an extension, the endpoint that it is tied to; none if the database cannot be read."""
+    try:
+        if _version(path) != database.SCHEMA_VERSION:
+            return {}
+        with contextlib.closing(database.connect(path)) as connection:
+            return read_rules(connection, str).endpoints
+    except (StoreError, sqlite3.Error):  # check_database reports it
+        return {}
+
+
+def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Collection[str] = ()) -> Iterator[Finding]:
+    """Check the database, its rules, that each mapping has a driver, and who is taken for an extension."""
     names, problems = drivers
     yield from problems
     try:
@@ -140,7 +152,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers) -> Iterator[
                 Sentence("database"),
                 sentence("{path}, schema version {version}", path=path, version=database.SCHEMA_VERSION),
             )
-            yield from _rules(connection, key, names)
+            yield from _rules(connection, key, names, trunks)
             yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
@@ -187,7 +199,9 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[str]) -> Iterator[Finding]:
+def _rules(
+    connection: sqlite3.Connection, key: bytes | None, names: frozenset[str], trunks: Collection[str]
+) -> Iterator[Finding]:
     rules = read_rules(connection, functools.partial(pins.hash_pin, key or bytes(32)))
     if key is not None:
         yield from _weak_pins(connection, key)
@@ -197,6 +211,7 @@ def _rules(connection: sqlite3.Connection, key: bytes | None, names: frozenset[s
             problem,
             Sentence("correct that row of the database; docs/rules.md explains what is accepted"),
         )
+    yield from check_extensions(rules, trunks)
     mappings = connection.execute(
         "SELECT map_id, pattern, application_name FROM applications_mappings"
         " WHERE map_id NOT IN (SELECT map_id FROM mappings_disabled) ORDER BY map_id"

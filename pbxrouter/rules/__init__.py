@@ -21,7 +21,8 @@ from pbxrouter.rules.model import (
     normalise_number,
 )
 from pbxrouter.rules.patterns import Pattern
-from pbxrouter.rules.phones import is_context, read_phone
+from pbxrouter.rules.phones import as_written, is_context, read_endpoint, read_phone
+from pbxrouter.rules.question import facts_of
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.rules.shadows import example
 from pbxrouter.rules.warnings import (
@@ -56,10 +57,13 @@ __all__ = [
     "User",
     "Verdict",
     "as_dict",
+    "as_written",
     "example",
+    "facts_of",
     "headline",
     "is_context",
     "normalise_number",
+    "read_endpoint",
     "read_phone",
     "runners_up",
 ]

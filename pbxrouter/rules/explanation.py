@@ -39,11 +39,21 @@ def headline(decision: Decision, caller: str | None) -> Sentence:
         "who": caller if caller else Sentence("a caller without number"),
         "number": decision.number,
     }
-    mapping = decision.mapping
+    mapping, party = decision.mapping, decision.forwarded_by
+    if party:
+        values["party"] = party
     if mapping is None or decision.granted_by is None:
-        return sentence("{verdict}: {who} dials {number}", **values)
-    what = f"{mapping.application} {mapping.data}".rstrip()
-    return sentence("{verdict}: {who} dials {number}, which runs {application}", **values, application=what)
+        return sentence(
+            "{verdict}: {who}, sent on by {party}, dials {number}" if party else "{verdict}: {who} dials {number}",
+            **values,
+        )
+    return sentence(
+        "{verdict}: {who}, sent on by {party}, dials {number}, which runs {application}"
+        if party
+        else "{verdict}: {who} dials {number}, which runs {application}",
+        **values,
+        application=f"{mapping.application} {mapping.data}".rstrip(),
+    )
 
 
 def runners_up(rules: RuleSet, decision: Decision) -> tuple[Sentence, ...]:

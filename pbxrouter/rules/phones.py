@@ -1,4 +1,4 @@
-"""Parses the names of phones (``PJSIP/33``) and of dialplan contexts."""
+"""Parses the names of phones and endpoints (``PJSIP/33``), and of dialplan contexts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,54 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from pbxrouter.errors import EditRefused
+from pbxrouter.security import endpoint_of
+from pbxrouter.text import sentence
+
+MAX_ENDPOINT: Final = 80
+"""The longest endpoint, in characters; Asterisk has no longer name of a channel."""
+
 _PHONE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)/([A-Za-z0-9][A-Za-z0-9_.-]{0,63})")
 _CONTEXT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,78}")
 # Channel technologies that a phone can be on; Local, CBAnn, AudioSocket and such are none.
 _OF_PHONES: Final = frozenset({"pjsip", "sip", "iax2", "dahdi", "zap", "sccp", "skinny", "mgcp", "unistim"})
+
+_ENDPOINT: Final = re.compile(r"([A-Za-z]\w*)/[\w./:@+-]+", re.ASCII)
+# As Asterisk writes them in the names of channels.
+_WRITTEN: Final = {name.lower(): name for name in ("PJSIP", "SIP", "IAX2", "DAHDI", "MGCP", "SCCP", "Skinny", "USTM")}
+
+
+def read_endpoint(text: str, field: str = "endpoint") -> str:
+    """Parse an endpoint such as ``PJSIP/33``; its technology is returned as Asterisk writes it.
+
+    Args:
+        field: the field of the form that holds it.
+
+    Raises:
+        EditRefused: it is not an endpoint.
+    """
+    text = text.strip()
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or len(text) > MAX_ENDPOINT or found[1].lower() == "local":
+        raise EditRefused(
+            sentence(
+                "{text} is not an endpoint; accepted is a technology and a name, such as PJSIP/33",
+                text=text or "(nothing)",
+            ),
+            field,
+        )
+    endpoint = endpoint_of(text)
+    if endpoint != text:
+        raise EditRefused(
+            sentence("{text} is a channel; accepted is its endpoint, {endpoint}", text=text, endpoint=endpoint), field
+        )
+    return as_written(text)
+
+
+def as_written(endpoint: str) -> str:
+    """An endpoint with its technology as Asterisk writes it: ``PJSIP/33`` for ``pjsip/33``."""
+    technology, slash, name = endpoint.partition("/")
+    return f"{_WRITTEN.get(technology.lower(), technology)}{slash}{name}"
 
 
 def read_phone(text: str, technologies: Mapping[str, str]) -> tuple[str, str] | None:

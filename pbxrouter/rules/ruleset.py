@@ -30,6 +30,8 @@ class RuleSet:
         repeated: by map_id of a mapping that is never chosen, the earlier mapping with an equal pattern.
         extensions: by number, the map_ids granted to the extension.
         endpoints: by number, the endpoint that the extension is tied to; without those that are not tied.
+        repeated_extensions: by extension_id of a row that is ignored because an earlier one has the same number, that
+            row's extension_id and the reason, which is also among the problems.
         without_pin: the users who have no PIN.
         problems: what could not be loaded and why.
     """
@@ -44,6 +46,7 @@ class RuleSet:
         problems: tuple[Sentence, ...],
         max_calls: Mapping_[str, int] = MappingProxyType({}),
         endpoints: Mapping_[str, str] = MappingProxyType({}),
+        repeated_extensions: Mapping_[int, tuple[int, Sentence]] = MappingProxyType({}),
     ) -> None:
         live = [entry for entry in entries.values() if entry[1].enabled]
         self._index = PatternIndex(live)
@@ -64,6 +67,7 @@ class RuleSet:
         self._at_endpoint: dict[str, list[str]] = {}
         for extension, endpoint in self.endpoints.items():
             self._at_endpoint.setdefault(endpoint, []).append(extension)
+        self.repeated_extensions = repeated_extensions
         self.without_pin = tuple(without_pin)
         self.problems = problems
 
@@ -86,6 +90,7 @@ class RuleSet:
         problems: Iterable[str | Sentence] = (),
         max_calls: Mapping_[str, int] = MappingProxyType({}),
         endpoints: Mapping_[str, str] = MappingProxyType({}),
+        repeated_extensions: Mapping_[int, tuple[int, Sentence]] = MappingProxyType({}),
     ) -> RuleSet:
         """Build a RuleSet; what cannot be used is left out and named in ``problems``.
 
@@ -98,6 +103,7 @@ class RuleSet:
             problems: what the loader already had to leave out.
             max_calls: by hashed PIN, calls that it may have at once, where that is not DEFAULT_MAX_CALLS.
             endpoints: by number of an extension, the endpoint that it is tied to.
+            repeated_extensions: rows that were left out of ``extensions``, see RuleSet.
         """
         found = [
             problem if isinstance(problem, Sentence) else Sentence("{text}", {"text": problem}) for problem in problems
@@ -119,7 +125,9 @@ class RuleSet:
                 )
             elif number not in ("", NO_CALLER):
                 callers[number] = grants
-        return cls(entries, unreadable, callers, users, hash_pin, tuple(found), max_calls, endpoints)
+        found += [why for _, why in repeated_extensions.values()]
+        named = tuple(found)
+        return cls(entries, unreadable, callers, users, hash_pin, named, max_calls, endpoints, repeated_extensions)
 
     def decide(self, facts: Facts) -> Decision:
         """Decide a call."""
@@ -156,6 +164,16 @@ class RuleSet:
             return self._at_endpoint[party.endpoint]
         name = party.endpoint.partition("/")[2]
         return [name] if name in self.extensions and name not in self.endpoints else []
+
+    def tied_to(self, phone: str) -> list[tuple[str, str]]:
+        """The extensions tied to a phone such as ``PJSIP/33``, that with its name first, and the endpoint of each.
+
+        The technology may be in any case, as Dial() and Originate accept it.
+        """
+        technology, _, name = phone.partition("/")
+        spelled = [endpoint for endpoint in self._at_endpoint if _is_same(endpoint, technology, name)]
+        found = [(extension, endpoint) for endpoint in spelled for extension in self._at_endpoint[endpoint]]
+        return sorted(found, key=lambda pair: pair[0] != name)
 
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
@@ -275,3 +293,8 @@ class RuleSet:
             "the PIN belongs to {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )
         return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)
+
+
+def _is_same(endpoint: str, technology: str, name: str) -> bool:
+    own_technology, _, own_name = endpoint.partition("/")
+    return own_name == name and own_technology.lower() == technology.lower()

@@ -136,6 +136,12 @@ class RuleWarnings:
             return (RuleWarning("no-grant", message, extension=number),)
         return ()
 
+    def of_repeated(self, extension_id: int) -> tuple[RuleWarning, ...]:
+        """The warning about a row of the extensions that is ignored, by its number in the table; else none."""
+        if extension_id not in self.rules.repeated_extensions:
+            return ()
+        return (RuleWarning("problem", self.rules.repeated_extensions[extension_id][1]),)
+
     def of_user(self, name: str, has_pin: bool, has_grant: bool) -> tuple[RuleWarning, ...]:
         """Warnings about a user. Names are not unique, so the user's PIN and grants are arguments."""
         found = []

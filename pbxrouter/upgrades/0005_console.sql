@@ -62,17 +62,18 @@ CREATE TABLE console_setup (
     expires_at        REAL NOT NULL
 ) WITHOUT ROWID;
 
--- Who changed what, from the console, by the HTTP API or with a command.
+-- Who changed what: in the console, by the HTTP API, with a command, or by phone.
 CREATE TABLE audit_log (
     audit_id          INTEGER PRIMARY KEY AUTOINCREMENT,
     changed_at        REAL NOT NULL,
-    -- The login, the token's name, or the system's user.
+    -- The login, the token's name, the system's user, or the user who keyed a PIN.
     who               TEXT NOT NULL,
-    -- console, api or command.
+    -- console, api, command or phone.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, undo, ...
+    -- create, update, delete, enable, disable, grant, revoke, pin, password, void, lift,
+    -- import or undo.
     action            TEXT NOT NULL,
-    -- mapping, extension, user, grant, import, console_user, token, dial_link.
+    -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,
     -- What it was called then, for people.
     name              TEXT NOT NULL,

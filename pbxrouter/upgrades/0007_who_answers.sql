@@ -1,5 +1,6 @@
 -- Who sent a call on, and the endpoints that extensions are tied to. schema.sql tells what is in them.
 ALTER TABLE calls ADD COLUMN forwarded_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX calls_sent_on ON calls (began, forwarded_by) WHERE forwarded_by <> '';
 CREATE TABLE extensions_endpoints (
     extension_id      INTEGER PRIMARY KEY
                       CONSTRAINT endpoint_of_an_extension

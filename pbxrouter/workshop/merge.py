@@ -123,10 +123,11 @@ class _Merge:
                 wanted.append(_New(source_id, number, {"extension_number": number}))
             else:
                 self._warn(f"extension {_shown(source_id)} has no number: left out")
-        there: dict[Hashable, int] = {
-            number.strip(): row_id
-            for row_id, number in self._connection.execute("SELECT extension_id, extension_number FROM extensions")
-        }
+        there: dict[Hashable, int] = {}
+        for row_id, number in self._connection.execute(
+            "SELECT extension_id, extension_number FROM extensions ORDER BY extension_id"
+        ):
+            there.setdefault(number.strip(), row_id)  # of several, the first counts
         return self._place("extensions", "extensions", "extension_id", wanted, there)
 
     def _merge_users(self, rows: Iterable[tuple[int | None, str | None, str | None]]) -> dict[int, int]:
@@ -217,11 +218,11 @@ class _Merge:
             self._warn(f"{kind} {row.source_id} is there twice: grants go to the first")
 
     def _taken(self, table: str, id_column: str) -> set[int]:
-        """The numbers that are in use, or that orphaned grants refer to."""
+        """The numbers that are in use, or that orphaned rows of other tables refer to."""
         grants = {
             "applications_mappings": ("extensions_mappings", "users_mappings", "mappings_disabled"),
-            "extensions": ("extensions_mappings",),
-            "users": ("users_mappings",),
+            "extensions": ("extensions_mappings", "extensions_endpoints"),
+            "users": ("users_mappings", "users_limits"),
         }[table]
         return {
             number

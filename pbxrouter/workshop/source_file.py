@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from pbxrouter.database import SQLITE_2, dump_first
 from pbxrouter.errors import ImportRefused
 from pbxrouter.workshop.sql import read_sql
 from pbxrouter.workshop.tables import (
@@ -28,7 +29,6 @@ from pbxrouter.workshop.tables import (
 )
 
 _SQLITE_3: Final = b"SQLite format 3\0"
-_SQLITE_2: Final = b"** This file contains an SQLite 2"
 _BESIDE: Final = ("", "-wal", "-journal")
 _TRIES: Final = 5
 
@@ -46,11 +46,8 @@ def read_file(path: Path) -> WorkshopTables:
         raise ImportRefused(f"{path} cannot be read: {error.strerror}") from None
     if content.startswith(_SQLITE_3):
         return read_sqlite(path)
-    if content.startswith(_SQLITE_2):
-        raise ImportRefused(
-            f"{path} is an SQLite 2 database: dump it with `sqlite {path} .dump > workshop.sql`, "
-            "then `pbxrouter import workshop.sql`"
-        )
+    if content.startswith(SQLITE_2):
+        raise ImportRefused(dump_first(path).english)
     _refuse_large(path, len(content))
     return read_sql(_decode_file(content, path), str(path))
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from .pool import Job, Pool, Result
 from .source import Mutant
-from .targets import Target, mirrors, tests
+from .targets import Target, mirrors, related
 
 MODULE_TIMEOUT_S: Final = 600.0
 _START_S: Final = 15.0
@@ -57,10 +57,11 @@ class Baseline:
 
         Likely are those that reach its lines, and among them those of the module's own test module. The others
         that reach its function follow: below a call that throws into a coroutine a tracer may see nothing.
+        A test module that was added since the tests without a mutant is left out, since nothing is known of it.
         """
-        related = tests(target)
-        own = [name for name in mirrors(mutant.path) if name in related]
-        modules = [*own, *(name for name in related if name not in own)]
+        known = related(target, self._seconds)
+        own = [name for name in mirrors(mutant.path) if name in known]
+        modules = [*own, *(name for name in known if name not in own)]
         exact = self._reaching(mutant.path, mutant.lines)
         if mutant.on_import or "" in exact:
             return self._job(mutant, modules, [{test for name in modules for test in self._seconds[name]}])

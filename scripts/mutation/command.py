@@ -92,8 +92,11 @@ def main(
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(2))
     with tempfile.TemporaryDirectory(prefix="mut") as directory:
         worker.preload()
+        # Before the project is copied: what is added meanwhile might not be in the copy.
+        parts = sorted({name for name, _ in picked})
+        modules = list(dict.fromkeys(module for part in parts for module in tests(TARGETS[part])))
         pool = Pool(ROOT, Path(directory), jobs)
-        baseline = _baseline(pool, sorted({name for name, _ in picked}))
+        baseline = _baseline(pool, modules)
         tally = _try(pool, baseline, picked, began + seconds if seconds else None)
     _report(tally, save, time.monotonic() - began)
     total = tally.total()
@@ -103,9 +106,8 @@ def main(
         sys.exit(1)
 
 
-def _baseline(pool: Pool, names: list[str]) -> Baseline:
+def _baseline(pool: Pool, modules: list[str]) -> Baseline:
     baseline = Baseline()
-    modules = list(dict.fromkeys(module for name in names for module in tests(TARGETS[name])))
     try:
         with click.progressbar(
             baseline.learn(pool, modules), length=len(modules), label="tests without a mutant"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,10 +23,10 @@ class Target(NamedTuple):
 TARGETS: Final = {
     "agi": Target("agi", "agi fastagi/test_protocol magi/test_channel call/test_flow"),
     "fastagi": Target(
-        "fastagi net/places config/secret",
-        "fastagi agi/test_channel gateway/test_service net/test_places config/test_secret",
+        "fastagi net/connection_limits config/secret",
+        "fastagi agi/test_channel gateway/test_service net/test_connection_limits config/test_secret",
     ),
-    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk test_library"),
+    "ami": Target("ami", "ami magi/test_service gateway/test_asterisk_service test_library"),
     "magi": Target("magi", "magi agi/test_channel"),
     "rules": Target("rules", "rules call/test_flow database/rules database/test_store"),
     "call": Target("call", "call gateway/test_service database/calls"),
@@ -44,6 +44,13 @@ def modules(target: Target) -> list[Path]:
 def tests(target: Target) -> list[str]:
     """The related test modules, as dotted names, in the order of the table."""
     return [dotted(path) for path in _files("tests", target.tests) if path.name.startswith("test_")]
+
+
+def related(target: Target, names: Iterable[str]) -> list[str]:
+    """Those of some test modules that are related, in the order of the table; looks at no file."""
+    places = [f"tests.{name.replace('/', '.')}." for name in target.tests.split()]
+    found = ((place, name) for name in names for place, start in enumerate(places) if f"{name}.".startswith(start))
+    return list(dict.fromkeys(name for _, name in sorted(found)))
 
 
 def dotted(path: Path) -> str:

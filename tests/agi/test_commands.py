@@ -121,6 +121,8 @@ class Masking(SynchronousTestCase):
             ("STREAM FILE x 1", "200 result=0 endpos=3520"),
             ("STREAM FILE x 1", "200 result=-1 endpos=0"),
             ("GET VARIABLE X", "200 result=1 (1234)"),
+            ("NOOP GET DATA x", "200 result=1234"),
+            ('SET VARIABLE X "say it"', "200 result=1234"),
             ("", "HANGUP"),
             ("GET DATA x", "511 Command Not Permitted on a dead channel or intercept routine"),
             ("GET DATA x", "520-Invalid command syntax.  Proper usage follows:"),

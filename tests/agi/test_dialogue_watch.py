@@ -91,10 +91,14 @@ class Watching(SynchronousTestCase):
         self.assertFalse(self.watch.active)
 
     def test_masked(self) -> None:
-        """Digits that were keyed are starred."""
+        """Digits that were keyed are starred, and so is the shared secret."""
         self.watch.add(self.seen.append)
         self.watch.received(CALL, "GET DATA agent-pass 5000 20", b"200 result=123456 (timeout)")
         self.assertEqual(self.seen[0].text, "200 result=*** (timeout)")
+        self.watch.opened(request_of(SimulatedCall("21", arguments=("bounded", "secret=s3cret"))))
+        self.assertEqual(self.seen[-2].text, "agi_arg_1: bounded")
+        self.assertEqual(self.seen[-1].text, "agi_arg_2: secret=***")
+        self.assertNotIn("s3cret", "".join(map(str, self.seen)))
 
     def test_one_line(self) -> None:
         """Text that callers send is shown as one printable line."""

@@ -175,7 +175,12 @@ class Variables(VerbCase):
 
     def test_get(self) -> None:
         """A set, an empty and an unset variable differ."""
-        for text, value in (("200 result=1 (a)b)", "a)b"), ("200 result=1 ()", ""), ("200 result=0", None)):
+        for text, value in (
+            ("200 result=1 (a)b)", "a)b"),
+            ("200 result=1 ()", ""),
+            ("200 result=0", None),
+            ("200 result=0 (a)", None),
+        ):
             verb = verbs.get_variable(self.channel({"GET": text}), "X")
             self.assertEqual(self.does(verb, "GET VARIABLE X"), value)
 

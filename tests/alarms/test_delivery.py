@@ -92,19 +92,61 @@ class DeliveryTests(SynchronousTestCase):
         self.raise_alarm()
         self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3])
 
+    def test_quiet_of_each_kind(self) -> None:
+        """The quiet time is that of one kind, and begins with the alarm that was sent, not with those held back."""
+        self.raise_alarm("a")
+        self.clock.advance(QUIET_S - 1)
+        self.raise_alarm("a")
+        self.raise_alarm("b")
+        self.target.running.callback(None)
+        self.clock.advance(1)
+        self.raise_alarm("a")
+        self.target.running.callback(None)
+        self.clock.advance(0)
+        self.assertEqual([(n.alarm.kind, n.suppressed) for n in self.target.asked], [("a", 0), ("b", 0), ("a", 1)])
+
+    def test_clock_set_back(self) -> None:
+        """A system clock that is set back silences no alarm until it has caught up."""
+        now = 1_000_000.0
+        service = AlarmService([self.target], self.clock, lambda: now)
+        service.raise_alarm(Alarm("test", "a text"))
+        self.target.running.callback(None)
+        now -= 86_400.0
+        service.raise_alarm(Alarm("test", "a text"))
+        self.assertEqual([notice.raised_at for notice in self.target.asked], [1_000_000.0, now])
+        service.raise_alarm(Alarm("test", "a text"))
+        self.target.running.callback(None)
+        now += QUIET_S
+        service.raise_alarm(Alarm("test", "a text"))
+        self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 0, 1])
+
     def test_bounded(self) -> None:
-        """When too many alarms wait the oldest are dropped, but not the one that is being delivered."""
-        for number in range(MAX_QUEUED + 2):
-            self.raise_alarm(f"k{number}")
+        """When too many alarms wait the oldest are dropped and logged, but not the one being delivered."""
+        with capturedLogs() as logs:
+            for number in range(MAX_QUEUED + 2):
+                self.raise_alarm(f"k{number}")
+        said = [log["log_format"].format(**log) for log in logs if log["log_level"] is LogLevel.error]
+        self.assertEqual(
+            [line.rpartition(" ")[0] for line in said],
+            [f"alarms: webhook alarms.example.org: too many wait; dropped {kind}" for kind in ("k1", "k2")],
+        )
+        self.target.running.errback(AlarmFailed("it answered with status 500"))
+        self.clock.advance(BACK_OFF_S[0])
+        self.assertEqual(self.kinds(), ["k0", "k0"])
         for _ in range(MAX_QUEUED):
             self.target.running.callback(None)
             self.clock.advance(0)
-        self.assertEqual(self.kinds(), ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
+        self.assertEqual(self.kinds()[1:], ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
 
     def test_stopped(self) -> None:
-        """Stopping cancels the attempt and leaves nothing behind; later alarms are ignored."""
+        """Stopping cancels the attempt, logs alarms that wait as not delivered, and ignores later ones."""
         self.raise_alarm("a")
-        self.successResultOf(self.service.stopService())
+        self.raise_alarm("z")
+        with capturedLogs() as logs:
+            self.successResultOf(self.service.stopService())
+        said = [log["log_format"].format(**log) for log in logs if log["log_level"] is LogLevel.error]
+        for line, kind in zip(said, "az", strict=True):
+            self.assertRegex(line, rf": {kind} \w+ was not delivered: the gateway stops$")
         self.assertTrue(self.target.running.called)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.raise_alarm("b")

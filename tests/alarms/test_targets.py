@@ -9,6 +9,9 @@ import stat
 from typing import Any, cast
 
 from twisted.internet import reactor as the_reactor
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -54,6 +57,26 @@ class CommandTests(TestCase):
         said = await self.fails(CommandTarget((str(self.script("kill -9 $$")),), reactor))
         self.assertEqual(said, "it ended with status signal 9")
         self.assertIn("it ended with status 1", await self.fails(CommandTarget(("/no/such/program",), reactor)))
+
+    async def test_talkative(self) -> None:
+        """Of what a command complains of the first 200 bytes are in the message, in one printable line."""
+        script = self.script("printf 'a\\nb' >&2; printf 'x%.0s' $(seq 198) >&2; echo end >&2; exit 1")
+        said = await self.fails(CommandTarget((str(script),), reactor))
+        self.assertEqual(said, "it ended with status 1: a\\nb" + 197 * "x")
+
+    async def test_cancelled(self) -> None:
+        """A cancelled attempt has ended when the command has: it is terminated, and killed if that does not help."""
+        held = HeldTime()
+        ready, asked = (pathlib.Path(self.mktemp()).absolute() for _ in range(2))
+        script = self.script(f"trap 'touch {asked}' TERM; touch {ready}; while :; do sleep 0.05; done")
+        running = CommandTarget((str(script),), held).deliver(NOTICE)
+        await until(ready.exists)
+        running.cancel()
+        await until(asked.exists)
+        self.assertNoResult(running)
+        held.advance(5)
+        error: Any = await cast(Any, self.assertFailure)(running, AlarmFailed)
+        self.assertEqual(str(error), "the gateway stops")
 
     async def test_too_long(self) -> None:
         """A program that runs too long is terminated, and killed if that has no effect."""
@@ -135,6 +158,17 @@ class WebhookTests(TestCase):
         error = await cast(Any, self.assertFailure)(absent.deliver(NOTICE), AlarmFailed)
         self.assertIn("it cannot be reached", str(error))
         self.assertNotIn("token-in-path", str(error))
+
+    def test_time_to_connect(self) -> None:
+        """A host that does not accept the connection is given up after ten seconds."""
+        memory = MemoryReactorClock()
+        target = WebhookTarget("http://127.0.0.1:8080/x", SECRET, memory, lambda: 0.0)
+        failed = target.deliver(NOTICE)
+        ((host, port, factory, timeout_s, _),) = memory.tcpClients
+        self.assertEqual((host, port, timeout_s), ("127.0.0.1", 8080, 10.0))
+        cast(Any, factory).clientConnectionFailed(None, Failure(ConnectTimeout()))
+        memory.advance(1)
+        self.assertIn("it cannot be reached", str(self.failureResultOf(failed, AlarmFailed).value))
 
     async def test_silent(self) -> None:
         """A request that gets no response is given up."""

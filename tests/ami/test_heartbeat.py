@@ -124,7 +124,13 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.manager.timeouts, {"Ping": [4.0], "Setvar": [4.0, 4.0]})
 
     def test_not_started(self) -> None:
-        """Nothing is sent before the heartbeat is started."""
+        """Nothing is sent before the heartbeat is started, nor on a connection after its stop."""
+        self.manager.comes_up()
+        self.assertEqual(self.manager.sent, [])
+        self.heartbeat.startService()
+        self.successResultOf(self.heartbeat.stopService())
+        self.manager.sent.clear()
+        self.manager.goes_down()
         self.manager.comes_up()
         self.assertEqual(self.manager.sent, [])
 
@@ -174,8 +180,11 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.warnings(), 0)
 
     def test_farewell_that_fails(self) -> None:
-        """A final 0 that times out does not fail the stop."""
-        self.heartbeat.startService()
-        self.manager.comes_up()
-        self.manager.answers["Setvar"] = ActionTimeout("Setvar: Asterisk did not answer in time")
-        self.successResultOf(self.heartbeat.stopService())
+        """A final 0 that is refused or times out does not fail the stop, and is not logged."""
+        for error in (ActionFailed("Setvar: Permission denied"), ActionTimeout("Setvar: no answer in time")):
+            self.setUp()
+            self.heartbeat.startService()
+            self.manager.comes_up()
+            self.manager.answers["Setvar"] = error
+            self.successResultOf(self.heartbeat.stopService())
+            self.assertEqual(self.warnings(), 0)

@@ -536,7 +536,7 @@ class EventTests(ManagerTest):
     """Events and their handlers."""
 
     def test_wanted(self) -> None:
-        """Handlers get the events of their name only."""
+        """A handler gets the events of its name, and no others."""
         self.end.says("Event: Hangup", "Cause: 16")
         self.end.says("Event: VarSet", "Variable: X")
         self.end.says("Event: HangupRequest")

@@ -71,8 +71,16 @@ class Command:
 
     def end(self) -> tuple[int, str]:
         """Read to the end; returns the status and standard error."""
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        self.lines += [json.loads(line) for line in out.splitlines()]
+        assert self.process.stdout is not None and self.process.stderr is not None
+        patience = threading.Timer(PATIENCE_S, self.process.kill)
+        patience.start()
+        try:
+            # Not communicate(), which loses what readline() has read ahead.
+            with self.process:
+                self.lines += [json.loads(text) for text in self.process.stdout]
+                err = self.process.stderr.read()
+        finally:
+            patience.cancel()
         self.took_s = time.monotonic() - self.began
         return self.process.returncode, err
 
@@ -266,12 +274,32 @@ class OriginateTest(AsteriskTest):
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         self.assertIn("no problems found", done.stdout)
         self.assertNotIn("enero2007", done.stdout)
+        self._doctor_knows_endpoints(program)
         self.gateway.stop()
         done = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1)
         self.assertIn("twistd -n pbxrouter", done.stdout)
         self.gateway.start()
         self._sockets = self.gateway.sockets() + 1
+
+    def _doctor_knows_endpoints(self, program: list[str]) -> None:
+        """Trunks and endpoints of extensions that Asterisk does not have are problems; others are none."""
+        self.gateway.sql("INSERT INTO extensions_endpoints SELECT extension_id, 'PJSIP/33' FROM extensions")
+        self.addCleanup(self.gateway.sql, "DELETE FROM extensions_endpoints")
+        config = self.gateway.folder / "trunks.toml"
+        settings = self.gateway.config.read_text()
+        for trunk, endpoint, problems in (
+            ("PJSIP/33", "PJSIP/21", ()),
+            ("PJSIP/nowhere", "PJSIP/21", ("Asterisk has no endpoint PJSIP/nowhere",)),
+            ("PJSIP/33", "SIP/21", ("extension 33 is tied to SIP/21, which Asterisk does not have",)),
+        ):
+            config.write_text(f'trunks = ["{trunk}"]\n{settings}')
+            self.gateway.sql("UPDATE extensions_endpoints SET endpoint = :endpoint", endpoint=endpoint)
+            done = subprocess.run([*program[:-1], str(config)], cwd=PROJECT, capture_output=True, text=True)
+            wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+            self.assertEqual(len(wrong), len(problems), done.stdout)
+            for line, problem in zip(wrong, problems, strict=True):
+                self.assertIn(problem, line)
 
 
 class WithoutAmiTest(AsteriskTest):

@@ -165,6 +165,20 @@ DIAL_BUSY: Answers = {
 DIAL_ENDED = ["GET VARIABLE DIALSTATUS", "GET VARIABLE HANGUPCAUSE", *finished("BUSY", "17")]
 
 
+class LaterCaller(FakeChannel):
+    """A caller to whom something happens while the announcement of a wrong PIN plays."""
+
+    def __init__(self, call: SimulatedCall, answers: Answers, happens: Callable[[], object]) -> None:
+        super().__init__(call, answers)
+        self._happens = happens
+
+    def execute(self, command: str) -> Deferred[AGIReply]:
+        """See agi.Channel."""
+        if command.startswith("STREAM FILE"):
+            self._happens()
+        return super().execute(command)
+
+
 class WorkshopTable(FlowCase):
     """The workshop's calls, command by command."""
 
@@ -240,6 +254,21 @@ class WorkshopTable(FlowCase):
         self.run_call("34", answers={"GET DATA": "200 result=000000", "EXEC Wait": HUNG_UP})
         self.ended("LOCKEDOUT")
         self.assertEqual(self.guard.statistics.unchecked, guessed + 1)
+
+    def test_lock_out_that_ends(self) -> None:
+        """A call with a PIN that was not checked is a lock-out, also if its later ones were checked and wrong."""
+        self.now = 1_000_000.0
+        for _ in range(2):
+            self.run_call("34", answers={"GET DATA": "200 result=000000"})
+        wrong = self.guard.statistics.wrong
+        self.serve(LaterCaller(SimulatedCall("34", caller="33"), {"GET DATA": "200 result=000000"}, self.tomorrow))
+        self.assertEqual(self.guard.statistics.wrong, wrong + 2)
+        self.ended("LOCKEDOUT")
+
+    def tomorrow(self) -> None:
+        """Let a day pass."""
+        assert self.now is not None
+        self.now += 86_400.0
 
     def test_hangs_up_after_a_wrong_pin(self) -> None:
         """The record has the decision on the PIN that was wrong."""
@@ -464,6 +493,14 @@ class Dawdling(FlowCase):
         self.assertIs(record.decision.verdict, Verdict.DENY)
         self.assertEqual(str(record.decision.trace[-1]), "the caller took longer than 150 s")
 
+    def test_least_time_for_a_key(self) -> None:
+        """A prompt with 1.5 s left for each key is played; with a millisecond less the caller comes to goodbye."""
+        for prompt_s, further in ((9.25, ["GET DATA agent-pass 1500 20"]), (9.2505, [])):
+            channel = self.serve_slowly("34", prompt_s)
+            asked = [command for command in channel.commands if command.startswith("GET DATA")]
+            self.assertEqual(asked, [ASK_PIN, *further])
+            self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
+
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""
         for prompt_s in (0, 5, 15):
@@ -526,7 +563,10 @@ class Running(FlowCase):
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())
-        (call,) = self.driver.calls
+        channel = FakeChannel(SimulatedCall("2-1", caller="33"))
+        self.serve(channel)
+        _, call = self.driver.calls
+        self.assertIs(call.channel, channel)
         self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
 
     def test_time_limit(self) -> None:
@@ -997,10 +1037,13 @@ class OverFastAGI(FlowCase):
         self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "DONE")
 
     def test_asterisk_exits_on_hangup(self) -> None:
-        """A hang-up during a prompt or a Dial with AGIEXITONHANGUP=yes and with AGISIGHUP=no."""
+        """With AGIEXITONHANGUP=yes and AGISIGHUP=no a hang-up during a prompt or a Dial has the usual outcome."""
         self.simulate("34", hangup_at=1, exit_on_hangup=True)
+        self.ended("HANGUP")
         self.simulate("34", hangup_at=1, sighup=False)
+        self.ended("HANGUP")
         self.simulate("21", hangup_in="Dial", sighup=False)
+        self.ended("ANSWER")
 
     def test_dead_run(self) -> None:
         """In the extension h no command is sent."""
@@ -1037,7 +1080,7 @@ class SentOn(FlowCase):
         self.assertEqual(
             self.run_call("21", caller="0600112233", answers=answers),
             [
-                "SET VARIABLE __PBXROUTER_SENT_ON_BY PJSIP/33",
+                f"SET VARIABLE __PBXROUTER_SENT_ON_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
@@ -1046,6 +1089,17 @@ class SentOn(FlowCase):
         decision = self.reports.records[-1].decision
         assert decision is not None
         self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
+
+    def test_leftover(self) -> None:
+        """A phone's channel that was dialled for a call that 22 sent on, and now calls for itself: 22 is forgotten."""
+        answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,,,1.1&PJSIP/22)", **DIAL_BUSY}
+        self.assertEqual(
+            self.run_call("21", answers=answers)[:2],
+            ['SET VARIABLE __PBXROUTER_SENT_ON_BY ""', *driving("2X", "dial")[:1]],
+        )
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.granted_by, decision.forwarded_by), ("33", ""))
 
     def test_not_granted_to_the_party(self) -> None:
         """21 sent the call of 33 on: 33's grant does not count, a PIN is asked for."""

@@ -4,29 +4,63 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from pbxrouter import database
 from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
-from pbxrouter.call.pin_change import PinChanges
+from pbxrouter.call.pin_change import CallerPins, PinChanges
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.config.schema import Config
-from pbxrouter.database import Store
+from pbxrouter.database import Database, Store, list_guesses
 from pbxrouter.database.audit import AuditSearch, details_of, find_entries
 from pbxrouter.drivers.changepin import ChangePin
+from pbxrouter.errors import ApplicationFailed, ChannelHungUp
 from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Facts
 from pbxrouter.rules.reloader import RulesReloader
-from pbxrouter.security import pins
+from pbxrouter.security import GuessKey, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import SimulatedCall
-from tests.fakes import HUNG_UP, FakeChannel, Reports
+from tests.fakes import HUNG_UP, Answers, FakeChannel, Reports
+
+T = TypeVar("T")
 
 hash_pin = functools.partial(pins.hash_pin, b"k" * 32)
 OLD, NEW, TAKEN, WEAK = "629471", "804726", "917354", "123456"
+
+
+class LateWriter:
+    """A store on which another user gets a PIN just before a piece of work.
+
+    Args:
+        turn: before which one, from 1.
+        pin_hash: the PIN, which Eva gets.
+    """
+
+    def __init__(self, store: Store, turn: int, pin_hash: str) -> None:
+        self._store = store
+        self._left = turn
+        self._pin_hash = pin_hash
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """See Store.run."""
+        self._left -= 1
+        if not self._left:
+            self._store.run(self._write)
+        return self._store.run(work)
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE users SET user_pin = :pin WHERE user_name = 'Eva'", {"pin": self._pin_hash})
+        connection.commit()
 
 
 class ChangePinTests(TestCase):
@@ -97,7 +131,8 @@ class ChangePinTests(TestCase):
         )
         self.assertEqual((await self.stored())["Ana"], hash_pin(NEW))
         assert self.engine.rules is not None
-        self.assertEqual({user.name for user in self.engine.rules.users}, {"Ana", "Eva"})
+        decided = [self.engine.rules.decide(Facts("44", "*99", pin)).user for pin in (OLD, NEW, TAKEN)]
+        self.assertEqual(decided, [None, "Ana", "Eva"])
         self.assertEqual((await self.call(NEW, [OLD]))[0], "DONE")
         entry, _ = await self.store.run(lambda connection: find_entries(connection, AuditSearch(), 5))
         self.assertEqual((entry.who, entry.via, entry.action, entry.name), ("Ana", "phone", "pin", "Ana"))
@@ -166,9 +201,93 @@ class ChangePinTests(TestCase):
             connection.commit()  # type: ignore[attr-defined]
 
         await self.store.run(operator)
-        with self.assertRaisesRegex(Exception, "the PIN has been changed meanwhile"):
+        why = "changepin: the PIN cannot be changed now: the PIN has been changed meanwhile"
+        with self.assertRaisesRegex(ApplicationFailed, f"^{why}$"):
             await caller.change(NEW)
         self.assertEqual((await self.stored())["Ana"], None)
+
+    def caller(self, answers: Answers | None = None, store: Database | None = None, peer: str = "") -> CallerPins:
+        """The PINs for a caller on a channel of its own; it has a peer, such as one of FastAGI, if one is given."""
+        changes = PinChanges(store or self.store, self.guard, hash_pin, self.reloader.reload, lambda: self.now)
+        channel = FakeChannel(SimulatedCall("*99", caller="33", channel="PJSIP/33-0000001a"), answers)
+        if peer:
+            channel.peer = peer  # type: ignore[attr-defined]
+        return changes.of(channel, 1, "*99")
+
+    async def test_right_pins_cost_nothing(self) -> None:
+        """Neither the old PIN nor the new one counts as a guess when it is accepted, however often PINs change."""
+        for old, new in [(OLD, NEW), (NEW, OLD)] * FREE_GUESSES:
+            outcome, commands = await self.call(old, [new])
+            self.assertEqual(outcome, "DONE")
+            self.assertEqual([line for line in commands if line.startswith("EXEC Wait")], [])
+        held = await self.store.run(lambda connection: list_guesses(connection, self.now))
+        self.assertEqual(held, [])
+
+    async def test_taken_just_now(self) -> None:
+        """A PIN that another user gets while it is checked is refused and counted as one that was taken before."""
+        caller = self.caller(store=LateWriter(self.store, 3, hash_pin(NEW)))
+        self.assertTrue(await caller.identify(OLD))
+        self.assertIs(await caller.change(NEW), False)
+        self.assertEqual(self.guard.statistics.wrong, 1)
+        self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(NEW)})
+
+    async def test_log(self) -> None:
+        """A change is one line of the log with the user; a wrong PIN is logged with the peer. No line has a PIN."""
+        with capturedLogs() as logs:
+            caller = self.caller(peer="192.0.2.7")
+            self.assertIs(await caller.identify("000000"), False)
+            self.assertTrue(await caller.identify(OLD))
+            self.assertIs(await caller.change(TAKEN), False)
+            self.assertTrue(await caller.change(NEW))
+            self.assertIs(await self.caller().identify(TAKEN[::-1]), False)
+        lines = [formatEvent(event) for event in logs if event["log_namespace"].startswith("pbxrouter.call.")]
+        wrong = "PIN guard: wrong PIN from {}, channel PJSIP/33-0000001a, caller 33, number *99"
+        known, unknown = wrong.format("192.0.2.7"), wrong.format("?")
+        self.assertEqual(lines, [known, known, "PINs: Ana has changed the PIN by phone", unknown])
+
+    async def test_locked_by(self) -> None:
+        """What a caller was locked out by stays known when a later PIN of the same call is checked again."""
+        for _ in range(FREE_GUESSES):
+            self.assertIs(await self.caller().identify("000000"), False)
+        caller = self.caller()
+        self.assertIsNone(caller.locked_by)
+        self.assertIs(await caller.identify(OLD), False)
+        locked_by = caller.locked_by
+        self.assertEqual(locked_by, GuessKey("endpoint", "PJSIP/33"))
+        self.now += 86_400
+        self.assertTrue(await caller.identify(OLD))
+        self.assertEqual(caller.locked_by, locked_by)
+
+    async def test_changed_twice_in_a_call(self) -> None:
+        """The second change in one call starts from the PIN that the first has set."""
+        caller = self.caller()
+        self.assertTrue(await caller.identify(OLD))
+        self.assertTrue(await caller.change(NEW))
+        self.assertTrue(await caller.change("530918"))
+        self.assertEqual((await self.stored())["Ana"], hash_pin("530918"))
+
+    async def test_not_identified(self) -> None:
+        """Without a user, also after a wrong PIN, nothing is changed, and the error says why."""
+        caller = self.caller()
+        for _ in range(2):
+            with self.assertRaises(ApplicationFailed) as refused:
+                await caller.change(NEW)
+            self.assertEqual(str(refused.exception), "changepin: no user was identified")
+            self.assertFalse(await caller.identify("000000"))
+        self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
+
+    async def test_hung_up_while_waiting(self) -> None:
+        """A caller who does not wait for the answer has guessed all the same, and is not identified."""
+        for _ in range(3):
+            self.assertFalse(await self.caller().identify("000000"))
+        self.assertEqual(self.guard.statistics.wrong, 3)
+        impatient = self.caller({"EXEC Wait": HUNG_UP})
+        with self.assertRaises(ChannelHungUp):
+            await impatient.identify(OLD)
+        self.assertEqual(self.guard.statistics.wrong, 4)
+        with self.assertRaises(ApplicationFailed):
+            await impatient.change(NEW)
+        self.assertEqual((await self.stored())["Ana"], hash_pin(OLD))
 
 
 def _keyed(pin: str) -> str:

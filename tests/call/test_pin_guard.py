@@ -127,8 +127,10 @@ class PinGuardTests(GuardCase):
         )
 
     async def test_fail2ban(self) -> None:
-        """The filter of docs/operations.md finds the peer, and no text that the caller sends."""
-        (regex,) = re.findall(r"^failregex = (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+        """The filter for peers finds the peer, and no text that the caller sends."""
+        (regex,) = re.findall(
+            r"^failregex = (.*)$", (ROOT / "contrib/fail2ban/pbxrouter-pin-peers.conf").read_text(), re.MULTILINE
+        )
         finds = re.compile(regex.replace("<HOST>", r"(?P<host>\S+)")).search
         guard = self.guard()
         name = "PIN guard: wrong PIN from 198.51.100.9, channel"
@@ -330,6 +332,18 @@ class InMemoryTests(GuardCase):
         self.key(self.request("PJSIP/x4", "x4"))
         self.assertTrue(self.key(old).is_checked)
 
+    def test_who_guesses_again_is_remembered(self) -> None:
+        """A caller counts as of the last guess, not of the first, when others are forgotten."""
+        self.patch(pin_guard, "MAX_IN_MEMORY", 8)
+        first = self.request("PJSIP/first", "1")
+        for _ in range(FREE_GUESSES - 1):
+            self.key(first)
+        for number in "23":
+            self.key(self.request(f"PJSIP/{number}", number))
+        self.key(first)
+        self.key(self.request("PJSIP/4", "4"))
+        self.assertFalse(self.key(first).is_checked)
+
     def test_lift(self) -> None:
         """Lifting ends a lock-out, and a new one is logged again."""
         for _ in range(FREE_GUESSES + 1):
@@ -340,6 +354,24 @@ class InMemoryTests(GuardCase):
             self.assertTrue(self.key().is_checked)
         self.assertFalse(self.key().is_checked)
         self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
+
+    def test_lift_of_an_attack(self) -> None:
+        """The alarm lasts while callers are forgiven; it is over when the attacked mapping or the gateway is."""
+        statistics = self.memory.statistics
+        for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
+            for line in range(80):
+                request = self.request(f"PJSIP/{line % 35}", str(line % 35))
+                admitted = self.memory.admit(request, line if map_id is None else map_id)
+                self.memory.wrong(self.successResultOf(Deferred.fromCoroutine(admitted)), request, "", "34")
+            self.assertGreater(statistics.alarmed_until, self.now)
+            until = statistics.alarmed_until
+            self.memory.lifted([GuessKey("endpoint", "PJSIP/1"), GuessKey("number", "1")])
+            self.assertEqual(statistics.alarmed_until, until)
+            self.memory.lifted([key])
+            self.assertEqual(statistics.alarmed_until, 0.0)
+            self.assertTrue(self.key(self.request("PJSIP/1", "1")).is_checked)
+            self.assertEqual(statistics.alarmed_until, 0.0)
+            self.now += 86_400.0
 
 
 class AwayTests(GuardCase):

@@ -344,6 +344,37 @@ class InitTests(CommandTestCase):
         self.assertTrue(self.directory.joinpath("named.sqlite").exists())
 
 
+class EndpointTests(CommandTestCase):
+    """pbxrouter endpoint."""
+
+    def setUp(self) -> None:
+        """Make the workshop's database."""
+        super().setUp()
+        self.good("init", "--sample")
+
+    def test_life(self) -> None:
+        """Tied, listed, untied; each change is in the audit log."""
+        self.assertEqual(self.good("endpoint", "33", "pjsip/33"), "33: PJSIP/33\n")
+        self.execute("INSERT INTO extensions (extension_number) VALUES ('33 '), ('34')")
+        self.assertEqual(self.good("endpoint"), "33: PJSIP/33\n33 : any endpoint\n34: any endpoint\n")
+        self.assertEqual(self.good("endpoint", "--json").splitlines()[0], '{"extension": "33", "endpoint": "PJSIP/33"}')
+        self.assertEqual(self.rows("SELECT * FROM extensions_endpoints"), [(1, "PJSIP/33")])
+        self.assertEqual(self.good("endpoint", "33", "--remove"), "33: any endpoint\n")
+        self.assertEqual(self.rows("SELECT * FROM extensions_endpoints"), [])
+        self.assertEqual(self.rows("SELECT via, action, name FROM audit_log"), [("command", "endpoint", "33")] * 2)
+
+    def test_refused(self) -> None:
+        """Each mistake is one line that says what is accepted."""
+        for arguments, said in (
+            (("99", "PJSIP/99"), "99 is not among the extensions; accepted is the number of one"),
+            (("33", "33"), "33 is not an endpoint; accepted is a technology and a name, such as PJSIP/33"),
+            (("33",), "accepted is an extension with an endpoint, such as 33 PJSIP/33, or with --remove"),
+            (("33", "PJSIP/33", "--remove"), "accepted is an extension with an endpoint"),
+            (("--remove",), "--remove needs the number of an extension"),
+        ):
+            self.assertIn(said, self.bad("endpoint", *arguments))
+
+
 class ExplainTests(CommandTestCase):
     """pbxrouter explain, on the workshop's rules."""
 
@@ -413,6 +444,79 @@ class ExplainTests(CommandTestCase):
         """unknown, and an empty text, is a caller without a number."""
         for caller in ("unknown", ""):
             self.assertIsNone(self.explained("21", "--from", caller)["caller"])
+
+    def test_sent_on(self) -> None:
+        """Who sent the call on answers for it: an extension or an endpoint; the output names both parties."""
+        self.assertEqual(
+            self.good("explain", "21", "--from", "0600112233", "--forwarded-by", "33"),
+            "allowed: 0600112233, sent on by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
+            "  33 sent the call on and answers for it in place of the caller\n  33 may use 2X by its own grant\n",
+        )
+        found = self.explained("21", "--from", "33", "--forwarded-by", "pjsip/44")
+        self.assertEqual((found["decision"], found["caller"], found["forwarded_by"]), ("pin", "33", "PJSIP/44"))
+        found = self.explained("21", "--from", "44", "--forwarded-by", "PJSIP/33")
+        self.assertEqual((found["decision"], found["granted_by"], found["forwarded_by"]), ("allow", "33", "PJSIP/33"))
+
+    def test_claimed(self) -> None:
+        """A claim only narrows: caller and party must be allowed."""
+        for caller, party, decision in (("33", "99", "pin"), ("44", "33", "pin"), ("33", "33", "allow")):
+            found = self.explained("21", "--from", caller, "--claimed-by", party)
+            self.assertEqual((found["decision"], found["forwarded_by"]), (decision, party))
+        self.assertIn(
+            "  the call claims that 99 sent it on, without proof: caller and 99 must be allowed\n",
+            self.good("explain", "21", "--from", "33", "--claimed-by", "99"),
+        )
+
+    def test_endpoint(self) -> None:
+        """By a trunk no number counts; one that is tied to an endpoint counts there alone."""
+        self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
+        with open(self.config, "a", encoding="utf-8") as settings:
+            settings.write('trunks = ["PJSIP/provider"]\n')
+        for endpoint, decision, why in (
+            ("PJSIP/33", "allow", "33 may use 2X by its own grant"),
+            ("PJSIP/34", "pin", "33 is tied to PJSIP/33, and the call came by PJSIP/34"),
+            ("", "pin", "33 is tied to PJSIP/33, and the call's endpoint is not known"),
+            (
+                "PJSIP/provider",
+                "pin",
+                "the call came by the trunk PJSIP/provider, where the caller number 33 proves nothing",
+            ),
+        ):
+            found = self.explained("21", "--from", "33", "--endpoint", endpoint)
+            self.assertEqual((found["decision"], found["trace"][1]), (decision, why))  # type: ignore[index]
+        found = self.explained("21", "--from", "33", "--forwarded-by", "PJSIP/provider")
+        self.assertIn("PJSIP/provider is a trunk and has no grants", found["trace"])
+
+    def test_typing_errors(self) -> None:
+        """What is not accepted is named, with what is."""
+        for arguments, said in (
+            (
+                ("--forwarded-by", "99"),
+                "--forwarded-by: 99 is not among the extensions; accepted is the number of an extension, or an "
+                "endpoint such as PJSIP/33",
+            ),
+            (
+                ("--forwarded-by", "PJSIP/"),
+                "--forwarded-by: PJSIP/ is not an endpoint; accepted is a technology and a name, such as PJSIP/33",
+            ),
+            (
+                ("--endpoint", "33"),
+                "--endpoint: 33 is not an endpoint; accepted is a technology and a name, such as PJSIP/33",
+            ),
+            (
+                ("--endpoint", "PJSIP/33-0000001a"),
+                "--endpoint: PJSIP/33-0000001a is a channel; accepted is its endpoint, PJSIP/33",
+            ),
+            (
+                ("--claimed-by", "PJSIP/33"),
+                "--claimed-by: PJSIP/33 is not a number that a call can claim; accepted is a number, such as 33",
+            ),
+            (
+                ("--claimed-by", "22", "--forwarded-by", "33"),
+                "--claimed-by: accepted is a party that sent the call on, or one that the call claims, not both",
+            ),
+        ):
+            self.assertIn(f"invalid value for {said}", self.bad("explain", "21", "--from", "33", *arguments))
 
     def test_words(self) -> None:
         """The text begins with the verdict, then comes the trace."""

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pathlib
+from dataclasses import replace
 
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,7 +31,9 @@ class HistoryCommand(SynchronousTestCase):
             record("+52", "=1+1", 1.1e9, "BUSY"),
             record("34", "33", 1.2e9, "DENIED"),
         )
-        add_calls(connection, [row_of(call) for call in calls])
+        rows = [row_of(call) for call in calls]
+        rows[1] = replace(rows[1], forwarded_by="PJSIP/21")
+        add_calls(connection, rows)
         connection.close()
 
     def history(self, *arguments: str) -> Result:
@@ -42,6 +45,7 @@ class HistoryCommand(SynchronousTestCase):
         lines = self.history().output.splitlines()
         self.assertEqual(len(lines), 3)
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
+        self.assertIn("=1+1 sent on by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
 
     def test_trace(self) -> None:
@@ -54,6 +58,9 @@ class HistoryCommand(SynchronousTestCase):
             (("--from", "33"), 2),
             (("--to", "34"), 1),
             (("--outcome", "busy"), 1),
+            (("--forwarded-by", "21"), 1),
+            (("--forwarded-by", "PJSIP/2*"), 1),
+            (("--forwarded-by", "33"), 0),
             (("--since", "2005-01-01"), 1),
             (("--until", "2002-01-01 12:00"), 1),
             (("--since", "1h"), 0),

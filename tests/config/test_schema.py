@@ -48,6 +48,7 @@ class Accepted(SynchronousTestCase):
             database = "/var/x.db"
             pin_key_file = "keys/k"
             control = "c.sock"
+            trunks = ["pjsip/provider", "IAX2/the other"]
             [fastagi]
             listen = "unix:/run/x"
             secret_file = "f"
@@ -83,6 +84,7 @@ class Accepted(SynchronousTestCase):
         self.assertEqual(full.fastagi.secret_file, "/etc/pbx/f")
         self.assertEqual(full.alarm.secret_file, "/etc/pbx/w")
         self.assertEqual(full.alarm.command, ("/bin/sms", "a b"))
+        self.assertEqual(full.trunks, ("PJSIP/provider", "IAX2/the other"))
         self.assertEqual(full.fastagi.allow, ("192.0.2.7", "2001:db8::/64"))
         self.assertEqual([asterisk.secret_file for asterisk in full.asterisk], ["/etc/pbx/s", ""])
         self.assertEqual(full.prompts.ask_pin, "iss_ask_auth_{language}")
@@ -127,6 +129,12 @@ REFUSED = {
     ),
     "[fastagi]\nallow = ['::1', 'pbx.example.org']": "fastagi.allow: accepted is addresses and networks, such as ",
     "[fastagi]\nallow = ['192.0.2.7/24']": "fastagi.allow: accepted is addresses and networks, such as ",
+    "trunks = ['provider']": (
+        "trunks: accepted is endpoints, a technology and a name, such as [\"PJSIP/provider\"], not 'provider'"
+    ),
+    "trunks = ['PJSIP/']": "trunks: accepted is endpoints, a technology and a name, such as ",
+    "trunks = ['Local/1@trunk']": "trunks: accepted is endpoints, a technology and a name, such as ",
+    'trunks = ["PJSIP/a\\nb"]': "trunks: accepted is endpoints, a technology and a name, such as ",
     "[fastagi]\nallow = '192.0.2.7'": "fastagi.allow: accepted is a list of texts, such as ",
     '[fastagi]\nsecret_file = "a\\u0000b"': "fastagi.secret_file: accepted is the path of a file",
     "[fastagi]\nlibrary = 'x'": "fastagi.library: accepted is pbxrouter or starpy, not 'x'",

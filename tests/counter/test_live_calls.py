@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pbxrouter.call import Phase
 from pbxrouter.call.active_calls import MAX_TEXT
 from pbxrouter.counter import CallView, live_calls, live_version
@@ -28,19 +30,34 @@ class ViewTests(ActiveCallsCase):
         (call,) = self.shown()
         self.assertEqual(
             call,
-            CallView("lab/1.1", "lab", "44", "", "600", "2X", "", "", "", 50, None, Phase.OUTSIDE, in_gateway=False),
+            CallView(
+                "lab/1.1", "lab", "44", "", "600", "2X", "", "", "", "", 50, None, Phase.OUTSIDE, in_gateway=False
+            ),
         )
 
     def test_by_the_gateway(self) -> None:
         """A call that only the gateway knows has all of its decision, and no Asterisk."""
         gateway = self.began(at=7, uniqueid="1.1", name="Ana")
-        self.active_calls.set_decision(gateway, ALLOWED)
+        self.active_calls.set_decision(gateway, replace(ALLOWED, forwarded_by="PJSIP/22"))
         self.active_calls.set_phase(gateway, Phase.RUNNING)
         (call,) = self.shown()
         self.assertEqual(
             call,
             CallView(
-                call.key, "", "33", "Ana", "21", "2X", "dial", "SIP", "33", 7, None, Phase.RUNNING, in_gateway=True
+                call.key,
+                "",
+                "33",
+                "Ana",
+                "21",
+                "2X",
+                "dial",
+                "SIP",
+                "33",
+                "PJSIP/22",
+                7,
+                None,
+                Phase.RUNNING,
+                in_gateway=True,
             ),
         )
 
@@ -64,6 +81,7 @@ class ViewTests(ActiveCallsCase):
                     "dial",
                     "SIP",
                     "33",
+                    "",
                     9,
                     12,
                     Phase.TALKING,

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -209,6 +210,32 @@ class CreateTests(DatabaseCase):
         connection = self.made()
         for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1)):
             self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone()[0], value)
+
+    def test_writes_begin_with_the_lock(self) -> None:
+        """Python's own transactions, too, take the write lock before they read anything."""
+        connection, statements = self.made(), list[str]()
+        connection.set_trace_callback(statements.append)
+        connection.execute("INSERT INTO extensions (extension_number) VALUES ('33')")
+        self.assertEqual(statements[0], "BEGIN IMMEDIATE")
+        connection.rollback()
+
+    def test_closed_in_another_thread(self) -> None:
+        """A connection may be closed in another thread than the one that opened it, as the store's pool does."""
+        connection = self.made()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(connection.close).result(timeout=PATIENCE_S)
+        self.assertRaises(sqlite3.ProgrammingError, connection.execute, "SELECT 1")
+
+    def test_closed_when_refused(self) -> None:
+        """A database that is there already is not held locked, even while the refusal is looked at."""
+        self.made()
+        try:
+            database.create(self.path)
+        except StoreError as error:
+            add_sample(self.opened(), hash_pin)
+            self.assertIn("exists already", str(error))
+        else:
+            self.fail("it was made anew")
 
     def test_what_is_there_stays(self) -> None:
         """Neither a database nor another file is overwritten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -45,6 +46,7 @@ READERS: dict[str, Work] = {
     "dial links": lambda db: click.list_dial_links(db, "2026-11-29"),
     "a dial link": lambda db: click.dial_link(db, 1),
     "wrong guesses": lambda db: database.list_guesses(db, 1.0),
+    "figures of lock-outs": lambda db: database.lockout_figures(db, 1.0),
     "console users": people.list_console_users,
     "a console user": lambda db: people.console_user(db, 1),
     "any console user": any_console_user,
@@ -57,10 +59,14 @@ READERS: dict[str, Work] = {
     "a token": lambda db: people.token(db, 1),
     "a valid token": lambda db: people.valid_token(db, "shop"),
     "a token by its hash": lambda db: people.find_token(db, "h"),
+    "the user of a PIN": lambda db: rules.user_of_pin(db, hash_pin("1234")),
     "the rules": lambda db: rules.read_rules(db, hash_pin),
+    "tables of the rules": rules.check_columns,
     "mappings": rules.find_mappings,
     "a mapping": lambda db: rules.mapping(db, 1),
     "extensions": lambda db: rules.find_holders(db, "extension"),
+    "all extensions": lambda db: list(rules.find_extensions(db)),
+    "an extension by its number": lambda db: rules.extension_numbered(db, "33"),
     "a user": lambda db: rules.holder(db, "user", 1),
     "users of a mapping": lambda db: rules.holders_of(db, 1, "user"),
     "mappings of a user": lambda db: rules.mappings_of(db, "user", 1),
@@ -84,6 +90,7 @@ WRITERS: dict[str, Work] = {
     "give a call back": lambda db: click.give_call_back(db, 1, "2026-11-29"),
     "charge a guess": lambda db: database.admit_guess(db, KEYS, 9.0),
     "refund a guess": lambda db: database.refund_guess(db, KEYS, 9.0),
+    "lift a lock-out": lambda db: database.lift_lockout(db, ANA, 9.0, KEYS[0]),
     "lift guesses": lambda db: database.lift_guesses(db, KEYS),
     "forget guesses": lambda db: database.forget_guesses(db, 9.0),
     "add a console user": lambda db: people.add_console_user(db, ANA, 9.0, "eva", "h", Role.ADMIN),
@@ -109,12 +116,18 @@ WRITERS: dict[str, Work] = {
     "set a PIN": lambda db: rules.set_user_pin(db, ANA, 9.0, 1, None),
     "generate a PIN": lambda db: rules.generate_user_pin(db, ANA, 9.0, 1, hash_pin),
     "set a PIN by name": lambda db: rules.set_pin(db, ANA, 9.0, "ana", None),
+    "change one's own PIN": lambda db: rules.change_own_pin(db, 9.0, 1, hash_pin("1234"), hash_pin("5678")),
     "delete a user": lambda db: rules.delete_holder(db, ANA, 9.0, "user", 1),
     "grant": lambda db: rules.grant(db, ANA, 9.0, rules.Grant("user", 1, 1)),
     "revoke": lambda db: rules.revoke(db, ANA, 9.0, rules.Grant("extension", 1, 1)),
+    "set grants": lambda db: rules.set_grants(db, ANA, 9.0, {rules.Grant("user", 1, 1)}, {rules.Grant("user", 1, 1)}),
     "delete orphaned grants": lambda db: rules.delete_orphans(db, ANA, 9.0),
     "add the sample": lambda db: rules.add_sample(db, hash_pin),
 }
+
+PARTS = (database, audit, calls, click, people, rules)
+WITHIN_OTHERS = {"changing", "note", "path_of", "prepare", "reading", "transaction", "upgrade", "version_of"}
+"""What opens connections and transactions, and what runs in a transaction of its caller's: tested with those."""
 
 
 class UnusableTests(SynchronousTestCase):
@@ -135,6 +148,7 @@ class UnusableTests(SynchronousTestCase):
         people.add_console_user(self.connection, ANA, 1.0, "ana", "h", Role.ADMIN)
         people.add_token(self.connection, ANA, 1.0, "shop", "h", [Scope.READ])
         people.open_session(self.connection, 1, "h", "::1", 1.0)
+        database.admit_guess(self.connection, KEYS, 1.0)
 
     def failure(self, kind: type[StoreError], name: str, work: Work) -> str:
         """Check that a function fails with this error; returns it."""
@@ -144,6 +158,20 @@ class UnusableTests(SynchronousTestCase):
             self.assertIsInstance(error, kind, f"{name}: {error!r}")
             return str(error)
         self.fail(f"{name} did not fail")
+
+    def test_all_are_here(self) -> None:
+        """Each public function that works on a connection is among those that are tried here."""
+        tried: set[str] = set()
+        for work in (READERS | WRITERS).values():
+            tried.update(work.__code__.co_names if work.__name__ == "<lambda>" else [work.__name__])
+        public = {
+            name
+            for part in PARTS
+            for name in part.__all__
+            if inspect.isfunction(function := getattr(part, name))
+            and next(iter(inspect.signature(function).parameters), "") == "connection"
+        }
+        self.assertEqual(public - tried, WITHIN_OTHERS)
 
     def test_locked(self) -> None:
         """While another program writes, all can be read; each write fails and says what is locked."""

@@ -86,6 +86,7 @@ class ExamineTests(TestCase):
                     "PIN key": "ok",
                     "database": "ok",
                     "rules": "ok",
+                    "extensions": "unknown",
                     "gateway": "ok",
                     "FastAGI": "ok",
                     "web": "ok",

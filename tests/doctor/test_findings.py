@@ -24,7 +24,8 @@ from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.doctor import Finding
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
-from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names
+from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names, tied_extensions
+from pbxrouter.doctor.identity import check_endpoints, unknown_endpoints
 from pbxrouter.doctor.probe import EVENT_WAIT_S, AsteriskProbe
 from pbxrouter.doctor.running import check_gateway
 from pbxrouter.doctor.sounds import check_sounds
@@ -47,7 +48,7 @@ class FindingCase(SynchronousTestCase):
         """Make both."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
-        self.config = settings.resolved(Config(), self.folder)
+        self.config = settings.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
 
     def assert_all_well(self, findings: Iterable[Finding]) -> None:
         """Check that nothing is wrong or unknown."""
@@ -63,8 +64,8 @@ class FindingCase(SynchronousTestCase):
         return chosen[0]
 
 
-class FileTests(FindingCase):
-    """Checks of files."""
+class InstalledCase(FindingCase):
+    """Has a database and a PIN key."""
 
     def setUp(self) -> None:
         """Make a good installation with the sample rules."""
@@ -85,6 +86,10 @@ class FileTests(FindingCase):
             for statement in statements:
                 connection.execute(statement)
             connection.commit()
+
+
+class FileTests(InstalledCase):
+    """What lies on this machine's disk."""
 
     def test_good(self) -> None:
         """A good installation has no problem and is not changed."""
@@ -198,6 +203,108 @@ class FileTests(FindingCase):
         self.assertEqual(list(check_secret(asterisk)), [])
         for absent in Asterisk(secret_file=str(self.folder / "no")), Asterisk():
             self.assertEqual(list(check_secret(absent)), [])
+
+
+class ExtensionFindingTests(InstalledCase):
+    """Who is taken for an extension."""
+
+    def of_extensions(self) -> list[Finding]:
+        """The findings about extensions."""
+        return [finding for finding in self.look() if finding.area == "extensions"]
+
+    def test_claims(self) -> None:
+        """Without trunks each extension that is not tied and has grants is named, with the remedy."""
+        self.assertEqual([finding.state for finding in self.of_extensions()], ["ok"])
+        self.config = msgspec.structs.replace(self.config, trunks=())
+        self.execute(
+            "INSERT INTO extensions VALUES (7, '22'), (8, '44'), (9, '55')",
+            "INSERT INTO extensions_mappings (extension_id, map_id) VALUES (7, 2), (8, 2)",
+            "INSERT INTO extensions_endpoints VALUES (8, 'PJSIP/44')",
+        )
+        found = self.the_one(self.of_extensions(), "unknown")
+        self.assertEqual(
+            found.what,
+            "no trunk is named in the settings, so an outside caller who shows the number of one of these extensions "
+            "gets its grants: 33, 22",
+        )
+        self.assertIn('trunks = ["PJSIP/provider"]', found.todo)
+        self.assertIn("pbxrouter endpoint 33 PJSIP/33", found.todo)
+        self.execute("INSERT INTO extensions_endpoints VALUES (7, 'PJSIP/22'), (1, 'PJSIP/33')")
+        self.assertEqual([finding.state for finding in self.of_extensions()], ["ok"])
+
+    def test_many(self) -> None:
+        """Twenty are named, the others counted."""
+        self.config = msgspec.structs.replace(self.config, trunks=())
+        for number in range(200, 230):
+            self.execute(
+                f"INSERT INTO extensions VALUES ({number}, '{number}')",
+                f"INSERT INTO extensions_mappings (extension_id, map_id) VALUES ({number}, 2)",
+            )
+        self.assertTrue(self.the_one(self.of_extensions(), "unknown").what.endswith("217, 218, … (31)"))
+
+    def test_tied_to_a_trunk(self) -> None:
+        """No call counts as one of such an extension."""
+        self.execute("INSERT INTO extensions_endpoints VALUES (1, 'pjsip/provider')")
+        found = self.the_one(self.of_extensions())
+        self.assertEqual(found.what, "extension 33 is tied to the trunk PJSIP/provider, so no call counts as one of 33")
+
+    def test_number_twice(self) -> None:
+        """The row that is ignored is named; it leaves the first one's grants as they are."""
+        self.execute("INSERT INTO extensions VALUES (7, '33 ')")
+        found = self.the_one(self.look())
+        self.assertEqual(
+            found.what,
+            "extension 33 is there twice: row 7 is ignored, with its grants and its endpoint; row 1 counts",
+        )
+
+    def test_tied_extensions(self) -> None:
+        """Read from the database; none from one that cannot be read, and nothing is upgraded."""
+        self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
+        self.assertEqual(tied_extensions(self.database), {"33": "PJSIP/33"})
+        self.execute("UPDATE schema_version SET version = 1")
+        self.assertEqual(tied_extensions(self.database), {})
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            self.assertEqual(connection.execute("SELECT max(version) FROM schema_version").fetchone(), (1,))
+        self.database.write_text("hello, this is no database at all" * 100)
+        self.assertEqual(tied_extensions(self.database), {})
+
+
+class EndpointFindingTests(FindingCase):
+    """Trunks and endpoints that no Asterisk has."""
+
+    def found(self, *missing: Iterable[str] | None, trunks: tuple[str, ...] = ("PJSIP/provider",)) -> list[Finding]:
+        """What is found, of Asterisks that do not have these."""
+        tied = {"33": "PJSIP/33", "34": "PJSIP/34"}
+        return list(check_endpoints(trunks, tied, [None if names is None else frozenset(names) for names in missing]))
+
+    def test_known(self) -> None:
+        """All are there; what one Asterisk lacks another may have."""
+        everything: list[str] = []
+        for missing in ([everything], [["PJSIP/33"], ["PJSIP/provider"]]):
+            found = self.found(*missing)
+            self.assertEqual([(row.state, row.what) for row in found], [("ok", "Asterisk has PJSIP/provider")])
+        self.assertEqual(self.found(), [])
+        self.assertEqual(list(check_endpoints((), {}, [frozenset()])), [])
+
+    def test_trunk(self) -> None:
+        """A trunk of the settings that none has."""
+        found = self.the_one(self.found(["PJSIP/provider"], ["PJSIP/provider", "PJSIP/33"]))
+        self.assertIn("Asterisk has no endpoint PJSIP/provider", found.what)
+        self.assertIn("trunks", found.todo)
+
+    def test_endpoint(self) -> None:
+        """An endpoint of an extension that none has."""
+        found = self.the_one(self.found(["PJSIP/34"]))
+        self.assertEqual(
+            found.what,
+            "extension 34 is tied to PJSIP/34, which Asterisk does not have: no call counts as one of 34",
+        )
+        self.assertEqual(found.todo, "tie it to its endpoint: pbxrouter endpoint 34 ENDPOINT")
+
+    def test_not_told(self) -> None:
+        """An Asterisk that does not tell may have them all."""
+        found = self.the_one(self.found(["PJSIP/34"], None), "unknown")
+        self.assertIn("pjsip show endpoints", found.todo)
 
 
 class AlarmFindingTests(FindingCase):
@@ -556,6 +663,38 @@ class AmiTests(AsteriskCase):
         """Without call and reporting the variables cannot be read."""
         self.answers["Getvar"] = DENIED
         self.the_one(self.find(), "unknown")
+
+
+class DeviceTests(AsteriskCase):
+    """Endpoints that an Asterisk has."""
+
+    def missing(self, *endpoints: str) -> frozenset[str] | None:
+        """Those that it does not have."""
+        found: list[frozenset[str] | None] = []
+
+        async def look(probe: AsteriskProbe) -> list[Finding]:
+            found.append(await unknown_endpoints(probe, endpoints))
+            return []
+
+        self.look(look)
+        return found[0]
+
+    def test_states(self) -> None:
+        """INVALID is the state of what is not there; an endpoint that cannot be read is not asked about."""
+        for endpoint, state in (("PJSIP/33", "UNAVAILABLE"), ("PJSIP/34", "INVALID"), ("DAHDI/1", "UNKNOWN")):
+            self.variables[f"DEVICE_STATE({endpoint})"] = state
+        self.assertEqual(self.missing("PJSIP/33", "PJSIP/34", "DAHDI/1", "PJSIP/a)b", "?"), {"PJSIP/34"})
+        self.assertEqual(self.missing(), frozenset())
+        self.assertEqual(
+            [action["Variable"] for action in self.asked if action["Action"] == "Getvar"],
+            ["DEVICE_STATE(DAHDI/1)", "DEVICE_STATE(PJSIP/33)", "DEVICE_STATE(PJSIP/34)"],
+        )
+
+    def test_not_told(self) -> None:
+        """Without the function, or the class, it is not known."""
+        self.assertIsNone(self.missing("PJSIP/33"))
+        self.answers["Getvar"] = DENIED
+        self.assertIsNone(self.missing("PJSIP/33"))
 
 
 class HookTests(AsteriskCase):

@@ -12,10 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
-from pbxrouter.agi.messages import parse_request
+from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
 from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
-from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S
+from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
 from pbxrouter.fastagi.refusal import STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
@@ -293,6 +293,20 @@ class PlaceTests(AdmissionCase):
         self.assert_busy(first)
         self.assertEqual(self.factory.admission.refused["half-open"], 1)
 
+    def test_turned_away_late(self) -> None:
+        """One that gives way just before its ten seconds are over is closed as all that do, and the log is silent."""
+        first = self.connect("192.0.2.7")
+        self.clock.advance(OPENING_TIMEOUT_S - 0.1)
+        for _ in range(3):
+            self.connect("192.0.2.7")
+        self.assertEqual(self.factory.open_calls, 3)
+        with capturedLogs() as events:
+            self.clock.advance(0.2)
+            self.assertEqual((first.hears(), first.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
+            self.clock.advance(STEP_S)
+        self.assertEqual((first.is_closed, first.is_aborted), (True, False))
+        self.assertEqual(lines(events), [])
+
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
         first = self.connect("192.0.2.7")
@@ -338,6 +352,22 @@ class LogTests(AdmissionCase):
         self.assertEqual(len(self.refuse(allowed, "192.0.2.8", "192.0.2.7", "192.0.2.8", "192.0.2.7")), 1)
         self.clock.advance(LOG_EVERY_S / 2)
         self.assertEqual(len(self.refuse(allowed, "192.0.2.7", "192.0.2.8")), 1)
+
+    def test_minute_of_each_reason(self) -> None:
+        """A peer that is refused for two reasons has a line for each, and each has a minute of its own."""
+        allowed = Admission(self.clock, secret=SECRET, bounds=bounds_of(8, 1))
+        slot = allowed.enter(peer("192.0.2.7"))
+        assert slot is not None
+        slot.busy()
+        nameless = AGIRequest({})
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.assertIsNone(allowed.enter(peer("192.0.2.7")))
+                self.assertFalse(allowed.knows_secret(nameless, "192.0.2.7"))
+        first, second = lines(events)
+        self.assertIn("as many open as fastagi.max_connections_per_peer allows", first)
+        self.assertIn("came without the secret", second)
+        self.assertEqual((allowed.refused["peer"], allowed.refused["secret"]), (2, 2))
 
     def test_many_peers(self) -> None:
         """An IPv6 /64 is one peer; very many peers are not all named, nor remembered, until a minute is over."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.ami.account import read_secret
 from pbxrouter.config.schema import Asterisk
-from pbxrouter.errors import ConfigError
+from pbxrouter.errors import ConfigError, OriginateRefused
 from pbxrouter.gateway.asterisk_service import LEAVING_S, AsteriskService
+from pbxrouter.originate import CallRequest
 from pbxrouter.rules.engine import RulesEngine
 from tests.ami_fakes import AmiEnd
+from tests.fakes import workshop_rules
+from tests.magi.test_service import CONTEXT, UNIQUEID, block, snapshot
 
 # The key of this certificate was thrown away.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
@@ -89,6 +95,69 @@ class PartsTests(AsteriskServiceTest):
         self.successResultOf(service.stopService())
 
 
+class SettingsTests(AsteriskServiceTest):
+    """What the settings of an Asterisk mean for its parts."""
+
+    def log_in(self, service: AsteriskService) -> AmiEnd:
+        """Start it, and accept the login."""
+        service.startService()
+        wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.logs_in()
+        end.hears()
+        return end
+
+    def test_originate(self) -> None:
+        """Calls may be originated into the contexts of asterisk.originate, not into those of asterisk.magi."""
+        engine = RulesEngine(["dial"])
+        engine.replace(workshop_rules())
+        settings = Asterisk(secret_file=str(self.secret), magi=("served",), originate=("phones",), heartbeat=False)
+        service = AsteriskService(settings, serve, engine, {"SIP": "PJSIP"}, DialogueWatch(), self.reactor)
+        end = self.log_in(service)
+        originator = service.originator
+        assert originator is not None
+        for context in ("served", "elsewhere"):
+            asked = originator.originate(CallRequest("SIP/33", "21", context), lambda _: None)
+            self.failureResultOf(Deferred.fromCoroutine(asked), OriginateRefused)
+        self.assertEqual(end.hears(), [])
+        Deferred.fromCoroutine(originator.originate(CallRequest("SIP/33", "21", "phones"), lambda _: None))
+        (action,) = end.hears()
+        self.assertEqual((action["Action"], action["Channel"], action["Context"]), ("Originate", "PJSIP/33", "phones"))
+
+    def test_forged_call(self) -> None:
+        """A call by MAGI that is refused before it is served is told of, with the Asterisk that it came by."""
+        refused: list[tuple[str, str]] = []
+        settings = Asterisk(name="lab", secret_file=str(self.secret), magi=(CONTEXT,), heartbeat=False)
+        service = AsteriskService(
+            settings,
+            serve,
+            RulesEngine(()),
+            {},
+            DialogueWatch(),
+            self.reactor,
+            lambda request, violation: refused.append((request.uniqueid, violation.peer)),
+        )
+        end = self.log_in(service)
+        forged = block().replace(b"agi_callerid: ", b"agi_caller: ")
+        with capturedLogs():
+            end.says("Event: AsyncAGIStart", *snapshot(), f"Env: {quote(forged, safe='')}")
+            (status,) = [action for action in end.hears() if action["Action"] == "Status"]
+            known = f"ActionID: {status['ActionID']}"
+            end.says("Response: Success", known, "EventList: start")
+            end.says("Event: Status", known, *snapshot(), "DNID: 21")
+            end.says("Event: StatusComplete", known, "EventList: Complete")
+        self.assertEqual(refused, [(UNIQUEID, "AMI lab")])
+
+    def test_ssl(self) -> None:
+        """An ssl: endpoint, which verifies no certificate, is warned of; others are not."""
+        for ami, warned in (("ssl:pbx.test:5039", True), ("tcp:pbx.test:5038", False)):
+            with capturedLogs() as logs:
+                self.make(name="lab", ami=ami)
+            said = [formatEvent(event) for event in logs if event["log_level"] is LogLevel.warn]
+            line = "AMI lab: ssl: endpoints verify no certificate; tls: endpoints do"
+            self.assertEqual(said, [line] if warned else [])
+
+
 class StopTests(AsteriskServiceTest):
     """Stopping in order."""
 
@@ -115,12 +184,38 @@ class StopTests(AsteriskServiceTest):
         self.successResultOf(stopped)
 
     def test_frozen_asterisk(self) -> None:
-        """An Asterisk that answers nothing is disconnected within seconds."""
-        service, _ = self.connected()
+        """An Asterisk that answers nothing is disconnected after LEAVING_S, also if its actions may take longer."""
+        service, end = self.connected()
         stopped = service.stopService()
-        self.reactor.pump([LEAVING_S, LEAVING_S, LEAVING_S])
+        self.reactor.advance(LEAVING_S - 0.1)
+        self.assertFalse(end.transport.disconnecting)
+        self.reactor.advance(0.1)
+        self.assertTrue(end.transport.disconnecting)
+        self.reactor.pump([LEAVING_S, LEAVING_S])
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class SecretTests(AsteriskServiceTest):
+    """The secret of the AMI user."""
+
+    def log_in(self) -> AmiEnd:
+        """Take the connection that was begun last, and greet it."""
+        wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        end = AmiEnd(wrapper)
+        end.greets()
+        return end
+
+    def test_read_at_each_log_in(self) -> None:
+        """A secret that was changed in its file is used at the next log-in, without a restart."""
+        service = self.make(login="plain")
+        service.startService()
+        end = self.log_in()
+        self.assertEqual(end.answers(to="Login")["Secret"], "s3cret")
+        self.secret.write_text("changed\n")
+        end.goes()
+        self.reactor.advance(60)
+        self.assertEqual(self.log_in().hears()[0]["Secret"], "changed")
 
 
 class ConfigTests(AsteriskServiceTest):

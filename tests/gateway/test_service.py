@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from twisted.application.internet import TimerService
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -24,16 +26,17 @@ from pbxrouter import database
 from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.call.record import CallRecord
+from pbxrouter.call.refusals import refusal_note
 from pbxrouter.config import schema as config
 from pbxrouter.config.schema import Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ConfigError, KeyFileError
+from pbxrouter.errors import ConfigError, ForgedRequest, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
-from pbxrouter.gateway.service import Banner, FastAGIService
-from pbxrouter.rules.model import Facts
+from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
+from pbxrouter.rules.model import Facts, Party
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import loud, request_of, workshop_rules
@@ -128,7 +131,27 @@ class WholeGateway(TestCase):
             await self.change_the_rules()
         finally:
             await self.gateway.stopService()
-        self.assertFalse(os.path.exists("s"))
+        self.assertEqual((os.path.exists("s"), os.path.exists("c")), (False, False))
+
+    async def test_forgiven_guesses(self) -> None:
+        """Wrong PINs that were forgiven more than a day ago are deleted; others stay."""
+        now = time.time()
+        connection = database.connect(self.path)
+        self.addCleanup(connection.close)
+        for name, forgiven_at in (("old", now - 90_000), ("late", now - 80_000), ("open", now + 600)):
+            connection.execute(
+                "INSERT INTO pin_guesses (scope, name, forgiven_at, wrong, unchecked, last_at)"
+                " VALUES ('number', :name, :forgiven_at, 1, 0, 0)",
+                {"name": name, "forgiven_at": forgiven_at},
+            )
+        connection.commit()
+        hourly = [part for part in self.gateway if isinstance(part, TimerService) and part.step == FORGET_EVERY_S]
+        self.assertEqual((len(hourly), FORGET_EVERY_S), (1, 3600.0))
+        self.gateway.privilegedStartService()
+        self.gateway.startService()
+        await self.gateway.stopService()
+        kept = connection.execute("SELECT name FROM pin_guesses ORDER BY name").fetchall()
+        self.assertEqual(kept, [("late",), ("open",)])
 
     async def change_the_rules(self) -> None:
         """Change the rules with SQL; soon calls are routed by them."""
@@ -232,9 +255,30 @@ class Parts(SynchronousTestCase):
         )
         self.assertIn("pepe may use 3X by PIN", event["trace"])
         self.assertNotIn("123456", str(event["trace"]))
+        self.assertEqual(
+            event["line"],
+            "call 1795409729.6: 33 -> 34: BUSY "
+            "(34 matches 3X: dial IAX2; 33 has no grant for 3X; pepe may use 3X by PIN)",
+        )
         event = self.said_of("2\udcff\x1b", None, decided=False)
         self.assertEqual((event["caller"], event["number"]), ("unknown", "2\\udcff\\x1b"))
         self.assertEqual(event["trace"], "nothing decided")
+
+    def test_call_log_of_other_parties(self) -> None:
+        """A call that was sent on is logged with who did so, and a refused one with why."""
+        request = request_of(SimulatedCall("21", caller="33"))
+        decision = workshop_rules().decide(Facts("33", "21", sent_on_by=(Party("PJSIP/22"),)))
+        refused = CallRecord(request, None, Outcome("REFUSED"), note=refusal_note(request, ForgedRequest("so")))
+        with capturedLogs() as logs:
+            CallLog().report(CallRecord(request, decision, Outcome("BUSY")))
+            CallLog().report(refused)
+        first, second = (event["line"] for event in logs if event["log_namespace"].startswith("pbxrouter"))
+        self.assertTrue(first.startswith("call 1795409729.6: 33 sent on by PJSIP/22 -> 21: BUSY ("), first)
+        self.assertEqual(
+            second,
+            "call 1795409729.6: 33 -> 21: REFUSED (nothing decided; refused as forged: so; "
+            "channel PJSIP/33-00000001, from ?)",
+        )
 
     def test_dialogue_log(self) -> None:
         """Each line of a dialogue is logged if the settings say so."""

@@ -116,6 +116,17 @@ class MagiServiceTest(SynchronousTestCase):
         self.manager.event("Event: AsyncAGIStart", *snapshot(**which), f"Env: {encoded}")
         self.left = data[1023:]
 
+    def start_dialling(self) -> list[verbs.DialResult]:
+        """Start a call that dials; the list is filled with the result."""
+        results: list[verbs.DialResult] = []
+
+        async def dials(channel: Channel) -> None:
+            results.append(await verbs.dial(channel, "PJSIP/21", 20))
+
+        self.conversation = dials
+        self.start()
+        return results
+
     def exists(self, application: str = "AGI", data: str = "agi:async", **which: str) -> None:
         """What Action Status will tell of a channel."""
         headers = (*snapshot(**which), "DNID: 21", f"Application: {application}", f"Data: {data}")
@@ -299,13 +310,7 @@ class StartTests(MagiServiceTest):
 
     def test_dial(self) -> None:
         """The Dial's result is taken from its event when the caller hangs up during it."""
-        results: list[verbs.DialResult] = []
-
-        async def dials(channel: Channel) -> None:
-            results.append(await verbs.dial(channel, "PJSIP/21", 20))
-
-        self.conversation = dials
-        self.start()
+        results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DestUniqueid: 9", "DialStatus: ANSWER")
         self.manager.event("Event: DialEnd", "Uniqueid: 5", "DestUniqueid: 9", "DialStatus: BUSY")
         self.answer("200 result=-1")
@@ -314,13 +319,7 @@ class StartTests(MagiServiceTest):
 
     def test_forged_dial_end(self) -> None:
         """A DialEnd with a repeated status or Uniqueid is ignored."""
-        results: list[verbs.DialResult] = []
-
-        async def dials(channel: Channel) -> None:
-            results.append(await verbs.dial(channel, "PJSIP/21", 20))
-
-        self.conversation = dials
-        self.start()
+        results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
         for extra in ("DialStatus: BUSY", f"Uniqueid: {UNIQUEID}"):
             self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", extra, "DialStatus: ANSWER")
@@ -330,13 +329,7 @@ class StartTests(MagiServiceTest):
 
     def test_dial_end_without_a_status(self) -> None:
         """A DialEnd without a status is ignored."""
-        results: list[verbs.DialResult] = []
-
-        async def dials(channel: Channel) -> None:
-            results.append(await verbs.dial(channel, "PJSIP/21", 20))
-
-        self.conversation = dials
-        self.start()
+        results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}")
         self.answer("200 result=-1")
@@ -461,13 +454,7 @@ class ForgedTests(MagiServiceTest):
 
     def test_whole_end_in_a_dial(self) -> None:
         """While the application runs that we asked for, the channel is ours."""
-        results: list[verbs.DialResult] = []
-
-        async def dials(channel: Channel) -> None:
-            results.append(await verbs.dial(channel, "PJSIP/21", 20))
-
-        self.conversation = dials
-        self.start()
+        results = self.start_dialling()
         self.exists("Dial", "PJSIP/21,20")
         self.forged_end()
         self.clock.pump(ASK_AGAIN_S)

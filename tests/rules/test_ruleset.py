@@ -437,6 +437,17 @@ class SentOn(SynchronousTestCase):
         decided = self.decided("0600112233", "600", sent_on_by=(Party("PJSIP/desk"),))
         self.assertEqual(decided[:3], ("allow", "44", "44"))
 
+    def test_who_sent_it_on(self) -> None:
+        """A decision names who sent the call on: by Asterisk's word, or else by the call's own claim; all printable."""
+        for facts, named in (
+            (Facts("33", "21"), ""),
+            (Facts("33", "21", claimed=Party(number="22")), "22"),
+            (Facts("33", "21", claimed=Party(number="2\x1b")), "2\\x1b"),
+            (Facts("33", "21", sent_on_by=(Party("PJSIP/21"),), claimed=Party(number="22")), "PJSIP/21"),
+            (Facts("33", "x", claimed=Party(number="22")), "22"),
+        ):
+            self.assertEqual(self.rules.decide(facts).forwarded_by, named, facts)
+
     def test_claim_narrows(self) -> None:
         """A claimed party never allows what the caller may not, and takes away what the party may not."""
         for caller, claimed, verdict in (

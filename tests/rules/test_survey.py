@@ -73,6 +73,22 @@ class Surveying(SynchronousTestCase):
         assert known is not None
         self.assertEqual(dict(known.counts), {"no-driver": 1})
 
+    def test_changed_after_a_survey(self) -> None:
+        """What is known of earlier rules is known no more, as soon as there are others."""
+        self.surveyor.survey()
+        self.clock.advance(1)
+        before = self.surveyor.known
+        self.assertIsNotNone(before)
+        self.rules = RuleSet.build([Mapping(1, "2X", "fax", "")], [("33", frozenset({1}))], [], hash_pin)
+        self.assertIsNone(self.surveyor.known)
+        after = self.surveyor.survey()
+        self.assertNoResult(after)
+        self.clock.advance(1)
+        found = self.successResultOf(after)
+        assert found is not None
+        self.assertEqual(dict(found.counts), {"no-driver": 1})
+        self.assertIs(self.surveyor.known, found)
+
     def test_no_rules_yet(self) -> None:
         """Without rules there is no survey to wait for."""
         self.rules = None

@@ -27,11 +27,19 @@ class RateLimitTests(SynchronousTestCase):
         self.assertGreater(limit.wait_s("a", 0.0), 0.0)
 
     def test_never_more_than_the_burst(self) -> None:
-        """A long pause saves up no more than a burst; a clock that goes back adds nothing."""
+        """A long pause saves up no more than a burst."""
         limit = RateLimit(per_minute=60, burst=2)
         limit.wait_s("a", 0.0)
         self.assertEqual([limit.wait_s("a", 1e6) for _ in range(2)], [0.0, 0.0])
-        self.assertGreater(limit.wait_s("a", 1e6 - 500), 0.0)
+        self.assertGreater(limit.wait_s("a", 1e6), 0.0)
+
+    def test_clock_set_back(self) -> None:
+        """A clock that goes back neither adds to what is left nor takes from it."""
+        limit = RateLimit(per_minute=60, burst=2)
+        self.assertEqual(limit.wait_s("a", 1e6), 0.0)
+        self.assertEqual(limit.wait_s("a", 1e6 - 500), 0.0)
+        self.assertAlmostEqual(limit.wait_s("a", 1e6 - 1000), 1.0)
+        self.assertEqual(limit.wait_s("a", 1e6 - 999), 0.0)
 
     def test_bounded(self) -> None:
         """The keys unseen for longest are forgotten."""

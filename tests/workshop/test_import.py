@@ -467,6 +467,25 @@ class MergeTests(SynchronousTestCase):
         self.merge(read_sql(WORKSHOP))
         self.assertEqual(self.verdict("12345678", caller="77"), "pin")
 
+    def test_numbers_of_endpoints_left_behind(self) -> None:
+        """An endpoint whose extension is gone ties no imported one."""
+        self.connection.execute("PRAGMA foreign_keys = OFF")
+        self.connection.executescript(
+            "INSERT INTO extensions VALUES (1, '77'); INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/other');"
+            "DELETE FROM extensions;"
+        )
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.merge(read_sql(WORKSHOP))
+        self.assertEqual(self.verdict("21"), "allow")
+
+    def test_one_number_twice(self) -> None:
+        """Of several rows with one number the first gets the grants, as it is the one that counts."""
+        self.connection.executescript("INSERT INTO extensions VALUES (7, '33'), (8, '33 ')")
+        self.merge(read_sql(WORKSHOP))
+        self.assertEqual(self.verdict("21"), "allow")
+        granted = self.connection.execute("SELECT DISTINCT extension_id FROM extensions_mappings").fetchall()
+        self.assertEqual(granted, [(7,)])
+
     def test_warnings(self) -> None:
         """Everything that is left out or looks wrong is reported, without any PIN."""
         report = self.merge(

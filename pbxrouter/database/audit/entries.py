@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.audit.rows import Recorded, Row, from_text
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
@@ -43,7 +43,7 @@ class AuditEntry:
     Attributes:
         changed_at: epoch seconds.
         who: a login, a token's name, or the system's user.
-        via: console, api or command.
+        via: console, api, command or phone.
         name: the name of what was changed, at that time.
         undoes: the entry that this one undid; None if it is no undo.
         undone_by: the entry that undid this one; None if none did.
@@ -156,12 +156,8 @@ def entry(connection: sqlite3.Connection, audit_id: int) -> AuditDetail:
         NotThere: there is no such entry.
         StoreError: the database cannot be read.
     """
-    with reading(connection):
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, changes FROM audit_log WHERE audit_id = :id", {"id": bounded(audit_id)}
-        ).fetchone()
-    if row is None:
-        raise no_entry(audit_id)
+    query = f"SELECT {_COLUMNS}, changes FROM audit_log WHERE audit_id = :id"
+    row = read_row(connection, query, {"id": bounded(audit_id)}, no_entry(audit_id))
     changes = from_text(row[-1]) or []
     return AuditDetail(AuditEntry(*row[:-1]), tuple(map(_shown, changes[:MAX_SHOWN])), len(changes))
 

@@ -174,7 +174,7 @@ class Change:
             if rows_with(self.connection, TABLES[child], {column: row_id}):
                 raise EditConflict(
                     sentence(
-                        "{name} has been granted or disabled since, so this cannot be undone",
+                        "{name} has been tied, granted or disabled since, so this cannot be undone",
                         name=self.name,
                     )
                 )

@@ -59,7 +59,12 @@ TABLES: Final = {
             ),
         ),
         _table("mappings_disabled", "map_id"),
-        _table("extensions", "extension_id", children=(("extensions_mappings", "extension_id"),)),
+        _table(
+            "extensions",
+            "extension_id",
+            children=(("extensions_mappings", "extension_id"), ("extensions_endpoints", "extension_id")),
+        ),
+        _table("extensions_endpoints", "extension_id"),
         _table("extensions_mappings", "ext_map_id", "extension_id", "map_id"),
         _table("users", "user_id", children=(("users_mappings", "user_id"),)),
         _table("users_mappings", "usr_map_id", "user_id", "map_id"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
 
-from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text import Sentence, sentence
@@ -86,6 +86,8 @@ class Search:
     Attributes:
         caller: a number; with ``*`` at its end, a prefix.
         number: a number or a prefix, too.
+        forwarded_by: who sent the call on: an endpoint, or a number, which is also that behind the technology of an
+            endpoint; or a prefix of it.
     """
 
     caller: str | None = None
@@ -93,6 +95,7 @@ class Search:
     outcome: str | None = None
     since: float | None = None
     until: float | None = None
+    forwarded_by: str | None = None
 
 
 ListPosition = tuple[float, int]
@@ -117,7 +120,13 @@ _NAMES: Final = tuple(field.name for field in fields(CallRow))
 _COLUMNS: Final = ", ".join(_NAMES)
 _VALUES: Final = attrgetter(*_NAMES)  # dataclasses.astuple copies deeply
 _INSERT: Final = f"INSERT INTO calls ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
-_INDEXES: Final = {"caller": "calls_by_caller", "number": "calls_by_number", "outcome": "calls_by_outcome"}
+_INDEXES: Final = {
+    "caller": "calls_by_caller",
+    "number": "calls_by_number",
+    "outcome": "calls_by_outcome",
+    "forwarded_by": "calls_sent_on",
+}
+_NUMBERS: Final = ("caller", "number")
 
 
 def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
@@ -138,11 +147,8 @@ def call(connection: sqlite3.Connection, call_id: int) -> KeptCall:
         StoreError: the database cannot be read.
     """
     query = f"SELECT {_COLUMNS}, call_id FROM calls WHERE call_id = :id"
-    with reading(connection):
-        row = connection.execute(query, {"id": bounded(call_id)}).fetchone()
-    if row is None:
-        raise NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
-    return KeptCall(*row)
+    missing = NotThere(sentence("there is no call {id} in the history; it may have been deleted", id=call_id))
+    return KeptCall(*read_row(connection, query, {"id": bounded(call_id)}, missing))
 
 
 def find_calls(connection: sqlite3.Connection, search: Search, limit: int) -> Iterator[CallRow]:
@@ -221,6 +227,14 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, Any]]:
         else:
             conditions.append(f"{name} >= :{name} AND {name} < :{name}_end")
             values |= {name: beginning, f"{name}_end": f"{beginning}\U0010ffff"}
+    if search.forwarded_by is not None:
+        # The column lists several parties with commas between.
+        beginning = _beginning("forwarded_by", search.forwarded_by)
+        conditions.append("forwarded_by <> ''")  # as the index demands
+        conditions.append(
+            "(instr(', ' || forwarded_by || ',', ', ' || :party) OR instr(forwarded_by || ',', '/' || :party))"
+        )
+        values["party"] = f"{search.forwarded_by}," if beginning is None else beginning
     for name, sign in (("since", ">="), ("until", "<")):
         if getattr(search, name) is not None:
             conditions.append(f"began {sign} :{name}")
@@ -236,7 +250,7 @@ def _beginning(name: str, wanted: str) -> str | None:
 def _is_beginning_alone(search: Search) -> bool:
     """Whether the only condition, except for the time, is a prefix of one number."""
     given = [name for name in _INDEXES if getattr(search, name) is not None]
-    return len(given) == 1 and _beginning(given[0], getattr(search, given[0])) is not None
+    return len(given) == 1 and given[0] in _NUMBERS and _beginning(given[0], getattr(search, given[0])) is not None
 
 
 def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
@@ -258,9 +272,9 @@ def _index(connection: sqlite3.Connection, search: Search, limit: int) -> str:
         ).fetchone()[0]
         if counted < fewest:
             best, fewest = index, counted
-        if _beginning(name, wanted) is None:
-            exact = exact or index
-    # For one value the index is in order of time; for a prefix it is not.
+        if name == "forwarded_by" or (_beginning(name, wanted) is None and not exact):
+            exact = index
+    # For one value the index is in order of time; for a prefix it is not, but that of calls that were sent on is.
     return exact if fewest > FEW and exact else best
 
 

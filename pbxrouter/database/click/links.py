@@ -19,7 +19,7 @@ from pbxrouter.database.click.link_values import (
     LinkValues,
     checked,
 )
-from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import NotThere
 from pbxrouter.text import sentence
@@ -60,11 +60,9 @@ def dial_link(connection: sqlite3.Connection, link_id: int, day: str = "") -> Di
     Raises:
         NotThere: there is no such link.
     """
-    with reading(connection):
-        row = connection.execute(f"{_SELECT} WHERE l.link_id = :id", {"id": bounded(link_id), "day": day}).fetchone()
-    if row is None:
-        raise NotThere(sentence("there is no click-to-dial link {id}", id=link_id))
-    return _link(row)
+    missing = NotThere(sentence("there is no click-to-dial link {id}", id=link_id))
+    values = {"id": bounded(link_id), "day": day}
+    return _link(read_row(connection, f"{_SELECT} WHERE l.link_id = :id", values, missing))
 
 
 def add_dial_link(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Role
@@ -58,13 +58,9 @@ def console_user(connection: sqlite3.Connection, console_user_id: int) -> Consol
     Raises:
         NotThere: there is no such user.
     """
-    with reading(connection):
-        row = connection.execute(
-            f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id", {"id": bounded(console_user_id)}
-        ).fetchone()
-    if row is None:
-        raise NotThere(sentence("there is no console user {id}", id=console_user_id))
-    return user_of_row(row)
+    query = f"SELECT {_COLUMNS} FROM console_users WHERE console_user_id = :id"
+    missing = NotThere(sentence("there is no console user {id}", id=console_user_id))
+    return user_of_row(read_row(connection, query, {"id": bounded(console_user_id)}, missing))
 
 
 def any_console_user(connection: sqlite3.Connection) -> bool:

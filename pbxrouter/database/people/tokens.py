@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, changing
-from pbxrouter.database.connection import reading, transaction
+from pbxrouter.database.connection import read_row, reading, transaction
 from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security import Scope, TokenInfo, scopes_of, scopes_text
@@ -68,13 +68,9 @@ def token(connection: sqlite3.Connection, token_id: int) -> TokenInfo:
     Raises:
         NotThere: there is no such token.
     """
-    with reading(connection):
-        row = connection.execute(
-            f"SELECT {_COLUMNS} FROM api_tokens WHERE token_id = :id", {"id": bounded(token_id)}
-        ).fetchone()
-    if row is None:
-        raise NotThere(sentence("there is no token {id}", id=token_id))
-    return _info(row)
+    query = f"SELECT {_COLUMNS} FROM api_tokens WHERE token_id = :id"
+    missing = NotThere(sentence("there is no token {id}", id=token_id))
+    return _info(read_row(connection, query, {"id": bounded(token_id)}, missing))
 
 
 def revoke_token(connection: sqlite3.Connection, actor: Actor, now: float, token_id: int) -> None:

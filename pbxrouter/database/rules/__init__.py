@@ -30,6 +30,8 @@ from pbxrouter.database.rules.holders import HOLDERS, Grant
 from pbxrouter.database.rules.lists import (
     HolderRow,
     MappingRow,
+    extension_numbered,
+    find_extensions,
     find_holders,
     find_mappings,
     holder,
@@ -67,6 +69,8 @@ __all__ = [
     "delete_holder",
     "delete_mapping",
     "delete_orphans",
+    "extension_numbered",
+    "find_extensions",
     "find_holders",
     "find_mappings",
     "find_orphans",

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pbxrouter.database.audit import Actor, Edited, changing
+from pbxrouter.database.connection import read_row
 from pbxrouter.database.edit_text import no_mapping
 from pbxrouter.database.rules.holder_edits import holder_name
 from pbxrouter.database.rules.holders import HOLDERS, Grant, holders
@@ -121,12 +122,8 @@ def delete_orphans(connection: sqlite3.Connection, actor: Actor, now: float) -> 
 
 
 def _pattern(connection: sqlite3.Connection, map_id: int) -> str:
-    row = connection.execute(
-        "SELECT pattern FROM applications_mappings WHERE map_id = :id", {"id": bounded(map_id)}
-    ).fetchone()
-    if row is None:
-        raise no_mapping(map_id)
-    return text_of(row[0])
+    query = "SELECT pattern FROM applications_mappings WHERE map_id = :id"
+    return text_of(read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id))[0])
 
 
 def _grant_id(connection: sqlite3.Connection, grant: Grant) -> int | None:

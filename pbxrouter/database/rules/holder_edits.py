@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from pbxrouter.database.audit import Actor, Edited, changing
+from pbxrouter.database.audit import Actor, Change, Edited, changing
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import MAX_NAME, PIN_TAKEN, checked_text
 from pbxrouter.database.rules.holders import HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
 from pbxrouter.errors import EditConflict, EditRefused, PinError, StoreError
-from pbxrouter.rules import NO_CALLER
+from pbxrouter.rules import NO_CALLER, read_endpoint
 from pbxrouter.security import generate_pin
 from pbxrouter.text import sentence
 
@@ -21,15 +21,25 @@ _TRIES: Final = 20
 """How many PINs generate_user_pin tries before it gives up."""
 
 
-def add_extension(connection: sqlite3.Connection, actor: Actor, now: float, number: str) -> Edited[int]:
+def add_extension(
+    connection: sqlite3.Connection, actor: Actor, now: float, number: str, endpoint: str = ""
+) -> Edited[int]:
     """Add an extension; the value is its extension_id.
 
+    Args:
+        endpoint: the endpoint that it is tied to, such as ``PJSIP/33``; ``""`` for none.
+
     Raises:
-        EditRefused: the number is not valid; the field is number.
+        EditRefused: number or endpoint is not valid; the field is number or endpoint.
         EditConflict: there is an extension with this number.
         StoreError: the database cannot be written.
     """
-    return _add(connection, actor, now, holders("extension"), _number(number), {})
+    table, number, tied = holders("extension"), _number(number), _endpoint(endpoint)
+    with changing(connection, actor, now, "create", table.kind, number) as change:
+        _refuse_taken(connection, table, number, 0)
+        row_id = change.insert(table.table, {table.name: number})
+        _tie(connection, change, row_id, tied)
+    return Edited(row_id, change.audit_id)
 
 
 def add_user(
@@ -46,19 +56,45 @@ def add_user(
         PinError: the PIN is another user's.
         StoreError: the database cannot be written.
     """
-    return _add(connection, actor, now, holders("user"), _name(name), {"user_pin": pin_hash})
+    table, name = holders("user"), _name(name)
+    with changing(connection, actor, now, "create", table.kind, name) as change:
+        _refuse_taken(connection, table, name, 0)
+        refuse_pin_of_another(connection, pin_hash, 0)
+        row_id = change.insert(table.table, {table.name: name, "user_pin": pin_hash})
+    return Edited(row_id, change.audit_id)
 
 
 def update_extension(
-    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, number: str
+    connection: sqlite3.Connection,
+    actor: Actor,
+    now: float,
+    extension_id: int,
+    number: str | None = None,
+    endpoint: str | None = None,
 ) -> Edited[None]:
-    """Change an extension's number.
+    """Change an extension's number, or the endpoint that it is tied to.
+
+    Args:
+        number: None leaves it as it is.
+        endpoint: ``""`` unties the extension; None leaves it as it is.
 
     Raises:
         NotThere: there is no such extension.
         EditRefused, EditConflict, StoreError: as add_extension.
     """
-    return _rename(connection, actor, now, holders("extension"), extension_id, _number(number))
+    table = holders("extension")
+    wanted = None if number is None else _number(number)
+    tied = None if endpoint is None else _endpoint(endpoint)
+    with changing(connection, actor, now, "update", table.kind) as change:
+        change.name = holder_name(connection, table, extension_id)
+        renamed = False
+        if wanted is not None:
+            _refuse_taken(connection, table, wanted, extension_id)
+            renamed = change.update(table.table, extension_id, {table.name: wanted})
+            change.name = wanted
+        if tied is not None and _tie(connection, change, extension_id, tied) and not renamed:
+            change.action = "endpoint"
+    return Edited(None, change.audit_id)
 
 
 def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, name: str) -> Edited[None]:
@@ -68,7 +104,12 @@ def update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_i
         NotThere: there is no such user.
         EditRefused, EditConflict, StoreError: as add_user.
     """
-    return _rename(connection, actor, now, holders("user"), user_id, _name(name))
+    table, name = holders("user"), _name(name)
+    with changing(connection, actor, now, "update", table.kind, name) as change:
+        holder_name(connection, table, user_id)
+        _refuse_taken(connection, table, name, user_id)
+        change.update(table.table, user_id, {table.name: name})
+    return Edited(None, change.audit_id)
 
 
 def delete_holder(connection: sqlite3.Connection, actor: Actor, now: float, kind: str, row_id: int) -> Edited[None]:
@@ -177,47 +218,39 @@ def holder_name(connection: sqlite3.Connection, table: HolderTable, row_id: int)
     Raises:
         NotThere: there is no such holder.
     """
+    query = f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} = :id"
+    return text_of(read_row(connection, query, {"id": bounded(row_id)}, no_holder(table.kind, row_id))[0])
+
+
+def _tie(connection: sqlite3.Connection, change: Change, extension_id: int, endpoint: str) -> bool:
+    """Tie an extension to an endpoint, or untie it with ``""``; returns whether that is a change."""
     row = connection.execute(
-        f"SELECT {table.name} FROM {table.table} WHERE {table.row_id} = :id", {"id": bounded(row_id)}
+        "SELECT 1 FROM extensions_endpoints WHERE extension_id = :id", {"id": extension_id}
     ).fetchone()
+    if row is None and endpoint:
+        change.insert("extensions_endpoints", {"extension_id": extension_id, "endpoint": endpoint})
+        return True
     if row is None:
-        raise no_holder(table.kind, row_id)
-    return text_of(row[0])
-
-
-def _add(
-    connection: sqlite3.Connection,
-    actor: Actor,
-    now: float,
-    table: HolderTable,
-    name: str,
-    more: dict[str, Any],
-) -> Edited[int]:
-    with changing(connection, actor, now, "create", table.kind, name) as change:
-        _refuse_taken(connection, table, name, 0)
-        refuse_pin_of_another(connection, more.get("user_pin"), 0)
-        row_id = change.insert(table.table, {table.name: name, **more})
-    return Edited(row_id, change.audit_id)
-
-
-def _rename(
-    connection: sqlite3.Connection, actor: Actor, now: float, table: HolderTable, row_id: int, name: str
-) -> Edited[None]:
-    with changing(connection, actor, now, "update", table.kind, name) as change:
-        holder_name(connection, table, row_id)
-        _refuse_taken(connection, table, name, row_id)
-        change.update(table.table, row_id, {table.name: name})
-    return Edited(None, change.audit_id)
+        return False
+    if endpoint:
+        return change.update("extensions_endpoints", extension_id, {"endpoint": endpoint})
+    change.delete("extensions_endpoints", extension_id)
+    return True
 
 
 def _refuse_taken(connection: sqlite3.Connection, table: HolderTable, name: str, but: int) -> None:
-    # Trimmed as it is when the rules are loaded: rows written by SQL may have blanks around it.
+    # Stripped as it is when the rules are loaded: rows written by SQL may have blanks around it.
     found = connection.execute(
-        f"SELECT 1 FROM {table.table} WHERE trim({table.name}) = :name AND {table.row_id} <> :but LIMIT 1",
+        f"SELECT {table.name} FROM {table.table}"
+        f" WHERE instr(CAST({table.name} AS TEXT), :name) AND {table.row_id} <> :but",
         {"name": name, "but": but},
-    ).fetchone()
-    if found:
+    )
+    if any(text_of(other).strip() == name for (other,) in found):
         raise EditConflict(table.taken, table.field)
+
+
+def _endpoint(text: str) -> str:
+    return read_endpoint(text) if text.strip() else ""
 
 
 def _number(text: str) -> str:

@@ -6,27 +6,26 @@ Values of unexpected types, which SQL can store, are listed as text.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pbxrouter.database.connection import reading
+from pbxrouter.database.connection import read_row, reading
 from pbxrouter.database.edit_text import no_mapping
-from pbxrouter.database.paging import Listing, Page, searching
+from pbxrouter.database.paging import MAX_LIMIT, Listing, Page, searching
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable, holders, no_holder
 from pbxrouter.database.values import bounded, text_of
+from pbxrouter.errors import NotThere
+from pbxrouter.rules import Mapping
+from pbxrouter.text import sentence
 
 
 @dataclass(frozen=True, slots=True)
-class MappingRow:
+class MappingRow(Mapping):
     """A mapping, with the numbers of extensions and users that have a grant for it."""
 
-    map_id: int
-    pattern: str
-    application: str
-    data: str
-    enabled: bool
-    extensions: int
-    users: int
+    extensions: int = 0
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class HolderRow:
         name: an extension's number, or a user's name.
         has_pin: whether a user has a PIN; False for extensions.
         grants: the number of its grants.
+        endpoint: the endpoint that an extension is tied to; ``""`` if it is not.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class HolderRow:
     name: str
     has_pin: bool
     grants: int
+    endpoint: str = ""
 
 
 _MAPPING_COLUMNS: Final = (
@@ -60,12 +61,20 @@ _MAPPINGS: Final = Listing(
 _SEARCHED: Final = ("m.pattern", "m.application_name", "m.application_data")
 
 
+_ENDPOINT: Final = "(SELECT endpoint FROM extensions_endpoints WHERE extension_id = h.extension_id)"
+
+
 def _holder_columns(table: HolderTable) -> str:
     pin = "h.user_pin IS NOT NULL" if table.kind == "user" else "0"
     return (
         f"h.{table.row_id}, '{table.kind}', h.{table.name}, {pin},"
-        f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id})"
+        f" (SELECT count(*) FROM {table.grants} WHERE {table.row_id} = h.{table.row_id}),"
+        f" {_ENDPOINT if table.kind == 'extension' else 'NULL'}"
     )
+
+
+def _searched(table: HolderTable) -> tuple[str, ...]:
+    return (f"h.{table.name}", *([_ENDPOINT] if table.kind == "extension" else []))
 
 
 _BY_NAME: Final = {
@@ -116,7 +125,7 @@ def find_holders(
 
     Args:
         kind: "extension" or "user".
-        search: part of number or name.
+        search: part of an extension's number or endpoint, or of a user's name.
         limit, after, before: as find_mappings.
 
     Raises:
@@ -124,7 +133,7 @@ def find_holders(
     """
     table = holders(kind)
     with reading(connection):
-        where, values = searching(search, (f"h.{table.name}",))
+        where, values = searching(search, _searched(table))
         return _BY_NAME[kind].page(connection, _holder_row, where, values, limit, after, before)
 
 
@@ -135,11 +144,8 @@ def mapping(connection: sqlite3.Connection, map_id: int) -> MappingRow:
         NotThere: there is no such mapping.
         StoreError: the database cannot be read.
     """
-    with reading(connection):
-        row = connection.execute(f"{_MAPPINGS.select} WHERE m.map_id = :id", {"id": bounded(map_id)}).fetchone()
-    if row is None:
-        raise no_mapping(map_id)
-    return _mapping_row(*row)
+    query = f"{_MAPPINGS.select} WHERE m.map_id = :id"
+    return _mapping_row(*read_row(connection, query, {"id": bounded(map_id)}, no_mapping(map_id)))
 
 
 def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderRow:
@@ -149,14 +155,44 @@ def holder(connection: sqlite3.Connection, kind: str, holder_id: int) -> HolderR
         NotThere: there is no such extension or user.
         StoreError: the database cannot be read.
     """
-    table = holders(kind)
+    row_id = holders(kind).row_id
+    query = f"{_BY_NAME[kind].select} WHERE h.{row_id} = :id"
+    return _holder_row(*read_row(connection, query, {"id": bounded(holder_id)}, no_holder(kind, holder_id)))
+
+
+def find_extensions(connection: sqlite3.Connection) -> Iterator[HolderRow]:
+    """Find all extensions, by number.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    page = find_holders(connection, "extension", limit=MAX_LIMIT)
+    yield from page.rows
+    while page.next is not None:
+        page = find_holders(connection, "extension", limit=MAX_LIMIT, after=page.next)
+        yield from page.rows
+
+
+def extension_numbered(connection: sqlite3.Connection, number: str) -> HolderRow:
+    """Get the extension of a number: of several rows the first, which is the one that counts.
+
+    Raises:
+        NotThere: there is none.
+        StoreError: the database cannot be read.
+    """
+    number = number.strip()
     with reading(connection):
-        row = connection.execute(
-            f"{_BY_NAME[kind].select} WHERE h.{table.row_id} = :id", {"id": bounded(holder_id)}
-        ).fetchone()
-    if row is None:
-        raise no_holder(kind, holder_id)
-    return _holder_row(*row)
+        rows = connection.execute(
+            "SELECT extension_id, extension_number FROM extensions"
+            " WHERE instr(CAST(extension_number AS TEXT), :number) ORDER BY extension_id",
+            {"number": number},
+        )
+        found = next((row_id for row_id, name in rows if text_of(name).strip() == number), None)
+    if found is None:
+        raise NotThere(
+            sentence("{number} is not among the extensions; accepted is the number of one", number=number), "number"
+        )
+    return holder(connection, "extension", found)
 
 
 def holders_of(
@@ -179,7 +215,7 @@ def holders_of(
         f"h.{table.row_id}",
     )
     with reading(connection):
-        where, values = searching(search, (f"h.{table.name}",))
+        where, values = searching(search, _searched(table))
         where.append("g.map_id = :map_id")
         return listing.page(connection, _holder_row, where, {**values, "map_id": bounded(map_id)}, limit, after, before)
 
@@ -213,5 +249,7 @@ def _mapping_row(
     return MappingRow(map_id, text_of(pattern), text_of(name), text_of(data), bool(enabled), extensions, users)
 
 
-def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int) -> HolderRow:
-    return HolderRow(kind, holder_id, text_of(name), bool(has_pin), grants)
+def _holder_row(holder_id: int, kind: str, name: object, has_pin: int, grants: int, endpoint: object) -> HolderRow:
+    return HolderRow(
+        kind, holder_id, text_of(name), bool(has_pin), grants, "" if endpoint is None else text_of(endpoint)
+    )

@@ -10,8 +10,12 @@ from typing import Final
 
 from pbxrouter.database.connection import reading
 from pbxrouter.database.rules.holders import HOLDERS, HolderTable
-from pbxrouter.rules import Mapping, RuleSet
+from pbxrouter.errors import EditRefused
+from pbxrouter.rules import Mapping, RuleSet, read_endpoint
 from pbxrouter.text import Sentence, sentence
+
+UNREADABLE: Final = "?"
+"""Stands for an endpoint of which nothing can be read."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _MAPPINGS: Final = (
@@ -19,11 +23,9 @@ _MAPPINGS: Final = (
     " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) ORDER BY map_id"
 )
 
-# The first of two extensions with one number counts, so it comes last.
-_ENDPOINTS: Final = (
-    "SELECT extension_number, endpoint FROM extensions_endpoints JOIN extensions USING (extension_id)"
-    " ORDER BY extension_id DESC"
-)
+_ENDPOINTS: Final = "SELECT extension_id, endpoint FROM extensions_endpoints"
+_Holder = tuple[int, str, str | None, frozenset[int]]
+"""An extension or a user: its number in the table, its number or name, its PIN's hash, the map_ids granted to it."""
 
 
 def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -> RuleSet:
@@ -42,11 +44,8 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
     with reading(connection):
         mappings = _read_mappings(connection, problems)
         known = {mapping.map_id for mapping in mappings}
-        extensions = [
-            (number.strip(), grants)
-            for number, _, grants in _read_holders(connection, HOLDERS["extension"], known, problems)
-        ]
-        users = _read_holders(connection, HOLDERS["user"], known, problems)
+        extensions = _read_holders(connection, HOLDERS["extension"], known, problems)
+        users = [row[1:] for row in _read_holders(connection, HOLDERS["user"], known, problems)]
         max_calls = {
             _text(pin): int(limit)
             for pin, limit in connection.execute(
@@ -54,9 +53,7 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                 " WHERE u.user_pin IS NOT NULL"
             )
         }
-        endpoints = {
-            _text(number).strip(): _text(endpoint).strip() for number, endpoint in connection.execute(_ENDPOINTS)
-        }
+        tied = {row_id: _text(endpoint) for row_id, endpoint in connection.execute(_ENDPOINTS)}
     for name, pin, _ in users:
         if pin is not None and not _HASH.fullmatch(pin):
             problems.append(
@@ -65,7 +62,46 @@ def read_rules(connection: sqlite3.Connection, hash_pin: Callable[[str], str]) -
                     user=name,
                 )
             )
-    return RuleSet.build(mappings, extensions, users, hash_pin, problems, max_calls, endpoints)
+    callers, endpoints, repeated = _by_number(extensions, tied, problems)
+    return RuleSet.build(mappings, callers, users, hash_pin, problems, max_calls, endpoints, repeated)
+
+
+def _by_number(
+    extensions: list[_Holder], tied: dict[int, str], problems: list[Sentence]
+) -> tuple[list[tuple[str, frozenset[int]]], dict[str, str], dict[int, tuple[int, Sentence]]]:
+    """The extensions and their endpoints by number, of which the first row counts, and the rows that are ignored."""
+    first: dict[str, int] = {}
+    callers: list[tuple[str, frozenset[int]]] = []
+    endpoints: dict[str, str] = {}
+    repeated: dict[int, tuple[int, Sentence]] = {}
+    for row_id, name, _, grants in extensions:
+        number = name.strip()
+        if number in first:
+            why = sentence(
+                "extension {number} is there twice: row {row} is ignored, with its grants and its endpoint; "
+                "row {first} counts",
+                number=number,
+                row=row_id,
+                first=first[number],
+            )
+            repeated[row_id] = (first[number], why)
+            continue
+        first[number] = row_id
+        callers.append((number, grants))
+        if row_id in tied:
+            endpoints[number] = _endpoint(number, tied[row_id], problems)
+    return callers, endpoints, repeated
+
+
+def _endpoint(number: str, text: str, problems: list[Sentence]) -> str:
+    """An extension's endpoint; one that cannot be read ties the extension all the same, to where no call comes from."""
+    try:
+        return read_endpoint(text)
+    except EditRefused as error:
+        problems.append(
+            sentence("no call counts as one of extension {number}: {why}", number=number, why=error.sentence)
+        )
+        return text.strip() or UNREADABLE
 
 
 def check_columns(connection: sqlite3.Connection) -> None:
@@ -74,7 +110,8 @@ def check_columns(connection: sqlite3.Connection) -> None:
     Raises:
         StoreError: a table or a column is missing, or the database cannot be read.
     """
-    queries = [_MAPPINGS, *(query(table) for table in HOLDERS.values() for query in (_holders_query, _grants_query))]
+    holders = [query(table) for table in HOLDERS.values() for query in (_holders_query, _grants_query)]
+    queries = [_MAPPINGS, *holders, _ENDPOINTS]
     with reading(connection):
         for query in queries:
             connection.execute(f"EXPLAIN {query}")
@@ -103,8 +140,8 @@ def _read_mappings(connection: sqlite3.Connection, problems: list[Sentence]) -> 
 
 def _read_holders(
     connection: sqlite3.Connection, table: HolderTable, mappings: set[int], problems: list[Sentence]
-) -> list[tuple[str, str | None, frozenset[int]]]:
-    """Extensions or users, each with the mappings granted: (number or name, PIN hash, map_ids)."""
+) -> list[_Holder]:
+    """Extensions or users, each with the mappings granted."""
     rows = connection.execute(_holders_query(table)).fetchall()
     names = {row[0]: _text(row[1]) for row in rows}
     granted: defaultdict[int, list[int]] = defaultdict(list)
@@ -115,7 +152,10 @@ def _read_holders(
             problems.append(sentence(table.orphan_mapping.message, holder=names[holder_id], map_id=map_id))
         else:
             granted[holder_id].append(map_id)
-    return [(names[row_id], None if pin is None else _text(pin), frozenset(granted[row_id])) for row_id, _, pin in rows]
+    return [
+        (row_id, names[row_id], None if pin is None else _text(pin), frozenset(granted[row_id]))
+        for row_id, _, pin in rows
+    ]
 
 
 def _text(value: object) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pbxrouter.database.audit import Actor, Change, Edited, changing
-from pbxrouter.database.edit_text import MAX_NAME, checked_text, no_mapping
-from pbxrouter.database.values import bounded, text_of
+from pbxrouter.database.edit_text import MAX_NAME, checked_text
+from pbxrouter.database.rules.lists import mapping
+from pbxrouter.database.values import bounded
 from pbxrouter.errors import EditConflict, EditRefused, PatternError
-from pbxrouter.rules import Pattern
+from pbxrouter.rules import Mapping, Pattern
 from pbxrouter.text import sentence
 
 MAX_DATA: Final = 255
@@ -25,6 +26,11 @@ class MappingValues:
     application: str
     data: str = ""
     enabled: bool = True
+
+    @classmethod
+    def of(cls, mapping: Mapping) -> MappingValues:
+        """The values of a mapping that exists."""
+        return cls(mapping.pattern, mapping.application, mapping.data, mapping.enabled)
 
 
 def add_mapping(connection: sqlite3.Connection, actor: Actor, now: float, values: MappingValues) -> Edited[int]:
@@ -66,7 +72,7 @@ def update_mapping(
     """
     values = checked(values)
     with changing(connection, actor, now, "update", "mapping", values.pattern) as change:
-        was = _mapping(connection, map_id)
+        was = MappingValues.of(mapping(connection, map_id))
         if expected is not None and was != expected:
             raise EditConflict(sentence("this was changed in the meantime; check it again"))
         _refuse_same(connection, values, map_id)
@@ -84,7 +90,7 @@ def set_enabled(connection: sqlite3.Connection, actor: Actor, now: float, map_id
         StoreError: the database cannot be written.
     """
     with changing(connection, actor, now, "enable" if enabled else "disable", "mapping") as change:
-        change.name = _mapping(connection, map_id).pattern
+        change.name = mapping(connection, map_id).pattern
         _switch(change, map_id, enabled)
     return Edited(None, change.audit_id)
 
@@ -97,7 +103,7 @@ def delete_mapping(connection: sqlite3.Connection, actor: Actor, now: float, map
         StoreError: the database cannot be written.
     """
     with changing(connection, actor, now, "delete", "mapping") as change:
-        change.name = _mapping(connection, map_id).pattern
+        change.name = mapping(connection, map_id).pattern
         change.delete("applications_mappings", map_id)
     return Edited(None, change.audit_id)
 
@@ -134,18 +140,6 @@ def _columns(values: MappingValues) -> dict[str, Any]:
         "application_name": values.application,
         "application_data": values.data,
     }
-
-
-def _mapping(connection: sqlite3.Connection, map_id: int) -> MappingValues:
-    row = connection.execute(
-        "SELECT pattern, application_name, application_data, mappings_disabled.map_id IS NULL"
-        " FROM applications_mappings LEFT JOIN mappings_disabled USING (map_id) WHERE map_id = :id",
-        {"id": bounded(map_id)},
-    ).fetchone()
-    if row is None:
-        raise no_mapping(map_id)
-    pattern, application, data = map(text_of, row[:3])
-    return MappingValues(pattern, application, data, bool(row[3]))
 
 
 def _refuse_same(connection: sqlite3.Connection, values: MappingValues, but: int) -> None:

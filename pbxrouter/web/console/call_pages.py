@@ -56,11 +56,12 @@ class CallFilters:
     outcome: str = ""
     since: str = ""
     until: str = ""
+    forwarded_by: str = ""
 
     @property
     def any(self) -> bool:
         """Whether any filter is set."""
-        return any((self.caller, self.number, self.outcome, self.since, self.until))
+        return any(getattr(self, name) for name in self.__slots__)
 
     def address(self, path: str, **more: str) -> str:
         """Return the path of a page with these filters as its query."""
@@ -74,7 +75,7 @@ class CallFilters:
         Raises:
             EditRefused: a time is not valid, or a number is too long.
         """
-        for name in ("caller", "number"):
+        for name in ("caller", "number", "forwarded_by"):
             if len(getattr(self, name)) > MAX_LENGTH:
                 raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), name)
         return Search(
@@ -83,6 +84,7 @@ class CallFilters:
             self.outcome or None,
             read_time(self.since, "since", zone),
             read_time(self.until, "until", zone),
+            printable(self.forwarded_by) or None,
         )
 
 
@@ -152,7 +154,7 @@ class CallPages:
             "calls/one.html",
             page_request,
             call=found,
-            test=urlencode({"caller": found.caller, "number": found.number}),
+            test=urlencode({"caller": found.caller, "number": found.number, **sent_on_by(found.forwarded_by)}),
             outcome_sentence=outcome_sentence,
             outcome_kind=outcome_kind,
         )
@@ -212,6 +214,16 @@ class CallPages:
             if len(self._drawn) > MAX_DRAWN:
                 self._drawn.pop(next(iter(self._drawn)))
         return parts
+
+
+def sent_on_by(party: str) -> dict[str, str]:
+    """The fields of the page Test a number for who sent a call on; several parties cannot be asked about.
+
+    Proven parties are shown by their endpoints, and claimed ones by their numbers.
+    """
+    if not party or "," in party:
+        return {}
+    return {"forwarded_by" if "/" in party else "claimed_by": party}
 
 
 def draw_parts(minutes: dict[int, int], midnight: float, translator: Translator) -> list[Part]:

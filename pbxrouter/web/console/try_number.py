@@ -6,14 +6,14 @@ as by telephone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-from pbxrouter.errors import EditRefused
-from pbxrouter.rules import NO_CALLER, Decision, Facts, Verdict, headline, runners_up
+from pbxrouter.errors import EditRefused, StoreError
+from pbxrouter.rules import Decision, Verdict, facts_of, headline, runners_up
 from pbxrouter.security import RateLimit, Role
 from pbxrouter.text import Sentence, printable, sentence
-from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Router
 from pbxrouter.web.context import WebContext
 
@@ -43,6 +43,22 @@ class TestResult:
     why_not: tuple[Sentence, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The fields of the form but the PIN, as entered."""
+
+    caller: str
+    number: str
+    endpoint: str
+    forwarded_by: str
+    claimed_by: str
+
+    @property
+    def is_about_more(self) -> bool:
+        """Whether a field of the form's second part is filled in."""
+        return bool(self.endpoint or self.forwarded_by or self.claimed_by)
+
+
 class TryNumberPage:
     """The page ``/test``."""
 
@@ -55,19 +71,17 @@ class TryNumberPage:
 
     async def ask(self, page_request: PageRequest) -> bytes:
         """Show the form; with a number in the query, the result too."""
-        caller, number = page_request.query.text("caller"), page_request.query.text("number")
-        return await self._page(page_request, caller, number, None)
+        return await self._page(page_request, _question(page_request.query), None)
 
     async def ask_with_pin(self, page_request: PageRequest) -> bytes:
-        """Test the form's caller, number and PIN."""
-        caller, number = page_request.form.text("caller"), page_request.form.text("number")
-        return await self._page(page_request, caller, number, page_request.form.text("pin") or None)
+        """Test the call of the form."""
+        return await self._page(page_request, _question(page_request.form), page_request.form.text("pin") or None)
 
-    async def _page(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> bytes:
+    async def _page(self, page_request: PageRequest, question: Question, pin: str | None) -> bytes:
         answer, error = None, None
-        if number:
+        if question.number:
             try:
-                answer = await self._answer(page_request, caller, number, pin)
+                answer = await self._answer(page_request, question, pin)
             except EditRefused as refused:
                 page_request.request.setResponseCode(400)
                 error = refused
@@ -75,11 +89,16 @@ class TryNumberPage:
             page_request.request.setResponseCode(400)
             error = EditRefused(sentence("enter the dialled number"), "number")
         return self._router.page(
-            "test.html", page_request, caller=printable(caller), number=printable(number), answer=answer, error=error
+            "test.html",
+            page_request,
+            question=question,
+            shown={name: printable(text) for name, text in asdict(question).items()},
+            answer=answer,
+            error=error,
         )
 
-    async def _answer(self, page_request: PageRequest, caller: str, number: str, pin: str | None) -> TestResult:
-        for field, text in (("caller", caller), ("number", number), ("pin", pin or "")):
+    async def _answer(self, page_request: PageRequest, question: Question, pin: str | None) -> TestResult:
+        for field, text in (*asdict(question).items(), ("pin", pin or "")):
             if len(text) > MAX_LENGTH:
                 raise EditRefused(sentence("at most {most} characters are accepted", most=MAX_LENGTH), field)
         if pin is not None:
@@ -87,8 +106,24 @@ class TryNumberPage:
             wait_s = self._limit.wait_s(page_request.user.login, self._web.reactor.seconds())
             if wait_s:
                 raise EditRefused(sentence("too many PIN attempts; wait {seconds} s", seconds=int(wait_s) + 1), "pin")
-        shown = caller if caller not in ("", NO_CALLER) else None
-        decision = await self._web.engine.decide(Facts(shown, number, pin))
         rules = self._web.engine.rules
-        why_not = await self._web.in_thread(runners_up, rules, decision) if rules is not None else ()
-        return TestResult(KINDS[decision.verdict], headline(decision, shown), decision, why_not)
+        if rules is None:
+            raise StoreError(Sentence("the rules have not been loaded yet"))
+        facts = facts_of(
+            rules,
+            self._web.config.trunks,
+            question.caller,
+            question.number,
+            pin,
+            endpoint=question.endpoint,
+            forwarded_by=question.forwarded_by,
+            claimed_by=question.claimed_by,
+        )
+        decision = await self._web.engine.decide(facts)
+        why_not = await self._web.in_thread(runners_up, rules, decision)
+        return TestResult(KINDS[decision.verdict], headline(decision, facts.caller), decision, why_not)
+
+
+def _question(form: Form) -> Question:
+    """The question in a form or a query."""
+    return Question(*(form.text(field.name) for field in fields(Question)))

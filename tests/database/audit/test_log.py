@@ -231,6 +231,18 @@ class UndoTests(AuditCase):
         undo(self.connection, EVA, 9.0, 1)
         self.assertEqual(self.rows(query), before)
 
+    def test_text_afterwards(self) -> None:
+        """What a connection reads after a change is text as before it, also of bytes that are not UTF-8."""
+        self.alter("INSERT INTO applications_mappings VALUES (1, 'dial', CAST(x'4d6f6973e973' AS TEXT), '2X')")
+        query = "SELECT application_data FROM applications_mappings"
+        before = self.rows(query)
+        self.assertEqual(before, [("Mois\ufffds",)])
+        with changing(self.connection, ANA, 2.0, "update", "mapping") as change:
+            change.update("applications_mappings", 1, {"pattern": "3X"})
+        self.assertEqual(self.rows(query), before)
+        undo(self.connection, EVA, 9.0, 1)
+        self.assertEqual(self.rows(query), before)
+
     def test_refused_kinds(self) -> None:
         """Entries about access to the console and API, and imports, cannot be undone; each says why."""
         self.assertLessEqual(set(NEVER_UNDONE), set(KINDS))

@@ -58,6 +58,7 @@ CALLS = st.lists(
         st.sampled_from(["33", "34", "330", ""]),
         st.sampled_from(["21", "22", "2"]),
         st.sampled_from(["ANSWER", "BUSY"]),
+        st.sampled_from(["", "", "21", "PJSIP/21", "PJSIP/22, PJSIP/21", "SIP/221"]),
     ),
     max_size=12,
 )
@@ -66,6 +67,7 @@ WISHES = st.builds(
     caller=st.sampled_from([None, "33", "3*", "33*", "9"]),
     number=st.sampled_from([None, "21", "2*"]),
     outcome=st.sampled_from([None, "BUSY", "FAILED"]),
+    forwarded_by=st.sampled_from([None, None, "21", "PJSIP/21", "2*", "PJSIP/2*", "1"]),
     since=st.sampled_from([None, 2.0]),
     until=st.sampled_from([None, 5.0]),
 )
@@ -77,12 +79,18 @@ class Pages(HistoryCase):
     @settings(max_examples=150, deadline=None)
     @given(CALLS, WISHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
-        self, calls: list[tuple[int, str, str, str]], search: Search, limit: int
+        self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
     ) -> None:
         """For any search the pages have each call once, newest first, and the same backward."""
         self.connection.execute("DELETE FROM calls")
         self.connection.commit()
-        add_calls(self.connection, [row(float(record[0]), record[1], record[2], record[3]) for record in calls])
+        add_calls(
+            self.connection,
+            [
+                dataclasses.replace(row(float(record[0]), record[1], record[2], record[3]), forwarded_by=record[4])
+                for record in calls
+            ],
+        )
         fitting = [record for record in self.everything() if fits(record, search)]
         found, pages, page = [], [], find_page(self.connection, search, limit)
         self.assertIsNone(page.newer)
@@ -183,6 +191,26 @@ class Pages(HistoryCase):
             given = sum(value is not None for value in (search.caller, search.number, search.outcome))
             self.assertEqual(self.index_of(search), (index, given), search)
 
+    def test_index_of_calls_that_were_sent_on(self) -> None:
+        """That of the calls that were sent on, unless fewer calls have another value."""
+        self.patch(history, "FEW", 10)
+        add_calls(
+            self.connection,
+            [
+                dataclasses.replace(row(float(second), f"{second % 2}"), forwarded_by="PJSIP/21" if second % 3 else "")
+                for second in range(30)
+            ],
+        )
+        for search, index, counts in (
+            (Search(forwarded_by="21"), "calls_sent_on", 1),
+            (Search(forwarded_by="2*"), "calls_sent_on", 1),
+            (Search("1", forwarded_by="21"), "calls_sent_on", 2),
+            (Search("1*", forwarded_by="21"), "calls_sent_on", 2),
+            (Search("5", forwarded_by="21"), "calls_by_caller", 2),
+            (Search("1", forwarded_by="99"), "calls_sent_on", 2),
+        ):
+            self.assertEqual(self.index_of(search), (index, counts), search)
+
     def test_index_of_a_beginning_alone(self) -> None:
         """It is used without counting for a page of fewer than BULK calls; for more, only where few calls fit."""
         self.patch(history, "FEW", 10)
@@ -230,6 +258,12 @@ def fits(record: KeptCall, search: Search) -> bool:
         if wanted is None:
             continue
         if not (there.startswith(wanted[:-1]) if wanted.endswith("*") else there == wanted):
+            return False
+    wanted = search.forwarded_by
+    if wanted is not None:
+        parties = [party for party in record.forwarded_by.split(", ") if party]
+        names = [*parties, *(party.partition("/")[2] for party in parties if "/" in party)]
+        if not any(name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted for name in names):
             return False
     return (
         search.outcome in (None, record.outcome)

@@ -36,6 +36,7 @@ TABLES = (
     "mappings_disabled",
     "extensions",
     "extensions_mappings",
+    "extensions_endpoints",
     "users",
     "users_mappings",
 )
@@ -295,6 +296,89 @@ class HolderTests(EditCase):
                 self.refused(NotThere, edits.delete_holder, kind, number)
         self.refused(EditRefused, edits.delete_holder, "api_tokens", 1)
 
+    def endpoints(self) -> list[tuple[int, str]]:
+        """The endpoints that extensions are tied to."""
+        return self.connection.execute("SELECT * FROM extensions_endpoints ORDER BY extension_id").fetchall()
+
+    def test_endpoint(self) -> None:
+        """Set with the extension or later, changed, removed; each change is written down and can be undone."""
+        extension_id = self.do(edits.add_extension, "33", " pjsip/33 ")
+        self.assertEqual(self.endpoints(), [(extension_id, "PJSIP/33")])
+        for changes in (
+            {"endpoint": "PJSIP/33"},  # as it is
+            {"endpoint": "SIP/desk"},
+            {"number": "34"},
+            {"number": "35", "endpoint": "PJSIP/35"},
+            {"endpoint": ""},
+            {"endpoint": " "},
+            {},
+        ):
+            self.do(edits.update_extension, extension_id, **changes)
+        self.assertEqual(self.endpoints(), [])
+        self.assertEqual(
+            self.entries(),
+            [
+                ("create", "extension", "33"),
+                ("endpoint", "extension", "33"),
+                ("update", "extension", "34"),
+                ("update", "extension", "35"),
+                ("endpoint", "extension", "35"),
+            ],
+        )
+        for audit_id, endpoint in ((5, "PJSIP/35"), (4, "SIP/desk"), (3, "SIP/desk"), (2, "PJSIP/33")):
+            undo(self.connection, ANA, 8.0, audit_id)
+            self.assertEqual(self.endpoints(), [(extension_id, endpoint)])
+        undo(self.connection, ANA, 8.0, 1)
+        self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
+
+    def test_endpoint_of_a_deleted_extension(self) -> None:
+        """It goes with the extension and comes back with it; one that was tied since is not deleted by an undo."""
+        extension_id = self.do(edits.add_extension, "33")
+        self.do(edits.update_extension, extension_id, endpoint="PJSIP/33")
+        before = state(self.connection)
+        error = self.assertRaises(EditConflict, undo, self.connection, ANA, 8.0, 1)
+        self.assertEqual(str(error), "33 has been tied, granted or disabled since, so this cannot be undone")
+        self.do(edits.delete_holder, "extension", extension_id)
+        self.assertEqual(self.endpoints(), [])
+        self.undo_last()
+        self.assertEqual(state(self.connection), before)
+
+    def test_shared_endpoint(self) -> None:
+        """Two extensions may be tied to one endpoint."""
+        for number in ("33", "34"):
+            self.do(edits.add_extension, number, "PJSIP/desk")
+        self.assertEqual(read_rules(self.connection, hash_pin).endpoints, {"33": "PJSIP/desk", "34": "PJSIP/desk"})
+
+    def test_wrong_endpoint(self) -> None:
+        """What is no endpoint is refused, with what is accepted."""
+        extension_id = self.do(edits.add_extension, "33")
+        for text in (
+            "33",
+            "PJSIP",
+            "PJSIP/",
+            "/33",
+            "PJSIP/3 3",
+            "PJSIP/ñ",
+            "PJSIP/3\n3",
+            "Local/33@x",
+            "P" * 90 + "/1",
+        ):
+            for arguments in ((edits.add_extension, "34", text), (edits.update_extension, extension_id, "33", text)):
+                error = self.refused(EditRefused, *arguments)
+                self.assertEqual(error.field, "endpoint")
+                self.assertIn("accepted is a technology and a name, such as PJSIP/33", str(error))
+        error = self.refused(EditRefused, edits.update_extension, extension_id, endpoint="PJSIP/33-0000001a")
+        self.assertEqual(str(error), "PJSIP/33-0000001a is a channel; accepted is its endpoint, PJSIP/33")
+        self.refused(NotThere, edits.update_extension, 99, endpoint="PJSIP/33")
+
+    def test_other_blanks(self) -> None:
+        """A number with a tab around it is the same number, too, as it is when the rules are loaded."""
+        self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
+        self.connection.commit()
+        for number in ("33", "44"):  # 44 is stored as bytes
+            self.refused(EditConflict, edits.add_extension, number)
+        self.do(edits.add_extension, "13")
+
     def test_pins(self) -> None:
         """PINs are set, changed and removed; a PIN belongs to one user, and neither it nor its hash is shown."""
         map_id = self.do(edits.add_mapping, DIAL)
@@ -446,6 +530,19 @@ class GrantTests(EditCase):
         self.assertEqual(self.there(), first)
         self.do(edits.set_grants, self.boxes, set())
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
+
+    def test_order_of_the_matrix(self) -> None:
+        """An entry has its grants in order, by kind, holder and mapping, whatever order the form had."""
+        self.do(edits.set_grants, self.boxes, self.boxes)
+        (latest,) = find_entries(self.connection, limit=1)
+        rows = [change.after or {} for change in entry(self.connection, latest.audit_id).changes]
+        given = [
+            Grant(kind, int(row[column]), int(row["map_id"]))
+            for row in rows
+            for kind, column in (("extension", "extension_id"), ("user", "user_id"))
+            if column in row
+        ]
+        self.assertEqual(given, sorted(self.boxes))
 
     def test_what_was_not_shown_stays(self) -> None:
         """Grants that others changed while the page was open stay as they are."""

@@ -220,6 +220,14 @@ class HolderListTests(ListCase):
         self.assertEqual(self.names("user", "Ñ"), ["ANA PEÑA 2", "Ana Peña"])
         self.assertEqual(self.names("user", "pena"), [])
 
+    def test_endpoints(self) -> None:
+        """Listed with the extension, and searched."""
+        self.add("extensions_endpoints", "extension_id, endpoint", [(2, "PJSIP/desk"), (4, "PJSIP/33")])
+        found = [(row.name, row.endpoint) for row in find_holders(self.connection, "extension").rows]
+        self.assertEqual(found, [("+5233", ""), ("100", "PJSIP/desk"), ("33", "PJSIP/33"), ("34", ""), ("alice", "")])
+        self.assertEqual(self.names("extension", "pjsip/d"), ["100"])
+        self.assertEqual(holder(self.connection, "extension", 2).endpoint, "PJSIP/desk")
+
     def test_one(self) -> None:
         """A holder is found by kind and number."""
         self.assertEqual(holder(self.connection, "user", 1), HolderRow("user", 1, "eva", True, 0))

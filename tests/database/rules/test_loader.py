@@ -10,7 +10,7 @@ from pbxrouter import database
 from pbxrouter.database.rules.loader import check_columns, read_rules
 from pbxrouter.database.rules.mapping_edits import MappingValues
 from pbxrouter.errors import StoreError
-from pbxrouter.rules.model import User
+from pbxrouter.rules.model import Facts, User
 
 HASH = "0123456789abcdef" * 4
 
@@ -54,6 +54,14 @@ class LoaderTests(SynchronousTestCase):
             self.insert("users", user_name="ana", user_pin=pin)
             wrong = ["the PIN of user ana is in plain text and is ignored: set it with `pbxrouter pin`"]
             self.assertEqual(self.problems(), [] if pin in (None, HASH) else wrong, pin)
+
+    def test_endpoint_of_a_number_that_is_there_twice(self) -> None:
+        """Of two extensions with one number the first counts, with its endpoint, too."""
+        for number, endpoint in (("33", "PJSIP/first"), (" 33", "PJSIP/second"), ("33 ", "PJSIP/third")):
+            self.insert("extensions", extension_number=number)
+            extension_id = self.connection.execute("SELECT max(extension_id) FROM extensions").fetchone()[0]
+            self.insert("extensions_endpoints", extension_id=extension_id, endpoint=endpoint)
+        self.assertEqual(dict(read_rules(self.connection, str).endpoints), {"33": "PJSIP/first"})
 
     def test_calls_at_once(self) -> None:
         """A user without a limit may have two calls at once; a limit counts for its user only."""
@@ -102,6 +110,49 @@ class LoaderTests(SynchronousTestCase):
         for words in ("no mapping 9", "no extension 8", "no user 8"):
             self.assertTrue([line for line in said if words in line], words)
 
+    def test_one_number_twice(self) -> None:
+        """Of '33' and '33 ' the first row counts alone, with its grants and endpoint; the second is named."""
+        for map_id in (1, 2):
+            self.insert("applications_mappings", map_id=map_id, pattern=f"{map_id}X", application_name="dial")
+        for extension_id, number in ((1, "33"), (2, "33 "), (3, "34"), (4, "\t33"), (5, " 35")):
+            self.insert("extensions", extension_id=extension_id, extension_number=number)
+        for extension_id, map_id in ((1, 1), (2, 2), (4, 2), (5, 2)):
+            self.insert("extensions_mappings", extension_id=extension_id, map_id=map_id)
+        self.insert("extensions_endpoints", extension_id=2, endpoint="PJSIP/other")
+        self.insert("extensions_endpoints", extension_id=5, endpoint="PJSIP/35")
+        rules = read_rules(self.connection, str)
+        self.assertEqual(rules.extensions, {"33": frozenset({1}), "34": frozenset(), "35": frozenset({2})})
+        self.assertEqual(rules.endpoints, {"35": "PJSIP/35"})
+        self.assertEqual({row: first for row, (first, _) in rules.repeated_extensions.items()}, {2: 1, 4: 1})
+        self.assertEqual(
+            self.problems(),
+            [
+                f"extension 33 is there twice: row {row} is ignored, with its grants and its endpoint; row 1 counts"
+                for row in (2, 4)
+            ],
+        )
+
+    def test_endpoints(self) -> None:
+        """Without blanks, the technology as Asterisk writes it; one that cannot be read lets no call count."""
+        self.insert("applications_mappings", map_id=1, pattern="2X", application_name="dial")
+        for extension_id, endpoint in enumerate(("\tpjsip/33\n", "PJSIP/33", "PJSIP/ñ", "PJSIP/33-0000001a"), 1):
+            self.insert("extensions", extension_id=extension_id, extension_number=str(extension_id))
+            self.insert("extensions_endpoints", extension_id=extension_id, endpoint=endpoint)
+            self.insert("extensions_mappings", extension_id=extension_id, map_id=1)
+        rules = read_rules(self.connection, str)
+        self.assertEqual(rules.endpoints, {"1": "PJSIP/33", "2": "PJSIP/33", "3": "PJSIP/ñ", "4": "PJSIP/33-0000001a"})
+        self.assertEqual(
+            self.problems(),
+            [
+                "no call counts as one of extension 3: PJSIP/ñ is not an endpoint; accepted is a technology and a "
+                "name, such as PJSIP/33",
+                "no call counts as one of extension 4: PJSIP/33-0000001a is a channel; accepted is its endpoint, "
+                "PJSIP/33",
+            ],
+        )
+        verdicts = [rules.decide(Facts(str(row), "21", endpoint="PJSIP/33")).verdict.value for row in range(1, 5)]
+        self.assertEqual(verdicts, ["allow", "allow", "pin", "pin"])
+
     def test_columns(self) -> None:
         """A missing table fails the check, for each table of the rules."""
         # In the order of the queries: SQLite keeps one that it has explained, and does not read the tables again.
@@ -112,6 +163,7 @@ class LoaderTests(SynchronousTestCase):
             "extensions_mappings",
             "users",
             "users_mappings",
+            "extensions_endpoints",
         ):
             self.connection.execute(f"ALTER TABLE {table} RENAME TO away")
             self.assertRaises(StoreError, check_columns, self.connection)

@@ -11,7 +11,6 @@ from msgspec import Meta
 from pbxrouter.database.audit import (
     MAX_ENTRIES,
     MAX_SHOWN,
-    AuditEntry,
     AuditSearch,
     RowChange,
     entry,
@@ -20,6 +19,7 @@ from pbxrouter.database.audit import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint, Seconds
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.token_auth import lacking
 
@@ -88,21 +88,6 @@ class Undone(msgspec.Struct, frozen=True):
     audit_id: Annotated[int, Meta(description="The entry of the undo, which can be undone, too.")]
 
 
-def _item(audit_entry: AuditEntry) -> AuditItem:
-    return AuditItem(
-        audit_entry.audit_id,
-        audit_entry.changed_at,
-        audit_entry.who,
-        audit_entry.via,
-        audit_entry.action,
-        audit_entry.kind,
-        audit_entry.name,
-        audit_entry.undoes,
-        audit_entry.undone_by,
-        audit_entry.can_be_undone,
-    )
-
-
 def _row(change: RowChange) -> AuditRow:
     return AuditRow(
         change.table,
@@ -124,18 +109,14 @@ async def list_audit(request: ApiRequest) -> AuditItems:
     search = AuditSearch(query.who, query.kind, query.since, query.until, hidden)
     found = await request.web.read(lambda connection: find_entries(connection, search, query.limit + 1, query.after))
     page = found[: query.limit]
-    return AuditItems([_item(row) for row in page], page[-1].audit_id if len(found) > len(page) else None)
+    return AuditItems([item_of(AuditItem, row) for row in page], page[-1].audit_id if len(found) > len(page) else None)
 
 
 async def get_audit(request: ApiRequest) -> AuditDetails:
     """Get an entry with its rows."""
     found = await request.web.read(lambda connection: entry(connection, request.path["audit_id"]))
     _demand(request, found.entry.kind)
-    return AuditDetails(
-        **msgspec.structs.asdict(_item(found.entry)),
-        changes=[_row(change) for change in found.changes],
-        rows=found.rows,
-    )
+    return item_of(AuditDetails, found.entry, changes=[_row(change) for change in found.changes], rows=found.rows)
 
 
 async def undo_audit(request: ApiRequest) -> Undone:

@@ -11,11 +11,12 @@ from msgspec import Meta
 
 from pbxrouter.counter import busiest, per_minute, totals
 from pbxrouter.database import MAX_LIMIT
-from pbxrouter.database.calls import CallPage, KeptCall, ListPosition, Search, call, csv_cells, csv_heading, find_page
+from pbxrouter.database.calls import CallPage, ListPosition, Search, call, csv_cells, csv_heading, find_page
 from pbxrouter.errors import NotThere
 from pbxrouter.security import Scope
 from pbxrouter.text import csv_line
 from pbxrouter.web.api.endpoint import CSV, ApiError, ApiRequest, Endpoint, Seconds, StreamedText
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import After, Next
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
@@ -72,12 +73,22 @@ class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcome: Annotated[str, Meta(max_length=100, description="In any case.")] | None = None
     since: Annotated[Seconds, Meta(description="Only calls that began at this time or later.")] | None = None
     until: Annotated[Seconds, Meta(description="That began before then.")] | None = None
+    forwarded_by: (
+        Annotated[
+            str,
+            Meta(
+                max_length=100,
+                description="Only calls that this number or endpoint sent on; with `*` at its end, a prefix.",
+            ),
+        ]
+        | None
+    ) = None
 
     @property
     def search(self) -> Search:
         """Convert to the history's Search."""
         outcome = self.outcome.upper() if self.outcome is not None else None
-        return Search(self.caller, self.number, outcome, self.since, self.until)
+        return Search(self.caller, self.number, outcome, self.since, self.until, self.forwarded_by)
 
 
 class CallQuery(CallFilter, frozen=True, forbid_unknown_fields=True):
@@ -119,10 +130,6 @@ class CallFigures(msgspec.Struct, frozen=True):
     busiest: Annotated[list[Minute], Meta(description="The most calls first.")]
 
 
-def _item(row: KeptCall) -> CallItem:
-    return CallItem(*(getattr(row, name) for name in CallItem.__struct_fields__))
-
-
 async def list_calls(request: ApiRequest) -> CallItems:
     """List calls."""
     query: CallQuery = request.query
@@ -138,13 +145,13 @@ async def list_calls(request: ApiRequest) -> CallItems:
         return find_page(connection, query.search, query.limit, before=before)
 
     page = await request.web.read(find)
-    return CallItems([_item(row) for row in page.calls], page.older[1] if page.older else None)
+    return CallItems([item_of(CallItem, row) for row in page.calls], page.older[1] if page.older else None)
 
 
 async def get_call(request: ApiRequest) -> CallDetails:
     """Get a call with its trace."""
     row = await request.web.read(lambda connection: call(connection, request.path["call_id"]))
-    return CallDetails(**msgspec.structs.asdict(_item(row)), trace=[sentence_body(step) for step in row.steps])
+    return item_of(CallDetails, row, trace=[sentence_body(step) for step in row.steps])
 
 
 async def export_calls(request: ApiRequest) -> StreamedText:

@@ -21,6 +21,7 @@ from pbxrouter.database.people import (
 )
 from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.parsing import given
 
 TAG = "Administration"
@@ -73,28 +74,15 @@ class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool | UnsetType = UNSET
 
 
-def _shown(user: ConsoleUser) -> ConsoleUserItem:
-    return ConsoleUserItem(
-        user.console_user_id,
-        user.login,
-        user.role,
-        user.phone,
-        user.language,
-        user.created_at,
-        user.last_login_at,
-        user.enabled,
-    )
-
-
 async def list_people(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return ConsoleUsers([_shown(row) for row in await request.web.read(list_console_users)])
+    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(list_console_users)])
 
 
 async def get_person(request: ApiRequest) -> ConsoleUserItem:
     """Get a console user."""
     number = request.path["console_user_id"]
-    return _shown(await request.web.read(lambda connection: console_user(connection, number)))
+    return item_of(ConsoleUserItem, await request.web.read(lambda connection: console_user(connection, number)))
 
 
 async def create_person(request: ApiRequest) -> Created:
@@ -116,7 +104,7 @@ async def create_person(request: ApiRequest) -> Created:
         )
         return console_user(connection, number)
 
-    created = _shown(await request.web.write(create))
+    created = item_of(ConsoleUserItem, await request.web.write(create))
     return Created(f"{PATH}/{created.console_user_id}", created)
 
 
@@ -138,7 +126,7 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
             set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)
 
-    return _shown(await request.web.write(change))
+    return item_of(ConsoleUserItem, await request.web.write(change))
 
 
 async def delete_person(request: ApiRequest) -> None:

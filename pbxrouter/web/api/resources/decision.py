@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pbxrouter.rules import NO_CALLER, Facts, as_dict, headline, runners_up
+from pbxrouter.rules import as_dict, facts_of, headline, runners_up
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
@@ -29,6 +29,35 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pin: (
         Annotated[str, Meta(description="The digits keyed as PIN; null before the PIN prompt.", max_length=64)] | None
     ) = None
+    endpoint: (
+        Annotated[
+            str,
+            Meta(description="The endpoint by which it comes, such as PJSIP/33; null if not known.", max_length=200),
+        ]
+        | None
+    ) = None
+    forwarded_by: (
+        Annotated[
+            str,
+            Meta(
+                description="An extension, or an endpoint such as PJSIP/21, that sent the call on, by a forward or a "
+                "transfer; null if none did.",
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = None
+    claimed_by: (
+        Annotated[
+            str,
+            Meta(
+                description="A number that the call merely claims to have been sent on by, as a Diversion header "
+                "does; null for none.",
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -36,6 +65,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     number: str
     caller: str | None
+    forwarded_by: Annotated[str, Meta(description="Who sent the call on, proven or claimed.")] | None
     decision: Annotated[
         Verdict,
         Meta(description="`pin`: a PIN is asked for. `invalid`: no mapping matches the number."),
@@ -57,20 +87,27 @@ async def decide(request: ApiRequest) -> Explanation:
     call: DecisionRequest = request.body
     if call.pin:
         request.within("pin")  # the response names the PIN's user, so guesses are limited
-    caller = call.caller.strip() if call.caller else None
-    if caller in ("", NO_CALLER):
-        caller = None
     engine = request.web.engine
     if engine.rules is None:
         raise ApiError(503, UNAVAILABLE)  # the rules have not been loaded yet
-    decision = await engine.decide(Facts(caller, call.number, call.pin))
     rules = engine.rules
+    facts = facts_of(
+        rules,
+        request.web.config.trunks,
+        call.caller,
+        call.number,
+        call.pin,
+        endpoint=call.endpoint or "",
+        forwarded_by=call.forwarded_by or "",
+        claimed_by=call.claimed_by or "",
+    )
+    decision = await engine.decide(facts)
     beside = await request.web.read(
         lambda _: runners_up(rules, decision)
     )  # in the reading thread, since it may take long
     shown = {
-        **as_dict(decision, caller, rules.problems, beside),
-        "headline": msgspec.to_builtins(sentence_body(headline(decision, caller))),
+        **as_dict(decision, facts.caller, rules.problems, beside),
+        "headline": msgspec.to_builtins(sentence_body(headline(decision, facts.caller))),
         "steps": [msgspec.to_builtins(sentence_body(step)) for step in decision.trace],
     }
     return msgspec.convert(shown, Explanation)
@@ -86,6 +123,7 @@ ENDPOINTS = (
         Scope.READ,
         answer=Explanation,
         body=DecisionRequest,
+        errors=frozenset({422}),
         example=DecisionRequest("22", "33"),
         note="No call is made, and nothing is changed. The PIN is not stored. Requests with a PIN are limited to a "
         "burst of 10, then 6 a minute.",

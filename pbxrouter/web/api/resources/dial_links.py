@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 
 import msgspec
@@ -20,6 +21,7 @@ from pbxrouter.database.click import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.parsing import given
 from pbxrouter.web.api.resources.dial_link_types import (
     Address,
@@ -43,13 +45,7 @@ def _today(request: ApiRequest) -> str:
 
 
 def _shown(link: DialLink) -> Link:
-    return Link(
-        link_id=link.link_id,
-        enabled=link.enabled,
-        generation=link.generation,
-        calls_today=link.calls_today,
-        **{name: getattr(link.values, name) for name in NewLink.__struct_fields__},
-    )
+    return item_of(Link, link, **dataclasses.asdict(link.values))
 
 
 async def list_links(request: ApiRequest) -> Links:

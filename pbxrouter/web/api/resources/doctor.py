@@ -10,6 +10,7 @@ from msgspec import Meta
 from pbxrouter.doctor import Finding, examine
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
+from pbxrouter.web.api.items import item_of
 
 
 class FindingItem(msgspec.Struct, frozen=True):
@@ -30,16 +31,14 @@ class DoctorReport(msgspec.Struct, frozen=True):
     findings: list[FindingItem]
 
 
-def _shown(finding: Finding) -> FindingItem:
-    return FindingItem(finding.area, finding.state, finding.what, finding.todo)
-
-
 async def examine_all(request: ApiRequest) -> DoctorReport:
     """Run the doctor; nothing is changed."""
     web = request.web
     found: list[Finding] = []
     await (web.examine or (lambda tell: examine(web.config, web.reactor, tell)))(found.append)
-    return DoctorReport(all(finding.state != "wrong" for finding in found), [_shown(finding) for finding in found])
+    return DoctorReport(
+        all(finding.state != "wrong" for finding in found), [item_of(FindingItem, finding) for finding in found]
+    )
 
 
 ENDPOINTS = (

@@ -18,6 +18,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import ListQuery
 from pbxrouter.web.api.resources.holders import (
     EXTENSIONS,
@@ -29,7 +30,7 @@ from pbxrouter.web.api.resources.holders import (
     user_of,
 )
 from pbxrouter.web.api.resources.mappings import PATH as MAPPINGS
-from pbxrouter.web.api.resources.mappings import Mappings, shown
+from pbxrouter.web.api.resources.mappings import MappingItem, Mappings
 
 
 async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
@@ -46,13 +47,13 @@ async def _holders(request: ApiRequest, kind: str) -> Page[HolderRow]:
 async def list_extensions_of_mapping(request: ApiRequest) -> Extensions:
     """List the extensions that may use a mapping."""
     page = await _holders(request, "extension")
-    return Extensions([extension_of(row) for row in page.rows], page.next)
+    return Extensions([extension_of(row, request.web) for row in page.rows], page.next)
 
 
 async def list_users_of_mapping(request: ApiRequest) -> Users:
     """List the users who may use a mapping by their PIN."""
     page = await _holders(request, "user")
-    return Users([user_of(row) for row in page.rows], page.next)
+    return Users([user_of(row, request.web) for row in page.rows], page.next)
 
 
 async def _mappings(request: ApiRequest, kind: str) -> Mappings:
@@ -64,7 +65,7 @@ async def _mappings(request: ApiRequest, kind: str) -> Mappings:
         return mappings_of(connection, kind, number, query.search, query.limit, query.after)
 
     page = await request.web.read(find)
-    return Mappings([shown(row) for row in page.rows], page.next)
+    return Mappings([item_of(MappingItem, row) for row in page.rows], page.next)
 
 
 async def list_mappings_of_extension(request: ApiRequest) -> Mappings:

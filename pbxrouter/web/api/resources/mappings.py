@@ -20,6 +20,7 @@ from pbxrouter.database.rules import (
 )
 from pbxrouter.security import Scope
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.list_query import ListQuery, Next
 from pbxrouter.web.api.parsing import given
 
@@ -77,35 +78,30 @@ class MappingQuery(ListQuery, frozen=True, forbid_unknown_fields=True):
     enabled: Annotated[bool, Meta(description="Only enabled, or only disabled ones.")] | None = None
 
 
-def shown(row: MappingRow) -> MappingItem:
-    """Convert a row to a MappingItem."""
-    return MappingItem(row.map_id, row.pattern, row.application, row.data, row.enabled, row.extensions, row.users)
-
-
 async def list_mappings(request: ApiRequest) -> Mappings:
     """List mappings."""
     query: MappingQuery = request.query
     page = await request.web.read(
         lambda connection: find_mappings(connection, query.search, query.limit, query.after, enabled=query.enabled)
     )
-    return Mappings([shown(row) for row in page.rows], page.next)
+    return Mappings([item_of(MappingItem, row) for row in page.rows], page.next)
 
 
 async def get_mapping(request: ApiRequest) -> MappingItem:
     """Get a mapping."""
-    return shown(await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
+    return item_of(MappingItem, await request.web.read(lambda connection: mapping(connection, request.path["map_id"])))
 
 
 async def create_mapping(request: ApiRequest) -> Created:
     """Create a mapping."""
     new: NewMapping = request.body
-    values = MappingValues(new.pattern, new.application, new.data, new.enabled)
+    values = MappingValues(**msgspec.structs.asdict(new))
 
     def create(connection: sqlite3.Connection) -> MappingRow:
         return mapping(connection, add_mapping(connection, request.actor, request.web.now(), values).value)
 
     created = await request.web.change(create)
-    return Created(f"{PATH}/{created.map_id}", shown(created))
+    return Created(f"{PATH}/{created.map_id}", item_of(MappingItem, created))
 
 
 async def change_mapping(request: ApiRequest) -> MappingItem:
@@ -115,12 +111,12 @@ async def change_mapping(request: ApiRequest) -> MappingItem:
 
     def change(connection: sqlite3.Connection) -> MappingRow:
         row = mapping(connection, map_id)
-        was = MappingValues(row.pattern, row.application, row.data, row.enabled)
+        was = MappingValues.of(row)
         values = replace(was, **given(wanted))
         update_mapping(connection, request.actor, request.web.now(), map_id, values, was)
         return mapping(connection, map_id)
 
-    return shown(await request.web.change(change))
+    return item_of(MappingItem, await request.web.change(change))
 
 
 async def remove_mapping(request: ApiRequest) -> None:

@@ -13,6 +13,7 @@ from pbxrouter.health import Health
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
 from pbxrouter.web.api.endpoint import ApiRequest, Endpoint
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 
 MAX_CALLS: Final = 500
@@ -35,6 +36,7 @@ class CallInProgress(msgspec.Struct, frozen=True):
     application: str
     data: str
     granted_by: str
+    forwarded_by: Annotated[str, Meta(description="Who sent the call on; empty if it was not sent on.")]
     since: _When
     answered: Annotated[float, Meta(description="When two parties were connected.")] | None
     phase: Literal["routing", "number", "pin", "running", "talking", "ending", "outside"]
@@ -130,22 +132,7 @@ class NowQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _call(shown: CallView) -> CallInProgress:
-    return CallInProgress(
-        shown.key,
-        shown.asterisk,
-        shown.caller,
-        shown.caller_name,
-        shown.number,
-        shown.pattern,
-        shown.application,
-        shown.data,
-        shown.granted_by,
-        shown.since,
-        shown.answered,
-        shown.phase.value,
-        shown.phase.sentence.english,
-        shown.in_gateway,
-    )
+    return item_of(CallInProgress, shown, phase=shown.phase.value, words=shown.phase.sentence.english)
 
 
 def _trouble(sentence: Sentence | None) -> SentenceBody | None:
@@ -160,40 +147,11 @@ def _health(health: Health) -> HealthNow:
         health.version,
         health.started,
         [
-            AsteriskNow(
-                asterisk.name,
-                asterisk.state,
-                asterisk.sentence.english,
-                asterisk.up,
-                asterisk.since,
-                asterisk.in_sync,
-                asterisk.active,
-                asterisk.unknown_s,
-                asterisk.restarts,
-                _trouble(asterisk.trouble),
-            )
+            item_of(AsteriskNow, asterisk, words=asterisk.sentence.english, trouble=_trouble(asterisk.trouble))
             for asterisk in health.asterisks
         ],
-        DatabaseNow(
-            database.state,
-            database.sentence.english,
-            database.has_rules,
-            database.rules_away_since,
-            database.history_away_since,
-            database.counts_written,
-            database.queued,
-            database.lost,
-            _trouble(database.trouble),
-        ),
-        FastAGINow(
-            fastagi.state,
-            fastagi.sentence.english,
-            fastagi.listen,
-            fastagi.open_calls,
-            fastagi.served,
-            fastagi.last_call,
-            sum(fastagi.refused.values()),
-        ),
+        item_of(DatabaseNow, database, words=database.sentence.english, trouble=_trouble(database.trouble)),
+        item_of(FastAGINow, fastagi, words=fastagi.sentence.english, refused=sum(fastagi.refused.values())),
     )
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from pbxrouter.database.people import MAX_TOKEN_NAME, add_token, list_tokens, revoke_token, token
 from pbxrouter.security import Scope, TokenInfo, hash_token, new_token
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Created, Endpoint
+from pbxrouter.web.api.items import item_of
 
 TAG = "Administration"
 PATH = "/api/tokens"
@@ -47,14 +48,7 @@ class MadeToken(Token, frozen=True):
 
 
 def _shown(info: TokenInfo) -> Token:
-    return Token(
-        info.token_id,
-        info.name,
-        [scope for scope in Scope if scope in info.scopes],
-        info.created,
-        info.last_used,
-        info.revoked,
-    )
+    return item_of(Token, info, scopes=[scope for scope in Scope if scope in info.scopes])
 
 
 async def list_all_tokens(api_request: ApiRequest) -> Tokens:

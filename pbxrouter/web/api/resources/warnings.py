@@ -11,6 +11,7 @@ from pbxrouter.rules import KEPT, RuleWarning
 from pbxrouter.security import Scope
 from pbxrouter.text import Sentence
 from pbxrouter.web.api.endpoint import ApiError, ApiRequest, Endpoint, Id
+from pbxrouter.web.api.items import item_of
 from pbxrouter.web.api.sentence_body import SentenceBody, sentence_body
 from pbxrouter.web.api.token_auth import UNAVAILABLE
 
@@ -43,14 +44,7 @@ class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _shown(warning: RuleWarning) -> WarningItem:
-    return WarningItem(
-        warning.code,  # type: ignore[arg-type]  # a test holds Code and CODES equal
-        sentence_body(warning.sentence),
-        warning.is_note,
-        warning.map_id,
-        warning.extension,
-        warning.user,
-    )
+    return item_of(WarningItem, warning, sentence=sentence_body(warning.sentence))
 
 
 async def list_warnings(request: ApiRequest) -> Warnings:

@@ -21,7 +21,7 @@ from pbxrouter.database.rules import (
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role
 from pbxrouter.text import sentence
-from pbxrouter.web.console.request import PageRequest
+from pbxrouter.web.console.request import Form, PageRequest
 from pbxrouter.web.console.router import Redirect
 from pbxrouter.web.console.rules.page_base import (
     RuleContext,
@@ -41,22 +41,39 @@ class Kind:
         kind: extension or user.
         path: path of the list.
         field: the form field with the number or name.
+        add: adds one by the form's fields.
+        update: changes one by the form's fields.
     """
 
     kind: str
     path: str
     field: str
-    add: Callable[[sqlite3.Connection, Actor, float, str], Edited[int]]
-    update: Callable[[sqlite3.Connection, Actor, float, int, str], Edited[None]]
+    add: Callable[[sqlite3.Connection, Actor, float, Form], Edited[int]]
+    update: Callable[[sqlite3.Connection, Actor, float, int, Form], Edited[None]]
 
 
-def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, name: str) -> Edited[int]:
-    return add_user(connection, actor, now, name)
+def _add_extension(connection: sqlite3.Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
+    return add_extension(connection, actor, now, form.text("number"), form.text("endpoint"))
+
+
+def _update_extension(
+    connection: sqlite3.Connection, actor: Actor, now: float, extension_id: int, form: Form
+) -> Edited[None]:
+    endpoint = form.text("endpoint") if "endpoint" in form else None
+    return update_extension(connection, actor, now, extension_id, form.text("number"), endpoint)
+
+
+def _add_user(connection: sqlite3.Connection, actor: Actor, now: float, form: Form) -> Edited[int]:
+    return add_user(connection, actor, now, form.text("name"))
+
+
+def _update_user(connection: sqlite3.Connection, actor: Actor, now: float, user_id: int, form: Form) -> Edited[None]:
+    return update_user(connection, actor, now, user_id, form.text("name"))
 
 
 KINDS: Final = (
-    Kind("extension", "/rules/extensions", "number", add_extension, update_extension),
-    Kind("user", "/rules/users", "name", _add_user, update_user),
+    Kind("extension", "/rules/extensions", "number", _add_extension, _update_extension),
+    Kind("user", "/rules/users", "name", _add_user, _update_user),
 )
 
 
@@ -113,7 +130,7 @@ class HolderPages:
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: kind.add(connection, actor, now, name)
+                page_request, lambda connection, actor, now: kind.add(connection, actor, now, page_request.form)
             )
         except EditRefused as error:
             return await self._list(kind, page_request, error)
@@ -125,7 +142,7 @@ class HolderPages:
         raise Redirect(f"{kind.path}/{edited.value}", message, undo=edited.audit_id)
 
     async def form(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """Show the form to change the number or name."""
+        """Show the form to change number and endpoint, or the name."""
         return await self._form(kind, page_request, number)
 
     async def _form(
@@ -135,14 +152,18 @@ class HolderPages:
             error = refuse(page_request, error)
         row = await self._context.web.read(lambda connection: holder(connection, kind.kind, number))
         value = page_request.form.get(kind.field, row.name)
-        return self._context.page("holder_form.html", page_request, kind=kind, row=row, value=value, error=error)
+        endpoint = page_request.form.get("endpoint", row.endpoint)
+        return self._context.page(
+            "holder_form.html", page_request, kind=kind, row=row, value=value, endpoint=endpoint, error=error
+        )
 
     async def change(self, kind: Kind, page_request: PageRequest, number: int) -> bytes:
-        """Change the number or name."""
+        """Change number and endpoint, or the name."""
         name = page_request.form.text(kind.field)
         try:
             edited = await self._context.edit(
-                page_request, lambda connection, actor, now: kind.update(connection, actor, now, number, name)
+                page_request,
+                lambda connection, actor, now: kind.update(connection, actor, now, number, page_request.form),
             )
         except EditRefused as error:
             return await self._form(kind, page_request, number, error)

@@ -77,5 +77,5 @@ def warnings_of(context: RuleContext, row: HolderRow) -> tuple[RuleWarning, ...]
     if warnings is None:
         return ()
     if row.kind == "extension":
-        return warnings.of_extension(row.name.strip())
+        return warnings.of_repeated(row.holder_id) or warnings.of_extension(row.name.strip())
     return warnings.of_user(row.name, row.has_pin, row.grants > 0)

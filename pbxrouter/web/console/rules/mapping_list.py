@@ -123,7 +123,7 @@ class MappingPages:
     async def form(self, page_request: PageRequest, number: int) -> bytes:
         """Show the form to change a mapping."""
         row = await self._context.web.read(functools.partial(mapping, map_id=number))
-        return self._form(page_request, values_of(row), row)
+        return self._form(page_request, MappingValues.of(row), row)
 
     async def change(self, page_request: PageRequest, number: int) -> bytes:
         """Change a mapping, unless it has changed since the form was shown."""
@@ -183,8 +183,3 @@ def read_values(form: Form, prefix: str = "") -> MappingValues:
         form.text(f"{prefix}data"),
         form.text(f"{prefix}enabled") == "1",
     )
-
-
-def values_of(row: MappingRow) -> MappingValues:
-    """The values of a mapping's row."""
-    return MappingValues(row.pattern, row.application, row.data, row.enabled)

@@ -51,6 +51,11 @@ class RuleContext:
         # Some patterns take long to examine; calls must not wait for them.
         return await self.web.in_thread(warnings.of_mappings, map_ids)
 
+    def repeated_extensions(self) -> Collection[int]:
+        """The numbers of the rows of the extensions that are ignored, since an earlier row has the same number."""
+        rules = self.web.engine.rules
+        return () if rules is None else rules.repeated_extensions.keys()
+
     def page(self, template: str, page_request: PageRequest, **values: Any) -> bytes:
         """Render a page of rules."""
         user = page_request.user
@@ -62,6 +67,7 @@ class RuleContext:
             here=here(page_request),
             address=address,
             headline=headline,
+            repeated=self.repeated_extensions(),
             **values,
         )
 

@@ -47,7 +47,8 @@ class CallsTests(ApiCase):
     async def test_filters(self) -> None:
         """Filters by caller, number and its prefix, outcome in any case, and time."""
         await self.put(map(a_call, range(12)))
-        await self.put([a_call(12, caller="", number="0034911", outcome="DENIED", verdict="deny")])
+        sent_on = a_call(12, caller="", number="0034911", outcome="DENIED", verdict="deny", forwarded_by="PJSIP/21")
+        await self.put([sent_on])
         for query, count in (
             ("", 13),
             ("caller=33", 12),
@@ -55,6 +56,8 @@ class CallsTests(ApiCase):
             ("number=22", 1),
             ("number=2*", 12),
             ("number=0034*", 1),
+            ("forwarded_by=21", 1),
+            ("forwarded_by=PJSIP/2*&caller=33", 0),
             ("outcome=busy", 4),
             (f"since={NOON + 20}&until={NOON + 60}", 2),
             (f"caller=33&outcome=ANSWER&until={NOON + 60}", 2),

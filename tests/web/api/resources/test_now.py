@@ -6,7 +6,7 @@ import time
 
 from pbxrouter.call.active_calls import Phase
 from pbxrouter.database.calls.history import add_calls
-from pbxrouter.rules.model import Facts
+from pbxrouter.rules.model import Facts, Party
 from pbxrouter.security.tokens import Scope
 from pbxrouter.simulator import SimulatedCall
 from tests.api_fakes import ApiCase, a_call
@@ -41,7 +41,7 @@ class NowTests(ApiCase):
 
     async def test_calls(self) -> None:
         """Calls in progress, newest first, each with its phase."""
-        decision = await self.web.engine.decide(Facts("33", "22"))
+        decision = await self.web.engine.decide(Facts("0600", "22", sent_on_by=(Party("PJSIP/33"),)))
         for place in range(3):
             request = request_of(SimulatedCall("22", "33", name="=1+1"))
             call = self.web.active_calls.add(request, 1000.0 + place)
@@ -55,6 +55,7 @@ class NowTests(ApiCase):
             ("33", "22", "2X", "33", "running"),
         )
         self.assertEqual(newest["words"], "running an application")
+        self.assertEqual([item["forwarded_by"] for item in said["calls"]], ["PJSIP/33", ""])
         self.web.active_calls.remove(call)
         self.assertEqual((await self.ask("GET", "/api/now")).json["total"], 2)
 

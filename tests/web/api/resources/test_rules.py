@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any, get_args
 
 from pbxrouter.database import admit_guess
@@ -112,6 +113,41 @@ class RulesTests(ApiCase):
         self.assertEqual((details["undoes"], details["rows"]), (log[0]["audit_id"], 1))
         self.assertEqual(details["changes"][0]["table"], "extensions_mappings")
         await self.refused("POST", f"/api/audit/{log[0]['audit_id']}/undo", None, 409)
+
+    async def test_endpoint_of_an_extension(self) -> None:
+        """Set, changed alone or with the number, removed; what is no endpoint is refused."""
+        extension = await self.good("POST", "/api/extensions", {"number": "0771", "endpoint": "pjsip/771"}, 201)
+        path = f"/api/extensions/{extension['extension_id']}"
+        self.assertEqual((extension["endpoint"], extension["repeats"]), ("PJSIP/771", None))
+        for change, number, endpoint in (
+            ({"endpoint": "PJSIP/desk"}, "0771", "PJSIP/desk"),
+            ({"number": "0772"}, "0772", "PJSIP/desk"),
+            ({"number": "0773", "endpoint": ""}, "0773", ""),
+        ):
+            changed = await self.good("PATCH", path, change)
+            self.assertEqual((changed["number"], changed["endpoint"]), (number, endpoint))
+            self.assertEqual(await self.good("GET", path), changed)
+        error = await self.refused("PATCH", path, {"endpoint": "771"}, 422, "endpoint")
+        self.assertEqual(error, "771 is not an endpoint; accepted is a technology and a name, such as PJSIP/33")
+        await self.refused("POST", "/api/extensions", {"number": "5", "endpoint": "5"}, 422, "endpoint")
+        log = (await self.good("GET", "/api/audit?who=desk"))["items"]
+        self.assertEqual([entry["action"] for entry in log], ["update", "update", "endpoint", "create"])
+        await self.good("POST", f"/api/audit/{log[0]['audit_id']}/undo")
+        self.assertEqual((await self.good("GET", path))["endpoint"], "PJSIP/desk")
+
+    async def test_number_twice(self) -> None:
+        """A row whose number an earlier one has says so."""
+
+        def repeat(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO extensions VALUES (77, '33 ')")
+            connection.commit()
+
+        await self.web.change(repeat)
+        self.assertEqual((await self.good("GET", "/api/extensions/77"))["repeats"], 1)
+        listed = await self.good("GET", "/api/extensions?search=33")
+        self.assertEqual([item["repeats"] for item in listed["items"]], [None, 1])
+        warnings = (await self.good("GET", "/api/warnings"))["warnings"]
+        self.assertIn("row 77 is ignored", warnings[0]["sentence"]["words"])
 
     async def test_mapping(self) -> None:
         """A mapping is created, read, changed in part, disabled and deleted; Location has its address."""
@@ -288,6 +324,23 @@ class DecideTests(ApiCase):
         ):
             said = await self.ask("POST", "/api/decide", call)
             self.assertEqual((said.status, said.json["decision"]), (200, decision), call)
+
+    async def test_sent_on(self) -> None:
+        """The party that sent the call on, a party that it claims, and the endpoint count as in a call."""
+        for call, decision, party in (
+            ({"caller": "0600", "forwarded_by": "33"}, "allow", "33"),
+            ({"caller": "33", "forwarded_by": "PJSIP/44"}, "pin", "PJSIP/44"),
+            ({"caller": "33", "claimed_by": "44"}, "pin", "44"),
+            ({"caller": "33", "endpoint": "PJSIP/33"}, "allow", None),
+        ):
+            said = await self.ask("POST", "/api/decide", {"number": "22", **call})
+            self.assertEqual((said.status, said.json["decision"], said.json["forwarded_by"]), (200, decision, party))
+        said = await self.ask("POST", "/api/decide", {"number": "22", "caller": "0600", "forwarded_by": "33"})
+        self.assertTrue(said.json["headline"]["words"].startswith("allowed: 0600, sent on by 33, dials 22"))
+        for field, text in (("forwarded_by", "99"), ("endpoint", "33"), ("claimed_by", "PJSIP/33")):
+            said = await self.ask("POST", "/api/decide", {"number": "22", field: text})
+            self.assertEqual((said.status, said.json["field"]), (422, field))
+            self.assertIn("accepted is", said.json["error"])
 
     async def test_no_rules_yet(self) -> None:
         """Before the rules were loaded the response is 503."""

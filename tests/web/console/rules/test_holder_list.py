@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
 from pbxrouter.rules.model import Facts, Verdict
 from tests.web_fakes import Answer, ConsoleCase
@@ -71,6 +72,53 @@ class ExtensionTests(HolderCase):
         page = await self.me.send("/rules/extensions/1/change", number="35")
         self.assertIn("35 was changed", page.text)
         self.assertEqual(await self.verdict("21", "35"), Verdict.ALLOW)
+
+    async def test_endpoint(self) -> None:
+        """Set with the extension, shown, changed, removed and undone; each applies from the next call."""
+        answer = await self.post("/rules/extensions", number="44", endpoint=" pjsip/44 ")
+        page = await self.get(answer.location)
+        self.assertIn("Calls from this number by the endpoint PJSIP/44", page.text)
+        self.assertIn("PJSIP/44", (await self.get("/rules/extensions?q=pjsip/4")).text)
+        form = (await self.get("/rules/extensions/1/change")).form("/rules/extensions/1/change")
+        self.assertEqual([pair for pair in form.fields if pair[0] != "csrf"], [("number", "33"), ("endpoint", "")])
+        page = await self.me.send("/rules/extensions/1/change", number="33", endpoint="PJSIP/desk")
+        self.assertIn("33 was changed", page.text)
+        self.assertIn("endpoint of extension 33 was changed", page.text)
+        self.assertEqual(await self.verdict("21", "33"), Verdict.PIN)
+        self.assertIn("endpoint: PJSIP/desk", (await self.get("/rules/changes")).text)
+        page = await self.me.send("/rules/extensions/1/change", number="33", endpoint="")
+        self.assertEqual(await self.verdict("21", "33"), Verdict.ALLOW)
+        await self.undo(page, "/rules/extensions/1")
+        self.assertEqual(await self.verdict("21", "33"), Verdict.PIN)
+
+    async def test_refused_endpoint(self) -> None:
+        """The error is beside the field, which keeps what was typed; nothing was changed."""
+        for path, number in (("/rules/extensions", "44"), ("/rules/extensions/1/change", "34")):
+            answer = await self.post(path, number=number, endpoint="33")
+            self.assertEqual(answer.status, 400)
+            self.assertIn("33 is not an endpoint; accepted is a technology and a name", answer.text)
+            self.assertIn('id="e-endpoint"', answer.html)
+            self.assertEqual(dict(answer.form(path).fields)["endpoint"], "33")
+        self.assertEqual(await self.verdict("21", "33"), Verdict.ALLOW)
+
+    async def test_number_twice(self) -> None:
+        """The second row of a number is marked wherever it is shown, and its page says which row counts."""
+
+        def repeat(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO extensions VALUES (77, '33 ')")
+            connection.execute("INSERT INTO extensions_mappings (extension_id, map_id) VALUES (77, 3)")
+            connection.commit()
+
+        await self.web.change(repeat)
+        said = "is there twice: row 77 is ignored, with its grants and its endpoint; row 1 counts"
+        for path in ("/rules/extensions/77", "/rules/warnings"):
+            self.assertIn(said, (await self.get(path)).text, path)
+        for path in ("/rules/extensions", "/rules/grants", "/rules/mappings/3"):
+            self.assertEqual((await self.get(path)).html.count(">ignored<"), 1, path)
+        self.assertNotIn("is there twice", (await self.get("/rules/extensions/1")).text)
+        self.assertEqual((await self.verdict("21", "33"), await self.verdict("34", "33")), (Verdict.ALLOW, Verdict.PIN))
+        answer = await self.post("/rules/extensions/77/change", number="33", endpoint="")
+        self.assertEqual(answer.status, 409)
 
     async def test_refused(self) -> None:
         """The error is beside the field, which keeps what was typed."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.connection import explain
+from pbxrouter.database.failures import explain
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, DatabaseTooNew, NotADatabase, StoreError
 

@@ -1,0 +1,130 @@
+"""Checks who is taken for an extension: trunks, and the endpoints that extensions are tied to.
+
+Whether Asterisk has an endpoint is asked over AMI, by its device state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
+
+from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
+from pbxrouter.doctor.probe import AsteriskProbe
+from pbxrouter.errors import EditRefused
+from pbxrouter.rules import RuleSet, read_endpoint
+from pbxrouter.text import Sentence, printable, sentence
+
+NAMED: Final = 20
+"""How many extensions one finding names."""
+MAX_ASKED: Final = 1000
+"""Endpoints that an Asterisk is asked about."""
+
+_EXTENSIONS: Final = Sentence("extensions")
+_TRUNKS: Final = Sentence("trunks")
+
+
+def check_extensions(rules: RuleSet, trunks: Collection[str]) -> Iterator[Finding]:
+    """Name the extensions that a caller on a trunk could claim to be, and those that no call can come from."""
+    on_trunks = {number: endpoint for number, endpoint in rules.endpoints.items() if endpoint in trunks}
+    for number, endpoint in on_trunks.items():
+        yield wrong(
+            _EXTENSIONS,
+            sentence(
+                "extension {number} is tied to the trunk {endpoint}, so no call counts as one of {number}",
+                number=printable(number),
+                endpoint=endpoint,
+            ),
+            sentence(
+                "tie it to its phone: pbxrouter endpoint {number} ENDPOINT; or take {endpoint} out of trunks",
+                number=printable(number),
+                endpoint=endpoint,
+            ),
+        )
+    open_to_claims = [number for number, grants in rules.extensions.items() if grants and number not in rules.endpoints]
+    if open_to_claims and not trunks:
+        yield unknown(
+            _EXTENSIONS,
+            sentence(
+                "no trunk is named in the settings, so an outside caller who shows the number of one of these "
+                "extensions gets its grants: {extensions}",
+                extensions=_listed(open_to_claims),
+            ),
+            Sentence(
+                'if Asterisk has trunks, name them, such as trunks = ["PJSIP/provider"]; or tie each extension to its '
+                "endpoint: pbxrouter endpoint 33 PJSIP/33 (docs/rules.md)"
+            ),
+        )
+    elif rules.extensions and not on_trunks:
+        yield ok(_EXTENSIONS, Sentence("no caller on a trunk that is named can claim to be one of them"))
+
+
+async def unknown_endpoints(probe: AsteriskProbe, endpoints: Iterable[str]) -> frozenset[str] | None:
+    """Those of the endpoints that an Asterisk does not have, of the first MAX_ASKED; None if it does not tell."""
+    found = set()
+    for endpoint in sorted(endpoints)[:MAX_ASKED]:
+        try:
+            read_endpoint(endpoint)
+        except EditRefused:  # the rules name it
+            continue
+        state = await probe.variable(f"DEVICE_STATE({endpoint})")
+        if not state:
+            return None
+        if state == "INVALID":
+            found.add(endpoint)
+    return frozenset(found)
+
+
+def check_endpoints(
+    trunks: Collection[str], tied: Mapping[str, str], missing: Collection[frozenset[str] | None]
+) -> Iterator[Finding]:
+    """Name trunks, and endpoints of extensions, that no Asterisk has.
+
+    Args:
+        trunks: of the settings.
+        tied: by number of an extension, the endpoint that it is tied to.
+        missing: the results of unknown_endpoints, one for each Asterisk that was asked.
+    """
+    known = [names for names in missing if names is not None]
+    if not (trunks or tied) or not missing:
+        return
+    if len(known) < len(missing):
+        yield unknown(
+            _TRUNKS if trunks else _EXTENSIONS,
+            Sentence("whether Asterisk has the trunks, and the endpoints that extensions are tied to"),
+            sentence("type in Asterisk: {command}", command="pjsip show endpoints"),
+        )
+        return
+    nowhere = frozenset.intersection(*known)
+    for trunk in trunks:
+        if trunk in nowhere:
+            yield wrong(
+                _TRUNKS,
+                sentence(
+                    "Asterisk has no endpoint {trunk}, so callers on the trunk that is meant are not recognised as "
+                    "outsiders",
+                    trunk=printable(trunk),
+                ),
+                Sentence(
+                    "correct trunks in the settings; for a channel PJSIP/provider-0000001a in `core show channels` it "
+                    "is PJSIP/provider"
+                ),
+            )
+    lost = [number for number, endpoint in tied.items() if endpoint in nowhere]
+    for number in lost[:NAMED]:
+        yield wrong(
+            _EXTENSIONS,
+            sentence(
+                "extension {number} is tied to {endpoint}, which Asterisk does not have: no call counts as one of "
+                "{number}",
+                number=printable(number),
+                endpoint=tied[number],
+            ),
+            sentence("tie it to its endpoint: pbxrouter endpoint {number} ENDPOINT", number=printable(number)),
+        )
+    if trunks and not nowhere.intersection(trunks):
+        yield ok(_TRUNKS, sentence("Asterisk has {trunks}", trunks=", ".join(map(printable, trunks))))
+
+
+def _listed(numbers: list[str]) -> str:
+    named = ", ".join(printable(number) for number in numbers[:NAMED])
+    return named if len(numbers) <= NAMED else f"{named}, … ({len(numbers)})"

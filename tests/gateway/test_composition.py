@@ -1,0 +1,273 @@
+"""A whole gateway in the real reactor: the settings reach the parts, and the parts are told of each other."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from pbxrouter import database
+from pbxrouter.call import CallRecord, Reports
+from pbxrouter.call.refusals import ALARM_CALLS
+from pbxrouter.config import schema as config
+from pbxrouter.counter import CallCounter
+from pbxrouter.counter.counts import ALL
+from pbxrouter.database.calls import CallRow, add_calls
+from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.drivers import Outcome
+from pbxrouter.gateway import service
+from pbxrouter.rules.model import Facts
+from pbxrouter.security import keyfile, pins
+from pbxrouter.security.guess_limits import FREE_GUESSES
+from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
+from tests.counter_fakes import NOW, FakeAMIConnection, FakeStore
+from tests.fakes import request_of, workshop_rules
+from tests.held_time import until
+
+FORGED = SimulatedCall("9\nagi_callerid: 22")
+
+
+class Caller(Protocol):
+    """Asterisk's end of one call over a socket.
+
+    Args:
+        garbled: whether a line that Asterisk would not write takes the place of the first reply.
+
+    Attributes:
+        over: fires when the connection is gone.
+    """
+
+    def __init__(self, asterisk: SimulatedAsterisk, garbled: bool = False) -> None:
+        self._asterisk = asterisk
+        self._garbled = garbled
+        self.over: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Send the opening block."""
+        assert self.transport is not None
+        self.transport.write(self._asterisk.environment())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Carry out commands."""
+        assert self.transport is not None
+        answer = self._asterisk.receive(data)
+        garbled, self._garbled = self._garbled, False
+        self.transport.write(b"x\n" if garbled else answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The call is over."""
+        self.over.callback(None)
+
+
+class CompositionCase(TestCase):
+    """A gateway on the workshop's rules, on Unix sockets with short names."""
+
+    def setUp(self) -> None:
+        """Make the database."""
+        here = Path(self.mktemp())
+        here.mkdir(parents=True)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(here)
+        database.create(Path("x.db"))
+        key = keyfile.create_key(Path("x.db.pinkey"))
+        self.connection = database.connect(Path("x.db"))
+        self.addCleanup(self.connection.close)
+        add_sample(self.connection, lambda pin: pins.hash_pin(key, pin))
+        self.connection.commit()
+
+    def start(self, settings: str) -> MultiService:
+        """Start a gateway with these settings; it is stopped when the test ends."""
+        text = f'database = "x.db"\ncontrol = "c"\n{settings}\n'
+        gateway = service.build(config.parse(text, "x", Path.cwd()), reactor)
+        gateway.privilegedStartService()
+        gateway.startService()
+
+        def stop() -> Any:
+            return gateway.stopService() if gateway.running else None
+
+        self.addCleanup(stop)
+        return gateway
+
+    async def run_call(self, call: SimulatedCall, *keys: str, garbled: bool = False) -> SimulatedAsterisk:
+        """Make a call, and wait until it is over."""
+        asterisk = SimulatedAsterisk(call, Script(keys=keys))
+        caller = Caller(asterisk, garbled)
+        await connectProtocol(clientFromString(reactor, "unix:s"), caller)
+        await caller.over
+        return asterisk
+
+    def alarm_command(self, body: str) -> str:
+        """The settings for alarms by a command with this shell text."""
+        script = Path("alarm.sh").absolute()
+        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        return f'[alarm]\ncommand = ["{script}"]\n'
+
+
+SOCKET = '[fastagi]\nlisten = "unix:s"\n'
+
+
+class SettingsTests(CompositionCase):
+    """Settings."""
+
+    async def test_trunks(self) -> None:
+        """A caller number that comes by a trunk opens nothing, and wrong PINs count for trunk and number together."""
+        self.start('trunks = ["PJSIP/out"]\n' + SOCKET)
+        outside = await self.run_call(SimulatedCall("21", caller="33", channel="PJSIP/out-00000001"), "000000#")
+        self.assertEqual((outside.prompts[0], outside.dials), ("agent-pass", []))
+        inside = await self.run_call(SimulatedCall("21", caller="33"))
+        self.assertEqual(inside.dials, [("PJSIP/21,60,i", "ANSWER")])
+        scopes = self.connection.execute("SELECT scope, name FROM pin_guesses ORDER BY scope, name").fetchall()
+        self.assertEqual(scopes[-1], ("trunk", "PJSIP/out 33"))
+        self.assertNotIn("endpoint", dict(scopes))
+
+    async def test_prompts(self) -> None:
+        """The sounds are those of the settings."""
+        self.start(SOCKET + '[prompts]\nask-pin = "our-question"\n')
+        self.assertEqual((await self.run_call(SimulatedCall("34", caller="33"), "123456#")).prompts, ["our-question"])
+
+    async def test_technologies(self) -> None:
+        """What a technology is called is as the settings say."""
+        self.start(SOCKET + '[technologies]\nSIP = "IAX2"\n')
+        self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "IAX2/21,60,i")
+
+    async def test_history(self) -> None:
+        """Calls older than keep_days are deleted from the history; the others stay, and new ones come."""
+        day_s, now = 86_400, time.time()
+        for uniqueid, age in (("old", 5.01 * day_s), ("young", 4.99 * day_s)):
+            began = now - age
+            row = CallRow(
+                began, began, uniqueid, "33", "", "21", "allow", "2X", "dial", "SIP", "33", "BUSY", "", None, "[]"
+            )
+            add_calls(self.connection, [row])
+        gateway = self.start(SOCKET + "[history]\nkeep_days = 5\n")
+        await self.run_call(SimulatedCall("21", caller="33", uniqueid="1.9"))
+        await gateway.stopService()
+        kept = self.connection.execute("SELECT uniqueid FROM calls ORDER BY began").fetchall()
+        self.assertEqual(kept, [("young",), ("1.9",)])
+
+    async def test_log(self) -> None:
+        """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
+        for debug in (False, True):
+            with capturedLogs() as logs:
+                gateway = self.start(f"{SOCKET}debug = {str(debug).lower()}\n")
+                await self.run_call(SimulatedCall("34", caller="33"), "123456#")
+                await gateway.stopService()
+            (line,) = self.lines(logs, "CallLog")
+            self.assertTrue(line.startswith("call 1795409729.6: 33 -> 34: ANSWER ("), line)
+            dialogue = self.lines(logs, "DialogueLog")
+            self.assertEqual("1795409729.6 33->34 < 200 result=***" in dialogue, debug)
+            self.assertEqual(bool(dialogue), debug)
+            self.assertNotIn("123456", "\n".join(dialogue))
+
+    def lines(self, logs: Sequence[LogEvent], name: str) -> list[str]:
+        """The lines that a part's class has logged."""
+        return [event["line"] for event in logs if event["log_namespace"].rpartition(".")[2] == name]
+
+
+class CountedAsterisk(MultiService):
+    """The services of an Asterisk, of which the counter needs the connection."""
+
+    def __init__(self, manager: FakeAMIConnection | None) -> None:
+        super().__init__()
+        self.manager = manager
+
+
+class CounterTests(CompositionCase):
+    """The call counter of an Asterisk."""
+
+    def test_told_of_calls(self) -> None:
+        """It counts a call under the mapping and extension that the gateway routed it by."""
+        manager, reports = FakeAMIConnection(), Reports()
+        asterisk = CountedAsterisk(manager)
+        counter = self.counter_of(asterisk, reports)
+        asterisk.startService()
+        manager.up()
+        self.assertTrue(counter.in_sync)
+        manager.says("Newchannel", "1.1", "1.1")
+        request = request_of(SimulatedCall("21", caller="33", uniqueid="1.1"))
+        reports(CallRecord(request, workshop_rules().decide(Facts("33", "21")), Outcome("BUSY")))
+        self.assertEqual(set(counter.counting.totals), {ALL, ("mapping", "2X"), ("extension", "33")})
+
+    def test_keep_days(self) -> None:
+        """Counts older than keep_days are deleted; the others stay."""
+        for age in (3.01, 2.99):
+            self.connection.execute(
+                "INSERT INTO counter_gaps (asterisk, began, ended) VALUES ('x', :at, :at)", {"at": NOW - age * 86_400}
+            )
+        self.connection.commit()
+        asterisk = CountedAsterisk(FakeAMIConnection())
+        self.counter_of(asterisk, Reports())
+        asterisk.startService()
+        kept = self.connection.execute("SELECT ended FROM counter_gaps").fetchall()
+        self.assertEqual(kept, [(NOW - 2.99 * 86_400,)])
+
+    def counter_of(self, asterisk: CountedAsterisk, reports: Reports) -> CallCounter:
+        """The one counter that is added, with three days to keep; an Asterisk without a connection gets none."""
+        settings = config.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
+        clock = Clock()
+        clock.advance(NOW)
+        store: Any = FakeStore(self.connection)
+        both: Any = [CountedAsterisk(None), asterisk]
+        (counter,) = service.add_counters(settings, both, store, reports, clock)
+        return counter
+
+
+class AlarmTests(CompositionCase):
+    """Alarms reach the command of the settings."""
+
+    def told(self) -> list[str]:
+        """The texts of the alarms that came."""
+        return Path("told").read_text().splitlines() if Path("told").exists() else []
+
+    def start_with_alarms(self) -> None:
+        """Start a gateway whose alarms are written to a file."""
+        self.start(SOCKET + self.alarm_command(f'echo "$ALARM_KIND: $ALARM_TEXT" >> {Path("told").absolute()}'))
+
+    async def lock_out(self) -> None:
+        """Key one wrong PIN too many."""
+        for _ in range(FREE_GUESSES + 1):
+            await self.run_call(SimulatedCall("34", caller="33"), "000000#")
+
+    async def test_lock_out(self) -> None:
+        """Wrong PINs of calls are counted in the database; a lock-out raises an alarm."""
+        self.start_with_alarms()
+        await self.lock_out()
+        await until(self.told)
+        self.assertEqual(self.told(), ["pin-lockout: locked out after wrong PINs: endpoint PJSIP/33"])
+        query = "SELECT wrong, unchecked FROM pin_guesses WHERE scope = 'endpoint'"
+        self.assertEqual(self.connection.execute(query).fetchall(), [(FREE_GUESSES, 1)])
+
+    async def test_forged_calls(self) -> None:
+        """Forged calls raise an alarm, those that were refused before they were served and those after that alike."""
+        self.start_with_alarms()
+        with capturedLogs():
+            await self.run_call(SimulatedCall("21", caller="33"), garbled=True)
+            for _ in range(ALARM_CALLS - 1):
+                await self.run_call(FORGED)
+            await until(self.told)
+        self.assertEqual(self.told(), ["forged-calls: 5 calls refused as forged within 10 minutes"])
+
+    async def test_stopped(self) -> None:
+        """An alarm's command that still runs when the gateway stops is ended, before the stop is complete."""
+        began, ended = Path("began").absolute(), Path("ended").absolute()
+        body = f"trap 'touch {ended}; exit 1' TERM; touch {began}; while :; do sleep 0.05; done"
+        gateway = self.start(SOCKET + self.alarm_command(body))
+        await self.lock_out()
+        await until(began.exists)
+        with capturedLogs():
+            await gateway.stopService()
+        self.assertTrue(ended.exists())
