@@ -132,7 +132,7 @@ class Wishing(ProtocolCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_too_long(self) -> None:
-        """A line without end is not kept; that is said once, and not of what comes behind a wish."""
+        """A line without end is refused; that is said once, and not of what comes behind a wish."""
         self.protocol.dataReceived(b"x" * 5000)
         self.assertTrue(self.transport.disconnecting)
         self.protocol.dataReceived(b"x" * 5000)

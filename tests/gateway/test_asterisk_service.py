@@ -80,7 +80,10 @@ class PartsTests(AsteriskServiceTest):
 
     def test_no_secret_file(self) -> None:
         """Without one there is no connection, and the log says so."""
-        service = self.make(secret_file="")
+        with capturedLogs() as logs:
+            service = self.make(name="lab", secret_file="")
+        said = [formatEvent(event) for event in logs if event["log_level"] is LogLevel.error]
+        self.assertEqual(said, ["AMI lab: not connected: no secret_file is configured"])
         self.assertIsNone(service.manager)
         service.startService()
         self.successResultOf(service.stopService())
