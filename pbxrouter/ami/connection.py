@@ -132,12 +132,15 @@ class AMIConnection(Service):
     # --- use ---
 
     def subscribe(self, event: str, handler: EventHandler) -> Callable[[], None]:
-        """Subscribe to the events of a name, or to all (``*``). Returns a function that unsubscribes."""
+        """Subscribe to the events of a name, or to all (``*``). Returns a function that ends this subscription."""
         handlers = self._handlers.setdefault(event.encode("ascii"), [])
         handlers.append(handler)
+        subscribed = True
 
         def unsubscribe() -> None:
-            if handler in handlers:
+            nonlocal subscribed
+            if subscribed:
+                subscribed = False
                 handlers.remove(handler)
 
         return unsubscribe

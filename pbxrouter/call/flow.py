@@ -175,7 +175,10 @@ class CallFlow:
             decision = self._set_decision(call, await self._ask_for_pin(call, facts, decision))
         if decision.verdict is Verdict.ALLOW:
             if origin.sent_on_by:  # the legs of a Dial inherit it
-                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", inherited(origin.sent_on_by))
+                value = inherited(call.channel.request.uniqueid, origin.sent_on_by)
+                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", value)
+            elif origin.has_leftover:
+                await verbs.set_variable(call.channel, f"__{SENT_ON_BY}", "")
             return await self._run_allowed(call, facts.caller, decision)
         if decision.verdict is Verdict.INVALID:
             await self._mark(call, "routing")

@@ -1,11 +1,13 @@
 """Finds out by which endpoint a call came, and who sent it on.
 
-Asterisk says in channel variables who sent a call on: ``FORWARDERNAME`` on the leg that it makes for a forward (SIP
-302), ``BLINDTRANSFER`` and ``TRANSFERERNAME`` after a transfer, ``PARKER`` for a parked call. A caller cannot set any
-of them. ``agi_rdnis`` is a claim: it is taken from an INVITE's Diversion header without any check.
+Asterisk says in channel variables who sent a call on: ``BLINDTRANSFER`` after a blind transfer, ``PARKER`` on a parked
+call that comes back, ``FORWARDERNAME`` on the leg that it makes for a forward (SIP 302), ``TRANSFERERNAME`` on the one
+that it makes for an attended transfer by keys. A caller cannot set any of them. ``agi_rdnis`` is a claim: it is taken
+from an INVITE's Diversion header without any check.
 
-A Local channel has no endpoint: it inherits that of the call's first channel. The gateway leaves
-``PBXROUTER_SENT_ON_BY`` to the legs that a Dial of its own makes, since Asterisk's variables do not go on to them.
+They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves
+``PBXROUTER_SENT_ON_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
+has no endpoint: it inherits that of the channel that made it, which is the one named there, or else the call's first.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from pbxrouter.rules import Party
 from pbxrouter.security import endpoint_of
 
 SENT_ON_BY: Final = "PBXROUTER_SENT_ON_BY"
-"""The variable by which the legs of a Dial know who sent the call on: endpoints, joined by ``&``."""
+"""The variable by which the legs of a Dial know who sent the call on: a Uniqueid and endpoints, joined by ``&``."""
 _OWN: Final = ("BLINDTRANSFER", "TRANSFERERNAME", "FORWARDERNAME", "PARKER")
+_LATEST_FIRST: Final = ("BLINDTRANSFER", "PARKER", "FORWARDERNAME", "TRANSFERERNAME")
+"""Asterisk clears the first and the third as a channel enters a bridge: each is younger than those behind it."""
 _INHERITED: Final = (*_OWN, SENT_ON_BY)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
@@ -38,12 +42,15 @@ class Origin:
         by_trunk: whether that is one of the trunks.
         sent_on_by: the parties that sent the call on, as Asterisk tells.
         claimed: a party that the call merely claims to have been sent on by.
+        has_leftover: whether the channel holds a SENT_ON_BY of the call that it was dialled for, which says nothing
+            about a call of its own.
     """
 
     endpoint: str = ""
     by_trunk: bool = False
     sent_on_by: tuple[Party, ...] = ()
     claimed: Party | None = None
+    has_leftover: bool = False
 
 
 async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
@@ -56,25 +63,52 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     endpoint = endpoint_of(request.channel)
     names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)")
     values = await _variables(channel, names)
-    if values is None:
-        senders = [UNKNOWN]
-    else:
-        senders = _senders(values)
-        linkedid = values.get("CHANNEL(linkedid)", "")
-        if linkedid != request.uniqueid and _UNIQUEID.fullmatch(linkedid):
-            first = await _variables(channel, ("CHANNEL", *_INHERITED), linkedid)
-            if first is not None:
-                endpoint = endpoint_of(first["CHANNEL"])
-                senders = senders or _senders(first)
+    senders = [UNKNOWN] if values is None else _own_sender(values)
+    has_leftover = False
+    if values is not None and not senders:
+        uniqueid, left = _left(values[SENT_ON_BY])
+        if uniqueid == request.uniqueid or (left and not uniqueid):
+            senders = left
+        elif endpoint:
+            has_leftover = bool(left)
+        else:
+            maker = uniqueid or values["CHANNEL(linkedid)"]
+            if maker != request.uniqueid and _UNIQUEID.fullmatch(maker):
+                endpoint, senders = await _of_maker(channel, maker, left)
     sent_on_by = tuple(Party(sender, is_trunk=sender in trunks) for sender in senders)
     rdnis = request.variables.get("rdnis", NOT_SHOWN)
     claimed = None if sent_on_by or rdnis in ("", NOT_SHOWN) else Party(number=rdnis)
-    return Origin(endpoint, endpoint in trunks, sent_on_by, claimed)
+    return Origin(endpoint, endpoint in trunks, sent_on_by, claimed, has_leftover)
 
 
-def inherited(parties: Iterable[Party]) -> str:
-    """The value of SENT_ON_BY that tells the legs of a Dial who sent the call on."""
-    return "&".join(dict.fromkeys(_readable(party.endpoint) for party in parties))
+def inherited(uniqueid: str, parties: Iterable[Party]) -> str:
+    """The value of SENT_ON_BY that tells the legs of a Dial who sent the call on.
+
+    Args:
+        uniqueid: of the channel that dials.
+    """
+    return "&".join((uniqueid, *dict.fromkeys(_readable(party.endpoint) for party in parties)))
+
+
+async def _of_maker(channel: Channel, uniqueid: str, left: list[str]) -> tuple[str, list[str]]:
+    """The endpoint of the channel that made a Local channel, and who sent its call on.
+
+    It may be another channel that made it: one whose caller number differs proves nothing, nor does one that is gone.
+
+    Args:
+        channel: the Local channel.
+        uniqueid: of the channel that made it.
+        left: the endpoints that the Local channel inherited.
+    """
+    maker = await _variables(channel, ("CHANNEL", "CALLERID(num)", *_INHERITED), uniqueid)
+    if maker is None or not maker["CHANNEL"]:
+        return "", [UNKNOWN]
+    setter, its_left = _left(maker[SENT_ON_BY])
+    senders = _own_sender(maker) or left or (its_left if setter == uniqueid else [])
+    caller = channel.request.caller
+    if senders and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
+        senders = [UNKNOWN]
+    return endpoint_of(maker["CHANNEL"]), senders
 
 
 async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "") -> dict[str, str] | None:
@@ -91,11 +125,22 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
 
 
-def _senders(values: dict[str, str]) -> list[str]:
-    """The endpoints that sent a call on, each once; the inherited ones count if the channel has none of its own."""
-    own = [values[name] for name in _OWN if values[name]]
-    channels = own or [name for name in values[SENT_ON_BY].split("&") if name]
-    return list(dict.fromkeys(_readable(endpoint_of(name)) for name in channels))
+def _own_sender(values: dict[str, str]) -> list[str]:
+    """The endpoint that Asterisk names as the last that sent a call on; none if the call was not sent on."""
+    name = next((name for name in _LATEST_FIRST if values[name]), None)
+    if name is None:
+        return []
+    return [_readable(values[name] if name == "PARKER" else endpoint_of(values[name]))]  # PARKER is an endpoint
+
+
+def _left(value: str) -> tuple[str, list[str]]:
+    """The parts of SENT_ON_BY: the Uniqueid, ``""`` if there is none, and the endpoints."""
+    if not value:
+        return "", []
+    uniqueid, *endpoints = value.split("&")
+    if not endpoints or not _UNIQUEID.fullmatch(uniqueid):
+        return "", [UNKNOWN]
+    return uniqueid, list(dict.fromkeys(_readable(endpoint) for endpoint in endpoints))
 
 
 def _readable(endpoint: str) -> str:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck
 from pbxrouter.errors import ControlRefused, ManagerError, OriginateRefused
 from pbxrouter.originate.progress import CAUSE_GRACE_S, Attempt, Progress
-from pbxrouter.rules import Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
+from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, is_context, normalise_number, read_phone
 from pbxrouter.text import Sentence, joined, sentence
 
 __all__ = [
@@ -45,8 +45,8 @@ class CallRequest:
     """A request to originate a call.
 
     Attributes:
-        channel: the phone that rings first, such as ``PJSIP/33``; its name is the
-            extension whose grants count.
+        channel: the phone that rings first, such as ``PJSIP/33``; the grants of the extension that is tied to it
+            count, or else of the one that is named as it is.
         number: the number to connect it with.
         context: the dialplan context where that number is dialled.
         ring_s: how long the phone may ring.
@@ -150,8 +150,8 @@ class Originator:
             ManagerUnavailable: there is no connection to Asterisk.
             ActionFailed: Asterisk refuses at once, such as for a context that does not exist.
         """
-        checked, extension = self._checked(request)
-        decision = await self._engine.decide(Facts(extension, checked.number))
+        checked, name = self._checked(request)
+        extension, decision = await self._decide(checked, name)
         if decision.verdict is not Verdict.ALLOW:
             why = joined(decision.trace[: -1 if decision.verdict is Verdict.PIN else None])
             refused = sentence(
@@ -179,6 +179,15 @@ class Originator:
         except ManagerError:
             attempt.stop()
             raise
+
+    async def _decide(self, request: CallRequest, name: str) -> tuple[str, Decision]:
+        """The extension of the phone, and the decision about its call: of several extensions the first that may."""
+        decision = await self._engine.decide(Facts(name, request.number, endpoint=request.channel))
+        rules = self._engine.rules
+        tied = rules.tied_to(request.channel) if rules is not None else ()
+        asked = [(extension, Facts(extension, request.number, endpoint=endpoint)) for extension, endpoint in tied]
+        found = [(extension, await self._engine.decide(facts)) for extension, facts in asked] or [(name, decision)]
+        return next((pair for pair in found if pair[1].verdict is Verdict.ALLOW), found[0])
 
     def _event(self, event: AMIMessage) -> None:
         attempt = self._calls.get(event.get("Uniqueid")) or self._calls.get(event.get("Linkedid"))

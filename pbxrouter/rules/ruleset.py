@@ -165,6 +165,16 @@ class RuleSet:
         name = party.endpoint.partition("/")[2]
         return [name] if name in self.extensions and name not in self.endpoints else []
 
+    def tied_to(self, phone: str) -> list[tuple[str, str]]:
+        """The extensions tied to a phone such as ``PJSIP/33``, that with its name first, and the endpoint of each.
+
+        The technology may be in any case, as Dial() and Originate accept it.
+        """
+        technology, _, name = phone.partition("/")
+        spelled = [endpoint for endpoint in self._at_endpoint if _is_same(endpoint, technology, name)]
+        found = [(extension, endpoint) for endpoint in spelled for extension in self._at_endpoint[endpoint]]
+        return sorted(found, key=lambda pair: pair[0] != name)
+
     def _decide(self, facts: Facts) -> Decision:
         number = normalise_number(facts.number)
         if number is None:
@@ -283,3 +293,8 @@ class RuleSet:
             "the PIN belongs to {user}, who has no grant for {pattern}", user=user.name, pattern=mapping.pattern
         )
         return Decision(Verdict.DENY, number, mapping, None, (*trace, refused), user=user.name)
+
+
+def _is_same(endpoint: str, technology: str, name: str) -> bool:
+    own_technology, _, own_name = endpoint.partition("/")
+    return own_name == name and own_technology.lower() == technology.lower()

@@ -130,10 +130,13 @@ class DeliveryTests(SynchronousTestCase):
             [line.rpartition(" ")[0] for line in said],
             [f"alarms: webhook alarms.example.org: too many wait; dropped {kind}" for kind in ("k1", "k2")],
         )
+        self.target.running.errback(AlarmFailed("it answered with status 500"))
+        self.clock.advance(BACK_OFF_S[0])
+        self.assertEqual(self.kinds(), ["k0", "k0"])
         for _ in range(MAX_QUEUED):
             self.target.running.callback(None)
             self.clock.advance(0)
-        self.assertEqual(self.kinds(), ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
+        self.assertEqual(self.kinds()[1:], ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
 
     def test_stopped(self) -> None:
         """The attempt is cancelled, what waits is logged as not delivered, and later alarms are ignored."""

@@ -187,6 +187,14 @@ class ChannelCheckTests(SynchronousTestCase):
             {(log["event"], log["channel"], log["name"]) for log in told}, {("Hang\\x07up", "1\\x1b", "lab")}
         )
 
+    def test_minute_of_the_log(self) -> None:
+        """Within a minute of a logged event no other is; exactly a minute later the next one is."""
+        for seconds, lines in ((0.0, 1), (59.75, 1), (0.25, 2), (59.75, 2)):
+            self.clock.advance(seconds)
+            asked = Deferred.fromCoroutine(self.check.is_true(HANGUP, "9.9", lambda status: True))
+            self.assertIs(self.successResultOf(asked), False)
+            self.assertEqual(len(self.warnings()), lines)
+
     def test_ten_at_a_time(self) -> None:
         """Ten channels are asked for one by one; further ones wait a tenth of a second for the list that they share."""
         self.manager.alive = {f"1.{number}": item(f"1.{number}") for number in range(12)}

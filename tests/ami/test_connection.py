@@ -236,10 +236,11 @@ class ConnectionTests(ManagerServiceTest):
         self.assertIn("no banner", line)
 
     def test_not_ami(self) -> None:
-        """A port where something else answers: given up, and in the end said once."""
+        """A port where something else answers: each connection is given up at once, and in the end it is said once."""
         for _ in range(SAY_AFTER + 2):
             self.connects().protocol.dataReceived(b"SSH-2.0-OpenSSH\r\n")
-            self.until_next_attempt()
+            self.assertTrue(self.end.gone)
+            self.assertLess(self.until_next_attempt(), SLOWEST_RETRY_S + 0.1)
         (line,) = self.said(LogLevel.warn, LogLevel.error)
         self.assertIn("SSH-2.0", line)
 
@@ -588,6 +589,18 @@ class UseTests(ManagerServiceTest):
         self.end.says("Event: Hangup")
         self.assertEqual(seen, ["b"])
 
+        def saw(_: AMIMessage) -> None:
+            seen.append("twice")
+
+        first, second = self.manager.subscribe("Hangup", saw), self.manager.subscribe("Hangup", saw)
+        for _ in range(2):
+            first()
+            self.end.says("Event: Hangup")
+        self.assertEqual(seen, ["b", "b", "twice", "b", "twice"])
+        second()
+        self.end.says("Event: Hangup")
+        self.assertEqual(seen[5:], ["b"])
+
     def test_list(self) -> None:
         """Lists, too."""
         self.connects().logs_in()
@@ -664,6 +677,7 @@ class StopTests(ManagerServiceTest):
         attempts = self.attempts()
         self.reactor.pump([1] * 100)
         self.assertEqual((self.attempts(), self.manager.is_up), (attempts, False))
+        self.assertEqual(self.said(LogLevel.warn, LogLevel.error, LogLevel.critical), [])
 
     def test_stopped_twice(self) -> None:
         """The second stop has nothing to do."""

@@ -127,6 +127,12 @@ class HeartbeatTests(SynchronousTestCase):
         """A connection that comes up before the heartbeat begins, or after it has ended, is not asked."""
         self.manager.comes_up()
         self.assertEqual(self.manager.sent, [])
+        self.heartbeat.startService()
+        self.successResultOf(self.heartbeat.stopService())
+        self.manager.sent.clear()
+        self.manager.goes_down()
+        self.manager.comes_up()
+        self.assertEqual(self.manager.sent, [])
 
     def test_beats_do_not_overlap(self) -> None:
         """While an answer is awaited the next beat is not begun; afterwards it goes on."""
@@ -175,7 +181,10 @@ class HeartbeatTests(SynchronousTestCase):
 
     def test_farewell_that_fails(self) -> None:
         """A farewell that Asterisk refuses, or does not answer, is no failure either."""
-        self.heartbeat.startService()
-        self.manager.comes_up()
-        self.manager.answers["Setvar"] = ActionTimeout("Setvar: Asterisk did not answer in time")
-        self.successResultOf(self.heartbeat.stopService())
+        for error in (ActionFailed("Setvar: Permission denied"), ActionTimeout("Setvar: no answer in time")):
+            self.setUp()
+            self.heartbeat.startService()
+            self.manager.comes_up()
+            self.manager.answers["Setvar"] = error
+            self.successResultOf(self.heartbeat.stopService())
+            self.assertEqual(self.warnings(), 0)

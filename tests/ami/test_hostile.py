@@ -14,7 +14,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter.ami.account import Account
-from pbxrouter.ami.connection import FIRST_RETRY_S, LEAVING_S, AMIConnection
+from pbxrouter.ami.connection import FIRST_RETRY_S, LEAVING_S, REFUSED_RETRY_S, AMIConnection
 from pbxrouter.ami.messages import AMIMessage
 from pbxrouter.errors import ActionTimeout, ManagerError, ManagerUnavailable
 from tests import needs
@@ -302,7 +302,7 @@ class SilenceTests(HostileTest):
 
         self.begin(manner)
         await until(self.loud)
-        self.reactor.advance(3)
+        self.reactor.advance(REFUSED_RETRY_S - 1)
         await self.pause(0.1)
         self.assertEqual(self.server.connections, 1)
         (line,) = self.loud()

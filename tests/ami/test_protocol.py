@@ -536,7 +536,7 @@ class EventTests(ManagerTest):
     """Who wants which event."""
 
     def test_wanted(self) -> None:
-        """By name; others are not even read."""
+        """A handler gets the events of its name, and no others."""
         self.end.says("Event: Hangup", "Cause: 16")
         self.end.says("Event: VarSet", "Variable: X")
         self.end.says("Event: HangupRequest")

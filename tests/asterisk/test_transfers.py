@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import time
 
-from tests.asterisk.harness import AsteriskTest, wait_for
+from tests.asterisk.harness import PROJECT, AsteriskTest, wait_for
 
 OUTSIDE = "600"
+_MAGI = """
+[[asterisk]]
+name = "lab"
+ami = "tcp:127.0.0.1:AMI_PORT"
+username = "gateway"
+secret_file = "ami.secret"
+magi = ["pbxrouter-magi"]
+originate = ["pbxrouter"]
+[fastagi]
+debug = true
+"""
 RULES = (
     "INSERT INTO applications_mappings (application_name, application_data, pattern)"
     " VALUES ('dial', 'Local/{number}@localline', '6XX'), ('dial', 'Local/6{number}@pbxrouter', '5X')",
@@ -27,6 +42,7 @@ class SentOnTest(AsteriskTest):
         if not getattr(self.gateway, "has_outside", False):
             self.gateway.change_rules(*RULES)
             self.gateway.has_outside = True  # type: ignore[attr-defined]
+        self._began = time.time()
         self._gateway_mark = self.gateway.log_size()
 
     def told(self, number: str) -> str:
@@ -45,9 +61,43 @@ class SentOnTest(AsteriskTest):
         """Whether the gateway has asked for a PIN."""
         return any(command.startswith("GET DATA agent-pass") for command in self.commands())
 
-    def talking(self) -> bool:
-        """Whether two channels are in a bridge."""
-        return len(self.lab.cli("bridge show all").splitlines()) > 1
+    def talking(self, *phones: str) -> bool:
+        """Whether two channels are in one bridge, those of these phones if any are named."""
+        bridges: dict[str, list[str]] = {}
+        for line in self.lab.cli("core show channels concise").splitlines():
+            fields = line.split("!")
+            if len(fields) > 1 and fields[-2]:
+                bridges.setdefault(fields[-2], []).append(fields[0])
+        together = [names for names in bridges.values() if len(names) == 2]
+        return any(all(any(name.startswith(phone) for name in names) for phone in phones) for names in together)
+
+    def until_talking(self, *phones: str) -> None:
+        """Wait for the conversation of these phones."""
+        wait_for(f"the conversation of {phones}", lambda: self.talking(*phones))
+
+    def until_judged(self) -> None:
+        """Wait until a PIN is asked for or the outside line is dialled."""
+        wait_for(
+            "what becomes of the call", lambda: self.asks_for_a_pin() or f"Local/{OUTSIDE}@localline" in self.dialled()
+        )
+
+    def transfer_by_ami(self, who: str, number: str = OUTSIDE) -> None:
+        """Transfer the party that a phone talks with, by AMI."""
+        channel = self.lab.ami.channel_named(who)
+        reply = self.lab.ami.action("BlindTransfer", Channel=channel, Context="pbxrouter", Exten=number)
+        self.assertEqual(reply["Response"], "Success", reply)
+
+    def row(self, number: str = OUTSIDE) -> dict[str, str]:
+        """This test's last call to a number in the history, once it is there."""
+        rows: list[dict[str, str]] = []
+
+        def is_there() -> bool:
+            found = [json.loads(line) for line in self.gateway.command("history", "--json").splitlines()]
+            rows[:] = [row for row in found if row["number"] == number and row["began"] > self._began]
+            return bool(rows)
+
+        wait_for(f"the call to {number} in the history", is_there)
+        return rows[0]
 
     def sent_on(self, dialled: str, *options: str) -> None:
         """Place a call, and end it once a PIN is asked for or the outside line is dialled."""
@@ -89,15 +139,31 @@ class ForwardTest(SentOnTest):
             self.sent_on("22")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertFalse(self.asks_for_a_pin())
-        self.told(OUTSIDE)
-
-        def row() -> dict[str, str]:
-            rows = [json.loads(line) for line in self.gateway.command("history", "--json").splitlines()]
-            return next((found for found in rows if found["number"] == OUTSIDE), {})
-
-        wait_for("the call in the history", row)
-        found = row()
+        found = self.row()
         self.assertEqual((found["caller"], found["forwarded_by"], found["granted_by"]), ("33", "PJSIP/22", "22"))
+
+    def test_chain_of_forwards(self) -> None:
+        """33 calls 22, which forwards to 21, which forwards to 600: each answers for the number that it names."""
+        with self.phone(22, "forward=21"), self.phone(21, f"forward={OUTSIDE}"):
+            self.sent_on("22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/22 -> 21: ", self.told("21"))
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_chain_of_forwards_with_a_grant(self) -> None:
+        """The other way round: 21 may name 22, and 22 may name 600."""
+        with self.phone(21, "forward=22"), self.phone(22, f"forward={OUTSIDE}"):
+            self.sent_on("21")
+        self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["forwarded_by"], self.row()["granted_by"]), ("PJSIP/22", "22"))
+
+    def test_forward_and_transfer(self) -> None:
+        """21 forwards to 22, which answers and transfers the caller: 22 alone answers for that."""
+        with self.phone(21, "forward=22"), self.phone(22, f"transfer={OUTSIDE}"):
+            self.sent_on("21")
+        self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_forward_through_a_second_leg(self) -> None:
         """21 forwards to 50, whose Dial leads to 650 by another Local leg: 21 answers for that one, too."""
@@ -142,14 +208,9 @@ class TransferTest(SentOnTest):
 
     def _transferred_by_ami(self, number: int, who: str) -> None:
         with self.phone(number, "answer"), self.calling(str(number), "-t", "40000"):
-            wait_for("the conversation", self.talking)
-            channel = self.lab.ami.channel_named(who)
-            reply = self.lab.ami.action("BlindTransfer", Channel=channel, Context="pbxrouter", Exten=OUTSIDE)
-            self.assertEqual(reply["Response"], "Success")
-            wait_for(
-                "what becomes of the transfer",
-                lambda: self.asks_for_a_pin() or f"Local/{OUTSIDE}@localline" in self.dialled(),
-            )
+            self.until_talking("PJSIP/33", f"PJSIP/{number}")
+            self.transfer_by_ami(who)
+            self.until_judged()
             self.hang_up_all()
 
     def test_transfer_by_ami(self) -> None:
@@ -164,38 +225,244 @@ class TransferTest(SentOnTest):
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
+    def test_transfer_to_a_leg_of_the_dialplan(self) -> None:
+        """22 transfers 33 to 777, from where the dialplan comes to the gateway by a Local leg: 22 answers for that."""
+        with self.phone(22, "transfer=777"):
+            self.call_until(lambda: "Local/677@localline" in self.dialled(), "22")
+        self.assertIn("33 sent on by PJSIP/22 -> 677: ", self.told("677"))
+
+    def test_transferred_callee_at_a_leg_of_the_dialplan(self) -> None:
+        """33 transfers 21 there, and is gone: it is not known who made the leg, so a PIN is asked for."""
+        with self.phone(22, "answer"), self.calling("22", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/22")
+            self.transfer_by_ami("PJSIP/33", "777")
+            wait_for("the PIN prompt", self.asks_for_a_pin)
+            self.hang_up_all()
+        self.assertIn("22 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_second_transfer(self) -> None:
+        """22 transfers 33 to 21, on its grant, and 21 transfers it on: 21 alone answers for that."""
+        with self.phone(22, "transfer=21"), self.phone(21, f"transfer={OUTSIDE}"):
+            self.sent_on("22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/22 -> 21: ", self.told("21"))
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_second_transfer_with_a_grant(self) -> None:
+        """The other way round: 21 transfers 33 to 22, which transfers it outside on its own grant."""
+        with self.phone(21, "transfer=22"), self.phone(22, f"transfer={OUTSIDE}"):
+            self.sent_on("21")
+        self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["forwarded_by"], self.row()["granted_by"]), ("PJSIP/22", "22"))
+
+    def test_transferred_to_a_phone_that_transfers_by_a_leg_of_the_dialplan(self) -> None:
+        """22 transfers 33 to 21, which transfers it to 777: the leg from there is 21's, not 22's."""
+        with self.phone(22, "transfer=21"), self.phone(21, "transfer=777"):
+            self.call_until(self.asks_for_a_pin, "22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertIn("33 sent on by PJSIP/21 -> 677: ", self.told("677"))
+
+    def test_keys_do_nothing(self) -> None:
+        """Without t and T among Dial()'s options, a party that presses the keys of a transfer transfers no call."""
+        with self.phone(22, "answer"), self.calling("22", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/22")
+            for phone in ("PJSIP/22", "PJSIP/33"):
+                channel = self.lab.ami.channel_named(phone)
+                self.lab.ami.press(channel, f"#1{OUTSIDE}")
+                wait_for("the last key", lambda: self.log().count(f"DTMF end '0' received on {channel}"))  # noqa: B023
+            self.assertTrue(self.talking("PJSIP/33", "PJSIP/22"))
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/22"])
+
+
+class AttendedTransferTest(SentOnTest):
+    """Attended transfers by REFER with Replaces: the second call is the phone's own."""
+
+    def test_without_a_grant(self) -> None:
+        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, whoever is in the call by then."""
+        with self.phone(21, f"attended={OUTSIDE}"):
+            self.sent_on("21")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("21 -> 600: ", self.told(OUTSIDE))
+        self.assertEqual(self.row()["forwarded_by"], "")
+
+    def test_with_a_grant(self) -> None:
+        """22 does, on its own grant: 33 talks with the outside line, and 22 is out."""
+        with self.phone(22, f"attended={OUTSIDE}"):
+            self.call_until(lambda: self.talking("PJSIP/33", "Local/600@localline"), "22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertFalse(self.asks_for_a_pin())
+        row = self.row()
+        self.assertEqual((row["caller"], row["forwarded_by"], row["granted_by"]), ("22", "", "22"))
+
+
+class KeysTest(SentOnTest):
+    """Feature codes, which options of Dial() switch on: blindxfer #1, atxfer *2, parkcall #72."""
+
+    config = '[dial]\noptions = "tTkK"\n'
+
+    def _keyed(self, number: int, who: str, keys: str) -> None:
+        """33 calls a phone, and a party of the call presses keys; then the call is judged."""
+        with self.phone(number, "answer"), self.calling(str(number), "-t", "40000"):
+            self.until_talking("PJSIP/33", f"PJSIP/{number}")
+            channel = self.lab.ami.channel_named(who)
+            self.lab.ami.action("Setvar", Channel=channel, Variable="TRANSFER_CONTEXT", Value="keys")
+            self.lab.ami.press(channel, keys[:2])
+            if keys != "#72":
+                wait_for("Asterisk asks for the number", lambda: f"<{channel}> Playing 'pbx-transfer" in self.log())
+                self.lab.ami.press(channel, keys[2:])
+            else:
+                self.lab.ami.press(channel, keys[2:])
+            self.until_judged()
+            self.hang_up_all()
+
+    def test_blind_without_a_grant(self) -> None:
+        """21, which was called, keys a transfer."""
+        self._keyed(21, "PJSIP/21", f"#1{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_blind_with_a_grant(self) -> None:
+        """22 does."""
+        self._keyed(22, "PJSIP/22", f"#1{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+
+    def test_blind_by_the_caller(self) -> None:
+        """33, which called 21, transfers it on its own grant."""
+        self._keyed(21, "PJSIP/33", f"#1{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
+    def test_attended_without_a_grant(self) -> None:
+        """The call that Asterisk makes for 21, by a Local leg of 33's call, is 21's."""
+        self._keyed(21, "PJSIP/21", f"*2{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_attended_with_a_grant(self) -> None:
+        """22 does."""
+        self._keyed(22, "PJSIP/22", f"*2{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("22", "PJSIP/22"))
+
+    def test_attended_by_the_caller(self) -> None:
+        """33 does, which called 21."""
+        self._keyed(21, "PJSIP/33", f"*2{OUTSIDE}")
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
     def test_parked(self) -> None:
+        """21 parks the call by keys; it comes back to the gateway: 21 answers for it."""
+        self._keyed(21, "PJSIP/21", "#72")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+
+class ParkTest(SentOnTest):
+    """Parked calls."""
+
+    def _parked(self, number: int, timeout_ms: int, comeback: str = OUTSIDE) -> None:
+        """A phone parks 33, with which it talks."""
+        self.until_talking("PJSIP/33", f"PJSIP/{number}")
+        parked = self.lab.ami.channel_named("PJSIP/33")
+        self.lab.ami.action("Setvar", Channel=parked, Variable="COMEBACK", Value=comeback)
+        reply = self.lab.ami.action(
+            "Park",
+            Channel=parked,
+            TimeoutChannel=self.lab.ami.channel_named(f"PJSIP/{number}"),
+            Timeout=str(timeout_ms),
+        )
+        self.assertEqual(reply["Response"], "Success", reply)
+
+    def test_without_a_grant(self) -> None:
         """A call that 21 parked comes back through the gateway: 21 answers for it."""
         with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
-            wait_for("the conversation", self.talking)
-            reply = self.lab.ami.action(
-                "Park",
-                Channel=self.lab.ami.channel_named("PJSIP/33"),
-                TimeoutChannel=self.lab.ami.channel_named("PJSIP/21"),
-                Timeout="1000",
-            )
-            self.assertEqual(reply["Response"], "Success")
+            self._parked(21, 1000)
             wait_for("the PIN prompt", self.asks_for_a_pin)
             self.hang_up_all()
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
-    def test_picked_up(self) -> None:
-        """A call to 21 that 35 picks up and transfers: 35 answers for it, which is no extension."""
+    def test_with_a_grant(self) -> None:
+        """A call that 22 parked."""
+        with self.phone(22, "answer"), self.calling("22", "-t", "40000"):
+            self._parked(22, 1000)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+
+    def test_taken_up_by_another(self) -> None:
+        """A call that 21 parked and 22 took up and transfers: 22 answers for it, by its own grant."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self._parked(21, 40000)
+            with self.calling("701", "-f", "22", "-t", "40000"):
+                self.until_talking("PJSIP/33", "PJSIP/22")
+                self.transfer_by_ami("PJSIP/22")
+                self.until_judged()
+                self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+
+    def test_comes_back_to_another(self) -> None:
+        """A call that 21 parked comes back to 22, which transfers it: first 21 answers for it, then 22 alone."""
+        with self.phone(21, "answer"), self.phone(22, "answer"), self.calling("21", "-t", "40000"):
+            self._parked(21, 1000, comeback="22")
+            self.until_talking("PJSIP/33", "PJSIP/22")
+            self.transfer_by_ami("PJSIP/22")
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/21 -> 22: ", self.told("22"))
+        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+
+    def test_comes_back_to_one_without_a_grant(self) -> None:
+        """The other way round: what 22, which parked the call, may dial pays for no transfer of 21's."""
+        with self.phone(21, "answer"), self.phone(22, "answer"), self.calling("22", "-t", "40000"):
+            self._parked(22, 1000, comeback="21")
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            self.transfer_by_ami("PJSIP/21")
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+
+class PickUpTest(SentOnTest):
+    """Calls that another phone picks up, and transfers."""
+
+    def _ringing(self) -> str:
+        """The channel of 21, once it rings."""
+        wait_for("21 rings", lambda: "is ringing" in self.log())
+        return self.lab.ami.channel_named("PJSIP/21")
+
+    def test_application(self) -> None:
+        """A call to 21 that 35 picks up by PickupChan() and transfers: 35 answers for it, which is no extension."""
         with self.phone(21, "noanswer"), self.phone(35, "answer"), self.calling("21", "-t", "40000"):
-            wait_for("21 rings", lambda: self.lab.ami.channel_named("PJSIP/21"))
-            wait_for("21 rings", lambda: "Ringing" in self.lab.cli("core show channels"))
+            ringing = self._ringing()
             reply = self.lab.ami.action(
-                "Originate", Channel="PJSIP/35", Application="Pickup", Data="PJSIP/21", Async="true"
+                "Originate", Channel="PJSIP/35", Application="PickupChan", Data=ringing, Async="true"
             )
             self.assertEqual(reply["Response"], "Success")
-            wait_for("the conversation", self.talking)
-            reply = self.lab.ami.action(
-                "BlindTransfer", Channel=self.lab.ami.channel_named("PJSIP/35"), Context="pbxrouter", Exten=OUTSIDE
-            )
-            self.assertEqual(reply["Response"], "Success")
+            self.until_talking("PJSIP/33", "PJSIP/35")
+            self.transfer_by_ami("PJSIP/35")
             wait_for("the PIN prompt", self.asks_for_a_pin)
             self.hang_up_all()
         self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
+
+    def test_code(self) -> None:
+        """The same by *8, which 22 dials: its grant counts."""
+        with self.phone(21, "noanswer"), self.calling("21", "-t", "40000"):
+            self._ringing()
+            with self.calling("*8", "-f", "22", "-t", "40000"):
+                self.until_talking("PJSIP/33", "PJSIP/22")
+                self.transfer_by_ami("PJSIP/22")
+                self.until_judged()
+                self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
 
 class TrunkTest(SentOnTest):
@@ -220,8 +487,8 @@ class TrunkTest(SentOnTest):
         self.assertTrue(self.asks_for_a_pin())
         self.assertIn("0911 sent on by 22 -> 600: ", self.told(OUTSIDE))
 
-    def test_forwarded_by_a_trunk(self) -> None:
-        """An outsider's call to 22, which forwards it to 600 on 22's grant."""
+    def test_number_of_an_outsider(self) -> None:
+        """An extension that has the number of an outsider opens nothing by the trunk."""
         self.gateway.change_rules(
             "INSERT OR IGNORE INTO extensions (extension_number) VALUES ('0911')",
             "INSERT OR IGNORE INTO extensions_mappings (extension_id, map_id) SELECT extension_id, map_id"
@@ -230,6 +497,48 @@ class TrunkTest(SentOnTest):
         with self.phone(22, f"forward={OUTSIDE}"):
             self.call_until(self.asks_for_a_pin, "22", "-s", "127.0.0.2", "-f", "0911")
         self.assertEqual(self.dialled(), [])
+
+    def test_outsider_is_forwarded(self) -> None:
+        """The dialplan lets an outsider ring 22, which forwards it to 600: on 22's grant."""
+        with self.phone(22, f"forward={OUTSIDE}"):
+            self.sent_on("778", "-s", "127.0.0.2", "-f", "0911")
+        self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+        self.assertIn("0911 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
+
+    def test_outsider_is_forwarded_without_a_grant(self) -> None:
+        """21 does: neither that the outsider says to be 33 nor that his call names 22 helps."""
+        with self.phone(21, f"forward={OUTSIDE}"):
+            self.sent_on("779", "-s", "127.0.0.2", "-f", "33", "-D", "22")
+        self.assertEqual(self.dialled(), [])
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_outsider_is_transferred(self) -> None:
+        """The dialplan lets an outsider ring 21, which transfers him: 21 answers for it, not the outsider."""
+        with self.phone(21, f"transfer={OUTSIDE}"):
+            self.sent_on("779", "-s", "127.0.0.2", "-f", "33")
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+
+class TrunkThatSendsOnTest(SentOnTest):
+    """A called phone behind a trunk."""
+
+    config = 'trunks = ["PJSIP/22"]\n[dial]\nforwarding = true\n'
+
+    def test_forward(self) -> None:
+        """22 is behind a trunk here: a forward from there has no grants, though 22 is an extension."""
+        with self.phone(22, f"forward={OUTSIDE}"):
+            self.sent_on("22")
+        self.assertEqual(self.dialled(), ["PJSIP/22"])
+        self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
+
+    def test_transfer(self) -> None:
+        """Neither has a transfer."""
+        with self.phone(22, f"transfer={OUTSIDE}"):
+            self.sent_on("22")
+        self.assertEqual(self.dialled(), ["PJSIP/22"])
+        self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
 
 
 class ClaimTest(SentOnTest):
@@ -245,6 +554,149 @@ class ClaimTest(SentOnTest):
         """The same with 22, which may: both may, so it is dialled."""
         self.sent_on(OUTSIDE, "-D", "22")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+
+
+class MagiSentOnTest(SentOnTest):
+    """The calls that are sent on come by AsyncAGI."""
+
+    config = _MAGI
+
+    def setUp(self) -> None:
+        """Let forwards and transfers go to the context of AsyncAGI."""
+        super().setUp()
+        wait_for("the AMI connection", lambda: "AMI lab: connected" in self.gateway.log())
+        for variable in ("FORWARD_CONTEXT", "TRANSFER_CONTEXT"):
+            self.lab.ami.action("Setvar", Variable=variable, Value="pbxrouter-magi")
+            self.addCleanup(self.lab.ami.action, "Setvar", Variable=variable, Value="")
+
+    def commands(self) -> list[str]:
+        """The AGI commands, from the gateway's log; Asterisk does not log those of AsyncAGI."""
+        log = self.gateway.log(self._gateway_mark)
+        lines = re.findall(r"DialogueLog#info\] \S+ .*?->\S* > (.*)$", log, re.MULTILINE)
+        return [line.replace('"', "") for line in lines if not re.match("(?i)noop|asyncagi", line)]
+
+    def by_magi(self) -> bool:
+        """Whether a call to the outside came by AsyncAGI."""
+        return f"[{OUTSIDE}@pbxrouter-magi:1] AGI" in self.log()
+
+
+class MagiForwardTest(MagiSentOnTest, ForwardTest):
+    """Forwards."""
+
+    config = f"{_MAGI}[dial]\nforwarding = true\n"
+
+    def tearDown(self) -> None:
+        """The calls that went outside by a forward came by AsyncAGI."""
+        if f"{OUTSIDE}@" in self.log():
+            self.assertTrue(self.by_magi())
+
+
+class MagiTransferTest(MagiSentOnTest):
+    """Transfers."""
+
+    def test_transfer_without_a_grant(self) -> None:
+        """21 transfers 33: a PIN is asked for."""
+        with self.phone(21, f"transfer={OUTSIDE}"):
+            self.sent_on("21")
+        self.assertTrue(self.by_magi())
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
+
+    def test_transfer_with_a_grant(self) -> None:
+        """22 does, on its own grant."""
+        with self.phone(22, f"transfer={OUTSIDE}"):
+            self.sent_on("22")
+        self.assertTrue(self.by_magi())
+        self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
+        self.assertIn("22 may use 6XX by its own grant", self.told(OUTSIDE))
+
+    def test_claim(self) -> None:
+        """34 says that it is 33, which may dial 600, and that 21 sent it on, which may not."""
+        self.sent_on("776", "-f", "33", "-D", "21")
+        self.assertTrue(self.by_magi())
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by 21 -> 600: ", self.told(OUTSIDE))
+
+
+class MagiTrunkTest(MagiSentOnTest):
+    """Callers that come by the trunk."""
+
+    config = f'trunks = ["PJSIP/trunk"]\n{_MAGI}'
+
+    def test_claims(self) -> None:
+        """An outsider says that he is 33, and that 22 sent his call on: both may dial 600, and neither opens it."""
+        self.sent_on("776", "-s", "127.0.0.2", "-f", "33", "-D", "22")
+        self.assertTrue(self.by_magi())
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by 22 -> 600: ", self.told(OUTSIDE))
+        self.assertIn("the call came by the trunk PJSIP/trunk", self.told(OUTSIDE))
+
+
+class ClickTest(SentOnTest):
+    """Calls that AMI places for a phone."""
+
+    config = f"# tied extensions\n{_MAGI}"
+
+    def setUp(self) -> None:
+        """Wait for AMI; 40, which may dial 6XX, is tied to the phone 35."""
+        super().setUp()
+        wait_for("the AMI connection", lambda: "AMI lab: connected" in self.gateway.log())
+        self.gateway.change_rules(
+            "INSERT OR IGNORE INTO extensions (extension_number) VALUES ('40')",
+            "INSERT OR IGNORE INTO extensions_mappings (extension_id, map_id) SELECT extension_id, map_id"
+            " FROM extensions, applications_mappings WHERE pattern = '6XX' AND extension_number = '40'",
+            "INSERT OR REPLACE INTO extensions_endpoints (extension_id, endpoint)"
+            " SELECT extension_id, 'PJSIP/35' FROM extensions WHERE extension_number = '40'",
+            "INSERT OR REPLACE INTO extensions_endpoints (extension_id, endpoint)"
+            " SELECT extension_id, 'PJSIP/33' FROM extensions WHERE extension_number = '33'",
+            "INSERT OR REPLACE INTO extensions_endpoints (extension_id, endpoint)"
+            " SELECT extension_id, 'PJSIP/36' FROM extensions WHERE extension_number = '22'",
+        )
+
+    def originate(self, channel: str, number: str = OUTSIDE) -> None:
+        """Place a call."""
+        self.gateway.command("originate", channel, "--to", number, "--context", "pbxrouter")
+
+    def test_tied_extension(self) -> None:
+        """33 is tied to its phone: its own call is its own."""
+        with self.phone(33, "answer"):
+            self.originate("PJSIP/33")
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+        row = self.row()
+        self.assertEqual((row["caller"], row["forwarded_by"], row["granted_by"]), ("33", "", "33"))
+
+    def test_extension_with_another_number(self) -> None:
+        """35 is the phone of the extension 40: the call is 40's."""
+        with self.phone(35, "answer"):
+            self.originate("PJSIP/35")
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+        row = self.row()
+        self.assertEqual((row["caller"], row["forwarded_by"], row["granted_by"]), ("40", "", "40"))
+
+    def test_extension_tied_elsewhere(self) -> None:
+        """22 is tied to the phone 36: the phone 22 is not 22."""
+        program = [sys.executable, "-c", "from pbxrouter.cli import main; main()", "originate"]
+        asked = ["--config", str(self.gateway.config), "PJSIP/22", "--to", OUTSIDE, "--context", "pbxrouter"]
+        done = subprocess.run([*program, *asked], cwd=PROJECT, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("22 is tied to PJSIP/36", done.stderr + done.stdout)
+
+    def test_called_phone_transfers(self) -> None:
+        """21, which 33's call reached, transfers it: 21 answers for that."""
+        self.gateway.change_rules(
+            "INSERT OR IGNORE INTO extensions_mappings (extension_id, map_id) SELECT extension_id, map_id"
+            " FROM extensions, applications_mappings WHERE pattern = '2X' AND extension_number = '33'"
+        )
+        with self.phone(33, "answer"), self.phone(21, f"transfer={OUTSIDE}"):
+            self.originate("PJSIP/33", "21")
+            self.until_judged()
+            self.hang_up_all()
+        self.assertTrue(self.asks_for_a_pin())
+        self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
 
 class TiedTest(SentOnTest):

@@ -186,7 +186,7 @@ class FlowTests(ActiveCallsCase):
         self.assertEqual(list(self.active_calls.calls), [])
 
     def test_said_why(self) -> None:
-        """A denied call hears the final announcement."""
+        """A call to an invalid number is in the phase of the final announcement until that has been played."""
         channel, served = self.serve("999", {"EXEC Playback": None})
         self.assertEqual((self.only().phase, self.only().number), (Phase.ENDING, "999"))
         channel.answer("200 result=0")

@@ -563,7 +563,10 @@ class Running(FlowCase):
     def test_what_a_driver_gets(self) -> None:
         """A driver gets the channel, the caller, the number without dashes, and the mapping's data."""
         self.serve_by(Outcome())
-        (call,) = self.driver.calls
+        channel = FakeChannel(SimulatedCall("2-1", caller="33"))
+        self.serve(channel)
+        _, call = self.driver.calls
+        self.assertIs(call.channel, channel)
         self.assertEqual((call.caller, call.number, call.data), ("33", "21", "SIP"))
 
     def test_time_limit(self) -> None:
@@ -1034,10 +1037,13 @@ class OverFastAGI(FlowCase):
         self.assertEqual(asterisk.variable("PBXROUTER_OUTCOME"), "DONE")
 
     def test_asterisk_exits_on_hangup(self) -> None:
-        """A hang-up during a prompt or a Dial with AGIEXITONHANGUP=yes and with AGISIGHUP=no."""
+        """With AGIEXITONHANGUP=yes and AGISIGHUP=no a hang-up during a prompt or a Dial has the usual outcome."""
         self.simulate("34", hangup_at=1, exit_on_hangup=True)
+        self.ended("HANGUP")
         self.simulate("34", hangup_at=1, sighup=False)
+        self.ended("HANGUP")
         self.simulate("21", hangup_in="Dial", sighup=False)
+        self.ended("ANSWER")
 
     def test_dead_run(self) -> None:
         """In the extension h no command is sent."""
@@ -1074,7 +1080,7 @@ class SentOn(FlowCase):
         self.assertEqual(
             self.run_call("21", caller="0600112233", answers=answers),
             [
-                "SET VARIABLE __PBXROUTER_SENT_ON_BY PJSIP/33",
+                f"SET VARIABLE __PBXROUTER_SENT_ON_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
@@ -1083,6 +1089,17 @@ class SentOn(FlowCase):
         decision = self.reports.records[-1].decision
         assert decision is not None
         self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
+
+    def test_leftover(self) -> None:
+        """A phone's channel that was dialled for a call that 22 sent on, and now calls for itself: 22 is forgotten."""
+        answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,,,1.1&PJSIP/22)", **DIAL_BUSY}
+        self.assertEqual(
+            self.run_call("21", answers=answers)[:2],
+            ['SET VARIABLE __PBXROUTER_SENT_ON_BY ""', *driving("2X", "dial")[:1]],
+        )
+        decision = self.reports.records[-1].decision
+        assert decision is not None
+        self.assertEqual((decision.granted_by, decision.forwarded_by), ("33", ""))
 
     def test_not_granted_to_the_party(self) -> None:
         """21 sent the call of 33 on: 33's grant does not count, a PIN is asked for."""

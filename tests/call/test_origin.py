@@ -46,13 +46,31 @@ class Origins(SynchronousTestCase):
             (",PJSIP/21-00000003,,,", ["PJSIP/21"]),
             (",,PJSIP/21-00000003,,", ["PJSIP/21"]),
             (",,,PJSIP/21,", ["PJSIP/21"]),
-            (",,,,PJSIP/21&PJSIP/22", ["PJSIP/21", "PJSIP/22"]),
-            ("PJSIP/21-00000003,PJSIP/21-00000003,,PJSIP/21,PJSIP/22", ["PJSIP/21"]),
-            ("PJSIP/21-00000003,,,PJSIP/22,PJSIP/35", ["PJSIP/21", "PJSIP/22"]),
+            (",,,PJSIP/home-deadbeef,", ["PJSIP/home-deadbeef"]),
+            (",,,,9.1&PJSIP/21&PJSIP/22", ["PJSIP/21", "PJSIP/22"]),
+            (",,,,PJSIP/21&PJSIP/22", ["unknown"]),
+            (",,,,PJSIP/21", ["unknown"]),
+            ("PJSIP/21-00000003,PJSIP/21-00000003,,PJSIP/21,9.1&PJSIP/22", ["PJSIP/21"]),
             ("Local/21@x-00000001;1,,,,", ["unknown"]),
             ("PJSIP/2 1-00000003,,,,", ["unknown"]),
         ):
             self.assertEqual(self.sent_on_by("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
+
+    def test_last_party_counts(self) -> None:
+        """Of several variables that one which Asterisk clears first is the youngest, and names the party alone."""
+        for values, endpoint in (
+            ("PJSIP/21-00000003,PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/21"),
+            (",PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/22"),
+            (",PJSIP/33-00000004,PJSIP/34-00000005,,9.1&PJSIP/35", "PJSIP/34"),
+            (",PJSIP/33-00000004,,,9.1&PJSIP/35", "PJSIP/33"),
+            (",,,,9.1&PJSIP/35", "PJSIP/35"),
+        ):
+            self.assertEqual(self.sent_on_by("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
+
+    def test_left_by_the_call_before(self) -> None:
+        """What a called phone's channel inherited is of the call that it was dialled for, not of one of its own."""
+        origin, commands = self.origin("PJSIP/35-00000002", "200 result=1 (,,,,7.0&PJSIP/22)")
+        self.assertEqual((origin, len(commands)), (Origin("PJSIP/35", has_leftover=True), 1))
 
     def test_trunk_sends_on(self) -> None:
         """A trunk that transfers is known as one."""
@@ -66,32 +84,72 @@ class Origins(SynchronousTestCase):
     def test_local_channel(self) -> None:
         """It inherits the endpoint, and who sent the call on, of the call's first channel."""
         origin, commands = self.origin(
-            LOCAL, "200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/trunk-00000001,PJSIP/21-00000003,,,,)"
+            LOCAL, "200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/trunk-00000001,33,PJSIP/21-00000003,,,,)"
         )
         self.assertEqual(origin, Origin("PJSIP/trunk", True, (Party("PJSIP/21"),)))
-        self.assertEqual(commands, [f'{FULL} "{OWN},${{CHANNEL(linkedid)}}"', f'{FULL} "${{CHANNEL}},{OWN}" 7.0'])
+        self.assertEqual(
+            commands,
+            [f'{FULL} "{OWN},${{CHANNEL(linkedid)}}"', f'{FULL} "${{CHANNEL}},${{CALLERID(num)}},{OWN}" 7.0'],
+        )
+
+    def test_leg_of_our_dial(self) -> None:
+        """It inherits from the channel that dialled it, which may have been sent on again since."""
+        for inherited_, maker, endpoints in (
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,,,,,8.0&PJSIP/22", ["PJSIP/22"]),
+            ("8.0&PJSIP/22&PJSIP/35", "PJSIP/33-00000001,33,,,,,", ["PJSIP/22", "PJSIP/35"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,PJSIP/21-00000003,,,,8.0&PJSIP/22", ["PJSIP/21"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,,,,PJSIP/21,8.0&PJSIP/22", ["PJSIP/21"]),
+            ("8.0&PJSIP/22", "PJSIP/21-00000001,21,,,,,8.0&PJSIP/22", ["unknown"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,3,3,,,,,8.0&PJSIP/22", ["unknown"]),
+        ):
+            origin, commands = self.origin(LOCAL, f"200 result=1 (,,,,{inherited_},7.0)", f"200 result=1 ({maker})")
+            self.assertEqual([party.endpoint for party in origin.sent_on_by], endpoints, maker)
+            self.assertEqual(commands[1].rpartition(" ")[2], "8.0")
+        self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,8.0&PJSIP/22,7.0)", "200 result=0"), ["unknown"])
+
+    def test_leg_of_another_channel(self) -> None:
+        """A first channel with another number did not make the leg: who sent that channel's call on proves nothing."""
+        for first, endpoints in (
+            ("PJSIP/33-00000001,33,,,,,7.0&PJSIP/22", ["PJSIP/22"]),
+            ("PJSIP/21-00000001,21,,,,,7.0&PJSIP/22", ["unknown"]),
+            ("PJSIP/21-00000001,21,PJSIP/22-00000002,,,,", ["unknown"]),
+            ("PJSIP/21-00000001,,PJSIP/22-00000002,,,,", ["unknown"]),
+            ("PJSIP/33-00000001,33,,,,,8.0&PJSIP/22", []),
+            ("PJSIP/21-00000001,21,,,,,", []),
+        ):
+            self.assertEqual(
+                self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0)", f"200 result=1 ({first})"), endpoints, first
+            )
+
+    def test_leg_without_a_number(self) -> None:
+        """A call that shows no number matches a channel without one."""
+        answers: Answers = {
+            FULL: ["200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/33-00000001,,PJSIP/21-00000003,,,,)"]
+        }
+        for caller in (None, "unknown"):
+            fake = FakeChannel(SimulatedCall("600", caller=caller, channel=LOCAL, uniqueid="9.1"), answers)
+            origin = self.successResultOf(Deferred.fromCoroutine(origin_of(fake, TRUNKS)))
+            self.assertEqual(origin.sent_on_by, (Party("PJSIP/21"),))
 
     def test_forwarded_leg(self) -> None:
         """The leg of a forward was sent on by the phone that forwards, whatever the first channel went through."""
-        self.assertEqual(
-            self.sent_on_by(
-                LOCAL,
-                "200 result=1 (,,PJSIP/22-00000005,,PJSIP/35,7.0)",
-                "200 result=1 (PJSIP/33-00000001,PJSIP/21-00000003,,,,)",
-            ),
-            ["PJSIP/22"],
-        )
+        origin, commands = self.origin(LOCAL, "200 result=1 (,,PJSIP/22-00000005,,8.0&PJSIP/35,7.0)")
+        self.assertEqual((origin.sent_on_by, len(commands)), ((Party("PJSIP/22"),), 1))
 
     def test_local_channel_alone(self) -> None:
-        """Without another first channel, or once that is gone, the endpoint is not known."""
+        """Without another first channel the endpoint is not known."""
         for replies, count in (
             (["200 result=1 (,,,,,9.1)"], 1),
             (["200 result=1 (,,,,,)"], 1),
             (["200 result=1 (,,,,,7 0)"], 1),
-            (["200 result=1 (,,,,,7.0)", "200 result=0"], 2),
         ):
             origin, commands = self.origin(LOCAL, *replies)
             self.assertEqual((origin, len(commands)), (Origin(), count))
+
+    def test_first_channel_gone(self) -> None:
+        """Of a Local channel that outlived the call's first one it is not known who made it: that narrows."""
+        for reply in ("200 result=0", "200 result=1 (,,,,,,)"):
+            self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0)", reply), ["unknown"])
 
     def test_claim(self) -> None:
         """agi_rdnis is a claim, and counts only where Asterisk itself names no party."""
@@ -104,5 +162,5 @@ class Origins(SynchronousTestCase):
 
     def test_inherited(self) -> None:
         """What the legs of a Dial are told: readable endpoints only."""
-        self.assertEqual(inherited([Party("PJSIP/21"), Party("PJSIP/22")]), "PJSIP/21&PJSIP/22")
-        self.assertEqual(inherited([Party("a&b"), Party("")]), "unknown")
+        self.assertEqual(inherited("7.0", [Party("PJSIP/21"), Party("PJSIP/22")]), "7.0&PJSIP/21&PJSIP/22")
+        self.assertEqual(inherited("7.0", [Party("a&b"), Party("")]), "7.0&unknown")

@@ -65,6 +65,8 @@ READERS: dict[str, Work] = {
     "mappings": rules.find_mappings,
     "a mapping": lambda db: rules.mapping(db, 1),
     "extensions": lambda db: rules.find_holders(db, "extension"),
+    "all extensions": lambda db: list(rules.find_extensions(db)),
+    "an extension by its number": lambda db: rules.extension_numbered(db, "33"),
     "a user": lambda db: rules.holder(db, "user", 1),
     "users of a mapping": lambda db: rules.holders_of(db, 1, "user"),
     "mappings of a user": lambda db: rules.mappings_of(db, "user", 1),

@@ -143,13 +143,13 @@ class Opening(ProtocolCase):
         self.assertEqual(loud(logs), [])
 
     def test_mebibyte_without_end(self) -> None:
-        """A block is refused beyond the limit, and what follows is not kept."""
+        """A block is refused beyond the limit; what follows, the rest of a genuine block even, opens no call."""
         self.asterisk.says(b"agi_network: ")
         for _ in range(16):
             self.asterisk.says(b"x" * 65_536)
         self.passes(refusal.DRAIN_S)
         self.assertEqual(self.asterisk.hears(), REFUSAL)
-        self.asterisk.says(b"x" * 65_536)
+        self.asterisk.says(b"x" * 65_536 + b"\n" + CALL.environment().partition(b"\n")[2])
         self.assertNotIn("begin", self.owner.events)
         self.assertOver()
 

@@ -180,11 +180,14 @@ class Draining(FactoryCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_forged_call(self) -> None:
-        """A forged call is still ended in its own way."""
+        """A forged call is marked and hung up also while the server stops, and only then closed."""
         asterisk = self.connect()
         asterisk.says(b"x\n\n")
         drained = self.factory.drain()
-        self.clock.pump([1, 1, 1])
+        self.assertFalse(asterisk.is_closed)
+        self.clock.pump([1, 1])
+        self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"SET VARIABLE PBXROUTER refused\nHANGUP\n", False))
+        self.clock.advance(1)
         self.assertTrue(asterisk.is_closed)
         asterisk.goes()
         self.successResultOf(drained)

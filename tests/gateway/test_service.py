@@ -131,7 +131,7 @@ class WholeGateway(TestCase):
             await self.change_the_rules()
         finally:
             await self.gateway.stopService()
-        self.assertFalse(os.path.exists("s"))
+        self.assertEqual((os.path.exists("s"), os.path.exists("c")), (False, False))
 
     async def test_forgiven_guesses(self) -> None:
         """Wrong PINs that were forgiven more than a day ago are deleted; others stay."""

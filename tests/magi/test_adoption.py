@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.ami.messages import AMIMessage
-from pbxrouter.magi.adoption import agrees_with, is_block, is_waiting, may_be_waiting, request_so_far
+from pbxrouter.magi.adoption import (
+    agrees_with,
+    is_block,
+    is_waiting,
+    may_be_waiting,
+    request_so_far,
+    whole_request,
+)
+from tests.fakes import Answers, FakeChannel
 
 CONTEXT = "pbxrouter-magi"
 
@@ -161,3 +171,40 @@ class AgreementTests(SynchronousTestCase):
             self.assertTrue(agrees_with(channel(), self.start(env.replace(b"callerid: 33", b"callerid: 22"))), env)
         self.assertTrue(is_block(self.start(self.block())))
         self.assertTrue(is_block(self.start(b"agi_network: yes\n" + b"x" * 1023)))
+
+
+class WholeRequestTests(SynchronousTestCase):
+    """What an adopted call is asked for in place of its opening block."""
+
+    def request(self, answers: Answers) -> AGIRequest:
+        """The request of a call that answers so."""
+        call: Any = FakeChannel(answers=answers)
+        call.request = AGIRequest({"request": "async", "uniqueid": "1795.7"})
+        return self.successResultOf(Deferred.fromCoroutine(whole_request(call)))
+
+    def test_missing_values(self) -> None:
+        """What the channel has no value of is unknown, as in the block that Asterisk writes."""
+        for nothing in ("200 result=0", "200 result=1 ()"):
+            request = self.request(
+                {
+                    "GET VARIABLE": nothing,
+                    "GET FULL VARIABLE": nothing,
+                    'GET FULL VARIABLE "${EXTEN}"': "200 result=1 (s)",
+                }
+            )
+            asked = dict.fromkeys(("callerid", "calleridname", "dnid", "rdnis"), "unknown")
+            self.assertEqual(request.variables, {"request": "async", "uniqueid": "1795.7", "extension": "s", **asked})
+            self.assertEqual(request.arguments, ())
+            self.assertEqual((request.caller, request.caller_name, request.dnid), (None, "", None))
+
+    def test_values(self) -> None:
+        """Each value is that of its own expression."""
+        values = {"CALLERID(num)": "33", "CALLERID(name)": "x", "CALLERID(dnid)": "34", "CALLERID(rdnis)": "22"}
+        answers: Answers = {
+            "GET VARIABLE PBXROUTER_BOUNDED": "200 result=1 (bounded)",
+            **{f'GET FULL VARIABLE "${{{name}}}"': f"200 result=1 ({value})" for name, value in values.items()},
+            'GET FULL VARIABLE "${EXTEN}"': "200 result=1 (21)",
+        }
+        request = self.request(answers)
+        self.assertEqual((request.caller, request.caller_name, request.dnid), ("33", "x", "34"))
+        self.assertEqual((request.variables["rdnis"], request.extension, request.is_bounded), ("22", "21", True))

@@ -23,7 +23,9 @@ from pbxrouter.originate.originator import (
     check_request,
 )
 from pbxrouter.rules.engine import RulesEngine
+from pbxrouter.rules.model import Mapping as Rule
 from pbxrouter.rules.model import Verdict
+from pbxrouter.rules.ruleset import RuleSet
 from tests.ami_fakes import FakeAMIConnection
 from tests.fakes import workshop_rules
 
@@ -203,9 +205,11 @@ class CallCase(SynchronousTestCase):
         """With the workshop's rules."""
         self.manager, self.clock = FakeAMIConnection(), Clock()
         self.manager.comes_up()
-        engine = RulesEngine({"dial"})
-        engine.replace(workshop_rules())
-        self.originator = Originator(cast(AMIConnection, self.manager), engine, TECHNOLOGIES, self.clock, ("phones",))
+        self.engine = RulesEngine({"dial"})
+        self.engine.replace(workshop_rules())
+        self.originator = Originator(
+            cast(AMIConnection, self.manager), self.engine, TECHNOLOGIES, self.clock, ("phones",)
+        )
         self.told: list[Progress] = []
 
     def ask(self, channel: str = "SIP/33", number: str = "21", ring_s: int = RING_S) -> Deferred[None]:
@@ -337,6 +341,51 @@ class AskingTests(CallCase):
             self.assertEqual(error.decision.verdict, verdict)
             self.assertIn(why, str(error))
         self.assertEqual(self.manager.sent, [])
+
+    def tie(self, endpoints: dict[str, str], *grants: tuple[str, set[int]]) -> None:
+        """Tie extensions to endpoints; they have these grants."""
+        self.engine.replace(
+            RuleSet.build(
+                [Rule(2, "2X", "dial", "SIP"), Rule(3, "3X", "dial", "SIP")],
+                [(number, frozenset(granted)) for number, granted in grants],
+                [],
+                str,
+                endpoints=endpoints,
+            )
+        )
+
+    def test_tied_extension(self) -> None:
+        """The extension that is tied to the phone is asked about, whatever the phone is named; in any case."""
+        self.tie({"44": "PJSIP/desk", "33": "PJSIP/33"}, ("44", {2}), ("33", {2}))
+        for channel, extension in (
+            ("PJSIP/desk", "44"),
+            ("pjsip/desk", "44"),
+            ("SIP/desk", "44"),
+            ("PJSIP/33", "33"),
+            ("pJSIP/33", "33"),
+        ):
+            self.manager.sent.clear()
+            self.successResultOf(self.ask(channel))
+            self.assertEqual([headers["CallerID"] for _, headers in self.manager.sent], [extension], channel)
+
+    def test_extension_tied_elsewhere(self) -> None:
+        """A phone named as an extension that is tied to another phone, or tied itself to one without the grant."""
+        self.tie({"33": "PJSIP/desk", "44": "PJSIP/22"}, ("33", {2}), ("44", {3}), ("22", {2}))
+        for channel, why in (
+            ("PJSIP/33", "33 may not dial 21: 21 matches 2X: dial SIP; 33 is tied to PJSIP/desk, and"),
+            ("IAX2/desk", "desk may not dial"),
+            ("PJSIP/22", "44 may not dial 21: 21 matches 2X: dial SIP; 44 has no grant for 2X"),
+        ):
+            self.assertIn(why, str(self.failureResultOf(self.ask(channel), OriginateRefused).value))
+        self.assertEqual(self.manager.sent, [])
+
+    def test_several_extensions_of_a_phone(self) -> None:
+        """The one that is named as the phone comes first, then the first that may dial the number."""
+        self.tie({"50": "PJSIP/33", "51": "PJSIP/33", "33": "PJSIP/33"}, ("50", {3}), ("51", {2, 3}), ("33", {3}))
+        for number, extension in (("21", "51"), ("35", "33")):
+            self.manager.sent.clear()
+            self.successResultOf(self.ask("PJSIP/33", number))
+            self.assertEqual([headers["CallerID"] for _, headers in self.manager.sent], [extension])
 
     def test_in_another_language(self) -> None:
         """Both the refusal and its reasons are translated."""

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from argon2 import PasswordHasher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.passwords import PasswordHashes, check_new_password
 from tests.fakes import QUICK_ARGON2
+
+
+class RecordingHasher(PasswordHasher):
+    """A quick hasher that records the lengths of the passwords that it checks."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.checked: list[int] = []
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        """See PasswordHasher."""
+        self.checked.append(len(password))
+        return super().verify(hash, password)
 
 
 class PasswordTests(SynchronousTestCase):
@@ -31,6 +47,15 @@ class PasswordTests(SynchronousTestCase):
         hashes = PasswordHashes(QUICK_ARGON2)
         self.assertFalse(hashes.fits(None, "no user has this password"))
         self.assertFalse(hashes.fits("secret", "secret"))
+
+    def test_work(self) -> None:
+        """One check for each log-in, also where there is no such user, and of at most 200 characters."""
+        hasher = RecordingHasher()
+        hashes = PasswordHashes(hasher)
+        stored = hashes.hash("correct horse")
+        for known, password in ((stored, "correct horse"), (stored, "x" * 10), (None, "x" * 10), (stored, "x" * 10**6)):
+            hashes.fits(known, password)
+        self.assertEqual(hasher.checked, [13, 10, 10, 200])
 
     def test_new_passwords(self) -> None:
         """Long enough, not the login, not one letter; what is refused is not shown."""
