@@ -25,7 +25,7 @@ from twisted.trial.unittest import TestCase
 from pbxrouter import database
 from pbxrouter.call import CallRecord, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
 from pbxrouter.database.calls import CallRow, add_calls
@@ -94,7 +94,7 @@ class CompositionCase(TestCase):
     def start(self, settings: str) -> MultiService:
         """Start a gateway with these settings; it is stopped when the test ends."""
         text = f'database = "x.db"\ncontrol = "c"\n{settings}\n'
-        gateway = service.build(config.parse(text, "x", Path.cwd()), reactor)
+        gateway = service.build(parsing.parse(text, "x", Path.cwd()), reactor)
         gateway.privilegedStartService()
         gateway.startService()
 
@@ -300,7 +300,7 @@ class CounterTests(CompositionCase):
 
     def counter_of(self, asterisk: CountedAsterisk, reports: Reports) -> CallCounter:
         """The one counter that is added, with three days to keep; an Asterisk without a connection gets none."""
-        settings = config.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
+        settings = parsing.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
         clock = Clock()
         clock.advance(NOW)
         store: Any = FakeStore(self.connection)
