@@ -17,12 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pbxrouter import database
+from pbxrouter import __version__, database
 from pbxrouter.call import CallRecord, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
 from pbxrouter.config import schema as config
@@ -161,6 +161,15 @@ class SettingsTests(CompositionCase):
         await gateway.stopService()
         kept = self.connection.execute("SELECT uniqueid FROM calls ORDER BY began").fetchall()
         self.assertEqual(kept, [("young",), ("1.9",)])
+
+    async def test_start(self) -> None:
+        """The log says that the gateway is up, where it listens, and where its rules are."""
+        with capturedLogs() as logs:
+            self.start(SOCKET)
+        said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
+        self.assertEqual(
+            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        )
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
