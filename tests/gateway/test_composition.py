@@ -28,12 +28,14 @@ from pbxrouter.call.refusals import ALARM_CALLS
 from pbxrouter.config import schema as config
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
+from pbxrouter.database.people import add_console_user
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.gateway import service
 from pbxrouter.rules.model import Facts
-from pbxrouter.security import keyfile, pins
+from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.counter_fakes import NOW, FakeAMIConnection, FakeStore
@@ -248,6 +250,53 @@ class StopTests(CompositionCase):
         await gateway.stopService()
         self.assertEqual(threading.active_count(), before)
         self.assertEqual(self.connection.execute("SELECT uniqueid FROM calls").fetchall(), [("1.9",)])
+
+
+class Page(Protocol):
+    """A web client that asks for one page.
+
+    Attributes:
+        came: the response, as far as it has come.
+        over: fires when the connection is gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.came = b""
+        self.over: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        assert self.transport is not None
+        self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the response."""
+        self.came += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The response is complete."""
+        self.over.callback(None)
+
+
+class WebTests(CompositionCase):
+    """The web server of a gateway."""
+
+    async def test_metrics(self) -> None:
+        """Refused calls, refused connections and wrong PINs of the gateway are among the metrics."""
+        add_console_user(self.connection, Actor("ana", "command"), 1.0, "ana", "h", Role.ADMIN)  # no link is printed
+        self.start(SOCKET + '[web]\nlisten = "unix:w"\n')
+        with capturedLogs():
+            await self.run_call(FORGED)
+            await self.run_call(SimulatedCall("34", caller="33"), "000000#", "000000#")
+        page = Page("/metrics")
+        await connectProtocol(clientFromString(reactor, "unix:w"), page)
+        await page.over
+        lines = page.came.decode().splitlines()
+        self.assertEqual(lines[0].split()[1], "200")
+        for line in ("pbxrouter_calls_refused_total 1.0", "pbxrouter_pins_wrong_total 2.0"):
+            self.assertIn(line, lines)
+        self.assertIn('pbxrouter_fastagi_refused_total{reason="network"} 0.0', lines)
 
 
 class ApplicationTests(CompositionCase):
