@@ -83,7 +83,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.kinds(), ["a", "b", "b"])
 
     def test_quiet(self) -> None:
-        """Further alarms of a kind are counted; the next one that is sent has their number."""
+        """Further alarms of a kind are counted; the next one that is sent has their number, the one after it none."""
         for _ in range(4):
             self.raise_alarm()
         self.target.running.callback(None)
@@ -91,6 +91,10 @@ class DeliveryTests(SynchronousTestCase):
         self.clock.advance(QUIET_S)
         self.raise_alarm()
         self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3])
+        self.target.running.callback(None)
+        self.clock.advance(QUIET_S)
+        self.raise_alarm()
+        self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3, 0])
 
     def test_quiet_of_each_kind(self) -> None:
         """The quiet time is that of one kind, and begins with the alarm that was sent, not with those held back."""

@@ -99,7 +99,9 @@ class Hook(Resource):
     def __init__(self, status: int) -> None:
         super().__init__()
         self.status = status
+        self.endless = False
         self.got: list[tuple[dict[str, str], bytes]] = []
+        self.left: list[Request] = []
 
     def render_POST(self, request: Request) -> Any:
         """Keep the request."""
@@ -110,6 +112,11 @@ class Hook(Resource):
         assert request.content is not None
         self.got.append((headers, request.content.read()))
         if not self.status:
+            return NOT_DONE_YET
+        if self.endless:
+            request.setResponseCode(self.status)
+            request.notifyFinish().addErrback(lambda _: self.left.append(request))
+            request.write(b"x" * 100_000)
             return NOT_DONE_YET
         request.setResponseCode(self.status)
         return b"ok"
@@ -169,6 +176,18 @@ class WebhookTests(TestCase):
         cast(Any, factory).clientConnectionFailed(None, Failure(ConnectTimeout()))
         memory.advance(1)
         self.assertIn("it cannot be reached", str(self.failureResultOf(failed, AlarmFailed).value))
+
+    async def test_endless(self) -> None:
+        """Of an answer that does not end the connection is closed after 64 KiB; its status counts."""
+        hook, target = self.target(200)
+        hook.endless = True
+        await target.deliver(NOTICE)
+        await until(lambda: hook.left)
+        hook, target = self.target(500)
+        hook.endless = True
+        error: Any = await cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)
+        self.assertEqual(str(error), "it answered with status 500")
+        await until(lambda: hook.left)
 
     async def test_silent(self) -> None:
         """A request that gets no response is given up."""

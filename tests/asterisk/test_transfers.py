@@ -173,6 +173,25 @@ class ForwardTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 650: ", self.told("650"))
         self.assertIn("21 has no grant for 6XX", self.told("650"))
 
+    def test_forward_to_a_leg_of_the_dialplan(self) -> None:
+        """21 forwards to 777, from where the dialplan comes to the gateway by a further leg: 33 does not pay."""
+        with self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "21")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_chain_of_forwards_to_a_leg_of_the_dialplan(self) -> None:
+        """22 forwards to 21, and that to 777: neither 33 nor 22 pays."""
+        with self.phone(22, "forward=21"), self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_own_call_to_a_leg_of_the_dialplan(self) -> None:
+        """33 dials 777 itself."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777")
+        self.assertIn("33 -> 677: ", self.told("677"))
+
     def test_own_second_leg(self) -> None:
         """33 dials 50 itself: the second leg is 33's, by its own grant."""
         self.call_until(lambda: "Local/650@localline" in self.dialled(), "50")
@@ -224,6 +243,23 @@ class TransferTest(SentOnTest):
         self._transferred_by_ami(21, "PJSIP/33")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
+    def test_redirected_by_ami(self) -> None:
+        """AMI's Redirect is no transfer: the caller whose channel is redirected answers for it."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Redirect",
+                Channel=self.lab.ami.channel_named("PJSIP/33"),
+                Context="pbxrouter",
+                Exten=OUTSIDE,
+                Priority=1,
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("33", ""))
 
     def test_transfer_to_a_leg_of_the_dialplan(self) -> None:
         """22 transfers 33 to 777, from where the dialplan comes to the gateway by a Local leg: 22 answers for that."""
@@ -280,11 +316,10 @@ class AttendedTransferTest(SentOnTest):
     """Attended transfers by REFER with Replaces: the second call is the phone's own."""
 
     def test_without_a_grant(self) -> None:
-        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, whoever is in the call by then."""
+        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, and hands 33 over during the prompt."""
         with self.phone(21, f"attended={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until(lambda: self.asks_for_a_pin() and not self.lab.ami.channel_named("PJSIP/21"), "21")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertTrue(self.asks_for_a_pin())
         self.assertIn("21 -> 600: ", self.told(OUTSIDE))
         self.assertEqual(self.row()["forwarded_by"], "")
 
@@ -353,6 +388,19 @@ class KeysTest(SentOnTest):
         self._keyed(21, "PJSIP/33", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("33 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
+    def test_attended_by_ami(self) -> None:
+        """AMI's Atxfer presses the keys for 21."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Atxfer", Channel=self.lab.ami.channel_named("PJSIP/21"), Context="keys", Exten=OUTSIDE
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_parked(self) -> None:
         """21 parks the call by keys; it comes back to the gateway: 21 answers for it."""
@@ -554,6 +602,11 @@ class ClaimTest(SentOnTest):
         """The same with 22, which may: both may, so it is dialled."""
         self.sent_on(OUTSIDE, "-D", "22")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
+
+    def test_claim_at_a_leg_of_the_dialplan(self) -> None:
+        """The same where the dialplan brings the call by a Local leg."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777", "-D", "22")
+        self.assertIn("33 sent on by 22 -> 677: ", self.told("677"))
 
 
 class MagiSentOnTest(SentOnTest):

@@ -307,6 +307,18 @@ class PlaceTests(AdmissionCase):
         self.assertEqual((first.is_closed, first.is_aborted), (True, False))
         self.assertEqual(lines(events), [])
 
+    def test_stop(self) -> None:
+        """When the server stops, connections that are being told that there is no slot are closed at once."""
+        calls = [self.call("192.0.2.1") for _ in range(6)]
+        further = self.connect("192.0.2.1")
+        drained = self.factory.drain()
+        self.assertEqual((further.is_aborted, [call.is_closed for call in calls]), (True, [False] * 6))
+        further.goes()
+        self.assertNoResult(drained)
+        for call in calls:
+            call.goes()
+        self.successResultOf(drained)
+
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
         first = self.connect("192.0.2.7")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -31,7 +32,7 @@ from pbxrouter.config import schema as config
 from pbxrouter.config.schema import Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ConfigError, ForgedRequest, KeyFileError
+from pbxrouter.errors import ConfigError, ConnectionClosed, ForgedRequest, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
@@ -39,7 +40,7 @@ from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
 from pbxrouter.rules.model import Facts, Party
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
-from tests.fakes import loud, request_of, workshop_rules
+from tests.fakes import AsteriskEnd, loud, request_of, workshop_rules
 
 ENOUGH = 1000
 """Tenths of a second for what takes one second on a quiet machine."""
@@ -197,6 +198,28 @@ class Parts(SynchronousTestCase):
         fastagi = FastAGIService("tcp:4573", factory, Refusing())
         line = str(self.assertRaises(ConfigError, fastagi.privilegedStartService))
         self.assertEqual(line, "fastagi.listen: cannot listen at tcp:4573: in use")
+
+    def test_calls_at_the_stop(self) -> None:
+        """Stopping waits for the command in progress of a call; meanwhile no other call comes in."""
+
+        async def serve(channel: Channel) -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await channel.execute("EXEC Dial x")
+
+        factory = FastAGIFactory(serve, Clock(), DialogueWatch())
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor())
+        fastagi.privilegedStartService()
+        fastagi.startService()
+        protocol = factory.buildProtocol(None)
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        asterisk.says(SimulatedCall("21").environment())
+        stopped = fastagi.stopService()
+        self.assertNoResult(stopped)
+        self.assertIsNone(factory.buildProtocol(None))
+        self.assertFalse(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(stopped)
 
     def test_admission(self) -> None:
         """Admission has networks, secret and bounds of the settings, as far as the limit of open files allows."""

@@ -439,6 +439,14 @@ class ProgressTests(CallCase):
         self.hangs_up()
         self.assert_over("ringing", "answered", "connected", "ended")
 
+    def test_answered_without_ringing(self) -> None:
+        """A phone that answers by itself, of which no ringing is told, has been answered all the same."""
+        self.begin()
+        self.responds("Success", "4")
+        self.assertEqual(self.states, ["answered"])
+        self.hangs_up()
+        self.assert_over("answered", "ended")
+
     def test_each_step_once(self) -> None:
         """A state that comes again is not reported again."""
         self.begin()

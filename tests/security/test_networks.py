@@ -28,6 +28,8 @@ class NetworkTests(SynchronousTestCase):
             ("192.0.2.0/24", "192.0.2.0/24"),
             ("2001:db8::/64", "2001:db8::/64"),
             ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
             ("::/0", "::/0"),
         ):
             self.assertEqual(str(parse_network(text)), network)

@@ -50,7 +50,7 @@ class CsvTests(SynchronousTestCase):
                 self.assertNotRegex(line.replace("\u2003", " ").strip(' "'), r"^[=+@-]", cell)
 
     def test_long(self) -> None:
-        """A long run of blanks is left as it is."""
+        """A cell with a long run of blanks in it stays as it is."""
         text = f"a;{' ' * 200_000}x"
         self.assertEqual(safe_cell(text), text)
 
