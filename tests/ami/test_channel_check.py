@@ -188,7 +188,7 @@ class ChannelCheckTests(SynchronousTestCase):
         )
 
     def test_minute_of_the_log(self) -> None:
-        """Within a minute of a logged event no other is; exactly a minute later the next one is."""
+        """A forged event is logged at most once a minute."""
         for seconds, lines in ((0.0, 1), (59.75, 1), (0.25, 2), (59.75, 2)):
             self.clock.advance(seconds)
             asked = Deferred.fromCoroutine(self.check.is_true(HANGUP, "9.9", lambda status: True))
