@@ -93,7 +93,7 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
 
 
-class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[dial]``: arguments of Dial. ``timeout`` in seconds; ``options`` as in Asterisk's Dial().
 
     ``forwarding`` lets a called phone forward its call (a SIP 302); otherwise Dial gets option ``i``.
@@ -104,8 +104,8 @@ class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forwarding: bool = False
 
 
-class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[alarm]``: who is told of an attack.
+class AlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[alarm]``: where alarms are delivered.
 
     ``command`` is a program with its arguments, ``webhook`` a URL; ``secret_file`` holds the key that requests to
     it are signed with.
@@ -127,9 +127,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     web: Web = Web()
     prompts: Prompts = Prompts()
     history: History = History()
-    dial: Dial = Dial()
+    dial: DialSettings = DialSettings()
     counter: Counter = Counter()
-    alarm: Alarm = Alarm()
+    alarm: AlarmSettings = AlarmSettings()
     technologies: dict[str, str] = {}
     trunks: tuple[str, ...] = ()
 
@@ -298,7 +298,7 @@ def _check_values(config: Config, source: str) -> None:
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 
 
-def _check_alarm(alarm: Alarm, demand: Callable[[object, str, str], None]) -> None:
+def _check_alarm(alarm: AlarmSettings, demand: Callable[[object, str, str], None]) -> None:
     demand(
         not alarm.command or (alarm.command[0].startswith("/") and not any("\0" in part for part in alarm.command)),
         "alarm.command",

@@ -530,7 +530,7 @@ class TrunkTest(SentOnTest):
         self.assertIn("the call came by the trunk PJSIP/trunk, where the caller number 33", self.told("677"))
 
     def test_claimed_diversion(self) -> None:
-        """Neither does a Diversion header that names 22 open what 22 may dial."""
+        """A Diversion header that names 22 does not open what 22 may dial."""
         self.sent_on(OUTSIDE, "-s", "127.0.0.2", "-f", "0911", "-D", "22")
         self.assertTrue(self.asks_for_a_pin())
         self.assertIn("0911 sent on by 22 -> 600: ", self.told(OUTSIDE))

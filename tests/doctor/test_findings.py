@@ -312,7 +312,7 @@ class AlarmFindingTests(FindingCase):
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
-        config = msgspec.structs.replace(self.config, alarm=settings.Alarm(**values))  # type: ignore[arg-type]
+        config = msgspec.structs.replace(self.config, alarm=settings.AlarmSettings(**values))  # type: ignore[arg-type]
         found = [finding for finding in check_files(config) if finding.area == "alarms"]
         return [(finding.state, finding.what) for finding in found]
 

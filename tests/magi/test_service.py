@@ -845,7 +845,10 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.start()
         self.assertEqual(len(self.served), 1)
-        self.assertEqual([event["error"] for event in self.loud()], ["CoreShowChannels: Permission denied"])
+        self.assertEqual(
+            [event["error"] for event in self.loud()],
+            ["CoreShowChannels: Permission denied; is reporting among the user's write classes?"],
+        )
 
     def test_no_contexts(self) -> None:
         """Without contexts waiting calls are not looked for."""
