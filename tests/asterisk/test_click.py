@@ -98,7 +98,7 @@ class ClickCase(AsteriskTest):
 
 
 class ClickTest(ClickCase):
-    """With phones."""
+    """Click-to-dial by visitors and staff, with phones."""
 
     config = "[dial]\ntimeout = 3\n" + WEB + AMI
 
