@@ -86,7 +86,7 @@ class ImportTests(SynchronousTestCase):
             name = f"pbxrouter.{short_name(path)}"
             if not any(name == module or name.startswith(f"{module}.") for module in pure):
                 continue
-            impure += [f"{name} imports {it}" for it in imported(path) if it.startswith(IMPURE_MODULES)]
+            impure += [f"{name} imports {target}" for target in imported(path) if target.startswith(IMPURE_MODULES)]
             for node in ast.walk(tree_of(path)):
                 if not isinstance(node, ast.Call):
                     continue

@@ -78,7 +78,7 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(found_by("pbxrouter-pins.conf", self.written(events)), [])
 
     def test_pins(self) -> None:
-        """Wrong PINs and lock-outs are found by the endpoint, whatever the serial number of its channel."""
+        """Wrong PINs and lock-outs are found by the endpoint, without the serial number of its channel."""
         guard = PinGuard(None, (), lambda: 1000.0)
         with capturedLogs() as events:
             for number in range(8):

@@ -242,7 +242,7 @@ class Changes(SynchronousTestCase):
         self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
 
     def test_module_added_meanwhile(self) -> None:
-        """A test module of which the tests without a mutant know nothing is passed over; one removed since is run."""
+        """A test module that the baseline does not know is skipped; one that was removed since is run."""
         path = Path("pbxrouter/drivers/dial.py")
         mutant = next(iter(mutants(path, b"def f():\n    a()\n")))
         baseline = Baseline()
@@ -417,7 +417,7 @@ class Runs(SynchronousTestCase):
         self.assertIn("no mutants there", said)
 
     def test_ends_what_does_not_end(self) -> None:
-        """A mutant that runs for ever is ended in its time; the next job finds the original again."""
+        """A mutant that does not end is stopped in its time; the next job finds the original again."""
         root = self.project(SMALL, STRICT_TEST)
         script = (
             "from pathlib import Path\n"

@@ -63,7 +63,7 @@ import pathlib, re, socket, subprocess, sys, time, urllib.request
 
 with socket.socket() as probe, socket.socket() as other:
     probe.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
-    agi, web = (each.getsockname()[1] for each in (probe, other))
+    agi, web = (listener.getsockname()[1] for listener in (probe, other))
 scripts = pathlib.Path(sys.executable).parent
 at = 'listen = "tcp:{}:interface=127.0.0.1"'
 settings = ["[fastagi]", at.format(agi), "[web]", at.format(web), ""]
@@ -139,14 +139,14 @@ class SourceTests(SynchronousTestCase):
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
         in_force = parsing.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
         # These do nothing unless they are set, so no default can be shown.
-        examples = {"asterisk": (), "web": schema.Web(), "alarm": schema.Alarm()}
+        examples = {"asterisk": (), "web": schema.Web(), "alarm": schema.AlarmSettings()}
         self.assertEqual(msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples))
 
     def test_the_sample_settings_are_all(self) -> None:
         """Each key that does something is in pbxrouter.sample.toml."""
         text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
         told = set(re.findall(r"^#?([\w-]+) = ", text, re.MULTILINE)) | set(re.findall(r"\[(\w+)\]", text))
-        parts = (schema.Config, schema.FastAGI, schema.Asterisk, schema.Dial, type(schema.Config().prompts))
+        parts = (schema.Config, schema.FastAGI, schema.Asterisk, schema.DialSettings, type(schema.Config().prompts))
         keys = {field.encode_name for part in parts for field in msgspec.structs.fields(part)}
         self.assertEqual(keys - told, set())
 

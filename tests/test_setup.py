@@ -64,7 +64,7 @@ class FetchPipTests(SynchronousTestCase):
         return done.returncode, done.stderr
 
     def test_other_bytes(self) -> None:
-        """A file whose bytes are not the locked ones is refused, whatever the index says of it."""
+        """A file whose bytes are not the locked ones is refused, also if the index confirms its hash."""
         self.offer({"filename": "pip-1-py3-none-any.whl", "url": "../../f.whl", "hashes": {"sha256": LOCKED[0]}})
         self.pages["/f.whl"] = b"something else"
         status, told = self.fetch()

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from pbxrouter.agi import is_prompt_name
-from pbxrouter.config.schema import DEFAULT_LISTEN, Alarm, Config, Web
+from pbxrouter.config.schema import DEFAULT_LISTEN, AlarmSettings, Config, Web
 from pbxrouter.errors import ConfigError
 from pbxrouter.security import parse_network
 from pbxrouter.text import printable
@@ -80,7 +80,7 @@ def check_values(config: Config, source: str) -> None:
     demand(len(set(names)) == len(names), "asterisk.name", "a different name for each [[asterisk]]")
 
 
-def _check_alarm(alarm: Alarm, demand: Callable[[object, str, str], None]) -> None:
+def _check_alarm(alarm: AlarmSettings, demand: Callable[[object, str, str], None]) -> None:
     demand(
         not alarm.command or (alarm.command[0].startswith("/") and not any("\0" in part for part in alarm.command)),
         "alarm.command",

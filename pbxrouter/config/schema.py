@@ -83,7 +83,7 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
 
 
-class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[dial]``: arguments of Dial. ``timeout`` in seconds; ``options`` as in Asterisk's Dial().
 
     ``forwarding`` lets a called phone forward its call (a SIP 302); otherwise Dial gets option ``i``.
@@ -94,8 +94,8 @@ class Dial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forwarding: bool = False
 
 
-class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[alarm]``: who is told of an attack.
+class AlarmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[alarm]``: where alarms are delivered.
 
     ``command`` is a program with its arguments, ``webhook`` a URL; ``secret_file`` holds the key that requests to
     it are signed with.
@@ -117,8 +117,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     web: Web = Web()
     prompts: Prompts = Prompts()
     history: History = History()
-    dial: Dial = Dial()
+    dial: DialSettings = DialSettings()
     counter: Counter = Counter()
-    alarm: Alarm = Alarm()
+    alarm: AlarmSettings = AlarmSettings()
     technologies: dict[str, str] = {}
     trunks: tuple[str, ...] = ()

@@ -365,7 +365,7 @@ class ServerTests(SynchronousTestCase):
         self.assertFalse(served.is_closed)
 
     def test_endless(self) -> None:
-        """Neither 520- nor 100 nor a value goes on for ever."""
+        """520- lines, 100 lines and the lines of a value are bounded."""
         self.refused_by(b"100 Trying...\n" * (MAX_TRYING + 1), command="NOOP")
         self.refused_by(b"520-Invalid\n" + b"x\n" * MAX_BUFFER, command="GET DATA x")
         self.refused_by(b"200 result=1 (" + b"x" * MAX_BUFFER, command="GET VARIABLE X")

@@ -425,7 +425,7 @@ class AMIFaultTests(Quiet):
 
 def parameters(function: Any) -> list[tuple[str, Any, Any]]:
     """Name, kind and default of each."""
-    return [(it.name, it.kind, it.default) for it in inspect.signature(function).parameters.values()]
+    return [(value.name, value.kind, value.default) for value in inspect.signature(function).parameters.values()]
 
 
 class StarPyTests(Quiet):

@@ -97,7 +97,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3, 0])
 
     def test_quiet_of_each_kind(self) -> None:
-        """The quiet time is that of one kind, and begins with the alarm that was sent, not with those held back."""
+        """Each kind of alarm has its own quiet time, which begins with the alarm that was sent."""
         self.raise_alarm("a")
         self.clock.advance(QUIET_S - 1)
         self.raise_alarm("a")
@@ -110,7 +110,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([(n.alarm.kind, n.suppressed) for n in self.target.asked], [("a", 0), ("b", 0), ("a", 1)])
 
     def test_clock_set_back(self) -> None:
-        """A system clock that is set back silences no alarm until it has caught up."""
+        """After the system clock is set back alarms are still sent."""
         now = 1_000_000.0
         service = AlarmService([self.target], self.clock, lambda: now)
         service.raise_alarm(Alarm("test", "a text"))

@@ -59,13 +59,13 @@ class CommandTests(TestCase):
         self.assertIn("it ended with status 1", await self.fails(CommandTarget(("/no/such/program",), reactor)))
 
     async def test_talkative(self) -> None:
-        """Of what a command complains of the first 200 bytes are in the message, in one printable line."""
+        """The message has the first 200 bytes of a command's error output, in one printable line."""
         script = self.script("printf 'a\\nb' >&2; printf 'x%.0s' $(seq 198) >&2; echo end >&2; exit 1")
         said = await self.fails(CommandTarget((str(script),), reactor))
         self.assertEqual(said, "it ended with status 1: a\\nb" + 197 * "x")
 
     async def test_cancelled(self) -> None:
-        """A cancelled attempt has ended when the command has: it is terminated, and killed if that does not help."""
+        """A cancelled attempt ends with its command, which is terminated, and killed if that has no effect."""
         held = HeldTime()
         ready, asked = (pathlib.Path(self.mktemp()).absolute() for _ in range(2))
         script = self.script(f"trap 'touch {asked}' TERM; touch {ready}; while :; do sleep 0.05; done")

@@ -311,7 +311,9 @@ class AnswerTests(ManagerTest):
         sent = [self.send() for _ in range(300)]
         for _, action_id in reversed(sent):
             self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
-        self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
+        self.assertEqual(
+            [self.successResultOf(answer).get("Mine") for answer, _ in sent], [action_id for _, action_id in sent]
+        )
 
     def test_unknown_action_id(self) -> None:
         """Responses without an ActionID, with another one, or repeated, are ignored."""

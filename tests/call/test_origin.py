@@ -159,7 +159,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual(origin.sent_on_by, (Party("PJSIP/21"),))
 
     def test_forwarded_leg(self) -> None:
-        """The leg of a forward was sent on by the phone that forwards, whatever the first channel went through."""
+        """The leg of a forward was sent on by the phone that forwards, not by a party of the first channel."""
         origin, commands = self.origin(LOCAL, "200 result=1 (,,PJSIP/22-00000005,,8.0&PJSIP/35,7.0,19)")
         self.assertEqual((origin.sent_on_by, len(commands)), ((Party("PJSIP/22"),), 1))
 

@@ -246,7 +246,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(lines, [known, known, "PINs: Ana has changed the PIN by phone", unknown])
 
     async def test_locked_by(self) -> None:
-        """What a caller was locked out by stays known when a later PIN of the same call is checked again."""
+        """The record keeps the lock-out when a later PIN of the same call is checked."""
         for _ in range(FREE_GUESSES):
             self.assertIs(await self.caller().identify("000000"), False)
         caller = self.caller()
@@ -277,7 +277,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
 
     async def test_hung_up_while_waiting(self) -> None:
-        """A caller who does not wait for the answer has guessed all the same, and is not identified."""
+        """A guess counts though the caller hangs up before the answer, and identifies no user."""
         for _ in range(3):
             self.assertFalse(await self.caller().identify("000000"))
         self.assertEqual(self.guard.statistics.wrong, 3)

@@ -356,7 +356,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
 
     def test_lift_of_an_attack(self) -> None:
-        """The alarm lasts while callers are forgiven; it is over when the attacked mapping or the gateway is."""
+        """The alarm lasts until the attacked mapping or the gateway is forgiven, also if its callers are."""
         statistics = self.memory.statistics
         for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
             for line in range(80):

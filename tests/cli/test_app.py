@@ -345,7 +345,7 @@ class InitTests(CommandTestCase):
 
 
 class EndpointTests(CommandTestCase):
-    """pbxrouter endpoint."""
+    """`pbxrouter endpoint`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -353,7 +353,7 @@ class EndpointTests(CommandTestCase):
         self.good("init", "--sample")
 
     def test_life(self) -> None:
-        """Tied, listed, untied; each change is in the audit log."""
+        """An endpoint is tied, listed and untied; each change is in the audit log."""
         self.assertEqual(self.good("endpoint", "33", "pjsip/33"), "33: PJSIP/33\n")
         self.execute("INSERT INTO extensions (extension_number) VALUES ('33 '), ('34')")
         self.assertEqual(self.good("endpoint"), "33: PJSIP/33\n33 : any endpoint\n34: any endpoint\n")
@@ -364,7 +364,7 @@ class EndpointTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT via, action, name FROM audit_log"), [("command", "endpoint", "33")] * 2)
 
     def test_refused(self) -> None:
-        """Each mistake is one line that says what is accepted."""
+        """Invalid arguments are one line that says what is accepted."""
         for arguments, said in (
             (("99", "PJSIP/99"), "99 is not among the extensions; accepted is the number of one"),
             (("33", "33"), "33 is not an endpoint; accepted is a technology and a name, such as PJSIP/33"),
@@ -446,7 +446,7 @@ class ExplainTests(CommandTestCase):
             self.assertIsNone(self.explained("21", "--from", caller)["caller"])
 
     def test_sent_on(self) -> None:
-        """Who sent the call on answers for it: an extension or an endpoint; the output names both parties."""
+        """The party that sent the call on answers for it, extension or endpoint; the output names both parties."""
         self.assertEqual(
             self.good("explain", "21", "--from", "0600112233", "--forwarded-by", "33"),
             "allowed: 0600112233, sent on by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
@@ -468,7 +468,7 @@ class ExplainTests(CommandTestCase):
         )
 
     def test_endpoint(self) -> None:
-        """By a trunk no number counts; one that is tied to an endpoint counts there alone."""
+        """On a trunk no caller number counts; one that is tied to an endpoint counts only there."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         with open(self.config, "a", encoding="utf-8") as settings:
             settings.write('trunks = ["PJSIP/provider"]\n')
@@ -488,7 +488,7 @@ class ExplainTests(CommandTestCase):
         self.assertIn("PJSIP/provider is a trunk and has no grants", found["trace"])
 
     def test_typing_errors(self) -> None:
-        """What is not accepted is named, with what is."""
+        """The error names the invalid value and what is accepted."""
         for arguments, said in (
             (
                 ("--forwarded-by", "99"),

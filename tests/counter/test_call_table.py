@@ -413,7 +413,7 @@ class ResyncTests(TableCase):
         self.assertEqual((call.caller, call.number, call.answered), ("33", "22", None))
 
     def test_bridge_left_unseen(self) -> None:
-        """Who is in no bridge by the list leaves none later, and may enter another."""
+        """A channel that the list shows in no bridge leaves none later, and may enter another."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.enter("a")

@@ -1025,7 +1025,7 @@ class ServiceTests(DatabaseCase):
             self.assertEqual(len(self.warnings(logs)), 1)
             self.assertIn("away", self.warnings(logs)[0])
             assert counter.trouble is not None
-            self.assertIn("not counted yet", counter.trouble.english)
+            self.assertIn("not counted: ", counter.trouble.english)
             self.store.away = False
             self.wait(4)
         self.assertIsNone(counter.trouble)

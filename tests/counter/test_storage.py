@@ -56,7 +56,7 @@ class ColumnTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT labels, certain FROM counter_live"), [("[]", 0)])
 
     def test_row_of_a_call_stays_the_same(self) -> None:
-        """A call that has not changed has the same row, in whatever order its channels and labels came."""
+        """A call that has not changed has the same row, also if its channels and labels came in another order."""
         labels = {("user", "pepe"), ("mapping", "2X"), ("extension", "33")}
         rows = {
             storage.live_row(LiveCall("a", 1.0, channels=set(channels), labels=set(order)))

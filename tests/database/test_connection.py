@@ -212,7 +212,7 @@ class CreateTests(DatabaseCase):
             self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone()[0], value)
 
     def test_writes_begin_with_the_lock(self) -> None:
-        """Python's own transactions, too, take the write lock before they read anything."""
+        """Python's own transactions take the write lock before they read, too."""
         connection, statements = self.made(), list[str]()
         connection.set_trace_callback(statements.append)
         connection.execute("INSERT INTO extensions (extension_number) VALUES ('33')")
@@ -227,7 +227,7 @@ class CreateTests(DatabaseCase):
         self.assertRaises(sqlite3.ProgrammingError, connection.execute, "SELECT 1")
 
     def test_closed_when_refused(self) -> None:
-        """A database that is there already is not held locked, even while the refusal is looked at."""
+        """An existing database is not locked, even while the refusal is handled."""
         self.made()
         try:
             database.create(self.path)
@@ -720,7 +720,7 @@ class RowTests(DatabaseCase):
         )
 
     def test_read_as_of_one_moment(self) -> None:
-        """Rules are read as of one moment, whatever another program writes meanwhile."""
+        """Rules are read as of one moment, also while another program writes."""
         connection = self.made()
         add_sample(connection, hash_pin)
         with database.reading(connection):

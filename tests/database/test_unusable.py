@@ -160,7 +160,7 @@ class UnusableTests(SynchronousTestCase):
         self.fail(f"{name} did not fail")
 
     def test_all_are_here(self) -> None:
-        """Each public function that works on a connection is among those that are tried here."""
+        """Each public function that takes a connection is tried here."""
         tried: set[str] = set()
         for work in (READERS | WRITERS).values():
             tried.update(work.__code__.co_names if work.__name__ == "<lambda>" else [work.__name__])

@@ -90,7 +90,7 @@ class InstalledCase(FindingCase):
 
 
 class FileTests(InstalledCase):
-    """What lies on this machine's disk."""
+    """Checks of files."""
 
     def test_good(self) -> None:
         """A good installation has no problem and is not changed."""
@@ -207,7 +207,7 @@ class FileTests(InstalledCase):
 
 
 class ExtensionFindingTests(InstalledCase):
-    """Who is taken for an extension."""
+    """Checks of extensions and their endpoints."""
 
     def of_extensions(self) -> list[Finding]:
         """The findings about extensions."""
@@ -244,13 +244,13 @@ class ExtensionFindingTests(InstalledCase):
         self.assertTrue(self.the_one(self.of_extensions(), "unknown").what.endswith("217, 218, … (31)"))
 
     def test_tied_to_a_trunk(self) -> None:
-        """No call counts as one of such an extension."""
+        """An extension as which no call counts is a problem."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'pjsip/provider')")
         found = self.the_one(self.of_extensions())
         self.assertEqual(found.what, "extension 33 is tied to the trunk PJSIP/provider, so no call counts as one of 33")
 
     def test_number_twice(self) -> None:
-        """The row that is ignored is named; it leaves the first one's grants as they are."""
+        """The ignored row is named; the first one keeps its grants."""
         self.execute("INSERT INTO extensions VALUES (7, '33 ')")
         found = self.the_one(self.look())
         self.assertEqual(
@@ -259,7 +259,7 @@ class ExtensionFindingTests(InstalledCase):
         )
 
     def test_tied_extensions(self) -> None:
-        """Read from the database; none from one that cannot be read, and nothing is upgraded."""
+        """Endpoints are read from the database, none from one that cannot be read; nothing is upgraded."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         self.assertEqual(tied_extensions(self.database), {"33": "PJSIP/33"})
         self.execute("UPDATE schema_version SET version = 1")
@@ -274,12 +274,12 @@ class EndpointFindingTests(FindingCase):
     """Trunks and endpoints that no Asterisk has."""
 
     def found(self, *missing: Iterable[str] | None, trunks: tuple[str, ...] = ("PJSIP/provider",)) -> list[Finding]:
-        """What is found, of Asterisks that do not have these."""
+        """The findings, with Asterisks that lack these endpoints."""
         tied = {"33": "PJSIP/33", "34": "PJSIP/34"}
         return list(check_endpoints(trunks, tied, [None if names is None else frozenset(names) for names in missing]))
 
     def test_known(self) -> None:
-        """All are there; what one Asterisk lacks another may have."""
+        """An endpoint that one Asterisk lacks may be another's: no problem."""
         everything: list[str] = []
         for missing in ([everything], [["PJSIP/33"], ["PJSIP/provider"]]):
             found = self.found(*missing)
@@ -288,13 +288,13 @@ class EndpointFindingTests(FindingCase):
         self.assertEqual(list(check_endpoints((), {}, [frozenset()])), [])
 
     def test_trunk(self) -> None:
-        """A trunk of the settings that none has."""
+        """A trunk of the settings that no Asterisk has is a problem."""
         found = self.the_one(self.found(["PJSIP/provider"], ["PJSIP/provider", "PJSIP/33"]))
         self.assertIn("Asterisk has no endpoint PJSIP/provider", found.what)
         self.assertIn("trunks", found.todo)
 
     def test_endpoint(self) -> None:
-        """An endpoint of an extension that none has."""
+        """An extension's endpoint that no Asterisk has is a problem."""
         found = self.the_one(self.found(["PJSIP/34"]))
         self.assertEqual(
             found.what,
@@ -303,7 +303,7 @@ class EndpointFindingTests(FindingCase):
         self.assertEqual(found.todo, "tie it to its endpoint: pbxrouter endpoint 34 ENDPOINT")
 
     def test_not_told(self) -> None:
-        """An Asterisk that does not tell may have them all."""
+        """An Asterisk that does not answer may have every endpoint."""
         found = self.the_one(self.found(["PJSIP/34"], None), "unknown")
         self.assertIn("pjsip show endpoints", found.todo)
 
@@ -313,7 +313,7 @@ class AlarmFindingTests(FindingCase):
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
-        config = msgspec.structs.replace(self.config, alarm=settings.Alarm(**values))  # type: ignore[arg-type]
+        config = msgspec.structs.replace(self.config, alarm=settings.AlarmSettings(**values))  # type: ignore[arg-type]
         found = [finding for finding in check_files(config) if finding.area == "alarms"]
         return [(finding.state, finding.what) for finding in found]
 
@@ -670,7 +670,7 @@ class DeviceTests(AsteriskCase):
     """Endpoints that an Asterisk has."""
 
     def missing(self, *endpoints: str) -> frozenset[str] | None:
-        """Those that it does not have."""
+        """The endpoints that the Asterisk lacks."""
         found: list[frozenset[str] | None] = []
 
         async def look(probe: AsteriskProbe) -> list[Finding]:
@@ -681,7 +681,7 @@ class DeviceTests(AsteriskCase):
         return found[0]
 
     def test_states(self) -> None:
-        """INVALID is the state of what is not there; an endpoint that cannot be read is not asked about."""
+        """INVALID is the state of a missing endpoint; an unreadable endpoint is not asked about."""
         for endpoint, state in (("PJSIP/33", "UNAVAILABLE"), ("PJSIP/34", "INVALID"), ("DAHDI/1", "UNKNOWN")):
             self.variables[f"DEVICE_STATE({endpoint})"] = state
         self.assertEqual(self.missing("PJSIP/33", "PJSIP/34", "DAHDI/1", "PJSIP/a)b", "?"), {"PJSIP/34"})
@@ -692,7 +692,7 @@ class DeviceTests(AsteriskCase):
         )
 
     def test_not_told(self) -> None:
-        """Without the function, or the class, it is not known."""
+        """Without the function, or the class, the result is unknown."""
         self.assertIsNone(self.missing("PJSIP/33"))
         self.answers["Getvar"] = DENIED
         self.assertIsNone(self.missing("PJSIP/33"))

@@ -201,7 +201,7 @@ class PlaceTests(AdmissionCase):
         return AsteriskEnd(protocol)
 
     def assert_busy(self, asterisk: AsteriskEnd) -> None:
-        """Check that a connection is told that there is no slot, whatever it sends, and then closed."""
+        """Check that a connection is told that there is no slot, and then closed."""
         asterisk.says(SimulatedCall("21", caller="33").environment())
         self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
         asterisk.says(b"200 result=1\n")
@@ -294,7 +294,7 @@ class PlaceTests(AdmissionCase):
         self.assertEqual(self.factory.admission.refused["half-open"], 1)
 
     def test_turned_away_late(self) -> None:
-        """One that gives way just before its ten seconds are over is closed as all that do, and the log is silent."""
+        """A connection that gives way just before its ten seconds are over is closed without a log line."""
         first = self.connect("192.0.2.7")
         self.clock.advance(OPENING_TIMEOUT_S - 0.1)
         for _ in range(3):

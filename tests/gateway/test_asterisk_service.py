@@ -102,7 +102,7 @@ class SettingsTests(AsteriskServiceTest):
     """What the settings of an Asterisk mean for its parts."""
 
     def log_in(self, service: AsteriskService) -> AmiEnd:
-        """Start it, and accept the login."""
+        """Start the service, and accept the login."""
         service.startService()
         wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
         end = AmiEnd(wrapper)
@@ -128,7 +128,7 @@ class SettingsTests(AsteriskServiceTest):
         self.assertEqual((action["Action"], action["Channel"], action["Context"]), ("Originate", "PJSIP/33", "phones"))
 
     def test_forged_call(self) -> None:
-        """A call by MAGI that is refused before it is served is told of, with the Asterisk that it came by."""
+        """A MAGI call that is refused before it is served is reported with the Asterisk that it came by."""
         refused: list[tuple[str, str]] = []
         settings = Asterisk(name="lab", secret_file=str(self.secret), magi=(CONTEXT,), heartbeat=False)
         service = AsteriskService(
@@ -152,7 +152,7 @@ class SettingsTests(AsteriskServiceTest):
         self.assertEqual(refused, [(UNIQUEID, "AMI lab")])
 
     def test_ssl(self) -> None:
-        """An ssl: endpoint, which verifies no certificate, is warned of; others are not."""
+        """An ssl: endpoint, which verifies no certificate, is logged as a warning; others are not."""
         for ami, warned in (("ssl:pbx.test:5039", True), ("tcp:pbx.test:5038", False)):
             with capturedLogs() as logs:
                 self.make(name="lab", ami=ami)
@@ -203,7 +203,7 @@ class SecretTests(AsteriskServiceTest):
     """The secret of the AMI user."""
 
     def log_in(self) -> AmiEnd:
-        """Take the connection that was begun last, and greet it."""
+        """Accept the last connection, and send the banner."""
         wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
         end = AmiEnd(wrapper)
         end.greets()

@@ -73,7 +73,7 @@ class Caller(Protocol):
         self.transport.write(b"x\n" if garbled else answer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The call is over."""
+        """Record the end of the call."""
         self.over.callback(None)
 
 
@@ -126,7 +126,7 @@ SOCKET = '[fastagi]\nlisten = "unix:s"\n'
 
 
 class SettingsTests(CompositionCase):
-    """Settings."""
+    """Settings, as a running gateway applies them."""
 
     async def test_trunks(self) -> None:
         """A caller number that comes by a trunk opens nothing, and wrong PINs count for trunk and number together."""
@@ -140,12 +140,12 @@ class SettingsTests(CompositionCase):
         self.assertNotIn("endpoint", dict(scopes))
 
     async def test_prompts(self) -> None:
-        """The sounds are those of the settings."""
+        """The sounds of the settings are played."""
         self.start(SOCKET + '[prompts]\nask-pin = "our-question"\n')
         self.assertEqual((await self.run_call(SimulatedCall("34", caller="33"), "123456#")).prompts, ["our-question"])
 
     async def test_technologies(self) -> None:
-        """What a technology is called is as the settings say."""
+        """Technologies have the names of the settings."""
         self.start(SOCKET + '[technologies]\nSIP = "IAX2"\n')
         self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "IAX2/21,60,i")
 
@@ -320,7 +320,7 @@ class ApplicationTests(CompositionCase):
 
 
 class CountedAsterisk(MultiService):
-    """The services of an Asterisk, of which the counter needs the connection."""
+    """Provides an Asterisk's connection, as the counter needs it."""
 
     def __init__(self, manager: FakeAMIConnection | None) -> None:
         super().__init__()
@@ -331,7 +331,7 @@ class CounterTests(CompositionCase):
     """The call counter of an Asterisk."""
 
     def test_told_of_calls(self) -> None:
-        """It counts a call under the mapping and extension that the gateway routed it by."""
+        """A call is counted under the mapping and extension by which the gateway routed it."""
         manager, reports = FakeAMIConnection(), Reports()
         asterisk = CountedAsterisk(manager)
         counter = self.counter_of(asterisk, reports)
@@ -357,7 +357,7 @@ class CounterTests(CompositionCase):
         self.assertEqual(kept, [(NOW - 2.99 * 86_400,)])
 
     def counter_of(self, asterisk: CountedAsterisk, reports: Reports) -> CallCounter:
-        """The one counter that is added, with three days to keep; an Asterisk without a connection gets none."""
+        """Add a counter that keeps three days; an Asterisk without a connection gets none."""
         settings = parsing.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
         clock = Clock()
         clock.advance(NOW)
@@ -371,7 +371,7 @@ class AlarmTests(CompositionCase):
     """Alarms reach the command of the settings."""
 
     def told(self) -> list[str]:
-        """The texts of the alarms that came."""
+        """The texts of the delivered alarms."""
         return Path("told").read_text().splitlines() if Path("told").exists() else []
 
     def start_with_alarms(self) -> None:
@@ -393,7 +393,7 @@ class AlarmTests(CompositionCase):
         self.assertEqual(self.connection.execute(query).fetchall(), [(FREE_GUESSES, 1)])
 
     async def test_forged_calls(self) -> None:
-        """Forged calls raise an alarm, those that were refused before they were served and those after that alike."""
+        """Forged calls raise an alarm, whether they were refused before or while they were served."""
         self.start_with_alarms()
         with capturedLogs():
             await self.run_call(SimulatedCall("21", caller="33"), garbled=True)

@@ -288,7 +288,7 @@ class Parts(SynchronousTestCase):
         self.assertEqual(event["trace"], "nothing decided")
 
     def test_call_log_of_other_parties(self) -> None:
-        """A call that was sent on is logged with who did so, and a refused one with why."""
+        """The log names the party that sent a call on, and the reason of a refused call."""
         request = request_of(SimulatedCall("21", caller="33"))
         decision = workshop_rules().decide(Facts("33", "21", sent_on_by=(Party("PJSIP/22"),)))
         refused = CallRecord(request, None, Outcome("REFUSED"), note=refusal_note(request, ForgedRequest("so")))

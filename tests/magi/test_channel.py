@@ -129,7 +129,7 @@ class AnswerTests(MagiChannelTest):
         self.successResultOf(waiting)
 
     def test_garbage_in_a_forged_call(self) -> None:
-        """The log line about an invalid reply is one line, whatever the Uniqueid holds."""
+        """The log line about an invalid reply is one line, also if the Uniqueid holds control characters."""
         self.call.request = AGIRequest({"uniqueid": "1\n2"})
         self.call.execute("ANSWER").addErrback(lambda _: None)
         with capturedLogs() as logs:
@@ -181,7 +181,7 @@ class AnswerTests(MagiChannelTest):
             self.assertEqual(self.successResultOf(waiting), AGIReply(200, "-1", text="result=-1"))
 
     def test_reply_to_nothing(self) -> None:
-        """A reply without an id, when no command waits, is not shown as one of ours."""
+        """A reply without an id, when no command waits, is not shown to watchers."""
         seen: list[str] = []
         self.watch.add(lambda line: seen.append(line.text))
         self.result("200 result=5\n", "")

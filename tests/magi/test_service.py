@@ -416,7 +416,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.manager.heard("Status"), self.manager.forged_events), ([], 0))
 
     def test_hangup_of_a_channel_that_goes_on(self) -> None:
-        """A Hangup is untrue while the channel exists, whatever application it runs."""
+        """A Hangup is untrue while the channel exists, in any application."""
         self.start()
         self.exists("Playback", "beep")
         self.hangup()
@@ -734,7 +734,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.magi.open_calls, 1)
 
     def test_names_in_the_log(self) -> None:
-        """The line about an adopted call is one line, whatever its Uniqueid holds."""
+        """The line about an adopted call is one line, also if its Uniqueid holds control characters."""
         self.waiting({"uniqueid": "1\x1b7"})
         self.look()
         self.answers(uniqueid="1\x1b7")
@@ -845,7 +845,10 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.start()
         self.assertEqual(len(self.served), 1)
-        self.assertEqual([event["error"] for event in self.loud()], ["CoreShowChannels: Permission denied"])
+        self.assertEqual(
+            [event["error"] for event in self.loud()],
+            ["CoreShowChannels: Permission denied; is reporting among the user's write classes?"],
+        )
 
     def test_no_contexts(self) -> None:
         """Without contexts waiting calls are not looked for."""

@@ -163,7 +163,7 @@ class Entering(LimitsCase):
         self.assertNotIn(others[0], self.closed)
 
     def test_busy_ones_are_kept(self) -> None:
-        """Where nothing waits a place is refused, whatever was given away before; a busy one is never closed."""
+        """Where no connection waits a place is refused, and a busy connection is never closed."""
         self.make(2, 2, 1, 1)
         first = self.come("a", busy=True)
         first.busy()

@@ -343,7 +343,7 @@ class AskingTests(CallCase):
         self.assertEqual(self.manager.sent, [])
 
     def tie(self, endpoints: dict[str, str], *grants: tuple[str, set[int]]) -> None:
-        """Tie extensions to endpoints; they have these grants."""
+        """Tie extensions with these grants to endpoints."""
         self.engine.replace(
             RuleSet.build(
                 [Rule(2, "2X", "dial", "SIP"), Rule(3, "3X", "dial", "SIP")],
@@ -369,7 +369,7 @@ class AskingTests(CallCase):
             self.assertEqual([headers["CallerID"] for _, headers in self.manager.sent], [extension], channel)
 
     def test_extension_tied_elsewhere(self) -> None:
-        """A phone named as an extension that is tied to another phone, or tied itself to one without the grant."""
+        """A phone named as an extension that is tied to another one, or tied to one without the grant, is refused."""
         self.tie({"33": "PJSIP/desk", "44": "PJSIP/22"}, ("33", {2}), ("44", {3}), ("22", {2}))
         for channel, why in (
             ("PJSIP/33", "33 may not dial 21: 21 matches 2X: dial SIP; 33 is tied to PJSIP/desk, and"),
@@ -380,7 +380,7 @@ class AskingTests(CallCase):
         self.assertEqual(self.manager.sent, [])
 
     def test_several_extensions_of_a_phone(self) -> None:
-        """The one that is named as the phone comes first, then the first that may dial the number."""
+        """The extension with the phone's name comes first, then the first that may dial the number."""
         self.tie({"50": "PJSIP/33", "51": "PJSIP/33", "33": "PJSIP/33"}, ("50", {3}), ("51", {2, 3}), ("33", {3}))
         for number, extension in (("21", "51"), ("35", "33")):
             self.manager.sent.clear()

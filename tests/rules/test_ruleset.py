@@ -473,7 +473,7 @@ class SentOn(SynchronousTestCase):
         )
 
     def test_trunk(self) -> None:
-        """A caller that comes by a trunk is no extension, whatever number the call shows."""
+        """A caller by a trunk is no extension, also if the call shows the number of one."""
         self.assertEqual(
             self.decided("33", "600", endpoint="PJSIP/trunk", by_trunk=True),
             (

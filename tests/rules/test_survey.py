@@ -74,7 +74,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(dict(known.counts), {"no-driver": 1})
 
     def test_changed_after_a_survey(self) -> None:
-        """What is known of earlier rules is known no more, as soon as there are others."""
+        """The results for earlier rules are dropped as soon as there are other rules."""
         self.surveyor.survey()
         self.clock.advance(1)
         before = self.surveyor.known

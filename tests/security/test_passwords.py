@@ -49,7 +49,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertFalse(hashes.fits("secret", "secret"))
 
     def test_work(self) -> None:
-        """One check for each log-in, also where there is no such user, and of at most 200 characters."""
+        """Each log-in checks one password of at most 200 characters, also for an unknown user."""
         hasher = RecordingHasher()
         hashes = PasswordHashes(hasher)
         stored = hashes.hash("correct horse")

@@ -232,7 +232,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows(query), before)
 
     def test_text_afterwards(self) -> None:
-        """What a connection reads after a change is text as before it, also of bytes that are not UTF-8."""
+        """After a change a connection reads text as before, also from bytes that are not UTF-8."""
         self.alter("INSERT INTO applications_mappings VALUES (1, 'dial', CAST(x'4d6f6973e973' AS TEXT), '2X')")
         query = "SELECT application_data FROM applications_mappings"
         before = self.rows(query)

@@ -192,7 +192,7 @@ class Pages(HistoryCase):
             self.assertEqual(self.index_of(search), (index, given), search)
 
     def test_index_of_calls_that_were_sent_on(self) -> None:
-        """That of the calls that were sent on, unless fewer calls have another value."""
+        """The index of calls that were sent on is used, unless fewer calls have another value."""
         self.patch(history, "FEW", 10)
         add_calls(
             self.connection,

@@ -297,11 +297,11 @@ class HolderTests(EditCase):
         self.refused(EditRefused, edits.delete_holder, "api_tokens", 1)
 
     def endpoints(self) -> list[tuple[int, str]]:
-        """The endpoints that extensions are tied to."""
+        """Endpoints to which extensions are tied."""
         return self.connection.execute("SELECT * FROM extensions_endpoints ORDER BY extension_id").fetchall()
 
     def test_endpoint(self) -> None:
-        """Set with the extension or later, changed, removed; each change is written down and can be undone."""
+        """An endpoint is set with its extension or later, changed and removed; each change can be undone."""
         extension_id = self.do(edits.add_extension, "33", " pjsip/33 ")
         self.assertEqual(self.endpoints(), [(extension_id, "PJSIP/33")])
         for changes in (
@@ -332,7 +332,7 @@ class HolderTests(EditCase):
         self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
 
     def test_endpoint_of_a_deleted_extension(self) -> None:
-        """It goes with the extension and comes back with it; one that was tied since is not deleted by an undo."""
+        """An endpoint is deleted and restored with its extension; an undo deletes none that was tied since."""
         extension_id = self.do(edits.add_extension, "33")
         self.do(edits.update_extension, extension_id, endpoint="PJSIP/33")
         before = state(self.connection)
@@ -350,7 +350,7 @@ class HolderTests(EditCase):
         self.assertEqual(read_rules(self.connection, hash_pin).endpoints, {"33": "PJSIP/desk", "34": "PJSIP/desk"})
 
     def test_wrong_endpoint(self) -> None:
-        """What is no endpoint is refused, with what is accepted."""
+        """A text that is no endpoint is refused, with what is accepted."""
         extension_id = self.do(edits.add_extension, "33")
         for text in (
             "33",
@@ -372,7 +372,7 @@ class HolderTests(EditCase):
         self.refused(NotThere, edits.update_extension, 99, endpoint="PJSIP/33")
 
     def test_other_blanks(self) -> None:
-        """A number with a tab around it is the same number, too, as it is when the rules are loaded."""
+        """A tab around a number is ignored, as it is when the rules are loaded."""
         self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
         self.connection.commit()
         for number in ("33", "44"):  # 44 is stored as bytes

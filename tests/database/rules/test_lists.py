@@ -221,7 +221,7 @@ class HolderListTests(ListCase):
         self.assertEqual(self.names("user", "pena"), [])
 
     def test_endpoints(self) -> None:
-        """Listed with the extension, and searched."""
+        """Endpoints are listed with their extensions, and searched."""
         self.add("extensions_endpoints", "extension_id, endpoint", [(2, "PJSIP/desk"), (4, "PJSIP/33")])
         found = [(row.name, row.endpoint) for row in find_holders(self.connection, "extension").rows]
         self.assertEqual(found, [("+5233", ""), ("100", "PJSIP/desk"), ("33", "PJSIP/33"), ("34", ""), ("alice", "")])

@@ -56,7 +56,7 @@ class LoaderTests(SynchronousTestCase):
             self.assertEqual(self.problems(), [] if pin in (None, HASH) else wrong, pin)
 
     def test_endpoint_of_a_number_that_is_there_twice(self) -> None:
-        """Of two extensions with one number the first counts, with its endpoint, too."""
+        """Of two extensions with one number the first counts, with its endpoint."""
         for number, endpoint in (("33", "PJSIP/first"), (" 33", "PJSIP/second"), ("33 ", "PJSIP/third")):
             self.insert("extensions", extension_number=number)
             extension_id = self.connection.execute("SELECT max(extension_id) FROM extensions").fetchone()[0]
@@ -133,7 +133,7 @@ class LoaderTests(SynchronousTestCase):
         )
 
     def test_endpoints(self) -> None:
-        """Without blanks, the technology as Asterisk writes it; one that cannot be read lets no call count."""
+        """Endpoints have no blanks and Asterisk's technology; an unreadable one lets no call count as the extension."""
         self.insert("applications_mappings", map_id=1, pattern="2X", application_name="dial")
         for extension_id, endpoint in enumerate(("\tpjsip/33\n", "PJSIP/33", "PJSIP/ñ", "PJSIP/33-0000001a"), 1):
             self.insert("extensions", extension_id=extension_id, extension_number=str(extension_id))
