@@ -140,7 +140,7 @@ def make_desk(
     )
 
 
-NOON = 1_786_795_200.0  # long ago: it shall never be within the last day
+NOON = 1_786_795_200.0  # long ago, so that it is never within the last day
 """2026-11-23 12:00, UTC."""
 
 

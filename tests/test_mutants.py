@@ -137,7 +137,7 @@ class Limits(SynchronousTestCase):
 
 
 class Changes(SynchronousTestCase):
-    """What is changed, and what not."""
+    """Which changes are made."""
 
     def test_each_kind(self) -> None:
         """Each kind of change is made, on each form that it is for."""
@@ -294,7 +294,7 @@ def _a_module(target: str) -> Path:
 
 
 class Exceptions(SynchronousTestCase):
-    """What is not tested has its reason."""
+    """Exceptions from testing, each with its reason."""
 
     def test_targets_are_there(self) -> None:
         """Each part of the core has modules and tests, and no module is of two parts."""
@@ -365,7 +365,7 @@ class Runs(SynchronousTestCase):
         return root
 
     def run_in(self, root: Path, *options: str) -> tuple[int, str]:
-        """The exit status and what is said."""
+        """Run the command; returns the exit status and its output."""
         ended = subprocess.run(
             [sys.executable, "scripts/mutants", "-t", "drivers", "--count", "0", "--seed", "1", *options],
             cwd=root,

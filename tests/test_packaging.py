@@ -1,4 +1,4 @@
-"""However pbxrouter is installed, both commands work and the schema came along.
+"""However pbxrouter is installed, both commands work and the schema is included.
 
 These are tests of real installs: one environment is made with what the project needs from PyPI, as the lock
 has it, and the four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it

@@ -22,7 +22,7 @@ LOCKED = re.findall(r"sha256:([0-9a-f]{64})", (ROOT / "requirements" / "pip.txt"
 
 
 class FetchPipTests(SynchronousTestCase):
-    """scripts/fetch-pip against a package index of our own."""
+    """scripts/fetch-pip, against a package index of the test's own."""
 
     def setUp(self) -> None:
         """Start an index on loopback."""

@@ -351,6 +351,7 @@ class TheNumber(FlowCase):
                 ],
             )
             self.assertIn("EXEC Dial IAX2/34,60,i", commands)
+            self.assertEqual((commands.count("ANSWER"), len([c for c in commands if "vm-enter" in c])), (1, 1))
 
     def test_nothing_keyed(self) -> None:
         """No digits are an invalid number."""

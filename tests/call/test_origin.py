@@ -31,7 +31,7 @@ class Origins(SynchronousTestCase):
         return [party.endpoint for party in self.origin(channel, *replies)[0].sent_on_by]
 
     def test_plain_call(self) -> None:
-        """One command, and nothing but the endpoint."""
+        """A plain call is asked for its endpoint with one command."""
         self.assertEqual(
             self.origin("PJSIP/33-00000001", "200 result=1 (,,,,)"),
             (Origin("PJSIP/33"), [f'{FULL} "{OWN}"']),
@@ -41,7 +41,7 @@ class Origins(SynchronousTestCase):
         )
 
     def test_sent_on(self) -> None:
-        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit."""
+        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit, names who sent a call on."""
         for values, endpoints in (
             ("PJSIP/21-00000003,,,,", ["PJSIP/21"]),
             (",PJSIP/21-00000003,,,", ["PJSIP/21"]),
@@ -58,7 +58,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
 
     def test_last_party_counts(self) -> None:
-        """Of several variables that one which Asterisk clears first is the youngest, and names the party alone."""
+        """Of several variables the one that Asterisk clears first is the newest, and alone names the party."""
         for values, endpoint in (
             ("PJSIP/21-00000003,PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/21"),
             (",PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/22"),
@@ -69,21 +69,21 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
 
     def test_left_by_the_call_before(self) -> None:
-        """What a called phone's channel inherited is of the call that it was dialled for, not of one of its own."""
+        """What a called phone's channel inherited counts for the call that it was dialled for, not for its own calls."""
         origin, commands = self.origin("PJSIP/35-00000002", "200 result=1 (,,,,7.0&PJSIP/22)")
         self.assertEqual((origin, len(commands)), (Origin("PJSIP/35", has_leftover=True), 1))
 
     def test_trunk_sends_on(self) -> None:
-        """A trunk that transfers is known as one."""
+        """A trunk that transfers is recognised as a trunk."""
         origin = self.origin("PJSIP/33-00000001", "200 result=1 (PJSIP/trunk-0000000a,,,,)")[0]
         self.assertEqual(origin, Origin("PJSIP/33", sent_on_by=(Party("PJSIP/trunk", is_trunk=True),)))
 
     def test_values_that_cannot_be_told_apart(self) -> None:
-        """A channel name with a comma in it names a party without grants, never none."""
+        """A channel name with a comma in it stands for a party without grants."""
         self.assertEqual(self.sent_on_by("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
 
     def test_local_channel(self) -> None:
-        """It inherits the endpoint, and who sent the call on, of the call's first channel."""
+        """A Local channel inherits the endpoint, and who sent the call on, of the call's first channel."""
         origin, commands = self.origin(
             LOCAL, "200 result=1 (,,,,,7.0,19)", "200 result=1 (PJSIP/trunk-00000001,33,20,PJSIP/21-00000003,,,,)"
         )
@@ -97,7 +97,7 @@ class Origins(SynchronousTestCase):
         )
 
     def test_leg_of_our_dial(self) -> None:
-        """It inherits from the channel that dialled it, which may have been sent on again since."""
+        """A leg inherits from the channel that dialled it, which may have been sent on again since."""
         for inherited_, maker, endpoints in (
             ("8.0&PJSIP/22", "PJSIP/33-00000001,33,19,,,,,8.0&PJSIP/22", ["PJSIP/22"]),
             ("8.0&PJSIP/22&PJSIP/35", "PJSIP/33-00000001,33,19,,,,,", ["PJSIP/22", "PJSIP/35"]),
@@ -179,7 +179,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0,19)", reply), ["unknown"])
 
     def test_claim(self) -> None:
-        """agi_rdnis is a claim, and counts only where Asterisk itself names no party."""
+        """agi_rdnis is a claim, and counts only if Asterisk itself names no party."""
         self.assertEqual(
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="22")[0],
             Origin("PJSIP/trunk", True, claimed=Party(number="22")),
@@ -188,6 +188,6 @@ class Origins(SynchronousTestCase):
         self.assertEqual(origin, Origin(sent_on_by=(Party("PJSIP/21"),)))
 
     def test_inherited(self) -> None:
-        """What the legs of a Dial are told: readable endpoints only."""
+        """The legs of a Dial inherit readable endpoints only."""
         self.assertEqual(inherited("7.0", [Party("PJSIP/21"), Party("PJSIP/22")]), "7.0&PJSIP/21&PJSIP/22")
         self.assertEqual(inherited("7.0", [Party("a&b"), Party("")]), "7.0&unknown")

@@ -142,7 +142,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(self.guard.statistics.wrong, 0)
 
     async def test_wrong_old_pin(self) -> None:
-        """Three tries; each counts as a wrong PIN, and the new one is not asked for."""
+        """The old PIN may be keyed three times; each wrong one counts, and the new PIN is not asked for."""
         outcome, commands = await self.call(["000000", NEW, "999"], [NEW])
         self.assertEqual(outcome, "DENIED")
         self.assertEqual([line for line in commands if "newpassword" in line], [])
@@ -151,7 +151,7 @@ class ChangePinTests(TestCase):
         self.assertEqual((await self.stored())["Ana"], hash_pin(OLD))
 
     async def test_refused(self) -> None:
-        """Weak, short, another user's, the same again: refused alike, each counted, until one is accepted."""
+        """Weak, short and used PINs, and the same PIN, are refused alike and counted, until one is accepted."""
         heard = []
         for pin in (WEAK, "8047", TAKEN, OLD):
             self.now += 86_400
@@ -165,7 +165,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
 
     async def test_no_oracle(self) -> None:
-        """A user who tries others' PINs as his own new one is locked out as one who guesses."""
+        """A user who tries others' PINs as a new one is locked out like a guesser."""
         for _ in range(2):
             outcome, _ = await self.call(OLD, ["501927", "501928", "501929"], ["x", "x", "x"])  # differ: not counted
             self.assertEqual(outcome, "DENIED")
@@ -190,7 +190,7 @@ class ChangePinTests(TestCase):
         self.assertIn("EXEC Playback tt-somethingwrong", commands)
 
     async def test_changed_meanwhile(self) -> None:
-        """A PIN that an operator has changed during the call stays as the operator set it."""
+        """A PIN that an operator changed during the call stays as the operator set it."""
         caller = PinChanges(self.store, self.guard, hash_pin, self.reloader.reload, lambda: self.now).of(
             FakeChannel(SimulatedCall("*99", caller="33")), 1, "*99"
         )

@@ -17,12 +17,12 @@ SAMPLE = ROOT / "pbxrouter.sample.toml"
 
 
 def parse(text: str) -> config.Config:
-    """A configuration in /etc/pbx/x.toml."""
+    """Parse settings in /etc/pbx/x.toml."""
     return config.parse(text, "x.toml", BASE)
 
 
 class Accepted(SynchronousTestCase):
-    """What can be set."""
+    """Settings that are accepted."""
 
     def test_defaults(self) -> None:
         """Every key is optional; paths follow the file, key and socket the database."""
@@ -42,7 +42,7 @@ class Accepted(SynchronousTestCase):
         config.parse(SAMPLE.read_text(), "sample", BASE)
 
     def test_everything(self) -> None:
-        """Each key."""
+        """Each key can be set."""
         full = parse(
             """
             database = "/var/x.db"
@@ -93,7 +93,7 @@ class Accepted(SynchronousTestCase):
         self.assertEqual((full.dial.timeout, full.dial.options, full.web.listen), (5, "tT", "tcp:80"))
 
     def test_other_database(self) -> None:
-        """Key and socket that follow the database follow it still; those that were named stay."""
+        """Key and socket follow the database given unless they are set."""
         moved = config.at_database(parse(""), pathlib.Path("/x/y.db"))
         self.assertEqual(
             (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
@@ -102,7 +102,7 @@ class Accepted(SynchronousTestCase):
         self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
 
 
-# What is written in the file, and what the line says behind the file's name.
+# The settings, and the error behind the file's name.
 REFUSED = {
     "x =": "not TOML: Invalid value (at end of document)",
     "databse = 'x'": "databse: no such key; accepted at the top are alarm, asterisk, ",
@@ -165,10 +165,10 @@ REFUSED = {
 
 
 class Refused(SynchronousTestCase):
-    """One line that names file, key and what is accepted."""
+    """Settings that are refused in one line, with file, key and what is accepted."""
 
     def test_table(self) -> None:
-        """Every way of being wrong."""
+        """Each row of the table is refused with its line."""
         for text, expected in REFUSED.items():
             line = str(self.assertRaises(ConfigError, parse, text))
             self.assertTrue(line.startswith(f"x.toml: {expected}"), f"{text!r}: {line}")

@@ -51,7 +51,7 @@ class DriverCase(SynchronousTestCase):
 
 
 class Dialling(DriverCase):
-    """dial."""
+    """The driver dial."""
 
     def test_data(self) -> None:
         """Technologies, templates and several targets become dial strings."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
+from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -176,6 +179,86 @@ class SettingsTests(CompositionCase):
     def lines(self, logs: Sequence[LogEvent], name: str) -> list[str]:
         """The lines that a part's class has logged."""
         return [event["line"] for event in logs if event["log_namespace"].rpartition(".")[2] == name]
+
+
+class Client(LineOnlyReceiver):
+    """The command line's end of the control socket; keeps what it is told."""
+
+    delimiter = b"\n"
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def lineReceived(self, line: bytes) -> None:
+        """Keep an answer."""
+        self.told.append(json.loads(line))
+
+
+class ControlTests(CompositionCase):
+    """The commands of the control socket."""
+
+    async def ask(self, command: str, **arguments: object) -> Client:
+        """Send a command, and wait for its first answer."""
+        client = Client()
+        await connectProtocol(clientFromString(reactor, "unix:c"), client)
+        client.sendLine(json.dumps({command: arguments}).encode())
+        await until(lambda: client.told)
+        assert client.transport is not None
+        self.addCleanup(client.transport.loseConnection)
+        return client
+
+    async def test_watch(self) -> None:
+        """The dialogues of calls are shown."""
+        self.start(SOCKET)
+        client = await self.ask("watch", extension="21")
+        self.assertEqual(client.told, [{"watching": True}])
+        await self.run_call(SimulatedCall("22", caller="33"))
+        await self.run_call(SimulatedCall("21", caller="33"))
+        await until(lambda: client.told[-1].get("direction") == "-")
+        self.assertEqual({line["extension"] for line in client.told[1:]}, {"21"})
+        self.assertIn("EXEC Dial PJSIP/21,60,i", [line["text"] for line in client.told[1:]])
+
+    async def test_originate(self) -> None:
+        """A call is originated on an Asterisk of the settings, by its settings."""
+        Path("secret").write_text("x\n")
+        asterisk = '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "tcp:127.0.0.1:1"\n'
+        self.start(SOCKET + asterisk)
+        client = await self.ask("originate", channel="PJSIP/33", to="21", context="phones")
+        self.assertIn("asterisk.originate lists no context", client.told[0]["error"])
+
+
+class StopTests(CompositionCase):
+    """What is left when a gateway has stopped."""
+
+    async def test_database(self) -> None:
+        """The database is closed: its thread has ended, and the last call is in it."""
+        before = threading.active_count()
+        gateway = self.start(SOCKET)
+        await self.run_call(SimulatedCall("21", caller="33", uniqueid="1.9"))
+        self.assertGreater(threading.active_count(), before)
+        await gateway.stopService()
+        self.assertEqual(threading.active_count(), before)
+        self.assertEqual(self.connection.execute("SELECT uniqueid FROM calls").fetchall(), [("1.9",)])
+
+
+class ApplicationTests(CompositionCase):
+    """Applications that need more than a channel."""
+
+    async def test_changepin(self) -> None:
+        """A PIN that is changed by phone is stored, and the old one does not open the next call."""
+        for statement in (
+            "INSERT INTO applications_mappings (map_id, application_name, pattern) VALUES (90, 'changepin', '*99')",
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, 90 FROM extensions WHERE extension_number = '33'",
+        ):
+            self.connection.execute(statement)
+        self.connection.commit()
+        self.start(SOCKET)
+        changing = await self.run_call(SimulatedCall("*99", caller="33"), "123456#", "804726#", "804726#")
+        self.assertEqual(changing.prompts[-1], "vm-passchanged")
+        for pin, dials in (("123456", 0), ("804726", 1)):
+            later = await self.run_call(SimulatedCall("34", caller="33"), f"{pin}#")
+            self.assertEqual(len(later.dials), dials)
 
 
 class CountedAsterisk(MultiService):

@@ -1,4 +1,4 @@
-"""Which channels are calls that wait for us, and whether a start agrees with what Asterisk says of its channel."""
+"""Adopting calls: which channels wait for the gateway, and whether a start agrees with its channel's status."""
 
 from __future__ import annotations
 
