@@ -191,7 +191,13 @@ class FastAGIProtocol(Protocol):
         self._owner.closed(self)
 
     def turn_away(self) -> None:
-        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet."""
+        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet.
+
+        One that is being refused already, or closed, ends as it would have with its slot.
+        """
+        if self.state in OVER:
+            self._owner.turned_away(self)
+            return
         self._timer.clear()
         if self._move(Event.TURNED_AWAY) is State.REFUSING:
             self._owner.turned_away(self)
