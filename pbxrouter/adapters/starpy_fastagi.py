@@ -131,11 +131,12 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         self.finish()
 
     def _opening_took_too_long(self) -> None:
-        self._owner.log.info(
-            "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
-            peer=self._peer(),
-            seconds=OPENING_TIMEOUT_S,
-        )
+        if self._owner.may_log("silent", self._peer()):
+            self._owner.log.info(
+                "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
+                peer=self._peer(),
+                seconds=OPENING_TIMEOUT_S,
+            )
         self._close()
 
     def _peer(self) -> str:
@@ -195,12 +196,13 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         violation.peer = self._peer()
-        self._owner.log.warn(
-            "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(request.uniqueid) or "(unknown)",
-            peer=violation.peer,
-            error=str(violation),
-        )
+        if request.uniqueid or self._owner.may_log("unknown", violation.peer):
+            self._owner.log.warn(
+                "call {uniqueid} from {peer} refused: {error}",
+                uniqueid=printable(request.uniqueid) or "(unknown)",
+                peer=violation.peer,
+                error=str(violation),
+            )
         if self.readingVariables:
             self._owner.refused(request, violation)
         self.violation = violation

@@ -337,6 +337,33 @@ class PlaceTests(AdmissionCase):
         first.goes()
         self.assertEqual(self.factory.open_calls, 3)
 
+    def test_few_lines(self) -> None:
+        """Connections that tell of no call are logged once a minute for each peer, however many they are."""
+
+        def flood() -> list[str]:
+            """Connections that end, that send something else, that stay silent; returns all log lines."""
+            with capturedLogs() as events:
+                for _ in range(20):
+                    self.connect("192.0.2.7").goes()
+                for _ in range(20):
+                    other = self.connect("192.0.2.7")
+                    other.says(b"GET / HTTP/1.0\r\n\r\n")
+                    other.goes()
+                silent = [self.connect("192.0.2.7") for _ in range(3)]
+                self.clock.advance(OPENING_TIMEOUT_S)
+                for asterisk in silent:
+                    asterisk.goes()
+            return [event["log_format"].format(**event) for event in events]
+
+        found = flood()
+        self.assertEqual(len(found), 3, found)
+        self.assertIn("ended before its opening block", found[0])
+        self.assertIn("call (unknown) from ", found[1])
+        self.assertIn("sent no opening block", found[2])
+        self.assertEqual(flood(), [])
+        self.clock.advance(LOG_EVERY_S)
+        self.assertEqual(len(flood()), 3)
+
 
 class LogTests(AdmissionCase):
     """The log lines of refused connections."""
