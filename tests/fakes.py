@@ -148,6 +148,10 @@ class FakeOwner:
         """Record a connection without a place."""
         self.events.append("turned away")
 
+    def may_log(self, matter: str, peer: str) -> bool:
+        """Log everything."""
+        return True
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Record the end of a connection."""
         self.events.append("closed")

@@ -44,6 +44,7 @@ from pbxrouter.errors import (
     ReplyTimeout,
 )
 from pbxrouter.fastagi import (
+    BUSY,
     ENDING_TIMEOUT_S,
     HANGUP_GRACE_S,
     OPENING_TIMEOUT_S,
@@ -81,7 +82,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     @property
     def refused(self) -> bool:
-        """Whether the call is being refused as forged."""
+        """Whether the call is being refused, as forged or since the gateway is busy."""
         return self._refusal is not None
 
     # --- the connection ---
@@ -111,17 +112,31 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         if not self.refused and not self._closing:
             self._close()
 
+    def turn_away(self) -> None:
+        """Give the slot to another connection; the call is marked as one for which the gateway has none."""
+        call: Any = self.channel
+        self._owner.turned_away(call)
+        self.tell_busy()
+
+    def tell_busy(self) -> None:
+        """Mark the call as one for which the gateway is too busy, and close; does nothing if it ends already."""
+        if self.refused or self._closing:
+            return
+        self._timer.clear()
+        self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, False, BUSY, 0.0)
+
     def _close(self) -> None:
         self._closing = True
         self._timer.set(ENDING_TIMEOUT_S, self.transport.abortConnection)
         self.finish()
 
     def _opening_took_too_long(self) -> None:
-        self._owner.log.info(
-            "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
-            peer=self._peer(),
-            seconds=OPENING_TIMEOUT_S,
-        )
+        if self._owner.may_log("silent", self._peer()):
+            self._owner.log.info(
+                "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
+                peer=self._peer(),
+                seconds=OPENING_TIMEOUT_S,
+            )
         self._close()
 
     def _peer(self) -> str:
@@ -181,12 +196,13 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         violation.peer = self._peer()
-        self._owner.log.warn(
-            "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(request.uniqueid) or "(unknown)",
-            peer=violation.peer,
-            error=str(violation),
-        )
+        if request.uniqueid or self._owner.may_log("unknown", violation.peer):
+            self._owner.log.warn(
+                "call {uniqueid} from {peer} refused: {error}",
+                uniqueid=printable(request.uniqueid) or "(unknown)",
+                peer=violation.peer,
+                error=str(violation),
+            )
         if self.readingVariables:
             self._owner.refused(request, violation)
         self.violation = violation
@@ -224,6 +240,12 @@ class StarpyChannel:
         self._owner.closed(call)
 
     @property
+    def transport(self) -> ITCPTransport:
+        """The connection."""
+        transport: ITCPTransport = self.agi.transport
+        return transport
+
+    @property
     def peer(self) -> str:
         """The address of the other end."""
         return host_of(self.agi.transport.getPeer())
@@ -246,7 +268,7 @@ class StarpyChannel:
             self.close()
         if self.agi.violation is not None and not self._closed:
             return fail(self.agi.violation)
-        if self._closed or self._owner.draining:
+        if self._closed or self.agi.refused or self._owner.draining:
             return fail(ConnectionClosed())
         if self.agi.hung_up and not allowed_when_hung_up(command):
             return fail(ChannelHungUp())
@@ -283,7 +305,10 @@ class StarpyChannel:
         try:
             line = await waiting
         except defer.TimeoutError:
-            self.close()
+            if self.agi.hung_up:
+                self.close()
+            else:
+                self.agi.tell_busy()
             raise ReplyTimeout(f"Asterisk did not reply to {command.split(' ')[0]}") from None
         except defer.CancelledError:  # given up by its caller; the reply would answer the next command
             self.close()
@@ -331,7 +356,7 @@ class StarpyFactory(FastAGIFactory):
             return self.without_slot()
         agi = self._starpy.buildProtocol(addr)
         agi.slot = slot
-        slot.close = lambda: agi.transport.abortConnection()
+        slot.close = agi.turn_away
         return agi
 
     def _opened(self, agi: _Protocol) -> None:

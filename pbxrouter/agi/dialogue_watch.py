@@ -75,7 +75,7 @@ class DialogueWatch:
     def opened(self, request: AGIRequest) -> None:
         """Show the opening block of a call."""
         for name, value in request.variables.items():
-            self._show(request, "<", f"agi_{name}: {value}")
+            self._show(request, "<", f"agi_{name}: {masked_secret(value)}")
         for number, value in enumerate(request.arguments, 1):
             self._show(request, "<", f"agi_arg_{number}: {masked_secret(value)}")
 

@@ -90,12 +90,12 @@ _ENDPOS: Final = re.compile(r" endpos=([0-9]{1,18})(?![0-9])")
 
 SECRET: Final = "secret="
 """How the argument of AGI() begins that holds the shared secret."""
-_SECRET: Final = re.compile(re.escape(SECRET) + r".*", re.DOTALL)
+_SECRET: Final = re.compile(f"({re.escape(SECRET)}).*", re.DOTALL | re.IGNORECASE)
 
 
 def masked_secret(text: str) -> str:
-    """Text with the shared secret masked, from ``secret=`` to its end."""
-    return _SECRET.sub(f"{SECRET}***", text)
+    """Text with the shared secret masked, from ``secret=`` to its end; ``Secret=``, a mistake, is masked, too."""
+    return _SECRET.sub(r"\1***", text)
 
 
 def decode(data: bytes) -> str:

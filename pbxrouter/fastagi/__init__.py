@@ -2,10 +2,11 @@
 
 from pbxrouter.fastagi.admission import Admission, bounds_of, host_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING_TIMEOUT_S, SETTLE_S
-from pbxrouter.fastagi.refusal import ForgedCallEnding
+from pbxrouter.fastagi.refusal import BUSY, ForgedCallEnding
 from pbxrouter.fastagi.server import FastAGIFactory
 
 __all__ = [
+    "BUSY",
     "ENDING_TIMEOUT_S",
     "HANGUP_GRACE_S",
     "OPENING_TIMEOUT_S",

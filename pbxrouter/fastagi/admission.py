@@ -104,11 +104,15 @@ class Admission:
 
     def _refuse(self, reason: str, peer: str, line: str) -> None:
         self.refused[reason] += 1
-        if self._is_due((reason, network_of(peer))):
+        if self.may_log(reason, peer):
             self.log.warn(line, peer=peer or UNIX_SOCKET)
 
-    def _is_due(self, key: tuple[str, str]) -> bool:
-        """Whether a line about this peer may be logged now; remembers at most MAX_PEERS peers."""
+    def may_log(self, matter: str, peer: str) -> bool:
+        """Whether a line about this peer may be logged now: one a minute for each matter.
+
+        At most MAX_PEERS peers are remembered.
+        """
+        key = (matter, network_of(peer))
         now = self._clock.seconds()
         logged = self._logged
         while logged and now - next(iter(logged.values())) >= LOG_EVERY_S:  # the oldest is first

@@ -101,6 +101,9 @@ class CallOwner(Interface):
     def turned_away(self, call: FastAGIProtocol) -> None:
         """Record a connection without a slot, which gets a reply that says so before it is closed."""
 
+    def may_log(self, matter: str, peer: str) -> bool:
+        """Whether a line about a connection without a call may be logged: peers can open thousands a second."""
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
 
@@ -179,7 +182,7 @@ class FastAGIProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the command that waits; the call is over, whichever side closed."""
-        if self.state is State.OPENING:
+        if self.state is State.OPENING and self._owner.may_log("ended", self.peer):
             self.log.debug("FastAGI: a connection ended before its opening block was complete")
         self._move(Event.LOST)
         self._timer.stop()
@@ -191,7 +194,13 @@ class FastAGIProtocol(Protocol):
         self._owner.closed(self)
 
     def turn_away(self) -> None:
-        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet."""
+        """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet.
+
+        One that is being refused already, or closed, ends as it would have with its slot.
+        """
+        if self.state in OVER:
+            self._owner.turned_away(self)
+            return
         self._timer.clear()
         if self._move(Event.TURNED_AWAY) is State.REFUSING:
             self._owner.turned_away(self)
@@ -302,12 +311,13 @@ class FastAGIProtocol(Protocol):
         """End a forged call: mark it and hang it up, without trusting any reply."""
         request = self._reader.request
         error.peer = self.peer
-        self.log.warn(
-            "call {uniqueid} from {peer} refused: {error}",
-            uniqueid=printable(request.uniqueid) or "(unknown)",
-            peer=error.peer,
-            error=str(error),
-        )
+        if request.uniqueid or self._owner.may_log("unknown", error.peer):
+            self.log.warn(
+                "call {uniqueid} from {peer} refused: {error}",
+                uniqueid=printable(request.uniqueid) or "(unknown)",
+                peer=error.peer,
+                error=str(error),
+            )
         if self.state is State.OPENING:
             self._owner.refused(request, error)
         self._violation = error
@@ -366,11 +376,12 @@ class FastAGIProtocol(Protocol):
     # --- timeouts ---
 
     def _opening_took_too_long(self) -> None:
-        self.log.info(
-            "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
-            peer=self.peer,
-            seconds=OPENING_TIMEOUT_S,
-        )
+        if self._owner.may_log("silent", self.peer):
+            self.log.info(
+                "FastAGI: a connection from {peer} sent no opening block in {seconds} s; closed",
+                peer=self.peer,
+                seconds=OPENING_TIMEOUT_S,
+            )
         self._close(Event.TIMEOUT)
 
     def _reply_took_too_long(self) -> None:

@@ -107,6 +107,10 @@ class FastAGIFactory(ServerFactory):
         """Note a new connection."""
         self._calls.add(call)
 
+    def may_log(self, matter: str, peer: str) -> bool:
+        """Whether a line about a connection without a call may be logged; see Admission."""
+        return self.admission.may_log(matter, peer)
+
     def closed(self, call: FastAGIProtocol) -> None:
         """Note that a connection is gone."""
         self._calls.discard(call)

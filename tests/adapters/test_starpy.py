@@ -197,9 +197,14 @@ class Admitted(SynchronousTestCase):
             protocol.makeConnection(transport)
             return protocol, transport
 
-        _, silent = connect()
+        silent, late = connect()
         call, transport = connect()
-        self.assertTrue(silent.disconnected)
+        self.assertEqual((late.value(), late.disconnecting), (b"SET VARIABLE PBXROUTER busy\n", False))
+        silent.dataReceived(SimulatedCall("21").environment())
+        silent.dataReceived(b"200 result=1\n")
+        self.assertEqual((late.value(), late.disconnecting), (b"SET VARIABLE PBXROUTER busy\n", True))
+        silent.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((served, len(clock.getDelayedCalls())), ([], 1))  # of the other
         call.dataReceived(SimulatedCall("21", arguments=("secret=0123456789abcdef",)).environment())
         self.assertEqual((len(served), transport.disconnecting), (1, False))
         stranger, refused = connect()
@@ -273,11 +278,15 @@ class ServerTests(SynchronousTestCase):
         self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
 
     def test_silence(self) -> None:
-        """A command that takes no time and gets no reply ends the call."""
+        """A command that takes no time and is not answered ends the call, which is marked."""
         served = Served()
         waiting = served.channels[0].execute("NOOP")
         served.clock.advance(31)
         self.failureResultOf(waiting, ReplyTimeout)
+        self.assertEqual(served.hears()[1:], ["SET VARIABLE PBXROUTER busy"])
+        self.failureResultOf(served.channels[0].execute("NOOP"), ConnectionClosed)
+        self.assertEqual(len(served.hears()), 2)
+        served.clock.advance(refusal.STEP_S)
         self.assertTrue(served.is_closed)
 
     def test_forged(self) -> None:

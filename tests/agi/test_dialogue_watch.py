@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
-from pbxrouter.agi.messages import AGIRequest
+from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.simulator import SimulatedCall
 from tests.fakes import request_of
 
@@ -98,6 +98,11 @@ class Watching(SynchronousTestCase):
         self.watch.opened(request_of(SimulatedCall("21", arguments=("bounded", "secret=s3cret"))))
         self.assertEqual(self.seen[-2].text, "agi_arg_1: bounded")
         self.assertEqual(self.seen[-1].text, "agi_arg_2: secret=***")
+        misplaced = SimulatedCall("21", arguments=("Secret=s3cret",)).environment()
+        misplaced = misplaced.replace(b"network_script: ", b"network_script: x?secret=s3cret&y=")
+        self.watch.opened(parse_request(misplaced.removesuffix(b"\n\n")))
+        shown = [line.text for line in self.seen if "***" in line.text]
+        self.assertEqual(shown[-2:], ["agi_network_script: x?secret=***", "agi_arg_1: Secret=***"])
         self.assertNotIn("s3cret", "".join(map(str, self.seen)))
 
     def test_one_line(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
@@ -16,7 +16,7 @@ from pbxrouter.agi.messages import AGIRequest, parse_request
 from pbxrouter.errors import ConnectionClosed
 from pbxrouter.fastagi.admission import LOG_EVERY_S, MAX_PEERS, REASONS, Admission, bounds_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, OPENING_TIMEOUT_S
-from pbxrouter.fastagi.refusal import STEP_S
+from pbxrouter.fastagi.refusal import DRAIN_S, STEP_S
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.net import Bounds
 from pbxrouter.security import parse_network
@@ -293,6 +293,26 @@ class PlaceTests(AdmissionCase):
         self.assert_busy(first)
         self.assertEqual(self.factory.admission.refused["half-open"], 1)
 
+    def test_turned_away_while_refused(self) -> None:
+        """A forged call whose slot is given to another is still marked and hung up, and the log has no failure."""
+        with capturedLogs() as events:
+            forged = self.connect("192.0.2.7")
+            forged.says(
+                SimulatedCall("21", caller="33").environment().replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid")
+            )
+            for _ in range(3):
+                self.connect("192.0.2.7")
+            self.assertEqual(self.factory.admission.refused["half-open"], 1)
+            self.assertEqual(self.factory.open_calls, 3)
+            self.clock.advance(DRAIN_S)
+            self.assertEqual(forged.hears(), b"SET VARIABLE PBXROUTER refused\n")
+            forged.says(b"200 result=1\n")
+            self.assertEqual(forged.hears(), b"HANGUP\n")
+            forged.says(b"200 result=1\n")
+        self.assertEqual((forged.is_closed, forged.is_aborted), (True, False))
+        forged.goes()
+        self.assertEqual([event for event in events if event["log_level"] > LogLevel.warn], [])
+
     def test_turned_away_late(self) -> None:
         """A connection that gives way just before its ten seconds are over is closed without a log line."""
         first = self.connect("192.0.2.7")
@@ -328,6 +348,33 @@ class PlaceTests(AdmissionCase):
         self.assertTrue(first.is_aborted)
         first.goes()
         self.assertEqual(self.factory.open_calls, 3)
+
+    def test_few_lines(self) -> None:
+        """Connections that tell of no call are logged once a minute for each peer, however many they are."""
+
+        def flood() -> list[str]:
+            """Connections that end, that send something else, that stay silent; returns all log lines."""
+            with capturedLogs() as events:
+                for _ in range(20):
+                    self.connect("192.0.2.7").goes()
+                for _ in range(20):
+                    other = self.connect("192.0.2.7")
+                    other.says(b"GET / HTTP/1.0\r\n\r\n")
+                    other.goes()
+                silent = [self.connect("192.0.2.7") for _ in range(3)]
+                self.clock.advance(OPENING_TIMEOUT_S)
+                for asterisk in silent:
+                    asterisk.goes()
+            return [event["log_format"].format(**event) for event in events]
+
+        found = flood()
+        self.assertEqual(len(found), 3, found)
+        self.assertIn("ended before its opening block", found[0])
+        self.assertIn("call (unknown) from ", found[1])
+        self.assertIn("sent no opening block", found[2])
+        self.assertEqual(flood(), [])
+        self.clock.advance(LOG_EVERY_S)
+        self.assertEqual(len(flood()), 3)
 
 
 class LogTests(AdmissionCase):
