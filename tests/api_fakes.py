@@ -26,7 +26,8 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
-from pbxrouter.config.schema import Config, resolved
+from pbxrouter.config.parsing import resolved
+from pbxrouter.config.schema import Config
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
 from pbxrouter.database.people.tokens import add_token

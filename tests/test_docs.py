@@ -19,7 +19,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli import app
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.tap import Options
 from tests import needs
 from tests.docs_runner import RUN, Page, blocks, commands, fits
@@ -155,7 +155,7 @@ class SettingsTests(SynchronousTestCase):
             if row[0].startswith("`")
         }
         base = pathlib.Path("/etc/pbxrouter")
-        defaults = dict(_settings(config.resolved(config.Config(), base), ""))
+        defaults = dict(_settings(parsing.resolved(schema.Config(), base), ""))
         self.assertEqual(sorted(told), sorted(defaults))
         for key, default in defaults.items():
             kind, text = told[key]

@@ -24,7 +24,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.agi.reader import MAX_BUFFER, MAX_TRYING
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -56,8 +56,8 @@ REFUSAL = "SET VARIABLE PBXROUTER refused"
 class ChoiceTests(SynchronousTestCase):
     """The setting ``library``: which classes it chooses, and its error if StarPy is not installed."""
 
-    def _parsed(self, text: str) -> config.Config:
-        return config.parse(text, "x.toml", pathlib.Path("/nowhere"))
+    def _parsed(self, text: str) -> schema.Config:
+        return parsing.parse(text, "x.toml", pathlib.Path("/nowhere"))
 
     def test_default(self) -> None:
         """Without the setting our own classes are used."""

@@ -69,7 +69,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
 
     def test_left_by_the_call_before(self) -> None:
-        """What a called phone's channel inherited counts for the call it was dialled for, not for its own calls."""
+        """What a called phone's channel inherited counts for the call that it was dialled for, not for its own."""
         origin, commands = self.origin("PJSIP/35-00000002", "200 result=1 (,,,,7.0&PJSIP/22)")
         self.assertEqual((origin, len(commands)), (Origin("PJSIP/35", has_leftover=True), 1))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.errors import ConfigError
 from tests.paths import ROOT
 
@@ -16,9 +16,9 @@ BASE = pathlib.Path("/etc/pbx")
 SAMPLE = ROOT / "pbxrouter.sample.toml"
 
 
-def parse(text: str) -> config.Config:
+def parse(text: str) -> schema.Config:
     """Parse settings in /etc/pbx/x.toml."""
-    return config.parse(text, "x.toml", BASE)
+    return parsing.parse(text, "x.toml", BASE)
 
 
 class Accepted(SynchronousTestCase):
@@ -39,7 +39,7 @@ class Accepted(SynchronousTestCase):
 
     def test_sample(self) -> None:
         """The sample file is accepted."""
-        config.parse(SAMPLE.read_text(), "sample", BASE)
+        parsing.parse(SAMPLE.read_text(), "sample", BASE)
 
     def test_everything(self) -> None:
         """Each key can be set."""
@@ -94,11 +94,11 @@ class Accepted(SynchronousTestCase):
 
     def test_other_database(self) -> None:
         """Key and socket follow the database given unless they are set."""
-        moved = config.at_database(parse(""), pathlib.Path("/x/y.db"))
+        moved = parsing.at_database(parse(""), pathlib.Path("/x/y.db"))
         self.assertEqual(
             (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
         )
-        named = config.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
+        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
         self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
 
 
@@ -193,6 +193,6 @@ class Refused(SynchronousTestCase):
     def test_anything(self, table: dict[str, object]) -> None:
         """Any table is accepted, or refused in one line."""
         try:
-            config.from_table(table, "x.toml", BASE)
+            parsing.from_table(table, "x.toml", BASE)
         except ConfigError as error:
             self.assertTrue(str(error).isprintable(), str(error))

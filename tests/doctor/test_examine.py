@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from pbxrouter import database
+from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
 from pbxrouter.database.rules.sample import add_sample
@@ -51,7 +52,7 @@ class ExamineTests(TestCase):
         # A short path, since a socket's path may not be long.
         control = Path(self.mktemp()).name
         self.serves(reactor.listenUNIX(control, Factory.forProtocol(Protocol)))
-        self.config = settings.resolved(
+        self.config = parsing.resolved(
             Config(
                 fastagi=FastAGI(listen=f"tcp:{agi.port}:interface=127.0.0.1"),
                 web=settings.Web(f"tcp:{web.port}:interface=127.0.0.1"),

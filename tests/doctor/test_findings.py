@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
@@ -48,7 +49,7 @@ class FindingCase(SynchronousTestCase):
         """Make both."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
-        self.config = settings.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
+        self.config = parsing.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
 
     def assert_all_well(self, findings: Iterable[Finding]) -> None:
         """Check that nothing is wrong or unknown."""

@@ -17,23 +17,25 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pbxrouter import database
+from pbxrouter import __version__, database
 from pbxrouter.call import CallRecord, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
+from pbxrouter.database.people import add_console_user
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.gateway import service
 from pbxrouter.rules.model import Facts
-from pbxrouter.security import keyfile, pins
+from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.counter_fakes import NOW, FakeAMIConnection, FakeStore
@@ -94,7 +96,7 @@ class CompositionCase(TestCase):
     def start(self, settings: str) -> MultiService:
         """Start a gateway with these settings; it is stopped when the test ends."""
         text = f'database = "x.db"\ncontrol = "c"\n{settings}\n'
-        gateway = service.build(config.parse(text, "x", Path.cwd()), reactor)
+        gateway = service.build(parsing.parse(text, "x", Path.cwd()), reactor)
         gateway.privilegedStartService()
         gateway.startService()
 
@@ -161,6 +163,15 @@ class SettingsTests(CompositionCase):
         await gateway.stopService()
         kept = self.connection.execute("SELECT uniqueid FROM calls ORDER BY began").fetchall()
         self.assertEqual(kept, [("young",), ("1.9",)])
+
+    async def test_start(self) -> None:
+        """The log says that the gateway is up, where it listens, and where its rules are."""
+        with capturedLogs() as logs:
+            self.start(SOCKET)
+        said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
+        self.assertEqual(
+            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        )
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
@@ -241,6 +252,53 @@ class StopTests(CompositionCase):
         self.assertEqual(self.connection.execute("SELECT uniqueid FROM calls").fetchall(), [("1.9",)])
 
 
+class Page(Protocol):
+    """A web client that asks for one page.
+
+    Attributes:
+        came: the response, as far as it has come.
+        over: fires when the connection is gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.came = b""
+        self.over: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        assert self.transport is not None
+        self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the response."""
+        self.came += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The response is complete."""
+        self.over.callback(None)
+
+
+class WebTests(CompositionCase):
+    """The web server of a gateway."""
+
+    async def test_metrics(self) -> None:
+        """Refused calls, refused connections and wrong PINs of the gateway are among the metrics."""
+        add_console_user(self.connection, Actor("ana", "command"), 1.0, "ana", "h", Role.ADMIN)  # no link is printed
+        self.start(SOCKET + '[web]\nlisten = "unix:w"\n')
+        with capturedLogs():
+            await self.run_call(FORGED)
+            await self.run_call(SimulatedCall("34", caller="33"), "000000#", "000000#")
+        page = Page("/metrics")
+        await connectProtocol(clientFromString(reactor, "unix:w"), page)
+        await page.over
+        lines = page.came.decode().splitlines()
+        self.assertEqual(lines[0].split()[1], "200")
+        for line in ("pbxrouter_calls_refused_total 1.0", "pbxrouter_pins_wrong_total 2.0"):
+            self.assertIn(line, lines)
+        self.assertIn('pbxrouter_fastagi_refused_total{reason="network"} 0.0', lines)
+
+
 class ApplicationTests(CompositionCase):
     """Applications that need more than a channel."""
 
@@ -300,7 +358,7 @@ class CounterTests(CompositionCase):
 
     def counter_of(self, asterisk: CountedAsterisk, reports: Reports) -> CallCounter:
         """Add a counter that keeps three days; an Asterisk without a connection gets none."""
-        settings = config.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
+        settings = parsing.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
         clock = Clock()
         clock.advance(NOW)
         store: Any = FakeStore(self.connection)

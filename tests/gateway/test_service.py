@@ -28,7 +28,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.call.record import CallRecord
 from pbxrouter.call.refusals import refusal_note
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.config.schema import Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
@@ -91,7 +91,7 @@ class WholeGateway(TestCase):
         connection.commit()
         connection.close()
         self.path = path
-        settings = config.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
+        settings = parsing.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
         self.settings = msgspec.structs.replace(settings, control="c")
         self.gateway = service.build(self.settings, reactor)
 
@@ -225,7 +225,7 @@ class Parts(SynchronousTestCase):
         """Admission has networks, secret and bounds of the settings, as far as the limit of open files allows."""
         secret = Path(self.mktemp())
         secret.write_text("0123456789abcdef\n")
-        fastagi = config.FastAGI(allow=("192.0.2.7",), secret_file=str(secret))
+        fastagi = schema.FastAGI(allow=("192.0.2.7",), secret_file=str(secret))
         admission = service.admission(Config(fastagi=fastagi), Clock())
         self.assertIsNone(admission.enter(IPv4Address("TCP", "192.0.2.8", 1)))
         self.assertIsNotNone(admission.enter(IPv4Address("TCP", "192.0.2.7", 1)))
@@ -239,16 +239,16 @@ class Parts(SynchronousTestCase):
             (5000, 5000, (840, 840, 420, 420)),
             (1, 0, (1, 1, 1, 1)),
         ):
-            fastagi = config.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
+            fastagi = schema.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
             found = service.fastagi_bounds(Config(fastagi=fastagi), 1024)
             self.assertEqual((found.most, found.of_network, found.waiting, found.waiting_of_network), bounds)
-        web = Config(web=config.Web("tcp:8080"))
+        web = Config(web=schema.Web("tcp:8080"))
         self.assertEqual(service.fastagi_bounds(web, 1024).most, 392)
         self.assertEqual(service.fastagi_reserve(web, 1024), 56)
 
     def test_key(self) -> None:
         """Without the PIN key the gateway does not start."""
-        settings = config.resolved(Config(), Path(self.mktemp()).absolute())
+        settings = parsing.resolved(Config(), Path(self.mktemp()).absolute())
         self.assertRaises(KeyFileError, service.build, settings, reactor)
 
     def test_banner(self) -> None:

@@ -355,7 +355,7 @@ class AskingTests(CallCase):
         )
 
     def test_tied_extension(self) -> None:
-        """The extension that is tied to the phone is asked about, whatever the phone is named; in any case."""
+        """The extension that is tied to the phone is asked about, not one named as the phone; in any case."""
         self.tie({"44": "PJSIP/desk", "33": "PJSIP/33"}, ("44", {2}), ("33", {2}))
         for channel, extension in (
             ("PJSIP/desk", "44"),

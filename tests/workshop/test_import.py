@@ -583,6 +583,14 @@ _TABLES = st.builds(
 class PropertyTests(SynchronousTestCase):
     """Properties of any tables, nonsense included."""
 
+    def test_users_of_one_name(self) -> None:
+        """Of users of one name without PINs, those of one number are one user; importing them again adds none."""
+        tables = WorkshopTables((), (), (), ((3, "ana", None), (3, "ana", None), (None, "ana", None)), ())
+        with new_database() as connection:
+            for added in (2, 0, 0):
+                report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql", again=True)
+                self.assertEqual((report.added["users"], report.found["users"]), (added, 3 - added))
+
     @settings(max_examples=60, deadline=None)
     @given(_TABLES, _TABLES)
     def test_again_adds_nothing(self, first: WorkshopTables, second: WorkshopTables) -> None:
