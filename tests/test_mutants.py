@@ -147,7 +147,7 @@ class Changes(SynchronousTestCase):
             self.assertIn((operator, changed), made, line)
 
     def test_each_kind_of_statement(self) -> None:
-        """So are those of compound statements and of functions."""
+        """Each kind of change is made in compound statements and in functions."""
         for operator, text, changed in LONG_CHANGES:
             found = mutants(Path("a.py"), text.encode())
             made = {(mutant.edit.operator, mutant.after) for mutant in found if mutant.is_valid()}

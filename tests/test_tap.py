@@ -235,7 +235,7 @@ class Checking(TapCase):
         self.assertIn(str(backup), line)
 
     def test_raises(self) -> None:
-        """It raises typed exceptions, for other callers than twistd."""
+        """check raises typed exceptions, for other callers than twistd."""
         self.assertRaises(ConfigError, tap.check, self.config("nonsense"), reactor)
         config = tap.configured(self.options("-d", "no.db", "-l", LISTEN))
         self.assertRaises(DatabaseMissing, tap.check, config, reactor)

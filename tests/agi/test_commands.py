@@ -145,7 +145,7 @@ class Kinds(SynchronousTestCase):
             self.assertEqual(commands.reply_timeout_s(line), 30.0, line)
 
     def test_minus_one(self) -> None:
-        """It may mean a hang-up after commands that take time, and after no others."""
+        """A -1 may mean a hang-up after commands that take time, and after no others."""
         for line in ("EXEC Dial x", *LASTING):
             self.assertTrue(commands.may_mean_hangup(line), line)
         for line in ("CHANNEL STATUS x", "HANGUP other", "GET VARIABLE X", *BRIEF):

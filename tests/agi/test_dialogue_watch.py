@@ -79,7 +79,7 @@ class Watching(SynchronousTestCase):
         self.assertFalse(self.watch.active)
 
     def test_added_twice(self) -> None:
-        """Who watches the same twice is shown lines twice, and ends each by its own function, once."""
+        """A watcher that is added twice gets lines twice; each addition is ended by its own function, once."""
         first, second = self.watch.add(self.seen.append), self.watch.add(self.seen.append)
         self.watch.noted(CALL, "x")
         self.assertEqual(len(self.seen), 2)

@@ -53,7 +53,7 @@ class Answering(VerbCase):
     """ANSWER."""
 
     def test_answer(self) -> None:
-        """It is one command."""
+        """answer sends one command."""
         self.does(verbs.answer(self.channel()), "ANSWER")
 
     def test_cannot(self) -> None:

@@ -171,7 +171,7 @@ class ChannelCheckTests(SynchronousTestCase):
         self.assertEqual(self.manager.forged_events, 2)
 
     def test_log_line_of_a_forged_event(self) -> None:
-        """It names the event and the channel, printable, and how many there were; once in sixty seconds."""
+        """The line names event and channel, printable, with the count so far; at most once in sixty seconds."""
         self.manager.alive["1\x1b"] = item("x")
         counts = []
         for seconds in (0.0, 0.0, 58.8, 0.65):

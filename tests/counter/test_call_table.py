@@ -359,7 +359,7 @@ class ResyncTests(TableCase):
         self.assertEqual(self.told.count("started"), 1)
 
     def test_ended_unseen_is_remembered_from_the_list_on(self) -> None:
-        """Also where the end is told as earlier, its events may still be on their way."""
+        """An id is remembered from the list on, also if the call ended earlier: its events may still arrive."""
         self.event("Newchannel", "a")
         self.table.resync(["a"], [], 2000.0, 1500.0)
         self.now = 2050.0
@@ -367,7 +367,7 @@ class ResyncTests(TableCase):
         self.assertEqual(self.told.count("started"), 1)
 
     def test_one_channel_ended_unseen(self) -> None:
-        """Then the call goes on, and is not certain any more."""
+        """When one channel ended unseen the call goes on, and is not certain any more."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c")
         self.resync(ChannelSeen("a", "a", 1))

@@ -61,7 +61,7 @@ class ClockTests(SynchronousTestCase):
             self.assertEqual(AsteriskClock().to_local(text, NOW), NOW)
 
     def test_how_far_ahead(self) -> None:
-        """From the middle between question and answer; a second or more counts, to either side."""
+        """The offset is from the middle between Ping and response; a second or more, ahead or behind, counts."""
         for timestamp, asked, answered, ahead_s in (
             (f"{NOW + 3600.25}", NOW, NOW + 0.5, 3600.0),
             (f"{NOW - 3600}", NOW, NOW, -3600.0),

@@ -33,7 +33,7 @@ class ColumnTests(DatabaseCase):
         )
 
     def test_failures(self) -> None:
-        """One row for each minute, label and reason."""
+        """Failures have one row for each minute, label and reason."""
         self.write(minutes={(NOW, "user", "pepe"): Counts(failed={"busy": 2}), (NOW, *ALL): Counts(failed={"busy": 3})})
         self.assertEqual(
             self.rows("SELECT minute, asterisk, kind, name, reason, calls FROM counter_failures ORDER BY kind"),

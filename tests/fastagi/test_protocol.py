@@ -82,7 +82,7 @@ class ProtocolCase(SynchronousTestCase):
 
 
 class Opening(ProtocolCase):
-    """From the connection to the first command."""
+    """A connection until its first command."""
 
     def test_opened(self) -> None:
         """The owner is called when the block is complete, and not before; then there is no timeout."""

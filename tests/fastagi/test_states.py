@@ -199,7 +199,7 @@ class TableTests(SynchronousTestCase):
                 self.assertEqual(connection.owner.events[-1], "closed")
 
     def test_next_state(self) -> None:
-        """It is the table's, or an error that names both."""
+        """next_state gives the table's state, or an error that names state and event."""
         self.assertIs(next_state(State.IDLE, Event.COMMAND), State.ASKED)
         error = self.assertRaises(IllegalTransition, next_state, State.CLOSED, Event.OPENED)
         self.assertEqual(str(error), "FastAGI: the event OPENED is impossible in the state CLOSED")
@@ -225,7 +225,7 @@ class DocumentTests(SynchronousTestCase):
         return text.partition("## The states of a connection\n")[2].partition("\n## ")[0]
 
     def test_drawing(self) -> None:
-        """It has exactly the table's states and transitions."""
+        """The drawing has exactly the table's states and transitions."""
         drawing = self.section().partition("```text\n")[2].partition("\n```")[0]
         drawn: dict[str, dict[str, str]] = {}
         rows: list[str] = []

@@ -320,7 +320,7 @@ class DrivenByTests(MagiChannelTest):
         return self.call.is_driven_by(AMIMessage("\r\n".join(["Event: Status", *headers]).encode()))
 
     def test_waiting_in_agi(self) -> None:
-        """In AGI(agi:async), by Status and by CoreShowChannels alike; another AGI script is not ours."""
+        """A call in AGI(agi:async) is ours, by Status and by CoreShowChannels; one in another AGI script is not."""
         for data in ("Data", "ApplicationData"):
             for name in ("AGI", "agi"):
                 self.assertTrue(self.driven(f"Application: {name}", f"{data}: agi:async"))

@@ -70,7 +70,7 @@ class Entering(LimitsCase):
         self.assertIsNone(self.limits.acquire("c"))
 
     def test_share_of_waiting(self) -> None:
-        """Of the connections of a network that wait, the oldest is closed when there are too many."""
+        """When too many connections of a network wait, the oldest of them is closed."""
         self.make(99, 99, 99, 2)
         first, second = self.come("a"), self.come("a")
         other = self.come("b")

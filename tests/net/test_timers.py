@@ -99,7 +99,7 @@ class TimerTests(SynchronousTestCase):
         self.assertEqual(self.done, ["b"])
 
     def test_cleared(self) -> None:
-        """It may be cleared before it is set, before it fires and after."""
+        """A timer may be cleared before it is set, before it fires and after."""
         self.timer.clear()
         self.set("a")
         self.timer.clear()
@@ -166,7 +166,7 @@ class Deadlines(SynchronousTestCase):
         self.assertEqual(self.done, ["y"])
 
     def test_cleared(self) -> None:
-        """Nothing is called; the delayed call that is left ends by itself."""
+        """A deadline that is cleared calls nothing; the delayed call that is left ends by itself."""
         self.set(1, "x")
         self.timer.clear()
         self.timer.clear()

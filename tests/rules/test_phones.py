@@ -34,7 +34,7 @@ class PhoneTests(SynchronousTestCase):
             self.assertIsNone(read_phone(f"{technology}/33", {}), technology)
 
     def test_configured_technologies(self) -> None:
-        """By the configured name as it is written, or else in any case, or by the real name; Local is never one."""
+        """A technology is found by its configured name, then in any case, then by its real name; Local is no phone."""
         technologies = {"desk": "Motif/x", "Desk": "Console", "trunk": "Local"}
         for text, phone in (
             ("desk/a", ("Motif", "a")),

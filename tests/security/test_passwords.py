@@ -29,7 +29,7 @@ class PasswordTests(SynchronousTestCase):
     """Passwords, with argon2 at full strength in the test of its parameters."""
 
     def test_full_strength(self) -> None:
-        """By default the parameters of RFC 9106, section 4: 64 MiB, three passes, four lanes."""
+        """The default parameters are those of RFC 9106, section 4: 64 MiB, three passes, four lanes."""
         self.assertRegex(PasswordHashes().hash("correct horse"), r"\A\$argon2id\$v=19\$m=65536,t=3,p=4\$")
 
     def test_stored_and_found_again(self) -> None:

@@ -212,7 +212,7 @@ class Pages(HistoryCase):
             self.assertEqual(self.index_of(search), (index, counts), search)
 
     def test_index_of_a_beginning_alone(self) -> None:
-        """It is used without counting for a page of fewer than BULK calls; for more, only where few calls fit."""
+        """An index of a beginning is used without counting for fewer than BULK calls; else only if few calls fit."""
         self.patch(history, "FEW", 10)
         self.patch(history, "BULK", 5)
         add_calls(self.connection, [row(float(second)) for second in range(30)])
