@@ -59,7 +59,7 @@ CREATE TABLE extensions_mappings (
 );
 CREATE INDEX extensions_mappings_by_map ON extensions_mappings (map_id);
 
--- People who are known by a PIN, from whatever phone they call.
+-- People who are identified by a PIN, on any phone.
 CREATE TABLE users (
     user_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     user_name         TEXT NOT NULL
@@ -155,7 +155,7 @@ CREATE TABLE counter_failures (
     PRIMARY KEY (minute, asterisk, kind, name, reason)
 ) WITHOUT ROWID;
 
--- Times in which nobody looked: the gateway was down, or had no connection to that
+-- Times in which calls were not counted: the gateway was down, or had no connection to that
 -- Asterisk. Minutes under a gap are unknown, not zero.
 CREATE TABLE counter_gaps (
     asterisk          TEXT NOT NULL,
@@ -286,8 +286,8 @@ CREATE TABLE audit_log (
     who               TEXT NOT NULL,
     -- console, api, command or phone.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, password, void, lift,
-    -- import or undo.
+    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, password, void,
+    -- lift, import or undo.
     action            TEXT NOT NULL,
     -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,
@@ -302,7 +302,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_by_who ON audit_log (who, audit_id);
 
--- Click-to-dial for visitors: a page that rings a phone of ours and connects it with theirs.
+-- Click-to-dial for visitors: a page that rings one of our phones and connects it with the visitor's.
 CREATE TABLE dial_links (
     link_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     -- What the page is headed with, such as Talk to sales.

@@ -56,7 +56,7 @@ END = "Event: Hangup\r\nCause: last\r\n\r\n"
 
 
 def serve(events: int) -> int:
-    """The flood, once, in a thread; returns the port."""
+    """Send the flood once, in a thread; returns the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     nine = "".join(f"Event: {kind}\r\n{HEADERS}\r\n" for kind in KINDS).encode()
 
@@ -96,14 +96,14 @@ class Meter:
         self.began = self.cpu = 0.0
 
     def saw(self, caller: str, cause: str) -> bool:
-        """An event that was wanted, with two of its headers; True if it was the last."""
+        """Count a wanted event, with two of its headers; returns True if it was the last."""
         if not self.seen:
             self.began, self.cpu = time.perf_counter(), time.process_time()
         self.seen += 1
         return cause == "last"
 
     def report(self) -> str:
-        """What came of it."""
+        """Print the result."""
         return json.dumps(
             {
                 "seen": self.seen,
@@ -114,7 +114,7 @@ class Meter:
 
 
 def pbxrouter(port: int) -> None:
-    """Our Manager on Twisted's reactor."""
+    """Our AMIConnection on Twisted's reactor."""
     from twisted.internet import reactor
 
     from pbxrouter.ami.account import Account

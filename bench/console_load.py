@@ -61,13 +61,13 @@ class Call:
         self.held = 0.0
 
     def answer(self, command: bytes) -> None:
-        """Say what Asterisk would."""
+        """Reply as Asterisk would."""
         self.commands += 1
         self.socket.sendall(next((reply for word, reply in ANSWERS if word in command), b"200 result=0\n"))
 
 
 def play(port: int, a_second: float, seconds: float) -> list[float]:
-    """Calls at an even pace; how long each took in ms, without the Dial itself."""
+    """Make calls at an even pace; returns how long each took in ms, without the Dial itself."""
     selector = selectors.EpollSelector()
     took: list[float] = []
     dialling: list[tuple[float, Call, bytes]] = []
@@ -106,14 +106,14 @@ def play(port: int, a_second: float, seconds: float) -> list[float]:
 
 
 def request(path: str, cookie: str, more: str = "") -> bytes:
-    """What a browser sends."""
+    """The request that a browser sends."""
     return (f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: pbxrouter_session={cookie}\r\n{more}\r\n").encode(
         "ascii"
     )
 
 
 def browse(port: int, cookies: list[str], browsers: int, slow: int, loads: float) -> None:
-    """Look until standard input ends, then print what was seen."""
+    """Read the pages until standard input ends, then print what was received."""
     os.nice(10)  # the calls are timed on the same processor
     selector = selectors.EpollSelector()
     idle = []
@@ -167,7 +167,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def gateway(processor: int) -> Iterator[tuple[subprocess.Popen[bytes], int, int, Path]]:
-    """The process, its ports for calls and browsers, and its folder."""
+    """Start a gateway; returns the process, its ports for calls and browsers, and its directory."""
     calls, web = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
@@ -201,7 +201,7 @@ def gateway(processor: int) -> Iterator[tuple[subprocess.Popen[bytes], int, int,
 
 
 def log_in(place: Path, sessions: int) -> list[str]:
-    """Cookies of so many sessions of one who only looks; the door itself would keep us waiting."""
+    """Cookies of so many viewer sessions, made without the login page, which would delay them."""
     connection = database.connect(place / "pbxrouter.sqlite")
     cookies = [secrets.token_urlsafe(32) for _ in range(sessions)]
     try:

@@ -66,7 +66,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) * TICK_S
 
     def memory_kb(self) -> int:
-        """What of it is in memory."""
+        """The resident memory of the process in kB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
 
@@ -195,7 +195,7 @@ def main() -> None:
     with servers() as running:
         for server in running:
             play(server.port, 20, 1)
-            server.parked_kb = park(server, options.parked)  # first: later it has memory to spare
+            server.parked_kb = park(server, options.parked)  # first, before it has freed memory to use again
             play(server.port, 200, options.c)  # to warm it up
         for _ in range(options.r):
             for server in running:

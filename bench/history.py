@@ -50,7 +50,7 @@ Work = Callable[[sqlite3.Connection], object]
 
 
 def calls(count: int, days: float) -> Iterator[CallRow]:
-    """So many calls, oldest first: a few who call much, many who call little; now and then a rare outcome.
+    """Make calls, oldest first: few callers with many calls, many with few, and some rare outcomes.
 
     Callers that begin with 00 went away after the first fiftieth; those that begin with 01 only call inside.
     """
@@ -106,7 +106,7 @@ def calls(count: int, days: float) -> Iterator[CallRow]:
 
 
 def fill(connection: sqlite3.Connection, count: int, days: float) -> float:
-    """Write them as the gateway does; returns the seconds that writing took."""
+    """Write the calls as the gateway does; returns the seconds that this took."""
     took = 0.0
     rows: list[CallRow] = []
     for row in calls(count, days):
@@ -118,7 +118,7 @@ def fill(connection: sqlite3.Connection, count: int, days: float) -> float:
 
 
 def timed(work: Work, connection: sqlite3.Connection) -> float:
-    """Seconds that a piece of work takes."""
+    """The seconds that a piece of work takes."""
     began = time.perf_counter()
     work(connection)
     return time.perf_counter() - began
@@ -127,13 +127,13 @@ def timed(work: Work, connection: sqlite3.Connection) -> float:
 def page(
     before: ListPosition | None = None, after: ListPosition | None = None, limit: int = PAGE, **search: Any
 ) -> Work:
-    """A page."""
+    """Read a page."""
     found = Search(**search)
     return lambda connection: find_page(connection, found, limit, before, after)
 
 
 def work(connection: sqlite3.Connection, count: int, days: float) -> dict[str, Work]:
-    """All that is asked, by what it is called."""
+    """The queries, by their names."""
     query = "SELECT began, call_id FROM calls WHERE call_id = ?"
     middle, oldest = (connection.execute(query, (place,)).fetchone() for place in (count // 2, PAGE + 1))
     (once,) = connection.execute("SELECT number FROM calls WHERE number LIKE '0%' LIMIT 1").fetchone()
@@ -187,7 +187,7 @@ def work(connection: sqlite3.Connection, count: int, days: float) -> dict[str, W
 
 
 def plain(connection: sqlite3.Connection) -> object:
-    """What all is compared with."""
+    """The plain query that all is compared with."""
     return connection.execute(PLAIN).fetchall()
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How long it takes to read dial patterns and to find the one that a number comes to.
+"""Times reading dial patterns and finding the one that a number matches.
 
     python bench/patterns.py [-n PATTERNS ...]
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def memory_mb(plan: list[str]) -> float:
-    """What the index takes in memory, the patterns' texts not counted."""
+    """The memory of the index in MB, without the texts of the patterns."""
     tracemalloc.start()
     look_up = our_index(plan)
     size, _ = tracemalloc.get_traced_memory()

@@ -4,14 +4,14 @@ from pbxrouter.library import AMIMessage, Session, printable, run
 
 
 def show(event: AMIMessage) -> None:
-    """One event."""
+    """Show an event."""
     for name, value in event:
         print(f"{name}: {printable(value)}")
     print(flush=True)
 
 
 async def watch(session: Session) -> None:
-    """Until the connection ends, or we are interrupted."""
+    """Watch until the connection ends or the program is interrupted."""
     session.subscribe("*", show)
     await session.lost
 

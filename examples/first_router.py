@@ -10,7 +10,7 @@ ROUTES = [
 
 
 async def route(channel: Channel) -> None:
-    """One call."""
+    """Route a call."""
     number = channel.request.extension
     for pattern, technology in ROUTES:
         if pattern.matches(number):

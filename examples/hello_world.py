@@ -4,7 +4,7 @@ from pbxrouter.library import Channel, serve, verbs
 
 
 async def hello(channel: Channel) -> None:
-    """One call."""
+    """Serve a call."""
     await verbs.answer(channel)
     await verbs.playback(channel, "hello-world")
 

@@ -6,7 +6,7 @@ from pbxrouter.library import AMIMessage, Session, printable, run
 
 
 def show(event: AMIMessage) -> None:
-    """One event; what is in it by lines is percent-encoded."""
+    """Show an event; its multi-line value is percent-encoded."""
     print(f"{event.name} {printable(event.get('Channel'))}")
     for line in unquote(event.get("Env") or event.get("Result")).splitlines():
         if line:
@@ -15,7 +15,7 @@ def show(event: AMIMessage) -> None:
 
 
 async def watch(session: Session) -> None:
-    """Until the connection ends, or we are interrupted."""
+    """Watch until the connection ends or the program is interrupted."""
     for name in ("AsyncAGIStart", "AsyncAGIExec", "AsyncAGIEnd", "MAGIExec"):
         session.subscribe(name, show)
     await session.lost

@@ -4,7 +4,7 @@ from pbxrouter.library import Session, printable, run
 
 
 async def watch(session: Session) -> None:
-    """Until the connection ends, or we are interrupted."""
+    """Watch until the connection ends or the program is interrupted."""
     session.subscribe("Newchannel", lambda event: print(f"New Channel: {printable(event.get('Channel'))}", flush=True))
     await session.lost
 

@@ -4,7 +4,7 @@ from pbxrouter.library import Session, run
 
 
 async def ping(session: Session) -> None:
-    """One connection."""
+    """Use a connection."""
     print(session.banner)
     for name, value in await session.action("Ping"):
         if name != "ActionID":

@@ -6,7 +6,7 @@ calls: dict[str, AGIRequest] = {}
 
 
 async def keep(channel: Channel) -> None:
-    """One call: its variables are kept under the channel's Uniqueid, and shown."""
+    """Serve a call: keep its variables under the channel's Uniqueid, and show them."""
     request = channel.request
     calls[request.uniqueid] = request
     print(f"call {len(calls)}: {printable(request.caller or 'unknown')} dialled {printable(request.extension)}")

@@ -70,7 +70,7 @@ class AmiEnd:
 
 
 class FakeAMIConnection:
-    """A fake AMIConnection; the test plays Asterisk.
+    """A fake AMIConnection; the test acts as Asterisk.
 
     Attributes:
         sent: actions, name and headers, in order.

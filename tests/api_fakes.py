@@ -26,7 +26,8 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
-from pbxrouter.config.schema import Config, resolved
+from pbxrouter.config.parsing import resolved
+from pbxrouter.config.schema import Config
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
 from pbxrouter.database.people.tokens import add_token
@@ -140,7 +141,7 @@ def make_desk(
     )
 
 
-NOON = 1_786_795_200.0  # long ago: it shall never be within the last day
+NOON = 1_786_795_200.0  # long ago, so that it is never within the last day
 """2026-11-23 12:00, UTC."""
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what the call counter works with: a database, an AMI connection, a store that may be away."""
+"""Fakes for the call counter: a database, an AMI connection, a store that may be away."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class DatabaseCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What stands in it."""
+        """The rows of a query."""
         return self.connection.execute(query).fetchall()
 
 
 class FakeAMIConnection:
-    """A manager: subscriptions, and answers that the test chooses.
+    """A fake AMIConnection: subscriptions, and answers that the test chooses.
 
     Attributes:
         alive: channels that Action Status finds.
@@ -71,25 +71,25 @@ class FakeAMIConnection:
         self._down: list[Callable[[], object]] = []
 
     def subscribe(self, event: str, handler: Callable[[AMIMessage], None]) -> None:
-        """See Manager."""
+        """See AMIConnection."""
         self.handlers[event] = handler
 
     def on_connect(self, tell: Callable[[], object]) -> None:
-        """See Manager."""
+        """See AMIConnection."""
         self._up.append(tell)
 
     def on_disconnect(self, tell: Callable[[], object]) -> None:
-        """See Manager."""
+        """See AMIConnection."""
         self._down.append(tell)
 
     def action(self, name: str) -> Deferred[AMIMessage]:
-        """See Manager."""
+        """See AMIConnection."""
         day, _, when = self.startup.partition(" ")
         headers = {"CoreStartupDate": day, "CoreStartupTime": when, "Timestamp": self.timestamp}
         return self._answered(name, message("Response", "Success", **headers))
 
     def action_list(self, name: str, headers: Iterable[tuple[str, str]] = ()) -> Deferred[list[AMIMessage]]:
-        """See Manager."""
+        """See AMIConnection."""
         if name != "Status":
             return self._answered(name, self.channels)
         channel = dict(headers)["Channel"]
@@ -109,26 +109,26 @@ class FakeAMIConnection:
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
     def up(self) -> None:
-        """There is a connection."""
+        """Connect."""
         self.is_up = True
         for tell in self._up:
             tell()
 
     def down(self) -> None:
-        """It is lost."""
+        """Lose the connection."""
         self.is_up = False
         for tell in self._down:
             tell()
 
     def says(self, event: str, uniqueid: str = "a", linkedid: str = "a", *also: str, **headers: str) -> None:
-        """Asterisk says that."""
+        """Receive an event."""
         fields = {**SNAPSHOT, "Uniqueid": uniqueid, "Linkedid": linkedid, **headers}
         if event in self.handlers:
             self.handlers[event](message("Event", event, *also, **fields))
 
 
 def message(kind: str, name: str, *also: str, **headers: str) -> AMIMessage:
-    """A message of AMI's."""
+    """An AMI message of these lines."""
     lines = [f"{kind}: {name}", *(f"{key}: {value}" for key, value in headers.items()), *also]
     return AMIMessage("\r\n".join(lines).encode())
 

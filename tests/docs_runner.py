@@ -37,7 +37,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from pbxrouter.cli import app
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing
 from tests.needs import PATIENCE_S
 from tests.paths import ROOT
 from tests.workshop.test_import import WORKSHOP
@@ -159,7 +159,7 @@ class Page:
             elif block.kind == "sql":
                 self._run_sql(block.text)
             elif block.kind == "toml":
-                config.parse(block.text, where, self.directory)
+                parsing.parse(block.text, where, self.directory)
             elif block.kind == "python":
                 self._check(where, f"python - <<'END'\n{block.text}END", "…")
             else:

@@ -1,4 +1,4 @@
-"""An AMI server that misbehaves, on a real socket, each connection in a thread of its own.
+"""An AMI server that misbehaves, on a real socket, with a thread for each connection.
 
 How it misbehaves is a function of the session; it runs once for each connection.
 """
@@ -59,13 +59,13 @@ class Session:
         self.answer(action, "Message: Authentication accepted")
 
     def serve(self) -> None:
-        """Answer everything until the client disconnects."""
+        """Accept the login by challenge."""
         while True:
             self.answer(self.hear(), "Ping: Pong")
 
 
 class HostileServer:
-    """Listens on loopback; ``manner`` is what it does with each connection.
+    """Listens on loopback; ``manner`` is run for each connection.
 
     Attributes:
         port: where it listens.

@@ -28,7 +28,7 @@ REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
 
 def modules() -> list[Path]:
-    """Every source file of the package, but for an ``__init__`` that is nothing but a docstring."""
+    """Every source file of the package, except an ``__init__`` that has only a docstring."""
     return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or len(tree_of(path).body) > 1]
 
 
@@ -41,7 +41,7 @@ def short_name(path: Path) -> str:
 
 
 def tree_of(path: Path) -> ast.Module:
-    """The module, parsed."""
+    """The parsed module."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
@@ -61,7 +61,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def names_imported(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each of our names that a module imports comes from, and the name."""
+    """Each of our names that a module imports, with the module that it comes from."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pbxrouter."):
             yield from ((node.module, alias.name) for alias in node.names)
@@ -73,7 +73,7 @@ class ImportTests(SynchronousTestCase):
     maxDiff = None
 
     def test_the_package_itself_imports_nothing(self) -> None:
-        """``import pbxrouter`` costs nothing and can make no circle."""
+        """``import pbxrouter`` imports nothing, so that it is cheap and can make no circle."""
         self.assertEqual(list(imported(PACKAGE / "__init__.py")), [])
 
     def test_pure_modules_do_no_io(self) -> None:
@@ -86,7 +86,7 @@ class ImportTests(SynchronousTestCase):
             name = f"pbxrouter.{short_name(path)}"
             if not any(name == module or name.startswith(f"{module}.") for module in pure):
                 continue
-            impure += [f"{name} imports {it}" for it in imported(path) if it.startswith(IMPURE_MODULES)]
+            impure += [f"{name} imports {target}" for target in imported(path) if target.startswith(IMPURE_MODULES)]
             for node in ast.walk(tree_of(path)):
                 if not isinstance(node, ast.Call):
                     continue

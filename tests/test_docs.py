@@ -1,4 +1,4 @@
-"""README and documentation say what is true.
+"""README and documentation agree with the code.
 
 Commands and code on a page are run (docs_runner); lists are compared with the code:
 settings, commands, options, variables, messages, links. A setting without documentation fails here, as does
@@ -19,7 +19,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.cli import app
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.tap import Options
 from tests import needs
 from tests.docs_runner import RUN, Page, blocks, commands, fits
@@ -43,12 +43,12 @@ KINDS = {str: 'text|"', type(None): "text", int: "whole number", bool: "true or 
 
 
 def read(path: pathlib.Path) -> str:
-    """A file's text."""
+    """The text of a file."""
     return path.read_text(encoding="utf-8")
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The rows of a page's tables, as cells."""
+    """The cells of the rows of a page's tables."""
     for line in text.splitlines():
         if line.startswith("|") and not re.match(r"\|[\s|:-]+\|$", line):
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -61,7 +61,7 @@ def section(text: str, heading: str) -> str:
 
 
 class PagesTests(SynchronousTestCase):
-    """Every page works as it is written."""
+    """The pages, run as they are written."""
 
 
 def _page_test(path: pathlib.Path) -> Callable[[PagesTests], None]:
@@ -145,7 +145,7 @@ class LinkTests(SynchronousTestCase):
 
 
 class SettingsTests(SynchronousTestCase):
-    """configuration.md has every setting."""
+    """configuration.md and the sample file have every setting."""
 
     def test_every_setting(self) -> None:
         """Each key is in the page's tables once with its true default, and no other is."""
@@ -155,7 +155,7 @@ class SettingsTests(SynchronousTestCase):
             if row[0].startswith("`")
         }
         base = pathlib.Path("/etc/pbxrouter")
-        defaults = dict(_settings(config.resolved(config.Config(), base), ""))
+        defaults = dict(_settings(parsing.resolved(schema.Config(), base), ""))
         self.assertEqual(sorted(told), sorted(defaults))
         for key, default in defaults.items():
             kind, text = told[key]
@@ -238,7 +238,7 @@ class CommandsTests(SynchronousTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """Variables and messages are those of the code."""
+    """Variables and messages in the pages are those of the code."""
 
     def test_no_pin_on_a_command_line(self) -> None:
         """No page shows a PIN as an argument, which the process list would show."""
@@ -246,14 +246,14 @@ class WordsTests(SynchronousTestCase):
             self.assertEqual(re.findall(r"--pin[ =]'?[0-9$].*|\bmake \w+ .*PIN=.*", read(page)), [], page.name)
 
     def test_variables(self) -> None:
-        """Every PBXROUTER variable of gateway and dialplan is documented, and no others."""
+        """Every PBXROUTER variable of gateway and dialplan is documented, and no others are."""
         pattern = re.compile(r"\bPBXROUTER(?:_[A-Z0-9]+)*\b")
         sources = [*(ROOT / "pbxrouter").rglob("*.py"), ROOT / "dialplan" / "pbxrouter.conf"]
         known = {name for source in sources for name in pattern.findall(read(source))}
         pages = (DOCS / "protocol.md", DOCS / "dialplan.md", ROOT / "dialplan" / "README.md")
         told = {name for page in pages for name in pattern.findall(read(page))}
         self.assertEqual(known - told, set())
-        # Those of the set-up may be told.
+        # Variables of the set-up may be mentioned.
         known |= set(pattern.findall(read(ROOT / "scripts" / "setup-venv")))
         for page in PAGES:
             self.assertEqual(set(pattern.findall(read(page))) - known, set(), page.name)

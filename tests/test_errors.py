@@ -1,4 +1,4 @@
-"""The tree of exceptions, each with a message of one line."""
+"""The hierarchy of exceptions, each with a message of one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pbxrouter.text.sentences import sentence
 
 
 class Tree(SynchronousTestCase):
-    """The tree's structure and messages."""
+    """The hierarchy and its messages."""
 
     def test_one_root(self) -> None:
         """All exceptions have one root, and a message for people."""
@@ -23,7 +23,7 @@ class Tree(SynchronousTestCase):
             self.assertTrue(inspect.getdoc(kind), name)
 
     def test_gone(self) -> None:
-        """A lost connection is a hang-up; neither is a violation, and both have a message."""
+        """A lost connection is a hang-up; neither is a ProtocolViolation, and both have a message."""
         self.assertTrue(issubclass(errors.ConnectionClosed, errors.ChannelHungUp))
         self.assertFalse(issubclass(errors.ChannelHungUp, errors.ProtocolViolation))
         self.assertEqual(str(errors.ChannelHungUp()), "the channel is hung up")

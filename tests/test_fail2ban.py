@@ -1,4 +1,4 @@
-"""contrib/fail2ban: the filters find in our own log what they are for, and nothing else."""
+"""contrib/fail2ban: the filters find in our log the peers that they are for, and no others."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def found_by(name: str, log: str) -> list[str]:
 
 
 class FilterTests(SynchronousTestCase):
-    """The filters."""
+    """The filters of contrib/fail2ban."""
 
     def test_peers(self) -> None:
-        """Peers without a right to ask are found; an Asterisk that brings a forged call is not."""
+        """Refused peers are found; an Asterisk that passes a forged call on is not."""
 
         async def serve(channel: Channel) -> None:
-            """Take the call."""
+            """Do nothing."""
 
         network = parse_network("192.0.2.0/24")
         assert network is not None
@@ -54,7 +54,7 @@ class FilterTests(SynchronousTestCase):
         factory = FastAGIFactory(serve, clock, DialogueWatch(), admission)
 
         def connect(host: str, says: bytes) -> None:
-            """A connection that says something."""
+            """Open a connection that sends something."""
             address = IPv4Address("TCP", host, 1)
             protocol = factory.buildProtocol(address)
             if protocol is not None:
@@ -78,7 +78,7 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(found_by("pbxrouter-pins.conf", self.written(events)), [])
 
     def test_pins(self) -> None:
-        """Wrong PINs and lock-outs are found by the endpoint, whatever the serial number of its channel."""
+        """Wrong PINs and lock-outs are found by the endpoint, without the serial number of its channel."""
         guard = PinGuard(None, (), lambda: 1000.0)
         with capturedLogs() as events:
             for number in range(8):
@@ -92,7 +92,7 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(found_by("pbxrouter.conf", log), [])
 
     def written(self, events: Iterable[LogEvent]) -> str:
-        """The log file of these events."""
+        """The text of a log file with these events."""
         file = io.StringIO()
         observer = textFileLogObserver(file)
         for event in events:

@@ -1,4 +1,4 @@
-"""The health of the gateway, as its parts notice it, and its sentences."""
+"""The health of the gateway, as its parts report it, and its sentences."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FakeCounter:
 
 
 class HealthCase(SynchronousTestCase):
-    """A gateway's parts, real but for the database and AMI."""
+    """Has a gateway's parts, real but for the database and AMI."""
 
     def setUp(self) -> None:
         """The database is away, AMI is connected."""
@@ -114,10 +114,10 @@ class HealthCase(SynchronousTestCase):
 
 
 class DatabaseTests(HealthCase):
-    """Rules, history, counts."""
+    """The health of rules, history and counts."""
 
     def test_before_the_first_rules(self) -> None:
-        """Unknown at first, which is no problem; later it is one."""
+        """Before the first rules the state is unknown, which becomes a problem later."""
         database = self.look().database
         self.assertEqual((database.state, database.sentence.english), ("plain", "loading the rules"))
         self.refresh()
@@ -128,7 +128,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(database.trouble.english, "database x.db is locked")
 
     def test_rules_away(self) -> None:
-        """The time since which rules cannot be read; reset when they can be read again."""
+        """An outage of the rules has its time, and ends when they can be read."""
         self.store.away = False
         self.refresh()
         self.assertEqual((self.look().database.state, self.look().database.trouble), ("good", None))
@@ -145,7 +145,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(self.look().database.rules_away_since, None)
 
     def test_history_away(self) -> None:
-        """How many calls wait, and how many are lost for good, also after the outage."""
+        """Calls that wait to be written, and calls that are lost, are counted, also after the outage."""
         self.store.away = False
         self.refresh()
         self.store.away = True
@@ -179,7 +179,7 @@ class DatabaseTests(HealthCase):
         self.assertEqual(self.look().database.rules_away_since, NOW)
 
     def test_counts(self) -> None:
-        """Counts that cannot be written."""
+        """Counts that cannot be written are a problem."""
         self.store.away = False
         self.refresh()
         self.counter.database_up = False
@@ -188,21 +188,21 @@ class DatabaseTests(HealthCase):
 
 
 class AsteriskTests(HealthCase):
-    """The connections to AMI."""
+    """The health of the connections to AMI."""
 
     def lab(self) -> AsteriskHealth:
         """The health of the first Asterisk."""
         return self.look().asterisks[0]
 
     def test_well(self) -> None:
-        """Connected, and its calls known."""
+        """A good Asterisk is connected, with its calls known."""
         lab = self.lab()
         self.assertEqual((lab.name, lab.up, lab.since, lab.active), ("lab", True, NOW, 3))
         self.assertEqual((lab.unknown_s, lab.restarts, lab.trouble), (1.5, 1, None))
         self.assertEqual((lab.state, lab.sentence.english), ("good", "connected; calls are synchronised"))
 
     def test_down(self) -> None:
-        """Not connected: the reason, and nothing about its calls."""
+        """An Asterisk that is away has the reason, and nothing about its calls."""
         self.manager.is_up, self.manager.trouble = False, Sentence("no answer")
         self.counter.trouble = Sentence("another")
         lab = self.lab()
@@ -210,7 +210,7 @@ class AsteriskTests(HealthCase):
         self.assertEqual((lab.sentence.english, lab.trouble), ("no connection", Sentence("no answer")))
 
     def test_not_in_sync(self) -> None:
-        """Just after the connection it is no problem; it is one once an error was found."""
+        """Unknown calls right after the connection are no problem, unless an error was found."""
         self.counter.in_sync, self.counter.active = False, None
         self.assertEqual((self.lab().state, self.lab().sentence.english), ("plain", "connected; synchronising calls"))
         self.counter.trouble = Sentence("not permitted")
@@ -223,7 +223,7 @@ class AsteriskTests(HealthCase):
 
 
 class WholeTests(HealthCase):
-    """FastAGI, and the whole."""
+    """The health of FastAGI, and of the whole gateway."""
 
     def begin(self) -> AsteriskEnd:
         """Begin a call."""

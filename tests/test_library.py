@@ -1,4 +1,4 @@
-"""The library for scripts: a session over AMI, a FastAGI server, and one line when it fails."""
+"""The library for scripts: an AMI session, a FastAGI server, and one line for each failure."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(library.Session(new_protocol()[0], {}).banner, "")
 
     def test_refused(self) -> None:
-        """A wrong secret closes the connection."""
+        """A wrong secret fails with one line and closes the connection."""
         self._reach()
         self._answer("Response: Success", "Challenge: 1")
         self._answer("Response: Error", "Message: Authentication failed")
@@ -102,7 +102,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected or self.transport.disconnecting)
 
     def test_no_listener(self) -> None:
-        """Nothing listens: one line with the address."""
+        """Without a listener the error is one line with the address."""
         factory = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         line = str(self.failureResultOf(self.done, ManagerUnavailable).value)
@@ -110,7 +110,7 @@ class ConnectTests(SynchronousTestCase):
 
 
 class ServeTests(SynchronousTestCase):
-    """serve."""
+    """serve, with calls in memory."""
 
     def _call(self, handler: library.Handler) -> StringTransport:
         reactor: Any = MemoryReactorClock()
@@ -138,7 +138,7 @@ class ServeTests(SynchronousTestCase):
         self.assertEqual(numbers, ["21"])
 
     def test_failures(self) -> None:
-        """A hang-up is no error; a command that Asterisk refuses is one line."""
+        """A hang-up is no error; a command that Asterisk refuses is logged in one line."""
         for error in (ChannelHungUp(), CommandRefused(510, "X", "Invalid")):
 
             async def handler(channel: library.Channel, error: Exception = error) -> None:
@@ -161,14 +161,14 @@ class ServeTests(SynchronousTestCase):
 
 
 class ProgramReactor(MemoryReactorClock):
-    """The reactor of a program: what happens while it runs is the test's."""
+    """The reactor of a program; the test decides what happens while it runs."""
 
     def __init__(self, events: Callable[[Any], object]) -> None:
         super().__init__()
         self.events = events
 
     def run(self) -> None:
-        """Run until the test has nothing more to happen."""
+        """Run what the test gives."""
         super().run()
         self.events(self)
 
@@ -207,12 +207,12 @@ class LastLineTests(SynchronousTestCase):
         self.assertEqual(self.server("tcp:4575"), (4575, ""))
 
     def test_serve_says_at_once_that_it_waits(self) -> None:
-        """The line does not stay in a buffer: another program may wait for it."""
+        """The line that the server waits is flushed at once, since another program may wait for it."""
         self.server()
         self.assertEqual(self.written.getvalue(), b"waiting for calls at tcp:4573:interface=127.0.0.1\n")
 
     def test_stopping_serve(self) -> None:
-        """A program that is stopped takes no more calls, and waits for the commands in progress."""
+        """A server that is stopped takes no more calls, and waits for the commands in progress."""
         answered: list[str] = []
 
         async def handler(channel: library.Channel) -> None:
@@ -361,13 +361,13 @@ class ProgramTests(SynchronousTestCase):
         return done.returncode, done.stdout, done.stderr
 
     def test_no_asterisk(self) -> None:
-        """Without an Asterisk: one line, status 1."""
+        """Without an Asterisk a program ends with one line and status 1."""
         status, _, said = self._start("ping.py", AMI="tcp:127.0.0.1:1")
         self.assertEqual((status, said.count("\n")), (1, 1), said)
         self.assertIn("tcp:127.0.0.1:1", said)
 
     def test_bad_endpoint(self) -> None:
-        """An invalid endpoint: one line, status 1."""
+        """An invalid endpoint ends a program with one line and status 1."""
         for name, variable in (("ping.py", "AMI"), ("hello_world.py", "AGI_LISTEN")):
             status, _, said = self._start(name, **{variable: "nonsense:1"})
             self.assertEqual((status, said.count("\n")), (1, 1), said)
@@ -378,7 +378,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual((status, said[:6]), (1, "usage:"))
 
     def test_each_is_short_and_listed(self) -> None:
-        """Ten to thirty lines, a docstring, a row in the list; nothing of the gateway is imported."""
+        """Each example has 10 to 30 lines, a docstring and a row in the list, and imports nothing of the gateway."""
         listed = (ROOT / "examples" / "README.md").read_text("utf-8")
         self.assertEqual(len(EXAMPLES), 8)
         for example in EXAMPLES:

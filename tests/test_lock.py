@@ -36,7 +36,7 @@ class Locked:
     marker: Marker | None
 
     def applies(self, python: str) -> bool:
-        """Whether it is installed on that Python on Linux."""
+        """Whether the entry is installed on that Python on Linux."""
         return self.marker is None or self.marker.evaluate(environment(python))
 
 
@@ -56,7 +56,7 @@ def environment(python: str) -> dict[str, str]:
 
 
 def text(name: str) -> str:
-    """A lock file, as it is."""
+    """The text of a lock file."""
     return (ROOT / "requirements" / name).read_text(encoding="utf-8")
 
 

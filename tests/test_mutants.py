@@ -137,7 +137,7 @@ class Limits(SynchronousTestCase):
 
 
 class Changes(SynchronousTestCase):
-    """What is changed, and what not."""
+    """Which changes are made."""
 
     def test_each_kind(self) -> None:
         """Each kind of change is made, on each form that it is for."""
@@ -242,7 +242,7 @@ class Changes(SynchronousTestCase):
         self.assertEqual(on_import.wanted, ["own", "far", "slow", "other"])
 
     def test_module_added_meanwhile(self) -> None:
-        """A test module of which the tests without a mutant know nothing is passed over; one removed since is run."""
+        """A test module that the baseline does not know is skipped; one that was removed since is run."""
         path = Path("pbxrouter/drivers/dial.py")
         mutant = next(iter(mutants(path, b"def f():\n    a()\n")))
         baseline = Baseline()
@@ -294,7 +294,7 @@ def _a_module(target: str) -> Path:
 
 
 class Exceptions(SynchronousTestCase):
-    """What is not tested has its reason."""
+    """Exceptions from testing, each with its reason."""
 
     def test_targets_are_there(self) -> None:
         """Each part of the core has modules and tests, and no module is of two parts."""
@@ -365,7 +365,7 @@ class Runs(SynchronousTestCase):
         return root
 
     def run_in(self, root: Path, *options: str) -> tuple[int, str]:
-        """The exit status and what is said."""
+        """Run the command; returns the exit status and its output."""
         ended = subprocess.run(
             [sys.executable, "scripts/mutants", "-t", "drivers", "--count", "0", "--seed", "1", *options],
             cwd=root,
@@ -417,7 +417,7 @@ class Runs(SynchronousTestCase):
         self.assertIn("no mutants there", said)
 
     def test_ends_what_does_not_end(self) -> None:
-        """A mutant that runs for ever is ended in its time; the next job finds the original again."""
+        """A mutant that does not end is stopped in its time; the next job finds the original again."""
         root = self.project(SMALL, STRICT_TEST)
         script = (
             "from pathlib import Path\n"

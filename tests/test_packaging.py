@@ -1,4 +1,4 @@
-"""However pbxrouter is installed, both commands work and the schema came along.
+"""However pbxrouter is installed, both commands work and the schema is included.
 
 These are tests of real installs: one environment is made with what the project needs from PyPI, as the lock
 has it, and the four ways in (wheel, source archive, ``pip install .``, ``pip install -e .``) are tried in it
@@ -29,7 +29,7 @@ from pathlib import Path
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from tests import needs
 from tests.needs import PATIENCE_S
 from tests.paths import ROOT
@@ -63,7 +63,7 @@ import pathlib, re, socket, subprocess, sys, time, urllib.request
 
 with socket.socket() as probe, socket.socket() as other:
     probe.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
-    agi, web = (each.getsockname()[1] for each in (probe, other))
+    agi, web = (listener.getsockname()[1] for listener in (probe, other))
 scripts = pathlib.Path(sys.executable).parent
 at = 'listen = "tcp:{}:interface=127.0.0.1"'
 settings = ["[fastagi]", at.format(agi), "[web]", at.format(web), ""]
@@ -132,21 +132,21 @@ class SourceTests(SynchronousTestCase):
     def test_the_sample_settings_are_accepted(self) -> None:
         """pbxrouter.sample.toml is read, as it is and with each of its commented lines in force."""
         text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
-        as_it_is = config.parse(text, "pbxrouter.sample.toml", ROOT)
-        defaults = config.Config(web=config.Web(listen="tcp:8080:interface=127.0.0.1"))  # set there
-        self.assertEqual(as_it_is, config.resolved(defaults, ROOT))
+        as_it_is = parsing.parse(text, "pbxrouter.sample.toml", ROOT)
+        defaults = schema.Config(web=schema.Web(listen="tcp:8080:interface=127.0.0.1"))  # set there
+        self.assertEqual(as_it_is, parsing.resolved(defaults, ROOT))
         # A setting stands right behind its "#", prose one blank further.
         lines = [line.removeprefix("#") if line[1:2].strip() else line for line in text.splitlines()]
-        in_force = config.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
+        in_force = parsing.parse("\n".join(lines), "pbxrouter.sample.toml, uncommented", ROOT)
         # These do nothing unless they are set, so no default can be shown.
-        examples = {"asterisk": (), "web": config.Web(), "alarm": config.Alarm()}
+        examples = {"asterisk": (), "web": schema.Web(), "alarm": schema.AlarmSettings()}
         self.assertEqual(msgspec.structs.replace(in_force, **examples), msgspec.structs.replace(as_it_is, **examples))
 
     def test_the_sample_settings_are_all(self) -> None:
         """Each key that does something is in pbxrouter.sample.toml."""
         text = (ROOT / "pbxrouter.sample.toml").read_text(encoding="utf-8")
         told = set(re.findall(r"^#?([\w-]+) = ", text, re.MULTILINE)) | set(re.findall(r"\[(\w+)\]", text))
-        parts = (config.Config, config.FastAGI, config.Asterisk, config.Dial, type(config.Config().prompts))
+        parts = (schema.Config, schema.FastAGI, schema.Asterisk, schema.DialSettings, type(schema.Config().prompts))
         keys = {field.encode_name for part in parts for field in msgspec.structs.fields(part)}
         self.assertEqual(keys - told, set())
 

@@ -22,7 +22,7 @@ LOCKED = re.findall(r"sha256:([0-9a-f]{64})", (ROOT / "requirements" / "pip.txt"
 
 
 class FetchPipTests(SynchronousTestCase):
-    """scripts/fetch-pip against a package index of our own."""
+    """scripts/fetch-pip, against a package index of the test's own."""
 
     def setUp(self) -> None:
         """Start an index on loopback."""
@@ -64,7 +64,7 @@ class FetchPipTests(SynchronousTestCase):
         return done.returncode, done.stderr
 
     def test_other_bytes(self) -> None:
-        """A file whose bytes are not the locked ones is refused, whatever the index says of it."""
+        """A file whose bytes are not the locked ones is refused, also if the index confirms its hash."""
         self.offer({"filename": "pip-1-py3-none-any.whl", "url": "../../f.whl", "hashes": {"sha256": LOCKED[0]}})
         self.pages["/f.whl"] = b"something else"
         status, told = self.fetch()

@@ -96,7 +96,7 @@ class CommandLine(TapCase):
         self.assertEqual(tap.configured(self.options("-c", "a.toml")).fastagi.listen, "tcp:1")
 
     def test_help(self) -> None:
-        """Every option says what it is for."""
+        """Every option has a help text."""
         text = str(self.options())
         for option in ("--config", "--database", "--listen", "--web", "--agi-debug"):
             self.assertIn(option, text)
@@ -111,7 +111,7 @@ class Starting(TapCase):
     """Errors that prevent a start."""
 
     def test_good(self) -> None:
-        """A service that can be added to an application."""
+        """The service can be added to an application."""
         service = tap.makeService(self.options("-l", LISTEN))
         self.assertTrue(IService.providedBy(service))
         self.assertIsInstance(service, MultiService)
@@ -138,13 +138,13 @@ class Starting(TapCase):
         self.assertEqual((self.here / "log").stat().st_mode & 0o777, 0o640)
 
     def test_configuration(self) -> None:
-        """A missing file, an unknown key."""
+        """A missing file and an unknown key are errors of one line."""
         self.assertIn("no.toml: cannot be read", self.refused("-c", "no.toml"))
         (self.here / "pbxrouter.toml").write_text("databse = 1")
         self.assertIn("pbxrouter.toml: databse: no such key", self.refused())
 
     def test_database(self) -> None:
-        """Missing, not a database, another program's."""
+        """A missing database, another file and another program's database are errors of one line."""
         self.assertIn("no.db", self.refused("-l", LISTEN, "-d", "no.db"))
         (self.here / "text.db").write_text("x" * 5000)
         self.assertIn("text.db", self.refused("-l", LISTEN, "-d", "text.db"))
@@ -154,7 +154,7 @@ class Starting(TapCase):
         self.assertIn("other.db", self.refused("-l", LISTEN, "-d", "other.db"))
 
     def test_key(self) -> None:
-        """Missing, or open to others."""
+        """A missing key, and one that is readable by others, are errors of one line."""
         key = self.here / "pbxrouter.sqlite.pinkey"
         key.chmod(0o644)
         self.assertIn("pinkey", self.refused("-l", LISTEN))
@@ -176,12 +176,12 @@ class Starting(TapCase):
                 self.assertIn(f"port {port} is in use", self.refused("-l", listen))
 
     def test_port_that_cannot_be(self) -> None:
-        """An address of another machine, an invalid port."""
+        """An address of another machine, and an invalid port, are refused."""
         for listen in ("tcp:4573:interface=192.0.2.1", "tcp:70000:interface=127.0.0.1"):
             self.assertIn("cannot listen", self.refused("-l", listen))
 
     def test_port_taken_meanwhile(self) -> None:
-        """A port taken between the check and the start: one line, too."""
+        """A port that is taken between the check and the start is an error of one line."""
         said = io.StringIO()
         self.patch(sys, "__stderr__", said)
         with socket.socket() as probe:

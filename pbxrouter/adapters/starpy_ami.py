@@ -71,7 +71,7 @@ class StarpyAMIProtocol(manager.AMIProtocol):  # type: ignore[misc]
         self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        """Wait for ``log_in``; StarPy by itself would log in now."""
+        """Wait for ``log_in``; StarPy's own method would log in now."""
         self.registerEvent(None, self._event)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -1,4 +1,4 @@
-"""Alarms for the owner: a command and a signed webhook that are told of attacks."""
+"""Alarms for the owner: attacks are reported to a command and a signed webhook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivers alarms: a bounded queue for each target, attempts with back-off, and a service that is told of alarms.
+"""Delivers alarms: a bounded queue for each target, attempts with back-off, and the service that raises alarms.
 
 A call never waits for an alarm: raising one only puts it into queues.
 """

@@ -1,6 +1,6 @@
 """The AMI client: messages, accounts, the connection to Asterisk's manager interface."""
 
-from pbxrouter.ami.account import Account, account_of, read_secret
+from pbxrouter.ami.account import Account, account_of, read_secret, with_reporting_hint
 from pbxrouter.ami.channel_check import ChannelCheck
 from pbxrouter.ami.connection import AMIConnection, AMIFactory, ProtocolFactory
 from pbxrouter.ami.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
@@ -39,4 +39,5 @@ __all__ = [
     "format_action",
     "is_whole",
     "read_secret",
+    "with_reporting_hint",
 ]

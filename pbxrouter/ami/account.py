@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pbxrouter.errors import ConfigError
+from pbxrouter.errors import ConfigError, ManagerError
 from pbxrouter.text import Sentence, sentence
 
 if TYPE_CHECKING:  # the library logs in without settings
@@ -84,3 +84,8 @@ class Account:
     username: str
     secret: Callable[[], str]
     plain: bool = False
+
+
+def with_reporting_hint(error: ManagerError) -> Sentence:
+    """Why Asterisk did not tell about its channels, and the write class that this needs."""
+    return sentence("{why}; is reporting among the user's write classes?", why=error.sentence)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from pbxrouter.ami.account import with_reporting_hint
 from pbxrouter.ami.connection import AMIConnection
 from pbxrouter.ami.messages import AMIMessage, is_whole
 from pbxrouter.errors import ActionFailed, ManagerError
@@ -126,10 +127,9 @@ class ChannelCheck:
         if not self._complained:
             self._complained = True
             self.log.warn(
-                "AMI {name}: events that start or end calls cannot be checked: {error}; is reporting among the user's"
-                " write classes?",
+                "AMI {name}: events that start or end calls cannot be checked: {error}",
                 name=self._manager.name,
-                error=str(error),
+                error=with_reporting_hint(error).english,
             )
 
     def _tell_forged(self, event: AMIMessage, channel: str) -> None:

@@ -27,6 +27,8 @@ _OWN: Final = ("BLINDTRANSFER", "TRANSFERERNAME", "FORWARDERNAME", "PARKER")
 _LATEST_FIRST: Final = ("BLINDTRANSFER", "PARKER", "FORWARDERNAME", "TRANSFERERNAME")
 """Asterisk clears the first and the third as a channel enters a bridge: each is younger than those behind it."""
 _INHERITED: Final = (*_OWN, SENT_ON_BY)
+_HOPS_LEFT: Final = "CHANNEL(max_forwards)"
+_HOPS: Final = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _UNIQUEID: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
 UNKNOWN: Final = "unknown"
@@ -61,7 +63,7 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     """
     request = channel.request
     endpoint = endpoint_of(request.channel)
-    names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)")
+    names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)", _HOPS_LEFT)
     values = await _variables(channel, names)
     senders = [UNKNOWN] if values is None else _own_sender(values)
     has_leftover = False
@@ -74,10 +76,10 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
         else:
             maker = uniqueid or values["CHANNEL(linkedid)"]
             if maker != request.uniqueid and _UNIQUEID.fullmatch(maker):
-                endpoint, senders = await _of_maker(channel, maker, left)
+                endpoint, senders = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
     sent_on_by = tuple(Party(sender, is_trunk=sender in trunks) for sender in senders)
-    rdnis = request.variables.get("rdnis", NOT_SHOWN)
-    claimed = None if sent_on_by or rdnis in ("", NOT_SHOWN) else Party(number=rdnis)
+    rdnis = _rdnis(channel)
+    claimed = None if sent_on_by or not rdnis else Party(number=rdnis)
     return Origin(endpoint, endpoint in trunks, sent_on_by, claimed, has_leftover)
 
 
@@ -90,19 +92,23 @@ def inherited(uniqueid: str, parties: Iterable[Party]) -> str:
     return "&".join((uniqueid, *dict.fromkeys(_readable(party.endpoint) for party in parties)))
 
 
-async def _of_maker(channel: Channel, uniqueid: str, left: list[str]) -> tuple[str, list[str]]:
+async def _of_maker(channel: Channel, uniqueid: str, left: list[str], hops_left: str) -> tuple[str, list[str]]:
     """The endpoint of the channel that made a Local channel, and who sent its call on.
 
-    It may be another channel that made it: one whose caller number differs proves nothing, nor does one that is gone.
+    It may be another channel that made it. One that is gone proves nothing, nor does one whose caller number differs,
+    nor one that is further away while the call shows who redirected it: a leg between may be that of a forward.
 
     Args:
         channel: the Local channel.
         uniqueid: of the channel that made it.
         left: the endpoints that the Local channel inherited.
+        hops_left: of the Local channel; each Dial takes one away.
     """
-    maker = await _variables(channel, ("CHANNEL", "CALLERID(num)", *_INHERITED), uniqueid)
+    maker = await _variables(channel, ("CHANNEL", "CALLERID(num)", _HOPS_LEFT, *_INHERITED), uniqueid)
     if maker is None or not maker["CHANNEL"]:
         return "", [UNKNOWN]
+    if _rdnis(channel) and not _is_next(maker[_HOPS_LEFT], hops_left):
+        return endpoint_of(maker["CHANNEL"]), [UNKNOWN]
     setter, its_left = _left(maker[SENT_ON_BY])
     senders = _own_sender(maker) or left or (its_left if setter == uniqueid else [])
     caller = channel.request.caller
@@ -123,6 +129,21 @@ async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "
         return dict.fromkeys(names, "")
     values = reply.data.split(",")
     return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
+
+
+def _rdnis(channel: Channel) -> str:
+    """The number that redirected the call, as far as it shows one."""
+    rdnis = channel.request.variables.get("rdnis", NOT_SHOWN)
+    return "" if rdnis == NOT_SHOWN else rdnis
+
+
+def _is_next(hops_before: str, hops_after: str) -> bool:
+    """Whether one Dial lies between two channels."""
+    return (
+        _HOPS.fullmatch(hops_before) is not None
+        and _HOPS.fullmatch(hops_after) is not None
+        and int(hops_before) - int(hops_after) == 1
+    )
 
 
 def _own_sender(values: dict[str, str]) -> list[str]:

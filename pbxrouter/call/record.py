@@ -66,7 +66,7 @@ PROBLEMATIC: Final = frozenset(
 
 
 def outcome_sentence(outcome: str) -> Sentence:
-    """What an outcome means; an unknown word, such as that of another package's driver, stands for itself."""
+    """What an outcome means; an unknown word, such as that of another package's driver, is shown unchanged."""
     return OUTCOME_SENTENCES.get(outcome) or sentence("{text}", text=outcome)
 
 

@@ -2,13 +2,8 @@
 
 from pbxrouter.config.address import is_local, of_endpoint
 from pbxrouter.config.file import DEFAULT_FILE, read_config
-from pbxrouter.config.schema import (
-    DEFAULT_LISTEN,
-    Asterisk,
-    Config,
-    Web,
-    at_database,
-)
+from pbxrouter.config.parsing import at_database
+from pbxrouter.config.schema import DEFAULT_LISTEN, Asterisk, Config, Web
 from pbxrouter.config.secret import read_alarm_secret, read_fastagi_secret
 
 __all__ = [

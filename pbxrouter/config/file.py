@@ -5,13 +5,14 @@ from __future__ import annotations
 import pathlib
 from typing import Final
 
-from pbxrouter.config import schema as config
+from pbxrouter.config.parsing import parse, resolved
+from pbxrouter.config.schema import Config
 from pbxrouter.errors import ConfigError
 
 DEFAULT_FILE: Final = "pbxrouter.toml"
 
 
-def read_config(path: str | None) -> config.Config:
+def read_config(path: str | None) -> Config:
     """Read and parse a configuration file.
 
     Args:
@@ -23,7 +24,7 @@ def read_config(path: str | None) -> config.Config:
     """
     here = pathlib.Path.cwd()
     if path is None and not (here / DEFAULT_FILE).exists():
-        return config.resolved(config.Config(), here)
+        return resolved(Config(), here)
     file = here / (path or DEFAULT_FILE)
     source = path or DEFAULT_FILE
     try:
@@ -32,4 +33,4 @@ def read_config(path: str | None) -> config.Config:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not TOML: byte {error.start} is not UTF-8") from None
-    return config.parse(text, source, file.parent)
+    return parse(text, source, file.parent)

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.call import CallRecord
 from pbxrouter.counter.call_table import CallTable, ChannelSeen, LiveCall
 from pbxrouter.counter.clock import AsteriskClock
@@ -237,15 +237,10 @@ class CallCounter(MultiService):
             else:
                 await self._resync()
         except StoreError as error:
-            self._complain(sentence("calls are not counted yet: {why}", why=error.sentence))
+            self._complain(sentence("calls are not counted: {why}", why=error.sentence))
         except ManagerError as error:
             if self._manager.is_up and not self.in_sync:
-                self._complain(
-                    sentence(
-                        "calls are not counted: {why}; is reporting among the user's write classes?",
-                        why=error.sentence,
-                    )
-                )
+                self._complain(sentence("calls are not counted: {why}", why=with_reporting_hint(error)))
         except Exception:
             self.log.failure("counter {name}: reconciling calls with Asterisk failed", name=self.asterisk)
         finally:

@@ -75,7 +75,7 @@ def back_up(
         partial.unlink(missing_ok=True)  # of an upgrade that was killed
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         # By another connection: SQLite does not copy from one that is in a write transaction, and
-        # sqlite3 would wait for that for ever.
+        # sqlite3 would wait for that without end.
         with (
             contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as source,
             contextlib.closing(sqlite3.connect(partial)) as copy,

@@ -28,7 +28,7 @@ TIMEOUT_S: Final = 3.0
 _URL: Final = re.compile(r"h?agi://(?:\[([^\]]+)\]|([^/:\[\]]+))(?::(\d{1,5}))?(?:/.*)?")
 _HERE: Final = frozenset({"127.0.0.1", "localhost", "::1", "ip6-localhost"})
 
-Dial = Callable[[tuple[str, int], float], socket.socket]
+Connect = Callable[[tuple[str, int], float], socket.socket]
 """socket.create_connection, or a fake of it."""
 
 
@@ -43,7 +43,7 @@ async def run_directly(look: Look) -> Finding:
 async def check_dialplan(
     probe: AsteriskProbe,
     config: Config,
-    dial: Dial = socket.create_connection,
+    connect: Connect = socket.create_connection,
     aside: Callable[[Look], Awaitable[Finding]] = run_directly,
 ) -> list[Finding]:
     """Check the call of the gateway for FastAGI, and the contexts for MAGI.
@@ -52,7 +52,7 @@ async def check_dialplan(
         aside: runs a check that blocks, in a thread for example.
     """
     area = sentence("dialplan {name}", name=probe.config.name)
-    found = [await _hook(probe, config, area, dial, aside)]
+    found = [await _hook(probe, config, area, connect, aside)]
     secret = await probe.variable("PBXROUTER_SECRET")
     if secret or (secret is not None and config.fastagi.secret_file and await _asks_by_fastagi(probe)):
         found.append(await aside(lambda: _secret(config, area, secret or "")))
@@ -63,7 +63,7 @@ async def check_dialplan(
 
 
 async def _hook(
-    probe: AsteriskProbe, config: Config, area: Sentence, dial: Dial, aside: Callable[[Look], Awaitable[Finding]]
+    probe: AsteriskProbe, config: Config, area: Sentence, connect: Connect, aside: Callable[[Look], Awaitable[Finding]]
 ) -> Finding:
     exists = await probe.variable(f"DIALPLAN_EXISTS({CONTEXT},0,1)")
     url = await probe.variable("PBXROUTER_URL")
@@ -96,7 +96,7 @@ async def _hook(
             sentence("calls wait in AGI({url}), and no program takes them", url=url),
             sentence('put "{context}" into asterisk.magi', context=CONTEXT),
         )
-    return await aside(lambda: _reach(probe.config, config, area, url, dial))
+    return await aside(lambda: _reach(probe.config, config, area, url, connect))
 
 
 async def _asks_by_fastagi(probe: AsteriskProbe) -> bool:
@@ -137,7 +137,7 @@ def _example(config: Config) -> str:
     return f"agi://127.0.0.1:{port[1] if port else DEFAULT_PORT}/pbxrouter"
 
 
-def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: Dial) -> Finding:
+def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, connect: Connect) -> Finding:
     """Connect to the gateway as Asterisk will."""
     parts = _URL.fullmatch(url)
     if parts is None or not 0 < int(parts[3] or DEFAULT_PORT) < 65536:
@@ -165,7 +165,7 @@ def _reach(asterisk: Asterisk, config: Config, area: Sentence, url: str, dial: D
             Sentence("if the gateway runs on another, name that one in PBXROUTER_URL"),
         )
     try:
-        dial((host, port), TIMEOUT_S).close()
+        connect((host, port), TIMEOUT_S).close()
     except OSError as error:
         why = error.strerror or str(error)
         listen = config.fastagi.listen

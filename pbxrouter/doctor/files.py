@@ -47,7 +47,7 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
 
 
 def _alarm(config: Config) -> Iterator[Finding]:
-    """Check what is told of alarms; nothing is sent."""
+    """Check the targets of alarms; nothing is sent."""
     area = Sentence("alarms")
     if config.alarm.command:
         program = config.alarm.command[0]

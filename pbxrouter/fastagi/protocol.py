@@ -99,7 +99,7 @@ class CallOwner(Interface):
         """A call was refused before it was served."""
 
     def turned_away(self, call: FastAGIProtocol) -> None:
-        """Note a connection without a slot, which is told so before it is closed."""
+        """Record a connection without a slot, which gets a reply that says so before it is closed."""
 
     def may_log(self, matter: str, peer: str) -> bool:
         """Whether a line about a connection without a call may be logged: peers can open thousands a second."""

@@ -24,7 +24,7 @@ class CallLog:
         outcome = record.outcome.status
         steps = decision.trace_lines() if decision else ["nothing decided"]
         trace = "; ".join(steps if record.note is None else [*steps, record.note.english])
-        # Put together here: each place to fill costs Twisted's formatter more than all of this.
+        # Formatted here: each field costs Twisted's formatter more than all of this.
         self.log.info(
             "{line}",
             line=f"call {uniqueid}: {who} -> {number}: {outcome} ({trace})",

@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, parse_request
-from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole
+from pbxrouter.ami import AMIConnection, AMIMessage, ChannelCheck, is_whole, with_reporting_hint
 from pbxrouter.errors import ActionFailed, AGIError, ForgedRequest, ManagerError, ProtocolViolation
 from pbxrouter.magi.adoption import (
     SPENT,
@@ -313,7 +313,7 @@ class MagiService(Service):
         except ManagerError as error:
             if isinstance(error, ActionFailed) and not self._looked:
                 self._looked = True
-                self.log.warn("MAGI: cannot look for waiting calls: {error}", error=str(error))
+                self.log.warn("MAGI: cannot look for waiting calls: {error}", error=with_reporting_hint(error).english)
             return
         self._looked = True
         for item in listed:

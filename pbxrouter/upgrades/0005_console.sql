@@ -70,8 +70,8 @@ CREATE TABLE audit_log (
     who               TEXT NOT NULL,
     -- console, api, command or phone.
     via               TEXT NOT NULL,
-    -- create, update, delete, enable, disable, grant, revoke, pin, password, void, lift,
-    -- import or undo.
+    -- create, update, delete, enable, disable, grant, revoke, pin, endpoint, password, void,
+    -- lift, import or undo.
     action            TEXT NOT NULL,
     -- mapping, extension, user, grant, import, lockout, console_user, token, dial_link.
     kind              TEXT NOT NULL,

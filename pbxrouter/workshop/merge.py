@@ -149,8 +149,10 @@ class _Merge:
             if user.key in there:
                 continue
             if user.values["user_pin"] is None:
-                # Two users of one name without PINs stay two users.
+                # Two users of one name without PINs stay two users, unless they are of one number, too.
                 user.key = (user.key, user.source_id)
+                if user.key in there:
+                    continue
                 if without.get(name):
                     there[user.key] = without[name].pop(0)
                     unclaimed.pop(there[user.key], None)

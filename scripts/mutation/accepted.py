@@ -1,4 +1,4 @@
-"""Survivors that are right: read from a file that gives the reason of each.
+"""Survivors that are accepted, read from a file with the reason of each.
 
 An entry names its mutant by file, function and the line before and after the change, so it holds when
 lines above come or go. One that names no mutant any more is out of date.

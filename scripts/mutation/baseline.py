@@ -23,7 +23,7 @@ class RedBaseline(Exception):
 
 
 class Baseline:
-    """What is known of the tests of some test modules."""
+    """Duration and reach of the tests of some test modules."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""Which mutants are tried."""
+"""Chooses the mutants that are tried."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def candidates(targets: dict[str, Target], places: tuple[str, ...] = ()) -> list
 
 
 def shuffled(found: list[Candidate], seed: int) -> Iterator[Candidate]:
-    """Mutants in random order: each line has its turn before one has its second.
+    """Mutants in random order: each line has one before any line has a second.
 
     Of a line's mutants the kind is chosen first, so that a long table or a line of many numbers
     weighs no more than a condition.
@@ -53,7 +53,7 @@ def shuffled(found: list[Candidate], seed: int) -> Iterator[Candidate]:
 
 
 def _draw(found: list[Candidate], chance: random.Random) -> Candidate | None:
-    """Take one mutant out that is valid."""
+    """Take a valid mutant out."""
     while found:
         kind = chance.choice(sorted({mutant.edit.operator for _, mutant in found}))
         chosen = chance.choice([candidate for candidate in found if candidate[1].edit.operator == kind])

@@ -1,4 +1,4 @@
-"""`scripts/mutants`: chooses mutants, runs the related tests on each, and tells which survive."""
+"""`scripts/mutants`: chooses mutants, runs the related tests on each, and reports which survive."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ _SEQUENCES: Final = (ast.List, ast.Tuple, ast.Set)
 
 
 def comparison(source: Source, node: ast.Compare) -> Iterator[Edit]:
-    """Another relation."""
+    """A comparison with another relation."""
     sides = [node.left, *node.comparators]
     for left, operation, right in zip(sides, node.ops, node.comparators, strict=False):
         written, others = _COMPARISONS[type(operation)]
@@ -90,7 +90,7 @@ def boolean(source: Source, node: ast.BoolOp) -> Iterator[Edit]:
 
 
 def arithmetic(source: Source, node: ast.BinOp) -> Iterator[Edit]:
-    """Another operation; of texts and lists the other order."""
+    """Another operation; for texts and lists the other order."""
     texts = (ast.JoinedStr, ast.List, ast.Tuple)
     for side in (node.left, node.right) if isinstance(node.op, ast.Add) else ():
         if isinstance(side, texts) or (isinstance(side, ast.Constant) and isinstance(side.value, str | bytes)):
@@ -115,14 +115,14 @@ def _is_plural(node: ast.expr) -> bool:
 
 
 def unary(source: Source, node: ast.UnaryOp) -> Iterator[Edit]:
-    """Without its sign."""
+    """The operand without its sign."""
     if isinstance(node.op, ast.Not | ast.USub | ast.Invert):
         name = "not" if isinstance(node.op, ast.Not) else "arithmetic"
         yield source.replaced(name, node, source.text(node.operand))
 
 
 def condition(source: Source, test: ast.expr, *, only_false: bool = False) -> Iterator[Edit]:
-    """A condition that is always or never so, or turned round."""
+    """A condition that is always true, always false, or negated."""
     if isinstance(test, ast.Constant):
         return
     yield source.replaced("condition", test, "False")
@@ -132,7 +132,7 @@ def condition(source: Source, test: ast.expr, *, only_false: bool = False) -> It
 
 
 def call(source: Source, node: ast.Call) -> Iterator[Edit]:
-    """Another function of the same shape, or an argument less."""
+    """A call of a similar function, or without one of its arguments."""
     if isinstance(node.func, ast.Name) and node.func.id in _NAMES and node.args:
         yield source.replaced("function", node.func, _NAMES[node.func.id])
     if isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS:
@@ -171,7 +171,7 @@ def subscript(source: Source, node: ast.Subscript) -> Iterator[Edit]:
 
 
 def members(source: Source, node: ast.expr, parent: ast.AST) -> Iterator[Edit]:
-    """A set, list, dict or tuple with a member less; one that is put together, in the other order."""
+    """A set, list, dict or tuple without one member; starred parts in the other order."""
     if isinstance(node, ast.Dict):
         for index, key in enumerate(node.keys):
             if key is None or len(node.keys) < 2:

@@ -1,4 +1,4 @@
-"""Finds all mutants of a file, and leaves out what no test is to notice.
+"""Finds the mutants of a file, except those that no test need notice.
 
 Not mutated: docstrings, annotations, `__all__`, slots, `if TYPE_CHECKING`, `assert` and `assert_never`,
 `__repr__`, imports, and what a log line says (that it is written is a promise, its words are none).
@@ -145,7 +145,7 @@ class _Finder:
                     yield from self._made(literals.constant(source, node, parent))
                 return
             case ast.JoinedStr():
-                # Places within it are not to be relied on before Python 3.12.
+                # Positions within it are unreliable before Python 3.12.
                 yield from self._made(iter([source.replaced("string", node, '"XX"')]))
                 return
             case ast.Call() if _name(node.func) in _TYPE_MAKERS or is_log(ast.Expr(node)):

@@ -1,4 +1,4 @@
-"""Mutants of what stands in a string: SQL, regular expressions, lists of words; and of other constants."""
+"""Mutants of constants: SQL, regular expressions and lists of words in strings, and other values."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _bare(written: str) -> Iterator[tuple[int, str]]:
 
 
 def alternatives(written: str) -> Iterator[tuple[int, int]]:
-    """What to cut from a regular expression so that one of several alternatives goes, with its bar."""
+    """The parts to cut from a regular expression, each an alternative with its bar."""
     if "\n" in written:
         return
     begins = re.match(r"""[A-Za-z]*["']""", written)

@@ -1,4 +1,4 @@
-"""Several processes at once, each with a copy of the project of its own, a time-out and an outcome."""
+"""Runs jobs in several processes, each with its own copy of the project and a time-out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job; no outcome if it took too long or its process died."""
+    """The result of a job; without an outcome if it took too long or its process died."""
 
     job: Job
     outcome: worker.Outcome | None
@@ -126,7 +126,7 @@ class Pool:
             modified = path.stat().st_mtime_ns
             slot.kept = (path, path.read_bytes(), modified)
             path.write_bytes(job.mutant.data)
-            # What is compiled of the original is of another time, hence not used.
+            # The compiled files of the original have another time, so that they are not used.
             os.utime(path, ns=(modified, modified + 10**12))
         slot.job, slot.began = job, time.monotonic()
         slot.process = os.fork()
@@ -162,7 +162,7 @@ class Pool:
 
 
 def _work(slot: _Slot, job: Job, work: Path) -> None:
-    """The forked process; always ends here, so that it never goes on as its parent."""
+    """Work in the forked process; always ends the process, which must not continue as its parent."""
     status = 1
     try:
         with suppress(OSError):

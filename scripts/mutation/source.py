@@ -44,22 +44,22 @@ class Source:
         return ast.dump(self.tree)
 
     def start(self, node: ast.AST) -> int:
-        """Where a node begins."""
+        """The position at which a node begins."""
         placed: Placed = node  # type: ignore[assignment]
         return self._starts[placed.lineno - 1] + placed.col_offset
 
     def end(self, node: ast.AST) -> int:
-        """Where a node ends."""
+        """The position at which a node ends."""
         placed: Placed = node  # type: ignore[assignment]
         assert placed.end_lineno is not None and placed.end_col_offset is not None
         return self._starts[placed.end_lineno - 1] + placed.end_col_offset
 
     def text(self, node: ast.AST) -> str:
-        """What is written of a node."""
+        """The text of a node."""
         return self.data[self.start(node) : self.end(node)].decode()
 
     def between(self, left: ast.AST, right: ast.AST) -> str:
-        """What is written between two nodes."""
+        """The text between two nodes."""
         return self.data[self.end(left) : self.start(right)].decode()
 
     def replaced(self, operator: str, node: ast.AST, text: str) -> Edit:
@@ -117,7 +117,7 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What names this mutant also when lines above it come or go."""
+        """A name for this mutant that stays when lines above it are added or removed."""
         return (self.path.as_posix(), self.function, self.before, self.after)
 
     def is_valid(self) -> bool:

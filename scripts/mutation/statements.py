@@ -14,7 +14,7 @@ _KEPT_ORDER = frozenset({"append", "appendleft", "write", "writeSequence", "exte
 
 
 def statement(source: Source, node: ast.stmt, function: ast.AST | None) -> Iterator[Edit]:
-    """What can be done to one statement as a whole."""
+    """Mutants of a statement as a whole."""
     match node:
         case ast.Expr() | ast.AugAssign() | ast.Delete() | ast.Raise():
             yield source.replaced("statement deleted", node, "pass")
@@ -38,7 +38,7 @@ def statement(source: Source, node: ast.stmt, function: ast.AST | None) -> Itera
 
 
 def order(source: Source, body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, Edit]]:
-    """Neighbours that put something in line, the other way round."""
+    """Neighbouring statements that append or write, in the other order."""
     for left, right in pairwise(body):
         if _puts(left) and _puts(right):
             text = source.text(right) + source.between(left, right) + source.text(left)
@@ -72,7 +72,7 @@ def _assignment(
 
 
 def _unpacked(source: Source, target: ast.Tuple, value: ast.expr) -> Iterator[Edit]:
-    """Of several assignments in one, each left out: `a, self.b = self.b, None`."""
+    """An assignment of several targets without one of them: `a, self.b = self.b, None`."""
     if not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
         return
     for to, new in zip(target.elts, value.elts, strict=True):
@@ -108,7 +108,7 @@ def _augmented(source: Source, node: ast.AugAssign) -> Iterator[Edit]:
 
 
 def _try(source: Source, node: ast.Try) -> Iterator[Edit]:
-    """What is done about a failure, or in the end, left out as a whole."""
+    """A try statement with a handler, or the finally block, that does nothing."""
     for handler in node.handlers:
         only_raises = len(handler.body) == 1 and isinstance(handler.body[0], ast.Raise)
         if not only_raises:

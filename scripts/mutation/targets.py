@@ -1,4 +1,4 @@
-"""What is mutated, and which tests must notice."""
+"""The modules that are mutated, and the tests that must notice."""
 
 from __future__ import annotations
 

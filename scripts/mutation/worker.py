@@ -30,7 +30,7 @@ _MEMORY: Final = 4 * 1024**3
 
 
 class Outcome(TypedDict):
-    """How the tests went.
+    """The outcome of the tests.
 
     Attributes:
         failed: the first test that failed; "" if all passed.
@@ -135,7 +135,7 @@ def _tests(project: Path, modules: Iterable[str], wanted: list[str] | None, cove
     cases = [case for module in modules for case in _cases(loader.loadByName(module))]
     if wanted is not None:
         place = {name: index for index, name in enumerate(wanted)}
-        # What cannot be loaded stands there under another name, and fails.
+        # A test that cannot be loaded is there under another name, and fails.
         cases = [case for case in cases if case.id() in place or isinstance(case, runner.ErrorHolder)]
         cases.sort(key=lambda case: place.get(case.id(), -1))
     stream: TextIO = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

@@ -26,7 +26,7 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueWatch
 from pbxrouter.agi.messages import AGIRequest
 from pbxrouter.agi.reader import MAX_BUFFER, MAX_TRYING
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.errors import (
     ActionFailed,
     ActionTimeout,
@@ -57,19 +57,19 @@ REFUSAL = "SET VARIABLE PBXROUTER refused"
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Which library is used, and what is said where it is missing."""
+    """The setting ``library``: which classes it chooses, and its error if StarPy is not installed."""
 
-    def _parsed(self, text: str) -> config.Config:
-        return config.parse(text, "x.toml", pathlib.Path("/nowhere"))
+    def _parsed(self, text: str) -> schema.Config:
+        return parsing.parse(text, "x.toml", pathlib.Path("/nowhere"))
 
     def test_default(self) -> None:
-        """Our own."""
+        """Without the setting our own classes are used."""
         parsed = self._parsed("[[asterisk]]\n")
         self.assertIs(fastagi_factory(parsed), FastAGIFactory)
         self.assertIsNone(protocol_factory(parsed.asterisk[0]))
 
     def test_unknown(self) -> None:
-        """Another word is one clear line."""
+        """Any other value is refused in one line."""
         for text in ('[fastagi]\nlibrary = "pystrix"', '[[asterisk]]\nlibrary = "pystrix"'):
             line = str(self.assertRaises(ConfigError, self._parsed, text))
             self.assertIn("library", line)
@@ -80,7 +80,7 @@ class ChoiceTests(SynchronousTestCase):
         return [lambda: fastagi_factory(parsed), lambda: protocol_factory(parsed.asterisk[0])]
 
     def test_starpy(self) -> None:
-        """StarPy's where it is installed."""
+        """With StarPy installed, its adapters are used."""
         for library in LIBRARIES:
             with installed_as_starpy(library):
                 from pbxrouter.adapters.starpy_ami import StarpyAMIFactory
@@ -102,10 +102,10 @@ class ChoiceTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """docs/starpy.md."""
+    """The tests that docs/starpy.md names."""
 
     def test_every_difference_has_its_test(self) -> None:
-        """The last cell of each row names tests, and they are there."""
+        """The last cell of each row names tests, and they exist."""
         root = ROOT / "tests"
         tests = "".join(
             (root / path).read_text("utf-8")
@@ -155,12 +155,12 @@ class Served:
         await self.over
 
     def says(self, data: bytes) -> None:
-        """Bytes come in one segment; then the time goes by for which the first reply is held."""
+        """Receive bytes in one segment, and let the time pass for which the first reply is held."""
         self.comes(data)
         self.clock.advance(SETTLE_S)
 
     def comes(self, data: bytes) -> None:
-        """Bytes come in one segment."""
+        """Receive bytes in one segment."""
         self.protocol.dataReceived(data)
 
     def hears(self) -> list[str]:
@@ -174,7 +174,7 @@ class Served:
         return bool(self.transport.disconnecting)
 
     def goes(self) -> None:
-        """The connection ends."""
+        """Lose the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
@@ -195,7 +195,7 @@ class Admitted(SynchronousTestCase):
         factory = adapter("starpy_fastagi").StarpyFactory(serve, clock, DialogueWatch(), admission)
 
         def connect() -> tuple[Any, StringTransport]:
-            """A connection."""
+            """Open a connection."""
             protocol, transport = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)), StringTransport()
             protocol.makeConnection(transport)
             return protocol, transport
@@ -252,16 +252,16 @@ class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
     """StarPy's FastAGI keeps the contract of a Channel, but for values with line ends."""
 
     def setUp(self) -> None:
-        """StarPy logs by Python's logging."""
+        """Silence StarPy's logger, which writes to standard error."""
         logging.getLogger("FastAGI").setLevel(logging.CRITICAL)
 
     def open(self, turns: list[test_channel.Turn]) -> None:
-        """A connection that has opened."""
+        """Open a call."""
         self.served = Served()
         self.channel = self.served.channels[0]
 
     def say(self, says: str) -> None:
-        """Bytes come; then a second goes by."""
+        """Receive bytes, and let a second pass."""
         self.served.says(says.encode() + b"\n")
         self.served.clock.advance(1)
 
@@ -284,7 +284,7 @@ class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
 
 
 class ServerTests(SynchronousTestCase):
-    """The gateway's FastAGI server over StarPy, beside the contract."""
+    """The gateway's FastAGI server over StarPy, beyond the contract of a Channel."""
 
     def test_closes(self) -> None:
         """When the conversation is over the connection is closed."""
@@ -400,7 +400,7 @@ class ServerTests(SynchronousTestCase):
         self.assertFalse(served.is_closed)
 
     def test_endless(self) -> None:
-        """Neither 520- nor 100 nor a value goes on for ever."""
+        """520- lines, 100 lines and the lines of a value are bounded."""
         self.refused_by(b"100 Trying...\n" * (MAX_TRYING + 1), command="NOOP")
         self.refused_by(b"520-Invalid\n" + b"x\n" * MAX_BUFFER, command="GET DATA x")
         self.refused_by(b"200 result=1 (" + b"x" * MAX_BUFFER, command="GET VARIABLE X")
@@ -530,7 +530,7 @@ class AMI:
         self.says("Asterisk Call Manager/11.0.0\r\n")
 
     def says(self, text: str | bytes) -> None:
-        """Bytes come."""
+        """Receive bytes."""
         self.protocol.dataReceived(text if isinstance(text, bytes) else text.encode())
 
     def hears(self) -> list[dict[str, str]]:
@@ -540,16 +540,16 @@ class AMI:
         return sent
 
     def answers(self, sent: dict[str, str], *lines: str) -> None:
-        """Asterisk answers one."""
+        """Answer the one action sent since the last call."""
         first, *rest = lines
         self.says("\r\n".join([first, f"ActionID: {sent['actionid']}", *rest, "", ""]))
 
     def goes(self) -> None:
-        """The connection ends."""
+        """Lose the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def log_in(self) -> AMI:
-        """Logged in."""
+        """Log in."""
         from twisted.internet.defer import Deferred
 
         done = Deferred.fromCoroutine(self.protocol.log_in("gateway", "enero2007", "call", plain=True))
@@ -559,10 +559,10 @@ class AMI:
 
 
 class AMITests(SynchronousTestCase):
-    """StarPy's AMIProtocol as our Manager uses it."""
+    """StarPy's AMIProtocol as an AMIConnection uses it."""
 
     def setUp(self) -> None:
-        """StarPy logs by Python's logging."""
+        """Silence StarPy's logger, which writes to standard error."""
         logging.getLogger("AMI").setLevel(logging.CRITICAL)
 
     def _log_in(self, ami: AMI, plain: bool = False) -> Any:
@@ -571,7 +571,7 @@ class AMITests(SynchronousTestCase):
         return Deferred.fromCoroutine(ami.protocol.log_in("gateway", "enero2007", "system,call", plain))
 
     def test_login(self) -> None:
-        """By challenge, with the event classes asked for; the secret does not go over the wire."""
+        """The login is by challenge, with the event classes that were asked for; the secret is never sent."""
         ami = AMI()
         self.assertEqual(ami.hears(), [])
         done = self._log_in(ami)
@@ -587,7 +587,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(ami.protocol.banner, "Asterisk Call Manager/11.0.0")
 
     def test_plain_login(self) -> None:
-        """With the secret in the clear where that is asked for, and the event classes."""
+        """With plain=True the login has the secret in the clear, and the event classes."""
         ami = AMI()
         done = self._log_in(ami, plain=True)
         [asked] = ami.hears()
@@ -597,7 +597,7 @@ class AMITests(SynchronousTestCase):
         self.successResultOf(done)
 
     def test_refused_login(self) -> None:
-        """A wrong secret, silence, or a loss: each its typed failure."""
+        """A wrong secret, silence and a lost connection each have an exception of their own."""
         ami = AMI()
         done = self._log_in(ami, plain=True)
         ami.answers(ami.hears()[0], "Response: Error", "Message: Authentication failed")
@@ -612,7 +612,7 @@ class AMITests(SynchronousTestCase):
         self.failureResultOf(done, ManagerUnavailable)
 
     def test_actions(self) -> None:
-        """Answers in any order go where they belong; headers may stand twice."""
+        """Responses in any order reach their actions; headers may be repeated."""
         ami = AMI().log_in()
         first = ami.protocol.action("Ping")
         second = ami.protocol.action("Originate", [("Variable", "A=1"), ("Variable", "B=2")])
@@ -631,7 +631,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(list(ami.protocol.actionIDCallbacks), [sent[1]["actionid"]])
 
     def test_action_list(self) -> None:
-        """The items of a list; an empty list; none of them goes to who wants events."""
+        """A list has its items, or none; list items reach no event handler."""
         ami = AMI().log_in()
         got: list[Any] = []
         ami.handlers[b"CoreShowChannel"] = [got.append]
@@ -647,7 +647,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(listed), [])
 
     def test_events(self) -> None:
-        """Whole, with bytes that are not UTF-8; a handler that fails harms no other."""
+        """Events arrive whole, also with bytes that are not UTF-8; a failing handler does not stop the others."""
         ami = AMI().log_in()
         got: list[Any] = []
         ami.handlers[b"Newchannel"] = [lambda event: 1 / 0, got.append]
@@ -672,7 +672,7 @@ class AMITests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(waiting).get("Output")), 20000)
 
     def test_no_event_is_an_answer(self) -> None:
-        """An event that bears our ActionID answers nothing."""
+        """An event with our ActionID is no response."""
         ami = AMI().log_in()
         waiting = ami.protocol.action("Ping")
         [sent] = ami.hears()
@@ -680,14 +680,14 @@ class AMITests(SynchronousTestCase):
         self.assertNoResult(waiting)
 
     def test_unsendable(self) -> None:
-        """What would become another action, or is not UTF-8, is not sent."""
+        """Text that would become another action, or is not UTF-8, is not sent."""
         ami = AMI().log_in()
         for value in ("a\r\n\r\nAction: Logoff", "\udcff"):
             self.failureResultOf(ami.protocol.action("Setvar", [("Value", value)]), InvalidAction)
         self.assertEqual(ami.hears(), [])
 
     def test_lost(self) -> None:
-        """Every action in flight fails."""
+        """Every action in flight fails when the connection is lost."""
         ami = AMI().log_in()
         waiting = [ami.protocol.action("Ping"), ami.protocol.action_list("X")]
         ami.goes()
@@ -696,7 +696,7 @@ class AMITests(SynchronousTestCase):
         self.successResultOf(ami.protocol.lost)
 
     def test_dead_peer(self) -> None:
-        """An Asterisk that answers no Ping is given up within 30 s."""
+        """An Asterisk that answers no Ping is disconnected within 30 s."""
         ami = AMI().log_in()
         ami.clock.pump([8, 1])
         [ping] = ami.hears()

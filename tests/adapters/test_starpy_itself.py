@@ -30,10 +30,10 @@ SYNTAX = b"520-Invalid command syntax.  Proper usage follows:\nUsage: X\n520 End
 
 
 class Quiet(SynchronousTestCase):
-    """StarPy logs by Python's logging, to standard error unless told otherwise."""
+    """A test with StarPy's logger, which writes to standard error, silenced."""
 
     def setUp(self) -> None:
-        """No test here looks at it but test_secrets_in_the_log."""
+        """Silence it; only test_secrets_in_the_log looks at the log."""
         for name in ("FastAGI", "AMI"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -54,7 +54,7 @@ class AGICall:
         self.says(opening)
 
     def says(self, data: bytes) -> None:
-        """Bytes come."""
+        """Receive bytes."""
         self.protocol.dataReceived(data)
 
     def hears(self) -> str:
@@ -64,7 +64,7 @@ class AGICall:
         return text
 
     def goes(self) -> None:
-        """The connection ends."""
+        """Lose the connection."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
@@ -277,11 +277,11 @@ class AMI:
         return login
 
     def says(self, text: str) -> None:
-        """Bytes come."""
+        """Receive bytes."""
         self.protocol.dataReceived(text.encode())
 
     def answers(self, *lines: str) -> None:
-        """Asterisk answers the last action."""
+        """Answer the last action."""
         first, *rest = lines
         action_id = dict(self.hears()[-1])["actionid"]
         self.says("\r\n".join([first, f"ActionID: {action_id}", *rest, "", ""]))
@@ -425,7 +425,7 @@ class AMIFaultTests(Quiet):
 
 def parameters(function: Any) -> list[tuple[str, Any, Any]]:
     """Name, kind and default of each."""
-    return [(it.name, it.kind, it.default) for it in inspect.signature(function).parameters.values()]
+    return [(value.name, value.kind, value.default) for value in inspect.signature(function).parameters.values()]
 
 
 class StarPyTests(Quiet):

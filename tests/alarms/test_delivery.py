@@ -1,4 +1,4 @@
-"""Queues and attempts, on a clock of the test's own."""
+"""Alarm delivery: queues and attempts, on a fake clock."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class DeliveryTests(SynchronousTestCase):
     """An alarm service with a single target."""
 
     def setUp(self) -> None:
-        """No alarm yet."""
+        """Start the service without an alarm."""
         self.clock = Clock()
         self.target = FakeTarget()
         self.service = AlarmService([self.target], self.clock, self.clock.seconds)
         self.service.startService()
 
     def raise_alarm(self, kind: str = "test") -> None:
-        """An alarm."""
+        """Raise an alarm."""
         self.service.raise_alarm(Alarm(kind, "a text"))
 
     def kinds(self) -> list[str]:
@@ -70,7 +70,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.kinds()[-1], "other")
 
     def test_one_after_the_other(self) -> None:
-        """The next waits until the one before is delivered; a bug in a target is logged and does not end it."""
+        """The next alarm waits until the previous one is delivered; a target's bug is logged and stops nothing."""
         self.raise_alarm("a")
         self.raise_alarm("b")
         self.assertEqual(self.kinds(), ["a"])
@@ -83,7 +83,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.kinds(), ["a", "b", "b"])
 
     def test_quiet(self) -> None:
-        """Further alarms of a kind are counted; the next one that is sent has their number."""
+        """Further alarms of a kind are counted; the next one that is sent has their number, the one after it none."""
         for _ in range(4):
             self.raise_alarm()
         self.target.running.callback(None)
@@ -91,9 +91,13 @@ class DeliveryTests(SynchronousTestCase):
         self.clock.advance(QUIET_S)
         self.raise_alarm()
         self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3])
+        self.target.running.callback(None)
+        self.clock.advance(QUIET_S)
+        self.raise_alarm()
+        self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 3, 0])
 
     def test_quiet_of_each_kind(self) -> None:
-        """The quiet time is that of one kind, and begins with the alarm that was sent, not with those held back."""
+        """Each kind of alarm has its own quiet time, which begins with the alarm that was sent."""
         self.raise_alarm("a")
         self.clock.advance(QUIET_S - 1)
         self.raise_alarm("a")
@@ -106,7 +110,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([(n.alarm.kind, n.suppressed) for n in self.target.asked], [("a", 0), ("b", 0), ("a", 1)])
 
     def test_clock_set_back(self) -> None:
-        """A system clock that is set back silences no alarm until it has caught up."""
+        """After the system clock is set back alarms are still sent."""
         now = 1_000_000.0
         service = AlarmService([self.target], self.clock, lambda: now)
         service.raise_alarm(Alarm("test", "a text"))
@@ -121,7 +125,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual([notice.suppressed for notice in self.target.asked], [0, 0, 1])
 
     def test_bounded(self) -> None:
-        """Of too many that wait the oldest are dropped and logged, but not the one that is being tried."""
+        """When too many alarms wait the oldest are dropped and logged, but not the one being delivered."""
         with capturedLogs() as logs:
             for number in range(MAX_QUEUED + 2):
                 self.raise_alarm(f"k{number}")
@@ -139,7 +143,7 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(self.kinds()[1:], ["k0", *(f"k{number}" for number in range(3, MAX_QUEUED + 2))])
 
     def test_stopped(self) -> None:
-        """The attempt is cancelled, what waits is logged as not delivered, and later alarms are ignored."""
+        """Stopping cancels the attempt, logs alarms that wait as not delivered, and ignores later ones."""
         self.raise_alarm("a")
         self.raise_alarm("z")
         with capturedLogs() as logs:

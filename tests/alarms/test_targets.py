@@ -1,4 +1,4 @@
-"""Real processes, and a real web server on loopback."""
+"""Alarm targets, with real processes and a real web server on loopback."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class CommandTests(TestCase):
     """CommandTarget."""
 
     def script(self, text: str) -> pathlib.Path:
-        """An executable file."""
+        """Make an executable file."""
         path = pathlib.Path(self.mktemp()).absolute()
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return path
 
     async def fails(self, target: CommandTarget) -> str:
-        """Deliver to it; returns why it failed."""
+        """Deliver to a target that fails; returns the reason."""
         error: Any = await cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)
         return str(error)
 
     async def test_delivered(self) -> None:
-        """It gets the alarm on standard input, its arguments, and an environment without the gateway's own."""
+        """The program gets the alarm on standard input, its arguments, and an environment without the gateway's own."""
         out = pathlib.Path(self.mktemp()).absolute()
         script = self.script(f'cat > {out}; echo "$1|$ALARM_KIND|$HOME" > {out}.arguments')
         await CommandTarget((str(script), "a b; rm"), reactor).deliver(NOTICE)
@@ -51,7 +51,7 @@ class CommandTests(TestCase):
         self.assertEqual(pathlib.Path(f"{out}.arguments").read_text(), "a b; rm|pin-attack|\n")
 
     async def test_fails(self) -> None:
-        """A status other than 0 with what it complains of, a signal, and a program that is not there."""
+        """Delivery fails for an exit status other than 0 (with its error output), a signal, and a missing program."""
         said = await self.fails(CommandTarget((str(self.script("echo no modem >&2; exit 3")),), reactor))
         self.assertEqual(said, "it ended with status 3: no modem")
         said = await self.fails(CommandTarget((str(self.script("kill -9 $$")),), reactor))
@@ -59,13 +59,13 @@ class CommandTests(TestCase):
         self.assertIn("it ended with status 1", await self.fails(CommandTarget(("/no/such/program",), reactor)))
 
     async def test_talkative(self) -> None:
-        """Of what a command complains of the first 200 bytes are in the message, in one printable line."""
+        """The message has the first 200 bytes of a command's error output, in one printable line."""
         script = self.script("printf 'a\\nb' >&2; printf 'x%.0s' $(seq 198) >&2; echo end >&2; exit 1")
         said = await self.fails(CommandTarget((str(script),), reactor))
         self.assertEqual(said, "it ended with status 1: a\\nb" + 197 * "x")
 
     async def test_cancelled(self) -> None:
-        """A cancelled attempt has ended when the command has: it is terminated, and killed if that does not help."""
+        """A cancelled attempt ends with its command, which is terminated, and killed if that has no effect."""
         held = HeldTime()
         ready, asked = (pathlib.Path(self.mktemp()).absolute() for _ in range(2))
         script = self.script(f"trap 'touch {asked}' TERM; touch {ready}; while :; do sleep 0.05; done")
@@ -79,7 +79,7 @@ class CommandTests(TestCase):
         self.assertEqual(str(error), "the gateway stops")
 
     async def test_too_long(self) -> None:
-        """It is terminated after a while, and killed if that does not help."""
+        """A program that runs too long is terminated, and killed if that has no effect."""
         held = HeldTime()
         ready = pathlib.Path(self.mktemp()).absolute()
         script = self.script(f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done")
@@ -92,17 +92,19 @@ class CommandTests(TestCase):
 
 
 class Hook(Resource):
-    """A webhook that keeps what it gets."""
+    """A webhook that keeps the requests that it gets."""
 
     isLeaf = True
 
     def __init__(self, status: int) -> None:
         super().__init__()
         self.status = status
+        self.endless = False
         self.got: list[tuple[dict[str, str], bytes]] = []
+        self.left: list[Request] = []
 
     def render_POST(self, request: Request) -> Any:
-        """Keep it."""
+        """Keep the request."""
         headers = {
             name: request.getHeader(name) or ""
             for name in ("X-Pbxrouter-Timestamp", "X-Pbxrouter-Signature", "Content-Type")
@@ -110,6 +112,11 @@ class Hook(Resource):
         assert request.content is not None
         self.got.append((headers, request.content.read()))
         if not self.status:
+            return NOT_DONE_YET
+        if self.endless:
+            request.setResponseCode(self.status)
+            request.notifyFinish().addErrback(lambda _: self.left.append(request))
+            request.write(b"x" * 100_000)
             return NOT_DONE_YET
         request.setResponseCode(self.status)
         return b"ok"
@@ -127,7 +134,7 @@ class WebhookTests(TestCase):
         return hook, WebhookTarget(url, SECRET, clock, lambda: 1_795_953_605.9)
 
     async def test_signed(self) -> None:
-        """The receiver can check body and timestamp by the secret; body and headers have no more than they should."""
+        """The receiver can check body and timestamp by the secret; body and headers hold no more than they should."""
         hook, target = self.target(204)
         await target.deliver(NOTICE)
         ((headers, body),) = hook.got
@@ -150,7 +157,7 @@ class WebhookTests(TestCase):
         self.assertEqual(target.name, "webhook 127.0.0.1")
 
     async def test_fails(self) -> None:
-        """A status other than 2xx, redirects too; nothing that listens. The path is not in the message."""
+        """A status other than 2xx, redirects too, or no listener fails the delivery; the error hides the path."""
         for status in (302, 404, 500):
             error: Any = await cast(Any, self.assertFailure)(self.target(status)[1].deliver(NOTICE), AlarmFailed)
             self.assertEqual(str(error), f"it answered with status {status}")
@@ -170,8 +177,20 @@ class WebhookTests(TestCase):
         memory.advance(1)
         self.assertIn("it cannot be reached", str(self.failureResultOf(failed, AlarmFailed).value))
 
+    async def test_endless(self) -> None:
+        """Of an answer that does not end the connection is closed after 64 KiB; its status counts."""
+        hook, target = self.target(200)
+        hook.endless = True
+        await target.deliver(NOTICE)
+        await until(lambda: hook.left)
+        hook, target = self.target(500)
+        hook.endless = True
+        error: Any = await cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)
+        self.assertEqual(str(error), "it answered with status 500")
+        await until(lambda: hook.left)
+
     async def test_silent(self) -> None:
-        """A server that does not answer is given up."""
+        """A request that gets no response is given up."""
         held = HeldTime()
         hook, target = self.target(0, held)
         failed = cast(Any, self.assertFailure)(target.deliver(NOTICE), AlarmFailed)

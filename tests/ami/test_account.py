@@ -1,4 +1,4 @@
-"""The account on AMI: the secret's file, the folder of trusted certificates, and what is said of a bad one."""
+"""The account on AMI: the secret's file, the directory of trusted certificates, and the error for a bad one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 class FolderCase(SynchronousTestCase):
-    """An empty folder."""
+    """Has an empty directory."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -24,10 +24,10 @@ class FolderCase(SynchronousTestCase):
 
 
 class SecretTests(FolderCase):
-    """The secret is the first line of its file."""
+    """The secret, read from the first line of its file."""
 
     def setUp(self) -> None:
-        """Where the file goes."""
+        """Choose the file's path."""
         super().setUp()
         self.file = self.folder / "secret"
         self.config = Asterisk(name="lab", username="gateway", secret_file=str(self.file))
@@ -41,23 +41,23 @@ class SecretTests(FolderCase):
         self.assertEqual(read_secret(self.config), "contraseña")
 
     def refusal(self) -> str:
-        """Why the secret is refused, in one line."""
+        """Check that the secret is refused; returns the error, which is one line."""
         line = str(self.assertRaises(ConfigError, read_secret, self.config))
         self.assertTrue(line.isprintable())
         self.assertIn(f"asterisk.secret_file: {self.file}", line)
         return line
 
     def test_missing(self) -> None:
-        """The system's word tells why it cannot be read."""
+        """A missing file is refused with the system's reason."""
         self.assertIn("cannot be read: No such file", self.refusal())
 
     def test_no_text(self) -> None:
-        """Bytes that are not UTF-8 are no secret."""
+        """A secret with bytes that are not UTF-8 is refused."""
         self.file.write_bytes(b"\xff\xfe")
         self.assertIn("cannot be read: it is not text", self.refusal())
 
     def test_empty(self) -> None:
-        """A file whose first line is empty is refused, and what is accepted is told; not what stands below it."""
+        """A file whose first line is empty is refused with what is accepted; the lines below it are not shown."""
         for text in ("", "\n", "  \ns3cret\n"):
             self.file.write_text(text)
             line = self.refusal()
@@ -65,7 +65,7 @@ class SecretTests(FolderCase):
             self.assertNotIn("s3cret", line)
 
     def test_account(self) -> None:
-        """User and secret as the settings say; the secret is read once, and not shown."""
+        """An account has the user and the secret of the settings; the secret is read once, and not in its repr."""
         self.file.write_text("s3cret\n")
         account = account_of(self.config)
         self.file.unlink()
@@ -73,27 +73,27 @@ class SecretTests(FolderCase):
         self.assertNotIn("s3cret", repr(account))
 
     def test_plain(self) -> None:
-        """The secret is sent in the clear only where that is set."""
+        """The secret is sent in the clear only if the setting says so."""
         self.file.write_text("s3cret\n")
         config = Asterisk(name="lab", secret_file=str(self.file), login="plain")
         self.assertTrue(account_of(config).plain)
 
     def test_account_without_certificates(self) -> None:
-        """Certificates are looked for before anything is sent."""
+        """A trusted directory without certificates is refused when the account is made."""
         self.file.write_text("s3cret\n")
         config = Asterisk(secret_file=str(self.file), ami=f"tls:pbx.example.org:5039:trustRoots={self.folder}")
         self.assertIn("no certificate in", str(self.assertRaises(ConfigError, account_of, config)))
 
 
 class TrustTests(FolderCase):
-    """The folder that ``trustRoots`` names."""
+    """The directory that ``trustRoots`` names."""
 
     def endpoint(self) -> str:
-        """A client endpoint that trusts the folder, with something behind it."""
+        """A client endpoint that trusts the directory, with options after it."""
         return f"tls:pbx.example.org:5039:trustRoots={self.folder}:timeout=5"
 
     def refusal(self) -> str:
-        """Why the endpoint is refused."""
+        """Check that the endpoint is refused; returns the error."""
         line = str(self.assertRaises(ConfigError, check_trust, self.endpoint()))
         self.assertIn("asterisk.ami", line)
         self.assertIn(str(self.folder), line)
@@ -101,7 +101,7 @@ class TrustTests(FolderCase):
         return line
 
     def test_nothing_to_check(self) -> None:
-        """Other endpoints, and those that trust the system's certificates, name no folder."""
+        """Other endpoints, and those that trust the system's certificates, need no directory."""
         for description in (
             "tcp:127.0.0.1:5038",
             "tls:pbx.example.org:5039",
@@ -121,18 +121,18 @@ class TrustTests(FolderCase):
             self.assertIn("*.pem", self.refusal())
 
     def test_no_pem(self) -> None:
-        """A certificate in a file of another name is not found by Twisted, so it is none."""
+        """A certificate in a file of another name than .pem does not count, since Twisted does not read it."""
         (self.folder / "ca.crt").write_bytes(CERTIFICATE)
         self.assertIn("no certificate in", self.refusal())
 
     def test_unreadable(self) -> None:
-        """The file that cannot be read is named, and why."""
+        """A file that cannot be read is named, with the reason."""
         (self.folder / "ca.pem").mkdir()
         line = self.refusal()
         self.assertIn(str(self.folder / "ca.pem"), line)
         self.assertIn("cannot be read: Is a directory", line)
 
     def test_no_folder(self) -> None:
-        """Without a path it is the working directory, as Twisted has it."""
+        """An empty path is the working directory, as for Twisted."""
         line = str(self.assertRaises(ConfigError, check_trust, "tls:pbx.example.org:5039:trustRoots="))
         self.assertIn("no certificate in .;", line)

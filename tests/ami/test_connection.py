@@ -1,4 +1,4 @@
-"""Staying connected: retries that grow and never end, one line for each trouble, subscriptions that stay."""
+"""AMIConnection: reconnecting, back-off, log lines, and subscriptions that outlive connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECRET = "s3cret-of-the-test"
 
 
 class RecordingFactory(Factory):
-    """Makes our protocol, and keeps it for the test to play Asterisk."""
+    """Makes our protocol, and keeps it so that the test can act as Asterisk."""
 
     noisy = False
 
@@ -41,16 +41,16 @@ class RecordingFactory(Factory):
         self.made: list[AMIProtocol] = []
 
     def buildProtocol(self, addr: IAddress | None) -> AMIProtocol:
-        """A new connection."""
+        """Make a protocol, and keep it."""
         self.made.append(AMIProtocol(self.clock, self.handlers))
         return self.made[-1]
 
 
 class ManagerServiceTest(SynchronousTestCase):
-    """A Manager on a reactor in memory."""
+    """An AMIConnection on a reactor in memory."""
 
     def setUp(self) -> None:
-        """Make it and start it."""
+        """Make the connection and start it."""
         self.reactor = MemoryReactorClock()
         self.events: list[LogEvent] = []
         observer: Any = self.events.append
@@ -77,11 +77,11 @@ class ManagerServiceTest(SynchronousTestCase):
         self.manager.startService()
 
     def attempts(self) -> int:
-        """How often a connection has been tried."""
+        """The number of connection attempts so far."""
         return len(self.reactor.tcpClients)
 
     def connects(self) -> AmiEnd:
-        """The last attempt succeeds."""
+        """Let the last attempt succeed."""
         factory = self.reactor.tcpClients[-1][2]
         wrapper: Any = factory.buildProtocol(None)
         self.end = AmiEnd(wrapper)
@@ -89,7 +89,7 @@ class ManagerServiceTest(SynchronousTestCase):
         return self.end
 
     def fails(self) -> None:
-        """The last attempt is refused."""
+        """Let the last attempt be refused."""
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
 
@@ -101,11 +101,11 @@ class ManagerServiceTest(SynchronousTestCase):
         return self.reactor.seconds() - began
 
     def said(self, *levels: LogLevel) -> list[str]:
-        """The log's lines of these levels."""
+        """The log lines of these levels."""
         return [formatEvent(event) for event in self.events if event["log_level"] in levels]
 
     def refuse(self) -> None:
-        """The login is refused as Asterisk does it: an error, and the end of the connection."""
+        """Refuse the login as Asterisk does: an error, and the end of the connection."""
         self.connects().greets()
         self.end.answers("Challenge: 1", to="Challenge")
         (login,) = self.end.hears()
@@ -114,7 +114,7 @@ class ManagerServiceTest(SynchronousTestCase):
 
 
 class ConnectionTests(ManagerServiceTest):
-    """Connecting, again and again."""
+    """Connecting and reconnecting."""
 
     def test_up(self) -> None:
         """After the login every connection listener is called, also one that is added later."""
@@ -127,7 +127,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_for_ever(self) -> None:
-        """Nothing listens: retries go on at growing, slightly varied intervals up to a bound; it is logged once."""
+        """While nothing listens, attempts go on at growing, varied intervals up to a bound; it is logged once."""
         waits = []
         for _ in range(200):
             self.fails()
@@ -141,7 +141,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertIn("refused", line)
 
     def test_short_restart(self) -> None:
-        """A restart of Asterisk's, over after two attempts, is worth one line only: that it was lost."""
+        """A restart of Asterisk that is over after two attempts logs one line, that the connection is lost."""
         self.connects().logs_in()
         self.reactor.advance(STEADY_S)
         self.end.goes(ConnectionLost())
@@ -154,11 +154,11 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.told, ["up", "down", "up"])
 
     def trouble(self) -> str:
-        """What is said to be wrong."""
+        """The trouble in English; "" without one."""
         return self.manager.trouble.english if self.manager.trouble else ""
 
     def test_since_and_trouble(self) -> None:
-        """Since when it is up or not, and why not, without waiting for the log to say it."""
+        """``since`` and ``trouble`` change with each failure, also before it is logged."""
         began = self.reactor.seconds()
         self.assertEqual((self.manager.since, self.trouble()), (began, ""))
         self.fails()
@@ -176,7 +176,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual((self.manager.since, self.trouble()), (up + 7, "the connection to AMI is lost"))
 
     def test_refused(self) -> None:
-        """A wrong secret: one line that says what to look at, without the secret, and a slow retry."""
+        """A wrong secret is logged once, with the settings to check and without the secret; attempts are rare."""
         for _ in range(5):
             self.refuse()
             self.assertGreaterEqual(self.until_next_attempt(), REFUSED_RETRY_S - 1)
@@ -187,7 +187,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_refused_then_no_listener(self) -> None:
-        """Another trouble is another line; the first again, once more."""
+        """Each change of the trouble is logged, also back to an earlier one."""
         self.refuse()
         self.until_next_attempt()
         for _ in range(6):
@@ -197,7 +197,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(len(self.said(LogLevel.error)), 3)
 
     def test_accepted_and_dropped(self) -> None:
-        """A server that lets us in and drops us is not stormed: its waits grow as well."""
+        """Waits also grow if each connection is lost right after the login."""
         waits = []
         for _ in range(30):
             self.connects().logs_in()
@@ -206,7 +206,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertGreaterEqual(min(waits[10:]), SLOWEST_RETRY_S / 2)
 
     def test_steady_connection_is_missed_at_once(self) -> None:
-        """After a connection that lasted, the next attempt comes soon."""
+        """After a connection of STEADY_S the next attempt comes within a second."""
         for _ in range(3):
             self.connects().logs_in()
             self.reactor.advance(STEADY_S)
@@ -214,7 +214,7 @@ class ConnectionTests(ManagerServiceTest):
             self.assertLess(self.until_next_attempt(), 1)
 
     def test_lost_at_each_step_of_the_login(self) -> None:
-        """The connection goes before, between and after our questions: another attempt, no traceback."""
+        """If the connection is lost at any step of the login, it is tried again, without a traceback."""
         for steps in range(4):
             self.connects()
             if steps > 0:
@@ -227,7 +227,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.critical), [])
 
     def test_accepted_and_silent(self) -> None:
-        """Accepted and silent: given up, tried again, said once."""
+        """A connection without a banner is closed and tried again; this is logged once."""
         for _ in range(SAY_AFTER):
             self.connects()
             self.assertLess(self.until_next_attempt(), 30)
@@ -236,7 +236,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertIn("no banner", line)
 
     def test_not_ami(self) -> None:
-        """A port where something else answers: each connection is given up at once, and in the end it is said once."""
+        """A connection with another protocol is closed at once, and logged once with what it sent."""
         for _ in range(SAY_AFTER + 2):
             self.connects().protocol.dataReceived(b"SSH-2.0-OpenSSH\r\n")
             self.assertTrue(self.end.gone)
@@ -245,7 +245,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertIn("SSH-2.0", line)
 
     def test_secret_gone(self) -> None:
-        """The secret's file has gone meanwhile: said in its own words, tried again."""
+        """A secret file that has gone is logged with its own error; attempts go on, and succeed when it is back."""
         self.secret = ConfigError("asterisk.secret_file: /x: cannot be read: No such file")
         for _ in range(SAY_AFTER):
             self.connects().greets()
@@ -257,7 +257,7 @@ class ConnectionTests(ManagerServiceTest):
         self.assertTrue(self.manager.is_up)
 
     def test_faulty_listener(self) -> None:
-        """One that fails when told disturbs neither the others nor the connection."""
+        """A connect listener that raises disturbs neither the others nor the connection."""
         self.manager.on_connect(lambda: 1 // 0)
         self.manager.on_connect(lambda: self.told.append("after"))
         self.connects().logs_in()
@@ -267,7 +267,7 @@ class ConnectionTests(ManagerServiceTest):
 
 
 class BackOffTests(ManagerServiceTest):
-    """How long the next attempt waits."""
+    """The length of the wait before the next attempt."""
 
     def wait_for_attempt(self) -> float:
         """Let time pass until the next attempt; returns how long, to the hundredth of a second."""
@@ -277,18 +277,18 @@ class BackOffTests(ManagerServiceTest):
         return self.reactor.seconds() - began
 
     def assert_between(self, wait_s: float, least: float, most: float) -> None:
-        """That the wait was within these bounds."""
+        """Check that the wait was within these bounds."""
         self.assertGreaterEqual(wait_s, least)
         self.assertLessEqual(wait_s, most + 1 / 64)
 
     def test_doubled(self) -> None:
-        """Each wait is twice the last up to fifteen seconds, less a random part of up to a half."""
+        """Each wait is twice the previous one, up to 15 s, less a random part of up to half of it."""
         for most in (0.5, 1, 2, 4, 8, 15, 15, 15):
             self.fails()
             self.assert_between(self.wait_for_attempt(), most / 2, most)
 
     def test_random_part(self) -> None:
-        """The random part is spread over the whole half, so that many gateways do not come at once."""
+        """The random part is spread over the whole half, so that many gateways do not connect at once."""
         waits = []
         for _ in range(150):
             self.fails()
@@ -297,7 +297,7 @@ class BackOffTests(ManagerServiceTest):
         self.assert_between(max(waits[10:]), 14.25, 15)
 
     def test_reset_by_a_steady_connection(self) -> None:
-        """After a connection of ten seconds the waits begin anew, however long they had grown."""
+        """After a connection of 10 s the waits start again from the shortest."""
         for _ in range(8):
             self.fails()
             self.wait_for_attempt()
@@ -309,7 +309,7 @@ class BackOffTests(ManagerServiceTest):
         self.assert_between(self.wait_for_attempt(), 0.25, 0.5)
 
     def test_not_reset_by_a_short_connection(self) -> None:
-        """One that lasts less counts as an attempt that failed."""
+        """A connection of less than 10 s counts as a failed attempt."""
         for _ in range(2):
             self.fails()
             self.wait_for_attempt()
@@ -319,14 +319,14 @@ class BackOffTests(ManagerServiceTest):
         self.assert_between(self.wait_for_attempt(), 1, 2)
 
     def test_attempts_that_end_in_the_login(self) -> None:
-        """They make the waits grow as well."""
+        """Attempts that fail during the login make the waits grow too."""
         for most in (0.5, 1, 2, 4):
             self.connects()
             self.end.goes(ConnectionLost())
             self.assert_between(self.wait_for_attempt(), most / 2, most)
 
     def test_refused(self) -> None:
-        """After a refusal it is a minute, without a random part, and the other waits have not grown."""
+        """After a refused login the wait is 60 s, without a random part, and the other waits have not grown."""
         for _ in range(5):
             self.refuse()
             self.assert_between(self.wait_for_attempt(), 60, 60)
@@ -334,7 +334,7 @@ class BackOffTests(ManagerServiceTest):
         self.assert_between(self.wait_for_attempt(), 0.25, 0.5)
 
     def test_after_a_day_without_asterisk(self) -> None:
-        """Thousands of failures do no harm."""
+        """After 6000 failures the wait is still within its bounds."""
         for _ in range(6000):
             self.fails()
             self.reactor.advance(15)
@@ -343,14 +343,14 @@ class BackOffTests(ManagerServiceTest):
 
 
 class LogTests(ManagerServiceTest):
-    """What the log tells, and when."""
+    """Which events are logged, and when."""
 
     def lines(self) -> list[str]:
-        """The lines above info."""
+        """The log lines above info."""
         return self.said(LogLevel.warn, LogLevel.error, LogLevel.critical)
 
     def test_third_failure(self) -> None:
-        """The third failed attempt is told, the first two are not."""
+        """The third failed attempt is logged; the first two are not."""
         for expected in (0, 0, 1, 1):
             self.fails()
             self.assertEqual(len(self.lines()), expected)
@@ -358,7 +358,7 @@ class LogTests(ManagerServiceTest):
         self.assertEqual(self.lines(), ["AMI lab: no connection: no answer: Connection was refused by other side."])
 
     def test_connected(self) -> None:
-        """That it is connected is told each time, with Asterisk's banner."""
+        """Each connection is logged with Asterisk's banner, and each loss."""
         for count in (1, 2):
             self.connects().logs_in()
             connected = [line for line in self.said(LogLevel.info) if "connected" in line]
@@ -368,7 +368,7 @@ class LogTests(ManagerServiceTest):
             self.until_next_attempt()
 
     def test_the_same_trouble_after_a_connection(self) -> None:
-        """What was told before a connection is told again after it."""
+        """A trouble that was logged before a connection is logged again after it."""
         for count in (1, 2):
             for _ in range(3):
                 self.fails()
@@ -380,7 +380,7 @@ class LogTests(ManagerServiceTest):
             self.until_next_attempt()
 
     def test_trouble_of_a_login(self) -> None:
-        """A login that breaks off makes the trouble that the API shows, from the first time on."""
+        """A login that is cut off sets ``trouble`` at the first failure, without a log line."""
         self.connects().greets()
         self.end.goes(ConnectionLost())
         assert self.manager.trouble is not None
@@ -388,7 +388,7 @@ class LogTests(ManagerServiceTest):
         self.assertEqual(self.lines(), [])
 
     def test_login_that_breaks(self) -> None:
-        """An error of our own in the login is logged with its traceback, and the attempts go on."""
+        """An unexpected exception in the login is logged with its traceback, and attempts go on."""
         self.secret = ZeroDivisionError("on purpose")
         for count in (1, 2, 3):
             self.connects().greets()
@@ -398,7 +398,7 @@ class LogTests(ManagerServiceTest):
             self.assertLess(self.until_next_attempt(), SLOWEST_RETRY_S, count)
 
     def test_closed_after_each_failure(self) -> None:
-        """A connection whose login failed or was refused is closed by us."""
+        """A connection whose login was refused or timed out is closed."""
         self.connects().greets()
         self.end.answers("Challenge: 1", to="Challenge")
         (login,) = self.end.hears()
@@ -411,10 +411,10 @@ class LogTests(ManagerServiceTest):
 
 
 class ListenerTests(ManagerServiceTest):
-    """Who is told of connections and losses."""
+    """Listeners for connections and losses."""
 
     def test_told_of_each(self) -> None:
-        """Listeners are told of each log-in and each loss, in their order, when ``is_up`` is so already."""
+        """Listeners are called at each login and loss, in order, after ``is_up`` has changed."""
         self.manager.on_connect(lambda: self.told.append(f"second up {self.manager.is_up}"))
         self.manager.on_disconnect(lambda: self.told.append(f"second down {self.manager.is_up}"))
         once = ["up", "second up True", "down", "second down False"]
@@ -428,7 +428,7 @@ class ListenerTests(ManagerServiceTest):
             self.until_next_attempt()
 
     def test_not_told_of_attempts(self) -> None:
-        """An attempt or a login that fails is no loss."""
+        """A failed attempt or login calls no listener for losses."""
         self.fails()
         self.until_next_attempt()
         self.connects().greets()
@@ -436,7 +436,7 @@ class ListenerTests(ManagerServiceTest):
         self.assertEqual(self.told, [])
 
     def test_late_listener(self) -> None:
-        """Who asks to be told while there is no connection is told of the next, and of a connection at once."""
+        """A listener that is added without a connection is called at the next login."""
         told: list[str] = []
         self.manager.on_connect(lambda: told.append("up"))
         self.assertEqual(told, [])
@@ -444,7 +444,7 @@ class ListenerTests(ManagerServiceTest):
         self.assertEqual(told, ["up"])
 
     def test_faulty_listener_of_losses(self) -> None:
-        """One that raises keeps neither the others from being told nor the next attempt from being made."""
+        """A disconnect listener that raises stops neither the others nor the next attempt."""
         told: list[str] = []
         self.manager.on_disconnect(lambda: 1 // 0)
         self.manager.on_disconnect(lambda: told.append("after"))
@@ -455,7 +455,7 @@ class ListenerTests(ManagerServiceTest):
         self.assertLess(self.until_next_attempt(), 1)
 
     def test_listener_that_adds_another(self) -> None:
-        """A listener may add one: that is told once of the present connection."""
+        """A listener that another one adds while it runs is called once for this connection."""
         told: list[str] = []
 
         def add_another() -> None:
@@ -467,10 +467,10 @@ class ListenerTests(ManagerServiceTest):
 
 
 class SettingsTests(SynchronousTestCase):
-    """What the account and the settings make of a login."""
+    """How the account and the settings shape the login."""
 
     def logged_in(self, account: Account, **settings: Any) -> dict[str, str]:
-        """The Login that is sent by a connection with its own factory."""
+        """The headers of the Login that a connection with its default factory sends."""
         reactor = MemoryReactorClock()
         manager = AMIConnection("lab", "tcp:pbx.test:5038", account, reactor, **settings)
         manager.startService()
@@ -489,19 +489,19 @@ class SettingsTests(SynchronousTestCase):
         return login
 
     def test_events(self) -> None:
-        """The event classes are those that the counter and MAGI need, or what is asked for."""
+        """The event classes are those that the counter and MAGI need, or the event_mask given."""
         account = Account("gateway", lambda: SECRET)
         self.assertEqual(self.logged_in(account)["Events"], "system,call,agi")
         self.assertEqual(self.logged_in(account, event_mask="off")["Events"], "off")
 
     def test_plain(self) -> None:
-        """The secret in the clear, or its digest."""
+        """The secret is sent in the clear only with plain=True."""
         login = self.logged_in(Account("gateway", lambda: SECRET, plain=True))
         self.assertEqual((login["Username"], login["Secret"]), ("gateway", SECRET))
         self.assertNotIn("Secret", self.logged_in(Account("gateway", lambda: SECRET)))
 
     def test_protocol_of_another_library(self) -> None:
-        """One that does not tell whether it is logged in is up from its login until it is lost."""
+        """A protocol without ``logged_in`` counts as connected from its login until it is lost."""
 
         class Plain(Protocol):
             banner = "Asterisk Call Manager/11.0.0"
@@ -510,7 +510,7 @@ class SettingsTests(SynchronousTestCase):
                 self.lost: Deferred[None] = Deferred()
 
             async def log_in(self, *account: object) -> None:
-                """Accept any."""
+                """Accept any account."""
 
         made = Plain()
         reactor = MemoryReactorClock()
@@ -530,22 +530,22 @@ class SettingsTests(SynchronousTestCase):
         self.assertFalse(manager.is_up)
 
     def test_quiet_factory(self) -> None:
-        """Twisted's own lines about each connection are not wanted."""
+        """The factory turns Twisted's own log lines off."""
         self.assertFalse(AMIFactory(MemoryReactorClock(), {}).noisy)
 
 
 class UseTests(ManagerServiceTest):
-    """Actions and subscriptions."""
+    """Actions, lists and subscriptions."""
 
     def test_down(self) -> None:
-        """While there is no connection actions fail at once; logged in is what counts."""
+        """Without a login, actions and lists fail at once, and the error names the Asterisk."""
         self.connects().greets()
         for answer in (self.manager.action("Ping"), self.manager.action_list("CoreShowChannels")):
             line = str(self.failureResultOf(answer, ManagerUnavailable).value)
             self.assertIn("lab", line)
 
     def test_action(self) -> None:
-        """Actions are sent while it is up; at a loss they fail before the listeners are called, and it is not up."""
+        """On a loss, pending actions fail before the listeners are called, and ``is_up`` is false by then."""
         self.connects().logs_in()
         order: list[str] = []
         self.manager.on_disconnect(lambda: order.append("down"))
@@ -556,7 +556,7 @@ class UseTests(ManagerServiceTest):
         self.assertFalse(self.manager.is_up)
 
     def test_timeouts(self) -> None:
-        """An action or a list may take ten seconds, or as long as is asked for."""
+        """An action or a list times out after 10 s, or after the time given."""
         self.connects().logs_in()
         for timeout_s in (None, 2.0):
             more: dict[str, Any] = {} if timeout_s is None else {"timeout_s": timeout_s}
@@ -572,7 +572,7 @@ class UseTests(ManagerServiceTest):
                 self.failureResultOf(answer, ActionTimeout)
 
     def test_headers(self) -> None:
-        """The headers go out with the action, and with the list's."""
+        """The headers given are sent with an action and with a list."""
         self.connects().logs_in()
         self.manager.action("Getvar", [("Variable", "X")]).addErrback(lambda _: None)
         self.manager.action_list("Status", [("Channel", "Y")]).addErrback(lambda _: None)
@@ -601,8 +601,8 @@ class UseTests(ManagerServiceTest):
         self.end.says("Event: Hangup")
         self.assertEqual(seen[5:], ["b"])
 
-    def test_list(self) -> None:
-        """Lists, too."""
+    def test_action_list(self) -> None:
+        """action_list returns the items of the list."""
         self.connects().logs_in()
         answer = self.manager.action_list("CoreShowChannels")
         action = self.end.answers("EventList: start", to="CoreShowChannels")
@@ -610,7 +610,7 @@ class UseTests(ManagerServiceTest):
         self.assertEqual(self.successResultOf(answer), [])
 
     def test_subscriptions_outlive_connections(self) -> None:
-        """Who subscribed gets the events of every connection, until he has enough."""
+        """A subscription gets the events of every connection until it is ended; it may be ended twice."""
         seen: list[AMIMessage] = []
         end_it = self.manager.subscribe("Hangup", seen.append)
         for expected in (1, 2):
@@ -626,7 +626,7 @@ class UseTests(ManagerServiceTest):
         self.assertEqual(len(seen), 2)
 
     def test_ids(self) -> None:
-        """Ids are of one length, never the same, and another Manager's are others (docs/asterisk.md B3)."""
+        """Ids have one length and are unique; another connection's differ (docs/asterisk.md B3)."""
         ids = [self.manager.new_id() for _ in range(1000)]
         self.assertEqual(len(set(ids)), 1000)
         self.assertEqual({len(number) for number in ids}, {len(ids[0])})
@@ -636,10 +636,10 @@ class UseTests(ManagerServiceTest):
 
 
 class StopTests(ManagerServiceTest):
-    """Leaving."""
+    """Stopping the service."""
 
     def test_connected(self) -> None:
-        """What was sent goes out, then the connection is closed; stopped when it is gone."""
+        """Stopping closes the connection after what was sent, and ends when the connection is gone."""
         self.connects().logs_in()
         stopped = self.manager.stopService()
         self.assertTrue(self.end.transport.disconnecting)
@@ -651,14 +651,14 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_far_end_does_not_read(self) -> None:
-        """A frozen far end that takes nothing is left all the same, soon."""
+        """Stopping ends after LEAVING_S though Asterisk does not close its side."""
         self.connects().logs_in()
         stopped = self.manager.stopService()
         self.reactor.advance(LEAVING_S)
         self.successResultOf(stopped)
 
     def test_far_end_gets_three_seconds(self) -> None:
-        """So long it may take to read what was sent; what leaves in time leaves no timer behind."""
+        """Asterisk has 3 s to read what was sent; no timer is left afterwards."""
         self.connects().logs_in()
         stopped = self.manager.stopService()
         self.reactor.advance(2.9)
@@ -669,7 +669,7 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_not_connected_again(self) -> None:
-        """After a stop nothing is tried again, and nothing is said."""
+        """After a stop there is no further attempt."""
         self.connects().logs_in()
         stopped = self.manager.stopService()
         self.end.goes(ConnectionLost())
@@ -680,7 +680,7 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error, LogLevel.critical), [])
 
     def test_stopped_twice(self) -> None:
-        """The second stop has nothing to do."""
+        """A second stop ends at once."""
         self.connects().logs_in()
         first = self.manager.stopService()
         self.assertIsNone(self.successResultOf(self.manager.stopService()))
@@ -688,12 +688,12 @@ class StopTests(ManagerServiceTest):
         self.assertIsNone(self.successResultOf(first))
 
     def test_connecting(self) -> None:
-        """In the middle of an attempt."""
+        """Stopping during an attempt leaves no timer."""
         self.successResultOf(self.manager.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_connecting_for_the_third_time(self) -> None:
-        """An attempt that we break off ourselves is no failure worth a line."""
+        """An attempt that a stop breaks off is not logged as a failure."""
         for _ in range(SAY_AFTER - 1):
             self.fails()
             self.until_next_attempt()
@@ -701,7 +701,7 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.said(LogLevel.warn, LogLevel.error), [])
 
     def test_logging_in(self) -> None:
-        """In the middle of the login the connection is closed."""
+        """Stopping during the login closes the connection; nothing is logged, and no listener is called."""
         self.connects().greets()
         self.successResultOf(self.manager.stopService())
         self.assertTrue(self.end.gone)
@@ -710,14 +710,14 @@ class StopTests(ManagerServiceTest):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_waiting(self) -> None:
-        """Between two attempts."""
+        """Stopping between two attempts cancels the next one."""
         self.fails()
         self.assertIsNone(self.successResultOf(self.manager.stopService()))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertGreaterEqual(self.until_next_attempt(40), 40)
 
     def test_again(self) -> None:
-        """Stopped and started anew; started twice is started once."""
+        """A stopped service can be started again; a second start makes no second connection."""
         self.successResultOf(self.manager.stopService())
         self.manager.startService()
         self.manager.startService()
@@ -732,6 +732,6 @@ class StopTests(ManagerServiceTest):
         self.assertEqual((self.attempts(), self.manager.since), (3, self.reactor.seconds()))
 
     def test_never_started(self) -> None:
-        """What never ran stops at once."""
+        """A service that was never started stops at once."""
         manager = AMIConnection("b", "tcp:b:1", Account("x", lambda: ""), self.reactor)
         self.successResultOf(manager.stopService())

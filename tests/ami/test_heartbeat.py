@@ -1,4 +1,4 @@
-"""The sign of life: Asterisk's own time, regularly; nothing while there is no connection; a farewell."""
+"""The heartbeat: a global variable with Asterisk's own time, set at intervals, and 0 at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.ami_fakes import FakeAMIConnection
 
 
 class HeartbeatTests(SynchronousTestCase):
-    """A heartbeat on a manager in memory."""
+    """A heartbeat on a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Up, and begun."""
+        """Make the heartbeat and record the log."""
         self.clock, self.manager = Clock(), FakeAMIConnection()
         self.manager.answers["Ping"] = {"Timestamp": "1795419652.198815"}
         self.heartbeat = Heartbeat(self.manager, self.clock)  # type: ignore[arg-type]
@@ -28,7 +28,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def beats(self) -> list[str]:
-        """The values set since the last look."""
+        """The values set since the last call."""
         found = self.manager.heard("Setvar")
         for action in found:
             self.assertEqual(action["Variable"], HEARTBEAT_VARIABLE)
@@ -36,11 +36,11 @@ class HeartbeatTests(SynchronousTestCase):
         return [action["Value"] for action in found]
 
     def warnings(self) -> int:
-        """How many lines above info there are."""
+        """The number of log lines above info."""
         return len([event for event in self.events if event["log_level"] >= LogLevel.warn])
 
     def test_beats(self) -> None:
-        """Asterisk's own time, whole seconds, at once when we connect and then every few seconds."""
+        """The variable is set at once on connecting and then every EVERY_S, to Asterisk's time in whole seconds."""
         self.heartbeat.startService()
         self.assertEqual(self.beats(), [])
         self.manager.comes_up()
@@ -50,13 +50,13 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.beats(), ["1795419654"])
 
     def test_no_connection(self) -> None:
-        """While there is none nothing is said, and nothing is logged."""
+        """Without a connection nothing is sent or logged."""
         self.heartbeat.startService()
         self.clock.pump([EVERY_S] * 10)
         self.assertEqual((self.beats(), self.warnings()), ([], 0))
 
     def test_not_allowed(self) -> None:
-        """A user who may not set variables: one warning, however long it lasts; then all is well again."""
+        """A missing permission is logged once, not at each beat; the next failure after a success is logged again."""
         self.heartbeat.startService()
         self.manager.answers["Setvar"] = ActionFailed("Setvar: Permission denied")
         self.manager.comes_up()
@@ -69,14 +69,14 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.warnings(), 2)
 
     def test_without_time(self) -> None:
-        """An answer without a Timestamp: stale rather than wrong."""
+        """A Ping response without a Timestamp sets 0."""
         self.manager.answers["Ping"] = {}
         self.heartbeat.startService()
         self.manager.comes_up()
         self.assertEqual(self.beats(), ["0"])
 
     def test_farewell(self) -> None:
-        """Stopping says so at once."""
+        """Stopping sets 0 at once, and nothing is set afterwards."""
         self.heartbeat.startService()
         self.manager.comes_up()
         self.beats()
@@ -117,14 +117,14 @@ class HeartbeatTests(SynchronousTestCase):
         )
 
     def test_time_out(self) -> None:
-        """Question and beat may take four seconds each: a beat that comes later would be stale."""
+        """Ping and Setvar time out after 4 s each."""
         self.heartbeat.startService()
         self.manager.comes_up()
         self.successResultOf(self.heartbeat.stopService())
         self.assertEqual(self.manager.timeouts, {"Ping": [4.0], "Setvar": [4.0, 4.0]})
 
     def test_not_started(self) -> None:
-        """A connection that comes up before the heartbeat begins, or after it has ended, is not asked."""
+        """Nothing is sent before the heartbeat is started, nor on a connection after its stop."""
         self.manager.comes_up()
         self.assertEqual(self.manager.sent, [])
         self.heartbeat.startService()
@@ -135,7 +135,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.manager.sent, [])
 
     def test_beats_do_not_overlap(self) -> None:
-        """While an answer is awaited the next beat is not begun; afterwards it goes on."""
+        """While a response is awaited no other beat begins; afterwards beats go on."""
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
         self.heartbeat.startService()
@@ -147,7 +147,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.beats(), ["1795419659", "1795419660"])
 
     def test_stopped_when_the_beat_under_way_has_ended(self) -> None:
-        """Stopping says farewell at once, and ends when the question under way is answered."""
+        """Stopping sets 0 at once, and ends when the beat in progress has ended."""
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
         self.heartbeat.startService()
@@ -158,7 +158,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     def test_refused_again(self) -> None:
-        """The warning names Asterisk and the reason, and comes again after the beat was set meanwhile."""
+        """The warning names the Asterisk and the reason, and is logged again after a success."""
         self.heartbeat.startService()
         self.manager.comes_up()
         for count in (1, 2):
@@ -172,7 +172,7 @@ class HeartbeatTests(SynchronousTestCase):
             self.clock.advance(EVERY_S)
 
     def test_lost_meanwhile(self) -> None:
-        """A connection that is lost while an answer is awaited is no refusal."""
+        """A connection that is lost while a response is awaited is not logged as a refusal."""
         self.heartbeat.startService()
         self.manager.answers["Ping"] = None
         self.manager.comes_up()
@@ -180,7 +180,7 @@ class HeartbeatTests(SynchronousTestCase):
         self.assertEqual(self.warnings(), 0)
 
     def test_farewell_that_fails(self) -> None:
-        """A farewell that Asterisk refuses, or does not answer, is no failure either."""
+        """A final 0 that is refused or times out does not fail the stop, and is not logged."""
         for error in (ActionFailed("Setvar: Permission denied"), ActionTimeout("Setvar: no answer in time")):
             self.setUp()
             self.heartbeat.startService()

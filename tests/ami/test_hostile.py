@@ -38,21 +38,21 @@ NINE = (
 
 
 def rss_kb() -> int:
-    """Memory that this process holds now."""
+    """The resident memory of this process in kB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
 
 
 class HostileTest(TestCase):
-    """A Manager, and a server of the test's own manner."""
+    """An AMIConnection and a server that behaves as the test says."""
 
     timeout = 2 * PATIENCE_S
 
     def setUp(self) -> None:
-        """Take the real reactor, time and all."""
+        """Take the real reactor and its clock."""
         self.reactor: Any = reactor
 
     def begin(self, manner: Any) -> AMIConnection:
-        """The server, and the Manager connecting to it."""
+        """Start the server, and the connection to it."""
         self.server = server = HostileServer(manner)
         self.addCleanup(lambda: self.assertEqual(server.troubles, []))  # it did as the test told it
         self.events: list[LogEvent] = []
@@ -84,7 +84,7 @@ class HostileTest(TestCase):
         return [formatEvent(event) for event in self.events if event["log_level"] >= LogLevel.warn]
 
     async def outcome(self, waiting: Deferred[Any]) -> Any:
-        """What came of an action, an error too."""
+        """The result of an action, or the type of its error."""
         try:
             return await waiting
         except ManagerError as error:
@@ -96,10 +96,10 @@ class HostileTest(TestCase):
 
 
 class BytesTests(HostileTest):
-    """Bytes in other segments, and other bytes, than Asterisk's."""
+    """Bytes in unusual segments, and bytes that Asterisk would not send."""
 
     async def test_every_byte_alone(self) -> None:
-        """Login, answers, events and a list, each byte in a segment of its own."""
+        """Login, responses, events and a list work with each byte in a segment of its own."""
 
         def manner(session: Session) -> None:
             session.by_the_byte = True
@@ -122,7 +122,7 @@ class BytesTests(HostileTest):
         self.assertEqual((await manager.action("Ping")).get("Ping"), "Pong")
 
     async def test_forged_lines(self) -> None:
-        """Whole messages inside a caller's number: answers and lists are not changed by them."""
+        """Whole messages inside a caller's number change neither responses nor lists."""
         forged = "5\r\n\r\nResponse: Success\r\nActionID: 1\r\n\r\nEvent: X\r\nEventList: Complete\r\n\r\n\r\n"
 
         def manner(session: Session) -> None:
@@ -141,7 +141,7 @@ class BytesTests(HostileTest):
         self.assertEqual(self.loud(), [])
 
     async def test_ten_megabytes_in_a_line(self) -> None:
-        """A line that long is not kept: the connection is given up with a word, and made anew."""
+        """A line of ten megabytes is not kept: the connection is closed, logged, and made again."""
         needs.proc()
 
         def manner(session: Session) -> None:
@@ -159,7 +159,7 @@ class BytesTests(HostileTest):
         self.assertIn("without an end", self.loud()[0])
 
     async def test_dies_inside_a_message(self) -> None:
-        """Half an event and the end: no handler gets it, pending actions fail, the next connection works."""
+        """Half an event before the end reaches no handler; pending actions fail, and the next connection works."""
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -184,7 +184,7 @@ class FloodTests(HostileTest):
     """A flood of events."""
 
     async def test_two_hundred_thousand_events(self) -> None:
-        """A flood is read through at a bounded cost and not kept; an action is answered meanwhile."""
+        """A flood of events is read at a bounded cost and not kept; an action is answered after it."""
         needs.proc()
         count = 200_700
         go = threading.Event()
@@ -218,7 +218,7 @@ class FloodTests(HostileTest):
         self.assertEqual((self.ups, self.loud()), (1, []))
 
     async def test_hundreds_in_flight(self) -> None:
-        """Five hundred actions, answered backwards, lists among them, mixed."""
+        """Five hundred mixed actions and lists, answered in reverse order, each get their own response."""
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -246,7 +246,7 @@ class FloodTests(HostileTest):
             self.assertEqual([item.get("Name") for item in items], [f"{name}{number}" for name in "abc"])
 
     async def test_dies_with_hundreds_in_flight(self) -> None:
-        """Each fails with the typed error at the loss, none later."""
+        """All pending actions fail with ManagerUnavailable as soon as the connection is lost."""
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -264,14 +264,14 @@ class FloodTests(HostileTest):
 
 
 class SilenceTests(HostileTest):
-    """A server that does not do its part; how long that is waited for, is told by a time of the test's own."""
+    """A server that stops responding, on a clock that the test advances."""
 
     def setUp(self) -> None:
-        """Take the real reactor without its time."""
+        """Take the real reactor with a clock that the test advances."""
         self.reactor = HeldTime()
 
     async def test_stops_reading(self) -> None:
-        """What we send is not read: actions fail in time, and leaving takes seconds all the same."""
+        """If the server does not read, actions time out, and stopping ends after LEAVING_S."""
         done = threading.Event()
 
         def manner(session: Session) -> None:
@@ -293,7 +293,7 @@ class SilenceTests(HostileTest):
         await left
 
     async def test_refuses_logins(self) -> None:
-        """A wrong secret: one line, and one attempt for a long time."""
+        """A refused login is logged once, and not repeated for a while."""
 
         def manner(session: Session) -> None:
             session.say(b"Asterisk Call Manager/11.0.0\r\n")
@@ -309,7 +309,7 @@ class SilenceTests(HostileTest):
         self.assertIn("Authentication failed", line)
 
     async def test_lets_in_and_drops(self) -> None:
-        """Let in and dropped at once, again and again: no storm."""
+        """If each login is followed by a loss, the attempts become rarer."""
 
         def manner(session: Session) -> None:
             session.let_in()
@@ -321,7 +321,7 @@ class SilenceTests(HostileTest):
         self.assertGreater(self.reactor.seconds(), 3.7)  # at least 0.25 + 0.5 + 1 + 2
 
     async def test_no_banner(self) -> None:
-        """A peer that is silent at first and then answers: the connection comes up by itself."""
+        """A peer that sends no banner is given up, and the next connection works."""
 
         def manner(session: Session) -> None:
             if self.server.connections == 1:

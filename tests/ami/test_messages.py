@@ -1,4 +1,4 @@
-"""AMI's bytes: messages however they are cut, headers as Asterisk writes them, actions that stay one."""
+"""AMI messages: reading them from any segments, their headers, and writing actions safely."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RESPONSE = b"Response: Success\r\nActionID: a-1\r\nOutput: one\r\nOutput: two\r\
 
 
 def read(*pieces: bytes) -> list[bytes]:
-    """What a reader makes of bytes that come in these pieces, after the banner."""
+    """The messages that a reader finds in these segments after the banner."""
     reader = AMIReader()
     return [message.raw for piece in (BANNER, *pieces) for message in reader.feed(piece)]
 
 
 def one_by_one(data: bytes) -> list[bytes]:
-    """Each byte a piece of its own."""
+    """Each byte as a segment of its own."""
     return [data[place : place + 1] for place in range(len(data))]
 
 
@@ -40,7 +40,7 @@ class ReaderTests(SynchronousTestCase):
     """Cutting a stream into messages."""
 
     def test_banner(self) -> None:
-        """The first line is kept, and is no message."""
+        """The banner is kept, and is no message."""
         reader = AMIReader()
         self.assertEqual(reader.feed(BANNER[:9]), [])
         self.assertIsNone(reader.banner)
@@ -48,34 +48,34 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(reader.banner, "Asterisk Call Manager/11.0.0")
 
     def test_all_in_one(self) -> None:
-        """Banner, two messages and the beginning of a third in one segment."""
+        """The banner, two messages and the beginning of a third may come in one segment."""
         reader = AMIReader()
         messages = reader.feed(BANNER + EVENT + RESPONSE + b"Event: Ha")
         self.assertEqual([message.name for message in messages], ["Newchannel", "Success"])
         self.assertEqual([message.name for message in reader.feed(b"ngup\r\n\r\n")], ["Hangup"])
 
     def test_every_byte(self) -> None:
-        """The same messages when each byte comes alone, the banner's too."""
+        """Each byte in a segment of its own gives the same messages."""
         reader = AMIReader()
         data = BANNER + EVENT + RESPONSE + EVENT
         found = [message.raw for byte in one_by_one(data) for message in reader.feed(byte)]
         self.assertEqual(found, [value[:-4] for value in (EVENT, RESPONSE, EVENT)])
 
     def test_every_cut(self) -> None:
-        """Two pieces, cut at every place."""
+        """Two segments, cut at any place, give the same messages."""
         data = EVENT + RESPONSE
         for place in range(len(data) + 1):
             self.assertEqual(read(data[:place], data[place:]), [EVENT[:-4], RESPONSE[:-4]], place)
 
     def test_line_ends_too_many(self) -> None:
-        """A line end too many, as a caller can forge, takes nothing from the next message, wherever cut."""
+        """Superfluous line ends, as a caller can forge, take nothing from the next message, wherever it is cut."""
         for extra in (b"\r\n", b"\r\n" * 2, b"\r\n" * 3):
             data = EVENT + extra + RESPONSE
             self.assertEqual(read(data), [EVENT[:-4], RESPONSE[:-4]])
             self.assertEqual(read(*one_by_one(data)), [EVENT[:-4], RESPONSE[:-4]])
 
     def test_not_asterisk(self) -> None:
-        """Another banner is refused at once; the line is quoted, and is one line."""
+        """Another banner is refused at once, with an error of one line."""
         for data in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n", b"\xff\xfe\n\r\n"):
             error = self.assertRaises(ManagerProtocolError, AMIReader().feed, data)
             self.assertNotIn("\n", str(error))
@@ -96,7 +96,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertRaises(ManagerProtocolError, flood)
 
     def test_longest(self) -> None:
-        """A banner of a kilobyte and a message of a megabyte may be incomplete, however cut; no byte more."""
+        """A banner may have 1 KiB and a message 1 MiB before its end, in any segments; one more byte is refused."""
         for limit, begins in ((1024, b""), (1 << 20, BANNER)):
             for pieces in (1, 4):
                 reader = AMIReader()
@@ -107,7 +107,7 @@ class ReaderTests(SynchronousTestCase):
                 self.assertEqual(str(error), f"the far end sent {limit + 1} bytes without an end")
 
     def test_longest_after_another(self) -> None:
-        """Each message may be so long: what came before it does not count, nor does the banner."""
+        """The limit holds for each message by itself."""
         reader = AMIReader()
         reader.feed(BANNER + b"x" * (1 << 20))
         for _ in range(3):
@@ -116,7 +116,7 @@ class ReaderTests(SynchronousTestCase):
         self.assertRaises(ManagerProtocolError, reader.feed, b"y")
 
     def test_line_that_completes_nothing(self) -> None:
-        """It is kept as it is; what came before is not copied with it."""
+        """A line that completes no message is appended without copying what came before."""
         reader = AMIReader()
         reader.feed(BANNER)
         reader.feed(b"Output: " + b"x" * 900_000)
@@ -128,12 +128,12 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(len(message.get("Output")), 900_000)
 
     def test_what_is_said_of_another_banner(self) -> None:
-        """Its beginning is quoted, and what is expected is told."""
+        """The error quotes the beginning of the wrong banner and names the expected one."""
         error = self.assertRaises(ManagerProtocolError, AMIReader().feed, b"SSH" + b"x" * 90 + b"\r\n")
         self.assertEqual(str(error), f"'SSH{'x' * 57}' is not how AMI begins; expected is Asterisk Call Manager/…")
 
     def test_long_message_by_the_byte(self) -> None:
-        """A byte costs the same however many came before it: what is kept is not copied with each."""
+        """Each byte costs the same: what came before is not copied with it."""
         reader = AMIReader()
         reader.feed(BANNER)
         reader.feed(b"Event: VarSet\r\nValue: ")
@@ -167,7 +167,7 @@ class ReaderTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(max_size=60), max_size=6))
     def test_any_bytes_at_all(self, pieces: list[bytes]) -> None:
-        """Without a banner the only failure is the typed one."""
+        """Without a banner the only exception is ManagerProtocolError."""
         reader = AMIReader()
         try:
             for piece in pieces:
@@ -180,7 +180,7 @@ class MessageTests(SynchronousTestCase):
     """Reading headers."""
 
     def test_event(self) -> None:
-        """Kind, name and headers; names without case; values decoded."""
+        """An event has kind, name and headers; header names ignore case, and values are decoded."""
         message = AMIMessage(EVENT[:-4])
         self.assertEqual((message.kind, message.name), ("Event", "Newchannel"))
         self.assertEqual(message.get("channel"), "PJSIP/33-1")
@@ -190,7 +190,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(message.get("Uniqueid", "none"), "none")
 
     def test_repeated_headers(self) -> None:
-        """The first counts; all can be had, in order: the lines of a Command's output."""
+        """Of a repeated header get() returns the first value and all() returns all in order."""
         message = AMIMessage(RESPONSE[:-4])
         self.assertEqual(message.get("Output"), "one")
         self.assertEqual(message.all("output"), ["one", "two"])
@@ -198,7 +198,7 @@ class MessageTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(["Aa", "aa", "B", "Bb", ""]), max_size=5), st.data())
     def test_get(self, names: list[str], data: st.DataObject) -> None:
-        """Asking for one header is the same as reading them all."""
+        """get() and all() find the same as the list of all headers."""
         raw = b"\r\n".join(f"{name}: {data.draw(st.sampled_from(['', 'aa: 1', ' x']))}".encode() for name in names)
         message = AMIMessage(raw)
         for wanted in ("Aa", "B", "bb"):
@@ -207,23 +207,23 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(message.all(wanted), found)
 
     def test_blank_after_colon(self) -> None:
-        """One blank after the colon is no part of the value, and need not be there; more are."""
+        """One blank after the colon is optional and no part of the value; further ones are."""
         message = AMIMessage(b"Event:Foo\r\nA:1\r\nB: 2\r\nC:  3 \r\nD:")
         self.assertEqual((message.kind, message.name), ("Event", "Foo"))
         self.assertEqual([value for _, value in message], ["Foo", "1", "2", " 3 ", ""])
 
     def test_not_utf8(self) -> None:
-        """Bytes that are not UTF-8 come through and back."""
+        """Bytes that are not UTF-8 are decoded so that they can be encoded again."""
         message = AMIMessage(b"Event: X\r\nCallerIDNum: 5\xff")
         self.assertEqual(message.get("CallerIDNum").encode("utf-8", "surrogateescape"), b"5\xff")
 
     def test_values_with_colons_and_line_feeds(self) -> None:
-        """Only the first colon parts; a lone LF or CR is of the value."""
+        """A value may hold colons, a lone LF or a lone CR."""
         message = AMIMessage(b"Event: X\r\nA: b: c\r\nB: d\ne\rf")
         self.assertEqual((message.get("A"), message.get("B")), ("b: c", "d\ne\rf"))
 
     def test_line_without_colon(self) -> None:
-        """A line that is no header is one without a value, and harms none."""
+        """A line without a colon is a header with an empty value."""
         message = AMIMessage(b"Response: Success\r\nrubbish\r\nPing: Pong")
         self.assertEqual(message.get("rubbish"), "")
         self.assertEqual(message.get("Ping"), "Pong")
@@ -234,7 +234,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual((message.kind, message.is_success), ("Event", False))
 
     def test_success(self) -> None:
-        """What counts as success: also the odd word with which Logoff is answered."""
+        """Success, Goodbye and Follows are a success; any other response is none."""
         for word, expected in (
             ("Success", True),
             ("Goodbye", True),
@@ -246,7 +246,7 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(AMIMessage(f"Response: {word}".encode()).is_success, expected)
 
     def test_kind(self) -> None:
-        """The first header tells, in any spelling; a longer name is another."""
+        """The first header gives the kind, in any case; a longer name does not count."""
         for raw, kind in (
             (b"EVENT:X", "Event"),
             (b"event: X", "Event"),
@@ -260,30 +260,30 @@ class MessageTests(SynchronousTestCase):
             self.assertEqual(AMIMessage(raw).kind, kind, raw)
 
     def test_name(self) -> None:
-        """The first line's value, without blanks around it, colons and all."""
+        """The name is the first line's value without surrounding blanks, colons included."""
         for raw, name in ((b"Event:  a:b \r\nX: y", "a:b"), (b"Event", ""), (b"Event:\tX", "\tX")):
             self.assertEqual(AMIMessage(raw).name, name)
 
     def test_action_id(self) -> None:
-        """The first ActionID, or none."""
+        """action_id is the first ActionID, or ""."""
         self.assertEqual(AMIMessage(b"Response: X\r\nactionid: a-1\r\nActionID: b").action_id, "a-1")
         self.assertEqual(AMIMessage(b"Response: X").action_id, "")
 
     def test_first_header(self) -> None:
-        """The message's first line is a header as any other, and a name is not found within a longer one."""
+        """The first line counts as a header; a name is not found within a longer one."""
         message = AMIMessage(b"Channel: a\r\nXChannel: b\r\nChannelState: c\r\nchannel: d")
         self.assertEqual((message.get("CHANNEL"), message.all("channel")), ("a", ["a", "d"]))
         self.assertEqual(message.get("channelstate"), "c")
         self.assertEqual(message.get("State", "none"), "none")
 
     def test_neither(self) -> None:
-        """What is neither event nor response has no kind."""
+        """A message that is neither event nor response has no kind."""
         self.assertEqual(AMIMessage(b"Foo: bar").kind, "")
         self.assertEqual(repr(AMIMessage(b"Foo: b\x1bar")), "<Message 'b\\x1bar'>")
 
 
 class WholeTests(SynchronousTestCase):
-    """An event of a channel has each header of a channel once."""
+    """is_whole: an event of a channel has each of its headers exactly once."""
 
     NAMES = (
         "Channel",
@@ -307,19 +307,19 @@ class WholeTests(SynchronousTestCase):
         return AMIMessage("\r\n".join(["Event: X", *(f"{name}: 1" for name in names)]).encode())
 
     def test_whole(self) -> None:
-        """In any order and spelling, with others between."""
+        """The headers may come in any order and case, with others between."""
         self.assertTrue(is_whole(self.event(*self.NAMES)))
         self.assertTrue(is_whole(self.event("Other", *(name.upper() for name in reversed(self.NAMES)), "Other")))
 
     def test_one_missing_or_twice(self) -> None:
-        """Any of them missing, or there twice, makes the event suspect."""
+        """An event with a header missing or repeated is not whole."""
         for place, name in enumerate(self.NAMES):
             rest = self.NAMES[:place] + self.NAMES[place + 1 :]
             self.assertFalse(is_whole(self.event(*rest)), name)
             self.assertFalse(is_whole(self.event(*self.NAMES, name.lower())), name)
 
     def test_further(self) -> None:
-        """Headers that an event must have once besides."""
+        """Further headers can be required exactly once."""
         self.assertFalse(is_whole(self.event(*self.NAMES), "Env"))
         self.assertTrue(is_whole(self.event(*self.NAMES, "env"), "Env"))
         self.assertFalse(is_whole(self.event(*self.NAMES, "env", "Env"), "Env"))
@@ -329,7 +329,7 @@ class ActionTests(SynchronousTestCase):
     """Writing actions."""
 
     def test_form(self) -> None:
-        """Headers in order, repeated ones too, then an empty line."""
+        """Headers are written in order, repeated ones too, then an empty line."""
         data = format_action("Originate", [("Variable", "A=1"), ("Variable", "B=é")], "id-1")
         self.assertEqual(
             data,
@@ -337,7 +337,7 @@ class ActionTests(SynchronousTestCase):
         )
 
     def test_refused(self) -> None:
-        """CR, LF and NUL would begin another header or action; nothing that holds one is made."""
+        """CR, LF and NUL, which would begin another header or action, are refused in names, values and ActionIDs."""
         for bad in ("a\r\nAction: Logoff", "a\n", "\r", "x\0y"):
             for name, headers, action_id in (
                 ("Ping", [("Channel", bad)], "1"),
@@ -349,12 +349,12 @@ class ActionTests(SynchronousTestCase):
                 self.assertTrue(str(error).isprintable(), str(error))
 
     def test_header_names(self) -> None:
-        """A header's name is a word."""
+        """A header's name begins with a letter of ASCII and has no blank or colon."""
         for bad in ("", "A B", "A:", "Ä", "1A"):
             self.assertRaises(InvalidAction, format_action, "Ping", [(bad, "1")], "1")
 
     def test_limits(self) -> None:
-        """As long and as many lines as Asterisk reads, and not one more."""
+        """Lines and actions are accepted up to MAX_LINE bytes and MAX_LINES lines, and refused beyond."""
         longest = "x" * (MAX_LINE - len("A: "))
         format_action("Ping", [("A", longest)], "1")
         self.assertRaises(InvalidAction, format_action, "Ping", [("A", longest + "x")], "1")
@@ -363,7 +363,7 @@ class ActionTests(SynchronousTestCase):
         self.assertRaises(InvalidAction, format_action, "Ping", [("A", "1")] * (MAX_LINES - 1), "1")
 
     def test_limits_in_numbers(self) -> None:
-        """A line of 1022 bytes and an action of 128 lines, its own two included, are what Asterisk reads."""
+        """Asterisk reads lines of up to 1022 bytes and actions of up to 128 lines, the first two included."""
         self.assertIn(b"A: " + b"x" * 1019 + b"\r\n", format_action("Ping", [("A", "x" * 1019)], "1"))
         self.assertEqual(format_action("Ping", [("A", "1")] * 126, "1").count(b"\r\n"), 129)
         for name, headers, line in (
@@ -373,7 +373,7 @@ class ActionTests(SynchronousTestCase):
             self.assertEqual(str(self.assertRaises(InvalidAction, format_action, name, headers, "1")), line)
 
     def test_what_is_said(self) -> None:
-        """The header is named, and what it may not hold; a name that is none is quoted, cut short."""
+        """The error names the header and the character that it may not hold; an invalid name is quoted, cut short."""
         for header, value, line in (
             ("A", "x\r\ny", "the AMI header A may not hold '\\r'"),
             ("A", "x\0", "the AMI header A may not hold '\\x00'"),
@@ -384,12 +384,12 @@ class ActionTests(SynchronousTestCase):
             self.assertEqual(str(self.assertRaises(InvalidAction, format_action, "Ping", [(header, value)], "1")), line)
 
     def test_words_that_are_header_names(self) -> None:
-        """Letters, digits, hyphens and underscores after a first letter."""
+        """Header names have letters, digits, hyphens and underscores after a first letter."""
         for name in ("A", "Action-ID", "X_1", "z9"):
             self.assertIn(f"\r\n{name}: 1\r\n".encode(), format_action("Ping", [(name, "1")], "1"))
 
     def test_no_character(self) -> None:
-        """Half a surrogate pair, as JSON can hold, is refused like any other; bytes that came so go back."""
+        """A lone surrogate that stands for no byte is refused; bytes that are not UTF-8 are sent as they came."""
         self.assertRaises(InvalidAction, format_action, "Ping", [("A", "\ud800")], "1")
         self.assertIn(b"A: 5\xff\r\n", format_action("Ping", [("A", "5\udcff")], "1"))
 
@@ -399,7 +399,7 @@ class ActionTests(SynchronousTestCase):
         st.text(st.characters(exclude_categories=()), max_size=30),
     )
     def test_any_text(self, name: str, header: str, value: str) -> None:
-        """Any text gives exactly one action with exactly these headers, or the typed failure."""
+        """Any text gives one action with these headers, or InvalidAction."""
         try:
             data = format_action(name, [(header, value)], "1")
         except InvalidAction:

@@ -1,4 +1,4 @@
-"""One attempt at AMI: it comes to a connection that is logged in, or to one line."""
+"""connect_once: one attempt that gives a logged-in connection, or an error of one line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SECRET = "s3cret-of-the-test"
 
 
 class OnceTests(SynchronousTestCase):
-    """On a reactor in memory."""
+    """connect_once on a reactor in memory."""
 
     def setUp(self) -> None:
-        """A reactor in memory; no connection is made yet."""
+        """Make the reactor."""
         self.reactor = MemoryReactorClock()
         self.events: list[AMIMessage] = []
 
@@ -44,18 +44,18 @@ class OnceTests(SynchronousTestCase):
         return end
 
     def line_of(self, asked: Deferred[AMIProtocol], kind: type[Exception]) -> str:
-        """That it failed so; its one line, which holds no secret."""
+        """Check that the attempt failed so; returns the error's one line, which has no secret."""
         line = str(self.failureResultOf(asked, kind).value)
         self.assertNotIn("\n", line)
         self.assertNotIn(SECRET, line)
         return line
 
     def assert_quiet(self) -> None:
-        """No timer is left."""
+        """Check that no timer is left."""
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_good(self) -> None:
-        """Logged in; every event comes; the connection is the caller's to close."""
+        """The connection is logged in and gets every event; the caller closes it."""
         asked = self.ask()
         end = self.connected()
         end.greets()
@@ -71,14 +71,14 @@ class OnceTests(SynchronousTestCase):
         self.assert_quiet()
 
     def test_plain(self) -> None:
-        """As the settings say."""
+        """With plain=True the secret is sent in the clear."""
         self.ask(plain=True)
         end = self.connected()
         end.greets()
         self.assertEqual(end.answers(to="Login")["Secret"], SECRET)
 
     def test_refused_login(self) -> None:
-        """Asterisk's own word; the connection is closed."""
+        """A refused login fails with Asterisk's message and closes the connection."""
         asked = self.ask()
         end = self.connected()
         end.greets()
@@ -90,7 +90,7 @@ class OnceTests(SynchronousTestCase):
         self.assert_quiet()
 
     def test_no_listener(self) -> None:
-        """Nothing listens: the error names the address."""
+        """Without a listener the error names the address, and is printable."""
         asked = self.ask()
         factory: Any = self.reactor.tcpClients[-1][2]
         factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
@@ -104,7 +104,7 @@ class OnceTests(SynchronousTestCase):
         self.assertTrue(self.line_of(asked, ManagerUnavailable).isprintable())
 
     def test_no_asterisk(self) -> None:
-        """Something else answers."""
+        """Another protocol fails the attempt and closes the connection."""
         asked = self.ask()
         end = self.connected()
         end.protocol.dataReceived(b"220 mail.example.org ESMTP\r\n")
@@ -113,7 +113,7 @@ class OnceTests(SynchronousTestCase):
         self.assert_quiet()
 
     def test_silence(self) -> None:
-        """A connect that never ends, and a login that is never answered, end all the same."""
+        """A connection or a login that is never answered fails after PATIENCE_S."""
         asked = self.ask()
         self.reactor.advance(PATIENCE_S)
         self.assertIn("did not answer within", self.line_of(asked, ManagerUnavailable))
@@ -126,7 +126,7 @@ class OnceTests(SynchronousTestCase):
         self.assertTrue(end.gone)
 
     def test_ten_seconds(self) -> None:
-        """So long connecting and logging in may take together."""
+        """Connecting and logging in may take 10 s together."""
         asked = self.ask()
         self.reactor.advance(6)
         end = self.connected()
@@ -140,19 +140,19 @@ class OnceTests(SynchronousTestCase):
         self.assert_quiet()
 
     def test_no_endpoint_in_words(self) -> None:
-        """The setting is named and quoted, and what is accepted is told."""
+        """The error for an invalid endpoint names and quotes the setting and says what is accepted."""
         line = self.line_of(self.ask("bo\x1bgus:1"), ConfigError)
         self.assertTrue(line.startswith(r"asterisk.ami: 'bo\x1bgus:1' is not a client endpoint ("), line)
         self.assertTrue(line.endswith("tcp:127.0.0.1:5038 or tls:pbx.example.org:5039"))
 
     def test_no_endpoint(self) -> None:
-        """A setting that is none."""
+        """Strings that are no client endpoint are refused."""
         for description in "", "nonsense", "tcp", "tcp:x:y", "bogus:1:2":
             self.setUp()
             self.assertIn("not a client endpoint", self.line_of(self.ask(description), ConfigError))
 
     def test_closes_meanwhile(self) -> None:
-        """Asterisk goes while we log in."""
+        """A connection that is lost during the login fails the attempt."""
         asked = self.ask()
         end = self.connected()
         end.goes()

@@ -1,4 +1,4 @@
-"""One AMI connection: answers find their actions, events those who want them, and a dead peer is noticed."""
+"""AMIProtocol: responses reach their actions, events their handlers, and a dead peer is noticed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.ami_fakes import lines, new_protocol
 
 
 class ManagerTest(SynchronousTestCase):
-    """A connection, logged in."""
+    """Has a connection that is logged in."""
 
     def setUp(self) -> None:
         """Log in."""
@@ -53,13 +53,13 @@ class ManagerTest(SynchronousTestCase):
         return Deferred.fromCoroutine(self.protocol.log_in("gateway", "s3cret", "system,call", plain))
 
     def send(self, name: str = "Ping", **headers: str) -> tuple[Deferred[AMIMessage], str]:
-        """Send an action; its answer and its ActionID."""
+        """Send an action; returns its Deferred and its ActionID."""
         answer = self.protocol.action(name, headers.items())
         (action,) = self.end.hears()
         return answer, action["ActionID"]
 
     def ask_for_list(self, name: str = "CoreShowChannels") -> tuple[Deferred[list[AMIMessage]], str]:
-        """Send an action that a list answers."""
+        """Send an action that a list answers; returns its Deferred and its ActionID."""
         answer = self.protocol.action_list(name)
         (action,) = self.end.hears()
         return answer, action["ActionID"]
@@ -69,7 +69,7 @@ class LoginTests(SynchronousTestCase):
     """Logging in."""
 
     def setUp(self) -> None:
-        """A connection just made."""
+        """Make a connection."""
         self.protocol, self.end, self.clock = new_protocol()
 
     def log_in(self, plain: bool = False) -> Deferred[None]:
@@ -77,7 +77,7 @@ class LoginTests(SynchronousTestCase):
         return Deferred.fromCoroutine(self.protocol.log_in("gateway", "s3cret", "system,call", plain))
 
     def test_challenge(self) -> None:
-        """After the banner the challenge, then its digest; the secret itself is never sent."""
+        """After the banner the challenge is asked for and its digest sent; the secret is never sent."""
         done = self.log_in()
         self.assertEqual(self.end.hears(), [])
         self.end.greets()
@@ -90,7 +90,7 @@ class LoginTests(SynchronousTestCase):
         self.assertTrue(self.protocol.logged_in)
 
     def test_what_is_sent(self) -> None:
-        """The challenge is asked for by MD5, and the answer to it says so."""
+        """Challenge and login name MD5, and the banner is kept."""
         self.log_in()
         self.end.greets()
         challenge = self.end.answers("Challenge: 1", to="Challenge")
@@ -99,14 +99,14 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(self.protocol.banner, "Asterisk Call Manager/11.0.0")
 
     def test_plain_says_nothing_else(self) -> None:
-        """In the clear there is neither challenge nor digest."""
+        """A login in the clear has neither challenge nor digest."""
         self.log_in(plain=True)
         self.end.greets()
         login = self.end.answers(to="Login")
         self.assertEqual(set(login), {"Action", "ActionID", "Username", "Secret", "Events"})
 
     def test_challenge_refused(self) -> None:
-        """A refusal to the challenge is one of the login."""
+        """A refused challenge is a refused login."""
         done = self.log_in()
         self.end.greets()
         (action,) = self.end.hears()
@@ -117,7 +117,7 @@ class LoginTests(SynchronousTestCase):
         )
 
     def test_banner_time_out(self) -> None:
-        """Five seconds the banner may take, and one that came in time is not waited for again."""
+        """The banner may take 5 s; once it has come, it is not waited for again."""
         done = self.log_in()
         self.clock.advance(4.875)
         self.assertFalse(self.end.gone)
@@ -130,7 +130,7 @@ class LoginTests(SynchronousTestCase):
         self.assertFalse(self.end.gone)
 
     def test_given_up_before_the_login(self) -> None:
-        """That a connection is given up during the login is told by its failure, not by the log."""
+        """A connection that is given up during the login is not logged: the login's failure tells it."""
         with capturedLogs() as logs:
             self.log_in().addErrback(lambda _: None)
             self.clock.advance(BANNER_TIMEOUT_S)
@@ -138,7 +138,7 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual([log for log in logs if log["log_level"] >= LogLevel.warn], [])
 
     def test_close(self) -> None:
-        """Closing is by force, and once: what is not connected, not yet or no more, has nothing to close."""
+        """close() aborts a connection once; before it is made and after it is lost it does nothing."""
         closed: list[int] = []
         protocol = AMIProtocol(Clock(), {})
         protocol.close()
@@ -152,7 +152,7 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(closed, [1])
 
     def test_challenge_that_is_no_text(self) -> None:
-        """Bytes that are not UTF-8 are digested as they came."""
+        """A challenge with bytes that are not UTF-8 is digested as it came."""
         self.log_in().addErrback(lambda _: None)
         self.end.greets()
         self.end.answers("Challenge: \udcff\udcfe", to="Challenge")
@@ -160,21 +160,21 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(action["Key"], hashlib.md5(b"\xff\xfes3cret").hexdigest())
 
     def test_plain(self) -> None:
-        """The secret in the clear only where that is configured."""
+        """With plain=True the secret is sent in the clear."""
         done = self.log_in(plain=True)
         self.end.greets()
         self.assertEqual(self.end.answers(to="Login")["Secret"], "s3cret")
         self.successResultOf(done)
 
     def test_banner_first(self) -> None:
-        """A banner that came before is as good."""
+        """A banner that came before the login began is used."""
         self.end.greets()
         done = self.log_in(plain=True)
         self.end.answers(to="Login")
         self.successResultOf(done)
 
     def test_refused(self) -> None:
-        """A wrong secret is a failure of its own kind, in one line, without the secret."""
+        """A wrong secret raises LoginRefused in one line, without the secret."""
         done = self.log_in(plain=True)
         self.end.greets()
         (action,) = self.end.hears()
@@ -186,28 +186,28 @@ class LoginTests(SynchronousTestCase):
         self.assertFalse(self.protocol.logged_in)
 
     def test_no_banner(self) -> None:
-        """A silent peer is given up after some seconds, and the login fails with the reason."""
+        """A peer without a banner is disconnected, and the login fails with the reason."""
         done = self.log_in()
         self.clock.advance(BANNER_TIMEOUT_S)
         self.assertTrue(self.end.gone)
         self.assertIn("no banner", str(self.failureResultOf(done, ManagerUnavailable).value))
 
     def test_no_answer(self) -> None:
-        """A banner and nothing more: the login fails in time."""
+        """A peer that sends a banner only makes the login time out."""
         done = self.log_in()
         self.end.greets()
         self.clock.advance(ACTION_TIMEOUT_S)
         self.failureResultOf(done, ActionTimeout)
 
     def test_another_protocol(self) -> None:
-        """What is no AMI is given up at once, and the line is quoted."""
+        """A peer that does not speak AMI is disconnected at once, and its line is quoted."""
         done = self.log_in()
         self.protocol.dataReceived(b"HTTP/1.1 400 Bad Request\r\n")
         self.assertTrue(self.end.gone)
         self.assertIn("HTTP/1.1", str(self.failureResultOf(done, ManagerUnavailable).value))
 
     def test_lost_meanwhile(self) -> None:
-        """The connection goes at each moment of the login: always the same typed failure."""
+        """A connection that is lost at any moment of the login raises ManagerUnavailable."""
         for steps in range(3):
             self.setUp()
             done = self.log_in()
@@ -219,35 +219,35 @@ class LoginTests(SynchronousTestCase):
             self.failureResultOf(done, ManagerUnavailable)
 
     def test_lost_before(self) -> None:
-        """The connection is lost before a login: no error is unhandled."""
+        """A connection that is lost before the login leaves no unhandled error."""
         self.end.goes(ConnectionLost())
         self.successResultOf(self.protocol.lost)
 
 
 class AnswerTests(ManagerTest):
-    """Actions and their answers."""
+    """Actions and their responses."""
 
     def test_answer(self) -> None:
-        """By its ActionID."""
+        """A response reaches its action by the ActionID."""
         answer, action_id = self.send()
         self.assertNoResult(answer)
         self.end.says("Response: Success", f"ActionID: {action_id}", "Ping: Pong")
         self.assertEqual(self.successResultOf(answer).get("Ping"), "Pong")
 
     def test_error(self) -> None:
-        """Asterisk's own message, in one line."""
+        """A refused action fails with Asterisk's message in one line."""
         answer, action_id = self.send("Originate")
         self.end.says("Response: Error", f"ActionID: {action_id}", "Message: Permission\n denied")
         self.assertEqual(str(self.failureResultOf(answer, ActionFailed).value), "Originate: Permission\\n denied")
 
     def test_error_without_a_message(self) -> None:
-        """Then its word is told."""
+        """A refusal without a message fails with the word of the response."""
         answer, action_id = self.send("Originate")
         self.end.says("Response: Error", f"ActionID: {action_id}")
         self.assertEqual(str(self.failureResultOf(answer, ActionFailed).value), "Originate: Error")
 
     def test_action_ids(self) -> None:
-        """They count up from a prefix of 48 random bits, another for each connection."""
+        """ActionIDs count up behind a random prefix of 48 bits that differs for each connection."""
         ids = [self.send()[1] for _ in range(3)]
         prefix, _, first = ids[0].partition("-")
         self.assertRegex(prefix, r"\A[0-9a-f]{12}\Z")
@@ -256,7 +256,7 @@ class AnswerTests(ManagerTest):
         self.assertNotEqual(other.new_action_id().partition("-")[0], prefix)
 
     def test_ten_seconds(self) -> None:
-        """So long an action or a list may take, or as long as is asked for; the failure names the action."""
+        """An action or a list times out after 10 s, or after the time given; the error names the action."""
         for timeout_s, more in ((10.0, ()), (3.0, ((), 3.0))):
             waiting: list[Deferred[Any]] = [
                 self.protocol.action("Ping", *more),
@@ -273,7 +273,7 @@ class AnswerTests(ManagerTest):
             )
 
     def test_no_timer_is_left(self) -> None:
-        """What is answered, refused, or was never sent leaves no timer behind."""
+        """A response, a refusal, or an action that was not sent leaves no timer."""
         timers = len(self.clock.getDelayedCalls())
         for word in ("Success", "Error"):
             answer, action_id = self.send()
@@ -283,7 +283,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual(len(self.clock.getDelayedCalls()), timers)
 
     def test_why_it_was_lost(self) -> None:
-        """What waits fails with the transport's reason, or with ours if we gave up."""
+        """Pending actions fail with the transport's reason; later ones say that there is no connection."""
         answer, _ = self.send()
         self.end.goes(ConnectionLost("gone fishing"))
         self.assertIn(
@@ -296,8 +296,8 @@ class AnswerTests(ManagerTest):
         )
         self.assertEqual(self.end.hears(), [])
 
-    def test_of_nobody(self) -> None:
-        """A response that answers nothing is worth a debug line; an event without a blank is an event, and none."""
+    def test_unmatched_response_is_logged_at_debug(self) -> None:
+        """A response without an action is logged at debug level; an event without a blank is not logged."""
         with capturedLogs() as logs:
             self.end.says("Event:Hangup")
             self.end.says("Event:Other")
@@ -307,11 +307,13 @@ class AnswerTests(ManagerTest):
         self.assertEqual([log["log_level"] for log in logs], [LogLevel.debug] * 2)
 
     def test_out_of_order(self) -> None:
-        """Three hundred in flight, answered backwards."""
+        """Three hundred actions in flight, answered in reverse order, get their own responses."""
         sent = [self.send() for _ in range(300)]
         for _, action_id in reversed(sent):
             self.end.says("Response: Success", f"ActionID: {action_id}", f"Mine: {action_id}")
-        self.assertEqual([self.successResultOf(answer).get("Mine") for answer, _ in sent], [it for _, it in sent])
+        self.assertEqual(
+            [self.successResultOf(answer).get("Mine") for answer, _ in sent], [action_id for _, action_id in sent]
+        )
 
     def test_unknown_action_id(self) -> None:
         """Responses without an ActionID, with another one, or repeated, are ignored."""
@@ -325,20 +327,20 @@ class AnswerTests(ManagerTest):
         self.successResultOf(answer)
 
     def test_never_from_an_event(self) -> None:
-        """An event with our ActionID and the word Success answers nothing, but reaches who wants it."""
+        """An event with our ActionID and a header Response is no response; it reaches its handlers."""
         answer, action_id = self.send("Originate")
         self.end.says("Event: Hangup", f"ActionID: {action_id}", "Response: Success", "EventList: Complete")
         self.assertNoResult(answer)
         self.assertEqual(len(self.events), 1)
 
     def test_rubbish(self) -> None:
-        """What is neither event nor response is passed over."""
+        """A message that is neither event nor response is ignored."""
         answer, action_id = self.send()
         self.protocol.dataReceived(lines("Nonsense: 1", f"ActionID: {action_id}") + b"\r\n\r\n\xff\r\n\r\n")
         self.assertNoResult(answer)
 
     def test_unsendable(self) -> None:
-        """What would become a second action is not sent."""
+        """Text that would become a second action is not sent."""
         answer = self.protocol.action("Ping", [("Channel", "x\r\n\r\nAction: Logoff")])
         self.failureResultOf(answer, InvalidAction)
         self.assertEqual(self.end.hears(), [])
@@ -351,7 +353,7 @@ class AnswerTests(ManagerTest):
         self.end.says("Response: Success", f"ActionID: {action_id}")
 
     def test_cancelled(self) -> None:
-        """Who gives up waiting leaves nothing behind."""
+        """A cancelled action leaves no timer."""
         answer, action_id = self.send()
         answer.addErrback(lambda _: None)
         answer.cancel()
@@ -359,7 +361,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the watchdog
 
     def test_lost(self) -> None:
-        """Every action in flight fails with the typed error, lists too, and later ones at once."""
+        """Every action and list in flight fails with ManagerUnavailable, and later ones at once."""
         sent = [self.send()[0] for _ in range(5)] + [self.ask_for_list()[0]]
         self.end.goes(ConnectionLost())
         for message in sent:
@@ -369,7 +371,7 @@ class AnswerTests(ManagerTest):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_message_without_end(self) -> None:
-        """A message that never ends closes the connection; it is said once."""
+        """A message without an end closes the connection, and is logged once."""
         answer, _ = self.send()
         with capturedLogs() as logs:
             for _ in range(MAX_MESSAGE // 60_000 + 2):
@@ -385,19 +387,19 @@ class ListTests(ManagerTest):
     """Actions that a list answers."""
 
     def item(self, action_id: str, channel: str) -> None:
-        """An item comes."""
+        """Receive an item."""
         self.end.says("Event: CoreShowChannel", f"ActionID: {action_id}", f"Channel: {channel}")
 
     def complete(self, action_id: str) -> None:
-        """The end comes."""
+        """Receive the end."""
         self.end.says("Event: CoreShowChannelsComplete", f"ActionID: {action_id}", "EventList: Complete")
 
     def start(self, action_id: str) -> None:
-        """The response comes."""
+        """Receive the response."""
         self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: start")
 
     def test_list(self) -> None:
-        """Items in order, without the last event."""
+        """A list has its items in order, without the event that ends it."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         self.item(action_id, "a")
@@ -407,7 +409,7 @@ class ListTests(ManagerTest):
         self.assertEqual([row.get("Channel") for row in self.successResultOf(answer)], ["a", "b"])
 
     def test_empty(self) -> None:
-        """No items; also where Asterisk answers without a list."""
+        """A list may have no items; a response without a list is an empty one, too."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         self.complete(action_id)
@@ -433,7 +435,7 @@ class ListTests(ManagerTest):
         self.assertEqual(len(seen), 4)
 
     def test_any_spelling_of_begin_and_end(self) -> None:
-        """Asterisk writes Complete and start, and other words in other lists; an item may have another word."""
+        """The words of EventList that begin and end a list are read in any case; an item may have another word."""
         answer, action_id = self.ask_for_list()
         self.end.says("Response: Success", f"ActionID: {action_id}", "EventList: Start")
         self.end.says("Event: X", f"ActionID: {action_id}", "EventList: item")
@@ -442,7 +444,7 @@ class ListTests(ManagerTest):
         self.assertEqual(len(self.successResultOf(answer)), 1)
 
     def test_action_is_no_list(self) -> None:
-        """Events with the ActionID of an action that is answered by one response are events."""
+        """Events with the ActionID of an action without a list are events."""
         self.ask_for_list()
         answer, action_id = self.send("Originate")
         self.end.says("Event: Hangup", f"ActionID: {action_id}", "EventList: Complete")
@@ -452,7 +454,7 @@ class ListTests(ManagerTest):
         self.successResultOf(answer)
 
     def test_hundred_thousand(self) -> None:
-        """So many items a list may have."""
+        """A list may have 100 000 items."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         thousand = lines("Event: X", f"ActionID: {action_id}") * 1000
@@ -462,7 +464,7 @@ class ListTests(ManagerTest):
         self.assertEqual(len(self.successResultOf(answer)), 100_000)
 
     def test_interleaved(self) -> None:
-        """Two lists at once, items mixed, with events and answers between: each gets its own."""
+        """Two lists at once, with events and responses between their items, each get their own items."""
         first, one = self.ask_for_list()
         second, two = self.ask_for_list()
         ping, three = self.send()
@@ -499,7 +501,7 @@ class ListTests(ManagerTest):
         self.failureResultOf(answer, ActionFailed)
 
     def test_before_the_response(self) -> None:
-        """Items before the response are not the list's."""
+        """Items before the response are not part of the list."""
         answer, action_id = self.ask_for_list()
         self.item(action_id, "early")
         self.complete(action_id)
@@ -510,7 +512,7 @@ class ListTests(ManagerTest):
         self.assertEqual(self.successResultOf(answer), [])
 
     def test_never_complete(self) -> None:
-        """A list that does not end fails in time."""
+        """A list without an end times out."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         self.clock.advance(ACTION_TIMEOUT_S)
@@ -518,7 +520,7 @@ class ListTests(ManagerTest):
         self.item(action_id, "late")
 
     def test_too_long(self) -> None:
-        """A list without end is cut off before it fills the memory."""
+        """A list of more than 100 000 items fails."""
         answer, action_id = self.ask_for_list()
         self.start(action_id)
         thousand = lines("Event: CoreShowChannel", f"ActionID: {action_id}") * 1000
@@ -533,7 +535,7 @@ class ListTests(ManagerTest):
 
 
 class EventTests(ManagerTest):
-    """Who wants which event."""
+    """Events and their handlers."""
 
     def test_wanted(self) -> None:
         """A handler gets the events of its name, and no others."""
@@ -543,14 +545,14 @@ class EventTests(ManagerTest):
         self.assertEqual([event.get("Cause") for event in self.events], ["16"])
 
     def test_any_spelling_of_the_colon(self) -> None:
-        """An event without the blank, or with nothing but its name, is the same event."""
+        """An event without a blank, without further headers, or in lower case is the same event."""
         self.end.says("Event:Hangup", "Cause: 16")
         self.end.says("Event: Hangup")
         self.end.says("event: Hangup", "Cause: 17")
         self.assertEqual([event.get("Cause") for event in self.events], ["16", "", "17"])
 
     def test_every_event(self) -> None:
-        """``*`` gets them all, beside those who want one kind."""
+        """Handlers for ``*`` get every event, beside the handlers for one name."""
         everything: list[str] = []
         self.handlers[b"*"] = [lambda event: everything.append(event.name)]
         self.end.says("Event: Hangup")
@@ -559,7 +561,7 @@ class EventTests(ManagerTest):
         self.assertEqual((everything, len(self.events)), (["Hangup", "VarSet", "DTMFEnd"], 1))
 
     def test_faulty_listener(self) -> None:
-        """One that fails is told to the log, and the next is served."""
+        """A handler that raises is logged, and the next one is called."""
         self.handlers[b"Hangup"].insert(0, lambda _: 1 // 0)  # type: ignore[arg-type]
         self.end.says("Event: Hangup")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -573,14 +575,14 @@ class EventTests(ManagerTest):
         self.assertEqual(len(self.events), 1)
 
     def test_one_ends_all(self) -> None:
-        """A listener that closes the connection in the middle of a segment."""
+        """A handler may close the connection while further events of the segment wait."""
         self.handlers[b"Hangup"].append(lambda _: self.protocol.close())
         self.protocol.dataReceived(lines("Event: Hangup") * 3)
         self.assertTrue(self.end.gone)
 
     @given(st.lists(st.binary(max_size=50), max_size=10))
     def test_any_bytes(self, pieces: list[bytes]) -> None:
-        """For any input nothing is raised, and no failure is logged."""
+        """No input raises or logs a failure."""
         clock_events: list[AMIMessage] = []
         protocol, end, _ = new_protocol({b"Hangup": [clock_events.append], b"*": [clock_events.append]})
         end.greets()
@@ -602,14 +604,14 @@ class EventTests(ManagerTest):
 
 
 class LifeTests(ManagerTest):
-    """A peer that does not speak any more."""
+    """Noticing a peer that has stopped responding."""
 
     def pings(self) -> list[dict[str, str]]:
-        """The Pings sent since the last look."""
+        """The Pings sent since the last call."""
         return [action for action in self.end.hears() if action["Action"] == "Ping"]
 
     def pass_time(self, seconds: float, answering: bool = True) -> list[float]:
-        """Time passes by the second; returns when Pings came."""
+        """Let time pass by the second; returns when Pings came."""
         asked = []
         for _ in range(int(seconds)):
             self.clock.advance(1)
@@ -620,25 +622,25 @@ class LifeTests(ManagerTest):
         return asked
 
     def test_asked(self) -> None:
-        """An idle peer is asked every few seconds, and lives as long as it answers."""
+        """An idle peer gets a Ping every few seconds, and stays connected while it answers."""
         asked = self.pass_time(600)
         self.assertFalse(self.end.gone)
         gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
         self.assertTrue(all(PING_AFTER_S <= gap < 2 * PING_AFTER_S for gap in gaps), gaps)
 
     def test_when_it_is_asked(self) -> None:
-        """The first question comes nine seconds after the connection was made, then one every eight."""
+        """The first Ping is sent 9 s after the connection was made, then one every 8 s."""
         self.assertEqual(self.pass_time(50), [9, 17, 25, 33, 41, 49])
 
     def test_not_asked_twice(self) -> None:
-        """While a question is not answered no other is asked."""
+        """While a Ping is unanswered no other is sent."""
         for _ in range(24):
             self.clock.advance(1)
             self.end.says("Event: Newexten")
         self.assertEqual(len(self.pings()), 1)
 
     def test_how_long_it_may_be_silent(self) -> None:
-        """Twenty seconds, seen at the next look; what is told counts from the last byte."""
+        """A peer may be silent for 20 s, checked every 4 s; the log line counts from its last byte."""
         for heard_at, given_up_at in ((1, 21), (2, 25)):
             self.setUp()
             waiting, _ = self.send()
@@ -653,7 +655,7 @@ class LifeTests(ManagerTest):
             self.assertEqual(said, [f"Asterisk has been silent for {given_up_at - heard_at} s"])
 
     def test_what_fails_when_it_is_silent(self) -> None:
-        """What waits fails with the reason for which the connection was given up."""
+        """Pending actions fail with the reason for which the connection was given up."""
         self.clock.pump([1] * 15)
         waiting = self.protocol.action("Getvar")
         self.clock.pump([1] * 6)
@@ -662,7 +664,7 @@ class LifeTests(ManagerTest):
         )
 
     def test_how_long_it_may_leave_a_question(self) -> None:
-        """Sixteen seconds, however much it says meanwhile; that is told."""
+        """A Ping may be unanswered for 16 s although events come; the log line says so."""
         with capturedLogs() as logs:
             while not self.end.gone:
                 self.clock.advance(1)
@@ -672,7 +674,7 @@ class LifeTests(ManagerTest):
         self.assertEqual(said, ["Asterisk has not answered for 16 s"])
 
     def test_refusal_is_an_answer(self) -> None:
-        """A peer that refuses a Ping reads all the same."""
+        """A refused Ping counts as an answer."""
         for _ in range(100):
             self.clock.advance(1)
             for ping in self.pings():
@@ -680,7 +682,7 @@ class LifeTests(ManagerTest):
         self.assertFalse(self.end.gone)
 
     def test_silent(self) -> None:
-        """Nothing more comes: given up within 30 seconds, with what waits failing."""
+        """A silent peer is disconnected within 30 s, and pending actions fail."""
         self.pass_time(100)
         waiting, _ = self.send()
         self.pass_time(DEAD_AFTER_S + 4, answering=False)
@@ -689,7 +691,7 @@ class LifeTests(ManagerTest):
         self.assertLess(DEAD_AFTER_S + 4, 30)
 
     def test_deaf(self) -> None:
-        """One that talks but answers nothing does not read: given up, too, but later."""
+        """A peer that sends events but answers nothing is disconnected after DEAF_AFTER_S."""
         for second in range(int(DEAF_AFTER_S + 30)):
             if self.end.gone:
                 break
@@ -699,7 +701,7 @@ class LifeTests(ManagerTest):
         self.assertGreater(second, DEAF_AFTER_S)
 
     def test_busy(self) -> None:
-        """Events without end, and answers between: it lives, and is still asked."""
+        """A peer that sends many events and answers Pings stays connected."""
         asked = []
         for _ in range(120):
             self.clock.advance(1)
@@ -711,7 +713,7 @@ class LifeTests(ManagerTest):
         self.assertGreater(len(asked), 8)
 
     def test_not_before_the_login(self) -> None:
-        """Before the login nothing is sent."""
+        """Before the login nothing is sent, and a peer that waits for too long is disconnected."""
         protocol, end, clock = new_protocol()
         end.greets()
         clock.pump([1] * 15)

@@ -98,7 +98,7 @@ class ClickCase(AsteriskTest):
 
 
 class ClickTest(ClickCase):
-    """With phones."""
+    """Click-to-dial with phones."""
 
     config = "[dial]\ntimeout = 3\n" + WEB + AMI
 

@@ -195,7 +195,7 @@ class StrangeGatewayTest(DialplanTest):
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
     def test_busy(self) -> None:
-        """It is alive and has no place: the call is refused, and the caller gets no fallback."""
+        """A gateway that is alive and has no slot: the call is refused, and the caller gets no fallback."""
         self._expect([MARK + "busy"], "CONGESTION@pbxrouter-outcome")
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
@@ -293,7 +293,7 @@ class AliveTest(DialplanTest):
         self.assertNotIn("999@pbxrouter-fallback", self._places())
 
     def test_connection_closed(self) -> None:
-        """It closes the connection at once, and lives: the call is refused."""
+        """A gateway that closes the connection at once and is alive: the call is refused."""
         self._place()
         self._assert_refused()
 
@@ -315,7 +315,7 @@ class AliveTest(DialplanTest):
         self.hang_up_all()
 
     def test_failed(self) -> None:
-        """It says itself that something broke: the fallback, however alive it is."""
+        """A call that the gateway marks as failed goes to the fallback, though the gateway is alive."""
         gateway = FakeGateway(self.lab.agi_port, [OUTCOME + "FAILED", MARK + "failed"])
         self.addCleanup(gateway.close)
         self._originate("999@pbxrouter-phones")
@@ -395,7 +395,7 @@ magi = ["pbxrouter-ask"]
                 self.assertNotIn(SECRET.encode(), path.read_bytes())
 
     def test_wrong_or_missing(self) -> None:
-        """The call is refused, since the gateway lives; the log says so once a minute, and never what was told."""
+        """The call is refused, since the gateway is alive; it is logged once a minute, without the secret given."""
         wrong = SECRET[:-1] + "x"
         for secret in (wrong, ""):
             self._mark = self.lab.log_size()
@@ -405,7 +405,7 @@ magi = ["pbxrouter-ask"]
         self.assertNotIn(wrong, log)
 
     def test_magi(self) -> None:
-        """By agi:async no secret is told, and the call is served."""
+        """A call by agi:async gets no secret, and is served."""
         self._set_global("PBXROUTER_URL", "agi:async")
         log = self._call(SECRET, "invalid en")
         self.assertNotIn("secret=", log)

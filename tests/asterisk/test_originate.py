@@ -308,7 +308,7 @@ class WithoutAmiTest(AsteriskTest):
     config = AMI.replace("AMI_PORT", "1")
 
     def test_at_once(self) -> None:
-        """It fails at once, in one line."""
+        """Without a connection to AMI the command fails at once, in one line."""
         where = ["PJSIP/33", "--to", "21", "--context", "pbxrouter"]
         command = Command(self.gateway.config, "originate", *where)
         status, said = command.end()

@@ -152,7 +152,7 @@ class ForwardTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_chain_of_forwards_with_a_grant(self) -> None:
-        """The other way round: 21 may name 22, and 22 may name 600."""
+        """33 calls 22, which forwards to 21, which forwards to 600: 21 may name 22, and 22 may name 600."""
         with self.phone(21, "forward=22"), self.phone(22, f"forward={OUTSIDE}"):
             self.sent_on("21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
@@ -172,6 +172,25 @@ class ForwardTest(SentOnTest):
         self.assertEqual(self.dialled(), ["PJSIP/21", "Local/650@pbxrouter"])
         self.assertIn("33 sent on by PJSIP/21 -> 650: ", self.told("650"))
         self.assertIn("21 has no grant for 6XX", self.told("650"))
+
+    def test_forward_to_a_leg_of_the_dialplan(self) -> None:
+        """21 forwards to 777, from where the dialplan comes to the gateway by a further leg: 33 does not pay."""
+        with self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "21")
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_chain_of_forwards_to_a_leg_of_the_dialplan(self) -> None:
+        """22 forwards to 21, and that to 777: neither 33 nor 22 pays."""
+        with self.phone(22, "forward=21"), self.phone(21, "forward=777"):
+            self.call_until(lambda: self.asks_for_a_pin() or "Local/677@localline" in self.dialled(), "22")
+        self.assertEqual(self.dialled(), ["PJSIP/22", "PJSIP/21"])
+        self.assertIn("33 sent on by unknown -> 677: ", self.told("677"))
+
+    def test_own_call_to_a_leg_of_the_dialplan(self) -> None:
+        """33 dials 777 without a transfer."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777")
+        self.assertIn("33 -> 677: ", self.told("677"))
 
     def test_own_second_leg(self) -> None:
         """33 dials 50 itself: the second leg is 33's, by its own grant."""
@@ -225,6 +244,23 @@ class TransferTest(SentOnTest):
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("21 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
 
+    def test_redirected_by_ami(self) -> None:
+        """AMI's Redirect is no transfer: the caller whose channel is redirected answers for it."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Redirect",
+                Channel=self.lab.ami.channel_named("PJSIP/33"),
+                Context="pbxrouter",
+                Exten=OUTSIDE,
+                Priority=1,
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
+        self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("33", ""))
+
     def test_transfer_to_a_leg_of_the_dialplan(self) -> None:
         """22 transfers 33 to 777, from where the dialplan comes to the gateway by a Local leg: 22 answers for that."""
         with self.phone(22, "transfer=777"):
@@ -232,7 +268,7 @@ class TransferTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/22 -> 677: ", self.told("677"))
 
     def test_transferred_callee_at_a_leg_of_the_dialplan(self) -> None:
-        """33 transfers 21 there, and is gone: it is not known who made the leg, so a PIN is asked for."""
+        """33 transfers 21 to 777 and hangs up: it is not known who made the leg, so a PIN is asked for."""
         with self.phone(22, "answer"), self.calling("22", "-t", "40000"):
             self.until_talking("PJSIP/33", "PJSIP/22")
             self.transfer_by_ami("PJSIP/33", "777")
@@ -250,7 +286,7 @@ class TransferTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_second_transfer_with_a_grant(self) -> None:
-        """The other way round: 21 transfers 33 to 22, which transfers it outside on its own grant."""
+        """21 transfers 33 to 22, which transfers it outside on its own grant."""
         with self.phone(21, "transfer=22"), self.phone(22, f"transfer={OUTSIDE}"):
             self.sent_on("21")
         self.assertEqual(self.dialled(), ["PJSIP/21", "PJSIP/22", f"Local/{OUTSIDE}@localline"])
@@ -280,16 +316,15 @@ class AttendedTransferTest(SentOnTest):
     """Attended transfers by REFER with Replaces: the second call is the phone's own."""
 
     def test_without_a_grant(self) -> None:
-        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, whoever is in the call by then."""
+        """21 calls 600 and would join 33 with it: 21 is asked for a PIN, and hands 33 over during the prompt."""
         with self.phone(21, f"attended={OUTSIDE}"):
-            self.sent_on("21")
+            self.call_until(lambda: self.asks_for_a_pin() and not self.lab.ami.channel_named("PJSIP/21"), "21")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
-        self.assertTrue(self.asks_for_a_pin())
         self.assertIn("21 -> 600: ", self.told(OUTSIDE))
         self.assertEqual(self.row()["forwarded_by"], "")
 
     def test_with_a_grant(self) -> None:
-        """22 does, on its own grant: 33 talks with the outside line, and 22 is out."""
+        """22 transfers 33 to the outside line on its own grant; the two talk, and 22 has left the call."""
         with self.phone(22, f"attended={OUTSIDE}"):
             self.call_until(lambda: self.talking("PJSIP/33", "Local/600@localline"), "22")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
@@ -319,13 +354,13 @@ class KeysTest(SentOnTest):
             self.hang_up_all()
 
     def test_blind_without_a_grant(self) -> None:
-        """21, which was called, keys a transfer."""
+        """21, which was called, keys the code of a transfer."""
         self._keyed(21, "PJSIP/21", f"#1{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_blind_with_a_grant(self) -> None:
-        """22 does."""
+        """22, which has a grant, keys the code of a blind transfer."""
         self._keyed(22, "PJSIP/22", f"#1{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertIn("33 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
@@ -343,16 +378,29 @@ class KeysTest(SentOnTest):
         self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_attended_with_a_grant(self) -> None:
-        """22 does."""
+        """22, which has a grant, keys the code of an attended transfer."""
         self._keyed(22, "PJSIP/22", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/22", f"Local/{OUTSIDE}@localline"])
         self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("22", "PJSIP/22"))
 
     def test_attended_by_the_caller(self) -> None:
-        """33 does, which called 21."""
+        """33, which called 21, keys the code of an attended transfer: 33 answers for it."""
         self._keyed(21, "PJSIP/33", f"*2{OUTSIDE}")
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertIn("33 sent on by PJSIP/33 -> 600: ", self.told(OUTSIDE))
+
+    def test_attended_by_ami(self) -> None:
+        """AMI's Atxfer presses the keys for 21."""
+        with self.phone(21, "answer"), self.calling("21", "-t", "40000"):
+            self.until_talking("PJSIP/33", "PJSIP/21")
+            reply = self.lab.ami.action(
+                "Atxfer", Channel=self.lab.ami.channel_named("PJSIP/21"), Context="keys", Exten=OUTSIDE
+            )
+            self.assertEqual(reply["Response"], "Success", reply)
+            self.until_judged()
+            self.hang_up_all()
+        self.assertEqual(self.dialled(), ["PJSIP/21"])
+        self.assertIn("21 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_parked(self) -> None:
         """21 parks the call by keys; it comes back to the gateway: 21 answers for it."""
@@ -386,7 +434,7 @@ class ParkTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_with_a_grant(self) -> None:
-        """A call that 22 parked."""
+        """A call that 22, which has a grant, parked comes back through the gateway: 22 answers for it."""
         with self.phone(22, "answer"), self.calling("22", "-t", "40000"):
             self._parked(22, 1000)
             self.until_judged()
@@ -453,7 +501,7 @@ class PickUpTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/35 -> 600: ", self.told(OUTSIDE))
 
     def test_code(self) -> None:
-        """The same by *8, which 22 dials: its grant counts."""
+        """22 picks the call up by dialling *8 and transfers it: its grant counts."""
         with self.phone(21, "noanswer"), self.calling("21", "-t", "40000"):
             self._ringing()
             with self.calling("*8", "-f", "22", "-t", "40000"):
@@ -477,12 +525,12 @@ class TrunkTest(SentOnTest):
         self.assertIn("the call came by the trunk PJSIP/trunk, where the caller number 33", self.told(OUTSIDE))
 
     def test_claimed_number_through_a_local_channel(self) -> None:
-        """The same where the dialplan brings the call by a Local leg: it inherits the trunk."""
+        """A call that the dialplan brings by a Local leg inherits the trunk: the caller number opens nothing."""
         self.call_until(self.asks_for_a_pin, "777", "-s", "127.0.0.2", "-f", "33")
         self.assertIn("the call came by the trunk PJSIP/trunk, where the caller number 33", self.told("677"))
 
     def test_claimed_diversion(self) -> None:
-        """Neither does a Diversion header that names 22 open what 22 may dial."""
+        """A Diversion header that names 22 does not open what 22 may dial."""
         self.sent_on(OUTSIDE, "-s", "127.0.0.2", "-f", "0911", "-D", "22")
         self.assertTrue(self.asks_for_a_pin())
         self.assertIn("0911 sent on by 22 -> 600: ", self.told(OUTSIDE))
@@ -506,7 +554,7 @@ class TrunkTest(SentOnTest):
         self.assertIn("0911 sent on by PJSIP/22 -> 600: ", self.told(OUTSIDE))
 
     def test_outsider_is_forwarded_without_a_grant(self) -> None:
-        """21 does: neither that the outsider says to be 33 nor that his call names 22 helps."""
+        """21 forwards it: the outsider's claims to be 33 and to come from 22 open nothing."""
         with self.phone(21, f"forward={OUTSIDE}"):
             self.sent_on("779", "-s", "127.0.0.2", "-f", "33", "-D", "22")
         self.assertEqual(self.dialled(), [])
@@ -514,7 +562,7 @@ class TrunkTest(SentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_outsider_is_transferred(self) -> None:
-        """The dialplan lets an outsider ring 21, which transfers him: 21 answers for it, not the outsider."""
+        """The dialplan lets an outsider ring 21, which transfers the call: 21 answers for it, not the outsider."""
         with self.phone(21, f"transfer={OUTSIDE}"):
             self.sent_on("779", "-s", "127.0.0.2", "-f", "33")
         self.assertTrue(self.asks_for_a_pin())
@@ -534,7 +582,7 @@ class TrunkThatSendsOnTest(SentOnTest):
         self.assertIn("PJSIP/22 is a trunk and has no grants", self.told(OUTSIDE))
 
     def test_transfer(self) -> None:
-        """Neither has a transfer."""
+        """A transfer by a phone behind the trunk has no grants either."""
         with self.phone(22, f"transfer={OUTSIDE}"):
             self.sent_on("22")
         self.assertEqual(self.dialled(), ["PJSIP/22"])
@@ -555,9 +603,14 @@ class ClaimTest(SentOnTest):
         self.sent_on(OUTSIDE, "-D", "22")
         self.assertEqual(self.dialled(), [f"Local/{OUTSIDE}@localline"])
 
+    def test_claim_at_a_leg_of_the_dialplan(self) -> None:
+        """A claim counts also where the dialplan brings the call by a Local leg."""
+        self.call_until(lambda: "Local/677@localline" in self.dialled(), "777", "-D", "22")
+        self.assertIn("33 sent on by 22 -> 677: ", self.told("677"))
+
 
 class MagiSentOnTest(SentOnTest):
-    """The calls that are sent on come by AsyncAGI."""
+    """Calls that are sent on and come by AsyncAGI."""
 
     config = _MAGI
 
@@ -581,7 +634,7 @@ class MagiSentOnTest(SentOnTest):
 
 
 class MagiForwardTest(MagiSentOnTest, ForwardTest):
-    """Forwards."""
+    """Forwards of calls by AsyncAGI."""
 
     config = f"{_MAGI}[dial]\nforwarding = true\n"
 
@@ -592,7 +645,7 @@ class MagiForwardTest(MagiSentOnTest, ForwardTest):
 
 
 class MagiTransferTest(MagiSentOnTest):
-    """Transfers."""
+    """Transfers of calls by AsyncAGI."""
 
     def test_transfer_without_a_grant(self) -> None:
         """21 transfers 33: a PIN is asked for."""
@@ -603,7 +656,7 @@ class MagiTransferTest(MagiSentOnTest):
         self.assertIn("33 sent on by PJSIP/21 -> 600: ", self.told(OUTSIDE))
 
     def test_transfer_with_a_grant(self) -> None:
-        """22 does, on its own grant."""
+        """22 transfers 33 on its own grant."""
         with self.phone(22, f"transfer={OUTSIDE}"):
             self.sent_on("22")
         self.assertTrue(self.by_magi())
@@ -658,7 +711,7 @@ class ClickTest(SentOnTest):
         self.gateway.command("originate", channel, "--to", number, "--context", "pbxrouter")
 
     def test_tied_extension(self) -> None:
-        """33 is tied to its phone: its own call is its own."""
+        """33 is tied to its phone: the phone's call counts as 33's."""
         with self.phone(33, "answer"):
             self.originate("PJSIP/33")
             self.until_judged()
@@ -678,7 +731,7 @@ class ClickTest(SentOnTest):
         self.assertEqual((row["caller"], row["forwarded_by"], row["granted_by"]), ("40", "", "40"))
 
     def test_extension_tied_elsewhere(self) -> None:
-        """22 is tied to the phone 36: the phone 22 is not 22."""
+        """22 is tied to the phone 36: a call of the phone 22 does not count as 22's."""
         program = [sys.executable, "-c", "from pbxrouter.cli import main; main()", "originate"]
         asked = ["--config", str(self.gateway.config), "PJSIP/22", "--to", OUTSIDE, "--context", "pbxrouter"]
         done = subprocess.run([*program, *asked], cwd=PROJECT, capture_output=True, text=True)

@@ -214,7 +214,7 @@ class BrowserCase(SynchronousTestCase):
         script: bool = True,
         troubles: tuple[str, ...] = (),
     ) -> Iterator[Visitor]:
-        """Somebody with a browser window of their own; at the end nothing may have gone wrong in it.
+        """A visitor with a browser window of their own; no error may occur in it.
 
         Args:
             state: cookies to begin with, of BrowserContext.storage_state.

@@ -38,7 +38,7 @@ class WaitingDriver:
         self.running: Deferred[Outcome] = Deferred()
 
     async def run(self, call: Call) -> Outcome:
-        """Wait."""
+        """Wait until the test ends it."""
         return await self.running
 
 
@@ -46,7 +46,7 @@ class ActiveCallsCase(SynchronousTestCase):
     """An empty list of calls."""
 
     def setUp(self) -> None:
-        """No calls."""
+        """Make the list."""
         self.active_calls = ActiveCalls()
 
     def began(self, extension: str = "21", caller: str | None = "33", at: float = 100, **others: Any) -> GatewayCall:
@@ -54,7 +54,7 @@ class ActiveCallsCase(SynchronousTestCase):
         return self.active_calls.add(request_of(SimulatedCall(extension, caller=caller, **others)), at)
 
     def only(self) -> GatewayCall:
-        """The only call."""
+        """The only call in the list."""
         (call,) = self.active_calls.calls
         return call
 
@@ -236,11 +236,11 @@ class FakeCounter:
         self.changes += 1
 
     def call(self, linkedid: str, now: float, caller: str = "33", number: str = "21") -> None:
-        """A call begins."""
+        """Begin a call."""
         self.says("Newchannel", linkedid, now, CallerIDNum=caller, Exten=number)
 
     def answer(self, linkedid: str, now: float) -> None:
-        """Its callee answers."""
+        """Let its callee answer."""
         self.says("Newchannel", f"{linkedid}b", now, linkedid)
         for value in (linkedid, f"{linkedid}b"):
             self.says("BridgeEnter", value, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")

@@ -21,7 +21,7 @@ from pbxrouter.agi.prompts import Prompts
 from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.pin_guard import PinGuard
-from pbxrouter.config import schema as config
+from pbxrouter.config import schema
 from pbxrouter.drivers import Call, Driver, Outcome
 from pbxrouter.drivers.conference import Conference
 from pbxrouter.drivers.dial import Dial
@@ -56,7 +56,7 @@ from tests.fakes import (
     workshop_rules,
 )
 
-SETTINGS = config.Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"})
+SETTINGS = schema.Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"})
 DRIVERS: Mapping[str, Driver] = {
     "dial": Dial(SETTINGS),
     "voicemail": Voicemail(SETTINGS),
@@ -351,6 +351,7 @@ class TheNumber(FlowCase):
                 ],
             )
             self.assertIn("EXEC Dial IAX2/34,60,i", commands)
+            self.assertEqual((commands.count("ANSWER"), len([c for c in commands if "vm-enter" in c])), (1, 1))
 
     def test_nothing_keyed(self) -> None:
         """No digits are an invalid number."""

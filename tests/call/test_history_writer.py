@@ -46,7 +46,7 @@ class FakeStore:
 
 
 def record(number: str = "21", caller: str = "33", began: float = 1000.0, outcome: str = "ANSWER") -> CallRecord:
-    """A call that was allowed."""
+    """The record of a call that was allowed."""
     decision = Decision(
         Verdict.ALLOW,
         number,
@@ -74,7 +74,7 @@ class HistoryCase(SynchronousTestCase):
         self.history.startService()
 
     def found(self, **search: Any) -> list[str]:
-        """Numbers of the calls that are found, newest first."""
+        """The numbers of the calls that are found, newest first."""
         return [row.number for row in find_calls(self.connection, Search(**search), 100)]
 
 
@@ -112,7 +112,7 @@ class Writing(HistoryCase):
         self.assertEqual([event["log_format"] for event in logs], ["history: calls are written again"])
 
     def test_calls_that_end_during_a_failing_write(self) -> None:
-        """Calls of a batch that fails late go before those that ended meanwhile."""
+        """Calls of a batch that fails are written before those that ended during the write."""
         slow: Deferred[None] = Deferred()
         run, self.store.run = self.store.run, lambda work: slow  # type: ignore[method-assign]
         for number in ("21", "22"):
@@ -128,7 +128,7 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["23", "22", "21"])
 
     def test_calls_that_end_during_a_write(self) -> None:
-        """What ends while a batch is being written is written in the same second."""
+        """A call that ends while a batch is being written is written within the same second."""
         slow: Deferred[None] = Deferred()
         run = self.store.run
         self.store.run = lambda work: slow.addCallback(lambda _: run(work))  # type: ignore[method-assign]
@@ -139,7 +139,7 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["22", "21"])
 
     def test_any_fault(self) -> None:
-        """A fault that is none of the database's loses no call either."""
+        """An exception that is not the database's loses no call either."""
         run, self.store.run = self.store.run, lambda work: fail(ZeroDivisionError())  # type: ignore[method-assign]
         self.history.report(record("21"))
         with capturedLogs() as logs:
@@ -150,7 +150,7 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), ["21"])
 
     def test_stop_when_away(self) -> None:
-        """A stop does not wait for a database that is away; nothing is written any more afterwards."""
+        """Stopping does not wait for a database that is away; nothing is written afterwards."""
         self.history.report(record("21"))
         self.store.away = True
         with capturedLogs():
@@ -160,13 +160,13 @@ class Writing(HistoryCase):
         self.assertEqual(self.found(), [])
 
     def test_nothing_to_write(self) -> None:
-        """Without calls the database is not asked."""
+        """Without calls the database is not used."""
         works = self.store.works
         self.clock.pump([1] * 5)
         self.assertEqual(self.store.works, works)
 
     def test_lost_twice(self) -> None:
-        """Each time that calls are lost only those are told, and all are counted."""
+        """Each line about lost calls has the number lost since the last one, and all are counted."""
         self.patch(history_writer, "MAX_QUEUED", 10)
         for lost, total in ((3, 3), (2, 5)):
             self.store.away = True
@@ -181,7 +181,7 @@ class Writing(HistoryCase):
             self.assertEqual(self.history.lost, total)
 
     def test_bound(self) -> None:
-        """Beyond the bound the oldest are discarded, which the log tells once the others are written."""
+        """Beyond the bound the oldest calls are discarded, which is logged once the others are written."""
         self.store.away = True
         logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
         for number in range(MAX_QUEUED + 3):
@@ -205,7 +205,7 @@ class Writing(HistoryCase):
         self.assertEqual(self.store.works, works + 2)
 
     def test_stop(self) -> None:
-        """Calls that are queued are written before it has stopped."""
+        """Stopping writes the calls that are queued."""
         self.history.report(record("21"))
         self.successResultOf(self.history.stopService())
         self.assertEqual(self.found(), ["21"])

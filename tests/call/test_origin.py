@@ -11,6 +11,7 @@ from pbxrouter.simulator import SimulatedCall
 from tests.fakes import Answers, FakeChannel
 
 OWN = "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_SENT_ON_BY}"
+HOPS = "${CHANNEL(max_forwards)}"
 FULL = "GET FULL VARIABLE"
 LOCAL = "Local/600@pbxrouter-00000001;2"
 TRUNKS = frozenset({"PJSIP/trunk"})
@@ -30,7 +31,7 @@ class Origins(SynchronousTestCase):
         return [party.endpoint for party in self.origin(channel, *replies)[0].sent_on_by]
 
     def test_plain_call(self) -> None:
-        """One command, and nothing but the endpoint."""
+        """A plain call is asked for its endpoint with one command."""
         self.assertEqual(
             self.origin("PJSIP/33-00000001", "200 result=1 (,,,,)"),
             (Origin("PJSIP/33"), [f'{FULL} "{OWN}"']),
@@ -40,7 +41,7 @@ class Origins(SynchronousTestCase):
         )
 
     def test_sent_on(self) -> None:
-        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit."""
+        """Each of Asterisk's variables, and the one that the legs of our own Dial inherit, names who sent a call on."""
         for values, endpoints in (
             ("PJSIP/21-00000003,,,,", ["PJSIP/21"]),
             (",PJSIP/21-00000003,,,", ["PJSIP/21"]),
@@ -57,7 +58,7 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/33-00000001", f"200 result=1 ({values})"), endpoints, values)
 
     def test_last_party_counts(self) -> None:
-        """Of several variables that one which Asterisk clears first is the youngest, and names the party alone."""
+        """Of several variables the one that Asterisk clears first is the newest, and alone names the party."""
         for values, endpoint in (
             ("PJSIP/21-00000003,PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/21"),
             (",PJSIP/33-00000004,PJSIP/34-00000005,PJSIP/22,9.1&PJSIP/35", "PJSIP/22"),
@@ -68,63 +69,89 @@ class Origins(SynchronousTestCase):
             self.assertEqual(self.sent_on_by("PJSIP/36-00000001", f"200 result=1 ({values})"), [endpoint], values)
 
     def test_left_by_the_call_before(self) -> None:
-        """What a called phone's channel inherited is of the call that it was dialled for, not of one of its own."""
+        """What a called phone's channel inherited counts for the call that it was dialled for, not for its own."""
         origin, commands = self.origin("PJSIP/35-00000002", "200 result=1 (,,,,7.0&PJSIP/22)")
         self.assertEqual((origin, len(commands)), (Origin("PJSIP/35", has_leftover=True), 1))
 
     def test_trunk_sends_on(self) -> None:
-        """A trunk that transfers is known as one."""
+        """A trunk that transfers is recognised as a trunk."""
         origin = self.origin("PJSIP/33-00000001", "200 result=1 (PJSIP/trunk-0000000a,,,,)")[0]
         self.assertEqual(origin, Origin("PJSIP/33", sent_on_by=(Party("PJSIP/trunk", is_trunk=True),)))
 
     def test_values_that_cannot_be_told_apart(self) -> None:
-        """A channel name with a comma in it names a party without grants, never none."""
+        """A channel name with a comma in it stands for a party without grants."""
         self.assertEqual(self.sent_on_by("PJSIP/33-00000001", "200 result=1 (PJSIP/2,1-00000003,,,,)"), ["unknown"])
 
     def test_local_channel(self) -> None:
-        """It inherits the endpoint, and who sent the call on, of the call's first channel."""
+        """A Local channel inherits the endpoint, and who sent the call on, of the call's first channel."""
         origin, commands = self.origin(
-            LOCAL, "200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/trunk-00000001,33,PJSIP/21-00000003,,,,)"
+            LOCAL, "200 result=1 (,,,,,7.0,19)", "200 result=1 (PJSIP/trunk-00000001,33,20,PJSIP/21-00000003,,,,)"
         )
         self.assertEqual(origin, Origin("PJSIP/trunk", True, (Party("PJSIP/21"),)))
         self.assertEqual(
             commands,
-            [f'{FULL} "{OWN},${{CHANNEL(linkedid)}}"', f'{FULL} "${{CHANNEL}},${{CALLERID(num)}},{OWN}" 7.0'],
+            [
+                f'{FULL} "{OWN},${{CHANNEL(linkedid)}},{HOPS}"',
+                f'{FULL} "${{CHANNEL}},${{CALLERID(num)}},{HOPS},{OWN}" 7.0',
+            ],
         )
 
     def test_leg_of_our_dial(self) -> None:
-        """It inherits from the channel that dialled it, which may have been sent on again since."""
+        """A leg inherits from the channel that dialled it, which may have been sent on again since."""
         for inherited_, maker, endpoints in (
-            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,,,,,8.0&PJSIP/22", ["PJSIP/22"]),
-            ("8.0&PJSIP/22&PJSIP/35", "PJSIP/33-00000001,33,,,,,", ["PJSIP/22", "PJSIP/35"]),
-            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,PJSIP/21-00000003,,,,8.0&PJSIP/22", ["PJSIP/21"]),
-            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,,,,PJSIP/21,8.0&PJSIP/22", ["PJSIP/21"]),
-            ("8.0&PJSIP/22", "PJSIP/21-00000001,21,,,,,8.0&PJSIP/22", ["unknown"]),
-            ("8.0&PJSIP/22", "PJSIP/33-00000001,3,3,,,,,8.0&PJSIP/22", ["unknown"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,19,,,,,8.0&PJSIP/22", ["PJSIP/22"]),
+            ("8.0&PJSIP/22&PJSIP/35", "PJSIP/33-00000001,33,19,,,,,", ["PJSIP/22", "PJSIP/35"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,19,PJSIP/21-00000003,,,,8.0&PJSIP/22", ["PJSIP/21"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,33,19,,,,PJSIP/21,8.0&PJSIP/22", ["PJSIP/21"]),
+            ("8.0&PJSIP/22", "PJSIP/21-00000001,21,19,,,,,8.0&PJSIP/22", ["unknown"]),
+            ("8.0&PJSIP/22", "PJSIP/33-00000001,3,3,19,,,,,8.0&PJSIP/22", ["unknown"]),
         ):
-            origin, commands = self.origin(LOCAL, f"200 result=1 (,,,,{inherited_},7.0)", f"200 result=1 ({maker})")
+            origin, commands = self.origin(LOCAL, f"200 result=1 (,,,,{inherited_},7.0,18)", f"200 result=1 ({maker})")
             self.assertEqual([party.endpoint for party in origin.sent_on_by], endpoints, maker)
             self.assertEqual(commands[1].rpartition(" ")[2], "8.0")
-        self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,8.0&PJSIP/22,7.0)", "200 result=0"), ["unknown"])
+        self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,8.0&PJSIP/22,7.0,18)", "200 result=0"), ["unknown"])
 
     def test_leg_of_another_channel(self) -> None:
         """A first channel with another number did not make the leg: who sent that channel's call on proves nothing."""
         for first, endpoints in (
-            ("PJSIP/33-00000001,33,,,,,7.0&PJSIP/22", ["PJSIP/22"]),
-            ("PJSIP/21-00000001,21,,,,,7.0&PJSIP/22", ["unknown"]),
-            ("PJSIP/21-00000001,21,PJSIP/22-00000002,,,,", ["unknown"]),
-            ("PJSIP/21-00000001,,PJSIP/22-00000002,,,,", ["unknown"]),
-            ("PJSIP/33-00000001,33,,,,,8.0&PJSIP/22", []),
-            ("PJSIP/21-00000001,21,,,,,", []),
+            ("PJSIP/33-00000001,33,19,,,,,7.0&PJSIP/22", ["PJSIP/22"]),
+            ("PJSIP/21-00000001,21,19,,,,,7.0&PJSIP/22", ["unknown"]),
+            ("PJSIP/21-00000001,21,20,PJSIP/22-00000002,,,,", ["unknown"]),
+            ("PJSIP/21-00000001,,20,PJSIP/22-00000002,,,,", ["unknown"]),
+            ("PJSIP/33-00000001,33,19,,,,,8.0&PJSIP/22", []),
+            ("PJSIP/21-00000001,21,19,,,,,", []),
         ):
             self.assertEqual(
-                self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0)", f"200 result=1 ({first})"), endpoints, first
+                self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0,19)", f"200 result=1 ({first})"), endpoints, first
             )
+
+    def test_further_leg_of_a_redirected_call(self) -> None:
+        """With a leg between that may be of a forward, neither first channel nor SENT_ON_BY tells who sent it on."""
+        for left, hops, makers_hops, rdnis, endpoints, claimed in (
+            ("", "19", "20", "21", [], "21"),
+            ("", "18", "20", "21", ["unknown"], None),
+            ("", "20", "20", "21", ["unknown"], None),
+            ("", "19", "", "21", ["unknown"], None),
+            ("", "", "20", "21", ["unknown"], None),
+            ("", "-1", "0", "21", [], "21"),
+            ("", "18", "20", "unknown", [], None),
+            ("8.0&PJSIP/22", "18", "19", "22", ["PJSIP/22"], None),
+            ("8.0&PJSIP/22", "17", "19", "22", ["unknown"], None),
+            ("8.0&PJSIP/22", "17", "19", "", ["PJSIP/22"], None),
+        ):
+            origin, _ = self.origin(
+                LOCAL,
+                f"200 result=1 (,,,,{left},7.0,{hops})",
+                f"200 result=1 (PJSIP/33-00000001,33,{makers_hops},,,,,)",
+                rdnis=rdnis,
+            )
+            found = ([party.endpoint for party in origin.sent_on_by], origin.claimed and origin.claimed.number)
+            self.assertEqual(found, (endpoints, claimed), (left, hops, makers_hops, rdnis))
 
     def test_leg_without_a_number(self) -> None:
         """A call that shows no number matches a channel without one."""
         answers: Answers = {
-            FULL: ["200 result=1 (,,,,,7.0)", "200 result=1 (PJSIP/33-00000001,,PJSIP/21-00000003,,,,)"]
+            FULL: ["200 result=1 (,,,,,7.0,19)", "200 result=1 (PJSIP/33-00000001,,20,PJSIP/21-00000003,,,,)"]
         }
         for caller in (None, "unknown"):
             fake = FakeChannel(SimulatedCall("600", caller=caller, channel=LOCAL, uniqueid="9.1"), answers)
@@ -132,35 +159,35 @@ class Origins(SynchronousTestCase):
             self.assertEqual(origin.sent_on_by, (Party("PJSIP/21"),))
 
     def test_forwarded_leg(self) -> None:
-        """The leg of a forward was sent on by the phone that forwards, whatever the first channel went through."""
-        origin, commands = self.origin(LOCAL, "200 result=1 (,,PJSIP/22-00000005,,8.0&PJSIP/35,7.0)")
+        """The leg of a forward was sent on by the phone that forwards, not by a party of the first channel."""
+        origin, commands = self.origin(LOCAL, "200 result=1 (,,PJSIP/22-00000005,,8.0&PJSIP/35,7.0,19)")
         self.assertEqual((origin.sent_on_by, len(commands)), ((Party("PJSIP/22"),), 1))
 
     def test_local_channel_alone(self) -> None:
         """Without another first channel the endpoint is not known."""
         for replies, count in (
-            (["200 result=1 (,,,,,9.1)"], 1),
-            (["200 result=1 (,,,,,)"], 1),
-            (["200 result=1 (,,,,,7 0)"], 1),
+            (["200 result=1 (,,,,,9.1,20)"], 1),
+            (["200 result=1 (,,,,,,)"], 1),
+            (["200 result=1 (,,,,,7 0,19)"], 1),
         ):
             origin, commands = self.origin(LOCAL, *replies)
             self.assertEqual((origin, len(commands)), (Origin(), count))
 
     def test_first_channel_gone(self) -> None:
         """Of a Local channel that outlived the call's first one it is not known who made it: that narrows."""
-        for reply in ("200 result=0", "200 result=1 (,,,,,,)"):
-            self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0)", reply), ["unknown"])
+        for reply in ("200 result=0", "200 result=1 (,,,,,,,)"):
+            self.assertEqual(self.sent_on_by(LOCAL, "200 result=1 (,,,,,7.0,19)", reply), ["unknown"])
 
     def test_claim(self) -> None:
-        """agi_rdnis is a claim, and counts only where Asterisk itself names no party."""
+        """agi_rdnis is a claim, and counts only if Asterisk itself names no party."""
         self.assertEqual(
             self.origin("PJSIP/trunk-00000001", "200 result=1 (,,,,)", rdnis="22")[0],
             Origin("PJSIP/trunk", True, claimed=Party(number="22")),
         )
-        origin = self.origin(LOCAL, "200 result=1 (,,PJSIP/21-00000003,,,9.1)", rdnis="21")[0]
+        origin = self.origin(LOCAL, "200 result=1 (,,PJSIP/21-00000003,,,9.1,20)", rdnis="21")[0]
         self.assertEqual(origin, Origin(sent_on_by=(Party("PJSIP/21"),)))
 
     def test_inherited(self) -> None:
-        """What the legs of a Dial are told: readable endpoints only."""
+        """The legs of a Dial inherit readable endpoints only."""
         self.assertEqual(inherited("7.0", [Party("PJSIP/21"), Party("PJSIP/22")]), "7.0&PJSIP/21&PJSIP/22")
         self.assertEqual(inherited("7.0", [Party("a&b"), Party("")]), "7.0&unknown")

@@ -142,7 +142,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(self.guard.statistics.wrong, 0)
 
     async def test_wrong_old_pin(self) -> None:
-        """Three tries; each counts as a wrong PIN, and the new one is not asked for."""
+        """The old PIN may be keyed three times; each wrong one counts, and the new PIN is not asked for."""
         outcome, commands = await self.call(["000000", NEW, "999"], [NEW])
         self.assertEqual(outcome, "DENIED")
         self.assertEqual([line for line in commands if "newpassword" in line], [])
@@ -151,7 +151,7 @@ class ChangePinTests(TestCase):
         self.assertEqual((await self.stored())["Ana"], hash_pin(OLD))
 
     async def test_refused(self) -> None:
-        """Weak, short, another user's, the same again: refused alike, each counted, until one is accepted."""
+        """Weak, short and used PINs, and the same PIN, are refused alike and counted, until one is accepted."""
         heard = []
         for pin in (WEAK, "8047", TAKEN, OLD):
             self.now += 86_400
@@ -165,7 +165,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
 
     async def test_no_oracle(self) -> None:
-        """A user who tries others' PINs as his own new one is locked out as one who guesses."""
+        """A user who tries others' PINs as a new one is locked out like a guesser."""
         for _ in range(2):
             outcome, _ = await self.call(OLD, ["501927", "501928", "501929"], ["x", "x", "x"])  # differ: not counted
             self.assertEqual(outcome, "DENIED")
@@ -190,7 +190,7 @@ class ChangePinTests(TestCase):
         self.assertIn("EXEC Playback tt-somethingwrong", commands)
 
     async def test_changed_meanwhile(self) -> None:
-        """A PIN that an operator has changed during the call stays as the operator set it."""
+        """A PIN that an operator changed during the call stays as the operator set it."""
         caller = PinChanges(self.store, self.guard, hash_pin, self.reloader.reload, lambda: self.now).of(
             FakeChannel(SimulatedCall("*99", caller="33")), 1, "*99"
         )
@@ -246,7 +246,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(lines, [known, known, "PINs: Ana has changed the PIN by phone", unknown])
 
     async def test_locked_by(self) -> None:
-        """What a caller was locked out by stays known when a later PIN of the same call is checked again."""
+        """The record keeps the lock-out when a later PIN of the same call is checked."""
         for _ in range(FREE_GUESSES):
             self.assertIs(await self.caller().identify("000000"), False)
         caller = self.caller()
@@ -277,7 +277,7 @@ class ChangePinTests(TestCase):
         self.assertEqual(await self.stored(), {"Ana": hash_pin(OLD), "Eva": hash_pin(TAKEN)})
 
     async def test_hung_up_while_waiting(self) -> None:
-        """A caller who does not wait for the answer has guessed all the same, and is not identified."""
+        """A guess counts though the caller hangs up before the answer, and identifies no user."""
         for _ in range(3):
             self.assertFalse(await self.caller().identify("000000"))
         self.assertEqual(self.guard.statistics.wrong, 3)

@@ -25,10 +25,10 @@ from tests.paths import ROOT
 
 
 class GuardCase(TestCase):
-    """A database, and gateways on it."""
+    """Has a database, and guards of several gateways on it."""
 
     def setUp(self) -> None:
-        """No PIN was guessed yet."""
+        """Make the database."""
         self.now = 1_000_000.0
         self.path = pathlib.Path(self.mktemp())
         database.create(self.path)
@@ -39,13 +39,13 @@ class GuardCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def guard(self, *trunks: str) -> PinGuard:
-        """The guard of one more gateway on the database."""
+        """Make the guard of a further gateway on the database."""
         store = Store(self.path, hash_pin, reactor)
         self.addCleanup(store.close)
         return PinGuard(store, trunks, lambda: self.now, self.alarms.append)
 
     def request(self, endpoint: str = "PJSIP/33", caller: str = "33") -> AGIRequest:
-        """A call."""
+        """The request of a call."""
         return request_of(SimulatedCall("34", caller=caller, channel=f"{endpoint}-0000001a"))
 
     async def guess(self, guard: PinGuard, request: AGIRequest | None = None) -> PinAttempt:
@@ -56,7 +56,7 @@ class GuardCase(TestCase):
         return attempt
 
     def said(self, level: LogLevel) -> list[str]:
-        """What the guard logged."""
+        """The log lines of the guard."""
         return [
             str(event["log_format"]).format_map(event)
             for event in self.logged
@@ -65,7 +65,7 @@ class GuardCase(TestCase):
 
 
 class PinGuardTests(GuardCase):
-    """Across calls, gateways and restarts."""
+    """The PIN guard across calls, gateways and restarts."""
 
     async def test_at_the_same_time(self) -> None:
         """Forty calls at once share the guesses of their endpoint."""
@@ -74,7 +74,7 @@ class PinGuardTests(GuardCase):
         self.assertEqual(sum(attempt.is_checked for attempt in admitted), FREE_GUESSES)
 
     async def test_two_gateways_and_a_restart(self) -> None:
-        """What one gateway counted, another on the same database knows, and a later one too."""
+        """A wrong PIN counted by one gateway counts on another with the same database, and after a restart."""
         one, other = self.guard(), self.guard()
         for gateway in (one, other, one, other, one):
             self.assertTrue((await self.guess(gateway)).is_checked)
@@ -82,7 +82,7 @@ class PinGuardTests(GuardCase):
             self.assertFalse((await self.guess(gateway)).is_checked)
 
     async def test_right_ones_cost_nothing(self) -> None:
-        """However often a caller keys the right PIN."""
+        """Right PINs are not counted, however often they are keyed."""
         guard = self.guard()
         for _ in range(20):
             attempt = await guard.admit(self.request(), 1)
@@ -91,7 +91,7 @@ class PinGuardTests(GuardCase):
         self.assertEqual(guard.statistics.wrong, 0)
 
     async def test_lifted(self) -> None:
-        """A lock-out that is lifted is over at once, on this gateway and on another."""
+        """Lifting a lock-out ends it at once, on this gateway and on another."""
         guard, other = self.guard(), self.guard()
         for _ in range(FREE_GUESSES + 1):
             await self.guess(guard)
@@ -101,14 +101,14 @@ class PinGuardTests(GuardCase):
         self.assertTrue((await self.guess(other)).is_checked)
 
     async def test_the_database_is_away(self) -> None:
-        """Guesses are counted in memory meanwhile."""
+        """While the database is away guesses are counted in memory."""
         guard = self.guard()
         self.path.rename(f"{self.path}.away")
         checked = [(await self.guess(guard)).is_checked for _ in range(FREE_GUESSES + 2)]
         self.assertEqual(checked, [True] * FREE_GUESSES + [False] * 2)
 
     async def test_the_log(self) -> None:
-        """One line for each wrong PIN with peer, channel and number; one for a lock-out, however long it lasts."""
+        """Each wrong PIN is logged with peer, channel and number; a lock-out is logged once, however long it lasts."""
         guard = self.guard()
         for _ in range(FREE_GUESSES + 3):
             await self.guess(guard)
@@ -127,7 +127,7 @@ class PinGuardTests(GuardCase):
         )
 
     async def test_fail2ban(self) -> None:
-        """The filter for peers finds the peer; what a caller calls himself is not taken for one."""
+        """The filter for peers finds the peer, and no text that the caller sends."""
         (regex,) = re.findall(
             r"^failregex = (.*)$", (ROOT / "contrib/fail2ban/pbxrouter-pin-peers.conf").read_text(), re.MULTILINE
         )
@@ -151,7 +151,7 @@ class PinGuardTests(GuardCase):
         self.assertEqual([alarm.kind for alarm in self.alarms].count("pin-attack"), 1)
 
     async def test_forged_numbers(self) -> None:
-        """One guess by each of many numbers on a trunk raises the alarm; then one more is checked of each, not two."""
+        """One guess by each of many numbers on a trunk raises the alarm; then one more of each is checked."""
         guard = self.guard("PJSIP/out")
         for number in range(MAPPING_GUESSES + 1):
             request = self.request("PJSIP/out", f"555{number}")
@@ -165,7 +165,7 @@ class PinGuardTests(GuardCase):
         self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
 
     def test_calls_at_once(self) -> None:
-        """A PIN has as many calls as its user may have."""
+        """A PIN has as many calls at a time as its user may have."""
         guard = PinGuard(None, (), lambda: self.now)
         self.assertEqual([guard.begin_call("ana", 2) for _ in range(3)], [True, True, False])
         guard.end_call("ana")
@@ -192,10 +192,10 @@ class PinGuardTests(GuardCase):
 
 
 class InMemoryTests(GuardCase):
-    """Without a database, at a time of the test's own."""
+    """The guard without a database, at a fixed time."""
 
     def setUp(self) -> None:
-        """No PIN was guessed yet."""
+        """Make the guard."""
         super().setUp()
         self.memory = PinGuard(None, ["PJSIP/provider"], lambda: self.now)
 
@@ -220,7 +220,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual(self.key(self.request("PJSIP/provider")).keys[0], GuessKey("trunk", "PJSIP/provider 33"))
 
     def test_charged_to_each(self) -> None:
-        """Guesses of an endpoint that calls itself by ever other numbers are counted together, and a number's, too."""
+        """Guesses of an endpoint with varying caller numbers are counted together, and so are those of a number."""
         for number in range(FREE_GUESSES):
             self.key(self.request("PJSIP/33", f"{number}"))
         self.assertEqual(self.key(self.request("PJSIP/33", "77")).ruling.locked_by, GuessKey("endpoint", "PJSIP/33"))
@@ -233,7 +233,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual(self.key(self.request("PJSIP/other", "88")).ruling.locked_by, GuessKey("number", "88"))
 
     def test_not_charged_while_locked(self) -> None:
-        """What is not checked is not charged: the lock-out ends in its time, however often is keyed."""
+        """PINs that are not checked are not charged: a lock-out ends in its time, however often a PIN is keyed."""
         for _ in range(FREE_GUESSES):
             self.key()
         until = self.key().ruling.locked_until
@@ -243,7 +243,7 @@ class InMemoryTests(GuardCase):
         self.assertTrue(self.key().is_checked)
 
     def test_right(self) -> None:
-        """A right PIN is taken back for each of its keys, and no more than that."""
+        """A right PIN takes back its own charge from each of its keys, and no other."""
         for _ in range(FREE_GUESSES - 1):
             self.key()
         for _ in range(30):
@@ -254,7 +254,7 @@ class InMemoryTests(GuardCase):
         self.assertFalse(self.key().is_checked)
 
     def test_statistics(self) -> None:
-        """Wrong and unchecked PINs and lock-outs are counted; a lock-out anew when it was over in between."""
+        """Wrong and unchecked PINs and lock-outs are counted; a new lock-out after the first is over counts again."""
         for _ in range(FREE_GUESSES + 2):
             self.key()
         statistics = self.memory.statistics
@@ -267,7 +267,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual(len(self.said(LogLevel.warn)), 2)
 
     def test_lock_outs_of_several(self) -> None:
-        """Each key that is locked is logged for itself, and once, also when others are locked in between."""
+        """Each key that is locked is logged by itself, and once."""
         one, other = self.request("PJSIP/1", "1"), self.request("PJSIP/2", "2")
         for request in (one, other):
             for _ in range(FREE_GUESSES):
@@ -285,7 +285,7 @@ class InMemoryTests(GuardCase):
         )
 
     def test_what_callers_write(self) -> None:
-        """Lines have no line end of a caller's, and a question mark for a peer that is not known."""
+        """Log lines have no line end that a caller sent, and a question mark for an unknown peer."""
         request = AGIRequest({"channel": "a\nb", "callerid": "1\n2"})
         for _ in range(FREE_GUESSES + 1):
             self.key(request, peer="")
@@ -296,7 +296,7 @@ class InMemoryTests(GuardCase):
         self.assertIn("from x\\ny, channel PJSIP/9-0000001a, caller unknown, number 34", self.said(LogLevel.info)[-1])
 
     def test_alarms(self) -> None:
-        """An attacked mapping is one alarm while it goes on; after a quiet time it is raised anew."""
+        """An attacked mapping raises one alarm while the attack lasts, and another after a quiet time."""
         for line in range(60):
             self.key(self.request(f"PJSIP/{line % 25}", str(line % 25)))
         statistics = self.memory.statistics
@@ -308,7 +308,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual((statistics.alarms, statistics.alarmed_until), (2, self.now + 120.0))
 
     def test_alarm_of_the_gateway(self) -> None:
-        """Guesses at ever other mappings are an attack on the gateway."""
+        """Guesses at ever other mappings raise the gateway's alarm."""
         for line in range(80):
             request = self.request(f"PJSIP/{line % 35}", str(line % 35))
             attempt = self.successResultOf(Deferred.fromCoroutine(self.memory.admit(request, line)))
@@ -317,7 +317,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual(self.memory.statistics.alarmed_until, self.now + 60.0)
 
     def test_memory_is_bounded(self) -> None:
-        """Of ever more callers those are forgotten who guessed longest ago; who guesses again is not."""
+        """The memory is bounded: callers who guessed longest ago are forgotten first."""
         self.patch(pin_guard, "MAX_IN_MEMORY", 12)
         old, kept = self.request("PJSIP/old", "1"), self.request("PJSIP/kept", "2")
         for _ in range(FREE_GUESSES):
@@ -345,7 +345,7 @@ class InMemoryTests(GuardCase):
         self.assertFalse(self.key(first).is_checked)
 
     def test_lift(self) -> None:
-        """A lock-out that is lifted is over, and one that follows is logged anew."""
+        """Lifting ends a lock-out, and a new one is logged again."""
         for _ in range(FREE_GUESSES + 1):
             self.key()
         keys = [GuessKey("endpoint", "PJSIP/33"), GuessKey("number", "33"), GuessKey("number", "99")]
@@ -356,7 +356,7 @@ class InMemoryTests(GuardCase):
         self.assertEqual((self.memory.statistics.lockouts, len(self.said(LogLevel.warn))), (2, 2))
 
     def test_lift_of_an_attack(self) -> None:
-        """The alarm lasts while callers are forgiven; it is over when the attacked mapping or the gateway is."""
+        """The alarm lasts until the attacked mapping or the gateway is forgiven, also if its callers are."""
         statistics = self.memory.statistics
         for key, map_id in ((GuessKey("mapping", "1"), 1), (GuessKey("gateway", ""), None)):
             for line in range(80):
@@ -375,10 +375,10 @@ class InMemoryTests(GuardCase):
 
 
 class AwayTests(GuardCase):
-    """A database that cannot be used."""
+    """The PIN guard while its database cannot be used."""
 
     async def test_said(self) -> None:
-        """That guesses are counted in memory is said, and so is a right PIN that could not be noted."""
+        """The log says that guesses are counted in memory, and that a right PIN could not be noted."""
         guard = self.guard()
         self.path.rename(f"{self.path}.away")
         attempt = await guard.admit(self.request(), 1)
@@ -390,7 +390,7 @@ class AwayTests(GuardCase):
             self.assertTrue((await self.guess(guard)).is_checked)
 
     async def test_counted_before_it_went_away(self) -> None:
-        """What was guessed while the database was there counts when it is away."""
+        """Guesses counted before the database went away still count."""
         guard = self.guard()
         for _ in range(FREE_GUESSES - 1):
             await self.guess(guard)

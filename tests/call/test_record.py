@@ -35,7 +35,7 @@ class OutcomeTests(SynchronousTestCase):
     """outcome_sentence, outcome_kind and their tables."""
 
     def test_all_have_a_sentence(self) -> None:
-        """Each outcome of the gateway's own has one, and so has each that is marked good or bad and each DIALSTATUS."""
+        """Each outcome of the gateway, each DIALSTATUS, and each outcome marked good or bad has a sentence."""
         own = {value for name, value in vars(GatewayOutcome).items() if not name.startswith("_")}
         self.assertEqual(own - OUTCOME_SENTENCES.keys(), set())
         self.assertEqual((SUCCESSFUL | PROBLEMATIC) - OUTCOME_SENTENCES.keys(), set())

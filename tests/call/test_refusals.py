@@ -22,10 +22,10 @@ REQUEST = AGIRequest({"channel": "IAX2/peer-1", "uniqueid": "1795.7"})
 
 
 class RefusalTests(SynchronousTestCase):
-    """Refusals among those who are told of calls, at a time of the test's own."""
+    """Refused calls, on a fixed clock."""
 
     def setUp(self) -> None:
-        """No call yet."""
+        """Make Refusals."""
         self.time = 1000.0
         self.alarms: list[Alarm] = []
         self.reports, self.records = Reports(), fakes.Reports()
@@ -36,7 +36,7 @@ class RefusalTests(SynchronousTestCase):
         self.violation.peer = "192.0.2.7"
 
     def refuse(self, calls: int, request: AGIRequest = REQUEST) -> list[str]:
-        """So many calls are refused; returns the log's lines above warnings."""
+        """Refuse so many calls; returns the log lines above warning."""
         with capturedLogs() as logs:
             for _ in range(calls):
                 self.refusals.refused(request, self.violation)
@@ -54,7 +54,7 @@ class RefusalTests(SynchronousTestCase):
         )
 
     def test_count(self) -> None:
-        """Calls that were refused while served count, too; other calls do not; a stranger's bytes are no call."""
+        """Calls that were refused while being served count too; other calls and strangers' bytes do not."""
         note = refusal_note(REQUEST, self.violation)
         self.reports(CallRecord(REQUEST, None, Outcome("REFUSED"), note=note))
         self.reports(CallRecord(REQUEST, None, Outcome("ANSWER")))
@@ -133,7 +133,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(len(self.refuse(1)), 1)
 
     def test_what_is_remembered_is_bounded(self) -> None:
-        """Of very many calls at once only so many are remembered: all are counted, and the alarm ends to double."""
+        """The memory is bounded: of very many calls at once all are counted, and the alarm ends to double."""
         self.patch(refusals, "MAX_REMEMBERED", 30)
         self.reports = Reports()
         self.refusals = Refusals(self.reports, lambda: self.time)
@@ -151,7 +151,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertTrue(before <= record.began == record.ended <= time.time())
 
     def test_slow(self) -> None:
-        """A few calls over a long time are none; after a quiet time it begins anew."""
+        """A few calls over a long time raise no alarm; after a quiet time the alarm starts again."""
         for _ in range(3 * ALARM_CALLS):
             self.assertEqual(self.refuse(1), [])
             self.time += ALARM_S

@@ -1,4 +1,4 @@
-"""The command `pbxrouter`: what each command does, and what it says when it cannot."""
+"""The command `pbxrouter`: what each command prints, and its error line."""
 
 import fcntl
 import json
@@ -48,7 +48,7 @@ def run(*arguments: str, stdin: str | bytes = "") -> Result:
 
 
 def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "subprocess.Popen[bytes]":
-    """Run a command line as people do."""
+    """Run a command line in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     settings: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,
@@ -61,7 +61,7 @@ def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "sub
 
 
 class CommandTestCase(SynchronousTestCase):
-    """Has a directory of its own, and a configuration in it."""
+    """Has a directory with settings."""
 
     def setUp(self) -> None:
         """Make the directory."""
@@ -73,17 +73,17 @@ class CommandTestCase(SynchronousTestCase):
         self.write('database = "rules.sqlite"\n')
 
     def write(self, settings: str) -> None:
-        """Write the configuration."""
+        """Write the settings."""
         pathlib.Path(self.config).write_text(settings, encoding="utf-8")
 
     def good(self, *arguments: str, stdin: str = "") -> str:
-        """What a command line prints that succeeds."""
+        """Run a command line that succeeds; returns what it prints."""
         result = run(arguments[0], "--config", self.config, *arguments[1:], stdin=stdin)
         self.assertEqual((result.exit_code, result.stderr), (0, ""), result.output)
         return result.stdout
 
     def bad(self, *arguments: str, stdin: str | bytes = "") -> str:
-        """The one line that a command line says that fails."""
+        """Run a command line that fails; returns its one line."""
         result = run(arguments[0], "--config", self.config, *arguments[1:], stdin=stdin)
         self.assertEqual((result.exit_code, result.stdout), (2, ""), result.output)
         self.assertTrue(result.stderr.startswith("pbxrouter: "), result.stderr)
@@ -91,7 +91,7 @@ class CommandTestCase(SynchronousTestCase):
         return result.stderr.removeprefix("pbxrouter: ").rstrip("\n")
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """What stands in the database."""
+        """The rows of a query."""
         connection = sqlite3.connect(self.database)
         try:
             return connection.execute(query).fetchall()
@@ -99,7 +99,7 @@ class CommandTestCase(SynchronousTestCase):
             connection.close()
 
     def execute(self, statement: str) -> None:
-        """Change the database by hand."""
+        """Change the database with SQL."""
         connection = sqlite3.connect(self.database)
         try:
             connection.execute(statement)
@@ -122,11 +122,11 @@ class FrameTests(CommandTestCase):
             self.assertIn("--config FILE", own.stdout)
 
     def test_version(self) -> None:
-        """--version tells name and number."""
+        """--version prints name and version."""
         self.assertRegex(run("--version").stdout, r"\Apbxrouter \d+\.\d+\S*\n\Z")
 
     def test_usage_errors(self) -> None:
-        """One line that names the command and where to read more."""
+        """A wrong command line is one line that names the command and where to read more."""
         for arguments, words in [
             (("frob",), "no such command 'frob'"),
             (("--frob",), "no such option"),
@@ -149,7 +149,7 @@ class FrameTests(CommandTestCase):
         self.assertIn("Commands:", run().output)
 
     def test_bad_configuration(self) -> None:
-        """The line names the file, the key and what is accepted."""
+        """The error for bad settings names the file, the key and what is accepted."""
         for settings, words in [
             ('databas = "x"', ("settings.toml", "databas", "database")),
             ("[fastagi]\nlisten = 5", ("settings.toml", "fastagi.listen")),
@@ -162,12 +162,12 @@ class FrameTests(CommandTestCase):
                     self.assertIn(word, line)
 
     def test_no_configuration(self) -> None:
-        """A file that was named must be there."""
+        """A settings file that was named must exist."""
         self.assertIn("nosuch.toml", self.bad("init", "--config", "nosuch.toml"))
         self.assertIn(str(self.directory), self.bad("init", "--config", str(self.directory)))
 
     def test_fault_of_ours(self) -> None:
-        """An unexpected exception is one line, too."""
+        """An unexpected exception is reported in one line."""
 
         def broken() -> None:
             raise RuntimeError("a\nb")
@@ -189,7 +189,7 @@ class InitTests(CommandTestCase):
     """pbxrouter init."""
 
     def test_new(self) -> None:
-        """Database and key are made, for their owner alone."""
+        """Database and key are created, readable by their owner only."""
         printed = self.good("init")
         self.assertIn(str(self.database), printed)
         self.assertIn(str(self.key), printed)
@@ -198,7 +198,7 @@ class InitTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT * FROM applications_mappings"), [])
 
     def test_again(self) -> None:
-        """A second time nothing changes, and it says so."""
+        """A second run changes nothing, and says so."""
         self.good("init", "--sample")
         key = self.key.read_bytes()
         self.execute("UPDATE extensions SET extension_number = '44'")
@@ -213,12 +213,12 @@ class InitTests(CommandTestCase):
         self.assertEqual(len(self.rows("SELECT * FROM applications_mappings")), 5)
 
     def test_sample_later(self) -> None:
-        """--sample fills a database that is there and empty."""
+        """--sample fills an existing database without rules."""
         self.good("init")
         self.assertIn("added the sample rules", self.good("init", "--sample"))
 
     def test_sample_not_into_rules(self) -> None:
-        """--sample leaves alone what has a row in any of the tables."""
+        """--sample leaves a database with a row in any table of the rules as it is."""
         self.good("init")
         self.execute("INSERT INTO extensions (extension_number) VALUES ('7')")
         self.assertIn("not added", self.good("init", "--sample"))
@@ -241,13 +241,13 @@ class InitTests(CommandTestCase):
         self.assertIn("directory", self.bad("init"))
 
     def test_no_file(self) -> None:
-        """What is neither file nor directory is refused, and not waited for."""
+        """A path that is neither file nor directory is refused without waiting."""
         os.mkfifo(self.database)
         self.assertIn("is not a file", self.bad("init"))
         self.assertIn("/dev/null", self.bad("init", "--database", "/dev/null"))
 
     def test_nothing_in_it(self) -> None:
-        """A file of no bytes, and a database without tables, are used."""
+        """An empty file, and a database without tables, are used."""
         self.database.touch()
         self.assertIn("created the database", self.good("init"))
         self.database.unlink()
@@ -256,7 +256,7 @@ class InitTests(CommandTestCase):
         self.assertIn("nothing changed", self.good("init"))
 
     def test_older(self) -> None:
-        """A database of a version that no upgrade leads from is one line."""
+        """A database version that no upgrade starts from is an error of one line."""
         self.good("init")
         self.execute("DELETE FROM schema_version")
         self.assertIn("upgrade", run("init", "--config", self.config).stderr)
@@ -275,7 +275,7 @@ class InitTests(CommandTestCase):
         self.assertIn("nothing changed", self.good("init"))
 
     def test_upgraded_by_another_command(self) -> None:
-        """The line is on standard error, so that the output stays what the command prints."""
+        """The line about an upgrade goes to standard error, so that the output is the command's own."""
         self.good("init", "--sample")
         make_older(self.database)
         result = run("explain", "21", "--from", "33", "--json", "--config", self.config)
@@ -296,12 +296,12 @@ class InitTests(CommandTestCase):
         self.assertIn("locked", self.bad("pin", "moises silva", "--generate"))
 
     def test_nowhere(self) -> None:
-        """A directory that is not there is named."""
+        """A missing directory is named."""
         self.write('database = "no/such/rules.sqlite"\n')
         self.assertIn(str(self.directory / "no/such"), self.bad("init"))
 
     def test_key_kept(self) -> None:
-        """A key that is there is used for a new database."""
+        """An existing key is used for a new database."""
         self.good("init")
         key = self.key.read_bytes()
         for path in self.directory.glob("rules.sqlite*"):
@@ -311,13 +311,13 @@ class InitTests(CommandTestCase):
         self.assertEqual(self.key.read_bytes(), key)
 
     def test_key_that_is_none(self) -> None:
-        """A key file that holds something else is named."""
+        """A key file with other content is named."""
         self.key.write_text("x")
         self.key.chmod(0o600)
         self.assertIn(str(self.key), run("init", "--config", self.config).stderr)
 
     def test_key_lost(self) -> None:
-        """Without the key no new one is made while PINs need the old one; when none does, it is."""
+        """A lost key is not replaced while PINs need it; without PINs a new one is created."""
         self.good("init", "--sample")
         self.key.unlink()
         self.assertIn("restore it from a backup", run("init", "--config", self.config).stderr)
@@ -326,7 +326,7 @@ class InitTests(CommandTestCase):
         self.assertIn(str(self.key), self.good("init"))
 
     def test_database_option(self) -> None:
-        """--database takes precedence over the settings; the key lies beside it."""
+        """--database takes precedence over the settings; the key is beside it."""
         other = self.directory / "other.sqlite"
         self.good("init", "--database", str(other))
         self.assertTrue(other.exists())
@@ -345,7 +345,7 @@ class InitTests(CommandTestCase):
 
 
 class EndpointTests(CommandTestCase):
-    """pbxrouter endpoint."""
+    """`pbxrouter endpoint`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -353,7 +353,7 @@ class EndpointTests(CommandTestCase):
         self.good("init", "--sample")
 
     def test_life(self) -> None:
-        """Tied, listed, untied; each change is in the audit log."""
+        """An endpoint is tied, listed and untied; each change is in the audit log."""
         self.assertEqual(self.good("endpoint", "33", "pjsip/33"), "33: PJSIP/33\n")
         self.execute("INSERT INTO extensions (extension_number) VALUES ('33 '), ('34')")
         self.assertEqual(self.good("endpoint"), "33: PJSIP/33\n33 : any endpoint\n34: any endpoint\n")
@@ -364,7 +364,7 @@ class EndpointTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT via, action, name FROM audit_log"), [("command", "endpoint", "33")] * 2)
 
     def test_refused(self) -> None:
-        """Each mistake is one line that says what is accepted."""
+        """Invalid arguments are one line that says what is accepted."""
         for arguments, said in (
             (("99", "PJSIP/99"), "99 is not among the extensions; accepted is the number of one"),
             (("33", "33"), "33 is not an endpoint; accepted is a technology and a name, such as PJSIP/33"),
@@ -384,14 +384,14 @@ class ExplainTests(CommandTestCase):
         self.good("init", "--sample")
 
     def explained(self, *arguments: str, stdin: str = "") -> dict[str, object]:
-        """The JSON."""
+        """The JSON of an explanation."""
         printed = self.good("explain", "--json", *arguments, stdin=stdin)
         found = json.loads(printed)
         assert isinstance(found, dict)
         return found
 
     def test_allowed(self) -> None:
-        """An extension's own grant."""
+        """An extension's own grant allows the call."""
         self.assertEqual(
             self.explained("21", "--from", "33"),
             {
@@ -430,7 +430,7 @@ class ExplainTests(CommandTestCase):
             self.assertEqual((found["decision"], found["granted_by"]), (decision, granted_by), arguments)
 
     def test_nothing_matches(self) -> None:
-        """Then there is no pattern and no application."""
+        """Without a match there is no pattern and no application."""
         found = self.explained("999", "--from", "33")
         self.assertEqual([found[key] for key in ("pattern", "application", "data", "map_id")], [None] * 4)
         self.assertEqual(found["trace"], ["no pattern matches 999"])
@@ -441,12 +441,12 @@ class ExplainTests(CommandTestCase):
         self.assertEqual(self.explained("51", "--from", "33")["pattern"], "_5x")
 
     def test_no_caller(self) -> None:
-        """unknown, or nothing, is a caller who shows no number."""
+        """unknown, and an empty text, is a caller without a number."""
         for caller in ("unknown", ""):
             self.assertIsNone(self.explained("21", "--from", caller)["caller"])
 
     def test_sent_on(self) -> None:
-        """Who sent the call on answers for it: an extension or an endpoint; the output names both parties."""
+        """The party that sent the call on answers for it, extension or endpoint; the output names both parties."""
         self.assertEqual(
             self.good("explain", "21", "--from", "0600112233", "--forwarded-by", "33"),
             "allowed: 0600112233, sent on by 33, dials 21, which runs dial SIP\n  21 matches 2X: dial SIP\n"
@@ -468,7 +468,7 @@ class ExplainTests(CommandTestCase):
         )
 
     def test_endpoint(self) -> None:
-        """By a trunk no number counts; one that is tied to an endpoint counts there alone."""
+        """On a trunk no caller number counts; one that is tied to an endpoint counts only there."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         with open(self.config, "a", encoding="utf-8") as settings:
             settings.write('trunks = ["PJSIP/provider"]\n')
@@ -488,7 +488,7 @@ class ExplainTests(CommandTestCase):
         self.assertIn("PJSIP/provider is a trunk and has no grants", found["trace"])
 
     def test_typing_errors(self) -> None:
-        """What is not accepted is named, with what is."""
+        """The error names the invalid value and what is accepted."""
         for arguments, said in (
             (
                 ("--forwarded-by", "99"),
@@ -519,7 +519,7 @@ class ExplainTests(CommandTestCase):
             self.assertIn(f"invalid value for {said}", self.bad("explain", "21", "--from", "33", *arguments))
 
     def test_words(self) -> None:
-        """For people: the verdict, then the trace."""
+        """The text begins with the verdict, then comes the trace."""
         self.assertEqual(
             self.good("explain", "34", "--from", "33", "--pin", "123456"),
             "allowed: 33 dials 34, which runs dial IAX2\n  34 matches 3X: dial IAX2\n"
@@ -528,25 +528,25 @@ class ExplainTests(CommandTestCase):
         self.assertTrue(self.good("explain", "999", "--from", "33").startswith("invalid number: 33 dials 999\n"))
 
     def test_pin_never_printed(self) -> None:
-        """Neither for people nor in JSON."""
+        """The PIN is shown neither in the text nor in JSON."""
         for pin in ("123456", "987654"):
             for form in ((), ("--json",)):
                 self.assertNotIn(pin, self.good("explain", "34", "--from", "33", "--pin", pin, *form))
 
     def test_pin_from_stdin(self) -> None:
-        """`-` reads one line."""
+        """`-` reads the PIN from one line of standard input."""
         self.assertEqual(self.explained("34", "--from", "33", "--pin", "-", stdin="123456\n")["decision"], "allow")
         self.assertEqual(self.explained("34", "--from", "33", "--pin", "-", stdin="123456")["decision"], "allow")
         self.assertIn("standard input", self.bad("explain", "34", "--from", "33", "--pin", "-"))
 
     def test_odd_bytes(self) -> None:
-        """Nothing from outside reaches the terminal raw."""
+        """Control characters from outside are not printed."""
         printed = self.good("explain", "9\n\x1b[31m", "--from", "3\n\x1b[31m")
         self.assertNotIn("\x1b", printed)
         self.assertEqual(printed.count("\n"), 2)
 
     def test_problems(self) -> None:
-        """What the rules leave out is said."""
+        """Rules that were left out are named."""
         self.execute("INSERT INTO applications_mappings (application_name, pattern) VALUES ('dial', '[5')")
         self.assertIn("mapping 6 is left out", self.good("explain", "21", "--from", "33"))
         self.assertEqual(len(self.explained("21", "--from", "33")["problems"]), 1)  # type: ignore[arg-type]
@@ -557,19 +557,19 @@ class ExplainTests(CommandTestCase):
         self.assertIn("no driver provides the application teapot", self.good("explain", "51", "--from", "unknown"))
 
     def test_no_database(self) -> None:
-        """A missing database is one line that says what to do."""
+        """The error for a missing database says what to do."""
         for path in self.directory.glob("rules.sqlite*"):
             path.unlink()
         self.assertIn("pbxrouter init", self.bad("explain", "21", "--from", "33"))
 
     def test_key_only_for_pins(self) -> None:
-        """The key is read when a PIN is given, not before."""
+        """The key is read only if a PIN is given."""
         self.key.unlink()
         self.assertEqual(self.explained("34", "--from", "33")["decision"], "pin")
         self.assertIn(str(self.key), self.bad("explain", "34", "--from", "33", "--pin", "1234"))
 
     def test_no_twisted(self) -> None:
-        """It does not wait for Twisted to be imported."""
+        """The command does not import Twisted."""
         program = (
             "import sys; sys.argv = ['pbxrouter', 'explain', '21', '--from', '33', '-c', sys.argv[1]]\n"
             "from pbxrouter.cli import main\n"
@@ -600,7 +600,7 @@ class PinTests(CommandTestCase):
         return self.rows("SELECT user_pin FROM users") == [(hash_pin(pin),)]
 
     def test_from_stdin(self) -> None:
-        """One line of standard input; a leading zero lives."""
+        """The PIN is one line of standard input; a leading zero is kept."""
         printed = self.good("pin", "moises silva", stdin="047108\n")
         self.assertNotIn("047108", printed)
         self.assertTrue(self.opens("047108"))
@@ -608,13 +608,13 @@ class PinTests(CommandTestCase):
         self.assertEqual(entry, (pwd.getpwuid(os.getuid()).pw_name, "command", "pin", "user", "moises silva"))
 
     def test_generate(self) -> None:
-        """The PIN made is printed alone on its line."""
+        """A generated PIN is printed on a line by itself."""
         pin = self.good("pin", "moises silva", "--generate")
         self.assertRegex(pin, r"\A[0-9]{6}\n\Z")
         self.assertTrue(self.opens(pin.strip()))
 
     def test_refused(self) -> None:
-        """What is no PIN is refused without being shown, and the old one stays."""
+        """A text that is no PIN is refused without being shown, and the old PIN stays."""
         for line in ("12\n", "12345678901234567\n", "12ab\n", "\n", ""):
             said = self.bad("pin", "moises silva", stdin=line)
             self.assertIn("accepted", said)
@@ -623,7 +623,7 @@ class PinTests(CommandTestCase):
         self.assertTrue(self.opens("123456"))
 
     def test_no_such_user(self) -> None:
-        """The name is shown."""
+        """An unknown user is named."""
         self.assertIn("'nobody'", self.bad("pin", "nobody", "--generate"))
 
     def test_taken(self) -> None:
@@ -636,7 +636,7 @@ class PinTests(CommandTestCase):
         self.assertNotIn("470918", self.bad("pin", "moises silva", "470918"))
 
     def at_terminal(self, *typed: str) -> tuple[int, str]:
-        """Type lines at a terminal; the exit status and what the terminal showed."""
+        """Type lines at a terminal; returns the exit status and what the terminal showed."""
         terminal, other = needs.terminal()
         process = start(
             "pin",
@@ -666,14 +666,14 @@ class PinTests(CommandTestCase):
         return process.wait(), shown.decode()
 
     def test_at_a_terminal(self) -> None:
-        """Asked for twice, and not shown."""
+        """At a terminal the PIN is asked for twice, and not shown."""
         status, shown = self.at_terminal("470918", "470918")
         self.assertEqual(status, 0, shown)
         self.assertNotIn("470918", shown)
         self.assertTrue(self.opens("470918"))
 
     def test_mistyped_at_a_terminal(self) -> None:
-        """Asked for anew when the second differs."""
+        """At a terminal the PIN is asked for again when the second one differs."""
         status, shown = self.at_terminal("470918", "470919", "582205", "582205")
         self.assertEqual(status, 0, shown)
         self.assertTrue(self.opens("582205"))
@@ -690,7 +690,7 @@ class ImportTests(CommandTestCase):
         self.file.write_text(WORKSHOP)
 
     def test_import(self) -> None:
-        """The tables come over, the PIN hashed; the report says how many."""
+        """The tables are imported, the PIN hashed; the report has the numbers of rows."""
         printed = self.good("import", str(self.file))
         self.assertIn("mappings: 1 added", printed)
         self.assertNotIn("123456", printed)
@@ -709,14 +709,14 @@ class ImportTests(CommandTestCase):
         self.assertEqual(self.rows("SELECT user_name FROM users"), [("moises silva",)])
 
     def test_refused(self) -> None:
-        """A file that cannot be read, or is something else, is named."""
+        """A file that cannot be read, or is no workshop database, is named."""
         self.assertIn("nosuch.sql", self.bad("import", "nosuch.sql"))
         self.file.write_text("hello")
         self.assertIn(str(self.file), self.bad("import", str(self.file)))
 
 
 class ProcessTests(CommandTestCase):
-    """What only a real process shows."""
+    """Behaviour that only a real process shows."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -733,7 +733,7 @@ class ProcessTests(CommandTestCase):
             self.assertEqual(process.communicate()[1], b"", arguments)
 
     def test_no_stdout(self) -> None:
-        """A closed stdout is no complaint either."""
+        """A closed standard output is no error."""
         done = subprocess.run(
             [
                 "/bin/sh",
@@ -748,7 +748,7 @@ class ProcessTests(CommandTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_interrupted(self) -> None:
-        """Ctrl-C ends it without a word."""
+        """Ctrl-C ends the command silently."""
         needs.interrupts()
         process = start("explain", "34", "--from", "33", "--pin", "-", "-c", self.config, stdin=subprocess.PIPE)
         self.addCleanup(process.kill)
@@ -770,7 +770,7 @@ class ProcessTests(CommandTestCase):
         self.fail("it never read its standard input")
 
     def test_other_character_sets(self) -> None:
-        """A name that the terminal cannot show is no reason to stop."""
+        """A name that the terminal cannot show does not stop the command."""
         self.execute("UPDATE users SET user_name = 'Łukasz'")
         done = subprocess.run(
             [

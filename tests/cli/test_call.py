@@ -1,4 +1,4 @@
-"""`pbxrouter call`: the conversation that it shows, and what it says of a gateway that misbehaves.
+"""`pbxrouter call`: the conversation that it shows, and its errors for a gateway that misbehaves.
 
 Against gateways of a few lines, and against the real one in a process of its own.
 """
@@ -39,7 +39,7 @@ class Caller:
             self.environment += self.file.readline()
 
     def say(self, command: str) -> str:
-        """Send a command; the first line of the reply."""
+        """Send a command; returns the first line of the reply."""
         self.file.write(command.encode() + b"\n")
         self.file.flush()
         return self.file.readline().decode().rstrip("\n")
@@ -47,7 +47,7 @@ class Caller:
 
 @contextlib.contextmanager
 def gateway(behaviour: Gateway) -> Iterator[str]:
-    """A gateway for one call; where it listens."""
+    """Start a gateway for one call; returns its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE_S)
 
@@ -63,16 +63,16 @@ def gateway(behaviour: Gateway) -> Iterator[str]:
 
 
 def call(behaviour: Gateway, *arguments: str) -> Result:
-    """What `pbxrouter call` does with a gateway that behaves so."""
+    """Run `pbxrouter call` with a gateway that behaves so."""
     with gateway(behaviour) as place:
         return run("call", *arguments, "--connect", place)
 
 
 class AddressTests(SynchronousTestCase):
-    """Where a gateway is."""
+    """Addresses of gateways."""
 
     def test_endpoints(self) -> None:
-        """Endpoint strings for servers, as addresses for clients."""
+        """Endpoint strings for servers become addresses for clients."""
         for listen, place in [
             ("tcp:4573:interface=127.0.0.1", "127.0.0.1:4573"),
             ("tcp:4573", "127.0.0.1:4573"),
@@ -87,13 +87,13 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(str(address.of_endpoint(listen)), place, listen)
 
     def test_endpoints_that_cannot_be_called(self) -> None:
-        """The way out is named."""
+        """An endpoint that cannot be called is refused with what to do."""
         for listen in ("ssl:4573", "systemd:domain=INET:index=0", "tcp:0", "tcp:x", "tcp", "unix:", ""):
             error = self.assertRaises(ConfigError, address.of_endpoint, listen)
             self.assertIn("--connect HOST:PORT", str(error))
 
     def test_option(self) -> None:
-        """HOST:PORT in its forms."""
+        """HOST:PORT is accepted in its forms."""
         for text, place in [
             ("pbx.example", "pbx.example:4573"),
             ("10.0.0.5:5000", "10.0.0.5:5000"),
@@ -106,10 +106,10 @@ class AddressTests(SynchronousTestCase):
 
 
 class ConversationTests(SynchronousTestCase):
-    """Gateways that behave."""
+    """Calls to gateways that behave."""
 
     def test_dial(self) -> None:
-        """Both sides are shown as it happens, then what came of it."""
+        """Both sides of the conversation are shown, then the outcome."""
 
         def behaviour(caller: Caller) -> None:
             caller.say("EXEC Dial PJSIP/21,60")
@@ -126,7 +126,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(lines[-1], "Dial PJSIP/21,60 -> BUSY, back to the dialplan with PBXROUTER=done (outcome BUSY)")
 
     def test_facts(self) -> None:
-        """The options reach the environment."""
+        """The options reach the AGI environment."""
         seen: list[bytes] = []
 
         def behaviour(caller: Caller) -> None:
@@ -153,7 +153,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertIn(line.decode(), result.stdout)
 
     def test_numbers(self) -> None:
-        """Every number that can be dialled can be given."""
+        """Every number that can be dialled is accepted."""
         for number in ("*72#", "#5", "+5215512345678", "-5"):
             result = call_number(number)
             self.assertEqual(result.exit_code, 0, result.output)
@@ -179,7 +179,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertNotIn("0123456789", result.output)
 
     def test_pins(self) -> None:
-        """Each answers one prompt and is masked wherever it comes; then the caller is silent."""
+        """Each PIN answers one prompt and is masked everywhere; then the caller keys nothing."""
         given: list[str] = []
 
         def behaviour(caller: Caller) -> None:
@@ -199,7 +199,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertIn("three PIN prompts, three wrong-PIN prompts, back to", result.stdout)
 
     def test_pin_from_stdin(self) -> None:
-        """`-` reads a line for each."""
+        """`-` reads one line of standard input for each PIN."""
         given: list[str] = []
 
         def behaviour(caller: Caller) -> None:
@@ -226,7 +226,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertNotIn("1234", result.stdout)
 
     def test_caller_hangs_up(self) -> None:
-        """At a prompt, or in an application: -1 and HANGUP; then the gateway may just close."""
+        """At a prompt or in an application the caller's hang-up is -1 and HANGUP; the gateway may then close."""
         for option, command in [
             (("--hangup-at", "1"), "GET DATA agent-pass"),
             (("--hangup-in", "ConfBridge"), "EXEC ConfBridge 75"),
@@ -239,7 +239,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertTrue(result.stdout.rstrip().endswith("the caller hung up"), result.stdout)
 
     def test_gateway_hangs_up(self) -> None:
-        """Said in the last line."""
+        """The last line says that the gateway hung up."""
 
         def behaviour(caller: Caller) -> None:
             caller.say("EXEC Playback vm-goodbye")
@@ -250,14 +250,14 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(result.stdout.splitlines()[-1], "goodbye, hung up")
 
     def test_dead_channel(self) -> None:
-        """In extension h the call is over before it begins."""
+        """In the extension h the call is over before it begins."""
         replies: list[str] = []
         result = call(lambda caller: replies.append(caller.say("ANSWER")), "34", "--from", "33", "--extension", "h")
         self.assertEqual(replies[0][:3], "511")
         self.assertEqual(result.exit_code, 0, result.output)
 
     def test_odd_bytes(self) -> None:
-        """Nothing that either side says reaches the terminal raw."""
+        """Control characters of either side are not printed."""
 
         def behaviour(caller: Caller) -> None:
             caller.say('VERBOSE "\x1b[31m" 1')
@@ -287,16 +287,16 @@ class ConversationTests(SynchronousTestCase):
 
 
 class MisbehaviourTests(SynchronousTestCase):
-    """Gateways that do not behave: exit status 1, and a line that says why."""
+    """Calls to gateways that misbehave: exit status 1, and a line that says why."""
 
     def fault(self, behaviour: Gateway, *arguments: str) -> str:
-        """What is said of a gateway."""
+        """The error line for a gateway that behaves so."""
         result = call(behaviour, "34", "--from", "33", *arguments)
         self.assertEqual(result.exit_code, 1, result.output)
         return result.stderr
 
     def test_closes_early(self) -> None:
-        """At once, or without the mark that it is done."""
+        """A gateway that closes at once, or without marking the call as done, is a fault."""
         self.assertIn("PBXROUTER is not set", self.fault(lambda caller: None))
         self.assertIn(
             "PBXROUTER is dialling",
@@ -304,11 +304,11 @@ class MisbehaviourTests(SynchronousTestCase):
         )
 
     def test_failed(self) -> None:
-        """It says itself that something broke."""
+        """A gateway that marks the call as failed is a fault."""
         self.assertIn("see its log", self.fault(lambda caller: void(caller.say("SET VARIABLE PBXROUTER failed"))))
 
     def test_silent(self) -> None:
-        """It says nothing and does not close."""
+        """A gateway that neither sends nor closes is a fault."""
         enough = threading.Event()
         with gateway(lambda caller: void(enough.wait(PATIENCE_S))) as place:
             result = run("call", "34", "--from", "33", "--connect", place, "--timeout", "0.2")
@@ -317,7 +317,7 @@ class MisbehaviourTests(SynchronousTestCase):
         self.assertIn("said nothing for 0.2 s", result.stderr)
 
     def test_keeps_a_dead_call(self) -> None:
-        """It does not close after the hang-up."""
+        """A gateway that does not close after the hang-up is a fault."""
         enough = threading.Event()
 
         def behaviour(caller: Caller) -> None:
@@ -330,7 +330,7 @@ class MisbehaviourTests(SynchronousTestCase):
         self.assertIn("a real Asterisk would hold it for ever", result.stderr)
 
     def test_bad_commands(self) -> None:
-        """What Asterisk would not understand."""
+        """Commands that Asterisk would not understand are a fault."""
 
         def behaviour(caller: Caller) -> None:
             caller.say("FROB 123456")
@@ -341,7 +341,7 @@ class MisbehaviourTests(SynchronousTestCase):
         self.assertNotIn("123456", said)
 
     def test_pipelining(self) -> None:
-        """A second command before the reply."""
+        """A second command before the reply is a fault."""
 
         def behaviour(caller: Caller) -> None:
             caller.say(f"NOOP\n{DONE}")
@@ -350,7 +350,7 @@ class MisbehaviourTests(SynchronousTestCase):
         self.assertIn("before the reply", self.fault(behaviour))
 
     def test_half_a_line(self) -> None:
-        """It stops in the middle of a command."""
+        """A command that is not finished is a fault."""
 
         def behaviour(caller: Caller) -> None:
             caller.connection.sendall(b"ANSW")
@@ -359,10 +359,10 @@ class MisbehaviourTests(SynchronousTestCase):
 
 
 class NoGatewayTests(SynchronousTestCase):
-    """Nothing listens: exit status 2, and what to do."""
+    """Calls without a gateway: exit status 2, and what to do."""
 
     def test_refused(self) -> None:
-        """A port, a Unix socket or a host that is not there."""
+        """A port, a Unix socket or a host that does not exist is named."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         for place in (f"127.0.0.1:{port}", f"[::1]:{port}", "no-such-host.invalid"):
@@ -373,7 +373,7 @@ class NoGatewayTests(SynchronousTestCase):
             self.assertIn("twistd", result.stderr)
 
     def test_no_host_at_all(self) -> None:
-        """A host name that cannot be one, and a timeout that is none."""
+        """An invalid host name and an invalid timeout are refused."""
         for arguments in (
             ("--connect", "x" * 300),
             ("--connect", "a..b"),
@@ -385,7 +385,7 @@ class NoGatewayTests(SynchronousTestCase):
             self.assertNotIn("fault", result.stderr)
 
     def test_interrupted(self) -> None:
-        """Ctrl-C in a conversation is quiet."""
+        """Ctrl-C during a conversation ends the command silently."""
         needs.interrupts()
         with socket.create_server(("127.0.0.1", 0)) as server:
             server.settimeout(PATIENCE_S)
@@ -403,7 +403,7 @@ class NoGatewayTests(SynchronousTestCase):
 
 
 class RealGatewayTests(CommandTestCase):
-    """The workshop's callers, against the gateway itself."""
+    """The workshop's calls to a real gateway."""
 
     def setUp(self) -> None:
         """Start a gateway on the workshop's rules."""
@@ -431,7 +431,7 @@ class RealGatewayTests(CommandTestCase):
         self.fail(self.log.read_text())
 
     def test_table(self) -> None:
-        """Who dials what with which keys, and what happens."""
+        """The workshop's table: caller, number, keys, and what happens."""
         three = "three PIN prompts, three wrong-PIN prompts, goodbye, hung up (outcome DENIED)"
         for arguments, ending in [
             ("21 --from 33", "Dial PJSIP/21,60,i -> ANSWER, "),
@@ -457,10 +457,10 @@ class RealGatewayTests(CommandTestCase):
 
 
 def void(value: object) -> None:
-    """For behaviours of one command."""
+    """A function for commands that return nothing."""
 
 
 def call_number(number: str) -> Result:
-    """A call to a number that may begin with a dash."""
+    """Call a number, which may begin with a dash."""
     with gateway(lambda caller: void(caller.say(DONE))) as place:
         return run("call", "--from", "33", "--connect", place, "--", number)

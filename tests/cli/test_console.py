@@ -1,4 +1,4 @@
-"""`pbxrouter console`: the way in."""
+"""`pbxrouter console`: set-up links and the list of users."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pbxrouter.security.tokens import hash_token
 
 
 class ConsoleCommand(SynchronousTestCase):
-    """A fresh database."""
+    """`pbxrouter console` on a new database."""
 
     def setUp(self) -> None:
-        """Made, with settings that serve the console."""
+        """Make the database, and settings with a console."""
         directory = pathlib.Path(self.mktemp()).absolute()
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"
@@ -36,7 +36,7 @@ class ConsoleCommand(SynchronousTestCase):
         return CliRunner().invoke(pbxrouter, ["console", action, "--config", str(self.settings)])
 
     def test_link(self) -> None:
-        """It is good; the one before is not any more."""
+        """The link can be used; the previous one no longer can."""
         first, second = (self.console("link").output.strip() for _ in range(2))
         self.assertTrue(second.startswith("http://127.0.0.1:8181/setup/"), second)
         good = [
@@ -46,12 +46,12 @@ class ConsoleCommand(SynchronousTestCase):
         self.assertEqual(good, [False, True])
 
     def test_no_console(self) -> None:
-        """One line that names the setting."""
+        """Without a console the error names the setting."""
         self.settings.write_text("")
         self.assertIn("web.listen is not set", str(self.console("link").stderr))
 
     def test_list(self) -> None:
-        """Who may log in, and who may not any more."""
+        """The list shows who may log in, and who is disabled."""
         self.assertIn("there are no console users yet", self.console("list").stderr)
         actor = Actor("root", "command")
         add_console_user(self.connection, actor, 1.0, "ana", "x", Role.ADMIN)

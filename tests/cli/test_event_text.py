@@ -23,10 +23,10 @@ def event(name: str, *headers: str) -> AMIMessage:
 
 
 class LineTests(SynchronousTestCase):
-    """For people."""
+    """Events as lines for people."""
 
     def test_line(self) -> None:
-        """The name, then the headers; quotes where a value has blanks, empty ones and Privilege left out."""
+        """A line has the name, then the headers; values with blanks are quoted, empty ones and Privilege left out."""
         found = as_line(
             event(
                 "Newchannel",
@@ -43,7 +43,7 @@ class LineTests(SynchronousTestCase):
         )
 
     def test_hostile_bytes(self) -> None:
-        """Control characters and bytes that are no text cannot reach the terminal."""
+        """Control characters and bytes that are not UTF-8 are not printed."""
         line = as_line(event("X\x1b[2J", "A: \x1b]0;title\x07", "\x00B: \udcff\u202e"))
         self.assertTrue(line.isprintable(), line)
 
@@ -74,10 +74,10 @@ class LineTests(SynchronousTestCase):
 
 
 class SecretTests(SynchronousTestCase):
-    """What callers key is in neither form."""
+    """Digits that callers keyed are in neither form."""
 
     def assert_hidden(self, *events: AMIMessage, secret: str = PIN) -> None:
-        """The PIN is nowhere, but the event is there."""
+        """Check that the PIN is hidden and the event shown."""
         for message in events:
             for text in (as_line(message), as_json(message)):
                 self.assertNotIn(secret, text)
@@ -85,13 +85,13 @@ class SecretTests(SynchronousTestCase):
                 self.assertIn("*", text)
 
     def test_keys(self) -> None:
-        """Each key as it is pressed."""
+        """The digit of a DTMF event is hidden."""
         for name in ("DTMFBegin", "DTMFEnd"):
             found = dict(shown(event(name, "Channel: x", "Digit: 7", "Direction: Received")))
             self.assertEqual((found["Digit"], found["Direction"]), ("*", "Received"))
 
     def test_variables(self) -> None:
-        """One that holds nothing but keys, or whose name says what it is."""
+        """A variable that holds only digits, or has the name of a secret, is hidden."""
         self.assert_hidden(
             event("VarSet", "Variable: NUMBER", f"Value: {PIN}"),
             event("VarSet", "Variable: X", f"Value: *{PIN}#"),
@@ -103,7 +103,7 @@ class SecretTests(SynchronousTestCase):
         )
 
     def test_open_variables(self) -> None:
-        """What tells how a call went stays; so does text."""
+        """Variables about the outcome of a call, and other text, are shown."""
         for name, value in (
             *(("DIALSTATUS", "ANSWER"), ("ANSWEREDTIME", "123"), ("HANGUPCAUSE", "17"), ("MAPPING", "a1")),
             *(("PBXROUTER", "done"), ("PBXROUTER_CAUSE", "17"), ("PBXROUTER_HEARTBEAT", "1795420574")),
@@ -136,7 +136,7 @@ class SecretTests(SynchronousTestCase):
         self.assert_hidden(event("AGIExecEnd", "Command: GET DATA x", f"Result: 200 result={PIN}"))
 
     def test_commands(self) -> None:
-        """A command may carry what was keyed: a variable set, keys sent."""
+        """The arguments of a command may hold keyed digits (a variable set, keys sent), and are hidden."""
         for command in (
             f"SET VARIABLE X {PIN}",
             f'SET VARIABLE "X" "{PIN}"',
@@ -150,7 +150,7 @@ class SecretTests(SynchronousTestCase):
             self.assertEqual(dict(shown(event("AGIExecStart", f"Command: {command}")))["Command"], command)
 
     def test_applications(self) -> None:
-        """Arguments of the dialplan's applications, but for places and sounds."""
+        """Arguments of the dialplan's applications are hidden, except places and sounds."""
         self.assert_hidden(
             event("Newexten", "Application: SendDTMF", f"AppData: {PIN}"),
             event("Newexten", "Application: Set", f"AppData: X={PIN}"),
@@ -162,7 +162,7 @@ class SecretTests(SynchronousTestCase):
             self.assertEqual(found["AppData"], data)
 
     def test_headers(self) -> None:
-        """A header whose name says that it is a secret."""
+        """A header with the name of a secret is hidden."""
         self.assert_hidden(
             event("VoicemailPasswordChange", f"NewPassword: {PIN}"),
             event("ChallengeSent", f"Challenge: {PIN}"),

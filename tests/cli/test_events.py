@@ -1,4 +1,4 @@
-"""`pbxrouter events` and `pbxrouter doctor` as people run them, on an AMI that the test plays on a real port."""
+"""`pbxrouter events` and `pbxrouter doctor` as processes, against an AMI that the test plays on a real port."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class PlayedAmi:
             action = {}
 
     def close(self) -> None:
-        """End."""
+        """Close the server."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -92,10 +92,10 @@ class PlayedAmi:
 
 
 class CommandCase(SynchronousTestCase):
-    """Has a folder with settings."""
+    """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """And a secret."""
+        """Make the directory and the secret."""
         folder = tempfile.TemporaryDirectory(prefix="pbxr-")
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
@@ -103,20 +103,20 @@ class CommandCase(SynchronousTestCase):
         (self.folder / "secret").write_text(f"{SECRET}\n")
 
     def play(self, ami: PlayedAmi) -> PlayedAmi:
-        """With this AMI in the settings."""
+        """Start this AMI, and name it in the settings."""
         self.addCleanup(ami.close)
         self.settings(ami.port)
         return ami
 
     def settings(self, port: int, more: str = "") -> None:
-        """Write them."""
+        """Write the settings."""
         (self.folder / "pbxrouter.toml").write_text(
             f'[[asterisk]]\nname = "lab"\nami = "tcp:127.0.0.1:{port}"\nusername = "gateway"\n'
             f'secret_file = "secret"\n{more}'
         )
 
     def command(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Run a command line as people do."""
+        """Run a command line in a process of its own."""
         process = start(*arguments, cwd=self.folder)
 
         def end() -> None:
@@ -128,7 +128,7 @@ class CommandCase(SynchronousTestCase):
         return process
 
     def read(self, stream: Any, count: int) -> list[str]:
-        """So many lines."""
+        """Read so many lines."""
         found = b""
         deadline = time.monotonic() + PATIENCE_S
         while found.count(b"\n") < count:
@@ -140,7 +140,7 @@ class CommandCase(SynchronousTestCase):
         return found.decode().splitlines()
 
     def assert_one_line(self, process: subprocess.Popen[bytes], words: str) -> None:
-        """It ended with status 2 and one line, which has these words, and no secret."""
+        """Check that the command ended with status 2 and one line with these words, without the secret."""
         out, err = process.communicate(timeout=PATIENCE_S)
         said = [line for line in err.decode().splitlines() if not line.startswith("watching ")]
         self.assertEqual((process.returncode, len(said)), (2, 1), (out, err))
@@ -153,7 +153,7 @@ class EventsTests(CommandCase):
     """`pbxrouter events`."""
 
     def test_all(self) -> None:
-        """Every event as it comes, all classes asked for; Ctrl-C ends it without a word."""
+        """All events of all classes are printed as they come; Ctrl-C ends the command silently."""
         needs.interrupts()
         ami = self.play(PlayedAmi(EVENTS))
         process = self.command("events")
@@ -172,7 +172,7 @@ class EventsTests(CommandCase):
         self.assertEqual((process.returncode, out, err), (130, b"", b"watching lab; Ctrl-C ends it\n"))
 
     def test_chosen(self) -> None:
-        """By name, in any case; by a header's value; as JSON."""
+        """Events can be chosen by name, in any case, and by a header's value; JSON is one object a line."""
         self.play(PlayedAmi(EVENTS + b"Event: Hangup\r\nExten: 99\r\n\r\n"))
         for arguments, expected in (
             (["newchannel", "HANGUP"], ["21", "", "99"]),
@@ -199,7 +199,7 @@ class EventsTests(CommandCase):
             process.stdout = None
 
     def test_refused(self) -> None:
-        """Nothing listens, a wrong secret, another program, a connection that ends: one line each."""
+        """A missing listener, a wrong secret, another program and a lost connection are one line each."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.settings(port)
@@ -234,7 +234,7 @@ class DoctorTests(CommandCase):
     """`pbxrouter doctor`."""
 
     def test_refused(self) -> None:
-        """Every trouble is listed with what to do, none stops the rest; the secret is shown nowhere."""
+        """Every problem is listed with what to do, and none stops the other checks; the secret is not shown."""
         self.play(PlayedAmi(refuse=True))
         process = self.command("doctor")
         out, err = process.communicate(timeout=PATIENCE_S)
@@ -251,7 +251,7 @@ class DoctorTests(CommandCase):
         self.assertNotIn(SECRET, said)
 
     def test_json(self) -> None:
-        """The same as one object."""
+        """--json prints the same as one object."""
         self.settings(1)
         process = self.command("doctor", "--json")
         out, _ = process.communicate(timeout=PATIENCE_S)
@@ -260,7 +260,7 @@ class DoctorTests(CommandCase):
         self.assertEqual(set(report["findings"][0]), {"area", "state", "what", "todo"})
 
     def test_silent_ami(self) -> None:
-        """Asterisk stops answering in the middle: told, and the end."""
+        """An Asterisk that stops answering is reported, and the command ends."""
         self.play(PlayedAmi(stay=False))
         process = self.command("doctor")
         out, err = process.communicate(timeout=PATIENCE_S)
@@ -268,7 +268,7 @@ class DoctorTests(CommandCase):
         self.assertIn("was lost", out.decode())
 
     def test_no_asterisk(self) -> None:
-        """Without [[asterisk]], and without a secret: told what that means."""
+        """Missing [[asterisk]] and a missing secret are reported with their effect."""
         (self.folder / "pbxrouter.toml").write_text("")
         self.assertIn("no [[asterisk]]", self.command("doctor").communicate(timeout=PATIENCE_S)[0].decode())
         (self.folder / "pbxrouter.toml").write_text("[[asterisk]]\n")
@@ -280,7 +280,7 @@ class DoctorTests(CommandCase):
         self.assert_one_line(self.command("doctor"), "databse: no such key")
 
     def test_interrupted(self) -> None:
-        """Ctrl-C while it waits for AMI."""
+        """Ctrl-C ends a wait for AMI."""
         needs.interrupts()
         ami = self.play(PlayedAmi(banner=b""))
         process = self.command("doctor")

@@ -19,10 +19,10 @@ from tests.call.test_history_writer import record
 
 
 class HistoryCommand(SynchronousTestCase):
-    """Three calls."""
+    """`pbxrouter history` with three calls."""
 
     def setUp(self) -> None:
-        """Written."""
+        """Write the calls."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
         connection = database.connect(self.path)
@@ -37,11 +37,11 @@ class HistoryCommand(SynchronousTestCase):
         connection.close()
 
     def history(self, *arguments: str) -> Result:
-        """Run it."""
+        """Run the command."""
         return CliRunner().invoke(pbxrouter, ["history", *arguments, "--database", str(self.path)])
 
     def test_list(self) -> None:
-        """Newest first, one line each."""
+        """The list is newest first, one line a call."""
         lines = self.history().output.splitlines()
         self.assertEqual(len(lines), 3)
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
@@ -49,11 +49,11 @@ class HistoryCommand(SynchronousTestCase):
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
 
     def test_trace(self) -> None:
-        """With the reasons."""
+        """--trace adds the reasons."""
         self.assertIn("    33 may use 2X by its own grant\n", self.history("--trace").output)
 
     def test_filters(self) -> None:
-        """By caller, number, outcome, time, count."""
+        """Calls are filtered by caller, number, outcome, time and count."""
         for arguments, count in (
             (("--from", "33"), 2),
             (("--to", "34"), 1),
@@ -69,19 +69,19 @@ class HistoryCommand(SynchronousTestCase):
             self.assertEqual(len(self.history(*arguments).output.splitlines()), count, arguments)
 
     def test_json(self) -> None:
-        """One object a line."""
+        """--json prints one object a line."""
         first = json.loads(self.history("--json").output.splitlines()[0])
         self.assertEqual((first["number"], first["outcome"]), ("34", "DENIED"))
         self.assertEqual(first["trace"], ["33 may use 2X by its own grant"])
 
     def test_csv(self) -> None:
-        """No cell is a formula."""
+        """No cell of the CSV begins a formula."""
         rows = list(csv.DictReader(io.StringIO(self.history("--csv").output)))
         self.assertEqual([row["caller"] for row in rows], ["33", "'=1+1", "33"])
         self.assertEqual(rows[1]["number"], "'+52")
 
     def test_wrong(self) -> None:
-        """One line, status 2."""
+        """Wrong options are one line, status 2."""
         for arguments in (("--since", "yesterday"), ("--limit", "0"), ("--since", "99999-01-01")):
             said = self.history(*arguments)
             self.assertEqual((said.exit_code, said.output.count("\n")), (2, 1), said.output)

@@ -14,7 +14,7 @@ from tests.cli.test_app import CommandTestCase, run
 
 
 class LockoutsTests(CommandTestCase):
-    """On a database with wrong PINs."""
+    """`pbxrouter lockouts`, on a database with wrong PINs."""
 
     def setUp(self) -> None:
         """Make the database."""
@@ -29,12 +29,12 @@ class LockoutsTests(CommandTestCase):
             admit_guess(connection, keys_of("PJSIP/33-0000001a", "33", 1, frozenset()), time.time())
 
     def test_none(self) -> None:
-        """It is said that there is nothing."""
+        """Without wrong PINs the command says so."""
         result = run("lockouts", "--config", self.config)
         self.assertEqual((result.exit_code, result.stdout, result.stderr), (0, "", "no wrong PINs lately\n"))
 
     def test_listed_and_lifted(self) -> None:
-        """Locked ones come first; what is lifted is not listed any more."""
+        """Locked callers come first; one that is lifted is no longer listed."""
         self.guess(FREE_GUESSES + 2)
         lines = self.good("lockouts").splitlines()
         self.assertEqual(len(lines), 4)
@@ -52,7 +52,7 @@ class LockoutsTests(CommandTestCase):
         )
 
     def test_refused(self) -> None:
-        """What is missing or not there is named."""
+        """A missing argument, and a caller that is not listed, is named."""
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift"))
         self.assertIn("lift takes a scope and a name", self.bad("lockouts", "lift", "endpoint"))
         self.assertIn("list takes no scope and no name", self.bad("lockouts", "list", "endpoint", "x"))

@@ -20,7 +20,7 @@ ANSWERED = {"state": "answered", "why": "the phone was answered", "uniqueid": "i
 
 
 class PlayedGateway:
-    """Takes one connection, reads a line, answers with what it was given, and closes."""
+    """Takes one connection, reads a line, sends the given answers, and closes."""
 
     def __init__(self, path: Path, answers: bytes) -> None:
         self.asked: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class PlayedGateway:
             connection.sendall(self._answers)
 
     def join(self) -> None:
-        """Wait until it has served."""
+        """Wait until the connection was served."""
         self._thread.join()
 
 
@@ -46,7 +46,7 @@ class SocketCase(SynchronousTestCase):
     """Has settings with a control socket."""
 
     def setUp(self) -> None:
-        """Short paths: a socket's has 107 bytes at most."""
+        """Make the directory; its path is short, since a socket's path has at most 107 bytes."""
         folder = tempfile.TemporaryDirectory(prefix="pbxr-")
         self.addCleanup(folder.cleanup)
         self.control = Path(folder.name) / "s"
@@ -58,14 +58,14 @@ class SocketCase(SynchronousTestCase):
         return CliRunner().invoke(pbxrouter, [arguments[0], "--config", str(self.config), *arguments[1:]])
 
     def played(self, *answers: dict[str, Any] | bytes) -> PlayedGateway:
-        """A gateway that gives these answers."""
+        """Start a gateway that gives these answers."""
         lines = [answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n" for answer in answers]
         gateway = PlayedGateway(self.control, b"".join(lines))
         self.addCleanup(gateway.join)
         return gateway
 
     def assert_one_line(self, result: Result, words: str) -> None:
-        """It failed with one line that has these words."""
+        """Check that the command failed with one line that has these words."""
         self.assertEqual(result.exit_code, 2, result.output)
         self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
         self.assertTrue(result.stderr.startswith("pbxrouter: "))
@@ -78,7 +78,7 @@ class OriginateTests(SocketCase):
     ARGUMENTS = ("originate", "PJSIP/33", "--to", "21", "--context", "phones")
 
     def test_good(self) -> None:
-        """Each step is a line; the wish has what was typed."""
+        """Each step is printed as a line; the request has the values given."""
         gateway = self.played(RINGING, ANSWERED)
         result = self.run_command(*self.ARGUMENTS, "--ring", "9")
         self.assertEqual((result.exit_code, result.stderr), (0, ""))
@@ -88,13 +88,13 @@ class OriginateTests(SocketCase):
         self.assertEqual(gateway.asked, {"originate": {**wish, "asterisk": None}})
 
     def test_json(self) -> None:
-        """The answers as they are; what was left out is none."""
+        """--json prints the answers as they came, without the count of answers left out."""
         self.played(RINGING, {"skipped": 2}, ANSWERED)
         result = self.run_command(*self.ARGUMENTS, "--json", "--wait")
         self.assertEqual([json.loads(line) for line in result.stdout.splitlines()], [RINGING, ANSWERED])
 
     def test_status(self) -> None:
-        """0 if it went well, 1 if the last step was a failure."""
+        """The exit status is 0 for a good call, and 1 if the last step was a failure."""
         for state, status in (
             *(("answered", 0), ("connected", 0), ("ended", 0), ("busy", 1), ("rejected", 1), ("noanswer", 1)),
             *(("unavailable", 1), ("congestion", 1), ("failed", 1), ("ringing", 1)),
@@ -104,30 +104,30 @@ class OriginateTests(SocketCase):
             self.assertEqual(self.run_command(*self.ARGUMENTS).exit_code, status, state)
 
     def test_refused(self) -> None:
-        """The gateway's own words."""
+        """A refusal is printed in the gateway's own words."""
         self.played({"error": "33 may not dial 999: no pattern matches"})
         self.assert_one_line(self.run_command(*self.ARGUMENTS), "33 may not dial 999")
 
     def test_gateway_dies(self) -> None:
-        """Before it said anything."""
+        """A gateway that ends before its first answer is an error."""
         self.played()
         self.assert_one_line(self.run_command(*self.ARGUMENTS), "the gateway stopped before")
 
     def test_gateway_killed(self) -> None:
-        """In the middle of a line."""
+        """A gateway that ends in the middle of a line is an error."""
         self.played(RINGING, b'{"state": "answ')
         result = self.run_command(*self.ARGUMENTS)
         self.assertEqual(result.stdout, "ringing: the phone rings\n")
         self.assert_one_line(result, "stopped in the middle")
 
     def test_no_gateway(self) -> None:
-        """None runs; or the path is too long to be one."""
+        """Without a gateway, or with a path too long for a socket, the command fails."""
         self.assert_one_line(self.run_command(*self.ARGUMENTS), "no gateway answers at")
         self.config.write_text(f'control = "{"x" * 120}"\n')
         self.assert_one_line(self.run_command(*self.ARGUMENTS), "no gateway answers at")
 
     def test_wrong_options(self) -> None:
-        """What is missing, or out of range, is named."""
+        """Missing options, and values out of range, are named."""
         self.assert_one_line(self.run_command("originate", "PJSIP/33", "--to", "21"), "--context")
         self.assert_one_line(self.run_command(*self.ARGUMENTS, "--ring", "0"), "--ring")
 
@@ -144,7 +144,7 @@ class DebugTests(SocketCase):
     """`pbxrouter debug`."""
 
     def test_lines(self) -> None:
-        """A line each; what was left out is told; that the gateway stopped is told."""
+        """Each line is printed; lines that were left out are counted, and the gateway's end is reported."""
         line = {"uniqueid": "1.2", "caller": "33", "extension": "21", "direction": ">", "text": "ANSWER"}
         gateway = self.played({"watching": True}, line, {"skipped": 3})
         result = self.run_command("debug", "--from", "33")

@@ -1,4 +1,4 @@
-"""PINs leave the list of processes."""
+"""Hiding PINs in the list of processes."""
 
 import pathlib
 import socket
@@ -15,7 +15,7 @@ from tests.paths import ROOT
 
 
 class SpanTests(SynchronousTestCase):
-    """Which bytes are a PIN."""
+    """Which bytes of the arguments are a PIN."""
 
     def hidden(self, *arguments: str) -> str:
         """The arguments with each PIN overwritten."""
@@ -25,7 +25,7 @@ class SpanTests(SynchronousTestCase):
         return memory.decode().rstrip("\0").replace("\0", " ")
 
     def test_forms(self) -> None:
-        """Each way to give one, several of them, and what only looks like one."""
+        """Each form of the option is hidden, several of them too; similar arguments are not."""
         for arguments, left in [
             ("explain 34 --pin 123456 --json", "explain 34 --pin ****** --json"),
             ("explain 34 --pin=123456 --json", "explain 34 --pin=****** --json"),
@@ -45,19 +45,19 @@ class SpanTests(SynchronousTestCase):
         self.assertEqual(list(pin_spans("--pin\0é\0x\0".encode())), [(6, 2)])
 
     def test_this_process(self) -> None:
-        """Without a PIN among the arguments nothing is looked at."""
+        """Without a PIN among the arguments nothing is changed."""
         hide_pins(["pbxrouter", "--help"])
 
 
 class ProcessTests(SynchronousTestCase):
-    """The arguments of a real process, as others see them."""
+    """The arguments of a real process, as other users see them."""
 
     def setUp(self) -> None:
-        """Only Linux lets a process change its arguments, and hide_pins finds them in /proc."""
+        """Skip where the system cannot: hide_pins needs Linux and /proc."""
         needs.proc()
 
     def test_own_arguments(self) -> None:
-        """Right after the call they are gone, and sys.argv still has them."""
+        """hide_pins removes them from the process list at once; sys.argv still has them."""
         program = (
             "import sys; from pbxrouter.cli.procname import hide_pins; hide_pins(sys.argv)\n"
             "print(sys.argv[1:]); print(open('/proc/self/cmdline', 'rb').read().split(b'\\0')[3:-1])"

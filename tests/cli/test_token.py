@@ -1,4 +1,4 @@
-"""`pbxrouter token`, and the rows it leaves."""
+"""`pbxrouter token`, and its rows in the database."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pbxrouter.security.tokens import Scope, hash_token
 
 
 class TokenCommand(SynchronousTestCase):
-    """A fresh database."""
+    """`pbxrouter token` on a new database."""
 
     def setUp(self) -> None:
-        """Made."""
+        """Make the database."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
 
@@ -28,7 +28,7 @@ class TokenCommand(SynchronousTestCase):
         return CliRunner().invoke(pbxrouter, ["token", *arguments, "--database", str(self.path)])
 
     def found(self, token: str) -> str | None:
-        """Use a token: the name it has, and what it is good for."""
+        """Use a token: its name, and its scopes."""
         connection = database.connect(self.path)
         self.addCleanup(connection.close)
         info = find_token(connection, hash_token(token))
@@ -38,7 +38,7 @@ class TokenCommand(SynchronousTestCase):
         return f"{info.name}: {', '.join(sorted(scope.value for scope in info.scopes))}"
 
     def test_life(self) -> None:
-        """Made, shown once, used, listed, revoked."""
+        """A token is created, shown once, used, listed and revoked."""
         made = self.token("create", "web shop")
         self.assertEqual(made.exit_code, 0, made.output)
         secret = made.output.strip()
@@ -53,7 +53,7 @@ class TokenCommand(SynchronousTestCase):
         self.assertIn("revoked", self.token("list").output)
 
     def test_scopes(self) -> None:
-        """As many as are named; in the list, too. There are no others."""
+        """Scopes are those named, in the list too; unknown ones are refused."""
         made = self.token("create", "desk", "--scope", "rules", "--scope", "read", "--scope", "read")
         self.assertEqual(self.found(made.output.strip()), "desk: read, rules")
         self.assertIn("desk: for read, rules; created", self.token("list").output)
@@ -62,7 +62,7 @@ class TokenCommand(SynchronousTestCase):
             self.assertEqual(self.token(*arguments).exit_code, 2)
 
     def test_audit(self) -> None:
-        """Who made and revoked it is written down."""
+        """Creating and revoking a token are in the audit log."""
         self.token("create", "a")
         self.token("revoke", "a")
         self.token("revoke", "a")
@@ -74,7 +74,7 @@ class TokenCommand(SynchronousTestCase):
         )
 
     def test_names(self) -> None:
-        """One name, one valid token; after a revocation it is free again."""
+        """A name belongs to one valid token; after a revocation it is free again."""
         self.assertEqual(self.token("create", "a").exit_code, 0)
         again = self.token("create", "a")
         self.assertEqual(again.exit_code, 2)
@@ -83,7 +83,7 @@ class TokenCommand(SynchronousTestCase):
         self.assertEqual(self.token("create", "a").exit_code, 0)
 
     def test_wrong(self) -> None:
-        """One line, status 2."""
+        """Wrong options are one line, status 2."""
         for arguments in (
             ("create", ""),
             ("create", "x" * 81),
@@ -95,5 +95,5 @@ class TokenCommand(SynchronousTestCase):
             self.assertEqual((said.exit_code, said.output.count("\n")), (2, 1), said.output)
 
     def test_none(self) -> None:
-        """An empty list says how to make one."""
+        """An empty list says how to create a token."""
         self.assertIn("pbxrouter token create", self.token("list").output)

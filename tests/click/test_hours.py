@@ -34,15 +34,15 @@ moments = st.datetimes(datetime.datetime(2026, 1, 1), datetime.datetime(2027, 1,
 
 
 def at(text: str) -> datetime.datetime:
-    """A day of November 2026, of which the 23rd is a Monday, and a time."""
+    """A time on a day of November 2026; the 23rd is a Monday."""
     return datetime.datetime.fromisoformat(f"2026-11-{text}")
 
 
 class ParseTests(SynchronousTestCase):
-    """What may be written."""
+    """What opening hours may be written."""
 
     def test_kept_in_english(self) -> None:
-        """However it is written, it is kept in one way."""
+        """Each way of writing the same hours is stored as the same text."""
         for written, kept in (
             ("", ""),
             (" , ", ""),
@@ -64,7 +64,7 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(Hours.parse(kept).text, kept)
 
     def test_refused(self) -> None:
-        """The line names what was wrong and what is accepted, and can be translated."""
+        """The error names what is wrong and what is accepted, and can be translated."""
         for written, wrong, accepted in (
             ("mon-fri", "mon-fri", "09:00-18:00"),
             ("mon 9-10, tue", "tue", "times are missing"),
@@ -88,7 +88,7 @@ class ParseTests(SynchronousTestCase):
 
     @given(st.lists(spans, max_size=4).map(tuple))
     def test_kept_and_read_again(self, found: tuple[Span, ...]) -> None:
-        """What is kept reads as what it was."""
+        """Stored hours are parsed to the same hours."""
         hours = Hours(found)
         if len(hours.text) <= 200:
             self.assertEqual(Hours.parse(hours.text), hours)
@@ -103,15 +103,15 @@ class ParseTests(SynchronousTestCase):
 
 
 class OpenTests(SynchronousTestCase):
-    """When it is open."""
+    """When hours are open."""
 
     def test_always(self) -> None:
-        """Nothing said: always."""
+        """Without hours it is always open."""
         self.assertTrue(Hours.parse("").is_open(at("23T03:00")))
         self.assertEqual(Hours.parse("").next_opening(at("23T03:00")), at("23T03:00"))
 
     def test_office(self) -> None:
-        """From the first minute to the last."""
+        """Office hours include their first minute and exclude the minute in which they end."""
         for moment, is_open in (
             *(("23T08:59:59", False), ("23T09:00", True), ("23T13:59:59", True), ("23T14:00", False)),
             *(("27T18:59", True), ("28T16:30", False), ("28T10:00", True), ("29T11:00", False)),
@@ -119,7 +119,7 @@ class OpenTests(SynchronousTestCase):
             self.assertEqual(OFFICE.is_open(at(moment)), is_open, moment)
 
     def test_past_midnight(self) -> None:
-        """Friday's evening ends on Saturday, Saturday's on Sunday; Monday to Thursday have none."""
+        """Hours past midnight belong to the day on which they begin."""
         for moment, is_open in (
             *(("27T21:59", False), ("27T22:00", True), ("28T02:29", True), ("28T02:30", False)),
             *(("28T23:59", True), ("29T00:00", True), ("29T22:00", False), ("27T01:00", False)),
@@ -127,13 +127,13 @@ class OpenTests(SynchronousTestCase):
             self.assertEqual(BAR.is_open(at(moment)), is_open, moment)
 
     def test_sunday_to_monday(self) -> None:
-        """The week is round."""
+        """Hours of Sunday may end on Monday."""
         hours = Hours.parse("sun 23:00-01:00")
         self.assertTrue(hours.is_open(at("23T00:30")))
         self.assertFalse(hours.is_open(at("23T01:00")))
 
     def test_next_opening(self) -> None:
-        """The same day, the next, after the weekend, in a week."""
+        """The next opening is on the same day, the next one, after the weekend, or a week later."""
         for moment, opening in (
             ("23T03:00", "23T09:00"),
             ("23T14:00", "23T16:00"),
@@ -145,13 +145,13 @@ class OpenTests(SynchronousTestCase):
         self.assertEqual(Hours.parse("mon 9-10").next_opening(at("23T10:00")), at("30T09:00"))
 
     def test_with_an_offset(self) -> None:
-        """A time that knows its offset is taken by its wall clock."""
+        """A time with an offset counts by its wall clock."""
         moment = at("23T08:00").replace(tzinfo=datetime.timezone(datetime.timedelta(hours=5)))
         self.assertEqual(OFFICE.next_opening(moment), at("23T09:00"))
 
     @given(st.lists(spans, min_size=1, max_size=3).map(tuple), moments)
     def test_opens_when_it_says(self, found: tuple[Span, ...], moment: datetime.datetime) -> None:
-        """It is open at its next opening, within a week, and closed until then."""
+        """Hours are open at their next opening, which is within a week, and closed until then."""
         hours = Hours(found)
         opening = hours.next_opening(moment)
         self.assertTrue(hours.is_open(opening))
@@ -161,10 +161,10 @@ class OpenTests(SynchronousTestCase):
 
 
 class ShowTests(SynchronousTestCase):
-    """What the pages show."""
+    """The values that pages show."""
 
     def test_runs_and_clocks(self) -> None:
-        """Values from which a page makes a sentence in its language."""
+        """Pages get values from which they make sentences in their language."""
         (span,) = Hours.parse("mon wed-fri 9-14 22-2").spans
         self.assertEqual(span.runs, ((0, 0), (2, 4)))
         self.assertEqual(span.clocks, (("09:00", "14:00"), ("22:00", "02:00")))

@@ -1,4 +1,4 @@
-"""Signed links and forms: what is valid, and how what is not is told apart."""
+"""Signed links and forms: which are valid, and why others are not."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ signer = Signer(KEY)
 
 
 class DeriveTests(SynchronousTestCase):
-    """Keys of keys."""
+    """Keys that are derived from the gateway's key."""
 
     def test_rfc_5869(self) -> None:
-        """It is HKDF-SHA256 with the salt pbxrouter; computed once with another library (cryptography)."""
+        """derive is HKDF-SHA256 with the salt pbxrouter; the value was computed with another library (cryptography)."""
         self.assertEqual(
             derive(KEY, "click-to-dial link").hex(),
             "4ee2f0e64a556ce1efaedfa7bccf05d87c2767a2d859049499d483fb548dfbb4",
         )
 
     def test_apart(self) -> None:
-        """Each purpose and each key gives another; none is what is stored of a PIN."""
+        """Each purpose and each key gives another key; none is the hash of a PIN."""
         found = {derive(KEY, "a"), derive(KEY, "b"), derive(bytes(32), "a"), derive(KEY, "")}
         self.assertEqual(len(found), 4)
         self.assertNotIn(bytes.fromhex(hash_pin(KEY, "a\x01")), found)
 
 
 class LinkTests(SynchronousTestCase):
-    """Links."""
+    """Signed links."""
 
     def setUp(self) -> None:
-        """One that holds for a minute."""
+        """Sign a link that holds for a minute."""
         self.link = signer.link(7, 3, NOW + 60)
 
     def check(self, link: str, link_id: int = 7, generation: int | None = 3, now: float = NOW) -> LinkState:
-        """What it is worth."""
+        """The state of a link."""
         return signer.check_link(link_id, generation, link, now)
 
     def test_valid(self) -> None:
-        """Until its time is over; it can stand in a URL as it is."""
+        """A link is valid until it expires, and needs no quoting in a URL."""
         self.assertEqual(self.check(self.link), LinkState.VALID)
         self.assertRegex(self.link, r"^[A-Za-z0-9._-]+$")
         self.assertEqual(self.check(self.link, now=NOW + 59), LinkState.VALID)
         self.assertEqual(self.check(self.link, now=NOW + 60), LinkState.EXPIRED)
 
     def test_void(self) -> None:
-        """A generation more, or no such page any more."""
+        """A link of another generation, or of a deleted page, is void."""
         self.assertEqual(self.check(self.link, generation=4), LinkState.VOID)
         self.assertEqual(self.check(self.link, generation=None), LinkState.VOID)
 
     def test_forged(self) -> None:
-        """Another page, a later time, another generation, another key: we did not sign that."""
+        """A link with another page, time, generation or key is forged."""
         generation, expires, mac = self.link.split(".")
         self.assertEqual(self.check(self.link, link_id=8), LinkState.FORGED)
         self.assertEqual(self.check(f"{generation}.{int(expires) + 1}.{mac}"), LinkState.FORGED)
@@ -72,7 +72,7 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(self.check(f"4.{expires}.{mac}", generation=None), LinkState.FORGED)
 
     def test_malformed(self) -> None:
-        """Cut short, or anything else."""
+        """A link that is cut short, or is something else, is malformed."""
         for link in (
             "",
             "x",
@@ -86,7 +86,7 @@ class LinkTests(SynchronousTestCase):
 
     @given(st.integers(0, len(signer.link(7, 3, NOW)) - 1), st.characters())
     def test_one_character_altered(self, place: int, character: str) -> None:
-        """Never valid."""
+        """A link with one character altered is never valid."""
         link = signer.link(7, 3, NOW + 60)
         altered = link[:place] + character + link[place + 1 :]
         if altered != link:
@@ -94,17 +94,17 @@ class LinkTests(SynchronousTestCase):
             self.assertIn(self.check(altered), (LinkState.FORGED, LinkState.MALFORMED))
 
     def test_words(self) -> None:
-        """Each has words for the visitor."""
+        """Each state but valid has words for the visitor."""
         self.assertEqual({*LINK_WORDS}, {*LinkState} - {LinkState.VALID})
         for words in LINK_WORDS.values():
             self.assertFalse(re.search(r"[{}]", words.message))
 
 
 class FormTests(SynchronousTestCase):
-    """Forms."""
+    """Signed forms."""
 
     def test_an_hour(self) -> None:
-        """By whom it was given to, for its page, within the hour."""
+        """A form is valid for its page and its visitor's address, for an hour."""
         form = signer.form(7, "192.0.2.1", NOW)
         for link_id, who, now, standing in (
             (7, "192.0.2.1", NOW, LinkState.VALID),
@@ -117,7 +117,7 @@ class FormTests(SynchronousTestCase):
             self.assertEqual(signer.check_form(link_id, who, form, now), standing)
 
     def test_each_is_another(self) -> None:
-        """Two forms at once differ; a form is no link, and a link no form."""
+        """Two forms of the same moment differ; a form is no link, and a link no form."""
         first, second = (signer.form(7, "192.0.2.1", NOW) for _ in range(2))
         self.assertNotEqual(first, second)
         self.assertEqual(signer.check_link(7, 3, first, NOW), LinkState.MALFORMED)

@@ -31,7 +31,7 @@ SYNTAX = "520-Invalid command syntax.  Proper usage follows:\nUsage: X\n520 End 
 
 
 class Call:
-    """A handler's call over our server, with Asterisk's end of it in memory."""
+    """A handler's call over our server, with Asterisk's end in memory."""
 
     def __init__(
         self,
@@ -63,43 +63,43 @@ class Call:
         return self.calls[0]
 
     def says(self, text: str) -> None:
-        """Asterisk sends lines, then a second goes by."""
+        """Receive lines, and let a second pass."""
         self.server.dataReceived(f"{text}\n".encode())
         self.clock.pump([0.5, 0.5])
 
     def hears(self) -> list[str]:
-        """The commands sent since the last look."""
+        """The commands sent since the last call."""
         lines: list[str] = self.transport.value().decode().split("\n")[:-1]
         self.transport.clear()
         return lines
 
     @property
     def is_closed(self) -> bool:
-        """Whether we closed the connection."""
+        """Whether the gateway closed the connection."""
         return bool(self.transport.disconnecting)
 
     def goes(self) -> None:
-        """The connection ends."""
+        """Lose the connection."""
         self.server.connectionLost(Failure(ConnectionDone()))
 
 
 class CompatTest(SynchronousTestCase):
-    """A test with one call."""
+    """Has one call."""
 
     def setUp(self) -> None:
-        """The handler does nothing; the test is the handler."""
+        """Begin a call whose handler does nothing; the test uses its protocol."""
         logging.getLogger("FastAGI").setLevel(logging.CRITICAL)
         self.call = Call()
         self.agi = self.call.agi
 
     def asked(self, waiting: Deferred[Any], command: str, says: str) -> Any:
-        """That a method sends this, and what it fires with when Asterisk says that."""
+        """Check what a method sends, and what it fires with for a reply."""
         self.assertEqual(self.call.hears(), [command])
         self.call.says(says)
         return self.successResultOf(waiting)
 
     def refused(self, waiting: Deferred[Any], says: str) -> tuple[int, str]:
-        """Code and words of an AGICommandFailure."""
+        """Check that a command fails; returns code and words."""
         self.call.says(says)
         code, words = self.failureResultOf(waiting, AGICommandFailure).value.args
         self.call.hears()
@@ -107,7 +107,7 @@ class CompatTest(SynchronousTestCase):
 
 
 class ResultTests(CompatTest):
-    """Each method: what it sends, and what it fires with."""
+    """What each method sends, and what it fires with."""
 
     def test_numbers(self) -> None:
         """Methods that fire with a number."""
@@ -155,7 +155,7 @@ class ResultTests(CompatTest):
             self.assertEqual(self.asked(waiting(), command, f"200 result={says}"), result, command)
 
     def test_moments(self) -> None:
-        """A moment may be given in any of Python's ways."""
+        """A time may be given in any of Python's types."""
         noon = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
         seconds = int(noon.timestamp())
         local = time.localtime(seconds)
@@ -166,7 +166,7 @@ class ResultTests(CompatTest):
         self.asked(self.agi.sayTime(noon, "1"), f"SAY TIME {seconds} 1", "200 result=0")
 
     def test_values(self) -> None:
-        """Variables and database: the value without its parentheses, with any characters; none is a failure."""
+        """Variables and database values come without their parentheses; a missing one is a failure."""
         get = self.agi.getVariable
         self.assertEqual(self.asked(get("X"), "GET VARIABLE X", "200 result=1 (a (b) c)"), "a (b) c")
         self.assertEqual(self.asked(get("X"), "GET VARIABLE X", "200 result=1 ()"), "")
@@ -183,7 +183,7 @@ class ResultTests(CompatTest):
         self.assertIn("EXTEN", names)
 
     def test_keys(self) -> None:
-        """GET DATA: digits, and whether time ended it. GET OPTION: one digit, and the position."""
+        """GET DATA gives digits and whether it timed out; GET OPTION gives one digit and the position."""
         get = self.agi.getData
         self.assertEqual(self.asked(get("p"), "GET DATA p 2000", "200 result=1234"), ("1234", False))
         self.assertEqual(self.asked(get("p", 5, 4), "GET DATA p 5000 4", "200 result=12 (timeout)"), ("12", True))
@@ -200,7 +200,7 @@ class ResultTests(CompatTest):
         self.assertEqual(self.asked(self.agi.receiveText(), "RECEIVE TEXT", "200 result=1 (hi)"), "1 (hi)")
 
     def test_sounds(self) -> None:
-        """STREAM FILE: key and position; a position that did not move is a failure."""
+        """STREAM FILE gives key and position; a position that did not move is a failure."""
         play = self.agi.streamFile
         self.assertEqual(self.asked(play("beep"), 'STREAM FILE beep "" 0', "200 result=0 endpos=3520"), (0, 3520))
         self.assertEqual(self.asked(play("beep", "5"), "STREAM FILE beep 5 0", "200 result=53 endpos=7"), (53, 7))
@@ -212,7 +212,7 @@ class ResultTests(CompatTest):
         self.assertEqual(self.asked(wind, "CONTROL STREAM FILE beep 1 0 * #", "200 result=0"), (0, None))
 
     def test_recording(self) -> None:
-        """What ended it is said; a hang-up is an end like others, with the length recorded."""
+        """A recording tells what ended it; a hang-up does so as well, with the length recorded."""
         record = self.agi.recordFile
         line = 'RECORD FILE "my file" wav # 10000 BEEP s=5'
         waiting = record("my file", "wav", "#", 10, silence=5)
@@ -224,7 +224,7 @@ class ResultTests(CompatTest):
         )
 
     def test_execute(self) -> None:
-        """An application's result line, -1 included; only an unknown application is a failure."""
+        """An application's result is given, -1 included; only an unknown application is a failure."""
         run = self.agi.execute
         self.assertEqual(self.asked(run("Wait", 1), "EXEC Wait 1", "200 result=0"), "0")
         dial = run("Dial", "PJSIP/22", 20, comma_delimiter=True)
@@ -234,7 +234,7 @@ class ResultTests(CompatTest):
         self.assertEqual(self.refused(run("NoSuch"), "200 result=-2"), (-1, "-2"))
 
     def test_wait(self) -> None:
-        """Asterisk is not asked; a moment in the past is now."""
+        """wait sends nothing to Asterisk; a time in the past is now."""
         waiting = self.agi.wait(2)
         self.call.clock.advance(1.5)
         self.assertNoResult(waiting)
@@ -246,17 +246,17 @@ class ResultTests(CompatTest):
         self.assertEqual(self.call.hears(), [])
 
     def test_variables(self) -> None:
-        """The call's facts under their whole names."""
+        """The call's variables have their whole names."""
         self.assertEqual(self.agi.variables["agi_callerid"], "33")
         self.assertEqual(self.agi.variables["agi_extension"], "21")
         self.assertEqual((self.agi.variables["agi_arg_1"], self.agi.variables["agi_arg_2"]), ("one", "a,b"))
 
 
 class FailureTests(CompatTest):
-    """What goes wrong."""
+    """Failures of commands."""
 
     def test_refusals(self) -> None:
-        """AGI's code and words; the lines of a 520 are one answer, and the call goes on."""
+        """A failure has AGI's code and words; the lines of a 520 are one reply, and the call goes on."""
         self.assertEqual(
             self.refused(self.agi.sendCommand("FOO"), "510 Invalid or unknown command"),
             (510, "Invalid or unknown command"),
@@ -267,7 +267,7 @@ class FailureTests(CompatTest):
         self.assertEqual(self.asked(self.agi.noop(), "NOOP", "200 result=0"), 0)
 
     def test_hung_up(self) -> None:
-        """HANGUP answers nothing: the replies after it are those of their commands."""
+        """HANGUP is no reply: each later reply belongs to its own command."""
         self.call.says("HANGUP")
         self.assertEqual(
             self.asked(self.agi.getVariable("DIALSTATUS"), "GET VARIABLE DIALSTATUS", "200 result=1 (ANSWER)"),
@@ -277,7 +277,7 @@ class FailureTests(CompatTest):
         self.assertEqual(self.call.hears(), [])
 
     def test_hung_up_meanwhile(self) -> None:
-        """The -1 of a prompt is a failure, that of an application a result; then comes 511."""
+        """A -1 of a prompt is a failure, that of an application a result; then comes 511."""
         dial = self.agi.execute("Dial", "PJSIP/22")
         self.assertEqual(self.asked(dial, "EXEC Dial PJSIP/22", "200 result=-1\nHANGUP"), "-1")
         self.call = Call()
@@ -286,18 +286,18 @@ class FailureTests(CompatTest):
         self.assertEqual(self.refused(self.call.agi.answer(), DEAD)[0], 511)
 
     def test_hang_up(self) -> None:
-        """hangup() is answered, HANGUP line or not."""
+        """hangup() fires with or without a HANGUP line."""
         self.assertEqual(self.asked(self.agi.hangup(), "HANGUP", "200 result=1\nHANGUP"), 1)
 
     def test_unsendable(self) -> None:
-        """What would become another command fails, and nothing is sent."""
+        """Text that would become another command fails, and nothing is sent."""
         for waiting in (self.agi.verbose("a\nHANGUP"), self.agi.sendCommand("NOOP\nHANGUP")):
             self.assertEqual(self.failureResultOf(waiting, AGICommandFailure).value.args[0], -1)
         self.assertEqual(self.call.hears(), [])
         self.assertEqual(self.asked(self.agi.sendCommand("NOOP\n"), "NOOP", "200 result=0"), "0")
 
     def test_wrong_results(self) -> None:
-        """A result of another kind than asked for."""
+        """A result of another kind than expected is a failure."""
         self.assertEqual(self.refused(self.agi.answer(), "200 result=x"), (-1, "x"))
         waiting = self.agi.streamFile("beep")
         self.call.says("200 result=0")
@@ -306,7 +306,7 @@ class FailureTests(CompatTest):
             self.agi.playback("beep", 7)
 
     def test_jump_on_error(self) -> None:
-        """An errback that sends the dialplan to priority + 100; others' errors pass through."""
+        """The errback of jumpOnError sends the dialplan to priority + 100; other failures pass through."""
         waiting = self.agi.answer().addErrback(self.agi.jumpOnError)
         self.call.says("200 result=-1")
         self.assertEqual(self.call.hears(), ["ANSWER", "SET CONTEXT pbxrouter"])
@@ -320,7 +320,7 @@ class FailureTests(CompatTest):
         self.failureResultOf(failing, ValueError)
 
     def test_names(self) -> None:
-        """All of StarPy's exceptions are there."""
+        """All of StarPy's exceptions exist."""
         for name in "MenuExit MenuTimeout MenuUnexpectedOption".split():
             self.assertTrue(issubclass(getattr(error, name), error.MenuFinished))
         self.assertIs(starpy.fastagi.FastAGIProtocol, FastAGIProtocol)
@@ -329,10 +329,10 @@ class FailureTests(CompatTest):
 
 
 class LifeTests(CompatTest):
-    """Order, beginning and end."""
+    """Order of commands, and the beginning and end of a call."""
 
     def test_one_at_a_time(self) -> None:
-        """Commands not waited for are sent one after the other; a prompt is not cut short."""
+        """Commands that are not waited for are sent one after the other; a prompt is not cut short."""
         waiting = [self.agi.streamFile("beep"), self.agi.noop(), self.agi.verbose("x")]
         self.assertEqual(self.call.hears(), ['STREAM FILE beep "" 0'])
         self.call.says("200 result=0 endpos=7")
@@ -343,7 +343,7 @@ class LifeTests(CompatTest):
         self.assertEqual([self.successResultOf(deferred) for deferred in waiting], [(0, 7), 0, 1])
 
     def test_finish(self) -> None:
-        """The connection is closed; later commands fail."""
+        """finish() closes the connection; later commands fail."""
         self.assertFalse(self.call.is_closed)
         self.agi.finish()
         self.assertTrue(self.call.is_closed)
@@ -351,7 +351,7 @@ class LifeTests(CompatTest):
         self.agi.finish()
 
     def test_finish_at_once(self) -> None:
-        """What was asked for before finish() is still sent."""
+        """Commands sent before finish() are still sent."""
         waiting = [self.agi.setVariable("A", 1), self.agi.setVariable("B", 2)]
         self.agi.finish()
         self.assertFalse(self.call.is_closed)
@@ -362,13 +362,13 @@ class LifeTests(CompatTest):
         self.failureResultOf(waiting[1], ConnectionDone)
 
     def test_stays_open(self) -> None:
-        """A handler that returns keeps its call until it finishes."""
+        """A handler that returns keeps its call until it finishes it."""
         call = Call(lambda agi: succeed(None))
         call.clock.advance(3600)
         self.assertFalse(call.is_closed)
 
     def test_handler_fails(self) -> None:
-        """No zombie call: a handler that raises, or whose Deferred fails, ends it."""
+        """A handler that raises, or whose Deferred fails, ends its call."""
         for handler in (
             lambda agi: 1 / 0,
             lambda agi: fail(ZeroDivisionError()),
@@ -377,7 +377,7 @@ class LifeTests(CompatTest):
             self.assertTrue(Call(handler).is_closed)
 
     def test_async_handler(self) -> None:
-        """A coroutine function is as good a handler."""
+        """A handler may be a coroutine function."""
 
         async def handler(agi: FastAGIProtocol) -> None:
             await agi.answer()
@@ -396,12 +396,12 @@ class LifeTests(CompatTest):
             self.failureResultOf(value, ConnectionDone)
 
     def test_asked_too_late(self) -> None:
-        """onClose of a call that is gone fails at once."""
+        """onClose of a call that has ended fails at once."""
         self.call.goes()
         self.failureResultOf(self.agi.onClose(), ConnectionDone)
 
     def test_protocol_of_ones_own(self) -> None:
-        """A subclass may be the factory's protocol, and has its own beginning and end."""
+        """The factory's protocol may be a subclass with its own connectionMade and connectionLost."""
 
         class Mine(FastAGIProtocol):
             told = ""
@@ -419,7 +419,7 @@ class LifeTests(CompatTest):
         self.assertEqual(call.agi.told, "made, lost")
 
     def test_helpers(self) -> None:
-        """What subclasses use of StarPy's internals."""
+        """StarPy's internals that subclasses use exist."""
         self.assertEqual(self.agi.checkFailure("0"), "0")
         self.assertEqual(self.agi.resultAsInt("5"), 5)
         self.assertIs(self.agi.factory, self.call.factory)
@@ -453,7 +453,7 @@ class DifferenceTests(CompatTest):
         self.assertEqual(len(self.call.hears()), 1)
 
     def test_not_utf8(self) -> None:
-        """A byte that is not UTF-8, which any caller can send, comes as a surrogate escape."""
+        """A byte that is not UTF-8 arrives as a surrogate escape."""
         call = Call(opening=CALL.environment().replace(b"agi_callerid: 33", b"agi_callerid: 3\xff"))
         self.assertEqual(call.agi.variables["agi_callerid"], "3\udcff")
 
@@ -504,7 +504,7 @@ class SequenceTests(CompatTest):
     """InSequence."""
 
     def test_order(self) -> None:
-        """One after the other, with all results."""
+        """Functions run one after the other, and all results are given."""
         sequence = InSequence()
         sequence.append(self.agi.answer)
         sequence.append(self.agi.sayNumber, 5, escapeDigits="*")
@@ -518,7 +518,7 @@ class SequenceTests(CompatTest):
         self.assertTrue(self.call.is_closed)
 
     def test_failure(self) -> None:
-        """The first failure ends it, and carries the results so far."""
+        """The first failure ends the sequence, and carries the results so far."""
         sequence = InSequence()
         sequence.append(lambda: 1)
         sequence.append(self.agi.answer)
@@ -546,7 +546,7 @@ print(factory.mainFunction is main, fastagi.error.AGICommandFailure.__name__, sy
 
 
 class ProgramTests(SynchronousTestCase):
-    """Programs of StarPy's users, in processes of their own."""
+    """Programs written for StarPy, in processes of their own."""
 
     def _said(self, text: str, *how: str) -> str:
         folder = Path(tempfile.mkdtemp())
@@ -564,7 +564,7 @@ class ProgramTests(SynchronousTestCase):
         return done.stdout
 
     def test_imports(self) -> None:
-        """Either spelling of the import will do."""
+        """Both spellings of the import work."""
         for module, name in (
             ("pbxrouter.compat.starpy", "fastagi"),
             ("pbxrouter.compat", "starpy as fastagi"),
@@ -573,12 +573,12 @@ class ProgramTests(SynchronousTestCase):
             self.assertEqual(said, "True AGICommandFailure ['argument'] helped\n")
 
     def test_unchanged(self) -> None:
-        """Run through us, a program needs no change at all."""
+        """A program run by pbxrouter.compat needs no change."""
         said = self._said(PROGRAM.format(module="starpy", name="fastagi"), "-m", "pbxrouter.compat.starpy")
         self.assertEqual(said, "True AGICommandFailure ['argument'] helped\n")
 
     def test_usage(self) -> None:
-        """Without a program it says how it is used."""
+        """Without a program the module prints its usage."""
         done = subprocess.run(
             [sys.executable, "-m", "pbxrouter.compat.starpy"],
             cwd=ROOT,
@@ -589,10 +589,10 @@ class ProgramTests(SynchronousTestCase):
 
 
 class LogTests(CompatTest):
-    """StarPy's programs look at the logger FastAGI."""
+    """The logger FastAGI, which StarPy's programs use."""
 
     def test_no_pin(self) -> None:
-        """Commands and replies at level DEBUG, but never what was keyed."""
+        """Commands and replies are logged at level DEBUG, without digits that callers keyed."""
         stream = io.StringIO()
         handler = logging.StreamHandler(stream)
         starpy.log.addHandler(handler)
@@ -611,10 +611,10 @@ class LogTests(CompatTest):
 
 
 class ManagerTests(SynchronousTestCase):
-    """StarPy's AMI side, which is not there."""
+    """StarPy's AMI, which is not provided."""
 
     def test_imported(self) -> None:
-        """Programs that only import it run; using it fails in one line that names what replaces it."""
+        """A program may import it; using it fails in one line that names what replaces it."""
         from pbxrouter.compat.starpy import manager
 
         for absent in (manager.AMIFactory, manager.AMIProtocol):

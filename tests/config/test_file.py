@@ -1,4 +1,4 @@
-"""Which file is read, and what is said of one that cannot be."""
+"""Which settings file is read, and the error if it cannot be."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pbxrouter.errors import ConfigError
 
 
 class Reading(SynchronousTestCase):
-    """In a working directory of our own."""
+    """Has a working directory of its own."""
 
     def setUp(self) -> None:
-        """Go there."""
+        """Enter it."""
         self.here = Path(self.mktemp()).absolute()
         self.here.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.here)
 
     def refused(self, path: str | None) -> str:
-        """The one line."""
+        """Check that reading fails; returns its one line."""
         line = str(self.assertRaises(ConfigError, read_config, path))
         self.assertNotIn("\n", line)
         return line
 
     def test_nothing_there(self) -> None:
-        """Without a file: the defaults, here."""
+        """Without a file the defaults apply, with paths in the working directory."""
         config = read_config(None)
         self.assertEqual(config.database, str(self.here / "pbxrouter.sqlite"))
         self.assertEqual(config.control, str(self.here / "pbxrouter.sqlite.sock"))
 
     def test_at_hand(self) -> None:
-        """The file of that name is read without being named."""
+        """pbxrouter.toml in the working directory is read without being named."""
         (self.here / "pbxrouter.toml").write_text('database = "x.db"')
         self.assertEqual(read_config(None).database, str(self.here / "x.db"))
 
     def test_named(self) -> None:
-        """Paths count from the file's folder."""
+        """Paths in a file are relative to its directory."""
         (self.here / "etc").mkdir()
         (self.here / "etc/a.toml").write_text('database = "x.db"')
         self.assertEqual(read_config("etc/a.toml").database, str(self.here / "etc/x.db"))

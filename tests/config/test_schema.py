@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.errors import ConfigError
 from tests.paths import ROOT
 
@@ -16,13 +16,13 @@ BASE = pathlib.Path("/etc/pbx")
 SAMPLE = ROOT / "pbxrouter.sample.toml"
 
 
-def parse(text: str) -> config.Config:
-    """A configuration in /etc/pbx/x.toml."""
-    return config.parse(text, "x.toml", BASE)
+def parse(text: str) -> schema.Config:
+    """Parse settings in /etc/pbx/x.toml."""
+    return parsing.parse(text, "x.toml", BASE)
 
 
 class Accepted(SynchronousTestCase):
-    """What can be set."""
+    """Settings that are accepted."""
 
     def test_defaults(self) -> None:
         """Every key is optional; paths follow the file, key and socket the database."""
@@ -39,10 +39,10 @@ class Accepted(SynchronousTestCase):
 
     def test_sample(self) -> None:
         """The sample file is accepted."""
-        config.parse(SAMPLE.read_text(), "sample", BASE)
+        parsing.parse(SAMPLE.read_text(), "sample", BASE)
 
     def test_everything(self) -> None:
-        """Each key."""
+        """Each key can be set."""
         full = parse(
             """
             database = "/var/x.db"
@@ -93,16 +93,16 @@ class Accepted(SynchronousTestCase):
         self.assertEqual((full.dial.timeout, full.dial.options, full.web.listen), (5, "tT", "tcp:80"))
 
     def test_other_database(self) -> None:
-        """Key and socket that follow the database follow it still; those that were named stay."""
-        moved = config.at_database(parse(""), pathlib.Path("/x/y.db"))
+        """Key and socket follow the database given unless they are set."""
+        moved = parsing.at_database(parse(""), pathlib.Path("/x/y.db"))
         self.assertEqual(
             (moved.database, moved.pin_key_file, moved.control), ("/x/y.db", "/x/y.db.pinkey", "/x/y.db.sock")
         )
-        named = config.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
+        named = parsing.at_database(parse('pin_key_file = "k"\ncontrol = "c"'), pathlib.Path("/x/y.db"))
         self.assertEqual((named.pin_key_file, named.control), ("/etc/pbx/k", "/etc/pbx/c"))
 
 
-# What is written in the file, and what the line says behind the file's name.
+# The settings, and the error behind the file's name.
 REFUSED = {
     "x =": "not TOML: Invalid value (at end of document)",
     "databse = 'x'": "databse: no such key; accepted at the top are alarm, asterisk, ",
@@ -165,10 +165,10 @@ REFUSED = {
 
 
 class Refused(SynchronousTestCase):
-    """One line that names file, key and what is accepted."""
+    """Settings that are refused in one line, with file, key and what is accepted."""
 
     def test_table(self) -> None:
-        """Every way of being wrong."""
+        """Each row of the table is refused with its line."""
         for text, expected in REFUSED.items():
             line = str(self.assertRaises(ConfigError, parse, text))
             self.assertTrue(line.startswith(f"x.toml: {expected}"), f"{text!r}: {line}")
@@ -193,6 +193,6 @@ class Refused(SynchronousTestCase):
     def test_anything(self, table: dict[str, object]) -> None:
         """Any table is accepted, or refused in one line."""
         try:
-            config.from_table(table, "x.toml", BASE)
+            parsing.from_table(table, "x.toml", BASE)
         except ConfigError as error:
             self.assertTrue(str(error).isprintable(), str(error))

@@ -15,7 +15,7 @@ class SecretTests(SynchronousTestCase):
     """read_fastagi_secret."""
 
     def setUp(self) -> None:
-        """Settings that name a file."""
+        """Name a file in the settings."""
         self.file = Path(self.mktemp())
         self.config = Config(fastagi=FastAGI(secret_file=str(self.file)))
 
@@ -24,7 +24,7 @@ class SecretTests(SynchronousTestCase):
         self.assertEqual(read_fastagi_secret(Config()), "")
 
     def test_first_line(self) -> None:
-        """The first line, without blanks around it."""
+        """The secret is the first line, without blanks around it."""
         self.file.write_text(" abcdefgh01234567 \r\nmore\n")
         self.assertEqual(read_fastagi_secret(self.config), "abcdefgh01234567")
 
@@ -35,7 +35,7 @@ class SecretTests(SynchronousTestCase):
             self.assertEqual(read_fastagi_secret(self.config), secret)
 
     def test_refused(self) -> None:
-        """A file that is missing, no text, or holds what cannot be told: one line, without the secret."""
+        """A missing file, one that is not text, and an unusable secret are one line, without the secret."""
         for content, expected in (
             (None, "cannot be read: No such file"),
             (b"\xff\xfe\xff", "cannot be read: it is not text"),

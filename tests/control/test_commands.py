@@ -1,4 +1,4 @@
-"""What the command line can ask of the gateway: whose Asterisk, whose call, and what is answered."""
+"""Commands of the control socket: which Asterisk, which call, and what is answered."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class FakeOriginator:
 
 
 class ValueTests(SynchronousTestCase):
-    """What may stand in a wish."""
+    """The values of a command."""
 
     def test_text(self) -> None:
-        """Text, or nothing."""
+        """A value is text, or missing."""
         self.assertEqual(text({"a": "x"}, "a"), "x")
         self.assertIsNone(text({"a": None}, "a"))
         self.assertIsNone(text({}, "a"))
@@ -45,7 +45,7 @@ class ValueTests(SynchronousTestCase):
             self.assertEqual(str(error), "a: accepted is text")
 
     def test_which_asterisk(self) -> None:
-        """The only one need not be named; of several one must."""
+        """The only Asterisk need not be named; one of several must be."""
         one, other = cast(Originator, object()), cast(Originator, object())
         self.assertIs(originator_for(None, {"a": one}), one)
         self.assertIs(originator_for("b", {"a": one, "b": other}), other)
@@ -59,7 +59,7 @@ class ValueTests(SynchronousTestCase):
 
 
 class OriginateTests(SynchronousTestCase):
-    """The wish behind ``pbxrouter originate``."""
+    """The command behind ``pbxrouter originate``."""
 
     def setUp(self) -> None:
         """Set up a control server for a single Asterisk."""
@@ -72,23 +72,23 @@ class OriginateTests(SynchronousTestCase):
         self.ends += 1
 
     def ask(self, **more: Any) -> Callable[[], None]:
-        """Wish for a call."""
+        """Ask for a call."""
         asked = {"channel": "PJSIP/33", "to": "21", "context": "phones", **more}
         return self.wish(asked, self.answers.append, self._end)
 
     def goes(self, *states: str) -> None:
-        """The call does."""
+        """Finish the call."""
         for state in states:
             self.originator.tell(Progress(state, Sentence(f"it is {state}"), "id-1"))
 
     def test_wish(self) -> None:
-        """It comes through as it was said."""
+        """The request reaches the originator as it was given."""
         self.ask()
         self.assertEqual(self.originator.wishes, [CallRequest("PJSIP/33", "21", "phones")])
         self.assertEqual((self.answers, self.ends), ([], 0))
 
     def test_until_answered(self) -> None:
-        """Without wait the phone's answer is the end."""
+        """Without wait the command ends when the phone answers."""
         self.ask()
         self.goes("ringing")
         self.assertEqual(self.answers, [{"state": "ringing", "why": "it is ringing", "uniqueid": "id-1"}])
@@ -97,7 +97,7 @@ class OriginateTests(SynchronousTestCase):
         self.assertEqual(self.ends, 1)
 
     def test_wait(self) -> None:
-        """With it the end of the call is."""
+        """With wait the command ends with the call."""
         self.ask(wait=True)
         self.goes("ringing", "answered", "connected")
         self.assertEqual(self.ends, 0)
@@ -105,7 +105,7 @@ class OriginateTests(SynchronousTestCase):
         self.assertEqual(self.ends, 1)
 
     def test_failed(self) -> None:
-        """So is a failure, either way."""
+        """A failure ends the command with or without wait."""
         for wait in (False, True):
             self.setUp()
             self.ask(wait=wait)
@@ -113,7 +113,7 @@ class OriginateTests(SynchronousTestCase):
             self.assertEqual((self.answers[-1]["state"], self.ends), ("busy", 1))
 
     def test_refused(self) -> None:
-        """By the rules, or for want of a connection: its own words, and the end."""
+        """A refused call is answered with the reason, and the command ends."""
         for error in OriginateRefused("33 may not dial 999: no pattern"), ManagerUnavailable("no connection"):
             self.setUp()
             self.ask()
@@ -121,7 +121,7 @@ class OriginateTests(SynchronousTestCase):
             self.assertEqual((self.answers, self.ends), ([{"error": str(error)}], 1))
 
     def test_fault(self) -> None:
-        """An unexpected error is answered and logged, so that the client does not wait for ever."""
+        """An unexpected exception is answered and logged."""
         with capturedLogs() as events:
             self.ask()
             self.originator.done.errback(RuntimeError("oh"))
@@ -131,14 +131,14 @@ class OriginateTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_wrong_values(self) -> None:
-        """A number as JSON's number is none; nothing begins."""
+        """Values of other types are refused before a call begins."""
         for name in ("channel", "to", "context", "asterisk"):
             error = self.assertRaises(ControlRefused, self.ask, **{name: 21})
             self.assertEqual(str(error), f"{name}: accepted is text")
         self.assertEqual(self.originator.wishes, [])
 
     def test_ring(self) -> None:
-        """How long it may ring is a whole number."""
+        """The ring time must be a whole number."""
         self.ask(ring=5)
         self.assertEqual(self.originator.wishes[0].ring_s, 5)
         values: list[Any] = [True, 1.5, "5", [], {}]
@@ -147,12 +147,12 @@ class OriginateTests(SynchronousTestCase):
             self.assertEqual(str(error), "ring: accepted is a whole number")
 
     def test_nothing_said(self) -> None:
-        """Missing values are left to the check of the wish."""
+        """Missing values are refused by the check of the request."""
         self.wish({}, self.answers.append, self._end)
         self.assertEqual(self.originator.wishes, [CallRequest("", "", "")])
 
     def test_goes_away(self) -> None:
-        """The client disconnects: the call goes on, and its progress is dropped."""
+        """If the client disconnects the call goes on, and its progress is dropped."""
         stop = self.ask()
         stop()
         self.goes("ringing", "ended")

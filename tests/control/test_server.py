@@ -1,4 +1,4 @@
-"""The socket for the command line: wishes, answers, those who do not keep up.
+"""The control socket: commands, answers, and slow clients.
 
 Of what can be wished (control.commands) only watching is here.
 """
@@ -57,10 +57,10 @@ class FakeCommand:
 
 
 class ProtocolCase(SynchronousTestCase):
-    """A connection in memory."""
+    """Has a connection in memory."""
 
     def setUp(self) -> None:
-        """A command line connects."""
+        """Connect a client."""
         self.command = FakeCommand()
         self.watch = DialogueWatch()
         self.protocol = ControlProtocol({"fake": self.command, "watch": WatchCommand(self.watch)})
@@ -68,17 +68,17 @@ class ProtocolCase(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def says(self, line: bytes) -> None:
-        """A line comes."""
+        """Receive a line."""
         self.protocol.dataReceived(line + b"\n")
 
     def hears(self) -> list[Any]:
-        """The answers since the last look."""
+        """The answers since the last call."""
         lines = self.transport.value().splitlines()
         self.transport.clear()
         return [json.loads(line) for line in lines]
 
     def goes(self) -> None:
-        """The command line ends."""
+        """Disconnect the client."""
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
@@ -86,7 +86,7 @@ class Wishing(ProtocolCase):
     """The control server takes one command on each connection."""
 
     def test_granted(self) -> None:
-        """Its values come through, its answers go out, in lines of ASCII; it ends when it likes."""
+        """A command gets its values and sends answers, in lines of ASCII; it ends when it closes."""
         self.says('{"fake": {"a": "ñ"}}'.encode())
         self.assertEqual(self.command.asked, [{"a": "ñ"}])
         self.command.send({"b": "ñ\n\udcff"})
@@ -104,12 +104,12 @@ class Wishing(ProtocolCase):
         self.assertEqual(self.command.asked, [{}])
 
     def test_second_wish(self) -> None:
-        """It is not heard."""
+        """A second command on a connection is ignored."""
         self.protocol.dataReceived(b'{"fake": {}}\n{"fake": {}}\n')
         self.assertEqual(len(self.command.asked), 1)
 
     def test_not_understood(self) -> None:
-        """It is said what is accepted, and the connection ends."""
+        """A line that is no command is answered with what is accepted, and the connection ends."""
         for line in (
             *(b"", b"x", b"null", b"1", b"[]", b"{}", b'{"fake": null}', b'{"fake": []}', b'{"no": {}}'),
             *(b'{"fake": {}, "watch": {}}', b"\xff", b'{"fake": {}', b'"fake"', b"[" * 4000),
@@ -126,13 +126,13 @@ class Wishing(ProtocolCase):
             self.goes()
 
     def test_refused(self) -> None:
-        """The wish's own reason is answered."""
+        """A refused command is answered with its reason."""
         self.says(b'{"fake": {"refuse": 1}}')
         self.assertEqual(self.hears(), [{"error": "not that"}])
         self.assertTrue(self.transport.disconnecting)
 
     def test_too_long(self) -> None:
-        """A line without end is not kept; that is said once, and not of what comes behind a wish."""
+        """A line without an end is refused once; what follows a command is ignored."""
         self.protocol.dataReceived(b"x" * 5000)
         self.assertTrue(self.transport.disconnecting)
         self.protocol.dataReceived(b"x" * 5000)
@@ -153,10 +153,10 @@ class Wishing(ProtocolCase):
 
 
 class KeepingUp(ProtocolCase):
-    """A slow reader does not slow down others."""
+    """Clients that read slowly."""
 
     def test_slow(self) -> None:
-        """What it misses is counted, and said when it has caught up."""
+        """Answers that a slow client misses are counted, and the count is sent when it has caught up."""
         self.assertIs(self.transport.producer, self.protocol)
         self.says(b'{"fake": {}}')
         self.protocol.pauseProducing()
@@ -168,7 +168,7 @@ class KeepingUp(ProtocolCase):
         self.assertEqual(self.hears(), [{"skipped": 3}, {"x": 1}])
 
     def test_nothing_missed(self) -> None:
-        """Then nothing is said of it."""
+        """A client that missed nothing gets no count."""
         self.protocol.pauseProducing()
         self.protocol.resumeProducing()
         self.assertEqual(self.hears(), [])
@@ -182,10 +182,10 @@ class KeepingUp(ProtocolCase):
 
 
 class WatchingCalls(ProtocolCase):
-    """The wish behind ``pbxrouter debug``."""
+    """The command behind ``pbxrouter debug``."""
 
     def test_streams(self) -> None:
-        """The lines of the calls wished for, until the command line goes."""
+        """The lines of the calls asked for are sent until the client disconnects."""
         self.says(b'{"watch": {"caller": "33"}}')
         self.assertEqual(self.hears(), [{"watching": True}])
         self.watch.received(CALL, "GET DATA x", b"200 result=1234")
@@ -206,7 +206,7 @@ class WatchingCalls(ProtocolCase):
         self.assertFalse(self.watch.active)
 
     def test_wrong_values(self) -> None:
-        """A number that is not text would never match; so it is refused."""
+        """A number that is not text is refused, since it would never match."""
         self.says(b'{"watch": {"caller": 33}}')
         self.assertEqual(self.hears(), [{"error": "caller: accepted is text"}])
         self.assertFalse(self.watch.active)
@@ -216,15 +216,15 @@ class Refusing(MemoryReactor):
     """A reactor that cannot open the socket."""
 
     def listenUNIX(self, *args: object, **arguments: object) -> Any:
-        """The port is in use by another program."""
+        """Fail: another program uses the address."""
         raise CannotListenError(None, "/x.sock", OSError("in use"))
 
 
 class Serving(SynchronousTestCase):
-    """The service that has the socket."""
+    """The service that listens on the socket."""
 
     def test_listens(self) -> None:
-        """From start to stop, for its own user only."""
+        """The socket exists from start to stop, for its own user only."""
         reactor = MemoryReactor()
         service = ControlService("/x.sock", {"fake": FakeCommand()}, reactor)
         service.startService()
@@ -236,7 +236,7 @@ class Serving(SynchronousTestCase):
         service.stopService()
 
     def test_cannot(self) -> None:
-        """A path that is too long, or taken: one warning, and the gateway runs."""
+        """A path that is too long or in use is logged as a warning, and the gateway runs."""
         for path, reactor in (("/" + "x" * MAX_PATH, MemoryReactor()), ("/x.sock", Refusing())):
             service = ControlService(path, {}, reactor)
             with capturedLogs() as logs:
@@ -247,10 +247,10 @@ class Serving(SynchronousTestCase):
 
 
 class StaleSockets(SynchronousTestCase):
-    """What an earlier gateway has left."""
+    """Sockets that an earlier gateway has left."""
 
     def setUp(self) -> None:
-        """A short path: a unix socket's may not be long."""
+        """Make a directory with a short path, since a socket's path may not be long."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.path = os.path.join(folder.name, "s")
@@ -271,7 +271,7 @@ class StaleSockets(SynchronousTestCase):
             self.assertTrue(os.path.exists(self.path))
 
     def test_no_socket(self) -> None:
-        """A file, or nothing, is left alone."""
+        """A file that is no socket is left as it is."""
         remove_stale(self.path)
         with open(self.path, "w", encoding="utf-8"):
             pass

@@ -17,7 +17,7 @@ from pbxrouter.counter.call_table import (
 
 
 class Told(CallListener):
-    """Records what it is told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -37,12 +37,12 @@ class Told(CallListener):
         self.ended = ended
 
     def count(self, word: str) -> int:
-        """How often something was told."""
+        """How often an event was recorded."""
         return sum(word in text.split() for text in self.words)
 
 
 class TableCase(SynchronousTestCase):
-    """A table, and a listener to it."""
+    """Has a CallTable and its listener."""
 
     def setUp(self) -> None:
         """Make both."""
@@ -51,27 +51,27 @@ class TableCase(SynchronousTestCase):
         self.now = 1000.0
 
     def event(self, name: str, uniqueid: str, linkedid: str = "a", **more: str) -> None:
-        """One event, a second later than the last."""
+        """Pass an event on, a second after the previous one."""
         self.now += 1
         headers = {"Uniqueid": uniqueid, "Linkedid": linkedid, **more}
         self.table.event(name, lambda header: headers.get(header, ""), self.now)
 
     def enter(self, uniqueid: str, linkedid: str = "a", bridge: str = "b") -> None:
-        """A channel enters a bridge."""
+        """Let a channel enter a bridge."""
         self.event("BridgeEnter", uniqueid, linkedid, BridgeUniqueid=bridge)
 
     def dial_end(self, status: str, caller: str = "", callee: str = "") -> None:
-        """A Dial is over."""
+        """End a Dial."""
         headers = {"Uniqueid": caller, "DestUniqueid": callee, "DialStatus": status}
         self.table.event("DialEnd", lambda header: headers.get(header, ""), self.now)
 
     def resync(self, *seen: ChannelSeen, noted: frozenset[str] | None = None) -> None:
-        """A list of channels comes."""
+        """Pass a list of channels on."""
         self.table.resync(self.table.channels if noted is None else noted, seen, self.now)
 
 
 class RuleTests(TableCase):
-    """Each rule."""
+    """The table's rules."""
 
     def test_a_call(self) -> None:
         """Two channels of one Linkedid are one call, answered when both are in a bridge."""
@@ -89,7 +89,7 @@ class RuleTests(TableCase):
         self.assertEqual((self.table.live, self.table.channels), ({}, frozenset()))
 
     def test_what_is_kept(self) -> None:
-        """Caller and number are the first channel's; a status and a cause tell why it failed."""
+        """Caller and number are the first channel's; a failed call has a status and a cause."""
         self.event("Newchannel", "a", CallerIDNum="33", Exten="22")
         self.event("Newchannel", "c", CallerIDNum="22")
         self.dial_end("BUSY", "a", "c")
@@ -101,7 +101,7 @@ class RuleTests(TableCase):
         self.assertIs(self.table.call_of("c"), None)
 
     def test_dial_of_originate(self) -> None:
-        """It has no caller's channel, and counts where no other Dial says more."""
+        """A DialEnd without a caller's channel counts if no other Dial tells more."""
         self.event("Newchannel", "a")
         call = self.table.live["a"]
         self.dial_end("ANSWER", callee="a")
@@ -114,14 +114,14 @@ class RuleTests(TableCase):
         self.dial_end("BUSY", "nobody", "known")
 
     def test_alone_in_a_bridge(self) -> None:
-        """Unknown channels (a conference's announcer) answer no call."""
+        """Unknown channels in a bridge (a conference's announcer) answer no call."""
         self.event("Newchannel", "a")
         self.enter("announcer", "z")
         self.enter("a")
         self.assertEqual(self.told.count("answered"), 0)
 
     def test_left_before(self) -> None:
-        """Who has left a bridge is not in it; who enters another has left the first."""
+        """A channel that left a bridge is not in it; a channel that enters another has left the first."""
         for uniqueid in ("a", "c", "d"):
             self.event("Newchannel", uniqueid, uniqueid)
         self.enter("a", "a", "b1")
@@ -134,7 +134,7 @@ class RuleTests(TableCase):
         self.assertEqual(sorted(self.told.words[-2:]), ["a answered", "d answered"])
 
     def test_joined(self) -> None:
-        """A channel that goes over to another call ends its own, if it was the last of it."""
+        """A channel that joins another call ends its own, if it was the last one of it."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.enter("c", "a")
@@ -143,7 +143,7 @@ class RuleTests(TableCase):
         self.assertEqual(self.told.words[-1], "a answered")
 
     def test_one_half_stays(self) -> None:
-        """The other half of a Local channel keeps the old Linkedid, and the old call goes on."""
+        """When one half of a Local channel leaves, the other keeps the old Linkedid and the old call goes on."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.event("Newchannel", "c2", "c")
@@ -180,7 +180,7 @@ class RuleTests(TableCase):
         self.assertEqual(self.told.count("started"), 2)
 
     def test_not_counted(self) -> None:
-        """No ids, ids that Asterisk would not make, channels not known: nothing."""
+        """Events without ids, with impossible ids, or of unknown channels count for no call."""
         for uniqueid, linkedid in (("", "a"), ("a", ""), ("a b", "a"), ("a", "a\r"), ("a" * 150, "a")):
             self.event("Newchannel", uniqueid, linkedid)
         for name in ("BridgeEnter", "BridgeLeave", "Hangup", "Newstate", "Shutdown"):
@@ -188,7 +188,7 @@ class RuleTests(TableCase):
         self.assertEqual(self.told.words, [])
 
     def test_ids(self) -> None:
-        """An id has up to 149 letters, digits, dots, hyphens and underscores; both ids must be so."""
+        """An id has up to 149 letters, digits, dots, hyphens and underscores, the Linkedid likewise."""
         longest = "pbx-1_" + "9" * 140 + ".42"
         self.event("Newchannel", longest, longest)
         self.assertEqual(sorted(self.table.live), [longest])
@@ -413,7 +413,7 @@ class ResyncTests(TableCase):
         self.assertEqual((call.caller, call.number, call.answered), ("33", "22", None))
 
     def test_bridge_left_unseen(self) -> None:
-        """Who is in no bridge by the list leaves none later, and may enter another."""
+        """A channel that the list shows in no bridge leaves none later, and may enter another."""
         self.event("Newchannel", "a")
         self.event("Newchannel", "c", "c")
         self.enter("a")

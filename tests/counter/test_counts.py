@@ -1,4 +1,4 @@
-"""What is counted of calls, and why they failed."""
+"""What is counted of calls, and the reasons of failed ones."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def decision(
 
 
 class CountingTests(SynchronousTestCase):
-    """Calls in, counts out."""
+    """CallCounts, fed with calls."""
 
     def setUp(self) -> None:
         """Make CallCounts."""
         self.counting = CallCounts()
 
     def test_each_in_its_minute(self) -> None:
-        """Start, answer and end count where they happen; talk where it ends."""
+        """Start, answer and end count in the minute in which they happen; talk in that of the end."""
         call = LiveCall("a", 59.5)
         self.counting.started(call)
         call.answered = 61.0
@@ -56,7 +56,7 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(self.counting.totals, {ALL: total})
 
     def test_peak(self) -> None:
-        """The most at a time, also in a minute in which nothing begins."""
+        """The peak is the most calls at a time, also in a minute in which no call begins."""
         calls = [LiveCall(name, 10.0) for name in "abc"]
         for call in calls:
             self.counting.started(call)
@@ -98,7 +98,7 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(self.counting.totals["mapping", "2X"].answered, 1)
 
     def test_bounded(self) -> None:
-        """Names without end are counted together in the end."""
+        """Beyond the bound, names are counted together."""
         for number in range(MAX_NAMES + 5):
             call = LiveCall(str(number), 10.0)
             self.counting.label(call, decision(extension=str(number)), "ANSWER")
@@ -236,19 +236,19 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(self.counting.drain(), {(0, *ALL): Counts(started=2, finished=1, peak=2, failed={"busy": 1})})
 
     def test_minute(self) -> None:
-        """The minute that a second is in."""
+        """minute_of gives the minute that a second is in."""
         self.assertEqual([minute_of(value) for value in (0, 59.99, 60, 1795420128.2)], [0, 0, 60, 1795420080])
 
 
 class LabelTests(SynchronousTestCase):
-    """From the rules' decisions."""
+    """Labels of a call from the rules' decisions."""
 
     def test_none(self) -> None:
-        """Without a decision there are none."""
+        """Without a decision a call has no label."""
         self.assertEqual(labels_of(None), set())
 
     def test_of_the_rules(self) -> None:
-        """A caller who is no extension is none; the user is whose PIN it was."""
+        """A caller that is no extension has no label for one; the user is the one whose PIN was keyed."""
         from pbxrouter.rules.model import Facts
 
         rules = workshop_rules()
@@ -266,14 +266,14 @@ class LabelTests(SynchronousTestCase):
 
 
 class ReasonTests(SynchronousTestCase):
-    """Why a call failed."""
+    """The reason why a call failed."""
 
     def why(self, last: str = "16", **call: object) -> str | None:
-        """Of a call like this, whose last channel ended by this cause."""
+        """The reason for such a call whose last channel ended by this cause."""
         return why_failed(LiveCall("a", 1.0, **call), last)  # type: ignore[arg-type]
 
     def test_by_dial(self) -> None:
-        """How the last Dial ended; the callee's cause tells a refusal."""
+        """The last Dial gives the reason; the callee's cause tells a refusal."""
         for status, cause, reason in (
             ("BUSY", "17", "busy"),
             ("NOANSWER", "", "noanswer"),
@@ -306,7 +306,7 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(self.why(outcome=status, dial_status="FORGED"), reason, status)
 
     def test_every_cause(self) -> None:
-        """Each Q.850 cause that has a reason; any other is another."""
+        """Each Q.850 cause with a reason of its own gives it; any other gives "other"."""
         for reason, causes in (
             ("unallocated", "1 2 22 28"),
             ("unavailable", "3 20 27"),
@@ -320,7 +320,7 @@ class ReasonTests(SynchronousTestCase):
                 self.assertEqual(self.why(cause=cause), reason, cause)
 
     def test_cause_beside_dial(self) -> None:
-        """AMI's NOANSWER and the unreachable give way to the cause; what the gateway calls NOANSWER does not."""
+        """AMI's NOANSWER, CHANUNAVAIL and CONGESTION give way to the cause; the gateway's NOANSWER does not."""
         for cause, reason in (("3", "unavailable"), ("1", "unallocated"), ("21", "rejected"), ("17", "noanswer")):
             self.assertEqual(self.why(dial_status="NOANSWER", cause=cause), reason)
             self.assertEqual(self.why(outcome="NOANSWER", cause=cause), "noanswer")
@@ -334,7 +334,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(self.why(outcome="BUSY", dial_status="NOANSWER", cause="21"), "busy")
 
     def test_by_outcome(self) -> None:
-        """The gateway knows better, where it routed the call."""
+        """The gateway's outcome counts for calls that it routed."""
         for outcome, reason in (
             ("DENIED", "denied"),
             ("LOCKEDOUT", "denied"),
@@ -347,7 +347,7 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(self.why(outcome=outcome, dial_status="NOANSWER"), reason)
 
     def test_by_cause(self) -> None:
-        """Without a Dial, the cause; one that ended well was served."""
+        """Without a Dial the cause gives the reason; a normal end is a served call."""
         self.assertEqual(self.why(cause="17"), "busy")
         self.assertEqual(self.why(cause="99"), "other")
         self.assertIs(self.why("16"), None)
@@ -357,7 +357,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(self.why("16", cause=""), None)
 
     def test_unseen(self) -> None:
-        """A call that ended unseen; a call that became part of another."""
+        """A call that ended unseen has the reason of its cause, or unknown; one that joined another has not failed."""
         self.assertEqual(self.why("", certain=False), "unknown")
         self.assertIs(self.why(JOINED, certain=False), None)
         self.assertIs(self.why(JOINED, cause="17"), None)
@@ -367,7 +367,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(self.why("", certain=False, outcome="FAILED"), "gateway")
 
     def test_while_it_was_told(self) -> None:
-        """Who hangs up on hearing that the number is invalid, or the PIN wrong, failed by that."""
+        """A caller who hangs up on hearing that the number or the PIN is wrong failed by that."""
         for verdict, reason in (
             (Verdict.INVALID, "invalid"),
             (Verdict.DENY, "denied"),
@@ -385,7 +385,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(call.outcome, "HANGUP")
 
     def test_words(self) -> None:
-        """What each reason is called where people read it."""
+        """Each reason has words for people."""
         self.assertEqual(
             {reason: words.english for reason, words in REASONS.items()},
             {
@@ -406,7 +406,7 @@ class ReasonTests(SynchronousTestCase):
         )
 
     def test_dead(self) -> None:
-        """The gateway run in h says nothing new."""
+        """A gateway run in the extension h changes no reason."""
         call = LiveCall("a", 1.0, outcome="DENIED")
         CallCounts().label(call, None, "DEAD")
         self.assertEqual(call.outcome, "DENIED")
@@ -415,13 +415,13 @@ class ReasonTests(SynchronousTestCase):
 
     @given(st.text(), st.text(), st.text(), st.booleans())
     def test_always_one_of_them(self, outcome: str, status: str, cause: str, certain: bool) -> None:
-        """For any input, forged or not: one of REASONS, or None."""
+        """For any input the reason is one of REASONS, or None."""
         call = LiveCall("a", 1.0, outcome=outcome, dial_status=status, cause=cause, certain=certain)
         self.assertIn(why_failed(call, cause), {*REASONS, None})
 
 
 class InvariantTests(SynchronousTestCase):
-    """Any sequence of events."""
+    """Invariants over any sequence of events."""
 
     @given(
         st.lists(

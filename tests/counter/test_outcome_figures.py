@@ -9,10 +9,10 @@ from tests.counter_fakes import NOW, DatabaseCase
 
 
 class OutcomeTests(DatabaseCase):
-    """Calls of some minutes."""
+    """Figures of calls over a few minutes."""
 
     def began(self, *calls: tuple[float, str]) -> None:
-        """Calls that began so long after NOW, with these outcomes."""
+        """Add calls that began so long after NOW, with these outcomes."""
         add_calls(
             self.connection,
             [
@@ -31,24 +31,24 @@ class OutcomeTests(DatabaseCase):
         self.assertEqual((found.calls, found.of("ANSWER"), found.of("ANSWER", "BUSY", "DENIED")), (3, 2, 3))
 
     def test_no_calls(self) -> None:
-        """Zero, for every outcome."""
+        """Without calls every figure is zero."""
         none, busy = OutcomeTotals({}), OutcomeTotals({"BUSY": 1})
         self.assertEqual((none.calls, none.of("ANSWER"), busy.of()), (0, 0, 0))
         self.assertEqual(totals(self.connection, NOW, NOW + 10), OutcomeTotals({}))
 
     def test_per_minute(self) -> None:
-        """By the first second of the minute in which a call began, within the span."""
+        """Calls are counted by the first second of the minute in which they began, within the span."""
         self.began(*((at, "ANSWER") for at in (-0.5, 0, 59.5, 60, 119.5, 120, 121)))
         self.assertEqual(per_minute(self.connection, NOW, NOW + 121), {NOW: 2, NOW + 60: 2, NOW + 120: 1})
 
     def test_busiest(self) -> None:
-        """Most calls first, of equal ones the earlier; no more than asked for."""
+        """Minutes with most calls come first, of equal ones the earlier; no more than asked for."""
         minutes = {240: 2, 0: 1, 60: 3, 180: 2}
         self.assertEqual(busiest(minutes, 9), [(60, 3), (180, 2), (240, 2), (0, 1)])
         self.assertEqual(busiest(minutes, 2), [(60, 3), (180, 2)])
 
     def test_unreadable(self) -> None:
-        """A database that cannot be read is told as such."""
+        """A database that cannot be read is a StoreError."""
         self.connection.execute("DROP TABLE calls")
         self.connection.commit()
         for read in (totals, per_minute):
@@ -56,7 +56,7 @@ class OutcomeTests(DatabaseCase):
             self.assertFalse(self.connection.in_transaction)
 
     def test_without_an_index(self) -> None:
-        """Nor can one whose indexes are missing: counting without them would hold up the console."""
+        """A missing index is a StoreError too, since counting without it would block the console."""
         for index, read in (("calls_by_outcome", totals), ("calls_by_time", per_minute)):
             self.began((0, "ANSWER"))
             self.connection.execute(f"DROP INDEX {index}")

@@ -16,14 +16,14 @@ LIVE = storage.live_row(LiveCall("a", 1.0))
 
 
 class ReadingCase(DatabaseCase):
-    """Rows written by batches."""
+    """Has rows that were written by batches."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
         """Write a batch."""
         storage.write(self.connection, Batch(asterisk, **batch))
 
     def counted(self, asterisk: str = "x", **batch: Any) -> None:
-        """Counted from a minute before the span to its end."""
+        """Say that calls were counted from a minute before the span to its end."""
         self.write(asterisk, seen=NOW - 60)
         self.write(asterisk, seen=NOW + 300, **batch)
 
@@ -51,7 +51,7 @@ class FigureTests(ReadingCase):
         self.assertEqual(self.read().minutes, {NOW: one, NOW + 240: one})
 
     def test_of_another_asterisk(self) -> None:
-        """Only those asked for are added up, each with the failures of its own."""
+        """Only the Asterisks asked for are added up, each with its own failures."""
         for name in ("x", "y"):
             self.counted(name, minutes={(NOW, *ALL): Counts(started=1, failed={"busy": 1})}, live={"a": LIVE})
         found = self.read("y")
@@ -71,14 +71,14 @@ class FigureTests(ReadingCase):
         self.assertEqual(found.total, Counts(started=2, peak=3, failed={"busy": 2}))
 
     def test_only_all(self) -> None:
-        """On demand the names are left out, failures too, and the rest is the same."""
+        """Names and their failures can be left out; the other figures are the same."""
         one = Counts(started=1, failed={"busy": 1})
         self.counted(minutes={(NOW, *ALL): one, (NOW, "user", "pepe"): one})
         found = self.read(only_all=True)
         self.assertEqual((found.by, found.minutes), ({}, {NOW: one}))
 
     def test_busiest(self) -> None:
-        """Most calls begun first, of equal ones the earlier; no more than asked for."""
+        """Minutes with most calls begun come first, of equal ones the earlier; no more than asked for."""
         self.counted(
             minutes={
                 (NOW + offset, *ALL): Counts(started=started)
@@ -90,17 +90,17 @@ class FigureTests(ReadingCase):
         self.assertEqual([(minute - NOW, counts.started) for minute, counts in found.busiest(2)], [(0, 3), (60, 2)])
 
     def test_minutes_of(self) -> None:
-        """All minutes of a span, with calls or without."""
+        """minutes_of gives all minutes of a span, with calls or without."""
         self.assertEqual(minutes_of(self.read()), [NOW, NOW + 60, NOW + 120, NOW + 180, NOW + 240])
 
     def test_asterisks(self) -> None:
-        """All that were ever counted, by name."""
+        """All Asterisks that were ever counted are listed by name."""
         for name in ("y", "x", "z"):
             self.write(name, seen=NOW)
         self.assertEqual(report.asterisks(self.connection), ["x", "y", "z"])
 
     def test_unreadable(self) -> None:
-        """A database that cannot be read is told as such."""
+        """A database that cannot be read is a StoreError."""
         self.connection.execute("DROP TABLE counter_failures")
         self.connection.commit()
         self.assertRaises(StoreError, self.read)
@@ -108,7 +108,7 @@ class FigureTests(ReadingCase):
 
 
 class ActiveTests(ReadingCase):
-    """Calls in progress now."""
+    """The number of calls in progress now."""
 
     def test_fresh(self) -> None:
         """Fifteen seconds after the gateway last looked the number is still known; later it is not."""
@@ -117,7 +117,7 @@ class ActiveTests(ReadingCase):
         self.assertIs(self.read(now=NOW + 315.5).active, None)
 
     def test_of_several(self) -> None:
-        """It is the sum, and known only if known of each."""
+        """The number for several Asterisks is the sum, and known only if known for each."""
         self.counted("x", live={"a": LIVE})
         self.counted("y", live={"a": LIVE, "b": LIVE})
         self.assertEqual(self.read("x", "y").active, 3)
@@ -125,21 +125,21 @@ class ActiveTests(ReadingCase):
             self.assertIs(self.read(*names).active, None)
 
     def test_of_none(self) -> None:
-        """Without an Asterisk nothing is known, of any second."""
+        """Without an Asterisk nothing is known of any second."""
         found = report.read(self.connection, [], NOW, NOW + 300, NOW + 300)
         self.assertIs(found.active, None)
         self.assertEqual(found.gaps, (Gap("", NOW, NOW + 300),))
 
 
 class GapTests(ReadingCase):
-    """What of a span is unknown."""
+    """Gaps: times in a span whose calls are unknown."""
 
     def gaps(self, **when: float) -> list[tuple[float, float]]:
         """The gaps of the span, from its beginning."""
         return [(gap.began - NOW, gap.ended - NOW) for gap in self.read(**when).gaps]  # type: ignore[arg-type]
 
     def test_cut_to_the_span(self) -> None:
-        """Gaps that reach beyond the span are cut to it; those that only touch it are none of its."""
+        """Gaps that reach beyond the span are cut to it; those that only touch it are left out."""
         self.counted(
             gaps=[
                 (NOW - 50, NOW - 20),
@@ -153,21 +153,21 @@ class GapTests(ReadingCase):
         self.assertEqual({gap.asterisk for gap in self.read().gaps}, {"x"})
 
     def test_before_and_after_counting(self) -> None:
-        """Unknown is the time before counting began, and the time after it ended."""
+        """The time before counting began and after it ended is unknown."""
         self.write(seen=NOW + 60)
         self.write(seen=NOW + 200)
         self.assertEqual(self.gaps(), [(0, 60), (200, 300)])
         self.assertEqual(self.read().unknown_s(), 160)
 
     def test_not_yet_stale(self) -> None:
-        """Until fifteen seconds have gone by, the time since the last look counts as known."""
+        """The time since the last look counts as known for fifteen seconds."""
         self.write(seen=NOW - 60)
         self.write(seen=NOW + 290)
         self.assertEqual(self.gaps(now=NOW + 305), [])
         self.assertEqual(self.gaps(now=NOW + 305.5), [(290, 300)])
 
     def test_of_several(self) -> None:
-        """Gaps of several Asterisks are in order, and what is unknown of two counts once."""
+        """Gaps of several Asterisks are in order; a time unknown for two counts once."""
         self.counted("x", gaps=[(NOW + 100, NOW + 150)])
         self.counted("y", gaps=[(NOW + 20, NOW + 30), (NOW + 140, NOW + 160)])
         found = self.read("x", "y")
@@ -175,7 +175,7 @@ class GapTests(ReadingCase):
         self.assertEqual(found.unknown_s(), 10 + 60)
 
     def test_part_of_a_span(self) -> None:
-        """Of a part only what lies in it counts."""
+        """For a part of the span only the unknown time within it counts."""
         found = Report(0, 300, 0, {}, {}, (Gap("x", 10, 100), Gap("x", 50, 60), Gap("x", 200, 250)))
         self.assertEqual(found.unknown_s(), 140)
         self.assertEqual(found.unknown_s(60, 120), 40)

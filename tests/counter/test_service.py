@@ -1,4 +1,4 @@
-"""The call counter: clock, rows, reports, and the service on a manager of the test's own; the command."""
+"""CallCounter: Asterisk's clock, rows, reports, the service on a fake AMI connection, and the command."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ from tests.fakes import request_of, workshop_rules
 
 
 class ClockTests(SynchronousTestCase):
-    """Whose clock counts."""
+    """Asterisk's clock and the gateway's."""
 
     def test_agree(self) -> None:
-        """Clocks a little apart are taken for one."""
+        """Clocks that differ by less than a second count as one."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 0.7}", NOW, NOW + 0.2)
         self.assertEqual((clock.ahead_s, clock.to_local(f"{NOW - 3}.5", NOW)), (0.0, NOW - 2.5))
 
     def test_ahead(self) -> None:
-        """An hour ahead: an hour is taken off."""
+        """If Asterisk's clock is an hour ahead an hour is taken off."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 3600}", NOW, NOW)
         self.assertEqual(clock.to_local(f"{NOW + 3590}", NOW), NOW - 10)
 
     def test_slow_answer(self) -> None:
-        """An answer that took long tells nothing of the clock."""
+        """A response that took long tells nothing about the clock."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 3600}", NOW, NOW + 5)
         self.assertEqual(clock.ahead_s, 0.0)
 
     def test_not_believed(self) -> None:
-        """Nonsense, the far past and the future are now."""
+        """An invalid time, the far past and the future count as now."""
         for text in ("", "x", "nan", "1e10", f"{NOW - 301}", f"{NOW + 3}", "9" * 30):
             self.assertEqual(AsteriskClock().to_local(text, NOW), NOW)
 
@@ -76,7 +76,7 @@ class ClockTests(SynchronousTestCase):
             self.assertEqual(clock.ahead_s, ahead_s, timestamp)
 
     def test_the_last_good_answer_counts(self) -> None:
-        """An answer that is late or has no time leaves what was known; one that agrees sets it right."""
+        """A late response or one without a time changes nothing; one that agrees corrects the clock."""
         clock = AsteriskClock()
         clock.compare(f"{NOW + 60}", NOW, NOW)
         clock.compare(f"{NOW + 3600}", NOW, NOW + 1)
@@ -87,13 +87,13 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(clock.ahead_s, 0.0)
 
     def test_bounds(self) -> None:
-        """Believed are times of less than five minutes ago and less than two seconds ahead."""
+        """Times of less than five minutes ago and less than two seconds ahead are believed."""
         clock = AsteriskClock()
         for offset, believed in ((-300, False), (-299.75, True), (-299, True), (1.75, True), (2, False), (2.5, False)):
             self.assertEqual(clock.to_local(f"{NOW + offset}", NOW), NOW + offset if believed else NOW, offset)
 
     def test_form_of_a_timestamp(self) -> None:
-        """Seconds since 1970 in nine to eleven digits, and a fraction of up to nine; all of it is read."""
+        """A Timestamp has seconds since 1970 in nine to eleven digits and up to nine digits of a fraction."""
         clock = AsteriskClock()
         for now, timestamp, when in (
             (12345678.0, "12345677", 12345678.0),
@@ -110,10 +110,10 @@ class ClockTests(SynchronousTestCase):
 
 
 class RowTests(DatabaseCase):
-    """Writing and taking up again."""
+    """Rows that are written and read again."""
 
     def test_counts_add_up(self) -> None:
-        """What is written twice is the sum; the peak is the higher."""
+        """Counts written twice are added up; the higher peak stays."""
         first = Counts(started=2, answered=1, finished=2, talked=1, talk_s=1.5, peak=4, failed={"busy": 1})
         second = Counts(started=1, finished=1, served=1, peak=3, failed={"busy": 1, "other": 1})
         for counts in (first, second):
@@ -125,7 +125,7 @@ class RowTests(DatabaseCase):
         )
 
     def test_live_calls(self) -> None:
-        """They come back as they were, but uncertain; bytes of a caller's that are no text do no harm."""
+        """Calls in progress are read as they were written, but uncertain; bytes that are not UTF-8 do no harm."""
         call = LiveCall("a", 1.0, 2.0, {"a", "b"}, "33", "22\udcff", "BUSY", outcome="ANSWER")
         call.labels = {("mapping", "2X"), ("user", "pepe")}
         rows = {"a": storage.live_row(call), "z": storage.live_row(LiveCall("z", 3.0))}
@@ -140,13 +140,13 @@ class RowTests(DatabaseCase):
         self.assertEqual(len(storage.load(self.connection, "y").live), 2)
 
     def test_spoilt_by_hand(self) -> None:
-        """Labels that are none are left out."""
+        """Invalid labels are left out."""
         storage.write(self.connection, Batch("x", live={"a": storage.live_row(LiveCall("a", 1.0))}))
         self.connection.execute("UPDATE counter_live SET labels = '{'")
         self.assertEqual(storage.load(self.connection, "x").live[0].labels, set())
 
     def test_seen(self) -> None:
-        """Since when, until when, and when Asterisk was started."""
+        """What is written is until when calls were counted, and when Asterisk was started."""
         self.assertEqual(storage.load(self.connection, "x"), storage.Kept(None, "", ()))
         for seen in (NOW, NOW + 9):
             storage.write(self.connection, Batch("x", seen=seen, started_up="then"))
@@ -159,7 +159,7 @@ class RowTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT * FROM counter_minutes"), [])
 
     def test_forget(self) -> None:
-        """What is too old goes."""
+        """Rows that are too old are deleted."""
         for minute in (NOW, NOW + 60):
             counts = Counts(started=1, failed={"busy": 1})
             storage.write(self.connection, Batch("x", {(minute, *ALL): counts}, gaps=[(minute, minute + 1)]))
@@ -169,7 +169,7 @@ class RowTests(DatabaseCase):
 
 
 class ReportTests(DatabaseCase):
-    """What the rows say."""
+    """Reports from the rows."""
 
     def write(self, asterisk: str = "x", **batch: Any) -> None:
         """Write a batch."""
@@ -180,13 +180,13 @@ class ReportTests(DatabaseCase):
         return counter_report.read(self.connection, names or ["x"], began, ended, ended + 1.0)
 
     def test_nothing_known(self) -> None:
-        """An Asterisk that was never counted, or none at all, is unknown from end to end."""
+        """An Asterisk that was never counted, or none at all, is unknown for the whole span."""
         for names in (["x"], []):
             report = counter_report.read(self.connection, names, NOW, NOW + 300, NOW + 301.0)
             self.assertEqual((report.unknown_s(), report.active, report.is_known()), (300, None, False))
 
     def test_zero_is_known(self) -> None:
-        """Calls were counted, and there were none."""
+        """Without calls in a counted time the figures are zero."""
         self.write(seen=NOW - 5)
         self.write(seen=NOW + 300)
         report = self.read()
@@ -194,7 +194,7 @@ class ReportTests(DatabaseCase):
         self.assertEqual((report.total, report.busiest(3)), (Counts(), []))
 
     def test_partly(self) -> None:
-        """Before the first time, in gaps and after the last time it is unknown."""
+        """The time before counting, in gaps and after counting is unknown."""
         self.write(seen=NOW + 60)
         self.write(seen=NOW + 200, gaps=[(NOW + 100, NOW + 110), (NOW + 105, NOW + 120), (1, 2)])
         report = self.read()
@@ -204,7 +204,7 @@ class ReportTests(DatabaseCase):
         self.assertIs(report.active, None)
 
     def test_several(self) -> None:
-        """They add up; what is unknown of one is unknown of all."""
+        """Several Asterisks are added up; a time unknown for one is unknown for all."""
         for name in "xy":
             self.write(name, seen=NOW, live={"a": storage.live_row(LiveCall("a", 1.0))})
             self.write(
@@ -228,7 +228,7 @@ class ReportTests(DatabaseCase):
 
 
 class ServiceTests(DatabaseCase):
-    """A CallCounter on both."""
+    """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
         """Start it, without a connection."""
@@ -239,7 +239,7 @@ class ServiceTests(DatabaseCase):
         self.counter = self.begin()
 
     def begin(self) -> CallCounter:
-        """A gateway starts."""
+        """Start a gateway."""
         self.manager = FakeAMIConnection()
         counter = CallCounter(self.manager, self.store, self.clock, 30)  # type: ignore[arg-type]
         counter.startService()
@@ -247,17 +247,17 @@ class ServiceTests(DatabaseCase):
         return counter
 
     def wait(self, seconds: float = 1) -> None:
-        """Time goes by."""
+        """Let time pass."""
         self.clock.pump([0.5] * int(seconds * 2))
 
     def total(self) -> tuple[int, int, int]:
-        """Started, answered and finished, as written."""
+        """Started, answered and finished calls, as written."""
         query = "SELECT total(started), total(answered), total(finished) FROM counter_minutes WHERE kind = 'all'"
         started, answered, finished = self.rows(query)[0]
         return int(started), int(answered), int(finished)
 
     def call(self, uniqueid: str = "a") -> None:
-        """A call begins."""
+        """Begin a call."""
         self.manager.says("Newchannel", uniqueid, uniqueid)
 
     def listed(self, uniqueid: str, duration: str = "00:00:07", **headers: str) -> AMIMessage:
@@ -283,7 +283,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT * FROM counter_gaps"), [])
 
     def test_seen(self) -> None:
-        """Asterisk's answers move the mark; while it is silent, or away, it stays."""
+        """Asterisk's responses move ``seen``; while it is silent or away, ``seen`` stays."""
         self.assertIs(self.counter.active, None)
         self.manager.up()
         self.wait(3)
@@ -313,7 +313,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT reason FROM counter_failures"), [("unknown",)])
 
     def test_killed(self) -> None:
-        """A new gateway takes up what the killed one has left; nothing counts twice."""
+        """A new gateway restores what a killed one has left; nothing counts twice."""
         self.manager.up()
         for uniqueid in ("gone", "stays"):
             self.call(uniqueid)
@@ -330,7 +330,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(second.active, 0)
 
     def test_asterisk_restarted(self) -> None:
-        """It is noticed by when it was started."""
+        """A restart of Asterisk is noticed by the time at which it was started."""
         self.manager.up()
         self.call()
         self.manager.down()
@@ -345,7 +345,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.restarts, 2)
 
     def test_resync(self) -> None:
-        """Every few minutes, and after a Shutdown that may be forged, Asterisk is asked what there is."""
+        """Every few minutes, and after a Shutdown that may be forged, Asterisk is asked for its channels."""
         self.manager.up()
         self.manager.asked.clear()
         self.wait(RESYNC_S - 10)
@@ -406,7 +406,7 @@ class ServiceTests(DatabaseCase):
         self.assertNotIn("Status", self.manager.asked)
 
     def test_hangup_and_stop(self) -> None:
-        """Hangups that came just before the gateway stops count."""
+        """Hangups that arrive just before the gateway stops are counted."""
         self.manager.up()
         self.call()
         self.manager.says("Hangup", Cause="17")
@@ -415,7 +415,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_hangup_of_others(self) -> None:
-        """Of a channel that is not counted Asterisk is not asked."""
+        """Asterisk is not asked about a channel that is not counted."""
         self.manager.up()
         self.manager.says("Hangup", "z", "z")
         self.wait()
@@ -430,7 +430,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.active, 0)
 
     def test_database_away(self) -> None:
-        """What cannot be written is kept, gaps too, and written when it can be; both are said once."""
+        """Counts and gaps that cannot be written are kept and written later; the outage and its end are logged once."""
         self.manager.up()
         self.wait()
         self.store.away = True
@@ -456,7 +456,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(said, [LogLevel.error, LogLevel.info])
 
     def test_database_away_at_first(self) -> None:
-        """Without what an earlier run has left nothing is counted: it might be counted twice."""
+        """Until the rows of an earlier run are read nothing is counted, since it might be counted twice."""
         self.store.away = True
         counter = self.begin()
         self.manager.up()
@@ -469,7 +469,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual((counter.active, self.total()), (1, (1, 0, 0)))
 
     def test_not_permitted(self) -> None:
-        """A user without the class is told once what is missing, and it is tried again."""
+        """A missing event class is logged once, and the list is tried again."""
         self.manager.error = ActionFailed("CoreStatus: Permission denied")
         with capturedLogs() as logs:
             self.manager.up()
@@ -484,7 +484,7 @@ class ServiceTests(DatabaseCase):
         self.assertIsNone(self.counter.trouble)
 
     def test_live(self) -> None:
-        """Who shows calls may look at them, and sees that they changed."""
+        """The calls can be looked at, with a number that changes when they do."""
         self.manager.up()
         before = self.counter.changes
         self.call("a")
@@ -499,13 +499,13 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(list(self.counter.live), [])
 
     def record(self, uniqueid: str, number: str = "21") -> CallRecord:
-        """The gateway is done with a call."""
+        """A call's record, as the gateway reports it."""
         request = request_of(SimulatedCall(number, caller="33"))
         request.variables["uniqueid"] = uniqueid  # type: ignore[index]
         return CallRecord(request, workshop_rules().decide(Facts("33", number)), Outcome("BUSY"))
 
     def test_routed(self) -> None:
-        """Calls that the gateway routed count by mapping and extension, also if it says so first."""
+        """Calls that the gateway routed count by mapping and extension, also if its report comes first."""
         self.manager.up()
         self.call("a")
         self.counter.report(self.record("a"))
@@ -520,7 +520,7 @@ class ServiceTests(DatabaseCase):
         )
 
     def test_old_rows_go(self) -> None:
-        """What is older than the settings say is removed."""
+        """Rows older than the settings say are deleted."""
         storage.write(self.connection, Batch("x", {(NOW - 31 * 86400, *ALL): Counts(started=1)}))
         self.wait(3601)
         self.assertEqual(self.total(), (0, 0, 0))
@@ -528,7 +528,7 @@ class ServiceTests(DatabaseCase):
     # --- the times that are promised ---
 
     def test_written_every_second(self) -> None:
-        """Counts are written a second after the last time, not sooner."""
+        """Counts are written one second after the last write."""
         self.manager.up()
         self.call()
         self.clock.advance(0.75)
@@ -551,7 +551,7 @@ class ServiceTests(DatabaseCase):
         self.assertNotIn("CoreShowChannels", self.manager.asked)
 
     def test_looks_do_not_overlap(self) -> None:
-        """While an answer is awaited nothing more is asked; when it has come, asking goes on."""
+        """While a response is awaited nothing more is asked; afterwards asking goes on."""
         self.manager.up()
         self.manager.asked.clear()
         self.manager.hold.add("Ping")
@@ -563,7 +563,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.manager.asked, ["Ping"] * 3)
 
     def test_old_rows_go_by_the_hour(self) -> None:
-        """Rows go when they are older than thirty days; it is looked once an hour."""
+        """Rows older than thirty days are deleted, once an hour."""
         edge = NOW + 3600 - 30 * 86400
         for minute in (edge - 60, edge):
             storage.write(self.connection, Batch("x", {(minute, *ALL): Counts(started=1)}))
@@ -596,7 +596,7 @@ class ServiceTests(DatabaseCase):
             self.manager.down()
 
     def test_in_step_again_after_a_list_of_a_lost_connection(self) -> None:
-        """The next look asks the new connection for its own list."""
+        """After the connection is back, the new one is asked for its own list."""
         self.manager.hold.add("CoreShowChannels")
         self.manager.up()
         self.manager.down()
@@ -632,7 +632,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual((calls["e"].started, calls["f"].started), (NOW - 360_000_000, NOW))
 
     def test_events_at_their_own_time(self) -> None:
-        """Events count when Asterisk says that they happened, a Hangup too."""
+        """Events count at the time that Asterisk gives, a Hangup too."""
         self.manager.up()
         self.wait(10)
         for name, uniqueid, at, more in (
@@ -648,7 +648,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT talked, talk_seconds FROM counter_minutes"), [(1, 2.5)])
 
     def test_clock_of_asterisk(self) -> None:
-        """Where Asterisk's clock is an hour ahead its times are set right; that is said once, and again anew."""
+        """If Asterisk's clock is an hour ahead its times are corrected; this is logged once for each change."""
         self.manager.timestamp = f"{NOW + 3600}"
         with capturedLogs() as logs:
             self.manager.up()
@@ -669,7 +669,7 @@ class ServiceTests(DatabaseCase):
     # --- Hangups ---
 
     def test_hangup_twice(self) -> None:
-        """Two Hangups of a channel are one question and one end; Hangups are asked for together, in turn."""
+        """Two Hangups of a channel are one question and one end; Hangups are asked about together, in turn."""
         self.manager.up()
         for uniqueid in ("a", "b"):
             self.call(uniqueid)
@@ -686,7 +686,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.total(), (2, 0, 2))
 
     def test_hangup_later(self) -> None:
-        """After those that were gathered together, later ones are asked for, too."""
+        """Hangups that come after a batch are asked about too."""
         self.manager.up()
         for uniqueid in ("a", "b"):
             self.call(uniqueid)
@@ -696,7 +696,7 @@ class ServiceTests(DatabaseCase):
             self.assertEqual(self.counter.active, 0)
 
     def test_hangup_that_a_list_contradicts_for_now(self) -> None:
-        """A Hangup whose channel is still listed is not counted by the list, but asked for as any other."""
+        """A Hangup whose channel is still listed is not counted by the list, but asked about."""
         self.manager.up()
         self.call()
         self.manager.channels = [self.listed("a")]
@@ -709,7 +709,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.active, 0)
 
     def test_hangup_confirmed_by_a_list(self) -> None:
-        """What a list confirms while Asterisk is asked counts once, at its own time and with its cause."""
+        """A Hangup that a list confirms while Asterisk is asked counts once, at its own time and with its cause."""
         self.manager.up()
         self.call()
         self.wait(179)
@@ -738,7 +738,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_hangup_and_an_error(self) -> None:
-        """If the question breaks, that is logged, and the next list of channels tells."""
+        """If the question raises, that is logged, and the next list of channels decides."""
         self.manager.up()
         self.call()
         self.manager.error = ZeroDivisionError("on purpose")
@@ -749,7 +749,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.active, 1)
 
     def test_changes(self) -> None:
-        """Whatever may change the calls in progress changes the number; a DialEnd, and what is left out, does not."""
+        """Each event that may change the calls in progress changes the number; a DialEnd and ignored events do not."""
         self.manager.up()
 
         def changed(tell: Callable[[], None]) -> bool:
@@ -770,7 +770,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.counter.changes, before)
 
     def test_changes_are_never_the_same_again(self) -> None:
-        """The number does not come back to one that it had, so whoever looks seldom sees that there were changes."""
+        """The number never returns to an earlier value, so that changes are seen however rarely it is read."""
         seen = [self.counter.changes]
         for place in range(3):
             for change in (
@@ -790,7 +790,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(len(set(seen)), len(seen) - 3)  # a Hangup that is not confirmed yet is no change
 
     def test_dial_end(self) -> None:
-        """A DialEnd has not each header of a channel, and tells all the same why the call failed."""
+        """A DialEnd lacks some headers of a channel, and still gives the reason of a failed call."""
         self.manager.up()
         self.call()
         self.manager.handlers["DialEnd"](message("Event", "DialEnd", Uniqueid="a", DialStatus="CANCEL"))
@@ -799,7 +799,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT reason FROM counter_failures"), [("cancelled",)])
 
     def test_subscribed(self) -> None:
-        """The events that are asked for."""
+        """The counter subscribes to these events."""
         self.assertEqual(
             set(self.manager.handlers), {"Newchannel", "BridgeEnter", "BridgeLeave", "Hangup", "DialEnd", "Shutdown"}
         )
@@ -848,7 +848,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.labelled(), ["c999", "d"])
 
     def test_early_report_counts_once(self) -> None:
-        """It is taken by the call's first event, with its outcome."""
+        """A report is used by the call's first event, once, with its outcome."""
         self.manager.up()
         self.counter.report(self.record("a"))
         self.call("a")
@@ -859,7 +859,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(call.outcome, "")
 
     def test_early_report_of_a_call_that_began_unseen(self) -> None:
-        """It is taken by the list of channels, too."""
+        """A report is also used by the list of channels."""
         self.manager.up()
         self.counter.report(self.record("a"))
         self.manager.channels = [self.listed("a")]
@@ -896,7 +896,7 @@ class ServiceTests(DatabaseCase):
         )
 
     def test_lost_for_no_time(self) -> None:
-        """A connection that is back in the same moment has left no gap."""
+        """A connection that is back at the same moment leaves no gap."""
         self.manager.up()
         self.manager.down()
         self.manager.up()
@@ -915,7 +915,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT minute, talk_seconds FROM counter_minutes"), [(NOW - 600, 200.0)])
 
     def test_clock_set_back(self) -> None:
-        """If the last look lies in the future, the clock was set back: no gap, and calls end now."""
+        """If ``seen`` is in the future the clock was set back: there is no gap, and calls end now."""
         row = storage.live_row(LiveCall("old", NOW - 90.0, NOW - 60.0, {"old"}))
         storage.write(self.connection, Batch("x", live={"old": row}, seen=NOW + 600))
         counter = self.begin()
@@ -928,7 +928,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT talk_seconds FROM counter_minutes"), [(61.0,)])
 
     def test_restart_while_no_gateway_ran(self) -> None:
-        """A restart of Asterisk between two runs of the gateway is noticed; the same start is none."""
+        """A restart of Asterisk between two runs of the gateway is noticed; the same start time is none."""
         for started_up, restarts in (("2026-11-23 07:00:00", 0), ("2026-11-22 07:00:00", 1), ("", 0)):
             self.connection.execute("DELETE FROM counter_asterisks")
             self.connection.commit()
@@ -975,7 +975,7 @@ class ServiceTests(DatabaseCase):
         return [log["why"] for log in logs if log["log_level"] >= LogLevel.warn]
 
     def test_missing_right_is_said_once(self) -> None:
-        """What hinders counting is logged once, however often it is tried, and again if it comes again."""
+        """A problem of counting is logged once, however often it occurs, and again after a success."""
         with capturedLogs() as logs:
             for place in range(2):
                 self.manager.error = ActionFailed("CoreStatus: Permission denied")
@@ -989,7 +989,7 @@ class ServiceTests(DatabaseCase):
                 self.manager.down()
 
     def test_another_trouble_is_said_too(self) -> None:
-        """Another reason is another line."""
+        """Another reason is logged too."""
         with capturedLogs() as logs:
             self.manager.error = ActionFailed("CoreStatus: Permission denied")
             self.manager.up()
@@ -999,7 +999,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(len(self.warnings(logs)), 2)
 
     def test_silence_is_not_said(self) -> None:
-        """An Asterisk that does not answer for once, or whose connection is just lost, is no trouble of counting."""
+        """An Asterisk that misses one response, or whose connection is just lost, is no problem of counting."""
         self.manager.up()
         with capturedLogs() as logs:
             self.manager.error = ManagerError("silent")
@@ -1016,7 +1016,7 @@ class ServiceTests(DatabaseCase):
         self.assertIsNone(self.counter.trouble)
 
     def test_database_away_at_first_is_said_once(self) -> None:
-        """Why nothing is counted yet, once; then it is."""
+        """A database that is away at the start is logged once."""
         self.store.away = True
         with capturedLogs() as logs:
             counter = self.begin()
@@ -1025,14 +1025,14 @@ class ServiceTests(DatabaseCase):
             self.assertEqual(len(self.warnings(logs)), 1)
             self.assertIn("away", self.warnings(logs)[0])
             assert counter.trouble is not None
-            self.assertIn("not counted yet", counter.trouble.english)
+            self.assertIn("not counted: ", counter.trouble.english)
             self.store.away = False
             self.wait(4)
         self.assertIsNone(counter.trouble)
         self.assertEqual(len(self.warnings(logs)), 1)
 
     def test_restored_without_a_connection(self) -> None:
-        """What an earlier run has left is restored before there is a connection, and nothing is asked."""
+        """What an earlier run has left is restored without a connection, and Asterisk is not asked."""
         storage.write(
             self.connection,
             Batch("x", live={"old": storage.live_row(LiveCall("old", 1.0, channels={"old"}))}, seen=NOW),
@@ -1056,7 +1056,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual([call.linkedid for call in counter.live], ["heard"])
 
     def test_error_in_a_look(self) -> None:
-        """An error of our own is logged, and the next look is made all the same."""
+        """An unexpected exception is logged, and the next look is made."""
         self.manager.up()
         self.manager.error = ZeroDivisionError("on purpose")
         self.wait(2)
@@ -1066,7 +1066,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 4,)])
 
     def test_what_is_told(self) -> None:
-        """Connection, forged events and database, as they are."""
+        """The state has connection, forged events and database."""
         self.assertEqual((self.counter.is_connected, self.counter.forged_events), (False, 0))
         self.manager.up()
         self.manager.forged_events = 3
@@ -1074,7 +1074,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual((self.counter.asterisk, self.counter.database_up), ("x", True))
 
     def test_stop_waits_for_the_last_write(self) -> None:
-        """Stopped is it when the last counts are written; nothing is left to do, and nothing is asked any more."""
+        """Stopping ends when the last counts are written; Asterisk is not asked any more."""
         self.manager.up()
         self.wait()
         self.call()
@@ -1101,7 +1101,7 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT linkedid FROM counter_live"), [("old",)])
 
     def test_stop(self) -> None:
-        """What was counted in the last moment is written."""
+        """Counts of the last moment are written."""
         self.manager.up()
         self.wait()
         self.call()
@@ -1113,7 +1113,7 @@ class CommandTests(CommandTestCase):
     """`pbxrouter counter`."""
 
     def setUp(self) -> None:
-        """A database in which the last minutes are known."""
+        """Make a database in which the last minutes are known."""
         super().setUp()
         self.good("init")
         self.minute = int(time.time()) // 60 * 60 - 120
@@ -1132,7 +1132,7 @@ class CommandTests(CommandTestCase):
             storage.write(connection, Batch(asterisk, **what))
 
     def test_line(self) -> None:
-        """One line for Cacti: calls, answered, active first, then the rest."""
+        """The default is one line for Cacti: calls, answered, active first, then the rest."""
         line = self.good("counter", "--minutes", "5")
         self.assertRegex(
             line,
@@ -1144,34 +1144,34 @@ class CommandTests(CommandTestCase):
         self.assertEqual(len({field.partition(":")[0] for field in line.split()}), len(line.split()))
 
     def test_unknown(self) -> None:
-        """U where it is not known."""
+        """Unknown figures are U."""
         self.execute("UPDATE counter_asterisks SET last_seen = last_seen - 600")
         line = self.good("counter", "--minutes", "5")
         self.assertIn("calls:U answered:U active:U", line)
         self.assertIn("unseen:300", line)
 
     def test_never_counted(self) -> None:
-        """A new database, and an Asterisk of the settings that was never reached."""
+        """A new database, and an Asterisk that was never reached, have no figures."""
         self.execute("DELETE FROM counter_asterisks")
         self.assertIn("calls:U", self.good("counter", "--minutes", "5"))
         self.write('database = "rules.sqlite"\n[[asterisk]]\nname = "new"\nsecret_file = "x"\n')
         self.assertIn("active:U", self.good("counter", "--asterisk", "new"))
 
     def test_taken_out(self) -> None:
-        """An Asterisk that is in the settings no more is asked for by name only."""
+        """An Asterisk that is no longer in the settings is asked for by name only."""
         self.write('database = "rules.sqlite"\n[[asterisk]]\nname = "new"\nsecret_file = "x"\n')
         self.assertIn("calls:U", self.good("counter", "--minutes", "5"))
         self.assertIn("calls:12", self.good("counter", "--minutes", "5", "--asterisk", "pbx"))
         self.assertIn("accepted is new, pbx", self.bad("counter", "--asterisk", "x"))
 
     def test_today(self) -> None:
-        """Unless another time is named it is today so far, the minute that runs included."""
+        """Without a time the report is for today, the current minute included."""
         if time.localtime().tm_hour == 0 and time.localtime().tm_min < 3:
             return
         self.assertIn("calls:12 answered:9 active:1 ", self.good("counter"))
 
     def test_day(self) -> None:
-        """Of a day what is known is told; of another day nothing is."""
+        """For a day or week its known counts are shown; for unknown ones, U."""
         if time.localtime().tm_hour == 0 and time.localtime().tm_min < 3:
             return
         self.assertIn("calls:12 ", self.good("counter", "--day"))
@@ -1180,7 +1180,7 @@ class CommandTests(CommandTestCase):
         self.assertIn("unseen:604800 ", self.good("counter", "--week", "2020-02-29"))
 
     def test_busiest(self) -> None:
-        """The minutes with most calls."""
+        """--busiest lists the minutes with most calls."""
         lines = self.good("counter", "--minutes", "60", "--busiest", "3").splitlines()
         self.assertEqual(len(lines), 1)
         self.assertRegex(lines[0], r"\A\d{4}-\d\d-\d\d \d\d:\d\d  calls:12 answered:9 .* peak:4\Z")
@@ -1188,12 +1188,12 @@ class CommandTests(CommandTestCase):
         self.assertIn("at least", self.good("counter", "--minutes", "60", "--busiest"))
 
     def test_by(self) -> None:
-        """A line for each name."""
+        """--by prints a line for each name."""
         self.assertRegex(self.good("counter", "--minutes", "5", "--by", "mapping"), r"\A2X  calls:12 answered:9 ")
         self.assertEqual(self.good("counter", "--by", "user"), "")
 
     def test_json(self) -> None:
-        """All of it, minute by minute."""
+        """--json has every minute."""
         shown = json.loads(self.good("counter", "--minutes", "5", "--json", "--busiest", "1"))
         self.assertEqual((shown["calls"], shown["active"], shown["known"]), (12, 1, True))
         self.assertEqual(shown["mappings"]["2X"]["reasons"], {"busy": 2})
@@ -1208,7 +1208,7 @@ class CommandTests(CommandTestCase):
         self.assertNotIn("minutes", json.loads(self.good("counter", "--json", "--week")))
 
     def test_refused(self) -> None:
-        """What makes no sense."""
+        """Invalid options are refused."""
         self.assertIn("exclude each other", self.bad("counter", "--day", "--week"))
         self.assertIn("is not a date", self.bad("counter", "--day", "9999-12-31"))
         self.assertIn("is not a date", self.bad("counter", "--week", "0001-01-01"))

@@ -1,4 +1,4 @@
-"""The counter's rows: each figure in its column, nothing of another Asterisk's touched."""
+"""The counter's rows: the column of each figure, each Asterisk by itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.counter_fakes import NOW, DatabaseCase
 
 
 class ColumnTests(DatabaseCase):
-    """What stands where."""
+    """Which value is in which column."""
 
     def write(self, asterisk: str = "x", **batch: object) -> None:
         """Write a batch."""
@@ -56,7 +56,7 @@ class ColumnTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT labels, certain FROM counter_live"), [("[]", 0)])
 
     def test_row_of_a_call_stays_the_same(self) -> None:
-        """A call that has not changed has the same row, in whatever order its channels and labels came."""
+        """A call that has not changed has the same row, also if its channels and labels came in another order."""
         labels = {("user", "pepe"), ("mapping", "2X"), ("extension", "33")}
         rows = {
             storage.live_row(LiveCall("a", 1.0, channels=set(channels), labels=set(order)))
@@ -68,13 +68,13 @@ class ColumnTests(DatabaseCase):
         self.assertEqual(row[7], '[["extension", "33"], ["mapping", "2X"], ["user", "pepe"]]')
 
     def test_bytes_that_are_no_text(self) -> None:
-        """They are replaced in every text that a caller can send."""
+        """Bytes that are not UTF-8 are replaced in every text that a caller can send."""
         row = storage.live_row(LiveCall("a", 1.0, caller="3\udcff", number="2\udcfe", dial_status="B\udcfd"))
         self.write(live={"a": row})
         self.assertEqual(self.rows("SELECT caller, number, dial_status FROM counter_live"), [("3?", "2?", "B?")])
 
     def test_gone(self) -> None:
-        """Of calls that are gone only this Asterisk's go."""
+        """Rows of calls that are gone are deleted for this Asterisk only."""
         rows = {name: storage.live_row(LiveCall(name, 1.0)) for name in ("a", "b")}
         for asterisk in ("x", "y"):
             self.write(asterisk, live=rows)
@@ -85,7 +85,7 @@ class ColumnTests(DatabaseCase):
         )
 
     def test_all_live(self) -> None:
-        """A whole list replaces what is there of this Asterisk."""
+        """A whole list replaces the rows of this Asterisk."""
         rows = {name: storage.live_row(LiveCall(name, 1.0)) for name in ("a", "b")}
         for asterisk in ("x", "y"):
             self.write(asterisk, live=rows)
@@ -96,7 +96,7 @@ class ColumnTests(DatabaseCase):
         )
 
     def test_oldest_first(self) -> None:
-        """Calls come back in the order in which they began, of this Asterisk only."""
+        """Calls are read in the order in which they began, for this Asterisk only."""
         for name, started in (("late", 3.0), ("early", 1.0), ("mid", 2.0)):
             self.write(live={name: storage.live_row(LiveCall(name, started))})
         self.write("y", live={"other": storage.live_row(LiveCall("other", 0.0))})
@@ -104,14 +104,14 @@ class ColumnTests(DatabaseCase):
         self.assertEqual([call.linkedid for call in kept.live], ["early", "mid", "late"])
 
     def test_each_field_comes_back(self) -> None:
-        """Every field that is kept, in its place; a call without channels comes back without."""
+        """Every stored field is read again; a call without channels has none."""
         call = LiveCall("a", 1.0, 2.0, {"b", "c"}, "33", "22", "BUSY", "", "ANSWER", {("user", "pepe")}, certain=False)
         bare = LiveCall("z", 3.0, certain=False)
         self.write(live={"a": storage.live_row(call), "z": storage.live_row(bare)})
         self.assertEqual(storage.load(self.connection, "x").live, (call, bare))
 
     def test_labels_damaged_by_hand(self) -> None:
-        """Labels that are no list of pairs are left out; the call is not."""
+        """Labels that are no list of pairs are left out; the call is kept."""
         self.write(live={"a": storage.live_row(LiveCall("a", 1.0))})
         for text in ("", "{", "5", "null", "[1]", '[["a"]]', '[["a", "b", "c"]]'):
             self.connection.execute("UPDATE counter_live SET labels = ?", (text,))
@@ -121,7 +121,7 @@ class ColumnTests(DatabaseCase):
         self.assertEqual(storage.load(self.connection, "x").live[0].labels, {("6", "5")})
 
     def test_unreadable(self) -> None:
-        """A database that cannot be used is told as such, whatever was to be done, and nothing is left half done."""
+        """A database that cannot be used is a StoreError for each function, and nothing is left half done."""
         self.connection.execute("DROP TABLE counter_gaps")
         self.connection.execute("DROP TABLE counter_live")
         self.connection.commit()
@@ -134,10 +134,10 @@ class ColumnTests(DatabaseCase):
 
 
 class SeenTests(DatabaseCase):
-    """Until when calls have been counted, and when Asterisk was started."""
+    """Until when calls were counted, and when Asterisk was started."""
 
     def test_kept(self) -> None:
-        """What the last run has left, of this Asterisk."""
+        """The values of the last run are kept for this Asterisk."""
         storage.write(self.connection, Batch("x", seen=NOW, started_up="then"))
         storage.write(self.connection, Batch("y", seen=NOW + 1, started_up="later"))
         self.assertEqual(storage.load(self.connection, "x"), Kept(NOW, "then", ()))
@@ -153,7 +153,7 @@ class SeenTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT asterisk FROM counter_asterisks"), [("x",)])
 
     def test_started_up_of_its_own(self) -> None:
-        """A new time of start replaces this Asterisk's only."""
+        """A new start time replaces the one of this Asterisk only."""
         for name in ("x", "y"):
             storage.write(self.connection, Batch(name, seen=NOW, started_up="then"))
         storage.write(self.connection, Batch("x", seen=NOW, started_up="now"))
@@ -162,17 +162,17 @@ class SeenTests(DatabaseCase):
         )
 
     def test_gaps(self) -> None:
-        """A gap that is written again is one gap, as last told."""
+        """A gap that is written again stays one gap, with its last values."""
         storage.write(self.connection, Batch("x", gaps=[(1.0, 2.0), (3.0, 4.0)]))
         storage.write(self.connection, Batch("x", gaps=[(3.0, 5.0)]))
         self.assertEqual(self.rows("SELECT * FROM counter_gaps ORDER BY began"), [("x", 1.0, 2.0), ("x", 3.0, 5.0)])
 
 
 class ForgetTests(DatabaseCase):
-    """What is too old goes, by minutes and by the ends of gaps."""
+    """forget: what is too old is deleted, by minutes and by the ends of gaps."""
 
     def test_bounds(self) -> None:
-        """A minute or a gap's end at that very second stays; a gap that reaches into what is kept stays whole."""
+        """A minute or a gap that ends at that very second stays; a gap that reaches into the kept time stays whole."""
         for minute in (NOW - 60, NOW, NOW + 60):
             counts = Counts(started=1, failed={"busy": 1})
             storage.write(self.connection, Batch("x", {(minute, *ALL): counts}))

@@ -1,4 +1,4 @@
-"""The counter's writer: only what changed is written, and what cannot be is kept in its order."""
+"""CounterWriter: only changes are written, and what cannot be written is kept in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WriterTests(DatabaseCase):
     """A writer, its table and counts, on a real database."""
 
     def setUp(self) -> None:
-        """Counting has just begun."""
+        """Make the writer; counting has just begun."""
         super().setUp()
         self.store = FakeStore(self.connection)
         self.counting = CallCounts()
@@ -29,16 +29,16 @@ class WriterTests(DatabaseCase):
         self.logs = self.enterContext(capturedLogs())
 
     def event(self, name: str, uniqueid: str, **headers: str) -> None:
-        """An event of a channel."""
+        """Pass an event of a channel on."""
         all_headers = {"Uniqueid": uniqueid, "Linkedid": uniqueid, **headers}
         self.table.event(name, lambda key: all_headers.get(key, ""), NOW)
 
     def begin_writing(self, last: bool = False) -> Deferred[None]:
-        """Write, or begin to."""
+        """Begin to write."""
         return Deferred.fromCoroutine(self.writer.write(last))
 
     def write(self, last: bool = False) -> None:
-        """Write, to the end."""
+        """Write, and wait until it is done."""
         self.successResultOf(self.begin_writing(last))
 
     def live(self, column: str = "linkedid") -> list[Any]:
@@ -46,7 +46,7 @@ class WriterTests(DatabaseCase):
         return [value for (value,) in self.rows(f"SELECT {column} FROM counter_live ORDER BY linkedid")]
 
     def change_by_hand(self) -> None:
-        """Change the rows of the calls, so that one can see which are written anew."""
+        """Change the rows of the calls, so that rows written again can be told."""
         self.connection.execute("UPDATE counter_live SET caller = 'by hand'")
         self.connection.commit()
 
@@ -55,7 +55,7 @@ class WriterTests(DatabaseCase):
         return [log["log_level"] for log in self.logs if log["log_level"] > LogLevel.debug]
 
     def test_nothing_new(self) -> None:
-        """What has not changed is not written; a new ``seen`` alone is."""
+        """Without changes nothing is written; a new ``seen`` alone is."""
         self.write()
         runs = self.store.runs
         self.write()
@@ -66,7 +66,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 2,)])
 
     def test_each_kind_of_change(self) -> None:
-        """A count, a new call, a changed call and a call that ended: each is a reason to write."""
+        """A count, a new call, a changed call and a call that ended are each written."""
         self.write()
 
         def runs_after(change: Any) -> int:
@@ -84,7 +84,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.live(), ["b"])
 
     def test_only_what_changed(self) -> None:
-        """The row of a call that has not changed is left alone, that of a changed one is written anew."""
+        """The row of a changed call is written again, others are not."""
         for uniqueid in ("a", "b"):
             self.event("Newchannel", uniqueid, CallerIDNum="33")
         self.write()
@@ -95,7 +95,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.live("outcome"), ["", "BUSY"])
 
     def test_rewrite(self) -> None:
-        """On demand, and at the end, every row is written anew and what else is there goes; else it stays."""
+        """On request, and at the end, every row is written again and other rows are deleted; otherwise they stay."""
         self.event("Newchannel", "a", CallerIDNum="33")
         self.write()
         for last in (False, True):
@@ -111,13 +111,13 @@ class WriterTests(DatabaseCase):
             self.assertFalse(self.writer.rewrite)
 
     def test_first_write(self) -> None:
-        """Rows that an earlier run has left and that are known no more go at the first write."""
+        """The first write deletes rows of an earlier run whose calls are not known any more."""
         storage.write(self.connection, Batch("x", live={"old": storage.live_row(LiveCall("old", 1.0))}))
         self.write()
         self.assertEqual(self.live(), [])
 
     def test_restored(self) -> None:
-        """What an earlier run has left is taken up: calls, until when it counted, when Asterisk was started."""
+        """An earlier run is restored: its calls, until when it counted, when Asterisk was started."""
         row = storage.live_row(LiveCall("a", 1.0, channels={"a"}))
         storage.write(self.connection, Batch("x", live={"a": row}, seen=NOW - 9, started_up="then"))
         self.successResultOf(Deferred.fromCoroutine(self.writer.restore()))
@@ -126,7 +126,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.counting.drain(), {})
 
     def test_kept_while_away(self) -> None:
-        """Counts, gaps in their order, and all rows are kept and written when it can be; nothing counts twice."""
+        """While the database is away counts, gaps in order, and rows are kept; afterwards each is written once."""
         self.event("Newchannel", "a", CallerIDNum="33")
         self.write()
         self.store.away = True
@@ -150,7 +150,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT started, finished FROM counter_minutes"), [(2, 1)])
 
     def test_gap_while_a_write_fails(self) -> None:
-        """A gap that comes while a write is under way is behind those that this write could not store."""
+        """A gap that comes during a write that fails is written after those of that write."""
         self.store.slow = self.store.away = True
         self.writer.gaps.append((1.0, 2.0))
         writing = self.begin_writing()
@@ -160,7 +160,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.writer.gaps, [(1.0, 2.0), (3.0, 4.0)])
 
     def test_gap_while_a_write_goes_well(self) -> None:
-        """It is still to be written."""
+        """A gap that comes during a write is written by the next one."""
         self.store.slow = True
         self.writer.gaps.append((1.0, 2.0))
         writing = self.begin_writing()
@@ -170,7 +170,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.writer.gaps, [(3.0, 4.0)])
 
     def test_one_write_at_a_time(self) -> None:
-        """While a write is under way another is left out, but for the last; then writing goes on."""
+        """During a write another one is left out, except the last; afterwards writing goes on."""
         self.store.slow = True
         self.event("Newchannel", "a")
         first = self.begin_writing()
@@ -190,7 +190,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.live(), ["a", "b", "c"])
 
     def test_what_changed_while_a_write_was_under_way(self) -> None:
-        """It is written by the next."""
+        """Changes during a write are written by the next one."""
         self.write()
         self.store.slow = True
         self.event("Newchannel", "a")
@@ -205,7 +205,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT last_seen FROM counter_asterisks"), [(NOW + 1,)])
 
     def test_said_once(self) -> None:
-        """One line when the database goes, with the reason, one when it is back; the next time again."""
+        """Each outage is logged once with its reason, and once when it is over."""
         expected = []
         for place in range(2):
             self.assertIsNone(self.writer.outage.away_since)
@@ -225,7 +225,7 @@ class WriterTests(DatabaseCase):
             self.assertEqual(self.levels(), expected)
 
     def test_any_failure(self) -> None:
-        """Whatever a write fails with, it is kept: also a row that the database refuses."""
+        """If a write raises anything, also for a row that the database refuses, its counts are kept."""
         self.writer.gaps.append((None, 1.0))  # type: ignore[arg-type]
         self.event("Newchannel", "a")
         self.write()
@@ -235,7 +235,7 @@ class WriterTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT started FROM counter_minutes"), [(1,)])
 
     def test_forget(self) -> None:
-        """Old rows go; while the database is away nothing is said, and the next time will do."""
+        """Old rows are deleted; while the database is away nothing is logged, and it is tried again later."""
         self.writer.gaps.append((1.0, 2.0))
         self.write()
         self.store.away = True

@@ -1,4 +1,4 @@
-"""The backup before an upgrade, and the steps: names, limits and messages, exactly."""
+"""The backup before an upgrade, and the steps: names, limits and messages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pbxrouter.errors import StoreError
 
 
 class BackupCase(SynchronousTestCase):
-    """A database in a directory of its own."""
+    """Has a database in a directory of its own."""
 
     def setUp(self) -> None:
-        """Made and opened."""
+        """Make and open it."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         self.path = directory / "rules.sqlite"
@@ -35,41 +35,41 @@ class BackupTests(BackupCase):
     """back_up."""
 
     def failed(self, why: str) -> None:
-        """The backup fails, and says so in this sentence."""
+        """Check that the backup fails with this sentence."""
         error = self.assertRaises(StoreError, back_up, self.connection, 9, seconds=lambda: 1.0)
         self.assertEqual(
             str(error), f"database {self.path} was not upgraded: its backup {self.backup} cannot be written: {why}"
         )
 
     def test_name(self) -> None:
-        """It is named for the version and the time in UTC; its part of a file is gone."""
+        """The backup is named for version and time in UTC; the partial file is gone."""
         self.assertEqual(back_up(self.connection, 9, seconds=lambda: 1.0), self.backup)
         self.assertTrue(self.backup.exists())
         self.assertFalse(self.partial.exists())
 
     def test_there_already(self) -> None:
-        """A backup of the same second is not written over, and nothing else is left."""
+        """A backup of the same second is not overwritten, and nothing else is left."""
         self.backup.write_text("the earlier one")
         self.failed("the file exists already")
         self.assertEqual(self.backup.read_text(), "the earlier one")
         self.assertFalse(self.partial.exists())
 
     def test_the_system_refuses(self) -> None:
-        """Its reason is named; that the rest cannot be removed either hides nothing."""
+        """The system's reason is named, also if the partial file cannot be removed."""
         self.partial.mkdir()
         self.failed("Is a directory")
         self.assertTrue(self.partial.is_dir())
         self.assertFalse(self.backup.exists())
 
     def test_sqlite_refuses(self) -> None:
-        """Its reason is named, and the empty copy removed."""
+        """SQLite's reason is named, and the empty copy removed."""
         self.path.unlink()
         self.failed("unable to open database file")
         self.assertFalse(self.partial.exists())
         self.assertFalse(self.backup.exists())
 
     def test_room(self) -> None:
-        """As many bytes as the database has are enough; with one less the megabytes are named, rounded up."""
+        """As many free bytes as the database has are enough; with one less the error has the megabytes, rounded up."""
         pages, size = (self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         error = self.assertRaises(StoreError, back_up, self.connection, 9, lambda _: pages * size - 1)
         self.assertEqual(
@@ -80,7 +80,7 @@ class BackupTests(BackupCase):
         self.assertTrue(back_up(self.connection, 9, lambda _: pages * size).exists())
 
     def test_room_in_megabytes(self) -> None:
-        """What is needed is rounded up, what is free is rounded down."""
+        """The megabytes that are needed are rounded up, those that are free are rounded down."""
         self.connection.execute("CREATE TABLE large (content)")
         self.connection.execute("INSERT INTO large VALUES (zeroblob(2500000))")
         self.connection.commit()
@@ -88,7 +88,7 @@ class BackupTests(BackupCase):
         self.assertIn(f"needs 3 MB in {self.path.parent}, and 1 MB are free", str(error))
 
     def test_path(self) -> None:
-        """The file of a connection; a name for one that has none, or that is closed."""
+        """path_of gives the file of a connection, and a placeholder for one without a file or one that is closed."""
         self.assertEqual(path_of(self.connection), self.path)
         memory = sqlite3.connect(":memory:")
         self.assertEqual(path_of(memory), Path(":memory:"))
@@ -104,7 +104,7 @@ class BackupTests(BackupCase):
 
 
 class StepTests(BackupCase):
-    """The files of an upgrade, and how they are run."""
+    """The files of an upgrade, and running them."""
 
     def test_names_of_steps(self) -> None:
         """Four digits, a name, .sql; everything else in the directory is ignored."""
@@ -122,7 +122,7 @@ class StepTests(BackupCase):
         })  # fmt: skip
 
     def test_the_same_number_twice(self) -> None:
-        """Both files are named."""
+        """Two steps with the same number are named."""
         directory = self.path.parent / "steps"
         directory.mkdir()
         for name in ("0007_a.sql", "0007_b.sql"):
@@ -133,7 +133,7 @@ class StepTests(BackupCase):
         self.assertIn("0007_b.sql", words)
 
     def test_blanks_and_comments(self) -> None:
-        """A statement begins after them, also after a comment of several lines; its line is its own."""
+        """A statement begins after blanks and comments, and is named by its own line."""
         script = (
             "\n  /* of\ntwo; lines */ -- and more\n\nSELECT 1; /* a */ /* b */\nSELECT /* inside */ 2;\n/* end */\n"
         )
@@ -142,7 +142,7 @@ class StepTests(BackupCase):
         self.assertEqual(list(statements("")), [])
 
     def test_what_is_not_allowed(self) -> None:
-        """Statements that end or need a transaction, in any case; the line and the word are named."""
+        """Statements that end or need a transaction are refused in any case; line and word are named."""
         for word in ("BEGIN", "COMMIT", "END", "ROLLBACK", "PRAGMA", "VACUUM"):
             for text in (f"{word};", f"{word.lower()} x;"):
                 error = self.assertRaises(StoreError, run, self.connection, f"SELECT 1;\n{text}", "a.sql")
@@ -150,12 +150,12 @@ class StepTests(BackupCase):
                 self.assertEqual(str(error), f"a.sql, line 2: {written} is not allowed in an upgrade")
 
     def test_a_statement_that_fails(self) -> None:
-        """Its line, its first three words, and the reason."""
+        """A failing statement is named by its line, its first three words, and the reason."""
         error = self.assertRaises(StoreError, run, self.connection, "\nINSERT INTO absent VALUES (1);", "a.sql")
         self.assertEqual(str(error), "a.sql, line 2: INSERT INTO absent: no such table: absent")
 
     def test_versions(self) -> None:
-        """The largest of the table; 0 if it is empty. Nothing is done for a version that is reached."""
+        """The version is the largest in the table, 0 if it is empty; an upgrade to the current version does nothing."""
         self.assertEqual(version_of(self.connection), database.SCHEMA_VERSION)
         self.assertEqual(upgrade(self.connection, database.SCHEMA_VERSION - 1), [])
         self.connection.execute("INSERT INTO schema_version (version) VALUES (1)")
@@ -165,7 +165,7 @@ class StepTests(BackupCase):
         self.connection.rollback()
 
     def test_settings_of_a_connection(self) -> None:
-        """Opening sets WAL where another program has turned it off, foreign keys, and the time to wait."""
+        """Opening sets WAL if another program has turned it off, foreign keys, and the time to wait."""
 
         def setting(name: str) -> object:
             return self.connection.execute(f"PRAGMA {name}").fetchone()[0]

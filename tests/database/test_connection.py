@@ -1,4 +1,4 @@
-"""The database file: schema, opening, upgrades, rows. Real SQLite files in trial's directory."""
+"""The database file: schema, opening, upgrades and rows, in real SQLite files."""
 
 from __future__ import annotations
 
@@ -53,32 +53,32 @@ FIRST, SECOND = NOW + 1, NOW + 2
 
 
 def hash_pin(pin: str) -> str:
-    """A hash for tests, that one can read."""
+    """A readable stand-in for the hash of a PIN."""
     return pin.encode().hex().rjust(64, "0")
 
 
 class DatabaseCase(SynchronousTestCase):
-    """A database of our own for each test."""
+    """Has a path for a database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Choose the path."""
         directory = Path(self.mktemp())
         directory.mkdir()
         self.path = directory / "pbxrouter.sqlite"
 
     def made(self) -> sqlite3.Connection:
-        """A new database, open, closed when the test ends."""
+        """Make a database, which is closed when the test ends."""
         database.create(self.path)
         return self.opened()
 
     def opened(self) -> sqlite3.Connection:
-        """The database, open."""
+        """Open the database."""
         connection = database.connect(self.path, timeout_s=0)
         self.addCleanup(connection.close)
         return connection
 
     def refused(self, kind: type[StoreError], path: Path | None = None) -> str:
-        """The one line that opening it ends with."""
+        """Check that opening it fails; returns the one line."""
         where = path or self.path
         line = str(self.assertRaises(kind, database.connect, where, timeout_s=0))
         self.assertNotIn("\n", line)
@@ -86,7 +86,7 @@ class DatabaseCase(SynchronousTestCase):
         return line
 
     def shell(self, script: str) -> None:
-        """What a hand types, with foreign keys unchecked as in the sqlite3 shell."""
+        """Run SQL as the sqlite3 shell does, with foreign keys unchecked."""
         with closing(sqlite3.connect(self.path)) as connection:
             connection.executescript(script)
 
@@ -95,13 +95,13 @@ class SchemaTests(DatabaseCase):
     """schema.sql by itself."""
 
     def test_the_workshops_inserts_work(self) -> None:
-        """They name no columns: the tables have those of the workshop and no other."""
+        """The workshop's INSERT statements, which name no columns, work: the tables have the same columns."""
         connection = self.made()
         connection.executescript(WORKSHOP.replace('INSERT INTO "users_mappings" VALUES(1, 1, 1);', ""))
         self.assertEqual(connection.execute("SELECT * FROM extensions").fetchall(), [(1, "33")])
 
     def test_a_rule_by_hand(self) -> None:
-        """The three columns that matter are enough."""
+        """A rule needs only its three columns."""
         self.made()
         self.shell(
             "INSERT INTO applications_mappings(application_name, application_data, pattern)"
@@ -111,7 +111,7 @@ class SchemaTests(DatabaseCase):
         self.assertEqual(rules.decide(Facts("33", "21")).verdict.value, "pin")
 
     def test_a_pin_in_clear_is_refused(self) -> None:
-        """The error's name says how a PIN is set."""
+        """A PIN in the clear is refused, and the constraint's name says how a PIN is set."""
         connection = self.made()
         for pin in ("123456", "'0123'", "'" + "G" * 64 + "'", "x'00'"):
             with self.assertRaisesRegex(sqlite3.IntegrityError, "user_pin_must_be_set_with_pbxrouter_pin"):
@@ -119,18 +119,18 @@ class SchemaTests(DatabaseCase):
             connection.rollback()
 
     def test_users_without_pin(self) -> None:
-        """There may be many."""
+        """Any number of users may have no PIN."""
         connection = self.made()
         connection.execute("INSERT INTO users(user_name) VALUES ('ana'), ('berta')")
 
     def test_leading_zeros_live(self) -> None:
-        """Numbers are text."""
+        """Numbers are text: leading zeros are kept."""
         connection = self.made()
         connection.execute("INSERT INTO extensions(extension_number) VALUES ('033')")
         self.assertEqual(connection.execute("SELECT extension_number FROM extensions").fetchone(), ("033",))
 
     def test_what_is_refused(self) -> None:
-        """Rows that could mean nothing, each by a constraint whose name says it."""
+        """Rows without a meaning are refused by a constraint whose name says why."""
         connection = self.made()
         connection.executescript("INSERT INTO extensions VALUES (1, '33');")
         for statement, name in (
@@ -162,7 +162,7 @@ class SchemaTests(DatabaseCase):
             self.assertEqual(connection.execute(f"SELECT * FROM {table}").fetchall(), [])
 
     def test_numbers_do_not_come_back(self) -> None:
-        """A grant left behind by the sqlite3 shell opens no mapping made later."""
+        """Numbers are not used again: a grant left behind by the sqlite3 shell opens no later mapping."""
         add_sample(self.made(), hash_pin)
         self.shell(
             "INSERT INTO users_mappings(user_id, map_id) SELECT 1, 5 WHERE 0;"
@@ -178,7 +178,7 @@ class SchemaTests(DatabaseCase):
         )
 
     def test_version(self) -> None:
-        """The schema says of itself the version that the program takes it for."""
+        """The schema has the version that the program expects."""
         self.assertEqual(version_of(self.made()), database.SCHEMA_VERSION)
 
     def test_the_packaged_schema(self) -> None:
@@ -191,7 +191,7 @@ class CreateTests(DatabaseCase):
     """Making a database."""
 
     def test_for_its_owner_only(self) -> None:
-        """It holds hashes of PINs, so other users can read neither it nor SQLite's files beside it."""
+        """The database, which has hashes of PINs, and SQLite's files beside it are readable by their owner only."""
         before = os.umask(0)
         try:
             connection = self.made()
@@ -206,13 +206,13 @@ class CreateTests(DatabaseCase):
         self.assertEqual(modes, {"": 0o600, "-wal": 0o600, "-shm": 0o600})
 
     def test_settings(self) -> None:
-        """WAL, foreign keys, and no sync at each commit."""
+        """A new database uses WAL and foreign keys, and does not sync at each commit."""
         connection = self.made()
         for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1)):
             self.assertEqual(connection.execute(f"PRAGMA {pragma}").fetchone()[0], value)
 
     def test_writes_begin_with_the_lock(self) -> None:
-        """Python's own transactions, too, take the write lock before they read anything."""
+        """Python's own transactions take the write lock before they read, too."""
         connection, statements = self.made(), list[str]()
         connection.set_trace_callback(statements.append)
         connection.execute("INSERT INTO extensions (extension_number) VALUES ('33')")
@@ -227,7 +227,7 @@ class CreateTests(DatabaseCase):
         self.assertRaises(sqlite3.ProgrammingError, connection.execute, "SELECT 1")
 
     def test_closed_when_refused(self) -> None:
-        """A database that is there already is not held locked, even while the refusal is looked at."""
+        """An existing database is not locked, even while the refusal is handled."""
         self.made()
         try:
             database.create(self.path)
@@ -238,7 +238,7 @@ class CreateTests(DatabaseCase):
             self.fail("it was made anew")
 
     def test_what_is_there_stays(self) -> None:
-        """A database is not made over another, nor over anything else."""
+        """Neither a database nor another file is overwritten."""
         add_sample(self.made(), hash_pin)
         error = self.assertRaises(StoreError, database.create, self.path)
         self.assertIn("exists already", str(error))
@@ -249,12 +249,12 @@ class CreateTests(DatabaseCase):
         self.assertEqual(other.read_text(), "remember the milk " * 100)
 
     def test_an_empty_file_is_used(self) -> None:
-        """As mktemp leaves it, or an `init` that was killed."""
+        """An empty file, as mktemp or a killed `init` leaves it, is used."""
         self.path.touch()
         self.made()
 
     def test_impossible_places(self) -> None:
-        """A directory, and a directory that is not there."""
+        """A directory, and a path in a missing directory, are refused."""
         directory = self.path.parent
         error = self.assertRaises(NotADatabase, database.create, directory)
         self.assertIn("is a directory", str(error))
@@ -262,7 +262,7 @@ class CreateTests(DatabaseCase):
         self.assertIn(f"there is no directory {directory / 'no'}", str(error))
 
     def test_odd_names(self) -> None:
-        """A path is no URL: ? # % and spaces stand for themselves."""
+        """?, #, % and blanks in a path stand for themselves."""
         for name in ("a b.sqlite", "a?mode=memory", "a#b", "100%41", "ñandú", os.fsdecode(b"\xff.db")):
             self.path = self.path.with_name(name)
             self.made()
@@ -273,12 +273,12 @@ class ConnectTests(DatabaseCase):
     """Opening: every failure is typed and one line."""
 
     def test_missing(self) -> None:
-        """The line says what makes one, and nothing is made by looking."""
+        """The error for a missing database says what makes one; opening makes none."""
         self.assertIn("`pbxrouter init`", self.refused(DatabaseMissing))
         self.assertEqual(list(self.path.parent.iterdir()), [])
 
     def test_no_directory(self) -> None:
-        """The line names the directory that is not there."""
+        """A missing directory is named."""
         self.assertIn("no directory", self.refused(DatabaseMissing, self.path.parent / "no" / "x"))
 
     def test_directory(self) -> None:
@@ -286,29 +286,29 @@ class ConnectTests(DatabaseCase):
         self.assertIn("is a directory", self.refused(NotADatabase, self.path.parent))
 
     def test_not_a_database(self) -> None:
-        """Text, or anything else."""
+        """Text and other files are no database."""
         self.path.write_text("[fastagi]\n" * 100)
         self.assertIn("is not a database", self.refused(NotADatabase))
 
     def test_sqlite_2(self) -> None:
-        """What the workshop used: the line says how to bring it over."""
+        """A database of SQLite 2 is refused with how to import it."""
         self.path.write_bytes(b"** This file contains an SQLite 2.1 database **\0" + bytes(2000))
         self.assertIn(".dump > workshop.sql", self.refused(NotADatabase))
 
     def test_empty(self) -> None:
-        """An empty file is not a database yet."""
+        """An empty file is no database."""
         self.path.touch()
         self.assertIn("`pbxrouter init`", self.refused(DatabaseForeign))
 
     def test_foreign(self) -> None:
-        """Some other program's database is left alone."""
+        """Another program's database is refused and left as it was."""
         self.shell("CREATE TABLE songs (title)")
         content = self.path.read_bytes()
         self.assertIn("of another program", self.refused(DatabaseForeign))
         self.assertEqual(self.path.read_bytes(), content)
 
     def test_the_workshops(self) -> None:
-        """A database of the workshop can be imported, not used."""
+        """A database of the workshop is refused: it can be imported."""
         for table in (
             "applications_mappings",
             "extensions",
@@ -320,13 +320,13 @@ class ConnectTests(DatabaseCase):
         self.assertIn(f"`pbxrouter import {self.path}`", self.refused(DatabaseForeign))
 
     def test_too_new(self) -> None:
-        """A later program's database is left alone."""
+        """A database of a later version is refused and left as it was."""
         self.made().close()
         self.shell("INSERT INTO schema_version(version) VALUES (99)")
         self.assertIn("version 99", self.refused(DatabaseTooNew))
 
     def test_locked(self) -> None:
-        """Another program that holds it to itself is waited for only so long."""
+        """A database that another program has locked is waited for only for a time."""
         self.made().close()
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -335,7 +335,7 @@ class ConnectTests(DatabaseCase):
             self.assertIn("locked", self.refused(DatabaseLocked))
 
     def test_a_writer_does_not_block_readers(self) -> None:
-        """With WAL, reading goes on; writing waits, then fails."""
+        """With WAL a writer does not block readers; another writer waits, then fails."""
         connection = self.made()
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -345,7 +345,7 @@ class ConnectTests(DatabaseCase):
         add_sample(connection, hash_pin)
 
     def test_damaged(self) -> None:
-        """Garbage in the middle of the file ends in a line too."""
+        """A damaged file is an error of one line."""
         connection = self.made()
         add_sample(connection, hash_pin)
         connection.close()
@@ -357,7 +357,7 @@ class ConnectTests(DatabaseCase):
             read_rules(self.opened(), hash_pin)
 
     def unreadable_database(self, mode: int, directory_mode: int = 0o555) -> None:
-        """A database with these modes."""
+        """A database with these file modes."""
         directory = Path(tempfile.mkdtemp(prefix="pbxrouter-test-"))
         self.addCleanup(shutil.rmtree, directory)
         self.addCleanup(directory.chmod, 0o755)
@@ -365,33 +365,33 @@ class ConnectTests(DatabaseCase):
         self.made().close()
         self.path.chmod(mode)
         directory.chmod(directory_mode)
-        if os.geteuid() == 0:  # who may do everything
+        if os.geteuid() == 0:  # root may do everything
             os.seteuid(65534)
             self.addCleanup(os.seteuid, 0)
 
     def test_not_readable(self) -> None:
-        """A file of another program."""
+        """A database that cannot be read is refused."""
         self.unreadable_database(0)
         self.assertIn("may not read and write it", self.refused(StoreError))
         error = self.assertRaises(StoreError, database.create, self.path)
         self.assertIn("Permission denied", str(error))
 
     def test_not_writable(self) -> None:
-        """A file that may be read but not written, in a directory likewise."""
+        """A database or a directory that cannot be written is refused."""
         self.unreadable_database(0o444)
         self.assertIn("is read-only for this user", self.refused(StoreError))
 
     def test_in_a_closed_directory(self) -> None:
-        """Where one may not even look whether there is a file."""
+        """A database in a directory that cannot be entered is refused."""
         self.unreadable_database(0o644, 0)
         self.assertIn("Permission denied", self.refused(StoreError))
 
 
 class UpgradeTests(DatabaseCase):
-    """From an older schema to a newer one, with steps in a directory of the test's own."""
+    """Upgrades from an older schema, with steps in a directory of the test's own."""
 
     def setUp(self) -> None:
-        """Two steps, of which the second rebuilds a table that others refer to."""
+        """Write two steps; the second rebuilds a table that others refer to."""
         super().setUp()
         self.steps = self.path.parent / "steps"
         self.steps.mkdir()
@@ -406,7 +406,7 @@ class UpgradeTests(DatabaseCase):
         (self.steps / f"{FIRST:04}_history.sql~").touch()
 
     def test_all_steps(self) -> None:
-        """Each is taken once, in order, and noted; grants survive a rebuilt table."""
+        """Each step is taken once, in order, and recorded; grants survive a rebuilt table."""
         connection = self.made()
         add_sample(connection, hash_pin)
         self.assertEqual(upgrade(connection, SECOND, self.steps), [FIRST, SECOND])
@@ -420,7 +420,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(upgrade(connection, SECOND, self.steps), [])
 
     def test_a_step_is_whole(self) -> None:
-        """One that fails leaves nothing; those before it stay."""
+        """A step that fails leaves nothing; the steps before it stay."""
         (self.steps / f"{SECOND:04}_names.sql").write_text("DELETE FROM history;\nDROP TABLE users;\nSELECT nothing;")
         connection = self.made()
         error = self.assertRaises(StoreError, upgrade, connection, SECOND, self.steps)
@@ -430,7 +430,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(connection.execute("PRAGMA foreign_keys").fetchone(), (1,))
 
     def test_no_transactions_of_its_own(self) -> None:
-        """A COMMIT inside a step would break it in two."""
+        """A step with a COMMIT is refused."""
         (self.steps / f"{FIRST:04}_history.sql").write_text("CREATE TABLE history (call); COMMIT; BEGIN;")
         connection = self.made()
         error = self.assertRaises(StoreError, upgrade, connection, FIRST, self.steps)
@@ -438,7 +438,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(version_of(connection), NOW)
 
     def test_where_a_script_is_split(self) -> None:
-        """Not in strings, names, comments or triggers; the last statement needs no semicolon."""
+        """Statements are not split in strings, names, comments or triggers; the last needs no semicolon."""
         script = (
             "-- a; b\nSELECT 'x;''y'; /* ; */ SELECT \"a;b\", [c;d];;\n"
             "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT 2; END;\nSELECT `e;f` -- last; one\n"
@@ -451,11 +451,11 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(list(statements("-- nothing; here\n")), [])
 
     def backups(self) -> list[Path]:
-        """The files beside the database that a backup, or a part of one, makes."""
+        """The backups, whole or partial, beside the database."""
         return sorted(self.path.parent.glob("*.before-*"))
 
     def test_a_backup_before_the_first_step(self) -> None:
-        """It holds what the database held, its -wal file included, for its owner alone, and one line names it."""
+        """The backup has all that the database had, its -wal file included, for its owner only; one line names it."""
         connection = self.made()
         add_sample(connection, hash_pin)
         self.assertTrue(self.path.with_name(f"{self.path.name}-wal").stat().st_size)
@@ -491,7 +491,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(read_rules(connection, hash_pin).decide(Facts("33", "21")).verdict.value, "allow")
 
     def test_no_room_for_the_backup(self) -> None:
-        """The upgrade is refused with the size that is needed; database and directory stay as they were."""
+        """Without room for a backup the upgrade is refused with the size needed, and nothing is changed."""
         connection = self.made()
         add_sample(connection, hash_pin)
         before = list(connection.iterdump())
@@ -511,7 +511,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(upgrade(connection, SECOND, self.steps), [FIRST, SECOND])
 
     def test_a_backup_that_cannot_be_written(self) -> None:
-        """A write that fails half-way, at a limit of the file's size, refuses the upgrade and leaves nothing."""
+        """A backup whose writing fails half-way refuses the upgrade and leaves nothing."""
         connection = self.made()
         connection.execute("CREATE TABLE large (content)")
         connection.execute("INSERT INTO large VALUES (zeroblob(1000000))")
@@ -542,7 +542,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(list(connection.iterdump()), before)
 
     def test_a_backup_is_kept_only_if_a_step_was_done(self) -> None:
-        """A gateway that is restarted again and again on a step that fails does not fill the disk."""
+        """The backup of an upgrade that failed is deleted, so that restarts do not fill the disk."""
         (self.steps / f"{SECOND:04}_names.sql").write_text("SELECT nothing;")
         connection = self.made()
         lines: list[str] = []
@@ -556,7 +556,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual((self.backups(), len(lines)), ([], 1))
 
     def test_what_a_killed_backup_left(self) -> None:
-        """Its part of a file is replaced."""
+        """The partial file of a killed backup is replaced."""
         connection = self.made()
         self.path.with_name(f"{self.path.name}.before-v{SECOND}.partial").write_text("half")
         upgrade(connection, SECOND, self.steps)
@@ -564,19 +564,19 @@ class UpgradeTests(DatabaseCase):
         self.assertNotIn("partial", backup.name)
 
     def test_a_missing_step(self) -> None:
-        """A hole in the numbers is said, and what was there before it is done."""
+        """A missing step is an error, and the steps before it are taken."""
         (self.steps / f"{FIRST:04}_history.sql").unlink()
         error = self.assertRaises(StoreError, upgrade, self.made(), SECOND, self.steps)
         self.assertIn(f"from version {NOW} of the database to {FIRST}", str(error))
 
     def test_the_same_number_twice(self) -> None:
-        """Two steps cannot have one number."""
+        """Two steps with one number are refused."""
         (self.steps / f"{FIRST:04}_other.sql").touch()
         error = self.assertRaises(StoreError, find_steps, self.steps)
         self.assertIn("twice", str(error))
 
     def test_two_processes_at_once(self) -> None:
-        """Both end well, and each step was taken once."""
+        """Two processes that upgrade at once both succeed, and each step is taken once."""
         self.made().close()
         program = (
             "import sys, pathlib; from pbxrouter import database\n"
@@ -608,11 +608,11 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
     def test_the_packages_own_steps(self) -> None:
-        """They lead without a hole from version 1 to the newest."""
+        """The package's steps lead from version 1 to the newest without a gap."""
         self.assertEqual(sorted(find_steps()), list(range(2, NOW + 1)))
 
     def test_the_same_schema(self) -> None:
-        """A database of version 1 comes to be what schema.sql makes; what is in it stays."""
+        """An upgraded database of version 1 has the schema of schema.sql, and keeps its rows."""
         connection = self.made()
         query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
         new = connection.execute(query).fetchall()
@@ -625,7 +625,7 @@ class UpgradeTests(DatabaseCase):
         self.assertEqual(len(self.backups()), 1)
 
     def test_opening_tells_of_the_upgrade(self) -> None:
-        """connect hands on the line that names the backup; opening a database of this version tells nothing."""
+        """connect passes the line about the backup on; opening a database of this version has no line."""
         self.made().close()
         make_older(self.path)
         lines: list[str] = []
@@ -638,10 +638,10 @@ class UpgradeTests(DatabaseCase):
 
 
 class RowTests(DatabaseCase):
-    """Rules out of rows."""
+    """Rules from rows."""
 
     def test_the_sample(self) -> None:
-        """The workshop's rules, with its numbers."""
+        """The sample is the workshop's rules, with its numbers."""
         connection = self.made()
         add_sample(connection, hash_pin)
         rules = read_rules(connection, hash_pin)
@@ -671,7 +671,7 @@ class RowTests(DatabaseCase):
         self.assertIn("2X would match but is disabled", decision.trace_lines())
 
     def test_nonsense_is_left_out(self) -> None:
-        """Rows that mean nothing become words; the others count."""
+        """Invalid rows become problems; the others count."""
         add_sample(self.made(), hash_pin)
         self.shell(
             "PRAGMA ignore_check_constraints = ON;"
@@ -697,7 +697,7 @@ class RowTests(DatabaseCase):
         self.assertEqual(rules.decide(Facts("33", "34", "4444")).verdict.value, "deny")
 
     def test_set_pin(self) -> None:
-        """By name; taken away with None; one PIN, one user."""
+        """A PIN is set by the user's name, and removed with None; a PIN belongs to one user."""
         connection = self.made()
         add_sample(connection, hash_pin)
         connection.execute("INSERT INTO users(user_name) VALUES ('ana'), ('eva'), ('eva')")
@@ -720,7 +720,7 @@ class RowTests(DatabaseCase):
         )
 
     def test_read_as_of_one_moment(self) -> None:
-        """What another program writes while we read does not get in between."""
+        """Rules are read as of one moment, also while another program writes."""
         connection = self.made()
         add_sample(connection, hash_pin)
         with database.reading(connection):

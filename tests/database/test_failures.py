@@ -1,4 +1,4 @@
-"""Failures of the database in one line: which error, which words."""
+"""Database failures in one line: which error, which words."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, D
 
 
 class ExplainTests(SynchronousTestCase):
-    """explain, and what opening a file that cannot be used says."""
+    """explain, and the errors for files that cannot be used."""
 
     def setUp(self) -> None:
-        """A directory of our own, and the path of a database that is not there."""
+        """Choose the path of a missing database."""
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.path = self.directory / "rules.sqlite"
@@ -32,12 +32,12 @@ class ExplainTests(SynchronousTestCase):
         return type(found), str(found)
 
     def refused(self) -> tuple[type[StoreError], str]:
-        """The error that opening the file ends with, and its words."""
+        """The error when the file is opened, and its words."""
         error = self.assertRaises(StoreError, database.connect, self.path)
         return type(error), str(error)
 
     def test_codes(self) -> None:
-        """Each by its primary code; codes that are not known, and errors without a code, as SQLite says it."""
+        """Codes are explained by their primary code; unknown codes, and errors without one, in SQLite's words."""
         name = f"database {self.path}"
         locked = f"{name} is locked: another program has not ended its transaction"
         disk = f"{name} cannot be read or written: the disk reports an error"
@@ -66,7 +66,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(str(explain(sqlite3.ProgrammingError("closed"), self.path)), f"{name}: closed")
 
     def test_not_opened(self) -> None:
-        """A directory; no directory; no file; a file that may not be read: by what is at the path."""
+        """A file that cannot be opened is explained by what is at its path."""
         code = sqlite3.SQLITE_CANTOPEN
         self.assertEqual(
             self.said(code),
@@ -93,7 +93,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(self.said(code, long), (StoreError, f"database {long} cannot be opened: File name too long"))
 
     def test_errors_of_the_system(self) -> None:
-        """The system's reason is named, also where the file could not be made."""
+        """The system's reason is named, also when the file cannot be created."""
         denied = PermissionError(13, os.strerror(13))
         for path in (self.path, self.directory / "new"):
             found = explain(denied, path)
@@ -107,7 +107,7 @@ class ExplainTests(SynchronousTestCase):
         )
 
     def test_other_files(self) -> None:
-        """Text, SQLite 2, an empty file, another program's tables, the workshop's, and a later version."""
+        """Text, SQLite 2, an empty file, other tables, the workshop's and a later version are told apart."""
         ours = "accepted is one that `pbxrouter init` creates"
         self.path.write_text("x" * 5000)
         self.assertEqual(self.refused(), (NotADatabase, f"{self.path} is not a database; {ours}"))
@@ -154,7 +154,7 @@ class ExplainTests(SynchronousTestCase):
         )
 
     def test_created_once(self) -> None:
-        """A database that is there already is left as it is."""
+        """A database that exists is left as it is."""
         database.create(self.path)
         before = self.path.read_bytes()
         error = self.assertRaises(StoreError, database.create, self.path)
@@ -162,7 +162,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), before)
 
     def test_users_by_name(self) -> None:
-        """A PIN is set for one user of a name; none, or several, are refused with the file's path."""
+        """A PIN is set for the only user of a name; no user, or several, is an error with the file's path."""
         database.create(self.path)
         connection = database.connect(self.path)
         self.addCleanup(connection.close)

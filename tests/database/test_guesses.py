@@ -31,7 +31,7 @@ DAY_S = 86_400.0
 
 
 class GuessCase(SynchronousTestCase):
-    """A database without wrong guesses."""
+    """Has a database without guesses."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -41,13 +41,13 @@ class GuessCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def rows(self) -> list[Any]:
-        """The table, by key."""
+        """The rows of the table, by key."""
         return self.connection.execute(
             "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses ORDER BY scope, name"
         ).fetchall()
 
     def guess(self, *keys: GuessKey, times: int = 1, now: float = NOW) -> Ruling:
-        """Charge wrong guesses; the last ruling."""
+        """Charge wrong guesses; returns the last ruling."""
         for _ in range(times):
             ruling = admit_guess(self.connection, keys, now)
         return ruling
@@ -57,7 +57,7 @@ class ChargingTests(GuessCase):
     """admit_guess and refund_guess."""
 
     def test_each_key_is_charged(self) -> None:
-        """One guess for each key of the call, forgiven after six minutes, one after the other."""
+        """A guess is charged to each key of the call, and forgiven after six minutes."""
         self.assertEqual(self.guess(PHONE, NUMBER), Ruling(None, 0.0, 0.0, None))
         self.guess(NUMBER, now=NOW + 60)
         self.assertEqual(
@@ -69,7 +69,7 @@ class ChargingTests(GuessCase):
         )
 
     def test_keys_are_told_apart(self) -> None:
-        """By scope and by name."""
+        """Keys differ by scope and by name."""
         keys = (GuessKey("endpoint", "33"), GuessKey("number", "33"), GuessKey("number", "34"))
         for count, key in enumerate(keys, 1):
             self.guess(key, times=count)
@@ -80,7 +80,7 @@ class ChargingTests(GuessCase):
         )
 
     def test_locked(self) -> None:
-        """A locked key is charged no more; the PINs that are not checked are counted, for all keys of the call."""
+        """A locked key is charged no more; its unchecked PINs are counted, for all keys of the call."""
         self.guess(PHONE, times=5)
         before = self.rows()[0]
         ruling = self.guess(PHONE, NUMBER, now=NOW + 1)
@@ -93,7 +93,7 @@ class ChargingTests(GuessCase):
         self.assertEqual(self.rows()[0], ("endpoint", "PJSIP/33", before[2] + INTERVAL_S, 6, 1, NOW + INTERVAL_S))
 
     def test_refund(self) -> None:
-        """A right PIN takes back its own charge and none before it; nothing goes below nothing."""
+        """A right PIN takes back its own charge only; counts never go below zero."""
         self.guess(NUMBER, PHONE, times=2)
         refund_guess(self.connection, (NUMBER,), NOW + 5)
         self.assertEqual([row[2:4] for row in self.rows()], [(NOW + 2 * INTERVAL_S, 2), (NOW + INTERVAL_S, 1)])
@@ -104,7 +104,7 @@ class ChargingTests(GuessCase):
         self.assertEqual(len(self.rows()), 2)
 
     def test_names_from_outside(self) -> None:
-        """A name that SQLite does not take, or a long one, counts nevertheless, and for itself."""
+        """A name that SQLite does not accept, or a long one, is counted as a key of its own."""
         odd, long = GuessKey("number", "3\udcff3"), GuessKey("number", "9" * 150)
         for key in (odd, long):
             self.assertIsNone(self.guess(key, times=5).locked_by)
@@ -119,7 +119,7 @@ class ListingTests(GuessCase):
     """list_guesses, lift_guesses and forget_guesses."""
 
     def test_listed(self) -> None:
-        """What is open, by key; the locked ones first, of each kind the latest first; forgiven ones are left out."""
+        """Locked keys are listed first, of each kind the latest first; forgiven ones are left out."""
         self.guess(NUMBER, times=6)
         self.guess(PHONE, times=2, now=NOW + 10)
         other = GuessKey("number", "34")
@@ -140,7 +140,7 @@ class ListingTests(GuessCase):
         self.assertEqual([row.key for row in list_guesses(self.connection, NOW + 2 * INTERVAL_S + 10)], [NUMBER])
 
     def test_bounded(self) -> None:
-        """The latest are listed, as many as MAX_LISTED."""
+        """The list has the latest MAX_LISTED keys."""
         for number in range(MAX_LISTED + 1):
             self.guess(GuessKey("number", str(number)), now=NOW + number)
         listed = list_guesses(self.connection, NOW)
@@ -148,7 +148,7 @@ class ListingTests(GuessCase):
         self.assertEqual(MAX_LISTED, 200)
 
     def test_lifted(self) -> None:
-        """Of the keys given, in their scope; how many there were is told."""
+        """The given keys of their scope are lifted, and counted."""
         self.guess(NUMBER, PHONE, GuessKey("endpoint", "33"), times=5)
         self.assertEqual(lift_guesses(self.connection, [NUMBER, GuessKey("number", "99")]), 1)
         self.assertIsNone(self.guess(NUMBER).locked_by)
@@ -157,7 +157,7 @@ class ListingTests(GuessCase):
         self.assertEqual(lift_guesses(self.connection, []), 0)
 
     def test_forgotten(self) -> None:
-        """A row is kept for a day after its guesses are forgiven."""
+        """A row is deleted a day after its guesses are forgiven."""
         self.guess(NUMBER)
         forgiven_at = NOW + INTERVAL_S
         forget_guesses(self.connection, forgiven_at + DAY_S)
@@ -166,7 +166,7 @@ class ListingTests(GuessCase):
         self.assertEqual(self.rows(), [])
 
     def test_lockout_lifted(self) -> None:
-        """One key is forgiven, and the audit log names who lifted what; what is forgiven already is not there."""
+        """Lifting forgives one key and is recorded in the audit log; a key that is forgiven already is NotThere."""
         self.guess(PHONE, NUMBER, times=6)
         lift_lockout(self.connection, Actor("ana", "console"), NOW + 9, PHONE)
         self.assertEqual([row[:2] for row in self.rows()], [("number", "33")])

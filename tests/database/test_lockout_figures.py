@@ -15,7 +15,7 @@ NOW = 1_000_000.0
 
 
 class GuessesTests(SynchronousTestCase):
-    """A database, and guesses in it."""
+    """Guesses in a database."""
 
     def setUp(self) -> None:
         """Make the database."""
@@ -31,7 +31,7 @@ class GuessesTests(SynchronousTestCase):
             admit_guess(self.connection, keys, now)
 
     def test_locked_ones_first(self) -> None:
-        """A locked caller stays on top of the list, however many others have guessed since."""
+        """A locked caller stays at the top of the list, however many others have guessed since."""
         self.guess("1", FREE_GUESSES)
         self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(1, False))
         self.connection.executemany(
@@ -43,7 +43,7 @@ class GuessesTests(SynchronousTestCase):
         self.assertEqual([(row.key.name, row.is_locked) for row in rows[:2]], [("PJSIP/out 1", True), ("0", False)])
 
     def test_alarm(self) -> None:
-        """While the alarm is on all callers who have guessed wrong are locked; at its bound it begins."""
+        """During an alarm all callers who have guessed wrong are locked; it begins at its bound."""
         for number in range(GATEWAY_GUESSES - 1):
             self.guess(f"9{number}", 1, map_id=number)
         self.assertEqual(lockout_figures(self.connection, NOW), database.LockoutFigures(0, False))
@@ -54,7 +54,7 @@ class GuessesTests(SynchronousTestCase):
         self.assertEqual(sum(row.is_locked for row in listed if row.key.is_caller), GATEWAY_GUESSES)
 
     def test_forgotten(self) -> None:
-        """A day after all is forgiven the row is deleted."""
+        """A row is deleted a day after all is forgiven."""
         self.guess("1", 1)
         forget_guesses(self.connection, NOW + 86_400)
         self.assertEqual(self.connection.execute("SELECT count(*) FROM pin_guesses").fetchone()[0], 3)

@@ -1,4 +1,4 @@
-"""The store: a real database, a real reactor and a real thread, as that is what it is about."""
+"""The store, with a real database, reactor and thread."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.database.older import make_older
 
 
 def hash_pin(pin: str) -> str:
-    """A hash for tests, that one can read."""
+    """A readable stand-in for the hash of a PIN."""
     return pin.encode().hex().rjust(64, "0")
 
 
 def verdict(rules: RuleSet, number: str) -> str:
-    """What becomes of a call from 33."""
+    """The verdict on a call from 33."""
     return rules.decide(Facts("33", number)).verdict.value
 
 
@@ -48,29 +48,29 @@ class StoreTests(TestCase):
         self.store = self.opened()
 
     def make(self, path: Path) -> None:
-        """Make a database with the sample, closed again."""
+        """Make a database with the sample, and close it."""
         database.create(path)
         with closing(database.connect(path)) as connection:
             add_sample(connection, hash_pin)
 
     def opened(self, path: Path | None = None) -> Store:
-        """A store that is closed when the test ends."""
+        """Open a store, which is closed when the test ends."""
         store = Store(path or self.path, hash_pin, reactor, timeout_s=0.1)
         self.addCleanup(store.close)
         return store
 
     def shell(self, script: str, path: Path | None = None) -> None:
-        """What another program does to the database."""
+        """Change the database as another program does."""
         with closing(sqlite3.connect(path or self.path)) as connection:
             connection.executescript(script)
 
     async def test_load_rules(self) -> None:
-        """The rules come out of the thread, ready."""
+        """The thread returns the rules ready for use."""
         rules = await self.store.load_rules()
         self.assertEqual(verdict(rules, "21"), "allow")
 
     async def test_upgrade(self) -> None:
-        """A database of an older version, put there while the gateway runs, is upgraded; the log names the backup."""
+        """An older database that is put in place while the gateway runs is upgraded; the log names the backup."""
         await self.store.load_rules()
         make_older(self.path)
         self.store = self.opened()
@@ -83,7 +83,7 @@ class StoreTests(TestCase):
         self.assertIn(backup.name, line)
 
     async def test_the_version_stays(self) -> None:
-        """Without changes; reading is none."""
+        """Without changes the version stays; reading is no change."""
         before = await self.store.version()
         await self.store.load_rules()
         with closing(database.connect(self.path)) as connection:
@@ -91,7 +91,7 @@ class StoreTests(TestCase):
         self.assertEqual(await self.store.version(), before)
 
     async def test_the_version_changes(self) -> None:
-        """Whenever another program commits, from the shell of SQLite or otherwise."""
+        """The version changes when another program commits."""
         seen = {await self.store.version()}
         for number in range(3):
             self.shell(f"INSERT INTO extensions(extension_number) VALUES ('{number}')")
@@ -99,7 +99,7 @@ class StoreTests(TestCase):
         self.assertEqual(len(seen), 4)
 
     async def test_two_gateways_come_to_rest(self) -> None:
-        """Two stores on one database don't take each other's housekeeping for changes without end."""
+        """Two stores on one database do not see each other's housekeeping as endless changes."""
         stores = [self.store, self.opened()]
         self.shell("INSERT INTO extensions(extension_number) VALUES ('44')")
         for store in stores * 2:
@@ -110,7 +110,7 @@ class StoreTests(TestCase):
         self.assertEqual([await store.version() for store in stores], before)
 
     async def test_a_replaced_file(self) -> None:
-        """A database moved over ours is seen, its rules read, and none of the old ones come back."""
+        """A database moved over ours is noticed, and only its rules are read."""
         backup = self.path.with_name("backup")
         await self.store.load_rules()
         shutil.copy(self.path, backup)
@@ -122,7 +122,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
     async def test_copied_over(self) -> None:
-        """A backup copied over the file in place, which SQLite itself does not notice."""
+        """A backup copied over the file in place, which SQLite does not notice, is read."""
         await self.store.load_rules()
         backup = self.path.read_bytes()
         self.shell("DELETE FROM extensions_mappings; INSERT INTO extensions(extension_number) VALUES ('44')")
@@ -135,7 +135,7 @@ class StoreTests(TestCase):
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
 
     async def test_a_deleted_file(self) -> None:
-        """Gone: StoreError, nothing is made in its place. Back: the rules are read again, as changed."""
+        """A deleted file is a StoreError and is not created again; when it is back its rules are read."""
         before = await self.store.version()
         content = self.path.read_bytes()
         for suffix in ("", "-wal", "-shm"):
@@ -148,7 +148,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
     async def test_not_there_yet(self) -> None:
-        """A store may be made before its database."""
+        """A store may be created before its database."""
         path = self.path.with_name("later.sqlite")
         store = self.opened(path)
         await self.assertFailure(store.load_rules(), DatabaseMissing)
@@ -156,7 +156,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await store.load_rules(), "21"), "allow")
 
     async def test_garbage_for_a_while(self) -> None:
-        """Not a database, then a foreign one, then ours: each is said, the last is read."""
+        """Another file in the database's place is a StoreError, named for what it is; then ours is read again."""
         good = self.path.read_bytes()
         await self.store.load_rules()
         for content, kind in ((b"x" * 5000, NotADatabase), (b"", DatabaseForeign)):
@@ -169,7 +169,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "allow")
 
     async def test_damaged(self) -> None:
-        """A database written over in place: StoreError, and recovery once it is good again."""
+        """A database damaged in place is a StoreError until it is good again."""
         await self.store.load_rules()
         self.shell("PRAGMA wal_checkpoint(TRUNCATE)")
         good = self.path.read_bytes()
@@ -198,7 +198,7 @@ class StoreTests(TestCase):
         self.assertEqual(verdict(await self.store.load_rules(), "21"), "pin")
 
     async def test_time_to_wait(self) -> None:
-        """It is that of the store, in milliseconds, before and after the rules are loaded; else 2 seconds."""
+        """The time to wait is the store's, before and after the rules are loaded; the default is 2 s."""
 
         def wait(connection: sqlite3.Connection) -> int:
             return int(connection.execute("PRAGMA busy_timeout").fetchone()[0])
@@ -216,7 +216,7 @@ class StoreTests(TestCase):
         return os.path.getsize(f"{self.path}-wal")
 
     async def test_a_checkpoint_that_is_refused(self) -> None:
-        """While a statement is unfinished the journal stays; the rules are loaded, and the next time it is emptied."""
+        """While a statement is unfinished the journal stays; the rules are loaded, and the next load empties it."""
         open_statements: list[sqlite3.Cursor] = []
 
         def begin(connection: sqlite3.Connection) -> None:
@@ -236,7 +236,7 @@ class StoreTests(TestCase):
         self.assertEqual(await self.store.version(), before)
 
     async def test_a_file_that_goes_away_meanwhile(self) -> None:
-        """The rules that were read are returned; the next use finds the file missing."""
+        """If the file disappears during a load the rules are returned; the next use fails."""
 
         def watch(connection: sqlite3.Connection) -> None:
             with database.transaction(connection):
@@ -253,7 +253,7 @@ class StoreTests(TestCase):
         await self.assertFailure(self.store.version(), DatabaseMissing)
 
     async def test_errors_name_the_file(self) -> None:
-        """An error of SQLite, and that the database is closed."""
+        """Errors of SQLite, and of a closed store, name the file."""
         error = await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
         self.assertEqual(str(error), f'database {self.path.absolute()}: near "nonsense": syntax error')
         await self.store.close()
@@ -283,7 +283,7 @@ class StoreTests(TestCase):
         self.assertEqual((await self.store.version())[0], opening + 2)
 
     async def test_own_writes_are_no_change(self) -> None:
-        """What is written through the store leaves the version alone."""
+        """Writes through the store leave the version as it is."""
 
         def write(connection: sqlite3.Connection) -> None:
             with database.transaction(connection):
@@ -303,13 +303,13 @@ class StoreTests(TestCase):
         self.assertEqual(count, (2,))
 
     async def test_failures_of_the_work(self) -> None:
-        """Other exceptions come unchanged, SQLite's as StoreError, and the store goes on."""
+        """Other exceptions are passed on, SQLite's as StoreError, and the store goes on."""
         await self.assertFailure(self.store.run(lambda _: 1 // 0), ZeroDivisionError)
         await self.assertFailure(self.store.run(lambda connection: connection.execute("nonsense")), StoreError)
         await self.store.load_rules()
 
     async def test_one_thread_in_order(self) -> None:
-        """All that is asked at once is done one after the other in one thread."""
+        """Work that is asked for at once is done in order in one thread."""
         done: list[int] = []
 
         def work(number: int, _: sqlite3.Connection) -> int:
@@ -321,7 +321,7 @@ class StoreTests(TestCase):
         self.assertEqual(len(set(idents)), 1)
 
     async def test_close(self) -> None:
-        """What was asked before is still answered; afterwards no thread, no open file, and calls fail."""
+        """Work asked for before close() is done; afterwards there is no thread and no open file, and calls fail."""
         pending = [self.store.load_rules() for _ in range(3)]
         await self.store.close()
         for action in pending:
@@ -332,7 +332,7 @@ class StoreTests(TestCase):
         await self.store.close()
 
     async def test_closed_twice(self) -> None:
-        """Work that is asked for, and a second close, while the first is under way: refused, and done at once."""
+        """During a close, further work is refused and a second close is done at once."""
         await self.store.version()
         closing_now = self.store.close()
         self.assertNoResult(closing_now)
@@ -341,5 +341,5 @@ class StoreTests(TestCase):
         await closing_now
 
     def test_close_unused(self) -> Deferred[None]:
-        """A store that did nothing closes too."""
+        """A store that was not used closes too."""
         return self.opened().close()

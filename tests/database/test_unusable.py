@@ -131,7 +131,7 @@ WITHIN_OTHERS = {"changing", "note", "path_of", "prepare", "reading", "transacti
 
 
 class UnusableTests(SynchronousTestCase):
-    """A database with one row of each kind."""
+    """Each function on a database with one row of each kind."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -151,7 +151,7 @@ class UnusableTests(SynchronousTestCase):
         database.admit_guess(self.connection, KEYS, 1.0)
 
     def failure(self, kind: type[StoreError], name: str, work: Work) -> str:
-        """The error that a function fails with, which is of this kind."""
+        """Check that a function fails with this error; returns it."""
         try:
             work(self.connection)
         except Exception as error:
@@ -160,7 +160,7 @@ class UnusableTests(SynchronousTestCase):
         self.fail(f"{name} did not fail")
 
     def test_all_are_here(self) -> None:
-        """Each public function that works on a connection is among those that are tried here."""
+        """Each public function that takes a connection is tried here."""
         tried: set[str] = set()
         for work in (READERS | WRITERS).values():
             tried.update(work.__code__.co_names if work.__name__ == "<lambda>" else [work.__name__])
@@ -188,7 +188,7 @@ class UnusableTests(SynchronousTestCase):
         self.assertEqual(list(self.connection.iterdump()), before)
 
     def test_unreadable(self) -> None:
-        """A failure of SQLite in the middle becomes a StoreError that names the file; nothing is changed."""
+        """A failure of SQLite in the middle is a StoreError that names the file; nothing is changed."""
         before = list(self.connection.iterdump())
 
         def refuse(action: int, *_: object) -> int:
@@ -203,7 +203,7 @@ class UnusableTests(SynchronousTestCase):
         self.assertEqual(list(self.connection.iterdump()), before)
 
     def test_usable_again(self) -> None:
-        """None of the writes is refused for another reason than the database."""
+        """On a good database none of these functions fails for the database."""
         for name, write in WRITERS.items():
             if name in ("add the sample", "delete a console user"):  # refused for what is there
                 continue

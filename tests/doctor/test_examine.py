@@ -1,4 +1,4 @@
-"""The doctor inside a running gateway: all looks are taken, and the reactor goes on with its own meanwhile."""
+"""The doctor inside a running gateway: every check is made, and the reactor is not blocked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from pbxrouter import database
+from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config, FastAGI
 from pbxrouter.database.rules.sample import add_sample
@@ -30,28 +31,28 @@ reactor = cast(Any, the_reactor)
 
 
 class Metrics(Resource):
-    """Answers as the gateway does."""
+    """A page that answers as the gateway's does."""
 
     isLeaf = True
 
     def render_GET(self, request: object) -> bytes:
-        """Any page."""
+        """Answer with any text."""
         return b"up 1\n"
 
 
 class ExamineTests(TestCase):
-    """With sockets and a thread pool of the reactor that runs the tests."""
+    """examine, with the sockets and the thread pool of the running reactor."""
 
     def setUp(self) -> None:
-        """A good installation, which this very reactor serves."""
+        """Make a good installation, which this reactor serves."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
         agi = self.serves(reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1"))
         web = self.serves(reactor.listenTCP(0, Site(Metrics()), interface="127.0.0.1"))
-        # Short, for a socket's path may not be long.
+        # A short path, since a socket's path may not be long.
         control = Path(self.mktemp()).name
         self.serves(reactor.listenUNIX(control, Factory.forProtocol(Protocol)))
-        self.config = settings.resolved(
+        self.config = parsing.resolved(
             Config(
                 fastagi=FastAGI(listen=f"tcp:{agi.port}:interface=127.0.0.1"),
                 web=settings.Web(f"tcp:{web.port}:interface=127.0.0.1"),
@@ -65,19 +66,19 @@ class ExamineTests(TestCase):
         create_key(Path(self.config.pin_key_file))
 
     def serves(self, port: Any) -> Any:
-        """A port that is closed at the end; its address."""
+        """Open a port, which is closed at the end; returns its address."""
         self.addCleanup(port.stopListening)
         return port.getHost()
 
     async def states(self) -> dict[str, str]:
-        """Of each area the worst that was found."""
+        """The worst finding of each area."""
         found = await examine(self.config, reactor)
         for finding in found:
             self.assertTrue(f"{finding.area}{finding.what}{finding.todo}".isprintable(), finding)
         return {finding.area: finding.state for finding in sorted(found, key=lambda finding: finding.state == "wrong")}
 
     def test_good(self) -> Deferred[None]:
-        """The gateway asks itself, and has time to answer."""
+        """The gateway can examine itself, and respond to its own questions."""
 
         async def look() -> None:
             self.assertEqual(
@@ -97,7 +98,7 @@ class ExamineTests(TestCase):
         return Deferred.fromCoroutine(look())
 
     def test_goes_on(self) -> Deferred[None]:
-        """While a look waits for a locked database the reactor does not."""
+        """While a check waits for a locked database the reactor goes on."""
         ticks = 0
 
         def tick() -> None:
@@ -112,13 +113,13 @@ class ExamineTests(TestCase):
                 found = await self.states()
                 ticking.stop()
             self.assertEqual(found["database"], "wrong")
-            # Two hundred on a quiet machine; one or two if the look held the reactor.
+            # Two hundred on a quiet machine; one or two if the check blocked the reactor.
             self.assertGreater(ticks, 10)
 
         return Deferred.fromCoroutine(look())
 
     def test_asterisks(self) -> Deferred[None]:
-        """Each is looked at, what one refuses does not stop the next; findings are told as they come."""
+        """Each Asterisk is examined, also after one that refuses; findings are reported as they come."""
         secret = Path(self.config.database).with_name("secret")
         secret.write_text("s3cret\n")
         secret.chmod(0o600)

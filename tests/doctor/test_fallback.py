@@ -1,4 +1,4 @@
-"""The doctor's look into the fallback context."""
+"""The doctor's check of the fallback context."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def line(application: str, data: str, extension: str = "_2X") -> AMIMessage:
 
 
 def include(context: str) -> AMIMessage:
-    """An include."""
+    """A line with an include."""
     return AMIMessage(f"Event: ListDialplan\r\nIncludeContext: {context}".encode())
 
 
@@ -37,11 +37,11 @@ class FakeProbe:
         self.asked: list[str] = []
 
     async def variable(self, name: str) -> str | None:
-        """PBXROUTER_FALLBACK."""
+        """Answer with PBXROUTER_FALLBACK."""
         return self._fallback
 
     def action_list(self, name: str, headers: list[tuple[str, str]]) -> Deferred[list[AMIMessage]]:
-        """ShowDialPlan of a context."""
+        """Answer ShowDialPlan of a context."""
         context = headers[0][1]
         self.asked.append(context)
         if self._refusal or context not in self._contexts:
@@ -53,18 +53,18 @@ class FallbackTests(SynchronousTestCase):
     """check_fallback."""
 
     def find(self, probe: Any, *trunks: str) -> list[Finding]:
-        """What is found."""
+        """The findings."""
         return self.successResultOf(
             Deferred.fromCoroutine(check_fallback(probe, Config(trunks=trunks), Sentence("dialplan")))
         )
 
     def test_phones(self) -> None:
-        """Phones of the house are fine."""
+        """Dialling the house's phones is no problem."""
         (found,) = self.find(FakeProbe("fallback", {"fallback": [line("Dial", "PJSIP/${EXTEN},20")]}))
         self.assertEqual((found.state, "dials no trunk" in str(found.what)), ("ok", True))
 
     def test_trunk(self) -> None:
-        """A trunk is named with the place where it is dialled, also in a context that is included or gone to."""
+        """A trunk is named with the place that dials it, also in a context that is included or gone to."""
         outside = {"outside": [line("Dial", "PJSIP/${EXTEN}@provider,60", "_0X.")]}
         for lead in (
             include("outside"),
@@ -78,30 +78,30 @@ class FallbackTests(SynchronousTestCase):
                 self.assertIn(word, str(found.what))
 
     def test_named_trunk(self) -> None:
-        """An endpoint that the settings name as a trunk, whatever follows it."""
+        """An endpoint that the settings name as a trunk is found with any text behind it."""
         probe = FakeProbe("fallback", {"fallback": [line("Dial", "PJSIP/provider,20")]})
         self.assertEqual(self.find(probe, "PJSIP/provider")[0].state, "wrong")
         self.assertEqual(self.find(probe, "PJSIP/other")[0].state, "ok")
 
     def test_circle(self) -> None:
-        """Contexts that include each other are read once each."""
+        """Contexts that include each other are read once."""
         probe = FakeProbe("a", {"a": [include("b")], "b": [include("a")]})
         self.assertEqual(self.find(probe)[0].state, "ok")
         self.assertEqual(probe.asked, ["a", "b"])
 
     def test_not_permitted(self) -> None:
-        """Without the class the owner is told what to type."""
+        """Without the permission the owner is told what to type."""
         (found,) = self.find(FakeProbe("fallback", {}, "Permission denied"))
         self.assertEqual((found.state, "dialplan show fallback" in str(found.todo)), ("unknown", True))
 
     def test_none(self) -> None:
-        """No dialplan of ours, no finding; a context that is not there dials nothing."""
+        """Without our dialplan there is no finding; a missing context dials nothing."""
         self.assertEqual(self.find(FakeProbe(None, {})), [])
         self.assertEqual(self.find(FakeProbe("", {})), [])
         self.assertEqual(self.find(FakeProbe("missing", {}))[0].state, "ok")
 
     def test_targets(self) -> None:
-        """What leaves the house, and what does not."""
+        """Which dial strings leave the house."""
         for data in ("IAX2/provider/1", "DAHDI/g1/${EXTEN},20", "PJSIP/21&PJSIP/x@y", "SIP/1@trunk"):
             self.assertNotEqual(trunk_in(line("Dial", data), ()), "", data)
         for data in ("PJSIP/21&PJSIP/22,20", "Local/21@phones", "IAX2/loop", ""):

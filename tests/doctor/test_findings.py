@@ -1,4 +1,4 @@
-"""The doctor: each thing that can be wrong is found, with what to change, and nothing is changed by looking."""
+"""The doctor's checks: each problem is found with what to change, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.ami.messages import AMIMessage
+from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
@@ -42,20 +43,20 @@ DENIED = {"Response": "Error", "Message": "Permission denied"}
 
 
 class FindingCase(SynchronousTestCase):
-    """Has a directory of its own, and settings that lie in it."""
+    """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """Make them."""
+        """Make both."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
-        self.config = settings.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
+        self.config = parsing.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
 
     def assert_all_well(self, findings: Iterable[Finding]) -> None:
-        """Nothing is wrong or unknown."""
+        """Check that nothing is wrong or unknown."""
         self.assertEqual([finding for finding in findings if finding.state != "ok"], [])
 
     def the_one(self, findings: Iterable[Finding], state: str = "wrong") -> Finding:
-        """The only finding of a state; all are one line, without control characters."""
+        """The only finding of a state; every finding is one line of printable characters."""
         found = list(findings)
         for finding in found:
             self.assertTrue(f"{finding.area}{finding.what}{finding.todo}".isprintable(), finding)
@@ -68,7 +69,7 @@ class InstalledCase(FindingCase):
     """Has a database and a PIN key."""
 
     def setUp(self) -> None:
-        """A good installation, as init --sample makes it."""
+        """Make a good installation with the sample rules."""
         super().setUp()
         self.database = Path(self.config.database)
         database.create(self.database)
@@ -77,11 +78,11 @@ class InstalledCase(FindingCase):
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
-        """What is found."""
+        """The findings."""
         return list(check_files(self.config))
 
     def execute(self, *statements: str) -> None:
-        """Change the database by hand."""
+        """Change the database with SQL."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             for statement in statements:
                 connection.execute(statement)
@@ -89,17 +90,17 @@ class InstalledCase(FindingCase):
 
 
 class FileTests(InstalledCase):
-    """What lies on this machine's disk."""
+    """Checks of files."""
 
     def test_good(self) -> None:
-        """All is well, and nothing was changed."""
+        """A good installation has no problem and is not changed."""
         before = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assert_all_well(self.look())
         after = sorted((path.name, path.read_bytes()) for path in self.folder.iterdir())
         self.assertEqual([line for line in after if "-" not in line[0]], before)
 
     def test_key(self) -> None:
-        """Open to others, missing, no key: what to type stands in the line."""
+        """A key that is readable by others, missing or invalid is a finding that has the command to type."""
         key = Path(self.config.pin_key_file)
         key.chmod(0o644)
         self.assertIn("chmod 600", self.the_one(self.look()).what)
@@ -111,7 +112,7 @@ class FileTests(InstalledCase):
         self.assertIn("missing", self.the_one(self.look()).what)
 
     def test_no_database(self) -> None:
-        """Missing, something else, another program's."""
+        """A missing database, another file and another program's database are findings."""
         self.database.unlink()
         self.assertIn("pbxrouter init", self.the_one(self.look()).what)
         self.database.write_text("hello, this is no database at all" * 100)
@@ -121,13 +122,13 @@ class FileTests(InstalledCase):
         self.assertIn("a database of another program", self.the_one(self.look()).what)
 
     def test_locked(self) -> None:
-        """Another program keeps a transaction open."""
+        """A database that another program has locked is a finding."""
         with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
             self.assertIn("locked", self.the_one(self.look()).what)
 
     def test_older(self) -> None:
-        """An older schema is told, and left to the gateway to upgrade."""
+        """An older schema is a finding, and left to the gateway to upgrade."""
         self.execute("DELETE FROM schema_version", "INSERT INTO schema_version (version) VALUES (1)")
         found = self.the_one(self.look(), "unknown")
         self.assertIn("version 1", found.what)
@@ -135,12 +136,12 @@ class FileTests(InstalledCase):
             self.assertEqual(connection.execute("SELECT max(version) FROM schema_version").fetchone(), (1,))
 
     def test_newer(self) -> None:
-        """One that a later version made."""
+        """The schema of a later version is a problem."""
         self.execute("INSERT INTO schema_version (version) VALUES (99)")
         self.assertIn("later pbxrouter", self.the_one(self.look()).what)
 
     def test_rules(self) -> None:
-        """A rule that cannot be read, and none at all."""
+        """A rule that cannot be read, and having none, are findings."""
         self.execute("UPDATE applications_mappings SET pattern = '[5' WHERE map_id = 3")
         self.assertIn("mapping 3", self.the_one(self.look()).what)
         self.execute("DELETE FROM users_mappings", "DELETE FROM extensions_mappings")
@@ -148,12 +149,12 @@ class FileTests(InstalledCase):
         self.assertIn("init --sample", self.the_one(self.look()).todo)
 
     def test_missing_column(self) -> None:
-        """A table that lost a column."""
+        """A missing column is a problem."""
         self.execute("ALTER TABLE users RENAME COLUMN user_pin TO pin")
         self.assertIn("user_pin", self.the_one(self.look()).what)
 
     def test_no_driver(self) -> None:
-        """A mapping that leads nowhere; one that is switched off does not count."""
+        """A mapping without a driver is a problem unless it is disabled."""
         self.execute("UPDATE applications_mappings SET application_name = 'tele\nport' WHERE map_id = 4")
         found = self.the_one(self.look())
         self.assertIn("mapping 4, 66: no driver provides the application tele\\nport", found.what)
@@ -162,7 +163,7 @@ class FileTests(InstalledCase):
         self.assert_all_well(self.look())
 
     def test_broken_driver(self) -> None:
-        """One that cannot be loaded, one that fails when made, two of one name."""
+        """A driver that cannot be loaded or made is a problem, and so are two of one name."""
         points = [
             EntryPoint("dial", "pbxrouter.drivers.dial:Dial", "pbxrouter.drivers"),
             EntryPoint("gone", "no_such_module_of_anybody:Gone", "pbxrouter.drivers"),
@@ -176,7 +177,7 @@ class FileTests(InstalledCase):
         self.assertEqual(sum("no driver provides" in finding.what for finding in found), 2)
 
     def test_fastagi_secret(self) -> None:
-        """A file that others may read, or that holds no secret, is named; the secret never is."""
+        """A secret file that is readable by others, or has no secret, is named without its content."""
         secret = self.folder / "fastagi-secret"
         secret.write_text("0123456789abcdef\n")
         self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI(secret_file=str(secret)))
@@ -191,7 +192,7 @@ class FileTests(InstalledCase):
         self.assertIn("no usable secret", self.the_one(self.look()).what)
 
     def test_ami_secret(self) -> None:
-        """Readable by others."""
+        """An AMI secret that is readable by others is a problem."""
         secret = self.folder / "secret"
         secret.write_text("enero2007\n")
         asterisk = Asterisk(secret_file=str(secret))
@@ -206,7 +207,7 @@ class FileTests(InstalledCase):
 
 
 class ExtensionFindingTests(InstalledCase):
-    """Who is taken for an extension."""
+    """Checks of extensions and their endpoints."""
 
     def of_extensions(self) -> list[Finding]:
         """The findings about extensions."""
@@ -243,13 +244,13 @@ class ExtensionFindingTests(InstalledCase):
         self.assertTrue(self.the_one(self.of_extensions(), "unknown").what.endswith("217, 218, … (31)"))
 
     def test_tied_to_a_trunk(self) -> None:
-        """No call counts as one of such an extension."""
+        """An extension as which no call counts is a problem."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'pjsip/provider')")
         found = self.the_one(self.of_extensions())
         self.assertEqual(found.what, "extension 33 is tied to the trunk PJSIP/provider, so no call counts as one of 33")
 
     def test_number_twice(self) -> None:
-        """The row that is ignored is named; it leaves the first one's grants as they are."""
+        """The ignored row is named; the first one keeps its grants."""
         self.execute("INSERT INTO extensions VALUES (7, '33 ')")
         found = self.the_one(self.look())
         self.assertEqual(
@@ -258,7 +259,7 @@ class ExtensionFindingTests(InstalledCase):
         )
 
     def test_tied_extensions(self) -> None:
-        """Read from the database; none from one that cannot be read, and nothing is upgraded."""
+        """Endpoints are read from the database, none from one that cannot be read; nothing is upgraded."""
         self.execute("INSERT INTO extensions_endpoints VALUES (1, 'PJSIP/33')")
         self.assertEqual(tied_extensions(self.database), {"33": "PJSIP/33"})
         self.execute("UPDATE schema_version SET version = 1")
@@ -273,12 +274,12 @@ class EndpointFindingTests(FindingCase):
     """Trunks and endpoints that no Asterisk has."""
 
     def found(self, *missing: Iterable[str] | None, trunks: tuple[str, ...] = ("PJSIP/provider",)) -> list[Finding]:
-        """What is found, of Asterisks that do not have these."""
+        """The findings, with Asterisks that lack these endpoints."""
         tied = {"33": "PJSIP/33", "34": "PJSIP/34"}
         return list(check_endpoints(trunks, tied, [None if names is None else frozenset(names) for names in missing]))
 
     def test_known(self) -> None:
-        """All are there; what one Asterisk lacks another may have."""
+        """An endpoint that one Asterisk lacks may be another's: no problem."""
         everything: list[str] = []
         for missing in ([everything], [["PJSIP/33"], ["PJSIP/provider"]]):
             found = self.found(*missing)
@@ -287,13 +288,13 @@ class EndpointFindingTests(FindingCase):
         self.assertEqual(list(check_endpoints((), {}, [frozenset()])), [])
 
     def test_trunk(self) -> None:
-        """A trunk of the settings that none has."""
+        """A trunk of the settings that no Asterisk has is a problem."""
         found = self.the_one(self.found(["PJSIP/provider"], ["PJSIP/provider", "PJSIP/33"]))
         self.assertIn("Asterisk has no endpoint PJSIP/provider", found.what)
         self.assertIn("trunks", found.todo)
 
     def test_endpoint(self) -> None:
-        """An endpoint of an extension that none has."""
+        """An extension's endpoint that no Asterisk has is a problem."""
         found = self.the_one(self.found(["PJSIP/34"]))
         self.assertEqual(
             found.what,
@@ -302,32 +303,32 @@ class EndpointFindingTests(FindingCase):
         self.assertEqual(found.todo, "tie it to its endpoint: pbxrouter endpoint 34 ENDPOINT")
 
     def test_not_told(self) -> None:
-        """An Asterisk that does not tell may have them all."""
+        """An Asterisk that does not answer may have every endpoint."""
         found = self.the_one(self.found(["PJSIP/34"], None), "unknown")
         self.assertIn("pjsip show endpoints", found.todo)
 
 
 class AlarmFindingTests(FindingCase):
-    """What the doctor says of [alarm]."""
+    """Checks of [alarm]."""
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
-        config = msgspec.structs.replace(self.config, alarm=settings.Alarm(**values))  # type: ignore[arg-type]
+        config = msgspec.structs.replace(self.config, alarm=settings.AlarmSettings(**values))  # type: ignore[arg-type]
         found = [finding for finding in check_files(config) if finding.area == "alarms"]
         return [(finding.state, finding.what) for finding in found]
 
     def test_none(self) -> None:
-        """Without one there is nothing to check."""
+        """Without alarms there is nothing to check."""
         self.assertEqual(self.alarm(), [])
 
     def test_command(self) -> None:
-        """Whether it can be run."""
+        """A command must be executable."""
         self.assertEqual(self.alarm(command=("/bin/true",)), [("ok", "command /bin/true")])
         for path in ("/no/such", "/etc/passwd", "/tmp"):
             self.assertEqual(self.alarm(command=(path,)), [("wrong", f"alarm.command: {path} cannot be run")])
 
     def test_webhook(self) -> None:
-        """Whether its secret can be used, and by whom it can be read."""
+        """A webhook's secret must be usable, and readable by its owner only."""
         secret = self.folder / "alarm"
         values = {"webhook": "https://example.org/", "secret_file": str(secret)}
         self.assertEqual([state for state, _ in self.alarm(**values)], ["wrong"])
@@ -339,7 +340,7 @@ class AlarmFindingTests(FindingCase):
 
 
 class LockoutFindingTests(FindingCase):
-    """What the doctor says of wrong PINs."""
+    """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
         """Key wrong PINs."""
@@ -368,7 +369,7 @@ class LockoutFindingTests(FindingCase):
 
 
 class FakeSocket:
-    """A connection that answers with what the test says."""
+    """A connection that answers as the test says."""
 
     def __init__(self, answer: bytes = b"") -> None:
         self._answer = answer
@@ -398,10 +399,10 @@ class FakeSocket:
 
 
 class RunningTests(FindingCase):
-    """The gateway itself."""
+    """Checks of the running gateway."""
 
     def setUp(self) -> None:
-        """One that runs, as far as its control socket goes."""
+        """Make a gateway, as far as its control socket goes."""
         super().setUp()
         short = tempfile.TemporaryDirectory(prefix="pbxr-")  # a socket's path has 107 bytes at most
         self.addCleanup(short.cleanup)
@@ -417,7 +418,7 @@ class RunningTests(FindingCase):
         self.listener.listen()
 
     def look(self, *answers: bytes | Exception) -> list[Finding]:
-        """Look, each connection being answered so."""
+        """The findings, with these answers to connections."""
         waiting = list(answers)
 
         def connect(listen: str, timeout_s: float) -> Any:
@@ -430,35 +431,35 @@ class RunningTests(FindingCase):
         return list(check_gateway(self.config, connect))
 
     def test_good(self) -> None:
-        """It runs and listens; what was opened is closed, and nothing was said."""
+        """A running gateway has no problem; connections are closed, and nothing is sent."""
         self.runs()
         self.assert_all_well(self.look(b""))
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
 
     def test_stopped(self) -> None:
-        """No control socket, no port: both tell to start it."""
+        """Without control socket and port both findings say how to start the gateway."""
         found = self.look(ConnectionRefusedError(111, "Connection refused"))
         self.assertEqual([finding.state for finding in found], ["wrong", "wrong"])
         self.assertTrue(all("twistd -n pbxrouter" in finding.todo for finding in found))
 
     def test_left_behind(self) -> None:
-        """A socket's file whose gateway was killed."""
+        """A socket file that a killed gateway left is a finding."""
         self.runs()
         self.listener.close()
         self.assertIn("not running", self.look(ConnectionRefusedError(111, "no"))[0].what)
 
     def test_port_of_another(self) -> None:
-        """Another program has the port."""
+        """A port that another program uses is a finding."""
         self.assertIn("another program listens", self.look(b"")[1].what)
 
     def test_not_listening(self) -> None:
-        """It runs, but not where the settings say."""
+        """A gateway that does not listen where the settings say is a finding."""
         self.runs()
         found = self.the_one(self.look(TimeoutError("timed out")))
         self.assertIn("fastagi.listen", found.todo)
 
     def test_any_peer(self) -> None:
-        """A port that other machines reach is open to all of them, unless the settings name who may connect."""
+        """A port open to other machines is a finding unless the settings name who may connect."""
         self.runs()
         for listen in ("tcp:4573", "tcp:4573:interface=192.0.2.10", r"tcp:4573:interface=\:\:"):
             fastagi = settings.FastAGI(listen)
@@ -472,12 +473,12 @@ class RunningTests(FindingCase):
             self.assert_all_well(self.look(b""))
 
     def test_odd_endpoint(self) -> None:
-        """A place that cannot be called from here."""
+        """An endpoint that cannot be called from this machine is a finding."""
         self.runs()
         self.the_one(self.look(ConfigError("systemd: cannot be called")), "unknown")
 
     def test_web(self) -> None:
-        """/metrics is asked for, if there is a web server."""
+        """/metrics is requested if there is a web server."""
         self.runs()
         self.config = msgspec.structs.replace(self.config, web=settings.Web("tcp:8080"))
         self.assert_all_well(self.look(b"", b"HTTP/1.1 200 OK\r\n"))
@@ -492,10 +493,10 @@ Answer = dict[str, str]
 
 
 class AsteriskCase(FindingCase):
-    """An Asterisk that the test plays, logged in to."""
+    """Has an Asterisk that the test plays, with a login."""
 
     def setUp(self) -> None:
-        """A good one, with the user's classes just right."""
+        """Make a good one, with just the classes needed."""
         super().setUp()
         self.asterisk = Asterisk("lab", username="gateway")
         self.time_apart = 0.0
@@ -519,7 +520,7 @@ class AsteriskCase(FindingCase):
         self.asked: list[Answer] = []
 
     def look(self, look: Callable[[AsteriskProbe], Coroutine[Any, Any, list[Finding]]]) -> list[Finding]:
-        """Log in and look."""
+        """Log in; returns the findings."""
         protocol, end, clock = new_protocol()
         done = Deferred.fromCoroutine(protocol.log_in("gateway", "s3cret", "on"))
         end.logs_in()
@@ -557,14 +558,14 @@ class AsteriskCase(FindingCase):
 
 
 class AmiTests(AsteriskCase):
-    """AMI: classes, version, clock, heartbeat."""
+    """Checks of AMI: classes, version, clock, heartbeat."""
 
     def find(self) -> list[Finding]:
-        """What is found."""
+        """The findings."""
         return self.look(check_asterisk)
 
     def test_good(self) -> None:
-        """All is well, and no action was one that does anything."""
+        """A good Asterisk has no problem, and no action changes it."""
         self.assert_all_well(self.find())
         for action in self.asked:
             self.assertIn(action["Action"], {*self.answers, "Ping", "Getvar"})
@@ -574,7 +575,7 @@ class AmiTests(AsteriskCase):
                 self.assertIn(action.get("Channel"), (None, "NoSuchTechnology/doctor"))
 
     def test_write_classes(self) -> None:
-        """Each class that is missing is named, with what needs it and what to change."""
+        """Each missing class is named with what needs it and what to change."""
         for action, name in ("Setvar", "call"), ("CoreStatus", "reporting"):
             self.setUp()
             self.answers[action] = DENIED
@@ -583,14 +584,14 @@ class AmiTests(AsteriskCase):
             self.assertIn(f"add {name} to write = of [gateway]", found.todo)
 
     def test_no_originate(self) -> None:
-        """Then reading call cannot be tried, either."""
+        """Without originate, reading call cannot be checked either."""
         self.answers["Originate"] = DENIED
         found = self.find()
         self.assertIn("class originate", self.the_one(found).what)
         self.assertIn("manager show user gateway", self.the_one(found, "unknown").todo)
 
     def test_agi(self) -> None:
-        """Needed only for MAGI; a module that is missing is told from a class that is."""
+        """The class agi is needed for MAGI only; a missing module is told apart from a missing class."""
         self.answers["AGI"] = DENIED
         self.assert_all_well(self.find())
         self.asterisk = msgspec.structs.replace(self.asterisk, magi=("magi",))
@@ -602,7 +603,7 @@ class AmiTests(AsteriskCase):
         self.assertIn("res_agi.so", self.the_one(self.find()).todo)
 
     def test_read_classes(self) -> None:
-        """Events that must come and do not."""
+        """Events that should come and do not are a problem."""
         self.events = {}
         self.assertIn("add system to read = of [gateway]", self.the_one(self.find()).todo)
         self.setUp()
@@ -610,12 +611,12 @@ class AmiTests(AsteriskCase):
         self.assertIn("add call to read = of [gateway]", self.the_one(self.find()).todo)
 
     def test_timestamps(self) -> None:
-        """Events without the time."""
+        """Events without a timestamp are a problem."""
         self.timestamps = False
         self.assertIn("timestampevents = yes", self.the_one(self.find()).todo)
 
     def test_version(self) -> None:
-        """Too old; odd ones are left to people."""
+        """A version that is too old is a problem; an unknown one is left to the owner."""
         for version in "22.10.1", "12.0.0", "certified/20.7-cert2", "certified-18.9":
             self.answers["CoreSettings"] = {"AsteriskVersion": version}
             self.assert_all_well(self.find())
@@ -626,7 +627,7 @@ class AmiTests(AsteriskCase):
             self.the_one(self.find(), "unknown")
 
     def test_clock(self) -> None:
-        """Apart by more than some seconds, either way."""
+        """Clocks that differ by more than some seconds, either way, are a problem."""
         for apart, words in (-60.0, "60 s behind"), (9.0, "9 s ahead"):
             self.setUp()
             self.time_apart = apart
@@ -637,7 +638,7 @@ class AmiTests(AsteriskCase):
         self.assert_all_well(self.find())
 
     def test_heartbeat(self) -> None:
-        """Never begun, ended, too old, no number."""
+        """A heartbeat that has not begun, has ended, is too old, or is no number is a problem."""
         for value, words in (
             *(("", "there is no heartbeat"), ("0", "has stopped"), (str(int(NOW) - 60), "60 s ago")),
             ("x\x1b", "no heartbeat"),
@@ -650,7 +651,7 @@ class AmiTests(AsteriskCase):
                 self.assertIn(words, self.the_one(self.find()).what)
 
     def test_no_heartbeat(self) -> None:
-        """Switched off, while the dialplan still finds an old one: no call would ever come."""
+        """If the heartbeat is off, an old one in the dialplan is a problem: no call would come."""
         self.asterisk = msgspec.structs.replace(self.asterisk, heartbeat=False)
         self.assertIn("fallback", self.the_one(self.find()).what)
         for name in "PBXROUTER_HEARTBEAT_S", "PBXROUTER_HEARTBEAT":
@@ -669,7 +670,7 @@ class DeviceTests(AsteriskCase):
     """Endpoints that an Asterisk has."""
 
     def missing(self, *endpoints: str) -> frozenset[str] | None:
-        """Those that it does not have."""
+        """The endpoints that the Asterisk lacks."""
         found: list[frozenset[str] | None] = []
 
         async def look(probe: AsteriskProbe) -> list[Finding]:
@@ -680,7 +681,7 @@ class DeviceTests(AsteriskCase):
         return found[0]
 
     def test_states(self) -> None:
-        """INVALID is the state of what is not there; an endpoint that cannot be read is not asked about."""
+        """INVALID is the state of a missing endpoint; an unreadable endpoint is not asked about."""
         for endpoint, state in (("PJSIP/33", "UNAVAILABLE"), ("PJSIP/34", "INVALID"), ("DAHDI/1", "UNKNOWN")):
             self.variables[f"DEVICE_STATE({endpoint})"] = state
         self.assertEqual(self.missing("PJSIP/33", "PJSIP/34", "DAHDI/1", "PJSIP/a)b", "?"), {"PJSIP/34"})
@@ -691,17 +692,17 @@ class DeviceTests(AsteriskCase):
         )
 
     def test_not_told(self) -> None:
-        """Without the function, or the class, it is not known."""
+        """Without the function, or the class, the result is unknown."""
         self.assertIsNone(self.missing("PJSIP/33"))
         self.answers["Getvar"] = DENIED
         self.assertIsNone(self.missing("PJSIP/33"))
 
 
 class HookTests(AsteriskCase):
-    """The dialplan."""
+    """Checks of the dialplan."""
 
     def find(self, answer: Exception | None = None, ami: str = "tcp:127.0.0.1:5038") -> list[Finding]:
-        """What is found, a connection to the URL being answered so."""
+        """The findings, with this answer to a connection to the URL."""
         self.asterisk = msgspec.structs.replace(self.asterisk, ami=ami)
         self.dialled: list[tuple[str, int]] = []
 
@@ -714,12 +715,12 @@ class HookTests(AsteriskCase):
         return self.look(lambda probe: check_dialplan(probe, self.config, dial))
 
     def test_good(self) -> None:
-        """It asks where the gateway answers."""
+        """A dialplan that asks where the gateway listens has no problem."""
         self.assert_all_well(self.find())
         self.assertEqual(self.dialled, [("127.0.0.1", 4573)])
 
     def test_urls(self) -> None:
-        """As Asterisk reads them."""
+        """URLs are read as Asterisk reads them."""
         for url, address in (
             *(
                 ("agi://pbx/x", ("pbx", 4573)),
@@ -738,7 +739,7 @@ class HookTests(AsteriskCase):
         self.the_one(self.find(), "unknown")
 
     def test_waiting(self) -> None:
-        """Calls that wait for MAGI need the context in the settings."""
+        """A context with calls that wait for MAGI must be in the settings."""
         self.variables["PBXROUTER_URL"] = "agi:async"
         self.assertIn("asterisk.magi", self.the_one(self.find()).todo)
         self.asterisk = msgspec.structs.replace(self.asterisk, magi=("pbxrouter-ask",))
@@ -747,23 +748,23 @@ class HookTests(AsteriskCase):
         self.assertEqual(self.dialled, [])
 
     def test_empty(self) -> None:
-        """No URL: which one it should be, by the settings' port."""
+        """Without a URL the finding has the right one, with the port of the settings."""
         self.variables["PBXROUTER_URL"] = ""
         self.config = msgspec.structs.replace(self.config, fastagi=settings.FastAGI("tcp:5573"))
         self.assertIn("agi://127.0.0.1:5573/pbxrouter", self.the_one(self.find()).todo)
 
     def test_own_hook(self) -> None:
-        """A dialplan of the owner's own cannot be judged from here."""
+        """A dialplan without our hook cannot be checked."""
         self.variables = {}
         self.assertIn("agi://127.0.0.1:4573", self.the_one(self.find(), "unknown").todo)
 
     def test_may_not_ask(self) -> None:
-        """Then it is said what to type."""
+        """Without the permission the finding says what to type."""
         self.answers["Getvar"] = DENIED
         self.assertIn("dialplan show", self.the_one(self.find(), "unknown").todo)
 
     def test_refused(self) -> None:
-        """Nothing answers there; the usual reason is the loopback interface."""
+        """If the URL's address refuses, the finding has the usual reason, the loopback interface."""
         self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
         found = self.the_one(self.find(ConnectionRefusedError(111, "Connection refused"), "tcp:10.0.0.2:5038"))
         self.assertIn("this machine alone", found.todo)
@@ -793,7 +794,7 @@ class HookTests(AsteriskCase):
         self.assertIn("no fastagi.secret_file", self.the_one(self.find()).what)
 
     def test_not_allowed(self) -> None:
-        """The gateway would refuse Asterisk's address: the one that AMI leads to, or this machine's own."""
+        """An Asterisk's address that the gateway would refuse is a problem: AMI's, or this machine's own."""
         self.variables["PBXROUTER_URL"] = "agi://192.0.2.10/pbxrouter"
         for ami, allow, address in (
             ("tcp:192.0.2.7:5038", "192.0.2.8", "192.0.2.7"),
@@ -805,7 +806,7 @@ class HookTests(AsteriskCase):
         self.assert_all_well(self.find())
 
     def test_remote(self) -> None:
-        """From elsewhere only a call can tell; and loopback there is another machine."""
+        """The URL of a remote Asterisk cannot be tried, except that loopback is that machine itself."""
         ami = "tls:pbx.example.org:5039"
         self.variables["PBXROUTER_URL"] = "agi://10.0.0.1/pbxrouter"
         self.assertIn("nc -z 10.0.0.1 4573", self.the_one(self.find(ami=ami), "unknown").todo)
@@ -814,7 +815,7 @@ class HookTests(AsteriskCase):
         self.assertEqual(self.dialled, [])
 
     def test_magi(self) -> None:
-        """Contexts that the settings name."""
+        """The contexts of MAGI in the settings are checked."""
         self.asterisk = msgspec.structs.replace(self.asterisk, magi=("magi",))
         self.answers["ShowDialPlan"] = {}
         self.assert_all_well(self.find())
@@ -825,10 +826,10 @@ class HookTests(AsteriskCase):
 
 
 class SoundTests(FindingCase):
-    """Prompts."""
+    """Checks of prompts."""
 
     def setUp(self) -> None:
-        """All in English."""
+        """Make all in English."""
         super().setUp()
         self.sounds = self.folder / "sounds"
         self.names = sorted(msgspec.structs.asdict(self.config.prompts).values())
@@ -842,22 +843,22 @@ class SoundTests(FindingCase):
             (folder / f"{name}.gsm").touch()
 
     def find(self, folder: Path | None = None) -> list[Finding]:
-        """What is found."""
+        """The findings."""
         return list(check_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:
-        """Each is there."""
+        """With all sounds there is no problem."""
         self.assert_all_well(self.find())
 
     def test_missing(self) -> None:
-        """One is not: which setting it is; a beginning of another's name is not it."""
+        """A missing sound is named with its setting; a longer name does not count for it."""
         (self.sounds / "en" / "vm-goodbye.gsm").unlink()
         self.put("en", "vm-goodbye-all")
         found = self.the_one(self.find())
         self.assertIn("prompts.goodbye: there is no sound vm-goodbye", found.what)
 
     def test_places(self) -> None:
-        """In the folder itself, and beneath it, as Asterisk looks."""
+        """Sounds are looked for in the directory and below, as Asterisk does."""
         (self.sounds / "en" / "vm-goodbye.gsm").rename(self.sounds / "vm-goodbye.wav")
         self.put("en/office", "hello")
         prompts = msgspec.structs.replace(self.config.prompts, ask_pin="office/hello")
@@ -865,14 +866,14 @@ class SoundTests(FindingCase):
         self.assert_all_well(self.find())
 
     def test_other_language(self) -> None:
-        """One that lacks some falls back to English: told, but not wrong."""
+        """A language that lacks sounds falls back to English, which is told but no problem."""
         self.put("es", *self.names[1:])
         found = self.find()
         self.assert_all_well(found)
         self.assertIn(f"es lacks {self.names[0]}", found[-1].what)
 
     def test_language_in_the_name(self) -> None:
-        """Then every language needs its own."""
+        """With the language in the name every language needs its own sound."""
         prompts = msgspec.structs.replace(self.config.prompts, goodbye="bye_{language}")
         self.config = msgspec.structs.replace(self.config, prompts=prompts)
         self.put("es", *self.names)
@@ -882,14 +883,14 @@ class SoundTests(FindingCase):
         self.assert_all_well(self.find())
 
     def test_not_seen(self) -> None:
-        """Another machine's folder: a command to type there."""
+        """For the directory of another machine the finding has a command to type there."""
         found = self.the_one(self.find(Path("/no/such/sounds")), "unknown")
         self.assertIn("ls /no/such/sounds/en/{agent-pass,", found.todo)
         unknown = self.the_one(check_sounds(self.config, None, Sentence("sounds")), "unknown")
         self.assertIn("--sounds FOLDER", unknown.todo)
 
     def test_link_of_another_root(self) -> None:
-        """Debian's link en, seen from outside a container."""
+        """Debian's link en is followed when seen from outside a container."""
         (self.sounds / "en").rename(self.sounds / "en_US_f_Allison")
         (self.sounds / "en").symlink_to("/no/such/alternatives/en")
         self.assert_all_well(self.find())

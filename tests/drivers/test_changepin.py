@@ -36,7 +36,7 @@ class ScriptedPins:
 
 
 class ChangePinDriverTests(SynchronousTestCase):
-    """What the caller hears, and which PINs are tried."""
+    """The driver changepin: its announcements, and the PINs that it tries."""
 
     def run_driver(self, old: list[str], new: list[str], again: list[str], answers: Answers | None = None) -> Outcome:
         """Run the driver; the lists have what the caller keys at each of the three questions."""
@@ -83,7 +83,7 @@ class ChangePinDriverTests(SynchronousTestCase):
         )
 
     def test_nothing_keyed(self) -> None:
-        """A caller who keys nothing is told so as after a wrong PIN, and it is no guess."""
+        """A caller who keys nothing hears the announcement for a wrong PIN, and it is no guess."""
         self.assertEqual(self.run_driver(["", OLD], ["", NEW], ["", NEW]), Outcome())
         self.assertEqual(self.pins.asked, [f"identify {OLD}", f"change {NEW}"])
         self.assertIn("EXEC Playback vm-incorrect", self.heard())
@@ -108,7 +108,7 @@ class ChangePinDriverTests(SynchronousTestCase):
         )
 
     def test_missing_sounds(self) -> None:
-        """Without a question's sound a beep stands for it, without that silence; each missing one is logged."""
+        """A beep replaces a missing sound, and silence a missing beep; each is logged."""
         missing: Answers = {
             f"GET DATA {ASK}": "200 result=-1",
             "GET DATA beep": ["200 result=-1", f"200 result={NEW}"],

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.config import schema as config
+from pbxrouter.config import schema
 from pbxrouter.config.schema import Config
 from pbxrouter.drivers import GROUP, Call, Driver, Outcome, load_drivers
 from pbxrouter.drivers.conference import Conference
@@ -20,7 +20,7 @@ from pbxrouter.drivers.voicemail import Voicemail
 from pbxrouter.errors import ApplicationFailed, ChannelHungUp
 from tests.fakes import HUNG_UP, Answers, FakeChannel, loud
 
-SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=config.Dial(timeout=5, options="tT"))
+SETTINGS = Config(technologies={"SIP": "PJSIP", "Zap": "DAHDI"}, dial=schema.DialSettings(timeout=5, options="tT"))
 
 
 class DriverCase(SynchronousTestCase):
@@ -51,7 +51,7 @@ class DriverCase(SynchronousTestCase):
 
 
 class Dialling(DriverCase):
-    """dial."""
+    """The driver dial."""
 
     def test_data(self) -> None:
         """Technologies, templates and several targets become dial strings."""
@@ -108,7 +108,7 @@ class Dialling(DriverCase):
 
     def test_forwarding(self) -> None:
         """A called phone may forward calls only where the settings say so; a letter in an argument is no option."""
-        self.assertEqual(config.Dial().forwarding, False)
+        self.assertEqual(schema.DialSettings().forwarding, False)
         for options, forwarding, expected in (
             ("", False, "i"),
             ("tT", False, "tTi"),

@@ -38,7 +38,7 @@ class AdmissionCase(SynchronousTestCase):
     """An admission on a clock."""
 
     def setUp(self) -> None:
-        """No connection was made."""
+        """Make the clock."""
         self.clock = Clock()
 
     def allowing(self, *networks: str) -> Admission:
@@ -74,7 +74,7 @@ class AllowTests(AdmissionCase):
         self.assertEqual(allowed.refused["network"], 6)
 
     def test_unix_socket(self) -> None:
-        """File modes guard it, not networks."""
+        """Peers on a Unix socket are admitted by the socket's file mode, not by networks."""
         for address in (UNIXAddress("/run/x"), UNIXAddress(None), None):
             self.assertIsNotNone(self.allowing("192.0.2.7").enter(address))
 
@@ -201,7 +201,7 @@ class PlaceTests(AdmissionCase):
         return AsteriskEnd(protocol)
 
     def assert_busy(self, asterisk: AsteriskEnd) -> None:
-        """It is told that there is no slot, whatever it says, and closed when it has taken note."""
+        """Check that a connection is told that there is no slot, and then closed."""
         asterisk.says(SimulatedCall("21", caller="33").environment())
         self.assertEqual((asterisk.hears(), asterisk.is_closed), (b"SET VARIABLE PBXROUTER busy\n", False))
         asterisk.says(b"200 result=1\n")
@@ -314,7 +314,7 @@ class PlaceTests(AdmissionCase):
         self.assertEqual([event for event in events if event["log_level"] > LogLevel.warn], [])
 
     def test_turned_away_late(self) -> None:
-        """One that gives way just before its ten seconds are over is closed as all that do, and the log is silent."""
+        """A connection that gives way just before its ten seconds are over is closed without a log line."""
         first = self.connect("192.0.2.7")
         self.clock.advance(OPENING_TIMEOUT_S - 0.1)
         for _ in range(3):
@@ -326,6 +326,18 @@ class PlaceTests(AdmissionCase):
             self.clock.advance(STEP_S)
         self.assertEqual((first.is_closed, first.is_aborted), (True, False))
         self.assertEqual(lines(events), [])
+
+    def test_stop(self) -> None:
+        """When the server stops, connections that are being told that there is no slot are closed at once."""
+        calls = [self.call("192.0.2.1") for _ in range(6)]
+        further = self.connect("192.0.2.1")
+        drained = self.factory.drain()
+        self.assertEqual((further.is_aborted, [call.is_closed for call in calls]), (True, [False] * 6))
+        further.goes()
+        self.assertNoResult(drained)
+        for call in calls:
+            call.goes()
+        self.successResultOf(drained)
 
     def test_closed(self) -> None:
         """A connection that was closed to make room leaves nothing."""
@@ -369,7 +381,7 @@ class LogTests(AdmissionCase):
     """The log lines of refused connections."""
 
     def refuse(self, allowed: Admission, *hosts: str) -> list[str]:
-        """Refuse these; returns the log lines."""
+        """Refuse these connections; returns the log lines."""
         with capturedLogs() as events:
             for host in hosts:
                 self.assertIsNone(allowed.enter(peer(host)))

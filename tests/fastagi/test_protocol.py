@@ -143,7 +143,7 @@ class Opening(ProtocolCase):
         self.assertEqual(loud(logs), [])
 
     def test_mebibyte_without_end(self) -> None:
-        """A block is refused beyond the limit; what follows, the rest of a genuine block even, opens no call."""
+        """A block is refused beyond the limit; what follows, even the rest of a genuine block, opens no call."""
         self.asterisk.says(b"agi_network: ")
         for _ in range(16):
             self.asterisk.says(b"x" * 65_536)

@@ -1,4 +1,4 @@
-"""What runs for one Asterisk: from the configuration to the connection, in one line where that cannot be."""
+"""The service for one Asterisk: its parts, its stop, and one line for settings that cannot be used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.ami_fakes import AmiEnd
 from tests.fakes import workshop_rules
 from tests.magi.test_service import CONTEXT, UNIQUEID, block, snapshot
 
-# Of a key that was thrown away.
+# The key of this certificate was thrown away.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
 MIIBgDCCASWgAwIBAgIUKVwkLWRvNxgFqVdvYEnm3O3ATgIwCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzA4MDgxN1oYDzIxMjYxMDMw
@@ -40,14 +40,14 @@ mZZScQ==
 
 
 async def serve(channel: Channel) -> None:
-    """No conversation."""
+    """Serve no call."""
 
 
 class AsteriskServiceTest(SynchronousTestCase):
-    """A folder with a secret."""
+    """Has a directory with a secret."""
 
     def setUp(self) -> None:
-        """Write it."""
+        """Make both."""
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.secret = self.folder / "ami.secret"
@@ -55,39 +55,42 @@ class AsteriskServiceTest(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
 
     def make(self, **settings: Any) -> AsteriskService:
-        """The service of such a configuration."""
+        """Make the service for these settings."""
         config = Asterisk(**{"secret_file": str(self.secret), **settings})
         return AsteriskService(config, serve, RulesEngine(()), {}, DialogueWatch(), self.reactor)
 
     def refusal(self, make: Callable[[], object]) -> str:
-        """The one line of its failure."""
+        """Check that the service cannot be made; returns the one line."""
         line = str(self.assertRaises(ConfigError, make))
         self.assertTrue(line.isprintable(), line)
         return line
 
 
 class PartsTests(AsteriskServiceTest):
-    """What is put together."""
+    """The parts of the service."""
 
     def kinds(self, service: AsteriskService) -> list[str]:
-        """Its parts."""
+        """The types of its parts."""
         return [type(part).__name__ for part in service]
 
     def test_parts(self) -> None:
-        """Connection, heartbeat, MAGI; and no heartbeat where none is wanted."""
+        """The service has connection, heartbeat and MAGI; the heartbeat can be turned off."""
         self.assertTrue({"AMIConnection", "Heartbeat", "MagiService"} <= set(self.kinds(self.make())))
         self.assertNotIn("Heartbeat", self.kinds(self.make(heartbeat=False)))
 
     def test_no_secret_file(self) -> None:
-        """Without one there is no connection, and the log says so."""
-        service = self.make(secret_file="")
+        """Without a secret file there is no connection, and the log says so."""
+        with capturedLogs() as logs:
+            service = self.make(name="lab", secret_file="")
+        said = [formatEvent(event) for event in logs if event["log_level"] is LogLevel.error]
+        self.assertEqual(said, ["AMI lab: not connected: no secret_file is configured"])
         self.assertIsNone(service.manager)
         service.startService()
         self.successResultOf(service.stopService())
         self.assertEqual(self.reactor.tcpClients, [])
 
     def test_connects(self) -> None:
-        """Started it connects to where it is told."""
+        """A started service connects to the address of the settings."""
         service = self.make(ami="tcp:pbx.test:5099")
         service.startService()
         host, port, *_ = self.reactor.tcpClients[0]
@@ -99,7 +102,7 @@ class SettingsTests(AsteriskServiceTest):
     """What the settings of an Asterisk mean for its parts."""
 
     def log_in(self, service: AsteriskService) -> AmiEnd:
-        """Start it, and accept the login."""
+        """Start the service, and accept the login."""
         service.startService()
         wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
         end = AmiEnd(wrapper)
@@ -125,7 +128,7 @@ class SettingsTests(AsteriskServiceTest):
         self.assertEqual((action["Action"], action["Channel"], action["Context"]), ("Originate", "PJSIP/33", "phones"))
 
     def test_forged_call(self) -> None:
-        """A call by MAGI that is refused before it is served is told of, with the Asterisk that it came by."""
+        """A MAGI call that is refused before it is served is reported with the Asterisk that it came by."""
         refused: list[tuple[str, str]] = []
         settings = Asterisk(name="lab", secret_file=str(self.secret), magi=(CONTEXT,), heartbeat=False)
         service = AsteriskService(
@@ -149,7 +152,7 @@ class SettingsTests(AsteriskServiceTest):
         self.assertEqual(refused, [(UNIQUEID, "AMI lab")])
 
     def test_ssl(self) -> None:
-        """An ssl: endpoint, which verifies no certificate, is warned of; others are not."""
+        """An ssl: endpoint, which verifies no certificate, is logged as a warning; others are not."""
         for ami, warned in (("ssl:pbx.test:5039", True), ("tcp:pbx.test:5038", False)):
             with capturedLogs() as logs:
                 self.make(name="lab", ami=ami)
@@ -159,10 +162,10 @@ class SettingsTests(AsteriskServiceTest):
 
 
 class StopTests(AsteriskServiceTest):
-    """Leaving in good order."""
+    """Stopping in order."""
 
     def connected(self) -> tuple[AsteriskService, AmiEnd]:
-        """Logged in, with what was said since taken."""
+        """Log in, and take what was sent since."""
         service = self.make(magi=("pbxrouter-magi",))
         service.startService()
         wrapper: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
@@ -172,7 +175,7 @@ class StopTests(AsteriskServiceTest):
         return service, end
 
     def test_farewell_first(self) -> None:
-        """The heartbeat's farewell is answered before the connection is closed."""
+        """The heartbeat's 0 is answered before the connection is closed."""
         service, end = self.connected()
         stopped = service.stopService()
         (farewell,) = end.hears()
@@ -184,7 +187,7 @@ class StopTests(AsteriskServiceTest):
         self.successResultOf(stopped)
 
     def test_frozen_asterisk(self) -> None:
-        """Of one that answers nothing the connection is closed after LEAVING_S, whatever its actions may take."""
+        """An Asterisk that answers nothing is disconnected after LEAVING_S, also if its actions may take longer."""
         service, end = self.connected()
         stopped = service.stopService()
         self.reactor.advance(LEAVING_S - 0.1)
@@ -200,7 +203,7 @@ class SecretTests(AsteriskServiceTest):
     """The secret of the AMI user."""
 
     def log_in(self) -> AmiEnd:
-        """Take the connection that was begun last, and greet it."""
+        """Accept the last connection, and send the banner."""
         wrapper: Any = self.reactor.tcpClients[-1][2].buildProtocol(None)
         end = AmiEnd(wrapper)
         end.greets()
@@ -219,10 +222,10 @@ class SecretTests(AsteriskServiceTest):
 
 
 class ConfigTests(AsteriskServiceTest):
-    """What cannot be used is one line."""
+    """Settings that cannot be used are an error of one line."""
 
     def test_endpoints(self) -> None:
-        """What is no client endpoint."""
+        """Text that is no client endpoint is refused."""
         for ami in (
             "",
             "pbx:5038",
@@ -235,7 +238,7 @@ class ConfigTests(AsteriskServiceTest):
             self.assertIn("asterisk.ami", line)
 
     def test_trust(self) -> None:
-        """A folder of certificates without any would make every connection fail without a reason."""
+        """A directory of certificates without any is refused, since each connection would fail without a reason."""
         trust = self.folder / "trust"
         trust.mkdir()
         ami = f"tls:localhost:5039:trustRoots={trust}"
@@ -248,7 +251,7 @@ class ConfigTests(AsteriskServiceTest):
         self.make(ami=ami)
 
     def test_secrets(self) -> None:
-        """The first line of the file; missing, empty, or no text is said so, without what stands in it."""
+        """The secret is the first line of the file; a missing, empty or binary file is refused without its content."""
         config = Asterisk(secret_file=str(self.secret))
         self.assertEqual(read_secret(config), "s3cret")
         self.secret.write_bytes(b"\xff\xfe")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +17,25 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pbxrouter import database
+from pbxrouter import __version__, database
 from pbxrouter.call import CallRecord, Reports
 from pbxrouter.call.refusals import ALARM_CALLS
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
+from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
+from pbxrouter.database.people import add_console_user
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.gateway import service
 from pbxrouter.rules.model import Facts
-from pbxrouter.security import keyfile, pins
+from pbxrouter.security import Role, keyfile, pins
 from pbxrouter.security.guess_limits import FREE_GUESSES
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.counter_fakes import NOW, FakeAMIConnection, FakeStore
@@ -68,7 +73,7 @@ class Caller(Protocol):
         self.transport.write(b"x\n" if garbled else answer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The call is over."""
+        """Record the end of the call."""
         self.over.callback(None)
 
 
@@ -91,7 +96,7 @@ class CompositionCase(TestCase):
     def start(self, settings: str) -> MultiService:
         """Start a gateway with these settings; it is stopped when the test ends."""
         text = f'database = "x.db"\ncontrol = "c"\n{settings}\n'
-        gateway = service.build(config.parse(text, "x", Path.cwd()), reactor)
+        gateway = service.build(parsing.parse(text, "x", Path.cwd()), reactor)
         gateway.privilegedStartService()
         gateway.startService()
 
@@ -121,7 +126,7 @@ SOCKET = '[fastagi]\nlisten = "unix:s"\n'
 
 
 class SettingsTests(CompositionCase):
-    """Settings."""
+    """Settings, as a running gateway applies them."""
 
     async def test_trunks(self) -> None:
         """A caller number that comes by a trunk opens nothing, and wrong PINs count for trunk and number together."""
@@ -135,12 +140,12 @@ class SettingsTests(CompositionCase):
         self.assertNotIn("endpoint", dict(scopes))
 
     async def test_prompts(self) -> None:
-        """The sounds are those of the settings."""
+        """The sounds of the settings are played."""
         self.start(SOCKET + '[prompts]\nask-pin = "our-question"\n')
         self.assertEqual((await self.run_call(SimulatedCall("34", caller="33"), "123456#")).prompts, ["our-question"])
 
     async def test_technologies(self) -> None:
-        """What a technology is called is as the settings say."""
+        """Technologies have the names of the settings."""
         self.start(SOCKET + '[technologies]\nSIP = "IAX2"\n')
         self.assertEqual((await self.run_call(SimulatedCall("21", caller="33"))).dials[0][0], "IAX2/21,60,i")
 
@@ -158,6 +163,15 @@ class SettingsTests(CompositionCase):
         await gateway.stopService()
         kept = self.connection.execute("SELECT uniqueid FROM calls ORDER BY began").fetchall()
         self.assertEqual(kept, [("young",), ("1.9",)])
+
+    async def test_start(self) -> None:
+        """The log says that the gateway is up, where it listens, and where its rules are."""
+        with capturedLogs() as logs:
+            self.start(SOCKET)
+        said = [formatEvent(event) for event in logs if event["log_namespace"].endswith(".Banner")]
+        self.assertEqual(
+            said[0], f"pbxrouter {__version__} is up: FastAGI at unix:s, rules in {Path('x.db').absolute()}"
+        )
 
     async def test_log(self) -> None:
         """Each call is one line of the log; its dialogue is logged only with debug, and without PINs."""
@@ -178,8 +192,135 @@ class SettingsTests(CompositionCase):
         return [event["line"] for event in logs if event["log_namespace"].rpartition(".")[2] == name]
 
 
+class Client(LineOnlyReceiver):
+    """The command line's end of the control socket; keeps what it is told."""
+
+    delimiter = b"\n"
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def lineReceived(self, line: bytes) -> None:
+        """Keep an answer."""
+        self.told.append(json.loads(line))
+
+
+class ControlTests(CompositionCase):
+    """The commands of the control socket."""
+
+    async def ask(self, command: str, **arguments: object) -> Client:
+        """Send a command, and wait for its first answer."""
+        client = Client()
+        await connectProtocol(clientFromString(reactor, "unix:c"), client)
+        client.sendLine(json.dumps({command: arguments}).encode())
+        await until(lambda: client.told)
+        assert client.transport is not None
+        self.addCleanup(client.transport.loseConnection)
+        return client
+
+    async def test_watch(self) -> None:
+        """The dialogues of calls are shown."""
+        self.start(SOCKET)
+        client = await self.ask("watch", extension="21")
+        self.assertEqual(client.told, [{"watching": True}])
+        await self.run_call(SimulatedCall("22", caller="33"))
+        await self.run_call(SimulatedCall("21", caller="33"))
+        await until(lambda: client.told[-1].get("direction") == "-")
+        self.assertEqual({line["extension"] for line in client.told[1:]}, {"21"})
+        self.assertIn("EXEC Dial PJSIP/21,60,i", [line["text"] for line in client.told[1:]])
+
+    async def test_originate(self) -> None:
+        """A call is originated on an Asterisk of the settings, by its settings."""
+        Path("secret").write_text("x\n")
+        asterisk = '[[asterisk]]\nname = "lab"\nsecret_file = "secret"\nami = "tcp:127.0.0.1:1"\n'
+        self.start(SOCKET + asterisk)
+        client = await self.ask("originate", channel="PJSIP/33", to="21", context="phones")
+        self.assertIn("asterisk.originate lists no context", client.told[0]["error"])
+
+
+class StopTests(CompositionCase):
+    """What is left when a gateway has stopped."""
+
+    async def test_database(self) -> None:
+        """The database is closed: its thread has ended, and the last call is in it."""
+        before = threading.active_count()
+        gateway = self.start(SOCKET)
+        await self.run_call(SimulatedCall("21", caller="33", uniqueid="1.9"))
+        self.assertGreater(threading.active_count(), before)
+        await gateway.stopService()
+        self.assertEqual(threading.active_count(), before)
+        self.assertEqual(self.connection.execute("SELECT uniqueid FROM calls").fetchall(), [("1.9",)])
+
+
+class Page(Protocol):
+    """A web client that asks for one page.
+
+    Attributes:
+        came: the response, as far as it has come.
+        over: fires when the connection is gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.came = b""
+        self.over: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        assert self.transport is not None
+        self.transport.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the response."""
+        self.came += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The response is complete."""
+        self.over.callback(None)
+
+
+class WebTests(CompositionCase):
+    """The web server of a gateway."""
+
+    async def test_metrics(self) -> None:
+        """Refused calls, refused connections and wrong PINs of the gateway are among the metrics."""
+        add_console_user(self.connection, Actor("ana", "command"), 1.0, "ana", "h", Role.ADMIN)  # no link is printed
+        self.start(SOCKET + '[web]\nlisten = "unix:w"\n')
+        with capturedLogs():
+            await self.run_call(FORGED)
+            await self.run_call(SimulatedCall("34", caller="33"), "000000#", "000000#")
+        page = Page("/metrics")
+        await connectProtocol(clientFromString(reactor, "unix:w"), page)
+        await page.over
+        lines = page.came.decode().splitlines()
+        self.assertEqual(lines[0].split()[1], "200")
+        for line in ("pbxrouter_calls_refused_total 1.0", "pbxrouter_pins_wrong_total 2.0"):
+            self.assertIn(line, lines)
+        self.assertIn('pbxrouter_fastagi_refused_total{reason="network"} 0.0', lines)
+
+
+class ApplicationTests(CompositionCase):
+    """Applications that need more than a channel."""
+
+    async def test_changepin(self) -> None:
+        """A PIN that is changed by phone is stored, and the old one does not open the next call."""
+        for statement in (
+            "INSERT INTO applications_mappings (map_id, application_name, pattern) VALUES (90, 'changepin', '*99')",
+            "INSERT INTO extensions_mappings (extension_id, map_id)"
+            " SELECT extension_id, 90 FROM extensions WHERE extension_number = '33'",
+        ):
+            self.connection.execute(statement)
+        self.connection.commit()
+        self.start(SOCKET)
+        changing = await self.run_call(SimulatedCall("*99", caller="33"), "123456#", "804726#", "804726#")
+        self.assertEqual(changing.prompts[-1], "vm-passchanged")
+        for pin, dials in (("123456", 0), ("804726", 1)):
+            later = await self.run_call(SimulatedCall("34", caller="33"), f"{pin}#")
+            self.assertEqual(len(later.dials), dials)
+
+
 class CountedAsterisk(MultiService):
-    """The services of an Asterisk, of which the counter needs the connection."""
+    """Provides an Asterisk's connection, as the counter needs it."""
 
     def __init__(self, manager: FakeAMIConnection | None) -> None:
         super().__init__()
@@ -190,7 +331,7 @@ class CounterTests(CompositionCase):
     """The call counter of an Asterisk."""
 
     def test_told_of_calls(self) -> None:
-        """It counts a call under the mapping and extension that the gateway routed it by."""
+        """A call is counted under the mapping and extension by which the gateway routed it."""
         manager, reports = FakeAMIConnection(), Reports()
         asterisk = CountedAsterisk(manager)
         counter = self.counter_of(asterisk, reports)
@@ -216,8 +357,8 @@ class CounterTests(CompositionCase):
         self.assertEqual(kept, [(NOW - 2.99 * 86_400,)])
 
     def counter_of(self, asterisk: CountedAsterisk, reports: Reports) -> CallCounter:
-        """The one counter that is added, with three days to keep; an Asterisk without a connection gets none."""
-        settings = config.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
+        """Add a counter that keeps three days; an Asterisk without a connection gets none."""
+        settings = parsing.parse("[counter]\nkeep_days = 3\n", "x", Path.cwd())
         clock = Clock()
         clock.advance(NOW)
         store: Any = FakeStore(self.connection)
@@ -230,7 +371,7 @@ class AlarmTests(CompositionCase):
     """Alarms reach the command of the settings."""
 
     def told(self) -> list[str]:
-        """The texts of the alarms that came."""
+        """The texts of the delivered alarms."""
         return Path("told").read_text().splitlines() if Path("told").exists() else []
 
     def start_with_alarms(self) -> None:
@@ -252,7 +393,7 @@ class AlarmTests(CompositionCase):
         self.assertEqual(self.connection.execute(query).fetchall(), [(FREE_GUESSES, 1)])
 
     async def test_forged_calls(self) -> None:
-        """Forged calls raise an alarm, those that were refused before they were served and those after that alike."""
+        """Forged calls raise an alarm, whether they were refused before or while they were served."""
         self.start_with_alarms()
         with capturedLogs():
             await self.run_call(SimulatedCall("21", caller="33"), garbled=True)

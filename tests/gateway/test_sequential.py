@@ -1,4 +1,4 @@
-"""Parts that stop one after the other."""
+"""A service whose parts stop one after the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pbxrouter.gateway.sequential import SequentialService
 
 
 class Part(Service):
-    """Stops when told to."""
+    """A part whose stop the test ends."""
 
     def __init__(self, name: str, journal: list[str]) -> None:
         self.word = name
@@ -18,22 +18,22 @@ class Part(Service):
         self.stopped: Deferred[None] = Deferred()
 
     def startService(self) -> None:
-        """Note it."""
+        """Record the start."""
         super().startService()
         self.journal.append(f"+{self.word}")
 
     def stopService(self) -> Deferred[None]:
-        """Note it; be done later."""
+        """Record the stop, which ends later."""
         super().stopService()
         self.journal.append(f"-{self.word}")
         return self.stopped
 
 
 class SequentialTests(SynchronousTestCase):
-    """Two parts."""
+    """A service with two parts."""
 
     def setUp(self) -> None:
-        """Started."""
+        """Start it."""
         self.journal: list[str] = []
         self.whole = SequentialService()
         self.parts = [Part(name, self.journal) for name in ("first", "second")]
@@ -42,7 +42,7 @@ class SequentialTests(SynchronousTestCase):
         self.whole.startService()
 
     def test_order(self) -> None:
-        """The last begins to stop; the first only when that is done."""
+        """The last part begins to stop first; the first one follows when that is done."""
         stopped = self.whole.stopService()
         self.assertEqual(self.journal, ["+first", "+second", "-second"])
         self.parts[1].stopped.callback(None)
@@ -53,7 +53,7 @@ class SequentialTests(SynchronousTestCase):
         self.assertFalse(self.whole.running)
 
     def test_failure(self) -> None:
-        """One that cannot stop is told, and holds up nothing."""
+        """A part that fails to stop is logged, and does not keep the others from stopping."""
         stopped = self.whole.stopService()
         self.parts[1].stopped.errback(ValueError("no"))
         self.parts[0].stopped.callback(None)

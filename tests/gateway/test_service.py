@@ -1,7 +1,8 @@
-"""The gateway put together: a whole one in the real reactor, and its small parts by themselves."""
+"""The gateway as a whole in the real reactor, and its parts."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -27,11 +28,11 @@ from pbxrouter.agi.channel import Channel
 from pbxrouter.agi.dialogue_watch import DialogueLine, DialogueWatch
 from pbxrouter.call.record import CallRecord
 from pbxrouter.call.refusals import refusal_note
-from pbxrouter.config import schema as config
+from pbxrouter.config import parsing, schema
 from pbxrouter.config.schema import Config
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
-from pbxrouter.errors import ConfigError, ForgedRequest, KeyFileError
+from pbxrouter.errors import ConfigError, ConnectionClosed, ForgedRequest, KeyFileError
 from pbxrouter.fastagi.server import FastAGIFactory
 from pbxrouter.gateway import service
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
@@ -39,7 +40,7 @@ from pbxrouter.gateway.service import FORGET_EVERY_S, Banner, FastAGIService
 from pbxrouter.rules.model import Facts, Party
 from pbxrouter.security import keyfile, pins
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
-from tests.fakes import loud, request_of, workshop_rules
+from tests.fakes import AsteriskEnd, loud, request_of, workshop_rules
 
 ENOUGH = 1000
 """Tenths of a second for what takes one second on a quiet machine."""
@@ -53,31 +54,31 @@ class AsteriskOverASocket(Protocol):
         self.over: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Tell of the call."""
+        """Send the call."""
         assert self.transport is not None
         self.transport.write(self.asterisk.environment())
 
     def dataReceived(self, data: bytes) -> None:
-        """Do what the gateway says."""
+        """Answer the gateway's commands."""
         assert self.transport is not None
         self.transport.write(self.asterisk.receive(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The gateway gave the call back."""
+        """Record that the gateway closed the connection."""
         self.over.callback(None)
 
 
 def wait(seconds: float) -> Deferred[None]:
-    """A moment of real time."""
+    """Let a moment of real time pass."""
     clock = IReactorTime(reactor)
     return deferLater(clock, seconds, lambda: None)
 
 
 class WholeGateway(TestCase):
-    """Socket, rules from a database file, drivers, control socket, in the real reactor."""
+    """A gateway with socket, rules from a database, drivers and control socket, in the real reactor."""
 
     def setUp(self) -> None:
-        """A gateway on the workshop's rules, on unix sockets with short names."""
+        """Start a gateway with the workshop's rules, on Unix sockets with short paths."""
         here = Path(self.mktemp())
         here.mkdir(parents=True)
         self.addCleanup(os.chdir, os.getcwd())
@@ -90,12 +91,12 @@ class WholeGateway(TestCase):
         connection.commit()
         connection.close()
         self.path = path
-        settings = config.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
+        settings = parsing.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\ndebug = true', "x", Path.cwd())
         self.settings = msgspec.structs.replace(settings, control="c")
         self.gateway = service.build(self.settings, reactor)
 
     async def run_call(self, extension: str, *keys: str) -> SimulatedAsterisk:
-        """A call of 33, over the socket."""
+        """Make a call of 33 over the socket."""
         asterisk = SimulatedAsterisk(SimulatedCall(extension, caller="33"), Script(keys=keys))
         endpoint = clientFromString(reactor, "unix:s")
         protocol = await connectProtocol(endpoint, AsteriskOverASocket(asterisk))
@@ -103,7 +104,7 @@ class WholeGateway(TestCase):
         return asterisk
 
     async def test_forged_call_in_the_history(self) -> None:
-        """A call that is refused before it is served is in the history, with its channel and what brought it."""
+        """A call that is refused before it is served is in the history, with channel and reason."""
         self.gateway.privilegedStartService()
         self.gateway.startService()
         with capturedLogs():
@@ -118,7 +119,7 @@ class WholeGateway(TestCase):
         self.assertIn(genuine.channel, trace)
 
     async def test_from_start_to_stop(self) -> None:
-        """Calls, a change of the rules that reaches the next call, and an end that leaves nothing."""
+        """Calls are served, changed rules count for the next call, and a stop leaves nothing."""
         self.gateway.privilegedStartService()
         self.gateway.startService()
         try:
@@ -154,7 +155,7 @@ class WholeGateway(TestCase):
         self.assertEqual(kept, [("late",), ("open",)])
 
     async def change_the_rules(self) -> None:
-        """By hand, with SQL; soon calls go by it."""
+        """Change the rules with SQL; soon calls are routed by them."""
         self.assertEqual((await self.run_call("911")).prompts, ["invalid"])
         connection = database.connect(self.path)
         connection.execute(
@@ -177,32 +178,54 @@ class WholeGateway(TestCase):
 
 
 class Refusing(MemoryReactor):
-    """A reactor whose ports are all taken."""
+    """A reactor that cannot open a port."""
 
     def listenTCP(self, *args: object, **arguments: object) -> Any:
-        """The port is in use by another program."""
+        """Fail: another program uses the port."""
         raise CannotListenError("", 4573, OSError("in use"))
 
 
 class Parts(SynchronousTestCase):
-    """By themselves."""
+    """Parts of the gateway."""
 
     def test_cannot_listen(self) -> None:
-        """A port that was taken meanwhile is one line that names key and endpoint."""
+        """A port that cannot be opened is an error of one line with setting and endpoint."""
 
         async def serve(channel: Channel) -> None:
-            """No calls."""
+            """Serve no call."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
         fastagi = FastAGIService("tcp:4573", factory, Refusing())
         line = str(self.assertRaises(ConfigError, fastagi.privilegedStartService))
         self.assertEqual(line, "fastagi.listen: cannot listen at tcp:4573: in use")
 
+    def test_calls_at_the_stop(self) -> None:
+        """Stopping waits for the command in progress of a call; meanwhile no other call comes in."""
+
+        async def serve(channel: Channel) -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await channel.execute("EXEC Dial x")
+
+        factory = FastAGIFactory(serve, Clock(), DialogueWatch())
+        fastagi = FastAGIService("tcp:4573", factory, MemoryReactor())
+        fastagi.privilegedStartService()
+        fastagi.startService()
+        protocol = factory.buildProtocol(None)
+        assert protocol is not None
+        asterisk = AsteriskEnd(protocol)
+        asterisk.says(SimulatedCall("21").environment())
+        stopped = fastagi.stopService()
+        self.assertNoResult(stopped)
+        self.assertIsNone(factory.buildProtocol(None))
+        self.assertFalse(asterisk.is_closed)
+        asterisk.goes()
+        self.successResultOf(stopped)
+
     def test_admission(self) -> None:
-        """Networks, secret and bounds are those of the settings, as far as open files reach."""
+        """Admission has networks, secret and bounds of the settings, as far as the limit of open files allows."""
         secret = Path(self.mktemp())
         secret.write_text("0123456789abcdef\n")
-        fastagi = config.FastAGI(allow=("192.0.2.7",), secret_file=str(secret))
+        fastagi = schema.FastAGI(allow=("192.0.2.7",), secret_file=str(secret))
         admission = service.admission(Config(fastagi=fastagi), Clock())
         self.assertIsNone(admission.enter(IPv4Address("TCP", "192.0.2.8", 1)))
         self.assertIsNotNone(admission.enter(IPv4Address("TCP", "192.0.2.7", 1)))
@@ -216,20 +239,20 @@ class Parts(SynchronousTestCase):
             (5000, 5000, (840, 840, 420, 420)),
             (1, 0, (1, 1, 1, 1)),
         ):
-            fastagi = config.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
+            fastagi = schema.FastAGI(max_connections=most, max_connections_per_peer=of_peer)
             found = service.fastagi_bounds(Config(fastagi=fastagi), 1024)
             self.assertEqual((found.most, found.of_network, found.waiting, found.waiting_of_network), bounds)
-        web = Config(web=config.Web("tcp:8080"))
+        web = Config(web=schema.Web("tcp:8080"))
         self.assertEqual(service.fastagi_bounds(web, 1024).most, 392)
         self.assertEqual(service.fastagi_reserve(web, 1024), 56)
 
     def test_key(self) -> None:
-        """Without the PIN key there is no gateway."""
-        settings = config.resolved(Config(), Path(self.mktemp()).absolute())
+        """Without the PIN key the gateway does not start."""
+        settings = parsing.resolved(Config(), Path(self.mktemp()).absolute())
         self.assertRaises(KeyFileError, service.build, settings, reactor)
 
     def test_banner(self) -> None:
-        """The log says that it is up, and what to type next."""
+        """The log says that the gateway runs, and what to type next."""
         with capturedLogs() as logs:
             Banner(Config()).startService()
         said = [event["log_format"] for event in logs if event["log_namespace"].startswith("pbxrouter")]
@@ -247,7 +270,7 @@ class Parts(SynchronousTestCase):
         return event
 
     def test_call_log(self) -> None:
-        """Who, where, what came of it and why; never a PIN, always one line."""
+        """The line has caller, number, outcome and reason, and no PIN."""
         event = self.said_of("34", "33", decided=True)
         self.assertEqual(
             (event["uniqueid"], event["caller"], event["number"], event["outcome"]),
@@ -265,7 +288,7 @@ class Parts(SynchronousTestCase):
         self.assertEqual(event["trace"], "nothing decided")
 
     def test_call_log_of_other_parties(self) -> None:
-        """A call that was sent on is logged with who did so, and a refused one with why."""
+        """The log names the party that sent a call on, and the reason of a refused call."""
         request = request_of(SimulatedCall("21", caller="33"))
         decision = workshop_rules().decide(Facts("33", "21", sent_on_by=(Party("PJSIP/22"),)))
         refused = CallRecord(request, None, Outcome("REFUSED"), note=refusal_note(request, ForgedRequest("so")))
@@ -281,7 +304,7 @@ class Parts(SynchronousTestCase):
         )
 
     def test_dialogue_log(self) -> None:
-        """Each line of a dialogue, where that is asked for."""
+        """Each line of a dialogue is logged if the settings say so."""
         with capturedLogs() as logs:
             DialogueLog().tell(DialogueLine("1.2", "33", "21", ">", "NOOP {x}"))
         (event,) = (event for event in logs if event["log_namespace"].startswith("pbxrouter"))

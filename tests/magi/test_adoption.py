@@ -1,4 +1,4 @@
-"""Which channels are calls that wait for us, and whether a start agrees with what Asterisk says of its channel."""
+"""Adopting calls: which channels wait for the gateway, and whether a start agrees with its channel's status."""
 
 from __future__ import annotations
 
@@ -174,16 +174,16 @@ class AgreementTests(SynchronousTestCase):
 
 
 class WholeRequestTests(SynchronousTestCase):
-    """What an adopted call is asked for in place of its opening block."""
+    """The request of an adopted call, made from values that its channel is asked for."""
 
     def request(self, answers: Answers) -> AGIRequest:
-        """The request of a call that answers so."""
+        """The request of a call with these answers."""
         call: Any = FakeChannel(answers=answers)
         call.request = AGIRequest({"request": "async", "uniqueid": "1795.7"})
         return self.successResultOf(Deferred.fromCoroutine(whole_request(call)))
 
     def test_missing_values(self) -> None:
-        """What the channel has no value of is unknown, as in the block that Asterisk writes."""
+        """A missing value is the word unknown, as in the block that Asterisk writes."""
         for nothing in ("200 result=0", "200 result=1 ()"):
             request = self.request(
                 {

@@ -1,4 +1,4 @@
-"""One call over AMI: answers found by their id, long ones put together, the end in every state."""
+"""MagiChannel: replies by their id, long replies in parts, and the end of a call in every state."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Queue:
 
     @property
     def lines(self) -> list[str]:
-        """The commands that came."""
+        """The commands received."""
         return [line for _, line, _ in self.commands]
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> AMIMessage:
-        """The event that tells an answer, as Asterisk cuts it."""
+        """An event with a reply, cut as Asterisk does."""
         self.pipe += answer.encode() if isinstance(answer, str) else answer
         read, self.pipe = self.pipe[:PIPE], self.pipe[PIPE:]
         encoded = quote(read, safe="")[:ENCODED]
@@ -69,14 +69,14 @@ class Queue:
 
 
 class MagiChannelTest(SynchronousTestCase):
-    """A call in AGI(agi:async)."""
+    """Has a call in AGI(agi:async)."""
 
     def setUp(self) -> None:
-        """Begin it."""
+        """Begin the call."""
         self.begin()
 
     def begin(self, unread: bool = False) -> None:
-        """A call of which all is told; or something may be left in the pipe."""
+        """Begin a call with all of its opening, or with some of it left in the pipe."""
         self.clock, self.queue, self.watch = Clock(), Queue(), DialogueWatch()
         numbers = iter(range(1, 10_000))
         self.call = MagiChannel(
@@ -90,15 +90,15 @@ class MagiChannelTest(SynchronousTestCase):
         )
 
     def result(self, answer: str | bytes, command_id: str | None = None) -> None:
-        """An answer comes."""
+        """Receive a reply."""
         self.call.result_received(self.queue.result(answer, command_id))
 
 
 class AnswerTests(MagiChannelTest):
-    """Commands and their answers."""
+    """Commands and their replies."""
 
     def test_addressed(self) -> None:
-        """By the Uniqueid, since names change, with an id of its own for each command."""
+        """Commands go to the Uniqueid, since names change, each with an id of its own."""
         for _ in range(2):
             waiting = self.call.execute("ANSWER")
             self.result("200 result=0\n")
@@ -106,7 +106,7 @@ class AnswerTests(MagiChannelTest):
         self.assertEqual(self.queue.commands, [("1795.7", "ANSWER", "id-1"), ("1795.7", "ANSWER", "id-2")])
 
     def test_others_answers(self) -> None:
-        """Those of another controller, of `agi exec` (no id), and of what was given up are passed over."""
+        """Replies of another controller, of `agi exec` (no id), and of cancelled commands are ignored."""
         waiting = self.call.execute("GET VARIABLE X")
         for command_id in ("theirs", "", "id-11"):
             self.result("200 result=1 (theirs)\n", command_id)
@@ -129,7 +129,7 @@ class AnswerTests(MagiChannelTest):
         self.successResultOf(waiting)
 
     def test_garbage_in_a_forged_call(self) -> None:
-        """The log line about such a reply is one line, whatever the Uniqueid holds."""
+        """The log line about an invalid reply is one line, also if the Uniqueid holds control characters."""
         self.call.request = AGIRequest({"uniqueid": "1\n2"})
         self.call.execute("ANSWER").addErrback(lambda _: None)
         with capturedLogs() as logs:
@@ -181,14 +181,14 @@ class AnswerTests(MagiChannelTest):
             self.assertEqual(self.successResultOf(waiting), AGIReply(200, "-1", text="result=-1"))
 
     def test_reply_to_nothing(self) -> None:
-        """A reply without an id, when no command waits, is not shown as one of ours."""
+        """A reply without an id, when no command waits, is not shown to watchers."""
         seen: list[str] = []
         self.watch.add(lambda line: seen.append(line.text))
         self.result("200 result=5\n", "")
         self.assertEqual(seen, [])
 
     def test_timeouts(self) -> None:
-        """A quick command is waited for briefly, one that plays longer, an application for ever."""
+        """A quick command has a short time-out, one that plays a longer one, an application none."""
         for command, seconds in (("NOOP x", REPLY_TIMEOUT_S), ("GET DATA x", KEYING_TIMEOUT_S)):
             waiting = self.call.execute(command)
             self.clock.advance(seconds - 0.5)
@@ -203,7 +203,7 @@ class AnswerTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(waiting).result, "-1")
 
     def test_late_answer(self) -> None:
-        """One that comes after it was given up is not the next command's."""
+        """A reply that comes after its command timed out is not the next command's."""
         self.call.execute("NOOP").addErrback(lambda _: None)
         self.clock.advance(REPLY_TIMEOUT_S)
         waiting = self.call.execute("GET VARIABLE X")
@@ -213,7 +213,7 @@ class AnswerTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(waiting).data, "x")
 
     def test_cancelled(self) -> None:
-        """Who gives up waiting leaves the call usable; the reply that comes all the same is nobody's."""
+        """A cancelled command leaves the call usable, and its reply is ignored."""
         waiting = self.call.execute("NOOP")
         waiting.addErrback(lambda _: None)
         waiting.cancel()
@@ -266,12 +266,12 @@ class AnswerTests(MagiChannelTest):
             self.assertEqual(self.successResultOf(waiting), AGIReply(200, "0", text="result=0"))
 
     def test_too_long_for_an_action(self) -> None:
-        """A command that AGI would take and AMI does not."""
+        """A command that AGI accepts and AMI does not fails."""
         self.queue.answer = InvalidAction("the AMI header Command has 1030 bytes")
         self.failureResultOf(self.call.execute("NOOP " + "x" * 1020), InvalidArgument)
 
     def test_watched(self) -> None:
-        """The dialogue can be watched; what is keyed is starred."""
+        """A watcher sees the dialogue, with digits masked."""
         seen: list[str] = []
         self.watch.add(lambda line: seen.append(f"{line.direction} {line.text}"))
         self.call.execute("GET DATA agent-pass 5000 20")
@@ -313,7 +313,7 @@ class AnswerTests(MagiChannelTest):
 
 
 class DrivenByTests(MagiChannelTest):
-    """Whether a channel's status tells that the call is ours."""
+    """Whether a channel's status shows that the gateway runs the call."""
 
     def driven(self, *headers: str) -> bool:
         """Whether a status with these headers is that of our call."""
@@ -331,7 +331,7 @@ class DrivenByTests(MagiChannelTest):
         self.assertFalse(self.driven())
 
     def test_in_an_application(self) -> None:
-        """In the application that we run, until it is over."""
+        """An application that the gateway runs is the gateway's until it is over."""
         dial = ("Application: Dial", "Data: PJSIP/21")
         self.assertFalse(self.driven(*dial))
         for command in ("EXEC Dial PJSIP/21,20", 'exec "dial" PJSIP/21', "EXEC Dial"):
@@ -349,7 +349,7 @@ class DrivenByTests(MagiChannelTest):
 
 
 class SoundTests(MagiChannelTest):
-    """A sound that is missing must not end our control of the call."""
+    """A missing sound does not end the control of the call."""
 
     def test_any_key(self) -> None:
         """A STREAM FILE that any key ends is sent as a GET DATA for one key, and answered as itself."""
@@ -365,7 +365,7 @@ class SoundTests(MagiChannelTest):
             self.assertEqual(self.successResultOf(waiting), AGIReply(200, result, text=f"result={result}"))
 
     def test_missing(self) -> None:
-        """Then ``-1`` comes, no end follows, and the next command tells that the caller is there."""
+        """For a missing sound the result is ``-1``, no end follows, and the next command works."""
         waiting = self.call.execute("STREAM FILE nosuch 0123456789*#")
         self.result("200 result=-1\n")
         self.assertNoResult(waiting)
@@ -373,16 +373,16 @@ class SoundTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(waiting).result, "-1")
 
     def test_others(self) -> None:
-        """One that only some keys end has no such equal, and is sent as it is."""
+        """A STREAM FILE that only some keys end is sent as it is."""
         self.call.execute('STREAM FILE beep ""')
         self.assertEqual(self.queue.lines, ['STREAM FILE beep ""'])
 
 
 class LongAnswerTests(MagiChannelTest):
-    """What AMI cannot carry at once."""
+    """Replies longer than AMI's events."""
 
     def full(self, length: int) -> None:
-        """Ask for a variable of that many bytes; Asterisk answers NOOPs as long as it is asked."""
+        """Ask for a variable of that many bytes; Asterisk answers NOOPs as long as they come."""
         value = "v" * length
         waiting = self.call.execute("GET FULL VARIABLE ${X}")
         self.result(f"200 result=1 ({value})\n")
@@ -396,7 +396,7 @@ class LongAnswerTests(MagiChannelTest):
         self.assertEqual(self.queue.pipe, b"")
 
     def test_put_together(self) -> None:
-        """Any length comes whole, those at the edges too, and the next answer is its own."""
+        """A reply of any length is put together, and the next reply is its own."""
         for length in (0, 1000, 1005, 1006, 1007, 1008, 1009, 2000, 2030, 5000, 24_000):
             self.begin()
             self.full(length)
@@ -405,7 +405,7 @@ class LongAnswerTests(MagiChannelTest):
             self.assertEqual(self.successResultOf(waiting).data, "y", length)
 
     def test_lossy(self) -> None:
-        """What encodes to more than Asterisk sends is lost: a failure, and the next answer is its own."""
+        """A reply that encodes to more than Asterisk sends is a failure, and the next reply is its own."""
         waiting = self.call.execute("GET FULL VARIABLE ${X}")
         self.result("200 result=1 (" + "ñ" * 700 + ")\n")
         self.result("200 result=0\n")
@@ -415,7 +415,7 @@ class LongAnswerTests(MagiChannelTest):
         self.successResultOf(waiting)
 
     def test_without_end(self) -> None:
-        """An answer that never ends is given up at MAX_ANSWER bytes."""
+        """A reply without an end is given up at MAX_ANSWER bytes."""
         waiting = self.call.execute("GET FULL VARIABLE ${X}")
         whole = -(-MAX_ANSWER // PIPE)
         for _ in range(whole - 1):
@@ -465,7 +465,7 @@ class LongAnswerTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(waiting).data, "true")
 
     def test_another_controllers_rest(self) -> None:
-        """Another controller's long answer leaves something behind: not before ours."""
+        """The rest of another controller's long reply is not taken as part of ours."""
         self.call.execute("NOOP").addErrback(lambda _: None)
         self.result("200 result=0\n")
         self.result("200 result=1 (" + "z" * 3000 + ")\n", "theirs")
@@ -502,7 +502,7 @@ class LongAnswerTests(MagiChannelTest):
         self.assertEqual(self.call.rest, b"")
 
     def test_adopted_call_is_waited_for(self) -> None:
-        """What an earlier gateway began may take as long as it likes; later commands have their time-outs."""
+        """A command that an earlier gateway began has no time-out; later commands have theirs."""
         self.begin(unread=True)
         self.assertTrue(self.call.wait_forever)
         waiting = self.call.execute("NOOP")
@@ -518,7 +518,7 @@ class LongAnswerTests(MagiChannelTest):
 
 
 class EndTests(MagiChannelTest):
-    """The call is ours no more."""
+    """The end of a call."""
 
     def test_released(self) -> None:
         """The call is released when it is given back, or over; not by any other command."""
@@ -535,14 +535,14 @@ class EndTests(MagiChannelTest):
         self.assertTrue(self.call.is_released)
 
     def test_idle(self) -> None:
-        """Ended while nothing was asked: later commands fail, unsent."""
+        """After an end between commands, later commands fail unsent."""
         self.call.end_received()
         self.assertTrue(self.call.ended)
         self.failureResultOf(self.call.execute("SET VARIABLE A b"), ChannelHungUp)
         self.assertEqual(self.queue.lines, [])
 
     def test_asked(self) -> None:
-        """Ended before the answer: commands still queued get none (docs/asterisk.md C)."""
+        """An end before the reply fails the command (docs/asterisk.md C)."""
         waiting = self.call.execute("SET VARIABLE A b")
         self.call.end_received()
         self.failureResultOf(waiting, ChannelHungUp)
@@ -550,7 +550,7 @@ class EndTests(MagiChannelTest):
         self.result("200 result=1\n")
 
     def test_answered_with_minus_one(self) -> None:
-        """The running command's ``-1``, and then the end: hung up."""
+        """A ``-1`` that an end follows is a hang-up."""
         waiting = self.call.execute("GET DATA x")
         self.result("200 result=-1\n")
         self.call.end_received()
@@ -558,14 +558,14 @@ class EndTests(MagiChannelTest):
         self.clock.advance(1)
 
     def test_dead(self) -> None:
-        """511 is the end as well."""
+        """A reply 511 is the end of the call."""
         waiting = self.call.execute("ANSWER")
         self.result("511 Command Not Permitted on a dead channel or intercept routine\n")
         self.failureResultOf(waiting, ChannelHungUp)
         self.assertTrue(self.call.ended)
 
     def test_how_the_dial_went(self) -> None:
-        """What the events said of the Dial is told when Asterisk can be asked no more; nothing else is."""
+        """After the end the Dial's result is that of its events; nothing else is known."""
         self.call.execute("EXEC Dial PJSIP/21&PJSIP/22")
         for status in ("CANCEL", "ANSWER", "CANCEL"):
             self.call.dial_ended(status)
@@ -578,7 +578,7 @@ class EndTests(MagiChannelTest):
         self.failureResultOf(self.call.execute("GET VARIABLE HANGUPCAUSE"), ChannelHungUp)
 
     def test_an_earlier_dial(self) -> None:
-        """A second Dial's end is not that of the first."""
+        """A second Dial does not get the result of the first."""
         self.call.execute("EXEC Dial PJSIP/21")
         self.call.dial_ended("BUSY")
         self.result("200 result=0\n")
@@ -587,7 +587,7 @@ class EndTests(MagiChannelTest):
         self.failureResultOf(self.call.execute("GET VARIABLE DIALSTATUS"), ChannelHungUp)
 
     def test_commands_between_dial_and_its_end(self) -> None:
-        """What the events said of the Dial is kept over other commands."""
+        """The Dial's result stays known over other commands."""
         self.call.execute("EXEC Dial PJSIP/21")
         self.call.dial_ended("BUSY")
         self.result("200 result=0\n")
@@ -596,13 +596,13 @@ class EndTests(MagiChannelTest):
         self.assertEqual(self.successResultOf(self.call.execute("GET VARIABLE DIALSTATUS")).data, "BUSY")
 
     def test_no_dial(self) -> None:
-        """Without a Dial nothing is known of one."""
+        """Without a Dial there is no result."""
         waiting = self.call.execute("GET VARIABLE DIALSTATUS")
         self.call.end_received()
         self.failureResultOf(waiting, ChannelHungUp)
 
     def test_after_the_question(self) -> None:
-        """The end after DIALSTATUS was asked and told disturbs nothing."""
+        """An end after DIALSTATUS was asked for changes nothing."""
         self.call.execute("EXEC Dial PJSIP/21")
         self.call.dial_ended("BUSY")
         self.result("200 result=0\n")
@@ -635,7 +635,7 @@ class EndTests(MagiChannelTest):
         self.failureResultOf(self.call.execute("NOOP\n"), InvalidArgument)
 
     def test_not_there(self) -> None:
-        """Asterisk does not know the channel, or it is not in AsyncAGI any more: hung up."""
+        """A channel that Asterisk does not know, or that has left AsyncAGI, has hung up."""
         for text in ("Channel 1795.7 does not exist.", "Failed to add AGI command to channel 1795.7 queue"):
             self.begin()
             self.queue.answer = refused(text)
@@ -643,7 +643,7 @@ class EndTests(MagiChannelTest):
             self.assertTrue(self.call.ended)
 
     def test_not_allowed(self) -> None:
-        """Without write=agi it fails with Asterisk's words; the call has not ended by that."""
+        """Without write=agi a command fails with Asterisk's words, and the call goes on."""
         self.queue.answer = refused("Permission denied")
         line = str(self.failureResultOf(self.call.execute("NOOP"), AGIError).value)
         self.assertIn("Permission denied", line)
@@ -663,7 +663,7 @@ class EndTests(MagiChannelTest):
         self.assertFalse(self.call.ended)
 
     def test_refusal_of_what_was_given_up(self) -> None:
-        """A refusal that comes when nothing waits any more ends nothing."""
+        """A refusal that comes when no command waits is ignored."""
         late: Deferred[None] = Deferred()
         self.queue.answer = late
         self.call.execute("NOOP").addErrback(lambda _: None)
@@ -672,7 +672,7 @@ class EndTests(MagiChannelTest):
         self.assertFalse(self.call.ended)
 
     def test_connection_lost(self) -> None:
-        """AMI is gone: what waits and what comes fails as a closed connection; no Dial's end is known."""
+        """A lost connection fails the command in progress and later ones; the Dial's result is unknown."""
         self.call.execute("EXEC Dial PJSIP/21").addErrback(lambda _: None)
         self.call.dial_ended("ANSWER")
         self.call.connection_lost()
@@ -684,7 +684,7 @@ class EndTests(MagiChannelTest):
             self.assertTrue(self.call.ended)
 
     def test_late_refusal(self) -> None:
-        """A refusal of a command that was given up does not hit the next."""
+        """The refusal of a cancelled command does not fail the next one."""
         late: Deferred[None] = Deferred()
         self.queue.answer = late
         self.call.execute("NOOP").addErrback(lambda _: None)

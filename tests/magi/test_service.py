@@ -1,4 +1,4 @@
-"""MAGI's calls: which are ours, those found waiting, forged ones, and giving them back."""
+"""MagiService: which calls it serves, waiting calls that it adopts, forgeries, and giving calls back."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def block(uniqueid: str = UNIQUEID, context: str = CONTEXT, arguments: tuple[str
 
 
 class MagiServiceTest(SynchronousTestCase):
-    """The service on a manager in memory; ``serve`` is each test's."""
+    """MagiService on a fake AMI connection; ``serve`` is each test's."""
 
     def setUp(self) -> None:
-        """Up and running, with nothing waiting."""
+        """Connect, with no waiting call."""
         self.manager, self.clock, self.watch = FakeAMIConnection(), Clock(), DialogueWatch()
         self.served: list[Channel] = []
         self.outcomes: list[object] = []
@@ -94,11 +94,11 @@ class MagiServiceTest(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def refused(self, request: AGIRequest, violation: ProtocolViolation) -> None:
-        """A call was refused: channel, Uniqueid, peer."""
+        """Record a refused call: channel, Uniqueid, peer."""
         self.refusals.append((request.channel, request.uniqueid, violation.peer))
 
     async def serve(self, channel: Channel) -> None:
-        """A conversation: asks one thing, and remembers how it went."""
+        """Serve a call: send one command and record its result."""
         self.served.append(channel)
         if self.conversation is not None:
             await self.conversation(channel)
@@ -139,11 +139,11 @@ class MagiServiceTest(SynchronousTestCase):
         self.forged_end(uniqueid)
 
     def forged_end(self, uniqueid: str = UNIQUEID) -> None:
-        """AsyncAGIEnd."""
+        """Receive an AsyncAGIEnd."""
         self.manager.event("Event: AsyncAGIEnd", *snapshot(uniqueid))
 
     def answer(self, reply: str, expected: str = "", uniqueid: str = UNIQUEID) -> None:
-        """AsyncAGIExec for the last command."""
+        """Receive the AsyncAGIExec for the last command."""
         (command,) = self.manager.heard("AGI")[-1:]
         if expected:
             self.assertEqual(command["Command"], expected)
@@ -156,7 +156,7 @@ class MagiServiceTest(SynchronousTestCase):
         )
 
     def queued(self) -> list[str]:
-        """The commands sent since the last look."""
+        """The commands sent since the last call."""
         return [action["Command"] for action in self.manager.heard("AGI")]
 
     def waiting(self, *which: dict[str, str], application: str = "AGI", data: str = "agi:async") -> None:
@@ -180,7 +180,7 @@ class MagiServiceTest(SynchronousTestCase):
 
 
 class StartTests(MagiServiceTest):
-    """Calls that tell of themselves."""
+    """Calls that an AsyncAGIStart announces."""
 
     def test_served_and_released(self) -> None:
         """The conversation runs on the call; then the dialplan goes on, and the call is forgotten."""
@@ -197,21 +197,21 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.loud(), [])
 
     def test_watched(self) -> None:
-        """Who watches dialogues sees how it opens."""
+        """A watcher sees the opening block."""
         seen: list[str] = []
         self.watch.add(lambda line: seen.append(line.text))
         self.start()
         self.assertIn("agi_extension: 21", seen)
 
     def test_other_contexts(self) -> None:
-        """A call of another controller is never touched; nor one that says it is ours and opens otherwise."""
+        """A call in another context is not touched; nor is one whose block says so."""
         self.start(context="other")
         self.assertEqual((self.served, self.manager.sent), ([], []))
         self.start(block(context="other"))
         self.assertEqual(self.served, [])
 
     def test_two_calls(self) -> None:
-        """Answers and ends find their calls."""
+        """Replies and ends reach their own calls."""
         self.start()
         self.start(uniqueid="1795.8")
         self.end("1795.8")
@@ -219,7 +219,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.magi.open_calls, 1)
 
     def test_hang_up(self) -> None:
-        """The caller goes: the conversation ends so, and nothing more is sent."""
+        """A caller's hang-up ends the conversation, and nothing more is sent."""
         self.start()
         self.queued()
         self.end()
@@ -229,7 +229,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.loud(), [])
 
     def test_broken_conversation(self) -> None:
-        """One that breaks is told to the log, and the call is given back."""
+        """A conversation that raises is logged, and the call is given back."""
 
         async def breaks(_: Channel) -> None:
             raise ZeroDivisionError
@@ -241,7 +241,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_second_run_on_the_channel(self) -> None:
-        """The dialplan runs AGI() again and the end of the first was not heard: the second run counts."""
+        """A second AGI() on a channel is served though the end of the first did not arrive."""
         self.start()
         self.start()
         self.assertEqual(self.outcomes, [ChannelHungUp])
@@ -250,7 +250,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.outcomes, [ChannelHungUp, "0"])
 
     def test_end_not_told(self) -> None:
-        """A call given back whose end is never told is forgotten in time."""
+        """A call given back whose end does not arrive is forgotten after a time."""
         self.start()
         self.answer("200 result=0", "ANSWER")
         self.answer("200 result=0", "ASYNCAGI BREAK")
@@ -261,7 +261,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual(self.magi.open_calls, 0)
 
     def test_gone_before_it_is_told(self) -> None:
-        """A call of which a command says that it is gone is forgotten at once."""
+        """A call is forgotten at once when a command finds that it is gone."""
         self.manager.answers["AGI"] = ActionFailed("AGI: Channel 1795.7 does not exist.")
         self.start()
         self.assertEqual((self.outcomes, self.magi.open_calls), ([ChannelHungUp], 0))
@@ -295,13 +295,13 @@ class StartTests(MagiServiceTest):
         self.assertTrue(command["CommandID"].startswith("id-"))
 
     def test_found_by_channel(self) -> None:
-        """The end of a call that is known by its Uniqueid; one of another call is not its end."""
+        """The end of a call is found by its Uniqueid; another call's end is not taken for it."""
         self.start()
         self.forged_end("1795.8")
         self.assertEqual((self.magi.open_calls, self.manager.heard("Status")[1:]), (1, []))
 
     def test_events_without_a_call(self) -> None:
-        """Ends and answers of calls that are not ours ask nothing and break nothing."""
+        """Ends and replies of other calls are ignored, without a question to Asterisk."""
         self.forged_end()
         self.manager.event("Event: Hangup", *snapshot())
         self.manager.event("Event: AsyncAGIExec", *snapshot(), "Result: 200%20result%3D0%0A", "CommandId: id-1")
@@ -309,7 +309,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual((self.manager.sent, self.loud()), ([], []))
 
     def test_dial(self) -> None:
-        """How the Dial went is known from its event when the caller hangs up in it."""
+        """The Dial's result is taken from its event when the caller hangs up during it."""
         results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DestUniqueid: 9", "DialStatus: ANSWER")
         self.manager.event("Event: DialEnd", "Uniqueid: 5", "DestUniqueid: 9", "DialStatus: BUSY")
@@ -318,7 +318,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual([result.status for result in results], ["ANSWER"])
 
     def test_forged_dial_end(self) -> None:
-        """A DialEnd with a status or a Uniqueid twice says nothing."""
+        """A DialEnd with a repeated status or Uniqueid is ignored."""
         results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
         for extra in ("DialStatus: BUSY", f"Uniqueid: {UNIQUEID}"):
@@ -328,7 +328,7 @@ class StartTests(MagiServiceTest):
         self.assertEqual([result.status for result in results], ["BUSY"])
 
     def test_dial_end_without_a_status(self) -> None:
-        """A DialEnd that lacks its status says nothing."""
+        """A DialEnd without a status is ignored."""
         results = self.start_dialling()
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}", "DialStatus: BUSY")
         self.manager.event("Event: DialEnd", f"Uniqueid: {UNIQUEID}")
@@ -338,10 +338,10 @@ class StartTests(MagiServiceTest):
 
 
 class ForgedTests(MagiServiceTest):
-    """What a caller's bytes can do: nothing."""
+    """Forgeries by callers."""
 
     def test_tampered_event(self) -> None:
-        """A context, an id or a block put into the number: the event is not believed."""
+        """A context, an id or a block put into a number makes the event invalid."""
         encoded = quote(block())
         for extra in (f"Context: {CONTEXT}", "Uniqueid: 1.1", f"Env: {encoded}"):
             self.manager.event("Event: AsyncAGIStart", extra, *snapshot(), f"Env: {encoded}")
@@ -351,7 +351,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.manager.sent, self.refusals), ([], []))
 
     def test_tampered_block(self) -> None:
-        """A line too many in the block: marked, hung up, logged, and not served, nor found again."""
+        """A call whose block has an additional line is marked, hung up, logged, not served, and not adopted later."""
         self.start(block().replace(b"agi_dnid", b"agi_callerid: 22\nagi_dnid"))
         self.assertEqual(self.served, [])
         self.assertEqual(self.queued(), ['SET VARIABLE PBXROUTER "refused"', "HANGUP"])
@@ -365,7 +365,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual(self.magi.open_calls, 0)
 
     def test_refused_call_whose_end_is_not_told(self) -> None:
-        """A refused call is forgotten in time, and then no more in the way of a genuine one."""
+        """A refused call is forgotten after a time, so that a genuine one on the channel is served."""
         self.start(block()[:-2])
         self.clock.advance(RELEASED_S - 0.5)
         self.assertEqual(self.magi.open_calls, 1)
@@ -379,7 +379,7 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((len(self.loud()), self.flushLoggedErrors()), (1, []))
 
     def test_why_refused(self) -> None:
-        """The log says what is wrong with a block."""
+        """The log says what is wrong with the block."""
         for env, why in (
             (block()[:-2], "the opening block has no end"),
             (block(uniqueid="1.1"), "the opening block is of another call"),
@@ -416,14 +416,14 @@ class ForgedTests(MagiServiceTest):
         self.assertEqual((self.manager.heard("Status"), self.manager.forged_events), ([], 0))
 
     def test_hangup_of_a_channel_that_goes_on(self) -> None:
-        """A Hangup is untrue while the channel exists, whatever application it runs."""
+        """A Hangup is untrue while the channel exists, in any application."""
         self.start()
         self.exists("Playback", "beep")
         self.hangup()
         self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
 
     def hangup(self) -> None:
-        """A Hangup with every header of a genuine one; then the time goes by in which Asterisk is asked."""
+        """Receive a Hangup with every header, and let the time pass in which Asterisk is asked."""
         self.manager.event("Event: Hangup", *snapshot(), "Cause: 16", "Cause-txt: Normal Clearing")
         self.clock.pump(ASK_AGAIN_S)
 
@@ -448,7 +448,7 @@ class ForgedTests(MagiServiceTest):
         self.forged_end()
         self.clock.pump(ASK_AGAIN_S)
         self.assertEqual(self.outcomes, [])
-        self.exists("Dial", "PJSIP/21")  # the dialplan went on
+        self.exists("Dial", "PJSIP/21")  # as if the dialplan went on
         self.forged_end()
         self.assertEqual(self.outcomes, [ChannelHungUp])
 
@@ -547,7 +547,7 @@ class LongBlockTests(MagiServiceTest):
     """Opening blocks that AMI cuts."""
 
     def test_put_together(self) -> None:
-        """The rest stands before the first answer; arguments and all are there."""
+        """The rest of the block is put together before the first command, arguments included."""
         arguments = ("a" * 300, "b" * 300)
         self.start(block(arguments=arguments))
         self.assertEqual(self.served, [])
@@ -559,7 +559,7 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual(self.outcomes, ["0"])
 
     def test_hung_up_meanwhile(self) -> None:
-        """The caller goes before it is whole."""
+        """A caller may hang up before the block is complete."""
         self.start(block(arguments=("a" * 900,)))
         self.assertEqual(self.magi.open_calls, 1)
         self.end()
@@ -568,7 +568,7 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual([event["uniqueid"] for event in self.events if "adopted" in event["log_format"]], [UNIQUEID])
 
     def test_forged_rest(self) -> None:
-        """A rest that makes the block one that Asterisk would not write: refused."""
+        """A rest that makes the block invalid gets the call refused."""
         self.start(block(arguments=("a" * 900,)))
         self.left = self.left.replace(b"\n\n", b"\nagi_callerid: 22\n\n")
         self.answer("200 result=0", "NOOP")
@@ -578,7 +578,7 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual(len(self.refusals), 1)
 
     def test_rest_lost(self) -> None:
-        """A cut block whose rest is lost on the way: what is needed of it is asked for."""
+        """If the rest of a cut block is lost, the missing variables are asked for."""
         self.start(block(arguments=("a" * 900,)))
         (command,) = self.manager.heard("AGI")
         self.manager.event(
@@ -598,7 +598,7 @@ class LongBlockTests(MagiServiceTest):
         self.assertEqual([channel.request.caller for channel in self.served], ["33"])
 
     def test_lost(self) -> None:
-        """What exceeds even that is asked for."""
+        """Variables beyond what Asterisk can send are asked for."""
         self.start(block(arguments=("ñ" * 400,)))
         self.answer("200 result=0", "NOOP")
         self.answer("200 result=0", "GET VARIABLE PBXROUTER")
@@ -619,14 +619,14 @@ class LongBlockTests(MagiServiceTest):
 
 
 class WaitingTests(MagiServiceTest):
-    """Calls that were there before us."""
+    """Calls that began before the gateway."""
 
     def told(self, words: str) -> list[str]:
-        """The calls of which a log line has these words."""
+        """The calls of log lines with these words."""
         return [event["uniqueid"] for event in self.events if words in str(event["log_format"])]
 
     def look(self) -> None:
-        """Time passes until waiting calls are looked for."""
+        """Let time pass until waiting calls are looked for."""
         self.clock.advance(LOOK_AGAIN_S)
 
     def answers(self, mark: str = "", uniqueid: str = UNIQUEID) -> None:
@@ -640,7 +640,7 @@ class WaitingTests(MagiServiceTest):
             self.answer("200 result=1 (bounded)", "GET VARIABLE PBXROUTER_BOUNDED", uniqueid)
 
     def test_taken_up(self) -> None:
-        """A call that waits in a configured context is queried for its request, and served."""
+        """A waiting call in a configured context is asked for its request, and served."""
         self.waiting({}, {"uniqueid": "9.9", "context": "other"})
         self.look()
         self.answers()
@@ -657,7 +657,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.loud(), [])
 
     def test_at_once_when_we_connect(self) -> None:
-        """After a lost connection calls are looked for at once."""
+        """After a lost connection waiting calls are looked for at once."""
         self.manager.goes_down()
         self.waiting({})
         self.manager.comes_up()
@@ -665,7 +665,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(len(self.served), 1)
 
     def test_marked(self) -> None:
-        """How far an earlier gateway came: asked is routed, an application that ran is not run again."""
+        """A call that an earlier gateway asked is routed; one whose application ran does not run it again."""
         for mark, served in (("asked", 1), ("dialling", 0), ("done", 0), ("failed", 0), ("refused", 0)):
             self.setUp()
             self.waiting({})
@@ -688,8 +688,8 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.outcomes, [ReplyTimeout])
 
     def test_looked_for_again_and_again(self) -> None:
-        """Waiting calls are looked for every few seconds while the connection is up."""
-        self.manager.comes_up()  # as if it were told twice
+        """Waiting calls are looked for at intervals while the connection is up."""
+        self.manager.comes_up()  # as if the list came twice
         for _ in range(3):
             self.clock.advance(4.9)
             self.assertEqual(self.manager.heard("CoreShowChannels"), [])
@@ -701,7 +701,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.manager.heard("CoreShowChannels"), [])
 
     def test_applications_are_looked_at_once_for_each_connection(self) -> None:
-        """Only what runs when we connect may be an earlier gateway's; later it is another dialplan's."""
+        """Applications are looked at once for each connection: later ones are another dialplan's."""
         self.waiting({}, application="Dial", data="PJSIP/21")
         self.look()
         self.assertEqual(self.queued(), [])
@@ -734,7 +734,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.magi.open_calls, 1)
 
     def test_names_in_the_log(self) -> None:
-        """The line about an adopted call is one line, whatever its Uniqueid holds."""
+        """The line about an adopted call is one line, also if its Uniqueid holds control characters."""
         self.waiting({"uniqueid": "1\x1b7"})
         self.look()
         self.answers(uniqueid="1\x1b7")
@@ -783,7 +783,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual((self.outcomes, self.magi.open_calls), ([], 1))
 
     def test_application_runs(self) -> None:
-        """An earlier gateway died while an application runs: given back when that is over, however long."""
+        """If an earlier gateway died while an application runs, the call is given back when that is over."""
         self.manager.goes_down()
         self.waiting({}, application="Dial", data="PJSIP/21")
         self.manager.comes_up()
@@ -795,7 +795,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.served, [])
 
     def test_application_is_not_for_us(self) -> None:
-        """Such a channel was in no AsyncAGI at all: asked in vain, and forgotten when it is gone."""
+        """A channel in an application outside AsyncAGI is forgotten when it is gone; nothing is logged."""
         self.manager.goes_down()
         self.waiting({}, {"uniqueid": "1795.8"}, application="AppDial", data="(Outgoing Line)")
         self.manager.comes_up()
@@ -806,7 +806,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.loud(), [])
 
     def test_not_waiting(self) -> None:
-        """A call in another application, or in another AGI, or a forged item, is not taken up."""
+        """A call in another application or another AGI, and a forged item, are not adopted."""
         for application, data in (
             ("Dial", "PJSIP/21"),
             ("AGI", "agi://host/agi:async"),
@@ -827,7 +827,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(len(self.served), 1)
 
     def test_hung_up_while_it_is_asked(self) -> None:
-        """It goes before it is served."""
+        """A call may hang up before it is served."""
         self.waiting({})
         self.look()
         self.manager.lists["CoreShowChannels"] = []
@@ -837,7 +837,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(self.loud(), [])
 
     def test_not_allowed_to_list(self) -> None:
-        """Without reporting nothing is found, and calls that tell of themselves are served all the same."""
+        """Without the permission to list, calls that announce themselves are still served."""
         self.manager.lists["CoreShowChannels"] = ActionFailed("CoreShowChannels: Permission denied")
         self.manager.goes_down()
         self.manager.comes_up()
@@ -845,10 +845,13 @@ class WaitingTests(MagiServiceTest):
         self.look()
         self.start()
         self.assertEqual(len(self.served), 1)
-        self.assertEqual([event["error"] for event in self.loud()], ["CoreShowChannels: Permission denied"])
+        self.assertEqual(
+            [event["error"] for event in self.loud()],
+            ["CoreShowChannels: Permission denied; is reporting among the user's write classes?"],
+        )
 
     def test_no_contexts(self) -> None:
-        """Where no context is ours nothing is looked for."""
+        """Without contexts waiting calls are not looked for."""
         manager = FakeAMIConnection()
         magi = MagiService(manager, [], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
         magi.startService()
@@ -857,7 +860,7 @@ class WaitingTests(MagiServiceTest):
         self.assertEqual(manager.sent, [])
 
     def test_started_late(self) -> None:
-        """Started when the connection is up already, or stopped before it comes up."""
+        """The service may start when the connection is up, or stop before it comes up."""
         manager = FakeAMIConnection()
         manager.comes_up()
         magi = MagiService(manager, [CONTEXT], self.serve, self.clock, self.watch)  # type: ignore[arg-type]
@@ -871,10 +874,10 @@ class WaitingTests(MagiServiceTest):
 
 
 class LossTests(MagiServiceTest):
-    """The connection, and the end of the gateway."""
+    """Losing the connection, and stopping."""
 
     def test_connection_lost(self) -> None:
-        """Every conversation ends as one whose connection closed; nothing is sent into the void."""
+        """A lost connection ends every conversation as closed; nothing more is sent."""
         self.start()
         self.start(uniqueid="1795.8")
         self.manager.goes_down()
@@ -884,7 +887,7 @@ class LossTests(MagiServiceTest):
         self.clock.advance(100)
 
     def test_lost_while_looking(self) -> None:
-        """The connection goes while the list is awaited; the next one is asked again."""
+        """If the connection is lost during a look, the next connection is asked again."""
         self.manager.lists["CoreShowChannels"] = None
         self.clock.advance(LOOK_AGAIN_S)
         self.manager.goes_down()
@@ -894,7 +897,7 @@ class LossTests(MagiServiceTest):
         self.assertIn("CoreShowChannels", [name for name, _ in self.manager.sent])
 
     def test_stopped(self) -> None:
-        """When we stop every call is given back, once; a new one is not begun."""
+        """Stopping gives every call back once; no new call is begun."""
         self.start()
         self.queued()
         self.successResultOf(self.magi.stopService())
@@ -909,7 +912,7 @@ class LossTests(MagiServiceTest):
         self.assertEqual((len(self.served), self.manager.sent), (1, []))
 
     def test_stopped_with_calls_that_are_over(self) -> None:
-        """What cannot be given back any more does not keep us from stopping."""
+        """Calls that cannot be given back do not keep the service from stopping."""
         for uniqueid in (UNIQUEID, "1795.8"):
             self.start(uniqueid=uniqueid)
         self.queued()
@@ -967,10 +970,10 @@ class LossTests(MagiServiceTest):
 
 
 class HistoricalTests(MagiServiceTest):
-    """The workshop's own event."""
+    """The MAGIExec event of the workshop's patch."""
 
     def test_served(self) -> None:
-        """``Channel`` and the ``agi_*`` block in ``Result``: the same conversation."""
+        """``Channel`` and the ``agi_*`` block in ``Result`` begin the same conversation."""
         name = SimulatedCall("21", caller="33").channel
         self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block())}")
         (channel,) = self.served
@@ -986,7 +989,7 @@ class HistoricalTests(MagiServiceTest):
         self.assertEqual(self.outcomes, ["0"])
 
     def test_not_ours_or_forged(self) -> None:
-        """Another context; a block that is not all there; the same call again."""
+        """Another context, an incomplete block, and the same call again are ignored."""
         name = SimulatedCall("21", caller="33").channel
         self.manager.event("Event: MAGIExec", f"Channel: {name}", f"Result: {quote(block(context='x'))}")
         self.manager.event("Event: MAGIExec", f"Channel: {name}", "Result: agi_callerid: 33")

@@ -1,4 +1,4 @@
-"""AsyncAGI's habits in bytes: what is whole, what was cut, and what the 2006 patch is read as."""
+"""AsyncAGI on the wire: whole events, cut values, and the MAGIExec of the 2006 patch."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ OLD_BLOCK = (
 
 
 class WholeTests(SynchronousTestCase):
-    """Telling a caller's forgery from a channel's event."""
+    """Telling forged events from genuine ones."""
 
     def test_whole(self) -> None:
-        """An event with all its headers once."""
+        """A whole event has each of its headers once."""
         self.assertTrue(is_whole(AMIMessage(f"Event: AsyncAGIEnd\r\n{SNAPSHOT}".encode())))
         self.assertFalse(is_whole(AMIMessage(f"Event: AsyncAGIStart\r\n{SNAPSHOT}".encode()), "Env"))
 
     def test_injected(self) -> None:
-        """Lines put into the number or the extension stand beside the true ones."""
+        """Lines put into the number or the extension make the event invalid, since the true ones follow."""
         for place in ("CallerIDNum: 34", "Exten: 21"):
             for lines in ("Uniqueid: 9.9", "Linkedid: 9", "context: other", "Channel: x"):
                 event = f"Event: AsyncAGIEnd\r\n{SNAPSHOT}".replace(place, f"{place}\r\n{lines}")
@@ -59,20 +59,20 @@ class WholeTests(SynchronousTestCase):
 
 
 class PieceTests(SynchronousTestCase):
-    """What was cut."""
+    """Replies that may be cut."""
 
     def test_short(self) -> None:
-        """A short answer is all there."""
+        """A short reply is complete."""
         found = piece("200%20result%3D0%0A")
         self.assertEqual((found.data, found.more, found.lost), (b"200 result=0\n", False, False))
 
     def test_full_pipe(self) -> None:
-        """As much as Asterisk reads at once: there may be more."""
+        """A reply of as many bytes as Asterisk reads at once may have a rest."""
         found = piece("x" * 1023)
         self.assertEqual((found.more, found.lost), (True, False))
 
     def test_cut_code(self) -> None:
-        """As long as Asterisk sends: something may be lost, at the end half a code."""
+        """A reply as long as Asterisk sends may have lost its end."""
         found = piece("%C3%B1" * 341 + "%")
         self.assertEqual((found.more, found.lost), (True, True))
 
@@ -83,20 +83,20 @@ class PieceTests(SynchronousTestCase):
             self.assertEqual((len(found.data), found.more, found.lost), (length, more, lost))
 
     def test_other_bytes(self) -> None:
-        """Bytes that are no text are passed on as they are, encoded or not."""
+        """Bytes that are not UTF-8 are passed on, encoded or not."""
         self.assertEqual(piece("%FF\udcff").data, b"\xff\xff")
 
     def test_progress(self) -> None:
-        """The line that says that it takes a while is no answer."""
+        """The line 100 is no reply."""
         self.assertEqual(without_progress(b"100 result=0 Trying...\n200 result=0\n"), b"200 result=0\n")
         self.assertEqual(without_progress(b"100 "), b"")
 
 
 class CommandTests(SynchronousTestCase):
-    """What must not be sent as it is."""
+    """Commands that are replaced before they are sent."""
 
     def test_harmless(self) -> None:
-        """Only a STREAM FILE that every key ends has an equal."""
+        """Only a STREAM FILE that every key ends is replaced."""
         for command, sent in (
             ("STREAM FILE beep 0123456789*#", "GET DATA beep 1 1"),
             ("stream file beep 0123456789*#", "GET DATA beep 1 1"),
@@ -116,7 +116,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(without_break_on_error(command), command)
 
     def test_as_reply(self) -> None:
-        """The reply to GET DATA becomes one of STREAM FILE; what no key or no success is stays as it is."""
+        """The reply to GET DATA becomes one of STREAM FILE; no key and a failure stay as they are."""
         sent = "GET DATA beep 1 1"
         for reply, expected in (
             (AGIReply(200, "12", text="result=12"), AGIReply(200, "49", text="result=49")),
@@ -130,14 +130,14 @@ class CommandTests(SynchronousTestCase):
 
 
 class HistoricalTests(SynchronousTestCase):
-    """The 2006 patch's MAGIExec, as the workshop reads it."""
+    """MAGIExec of the 2006 patch, as the workshop reads it."""
 
     def event(self, result: str, channel: str = "SIP/33-1", more: str = "") -> AMIMessage:
-        """Such an event."""
+        """A MAGIExec event."""
         return AMIMessage(f"Event: MAGIExec\r\nChannel: {channel}\r\nResult: {result}{more}".encode())
 
     def test_block(self) -> None:
-        """Encoded, as it is, or a header each: the same request."""
+        """Encoded, plain, or with a header each, the block gives the same request."""
         rest = OLD_BLOCK.replace("\n", "\r\n").partition("\r\n")
         for event in (
             self.event(quote(OLD_BLOCK)),
@@ -160,7 +160,7 @@ class HistoricalTests(SynchronousTestCase):
             self.assertEqual((request.variables["request"], request.variables["enhanced"]), ("agi://x:1", "X"))
 
     def test_result(self) -> None:
-        """A result of a command is no call."""
+        """The result of a command is no call."""
         for result in ("200 result=0", "", quote("200 result=1 (x\nagi_callerid: 33)"), quote("x\nagi_callerid: 33")):
             self.assertIsNone(historical_request(self.event(result)))
 
@@ -175,7 +175,7 @@ class HistoricalTests(SynchronousTestCase):
             self.assertTrue(line.isprintable())
 
     def test_why_it_is_refused(self) -> None:
-        """The line names what is missing or too much."""
+        """The error names what is missing or too much."""
         for line in OLD_BLOCK.splitlines()[1:]:
             event = self.event(quote(OLD_BLOCK.replace(line + "\n", "")))
             why = str(self.assertRaises(ForgedRequest, historical_request, event))
@@ -198,7 +198,7 @@ class HistoricalTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200))
     def test_any_bytes(self, result: bytes) -> None:
-        """Any bytes are a request, none, or refused."""
+        """Any bytes are a request, None, or a refusal."""
         event = AMIMessage(b"Event: MAGIExec\r\nChannel: x\r\nResult: " + result)
         try:
             historical_request(event)

@@ -16,7 +16,7 @@ class LimitsCase(SynchronousTestCase):
     """ConnectionLimits whose closed connections and refusals are recorded."""
 
     def make(self, most: int, of_network: int, waiting: int, waiting_of_network: int) -> None:
-        """Make limits."""
+        """Make the limits."""
         self.refused: list[tuple[str, str]] = []
         self.closed: list[ConnectionSlot] = []
         bounds = Bounds(most, of_network, waiting, waiting_of_network)
@@ -163,7 +163,7 @@ class Entering(LimitsCase):
         self.assertNotIn(others[0], self.closed)
 
     def test_busy_ones_are_kept(self) -> None:
-        """Where nothing waits a place is refused, whatever was given away before; a busy one is never closed."""
+        """Where no connection waits a place is refused, and a busy connection is never closed."""
         self.make(2, 2, 1, 1)
         first = self.come("a", busy=True)
         first.busy()
@@ -178,7 +178,7 @@ class Entering(LimitsCase):
         self.assertEqual(self.closed, [second])
 
     def test_closed_before_it_can_be_told(self) -> None:
-        """A place that nothing has been told to close is given away all the same."""
+        """A place whose connection has nothing to close it is given away too."""
         self.make(1, 1, 1, 1)
         self.assertIsNotNone(self.limits.acquire("a"))
         self.assertIsNotNone(self.limits.acquire("a"))

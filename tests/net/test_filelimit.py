@@ -1,4 +1,4 @@
-"""The limit of open files, tried in a process of its own."""
+"""The limit of open files, changed in a process of its own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SharesTests(SynchronousTestCase):
     """web_connections and call_connections."""
 
     def test_files_are_left_for_calls(self) -> None:
-        """However few there are."""
+        """Web connections leave files for calls, however few there are."""
         self.assertEqual([web_connections(value) for value in (256, 1024, 4096, 1 << 20)], [16, 512, 2048, 4096])
 
     def test_calls(self) -> None:
-        """They have what the web server and other files leave."""
+        """Calls have the files that the web server and others leave."""
         self.assertEqual([call_connections(value, True) for value in (64, 256, 1024, 4096)], [16, 176, 448, 1984])
         self.assertEqual([call_connections(value, False) for value in (64, 256, 1024)], [16, 192, 960])

@@ -1,4 +1,4 @@
-"""Calls that begin with us: what is refused before Asterisk hears of it, and what is told of the others."""
+"""Originator: requests that are refused before Asterisk is asked, and the progress of the others."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ NUMBER = "1795409729.7"
 
 
 class CheckTests(SynchronousTestCase):
-    """What may be asked for at all."""
+    """Which requests are refused."""
 
     def refused(self, wish: CallRequest, technologies: dict[str, str] | None = None) -> str:
-        """Why it is refused: one line."""
+        """Check that a request is refused; returns the one line."""
         error = self.assertRaises(OriginateRefused, check_request, wish, technologies or TECHNOLOGIES)
         self.assertNotRegex(str(error), r"[\r\n\0]")
         self.assertTrue(str(error).isascii())
         return str(error)
 
     def test_numbers(self) -> None:
-        """Tricks that a number may try are none that can be dialled."""
+        """Numbers with characters that could mean more to Dial are refused."""
         for number in (
             *(
                 "",
@@ -94,7 +94,7 @@ class CheckTests(SynchronousTestCase):
             self.assertIn("to: ", self.refused(CallRequest("PJSIP/33", number, "phones")), repr(number[:50]))
 
     def test_channels(self) -> None:
-        """One phone on a technology of phones, and nothing beside it."""
+        """A channel is one phone of a technology of phones, without options."""
         for channel in (
             *(
                 "",
@@ -174,17 +174,17 @@ class CheckTests(SynchronousTestCase):
             self.assertIn("context: ", self.refused(CallRequest("PJSIP/33", "21", context)), repr(context))
 
     def test_long_values_are_cut(self) -> None:
-        """What is quoted of a value without end is its beginning."""
+        """The error quotes the beginning of a long value."""
         self.assertLess(len(self.refused(CallRequest("x" * 100_000, "21", "phones"))), 200)
 
     def test_accepted(self) -> None:
-        """As written, but for dashes; the extension is the phone's name."""
+        """A request is accepted as written, without dashes; its extension is the phone's name."""
         for given, number in ("21", "21"), ("+34-91-123", "+3491123"), ("*98", "*98"), ("00#", "00#"):
             checked, extension = check_request(CallRequest("PJSIP/33", given, "from-inside_2"), TECHNOLOGIES)
             self.assertEqual((checked.channel, checked.number, extension), ("PJSIP/33", number, "33"))
 
     def test_technologies(self) -> None:
-        """Names of old, and those of the settings, in any case; the dial string's rest is not for phones."""
+        """Technologies are old names and those of the settings, in any case; other dial string text is for no phone."""
         own = {**TECHNOLOGIES, "IAX2": "IAX2/loop", "Door": "PJSIP"}
         for given, made in (
             *(("SIP/33", "PJSIP/33"), ("sip/33", "PJSIP/33"), ("Zap/1", "DAHDI/1"), ("pjsip/33", "pjsip/33")),
@@ -193,16 +193,16 @@ class CheckTests(SynchronousTestCase):
             self.assertEqual(check_request(CallRequest(given, "21", "phones"), own)[0].channel, made)
 
     def test_ring_time(self) -> None:
-        """Seconds within reason."""
+        """The ring time is a whole number of seconds within its bounds."""
         for given, kept in (-1, 1), (0, 1), (20, 20), (10**9, 300):
             self.assertEqual(check_request(CallRequest("PJSIP/33", "21", "phones", given), {})[0].ring_s, kept)
 
 
 class CallCase(SynchronousTestCase):
-    """An Originator on a connection that the test plays."""
+    """Has an Originator on a fake AMI connection."""
 
     def setUp(self) -> None:
-        """With the workshop's rules."""
+        """Make the Originator, with the workshop's rules."""
         self.manager, self.clock = FakeAMIConnection(), Clock()
         self.manager.comes_up()
         self.engine = RulesEngine({"dial"})
@@ -218,38 +218,38 @@ class CallCase(SynchronousTestCase):
         return Deferred.fromCoroutine(self.originator.originate(wish, self.told.append))
 
     def begin(self) -> None:
-        """A call that Asterisk has taken on."""
+        """Begin a call that Asterisk has accepted."""
         self.successResultOf(self.ask())
 
     def happens(self, name: str, **headers: str) -> None:
-        """An event comes."""
+        """Receive an event."""
         self.manager.event(f"Event: {name}", *(f"{header}: {value}" for header, value in headers.items()))
 
     def rings(self) -> None:
-        """The phone rings."""
+        """Let the phone ring."""
         self.happens("Newstate", Uniqueid=OURS, Linkedid=OURS, ChannelState="5")
 
     def responds(self, response: str, reason: str) -> None:
-        """Asterisk says what came of it."""
+        """Receive the OriginateResponse."""
         self.happens("OriginateResponse", Response=response, Reason=reason, Uniqueid=OURS)
 
     def answered(self) -> None:
-        """The phone rang and was answered."""
+        """Let the phone ring and be answered."""
         self.begin()
         self.rings()
         self.responds("Success", "4")
 
     def dialled(self, status: str) -> None:
-        """The Dial to the number ended so."""
+        """End the Dial to the number."""
         self.happens("DialEnd", Uniqueid=OURS, Linkedid=OURS, DestUniqueid=NUMBER, DestLinkedid=OURS, DialStatus=status)
 
     def hangs_up(self, cause: str = "16", uniqueid: str = OURS) -> None:
-        """A channel of the call ends."""
+        """End a channel of the call."""
         self.happens("Hangup", Uniqueid=uniqueid, Linkedid=OURS, Cause=cause)
 
     @property
     def states(self) -> list[str]:
-        """The words of what was told."""
+        """The states that were reported."""
         return [progress.state for progress in self.told]
 
     def assert_over(self, *states: str) -> None:
@@ -270,7 +270,7 @@ class ForgedTests(CallCase):
     """Events that a caller forged for the phone's channel."""
 
     def goes_on(self) -> None:
-        """Asterisk will say that the phone's channel exists."""
+        """Let Asterisk confirm that the phone's channel exists."""
         self.manager.alive[OURS] = AMIMessage(b"Event: Status\r\nUniqueid: " + OURS.encode())
 
     def test_hangup(self) -> None:
@@ -298,7 +298,7 @@ class ForgedTests(CallCase):
 
 
 class AskingTests(CallCase):
-    """Before Asterisk takes it on."""
+    """Requests until Asterisk accepts them."""
 
     def test_action(self) -> None:
         """The Originate action: asynchronous, with a ChannelId of its own, with the phone's caller ID."""
@@ -324,13 +324,13 @@ class AskingTests(CallCase):
         self.assertEqual(self.told, [])
 
     def test_malformed(self) -> None:
-        """Neither rules nor Asterisk are asked."""
+        """For an invalid request neither rules nor Asterisk are asked."""
         error = self.failureResultOf(self.ask("PJSIP/33&PJSIP/44"), OriginateRefused).value
         self.assertIsNone(error.decision)
         self.assertEqual(self.manager.sent, [])
 
     def test_not_granted(self) -> None:
-        """Another extension, or a number that only a PIN opens, or none that there is: refused, and why."""
+        """A number that the extension may not dial without a PIN, or that is not there, is refused with the reason."""
         for channel, number, verdict, why in (
             ("PJSIP/44", "21", Verdict.PIN, "44 is not among the extensions"),
             ("PJSIP/33", "75", Verdict.PIN, "33"),
@@ -343,7 +343,7 @@ class AskingTests(CallCase):
         self.assertEqual(self.manager.sent, [])
 
     def tie(self, endpoints: dict[str, str], *grants: tuple[str, set[int]]) -> None:
-        """Tie extensions to endpoints; they have these grants."""
+        """Tie extensions with these grants to endpoints."""
         self.engine.replace(
             RuleSet.build(
                 [Rule(2, "2X", "dial", "SIP"), Rule(3, "3X", "dial", "SIP")],
@@ -355,7 +355,7 @@ class AskingTests(CallCase):
         )
 
     def test_tied_extension(self) -> None:
-        """The extension that is tied to the phone is asked about, whatever the phone is named; in any case."""
+        """The extension that is tied to the phone is asked about, not one named as the phone; in any case."""
         self.tie({"44": "PJSIP/desk", "33": "PJSIP/33"}, ("44", {2}), ("33", {2}))
         for channel, extension in (
             ("PJSIP/desk", "44"),
@@ -369,7 +369,7 @@ class AskingTests(CallCase):
             self.assertEqual([headers["CallerID"] for _, headers in self.manager.sent], [extension], channel)
 
     def test_extension_tied_elsewhere(self) -> None:
-        """A phone named as an extension that is tied to another phone, or tied itself to one without the grant."""
+        """A phone named as an extension that is tied to another one, or tied to one without the grant, is refused."""
         self.tie({"33": "PJSIP/desk", "44": "PJSIP/22"}, ("33", {2}), ("44", {3}), ("22", {2}))
         for channel, why in (
             ("PJSIP/33", "33 may not dial 21: 21 matches 2X: dial SIP; 33 is tied to PJSIP/desk, and"),
@@ -380,7 +380,7 @@ class AskingTests(CallCase):
         self.assertEqual(self.manager.sent, [])
 
     def test_several_extensions_of_a_phone(self) -> None:
-        """The one that is named as the phone comes first, then the first that may dial the number."""
+        """The extension with the phone's name comes first, then the first that may dial the number."""
         self.tie({"50": "PJSIP/33", "51": "PJSIP/33", "33": "PJSIP/33"}, ("50", {3}), ("51", {2, 3}), ("33", {3}))
         for number, extension in (("21", "51"), ("35", "33")):
             self.manager.sent.clear()
@@ -401,14 +401,14 @@ class AskingTests(CallCase):
         )
 
     def test_down(self) -> None:
-        """Without a connection it fails at once, and nothing is kept."""
+        """Without a connection a request fails at once, and nothing is kept."""
         self.manager.is_up = False
         self.assertFalse(self.originator.is_up)
         self.failureResultOf(self.ask(), ManagerUnavailable)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused_by_asterisk(self) -> None:
-        """Its own words; nothing is told beside them, and nothing is kept."""
+        """If Asterisk refuses, its words are the error; nothing else is reported or kept."""
         self.manager.answers["Originate"] = ActionFailed("Originate: Extension does not exist.")
         self.assertIn("does not exist", str(self.failureResultOf(self.ask(), ActionFailed).value))
         self.rings()
@@ -416,7 +416,7 @@ class AskingTests(CallCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lost_while_asking(self) -> None:
-        """One failure, not two."""
+        """A connection that is lost while Asterisk is asked is one failure."""
         self.manager.answers["Originate"] = None
         done = self.ask()
         self.manager.goes_down()
@@ -425,10 +425,10 @@ class AskingTests(CallCase):
 
 
 class ProgressTests(CallCase):
-    """What is told of a call."""
+    """The progress of a call."""
 
     def test_good_call(self) -> None:
-        """It rings, is answered, connected, over."""
+        """A good call rings, is answered, connected and ended."""
         self.answered()
         self.dialled("ANSWER")
         self.happens("BridgeEnter", Uniqueid=OURS, Linkedid=OURS)
@@ -439,15 +439,23 @@ class ProgressTests(CallCase):
         self.hangs_up()
         self.assert_over("ringing", "answered", "connected", "ended")
 
+    def test_answered_without_ringing(self) -> None:
+        """A phone that answers by itself, of which no ringing is told, has been answered all the same."""
+        self.begin()
+        self.responds("Success", "4")
+        self.assertEqual(self.states, ["answered"])
+        self.hangs_up()
+        self.assert_over("answered", "ended")
+
     def test_each_step_once(self) -> None:
-        """A state that comes again is no news."""
+        """A state that comes again is not reported again."""
         self.begin()
         self.rings()
         self.rings()
         self.assertEqual(self.states, ["ringing"])
 
     def test_failures(self) -> None:
-        """The reason stands in the Hangup event, before or after the response that knows none."""
+        """The reason of a failure is the Hangup's, before or after a response without one."""
         for cause, state in (
             *(
                 ("17", "busy"),
@@ -472,7 +480,7 @@ class ProgressTests(CallCase):
                 self.assert_over(state)
 
     def test_no_channel(self) -> None:
-        """No Hangup ever comes where there was no channel."""
+        """A call without a channel fails without a Hangup."""
         self.begin()
         self.responds("Failure", "0")
         self.clock.advance(CAUSE_GRACE_S / 2)
@@ -481,21 +489,21 @@ class ProgressTests(CallCase):
         self.assert_over("unavailable")
 
     def test_no_answer(self) -> None:
-        """It rang in vain."""
+        """A phone that rang and was not answered is reported so."""
         self.begin()
         self.rings()
         self.responds("Failure", "3")
         self.assert_over("ringing", "noanswer")
 
     def test_switched_off(self) -> None:
-        """It never rang: that is told apart."""
+        """A phone that never rang is reported as such."""
         self.begin()
         self.responds("Failure", "3")
         self.assertIn("did not ring", self.told[-1].why)
         self.assert_over("unavailable")
 
     def test_number_not_connected(self) -> None:
-        """The phone was answered, the number was not: what became of that one."""
+        """If the phone was answered and the number not connected, the number's outcome is reported."""
         for status, state in (
             *(("BUSY", "busy"), ("NOANSWER", "noanswer"), ("CHANUNAVAIL", "unavailable")),
             *(("CONGESTION", "congestion"), ("CANCEL", "ended"), ("INVALIDARGS", "ended")),
@@ -507,7 +515,7 @@ class ProgressTests(CallCase):
             self.assert_over("ringing", "answered", state)
 
     def test_number_rejects(self) -> None:
-        """Asterisk's DialEnd calls that NOANSWER; the other channel's Hangup tells, before or after it."""
+        """A rejection, which DialEnd calls NOANSWER, is known by the other channel's Hangup, before or after it."""
         for hangup_first in (True, False):
             self.setUp()
             self.answered()
@@ -520,7 +528,7 @@ class ProgressTests(CallCase):
             self.assert_over("ringing", "answered", "rejected")
 
     def test_second_try(self) -> None:
-        """The number's first way was busy, the second answered: connected is what counts."""
+        """If the number's first way was busy and the second answered, connected is reported."""
         self.answered()
         self.dialled("BUSY")
         self.dialled("ANSWER")
@@ -529,14 +537,14 @@ class ProgressTests(CallCase):
         self.assert_over("ringing", "answered", "connected", "ended")
 
     def test_never_dialled(self) -> None:
-        """The dialplan had something else for it, such as voicemail."""
+        """A call that the dialplan answers without a Dial is reported as ended, with no connection."""
         self.answered()
         self.hangs_up()
         self.assertIn("not connected", self.told[-1].why)
         self.assert_over("ringing", "answered", "ended")
 
     def test_late_response(self) -> None:
-        """Asterisk tells of the answer only after what came of it: the same is told."""
+        """An OriginateResponse that comes after the outcome changes nothing of the report."""
         for after in range(4):
             for status, state in (("BUSY", "busy"), ("NOANSWER", "noanswer"), ("ANSWER", "connected")):
                 self.setUp()
@@ -558,7 +566,7 @@ class ProgressTests(CallCase):
                 self.assert_over("ringing", "answered", *more)
 
     def test_over_before_the_response(self) -> None:
-        """Answered and hung up at once, and nothing dialled."""
+        """A call may be answered and hung up at once, without a Dial."""
         self.begin()
         self.rings()
         self.hangs_up()
@@ -576,7 +584,7 @@ class ProgressTests(CallCase):
             self.assert_over(*before, "failed")
 
     def test_silence(self) -> None:
-        """A call of which Asterisk tells nothing fails MARGIN_S after its time to ring, and not before."""
+        """A call without events fails MARGIN_S after its ring time, and not before."""
         for ring_s in (RING_S, 7):
             self.setUp()
             self.successResultOf(self.ask(ring_s=ring_s))
@@ -587,13 +595,13 @@ class ProgressTests(CallCase):
             self.assertEqual(self.told[-1].why, "Asterisk did not report the result of the call")
 
     def test_long_talk(self) -> None:
-        """Once answered, it may last."""
+        """Once it is answered a call may last."""
         self.answered()
         self.clock.advance(100_000)
         self.assertEqual(self.states, ["ringing", "answered"])
 
     def test_other_calls(self) -> None:
-        """Events of others, and those without ids, are not ours."""
+        """Events of other calls, and those without ids, are ignored."""
         self.begin()
         for other in ("1795409729.9", "id-", f"{OURS}1", ""):
             self.happens("Newstate", Uniqueid=other, Linkedid=other, ChannelState="5")
@@ -603,7 +611,7 @@ class ProgressTests(CallCase):
         self.assertEqual(self.told, [])
 
     def test_two_at_once(self) -> None:
-        """Each hears of its own."""
+        """Two calls at once get their own reports."""
         self.begin()
         second: list[Progress] = []
         wish = CallRequest("PJSIP/33", "22", "phones")
@@ -613,10 +621,10 @@ class ProgressTests(CallCase):
 
 
 class ContextTests(SynchronousTestCase):
-    """Where calls may begin."""
+    """In which contexts calls may begin."""
 
     def test_only_there(self) -> None:
-        """In the contexts that the settings name; nowhere if they name none, and the message names the setting."""
+        """Calls begin only in the contexts that the settings name; without any, the error names the setting."""
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules())
         for contexts, allowed in ((("phones",), False), (("phones", "elsewhere"), True), ((), False)):

@@ -1,4 +1,4 @@
-"""The engine decides by the rules of the moment; the keeper keeps them fresh."""
+"""The rules engine decides by the rules in force; the reloader keeps them current."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fakes import hash_pin, loud, workshop_rules
 
 
 def rules_with(pattern: str, application: str = "dial") -> RuleSet:
-    """One rule."""
+    """Rules with one mapping."""
     return RuleSet.build([Mapping(1, pattern, application, "")], [], [], hash_pin)
 
 
@@ -26,7 +26,7 @@ class Deciding(SynchronousTestCase):
     """RulesEngine."""
 
     def test_at_once(self) -> None:
-        """With rules in memory nothing is waited for, and new ones count at once."""
+        """With rules in memory a decision is made at once, and new rules count at once."""
         engine = RulesEngine({"dial", "voicemail"})
         engine.replace(workshop_rules())
         self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.ALLOW)
@@ -34,7 +34,7 @@ class Deciding(SynchronousTestCase):
         self.assertEqual(self.successResultOf(engine.decide(Facts("33", "21"))).verdict, Verdict.INVALID)
 
     def test_before_the_first_rules(self) -> None:
-        """Calls wait for them, each for its own decision."""
+        """Calls wait for the first rules, each for its own decision."""
         engine = RulesEngine({"dial"})
         first, second = engine.decide(Facts("33", "21")), engine.decide(Facts("33", "999"))
         self.assertNoResult(first)
@@ -43,7 +43,7 @@ class Deciding(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second).verdict, Verdict.INVALID)
 
     def test_given_up(self) -> None:
-        """One that is not waited for any more harms nothing."""
+        """A decision that is cancelled while it waits harms nothing."""
         engine = RulesEngine({"dial"})
         waiting = engine.decide(Facts("33", "21"))
         waiting.cancel()
@@ -51,7 +51,7 @@ class Deciding(SynchronousTestCase):
         engine.replace(workshop_rules())
 
     def test_missing_driver(self) -> None:
-        """It is a step of the trace, where it matters."""
+        """A missing driver is a step of the trace, for allowed calls."""
         engine = RulesEngine({"dial"})
         engine.replace(workshop_rules(Mapping(9, "88", "Fax", "")))
         missing = "no driver provides the application "
@@ -67,7 +67,7 @@ class Deciding(SynchronousTestCase):
             self.assertEqual(found, [f"{missing}{application}"] if application else [])
 
     def test_rules(self) -> None:
-        """None until they have been loaded once; then those in force."""
+        """There are no rules until they have been loaded; then those in force."""
         engine = RulesEngine({"dial"})
         self.assertIsNone(engine.rules)
         for rules in (workshop_rules(), rules_with("9X")):
@@ -75,7 +75,7 @@ class Deciding(SynchronousTestCase):
             self.assertIs(engine.rules, rules)
 
     def test_a_missing_driver_before_the_first_rules(self) -> None:
-        """A call that waited for the rules is told so as well."""
+        """The trace of a call that waited for the rules has the missing driver too."""
         engine = RulesEngine(["dial"])
         waiting = engine.decide(Facts("33", "66"))
         engine.replace(workshop_rules())
@@ -92,13 +92,13 @@ class Deciding(SynchronousTestCase):
         )
 
     def test_applications_in_any_case(self) -> None:
-        """As drivers are found."""
+        """Applications are compared with drivers in any case."""
         engine = RulesEngine({"dial"})
         engine.replace(rules_with("2X", "Dial"))
         self.assertNotIn("no driver", self.successResultOf(engine.decide(Facts(None, "21"))).trace_lines()[-1])
 
     def test_breaks(self) -> None:
-        """A bug in the rules fails the Deferred; it does not fly through the caller."""
+        """An exception while deciding fails the Deferred; it is not raised."""
 
         def broken(pin: str) -> str:
             raise ZeroDivisionError("on purpose")
@@ -109,7 +109,7 @@ class Deciding(SynchronousTestCase):
 
 
 class FakeSource:
-    """A store that answers as told."""
+    """A store with the given rules."""
 
     def __init__(self) -> None:
         self.rules: RuleSet | Exception | Deferred[RuleSet] = workshop_rules()
@@ -117,14 +117,14 @@ class FakeSource:
         self.loads = 0
 
     def load_rules(self) -> Deferred[RuleSet]:
-        """The rules."""
+        """The rules, or the error."""
         self.loads += 1
         if isinstance(self.rules, Deferred):
             return self.rules
         return fail(self.rules) if isinstance(self.rules, Exception) else succeed(self.rules)
 
     def version(self) -> Deferred[tuple[int, ...]]:
-        """The mark."""
+        """The version."""
         return fail(self.mark) if isinstance(self.mark, Exception) else succeed((self.mark,))
 
 
@@ -132,7 +132,7 @@ class Keeping(SynchronousTestCase):
     """RulesReloader."""
 
     def setUp(self) -> None:
-        """A running keeper, with a watched log."""
+        """Start a reloader with a recorded log."""
         self.source = FakeSource()
         self.slow: Deferred[RuleSet] = Deferred()
         self.engine = RulesEngine({"dial"})
@@ -141,17 +141,17 @@ class Keeping(SynchronousTestCase):
         self.logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
 
     def verdict(self, number: str) -> Verdict:
-        """What 33 would get."""
+        """The verdict on a call of 33."""
         return self.successResultOf(self.engine.decide(Facts("33", number))).verdict
 
     def formats(self) -> list[str]:
-        """What the log said since."""
+        """The log formats since the last call."""
         said = [event["log_format"] for event in self.logs if "log_namespace" in event]
         self.logs.clear()
         return [item for item in said if (item and "rules" in item) or "database" in item]
 
     def test_loads_and_reloads(self) -> None:
-        """At the start, and when the mark differs, within a second; not otherwise."""
+        """Rules are loaded at the start, and within a second when the version differs; not otherwise."""
         self.reloader.startService()
         self.assertEqual(self.verdict("21"), Verdict.ALLOW)
         self.clock.pump([POLL_S] * 4)
@@ -164,7 +164,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.formats(), ["rules loaded", "rules changed and loaded again"])
 
     def test_away(self) -> None:
-        """The last rules stay in force; it is said once, and once when it is over."""
+        """While the database is away the last rules stay in force; the outage and its end are logged once."""
         self.reloader.startService()
         self.formats()
         self.source.mark = StoreError("it is locked")
@@ -179,7 +179,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.source.loads, 1)
 
     def test_away_at_the_start(self) -> None:
-        """The first rules come when they can be read."""
+        """If the database is away at the start, the first rules are loaded when they can be read."""
         self.source.rules = StoreError("it is locked")
         self.reloader.startService()
         waiting = self.engine.decide(Facts("33", "21"))
@@ -191,7 +191,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.formats()[1:], ["rules: the database can be read again", "rules loaded"])
 
     def test_breaks(self) -> None:
-        """A bug is logged each time, and the keeper goes on."""
+        """An unexpected exception is logged each time, and the reloader goes on."""
         self.source.mark = ZeroDivisionError("on purpose")
         self.reloader.startService()
         self.clock.advance(POLL_S)
@@ -212,7 +212,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.source.loads, 2)
 
     def test_changed_while_loading(self) -> None:
-        """A change between the version and the rules is not missed: they are loaded again."""
+        """Rules that change between the version and the load are loaded again."""
         self.source.rules = self.slow
         self.reloader.startService()
         self.source.mark = 2
@@ -222,7 +222,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual((self.verdict("21"), self.source.loads), (Verdict.INVALID, 2))
 
     def test_changed_and_away(self) -> None:
-        """Changed rules that cannot be read leave the last ones in force, and are loaded when they can be."""
+        """Changed rules that cannot be read leave the last ones in force, and are loaded later."""
         self.reloader.startService()
         self.source.rules, self.source.mark = StoreError("it is locked"), 2
         self.clock.pump([POLL_S] * 3)
@@ -241,7 +241,7 @@ class Keeping(SynchronousTestCase):
         )
 
     def test_outage(self) -> None:
-        """Since when the rules cannot be read, and why; also for a bug, whose traceback is in the log."""
+        """An outage has its time and its reason, for an exception too, whose traceback is in the log."""
         self.clock.advance(1000)
         self.reloader.startService()
         self.assertIsNone(self.reloader.outage.away_since)
@@ -267,7 +267,7 @@ class Keeping(SynchronousTestCase):
         )
 
     def test_problems_by_name(self) -> None:
-        """A further problem is logged alone; what is still there is not logged again."""
+        """A new problem is logged alone; one that is still there is not logged again."""
         mappings = [Mapping(1, "[2", "dial", ""), Mapping(2, "[3", "dial", "")]
         self.source.rules = RuleSet.build(mappings[:1], [], [], hash_pin)
         self.reloader.startService()
@@ -282,7 +282,7 @@ class Keeping(SynchronousTestCase):
         )
 
     def test_problems(self) -> None:
-        """Each is said when it is new."""
+        """Each problem is logged when it is new."""
         self.source.rules = rules_with("[2")
         self.reloader.startService()
         self.assertEqual(len(loud(self.logs)), 1)
@@ -297,7 +297,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(len(loud(self.logs)), 2)
 
     def test_slow_load(self) -> None:
-        """A load that takes long is not begun again meanwhile; stopping waits for it."""
+        """A load that takes long does not overlap with the next; stopping waits for it."""
         self.source.rules = slow = self.slow
         self.reloader.startService()
         self.clock.pump([POLL_S] * 4)
@@ -309,7 +309,7 @@ class Keeping(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stops(self) -> None:
-        """Nothing is asked any more."""
+        """After a stop nothing is loaded."""
         self.reloader.startService()
         self.reloader.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])

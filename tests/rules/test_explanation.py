@@ -25,11 +25,11 @@ class ExplainedTests(SynchronousTestCase):
     """Decisions of small rule sets."""
 
     def words(self, rules: RuleSet, number: str, caller: str | None = "33") -> list[str]:
-        """What is said of the others."""
+        """The reasons why other patterns did not win."""
         return [runner_up.english for runner_up in runners_up(rules, rules.decide(Facts(caller, number)))]
 
     def test_headline(self) -> None:
-        """Who dials what, and what it runs if it may."""
+        """The headline has caller and number, and the application of an allowed call."""
         rules = rules_of("2X", "3X")
         for caller, number, said in (
             ("33", "21", "allowed: 33 dials 21, which runs dial SIP"),
@@ -39,7 +39,7 @@ class ExplainedTests(SynchronousTestCase):
             self.assertEqual(headline(rules.decide(Facts(caller, number)), caller).english, said)
 
     def test_headline_of_each_verdict(self) -> None:
-        """A refused call names no application; one without data is named alone; no number is said so."""
+        """The headline of a refused call has no application, and one without a number says so."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "voicemail", ""), Mapping(2, "3X", "dial", "SIP")],
             [("33", frozenset({1}))],
@@ -54,7 +54,7 @@ class ExplainedTests(SynchronousTestCase):
             self.assertEqual(headline(rules.decide(facts), facts.caller).english, said)
 
     def test_the_less_exact_ones(self) -> None:
-        """In Asterisk's order."""
+        """Less exact patterns are listed in Asterisk's order."""
         self.assertEqual(
             self.words(rules_of("21", "_2.", "2X", "3X"), "21"),
             [
@@ -64,19 +64,19 @@ class ExplainedTests(SynchronousTestCase):
         )
 
     def test_twice(self) -> None:
-        """Of two equal ones the first counts."""
+        """Of two equal patterns the first counts."""
         self.assertEqual(
             self.words(rules_of("2X", "_2X"), "21"),
             ["_2X matches too, but mapping 1 has the same pattern and comes first"],
         )
 
     def test_switched_off(self) -> None:
-        """It would match; where nothing else does, the trace has said so already."""
+        """A disabled mapping that would match is listed, unless the trace names it already."""
         self.assertEqual(self.words(rules_of("2X", "21", off="21"), "21"), ["21 would match but is disabled"])
         self.assertEqual(self.words(rules_of("3X", "21", off="21"), "21"), [])
 
     def test_order(self) -> None:
-        """First those in force, in Asterisk's order and equal ones by map_id; then the disabled ones, likewise."""
+        """Patterns in force come first, in Asterisk's order and equal ones by map_id; then disabled ones, likewise."""
         mappings = [
             Mapping(9, "_2.", "dial", "SIP"),
             Mapping(8, "_2X", "dial", "SIP"),
@@ -106,11 +106,11 @@ class ExplainedTests(SynchronousTestCase):
         )
 
     def test_no_number(self) -> None:
-        """Nothing matches what cannot be dialled."""
+        """Without a number nothing matches."""
         self.assertEqual(self.words(rules_of("2X", "2&1", "_X&1"), "2&1"), [])
 
     def test_many(self) -> None:
-        """They are counted, not listed."""
+        """Many others are counted, not listed."""
         rules = rules_of("2X", *("_2[0-9]" for _ in range(50)))
         found = self.words(rules, "21")
         self.assertEqual(len(found), MAX_OTHERS + 1)
@@ -121,7 +121,7 @@ class ExplainedTests(SynchronousTestCase):
         self.assertEqual(found[-1], "and 1 more patterns match")
 
     def test_as_json(self) -> None:
-        """Keys that programs rely on."""
+        """The JSON has the keys that programs rely on."""
         rules = rules_of("2X", "21", off="21")
         decision = rules.decide(Facts("33", "21"))
         table = as_dict(decision, "33", rules.problems, runners_up(rules, decision))
@@ -129,7 +129,7 @@ class ExplainedTests(SynchronousTestCase):
         self.assertEqual(table["others"], ["21 would match but is disabled"])
 
     def test_as_json_in_full(self) -> None:
-        """Every key is there, with null for what a decision does not have."""
+        """The JSON has every key, with null for what a decision does not have."""
         rules = rules_of("2X", "[")
         self.assertEqual(
             as_dict(rules.decide(Facts("33", "2-1")), "33", rules.problems, [sentence("beside")]),

@@ -21,7 +21,7 @@ PATTERNS = st.builds(
 
 
 def index_of(texts: list[str]) -> PatternIndex[int]:
-    """Each pattern leads to its place in the list."""
+    """An index in which each pattern leads to its place in the list."""
     return PatternIndex((Pattern.parse(text), place) for place, text in enumerate(texts))
 
 
@@ -32,13 +32,13 @@ def chosen(texts: list[str], number: str) -> str | None:
 
 
 class Finding(SynchronousTestCase):
-    """By dialled number."""
+    """Finding patterns by the dialled number."""
 
     @given(st.lists(PATTERNS, max_size=15), st.text("0123459#-", max_size=6))
     def test_as_if_all_were_tried(self, texts: list[str], number: str) -> None:
-        """A plain number first, then the first match in order; of equals the first configured."""
+        """A plain number wins, then the first match in order; of equal patterns the first configured one."""
         parsed = [(Pattern.parse(text), place) for place, text in enumerate(texts)]
-        # Asterisk loads only the first of equals (docs/asterisk.md D2), be it one that never matches.
+        # Asterisk loads only the first of equals (docs/asterisk.md D2), also if that one never matches.
         patterns = [
             entry
             for entry in parsed
@@ -53,23 +53,23 @@ class Finding(SynchronousTestCase):
         self.assertEqual(index_of(texts).best(number), next(iter(plain or matching), None))
 
     def test_empty(self) -> None:
-        """Nothing in it, nothing found; nor for no number."""
+        """An empty index finds nothing, and so does an empty number."""
         self.assertIsNone(PatternIndex[int]([]).best("21"))
         self.assertIsNone(chosen(["2X", "21"], ""))
         self.assertIsNone(chosen(["2X"], "-"))
 
     def test_dashes(self) -> None:
-        """They mean nothing, in both."""
+        """Dashes are ignored, in numbers and patterns."""
         self.assertEqual(chosen(["5-5-5", "_55X"], "55-5"), "5-5-5")
 
     def test_falls_back(self) -> None:
-        """Where the narrower branch comes to nothing, the wider one is tried."""
+        """If the narrower branch does not match, the wider one is tried."""
         self.assertEqual(chosen(["_12X3", "_1XXX"], "1299"), "_1XXX")
         self.assertEqual(chosen(["_1[12]3", "_1X4", "_1!"], "124"), "_1X4")
         self.assertEqual(chosen(["_1[12]3", "_1X4", "_1!"], "125"), "_1!")
 
     def test_odd_sets(self) -> None:
-        """A set that accepts one character and sorts as another (docs/asterisk.md D2)."""
+        """A set that accepts one character and sorts as another is found (docs/asterisk.md D2)."""
         self.assertEqual(chosen(["_[5-19]X", "_9X"], "91"), "_[5-19]X")
         self.assertEqual(chosen(["_[5-19]1", "_4X", "_91"], "91"), "_[5-19]1")
         self.assertEqual(chosen(["_91", "_[5-19]1"], "91"), "_[5-19]1")
@@ -77,7 +77,7 @@ class Finding(SynchronousTestCase):
         self.assertEqual(chosen(["_X1", "_[9-17]1"], "71"), "_[9-17]1")
 
     def test_ways_to_end(self) -> None:
-        """The dot before the bang before the end, each once."""
+        """A dot wins over a bang, and a bang over neither."""
         self.assertEqual(chosen(["_12", "_12!", "_12.", "_12."], "123"), "_12.")
         self.assertEqual(chosen(["_12", "_12!", "_12."], "12"), "_12!")
 
@@ -97,7 +97,7 @@ class Finding(SynchronousTestCase):
         self.assertIsNone(index.best("2"))
 
     def test_many(self) -> None:
-        """Among many thousands, each finds its own."""
+        """Among many thousands, each pattern is found."""
         texts = [f"_{number}X" for number in range(10_000, 30_000)]
         index = index_of(texts)
         for place in range(0, 20_000, 997):

@@ -1,4 +1,4 @@
-"""Dial patterns mean what they mean to Asterisk."""
+"""Dial patterns have the meaning that they have in Asterisk."""
 
 from __future__ import annotations
 
@@ -57,44 +57,44 @@ _1.3 _1.2 | 199 | _1.2
 
 
 def choose(patterns: list[str], number: str) -> str | None:
-    """The text of the winner."""
+    """The text of the winning pattern."""
     best = PatternIndex((Pattern.parse(text), text) for text in patterns).best(number)
     return best and best[1]
 
 
 class VerifiedCases(SynchronousTestCase):
-    """What real Asterisk did."""
+    """Choices recorded with a real Asterisk."""
 
     def test_recorded(self) -> None:
-        """The hundred recorded cases."""
+        """The hundred recorded choices are made."""
         cases = json.loads(CASES.read_text())
         self.assertEqual(len(cases), 100)
         for case in cases:
             self.assertEqual(choose(case["patterns"], case["dialled"]), case["pick"], case)
 
     def test_facts(self) -> None:
-        """The table of docs/asterisk.md D3."""
+        """The choices of docs/asterisk.md D3 are made."""
         for line in VERIFIED.strip().splitlines():
             patterns, number, pick = line.split(" | ")
             self.assertEqual(choose(patterns.split(), number) or "none", pick, line)
 
 
 class Reading(SynchronousTestCase):
-    """What a text is read as."""
+    """Parsing patterns."""
 
     def test_mark_may_be_left_out(self) -> None:
-        """The workshop writes 2X where Asterisk writes _2X."""
+        """The mark may be left out: the workshop's 2X is Asterisk's _2X."""
         self.assertEqual(choose(["2X"], "21"), "2X")
         self.assertEqual(choose(["XXXXXXXX"], "12345678"), "XXXXXXXX")
         self.assertIsNone(choose(["XXXXXXXX"], "1234567"))
 
     def test_plain_number_beats_patterns(self) -> None:
-        """Without a sign of a pattern it is one number, ahead of every pattern."""
+        """A text without characters of a pattern is a plain number, which precedes every pattern."""
         self.assertEqual(choose(["_9[1]1", "911"], "911"), "911")
         self.assertEqual(Pattern.parse("9-1-1").literal, "911")
 
     def test_plus_star_hash(self) -> None:
-        """The other keys are characters like any."""
+        """+, * and # stand for themselves."""
         self.assertEqual(choose(["*X", "*7X.", "_+1."], "*72#"), "*7X.")
         self.assertEqual(choose(["*X", "*7X.", "_+1."], "+15"), "_+1.")
 
@@ -106,7 +106,7 @@ class Reading(SynchronousTestCase):
         self.assertEqual(choose(["_12[]!"], "123"), "_12[]!")
 
     def test_unreadable(self) -> None:
-        """Each is refused with a line that names it."""
+        """Each unreadable pattern is refused with a line that names it."""
         for text in ("", "_", "[12", "_1[2", "1 2", "5/22", "1\n2", "ñ", "-", "1" * 81):
             with self.assertRaises(PatternError) as caught:
                 Pattern.parse(text)
@@ -177,13 +177,13 @@ class Parts(SynchronousTestCase):
     """What a pattern is parsed into."""
 
     def parts(self, text: str) -> tuple[str, list[str], str, str, bool]:
-        """The head, what each further place accepts, the tail, the run of digits, whether it is odd."""
+        """The head, the set of each further place, the tail, the run of digits, and whether the pattern is odd."""
         pattern = Pattern.parse(text)
         sets = ["".join(sorted(accepted)) for accepted in pattern.rest.sets]
         return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_odd
 
     def test_parts(self) -> None:
-        """Matching ends at the first dot or bang; a run is of sets of one digit; an empty set counts at the end."""
+        """Matching ends at the first dot or bang; a run has sets of one digit; an empty set counts at the end."""
         for text, parts in (
             ("21", ("21", [], "", "", False)),
             ("_21", ("21", [], "", "", False)),
@@ -206,7 +206,7 @@ class Parts(SynchronousTestCase):
             self.assertEqual(self.parts(text), parts, text)
 
     def test_order(self) -> None:
-        """Each element by number of characters, the smallest, and all; dot, bang and end behind them."""
+        """Elements sort by number of characters, the smallest one, and all of them; dot, bang and end follow."""
         dot, bang, end = (0x180, 0, ()), (0x280, 0, ()), (0x300, 0, ())
         for text, order in (
             ("21", ((1, 50, (50,)), (1, 49, (49,)), end)),
@@ -217,7 +217,7 @@ class Parts(SynchronousTestCase):
             self.assertEqual(Pattern.parse(text).order, order, text)
 
     def test_runs_of_digits(self) -> None:
-        """From each place: the rest of the head and the sets of one digit that follow it."""
+        """From each place a run has the rest of the head and the sets of one digit that follow."""
         for text, runs in (
             ("_12[3-3]4X5", ["1234", "234", "34", "4", "", "5", ""]),
             ("_2X[5-5]7!", ["2", "", "57", "7", ""]),
@@ -229,7 +229,7 @@ class Parts(SynchronousTestCase):
             self.assertEqual([pattern.digits_from(place) for place in range(len(runs))], runs, text)
 
     def test_elements(self) -> None:
-        """Those behind the head, as long as matching goes on."""
+        """The elements behind the head are those that matching uses."""
         pattern = Pattern.parse("_2[13]X.5")
         self.assertEqual(pattern.element(1), ((2, 49, (49, 51)), frozenset("13")))
         self.assertEqual(pattern.element(2), ((10, 48, tuple(range(48, 58))), frozenset("0123456789")))
@@ -266,11 +266,11 @@ NUMBERS = st.text("0123459#-", min_size=1, max_size=6)
 
 
 class AgainstTheSource(SynchronousTestCase):
-    """The index agrees with Asterisk's own algorithm, written out as in pbx.c."""
+    """The index compared with Asterisk's own algorithm, as in pbx.c."""
 
     @given(st.lists(PATTERNS, max_size=12), NUMBERS)
     def test_choice(self, patterns: list[str], number: str) -> None:
-        """Loading the first of equals, sorting, and taking the first match gives the same."""
+        """Loading the first of equal patterns, sorting, and taking the first match gives the same choice."""
         loaded: list[str] = []
         for text in patterns:
             if all(compare_as_pbx_c(text, other) for other in loaded):

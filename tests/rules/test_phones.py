@@ -1,4 +1,4 @@
-"""Phones and contexts: what is one, what could be mistaken for one."""
+"""Phones and contexts: which texts are accepted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PhoneTests(SynchronousTestCase):
     """Phones."""
 
     def test_phones(self) -> None:
-        """A technology by its configured or its real name, and a name."""
+        """A phone is a technology, by its configured or real name, and a name."""
         for text, phone in (
             ("PJSIP/33", ("PJSIP", "33")),
             ("SIP/33", ("PJSIP", "33")),
@@ -26,7 +26,7 @@ class PhoneTests(SynchronousTestCase):
             self.assertEqual(read_phone(text, TECHNOLOGIES), phone)
 
     def test_each_technology_of_phones(self) -> None:
-        """In any case; without settings it is called as it is written."""
+        """Technologies are accepted in any case; without settings they keep their spelling."""
         for technology in ("PJSIP", "SIP", "IAX2", "DAHDI", "Zap", "SCCP", "Skinny", "MGCP", "UniStim"):
             for written in (technology, technology.lower(), technology.upper()):
                 self.assertEqual(read_phone(f"{written}/33", {}), (written, "33"))
@@ -48,19 +48,19 @@ class PhoneTests(SynchronousTestCase):
             self.assertEqual(read_phone(text, technologies), phone, text)
 
     def test_how_long_a_name_may_be(self) -> None:
-        """64 characters."""
+        """A phone's name has up to 64 characters."""
         self.assertEqual(read_phone("SIP/" + "a" * 64, {}), ("SIP", "a" * 64))
         self.assertIsNone(read_phone("SIP/" + "a" * 65, {}))
         self.assertEqual(read_phone("SIP/3", {}), ("SIP", "3"))
 
     def test_how_short_a_name_may_be(self) -> None:
-        """One letter, also that of a configured technology."""
+        """A phone's name has at least one letter, also that of a configured technology."""
         self.assertEqual(read_phone("p/3", {"P": "PJSIP"}), ("PJSIP", "3"))
         for text in ("9/3", "/3", "p/_3", "p/-3"):
             self.assertIsNone(read_phone(text, {"P": "PJSIP", "9": "PJSIP"}), text)
 
     def test_others(self) -> None:
-        """Several at once, options, line ends, what is no phone."""
+        """Several phones, options, line ends and other technologies are refused."""
         for text in ("", "33", "PJSIP/", "PJSIP/33&PJSIP/21", "PJSIP/33@x", "PJSIP/33\r\nX: y", "Local/33"):
             self.assertIsNone(read_phone(text, TECHNOLOGIES), text)
 
@@ -76,7 +76,7 @@ class ContextTests(SynchronousTestCase):
     """Contexts."""
 
     def test_contexts(self) -> None:
-        """Letters, digits, _ and -."""
+        """A context has letters, digits, _ and -."""
         self.assertTrue(is_context("pbxrouter-phones"))
         for text in ("a", "9", "a_B-9", "a" * 79):
             self.assertIs(is_context(text), True, text)

@@ -1,4 +1,4 @@
-"""Who may dial what: every verdict with its trace, and what a RuleSet leaves out."""
+"""RuleSet: every verdict with its trace, and what is left out of the rules."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def words(rules: RuleSet, caller: str | None, number: str, pin: str | None = Non
 
 
 class Numbers(SynchronousTestCase):
-    """What can be dialled."""
+    """Dialled numbers."""
 
     def test_taken(self) -> None:
-        """Dashes mean nothing."""
+        """Dashes are dropped."""
         for text, number in (("21", "21"), ("5-5", "55"), ("*72#", "*72#"), ("+34", "+34"), ("-1-", "1")):
             self.assertEqual(normalise_number(text), number)
 
     def test_refused(self) -> None:
-        """Nothing that means something to Dial, no other script's digits, no line end."""
+        """Characters with a meaning to Dial, digits of other scripts, and line ends are refused."""
         for text in (
             "",
             "-",
@@ -56,18 +56,18 @@ class Numbers(SynchronousTestCase):
 
     @given(st.text())
     def test_any_text(self, text: str) -> None:
-        """What is taken holds the keys of a phone only."""
+        """An accepted number has a phone's keys only."""
         number = normalise_number(text)
         self.assertTrue(number is None or (number and not set(number) - set("0123456789*#+")))
 
 
 class Deciding(SynchronousTestCase):
-    """The workshop's rules."""
+    """Decisions by the workshop's rules."""
 
     rules = workshop_rules()
 
     def test_own_grant(self) -> None:
-        """An extension's grant allows, and says so."""
+        """An extension's own grant allows the call, and the trace says so."""
         decision = self.rules.decide(Facts("33", "2-1"))
         self.assertEqual((decision.verdict, decision.number, decision.granted_by), (Verdict.ALLOW, "21", "33"))
         self.assertEqual(decision.trace_lines(), ["21 matches 2X: dial SIP", "33 may use 2X by its own grant"])
@@ -75,7 +75,7 @@ class Deciding(SynchronousTestCase):
         self.assertEqual(decision.mapping.map_id, 2)
 
     def test_asks_for_a_pin(self) -> None:
-        """No grant, no extension, no number: in each case it says which."""
+        """Without a grant, an extension or a number a PIN is asked for; the trace says which is missing."""
         for caller, why in (
             ("33", "33 has no grant for 3X"),
             ("44", "44 is not among the extensions"),
@@ -88,7 +88,7 @@ class Deciding(SynchronousTestCase):
             self.assertEqual(trace, ["34 matches 3X: dial IAX2", why, "a PIN is asked for"])
 
     def test_by_pin(self) -> None:
-        """A PIN counts when its user has a grant for that very mapping."""
+        """A PIN counts if its user has a grant for the mapping."""
         for number, pin, verdict, why in (
             ("34", "123456", Verdict.ALLOW, "pepe may use 3X by PIN"),
             ("34", "000000", Verdict.DENY, "the PIN does not belong to any user"),
@@ -100,22 +100,22 @@ class Deciding(SynchronousTestCase):
             self.assertNotIn("123456 ", " ".join(trace[1:]))
 
     def test_pin_is_not_needed(self) -> None:
-        """Who has the grant is not asked what he keyed."""
+        """A caller with a grant is not asked for a PIN, and a PIN changes nothing."""
         self.assertEqual(words(self.rules, "33", "21", "wrong")[0], Verdict.ALLOW)
 
     def test_nothing_there(self) -> None:
-        """No pattern, or no number at all."""
+        """Without a pattern or a number the call is invalid."""
         self.assertEqual(words(self.rules, "33", "999"), (Verdict.INVALID, ["no pattern matches 999"]))
         reason = "cannot be dialled; accepted are digits, * # and +"
         for number, shown in (("2&1", "2&1"), ("", "(nothing)"), ("2\n1", "2\\n1")):
             self.assertEqual(words(self.rules, "33", number), (Verdict.INVALID, [f"{shown} {reason}"]))
 
     def test_no_data(self) -> None:
-        """A mapping without data says nothing of it."""
+        """The trace of a mapping without data names the application only."""
         self.assertEqual(words(self.rules, "33", "66")[1][0], "66 matches 66: voicemail")
 
     def test_decisions_in_full(self) -> None:
-        """Every field of a decision, for every way that it can come out."""
+        """Every field of a decision is checked, for every verdict."""
         two, three, voicemail = Mapping(2, "2X", "dial", "SIP"), Mapping(3, "3X", "dial", ""), Mapping(4, "66", "x", "")
         rules = RuleSet.build(
             [two, three, voicemail],
@@ -250,15 +250,15 @@ class Deciding(SynchronousTestCase):
             self.assertEqual(rules.decide(facts), decision)
 
     def test_pin_is_not_shown(self) -> None:
-        """Facts that are printed keep it."""
+        """The repr of Facts has no PIN."""
         self.assertNotIn("123456", repr(Facts("33", "34", "123456")))
 
 
 class Building(SynchronousTestCase):
-    """From rows to a RuleSet."""
+    """Building a RuleSet from rows."""
 
     def test_left_out(self) -> None:
-        """A pattern that cannot be read is left out and named; the rest works."""
+        """A pattern that cannot be read is left out and named; the other rules count."""
         rules = RuleSet.build(
             [Mapping(1, "[2", "dial", ""), Mapping(2, "2X", "dial", "")], [], [], hash_pin, ["before"]
         )
@@ -267,7 +267,7 @@ class Building(SynchronousTestCase):
         self.assertEqual(words(rules, None, "21")[0], Verdict.PIN)
 
     def test_switched_off(self) -> None:
-        """A rule that is off does not count, and is named when nothing else matches."""
+        """A disabled mapping does not count, and is named when nothing else matches."""
         rules = RuleSet.build([Mapping(1, "2X", "dial", "", enabled=False)], [], [], hash_pin)
         self.assertEqual(
             words(rules, None, "21"),
@@ -296,7 +296,7 @@ class Building(SynchronousTestCase):
             self.assertEqual(words(rules, caller, "21", "1")[0], Verdict.DENY)
 
     def test_what_it_says_of_itself(self) -> None:
-        """Mappings with and without a readable pattern, repeated ones, extensions, users with and without a PIN."""
+        """A RuleSet has the numbers of its mappings, repeated patterns, extensions and users."""
         good, bad, again = Mapping(4, "2X", "dial", ""), Mapping(5, "2[", "dial", ""), Mapping(6, "_2X", "dial", "")
         off = Mapping(7, "2X", "dial", "", enabled=False)
         rules = RuleSet.build(
@@ -332,14 +332,14 @@ class Building(SynchronousTestCase):
         self.assertEqual(rules.without_pin, (User("eva", frozenset({6})), User("otto", frozenset())))
 
     def test_winner(self) -> None:
-        """The mapping that a number leads to, whoever calls; disabled ones do not count."""
+        """winner gives the mapping of a number for any caller; disabled ones do not count."""
         mappings = [Mapping(1, "2X", "dial", ""), Mapping(2, "21", "dial", "", enabled=False)]
         rules = RuleSet.build(mappings, [], [], hash_pin)
         self.assertEqual(rules.winner("21"), rules.entries[1])
         self.assertIsNone(rules.winner("31"))
 
     def test_every_disabled_one_is_named(self) -> None:
-        """In configured order, those only that would match."""
+        """Disabled mappings that would match are named in configured order."""
         rules = RuleSet.build(
             [Mapping(number, text, "dial", "", enabled=False) for number, text in enumerate(("2.", "3X", "2X"))],
             [],
@@ -352,7 +352,7 @@ class Building(SynchronousTestCase):
         )
 
     def test_empty(self) -> None:
-        """Without any rule everything is invalid."""
+        """Without rules every call is invalid."""
         self.assertEqual(words(RuleSet.build([], [], [], hash_pin), "33", "21")[0], Verdict.INVALID)
 
 
@@ -368,12 +368,12 @@ class SentOn(SynchronousTestCase):
     )
 
     def decided(self, caller: str | None, number: str, **more: object) -> tuple[str, str | None, str | None, list[str]]:
-        """The verdict, whose grant allowed, which extension answers, and the trace after the pattern."""
+        """Verdict, grant, answering extension, and the trace after the pattern."""
         decision = self.rules.decide(Facts(caller, number, **more))  # type: ignore[arg-type]
         return decision.verdict.value, decision.granted_by, decision.extension, decision.trace_lines()[1:]
 
     def test_forwarding_phone_answers(self) -> None:
-        """33 may dial 600 and 21 may not: what 21 sends on to 600 is not allowed by 33's grant."""
+        """The forwarding phone answers for the call: 33's grant for 600 does not count if 21 sends the call on."""
         by_21 = (Party("PJSIP/21"),)
         self.assertEqual(self.decided("33", "600")[:3], ("allow", "33", "33"))
         self.assertEqual(
@@ -391,7 +391,7 @@ class SentOn(SynchronousTestCase):
         )
 
     def test_forwarding_phone_pays(self) -> None:
-        """An outsider whom 22 sends on may go where 22 may, and no PIN is asked for."""
+        """An outsider whom 22 sends on may go where 22 may, without a PIN."""
         self.assertEqual(
             self.decided("0600112233", "600", endpoint="PJSIP/trunk", by_trunk=True, sent_on_by=(Party("PJSIP/22"),)),
             (
@@ -406,7 +406,7 @@ class SentOn(SynchronousTestCase):
         )
 
     def test_pin_of_a_call_that_was_sent_on(self) -> None:
-        """A PIN allows it, as it allows any call."""
+        """A PIN allows a call that was sent on, as any call."""
         by_21 = (Party("PJSIP/21"),)
         self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="123456")[:3], ("allow", "pepe", "21"))
         self.assertEqual(self.decided("33", "600", sent_on_by=by_21, pin="1")[:3], ("deny", None, "21"))
@@ -473,7 +473,7 @@ class SentOn(SynchronousTestCase):
         )
 
     def test_trunk(self) -> None:
-        """A caller that comes by a trunk is no extension, whatever number the call shows."""
+        """A caller by a trunk is no extension, also if the call shows the number of one."""
         self.assertEqual(
             self.decided("33", "600", endpoint="PJSIP/trunk", by_trunk=True),
             (
@@ -499,7 +499,7 @@ class SentOn(SynchronousTestCase):
         self.assertEqual(self.rules.endpoints, {"44": "PJSIP/desk"})
 
     def test_twice(self) -> None:
-        """Of one number the first counts; the second is named."""
+        """Of repeated numbers the first counts; the second is named."""
         rules = RuleSet.build(
             [Mapping(1, "2X", "dial", "SIP")], [("33", frozenset({1})), ("33", frozenset())], [], hash_pin
         )

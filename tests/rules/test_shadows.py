@@ -1,4 +1,4 @@
-"""Which mappings can be chosen: as if every number were tried, and quickly."""
+"""Reachability: which mappings can be chosen, found as if every number were tried, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from pbxrouter.rules.shadows import (
 from tests.fakes import hash_pin
 from tests.work import calls
 
-# Of 4 to 8 any is as good as another to these, and so are * and +.
+# In these rules the digits 4 to 8 are interchangeable, and so are * and +.
 ELEMENTS = st.sampled_from("X N Z 1 2 [12] [1-3] [5-1] [5-19] [] # s . !".split())
 KEYS = "012359#*"
 NUMBERS = ["".join(keys) for length in range(1, 5) for keys in itertools.product(KEYS, repeat=length)]
 
 
 def rules_of(*patterns: str) -> RuleSet:
-    """One mapping for each, numbered from 0."""
+    """Rules with a mapping for each pattern, numbered from 0."""
     return RuleSet.build(
         [Mapping(map_id, pattern, "dial", "SIP") for map_id, pattern in enumerate(patterns)], [], [], hash_pin
     )
 
 
 class Reaching(SynchronousTestCase):
-    """What becomes of the last of several."""
+    """The reachability of the last of several mappings."""
 
     def fate(self, *patterns: str) -> tuple[Reachability, list[str]]:
-        """Of the last, and the patterns that win in its place."""
+        """The reachability of the last mapping, and the patterns that win in its place."""
         reach = reachability(rules_of(*patterns), len(patterns) - 1)
         return reach.fate, [mapping.pattern for mapping in reach.winners]
 
     def test_wins(self) -> None:
-        """A number is shown that leads to it."""
+        """A mapping that can win has a number that leads to it."""
         for patterns in (
             ("2X",),
             ("21", "2X"),
@@ -65,7 +65,7 @@ class Reaching(SynchronousTestCase):
             self.assertEqual(normalise_number(reach.number), reach.number)
 
     def test_shadowed(self) -> None:
-        """By one, by several, and only by those that it takes."""
+        """A mapping may be shadowed by one or several others; only those that win are named."""
         for patterns, winners in (
             (("1X", "2X", "[12]X"), ["1X", "2X"]),
             (("1X", "3X", "[12]X"), None),
@@ -84,7 +84,7 @@ class Reaching(SynchronousTestCase):
                 self.assertEqual((fate, sorted(found)), (Reachability.SHADOWED, sorted(winners)), patterns)
 
     def test_repeated(self) -> None:
-        """Of equals only the first is loaded, be it one that matches nothing (docs/asterisk.md D2)."""
+        """Of equal patterns only the first is loaded, also if it matches nothing (docs/asterisk.md D2)."""
         for patterns in (
             ("2X", "2X"),
             ("_2X", "2X"),
@@ -97,7 +97,7 @@ class Reaching(SynchronousTestCase):
         self.assertEqual(self.fate("21", "_21"), (Reachability.SHADOWED, ["21"]))
 
     def test_nothing(self) -> None:
-        """What no phone can dial: an empty set, letters."""
+        """A pattern with an empty set or letters matches no number that a phone can dial."""
         for pattern in ("2[5-1]", "s", "_s!", "[abc]X", "X[=]", "2X$"):
             self.assertEqual(self.fate("21", pattern), (Reachability.NOTHING, []), pattern)
 
@@ -121,7 +121,7 @@ class Reaching(SynchronousTestCase):
             self.assertEqual(example(Pattern.parse(text)), number, text)
 
     def test_what_is_found(self) -> None:
-        """The number of a mapping that wins; the mappings that win in place of one that does not; else neither."""
+        """A mapping that wins has a number, one that does not has its winners, and an unknown one neither."""
         rules = rules_of("1X", "2X", "[12]X", "_1X", "3X", "[5-1]")
         first, second, *_ = [mapping for _, mapping in rules.entries.values()]
         wins = reachability(rules, 4)
@@ -139,7 +139,7 @@ class Reaching(SynchronousTestCase):
         self.assertEqual(reachability(rules, 2, nodes=0), ReachResult(Reachability.NOT_KNOWN, "", ()))
 
     def test_as_many_winners_as_are_followed(self) -> None:
-        """As many as 256 that win in its place are all found; with one more it is not known."""
+        """Up to 256 winners are found; with one more the result is unknown."""
         numbers = [f"2{a}{b}{c}" for a in range(4) for b in range(8) for c in range(8)]
         fate, winners = self.fate(*numbers, "_2[0-3][0-7][0-7]")
         self.assertEqual((fate, sorted(winners), len(winners)), (Reachability.SHADOWED, numbers, MAX_WINNERS))
@@ -150,13 +150,13 @@ class Reaching(SynchronousTestCase):
         self.assertEqual(self.fate(*numbers, *more, "_2[0-38][0-7][0-7]"), (Reachability.NOT_KNOWN, []))
 
     def test_states(self) -> None:
-        """The names of the states, as the console and the API have them."""
+        """The console and the API name the states so."""
         self.assertEqual(
             [state.value for state in Reachability], ["wins", "shadowed", "repeated", "nothing", "not known"]
         )
 
     def test_which_number_is_found(self) -> None:
-        """The first that the pattern matches; if another pattern wins that, one whose digits differ more."""
+        """The number found is the first that the pattern matches; if another wins that, one with other digits."""
         for patterns, number in (
             (["2XX"], "200"),
             (["0X", "1X", "XX"], "70"),
@@ -167,7 +167,7 @@ class Reaching(SynchronousTestCase):
             self.assertEqual(reachability(rules_of(*patterns), len(patterns) - 1).number, number, patterns)
 
     def test_winners_that_are_not_needed(self) -> None:
-        """Of up to eight, those that the others cover are left out; of more, or without steps for it, none is."""
+        """Of up to eight winners those that others cover are left out; of more, or without steps for it, none is."""
         rules = rules_of("2[0-1]X", "2[2-3]X", "2[1-2]X", "2[0-3]X")
         first, second, between, last = (entry for entry in rules.entries.values())
         pattern = last[0]
@@ -198,13 +198,13 @@ class Reaching(SynchronousTestCase):
         self.assertEqual(reachability(rules, 2).fate, Reachability.WINS)
 
     def test_given_up(self) -> None:
-        """Too many before it, or too few steps: not known, rather than wrong or slow."""
+        """With too many winners or too few steps the result is unknown."""
         numbers = [f"2{number:03}" for number in range(1000)]
         self.assertEqual(self.fate(*numbers, "2XXX"), (Reachability.NOT_KNOWN, []))
         self.assertEqual(reachability(rules_of("1X", "2X", "[12]X"), 2, nodes=2).fate, Reachability.NOT_KNOWN)
 
     def test_hard(self) -> None:
-        """A question made to take for ever ends soon."""
+        """A hard question ends after a bounded number of steps."""
         rows = [f"_{'X' * place}{digit}{'X' * (14 - place)}!" for place in range(15) for digit in "[0-4] [5-8]".split()]
         rules = rules_of(*rows, f"_{'X' * 15}!")
         with calls() as count:
@@ -224,7 +224,7 @@ class Reaching(SynchronousTestCase):
         )
     )
     def test_as_if_all_were_tried(self, patterns: list[str]) -> None:
-        """For each mapping the same as by asking for every number."""
+        """Each mapping has the result of trying every number."""
         rules = rules_of(*patterns)
         won: dict[int, str] = {}
         for number in NUMBERS:
@@ -252,11 +252,11 @@ class Reaching(SynchronousTestCase):
                     self.assertFalse(all(any(other.matches(number) for other in others) for number in matched))
 
     def test_dialable(self) -> None:
-        """The characters that are tried are those that count."""
+        """The characters that are tried are those that patterns distinguish."""
         self.assertEqual({chr(code) for code in range(256) if normalise_number(chr(code))}, set(DIALABLE))
 
     def test_many(self) -> None:
-        """Among many rules the work is that of the few that matter."""
+        """Among many rules the work depends on the few that matter."""
         rules = rules_of(*(f"00{number:04}X." for number in range(10_000)), "00000X!", "0[0]0[0-9]0[0-9]X.")
         with calls() as count:
             fates = [reachability(rules, map_id).fate for map_id in range(9_900, 10_002)]

@@ -1,4 +1,4 @@
-"""The look at all rules is done between other things, once for each RuleSet."""
+"""RuleSurveyor: all rules are examined in slices, once for each RuleSet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SlowClock(Clock):
     """A clock that advances at each reading, as if everything took long."""
 
     def seconds(self) -> float:
-        """A little later each time."""
+        """The time, a little later at each call."""
         self.rightNow += 0.0004
         return super().seconds()
 
@@ -31,7 +31,7 @@ class ScriptedClock(Clock):
         self.readings: list[float] = []
 
     def seconds(self) -> float:
-        """The next reading; without any, the time as it is."""
+        """The next reading; without any, the unchanged time."""
         return self.readings.pop(0) if self.readings else super().seconds()
 
 
@@ -44,7 +44,7 @@ class Surveying(SynchronousTestCase):
         self.surveyor = RuleSurveyor(lambda: self.rules, ["dial", "voicemail", "conference"], self.clock)
 
     def test_once(self) -> None:
-        """All who wait share one look; afterwards it is known at once."""
+        """All who wait share one survey; afterwards the result is known at once."""
         first, second = self.surveyor.survey(), self.surveyor.survey()
         self.assertNoResult(first)
         self.clock.advance(1)
@@ -57,7 +57,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_changed(self) -> None:
-        """Other rules are looked at anew; who asked before them hears of those before."""
+        """Other rules are surveyed anew; those who asked before get the result for the earlier rules."""
         before = self.surveyor.survey()
         self.rules = RuleSet.build([Mapping(1, "2X", "fax", "")], [("33", frozenset({1}))], [], hash_pin)
         warnings = self.surveyor.warnings
@@ -74,7 +74,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(dict(known.counts), {"no-driver": 1})
 
     def test_changed_after_a_survey(self) -> None:
-        """What is known of earlier rules is known no more, as soon as there are others."""
+        """The results for earlier rules are dropped as soon as there are other rules."""
         self.surveyor.survey()
         self.clock.advance(1)
         before = self.surveyor.known
@@ -90,13 +90,13 @@ class Surveying(SynchronousTestCase):
         self.assertIs(self.surveyor.known, found)
 
     def test_no_rules_yet(self) -> None:
-        """Without rules there is nothing to wait for."""
+        """Without rules there is no survey to wait for."""
         self.rules = None
         self.assertIsNone(self.successResultOf(self.surveyor.survey()))
         self.assertIsNone(self.surveyor.warnings)
 
     def test_begun_by_a_question(self) -> None:
-        """Asking for what is known begins a survey, once; it goes on when others have had their turn."""
+        """Asking for known results begins a survey, once, which goes on after a pause."""
         self.assertIsNone(self.surveyor.known)
         self.assertIsNone(self.surveyor.known)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -130,13 +130,13 @@ class Surveying(SynchronousTestCase):
             self.assertLessEqual(call.getTime() - clock.rightNow, BREATH_S)
             clock.advance(BREATH_S)
             slices += 1
-        # Of 0.4 ms each, three looks at the clock fit into a slice of 1 ms.
+        # Of 0.4 ms each, three readings of the clock fit into a slice of 1 ms.
         self.assertGreaterEqual(slices, 100 // 3)
         self.assertLessEqual(slices, 100)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_a_slice_ends_with_its_millisecond(self) -> None:
-        """When it has just passed, not later."""
+        """A slice ends when its millisecond has just passed."""
         clock = ScriptedClock()
         surveyor = RuleSurveyor(lambda: self.rules, ["dial"], clock)
         self.assertIsNone(surveyor.known)
@@ -152,7 +152,7 @@ class Surveying(SynchronousTestCase):
         self.assertIsNotNone(surveyor.known)
 
     def test_applications_are_those_given(self) -> None:
-        """A mapping to an application that no driver provides is counted."""
+        """A mapping to an application without a driver is counted."""
         self.surveyor = RuleSurveyor(lambda: self.rules, ["dial"], self.clock)
         waiting = self.surveyor.survey()
         self.clock.advance(1)
@@ -161,7 +161,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(dict(found.counts), {"nobody": 1, "no-driver": 2})
 
     def test_in_turns(self) -> None:
-        """Where it takes long others get their turns between."""
+        """Slices leave pauses for other work."""
         clock = SlowClock()
         rules = workshop_rules(*(Mapping(10 + index, f"4{index}", "dial", "") for index in range(100)))
         surveyor = RuleSurveyor(lambda: rules, ["dial"], clock)
@@ -176,7 +176,7 @@ class Surveying(SynchronousTestCase):
         self.assertEqual(found.mappings, 105)
 
     def test_fault(self) -> None:
-        """An unexpected error fails those that wait, and does not block the next survey."""
+        """An unexpected exception fails those who wait, and does not block the next survey."""
         broken = RuleSet.build([Mapping(1, "2X", None, "")], [], [], hash_pin)  # type: ignore[arg-type]
         sound, self.rules = self.rules, broken
         waiting, other = self.surveyor.survey(), self.surveyor.survey()

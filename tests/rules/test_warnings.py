@@ -1,4 +1,4 @@
-"""Every kind of warning, of a page and of all; and that a page is quick among many."""
+"""Warnings about rules: every kind, for a page and for all rules, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ DRIVERS = ("dial", "voicemail", "conference")
 
 
 def warnings_of(*mappings: Mapping, granted: bool = True) -> RuleWarnings:
-    """Mappings that 33 may use, or no caller."""
+    """The warnings of mappings that 33, or no caller, may use."""
     grants = frozenset(mapping.map_id for mapping in mappings) if granted else frozenset()
     return RuleWarnings(RuleSet.build(mappings, [("33", grants)], [], hash_pin), DRIVERS)
 
 
 def rule(map_id: int, pattern: str, application: str = "dial", enabled: bool = True) -> Mapping:
-    """A mapping of which the data does not matter."""
+    """A mapping; its data does not matter."""
     return Mapping(map_id, pattern, application, "SIP", enabled)
 
 
 def told(warnings: Iterable[RuleWarning]) -> list[tuple[str, str]]:
-    """Code and words of each."""
+    """Code and English text of each warning."""
     return [(warning.code, warning.sentence.english) for warning in warnings]
 
 
 class OfMappings(SynchronousTestCase):
-    """What stands beside a mapping in the list."""
+    """Warnings about mappings in a list."""
 
     def words(self, *mappings: Mapping, granted: bool = True) -> list[tuple[str, str]]:
-        """Of the last mapping."""
+        """The warnings about the last mapping."""
         map_id = mappings[-1].map_id
         found = warnings_of(*mappings, granted=granted).of_mappings([map_id])
         self.assertEqual({warning.map_id for warning in found.get(map_id, ())} - {map_id}, set())
         return told(found.get(map_id, ()))
 
     def test_well(self) -> None:
-        """Nothing to say; nor of what is not there."""
+        """A good mapping and a missing one have no warning."""
         self.assertEqual(self.words(rule(1, "2X")), [])
         self.assertEqual(self.words(rule(1, "2X", "DIAL")), [])
         self.assertEqual(warnings_of(rule(1, "2X")).of_mappings([1, 99]), {})
 
     def test_shadowed(self) -> None:
-        """By one, some, many, and by the same pattern."""
+        """A mapping shadowed by one, some or many, or by the same pattern, has a warning."""
         self.assertEqual(
             self.words(rule(1, "21"), rule(2, "_21")),
             [("shadowed", "_21 can never match: 21 always wins")],
@@ -75,7 +75,7 @@ class OfMappings(SynchronousTestCase):
         )
 
     def test_how_many_are_named(self) -> None:
-        """Of those that always win three are named, and further ones counted."""
+        """Of the mappings that win three are named, and further ones counted."""
         three = [rule(number, f"_{digit}X") for number, digit in enumerate("[12] [34] [56]".split(), 1)]
         self.assertEqual(
             self.words(*three, rule(9, "[1-6]X")),
@@ -87,7 +87,7 @@ class OfMappings(SynchronousTestCase):
         )
 
     def test_kinds(self) -> None:
-        """All of them, by severity; two are notes, since they may be intended."""
+        """The kinds are in order of severity; two are notes, since they may be intended."""
         self.assertEqual(
             CODES,
             ("problem", "unreadable", "never-matches", "shadowed", "nobody", "no-driver", "no-pin", "no-grant"),
@@ -132,7 +132,7 @@ class OfMappings(SynchronousTestCase):
             self.assertEqual(list(RuleWarnings(rules, DRIVERS).of_mappings(map_ids)), listed)
 
     def test_left_out(self) -> None:
-        """A pattern that cannot be read, or that no phone can dial."""
+        """A pattern that cannot be read, or that no phone can dial, has a warning."""
         self.assertEqual(
             self.words(rule(1, "[2")),
             [("unreadable", "mapping 1 is left out: pattern '[2' has a [ without its ]")],
@@ -142,7 +142,7 @@ class OfMappings(SynchronousTestCase):
         )
 
     def test_no_caller(self) -> None:
-        """No grant, or only grants of users without a PIN."""
+        """A mapping without a grant, or with grants of users without a PIN only, has a warning."""
         said = "no extension or user has a grant for 2X, so no caller can use it"
         self.assertEqual(self.words(rule(1, "2X"), granted=False), [("nobody", said)])
         for pin, expected in (
@@ -154,37 +154,37 @@ class OfMappings(SynchronousTestCase):
             self.assertEqual(told(found.get(1, ())), [("nobody", expected)] if expected else [])
 
     def test_no_driver(self) -> None:
-        """The same words as in a decision."""
+        """The warning about a missing driver has the words of a decision."""
         self.assertEqual(self.words(rule(1, "2X", "fax")), [("no-driver", "no driver provides the application fax")])
 
     def test_several(self) -> None:
-        """The graver first."""
+        """Several warnings have the most severe first."""
         found = self.words(rule(1, "2X"), rule(2, "2X", "fax"), granted=False)
         self.assertEqual([code for code, _ in found], ["shadowed", "nobody", "no-driver"])
         self.assertEqual(sorted(found, key=lambda row: CODES.index(row[0])), found)
 
     def test_switched_off(self) -> None:
-        """What is off may be odd; only what could never be right is told."""
+        """A disabled mapping has a warning only for what could never be right."""
         self.assertEqual(self.words(rule(1, "2X"), rule(2, "2X", "fax", enabled=False), granted=False), [])
         self.assertEqual(len(self.words(rule(1, "2[5-1]", enabled=False))), 1)
         self.assertEqual(len(self.words(rule(1, "[2", enabled=False))), 1)
 
     def test_quick(self) -> None:
-        """A page of 50 among 20 000 mappings, 20 000 extensions."""
+        """A page of 50 among 20 000 mappings and 20 000 extensions takes bounded work."""
         some = random.Random(1)
         mappings = [rule(map_id, f"_00{some.randrange(10**6)}X.") for map_id in range(20_000)]
         holders = [(str(1000 + index), frozenset(some.sample(range(20_000), 5))) for index in range(20_000)]
         warnings = RuleWarnings(RuleSet.build(mappings, holders, [], hash_pin), DRIVERS)
         with calls() as count:
             warnings.of_mappings(range(10_000, 10_050))
-        self.assertLess(count.total, 100_000)  # each holder once, and not once for each mapping
+        self.assertLess(count.total, 100_000)  # once for each holder, not once for each mapping
 
 
 class OfHolders(SynchronousTestCase):
-    """Extensions and users."""
+    """Warnings about extensions and users."""
 
     def test_extensions(self) -> None:
-        """One without a grant; one that is not there has no warning."""
+        """An extension without a grant has a warning; a missing one has none."""
         warnings = warnings_of(rule(1, "2X"), granted=False)
         self.assertEqual(
             told(warnings.of_extension("33")),
@@ -195,7 +195,7 @@ class OfHolders(SynchronousTestCase):
         self.assertEqual(warnings_of(rule(1, "2X")).of_extension("33"), ())
 
     def test_users(self) -> None:
-        """One without PIN, one without grant."""
+        """A user without a PIN or without a grant has a warning."""
         warnings = warnings_of(rule(1, "2X"))
         self.assertEqual(warnings.of_user("pepe", True, True), ())
         self.assertEqual(
@@ -208,10 +208,10 @@ class OfHolders(SynchronousTestCase):
 
 
 class OfAll(SynchronousTestCase):
-    """The look at everything."""
+    """Warnings of all rules."""
 
     def test_workshop(self) -> None:
-        """The workshop's own rules: 33 is granted 2X; the outside line is granted to no one."""
+        """The workshop's rules have one warning: the outside line is granted to no caller."""
         survey = RuleWarnings(workshop_rules(), DRIVERS).survey()
         self.assertEqual(dict(survey.counts), {"nobody": 1})
         self.assertEqual(survey.map_ids["nobody"], frozenset({3}))
@@ -288,14 +288,14 @@ class OfAll(SynchronousTestCase):
             self.assertEqual(slices, 3 + (15 + 5) + (10 + 10))
 
     def test_bounded(self) -> None:
-        """Of each kind the first are kept, and all counted."""
+        """Of each kind the first warnings are kept, and all are counted."""
         survey = warnings_of(*(rule(index, f"2{index}") for index in range(100)), granted=False).survey()
         self.assertEqual((survey.counts["nobody"], len(survey.first["nobody"])), (100, KEPT))
         self.assertEqual(len(survey.map_ids["nobody"]), 100)
 
 
 class Kept(SynchronousTestCase):
-    """What a survey leaves for the pages after it."""
+    """What a survey keeps for later pages."""
 
     def test_grants_are_kept(self) -> None:
         """After a survey a page says the same, and does not go through the grants again."""

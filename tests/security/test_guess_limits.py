@@ -17,7 +17,7 @@ TRUNKS = frozenset({"PJSIP/provider"})
 
 
 class Attack:
-    """Wrong guesses one after the other, on a clock."""
+    """Keys wrong PINs one after the other, on a clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -26,7 +26,7 @@ class Attack:
         self.alarmed: GuessKey | None = None
 
     def guess(self, channel: str, caller: str | None = None, map_id: int = 1) -> bool:
-        """Key a wrong PIN; whether it was checked."""
+        """Key a wrong PIN; returns whether it was checked."""
         keys = keys_of(channel, caller, map_id, TRUNKS)
         ruling = rule(keys, self.forgiven, self.now)
         self.delay_s, self.alarmed = ruling.delay_s, ruling.alarmed
@@ -37,16 +37,16 @@ class Attack:
 
 
 class KeyTests(SynchronousTestCase):
-    """Which keys a call has."""
+    """The keys of a call."""
 
     def test_endpoint_of(self) -> None:
-        """The channel's name without its number; a Local channel has no endpoint."""
+        """endpoint_of gives the channel's name without its number; a Local channel has no endpoint."""
         self.assertEqual(endpoint_of("PJSIP/33-0000001a"), "PJSIP/33")
         self.assertEqual(endpoint_of("PJSIP/an-endpoint-0000001a"), "PJSIP/an-endpoint")
         self.assertEqual(endpoint_of("Local/21@phones-00000001;2"), "")
 
     def test_phone_and_trunk(self) -> None:
-        """A phone counts by endpoint and by number; a trunk by the number on it, not as a whole."""
+        """A phone has keys for endpoint and number; a trunk has one for the number on it."""
         phone = keys_of("PJSIP/33-0000001a", "33", 7, TRUNKS)
         self.assertEqual([(key.scope, key.name) for key in phone[:2]], [("endpoint", "PJSIP/33"), ("number", "33")])
         outside = keys_of("PJSIP/provider-0000001a", "555", 7, TRUNKS)
@@ -54,12 +54,12 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(outside[0].name, "PJSIP/provider 555")
 
     def test_every_call_has_a_caller_key(self) -> None:
-        """Also one without endpoint and number."""
+        """A call without endpoint and number has a caller key too."""
         self.assertTrue(keys_of("Local/21@phones-00000001;2", None, 7, TRUNKS)[0].is_caller)
 
 
 class RuleTests(SynchronousTestCase):
-    """What comes of wrong guesses."""
+    """Delays and lock-outs after wrong guesses."""
 
     def test_two_mistakes_go_unnoticed(self) -> None:
         """The first three PINs are checked at once."""
@@ -69,7 +69,7 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(attack.delay_s, 0.0)
 
     def test_delays_grow_and_are_bounded(self) -> None:
-        """From the fourth PIN on, and never longer than MAX_DELAY_S."""
+        """Delays grow from the fourth PIN on, up to MAX_DELAY_S."""
         attack = Attack()
         delays = []
         for _ in range(FREE_GUESSES + 3):
@@ -80,7 +80,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(max(delays), MAX_DELAY_S)
 
     def test_ten_an_hour(self) -> None:
-        """After the free ones an endpoint has ten guesses checked an hour, however many it makes."""
+        """After the free ones an endpoint has ten guesses an hour checked, however many it makes."""
         attack = Attack()
         self.assertEqual(sum(attack.guess("PJSIP/33-00000001") for _ in range(100)), FREE_GUESSES)
         checked = 0
@@ -100,7 +100,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(checked, FREE_GUESSES)
 
     def test_a_claimed_number(self) -> None:
-        """Those who claim to be 33 do not lock out the phone 33: its PIN is checked, and at once."""
+        """Endpoints that claim to be 33 do not lock out the phone 33: its PIN is checked at once."""
         attack = Attack()
         for call in range(20):
             attack.guess(f"PJSIP/stranger-{call:08x}", "33")
@@ -135,13 +135,13 @@ class RuleTests(SynchronousTestCase):
         self.assertTrue(attack.guess("PJSIP/provider-00000002", "556"))
 
     def test_refund(self) -> None:
-        """A right PIN costs nothing."""
+        """A right PIN takes its charge back."""
         key = GuessKey("endpoint", "PJSIP/33")
         after = refunded(key, charged(key, 0.0, 1000.0), 1000.0)
         self.assertEqual(guesses(key, after, 1000.0), 0)
 
     def test_forgiven(self) -> None:
-        """Guesses are forgiven one by one."""
+        """Guesses are forgiven one after the other."""
         key = GuessKey("endpoint", "PJSIP/33")
         until = charged(key, charged(key, 0.0, 0.0), 0.0)
         self.assertEqual([guesses(key, until, now) for now in (0.0, 359.0, 361.0, 721.0)], [2, 2, 1, 0])

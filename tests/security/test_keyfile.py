@@ -1,4 +1,4 @@
-"""The PIN key's file: real files in trial's directory."""
+"""The PIN key's file, in trial's directory."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pbxrouter.security.keyfile import create_key, read_key
 
 
 class KeyFileTests(SynchronousTestCase):
-    """Making and reading it."""
+    """Creating and reading the key."""
 
     def setUp(self) -> None:
-        """A directory of our own."""
+        """Choose a path in an empty directory."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.path = self.directory / "pbxrouter.sqlite.pinkey"
 
     def refused(self, path: Path, environ: dict[str, str] | None = None) -> str:
-        """The line that reading it ends with."""
+        """Check that the key is refused; returns the one line."""
         line = str(self.assertRaises(KeyFileError, read_key, path, environ or {}))
         self.assertNotIn("\n", line)
         self.assertIn(str(path), line)
         return line
 
     def test_what_is_made_can_be_read(self) -> None:
-        """32 bytes, in a file readable by its owner only, with any umask."""
+        """A new key has 32 bytes, in a file readable by its owner only, with any umask."""
         before = os.umask(0)
         try:
             key = create_key(self.path)
@@ -40,27 +40,27 @@ class KeyFileTests(SynchronousTestCase):
         self.assertEqual(read_key(self.path, {}), key)
 
     def test_two_keys_differ(self) -> None:
-        """Each is random."""
+        """Each new key is another one."""
         self.assertNotEqual(create_key(self.path), create_key(self.directory / "other"))
 
     def test_a_key_is_never_overwritten(self) -> None:
-        """PINs were hashed with it."""
+        """An existing key is not overwritten, since PINs were hashed with it."""
         key = create_key(self.path)
         error = self.assertRaises(KeyFileError, create_key, self.path)
         self.assertIn("exists already", str(error))
         self.assertEqual(read_key(self.path, {}), key)
 
     def test_no_directory(self) -> None:
-        """Where no file can be made, the line says why."""
+        """If no file can be created, the error says why."""
         error = self.assertRaises(KeyFileError, create_key, self.directory / "no" / "key")
         self.assertIn("No such file or directory", str(error))
 
     def test_missing(self) -> None:
-        """The line says what to do."""
+        """The error for a missing key says what to do."""
         self.assertIn("restore it from a backup", self.refused(self.path))
 
     def test_open_to_others(self) -> None:
-        """Refused, with what to type."""
+        """A key that is readable by others is refused with what to type."""
         create_key(self.path)
         for mode in (0o640, 0o604, 0o620, 0o601):
             self.path.chmod(mode)
@@ -78,19 +78,19 @@ class KeyFileTests(SynchronousTestCase):
             self.assertNotIn("secret", line)
 
     def test_white_space_around_it(self) -> None:
-        """An editor's line end does no harm, nor do capitals."""
+        """Blanks and a line end around the key are ignored, and capitals accepted."""
         self.path.write_bytes(b"\r\n" + b"aB" * 32 + b"\r\n")
         self.path.chmod(0o600)
         self.assertEqual(read_key(self.path, {}), b"\xab" * 32)
 
     def test_not_a_file(self) -> None:
-        """A directory, or a pipe that would hold us up."""
+        """A directory and a pipe are refused without waiting."""
         self.assertIn("is not a file", self.refused(self.directory).replace("Is a directory", "is not a file"))
         os.mkfifo(self.path, 0o600)
         self.assertIn("is not a file", self.refused(self.path))
 
     def test_systemd_credential_comes_first(self) -> None:
-        """With a credential of our name, the file is not looked at; systemd's modes are its own."""
+        """If systemd provides the credential the file is not read; modes that systemd sets are accepted."""
         create_key(self.path)
         credentials = self.directory / "credentials"
         credentials.mkdir()

@@ -1,4 +1,4 @@
-"""Whose an address is."""
+"""Networks of addresses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class NetworkTests(SynchronousTestCase):
     """network_of."""
 
     def test_networks(self) -> None:
-        """Of IPv6 the half that is given out; of all else the address itself."""
+        """The network is the /64 of an IPv6 address, and any other address itself."""
         for address, network in (
             ("192.0.2.7", "192.0.2.7"),
             ("::ffff:192.0.2.7", "192.0.2.7"),
@@ -22,12 +22,14 @@ class NetworkTests(SynchronousTestCase):
             self.assertEqual(network_of(address), network)
 
     def test_parse(self) -> None:
-        """Addresses and networks; IPv4-mapped ones become IPv4."""
+        """Addresses and networks are parsed; IPv4-mapped ones become IPv4."""
         for text, network in (
             ("192.0.2.7", "192.0.2.7/32"),
             ("192.0.2.0/24", "192.0.2.0/24"),
             ("2001:db8::/64", "2001:db8::/64"),
             ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
             ("::/0", "::/0"),
         ):
             self.assertEqual(str(parse_network(text)), network)
@@ -35,7 +37,7 @@ class NetworkTests(SynchronousTestCase):
             self.assertIsNone(parse_network(text), text)
 
     def test_within(self) -> None:
-        """IPv4-mapped addresses count as IPv4; what is no address is in no network."""
+        """IPv4-mapped addresses count as IPv4; a text that is no address is in no network."""
         networks = [network for network in map(parse_network, ("192.0.2.0/24", "fe80::/10")) if network]
         for address in ("192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0"):
             self.assertTrue(is_within(address, networks), address)

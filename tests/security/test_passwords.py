@@ -1,4 +1,4 @@
-"""Passwords: what is accepted, what is stored."""
+"""Passwords: which are accepted, and what is stored."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class RecordingHasher(PasswordHasher):
 
 
 class PasswordTests(SynchronousTestCase):
-    """argon2 at full strength where it is about that."""
+    """Passwords, with argon2 at full strength in the test of its parameters."""
 
     def test_full_strength(self) -> None:
         """By default the parameters of RFC 9106, section 4: 64 MiB, three passes, four lanes."""
         self.assertRegex(PasswordHashes().hash("correct horse"), r"\A\$argon2id\$v=19\$m=65536,t=3,p=4\$")
 
     def test_stored_and_found_again(self) -> None:
-        """The right one fits, no other does, and nothing of it can be read."""
+        """The right password matches its hash and no other does; the hash does not show it."""
         hashes = PasswordHashes(QUICK_ARGON2)
         stored = hashes.hash("correct horse")
         self.assertTrue(stored.startswith("$argon2id$"))
@@ -49,7 +49,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertFalse(hashes.fits("secret", "secret"))
 
     def test_work(self) -> None:
-        """One check for each log-in, also where there is no such user, and of at most 200 characters."""
+        """Each log-in checks one password of at most 200 characters, also for an unknown user."""
         hasher = RecordingHasher()
         hashes = PasswordHashes(hasher)
         stored = hashes.hash("correct horse")
@@ -58,7 +58,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertEqual(hasher.checked, [13, 10, 10, 200])
 
     def test_new_passwords(self) -> None:
-        """Long enough, not the login, not one letter; what is refused is not shown."""
+        """A new password is long enough, not the login, and not one letter repeated; a refused one is not shown."""
         self.assertEqual(check_new_password("battery staple", "ana"), "battery staple")
         for password in ("short", "x" * 201, "a" * 12, "Ana.Maria.Lopez"):
             error = self.assertRaises(EditRefused, check_new_password, password, "ana.maria.lopez")

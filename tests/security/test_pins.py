@@ -1,4 +1,4 @@
-"""PINs: their shape, their hash, new ones."""
+"""PINs: which are accepted, their hashes, and new ones."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ KEY = bytes(range(32))
 
 
 class HashTests(SynchronousTestCase):
-    """What is stored of a PIN."""
+    """The hash of a PIN."""
 
     def test_known_value(self) -> None:
-        """HMAC-SHA256 in hex, as `openssl dgst -sha256 -mac HMAC` prints it."""
+        """The hash is HMAC-SHA256 in hex, as `openssl dgst -sha256 -mac HMAC` prints it."""
         self.assertEqual(
             hash_pin(bytes(32), "123456"), "dbd978ccdbbe8b6de77f6b37b5df9b5b62a7e892a501c3b53eaa16b0838bd5ed"
         )
 
     def test_a_leading_zero_counts(self) -> None:
-        """0123 and 123 are two PINs."""
+        """0123 and 123 are different PINs."""
         self.assertNotEqual(hash_pin(KEY, "0123"), hash_pin(KEY, "123"))
 
     def test_the_key_counts(self) -> None:
-        """Another key, another hash: the database alone gives no PIN away."""
+        """Another key gives another hash: the database alone reveals no PIN."""
         self.assertNotEqual(hash_pin(KEY, "1234"), hash_pin(KEY[::-1], "1234"))
 
     @given(st.text(alphabet=st.characters()))
@@ -36,10 +36,10 @@ class HashTests(SynchronousTestCase):
 
 
 class CheckTests(SynchronousTestCase):
-    """What may become a PIN."""
+    """Which texts may become a PIN."""
 
     def test_accepted(self) -> None:
-        """6 to 16 digits come back as they are."""
+        """6 to 16 digits are accepted unchanged."""
         for pin in ("704915", "083341", "1357924680135792"):
             self.assertEqual(check_pin(pin), pin)
 
@@ -50,20 +50,20 @@ class CheckTests(SynchronousTestCase):
             self.assertEqual(str(error), "this PIN cannot be used; accepted are 6 to 16 digits")
 
     def test_obvious_ones(self) -> None:
-        """Repetitions, runs and years are refused, in the words in which a PIN of another user is."""
+        """Repetitions, runs and years are refused in the same words as another user's PIN."""
         for pin in "111111 123456 987654 121212 123123 198401 001984 011984 19842006 20061231 31122006".split():
             error = self.assertRaises(PinError, check_pin, pin)
             self.assertEqual(str(error), "this PIN cannot be used; choose another one")
 
     def test_old_ones(self) -> None:
-        """An imported PIN may be short or obvious."""
+        """An imported PIN may be short or easy to guess."""
         for pin in ("123", "0000", "123456"):
             self.assertEqual(check_old_pin(pin), pin)
         for pin in ("", "12", "12345678901234567", "12a4"):
             self.assertRaises(PinError, check_old_pin, pin)
 
     def test_weak_ones_are_found(self) -> None:
-        """All short PINs, and the obvious ones of six digits, are among those that the doctor looks for."""
+        """The weak PINs that the doctor looks for include all short ones and the obvious ones of six digits."""
         weak = set(weak_pins())
         self.assertTrue({"000", "777", "4711", "99999", "123456", "198412"} <= weak)
         self.assertNotIn("704915", weak)
@@ -71,7 +71,7 @@ class CheckTests(SynchronousTestCase):
 
 
 class GenerateTests(SynchronousTestCase):
-    """New PINs."""
+    """Generating PINs."""
 
     def test_can_be_used(self) -> None:
         """A new PIN passes the check, for every length that it accepts."""
@@ -79,12 +79,12 @@ class GenerateTests(SynchronousTestCase):
             self.assertEqual(len(check_pin(generate_pin(digits))), digits)
 
     def test_none_that_is_tried_first(self) -> None:
-        """Not one digit over and over, not digits in a row."""
+        """A new PIN is neither one digit repeated nor a run of digits."""
         pins = {generate_pin() for _ in range(5000)}
         self.assertEqual({pin for pin in pins if is_obvious(pin)}, set())
         self.assertGreater(len(pins), 4900)
 
     def test_length_is_checked(self) -> None:
-        """A length that no PIN has is refused instead of looked for without end."""
+        """An impossible length is refused instead of searched for without end."""
         for digits in (0, 1, 2, 5, 17):
             self.assertRaises(PinError, generate_pin, digits)

@@ -11,7 +11,7 @@ class RateLimitTests(SynchronousTestCase):
     """A bucket for each key."""
 
     def test_burst_then_rate(self) -> None:
-        """Three at once, then one each ten seconds."""
+        """Three are allowed at once, then one every ten seconds."""
         limit = RateLimit(per_minute=6, burst=3)
         self.assertEqual([limit.wait_s("a", 100.0) for _ in range(3)], [0.0, 0.0, 0.0])
         self.assertAlmostEqual(limit.wait_s("a", 100.0), 10.0)
@@ -20,7 +20,7 @@ class RateLimitTests(SynchronousTestCase):
         self.assertAlmostEqual(limit.wait_s("a", 110.0), 10.0)
 
     def test_keys_apart(self) -> None:
-        """What one does is nothing to the other."""
+        """Each key has its own bucket."""
         limit = RateLimit(per_minute=6, burst=1)
         self.assertEqual(limit.wait_s("a", 0.0), 0.0)
         self.assertEqual(limit.wait_s("b", 0.0), 0.0)
@@ -51,10 +51,10 @@ class RateLimitTests(SynchronousTestCase):
 
 
 class WindowLimitTests(SynchronousTestCase):
-    """Never more than so many within the window."""
+    """A window that never allows more than its number."""
 
     def test_window(self) -> None:
-        """Each that has gone out of the window makes room for one."""
+        """Each use that leaves the window makes room for another."""
         limit = WindowLimit(3600)
         self.assertEqual([limit.wait_s("a", 2, now) for now in (0.0, 1000.0)], [0.0, 0.0])
         self.assertEqual(limit.wait_s("a", 2, 1100.0), 2500.0)
@@ -63,14 +63,14 @@ class WindowLimitTests(SynchronousTestCase):
         self.assertEqual(limit.wait_s("a", 2, 3600.0), 1000.0)
 
     def test_fewer_than_before(self) -> None:
-        """The number may change: with fewer, those there are must go first."""
+        """The number may change: with a smaller one, earlier uses must leave the window first."""
         limit = WindowLimit(100)
         for now in (0.0, 10.0, 20.0):
             limit.wait_s("a", 3, now)
         self.assertEqual(limit.wait_s("a", 1, 30.0), 90.0)
 
     def test_give_back(self) -> None:
-        """What came to nothing does not count; there may be nothing to give back."""
+        """A use that is given back does not count; giving back without a use does nothing."""
         limit = WindowLimit(100)
         limit.give_back("a")
         self.assertEqual(limit.wait_s("a", 1, 0.0), 0.0)
@@ -78,7 +78,7 @@ class WindowLimitTests(SynchronousTestCase):
         self.assertEqual(limit.wait_s("a", 1, 0.0), 0.0)
 
     def test_bounded(self) -> None:
-        """Only so many are remembered."""
+        """The number of remembered keys is bounded."""
         limit = WindowLimit(100)
         for place in range(MAX_KEYS + 1):
             limit.wait_s(str(place), 1, 0.0)

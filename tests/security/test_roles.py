@@ -1,4 +1,4 @@
-"""Roles, from the one that may least."""
+"""Roles, in order of their rights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pbxrouter.security.roles import Role
 
 
 class RoleTests(SynchronousTestCase):
-    """Each may what those before it may."""
+    """Each role has the rights of those before it."""
 
     def test_order(self) -> None:
-        """viewer, operator, admin."""
+        """The order is viewer, operator, admin."""
         allowed = [[value.may(needed) for needed in Role] for value in (Role.VIEWER, Role.OPERATOR, Role.ADMIN)]
         self.assertEqual(allowed, [[True, False, False], [True, True, False], [True, True, True]])

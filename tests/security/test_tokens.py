@@ -15,10 +15,10 @@ from pbxrouter.security.tokens import (
 
 
 class TokenTests(SynchronousTestCase):
-    """What a token is."""
+    """Tokens, their hashes and scopes."""
 
     def test_fresh(self) -> None:
-        """No two alike, and each is found in its header."""
+        """Each new token is another one, and is found in its header."""
         one, two = new_token(), new_token()
         self.assertNotEqual(one, two)
         self.assertNotEqual(hash_token(one), hash_token(two))
@@ -26,20 +26,20 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(bearer(f"bearer  {one} "), one)
 
     def test_hash(self) -> None:
-        """Hex, and not the token; text that is not ASCII harms nothing."""
+        """The hash is hexadecimal and not the token; text that is not ASCII has a hash too."""
         token = new_token()
         self.assertRegex(hash_token(token), "^[0-9a-f]{64}$")
         self.assertNotIn(token, hash_token(token))
         self.assertEqual(len(hash_token("ñ\udc80")), 64)
 
     def test_scopes(self) -> None:
-        """Words in a fixed order; unknown words are ignored."""
+        """Scopes are words in a fixed order; unknown words are ignored."""
         self.assertEqual(scopes_text([Scope.ADMIN, Scope.READ, Scope.READ]), "read admin")
         self.assertEqual(scopes_of("admin  root read"), {Scope.READ, Scope.ADMIN})
         self.assertEqual(scopes_of(""), frozenset())
 
     def test_no_token_of_ours(self) -> None:
-        """Anything else is none."""
+        """A header with anything else has no token."""
         token = new_token()
         for header in (
             None,

@@ -14,7 +14,7 @@ def conversation(asterisk: SimulatedAsterisk, *commands: str) -> list[str]:
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """The block that Asterisk sends first (A1)."""
+    """The opening block (docs/asterisk.md A1)."""
 
     def test_whole(self) -> None:
         """All keys in Asterisk's order, arguments last, an empty line at the end."""
@@ -54,7 +54,7 @@ class EnvironmentTests(SynchronousTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """A line becomes words (A6)."""
+    """Splitting a line into words (A6)."""
 
     def test_blanks(self) -> None:
         """Blanks and tabs separate, before and after too."""
@@ -78,7 +78,7 @@ class WordsTests(SynchronousTestCase):
 
 
 class LinesTests(SynchronousTestCase):
-    """A stream becomes lines (A6)."""
+    """Splitting a stream into lines (A6)."""
 
     def test_in_pieces(self) -> None:
         """A line may come byte by byte."""
@@ -435,18 +435,18 @@ class HangupTests(SynchronousTestCase):
             self.assertEqual(asterisk.agistatus, "HANGUP")
 
     def test_in_an_application(self) -> None:
-        """The caller hangs up in the conference."""
+        """A caller may hang up in the conference."""
         asterisk = SimulatedAsterisk(CALL, Script(hangup_in="confbridge"))
         self.assertEqual(conversation(asterisk, "EXEC ConfBridge 75"), ["200 result=-1\nHANGUP\n"])
 
     def test_between_commands(self) -> None:
-        """The bare line comes by itself, once."""
+        """Between commands the line HANGUP comes once, by itself."""
         asterisk = SimulatedAsterisk(CALL)
         self.assertEqual(asterisk.hang_up(), b"HANGUP\n")
         self.assertEqual(asterisk.hang_up(), b"")
 
     def test_dead_channel(self) -> None:
-        """Some commands still work, the rest is 511."""
+        """On a dead channel some commands still work, the others reply 511."""
         asterisk = SimulatedAsterisk(CALL)
         asterisk.hang_up()
         for command in ("NOOP", "SET VARIABLE X 1", "GET VARIABLE X", "VERBOSE a 1", "EXEC NoOp"):
@@ -473,7 +473,7 @@ class HangupTests(SynchronousTestCase):
         self.assertEqual(asterisk.close(), b"HANGUP\n")
 
     def test_close(self) -> None:
-        """A closing gateway hears HANGUP again on a dead channel, nothing on a live one."""
+        """When the gateway closes, a dead channel sends HANGUP again, a live one nothing."""
         asterisk = SimulatedAsterisk(CALL)
         self.assertEqual(asterisk.close(), b"")
         asterisk = SimulatedAsterisk(CALL)

@@ -1,4 +1,4 @@
-"""Comma-separated text."""
+"""Cells of CSV files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pbxrouter.text.csv_cells import csv_line, safe_cell
 
 
 class CsvTests(SynchronousTestCase):
-    """What a spreadsheet makes of it."""
+    """csv_line, as spreadsheets read it."""
 
     def test_formulas(self) -> None:
-        """They become text, also behind blanks and in wide letters."""
+        """Formulas become text, also behind blanks and in full-width characters."""
         for cell in (
             "=1+1",
             "+34600",
@@ -35,7 +35,7 @@ class CsvTests(SynchronousTestCase):
             self.assertEqual(safe_cell(cell), f"'{cell}")
 
     def test_other_separators(self) -> None:
-        """No cell begins like a formula for who splits at ; or tabs, either."""
+        """No cell begins a formula if the file is split at ; or tabs."""
         for name in ('a;=HYPERLINK("http://evil","x");b', "a; =1", "a\t=1", "a;\t+1", 'x;"=1'):
             for separator in ";\t":
                 text = csv_line([name, "33"])
@@ -44,24 +44,24 @@ class CsvTests(SynchronousTestCase):
                     self.assertNotRegex(cell.strip(' "'), r"^[=+@-]", (name, separator))
 
     def test_line_ends(self) -> None:
-        """Who splits at ; takes a line end within a cell for the end of the row."""
+        """No cell begins a formula if a line end within a cell is taken for the end of the row."""
         for cell in ("\r=1", "x;y\n=1", "x\r\n \u2003+1", 'x\n"=1'):
             for line in csv_line(["33", cell]).splitlines():
                 self.assertNotRegex(line.replace("\u2003", " ").strip(' "'), r"^[=+@-]", cell)
 
     def test_long(self) -> None:
-        """A long run of blanks is looked at once."""
+        """A cell with a long run of blanks in it stays as it is."""
         text = f"a;{' ' * 200_000}x"
         self.assertEqual(safe_cell(text), text)
 
     def test_the_rest(self) -> None:
-        """As it is."""
+        """Other text stays as it is."""
         for cell in ("33", "ana", "", "a=b", 5, None, 1.5, -3):
             self.assertEqual(safe_cell(cell), cell)
 
     @settings(deadline=None)
     @given(st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1))
     def test_any_text_comes_back(self, cells: list[str]) -> None:
-        """But for the quote."""
+        """Any text is read back as it was, apart from the quote that guards formulas."""
         rows = list(csv.reader(io.StringIO(csv_line(cells), newline="")))
         self.assertEqual(rows, [[str(safe_cell(cell)) for cell in cells]])

@@ -1,4 +1,4 @@
-"""Steps of a trace, and text from outside made fit for one line."""
+"""Sentences with placeholders, and text from outside made fit for one line."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from pbxrouter.text.sentences import Sentence, joined, sentence
 
 
 class Steps(SynchronousTestCase):
-    """Sentences with places."""
+    """Sentences and their values."""
 
     def test_words(self) -> None:
-        """Sentence and values stay apart, for translations, and come together as English."""
+        """Message and values are kept apart for translation, and make the English text."""
         made = sentence("{caller} dials {number}", caller="33", number=21)
         self.assertEqual(made, Sentence("{caller} dials {number}", {"caller": "33", "number": "21"}))
         self.assertEqual(made.english, "33 dials 21")
         self.assertEqual(Sentence("nothing").english, "nothing")
 
     def test_values_are_not_read(self) -> None:
-        """Braces that a caller sends are no places."""
+        """Braces in a value are no placeholders."""
         self.assertEqual(sentence("{number} is none", number="{caller}").english, "{caller} is none")
 
     def test_values_are_one_line(self) -> None:
-        """Line ends and controls in a value are made visible."""
+        """Line ends and control characters in a value are made visible."""
         self.assertEqual(sentence("{x}", x="a\nb\x1b[0m").english, "a\\nb\\x1b[0m")
 
     def test_steps_within(self) -> None:
-        """A value that is a step is translated with the rest."""
+        """A value that is a sentence is translated too."""
         spanish = {"{who} is left out: {why}": "{who} se omite: {why}", "{x} is odd": "{x} es raro"}
         made = sentence("{who} is left out: {why}", who="2X", why=sentence("{x} is odd", x="[\n"))
         self.assertEqual(made.english, "2X is left out: [\\n is odd")
         self.assertEqual(made.translated(spanish.__getitem__), "2X se omite: [\\n es raro")
 
     def test_in_a_row(self) -> None:
-        """Several become one; braces in them are text."""
+        """joined makes one sentence of several; braces in them are text."""
         row = joined([sentence("{x} comes", x="{y}"), sentence("it goes")])
         self.assertEqual(row.english, "{y} comes; it goes")
         self.assertEqual(
@@ -47,16 +47,16 @@ class Steps(SynchronousTestCase):
 
 
 class Printable(SynchronousTestCase):
-    """Text from outside."""
+    """printable."""
 
     def test_examples(self) -> None:
-        """What can be read stays; the rest is written out."""
+        """Readable characters stay, others are escaped."""
         for text, shown in (("Núñez 漢", "Núñez 漢"), ("a\r\n\0", "a\\r\\n\\x00"), ("\udcff", "\\udcff")):
             self.assertEqual(printable(text), shown)
 
     @given(st.text(st.characters()))
     def test_any_text(self, text: str) -> None:
-        """Always one line that can be written anywhere."""
+        """Any text becomes one line that can be encoded."""
         shown = printable(text)
         self.assertTrue(shown.isprintable())
         shown.encode("utf-8")

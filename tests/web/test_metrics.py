@@ -86,7 +86,7 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(value, 1 if reason == "busy" else 0)
 
     def test_routed(self) -> None:
-        """By mapping and extension, but not by user."""
+        """Calls are counted by mapping and extension, but not by user."""
         labels = {"asterisk": "a", "kind": "mapping", "name": '2"X\n'}
         self.assertEqual(self.value("pbxrouter_routed_calls_answered_total", **labels), 2)
         self.assertEqual(self.value("pbxrouter_routed_calls_failed_total", **labels, reason="busy"), 1)

@@ -26,7 +26,7 @@ from pbxrouter.workshop import ImportReport, WorkshopTables, import_tables, read
 
 ROOT = Actor("root", "command")
 
-# Word for word as the workshop has it, with the marks of a code block in its midst.
+# Word for word as the workshop has it, with the marks of a code block in it.
 WORKSHOP = """\
 ```
 BEGIN TRANSACTION;
@@ -61,18 +61,18 @@ TABLES = ("applications_mappings", "extensions", "extensions_mappings", "users",
 
 
 def hash_pin(pin: str) -> str:
-    """A hash for tests."""
+    """A readable stand-in for the hash of a PIN."""
     return f"{abs(hash(('key', pin))):064x}"
 
 
 def sql_with(*statements: str) -> WorkshopTables:
-    """The five empty tables, and then these statements."""
+    """The five empty tables, followed by these statements."""
     return read_sql(CREATES + "\n" + ";\n".join(statements), "w.sql")
 
 
 @contextmanager
 def new_database() -> Iterator[sqlite3.Connection]:
-    """A pbxrouter database for the block."""
+    """A pbxrouter database, closed at the end of the block."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "p.sqlite")
         database.create(path)
@@ -86,17 +86,17 @@ def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]
 
 
 class SqlTests(SynchronousTestCase):
-    """SQL text."""
+    """Reading SQL text."""
 
     def refused(self, text: str) -> str:
-        """The one line that reading it ends with."""
+        """Check that reading fails; returns the one line."""
         line = str(self.assertRaises(ImportRefused, read_sql, text, "w.sql"))
         self.assertNotIn("\n", line)
         self.assertTrue(line.startswith("w.sql"), line)
         return line
 
     def test_word_for_word(self) -> None:
-        """The workshop's own text."""
+        """The workshop's own text is read."""
         tables = read_sql(WORKSHOP)
         self.assertEqual(tables.mappings[2], (3, "dial", "Zap", "XXXXXXXX"))
         self.assertEqual(tables.extensions, ((1, "33"),))
@@ -106,7 +106,7 @@ class SqlTests(SynchronousTestCase):
         self.assertNotIn("123456", repr(tables))
 
     def test_other_hands(self) -> None:
-        """Line ends, marks, comments, columns named, several rows at once, no BEGIN, no last semicolon."""
+        """Other line ends, comments, named columns, several rows in one statement and missing semicolons are read."""
         expected = read_sql(WORKSHOP)
         without = WORKSHOP.replace("BEGIN TRANSACTION;", "").replace("COMMIT;", "")
         for text in (
@@ -130,7 +130,7 @@ class SqlTests(SynchronousTestCase):
             self.assertEqual(read_sql(text), expected, text)
 
     def test_leading_zeros(self) -> None:
-        """As typed, with quotes or without, in columns that are declared INTEGER."""
+        """Leading zeros are kept, with quotes or without, also in columns declared INTEGER."""
         tables = sql_with(
             "INSERT INTO users VALUES(1, 'ana', 0123), (2, 'eva', '0042'), (3, 'ida', 0)",
             "INSERT INTO extensions VALUES(01, 033)",
@@ -142,33 +142,33 @@ class SqlTests(SynchronousTestCase):
 
     @given(st.text("0123456789", min_size=1, max_size=30), st.booleans())
     def test_any_digits_stay(self, digits: str, quoted: bool) -> None:
-        """No number of digits and no zero is lost."""
+        """Any number of digits and zeros is kept."""
         literal = f"'{digits}'" if quoted else digits
         tables = sql_with(f"INSERT INTO users VALUES(1, 'ana', {literal})")
         self.assertEqual(tables.users, ((1, "ana", digits),))
 
     def test_odd_values(self) -> None:
-        """NULL, blanks, floats, blobs."""
+        """NULL, blanks, floats and blobs are read."""
         tables = sql_with(
             "INSERT INTO extensions VALUES(1, NULL), (2, ' 33 '), (3, 33.0), (4, x'3333'), (5, 3.5), (6, lower('A'))"
         )
         self.assertEqual([number for _, number in tables.extensions], [None, "33", "33", "33", "3.5", "a"])
 
     def test_defaults(self) -> None:
-        """A DEFAULT of the source counts."""
+        """A DEFAULT of the source is used."""
         text = WORKSHOP.replace("application_data\nVARCHAR(10)", "application_data VARCHAR(10) DEFAULT 'SIP'")
         tables = read_sql(text + "INSERT INTO applications_mappings(application_name, pattern) VALUES ('dial', '8X');")
         self.assertEqual(tables.mappings[-1], (6, "dial", "SIP", "8X"))
 
     def test_errors_name_the_line(self) -> None:
-        """And the statement's beginning, but no value."""
+        """The error names the line and the beginning of the statement, without any value."""
         text = WORKSHOP.replace("'moises silva', 123456", "'moises silva', 471147 11")
         self.assertEqual(self.refused(text), 'w.sql, line 19: INSERT INTO "users" VALUES: SQLite cannot read it')
         text = WORKSHOP.replace("'moises silva', 123456", "'moises silva', 471147, 1")
         self.assertIn("has 3 columns but 4 values", self.refused(text))
 
     def test_no_pin_in_any_error(self) -> None:
-        """With any error in the statement that holds it."""
+        """No error in the statement with a PIN shows it."""
         for statement in (
             "INSERT INTO users VALUES(1, 'ana' 471147)",
             "INSERT INTO users VALUES(1, 'ana', 471147",
@@ -193,7 +193,7 @@ class SqlTests(SynchronousTestCase):
             self.assertIsNone(error.__cause__)
 
     def test_nothing_else_can_be_done(self) -> None:
-        """No other table, file, function or setting is within reach."""
+        """Other tables, files, functions and settings cannot be reached."""
         target = Path(self.mktemp())
         for statement in (
             f"ATTACH '{target}' AS other",
@@ -222,14 +222,14 @@ class SqlTests(SynchronousTestCase):
         self.assertFalse(target.exists())
 
     def test_too_much_work(self) -> None:
-        """A statement that would not end is ended."""
+        """A statement that would not end is stopped."""
         double = "INSERT INTO users(user_name) SELECT a.user_name FROM users a, users b, users c, users d"
         rows = "INSERT INTO users(user_name) VALUES " + ", ".join(["('x')"] * 300)
         error = self.assertRaises(ImportRefused, sql_with, rows, double)
         self.assertIn("too much work", str(error))
 
     def test_other_tables(self) -> None:
-        """Missing tables and other columns: the line says what is accepted."""
+        """For missing tables and other columns the error says what is accepted."""
         self.assertIn("accepted are the workshop's five tables", self.refused(""))
         self.assertIn("no such table: users", self.refused("INSERT INTO users VALUES (1, 'ana', 1)"))
         self.assertIn("no table users,", self.refused(CREATES[: CREATES.index("CREATE TABLE users ")]) + ",")
@@ -237,7 +237,7 @@ class SqlTests(SynchronousTestCase):
         self.assertIn("table users has the columns user_id, user_name, pin; accepted are user_id", line)
 
     def test_anything_at_all(self) -> None:
-        """Pieces of the text in any order are read or refused, and never break anything."""
+        """Pieces of the text in any order are read or refused."""
         pieces = re.findall(r"\w+|\s+|[^\w\s]", WORKSHOP)
         chance = random.Random(1)
         for _ in range(150):
@@ -250,10 +250,10 @@ class SqlTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """Files."""
+    """Reading files."""
 
     def setUp(self) -> None:
-        """A directory, and in it the workshop's database as SQLite 3 makes it."""
+        """Make a directory with the workshop's database as a file of SQLite 3."""
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.path = self.directory / "workshop.db"
@@ -261,38 +261,38 @@ class FileTests(SynchronousTestCase):
             connection.executescript(WORKSHOP.replace("```", ""))
 
     def contents(self) -> dict[str, bytes]:
-        """Everything in the directory."""
+        """The content of every file in the directory."""
         return {path.name: path.read_bytes() for path in self.directory.iterdir()}
 
     def refused(self, path: Path) -> str:
-        """The one line that reading it ends with."""
+        """Check that reading fails; returns the one line."""
         line = str(self.assertRaises(ImportRefused, read_file, path))
         self.assertNotIn("\n", line)
         self.assertTrue(line.startswith(str(path)), line)
         return line
 
     def test_both_kinds_are_the_same(self) -> None:
-        """The database holds what the text says, and counts as the same content."""
+        """A database has the same content as its text."""
         text = self.directory / "workshop.sql"
         text.write_text(WORKSHOP)
         self.assertEqual(read_file(self.path), read_file(text))
         self.assertEqual(read_file(self.path).content(), read_file(text).content())
 
     def test_a_dump_by_sqlite_3(self) -> None:
-        """What `.dump` writes can be read, AUTOINCREMENT and all."""
+        """The output of `.dump` is read, AUTOINCREMENT included."""
         with closing(sqlite3.connect(self.directory / "auto.db")) as connection:
             connection.executescript(WORKSHOP.replace("```", "").replace("PRIMARY KEY", "PRIMARY KEY AUTOINCREMENT"))
             dump = "PRAGMA foreign_keys=OFF;\n" + "\n".join(connection.iterdump())
         self.assertEqual(read_sql(dump), read_sql(WORKSHOP))
 
     def test_only_read(self) -> None:
-        """Neither the file nor what is beside it changes."""
+        """Reading changes neither the file nor its directory."""
         before = self.contents()
         read_file(self.path)
         self.assertEqual(self.contents(), before)
 
     def test_in_use(self) -> None:
-        """With WAL and a writer at work: what is committed is read, and nothing is touched."""
+        """With WAL and a writer at work the committed rows are read, and nothing is changed."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("PRAGMA journal_mode = WAL")
             other.execute("INSERT INTO extensions VALUES (2, '44')")
@@ -305,7 +305,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(tables.extensions, ((1, "33"), (2, "44")))
 
     def test_left_in_the_middle(self) -> None:
-        """A writer that died left a journal: what it had not finished is not read."""
+        """The unfinished work of a writer that died is not read."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("PRAGMA cache_size = 1")
             other.execute("BEGIN IMMEDIATE")
@@ -320,7 +320,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.contents(), contents)
 
     def test_encodings(self) -> None:
-        """UTF-8, with its mark or without, Latin 1 and UTF-16; in a database too."""
+        """UTF-8 with and without a mark, Latin 1 and UTF-16 are read, in a database too."""
         text = WORKSHOP.replace("moises", "Moisés")
         path = self.directory / "w.sql"
         for encoding in ("utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"):
@@ -332,7 +332,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(read_file(self.path).users[0][1], "Moisés")
 
     def test_refused(self) -> None:
-        """Each with a line that says what is wanted."""
+        """Each refused file has a line that says what is expected."""
         self.assertIn("No such file", self.refused(self.directory / "no.sql"))
         self.assertIn("Is a directory", self.refused(self.directory))
         other = self.directory / "other"
@@ -348,7 +348,7 @@ class FileTests(SynchronousTestCase):
             self.assertIn(words, self.refused(other))
 
     def test_other_databases(self) -> None:
-        """Ours, one without the tables, one with other columns."""
+        """Our own database, one without the tables, and one with other columns are refused."""
         path = self.directory / "p.sqlite"
         database.create(path)
         self.assertIn("a database of pbxrouter itself", self.refused(path))
@@ -361,26 +361,26 @@ class FileTests(SynchronousTestCase):
 
 
 class MergeTests(SynchronousTestCase):
-    """Into a pbxrouter database."""
+    """Importing into a pbxrouter database."""
 
     def setUp(self) -> None:
-        """A new database."""
+        """Make a new database."""
         context = new_database()
         self.connection = context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
 
     def merge(self, tables: WorkshopTables, again: bool = False) -> ImportReport:
-        """Import."""
+        """Import the content."""
         report = import_tables(self.connection, ROOT, 7.0, tables, hash_pin, "w.sql", again)
         self.assertFalse(self.connection.in_transaction)
         return report
 
     def verdict(self, number: str, pin: str | None = None, caller: str = "33") -> str:
-        """What becomes of a call."""
+        """The verdict on a call."""
         return read_rules(self.connection, hash_pin).decide(Facts(caller, number, pin)).verdict.value
 
     def test_the_workshop(self) -> None:
-        """All of it comes over, under its own numbers, the PIN hashed."""
+        """All rows are imported under their own numbers, with hashed PINs."""
         report = self.merge(read_sql(WORKSHOP))
         self.assertEqual(report.added, {"mappings": 5, "extensions": 1, "users": 1, "grants": 5})
         self.assertEqual(report.warnings, [])
@@ -396,7 +396,7 @@ class MergeTests(SynchronousTestCase):
         self.assertNotIn("123456", words + repr(report))
 
     def test_twice(self) -> None:
-        """The same content again changes nothing, not even what the owner changed since."""
+        """The same content again changes nothing, also where the owner changed rows."""
         self.merge(read_sql(WORKSHOP))
         before = rows_of(self.connection)
         report = self.merge(read_sql(WORKSHOP.replace("\n", "\r\n")))
@@ -411,7 +411,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(rows_of(self.connection), before)
 
     def test_again(self) -> None:
-        """Asked for, it is merged anyway: what was deleted comes back, a PIN set since stays."""
+        """With again=True deleted rows come back, and a PIN set since stays."""
         self.merge(read_sql(WORKSHOP))
         self.connection.execute("DELETE FROM applications_mappings WHERE map_id = 2")
         self.connection.commit()
@@ -425,7 +425,7 @@ class MergeTests(SynchronousTestCase):
         )
 
     def test_onto_the_sample(self) -> None:
-        """What is there already is found, not doubled."""
+        """Rows that exist already are not doubled."""
         add_sample(self.connection, hash_pin)
         before = rows_of(self.connection)
         report = self.merge(read_sql(WORKSHOP))
@@ -433,7 +433,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(rows_of(self.connection) | {"imports": []}, before)
 
     def test_numbers_in_use(self) -> None:
-        """Rows whose number is taken get another, and the grants go along."""
+        """Rows whose number is taken get another, and their grants with it."""
         self.connection.executescript(
             "INSERT INTO applications_mappings VALUES (2, 'hangup', '', '900.'), (6, 'DIAL', 'SIP', '2X');"
             "INSERT INTO extensions VALUES (1, '44');"
@@ -445,7 +445,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(self.verdict("9001", "123456"), "deny")
 
     def test_one_pattern_two_applications(self) -> None:
-        """A pattern that leads elsewhere already is pointed out."""
+        """A pattern that leads to another application already is reported."""
         self.connection.execute("INSERT INTO applications_mappings VALUES (6, 'dial', 'PJSIP/{number}@trunk', '2X')")
         self.connection.commit()
         report = self.merge(read_sql(WORKSHOP))
@@ -458,7 +458,7 @@ class MergeTests(SynchronousTestCase):
         )
 
     def test_numbers_of_grants_left_behind(self) -> None:
-        """A number that a forgotten grant still names is not free."""
+        """A number that an orphaned grant still names is not used."""
         self.connection.execute("PRAGMA foreign_keys = OFF")
         self.connection.executescript(
             "INSERT INTO extensions VALUES (7, '77'); INSERT INTO extensions_mappings VALUES (1, 7, 3);"
@@ -487,7 +487,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(granted, [(7,)])
 
     def test_warnings(self) -> None:
-        """All that is left out or looks wrong is said, and no PIN with it."""
+        """Everything that is left out or looks wrong is reported, without any PIN."""
         report = self.merge(
             sql_with(
                 "INSERT INTO applications_mappings VALUES(1, 'dial', NULL, '2X'), (2, NULL, 'SIP', '3X'),"
@@ -531,7 +531,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(report.added, {"mappings": 2, "extensions": 1, "users": 7, "grants": 3})
 
     def test_a_pin_that_is_taken(self) -> None:
-        """A user whose PIN an existing user has is imported without it, once."""
+        """A user whose PIN another user has is imported without it, and reported once."""
         self.connection.execute("INSERT INTO users VALUES (9, 'ana', :pin)", {"pin": hash_pin("123456")})
         self.connection.commit()
         self.assertIn("also that of user ana", self.merge(read_sql(WORKSHOP)).warnings[0])
@@ -539,7 +539,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(self.verdict("34", "123456"), "deny")
 
     def test_whole_or_not_at_all(self) -> None:
-        """If anything fails in the middle, nothing has happened."""
+        """An import that fails in the middle changes nothing."""
         before = rows_of(self.connection)
 
         def fails(text: str) -> str:
@@ -554,7 +554,7 @@ class MergeTests(SynchronousTestCase):
         self.assertEqual(self.merge(read_sql(WORKSHOP)).added["mappings"], 5)
 
     def test_audit(self) -> None:
-        """One entry with the counts, if anything is new; it cannot be taken back, and says why."""
+        """An import of new rows is one entry of the audit log with the counts; its undo is refused with the reason."""
         self.merge(read_sql(WORKSHOP))
         self.merge(read_sql(WORKSHOP))
         self.merge(read_sql(WORKSHOP), again=True)
@@ -581,12 +581,20 @@ _TABLES = st.builds(
 
 
 class PropertyTests(SynchronousTestCase):
-    """What holds of any tables, nonsense included."""
+    """Properties of any tables, nonsense included."""
+
+    def test_users_of_one_name(self) -> None:
+        """Of users of one name without PINs, those of one number are one user; importing them again adds none."""
+        tables = WorkshopTables((), (), (), ((3, "ana", None), (3, "ana", None), (None, "ana", None)), ())
+        with new_database() as connection:
+            for added in (2, 0, 0):
+                report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql", again=True)
+                self.assertEqual((report.added["users"], report.found["users"]), (added, 3 - added))
 
     @settings(max_examples=60, deadline=None)
     @given(_TABLES, _TABLES)
     def test_again_adds_nothing(self, first: WorkshopTables, second: WorkshopTables) -> None:
-        """Content that is merged again adds no row, after any changes in between."""
+        """Importing the same content again adds no row, after any changes in between."""
         with new_database() as connection:
             for tables in (first, second):
                 import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")
@@ -600,17 +608,17 @@ class PropertyTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None)
     @given(_TABLES)
     def test_no_pin_is_shown(self, tables: WorkshopTables) -> None:
-        """Neither in the report nor in a repr."""
+        """No PIN is in the report or in a repr."""
         with new_database() as connection:
             report = import_tables(connection, ROOT, 7.0, tables, hash_pin, "w.sql")
             self.assertNotIn("1234", repr(report) + repr(tables) + "".join(report.lines()))
 
 
 class ReadOnlyTests(SynchronousTestCase):
-    """The copy that a database is read from."""
+    """The copy from which a database is read."""
 
     def test_no_copy_stays(self) -> None:
-        """It holds PINs, so it goes, whether reading succeeds or not."""
+        """The copy, which holds PINs, is deleted whether reading succeeds or not."""
         directory = Path(self.mktemp())
         directory.mkdir()
         path = directory / "w.db"

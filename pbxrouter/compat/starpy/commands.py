@@ -181,7 +181,7 @@ class Commands:
         return asked.addCallback(as_played).addCallback(lambda played: (chr(played[0]) if played[0] else "", played[1]))
 
     def waitForDigit(self, timeout: float) -> Deferred[int]:
-        """The next key's ASCII code; 0 if none came in time (-1: wait for ever)."""
+        """The next key's ASCII code; 0 if none came in time (-1: no time limit)."""
         return self._number("WAIT FOR DIGIT", milliseconds(timeout))
 
     def streamFile(self, filename: str, escapeDigits: str = "", offset: int | None = 0) -> Deferred[tuple[int, int]]:

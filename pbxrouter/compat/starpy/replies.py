@@ -86,7 +86,7 @@ def seconds(moment: Any) -> int:
 
 
 def milliseconds(duration_s: float) -> int:
-    """Convert a duration in seconds to AGI's milliseconds; a negative one means for ever."""
+    """Convert a duration in seconds to AGI's milliseconds; a negative one means no limit."""
     return int(duration_s * 1000) if duration_s >= 0 else -1
 
 

@@ -46,11 +46,11 @@ class Redirect(Exception):
     def __init__(self, path: str, notice: Sentence | None = None, undo: int | None = None) -> None:
         super().__init__(path)
         self.path = path
-        self.notice = None if notice is None else Notice(notice, undo)
+        self.notice = None if notice is None else FlashMessage(notice, undo)
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class FlashMessage:
     """A message shown once, on top of the next page.
 
     Attributes:
@@ -88,7 +88,7 @@ class Router:
         self._app = app
         self._auth = auth
         self._pages = pages
-        self._notices: dict[str, list[Notice]] = {}
+        self._notices: dict[str, list[FlashMessage]] = {}
         self.routes: list[Route] = []
 
     def add(
@@ -198,7 +198,7 @@ class Router:
         """Render a part of a page, to update an open one."""
         return self._pages.render(template, translator, **values)
 
-    def flash(self, page_request: PageRequest, notice: Notice) -> None:
+    def flash(self, page_request: PageRequest, notice: FlashMessage) -> None:
         """Show a notice on the session's next page."""
         if page_request.session:
             waiting = self._notices.setdefault(page_request.session, [])

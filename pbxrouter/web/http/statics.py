@@ -8,7 +8,7 @@ from klein import Klein
 
 
 def add_statics(app: Klein, statics: Any) -> None:
-    """Add the route of static files, cacheable for ever since their address changes with their content."""
+    """Add the route of static files, cacheable without a limit since their address changes with their content."""
 
     @app.route("/static/<mark>/<name>", methods=["GET", "HEAD"])
     def static(request: Any, mark: str, name: str) -> bytes:

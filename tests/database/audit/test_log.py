@@ -1,4 +1,4 @@
-"""Changes that are written down and can be taken back: database.audit, on real files."""
+"""The audit log: changes are recorded and can be undone, on real files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEW = {"pattern": "2X", "application_name": "dial", "application_data": "SIP"}
 
 
 class AuditCase(SynchronousTestCase):
-    """A database of our own for each test."""
+    """Has a database."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -37,26 +37,26 @@ class AuditCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def insert(self, table: str = "applications_mappings", **values: Any) -> int:
-        """One row, recorded."""
+        """Insert a row, recorded."""
         with changing(self.connection, ANA, 1.0, "create", "mapping", "2X") as change:
             return change.insert(table, values or NEW)
 
     def last(self) -> int:
-        """The newest entry's number."""
+        """The number of the newest entry."""
         return find_entries(self.connection, limit=1)[0].audit_id
 
     def rows(self, query: str) -> list[Any]:
-        """What a query finds."""
+        """The rows of a query."""
         return self.connection.execute(query).fetchall()
 
     def alter(self, script: str, foreign_keys: bool = False) -> None:
-        """What a hand does."""
+        """Change the database with SQL."""
         self.connection.execute(f"PRAGMA foreign_keys = {foreign_keys}")
         self.connection.executescript(script)
         self.connection.execute("PRAGMA foreign_keys = ON")
 
     def conflict(self, audit_id: int) -> str:
-        """What is said when an undo cannot be."""
+        """Check that an undo is refused; returns the message."""
         before = list(self.connection.iterdump())
         words = str(self.assertRaises(EditConflict, undo, self.connection, EVA, 9.0, audit_id))
         self.assertEqual(list(self.connection.iterdump()), before)
@@ -64,10 +64,10 @@ class AuditCase(SynchronousTestCase):
 
 
 class ChangingTests(AuditCase):
-    """The recorder."""
+    """Recording changes."""
 
     def test_an_entry(self) -> None:
-        """Who, when, what; and the row as the database has it, defaults too."""
+        """An entry has author, time and kind, and the row as stored, defaults included."""
         map_id = self.insert(pattern="2X", application_name="dial")
         (found,) = find_entries(self.connection)
         self.assertEqual((found.who, found.via, found.changed_at), ("ana", "console", 1.0))
@@ -79,7 +79,7 @@ class ChangingTests(AuditCase):
         self.assertEqual((change.after or {})["application_data"], "")
 
     def test_nothing_changed(self) -> None:
-        """Nothing is written."""
+        """A change to the same values is not recorded."""
         map_id = self.insert()
         with changing(self.connection, ANA, 2.0, "update", "mapping", "2X") as change:
             self.assertFalse(change.update("applications_mappings", map_id, NEW))
@@ -87,7 +87,7 @@ class ChangingTests(AuditCase):
         self.assertEqual(len(find_entries(self.connection)), 1)
 
     def test_whole_or_not_at_all(self) -> None:
-        """A failure in the middle leaves neither rows nor an entry."""
+        """If a change fails in the middle, neither rows nor an entry are left."""
         with (
             self.assertRaises(ZeroDivisionError),
             changing(self.connection, ANA, 1.0, "create", "x") as change,
@@ -99,7 +99,7 @@ class ChangingTests(AuditCase):
         self.assertFalse(self.connection.in_transaction)
 
     def test_constraints_in_words(self) -> None:
-        """What the database does not accept is said as a conflict, with the field."""
+        """A violated constraint is an EditConflict that names the field."""
         self.insert("extensions", extension_number="33")
         error = self.assertRaises(EditConflict, self.insert, "extensions", extension_number="33")
         self.assertEqual((str(error), error.field), ("there is already an extension with this number", "number"))
@@ -109,7 +109,7 @@ class ChangingTests(AuditCase):
         self.assertIn("extension_number_is_not_empty", str(error))
 
     def test_gone(self) -> None:
-        """What is not there is neither changed nor deleted; a number too large for SQLite is of nothing."""
+        """A row that is not there is neither changed nor deleted; nor is a number too large for SQLite."""
         for number in (77, 2**64, -(2**70)):
             with self.assertRaises(NotThere), changing(self.connection, ANA, 1.0, "update", "user") as change:
                 change.update("users", number, {"user_name": "x"})
@@ -117,7 +117,7 @@ class ChangingTests(AuditCase):
                 change.delete("users", number)
 
     def test_names_are_one_line(self) -> None:
-        """What is called so that it would break a page or a terminal is made visible; nothing is too long."""
+        """Control characters in names are made visible, and long names cut."""
         with changing(self.connection, Actor("a\nb", "api"), 1.0, "create", "mapping", "\x1b[1m" * 100) as change:
             change.insert("applications_mappings", NEW)
         (found,) = find_entries(self.connection)
@@ -127,10 +127,10 @@ class ChangingTests(AuditCase):
 
 
 class UndoTests(AuditCase):
-    """Taking changes back."""
+    """Undoing changes."""
 
     def test_each_way(self) -> None:
-        """Created, changed, deleted; and an undo is undone."""
+        """Creations, changes and deletions can be undone, and so can an undo."""
         map_id = self.insert()
         with changing(self.connection, ANA, 2.0, "update", "mapping", "3X") as change:
             change.update("applications_mappings", map_id, {"pattern": "3X"})
@@ -151,13 +151,13 @@ class UndoTests(AuditCase):
         self.assertFalse(found[1].can_be_undone)
 
     def test_not_twice(self) -> None:
-        """Once is enough."""
+        """An entry can be undone once."""
         self.insert()
         undo(self.connection, EVA, 9.0, 1)
         self.assertEqual(self.conflict(1), "this change has already been undone")
 
     def test_changed_since(self) -> None:
-        """Another's work is not lost, whichever way it went."""
+        """An undo is refused if the row was changed since, in either direction."""
         map_id = self.insert()
         self.alter("UPDATE applications_mappings SET pattern = '4X'")
         self.assertIn("2X has been changed since", self.conflict(1))
@@ -183,7 +183,7 @@ class UndoTests(AuditCase):
         undo(self.connection, EVA, 9.0, 2)
 
     def test_what_it_needs_is_gone(self) -> None:
-        """A grant whose extension is gone, and a name that is taken by now, do not come back."""
+        """An undo is refused if a grant's extension is gone, or a name is taken by now."""
         map_id = self.insert()
         extension_id = self.insert("extensions", extension_number="33")
         self.insert("extensions_mappings", extension_id=extension_id, map_id=map_id)
@@ -196,7 +196,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.conflict(5), "there is already an extension with this number")
 
     def test_grants_by_what_they_say(self) -> None:
-        """A grant's number means nothing: another may have it by now."""
+        """A grant is found by its columns: another may have its number by now."""
         map_id = self.insert()
         for number in ("33", "34"):
             self.insert("extensions", extension_number=number)
@@ -210,7 +210,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows("SELECT * FROM extensions_mappings"), [(1, 2, map_id), (2, 1, map_id)])
 
     def test_exactly(self) -> None:
-        """BLOBs, text that is not UTF-8, NULs and odd numbers come back as they were."""
+        """BLOBs, text that is not UTF-8, NULLs and odd numbers are restored exactly."""
         self.alter(
             "INSERT INTO applications_mappings VALUES"
             " (1, x'00ff', CAST(x'4d6f6973e973' AS TEXT), '2X'), (2, 'dial', x'', CAST(x'320058' AS TEXT)),"
@@ -232,7 +232,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows(query), before)
 
     def test_text_afterwards(self) -> None:
-        """What a connection reads after a change is text as before it, also of bytes that are not UTF-8."""
+        """After a change a connection reads text as before, also from bytes that are not UTF-8."""
         self.alter("INSERT INTO applications_mappings VALUES (1, 'dial', CAST(x'4d6f6973e973' AS TEXT), '2X')")
         query = "SELECT application_data FROM applications_mappings"
         before = self.rows(query)
@@ -244,7 +244,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows(query), before)
 
     def test_refused_kinds(self) -> None:
-        """Who may come in is decided anew; an import has no rows to bring back. Each says so."""
+        """Entries about access to the console and API, and imports, cannot be undone; each says why."""
         self.assertLessEqual(set(NEVER_UNDONE), set(KINDS))
         for kind in sorted(NEVER_UNDONE):
             with database.transaction(self.connection):
@@ -255,7 +255,7 @@ class UndoTests(AuditCase):
             self.assertFalse(entry(self.connection, number).entry.can_be_undone)
 
     def test_no_such_entry(self) -> None:
-        """The number is said."""
+        """An entry that does not exist is named by its number."""
         for number in (7, 0, -1, 2**64):
             for error in (
                 self.assertRaises(NotThere, undo, self.connection, EVA, 9.0, number),
@@ -264,7 +264,7 @@ class UndoTests(AuditCase):
                 self.assertIn(f"no entry {number} ", str(error))
 
     def test_entries_by_hand(self) -> None:
-        """Unreadable rows, and unknown tables or columns, are refused and never run."""
+        """Unreadable entries, and unknown tables or columns, are refused and never executed."""
         self.insert()
         good = '[{"table": "users", "key": {"user_id": 1}, "before": null, "after": %s}]'
         for text in (
@@ -290,10 +290,10 @@ class UndoTests(AuditCase):
 
 
 class ShownTests(AuditCase):
-    """The log as it is read."""
+    """Reading the log."""
 
     def test_pins(self) -> None:
-        """That there is one, or that it was changed; never which."""
+        """An entry tells that a PIN is set or was changed, never the PIN or its hash."""
         self.insert("users", user_name="ana")
         for pin in ("a" * 64, "b" * 64, None):
             with changing(self.connection, ANA, 2.0, "pin", "user", "ana") as change:
@@ -316,7 +316,7 @@ class ShownTests(AuditCase):
         self.assertEqual(self.rows("SELECT user_pin FROM users"), [("b" * 64,)])
 
     def test_a_pin_that_stays(self) -> None:
-        """It is "set" before and after."""
+        """A PIN that did not change is "set" before and after."""
         self.insert("users", user_name="ana", user_pin="c" * 64)
         with changing(self.connection, ANA, 3.0, "update", "user", "eva") as change:
             change.update("users", 1, {"user_name": "eva"})
@@ -334,7 +334,7 @@ class ShownTests(AuditCase):
             self.assertIn("shop" if number == 1 else "admin", text)
 
     def test_search(self) -> None:
-        """By who, kind and time, page by page, newest first."""
+        """Entries are found by author, kind and time, page by page, newest first."""
         for second in range(30):
             actor, kind = ((ANA, "mapping"), (EVA, "user"), (EVA, "mapping"))[second % 3]
             with database.transaction(self.connection):
@@ -359,7 +359,7 @@ class ShownTests(AuditCase):
         self.assertEqual(len(found(limit=0)), 1)
 
     def test_many_rows(self) -> None:
-        """The first are shown, and how many there are."""
+        """Of many rows the first are shown, with their number."""
         with changing(self.connection, ANA, 1.0, "create", "extension") as change:
             for number in range(MAX_SHOWN + 5):
                 change.insert("extensions", {"extension_number": str(number)})
@@ -367,7 +367,7 @@ class ShownTests(AuditCase):
         self.assertEqual((len(detail.changes), detail.rows), (MAX_SHOWN, MAX_SHOWN + 5))
 
     def test_away(self) -> None:
-        """A database that is locked is said to be, in one line."""
+        """A locked database is an error of one line."""
         with closing(database.connect(database.path_of(self.connection), timeout_s=0)) as other:
             other.execute("BEGIN IMMEDIATE")
             self.assertRaises(DatabaseLocked, self.insert)

@@ -1,4 +1,4 @@
-"""Rows for the audit log: text and back, which are unchanged, and conflicts in words."""
+"""Rows for the audit log: their text, which are unchanged, and conflicts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TextTests(SynchronousTestCase):
         return json.dumps([change | other])
 
     def test_there_and_back(self) -> None:
-        """Each value of a row comes back with its type."""
+        """Each value of a row is read back with its type."""
         row = {"a": 1, "b": 1.5, "c": "x", "d": None, "e": b"\xff", "f": RawText(b"\xfe")}
         changes = [
             Recorded(TABLES["extensions"], {"extension_id": 1}, None, row),
@@ -46,7 +46,7 @@ class TextTests(SynchronousTestCase):
         self.assertEqual([type(value) for value in after.values()], [int, float, str, type(None), bytes, RawText])
 
     def test_a_key_is_all_columns_of_the_tables_key(self) -> None:
-        """Another column, a further one, none, or another order: the entry cannot be read."""
+        """An entry whose key is not exactly the columns of the table's key cannot be read."""
         self.assertIsNotNone(from_text(self.item()))
         grant = {"table": "extensions_mappings", "after": None}
         keys: tuple[dict[str, Any], ...] = (
@@ -61,7 +61,7 @@ class TextTests(SynchronousTestCase):
         self.assertIsNotNone(from_text(self.item(**grant, key={"extension_id": 1, "map_id": 1})))
 
     def test_not_a_change(self) -> None:
-        """Parts that are missing or of another type."""
+        """An entry with parts missing or of another type cannot be read."""
         for parts in (
             {"table": "other"},
             {"before": 5},
@@ -79,7 +79,7 @@ class UnchangedTests(SynchronousTestCase):
     """is_as_left."""
 
     def test_number_of_a_grant(self) -> None:
-        """It may differ, since it is not the grant's key; holder and mapping may not."""
+        """A grant's number may differ, since it is not the grant's key; holder and mapping may not."""
         table = TABLES["extensions_mappings"]
         left = {"ext_map_id": 1, "extension_id": 2, "map_id": 3}
         self.assertTrue(is_as_left(table, left, left))
@@ -89,13 +89,13 @@ class UnchangedTests(SynchronousTestCase):
         self.assertFalse(is_as_left(table, {**left, "map_id": 9}, left))
 
     def test_number_that_is_the_key(self) -> None:
-        """It may not differ."""
+        """A number that is the key may not differ."""
         left = {"extension_id": 1, "extension_number": "33"}
         self.assertTrue(is_as_left(TABLES["extensions"], left, left))
         self.assertFalse(is_as_left(TABLES["extensions"], {**left, "extension_id": 2}, left))
 
     def test_values(self) -> None:
-        """Another value, the same of another type, or none: changed; a further column is not."""
+        """A row with another value, another type or a missing value is changed; a further column is ignored."""
         table, left = TABLES["extensions"], {"extension_id": 1, "extension_number": "33"}
         for number in ("34", 33, b"33", RawText(b"33"), None):
             self.assertFalse(is_as_left(table, {"extension_id": 1, "extension_number": number}, left), number)
@@ -104,16 +104,16 @@ class UnchangedTests(SynchronousTestCase):
 
 
 class ConflictTests(AuditCase):
-    """Violated constraints, in words and with the field."""
+    """Violated constraints, with the field."""
 
     def said(self, table: str, **values: object) -> tuple[str, str | None]:
-        """The conflict of a row that is inserted twice."""
+        """The conflict when a row is inserted twice."""
         self.insert(table, **values)
         error = self.assertRaises(EditConflict, self.insert, table, **values)
         return str(error), error.field
 
     def test_each_constraint(self) -> None:
-        """What is taken already, and by which field."""
+        """The conflict names the value that is taken and its field."""
         self.assertEqual(
             self.said("users", user_name="ana", user_pin="a" * 64),
             ("this PIN cannot be used; choose another one", "pin"),
@@ -132,7 +132,7 @@ class ConflictTests(AuditCase):
         )
 
     def test_a_grant_is_there_once(self) -> None:
-        """Of an extension or a user; it has no field."""
+        """A grant of an extension or a user that exists already is a conflict without a field."""
         self.insert()
         self.insert("extensions", extension_number="33")
         self.insert("users", user_name="ana")
@@ -142,17 +142,17 @@ class ConflictTests(AuditCase):
             self.assertEqual((str(error), error.field), ("something that this change needs no longer exists", ""))
 
     def test_others(self) -> None:
-        """Any other constraint is named as SQLite names it."""
+        """Any other constraint has SQLite's own message."""
         error = explain_conflict(sqlite3.IntegrityError("CHECK constraint failed: x"))
         self.assertEqual(str(error), "the database does not accept this: CHECK constraint failed: x")
         self.assertEqual(str(unreadable()), "the rows in this entry of the audit log cannot be read")
 
 
 class EntryListTests(AuditCase):
-    """How many entries a list has, and the names of entries."""
+    """The length of lists, and the names of entries."""
 
     def test_an_entry_without_name(self) -> None:
-        """Its name is empty."""
+        """An entry without a name has an empty one."""
         with changing(self.connection, ANA, 1.0, "import", "import") as change:
             change.insert("extensions", {"extension_number": "33"})
         self.assertEqual(find_entries(self.connection)[0].name, "")

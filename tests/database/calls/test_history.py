@@ -1,4 +1,4 @@
-"""The history's rows: pages, filters, figures, on a real database."""
+"""The call history: pages, filters and figures, on a real database."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pbxrouter.text.sentences import Sentence, sentence
 def row(
     began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Sentence
 ) -> CallRow:
-    """A call."""
+    """A call's row."""
     return CallRow(
         began, began + 5, "u", caller, "", number, "allow", "2X", "dial", "SIP", "33", outcome, "", 3,
         trace_text(trace),
@@ -42,10 +42,10 @@ def row(
 
 
 class HistoryCase(SynchronousTestCase):
-    """A fresh database."""
+    """Has a database."""
 
     def setUp(self) -> None:
-        """Made and opened."""
+        """Make and open it."""
         path = Path(self.mktemp()).absolute()
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
@@ -74,14 +74,14 @@ WISHES = st.builds(
 
 
 class Pages(HistoryCase):
-    """Forth and back."""
+    """Pages, forward and backward."""
 
     @settings(max_examples=150, deadline=None)
     @given(CALLS, WISHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
     ) -> None:
-        """For any search: newest first, each call once, and the same on the way back."""
+        """For any search the pages have each call once, newest first, and the same backward."""
         self.connection.execute("DELETE FROM calls")
         self.connection.commit()
         add_calls(
@@ -120,7 +120,7 @@ class Pages(HistoryCase):
         ]
 
     def test_one(self) -> None:
-        """By its number."""
+        """A call is found by its number."""
         add_calls(self.connection, [row(1.0)])
         self.assertEqual(call(self.connection, 1).caller, "33")
         for number in (2, 10**30, -(10**30)):
@@ -128,7 +128,7 @@ class Pages(HistoryCase):
             self.assertEqual(str(error), f"there is no call {number} in the history; it may have been deleted")
 
     def test_more_than_few(self) -> None:
-        """Values that most calls have are not sorted."""
+        """Filters by values of more than FEW calls find the newest."""
         self.patch(history, "FEW", 500)
         add_calls(self.connection, [row(float(index)) for index in range(600)])
         for search in (Search("33"), Search("3*"), Search("33", outcome="ANSWER"), Search("3*", "2*")):
@@ -136,7 +136,7 @@ class Pages(HistoryCase):
             self.assertEqual([record.began for record in page.calls], [599.0, 598.0])
 
     def test_bulk(self) -> None:
-        """All that begin so, many at a time: few are sorted, many are taken as they lie."""
+        """A filter by a beginning sorts few calls, and reads many in the order of time."""
         self.patch(history, "BULK", 3)
         self.patch(history, "FEW", 10)
         add_calls(self.connection, [row(float(index), f"{index % 4}3") for index in range(100)])
@@ -157,7 +157,7 @@ class Pages(HistoryCase):
             asked.clear()
 
     def index_of(self, search: Search, limit: int = 9) -> tuple[str, int]:
-        """The index by which a page is found, and how many counts that took."""
+        """The index by which a page is found, and the number of counts that this took."""
         asked: list[str] = []
         self.connection.set_trace_callback(asked.append)
         find_page(self.connection, search, limit)
@@ -167,7 +167,7 @@ class Pages(HistoryCase):
         return page.partition("INDEXED BY ")[2].split()[0], len(counts)
 
     def test_index(self) -> None:
-        """That of the value that fewest calls have within the time; that of the time where they are too many."""
+        """The index used is that of the rarest value within the time; that of the time if all are frequent."""
         self.patch(history, "FEW", 10)
         self.patch(history, "BULK", 5)
         add_calls(
@@ -192,7 +192,7 @@ class Pages(HistoryCase):
             self.assertEqual(self.index_of(search), (index, given), search)
 
     def test_index_of_calls_that_were_sent_on(self) -> None:
-        """That of the calls that were sent on, unless fewer calls have another value."""
+        """The index of calls that were sent on is used, unless fewer calls have another value."""
         self.patch(history, "FEW", 10)
         add_calls(
             self.connection,
@@ -245,14 +245,14 @@ class Pages(HistoryCase):
             self.assertEqual([record.began for record in find_page(self.connection, search, 9).calls], began)
 
     def test_forgetting(self) -> None:
-        """What is older goes."""
+        """Older calls are deleted."""
         add_calls(self.connection, [row(1.0), row(2.0)])
         forget_calls(self.connection, 2.0)
         self.assertEqual([record.began for record in find_page(self.connection, Search(), 9).calls], [2.0])
 
 
 def fits(record: KeptCall, search: Search) -> bool:
-    """The same, said plainly."""
+    """Whether a row matches, in plain Python."""
     for name in ("caller", "number"):
         wanted, there = getattr(search, name), getattr(record, name)
         if wanted is None:
@@ -273,10 +273,10 @@ def fits(record: KeptCall, search: Search) -> bool:
 
 
 class Traces(HistoryCase):
-    """Kept for showing in any language."""
+    """Traces are stored so that they can be shown in any language."""
 
     def test_steps_within_steps(self) -> None:
-        """They come back as they were."""
+        """Nested sentences are read as they were written."""
         trace = (
             sentence("it failed: {why}", why=sentence("{name} is away", name="x")),
             sentence("that was it"),
@@ -284,39 +284,39 @@ class Traces(HistoryCase):
         self.assertEqual(row(0.0, "33", "21", "ANSWER", *trace).steps, list(trace))
 
     def test_spoilt(self) -> None:
-        """A hand that wrote there breaks nothing."""
+        """A damaged trace is read as an empty one."""
         for text in ("", "[1]", '[["a", 5]]', "{}", "[[]]"):
             broken = dataclasses.replace(row(), trace=text)
             self.assertEqual(broken.steps, [], text)
 
     def test_cells(self) -> None:
-        """One for each heading; the trace in words."""
+        """There is a cell for each heading; the trace is English text."""
         cells = csv_cells(row(0.0, "33", "21", "ANSWER", sentence("one"), sentence("two")))
         self.assertEqual((len(cells), cells[csv_heading().index("trace")]), (len(csv_heading()), "one; two"))
 
 
 class Figures(HistoryCase):
-    """How many."""
+    """Figures of calls."""
 
     def setUp(self) -> None:
-        """Five calls in three minutes."""
+        """Add five calls in three minutes."""
         super().setUp()
         began = (60.0, 61.0, 119.9, 180.0, 240.0)
         kinds = ("ANSWER", "BUSY", "ANSWER", "DENIED", "ANSWER")
         add_calls(self.connection, [row(at, outcome=kind) for at, kind in zip(began, kinds, strict=True)])
 
     def test_outcomes(self) -> None:
-        """Those that occur."""
+        """Outcomes that occur are listed."""
         self.assertEqual(outcomes(self.connection), ["ANSWER", "BUSY", "DENIED"])
 
     def test_totals(self) -> None:
-        """Of a span, the second excluded."""
+        """Totals are of a span, its end excluded."""
         found = totals(self.connection, 60.0, 240.0)
         self.assertEqual(found.by_outcome, {"ANSWER": 2, "BUSY": 1, "DENIED": 1})
         self.assertEqual((found.calls, found.of("ANSWER", "DENIED")), (4, 3))
 
     def test_minutes(self) -> None:
-        """By their first second; the busiest first."""
+        """Minutes are named by their first second; those with most calls come first."""
         minutes = per_minute(self.connection, 0.0, 241.0)
         self.assertEqual(minutes, {60: 3, 180: 1, 240: 1})
         self.assertEqual(busiest(minutes, 2), [(60, 3), (180, 1)])

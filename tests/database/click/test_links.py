@@ -1,4 +1,4 @@
-"""Click-to-dial links: what one may be, changes that can be taken back, and calls counted by the day."""
+"""Click-to-dial links: their values, changes that can be undone, and calls counted by the day."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ SALES = LinkValues("Talk to sales", "PJSIP/33", "pbxrouter-phones", "+34[679]XXX
 
 
 class ValuesCase(SynchronousTestCase):
-    """Values that are checked."""
+    """Checks values of links."""
 
     def refused(self, field: str, places: LinkOptions = PLACES, /, **values: str | int) -> str:
-        """It is refused, for that field; the line."""
+        """Check that a link is refused for that field; returns the message."""
         error = self.assertRaises(EditRefused, checked, dataclasses.replace(SALES, **values), places)  # type: ignore[arg-type]
         self.assertEqual(error.field, field, str(error))
         self.assertNotIn("\n", str(error))
@@ -57,10 +57,10 @@ class ValuesCase(SynchronousTestCase):
 
 
 class ValuesTests(ValuesCase):
-    """What a link may be."""
+    """The values of a link."""
 
     def test_kept_in_one_way(self) -> None:
-        """Blanks, lines, capitals, commas, a slash at the end: kept without."""
+        """Values are stored without superfluous blanks, lines, capitals, commas and slashes."""
         values = checked(
             LinkValues(
                 "  Sales ",
@@ -93,17 +93,17 @@ class ValuesTests(ValuesCase):
         self.assertEqual(checked(values, PLACES), values)
 
     def test_names(self) -> None:
-        """One line that can be shown."""
+        """A name is one line of printable characters."""
         for name in ("", "  ", "x" * 81, "a\nb", "a\0"):
             self.refused("name", name=name)
 
     def test_phones(self) -> None:
-        """One phone, and nothing that would reach beyond an AMI header."""
+        """A link calls one phone, and nothing that could end an AMI header."""
         for phone in ("", "33", "Local/33", "PJSIP/33&PJSIP/21", "PJSIP/33\r\nVariable: x"):
             self.assertIn("PJSIP/33", self.refused("phone", phone=phone))
 
     def test_contexts(self) -> None:
-        """A name; one of those that the settings allow."""
+        """A context is one of those that the settings allow."""
         for context in ("", "a b", "x\r\nExten: 1", "x,1"):
             self.refused("context", context=context)
         few = LinkOptions({}, {"lab": ("phones", "desks")})
@@ -115,7 +115,7 @@ class ValuesTests(ValuesCase):
         self.assertEqual(checked(dataclasses.replace(SALES, context="desks"), few).context, "desks")
 
     def test_asterisks(self) -> None:
-        """One that is there; of several one must be named."""
+        """The Asterisk is one of the settings; of several one must be named."""
         self.assertIn("lab", self.refused("asterisk", asterisk="other"))
         two = LinkOptions({}, {"a": (SALES.context,), "b": ("only",)})
         self.assertIn("a, b", self.refused("asterisk", two))
@@ -125,27 +125,27 @@ class ValuesTests(ValuesCase):
         self.assertEqual(checked(SALES, LinkOptions({}, {})).asterisk, "")
 
     def test_destinations(self) -> None:
-        """Dial patterns, at least one."""
+        """Destinations are dial patterns, at least one."""
         self.assertIn("+34", self.refused("destinations", destinations=" "))
         self.assertIn("2[", self.refused("destinations", destinations="2X 2["))
         self.assertIn("a", self.refused("destinations", destinations="abc"))
         self.refused("destinations", destinations="2X " * (MAX_LIST + 1))
 
     def test_numbers(self) -> None:
-        """Within bounds."""
+        """Numbers are within their bounds."""
         for most in (0, -1, MAX_A_DAY + 1):
             self.assertIn(str(MAX_A_DAY), self.refused("calls_a_day", calls_a_day=most))
         self.refused("calls_an_hour", calls_an_hour=0)
 
     def test_hours_and_consent(self) -> None:
-        """As hours are read; a text that is not endless."""
+        """Hours are parsed as opening hours; the text for consent is bounded."""
         self.assertIn("noday", self.refused("hours", hours="noday 9-10"))
         for field in ("consent_en", "consent_es"):
             self.refused(field, **{field: "x" * (MAX_CONSENT + 1)})
             self.refused(field, **{field: "a\0b"})
 
     def test_sites(self) -> None:
-        """Origins, and nothing that would reach beyond the header's place."""
+        """Sites are origins that cannot leave the header in which they are sent."""
         for site in (
             "example.org",
             "http://example.org",
@@ -163,7 +163,7 @@ class ValuesTests(ValuesCase):
             self.assertIn("https://example.org", self.refused("sites", sites=site))
 
     def test_link(self) -> None:
-        """What a link allows, asks and lets in."""
+        """A link has its destinations, hours, consent and sites."""
         values = dataclasses.replace(SALES, consent_en="yes?", sites="https://a.org evil;x https://b.org")
         link = DialLink(1, values, 1, None)
         self.assertEqual(link.origins, "https://a.org https://b.org")
@@ -182,14 +182,14 @@ class ValuesTests(ValuesCase):
 
 
 class ExactTests(ValuesCase):
-    """The bounds of values, and what is said beyond them."""
+    """The bounds of values, and the messages beyond them."""
 
     def accepted(self, **values: str | int) -> LinkValues:
         """The values as they are stored."""
         return checked(dataclasses.replace(SALES, **values), PLACES)  # type: ignore[arg-type]
 
     def test_bounds_of_numbers(self) -> None:
-        """From 1 to 100 000 calls a day and to 1000 an hour."""
+        """A link has from 1 to 100 000 calls a day and 1000 an hour."""
         for field, most in (("calls_a_day", 100_000), ("calls_an_hour", 1000)):
             for number in (1, most):
                 self.assertEqual(getattr(self.accepted(**{field: number}), field), number)
@@ -198,7 +198,7 @@ class ExactTests(ValuesCase):
         self.assertEqual((SALES.calls_a_day, SALES.calls_an_hour), (50, 5))
 
     def test_bounds_of_names_and_consent(self) -> None:
-        """80 and 600 printable characters."""
+        """Names have up to 80 printable characters, the text for consent 600."""
         self.assertEqual(self.accepted(name="x" * 80).name, "x" * 80)
         self.assertEqual(self.refused("name", name="x" * 81), "a name has 1 to 80 printable characters")
         for field in ("consent_en", "consent_es"):
@@ -207,7 +207,7 @@ class ExactTests(ValuesCase):
                 self.assertEqual(self.refused(field, **{field: text}), "at most 600 printable characters are accepted")
 
     def test_bounds_of_lists(self) -> None:
-        """30 patterns or sites, with 2000 characters in total."""
+        """A link has up to 30 patterns or sites, with 2000 characters in total."""
         said = "at most 30 entries with 2000 characters in total are accepted"
         site = "https://" + "a" * 1992
         for field, entry_text in (("destinations", "2X"), ("sites", "https://a.org")):
@@ -218,7 +218,7 @@ class ExactTests(ValuesCase):
         self.assertEqual(self.accepted(sites=site).sites, site)
 
     def test_what_is_said(self) -> None:
-        """The value, of which not more than fits a line, and what is accepted."""
+        """The message quotes the beginning of the value, and says what is accepted."""
         self.assertEqual(
             self.refused("phone", phone="x" * 90), f"'{'x' * 60}' is not a phone; enter one such as PJSIP/33"
         )
@@ -276,10 +276,10 @@ class ExactTests(ValuesCase):
 
 
 class RowsTests(SynchronousTestCase):
-    """In a database."""
+    """Links in a database."""
 
     def setUp(self) -> None:
-        """One link."""
+        """Add a link."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
@@ -287,11 +287,11 @@ class RowsTests(SynchronousTestCase):
         self.number = add_dial_link(self.connection, ANA, NOW, SALES, PLACES)
 
     def link(self) -> DialLink:
-        """As it is now."""
+        """The link as it is now."""
         return dial_link(self.connection, self.number, DAY)
 
     def last(self) -> tuple[str, str, str]:
-        """The last entry of the audit log."""
+        """The newest entry of the audit log."""
         (last,) = find_entries(self.connection, AuditSearch(), 1)
         return last.action, last.kind, last.name
 
@@ -314,7 +314,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(str(error), "there is no click-to-dial link 99")
 
     def test_kinds_of_entries(self) -> None:
-        """Each change is in the audit log as one of a link, by its name."""
+        """Each change is in the audit log as one of a link, with its name."""
         link_id = self.number
         update_dial_link(self.connection, ANA, NOW, link_id, {"hours": "mon 9-10"}, PLACES)
         set_dial_link_enabled(self.connection, ANA, NOW, link_id, False)
@@ -326,7 +326,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(found, [(action, "dial_link", "Talk to sales") for action in actions])
 
     def test_made(self) -> None:
-        """It is there, and in the log."""
+        """A new link is stored and recorded."""
         self.assertEqual(self.link(), DialLink(self.number, SALES, 1, None))
         self.assertEqual(self.last(), ("create", "dial_link", "Talk to sales"))
         first = dataclasses.replace(SALES, name="a first one")
@@ -334,7 +334,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual([link.link_id for link in list_dial_links(self.connection, DAY)], [other, self.number])
 
     def test_changed(self) -> None:
-        """What is given; nothing is written of what is no change, or refused."""
+        """Only given values change; nothing is recorded without a change or if it is refused."""
         done = update_dial_link(self.connection, ANA, NOW, self.number, {"name": "Sales"}, PLACES)
         self.assertEqual(self.link().values, dataclasses.replace(SALES, name="Sales"))
         assert done is not None
@@ -347,7 +347,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(self.link().values, SALES)
 
     def test_disabled(self) -> None:
-        """Out of use, and back."""
+        """A link can be disabled and enabled again."""
         self.assertIsNotNone(set_dial_link_enabled(self.connection, ANA, NOW, self.number, False))
         self.assertEqual((self.link().disabled_at, self.link().enabled), (NOW, False))
         self.assertEqual(self.last()[0], "disable")
@@ -356,7 +356,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual((self.link().enabled, self.last()[0]), (True, "enable"))
 
     def test_void(self) -> None:
-        """Another generation; can be taken back."""
+        """Voiding a link's URLs begins another generation, which can be undone."""
         done = void_dial_link(self.connection, ANA, NOW, self.number)
         self.assertEqual((self.link().generation > 1, self.last()[0]), (True, "void"))
         assert done is not None
@@ -367,7 +367,7 @@ class RowsTests(SynchronousTestCase):
             undo(self.connection, ANA, NOW, 1)
 
     def test_void_is_for_good(self) -> None:
-        """What was signed between a void and its undo is void after the next, too: none comes twice."""
+        """URLs signed between a void and its undo stay void after the next one: no generation is used twice."""
         seen = {self.link().generation}
         for _ in range(3):
             done = void_dial_link(self.connection, ANA, NOW, self.number)
@@ -381,7 +381,7 @@ class RowsTests(SynchronousTestCase):
             seen.add(self.link().generation)
 
     def test_deleted(self) -> None:
-        """Gone, with its counts; brought back as it was, under its number."""
+        """Deleting a link deletes its counts; an undo restores it under its number."""
         take_call(self.connection, self.number, DAY, 5)
         done = delete_dial_link(self.connection, ANA, NOW, self.number)
         self.assertRaises(NotThere, self.link)
@@ -392,14 +392,14 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual(self.link(), DialLink(self.number, SALES, 1, None))
 
     def test_not_there(self) -> None:
-        """Each says so."""
+        """Each function says that a link does not exist."""
         for change in (void_dial_link, delete_dial_link):
             self.assertRaises(NotThere, change, self.connection, ANA, NOW, 99)
         self.assertRaises(NotThere, set_dial_link_enabled, self.connection, ANA, NOW, 2**70, False)
         self.assertRaises(NotThere, update_dial_link, self.connection, ANA, NOW, 99, {}, PLACES)
 
     def test_calls(self) -> None:
-        """As many a day as may be; each day begins anew."""
+        """A link has as many calls a day as its bound; each day begins at zero."""
         taken = [take_call(self.connection, self.number, DAY, 2) for _ in range(3)]
         self.assertEqual(taken, [True, True, False])
         self.assertEqual(self.link().calls_today, 2)
@@ -410,7 +410,7 @@ class RowsTests(SynchronousTestCase):
         self.assertEqual([take_call(self.connection, self.number, DAY, 2) for _ in range(2)], [True, False])
 
     def test_no_calls(self) -> None:
-        """Of a link that is not in use, or not there, or may have none; nothing goes below nothing."""
+        """A link that is disabled, deleted or bounded to none has no calls; counts never go below zero."""
         self.assertFalse(take_call(self.connection, 99, DAY, 5))
         self.assertFalse(take_call(self.connection, self.number, DAY, 0))
         set_dial_link_enabled(self.connection, ANA, NOW, self.number, False)

@@ -1,4 +1,4 @@
-"""Who may log in to the console, and who is logged in: rows in a real database."""
+"""Console users and their sessions, in a real database."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ ROOT = Actor("root", "command")
 
 
 class ConsoleUserCase(SynchronousTestCase):
-    """A fresh database."""
+    """Has a database."""
 
     def setUp(self) -> None:
-        """Made and opened."""
+        """Make and open it."""
         path = Path(self.mktemp()).absolute()
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
-        """New users."""
+        """Add users."""
         return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
 
     def actions(self) -> list[tuple[str, str]]:
-        """What the audit log says, oldest first."""
+        """The actions in the audit log, oldest first."""
         found = find_entries(self.connection, AuditSearch(), 50)
         return [(entry.action, entry.name) for entry in reversed(found)]
 
 
 class ConsoleUsers(ConsoleUserCase):
-    """Adding, changing, deleting."""
+    """Adding, changing and deleting users."""
 
     def test_life(self) -> None:
-        """Each step is in the audit log; the password's hash is not shown by anything here."""
+        """Each change is in the audit log; the password's hash is not shown."""
         self.add("ana", Role.ADMIN)
         ben = self.add(" ben ")
         update_console_user(self.connection, ROOT, 11.0, ben, role=Role.OPERATOR, phone="PJSIP/33", language="es")
@@ -84,7 +84,7 @@ class ConsoleUsers(ConsoleUserCase):
         )
 
     def test_a_login_is_there_once(self) -> None:
-        """In any case."""
+        """A login exists once, in any case."""
         self.add("ana", Role.ADMIN)
         error = self.assertRaises(EditConflict, self.add, "ANA")
         self.assertEqual(error.field, "login")
@@ -93,7 +93,7 @@ class ConsoleUsers(ConsoleUserCase):
         self.assertEqual((found[0].login, found[1]), ("ana", "hash"))
 
     def test_logins_and_phones_that_cannot_be(self) -> None:
-        """The field is named."""
+        """For an invalid login or phone the error names the field."""
         for login in ("", "  ", "x" * 61, "a\nb", "a\x00b"):
             self.assertEqual(self.assertRaises(EditRefused, self.add, login).field, "login")
         number = self.add("ana", Role.ADMIN)
@@ -102,7 +102,7 @@ class ConsoleUsers(ConsoleUserCase):
             self.assertEqual(error.field, "phone")
 
     def test_not_there(self) -> None:
-        """The number is named; one too large for SQLite is that of no user."""
+        """An unknown user is named by number, one too large for SQLite too."""
         for number in (99, 2**64, -(2**70)):
             for change in (
                 lambda: console_user(self.connection, number),  # noqa: B023
@@ -113,7 +113,7 @@ class ConsoleUsers(ConsoleUserCase):
                 self.assertEqual(str(self.assertRaises(NotThere, change)), f"there is no console user {number}")
 
     def test_an_admin_is_left(self) -> None:
-        """The last one can neither be made less, nor shut out, nor deleted."""
+        """The last admin can be neither demoted nor disabled nor deleted."""
         ana = self.add("ana", Role.ADMIN)
         self.add("ben")
         for change in ({"role": Role.VIEWER}, {"enabled": False}):
@@ -125,12 +125,12 @@ class ConsoleUsers(ConsoleUserCase):
         self.assertFalse(console_user(self.connection, ana).enabled)
 
     def refused(self, kind: type[EditRefused], change: Callable[[], object]) -> tuple[str, str]:
-        """The message of a change that is refused, and the field."""
+        """Check that a change is refused; returns message and field."""
         error = self.assertRaises(kind, change)
         return str(error), error.field
 
     def test_what_is_said(self) -> None:
-        """The message of each refusal, and the field."""
+        """Each refusal has its message and field."""
         ana = self.add("ana", Role.ADMIN)
         change = partial(update_console_user, self.connection, ROOT, 1.0, ana)
         self.assertEqual(
@@ -154,7 +154,7 @@ class ConsoleUsers(ConsoleUserCase):
         self.assertEqual(self.actions(), [("create", "ana")])
 
     def test_kinds_of_entries(self) -> None:
-        """Each change is in the audit log as one of a console user, by its author, at its time."""
+        """Each change is in the audit log as one of a console user, with author and time."""
         ana = self.add("ana", Role.ADMIN)
         ben = self.add("ben", Role.ADMIN)
         update_console_user(self.connection, ROOT, 11.0, ana, language="es")
@@ -176,7 +176,7 @@ class ConsoleUsers(ConsoleUserCase):
         )
 
     def test_bounds(self) -> None:
-        """A login, and a phone, has up to 60 characters; no phone is a phone, too."""
+        """A login and a phone have up to 60 characters; the phone may be empty."""
         self.assertTrue(self.add("x" * 60))
         ana = self.add("ana", Role.ADMIN)
         for phone in (" PJSIP/33 ", "PJSIP/" + "3" * 54, "a/b", ""):
@@ -185,7 +185,7 @@ class ConsoleUsers(ConsoleUserCase):
         self.assertEqual([user.login for user in list_console_users(self.connection)], ["ana", "x" * 60])
 
     def test_only_what_is_given_is_changed(self) -> None:
-        """The rest stays; a change to what is there already is none, and in no log."""
+        """Only given values change; a change to the same values is not recorded."""
         ana = self.add("ana", Role.ADMIN)
         change = partial(update_console_user, self.connection, ROOT, 5.0, ana)
         was = console_user(self.connection, ana)
@@ -209,22 +209,22 @@ class ConsoleUsers(ConsoleUserCase):
 
 
 class Sessions(ConsoleUserCase):
-    """Being logged in."""
+    """Sessions of users who are logged in."""
 
     def setUp(self) -> None:
-        """An admin, and ben who has logged in."""
+        """Add an admin, and ben, who is logged in."""
         super().setUp()
         self.add("ana", Role.ADMIN)
         self.ben = self.add("ben")
         open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
 
     def whose(self, now: float) -> str | None:
-        """Whose the session is."""
+        """The user of the session."""
         found = session_user(self.connection, "h", now)
         return found[0].login if found else None
 
     def test_life(self) -> None:
-        """Found until it is closed; noted by the minute."""
+        """A session is found until it is closed; its use is stored once a minute."""
         found = session_user(self.connection, "h", 1030.0)
         assert found is not None
         self.assertEqual((found[0].login, found[0].last_login_at, found[1]), ("ben", 1000.0, False))
@@ -235,11 +235,11 @@ class Sessions(ConsoleUserCase):
         self.assertIsNone(self.whose(1030.0))
 
     def sessions(self) -> list[str]:
-        """The hashes in the table, whether or not they can be used."""
+        """The hashes in the table, of usable and unusable sessions."""
         return [row[0] for row in self.connection.execute("SELECT session_hash FROM console_sessions ORDER BY 1")]
 
     def test_noted_by_the_minute(self) -> None:
-        """Use is due to be noted when more than 60 seconds have passed since it was."""
+        """Use is to be stored when more than 60 seconds have passed since the last time."""
         due = []
         for now in (1000.0, 1059.0, 1060.0, 1060.5, 1061.0):
             found = session_user(self.connection, "h", now)
@@ -252,7 +252,7 @@ class Sessions(ConsoleUserCase):
         self.assertIs(found[1], False)
 
     def test_live_ones(self) -> None:
-        """Used within 8 hours, begun within 7 days, of users who are enabled."""
+        """A session can be used if its last use is within 8 hours, its login within 7 days, and its user enabled."""
         self.assertEqual((IDLE_S, LONGEST_S, SETUP_S), (28_800, 604_800, 86_400))
         for now, live in ((1000.0 + IDLE_S - 0.5, {"h"}), (1000.0 + IDLE_S, set())):
             self.assertEqual(live_sessions(self.connection, now), live)
@@ -261,7 +261,7 @@ class Sessions(ConsoleUserCase):
             self.assertEqual(live_sessions(self.connection, now), live)
 
     def test_which_changes_end_sessions(self) -> None:
-        """Being disabled and another role delete those of this user; other changes, and other users, do not."""
+        """Disabling a user and changing the role delete the user's sessions; other changes and users do not."""
         other = self.add("eva", Role.OPERATOR)
         open_session(self.connection, other, "e", "127.0.0.1", 1000.0)
         change = partial(update_console_user, self.connection, ROOT, 1.0, self.ben)
@@ -285,7 +285,7 @@ class Sessions(ConsoleUserCase):
         self.assertEqual(self.sessions(), ["e"])
 
     def test_which_old_ones_are_forgotten(self) -> None:
-        """A login deletes those that are unused for 8 hours or 7 days old, and no younger ones."""
+        """A login deletes sessions unused for 8 hours or 7 days old, and no others."""
         for now, left in ((1000.0 + IDLE_S - 1, ["h", "new"]), (1000.0 + IDLE_S, ["new"])):
             open_session(self.connection, self.ben, "new", "::1", now)
             self.assertEqual(self.sessions(), left)
@@ -298,13 +298,13 @@ class Sessions(ConsoleUserCase):
             close_session(self.connection, "new")
 
     def test_a_login_is_noted(self) -> None:
-        """With its address and time, for this user only."""
+        """A login stores address and time, for this user only."""
         rows = self.connection.execute("SELECT * FROM console_sessions").fetchall()
         self.assertEqual(rows, [("h", self.ben, 1000.0, 1000.0, "127.0.0.1")])
         self.assertEqual([user.last_login_at for user in list_console_users(self.connection)], [None, 1000.0])
 
     def test_it_ends_by_itself(self) -> None:
-        """Unused for a working day; or a week old, however much it is used."""
+        """A session ends after a working day without use, or after a week."""
         self.assertEqual(self.whose(1000.0 + IDLE_S - 1), "ben")
         self.assertIsNone(self.whose(1000.0 + IDLE_S))
         now = 1000.0
@@ -316,7 +316,7 @@ class Sessions(ConsoleUserCase):
         self.assertIsNone(self.whose(1000.0 + LONGEST_S))
 
     def test_it_ends_with_what_its_owner_may(self) -> None:
-        """Another role, another password, shut out, deleted: log in again."""
+        """A session ends when its user's role or password changes, or the user is disabled or deleted."""
         for end in (
             lambda: update_console_user(self.connection, ROOT, 1.0, self.ben, role=Role.OPERATOR),
             lambda: set_console_password(self.connection, ROOT, 1.0, self.ben, "new"),
@@ -332,21 +332,21 @@ class Sessions(ConsoleUserCase):
                 open_session(self.connection, self.ben, "h", "127.0.0.1", 1000.0)
 
     def test_old_ones_are_forgotten(self) -> None:
-        """Logins."""
+        """Old sessions are deleted at a login."""
         open_session(self.connection, self.ben, "new", "::1", 1000.0 + IDLE_S)
         rows = self.connection.execute("SELECT session_hash FROM console_sessions").fetchall()
         self.assertEqual(rows, [("new",)])
 
 
 class SetupLinks(ConsoleUserCase):
-    """The first admin."""
+    """Set-up links for the first admin."""
 
     def use(self, link: str, now: float = 20.0) -> int:
-        """Make ana by a link."""
+        """Create ana by a link."""
         return use_setup_link(self.connection, link, now, "ana", "hash", Actor("ana", "console"))
 
     def test_once(self) -> None:
-        """It creates an admin and is used up; a failure leaves no half-created user."""
+        """A link creates an admin, and can be used once."""
         self.assertTrue(needs_setup(self.connection))
         put_setup_link(self.connection, "h", 10.0)
         self.assertEqual(console_user(self.connection, self.use("h")).role, Role.ADMIN)
@@ -355,7 +355,7 @@ class SetupLinks(ConsoleUserCase):
         self.assertEqual(len(list_console_users(self.connection)), 1)
 
     def test_void(self) -> None:
-        """It says so, whether it was used, was never made, or has expired; a wrong login leaves it valid."""
+        """A link that was used, never made, or has expired is refused alike; a wrong login leaves it valid."""
         said = "this set-up link has been used or has expired"
         self.assertEqual(str(self.assertRaises(EditRefused, self.use, "h")), said)
         put_setup_link(self.connection, "h", 10.0)
@@ -370,7 +370,7 @@ class SetupLinks(ConsoleUserCase):
         self.assertEqual((found[0].role, found[0].created_at, found[1]), (Role.ADMIN, 20.0, "hash"))
 
     def test_only_the_newest_and_not_for_ever(self) -> None:
-        """Another one makes it void, and so does a day."""
+        """A newer link makes an older one void, and a link is valid for a day."""
         put_setup_link(self.connection, "old", 10.0)
         put_setup_link(self.connection, "new", 10.0)
         self.assertFalse(is_setup_link(self.connection, "old", 20.0))

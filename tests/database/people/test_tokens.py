@@ -1,4 +1,4 @@
-"""API tokens in the database: added, found, revoked; only their hashes are there."""
+"""API tokens in the database: added, found and revoked, stored as hashes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HUGE = (2**64, -(2**70))
 
 
 class TokenTests(SynchronousTestCase):
-    """A fresh database."""
+    """Has a database."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -37,11 +37,11 @@ class TokenTests(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def add(self, name: str, token_hash: str = "h", *scopes: Scope) -> int:
-        """A token that may read, unless scopes are given."""
+        """Add a token with the scope read, unless others are given."""
         return add_token(self.connection, ROOT, 0.0, name, token_hash, scopes or (Scope.READ,))
 
     def test_life(self) -> None:
-        """Found by its number, name and hash while it is valid; a revoked one by its number alone."""
+        """A valid token is found by number, name and hash, a revoked one by its number."""
         number = self.add("shop", "h1", Scope.ADMIN, Scope.READ)
         found = token(self.connection, number)
         self.assertRegex(found.created, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
@@ -69,7 +69,7 @@ class TokenTests(SynchronousTestCase):
         )
 
     def test_revoking_one_leaves_the_others(self) -> None:
-        """Only the token of that number."""
+        """Revoking a token leaves the others valid."""
         one, two = self.add("one", "h1"), self.add("two", "h2")
         revoke_token(self.connection, ROOT, 5.0, one)
         self.assertEqual(
@@ -81,7 +81,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual((change.after or {})["revoked_at"], "1970-01-01T00:00:05Z")
 
     def test_not_there(self) -> None:
-        """The number is named; one too large for SQLite is that of no token; none is revoked twice."""
+        """An unknown token is named by number, one too large for SQLite too; a token is revoked once."""
         number = self.add("shop")
         revoke_token(self.connection, ROOT, 5.0, number)
         for missing in (99, *HUGE):
@@ -93,7 +93,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(len(find_entries(self.connection)), 2)
 
     def test_names(self) -> None:
-        """1 to 80 printable characters, once among the valid tokens."""
+        """A name has 1 to 80 printable characters, and belongs to one valid token."""
         for name in ("", "  ", "x" * (MAX_TOKEN_NAME + 1), "a\nb", "\x00"):
             error = self.assertRaises(EditRefused, self.add, name)
             self.assertEqual((str(error), error.field), ("a token's name is 1 to 80 printable characters", "name"))
@@ -107,7 +107,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(len(list_tokens(self.connection)), 2)
 
     def test_scopes(self) -> None:
-        """At least one; those that SQL has written and that are none of ours count for nothing."""
+        """A token has at least one scope; unknown scopes in the database count for nothing."""
         error = self.assertRaises(EditRefused, add_token, self.connection, ROOT, 1.0, "shop", "h", ())
         self.assertEqual(
             (str(error), error.field), ("a token needs at least one scope: read, rules, dial, admin", "scopes")
@@ -119,7 +119,7 @@ class TokenTests(SynchronousTestCase):
             self.assertEqual(token(self.connection, number).scopes, scopes)
 
     def test_use(self) -> None:
-        """Noted by the minute, for that token, and written once a minute only."""
+        """Use is stored for its token, once a minute."""
         one, two = self.add("one", "h1"), self.add("two", "h2")
         note_use(self.connection, one)
         used = token(self.connection, one).last_used
@@ -134,7 +134,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(len(find_entries(self.connection)), 2)
 
     def test_not_in_the_audit_log(self) -> None:
-        """Neither the token's hash nor a way to take its creation back."""
+        """The audit log has no token's hash, and its creation cannot be undone."""
         self.add("shop", "feedbeef")
         (made,) = find_entries(self.connection)
         self.assertFalse(made.can_be_undone)

@@ -1,4 +1,4 @@
-"""Editing the rules: database.edits and its neighbours, on real files."""
+"""Editing the rules, on real files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DIAL = MappingValues("2X", "dial", "SIP")
 
 
 def hash_pin(pin: str) -> str:
-    """A hash for tests, that one can read."""
+    """A readable stand-in for the hash of a PIN."""
     return pin.encode().hex().rjust(64, "0")
 
 
@@ -59,7 +59,7 @@ def state(connection: sqlite3.Connection) -> dict[str, list[Any]]:
 
 
 class EditCase(SynchronousTestCase):
-    """A database of our own for each test."""
+    """Has a database."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -87,7 +87,7 @@ class EditCase(SynchronousTestCase):
         return found
 
     def refused(self, kind: type[Exception], edit: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """The error that it ends with, nothing changed and nothing written down."""
+        """Check that an edit is refused, with nothing changed or recorded; returns the error."""
         before = list(self.connection.iterdump())
         error = self.assertRaises(kind, self.do, edit, *arguments, **named)
         self.assertEqual(list(self.connection.iterdump()), before)
@@ -102,19 +102,19 @@ class EditCase(SynchronousTestCase):
         ]
 
     def verdict(self, number: str, pin: str | None = None, caller: str = "33") -> str:
-        """What becomes of a call."""
+        """The verdict on a call."""
         return read_rules(self.connection, hash_pin).decide(Facts(caller, number, pin)).verdict.value
 
     def undo_last(self) -> None:
-        """Take the newest change back."""
+        """Undo the newest change."""
         undo(self.connection, ANA, 8.0, find_entries(self.connection)[0].audit_id)
 
 
 class MappingTests(EditCase):
-    """Mappings."""
+    """Editing mappings."""
 
     def test_life(self) -> None:
-        """Made, changed, switched off and on, deleted: each holds for the rules, and is written down."""
+        """Creating, changing, disabling, enabling and deleting count for the rules and are recorded."""
         map_id = self.do(edits.add_mapping, MappingValues(" 2X ", " dial ", " SIP "))
         self.assertEqual(self.verdict("21"), "pin")
         self.do(edits.update_mapping, map_id, MappingValues("3X", "dial", "SIP"))
@@ -142,7 +142,7 @@ class MappingTests(EditCase):
         self.assertGreater(self.do(edits.add_mapping, DIAL), map_id)
 
     def test_made_switched_off(self) -> None:
-        """One entry; undone, nothing is left."""
+        """Creating a disabled mapping is one entry; its undo leaves nothing."""
         self.do(edits.add_mapping, MappingValues("2X", "dial", enabled=False))
         self.assertEqual(len(entry(self.connection, 1).changes), 2)
         self.assertEqual(self.verdict("21"), "invalid")
@@ -150,7 +150,7 @@ class MappingTests(EditCase):
         self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
 
     def test_delete_takes_all_along(self) -> None:
-        """Grants and the switch; an undo brings all back, under the same numbers."""
+        """Deleting a mapping deletes its grants and its switch; an undo restores all under the same numbers."""
         map_id = self.do(edits.add_mapping, DIAL)
         extension_id = self.do(edits.add_extension, "33")
         user_id = self.do(edits.add_user, "ana", hash_pin("123"))
@@ -169,7 +169,7 @@ class MappingTests(EditCase):
             self.assertEqual(state(self.connection), before)
 
     def test_refused(self) -> None:
-        """Each in words, with its field."""
+        """Each refusal has a message and a field."""
         for values, field, words in (
             (MappingValues("", "dial"), "pattern", "the pattern is empty"),
             (MappingValues("[12", "dial"), "pattern", "has a [ without its ]"),
@@ -206,7 +206,7 @@ class MappingTests(EditCase):
             self.assertEqual(str(self.refused(EditRefused, edits.add_mapping, values)), said)
 
     def test_conflicts(self) -> None:
-        """A duplicate; a mapping that was changed or deleted meanwhile."""
+        """Duplicates, and mappings that were changed or deleted meanwhile, are conflicts."""
         map_id = self.do(edits.add_mapping, DIAL)
         error = self.refused(EditConflict, edits.add_mapping, MappingValues("2X", "DIAL", "SIP"))
         self.assertEqual(
@@ -231,10 +231,10 @@ class MappingTests(EditCase):
 
 
 class HolderTests(EditCase):
-    """Extensions and users."""
+    """Editing extensions and users."""
 
     def test_life(self) -> None:
-        """Made, changed, deleted."""
+        """Extensions and users are created, changed and deleted."""
         extension_id = self.do(edits.add_extension, " 033 ")
         self.do(edits.update_extension, extension_id, "034")
         self.do(edits.update_extension, extension_id, "034")
@@ -272,7 +272,7 @@ class HolderTests(EditCase):
         self.assertTrue(self.do(edits.add_extension, "anonymous"))
 
     def test_conflicts(self) -> None:
-        """Numbers and names are there once, blanks of a hand's not counting; what is gone is gone."""
+        """Numbers and names exist once, apart from surrounding blanks; deleted ones are conflicts."""
         self.connection.execute("INSERT INTO extensions VALUES (1, ' 33 ')")
         self.connection.execute("INSERT INTO users VALUES (1, 'ana ', NULL)")
         self.connection.commit()
@@ -297,11 +297,11 @@ class HolderTests(EditCase):
         self.refused(EditRefused, edits.delete_holder, "api_tokens", 1)
 
     def endpoints(self) -> list[tuple[int, str]]:
-        """The endpoints that extensions are tied to."""
+        """Endpoints to which extensions are tied."""
         return self.connection.execute("SELECT * FROM extensions_endpoints ORDER BY extension_id").fetchall()
 
     def test_endpoint(self) -> None:
-        """Set with the extension or later, changed, removed; each change is written down and can be undone."""
+        """An endpoint is set with its extension or later, changed and removed; each change can be undone."""
         extension_id = self.do(edits.add_extension, "33", " pjsip/33 ")
         self.assertEqual(self.endpoints(), [(extension_id, "PJSIP/33")])
         for changes in (
@@ -332,7 +332,7 @@ class HolderTests(EditCase):
         self.assertEqual({name: rows for name, rows in state(self.connection).items() if rows}, {})
 
     def test_endpoint_of_a_deleted_extension(self) -> None:
-        """It goes with the extension and comes back with it; one that was tied since is not deleted by an undo."""
+        """An endpoint is deleted and restored with its extension; an undo deletes none that was tied since."""
         extension_id = self.do(edits.add_extension, "33")
         self.do(edits.update_extension, extension_id, endpoint="PJSIP/33")
         before = state(self.connection)
@@ -350,7 +350,7 @@ class HolderTests(EditCase):
         self.assertEqual(read_rules(self.connection, hash_pin).endpoints, {"33": "PJSIP/desk", "34": "PJSIP/desk"})
 
     def test_wrong_endpoint(self) -> None:
-        """What is no endpoint is refused, with what is accepted."""
+        """A text that is no endpoint is refused, with what is accepted."""
         extension_id = self.do(edits.add_extension, "33")
         for text in (
             "33",
@@ -372,7 +372,7 @@ class HolderTests(EditCase):
         self.refused(NotThere, edits.update_extension, 99, endpoint="PJSIP/33")
 
     def test_other_blanks(self) -> None:
-        """A number with a tab around it is the same number, too, as it is when the rules are loaded."""
+        """A tab around a number is ignored, as it is when the rules are loaded."""
         self.connection.execute("INSERT INTO extensions (extension_number) VALUES ('33\t'), (x'3434'), ('133')")
         self.connection.commit()
         for number in ("33", "44"):  # 44 is stored as bytes
@@ -380,7 +380,7 @@ class HolderTests(EditCase):
         self.do(edits.add_extension, "13")
 
     def test_pins(self) -> None:
-        """Set, changed, taken away; one PIN, one user; no PIN and no hash is shown."""
+        """PINs are set, changed and removed; a PIN belongs to one user, and neither it nor its hash is shown."""
         map_id = self.do(edits.add_mapping, DIAL)
         ana = self.do(edits.add_user, "ana", hash_pin("0471"))
         self.do(edits.grant, Grant("user", ana, map_id))
@@ -431,7 +431,7 @@ class HolderTests(EditCase):
             self.assertNotEqual(error.sentence.message, "{text}")
 
     def test_a_pin_of_the_same_user(self) -> None:
-        """It is no other user's, so that it can be set again; no PIN can be set for any number of users."""
+        """A user's own PIN can be set again; any number of users may have none."""
         one = self.do(edits.add_user, "ana", hash_pin("1111"))
         self.do(edits.set_user_pin, one, hash_pin("1111"))
         for name in ("eva", "otto"):
@@ -439,7 +439,7 @@ class HolderTests(EditCase):
         self.assertEqual(self.entries(), [("create", "user", name) for name in ("ana", "eva", "otto")])
 
     def test_own_pin(self) -> None:
-        """Changed by its user on the phone, and in the audit log as such; only with the user's own old PIN."""
+        """A user changes the PIN on the phone with the old PIN, and the audit log says so."""
         old, new, other = (hash_pin(pin) for pin in ("1111", "2222", "3333"))
         ana, ben = self.do(edits.add_user, "ana", old), self.do(edits.add_user, "ben", other)
         for user_id, wrong in ((ana, other), (ana, new), (ben, old), (99, old)):
@@ -459,7 +459,7 @@ class HolderTests(EditCase):
         self.assertIsNone(holder_edits.user_of_pin(self.connection, old))
 
     def test_generated_pin(self) -> None:
-        """Six digits, and they open; one that is another's by chance is made anew."""
+        """A generated PIN has six digits and is accepted; if another user has it, another one is generated."""
         map_id = self.do(edits.add_mapping, DIAL)
         ana, eva = self.do(edits.add_user, "ana"), self.do(edits.add_user, "eva", "e" * 64)
         self.do(edits.grant, Grant("user", ana, map_id))
@@ -481,10 +481,10 @@ class HolderTests(EditCase):
 
 
 class GrantTests(EditCase):
-    """Grants."""
+    """Editing grants."""
 
     def setUp(self) -> None:
-        """Two of everything."""
+        """Add two mappings, extensions and users."""
         super().setUp()
         self.maps = [self.do(edits.add_mapping, MappingValues(value, "dial")) for value in ("2X", "3X")]
         self.extensions = [self.do(edits.add_extension, value) for value in ("33", "34")]
@@ -508,7 +508,7 @@ class GrantTests(EditCase):
         }
 
     def test_one(self) -> None:
-        """Given and taken away, each once."""
+        """A grant is given and revoked once."""
         one = Grant("extension", self.extensions[0], self.maps[0])
         self.assertEqual([self.do(edits.grant, one), self.do(edits.grant, one)], [True, False])
         self.assertEqual((self.verdict("21"), self.verdict("31")), ("allow", "pin"))
@@ -517,7 +517,7 @@ class GrantTests(EditCase):
         self.assertEqual(self.entries()[6:], [("grant", "grant", "33 → 2X"), ("revoke", "grant", "33 → 2X")])
 
     def test_matrix(self) -> None:
-        """Any set of boxes becomes any other, in one entry, and back."""
+        """Any set of grants becomes any other in one entry, and an undo restores it."""
         first = set(sorted(self.boxes)[:5])
         self.assertEqual(self.do(edits.set_grants, self.boxes, first), GrantsSet(5, 0))
         self.assertEqual(self.there(), first)
@@ -545,19 +545,19 @@ class GrantTests(EditCase):
         self.assertEqual(given, sorted(self.boxes))
 
     def test_what_was_not_shown_stays(self) -> None:
-        """So do changes by others while the page was open."""
+        """Grants that others changed while the page was open stay as they are."""
         a, b, c, *_ = sorted(self.boxes)
         self.do(edits.grant, a)
         self.do(edits.set_grants, {b, c}, {b})
         self.assertEqual(self.there(), {a, b})
-        # The page was shown with only a; meanwhile b came, by another.
+        # The page was shown with only a; meanwhile another user added b.
         self.do(edits.set_grants, {a, b, c}, {a, c}, was={a})
         self.assertEqual(self.there(), {a, b, c})
         error = self.refused(EditRefused, edits.set_grants, {a}, {a, b})
         self.assertIn("not shown", str(error))
 
     def test_gone(self) -> None:
-        """A grant to what is not there is refused, and nothing of the rest is done."""
+        """A grant to a deleted mapping is refused, and no other change of the request is made."""
         good = Grant("user", self.users[0], self.maps[0])
         for bad in (
             Grant("user", 99, self.maps[0]),
@@ -570,7 +570,7 @@ class GrantTests(EditCase):
         self.assertEqual(self.there(), set())
 
     def test_orphans(self) -> None:
-        """Grants that SQL left behind are deleted together; the good ones stay."""
+        """Grants that SQL left behind are deleted together; valid ones stay."""
         self.do(edits.set_grants, self.boxes, self.boxes)
         self.connection.execute("PRAGMA foreign_keys = OFF")
         self.connection.execute("DELETE FROM extensions WHERE extension_id = :id", {"id": self.extensions[0]})
@@ -631,7 +631,7 @@ _EDITS = st.one_of(
 
 @contextmanager
 def odd_database() -> Iterator[sqlite3.Connection]:
-    """One with rows that only a hand makes."""
+    """A database with rows that only SQL can make."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "odd.sqlite"
         database.create(path)
@@ -641,12 +641,12 @@ def odd_database() -> Iterator[sqlite3.Connection]:
 
 
 class PropertyTests(SynchronousTestCase):
-    """What holds of any edits."""
+    """Properties of any edits."""
 
     @settings(max_examples=120, deadline=None)
     @given(st.lists(_EDITS, max_size=14))
     def test_all_undone_is_the_beginning(self, wanted: list[tuple[Any, ...]]) -> None:
-        """Undone one after the other, each gives the state before; undoing that gives the end again."""
+        """Undoing all edits in turn restores each earlier state; undoing the undos restores the last one."""
         with odd_database() as connection:
             states = [state(connection)]
             for edit, *arguments in wanted:

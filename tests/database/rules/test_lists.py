@@ -1,4 +1,4 @@
-"""Lists of the rules by pages: database.rule_lists, grant_lists and paging, on real files."""
+"""Lists of the rules by pages, on real files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOST_STEPS = 50 * MANY
 
 
 class ListCase(SynchronousTestCase):
-    """A database of our own for each test."""
+    """Has a database."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -46,11 +46,11 @@ class ListCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def by_hand(self, script: str) -> None:
-        """What a hand does, with foreign keys unchecked."""
+        """Change the database with SQL, with foreign keys unchecked."""
         self.connection.executescript(f"PRAGMA foreign_keys = OFF; {script}; PRAGMA foreign_keys = ON")
 
     def add(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
-        """Rows."""
+        """Add rows."""
         places = ", ".join("?" * len(rows[0]))
         with database.transaction(self.connection):
             self.connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
@@ -78,10 +78,10 @@ class ListCase(SynchronousTestCase):
 
 
 class MappingListTests(ListCase):
-    """Mappings."""
+    """Lists of mappings."""
 
     def setUp(self) -> None:
-        """A few."""
+        """Add a few."""
         super().setUp()
         self.add(
             "applications_mappings",
@@ -101,14 +101,14 @@ class MappingListTests(ListCase):
         self.add("mappings_disabled", "map_id", [(5,)])
 
     def test_rows(self) -> None:
-        """What a row says."""
+        """A row has the mapping's values."""
         rows = find_mappings(self.connection).rows
         self.assertEqual(rows[0], MappingRow(2, "2X", "dial", "SIP", True, 2, 1))
         self.assertEqual(rows[2], MappingRow(5, "66", "voicemail", "", False, 1, 0))
         self.assertEqual(mapping(self.connection, 5), rows[2])
 
     def test_search(self) -> None:
-        """In pattern, application and data; capitals do not count; nothing is a wildcard."""
+        """A search looks in pattern, application and data, in any case; wildcards stand for themselves."""
         for search, found in (
             ("", [2, 3, 5, 8, 9]),
             ("  DIAL ", [2, 3]),
@@ -135,13 +135,13 @@ class MappingListTests(ListCase):
             self.assertEqual([row.map_id for row in rows], found, search[:50])
 
     def test_enabled(self) -> None:
-        """Those that are on, or off; with a search, too."""
+        """Enabled or disabled mappings can be listed, also with a search."""
         self.assertEqual(self.patterns(enabled=False), ["66"])
         self.assertEqual(self.patterns(enabled=True), ["2X", "NXXXXXX", "7%", "[*]7"])
         self.assertEqual(self.patterns("dial", enabled=False), [])
 
     def test_pages(self) -> None:
-        """Forward and backward, with any limit; a deleted row does not shift the page."""
+        """Pages go forward and backward with any limit; a deleted row does not shift them."""
         for limit in (1, 2, 4, 5, 6):
             self.assertEqual(len(self.walk(lambda **named: find_mappings(self.connection, **named), limit)), 5)
         self.assertEqual(self.patterns(after=4, limit=2), ["66", "7%"])
@@ -152,13 +152,13 @@ class MappingListTests(ListCase):
         self.assertEqual(len(self.patterns(limit=-3)), 1)
 
     def test_not_there(self) -> None:
-        """The number is said."""
+        """A mapping that does not exist is named by its number."""
         for number in (4, 2**64):
             error = self.assertRaises(NotThere, mapping, self.connection, number)
             self.assertEqual(str(error), f"there is no mapping {number}")
 
     def test_grants(self) -> None:
-        """Who may use a mapping, and what one may use."""
+        """Grants are listed by mapping and by holder."""
         self.assertEqual(
             holders_of(self.connection, 2, "extension").rows,
             (HolderRow("extension", 1, "33", False, 2), HolderRow("extension", 2, "34", False, 1)),
@@ -173,15 +173,15 @@ class MappingListTests(ListCase):
         self.assertEqual(len(self.walk(lambda **named: mappings_of(self.connection, "extension", 1, **named), 1)), 2)
 
     def test_totals(self) -> None:
-        """How many."""
+        """Totals count the rows."""
         self.assertEqual(totals(self.connection), Totals(5, 2, 1, 4))
 
 
 class HolderListTests(ListCase):
-    """Extensions and users."""
+    """Lists of extensions and users."""
 
     def setUp(self) -> None:
-        """A few, and users of one name."""
+        """Add a few, with users of one name."""
         super().setUp()
         self.add("extensions", "extension_number", [(value,) for value in ("34", "100", "alice", "33", "+5233")])
         self.add(
@@ -191,7 +191,7 @@ class HolderListTests(ListCase):
         )
 
     def test_order(self) -> None:
-        """By number and by name, and those of one name by id."""
+        """Extensions are sorted by number, users by name and then by id."""
         self.assertEqual(self.names("extension"), ["+5233", "100", "33", "34", "alice"])
         rows = find_holders(self.connection, "user").rows
         self.assertEqual(
@@ -201,19 +201,19 @@ class HolderListTests(ListCase):
         self.assertEqual(rows[0].name, "ANA PEÑA 2")
 
     def test_pages(self) -> None:
-        """Forward and backward, those of one name too."""
+        """Pages go forward and backward, also among users of one name."""
         for kind in ("extension", "user"):
             for limit in (1, 2, 3, 5, 6):
                 rows = self.walk(lambda **named: find_holders(self.connection, kind, **named), limit)  # noqa: B023
                 self.assertEqual(len({row.holder_id for row in rows}), 5)
 
     def test_a_place_that_is_gone(self) -> None:
-        """The list begins anew."""
+        """A cursor of a deleted row starts the list again."""
         for after, before in ((77, None), (None, 77), (2**70, None)):
             self.assertEqual(self.names("extension", limit=1, after=after, before=before), ["+5233"])
 
     def test_search(self) -> None:
-        """Part of it, capitals not counting, in any alphabet."""
+        """A search finds a part in any case, in any alphabet."""
         self.assertEqual(self.names("extension", "33"), ["+5233", "33"])
         self.assertEqual(self.names("extension", "+"), ["+5233"])
         self.assertEqual(self.names("user", "ana peña"), ["ANA PEÑA 2", "Ana Peña"])
@@ -221,7 +221,7 @@ class HolderListTests(ListCase):
         self.assertEqual(self.names("user", "pena"), [])
 
     def test_endpoints(self) -> None:
-        """Listed with the extension, and searched."""
+        """Endpoints are listed with their extensions, and searched."""
         self.add("extensions_endpoints", "extension_id, endpoint", [(2, "PJSIP/desk"), (4, "PJSIP/33")])
         found = [(row.name, row.endpoint) for row in find_holders(self.connection, "extension").rows]
         self.assertEqual(found, [("+5233", ""), ("100", "PJSIP/desk"), ("33", "PJSIP/33"), ("34", ""), ("alice", "")])
@@ -229,7 +229,7 @@ class HolderListTests(ListCase):
         self.assertEqual(holder(self.connection, "extension", 2).endpoint, "PJSIP/desk")
 
     def test_one(self) -> None:
-        """By kind and number."""
+        """A holder is found by kind and number."""
         self.assertEqual(holder(self.connection, "user", 1), HolderRow("user", 1, "eva", True, 0))
         self.assertEqual(holder(self.connection, "extension", 4).name, "33")
         error = self.assertRaises(NotThere, holder, self.connection, "user", 9)
@@ -239,10 +239,10 @@ class HolderListTests(ListCase):
 
 
 class MatrixTests(ListCase):
-    """Mappings by holders."""
+    """The matrix of mappings and holders."""
 
     def setUp(self) -> None:
-        """Many, with grants on a diagonal."""
+        """Add many, with grants on a diagonal."""
         super().setUp()
         self.add("applications_mappings", "application_name, pattern", [("dial", f"{n:02}X") for n in range(40)])
         self.add("extensions", "extension_number", [(f"{n:03}",) for n in range(100)])
@@ -250,14 +250,14 @@ class MatrixTests(ListCase):
         self.add("extensions_mappings", "extension_id, map_id", [(n, n) for n in range(1, 41)])
 
     def test_first(self) -> None:
-        """Twelve by twenty-five, and the grants among them."""
+        """The first part is twelve by twenty-five, with the grants in it."""
         found = matrix(self.connection, "extension")
         self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
         self.assertEqual(found.granted, {(n, n) for n in range(1, 13)})
         self.assertEqual(matrix(self.connection, "user").granted, frozenset())
 
     def test_each_way(self) -> None:
-        """Both axes are paged and searched on their own."""
+        """Both axes have pages and a search of their own."""
         found = matrix(self.connection, "extension", mapping_after=12, holder_after=10, columns=3, rows=4)
         self.assertEqual([row.map_id for row in found.mappings.rows], [13, 14, 15])
         self.assertEqual([row.holder_id for row in found.holders.rows], [11, 12, 13, 14])
@@ -274,16 +274,16 @@ class MatrixTests(ListCase):
         self.assertEqual(matrix(self.connection, "user", holder_search="zz").granted, frozenset())
 
     def test_largest(self) -> None:
-        """As large as pages may be."""
+        """The matrix may be as large as pages may be."""
         found = matrix(self.connection, "extension", columns=9999, rows=9999)
         self.assertEqual((len(found.mappings.rows), len(found.holders.rows), len(found.granted)), (40, 100, 40))
 
 
 class OddTests(ListCase):
-    """What only a hand leaves in the tables."""
+    """Rows that only SQL can make."""
 
     def setUp(self) -> None:
-        """BLOBs, text that is not UTF-8, grants to what is gone."""
+        """Add BLOBs, text that is not UTF-8, and grants to deleted rows."""
         super().setUp()
         self.by_hand(
             "INSERT INTO applications_mappings VALUES (1, x'00ff', CAST(x'4df3' AS TEXT), x'3258'),"
@@ -295,7 +295,7 @@ class OddTests(ListCase):
         )
 
     def test_lists(self) -> None:
-        """All are listed, as text, page by page."""
+        """All rows are listed as text, page by page."""
         self.assertEqual(find_mappings(self.connection).rows[0].application, "\x00\ufffd")
         self.assertEqual(self.patterns(), ["2X", " 2X "])
         self.assertEqual(sorted(self.names("extension")), ["33", "33", "3\ufffd"])
@@ -311,7 +311,7 @@ class OddTests(ListCase):
         self.assertEqual(matrix(self.connection, "extension").granted, {(1, 1)})
 
     def test_orphans(self) -> None:
-        """Each says what is gone."""
+        """An orphaned grant names what is missing."""
         self.assertEqual(
             find_orphans(self.connection),
             [
@@ -326,10 +326,10 @@ class OddTests(ListCase):
 
 
 class ManyTests(ListCase):
-    """A hundred thousand of everything."""
+    """Lists with a hundred thousand rows of each kind."""
 
     def test_at_once(self) -> None:
-        """Any page, any search, found or not; and never more than a few queries."""
+        """Any page and any search, found or not, takes few queries."""
         self.add(
             "applications_mappings",
             "application_name, application_data, pattern",
@@ -373,10 +373,10 @@ class ManyTests(ListCase):
 
 
 class LimitTests(ListCase):
-    """How many rows a page has where no number is given."""
+    """How many rows a page has by default."""
 
     def setUp(self) -> None:
-        """Sixty mappings, extensions and users, each granted to and with each."""
+        """Add sixty mappings, extensions and users, each granted to and with each."""
         super().setUp()
         self.add("applications_mappings", "map_id, pattern, application_name", [(n, f"{n}", "x") for n in range(1, 61)])
         self.add("extensions", "extension_number", [(f"{n}",) for n in range(1, 61)])
@@ -386,7 +386,7 @@ class LimitTests(ListCase):
             self.add(f"{kind}s_mappings", f"{kind}_id, map_id", pairs)
 
     def test_fifty(self) -> None:
-        """Mappings, extensions, users, and the grants of one of them."""
+        """Mappings, extensions, users and the grants of one have fifty rows a page."""
         pages: tuple[Page[Any], ...] = (
             find_mappings(self.connection),
             *(find_holders(self.connection, kind) for kind in ("extension", "user")),
@@ -398,14 +398,14 @@ class LimitTests(ListCase):
             self.assertIsNotNone(page.next)
 
     def test_fifty_orphans(self) -> None:
-        """Of extensions and users together."""
+        """Orphaned grants of extensions and users together have fifty rows."""
         self.by_hand("DELETE FROM applications_mappings WHERE map_id > 30")
         found = find_orphans(self.connection)
         self.assertEqual([orphan.kind for orphan in found], ["extension"] * 30 + ["user"] * 20)
         self.assertEqual(len(find_orphans(self.connection, 31)), 31)
 
     def test_matrix(self) -> None:
-        """Twelve columns, twenty-five rows."""
+        """The matrix has twelve columns and twenty-five rows."""
         found = matrix(self.connection, "user")
         self.assertEqual((len(found.mappings.rows), len(found.holders.rows)), (12, 25))
 
@@ -414,7 +414,7 @@ class SearchTests(ListCase):
     """Bounds of pages and of a search."""
 
     def test_most_rows(self) -> None:
-        """A page has one row at least, and 500 at most."""
+        """A page has at least one row and at most 500."""
         self.add("extensions", "extension_number", [(f"{n:04}",) for n in range(502)])
         for limit, count in ((-1, 1), (0, 1), (1, 1), (499, 499), (500, 500), (501, 500)):
             self.assertEqual(len(self.names("extension", limit=limit)), count)
@@ -433,7 +433,7 @@ class SearchTests(ListCase):
             self.assertEqual(len(self.names("user", search)), count, search)
 
     def test_signs(self) -> None:
-        """Signs of LIKE and GLOB stand for themselves, also beside letters that are not ASCII."""
+        """Wildcards of LIKE and GLOB stand for themselves, also beside letters that are not ASCII."""
         names = ["50%", "50_", "5\\0", "é*", "é?", "é[x]", "É-", "ß"]
         self.add("users", "user_name", [(name,) for name in names])
         for search, found in (

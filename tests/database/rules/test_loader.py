@@ -1,4 +1,4 @@
-"""Loading the rules from rows: PINs, limits of users, and what is left out, exactly."""
+"""Loading the rules from rows: PINs, limits of users, and rows that are left out."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class LoaderTests(SynchronousTestCase):
         self.connection.executescript("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF")
 
     def problems(self) -> list[str]:
-        """What is wrong with the rules."""
+        """The problems of the rules."""
         return [problem.english for problem in read_rules(self.connection, str).problems]
 
     def insert(self, table: str, **values: object) -> None:
-        """A row by hand."""
+        """Insert a row with SQL."""
         places = ", ".join(f":{name}" for name in values)
         self.connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", values)
         self.connection.commit()
 
     def test_a_hash_is_64_digits(self) -> None:
-        """Hexadecimal, in lower case, and nothing before or behind; everything else is named as plain text."""
+        """A hash is 64 hexadecimal digits in lower case; any other value is named as plain text."""
         for pin in (
             None,
             HASH,
@@ -56,7 +56,7 @@ class LoaderTests(SynchronousTestCase):
             self.assertEqual(self.problems(), [] if pin in (None, HASH) else wrong, pin)
 
     def test_endpoint_of_a_number_that_is_there_twice(self) -> None:
-        """Of two extensions with one number the first counts, with its endpoint, too."""
+        """Of two extensions with one number the first counts, with its endpoint."""
         for number, endpoint in (("33", "PJSIP/first"), (" 33", "PJSIP/second"), ("33 ", "PJSIP/third")):
             self.insert("extensions", extension_number=number)
             extension_id = self.connection.execute("SELECT max(extension_id) FROM extensions").fetchone()[0]
@@ -64,7 +64,7 @@ class LoaderTests(SynchronousTestCase):
         self.assertEqual(dict(read_rules(self.connection, str).endpoints), {"33": "PJSIP/first"})
 
     def test_calls_at_once(self) -> None:
-        """Two for a user without a limit of their own; a limit counts for its user only."""
+        """A user without a limit may have two calls at once; a limit counts for its user only."""
         for name, pin in (("ana", HASH), ("ben", HASH[::-1]), ("eva", None)):
             self.insert("users", user_name=name, user_pin=pin)
         for user_id, max_calls in ((2, 7), (3, 5)):
@@ -74,7 +74,7 @@ class LoaderTests(SynchronousTestCase):
         self.assertEqual(User("ana", frozenset()).max_calls, 2)
 
     def test_mappings(self) -> None:
-        """Without surrounding blanks, in the order of their numbers; disabled ones as such."""
+        """Mappings have no surrounding blanks, are in the order of their numbers, and keep their switch."""
         for number, pattern, data in ((3, " 3X ", None), (1, "1X", b"S\xff"), (2, "2X", 5)):
             self.insert(
                 "applications_mappings", map_id=number, pattern=pattern, application_name=" dial ",
@@ -88,7 +88,7 @@ class LoaderTests(SynchronousTestCase):
         )
 
     def test_what_is_left_out(self) -> None:
-        """A mapping that is not text; grants of and for what is not there; each is named."""
+        """Mappings that are not text, and grants of or to missing rows, are left out and named."""
         self.insert("applications_mappings", map_id=1, pattern=b"2X", application_name="dial")
         self.insert("applications_mappings", map_id=2, pattern="2X", application_name=b"dial")
         self.insert("applications_mappings", map_id=3, pattern="2X", application_name="dial")
@@ -133,7 +133,7 @@ class LoaderTests(SynchronousTestCase):
         )
 
     def test_endpoints(self) -> None:
-        """Without blanks, the technology as Asterisk writes it; one that cannot be read lets no call count."""
+        """Endpoints have no blanks and Asterisk's technology; an unreadable one lets no call count as the extension."""
         self.insert("applications_mappings", map_id=1, pattern="2X", application_name="dial")
         for extension_id, endpoint in enumerate(("\tpjsip/33\n", "PJSIP/33", "PJSIP/ñ", "PJSIP/33-0000001a"), 1):
             self.insert("extensions", extension_id=extension_id, extension_number=str(extension_id))
@@ -154,7 +154,7 @@ class LoaderTests(SynchronousTestCase):
         self.assertEqual(verdicts, ["allow", "allow", "pin", "pin"])
 
     def test_columns(self) -> None:
-        """A table that is missing fails the check, for each table of the rules."""
+        """A missing table fails the check, for each table of the rules."""
         # In the order of the queries: SQLite keeps one that it has explained, and does not read the tables again.
         for table in (
             "mappings_disabled",
@@ -171,5 +171,5 @@ class LoaderTests(SynchronousTestCase):
         check_columns(self.connection)
 
     def test_values_of_a_new_mapping(self) -> None:
-        """It has no data, and is enabled, unless that is said."""
+        """A new mapping has no data and is enabled by default."""
         self.assertEqual(MappingValues("2X", "dial"), MappingValues("2X", "dial", "", True))

@@ -1,4 +1,4 @@
-"""Names and grants by numbers, and the entries of the audit log that a page shows at once."""
+"""Names and grants by numbers, and the audit log's entries that a page shows together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HUGE = 10**30
 
 
 class RuleNamesTests(SynchronousTestCase):
-    """A database with two mappings, an extension and a user."""
+    """Has a database with two mappings, an extension and a user."""
 
     def setUp(self) -> None:
         """Make it."""
@@ -46,7 +46,7 @@ class RuleNamesTests(SynchronousTestCase):
         self.user = add_user(self.connection, ANA, 4.0, "Ana").value
 
     def test_names(self) -> None:
-        """Of those that are there."""
+        """Names of existing rows are found."""
         for kind, number, name in (
             ("mapping", self.first, "2X"),
             ("extension", self.extension, "33"),
@@ -56,7 +56,7 @@ class RuleNamesTests(SynchronousTestCase):
             self.assertEqual(names_of(self.connection, kind, []), {})
 
     def test_grants(self) -> None:
-        """Only those among the numbers asked for."""
+        """Grants among the numbers asked for are found."""
         grant(self.connection, ANA, 5.0, Grant("extension", self.extension, self.first))
         grant(self.connection, ANA, 6.0, Grant("user", self.user, self.second))
         both = [self.first, self.second]
@@ -69,7 +69,7 @@ class RuleNamesTests(SynchronousTestCase):
         self.assertEqual(granted_among(self.connection, "user", [], both), frozenset())
 
     def test_entries_about(self) -> None:
-        """Also by its grants, and after it is gone; numbers that begin alike are others'."""
+        """Entries about a row include those of its grants, also after it was deleted; no other row's."""
         grant(self.connection, ANA, 5.0, Grant("extension", self.extension, self.first))
         for index in range(10):
             add_mapping(self.connection, ANA, 6.0, MappingValues(f"9{index}", "dial"))
@@ -85,7 +85,7 @@ class RuleNamesTests(SynchronousTestCase):
         self.assertEqual(len(entries_about(self.connection, "map_id", self.first, limit=1)), 1)
 
     def test_details(self) -> None:
-        """Of many at once, without those that have more than 20 000 characters."""
+        """The details of many entries are read at once, without those of more than 20 000 characters."""
         with self.connection:
             number = note(self.connection, ANA, 9.0, "import", "import", "much")
             self.connection.execute(
@@ -104,7 +104,7 @@ class RuleNamesTests(SynchronousTestCase):
         self.assertIn(number, details_of(self.connection, entries))
 
     def test_hidden_kinds(self) -> None:
-        """Are left out, with and without other filters."""
+        """Hidden kinds are left out, with and without other filters."""
         kinds = {entry.kind for entry in find_entries(self.connection, AuditSearch(hidden=frozenset({"user"})))}
         self.assertEqual(kinds, {"mapping", "extension"})
         search = AuditSearch(who="ana", kind="user", hidden=frozenset({"user", "token"}))

@@ -223,7 +223,7 @@ class TestTests(CallsCase):
         self.assertIn("Denied", (await self.me.send("/test", caller="44", number="34", pin="000000")).text)
 
     async def test_sent_on(self) -> None:
-        """Who sent the call on, what it claims, and by which endpoint it comes."""
+        """The fields for the party that sent the call on, the claimed one, and the endpoint."""
         for fields, said in (
             ({"caller": "0600", "forwarded_by": "33"}, "Allowed: 0600, sent on by 33, dials 21, which runs dial SIP"),
             ({"caller": "33", "forwarded_by": "PJSIP/44"}, "A PIN is needed: 33, sent on by PJSIP/44, dials 21"),
@@ -239,7 +239,7 @@ class TestTests(CallsCase):
         self.assertIn("sent on by PJSIP/44", page.text)
 
     async def test_typing_errors(self) -> None:
-        """Each is beside its field, with what is accepted."""
+        """Each error is beside its field, with what is accepted."""
         for field, text in (
             ("forwarded_by", "99"),
             ("endpoint", "33"),

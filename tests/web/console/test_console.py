@@ -346,7 +346,7 @@ class HeadersTests(ConsoleCase):
                 self.assertNotRegex(html, r"(?i)<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", entry.path)
 
     async def test_static_files(self) -> None:
-        """Static files are cacheable for ever at their own address, a minute at an old one; others are 404."""
+        """Static files are cacheable without a limit at their address, a minute at an old one; others are 404."""
         page = await self.get("/login")
         found = set(re.findall(r'"(/static/[^"]+)"', page.html))
         self.assertEqual({row.rpartition(".")[2] for row in found}, {"css", "js", "svg"})

@@ -289,7 +289,7 @@ class TilesTests(SynchronousTestCase):
     """The tiles of today's calls."""
 
     def test_all_of_them(self) -> None:
-        """For any outcomes."""
+        """The tiles have all calls, for any outcomes."""
         names = {
             *OUTCOME_SENTENCES,
             "QUEUED",

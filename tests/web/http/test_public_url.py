@@ -15,7 +15,7 @@ from pbxrouter.web.http.public_url import (
 
 
 class AddressTests(SynchronousTestCase):
-    """From [web] url and listen."""
+    """The public address, from [web] url and listen."""
 
     def test_from_the_endpoint(self) -> None:
         """Scheme, host and port of the endpoint."""

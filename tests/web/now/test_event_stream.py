@@ -139,7 +139,7 @@ class LiveFeedTests(SynchronousTestCase):
         )
 
     def test_only_what_is_new(self) -> None:
-        """Then only what has changed; nothing at all without a change."""
+        """After the first snapshot only changes are sent; without a change, nothing."""
         request = self.look()
         self.run_for(2.5)
         self.assertEqual(len(request.told), 1)
@@ -231,7 +231,7 @@ class LiveFeedTests(SynchronousTestCase):
         self.assertEqual(set(later.told[0]["rows"]), {"row-two", "row-one"})
 
     def test_slow_browser(self) -> None:
-        """It is skipped, delays no other browser, and gets the whole page when it has caught up."""
+        """A slow browser is skipped, delays no other, and gets the whole page when it has caught up."""
         slow, quick = self.look(), self.look()
         self.run_for(0.1)
         slow.producer.pauseProducing()

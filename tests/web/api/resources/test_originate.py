@@ -153,7 +153,7 @@ class ApiTests(ApiCase):
         self.assertEqual((await self.post(self.WISH))[0], 503)
 
     async def test_endless_body(self) -> None:
-        """Long bodies are refused, endless ones are cut off; neither is kept in memory."""
+        """Long bodies are refused, endless ones are cut off; neither places a call."""
         self.assertEqual((await self.post(b"x" * (CUT_OFF - 1)))[0], 413)
         with self.assertRaises((RequestTransmissionFailed, ResponseNeverReceived)):
             await self.post(b"x" * (4 * CUT_OFF))

@@ -115,7 +115,7 @@ class RulesTests(ApiCase):
         await self.refused("POST", f"/api/audit/{log[0]['audit_id']}/undo", None, 409)
 
     async def test_endpoint_of_an_extension(self) -> None:
-        """Set, changed alone or with the number, removed; what is no endpoint is refused."""
+        """An endpoint is set, changed alone or with the number, and removed; other text is refused."""
         extension = await self.good("POST", "/api/extensions", {"number": "0771", "endpoint": "pjsip/771"}, 201)
         path = f"/api/extensions/{extension['extension_id']}"
         self.assertEqual((extension["endpoint"], extension["repeats"]), ("PJSIP/771", None))
@@ -136,7 +136,7 @@ class RulesTests(ApiCase):
         self.assertEqual((await self.good("GET", path))["endpoint"], "PJSIP/desk")
 
     async def test_number_twice(self) -> None:
-        """A row whose number an earlier one has says so."""
+        """A row whose number an earlier row has is marked as such."""
 
         def repeat(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO extensions VALUES (77, '33 ')")

@@ -215,7 +215,7 @@ class OneContextTests(StaffCase):
     contexts: Mapping[str, tuple[str, ...]] = {"lab": ("phones",)}
 
     async def test_not_asked(self) -> None:
-        """Neither Asterisk nor context is shown."""
+        """With one choice neither Asterisk nor context is shown."""
         page = await self.me.get("/dial")
         self.assertEqual({name for name, _ in page.form("/dial").fields}, {"csrf", "number"})
         await self.dial()

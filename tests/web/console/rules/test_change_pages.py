@@ -16,10 +16,11 @@ from twisted.internet.task import Clock, deferLater
 from pbxrouter.database.audit import note
 from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
 from pbxrouter.database.people.tokens import add_token
+from pbxrouter.database.upgrade import schema
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import Scope, hash_token, new_token
-from pbxrouter.web.console.rules.change_messages import KINDS
+from pbxrouter.web.console.rules.change_messages import KINDS, VIA
 from pbxrouter.web.console.rules.warning_pages import TITLES, WAIT_S
 from tests.api_fakes import Ticking
 from tests.web_fakes import ACTOR, Answer, ConsoleCase
@@ -105,6 +106,12 @@ class WarningTests(RulesCase):
 
 class ChangeTests(RulesCase):
     """``/rules/changes``."""
+
+    def test_the_schema_names_all(self) -> None:
+        """The comments of audit_log in schema.sql name each kind of change, and each way by which one is made."""
+        table = schema().partition("CREATE TABLE audit_log")[2].partition(");")[0]
+        lists = {frozenset(re.split(", | or ", text)) for text in re.findall(r"-- ([a-z_, ]+)\.\n", table)}
+        self.assertLessEqual({frozenset(KINDS), frozenset(VIA)}, lists)
 
     async def test_words(self) -> None:
         """Values before and after are in words, without JSON or row numbers."""

@@ -74,7 +74,7 @@ class ExtensionTests(HolderCase):
         self.assertEqual(await self.verdict("21", "35"), Verdict.ALLOW)
 
     async def test_endpoint(self) -> None:
-        """Set with the extension, shown, changed, removed and undone; each applies from the next call."""
+        """An endpoint is set, shown, changed, removed and undone; each change applies from the next call."""
         answer = await self.post("/rules/extensions", number="44", endpoint=" pjsip/44 ")
         page = await self.get(answer.location)
         self.assertIn("Calls from this number by the endpoint PJSIP/44", page.text)
