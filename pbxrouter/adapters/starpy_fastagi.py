@@ -9,6 +9,7 @@ lists the remaining differences from pbxrouter's own server, and their tests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starpy import error, fastagi
@@ -49,6 +50,7 @@ from pbxrouter.fastagi import (
     HANGUP_GRACE_S,
     OPENING_TIMEOUT_S,
     SETTLE_S,
+    DirectWriter,
     FastAGIFactory,
     ForgedCallEnding,
     host_of,
@@ -116,14 +118,19 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
         """Give the slot to another connection; the call is marked as one for which the gateway has none."""
         call: Any = self.channel
         self._owner.turned_away(call)
-        self.tell_busy()
+        # At once, since the next one that is turned away may end this connection; nothing was written to it before.
+        self._tell_busy(DirectWriter(self.transport).send)
 
     def tell_busy(self) -> None:
-        """Mark the call as one for which the gateway is too busy, and close; does nothing if it ends already."""
+        """Mark the call as one for which the gateway is too busy, and close."""
+        self._tell_busy(self.transport.write)
+
+    def _tell_busy(self, write: Callable[[bytes], object]) -> None:
+        """Mark the call as one for which the gateway is too busy, and close, unless it ends already."""
         if self.refused or self._closing:
             return
         self._timer.clear()
-        self._refusal = ForgedCallEnding(self.transport.write, self._close, self._owner.clock, False, BUSY, 0.0)
+        self._refusal = ForgedCallEnding(write, self._close, self._owner.clock, False, BUSY, 0.0)
 
     def _close(self) -> None:
         self._closing = True

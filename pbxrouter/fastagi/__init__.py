@@ -3,6 +3,7 @@
 from pbxrouter.fastagi.admission import Admission, bounds_of, host_of
 from pbxrouter.fastagi.protocol import ENDING_TIMEOUT_S, HANGUP_GRACE_S, OPENING_TIMEOUT_S, SETTLE_S
 from pbxrouter.fastagi.refusal import BUSY, ForgedCallEnding
+from pbxrouter.fastagi.sender import DirectWriter
 from pbxrouter.fastagi.server import FastAGIFactory
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "OPENING_TIMEOUT_S",
     "SETTLE_S",
     "Admission",
+    "DirectWriter",
     "FastAGIFactory",
     "ForgedCallEnding",
     "bounds_of",

@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import pathlib
 import re
+import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +49,7 @@ from pbxrouter.net import Bounds
 from pbxrouter.simulator import SimulatedCall
 from tests.adapters.library import LIBRARIES, LIBRARY, adapter, installed_as_starpy
 from tests.agi import test_channel
+from tests.fastagi.test_sender import FakeSocket
 from tests.paths import ROOT
 
 CALL = SimulatedCall("21", caller="33")
@@ -220,6 +223,29 @@ class Admitted(SynchronousTestCase):
             {reason: count for reason, count in admission.refused.items() if count},
             {"half-open": 1, "secret": 1, "peer": 1},
         )
+
+    def test_told_at_once(self) -> None:
+        """A connection without a slot is told at once: the next one may end it before the reactor writes."""
+
+        class Socket(FakeSocket):
+            """A socket with options."""
+
+            def setsockopt(self, *option: int) -> None:
+                """Do nothing."""
+
+        async def serve(channel: Channel) -> None:
+            """No call comes."""
+
+        admission = Admission(Clock(), bounds=Bounds(9, 9, 1, 1), reserve=1)
+        factory = adapter("starpy_fastagi").StarpyFactory(serve, Clock(), DialogueWatch(), admission)
+        sockets = [Socket() for _ in range(3)]
+        for fake in sockets:
+            protocol = factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1))
+            transport = Connection(cast(socket.socket, fake), protocol, MemoryReactorClock())
+            transport.connected = True
+            protocol.makeConnection(transport)
+        busy = b"SET VARIABLE PBXROUTER busy\n"
+        self.assertEqual([fake.taken for fake in sockets], [busy, busy, b""])
 
 
 class OverStarPy(test_channel.ChannelContract, SynchronousTestCase):
