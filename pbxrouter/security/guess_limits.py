@@ -5,7 +5,7 @@ call are its endpoint and its caller number; on a trunk, which is one endpoint f
 the trunk together. Wrong guesses at one mapping, and at the gateway as a whole, have buckets of their own: when
 such a bucket is empty an attack comes from many places. Then callers who have guessed wrong have no free guess
 any more; other callers are never affected, so an attacker cannot lock the company out. For the same reason the wrong
-guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong itself.
+guesses of a number, which a caller can merely claim, count for an endpoint only if it has guessed wrong three times.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 
 FREE_GUESSES: Final = 5
 """Wrong guesses of one endpoint or number before it is limited."""
+HONEST_MISTAKES: Final = 3
+"""Wrong guesses of an endpoint from which those of its caller number count for it, too."""
 GUESSES_AN_HOUR: Final = 10
 """Wrong guesses an hour of one endpoint or number after those."""
 MAPPING_GUESSES: Final = 30
@@ -30,7 +32,15 @@ CALLER_SCOPES: Final = ("endpoint", "number", "trunk")
 """Scopes of keys that stand for a caller, and not for what is attacked."""
 SCOPES: Final = (*CALLER_SCOPES, "mapping", "gateway")
 
-_CHANNEL_NUMBER: Final = re.compile(r"-[0-9a-f]{8}(?:;[12])?\Z")
+_CHANNEL_NUMBER: Final = re.compile(r"-[0-9a-f]{8}(?:;[12])?\Z", re.IGNORECASE)
+"""The number of a channel, as Asterisk's core writes it: eight hexadecimal digits; in upper case by SCCP."""
+_SHORT_NUMBERS: Final = (
+    re.compile(r"(IAX2/.+)-[0-9]+\Z", re.IGNORECASE),
+    re.compile(r"(DAHDI/i[0-9]+)/.*\Z", re.IGNORECASE | re.DOTALL),
+    re.compile(r"(DAHDI/.+)-[0-9]+\Z", re.IGNORECASE),
+)
+"""Names of channel drivers with numbers of their own: ``IAX2/office-4711`` (chan_iax2), ``DAHDI/1-1``, and
+``DAHDI/i1/5551234-1a`` on the ISDN span 1, where the other party's number is in the name (chan_dahdi, sig_pri)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,13 @@ class GuessKey:
 
 
 def endpoint_of(channel: str) -> str:
-    """The endpoint of a channel name: ``PJSIP/33-0000001a`` gives ``PJSIP/33``; ``""`` for a Local channel."""
+    """The endpoint of a channel name: ``PJSIP/33-0000001a`` gives ``PJSIP/33``; ``""`` for a Local channel.
+
+    Each call has the same one: ``IAX2/office-4711`` gives ``IAX2/office``, ``DAHDI/i1/5551234-1a`` gives ``DAHDI/i1``.
+    """
+    for form in _SHORT_NUMBERS:
+        if match := form.fullmatch(channel):
+            return match[1]
     endpoint = _CHANNEL_NUMBER.sub("", channel)
     return "" if endpoint.partition("/")[0].lower() == "local" else endpoint
 
@@ -137,8 +153,8 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
     """
     counts = {key: guesses(key, forgiven_at.get(key, 0.0), now) for key in keys}
     alarmed = next((key for key in keys if not key.is_caller and counts[key] >= key.free), None)
-    # Others may have claimed this number: of an endpoint that has not guessed wrong, it does not count.
-    innocent = any(key.scope == "endpoint" and key.name and not counts[key] for key in keys)
+    # Others may have claimed this number: it does not count for an endpoint that has mistyped twice at most.
+    innocent = any(key.scope == "endpoint" and key.name and counts[key] < HONEST_MISTAKES for key in keys)
     most = 0
     for key in keys:
         if not key.is_caller or not counts[key] or (innocent and key.scope == "number"):

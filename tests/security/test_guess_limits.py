@@ -43,7 +43,17 @@ class KeyTests(SynchronousTestCase):
         """endpoint_of gives the channel's name without its number; a Local channel has no endpoint."""
         self.assertEqual(endpoint_of("PJSIP/33-0000001a"), "PJSIP/33")
         self.assertEqual(endpoint_of("PJSIP/an-endpoint-0000001a"), "PJSIP/an-endpoint")
+        self.assertEqual(endpoint_of("SCCP/33-0000001A"), "SCCP/33")
         self.assertEqual(endpoint_of("Local/21@phones-00000001;2"), "")
+
+    def test_endpoint_of_short_numbers(self) -> None:
+        """IAX2 numbers its channels in decimal, DAHDI otherwise; the endpoint is the same for each call."""
+        self.assertEqual(endpoint_of("IAX2/office-4711"), "IAX2/office")
+        self.assertEqual(endpoint_of("IAX2/branch-office-12345678"), "IAX2/branch-office")
+        self.assertEqual(endpoint_of("DAHDI/1-1"), "DAHDI/1")
+        self.assertEqual(endpoint_of("DAHDI/i1/5551234-1a"), "DAHDI/i1")
+        self.assertEqual(endpoint_of("DAHDI/i2/-3"), "DAHDI/i2")
+        self.assertEqual(endpoint_of("PJSIP/line-1"), "PJSIP/line-1")
 
     def test_phone_and_trunk(self) -> None:
         """A phone has keys for endpoint and number; a trunk has one for the number on it."""
@@ -90,11 +100,11 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(checked, GUESSES_AN_HOUR)
 
     def test_a_number_counts_across_endpoints(self) -> None:
-        """Endpoints with the same caller number share its limit, once they have guessed wrong themselves."""
+        """Endpoints with the same caller number share its limit, once each has guessed wrong three times."""
         attack = Attack()
-        first = [attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(40)]
-        more = [attack.guess(f"PJSIP/{line}-00000002", "33") for line in range(40)]
-        self.assertEqual((sum(first), sum(more)), (40, 0))
+        first = [attack.guess(f"PJSIP/{line}-00000001", "33") for line in range(8) for _ in range(3)]
+        more = [attack.guess(f"PJSIP/{line}-00000002", "33") for line in range(8)]
+        self.assertEqual((sum(first), sum(more)), (24, 0))
         without_endpoint = Attack()
         checked = sum(without_endpoint.guess(f"Local/34@x-{line:08x};2", "33") for line in range(40))
         self.assertEqual(checked, FREE_GUESSES)
@@ -107,6 +117,24 @@ class RuleTests(SynchronousTestCase):
         self.assertFalse(attack.guess("PJSIP/stranger-00000001", "33"))
         self.assertTrue(attack.guess("PJSIP/33-00000001", "33"))
         self.assertEqual(attack.delay_s, 0.0)
+
+    def test_mistypes_while_others_claim_the_number(self) -> None:
+        """Those who claim to be 33 do not lock out the phone 33 that mistypes twice, nor delay its third PIN."""
+        attack = Attack()
+        for call in range(20):
+            attack.guess(f"PJSIP/stranger-{call:08x}", "33")
+        for _ in range(3):
+            self.assertTrue(attack.guess("PJSIP/33-00000001", "33"))
+            self.assertEqual(attack.delay_s, 0.0)
+        self.assertFalse(attack.guess("PJSIP/33-00000001", "33"))
+
+    def test_short_channel_numbers(self) -> None:
+        """A peer by IAX2, and an ISDN span, have the limits of one endpoint although each call has another name."""
+        attack = Attack()
+        self.assertEqual(sum(attack.guess(f"IAX2/office-{call}", "555") for call in range(40)), FREE_GUESSES)
+        attack = Attack()
+        checked = sum(attack.guess(f"DAHDI/i1/555{call}-{call:x}", f"555{call}") for call in range(20))
+        self.assertEqual(checked, FREE_GUESSES)
 
     def test_many_places(self) -> None:
         """An attack from many endpoints limits those who have guessed wrong; others are not affected."""
