@@ -378,6 +378,18 @@ CREATE TABLE extensions_endpoints (
                       CONSTRAINT endpoint_is_like_PJSIP_33 CHECK (endpoint GLOB '?*/?*' AND endpoint NOT GLOB '* *')
 );
 
+-- The calls in progress that PINs have opened, of each gateway on this database, written
+-- every 20 seconds. A row of more than a minute ago is of a gateway that was killed, and does not count.
+CREATE TABLE pin_calls (
+    -- Names the gateway, until it stops.
+    gateway           TEXT NOT NULL,
+    user_name         TEXT NOT NULL,
+    calls             INTEGER NOT NULL,
+    -- Seconds since 1970.
+    written_at        REAL NOT NULL,
+    PRIMARY KEY (gateway, user_name)
+) WITHOUT ROWID;
+
 -- The versions of this schema that this database has been through; the highest counts.
 CREATE TABLE schema_version (
     version           INTEGER PRIMARY KEY,

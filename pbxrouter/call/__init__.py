@@ -8,6 +8,7 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
@@ -23,6 +24,7 @@ __all__ = [
     "GatewayOutcome",
     "HistoryWriter",
     "Phase",
+    "PinCalls",
     "PinChanges",
     "PinGuard",
     "PinStatistics",

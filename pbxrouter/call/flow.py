@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
 from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of
+from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard
 from pbxrouter.call.record import CallRecord, GatewayOutcome
@@ -86,6 +87,7 @@ class CallFlow:
         active_calls: the list of calls in progress, which is kept up to date.
         now: returns the time in epoch seconds.
         guard: rules on each PIN before it is checked; by default one that forgets everything at a restart.
+        pin_calls: counts the calls that a PIN has at once; by default those of this flow.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
         pin_changes: changes PINs by phone; by default they cannot be.
     """
@@ -101,12 +103,14 @@ class CallFlow:
         active_calls: ActiveCalls,
         now: Callable[[], float] = time.time,
         guard: PinGuard | None = None,
+        pin_calls: PinCalls | None = None,
         trunks: Iterable[str] = (),
         pin_changes: PinChanges | None = None,
     ) -> None:
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
         self._guard = guard or PinGuard(None, (), now)
+        self._pin_calls = pin_calls or PinCalls(None, now)
         self._now = now
         self._engine = engine
         self._drivers = drivers
@@ -192,7 +196,7 @@ class CallFlow:
         user = decision.user
         if user is None or decision.max_calls is None:
             return await self._run_driver(call, caller, decision)
-        if not self._guard.begin_call(user, decision.max_calls):
+        if not await self._pin_calls.begin(user, decision.max_calls):
             why = sentence(
                 "{user} has {count} calls already, as many as the PIN may have", user=user, count=decision.max_calls
             )
@@ -202,7 +206,7 @@ class CallFlow:
         try:
             return await self._run_driver(call, caller, decision)
         finally:
-            self._guard.end_call(user)
+            self._pin_calls.end(user)
 
     def _set_decision(self, call: _Conversation, decision: Decision) -> Decision:
         call.decision = decision

@@ -8,7 +8,6 @@ locked out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -91,7 +90,6 @@ class PinGuard:
         self._now = now
         self._memory: dict[GuessKey, float] = {}
         self._locked: dict[GuessKey, float] = {}
-        self._calls: Counter[str] = Counter()
         self.statistics = PinStatistics()
 
     async def admit(self, request: AGIRequest, map_id: int) -> PinAttempt:
@@ -160,19 +158,6 @@ class PinGuard:
             self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", fields))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
-
-    def begin_call(self, user: str, limit: int) -> bool:
-        """Count a call that a user's PIN has opened; False if the user has as many as allowed."""
-        if self._calls[user] >= limit:
-            return False
-        self._calls[user] += 1
-        return True
-
-    def end_call(self, user: str) -> None:
-        """Count the end of such a call."""
-        self._calls[user] -= 1
-        if self._calls[user] <= 0:
-            del self._calls[user]
 
     async def lift(self, keys: Iterable[GuessKey]) -> int:
         """Forgive the wrong guesses of keys; returns how many had any.

@@ -36,6 +36,7 @@ from pbxrouter.database.guesses import (
     refund_guess,
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
+from pbxrouter.database.pin_calls import begin_pin_call, write_pin_calls
 from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
 from pbxrouter.lazy import lazy_names
 
@@ -58,6 +59,7 @@ __all__ = [
     "Store",
     "WrongGuesses",
     "admit_guess",
+    "begin_pin_call",
     "connect",
     "create",
     "dump_first",
@@ -75,6 +77,7 @@ __all__ = [
     "upgrade",
     "uri_of",
     "version_of",
+    "write_pin_calls",
 ]
 
 __getattr__ = lazy_names(__name__, {"Database": "store", "Store": "store"})

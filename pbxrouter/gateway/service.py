@@ -16,7 +16,7 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -59,6 +59,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
+    pin_calls = PinCalls(store, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
     flow = CallFlow(
@@ -68,6 +69,7 @@ def build(config: Config, reactor: Any) -> MultiService:
         reports,
         active_calls,
         guard=guard,
+        pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
     )
@@ -76,6 +78,7 @@ def build(config: Config, reactor: Any) -> MultiService:
     alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
+    every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
     history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
     history.setServiceParent(gateway)
     reports.add(history.report)

@@ -9,3 +9,12 @@ CREATE TABLE extensions_endpoints (
     endpoint          TEXT NOT NULL
                       CONSTRAINT endpoint_is_like_PJSIP_33 CHECK (endpoint GLOB '?*/?*' AND endpoint NOT GLOB '* *')
 );
+CREATE TABLE pin_calls (
+    -- Names the gateway, until it stops.
+    gateway           TEXT NOT NULL,
+    user_name         TEXT NOT NULL,
+    calls             INTEGER NOT NULL,
+    -- Seconds since 1970.
+    written_at        REAL NOT NULL,
+    PRIMARY KEY (gateway, user_name)
+) WITHOUT ROWID;

@@ -1,4 +1,4 @@
-"""The PIN guard over a real database: calls at once, gateways that share it, a database that is away."""
+"""The PIN guard over a real database: gateways that share it, a database that is away."""
 
 from __future__ import annotations
 
@@ -163,32 +163,6 @@ class PinGuardTests(GuardCase):
         self.assertEqual((attempt.is_checked, attempt.ruling.delay_s), (True, 0.0))
         inside = await guard.admit(self.request(), 1)
         self.assertEqual((inside.is_checked, inside.ruling.delay_s), (True, 0.0))
-
-    def test_calls_at_once(self) -> None:
-        """A PIN has as many calls at a time as its user may have."""
-        guard = PinGuard(None, (), lambda: self.now)
-        self.assertEqual([guard.begin_call("ana", 2) for _ in range(3)], [True, True, False])
-        guard.end_call("ana")
-        self.assertTrue(guard.begin_call("ana", 2))
-        self.assertTrue(guard.begin_call("eva", 1))
-        for user, limit in (("ana", 2), ("eva", 1)):
-            for _ in range(limit):
-                guard.end_call(user)
-            self.assertEqual([guard.begin_call(user, limit) for _ in range(limit + 1)], [True] * limit + [False])
-
-    def test_more_ends_than_calls(self) -> None:
-        """Ending a call that never began allows no extra call."""
-        guard = PinGuard(None, (), lambda: self.now)
-        guard.end_call("ana")
-        self.assertEqual([guard.begin_call("ana", 1) for _ in range(2)], [True, False])
-
-    def test_lowered_limit(self) -> None:
-        """A limit that is lowered while calls go on holds for the next ones."""
-        guard = PinGuard(None, (), lambda: self.now)
-        self.assertEqual([guard.begin_call("ana", 3) for _ in range(3)], [True] * 3)
-        self.assertFalse(guard.begin_call("ana", 1))
-        guard.end_call("ana")
-        self.assertFalse(guard.begin_call("ana", 2))
 
 
 class InMemoryTests(GuardCase):

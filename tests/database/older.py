@@ -13,7 +13,7 @@ LATER = (
     "console_",
     "audit_",
     "dial_",
-    "pin_guesses",
+    "pin_",
     "users_limits",
     "extensions_endpoints",
 )

@@ -92,6 +92,8 @@ WRITERS: dict[str, Work] = {
     "refund a guess": lambda db: database.refund_guess(db, KEYS, 9.0),
     "lift a lock-out": lambda db: database.lift_lockout(db, ANA, 9.0, KEYS[0]),
     "lift guesses": lambda db: database.lift_guesses(db, KEYS),
+    "begin a call by PIN": lambda db: database.begin_pin_call(db, "g", "ana", 1, 2, 9.0),
+    "write calls by PIN": lambda db: database.write_pin_calls(db, "g", {"ana": 1}, 9.0),
     "forget guesses": lambda db: database.forget_guesses(db, 9.0),
     "add a console user": lambda db: people.add_console_user(db, ANA, 9.0, "eva", "h", Role.ADMIN),
     "change a console user": lambda db: people.update_console_user(db, ANA, 9.0, 1, phone="PJSIP/34"),
