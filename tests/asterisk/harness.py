@@ -355,8 +355,10 @@ class AsteriskTest(unittest.TestCase):
             self.hang_up_all()
 
     def hang_up_all(self) -> None:
-        """End every call."""
+        """End every call, and wait until Asterisk has ended it."""
+        ended = set(self.lab.channels())
         self.lab.cli("channel request hangup all")
+        wait_for("the channels are gone", lambda: ended.isdisjoint(self.lab.channels()))
 
     @contextlib.contextmanager
     def phone(self, number: int, manner: str, *options: str) -> Iterator[None]:
@@ -369,10 +371,9 @@ class AsteriskTest(unittest.TestCase):
         try:
             yield
         finally:
-            # Let it take its last message, also on a loaded machine: an ACK, or a BYE that Asterisk repeats, would
-            # end the next phone there.
+            # Let it take its last message: an ACK, or a BYE that Asterisk repeats, would end the next phone there.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                phone.wait(3)
+                phone.wait(0.3)
             phone.terminate()
             phone.wait(PATIENCE_S)
 

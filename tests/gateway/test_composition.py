@@ -211,6 +211,7 @@ class ControlTests(CompositionCase):
     async def ask(self, command: str, **arguments: object) -> Client:
         """Send a command, and wait for its first answer."""
         client = Client()
+        await until(Path("c").exists)
         await connectProtocol(clientFromString(reactor, "unix:c"), client)
         client.sendLine(json.dumps({command: arguments}).encode())
         await until(lambda: client.told)
