@@ -18,7 +18,7 @@ from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
 from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
 from pbxrouter.errors import StoreError
-from pbxrouter.security import GuessKey, Ruling, charged, keys_of, refunded, rule
+from pbxrouter.security import GuessKey, Ruling, bounded, charged, keys_of, refunded, rule
 from pbxrouter.text import printable
 
 MAX_IN_MEMORY: Final = 10_000
@@ -103,6 +103,8 @@ class PinGuard:
             except StoreError as error:
                 self.log.warn("PIN guard: the database cannot be used, counting in memory: {error}", error=str(error))
         if ruling is None:
+            for key in keys:
+                self._remember(key, bounded(key, self._memory.get(key, 0.0), now))
             ruling = rule(keys, self._memory, now)
         if ruling.locked_by is None:
             for key in keys:

@@ -10,7 +10,7 @@ from typing import Final
 from pbxrouter.database.audit import Actor, note
 from pbxrouter.database.connection import reading, transaction
 from pbxrouter.errors import NotThere
-from pbxrouter.security import CALLER_SCOPES, GuessKey, Ruling, charged, guesses, lock_bounds, refunded, rule
+from pbxrouter.security import CALLER_SCOPES, GuessKey, Ruling, bounded, charged, guesses, lock_bounds, refunded, rule
 from pbxrouter.text import sentence
 
 MAX_LISTED: Final = 200
@@ -62,7 +62,7 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        forgiven_at = {key: _forgiven_at(connection, key) for key in keys}
+        forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
         for key in keys:
             locked = ruling.locked_by is not None

@@ -42,7 +42,8 @@ def read_endpoint(text: str, field: str = "endpoint") -> str:
             ),
             field,
         )
-    endpoint = endpoint_of(text)
+    # The name of an IAX2 endpoint may itself end as its channels do, such as IAX2/branch-1.
+    endpoint = text if text[:5].lower() == "iax2/" else endpoint_of(text)
     if endpoint != text:
         raise EditRefused(
             sentence("{text} is a channel; accepted is its endpoint, {endpoint}", text=text, endpoint=endpoint), field

@@ -169,7 +169,17 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
 
 def charged(key: GuessKey, forgiven_at: float, now: float) -> float:
     """The time at which all guesses are forgiven, after one more."""
-    return max(forgiven_at, now) + key.interval_s
+    return bounded(key, max(forgiven_at, now) + key.interval_s, now)
+
+
+def bounded(key: GuessKey, forgiven_at: float, now: float) -> float:
+    """The time at which all guesses are forgiven, at most as many as make a lock-out, or twice an alarm.
+
+    So an alarm ends an hour after the last wrong PIN, however many there were, and a clock that was set back locks
+    out for one guess at most.
+    """
+    most = key.free if key.is_caller else 2 * key.free
+    return min(forgiven_at, now + most * key.interval_s)
 
 
 def refunded(key: GuessKey, forgiven_at: float, now: float) -> float:

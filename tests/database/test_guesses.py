@@ -177,3 +177,13 @@ class ListingTests(GuessCase):
         for key, when in ((PHONE, NOW), (NUMBER, NOW + 99 * DAY_S)):
             refused = self.assertRaises(NotThere, lift_lockout, self.connection, Actor("ana", "console"), when, key)
             self.assertIn(f"no wrong PINs are held against {key.scope} {key.name}", str(refused))
+
+
+class ClockTests(GuessCase):
+    """A clock that was set back."""
+
+    def test_a_clock_set_back_by_a_day_locks_out_for_one_guess(self) -> None:
+        """A wrong PIN of tomorrow locks out until one guess is forgiven, and not for a day."""
+        self.guess(PHONE, now=NOW + DAY_S)
+        self.assertEqual(self.guess(PHONE, now=NOW).locked_by, PHONE)
+        self.assertIsNone(self.guess(PHONE, now=NOW + INTERVAL_S + 1).locked_by)

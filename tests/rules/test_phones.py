@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pbxrouter.rules.phones import is_context, read_phone
+from pbxrouter.errors import EditRefused
+from pbxrouter.rules.phones import is_context, read_endpoint, read_phone
 
 TECHNOLOGIES = {"SIP": "PJSIP", "Zap": "DAHDI", "desk": "IAX2/loop"}
 
@@ -70,6 +71,15 @@ class PhoneTests(SynchronousTestCase):
         found = read_phone(text, TECHNOLOGIES)
         if found:
             self.assertRegex("/".join(found), r"\A[A-Za-z0-9]+/[A-Za-z0-9_.-]+\Z")
+
+
+class EndpointTests(SynchronousTestCase):
+    """Which texts are endpoints."""
+
+    def test_an_iax2_endpoint_may_end_in_a_number(self) -> None:
+        """The name of an IAX2 peer may end as its channels do; a channel of PJSIP is refused."""
+        self.assertEqual(read_endpoint("iax2/branch-1"), "IAX2/branch-1")
+        self.assertRaises(EditRefused, read_endpoint, "PJSIP/33-0000001a")
 
 
 class ContextTests(SynchronousTestCase):

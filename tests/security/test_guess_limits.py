@@ -173,3 +173,19 @@ class RuleTests(SynchronousTestCase):
         key = GuessKey("endpoint", "PJSIP/33")
         until = charged(key, charged(key, 0.0, 0.0), 0.0)
         self.assertEqual([guesses(key, until, now) for now in (0.0, 359.0, 361.0, 721.0)], [2, 2, 1, 0])
+
+
+class BoundTests(SynchronousTestCase):
+    """How long wrong PINs are held against a key at most."""
+
+    def test_an_alarm_ends_an_hour_after_the_last_wrong_pin(self) -> None:
+        """An alarm of ten thousand wrong PINs is over an hour after the last."""
+        attack = Attack()
+        for number in range(10_000):
+            attack.guess(f"PJSIP/{number}-0000001a")
+        attack.now += 3590.0
+        attack.guess("PJSIP/21-0000001a")
+        self.assertIsNotNone(attack.alarmed)
+        attack.now += 3660.0
+        attack.guess("PJSIP/22-0000001a")
+        self.assertIsNone(attack.alarmed)
