@@ -51,7 +51,7 @@ class AsteriskHealth:
 
     @property
     def state(self) -> State:
-        """Its severity."""
+        """How the console shows it: good, plain or bad."""
         return "bad" if not self.up else "good" if self.in_sync else "bad" if self.trouble else "plain"
 
     @property
@@ -88,7 +88,7 @@ class DatabaseHealth:
 
     @property
     def state(self) -> State:
-        """Its severity."""
+        """How the console shows it: good, plain or bad."""
         if self.rules_away_since is None and self.history_away_since is None and self.counts_written:
             return "good" if self.has_rules else "plain"
         return "bad"

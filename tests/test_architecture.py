@@ -134,7 +134,7 @@ class ImportTests(SynchronousTestCase):
                         pass
 
     def test_the_reactor_is_passed_in(self) -> None:
-        """Only the edges that start a process import the global reactor: tap, cli, tac/, the plug-in."""
+        """Only the edges that start a process import the global reactor: tap, cli, tac/, the plug-in, compat."""
         guilty = [
             short_name(path)
             for path in modules()

@@ -11,7 +11,7 @@ import importlib.util
 from pbxrouter.errors import ConfigError
 
 STARPY_FROM = "git+https://github.com/asterisk/starpy.git@1.1.1"
-"""It is in no package index."""
+"""What pip installs StarPy from: it is in no package index."""
 
 
 def demand_starpy(key: str) -> None:

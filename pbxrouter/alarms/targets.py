@@ -211,7 +211,7 @@ class _Discard(TwistedProtocol):
         self.done: Deferred[None] = Deferred(lambda _: self._abort())
 
     def dataReceived(self, data: bytes) -> None:
-        """Count."""
+        """Count the bytes of the body; close the connection if there are more than MOST."""
         self._left -= len(data)
         if self._left < 0:
             self._abort()

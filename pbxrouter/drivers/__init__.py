@@ -16,6 +16,15 @@ from twisted.logger import Logger
 from pbxrouter.agi import Channel
 from pbxrouter.config import Config
 
+__all__ = [
+    "GROUP",
+    "Call",
+    "Driver",
+    "Outcome",
+    "Pins",
+    "load_drivers",
+]
+
 GROUP: Final = "pbxrouter.drivers"
 
 _log = Logger(namespace=__name__)

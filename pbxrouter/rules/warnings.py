@@ -41,7 +41,7 @@ NOTES: Final = frozenset({"no-pin", "no-grant"})
 
 @dataclass(frozen=True, slots=True)
 class RuleWarning:
-    """One warning.
+    """A warning about a mapping, an extension or a user.
 
     Attributes:
         code: its kind, one of CODES.

@@ -59,8 +59,8 @@ class ActiveCallsCase(SynchronousTestCase):
         return call
 
 
-class BoardTests(ActiveCallsCase):
-    """ActiveCalls."""
+class ActiveCallsTests(ActiveCallsCase):
+    """The list of calls in progress."""
 
     def test_life_of_a_call(self) -> None:
         """A call is listed until it is removed, and each change changes the version."""

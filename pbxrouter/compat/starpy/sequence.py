@@ -26,7 +26,7 @@ class InSequence:
         self.actions.append((function, args, named))
 
     def __call__(self) -> Deferred[list[Any]]:
-        """Run them.
+        """Run the actions in order, each when the one before it has fired.
 
         Returns:
             Fires with all results. It fails with the first failure, which then carries

@@ -63,7 +63,7 @@ class LinkValues:
 
 @dataclass(frozen=True, slots=True)
 class DialLink:
-    """A link.
+    """A click-to-dial link, as it is stored, with its calls of one day.
 
     Attributes:
         generation: signed links of another generation are void.

@@ -97,7 +97,7 @@ class DialAttempt:
 
 
 class Attempts:
-    """All attempts.
+    """The click-to-dial attempts of the last hour, by their id.
 
     Args:
         now: epoch seconds.

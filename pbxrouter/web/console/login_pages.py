@@ -70,7 +70,7 @@ class LoginPages:
         raise Redirect(onward)
 
     async def log_out(self, page_request: PageRequest) -> bytes:
-        """Log out."""
+        """End the session, and show the login page."""
         await self._auth.log_out(page_request)
         raise Redirect("/login")
 

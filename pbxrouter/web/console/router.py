@@ -63,7 +63,7 @@ class FlashMessage:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route.
+    """A path of the console, its methods, and who may use it.
 
     Attributes:
         path: in klein's notation.

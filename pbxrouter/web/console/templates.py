@@ -42,7 +42,7 @@ class Statics:
 
 
 class Pages:
-    """Renders pages.
+    """Renders a template as a page, in the language of its user.
 
     Args:
         translator: a Translator for each language.

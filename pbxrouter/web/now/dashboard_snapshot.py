@@ -106,7 +106,7 @@ class DashboardSnapshot:
 
 
 class DashboardSnapshots:
-    """Takes snapshots.
+    """Takes snapshots of the dashboard, for all browsers that watch it.
 
     Args:
         translators: by language.

@@ -30,7 +30,7 @@ _STYLE: Final = Style(label_font_size=13, major_label_font_size=13, font_family=
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar.
+    """A bar of a graph.
 
     Attributes:
         value: None if unknown, which is drawn differently from zero.

@@ -17,7 +17,7 @@ from tests.paths import ROOT
 CALL = {"number": "22", "caller": "33"}
 
 
-class DoorTests(ApiCase):
+class TokenAuthTests(ApiCase):
     """Tokens, scopes, rate limits."""
 
     async def test_no_token(self) -> None:

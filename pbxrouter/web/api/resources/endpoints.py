@@ -8,6 +8,7 @@ from pbxrouter.web.api.resources import (
     audit,
     calls,
     console_users,
+    decision,
     dial_links,
     doctor,
     grants,
@@ -20,9 +21,6 @@ from pbxrouter.web.api.resources import (
     user_pins,
     warnings,
 )
-from pbxrouter.web.api.resources import (
-    decision as decide,
-)
 from pbxrouter.web.api.resources.meta import with_document
 
 ENDPOINTS: Final = with_document(
@@ -33,7 +31,7 @@ ENDPOINTS: Final = with_document(
         *lockouts.ENDPOINTS,
         *grants.ENDPOINTS,
         *warnings.ENDPOINTS,
-        *decide.ENDPOINTS,
+        *decision.ENDPOINTS,
         *now.ENDPOINTS,
         *calls.ENDPOINTS,
         *originate.ENDPOINTS,

@@ -290,7 +290,7 @@ class ChangeTests(RulesCase):
         self.assertEqual(tuple(KINDS), ALL_KINDS)
 
 
-class DoorTests(RulesCase):
+class RoleTests(RulesCase):
     """Roles on every page of rules."""
 
     def of_rules(self, method: str) -> list[Any]:
