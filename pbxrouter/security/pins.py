@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterator
+from itertools import combinations, groupby, pairwise
 from typing import Final
 
 from pbxrouter.errors import PinError
@@ -24,6 +25,7 @@ _MIN_OLD_DIGITS: Final = 3
 _DIGITS: Final = re.compile(r"[0-9]+")
 _RUN: Final = "01234567890123456789"
 _YEAR: Final = re.compile(r"(?:19|20)[0-9][0-9]")
+_WITH_YEAR_DIGITS: Final = 8
 
 
 def check_pin(pin: str) -> str:
@@ -101,11 +103,12 @@ def generate_pin(digits: int = GENERATED_DIGITS) -> str:
 def is_obvious(pin: str) -> bool:
     """Whether a PIN is one that a thief tries first.
 
-    One to three digits repeated (111111, 121212, 123123), digits in a row up or down (123456, 987654), and years
-    with a month or zeros (198401, 001984), two years or a date (19842006, 20061231).
+    One to three digits repeated (111111, 121212, 123123), digits in a row up or down (123456, 987654), also with
+    digits more than once or there and back (112233, 123321), and up to eight digits that begin or end with a year
+    (198401, 001984, 20061231).
     """
     repeated = any(pin[:length] * (len(pin) // length) == pin for length in (1, 2, 3))
-    return repeated or pin in _RUN or pin in _RUN[::-1] or _is_date(pin)
+    return repeated or _is_run(pin) or _is_mirrored_run(pin) or _has_year(pin)
 
 
 def weak_pins() -> Iterator[str]:
@@ -125,32 +128,28 @@ def _maybe_obvious() -> Iterator[str]:
             yield f"{year}{number:02d}"
             yield f"{number:02d}{year}"
     for run in (_RUN, _RUN[::-1]):
-        for place in range(len(run) - 5):
-            yield run[place : place + 6]
+        for place in range(len(run) - 2):
+            yield run[place : place + 3] + run[place : place + 3][::-1]
+        for digits in range(1, 7):
+            for cuts in combinations(range(1, 6), digits - 1):
+                lengths = [end - begin for begin, end in pairwise((0, *cuts, 6))]
+                for place in range(len(run) - digits + 1):
+                    row = run[place : place + digits]
+                    yield "".join(digit * length for digit, length in zip(row, lengths, strict=True))
 
 
-def _is_date(pin: str) -> bool:
-    """Whether it is a year with a month or 00, two years, or a whole date in any usual order."""
-    if len(pin) == 6:
-        first, last = pin[:2], pin[4:]
-        year_first = _YEAR.fullmatch(pin[:4]) and (_month(last) or last == "00")
-        year_last = _YEAR.fullmatch(pin[2:]) and (_month(first) or first == "00")
-        return bool(year_first or year_last)
-    if len(pin) == 8:
-        head, tail = pin[:4], pin[4:]
-        years = _YEAR.fullmatch(head) and _YEAR.fullmatch(tail)
-        for year, rest in ((head, tail), (tail, head)):
-            if _YEAR.fullmatch(year) and (
-                (_month(rest[:2]) and _day(rest[2:])) or (_day(rest[:2]) and _month(rest[2:]))
-            ):
-                return True
-        return bool(years)
-    return False
+def _is_run(pin: str) -> bool:
+    """Whether the digits are in a row up or down, each once or more."""
+    digits = "".join(digit for digit, _ in groupby(pin))
+    return digits in _RUN or digits in _RUN[::-1]
 
 
-def _month(text: str) -> bool:
-    return "01" <= text <= "12"
+def _is_mirrored_run(pin: str) -> bool:
+    """Whether the digits are in a row, there and back."""
+    half = pin[: (len(pin) + 1) // 2]
+    return pin == pin[::-1] and (half in _RUN or half in _RUN[::-1])
 
 
-def _day(text: str) -> bool:
-    return "01" <= text <= "31"
+def _has_year(pin: str) -> bool:
+    """Whether it is a year and not many digits more."""
+    return len(pin) <= _WITH_YEAR_DIGITS and bool(_YEAR.fullmatch(pin[:4]) or _YEAR.fullmatch(pin[-4:]))

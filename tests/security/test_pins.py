@@ -51,9 +51,17 @@ class CheckTests(SynchronousTestCase):
 
     def test_obvious_ones(self) -> None:
         """Repetitions, runs and years are refused in the same words as another user's PIN."""
-        for pin in "111111 123456 987654 121212 123123 198401 001984 011984 19842006 20061231 31122006".split():
+        for pin in (
+            "111111 123456 987654 121212 123123 112233 111222 332211 123321 654456 1234321 198401 001984 011984"
+            " 198499 1984000 19842006 20061231 31122006"
+        ).split():
             error = self.assertRaises(PinError, check_pin, pin)
             self.assertEqual(str(error), "this PIN cannot be used; choose another one")
+
+    def test_others(self) -> None:
+        """Digits that only resemble a run or a year are accepted."""
+        for pin in "112243 124421 135790 201900731 180012 704915".split():
+            self.assertEqual(check_pin(pin), pin)
 
     def test_old_ones(self) -> None:
         """An imported PIN may be short or easy to guess."""
