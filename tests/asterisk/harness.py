@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import os
 import re
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from twisted.trial import unittest
 
@@ -67,7 +69,7 @@ class Lab:
     """An Asterisk of this test run alone, with the lab's scripts bound to it."""
 
     def __init__(self) -> None:
-        self.base = next(base for base in range(20000, 32000, 1000) if _is_free(base))
+        self._claim, self.base = next(filter(None, map(_claimed, range(20000, 32000, 1000))))
         self.agi_port = self.base + 73
         name = f"test-{os.getpid()}"
         self.run = ASTERISK_ROOT / "srv" / name
@@ -126,6 +128,20 @@ class Lab:
         """Stop Asterisk and remove its files."""
         subprocess.run([LAB / "stop"], env=self.environment, stdin=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.run, ignore_errors=True)
+
+
+def _claimed(base: int) -> tuple[IO[bytes], int] | None:
+    """A lock on a range of ports, which lasts as long as the file is open; None if another lab has it."""
+    lock = (ASTERISK_ROOT / f"srv/{base}.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    if _is_free(base):
+        return lock, base
+    lock.close()
+    return None
 
 
 def _is_free(base: int) -> bool:
