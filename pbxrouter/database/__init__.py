@@ -22,7 +22,7 @@ from pbxrouter.database.connection import (
     uri_of,
 )
 from pbxrouter.database.edit_text import MAX_NAME
-from pbxrouter.database.failures import SQLITE_2, dump_first, explain
+from pbxrouter.database.failures import SQLITE_2, dump_first, store_error
 from pbxrouter.database.guesses import (
     MAX_LISTED,
     LockoutFigures,
@@ -63,7 +63,6 @@ __all__ = [
     "connect",
     "create",
     "dump_first",
-    "explain",
     "forget_guesses",
     "lift_guesses",
     "lift_lockout",
@@ -73,6 +72,7 @@ __all__ = [
     "prepare",
     "reading",
     "refund_guess",
+    "store_error",
     "transaction",
     "upgrade",
     "uri_of",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pbxrouter.database.backup import path_of
-from pbxrouter.database.failures import explain
+from pbxrouter.database.failures import store_error
 from pbxrouter.database.upgrade import SCHEMA_VERSION, run, schema, upgrade, version_of
 from pbxrouter.errors import (
     DatabaseForeign,
@@ -64,7 +64,7 @@ def connect(
     try:
         connection: sqlite3.Connection = sqlite3.connect(uri_of(path), timeout=timeout_s, **OPTIONS)
     except sqlite3.Error as error:
-        raise explain(error, path) from error
+        raise store_error(error, path) from error
     prepare(connection, path, notify)
     return connection
 
@@ -99,7 +99,7 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
         upgrade(connection, notify=notify)
     except sqlite3.Error as error:
         connection.close()
-        raise explain(error, path) from error
+        raise store_error(error, path) from error
     except BaseException:
         connection.close()
         raise
@@ -119,7 +119,7 @@ def create(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(uri_of(path), timeout=TIMEOUT_S, **OPTIONS)
     except (OSError, sqlite3.Error) as error:
-        raise explain(error, path) from error
+        raise store_error(error, path) from error
     try:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -128,7 +128,7 @@ def create(path: Path) -> None:
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
-        raise explain(error, path) from error
+        raise store_error(error, path) from error
     finally:
         connection.close()
 
@@ -195,7 +195,7 @@ def _explained(connection: sqlite3.Connection) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.Error as error:
-        raise explain(error, path_of(connection)) from error
+        raise store_error(error, path_of(connection)) from error
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

@@ -24,7 +24,7 @@ def dump_first(path: Path) -> Sentence:
     )
 
 
-def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
     if isinstance(error, OSError):
         return _explain_unopened(error, path)

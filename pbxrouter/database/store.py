@@ -134,7 +134,7 @@ class Store:
             raise
         except sqlite3.Error as error:
             self._disconnect()
-            raise database.explain(error, self._path) from error
+            raise database.store_error(error, self._path) from error
 
     def _current_connection(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now."""
@@ -142,7 +142,7 @@ class Store:
         try:
             file = self._file_status()
         except OSError as error:
-            raise database.explain(error, self._path) from error
+            raise database.store_error(error, self._path) from error
         if self._connection is not None and file != self._file:
             self._disconnect()
         if self._connection is None:

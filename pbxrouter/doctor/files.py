@@ -157,7 +157,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
     except sqlite3.Error as error:
-        yield wrong(Sentence("database"), database.explain(error, path).sentence)
+        yield wrong(Sentence("database"), database.store_error(error, path).sentence)
 
 
 def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -188,7 +188,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         connection.rollback()
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
-        raise database.explain(error, path) from None
+        raise database.store_error(error, path) from None
     if found != "ok":
         raise StoreError(
             sentence(

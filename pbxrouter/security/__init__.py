@@ -31,7 +31,6 @@ from pbxrouter.security.pins import (
     generate_pin,
     hash_pin,
     is_obvious,
-    unusable_pin,
     weak_pins,
 )
 from pbxrouter.security.ratelimit import RateLimit, WindowLimit
@@ -88,6 +87,5 @@ __all__ = [
     "rule",
     "scopes_of",
     "scopes_text",
-    "unusable_pin",
     "weak_pins",
 ]

@@ -10,13 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.failures import explain
+from pbxrouter.database.failures import store_error
 from pbxrouter.database.rules.holder_edits import set_pin
 from pbxrouter.errors import DatabaseForeign, DatabaseLocked, DatabaseMissing, DatabaseTooNew, NotADatabase, StoreError
 
 
 class ExplainTests(SynchronousTestCase):
-    """explain, and the errors for files that cannot be used."""
+    """store_error, and the errors for files that cannot be used."""
 
     def setUp(self) -> None:
         """Choose the path of a missing database."""
@@ -28,7 +28,7 @@ class ExplainTests(SynchronousTestCase):
         """The error for a code of SQLite, and its words."""
         error = sqlite3.OperationalError("as SQLite says it")
         error.sqlite_errorcode = code
-        found = explain(error, path or self.path)
+        found = store_error(error, path or self.path)
         return type(found), str(found)
 
     def refused(self) -> tuple[type[StoreError], str]:
@@ -63,7 +63,7 @@ class ExplainTests(SynchronousTestCase):
             (sqlite3.SQLITE_TOOBIG, StoreError, f"{name}: as SQLite says it"),
         ):
             self.assertEqual(self.said(code), (kind, words), code)
-        self.assertEqual(str(explain(sqlite3.ProgrammingError("closed"), self.path)), f"{name}: closed")
+        self.assertEqual(str(store_error(sqlite3.ProgrammingError("closed"), self.path)), f"{name}: closed")
 
     def test_not_opened(self) -> None:
         """A file that cannot be opened is explained by what is at its path."""
@@ -96,11 +96,11 @@ class ExplainTests(SynchronousTestCase):
         """The system's reason is named, also when the file cannot be created."""
         denied = PermissionError(13, os.strerror(13))
         for path in (self.path, self.directory / "new"):
-            found = explain(denied, path)
+            found = store_error(denied, path)
             self.assertEqual(
                 (type(found), str(found)), (StoreError, f"database {path} cannot be opened: Permission denied")
             )
-        gone = explain(FileNotFoundError(2, os.strerror(2)), self.path)
+        gone = store_error(FileNotFoundError(2, os.strerror(2)), self.path)
         self.assertEqual(
             (type(gone), str(gone)),
             (DatabaseMissing, f"database {self.path} does not exist: create it with `pbxrouter init`"),
