@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from pbxrouter import database
-from pbxrouter.click.signing import Signer
+from pbxrouter.click_to_dial.signing import Signer
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.click.link_values import LinkOptions, LinkValues
-from pbxrouter.database.click.links import add_dial_link, dial_link, list_dial_links
+from pbxrouter.database.click_to_dial.link_values import LinkOptions, LinkValues
+from pbxrouter.database.click_to_dial.links import add_dial_link, dial_link, list_dial_links
 from pbxrouter.security.keyfile import read_key
 from tests.asterisk.harness import AsteriskTest, wait_for
 from tests.asterisk.test_originate import AMI

@@ -11,9 +11,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database import audit, calls, click, people, rules
+from pbxrouter.database import audit, calls, click_to_dial, people, rules
 from pbxrouter.database.audit.entries import details_of, entries_about
-from pbxrouter.database.click import LinkOptions, LinkValues
+from pbxrouter.database.click_to_dial import LinkOptions, LinkValues
 from pbxrouter.database.people.console_users import any_console_user
 from pbxrouter.database.rules.grant_lists import totals
 from pbxrouter.errors import DatabaseLocked, StoreError
@@ -43,8 +43,8 @@ READERS: dict[str, Work] = {
     "an entry": lambda db: audit.entry(db, 1),
     "details of entries": lambda db: details_of(db, [audit.AuditEntry(1, 1.0, "", "", "", "", "", None, None)]),
     "entries about a mapping": lambda db: entries_about(db, "map_id", 1),
-    "dial links": lambda db: click.list_dial_links(db, "2026-11-29"),
-    "a dial link": lambda db: click.dial_link(db, 1),
+    "dial links": lambda db: click_to_dial.list_dial_links(db, "2026-11-29"),
+    "a dial link": lambda db: click_to_dial.dial_link(db, 1),
     "wrong guesses": lambda db: database.list_guesses(db, 1.0),
     "figures of lock-outs": lambda db: database.lockout_figures(db, 1.0),
     "console users": people.list_console_users,
@@ -81,13 +81,13 @@ WRITERS: dict[str, Work] = {
     "add calls": lambda db: calls.add_calls(db, []),
     "forget calls": lambda db: calls.forget_calls(db, 9.0),
     "undo": lambda db: audit.undo(db, ANA, 9.0, 3),
-    "add a dial link": lambda db: click.add_dial_link(db, ANA, 9.0, LINK, PLACES),
-    "change a dial link": lambda db: click.update_dial_link(db, ANA, 9.0, 1, {"name": "x"}, PLACES),
-    "disable a dial link": lambda db: click.set_dial_link_enabled(db, ANA, 9.0, 1, False),
-    "void a dial link": lambda db: click.void_dial_link(db, ANA, 9.0, 1),
-    "delete a dial link": lambda db: click.delete_dial_link(db, ANA, 9.0, 1),
-    "take a call": lambda db: click.take_call(db, 1, "2026-11-29", 9),
-    "give a call back": lambda db: click.give_call_back(db, 1, "2026-11-29"),
+    "add a dial link": lambda db: click_to_dial.add_dial_link(db, ANA, 9.0, LINK, PLACES),
+    "change a dial link": lambda db: click_to_dial.update_dial_link(db, ANA, 9.0, 1, {"name": "x"}, PLACES),
+    "disable a dial link": lambda db: click_to_dial.set_dial_link_enabled(db, ANA, 9.0, 1, False),
+    "void a dial link": lambda db: click_to_dial.void_dial_link(db, ANA, 9.0, 1),
+    "delete a dial link": lambda db: click_to_dial.delete_dial_link(db, ANA, 9.0, 1),
+    "take a call": lambda db: click_to_dial.take_call(db, 1, "2026-11-29", 9),
+    "give a call back": lambda db: click_to_dial.give_call_back(db, 1, "2026-11-29"),
     "charge a guess": lambda db: database.admit_guess(db, KEYS, 9.0),
     "refund a guess": lambda db: database.refund_guess(db, KEYS, 9.0),
     "lift a lock-out": lambda db: database.lift_lockout(db, ANA, 9.0, KEYS[0]),
@@ -127,7 +127,7 @@ WRITERS: dict[str, Work] = {
     "add the sample": lambda db: rules.add_sample(db, hash_pin),
 }
 
-PARTS = (database, audit, calls, click, people, rules)
+PARTS = (database, audit, calls, click_to_dial, people, rules)
 WITHIN_OTHERS = {"changing", "note", "path_of", "prepare", "reading", "transaction", "upgrade", "version_of"}
 """What opens connections and transactions, and what runs in a transaction of its caller's: tested with those."""
 
@@ -145,7 +145,7 @@ class UnusableTests(SynchronousTestCase):
         rules.add_extension(self.connection, ANA, 1.0, "33")
         rules.add_user(self.connection, ANA, 1.0, "ana", hash_pin("1234"))
         rules.grant(self.connection, ANA, 1.0, rules.Grant("extension", 1, 1))
-        click.add_dial_link(self.connection, ANA, 1.0, LINK, PLACES)
+        click_to_dial.add_dial_link(self.connection, ANA, 1.0, LINK, PLACES)
         people.put_setup_link(self.connection, "h", 1.0)
         people.add_console_user(self.connection, ANA, 1.0, "ana", "h", Role.ADMIN)
         people.add_token(self.connection, ANA, 1.0, "shop", "h", [Scope.READ])

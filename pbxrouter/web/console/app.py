@@ -13,7 +13,7 @@ from pbxrouter.errors import StoreError
 from pbxrouter.text import Sentence
 from pbxrouter.web.console.account_page import AccountPage
 from pbxrouter.web.console.call_pages import CallPages
-from pbxrouter.web.console.click.pages import ClickPages
+from pbxrouter.web.console.click_to_dial.pages import ClickPages
 from pbxrouter.web.console.doctor_page import DoctorPage
 from pbxrouter.web.console.lockout_pages import LockoutPages
 from pbxrouter.web.console.login_pages import LoginPages

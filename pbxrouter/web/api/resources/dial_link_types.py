@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pbxrouter.database import MAX_NAME
-from pbxrouter.database.click import MAX_A_DAY, MAX_AN_HOUR, MAX_CONSENT, MAX_LIST_TEXT
+from pbxrouter.database.click_to_dial import MAX_A_DAY, MAX_AN_HOUR, MAX_CONSENT, MAX_LIST_TEXT
 
 MAX_DAYS = 3650
 

@@ -7,8 +7,8 @@ import sqlite3
 
 import msgspec
 
-from pbxrouter.click import Signer
-from pbxrouter.database.click import (
+from pbxrouter.click_to_dial import Signer
+from pbxrouter.database.click_to_dial import (
     DialLink,
     LinkValues,
     add_dial_link,
@@ -31,7 +31,7 @@ from pbxrouter.web.api.resources.dial_link_types import (
     NewAddress,
     NewLink,
 )
-from pbxrouter.web.click.service import link_options
+from pbxrouter.web.click_to_dial.service import link_options
 from pbxrouter.web.http.public_url import base_url, click_url
 from pbxrouter.web.http.site import MAX_FORM
 

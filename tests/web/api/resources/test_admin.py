@@ -6,7 +6,7 @@ import functools
 import re
 from typing import Any
 
-from pbxrouter.click.signing import LinkState, Signer
+from pbxrouter.click_to_dial.signing import LinkState, Signer
 from pbxrouter.database.people.console_users import credentials
 from pbxrouter.security import PasswordHashes
 from pbxrouter.security.tokens import Scope

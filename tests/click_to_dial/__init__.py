@@ -1,0 +1,1 @@
+"""Tests of pbxrouter.click_to_dial."""

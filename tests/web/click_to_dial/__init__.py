@@ -1,0 +1,1 @@
+"""Tests of pbxrouter.web.click_to_dial."""

@@ -1,0 +1,1 @@
+"""Tests of pbxrouter.web.console.click_to_dial."""
