@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -82,10 +83,10 @@ class CompositionCase(TestCase):
 
     def setUp(self) -> None:
         """Make the database."""
-        here = Path(self.mktemp())
-        here.mkdir(parents=True)
+        here = tempfile.TemporaryDirectory(prefix="pbxr-")  # trial's own folder is too long a path for a socket
+        self.addCleanup(here.cleanup)
         self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(here)
+        os.chdir(here.name)
         database.create(Path("x.db"))
         key = keyfile.create_key(Path("x.db.pinkey"))
         self.connection = database.connect(Path("x.db"))
