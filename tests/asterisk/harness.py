@@ -371,10 +371,8 @@ class AsteriskTest(unittest.TestCase):
             self.hang_up_all()
 
     def hang_up_all(self) -> None:
-        """End every call, and wait until Asterisk has ended it."""
-        ended = set(self.lab.channels())
+        """End every call."""
         self.lab.cli("channel request hangup all")
-        wait_for("the channels are gone", lambda: ended.isdisjoint(self.lab.channels()))
 
     @contextlib.contextmanager
     def phone(self, number: int, manner: str, *options: str) -> Iterator[None]:

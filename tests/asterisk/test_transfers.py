@@ -45,6 +45,12 @@ class SentOnTest(AsteriskTest):
         self._began = time.time()
         self._gateway_mark = self.gateway.log_size()
 
+    def hang_up_all(self) -> None:
+        """End every call, and wait until Asterisk has ended it, so that each phone gets its BYE."""
+        ended = set(self.lab.channels())
+        super().hang_up_all()
+        wait_for("the channels are gone", lambda: ended.isdisjoint(self.lab.channels()))
+
     def told(self, number: str) -> str:
         """The gateway's log line of the call to a number, once it is there."""
         lines: list[str] = []
