@@ -41,7 +41,7 @@ class PinCallsCase(SynchronousTestCase):
 
 
 class OneGatewayTests(PinCallsCase):
-    """One gateway."""
+    """The calls of a PIN at one gateway, within the limit of its user."""
 
     def test_limit(self) -> None:
         """A PIN has as many calls at a time as its user may have, with and without a database."""

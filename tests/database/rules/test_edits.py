@@ -532,7 +532,7 @@ class GrantTests(EditCase):
         self.assertEqual(self.entries()[-1], ("revoke", "grant", "+0 -5"))
 
     def test_order_of_the_matrix(self) -> None:
-        """An entry has its grants in order, by kind, holder and mapping, whatever order the form had."""
+        """The grants of an audit entry are sorted by kind, holder and mapping."""
         self.do(edits.set_grants, self.boxes, self.boxes)
         (latest,) = find_entries(self.connection, limit=1)
         rows = [change.after or {} for change in entry(self.connection, latest.audit_id).changes]
