@@ -96,6 +96,10 @@ class DatabaseForeign(StoreError):
     """The file is an SQLite database of another program."""
 
 
+class JournalUnreadable(PbxrouterError):
+    """A journal of calls cannot be read. The message says why, without the file's name."""
+
+
 # --- the conversation of a call ---------------------------------------------
 
 

@@ -8,6 +8,8 @@ from pbxrouter.call.active_calls import (
 )
 from pbxrouter.call.flow import CallFlow
 from pbxrouter.call.history_writer import HistoryWriter
+from pbxrouter.call.journal import CallJournal
+from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
@@ -19,6 +21,7 @@ __all__ = [
     "SUCCESSFUL",
     "ActiveCalls",
     "CallFlow",
+    "CallJournal",
     "CallRecord",
     "GatewayCall",
     "GatewayOutcome",
@@ -30,7 +33,9 @@ __all__ = [
     "PinStatistics",
     "Refusals",
     "Reports",
+    "journal_files",
     "outcome_kind",
     "outcome_sentence",
+    "read_journal",
     "short",
 ]

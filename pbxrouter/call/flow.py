@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
+from pbxrouter.call.journal import CallJournal, JournalEntry
 from pbxrouter.call.origin import SENT_ON_BY, inherited, origin_of
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
@@ -64,12 +65,13 @@ class _TalkTooLong(Exception):
 class _Conversation:
     """The state of one conversation."""
 
-    __slots__ = ("answered", "began", "channel", "decision", "listed", "locked_out", "mark")
+    __slots__ = ("answered", "began", "channel", "decision", "entry", "listed", "locked_out", "mark")
 
-    def __init__(self, channel: Channel, listed: GatewayCall, began: float) -> None:
+    def __init__(self, channel: Channel, listed: GatewayCall, began: float, entry: JournalEntry) -> None:
         self.channel = channel
         self.began = began
         self.listed = listed  # among the calls in progress
+        self.entry = entry  # in the journal
         self.decision: Decision | None = None
         self.answered = False
         self.locked_out = False  # a PIN was not checked
@@ -90,6 +92,7 @@ class CallFlow:
         pin_calls: counts the calls that a PIN has at once; by default those of this flow.
         trunks: endpoints whose callers are outsiders, such as ``PJSIP/provider``.
         pin_changes: changes PINs by phone; by default they cannot be.
+        journal: where calls are written before they are in the history; by default nowhere.
     """
 
     log = Logger()
@@ -106,7 +109,9 @@ class CallFlow:
         pin_calls: PinCalls | None = None,
         trunks: Iterable[str] = (),
         pin_changes: PinChanges | None = None,
+        journal: CallJournal | None = None,
     ) -> None:
+        self._journal = journal
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
         self._guard = guard or PinGuard(None, (), now)
@@ -122,7 +127,10 @@ class CallFlow:
         """Serve one call from its beginning to its end. Never fails."""
         began = self._now()
         note = None
-        call = _Conversation(channel, self._active_calls.add(channel.request, began), began)
+        listed = self._active_calls.add(channel.request, began)
+        journal = self._journal
+        entry = JournalEntry("", began) if journal is None else journal.begin(listed, channel.request)
+        call = _Conversation(channel, listed, began, entry)
         try:
             outcome = await self._converse(call)
         except ChannelHungUp:
@@ -134,7 +142,7 @@ class CallFlow:
             self._active_calls.remove(call.listed)
         if call.locked_out and outcome.status in (GatewayOutcome.DENIED, GatewayOutcome.HUNG_UP):
             outcome = Outcome(GatewayOutcome.LOCKED_OUT, hang_up=outcome.hang_up)
-        self._report(CallRecord(channel.request, call.decision, outcome, began, self._now(), note))
+        self._report(CallRecord(channel.request, call.decision, outcome, entry.began, self._now(), note, entry.key))
 
     async def _converse(self, call: _Conversation) -> Outcome:
         if call.channel.request.is_hung_up:
@@ -282,6 +290,8 @@ class CallFlow:
         mapping = decision.mapping
         assert mapping is not None  # an allowed call has a mapping
         driver = self._drivers.get(mapping.application.lower())
+        if self._journal is not None:
+            self._journal.decided(call.entry.key, call.listed, decision.verdict.value)
         await verbs.set_variable(call.channel, "PBXROUTER_PATTERN", mapping.pattern)
         await verbs.set_variable(call.channel, "PBXROUTER_APPLICATION", mapping.application)
         if call.channel.request.is_bounded:  # an application may take hours

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pbxrouter.agi import AGIRequest
+from pbxrouter.database.calls import UNKNOWN
 from pbxrouter.drivers import Outcome
 from pbxrouter.rules import Decision
 from pbxrouter.text import Sentence, sentence
@@ -28,6 +29,8 @@ class GatewayOutcome:
     """The call was forged."""
     HUNG_UP: Final = "HANGUP"
     """The caller hung up, or the connection was lost, before the call had another outcome."""
+    UNKNOWN: Final = UNKNOWN
+    """The gateway died during the call; the next start has found it in the journal."""
     DEAD: Final = "DEAD"
     """The channel was hung up before the dialplan handed it over."""
 
@@ -50,6 +53,7 @@ OUTCOME_SENTENCES: Final = {
     GatewayOutcome.NO_DRIVER: Sentence("no driver"),
     GatewayOutcome.FAILED: Sentence("gateway error"),
     GatewayOutcome.REFUSED: Sentence("forged call"),
+    GatewayOutcome.UNKNOWN: Sentence("cut: the gateway died"),
     GatewayOutcome.DEAD: Sentence("already hung up"),
 }
 """What the words in PBXROUTER_OUTCOME mean."""
@@ -61,6 +65,7 @@ PROBLEMATIC: Final = frozenset(
         GatewayOutcome.REFUSED,
         GatewayOutcome.DENIED,
         GatewayOutcome.LOCKED_OUT,
+        GatewayOutcome.UNKNOWN,
     }
 )
 
@@ -86,6 +91,7 @@ class CallRecord:
         began: when the gateway got the call, epoch seconds.
         ended: when the gateway was done with it, epoch seconds.
         note: a last step for the trace, such as why the call was refused; None if there is nothing to add.
+        key: names the call in the journal; ``""`` if it is not there.
     """
 
     request: AGIRequest
@@ -94,3 +100,4 @@ class CallRecord:
     began: float = field(default=0.0, compare=False)
     ended: float = field(default=0.0, compare=False)
     note: Sentence | None = field(default=None, compare=False)
+    key: str = field(default="", compare=False)

@@ -18,7 +18,7 @@ from typing import Final
 from pbxrouter.database.backup import back_up, free_bytes, path_of
 from pbxrouter.errors import StoreError
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """The version that schema.sql makes."""
 
 _STEP: Final = re.compile(r"(\d{4})_\w+\.sql")

@@ -16,7 +16,17 @@ from pbxrouter import __version__
 from pbxrouter.adapters import demand_starpy
 from pbxrouter.agi import DialogueWatch
 from pbxrouter.alarms import AlarmService, targets_of
-from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinChanges, PinGuard, Refusals, Reports
+from pbxrouter.call import (
+    ActiveCalls,
+    CallFlow,
+    CallJournal,
+    HistoryWriter,
+    PinCalls,
+    PinChanges,
+    PinGuard,
+    Refusals,
+    Reports,
+)
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
@@ -27,7 +37,7 @@ from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, Listener, Worker, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -62,6 +72,8 @@ def build(config: Config, reactor: Any) -> MultiService:
     pin_calls = PinCalls(store, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    worker = Worker(reactor, "journal")
+    journal = CallJournal(Path(config.database), time.time, worker.run)
     flow = CallFlow(
         engine,
         drivers,
@@ -72,14 +84,16 @@ def build(config: Config, reactor: Any) -> MultiService:
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        journal=journal,
     )
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
+    WorkerService(worker).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
-    history = HistoryWriter(store, config.history.keep_days, reactor, time.time)
+    history = HistoryWriter(store, config.history.keep_days, reactor, time.time, journal)
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
@@ -238,6 +252,18 @@ class StoreService(Service):
         """Close the database."""
         super().stopService()
         return self._store.close()
+
+
+class WorkerService(Service):
+    """Ends a worker's thread when the gateway stops."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def stopService(self) -> None:
+        """End the thread."""
+        super().stopService()
+        self._worker.stop()
 
 
 class FastAGIService(Listener):

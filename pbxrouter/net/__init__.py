@@ -1,10 +1,11 @@
-"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files."""
+"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files, a thread."""
 
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.worker import Worker
 
 __all__ = [
     "LIMIT_REASONS",
@@ -16,6 +17,7 @@ __all__ = [
     "Listener",
     "Outage",
     "Timer",
+    "Worker",
     "call_connections",
     "every",
     "raise_file_limit",

@@ -54,6 +54,7 @@ class OutcomeTests(SynchronousTestCase):
                 "NODRIVER": ("no driver", "bad"),
                 "FAILED": ("gateway error", "bad"),
                 "REFUSED": ("forged call", "bad"),
+                "UNKNOWN": ("cut: the gateway died", "bad"),
                 "HANGUP": ("caller hung up", "plain"),
                 "DEAD": ("already hung up", "plain"),
             },

@@ -604,7 +604,7 @@ class UpgradeTests(DatabaseCase):
             process.stdin.write("\n")
             process.stdin.flush()
         taken = [step for process in running for step in process.communicate(timeout=PATIENCE_S)[0].split()]
-        self.assertEqual(sorted(taken), [str(FIRST), str(SECOND)])
+        self.assertEqual(sorted(map(int, taken)), [FIRST, SECOND])
         self.assertEqual([process.returncode for process in running], [0] * 4)
 
     def test_the_packages_own_steps(self) -> None:
