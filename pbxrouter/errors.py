@@ -84,6 +84,10 @@ class DatabaseLocked(StoreError):
     """Another program keeps the database locked."""
 
 
+class DatabaseFull(StoreError):
+    """There is no room on the database's disk. What was to be written is not; the rest can be read."""
+
+
 class DatabaseTooNew(StoreError):
     """The database has a newer schema than this version knows."""
 

@@ -64,7 +64,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         StoreError: the database cannot be written now.
     """
     asterisk = batch.asterisk
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.executemany(
             "INSERT INTO counter_minutes (minute, asterisk, kind, name, started, answered, finished, talked,"
             " served, talk_seconds, peak) VALUES (:minute, :asterisk, :kind, :name, :started, :answered,"
@@ -205,7 +205,7 @@ def forget(connection: sqlite3.Connection, before: float) -> None:
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         for table, column in (
             ("counter_minutes", "minute"),
             ("counter_failures", "minute"),

@@ -94,7 +94,7 @@ def prepare(connection: sqlite3.Connection, path: Path, notify: Callable[[str], 
             )
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         upgrade(connection, notify=notify)
     except sqlite3.Error as error:
@@ -134,14 +134,19 @@ def create(path: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, *, outlasts_power: bool = True) -> Iterator[None]:
     """A write transaction: committed at the end of the block, rolled back if it raises.
+
+    Args:
+        outlasts_power: whether it is on the disk when the block ends, as what is acknowledged to a person must be.
+            Without that a commit is much cheaper, and a power cut may cost the last second.
 
     Raises:
         sqlite3.IntegrityError: unchanged, for callers that can explain the constraint.
         StoreError: in place of every other sqlite3.Error.
     """
     with _explained(connection):
+        connection.execute(f"PRAGMA synchronous = {'FULL' if outlasts_power else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield

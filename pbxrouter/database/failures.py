@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
 from typing import Final
 
-from pbxrouter.errors import DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
+from pbxrouter.errors import DatabaseFull, DatabaseLocked, DatabaseMissing, NotADatabase, StoreError
 from pbxrouter.text import Sentence, sentence
 
 SQLITE_2: Final = b"** This file contains an SQLite 2"
 """The beginning of a database that SQLite 2 wrote."""
+
+_SHM_BYTES: Final = 64 * 1024
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 
 
 def dump_first(path: Path) -> Sentence:
@@ -54,13 +58,27 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
                 )
             )
         case sqlite3.SQLITE_FULL:
-            return StoreError(sentence("database {path} cannot be written: the disk is full", path=path))
+            return _full(path)
         case sqlite3.SQLITE_IOERR:
+            if _is_disk_full(path):  # as when the -shm file cannot be made longer
+                return _full(path)
             return StoreError(
                 sentence("database {path} cannot be read or written: the disk reports an error", path=path)
             )
         case _:
             return StoreError(sentence("database {path}: {why}", path=path, why=error))
+
+
+def _full(path: Path) -> DatabaseFull:
+    return DatabaseFull(sentence("database {path} cannot be written: the disk is full", path=path))
+
+
+def _is_disk_full(path: Path) -> bool:
+    """Whether there is less room than SQLite needs to open a database."""
+    try:
+        return shutil.disk_usage(path.parent).free < _SHM_BYTES
+    except OSError:
+        return False
 
 
 def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
@@ -83,12 +101,37 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             )
     except OSError as why:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
-    reason = error.strerror if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=error.strerror))
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        beside = Path(f"{path}{suffix}")
+        if os.path.isdir(beside):
+            return StoreError(
+                sentence("database {path} cannot be opened: {file} is a directory; remove it", path=path, file=beside)
+            )
+        if beside.exists() and not os.access(beside, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
+            return StoreError(
+                sentence(
+                    "database {path} cannot be opened: this user may not read and write {file}; make it the user's own "
+                    "(chown), with mode 0600",
+                    path=path,
+                    file=beside if suffix else Sentence("it"),
+                )
+            )
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+        return StoreError(
+            sentence(
+                "database {path} cannot be opened: this user may not make files in {folder}, where SQLite keeps a -wal "
+                "and a -shm file; make the directory the user's own (chown), or mount it writable",
+                path=path,
+                folder=path.parent,
+            )
+        )
+    if _is_disk_full(path):
+        return _full(path)
     return StoreError(
         sentence(
-            "database {path} cannot be opened: {why}",
-            path=path,
-            why=reason or Sentence("this user may not read and write it"),
+            "database {path} cannot be opened: {why}", path=path, why=Sentence("this user may not read and write it")
         )
     )
 

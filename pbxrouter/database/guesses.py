@@ -61,7 +61,7 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
         for key in keys:
@@ -90,7 +90,7 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         for key in keys:
             connection.execute(
                 "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
@@ -181,7 +181,7 @@ def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
     Raises:
         StoreError: the database cannot be written now.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
 
 

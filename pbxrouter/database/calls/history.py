@@ -148,7 +148,7 @@ def add_calls(connection: sqlite3.Connection, rows: Iterable[CallRow]) -> None:
     Raises:
         StoreError: the database cannot be written.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.executemany(_INSERT, map(_VALUES, rows))
 
 
@@ -309,7 +309,7 @@ def forget_calls(connection: sqlite3.Connection, before: float) -> None:
     Raises:
         StoreError: the database cannot be written.
     """
-    with transaction(connection):
+    with transaction(connection, outlasts_power=False):
         connection.execute("DELETE FROM calls WHERE began < :before", {"before": before})
 
 
