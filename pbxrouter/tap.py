@@ -5,6 +5,7 @@ An error is one line on stderr and exit status 2, before the gateway runs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -21,8 +22,8 @@ from twisted.python import usage
 
 from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
-from pbxrouter.database.rules import check_columns
-from pbxrouter.errors import ConfigError, PbxrouterError
+from pbxrouter.database.rules import check_columns, read_rules
+from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError
 from pbxrouter.gateway import service
 from pbxrouter.net import raise_file_limit, with_backlog
 
@@ -156,11 +157,28 @@ def check(config: Config, reactor: object) -> None:
     _check_port("fastagi.listen", config.fastagi.listen)
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
-    connection = database.connect(pathlib.Path(config.database), notify=_log_upgrade)
+    check_database(pathlib.Path(config.database))
+
+
+def check_database(path: pathlib.Path) -> None:
+    """Check that the database can be used: its tables are there, its rules can be read, it can be written.
+
+    Raises:
+        StoreError: it cannot. One that is locked, or on a full disk, can: calls are routed, and written later.
+    """
     try:
-        check_columns(connection)
-    finally:
-        connection.close()
+        with contextlib.closing(database.connect(path, notify=_log_upgrade)) as connection:
+            check_columns(connection)
+            read_rules(connection, lambda pin: pin)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "CREATE TABLE written (by_this)"
+            )  # the lock alone is given for a file without rights, too
+            connection.execute("ROLLBACK")
+    except database.SQLITE_ERRORS as error:
+        why = database.store_error(error, path)
+        if not isinstance(why, DatabaseLocked | DatabaseFull):
+            raise why from error
 
 
 def _log_upgrade(line: str) -> None:

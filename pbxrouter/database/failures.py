@@ -19,6 +19,10 @@ _SHM_BYTES: Final = 64 * 1024
 _EFFECTIVE: Final = os.access in os.supports_effective_ids
 
 
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the functions of sqlite3 raise for a database; the second for a message of SQLite with a damaged name in it."""
+
+
 def dump_first(path: Path) -> Sentence:
     """What to do with a database that SQLite 2 wrote."""
     return sentence(
@@ -28,10 +32,28 @@ def dump_first(path: Path) -> Sentence:
     )
 
 
-def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+def refuse_no_file(path: Path) -> None:
+    """Refuse a pipe or a device: opening it could wait for ever.
+
+    Raises:
+        NotADatabase: there is one at the path.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it tells why
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise NotADatabase(sentence("database {path} is not a file; accepted is a file", path=path))
+
+
+def store_error(error: sqlite3.Error | UnicodeDecodeError | OSError, path: Path) -> StoreError:
     """The StoreError for an error of sqlite3 or of the system; its message says what to do."""
     if isinstance(error, OSError):
         return _explain_unopened(error, path)
+    if isinstance(error, UnicodeDecodeError):
+        return _damaged(path)
+    if str(error).startswith("malformed database schema"):  # with a code that says less
+        return _damaged(path)
     # The low byte is the primary code. Errors of the Python module itself have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:
@@ -44,13 +66,10 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         case sqlite3.SQLITE_CANTOPEN:
             return _explain_unopened(error, path)
         case sqlite3.SQLITE_CORRUPT:
-            return StoreError(
-                sentence(
-                    "database {path} is damaged: restore a backup, or see .recover of sqlite3",
-                    path=path,
-                )
-            )
+            return _damaged(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            if _is_mounted_read_only(path):
+                return _mounted_read_only(path)
             return StoreError(
                 sentence(
                     "database {path} cannot be written: its file or directory is read-only for this user",
@@ -67,6 +86,27 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             )
         case _:
             return StoreError(sentence("database {path}: {why}", path=path, why=error))
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(sentence("database {path} is damaged: restore a backup, or see .recover of sqlite3", path=path))
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _mounted_read_only(path: Path) -> StoreError:
+    return StoreError(
+        sentence(
+            "database {path} cannot be written: the file system of {folder} is mounted read-only; mount it writable",
+            path=path,
+            folder=path.parent,
+        )
+    )
 
 
 def _full(path: Path) -> DatabaseFull:
@@ -103,6 +143,8 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
     if isinstance(error, OSError):
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=error.strerror))
+    if _is_mounted_read_only(path):
+        return _mounted_read_only(path)
     for suffix in ("", "-wal", "-shm", "-journal"):
         beside = Path(f"{path}{suffix}")
         if os.path.isdir(beside):
@@ -122,7 +164,7 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         return StoreError(
             sentence(
                 "database {path} cannot be opened: this user may not make files in {folder}, where SQLite keeps a -wal "
-                "and a -shm file; make the directory the user's own (chown), or mount it writable",
+                "and a -shm file; make the directory the user's own (chown)",
                 path=path,
                 folder=path.parent,
             )

@@ -186,7 +186,7 @@ class Store:
             except StoreError:
                 self._must_reopen = True
                 raise
-            except sqlite3.Error as error:
+            except database.SQLITE_ERRORS as error:
                 self._must_reopen = True
                 raise database.store_error(error, self._path) from error
 
@@ -221,6 +221,7 @@ class Store:
         if self._connection is None:
             # Read before the file is opened: if it is replaced in between, the next call notices.
             before = self._look()
+            database.refuse_no_file(self._path)
             if before.file is None:
                 try:
                     os.stat(self._path)

@@ -121,7 +121,7 @@ def tied_extensions(path: Path) -> Mapping[str, str]:
             return {}
         with contextlib.closing(database.connect(path)) as connection:
             return read_rules(connection, str).endpoints
-    except (StoreError, sqlite3.Error):  # check_database reports it
+    except (StoreError, *database.SQLITE_ERRORS):  # check_database reports it
         return {}
 
 
@@ -156,7 +156,7 @@ def check_database(path: Path, key: bytes | None, drivers: Drivers, trunks: Coll
             yield from _lockouts(connection)
     except StoreError as error:
         yield wrong(Sentence("database"), error.sentence)
-    except sqlite3.Error as error:
+    except database.SQLITE_ERRORS as error:
         yield wrong(Sentence("database"), database.store_error(error, path).sentence)
 
 
@@ -175,10 +175,11 @@ def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
 def _version(path: Path) -> int | None:
     """The schema version, read without an upgrade; None if it cannot be read."""
     try:
+        database.refuse_no_file(path)
         address = f"{path.absolute().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=database.TIMEOUT_S)) as connection:
             return version_of(connection)
-    except (sqlite3.Error, ValueError):
+    except (StoreError, sqlite3.Error, ValueError):
         return None
 
 
@@ -187,7 +188,7 @@ def _can_be_written(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
+    except database.SQLITE_ERRORS as error:
         raise database.store_error(error, path) from None
     if found != "ok":
         raise StoreError(

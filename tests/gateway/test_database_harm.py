@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.gateway.process import GatewayProcess, wait_for
@@ -86,7 +87,7 @@ class ReplacedTests(HarmCase):
             self.finish(5, first=100 * turn)
             self.gateway.database.rename(self.gateway.folder / f"aside-{turn}")
             copy.rename(self.gateway.database)
-            wait_for("the backup's rules", lambda turn=turn: self.routed(f"2.{turn}") is not bool(turn % 2))
+            wait_for("the backup's rules", partial(self.is_routed_as, turn))
             self.finish(5, first=100 * turn + 50)
             self.wait_for_history(*(f"1.{100 * turn + number}" for number in range(50, 55)))
             self.assertEqual(self.gateway.integrity(), ["ok"])
@@ -95,6 +96,10 @@ class ReplacedTests(HarmCase):
         self.gateway.stop()
         self.assertNotIn("Traceback", self.gateway.logged())
         self.assertEqual(self.gateway.integrity(), ["ok"])
+
+    def is_routed_as(self, turn: int) -> bool:
+        """Whether a call is routed as in this turn: every other file lacks the grants."""
+        return self.routed(f"2.{turn}") is not bool(turn % 2)
 
     def test_a_backup_copied_over_it(self) -> None:
         """A backup that was copied over the file, in place, is used and stays whole."""
@@ -120,12 +125,16 @@ class ReplacedTests(HarmCase):
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{database}{suffix}").unlink(missing_ok=True)
 
+        def folder() -> None:
+            database.unlink()
+            database.mkdir()
+
         harms: list[Callable[[], object]] = [
             database.unlink,
             nothing,
             lambda: database.write_bytes(b"x" * 5000),
             lambda: database.write_bytes(b""),
-            lambda: (database.unlink(), database.mkdir()),
+            folder,
         ]
         for turn, harm in enumerate(harms):
             harm()
@@ -196,7 +205,7 @@ class FullDiskTests(HarmCase):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", self.folder], capture_output=True)
         if mounted.returncode:
             missing(f"no tmpfs can be mounted: {mounted.stderr.decode()}")
-        self.addCleanup(subprocess.run, ["umount", self.folder], check=True)
+        self.addCleanup(partial(subprocess.run, ["umount", self.folder], check=True))
         self.outside = Path(self.mktemp()).absolute()
         self.outside.mkdir()
         self.gateway = GatewayProcess(self.folder, settings=self.settings)
