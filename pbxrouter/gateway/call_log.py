@@ -19,7 +19,7 @@ class CallLog:
         request, decision = record.request, record.decision
         uniqueid = printable(request.uniqueid) or "?"
         caller = printable(request.caller or "unknown")
-        who = f"{caller} sent on by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
+        who = f"{caller} forwarded by {decision.forwarded_by}" if decision and decision.forwarded_by else caller
         number = decision.number if decision else printable(request.extension) or "?"
         outcome = record.outcome.status
         steps = decision.trace_lines() if decision else ["nothing decided"]

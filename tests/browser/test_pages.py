@@ -30,7 +30,7 @@ CATALOGUE: Final = pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/
 PAGES: Final[Mapping[str, str]] = {
     **{(entry.path.strip("/").replace("/", "_") or "now"): entry.path for section in MENU for entry in section.entries},
     "test_answer": "/test?caller=33&number=21",
-    "test_sent_on": "/test?caller=33&number=21&forwarded_by=PJSIP/22&endpoint=PJSIP/33",
+    "test_forwarded": "/test?caller=33&number=21&forwarded_by=PJSIP/22&endpoint=PJSIP/33",
     "test_pin": "/test?caller=44&number=91234567",
     "call": "/calls/400",
     "calls_none": "/calls?number=000",

@@ -64,7 +64,7 @@ DRIVERS: Mapping[str, Driver] = {
     "hangup": Hangup(SETTINGS),
 }
 DEAD = "511 Command Not Permitted on a dead channel or intercept routine"
-ORIGIN = 'GET FULL VARIABLE "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_SENT_ON_BY}"'
+ORIGIN = 'GET FULL VARIABLE "${BLINDTRANSFER},${TRANSFERERNAME},${FORWARDERNAME},${PARKER},${PBXROUTER_FORWARDED_BY}"'
 ASK_PIN = "GET DATA agent-pass 5000 20"
 WRONG_PIN = "STREAM FILE vm-incorrect 0123456789*#"
 
@@ -1072,8 +1072,8 @@ class OverFastAGI(FlowCase):
         self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])
 
 
-class SentOn(FlowCase):
-    """Calls that another party sent on."""
+class ForwardedCalls(FlowCase):
+    """Forwarded calls."""
 
     def test_granted_to_the_party(self) -> None:
         """33 sent an outsider on: its grant allows, the record names it, and the legs of the Dial inherit it."""
@@ -1081,7 +1081,7 @@ class SentOn(FlowCase):
         self.assertEqual(
             self.run_call("21", caller="0600112233", answers=answers),
             [
-                f"SET VARIABLE __PBXROUTER_SENT_ON_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
+                f"SET VARIABLE __PBXROUTER_FORWARDED_BY {SimulatedCall('21').uniqueid}&PJSIP/33",
                 *driving("2X", "dial"),
                 "EXEC Dial PJSIP/21,60,i",
                 *DIAL_ENDED,
@@ -1092,11 +1092,11 @@ class SentOn(FlowCase):
         self.assertEqual((decision.granted_by, decision.extension, decision.forwarded_by), ("33", "33", "PJSIP/33"))
 
     def test_leftover(self) -> None:
-        """A phone's channel that was dialled for a call that 22 sent on, and now calls for itself: 22 is forgotten."""
+        """A phone that was dialled for a call that 22 forwarded, and now calls for itself: 22 is forgotten."""
         answers: Answers = {"GET FULL VARIABLE": "200 result=1 (,,,,1.1&PJSIP/22)", **DIAL_BUSY}
         self.assertEqual(
             self.run_call("21", answers=answers)[:2],
-            ['SET VARIABLE __PBXROUTER_SENT_ON_BY ""', *driving("2X", "dial")[:1]],
+            ['SET VARIABLE __PBXROUTER_FORWARDED_BY ""', *driving("2X", "dial")[:1]],
         )
         decision = self.reports.records[-1].decision
         assert decision is not None

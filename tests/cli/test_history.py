@@ -45,7 +45,7 @@ class HistoryCommand(SynchronousTestCase):
         lines = self.history().output.splitlines()
         self.assertEqual(len(lines), 3)
         self.assertIn("33 -> 34  dial SIP  DENIED", lines[0])
-        self.assertIn("=1+1 sent on by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
+        self.assertIn("=1+1 forwarded by PJSIP/21 -> +52  dial SIP  BUSY", lines[1])
         self.assertIn("33 -> 21  dial SIP  ANSWER, 5 s of talk", lines[2])
 
     def test_trace(self) -> None:

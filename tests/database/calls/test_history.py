@@ -191,8 +191,8 @@ class Pages(HistoryCase):
             given = sum(value is not None for value in (search.caller, search.number, search.outcome))
             self.assertEqual(self.index_of(search), (index, given), search)
 
-    def test_index_of_calls_that_were_sent_on(self) -> None:
-        """The index of calls that were sent on is used, unless fewer calls have another value."""
+    def test_index_of_forwarded_calls(self) -> None:
+        """The index of calls that were forwarded is used, unless fewer calls have another value."""
         self.patch(history, "FEW", 10)
         add_calls(
             self.connection,
@@ -261,8 +261,8 @@ def fits(record: KeptCall, search: Search) -> bool:
             return False
     wanted = search.forwarded_by
     if wanted is not None:
-        parties = [party for party in record.forwarded_by.split(", ") if party]
-        names = [*parties, *(party.partition("/")[2] for party in parties if "/" in party)]
+        forwarders = [forwarder for forwarder in record.forwarded_by.split(", ") if forwarder]
+        names = [*forwarders, *(forwarder.partition("/")[2] for forwarder in forwarders if "/" in forwarder)]
         if not any(name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted for name in names):
             return False
     return (

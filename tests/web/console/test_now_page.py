@@ -119,7 +119,7 @@ class PageTests(NowCase):
         self.assertIn("33 Reception 21 2X dial asking for a PIN", answer.text)
         call.forwarded_by = "PJSIP/22"
         self.web.active_calls.set_phase(call, Phase.RUNNING)
-        self.assertIn("33 Reception sent on by PJSIP/22 21 2X dial", (await self.get("/")).text)
+        self.assertIn("33 Reception forwarded by PJSIP/22 21 2X dial", (await self.get("/")).text)
         self.assertIn(self.me_clock(call.since), answer.text)
         self.assertIn("In progress 1", answer.text)
 
