@@ -28,9 +28,9 @@ from pbxrouter.call.active_calls import ActiveCalls
 from pbxrouter.call.history_writer import HistoryWriter
 from pbxrouter.config.parsing import resolved
 from pbxrouter.config.schema import Config
+from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls.history import CallRow, trace_text
-from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.database.store import Store
 from pbxrouter.fastagi.server import FastAGIFactory

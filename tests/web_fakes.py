@@ -26,9 +26,9 @@ from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from pbxrouter.config.schema import Web
+from pbxrouter.database.access.console_users import add_console_user
+from pbxrouter.database.access.sessions import open_session, put_setup_link
 from pbxrouter.database.audit import Actor
-from pbxrouter.database.people.console_users import add_console_user
-from pbxrouter.database.people.sessions import open_session, put_setup_link
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.api.dispatch import api_routes

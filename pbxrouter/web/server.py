@@ -13,7 +13,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pbxrouter.database.people import needs_setup, put_setup_link
+from pbxrouter.database.access import needs_setup, put_setup_link
 from pbxrouter.errors import StoreError
 from pbxrouter.security import hash_token
 from pbxrouter.web.context import WebContext

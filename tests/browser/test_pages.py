@@ -28,14 +28,18 @@ from tests.browser.scripts import TEXTS
 
 CATALOGUE: Final = pathlib.Path(__file__).resolve().parents[2] / "pbxrouter/web/locale/es/LC_MESSAGES/pbxrouter.po"
 PAGES: Final[Mapping[str, str]] = {
-    **{(entry.path.strip("/").replace("/", "_") or "now"): entry.path for section in MENU for entry in section.entries},
+    **{
+        (re.sub("[/-]", "_", entry.path.strip("/")) or "now"): entry.path
+        for section in MENU
+        for entry in section.entries
+    },
     "test_answer": "/test?caller=33&number=21",
     "test_forwarded": "/test?caller=33&number=21&forwarded_by=PJSIP/22&endpoint=PJSIP/33",
     "test_pin": "/test?caller=44&number=91234567",
     "call": "/calls/400",
     "calls_none": "/calls?number=000",
     "calls_busiest": "/calls/busiest",
-    "person": "/settings/people/1",
+    "console_user": "/settings/console-users/1",
     "mapping": "/rules/mappings/1",
     "mappings_search": "/rules/mappings?q=9",
     "mapping_new": "/rules/mappings/new",
@@ -57,7 +61,8 @@ STRANGERS: Final[Mapping[str, tuple[str, int]]] = {
     "setup_void": ("/setup/AAAA", 404),
 }
 """Pages of those who are not in, and their status."""
-NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news"}
+MOVED: Final = {"/settings/people", "/settings/people/<int:number>"}
+NO_PAGES: Final = {"/calls.csv", "/now/events", "/dial/<call>", "/dial/<call>/news", *MOVED}
 """Answers to GET that are no pages, or that the walks see."""
 PICTURES: Final = {
     *(name for name in PAGES if name.startswith(("rules_", "settings_"))),

@@ -29,9 +29,9 @@ from pbxrouter.call.refusals import ALARM_CALLS
 from pbxrouter.config import parsing
 from pbxrouter.counter import CallCounter
 from pbxrouter.counter.counts import ALL
+from pbxrouter.database.access import add_console_user
 from pbxrouter.database.audit import Actor
 from pbxrouter.database.calls import CallRow, add_calls
-from pbxrouter.database.people import add_console_user
 from pbxrouter.database.rules.sample import add_sample
 from pbxrouter.drivers import Outcome
 from pbxrouter.gateway import service

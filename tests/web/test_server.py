@@ -13,8 +13,8 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pbxrouter.config.schema import Web
-from pbxrouter.database.people.console_users import add_console_user
-from pbxrouter.database.people.sessions import is_setup_link
+from pbxrouter.database.access.console_users import add_console_user
+from pbxrouter.database.access.sessions import is_setup_link
 from pbxrouter.errors import EditRefused
 from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token

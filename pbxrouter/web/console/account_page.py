@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbxrouter.database.people import credentials, set_console_password, update_console_user
+from pbxrouter.database.access import credentials, set_console_password, update_console_user
 from pbxrouter.errors import EditRefused
 from pbxrouter.security import Role, check_new_password
 from pbxrouter.text import sentence

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pbxrouter.call import SUCCESSFUL, GatewayOutcome
 from pbxrouter.counter import OutcomeTotals
-from pbxrouter.database.people import live_sessions
+from pbxrouter.database.access import live_sessions
 from pbxrouter.errors import StoreError
 from pbxrouter.health import State
 from pbxrouter.security import Role

@@ -332,7 +332,7 @@ class HeadersTests(ConsoleCase):
 
     async def test_pages_are_kept_nowhere(self) -> None:
         """No page is cached by browsers or proxies."""
-        for path in ("/login", "/settings/account", "/settings/people"):
+        for path in ("/login", "/settings/account", "/settings/console-users"):
             answer = await (await self.admin()).get(path)
             self.assertEqual(answer.header("Cache-Control"), "no-store")
             self.assertIn("Cookie", answer.header("Vary"))
@@ -493,13 +493,13 @@ class ProblemsTests(ConsoleCase):
         self.web.reading.close()
         away = Store(self.path, self.web.hash_pin, self.web.reactor)
         object.__setattr__(self.web, "reading", away)
-        answer = await me.get("/settings/people")
+        answer = await me.get("/settings/console-users")
         self.assertEqual(answer.status, 503)
         self.assertIn("The database is not available", answer.text)
         self.assertEqual((await self.get("/nowhere")).status, 404)
         self.path.rmdir()
         kept.rename(self.path)
-        self.assertEqual((await me.get("/settings/people")).status, 200)
+        self.assertEqual((await me.get("/settings/console-users")).status, 200)
 
 
 class HostileTests(ConsoleCase):
@@ -513,7 +513,7 @@ class HostileTests(ConsoleCase):
         self.assertNotIn("<img", answer.html)
         self.assertIn(("login", evil), answer.form("/login").fields)
         me = await self.enter(await self.add_person(evil, Role.ADMIN))
-        page = await me.get("/settings/people")
+        page = await me.get("/settings/console-users")
         self.assertNotIn("<img", page.html)
         self.assertIn(evil, page.text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     any_console_user,
     console_user,
     delete_console_user,
@@ -12,7 +12,7 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.people.sessions import IDLE_S, LONGEST_S, SETUP_S
+from pbxrouter.database.access.sessions import IDLE_S, LONGEST_S, SETUP_S
 from pbxrouter.security.roles import Role
 from pbxrouter.web.console.login_pages import SETUP_COOKIE
 from pbxrouter.web.console.session_auth import LANGUAGE_COOKIE, SESSION_COOKIE, VISITOR_COOKIE
@@ -303,7 +303,7 @@ class SetUpTests(ConsoleCase):
         answer = await self.post("/setup", login="ana", password=NEW, again=NEW)
         self.assertEqual((answer.status, answer.location), (303, "/"))
         self.assertNotIn(SETUP_COOKIE, self.me.cookies)
-        self.assertEqual((await self.get("/settings/people")).status, 200)
+        self.assertEqual((await self.get("/settings/console-users")).status, 200)
         (ana,) = await self.web.read(list_console_users)
         self.assertEqual((ana.login, ana.role), ("ana", Role.ADMIN))
         self.assertNotIn("There are no console users yet", (await self.new_client().get("/login")).text)

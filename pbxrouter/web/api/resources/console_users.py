@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.people import (
+from pbxrouter.database.access import (
     MAX_LOGIN,
     ConsoleUser,
     add_console_user,
@@ -74,18 +74,18 @@ class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool | UnsetType = UNSET
 
 
-async def list_people(request: ApiRequest) -> ConsoleUsers:
+async def list_users(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
     return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(list_console_users)])
 
 
-async def get_person(request: ApiRequest) -> ConsoleUserItem:
+async def get_user(request: ApiRequest) -> ConsoleUserItem:
     """Get a console user."""
     number = request.path["console_user_id"]
     return item_of(ConsoleUserItem, await request.web.read(lambda connection: console_user(connection, number)))
 
 
-async def create_person(request: ApiRequest) -> Created:
+async def create_user(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewConsoleUser = request.body
     login = check_login(new.login)
@@ -108,7 +108,7 @@ async def create_person(request: ApiRequest) -> Created:
     return Created(f"{PATH}/{created.console_user_id}", created)
 
 
-async def change_person(request: ApiRequest) -> ConsoleUserItem:
+async def change_user(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
     wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
@@ -129,7 +129,7 @@ async def change_person(request: ApiRequest) -> ConsoleUserItem:
     return item_of(ConsoleUserItem, await request.web.write(change))
 
 
-async def delete_person(request: ApiRequest) -> None:
+async def delete_user(request: ApiRequest) -> None:
     """Delete a console user and end their sessions."""
     number = request.path["console_user_id"]
     await request.web.write(
@@ -143,14 +143,14 @@ _LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
     Endpoint(
-        "GET", PATH, TAG, "List console users", list_people, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
+        "GET", PATH, TAG, "List console users", list_users, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
     ),
     Endpoint(
         "POST",
         PATH,
         TAG,
         "Create a console user",
-        create_person,
+        create_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=NewConsoleUser,
@@ -159,13 +159,13 @@ ENDPOINTS = (
         example=NewConsoleUser("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "Get a console user", get_person, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a console user", get_user, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
         "Change a console user, or set a new password",
-        change_person,
+        change_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=ConsoleUserChange,
@@ -179,7 +179,7 @@ ENDPOINTS = (
         _ONE,
         TAG,
         "Delete a console user",
-        delete_person,
+        delete_user,
         Scope.ADMIN,
         status=204,
         errors=frozenset({409, 422}),

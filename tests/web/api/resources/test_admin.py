@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pbxrouter.click_to_dial.signing import LinkState, Signer
-from pbxrouter.database.people.console_users import credentials
+from pbxrouter.database.access.console_users import credentials
 from pbxrouter.security import PasswordHashes
 from pbxrouter.security.tokens import Scope
 from tests.api_fakes import ApiCase

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from pbxrouter.database.people.tokens import revoke_token
+from pbxrouter.database.access.tokens import revoke_token
 from pbxrouter.errors import ActionFailed, ConfigError, ManagerUnavailable, OriginateRefused
 from pbxrouter.originate.originator import CallRequest, Originator, Progress
 from pbxrouter.security.tokens import Scope, new_token

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock, deferLater
 
+from pbxrouter.database.access.tokens import add_token
 from pbxrouter.database.audit import note
 from pbxrouter.database.audit.entries import KINDS as ALL_KINDS
-from pbxrouter.database.people.tokens import add_token
 from pbxrouter.database.upgrade import schema
 from pbxrouter.rules.warnings import CODES
 from pbxrouter.security.roles import Role

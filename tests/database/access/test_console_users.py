@@ -12,8 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
-from pbxrouter.database.audit import Actor, AuditSearch, find_entries
-from pbxrouter.database.people.console_users import (
+from pbxrouter.database.access.console_users import (
     add_console_user,
     console_user,
     credentials,
@@ -22,7 +21,7 @@ from pbxrouter.database.people.console_users import (
     set_console_password,
     update_console_user,
 )
-from pbxrouter.database.people.sessions import (
+from pbxrouter.database.access.sessions import (
     IDLE_S,
     LONGEST_S,
     SETUP_S,
@@ -36,6 +35,7 @@ from pbxrouter.database.people.sessions import (
     touch_session,
     use_setup_link,
 )
+from pbxrouter.database.audit import Actor, AuditSearch, find_entries
 from pbxrouter.errors import EditConflict, EditRefused, NotThere
 from pbxrouter.security.roles import Role
 
