@@ -29,7 +29,7 @@ CODES: Final = (
     "unreadable",
     "never-matches",
     "shadowed",
-    "nobody",
+    "not-granted",
     "no-driver",
     "no-pin",
     "no-grant",
@@ -45,7 +45,7 @@ class RuleWarning:
 
     Attributes:
         code: its kind, one of CODES.
-        step: the message.
+        sentence: the message.
         map_id: the mapping concerned, or None; likewise the next two.
         extension: number of the extension concerned.
         user: name of the user concerned.
@@ -237,7 +237,7 @@ class RuleWarnings:
         if reach.fate in (Reachability.SHADOWED, Reachability.REPEATED):
             yield RuleWarning("shadowed", _shadowed(mapping, reach), map_id)
         if map_id not in granted.usable:
-            yield RuleWarning("nobody", _nobody(mapping, map_id in granted.unusable), map_id)
+            yield RuleWarning("not-granted", _not_granted(mapping, map_id in granted.unusable), map_id)
         if mapping.application.lower() not in self._applications:
             message = sentence("no driver provides the application {name}", name=mapping.application)
             yield RuleWarning("no-driver", message, map_id)
@@ -254,7 +254,7 @@ def _covered(map_ids: frozenset[int], grants: Iterable[frozenset[int]]) -> froze
     return map_ids - left
 
 
-def _nobody(mapping: Rule, without_pin: bool) -> Sentence:
+def _not_granted(mapping: Rule, without_pin: bool) -> Sentence:
     if without_pin:
         return sentence(
             "only users without a PIN have a grant for {pattern}, so no caller can use it", pattern=mapping.pattern

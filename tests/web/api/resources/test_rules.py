@@ -275,10 +275,10 @@ class RulesTests(ApiCase):
         made = await self.good("POST", "/api/mappings", {"pattern": "88", "application": "konference"}, 201)
         found = await self.good("GET", "/api/warnings")
         mine = [row for row in found["warnings"] if row["map_id"] == made["map_id"]]
-        self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "nobody"])
+        self.assertEqual(sorted(item["code"] for item in mine), ["no-driver", "not-granted"])
         self.assertGreaterEqual(found["total"], 2)
         alone = await self.good("GET", f"/api/warnings?map_id={made['map_id']}")
-        self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "nobody": 1}))
+        self.assertEqual((alone["total"], alone["counts"]), (2, {"no-driver": 1, "not-granted": 1}))
         self.assertIn("konference", " ".join(item["sentence"]["words"] for item in alone["warnings"]))
         self.assertEqual((await self.good("GET", "/api/warnings?map_id=999"))["total"], 0)
 
