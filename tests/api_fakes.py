@@ -74,11 +74,11 @@ class FakeOriginator:
 
     @property
     def is_up(self) -> bool:
-        """See originate.Originator."""
+        """Say that Asterisk is connected."""
         return True
 
     async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See originate.Originator."""
+        """Keep the request and tell the steps that the test has set up."""
         check_request(wish, {})
         self.wishes.append(wish)
         if self.error is not None:
@@ -94,7 +94,7 @@ class Ticking:
         self.now = 1000.0
 
     def seconds(self) -> float:
-        """See IReactorTime."""
+        """The time, which only the test changes."""
         return self.now
 
     def __getattr__(self, name: str) -> Any:
@@ -172,7 +172,7 @@ def a_call(place: int, **more: Any) -> CallRow:
 
 @dataclass(frozen=True)
 class Said:
-    """A response."""
+    """A response of the API."""
 
     status: int
     body: bytes
@@ -223,7 +223,7 @@ class ApiCase(TestCase):
         limits: Mapping[str, tuple[float, int]] = LIMITS,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
     ) -> None:
-        """Serve the API."""
+        """Serve the API in memory."""
         routes = api_routes(web, endpoints, lambda _: "192.0.2.1", limits)
         pages = Guarded(resource([routes]), Visitors(web.config.web))
         port = reactor.listenTCP(0, BoundedSite(pages), interface="127.0.0.1")

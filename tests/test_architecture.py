@@ -41,7 +41,7 @@ def short_name(path: Path) -> str:
 
 
 def tree_of(path: Path) -> ast.Module:
-    """The parsed module."""
+    """The syntax tree of a module."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
@@ -68,7 +68,7 @@ def names_imported(path: Path) -> Iterator[tuple[str, str]]:
 
 
 class ImportTests(SynchronousTestCase):
-    """Imports go down."""
+    """Which modules may import which."""
 
     maxDiff = None
 
@@ -145,7 +145,7 @@ class ImportTests(SynchronousTestCase):
 
 
 class HabitTests(SynchronousTestCase):
-    """Size, tests, logging."""
+    """Habits of all modules: size, tests, logging."""
 
     maxDiff = None
 

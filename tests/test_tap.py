@@ -203,7 +203,7 @@ class Starting(TapCase):
 
 
 class Checking(TapCase):
-    """tap.check by itself."""
+    """tap.check by itself, without starting a gateway."""
 
     def config(self, listen: str) -> Config:
         """Settings with this endpoint."""
@@ -242,7 +242,7 @@ class Checking(TapCase):
 
 
 class WrongOptions(TapCase):
-    """Invalid command lines."""
+    """Invalid command lines of twistd."""
 
     def test_unknown(self) -> None:
         """An unknown option, and one without its value."""

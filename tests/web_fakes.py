@@ -124,7 +124,7 @@ class _Reader(HTMLParser):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """A response of the web server."""
 
     status: int
     body: bytes
@@ -136,7 +136,7 @@ class Answer:
 
     @property
     def cookies(self) -> list[str]:
-        """The ``Set-Cookie`` headers."""
+        """The response's ``Set-Cookie`` headers."""
         return list(self.headers.getRawHeaders("Set-Cookie") or [])
 
     @property
@@ -178,7 +178,7 @@ class Answer:
 
     @property
     def forms(self) -> list[PageForm]:
-        """Its forms."""
+        """The forms of the page."""
         return self._read.forms
 
     def form(self, action: str) -> PageForm:
@@ -274,7 +274,7 @@ class Person:
         return await self.follow(await self.post(path, fields, **more))
 
     async def log_in(self, login: str, password: str = PASSWORD, **more: str) -> Answer:
-        """Log in."""
+        """Submit the login form."""
         return await self.post("/login", login=login, password=password, **more)
 
 
@@ -349,7 +349,7 @@ class ConsoleCase(TestCase):
         return web
 
     def wait(self, seconds: float) -> None:
-        """Advance the clocks."""
+        """Advance the console's clocks."""
         self.past += seconds
         self.clock.now += seconds
 

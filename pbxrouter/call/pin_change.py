@@ -23,7 +23,7 @@ class Reload(Protocol):
     """Loads the rules again."""
 
     def __call__(self) -> Awaitable[object]:
-        """See RulesReloader.reload."""
+        """Reload the rules; as RulesReloader.reload."""
         ...
 
 
@@ -74,7 +74,7 @@ class CallerPins:
         self.locked_by: GuessKey | None = None
 
     async def identify(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Find the user of a PIN, counting wrong ones; as drivers.Pins.identify."""
         attempt = await self._attempt()
         hashed = self._changes.hash_pin(pin)
         user = await self._run(lambda connection: user_of_pin(connection, hashed))
@@ -86,7 +86,7 @@ class CallerPins:
         return True
 
     async def change(self, pin: str) -> bool:
-        """See drivers.Pins."""
+        """Give the identified user a new PIN, if it can be used; as drivers.Pins.change."""
         if self._user is None:
             raise ApplicationFailed("changepin: no user was identified")
         user_id, name = self._user

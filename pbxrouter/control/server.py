@@ -172,7 +172,7 @@ class ControlService(Service):
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
-        """Open the socket."""
+        """Open the socket, for the gateway's own user only."""
         super().startService()
         if len(os.fsencode(self._path)) > MAX_PATH:
             self.log.warn(

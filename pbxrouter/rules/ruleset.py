@@ -130,7 +130,7 @@ class RuleSet:
         return cls(entries, unreadable, callers, users, hash_pin, named, max_calls, endpoints, repeated_extensions)
 
     def decide(self, facts: Facts) -> Decision:
-        """Decide a call."""
+        """Decide a call: which mapping it matches, and whether it may use it."""
         decision = self._decide(facts)
         extension = self._responsible(facts)
         forwarded_by = facts.forwarded_by

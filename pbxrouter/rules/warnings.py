@@ -87,7 +87,7 @@ class Survey:
 
 @dataclass(slots=True)
 class _Tally:
-    """Collects a survey."""
+    """Collects the warnings of a survey and counts them by kind."""
 
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     first: defaultdict[str, list[RuleWarning]] = field(default_factory=lambda: defaultdict(list))

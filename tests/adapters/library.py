@@ -36,17 +36,17 @@ class Library:
 
     @property
     def error(self) -> Any:
-        """Its failures."""
+        """The library's module of exceptions."""
         return self.module("error")
 
     @property
     def fastagi(self) -> Any:
-        """Its FastAGI."""
+        """The library's module of the FastAGI protocol."""
         return self.module("fastagi")
 
     @property
     def manager(self) -> Any:
-        """Its AMI."""
+        """The library's module of the AMI protocol."""
         return self.module("manager")
 
 

@@ -18,7 +18,7 @@ class FolderCase(SynchronousTestCase):
     """Has an empty directory."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the folder for the secret file."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
 

@@ -162,7 +162,7 @@ class SampleUserTest(AmiTest):
 
 
 class ConnectionTest(AmiTest):
-    """The connection."""
+    """The connection to a real Asterisk's AMI."""
 
     async def test_tls(self) -> None:
         """By `tls:` with the certificate as trust root; without it the client refuses the connection."""

@@ -67,7 +67,7 @@ class ClickCase(AsteriskTest):
             connection.close()
 
     def send(self, number: str) -> tuple[HTTPResponse, str]:
-        """Submit the form."""
+        """Submit the visitor's form."""
         _, page = self.ask("GET", self.page)
         found = re.search(r'name="form" value="([^"]+)"', page)
         assert found, page
@@ -98,7 +98,7 @@ class ClickCase(AsteriskTest):
 
 
 class ClickTest(ClickCase):
-    """Click-to-dial with phones."""
+    """Click-to-dial with the lab's phones."""
 
     config = "[dial]\ntimeout = 3\n" + WEB + AMI
 

@@ -416,7 +416,7 @@ class KeysTest(ForwardedCallTest):
 
 
 class ParkTest(ForwardedCallTest):
-    """Parked calls."""
+    """Parked calls: picked up, and come back."""
 
     def _parked(self, number: int, timeout_ms: int, comeback: str = OUTSIDE) -> None:
         """A phone parks 33, with which it talks."""
@@ -713,7 +713,7 @@ class ClickTest(ForwardedCallTest):
         )
 
     def originate(self, channel: str, number: str = OUTSIDE) -> None:
-        """Place a call."""
+        """Place a call by click-to-dial."""
         self.gateway.command("originate", channel, "--to", number, "--context", "pbxrouter")
 
     def test_tied_extension(self) -> None:

@@ -24,7 +24,7 @@ def reload_until(visitor: Visitor, translator: str) -> None:
 
 
 class SetUpTests(BrowserCase):
-    """The first set-up."""
+    """An owner sets the console up by the one-time link."""
 
     def test_set_up(self) -> None:
         """The printed link creates the first admin; its secret stays in no address and no history."""
@@ -94,7 +94,7 @@ class OwnersDayTests(BrowserCase):
     """An extension gets a grant, calls, and loses the grant, all through the console."""
 
     def test_with_javascript(self) -> None:
-        """With JavaScript."""
+        """The owner's day with JavaScript."""
         gateway = self.new_gateway()
         with self.visitor(gateway) as visitor:
             self.set_up(visitor, gateway)
@@ -199,7 +199,7 @@ class OwnersDayTests(BrowserCase):
 
 
 class ConsoleUserTests(BrowserCase):
-    """PINs and roles."""
+    """Users' PINs, and what each role of the console may do."""
 
     def test_pins(self) -> None:
         """A user's PIN is generated, shown once, accepted, and not shown again."""

@@ -173,7 +173,7 @@ class LaterCaller(FakeChannel):
         self._happens = happens
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Answer a command; something happens during the prompt."""
         if command.startswith("STREAM FILE"):
             self._happens()
         return super().execute(command)
@@ -456,7 +456,7 @@ class SlowCaller(FakeChannel):
         self._prompt_s = prompt_s
 
     def execute(self, command: str) -> Deferred[AGIReply]:
-        """See agi.Channel."""
+        """Answer a command after the time that it takes."""
         words = command.split(" ")
         if command.startswith("GET DATA"):
             self._clock.advance(self._prompt_s + int(words[4]) * int(words[3]) / 1000)
@@ -1073,7 +1073,7 @@ class OverFastAGI(FlowCase):
 
 
 class ForwardedCalls(FlowCase):
-    """Forwarded calls."""
+    """What the call flow does with forwarded calls."""
 
     def test_granted_to_the_party(self) -> None:
         """33 sent an outsider on: its grant allows, the record names it, and the legs of the Dial inherit it."""

@@ -25,7 +25,7 @@ class RefusalTests(SynchronousTestCase):
     """Refused calls, on a fixed clock."""
 
     def setUp(self) -> None:
-        """Make Refusals."""
+        """Create Refusals on a clock."""
         self.time = 1000.0
         self.alarms: list[Alarm] = []
         self.reports, self.records = Reports(), fakes.Reports()

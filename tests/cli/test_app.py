@@ -64,7 +64,7 @@ class CommandTestCase(SynchronousTestCase):
     """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """Make the directory."""
+        """Create a directory with settings."""
         self.directory = pathlib.Path(self.mktemp()).absolute()
         self.directory.mkdir(parents=True)
         self.database = self.directory / "rules.sqlite"
@@ -73,7 +73,7 @@ class CommandTestCase(SynchronousTestCase):
         self.write('database = "rules.sqlite"\n')
 
     def write(self, settings: str) -> None:
-        """Write the settings."""
+        """Write the settings file."""
         pathlib.Path(self.config).write_text(settings, encoding="utf-8")
 
     def good(self, *arguments: str, stdin: str = "") -> str:
@@ -186,7 +186,7 @@ class FrameTests(CommandTestCase):
 
 
 class InitTests(CommandTestCase):
-    """pbxrouter init."""
+    """The command `pbxrouter init`."""
 
     def test_new(self) -> None:
         """Database and key are created, readable by their owner only."""
@@ -345,7 +345,7 @@ class InitTests(CommandTestCase):
 
 
 class EndpointTests(CommandTestCase):
-    """`pbxrouter endpoint`."""
+    """The command `pbxrouter endpoint`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -587,7 +587,7 @@ class ExplainTests(CommandTestCase):
 
 
 class PinTests(CommandTestCase):
-    """pbxrouter pin."""
+    """The command `pbxrouter pin`."""
 
     def setUp(self) -> None:
         """Make the workshop's database."""
@@ -680,7 +680,7 @@ class PinTests(CommandTestCase):
 
 
 class ImportTests(CommandTestCase):
-    """pbxrouter import."""
+    """The command `pbxrouter import`."""
 
     def setUp(self) -> None:
         """Make an empty database and a workshop's file."""

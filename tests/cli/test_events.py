@@ -84,7 +84,7 @@ class PlayedAmi:
             action = {}
 
     def close(self) -> None:
-        """Close the server."""
+        """Close the server and its connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -109,7 +109,7 @@ class CommandCase(SynchronousTestCase):
         return ami
 
     def settings(self, port: int, more: str = "") -> None:
-        """Write the settings."""
+        """Write settings with one Asterisk."""
         (self.folder / "pbxrouter.toml").write_text(
             f'[[asterisk]]\nname = "lab"\nami = "tcp:127.0.0.1:{port}"\nusername = "gateway"\n'
             f'secret_file = "secret"\n{more}'
@@ -150,7 +150,7 @@ class CommandCase(SynchronousTestCase):
 
 
 class EventsTests(CommandCase):
-    """`pbxrouter events`."""
+    """The command `pbxrouter events`."""
 
     def test_all(self) -> None:
         """All events of all classes are printed as they come; Ctrl-C ends the command silently."""
@@ -231,7 +231,7 @@ class EventsTests(CommandCase):
 
 
 class DoctorTests(CommandCase):
-    """`pbxrouter doctor`."""
+    """The command `pbxrouter doctor`."""
 
     def test_refused(self) -> None:
         """Every problem is listed with what to do, and none stops the other checks; the secret is not shown."""

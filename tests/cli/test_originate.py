@@ -73,7 +73,7 @@ class SocketCase(SynchronousTestCase):
 
 
 class OriginateTests(SocketCase):
-    """`pbxrouter originate`."""
+    """The command `pbxrouter originate`."""
 
     ARGUMENTS = ("originate", "PJSIP/33", "--to", "21", "--context", "phones")
 
@@ -141,7 +141,7 @@ class OriginateTests(SocketCase):
 
 
 class DebugTests(SocketCase):
-    """`pbxrouter debug`."""
+    """The command `pbxrouter debug`."""
 
     def test_lines(self) -> None:
         """Each line is printed; lines that were left out are counted, and the gateway's end is reported."""

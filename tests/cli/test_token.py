@@ -19,7 +19,7 @@ class TokenCommand(SynchronousTestCase):
     """`pbxrouter token` on a new database."""
 
     def setUp(self) -> None:
-        """Make the database."""
+        """Create the database."""
         self.path = pathlib.Path(self.mktemp()).absolute()
         database.create(self.path)
 

@@ -39,7 +39,7 @@ class DeriveTests(SynchronousTestCase):
 
 
 class LinkTests(SynchronousTestCase):
-    """Signed links."""
+    """Signed links: checked, expired, void."""
 
     def setUp(self) -> None:
         """Sign a link that holds for a minute."""
@@ -101,7 +101,7 @@ class LinkTests(SynchronousTestCase):
 
 
 class FormTests(SynchronousTestCase):
-    """Signed forms."""
+    """Signed forms: checked, expired, of another link."""
 
     def test_an_hour(self) -> None:
         """A form is valid for its page and its visitor's address, for an hour."""

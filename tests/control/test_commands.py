@@ -25,7 +25,7 @@ class FakeOriginator:
         self.tell: Callable[[Progress], object] = lambda progress: None
 
     async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See Originator."""
+        """Keep the request, and wait until the test ends the call."""
         self.wishes.append(wish)
         self.tell = tell
         await self.done
@@ -77,7 +77,7 @@ class OriginateTests(SynchronousTestCase):
         return self.wish(asked, self.answers.append, self._end)
 
     def goes(self, *states: str) -> None:
-        """Finish the call."""
+        """Finish the call that is being originated."""
         for state in states:
             self.originator.tell(Progress(state, Sentence(f"it is {state}"), "id-1"))
 

@@ -44,7 +44,7 @@ class FakeCommand:
     def __call__(
         self, arguments: JsonObject, send: Callable[[JsonObject], None], end: Callable[[], None]
     ) -> Callable[[], None]:
-        """See ControlCommand."""
+        """Keep the arguments, or refuse them."""
         if "refuse" in arguments:
             raise ControlRefused("not that")
         self.asked.append(arguments)
@@ -60,7 +60,7 @@ class ProtocolCase(SynchronousTestCase):
     """Has a connection in memory."""
 
     def setUp(self) -> None:
-        """Connect a client."""
+        """Connect a client to the control socket's protocol."""
         self.command = FakeCommand()
         self.watch = DialogueWatch()
         self.protocol = ControlProtocol({"fake": self.command, "watch": WatchCommand(self.watch)})
@@ -68,7 +68,7 @@ class ProtocolCase(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def says(self, line: bytes) -> None:
-        """Receive a line."""
+        """Receive a line from the client."""
         self.protocol.dataReceived(line + b"\n")
 
     def hears(self) -> list[Any]:

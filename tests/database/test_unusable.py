@@ -136,7 +136,7 @@ class UnusableTests(SynchronousTestCase):
     """Each function on a database with one row of each kind."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create a database with a row in each table."""
         self.path = Path(self.mktemp()).absolute()
         database.create(self.path)
         self.connection = database.connect(self.path, timeout_s=0)

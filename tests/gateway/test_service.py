@@ -54,7 +54,7 @@ class AsteriskOverASocket(Protocol):
         self.over: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Send the call."""
+        """Send the opening block of the call."""
         assert self.transport is not None
         self.transport.write(self.asterisk.environment())
 
@@ -192,7 +192,7 @@ class Parts(SynchronousTestCase):
         """A port that cannot be opened is an error of one line with setting and endpoint."""
 
         async def serve(channel: Channel) -> None:
-            """Serve no call."""
+            """Serve a call; none comes."""
 
         factory = FastAGIFactory(serve, Clock(), DialogueWatch())
         fastagi = FastAGIService("tcp:4573", factory, Refusing())

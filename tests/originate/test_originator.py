@@ -222,7 +222,7 @@ class CallCase(SynchronousTestCase):
         self.successResultOf(self.ask())
 
     def happens(self, name: str, **headers: str) -> None:
-        """Receive an event."""
+        """Receive an event from AMI."""
         self.manager.event(f"Event: {name}", *(f"{header}: {value}" for header, value in headers.items()))
 
     def rings(self) -> None:
@@ -230,7 +230,7 @@ class CallCase(SynchronousTestCase):
         self.happens("Newstate", Uniqueid=OURS, Linkedid=OURS, ChannelState="5")
 
     def responds(self, response: str, reason: str) -> None:
-        """Receive the OriginateResponse."""
+        """Receive the OriginateResponse from AMI."""
         self.happens("OriginateResponse", Response=response, Reason=reason, Uniqueid=OURS)
 
     def answered(self) -> None:

@@ -80,7 +80,7 @@ class VerifiedCases(SynchronousTestCase):
 
 
 class Reading(SynchronousTestCase):
-    """Parsing patterns."""
+    """Parsing dial patterns."""
 
     def test_mark_may_be_left_out(self) -> None:
         """The mark may be left out: the workshop's 2X is Asterisk's _2X."""
@@ -326,7 +326,7 @@ def bitmap(members: str) -> bytes:
 
 
 def compare_as_pbx_c(left: str, right: str) -> int:
-    """ext_cmp_pattern."""
+    """Compare two patterns as ext_cmp_pattern of Asterisk's pbx.c does."""
     one: int | None = 1
     two: int | None = 1
     while True:

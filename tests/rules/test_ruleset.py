@@ -27,10 +27,10 @@ def words(rules: RuleSet, caller: str | None, number: str, pin: str | None = Non
 
 
 class Numbers(SynchronousTestCase):
-    """Dialled numbers."""
+    """How dialled numbers are normalised."""
 
     def test_taken(self) -> None:
-        """Dashes are dropped."""
+        """Dashes in a dialled number are dropped."""
         for text, number in (("21", "21"), ("5-5", "55"), ("*72#", "*72#"), ("+34", "+34"), ("-1-", "1")):
             self.assertEqual(normalise_number(text), number)
 

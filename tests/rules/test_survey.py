@@ -36,7 +36,7 @@ class ScriptedClock(Clock):
 
 
 class Surveying(SynchronousTestCase):
-    """RuleSurveyor."""
+    """RuleSurveyor examines all rules in slices."""
 
     def setUp(self) -> None:
         self.clock = Clock()

@@ -1,4 +1,4 @@
-"""Rate limits."""
+"""Tests of rate limits."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ class CommandTests(SynchronousTestCase):
 
 
 class GetDataTests(SynchronousTestCase):
-    """GET DATA (A3)."""
+    """GET DATA as Asterisk answers it (A3)."""
 
     def pressed(self, keys: str, most: str = "10") -> str:
         """The reply when these keys are pressed."""
@@ -348,7 +348,7 @@ class GetDataTests(SynchronousTestCase):
 
 
 class DialTests(SynchronousTestCase):
-    """EXEC Dial (A4)."""
+    """EXEC Dial as Asterisk answers it (A4)."""
 
     def dialled(self, argument: str, *status: str, **how: str) -> tuple[str, SimulatedAsterisk]:
         """The reply to one Dial, and the Asterisk after it."""

@@ -41,10 +41,10 @@ class ZoneTests(SynchronousTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """Translations and formats."""
+    """Translations, and formats of numbers and times."""
 
     def setUp(self) -> None:
-        """Both languages."""
+        """Create a Translator for each language."""
         zone = Zone("Europe/Madrid")
         self.english, self.spanish = Translator("en", zone), Translator("es", zone)
 

@@ -14,7 +14,7 @@ from pbxrouter.web.language import LANGUAGES
 
 
 class AccountPage:
-    """The page ``/settings/account``."""
+    """Serves the page ``/settings/account``."""
 
     def __init__(self, router: Router, auth: SessionAuth, web: WebContext, in_thread: InThread) -> None:
         self._router = router

@@ -55,7 +55,7 @@ def read_role(text: str) -> Role:
 
 
 class ConsoleUserPages:
-    """The pages ``/settings/console-users``."""
+    """Serves the pages ``/settings/console-users``."""
 
     def __init__(self, router: Router, web: WebContext, in_thread: InThread) -> None:
         self._router = router

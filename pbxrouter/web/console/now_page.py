@@ -57,7 +57,7 @@ class NowPage:
         router.add("/now/events", self.follow, Role.VIEWER)
 
     async def show(self, page_request: PageRequest) -> bytes:
-        """Show the page."""
+        """Show the calls in progress and the gateway's health."""
         await self._snapshots.refreshed()
         values = self._values(self._snapshots.make())
         return self._router.page("now.html", page_request, at=self._web.now(), **values)

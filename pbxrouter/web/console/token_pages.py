@@ -31,7 +31,7 @@ def epoch(text: str | None) -> float | None:
 
 
 class TokenPages:
-    """The page ``/settings/tokens``."""
+    """Serves the page ``/settings/tokens``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router

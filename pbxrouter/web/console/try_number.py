@@ -60,7 +60,7 @@ class Question:
 
 
 class TryNumberPage:
-    """The page ``/test``."""
+    """Serves the page ``/test``."""
 
     def __init__(self, router: Router, web: WebContext) -> None:
         self._router = router

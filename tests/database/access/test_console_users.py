@@ -43,7 +43,7 @@ ROOT = Actor("root", "command")
 
 
 class ConsoleUserCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
         """Make and open it."""
@@ -53,7 +53,7 @@ class ConsoleUserCase(SynchronousTestCase):
         self.addCleanup(self.connection.close)
 
     def add(self, login: str, role: Role = Role.VIEWER) -> int:
-        """Add users."""
+        """Add console users."""
         return add_console_user(self.connection, ROOT, 10.0, login, "hash", role)
 
     def actions(self) -> list[tuple[str, str]]:

@@ -27,10 +27,10 @@ HUGE = (2**64, -(2**70))
 
 
 class TokenTests(SynchronousTestCase):
-    """Has a database."""
+    """API tokens in the database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path)

@@ -27,10 +27,10 @@ NEW = {"pattern": "2X", "application_name": "dial", "application_data": "SIP"}
 
 
 class AuditCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp())
         database.create(path)
         self.connection = database.connect(path, timeout_s=0)
@@ -64,7 +64,7 @@ class AuditCase(SynchronousTestCase):
 
 
 class ChangingTests(AuditCase):
-    """Recording changes."""
+    """Recording changes in the audit log."""
 
     def test_an_entry(self) -> None:
         """An entry has author, time and kind, and the row as stored, defaults included."""
@@ -127,7 +127,7 @@ class ChangingTests(AuditCase):
 
 
 class UndoTests(AuditCase):
-    """Undoing changes."""
+    """Undoing changes by the audit log."""
 
     def test_each_way(self) -> None:
         """Creations, changes and deletions can be undone, and so can an undo."""
@@ -290,7 +290,7 @@ class UndoTests(AuditCase):
 
 
 class ShownTests(AuditCase):
-    """Reading the log."""
+    """Reading and searching the audit log."""
 
     def test_pins(self) -> None:
         """An entry tells that a PIN is set or was changed, never the PIN or its hash."""

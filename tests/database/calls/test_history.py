@@ -34,7 +34,7 @@ from pbxrouter.text.sentences import Sentence, sentence
 def row(
     began: float = 0.0, caller: str = "33", number: str = "21", outcome: str = "ANSWER", *trace: Sentence
 ) -> CallRow:
-    """A call's row."""
+    """The history row of a call."""
     return CallRow(
         began, began + 5, "u", caller, "", number, "allow", "2X", "dial", "SIP", "33", outcome, "", 3,
         trace_text(trace),
@@ -42,7 +42,7 @@ def row(
 
 
 class HistoryCase(SynchronousTestCase):
-    """Has a database."""
+    """Test case with a new database."""
 
     def setUp(self) -> None:
         """Make and open it."""
@@ -296,7 +296,7 @@ class Traces(HistoryCase):
 
 
 class Figures(HistoryCase):
-    """Figures of calls."""
+    """Figures of calls for a stretch of time."""
 
     def setUp(self) -> None:
         """Add five calls in three minutes."""

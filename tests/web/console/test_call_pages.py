@@ -46,7 +46,7 @@ class CallsCase(ConsoleCase):
 
 
 class ListTests(CallsCase):
-    """``/calls``."""
+    """The page ``/calls``."""
 
     async def test_nothing_yet(self) -> None:
         """Without calls the page says how to place one."""
@@ -132,7 +132,7 @@ class ListTests(CallsCase):
 
 
 class OneTests(CallsCase):
-    """``/calls/1``."""
+    """The page ``/calls/1``."""
 
     async def test_what_it_tells(self) -> None:
         """The page has the call's facts, the trace, and a link to test it again."""
@@ -151,7 +151,7 @@ class OneTests(CallsCase):
 
 
 class CsvTests(CallsCase):
-    """``/calls.csv``."""
+    """The CSV file ``/calls.csv``."""
 
     async def test_all_that_fit(self) -> None:
         """All matching calls are streamed in several pieces; no cell is a formula."""
@@ -172,7 +172,7 @@ class CsvTests(CallsCase):
 
 
 class BusiestTests(CallsCase):
-    """``/calls/busiest``."""
+    """The page ``/calls/busiest``."""
 
     async def test_day_and_week(self) -> None:
         """Graphs of day and week, and the busiest minutes as a table."""
@@ -195,7 +195,7 @@ class BusiestTests(CallsCase):
 
 
 class TestTests(CallsCase):
-    """``/test``."""
+    """The page ``/test``."""
 
     async def test_each_verdict(self) -> None:
         """Each verdict is worded as by `pbxrouter explain`."""

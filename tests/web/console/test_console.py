@@ -109,7 +109,7 @@ class FormsTests(ConsoleCase):
     """A form of another session is refused."""
 
     async def start(self) -> None:
-        """A logged-in user."""
+        """Log in as an admin."""
         await super().start()
         self.me = await self.admin()
 
@@ -204,7 +204,7 @@ class FormsTests(ConsoleCase):
 
 
 class HostTests(ConsoleCase):
-    """The Host header."""
+    """Which Host headers are accepted."""
 
     settings = Web(
         listen="tcp:0:interface=127.0.0.1",
@@ -382,7 +382,7 @@ class HeadersTests(ConsoleCase):
 
 
 class ProblemsTests(ConsoleCase):
-    """Errors as pages."""
+    """Errors are shown as pages."""
 
     async def test_no_such_page(self) -> None:
         """A page that does not exist is 404, with the menu for logged-in users; the path is not echoed."""

@@ -13,7 +13,7 @@ class LockoutCase(ConsoleCase):
     """A console, and callers who guess PINs."""
 
     async def guess(self, count: int, endpoint: str = "PJSIP/33", caller: str = "33", map_id: int = 1) -> None:
-        """Key wrong PINs."""
+        """Count wrong PINs of an endpoint."""
         keys = keys_of(f"{endpoint}-0000001a", caller, map_id, frozenset())
         now = self.web.now()
 
@@ -25,7 +25,7 @@ class LockoutCase(ConsoleCase):
 
 
 class LockoutPageTests(LockoutCase):
-    """``/lockouts``."""
+    """The page ``/lockouts``."""
 
     async def test_none(self) -> None:
         """The page says so."""
@@ -92,7 +92,7 @@ class LockoutPageTests(LockoutCase):
 
 
 class NowTests(LockoutCase):
-    """The page Now."""
+    """Lock-outs and attacks on the page Now."""
 
     async def test_locked(self) -> None:
         """A caller who is locked out is told, with a link to the page."""

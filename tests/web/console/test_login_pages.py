@@ -22,10 +22,10 @@ NEW = "a password of my own"
 
 
 class LogInTests(ConsoleCase):
-    """The login form."""
+    """The login form and its limits."""
 
     async def start(self) -> None:
-        """One console user."""
+        """Create one console user."""
         await super().start()
         self.ana = await self.add_person("ana", Role.ADMIN)
 
@@ -274,7 +274,7 @@ class SessionTests(ConsoleCase):
 
 
 class SetUpTests(ConsoleCase):
-    """The first admin."""
+    """How the first admin is created by the one-time link."""
 
     async def go(self, link: str, login: str = "ana") -> Person:
         """A browser that has followed the link and shows the form."""
@@ -379,7 +379,7 @@ class SetUpTests(ConsoleCase):
 
 
 class LanguageTests(ConsoleCase):
-    """English or Spanish."""
+    """Which language the console speaks, English or Spanish."""
 
     async def test_the_browsers_wish(self) -> None:
         """Accept-Language decides unless a language was chosen."""

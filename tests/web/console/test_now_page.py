@@ -31,7 +31,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 class Stream(Protocol):
-    """A browser's EventSource."""
+    """Reads an event stream as a browser's EventSource does."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -60,7 +60,7 @@ class NowCase(ConsoleCase):
     """A browser on the page Now."""
 
     async def start(self) -> None:
-        """Log in."""
+        """Start the console and log in as a viewer."""
         await super().start()
         self.me = await self.viewer()
 
@@ -196,10 +196,10 @@ class PageTests(NowCase):
 
 
 class EventsTests(NowCase):
-    """The event stream."""
+    """The event stream of the page Now."""
 
     async def look(self, person: Person | None = None) -> Stream:
-        """Open a stream."""
+        """Open an event stream as a console user."""
         person = person or self.me
         headers = Headers({name: [value] for name, value in person.headers.items()})
         cookies = "; ".join(f"{name}={value}" for name, (value, _) in person.cookies.items())
@@ -211,7 +211,7 @@ class EventsTests(NowCase):
         return stream
 
     async def leave(self, stream: Stream) -> None:
-        """Close a stream."""
+        """Close an event stream."""
         if stream.transport is not None and not stream.ended.called:
             transport: Any = stream.transport
             transport.loseConnection()

@@ -23,7 +23,7 @@ NEW = "another long password"
 
 
 class AccountTests(ConsoleCase):
-    """``/settings/account``."""
+    """The page ``/settings/account``."""
 
     async def start(self) -> None:
         """An operator, logged in."""
@@ -70,7 +70,7 @@ class AccountTests(ConsoleCase):
 
 
 class ConsoleUserTests(ConsoleCase):
-    """``/settings/console-users``."""
+    """The pages ``/settings/console-users``."""
 
     async def start(self) -> None:
         """An admin, logged in."""
@@ -136,7 +136,7 @@ class ConsoleUserTests(ConsoleCase):
 
 
 class TokenTests(ConsoleCase):
-    """``/settings/tokens``."""
+    """The page ``/settings/tokens``."""
 
     async def start(self) -> None:
         """An admin, logged in."""
@@ -168,7 +168,7 @@ class TokenTests(ConsoleCase):
 
 
 class DoctorTests(ConsoleCase):
-    """``/settings/doctor``."""
+    """The page ``/settings/doctor``."""
 
     def furnish(self, web: WebContext) -> WebContext:
         """A doctor that reports a finding, waits, and reports another."""
@@ -176,7 +176,7 @@ class DoctorTests(ConsoleCase):
         return dataclasses.replace(web, examine=self.look)
 
     async def look(self, tell: Callable[[Finding], object]) -> None:
-        """See WebContext.examine."""
+        """Tell findings, as WebContext.examine does."""
         tell(ok(Sentence("rules"), Sentence("5 mappings")))
         self.looks.append(Deferred())
         await self.looks[-1]

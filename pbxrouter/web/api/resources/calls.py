@@ -66,7 +66,7 @@ class CallDetails(CallItem, frozen=True):
 
 
 class CallFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Filter of calls."""
+    """Query parameters that filter the call history."""
 
     caller: _Number | None = None
     number: _Number | None = None
@@ -131,7 +131,7 @@ class CallFigures(msgspec.Struct, frozen=True):
 
 
 async def list_calls(request: ApiRequest) -> CallItems:
-    """List calls."""
+    """List finished calls, newest first."""
     query: CallQuery = request.query
 
     def find(connection: sqlite3.Connection) -> CallPage:

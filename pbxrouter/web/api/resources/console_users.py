@@ -8,17 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database.access import (
-    MAX_LOGIN,
-    ConsoleUser,
-    add_console_user,
-    check_login,
-    console_user,
-    delete_console_user,
-    list_console_users,
-    set_console_password,
-    update_console_user,
-)
+from pbxrouter.database import access
+from pbxrouter.database.access import MAX_LOGIN, ConsoleUser, check_login, console_user
 from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.items import item_of
@@ -36,7 +27,7 @@ Password = Annotated[str, Meta(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PA
 
 
 class ConsoleUserItem(msgspec.Struct, frozen=True):
-    """A console user."""
+    """A console user, without their password."""
 
     console_user_id: int
     login: str
@@ -74,25 +65,25 @@ class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     enabled: bool | UnsetType = UNSET
 
 
-async def list_users(request: ApiRequest) -> ConsoleUsers:
+async def list_console_users(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(list_console_users)])
+    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(access.list_console_users)])
 
 
-async def get_user(request: ApiRequest) -> ConsoleUserItem:
+async def get_console_user(request: ApiRequest) -> ConsoleUserItem:
     """Get a console user."""
     number = request.path["console_user_id"]
     return item_of(ConsoleUserItem, await request.web.read(lambda connection: console_user(connection, number)))
 
 
-async def create_user(request: ApiRequest) -> Created:
+async def create_console_user(request: ApiRequest) -> Created:
     """Create a console user."""
     new: NewConsoleUser = request.body
     login = check_login(new.login)
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
-        number = add_console_user(
+        number = access.add_console_user(
             connection,
             request.actor,
             request.web.now(),
@@ -108,7 +99,7 @@ async def create_user(request: ApiRequest) -> Created:
     return Created(f"{PATH}/{created.console_user_id}", created)
 
 
-async def change_user(request: ApiRequest) -> ConsoleUserItem:
+async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
     """Change a console user; a lower role or a new password ends their sessions."""
     wanted: ConsoleUserChange = request.body
     number = request.path["console_user_id"]
@@ -121,19 +112,19 @@ async def change_user(request: ApiRequest) -> ConsoleUserItem:
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
         now = request.web.now()
-        update_console_user(connection, request.actor, now, number, **changes)
+        access.update_console_user(connection, request.actor, now, number, **changes)
         if hashed is not None:
-            set_console_password(connection, request.actor, now, number, hashed)
+            access.set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)
 
     return item_of(ConsoleUserItem, await request.web.write(change))
 
 
-async def delete_user(request: ApiRequest) -> None:
+async def delete_console_user(request: ApiRequest) -> None:
     """Delete a console user and end their sessions."""
     number = request.path["console_user_id"]
     await request.web.write(
-        lambda connection: delete_console_user(connection, request.actor, request.web.now(), number)
+        lambda connection: access.delete_console_user(connection, request.actor, request.web.now(), number)
     )
 
 
@@ -143,14 +134,21 @@ _LAST = "422 if no enabled admin would be left."
 
 ENDPOINTS = (
     Endpoint(
-        "GET", PATH, TAG, "List console users", list_users, Scope.ADMIN, ConsoleUsers, shows=ConsoleUsers([_SHOWN])
+        "GET",
+        PATH,
+        TAG,
+        "List console users",
+        list_console_users,
+        Scope.ADMIN,
+        ConsoleUsers,
+        shows=ConsoleUsers([_SHOWN]),
     ),
     Endpoint(
         "POST",
         PATH,
         TAG,
         "Create a console user",
-        create_user,
+        create_console_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=NewConsoleUser,
@@ -159,13 +157,13 @@ ENDPOINTS = (
         example=NewConsoleUser("maria", "correct horse battery", Role.OPERATOR, "PJSIP/33"),
         shows=_SHOWN,
     ),
-    Endpoint("GET", _ONE, TAG, "Get a console user", get_user, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
+    Endpoint("GET", _ONE, TAG, "Get a console user", get_console_user, Scope.ADMIN, ConsoleUserItem, shows=_SHOWN),
     Endpoint(
         "PATCH",
         _ONE,
         TAG,
         "Change a console user, or set a new password",
-        change_user,
+        change_console_user,
         Scope.ADMIN,
         ConsoleUserItem,
         body=ConsoleUserChange,
@@ -179,7 +177,7 @@ ENDPOINTS = (
         _ONE,
         TAG,
         "Delete a console user",
-        delete_user,
+        delete_console_user,
         Scope.ADMIN,
         status=204,
         errors=frozenset({409, 422}),

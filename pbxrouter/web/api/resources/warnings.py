@@ -38,7 +38,7 @@ class Warnings(msgspec.Struct, frozen=True):
 
 
 class WarningsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Filter of warnings."""
+    """Query parameters that filter the warnings about rules."""
 
     map_id: Annotated[Id, Meta(description="Only warnings about this mapping.")] | None = None
 

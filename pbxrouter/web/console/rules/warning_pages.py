@@ -84,7 +84,7 @@ class Group:
 
 
 class WarningPages:
-    """The page ``/rules/warnings``."""
+    """Serves the page ``/rules/warnings``."""
 
     def __init__(self, context: RuleContext) -> None:
         self._context = context

@@ -246,10 +246,10 @@ class SeveralTests(StaffCase):
 
 
 class LinkPagesTests(ClickCase):
-    """``/settings/links``."""
+    """The pages ``/settings/links``."""
 
     async def start(self) -> None:
-        """A logged-in admin."""
+        """Log in as an admin."""
         await super().start()
         self.visitor = self.me
         self.me = await self.admin()

@@ -85,11 +85,11 @@ class Phones(FakeOriginator):
 
     @property
     def is_up(self) -> bool:
-        """See originate.Originator."""
+        """Whether the test has connected Asterisk."""
         return self.up
 
     async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
-        """See originate.Originator."""
+        """Originate a call, which waits if the test wants it to."""
         self.tell = tell
         self.steps = []
         await super().originate(wish, tell)
@@ -139,13 +139,13 @@ class ClickCase(ConsoleCase):
         return address.removeprefix("https://pbx.example.org")
 
     async def edit(self, **changes: str | int) -> None:
-        """Change the link."""
+        """Change the click-to-dial link."""
         await self.web.write(
             lambda connection: update_dial_link(connection, ACTOR, 0.0, self.number, changes, ANYWHERE)
         )
 
     async def fill(self, number: str = "600112233", **fields: str) -> Answer:
-        """Submit the form."""
+        """Submit the visitor's form."""
         form = (await self.get(self.path_of_link)).forms
         given = dict(form[0].fields) if form else {}
         given |= {"number": number, "agree": "1"} | fields
@@ -337,7 +337,7 @@ class VisitorTests(ClickCase):
 
 
 class ClosedTests(ClickCase):
-    """Opening hours."""
+    """What visitors see outside the opening hours."""
 
     async def test_closed(self) -> None:
         """Outside opening hours no call is placed, and the page says when it opens."""
@@ -366,7 +366,7 @@ class ClosedTests(ClickCase):
 
 
 class LimitTests(ClickCase):
-    """Limits of calls."""
+    """Limits of calls by a link and by an address."""
 
     async def test_by_address(self) -> None:
         """Calls are limited per hour and address; other addresses are not affected."""
