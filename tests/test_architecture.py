@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ IMPURE_METHODS = frozenset(
 
 # Programs written for StarPy name no reactor: theirs is the process's.
 REACTOR_USERS = frozenset({"tap", "cli", "compat"})
+
+PARTS = re.compile(
+    r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|console|"
+    r"control|counter|dashboard|drivers|gateway|heartbeat|history|originate|pbxrouter|prompts|rules|web)[ :.]"
+)
+HANDED_ON = "{line}"
+"""A log line whose text, with its part, was made elsewhere."""
 
 
 def modules() -> list[Path]:
@@ -185,6 +193,23 @@ class HabitTests(SynchronousTestCase):
                     case _:
                         pass
         self.assertEqual(formatted, [])
+
+    def test_log_lines_name_their_part(self) -> None:
+        """A log line begins with the part that it is of, so that an owner can search for it."""
+        levels = {"debug", "info", "warn", "error", "critical", "failure"}
+        nameless = []
+        for path in modules():
+            if path.is_relative_to(PACKAGE / "compat"):  # the lines that StarPy logs
+                continue
+            for node in ast.walk(tree_of(path)):
+                match node:
+                    case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(str(line)), *_]):
+                        is_logger = ast.unparse(logger).lower().endswith(("log", "logger"))
+                        if level in levels and is_logger and line != HANDED_ON and not PARTS.match(line):
+                            nameless.append(f"{path.relative_to(ROOT)}:{node.lineno}: {line}")
+                    case _:
+                        pass
+        self.assertEqual(nameless, [])
 
     def test_no_test_patches(self) -> None:
         """Tests hand in fakes; mock.patch is not used."""

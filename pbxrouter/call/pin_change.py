@@ -62,7 +62,7 @@ class CallerPins:
         locked_by: what the caller was locked out by when a PIN was not checked; None if all were.
     """
 
-    log = Logger(namespace="pbxrouter.call.pin_change")
+    log = Logger()
 
     def __init__(self, changes: PinChanges, channel: Channel, map_id: int, number: str) -> None:
         self._changes = changes

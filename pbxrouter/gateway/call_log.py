@@ -12,7 +12,7 @@ from pbxrouter.text import printable
 class CallLog:
     """Logs one line for each call."""
 
-    log = Logger(namespace="pbxrouter.calls")
+    log = Logger()
 
     def report(self, record: CallRecord) -> None:
         """Log a call that the gateway has finished."""
@@ -40,7 +40,7 @@ class CallLog:
 class DialogueLog:
     """Logs every AGI dialogue (``[fastagi] debug``)."""
 
-    log = Logger(namespace="pbxrouter.agi")
+    log = Logger()
 
     def tell(self, line: DialogueLine) -> None:
         """Log one line of a dialogue."""

@@ -260,7 +260,7 @@ class FastAGIService(Listener):
 class Banner(Service):
     """Logs that the gateway is up, and what to type next."""
 
-    log = Logger(namespace="pbxrouter")
+    log = Logger()
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -274,4 +274,6 @@ class Banner(Service):
             listen=self._config.fastagi.listen,
             database=self._config.database,
         )
-        self.log.info("next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)")
+        self.log.info(
+            "gateway: next, in another terminal:  pbxrouter call 21 --from 33   (or make call NUMBER=21 FROM=33)"
+        )

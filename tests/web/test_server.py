@@ -66,7 +66,7 @@ class GreetingTests(TestCase):
         """With console users no link is printed."""
         said, told = await self.started("tcp:0:interface=127.0.0.1", with_admin=True)
         self.assertEqual(said, [])
-        self.assertIn("the console is at", told)
+        self.assertIn("console: open {url}", told)
 
     async def test_open_to_others(self) -> None:
         """The log warns that the console needs TLS."""

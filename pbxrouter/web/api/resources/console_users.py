@@ -8,8 +8,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from pbxrouter.database import access
-from pbxrouter.database.access import MAX_LOGIN, ConsoleUser, check_login, console_user
+from pbxrouter.database.access import (
+    MAX_LOGIN,
+    ConsoleUser,
+    add_console_user,
+    check_login,
+    console_user,
+    set_console_password,
+    update_console_user,
+)
+from pbxrouter.database.access import delete_console_user as delete_row
+from pbxrouter.database.access import list_console_users as read_rows
 from pbxrouter.security import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role, Scope, check_new_password
 from pbxrouter.web.api.endpoint import ApiRequest, Created, Endpoint
 from pbxrouter.web.api.items import item_of
@@ -67,7 +76,7 @@ class ConsoleUserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 async def list_console_users(request: ApiRequest) -> ConsoleUsers:
     """List console users."""
-    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(access.list_console_users)])
+    return ConsoleUsers([item_of(ConsoleUserItem, row) for row in await request.web.read(read_rows)])
 
 
 async def get_console_user(request: ApiRequest) -> ConsoleUserItem:
@@ -83,7 +92,7 @@ async def create_console_user(request: ApiRequest) -> Created:
     hashed = await request.web.in_thread(request.web.passwords.hash, check_new_password(new.password, login))
 
     def create(connection: sqlite3.Connection) -> ConsoleUser:
-        number = access.add_console_user(
+        number = add_console_user(
             connection,
             request.actor,
             request.web.now(),
@@ -112,9 +121,9 @@ async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
 
     def change(connection: sqlite3.Connection) -> ConsoleUser:
         now = request.web.now()
-        access.update_console_user(connection, request.actor, now, number, **changes)
+        update_console_user(connection, request.actor, now, number, **changes)
         if hashed is not None:
-            access.set_console_password(connection, request.actor, now, number, hashed)
+            set_console_password(connection, request.actor, now, number, hashed)
         return console_user(connection, number)
 
     return item_of(ConsoleUserItem, await request.web.write(change))
@@ -123,9 +132,7 @@ async def change_console_user(request: ApiRequest) -> ConsoleUserItem:
 async def delete_console_user(request: ApiRequest) -> None:
     """Delete a console user and end their sessions."""
     number = request.path["console_user_id"]
-    await request.web.write(
-        lambda connection: access.delete_console_user(connection, request.actor, request.web.now(), number)
-    )
+    await request.web.write(lambda connection: delete_row(connection, request.actor, request.web.now(), number))
 
 
 _SHOWN = ConsoleUserItem(1, "maria", Role.ADMIN, "PJSIP/33", "es", 1795427154.0, 1795430000.0, True)
