@@ -229,12 +229,12 @@ class RuleWarnings:
             return
         mapping = self.rules.entries[map_id][1]
         reach = reachability(self.rules, map_id)
-        if reach.fate is Reachability.NOTHING:
+        if reach.reachability is Reachability.NOTHING:
             message = sentence("{pattern} matches no number that can be dialled", pattern=mapping.pattern)
             yield RuleWarning("never-matches", message, map_id)
         if not mapping.enabled:
             return
-        if reach.fate in (Reachability.SHADOWED, Reachability.REPEATED):
+        if reach.reachability in (Reachability.SHADOWED, Reachability.REPEATED):
             yield RuleWarning("shadowed", _shadowed(mapping, reach), map_id)
         if map_id not in granted.usable:
             yield RuleWarning("not-granted", _not_granted(mapping, map_id in granted.unusable), map_id)
@@ -264,7 +264,7 @@ def _not_granted(mapping: Rule, without_pin: bool) -> Sentence:
 
 def _shadowed(mapping: Rule, reach: ReachResult) -> Sentence:
     others = [winner.pattern for winner in reach.winners]
-    if reach.fate is Reachability.REPEATED:
+    if reach.reachability is Reachability.REPEATED:
         return sentence(
             "{pattern} can never match: {other} of mapping {map_id} is the same pattern and comes first",
             pattern=mapping.pattern,

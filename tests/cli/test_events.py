@@ -213,7 +213,7 @@ class EventsTests(CommandCase):
             self.assert_one_line(self.command("events"), words)
 
     def test_settings(self) -> None:
-        """No Asterisk, several, none of that name, no secret, an odd endpoint or filter."""
+        """No Asterisk, several, none of that name, no secret, an invalid endpoint or filter."""
         for text, arguments, words in (
             ("", [], "no Asterisk is configured"),
             ('[[asterisk]]\nname="a"\n[[asterisk]]\nname="b"\n', [], "choose one of these Asterisks: a, b"),
@@ -256,7 +256,7 @@ class DoctorTests(CommandCase):
         process = self.command("doctor", "--json")
         out, _ = process.communicate(timeout=PATIENCE_S)
         report = json.loads(out)
-        self.assertEqual((process.returncode, report["well"]), (1, False))
+        self.assertEqual((process.returncode, report["ok"]), (1, False))
         self.assertEqual(set(report["findings"][0]), {"area", "state", "what", "todo"})
 
     def test_silent_ami(self) -> None:

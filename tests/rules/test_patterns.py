@@ -177,10 +177,10 @@ class Parts(SynchronousTestCase):
     """What a pattern is parsed into."""
 
     def parts(self, text: str) -> tuple[str, list[str], str, str, bool]:
-        """The head, the set of each further place, the tail, the run of digits, and whether the pattern is odd."""
+        """The head, the set of each further place, the tail, the run of digits, whether it is missorted."""
         pattern = Pattern.parse(text)
         sets = ["".join(sorted(accepted)) for accepted in pattern.rest.sets]
-        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_odd
+        return pattern.head, sets, pattern.tail, pattern.rest.run, pattern.is_missorted
 
     def test_parts(self) -> None:
         """Matching ends at the first dot or bang; a run has sets of one digit; an empty set counts at the end."""

@@ -210,7 +210,7 @@ class UndoTests(AuditCase):
         self.assertEqual(self.rows("SELECT * FROM extensions_mappings"), [(1, 2, map_id), (2, 1, map_id)])
 
     def test_exactly(self) -> None:
-        """BLOBs, text that is not UTF-8, NULLs and odd numbers are restored exactly."""
+        """BLOBs, text that is not UTF-8, NULLs and infinite numbers are restored exactly."""
         self.alter(
             "INSERT INTO applications_mappings VALUES"
             " (1, x'00ff', CAST(x'4d6f6973e973' AS TEXT), '2X'), (2, 'dial', x'', CAST(x'320058' AS TEXT)),"

@@ -27,7 +27,7 @@ class FindingItem(msgspec.Struct, frozen=True):
 class DoctorReport(msgspec.Struct, frozen=True):
     """All findings, as `pbxrouter doctor --json` writes them."""
 
-    well: bool
+    ok: bool
     findings: list[FindingItem]
 
 

@@ -158,6 +158,6 @@ class AdminTests(ApiCase):
         """The findings are those of the command; the requests are limited."""
         said = await self.good("GET", "/api/doctor")
         self.assertIn("database", " ".join(item["area"] for item in said["findings"]))
-        self.assertEqual(said["well"], all(item["state"] != "wrong" for item in said["findings"]))
+        self.assertEqual(said["ok"], all(item["state"] != "wrong" for item in said["findings"]))
         statuses = [(await self.ask("GET", "/api/doctor")).status for _ in range(2)]
         self.assertEqual(statuses, [200, 429])
