@@ -59,7 +59,7 @@ class Session:
         self.answer(action, "Message: Authentication accepted")
 
     def serve(self) -> None:
-        """Accept the login by challenge."""
+        """Answer each action with a pong, until the client goes."""
         while True:
             self.answer(self.hear(), "Ping: Pong")
 

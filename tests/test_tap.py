@@ -206,7 +206,7 @@ class Checking(TapCase):
     """tap.check by itself, without starting a gateway."""
 
     def config(self, listen: str) -> Config:
-        """Settings with this endpoint."""
+        """Settings with the given FastAGI endpoint."""
         return tap.configured(self.options("-l", listen))
 
     def test_endpoints(self) -> None:

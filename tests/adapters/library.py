@@ -31,7 +31,7 @@ class Library:
     package: str
 
     def module(self, name: str) -> ModuleType:
-        """One of its modules."""
+        """Import one of the library's modules."""
         return importlib.import_module(f"{self.package}.{name}" if name else self.package)
 
     @property

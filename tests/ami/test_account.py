@@ -15,7 +15,7 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 class FolderCase(SynchronousTestCase):
-    """Has an empty directory."""
+    """Test case with an empty directory."""
 
     def setUp(self) -> None:
         """Create the folder for the secret file."""
@@ -27,7 +27,7 @@ class SecretTests(FolderCase):
     """The secret, read from the first line of its file."""
 
     def setUp(self) -> None:
-        """Choose the file's path."""
+        """Choose the path of the secret's file."""
         super().setUp()
         self.file = self.folder / "secret"
         self.config = Asterisk(name="lab", username="gateway", secret_file=str(self.file))

@@ -16,7 +16,7 @@ class ChangePinTest(AsteriskTest):
     config = "# with changepin\n"
 
     def setUp(self) -> None:
-        """Add the rule, once."""
+        """Add the rule for changepin, once."""
         super().setUp()
         if getattr(self.gateway, "has_change_rule", False):
             return

@@ -157,7 +157,7 @@ class ClickTest(ClickCase):
 
 
 class WithoutAmiTest(ClickCase):
-    """The AMI port refuses connections."""
+    """Click-to-dial while the AMI port refuses connections."""
 
     config = WEB + AMI.replace("AMI_PORT", "1")
 

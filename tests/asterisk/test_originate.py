@@ -303,7 +303,7 @@ class OriginateTest(AsteriskTest):
 
 
 class WithoutAmiTest(AsteriskTest):
-    """The AMI port refuses connections."""
+    """Originating while the AMI port refuses connections."""
 
     config = AMI.replace("AMI_PORT", "1")
 

@@ -37,7 +37,7 @@ class ForwardedCallTest(AsteriskTest):
     """33 and 22 may dial 6XX, the outside line; 21 may not."""
 
     def setUp(self) -> None:
-        """Add the rules, once."""
+        """Add the rules of these tests, once."""
         super().setUp()
         if not getattr(self.gateway, "has_outside", False):
             self.gateway.change_rules(*RULES)

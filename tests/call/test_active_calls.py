@@ -230,7 +230,7 @@ class FakeCounter:
         return self.table.call_of(uniqueid)
 
     def says(self, name: str, uniqueid: str, now: float, linkedid: str = "", **headers: str) -> None:
-        """Pass an event on."""
+        """Pass an event on to the call table."""
         all_headers = {"Uniqueid": uniqueid, "Linkedid": linkedid or uniqueid, **headers}
         self.table.event(name, lambda key: all_headers.get(key, ""), now)
         self.changes += 1
@@ -240,7 +240,7 @@ class FakeCounter:
         self.says("Newchannel", linkedid, now, CallerIDNum=caller, Exten=number)
 
     def answer(self, linkedid: str, now: float) -> None:
-        """Let its callee answer."""
+        """Let the callee answer, as AMI's events tell it."""
         self.says("Newchannel", f"{linkedid}b", now, linkedid)
         for value in (linkedid, f"{linkedid}b"):
             self.says("BridgeEnter", value, now, linkedid, BridgeUniqueid=f"bridge {linkedid}")

@@ -386,7 +386,7 @@ class TheNumber(FlowCase):
 
 
 class Prompting(FlowCase):
-    """Asking for the PIN."""
+    """Asking the caller for the PIN."""
 
     def test_typed_ahead(self) -> None:
         """The key that stops the wrong-PIN prompt is the first of the next PIN."""
@@ -471,7 +471,7 @@ class Dawdling(FlowCase):
     """A caller whose digits take long."""
 
     def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
-        """Serve such a call."""
+        """Serve a call whose caller keys slowly."""
         clock = Clock()
         guard = PinGuard(None, (), clock.seconds)
         self.flow = CallFlow(

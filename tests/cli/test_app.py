@@ -61,7 +61,7 @@ def start(*arguments: str, cwd: str | pathlib.Path = ".", **how: object) -> "sub
 
 
 class CommandTestCase(SynchronousTestCase):
-    """Has a directory with settings."""
+    """Test case with a directory and settings."""
 
     def setUp(self) -> None:
         """Create a directory with settings."""

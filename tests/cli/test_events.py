@@ -92,7 +92,7 @@ class PlayedAmi:
 
 
 class CommandCase(SynchronousTestCase):
-    """Has a directory with settings."""
+    """Test case with a directory and settings."""
 
     def setUp(self) -> None:
         """Make the directory and the secret."""

@@ -59,7 +59,7 @@ class Call:
 
     @property
     def agi(self) -> Any:
-        """What the handler got."""
+        """The protocol object that the handler got."""
         return self.calls[0]
 
     def says(self, text: str) -> None:

@@ -57,7 +57,7 @@ class FakeCommand:
 
 
 class ProtocolCase(SynchronousTestCase):
-    """Has a connection in memory."""
+    """Test case with a connection in memory."""
 
     def setUp(self) -> None:
         """Connect a client to the control socket's protocol."""

@@ -339,7 +339,7 @@ class RuleTests(TableCase):
 
 
 class ResyncTests(TableCase):
-    """After a time without events."""
+    """What the table does after a time without events."""
 
     def test_ended_unseen(self) -> None:
         """What was known and is not listed has ended, at a time that is told."""

@@ -231,7 +231,7 @@ class ServiceTests(DatabaseCase):
     """A CallCounter on a fake store and a fake AMI connection."""
 
     def setUp(self) -> None:
-        """Start it, without a connection."""
+        """Create the counter's service, not yet connected."""
         super().setUp()
         self.clock = Clock()
         self.clock.advance(NOW)

@@ -51,7 +51,7 @@ class ProtocolCase(SynchronousTestCase):
         self.asterisk = AsteriskEnd(self.call)
 
     def open(self, call: SimulatedCall = CALL) -> None:
-        """The opening block comes."""
+        """Receive the opening block."""
         self.asterisk.says(call.environment())
 
     def begin(self) -> None:

@@ -69,7 +69,7 @@ class Queue:
 
 
 class MagiChannelTest(SynchronousTestCase):
-    """Has a call in AGI(agi:async)."""
+    """Test case with a call in AGI(agi:async)."""
 
     def setUp(self) -> None:
         """Begin a call."""

@@ -175,7 +175,7 @@ class MagiServiceTest(SynchronousTestCase):
         ]
 
     def loud(self) -> list[LogEvent]:
-        """Log lines above info."""
+        """The log lines above level info."""
         return [event for event in self.events if event["log_level"] >= LogLevel.warn]
 
 

@@ -21,7 +21,7 @@ from tests.fakes import hash_pin, workshop_rules
 
 
 def words(rules: RuleSet, caller: str | None, number: str, pin: str | None = None) -> tuple[Verdict, list[str]]:
-    """The verdict and the trace."""
+    """The verdict and the trace of a decision."""
     decision = rules.decide(Facts(caller, number, pin))
     return decision.verdict, decision.trace_lines()
 

@@ -381,7 +381,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(self.dialled("PJSIP/21,60,L(g)")[0], "200 result=-1\n")
 
     def test_caller_hangs_up_after_the_answer(self) -> None:
-        """-1 and HANGUP, DIALSTATUS ANSWER."""
+        """The reply is -1, HANGUP follows, and DIALSTATUS is ANSWER."""
         got, asterisk = self.dialled("PJSIP/21", hangup_in="Dial")
         self.assertEqual(got, "200 result=-1\nHANGUP\n")
         self.assertEqual(asterisk.variable("DIALSTATUS"), "ANSWER")

@@ -31,7 +31,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(madrid.midnight(noon, 1) - madrid.midnight(noon), 25 * 3600)
 
     def test_no_such_zone(self) -> None:
-        """The line names the setting."""
+        """The error about an unknown time zone names the setting."""
         for name in ("Europe/Nowhere", "../../etc/passwd"):
             self.assertIn("web.timezone", str(self.assertRaises(ConfigError, Zone, name)))
 

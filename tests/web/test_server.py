@@ -25,7 +25,7 @@ from tests.web_fakes import ACTOR
 
 
 class GreetingTests(TestCase):
-    """Started on a free port."""
+    """What the web server prints and logs when it starts."""
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
         """The lines on the terminal and in the log; it is stopped again."""

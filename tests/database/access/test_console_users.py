@@ -46,7 +46,7 @@ class ConsoleUserCase(SynchronousTestCase):
     """Test case with a new database."""
 
     def setUp(self) -> None:
-        """Make and open it."""
+        """Create the database and connect to it."""
         path = Path(self.mktemp()).absolute()
         database.create(path)
         self.connection: sqlite3.Connection = database.connect(path)

@@ -292,7 +292,7 @@ class HostTests(ConsoleCase):
 
 
 class NoProxyTests(ConsoleCase):
-    """Without a trusted proxy."""
+    """Headers of a proxy while no proxy is trusted."""
 
     async def test_not_believed(self) -> None:
         """Headers that a client sets itself do not circumvent the limits."""

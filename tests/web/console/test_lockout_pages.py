@@ -28,7 +28,7 @@ class LockoutPageTests(LockoutCase):
     """The page ``/lockouts``."""
 
     async def test_none(self) -> None:
-        """The page says so."""
+        """Without lock-outs the page says that there are none."""
         self.me = await self.viewer()
         page = await self.get("/lockouts")
         self.assertEqual((page.status, page.title), (200, "Lock-outs"))
@@ -85,7 +85,7 @@ class LockoutPageTests(LockoutCase):
         self.assertIn("PJSIP/33", (await self.get("/lockouts")).text)
 
     async def test_hostile_name(self) -> None:
-        """A name is text."""
+        """Markup in a caller's number is shown as text."""
         self.me = await self.viewer()
         await self.guess(1, "PJSIP/33", "<script>alert(1)</script>")
         self.assertNotIn("<script>alert", (await self.get("/lockouts")).html)
