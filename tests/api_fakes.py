@@ -68,7 +68,7 @@ class FakeOriginator:
     """An Originator that places no call; the test sets its result."""
 
     def __init__(self) -> None:
-        self.wishes: list[CallRequest] = []
+        self.requests: list[CallRequest] = []
         self.steps: list[Progress] = [Progress("ringing", Sentence("the phone rings"), "x-1"), ANSWERED]
         self.error: Exception | None = None
 
@@ -77,10 +77,10 @@ class FakeOriginator:
         """Say that Asterisk is connected."""
         return True
 
-    async def originate(self, wish: CallRequest, tell: Callable[[Progress], object]) -> None:
+    async def originate(self, request: CallRequest, tell: Callable[[Progress], object]) -> None:
         """Keep the request and tell the steps that the test has set up."""
-        check_request(wish, {})
-        self.wishes.append(wish)
+        check_request(request, {})
+        self.requests.append(request)
         if self.error is not None:
             raise self.error
         for step in self.steps:
@@ -105,7 +105,7 @@ async def serve_no_call(channel: Channel) -> None:
     """A handler for a FastAGI server that gets no calls."""
 
 
-def make_desk(
+def make_web_context(
     path: pathlib.Path, originators: Mapping[str, FakeOriginator], clock: Any, database_exists: bool = False
 ) -> WebContext:
     """A WebContext with a database of its own, the sample rules in it."""
@@ -202,7 +202,7 @@ class ApiCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = Ticking()
-        self.web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        self.web = make_web_context(self.path, {"lab": self.originator}, self.clock)
         self.addCleanup(self.web.reading.close)
         self.addCleanup(self.web.writing.close)
         await self.web.reloader.poll()

@@ -39,7 +39,7 @@ from pbxrouter.web.context import WebContext
 from pbxrouter.web.http.guard import Guarded, Visitors
 from pbxrouter.web.http.site import BoundedSite
 from pbxrouter.web.password_threads import PasswordThreads
-from tests.api_fakes import FakeOriginator, Ticking, make_desk
+from tests.api_fakes import FakeOriginator, Ticking, make_web_context
 from tests.fakes import QUICK_ARGON2
 
 reactor = cast(Any, the_reactor)
@@ -300,7 +300,7 @@ class ConsoleCase(TestCase):
 
     Attributes:
         settings: the part ``[web]``.
-        past: seconds that have gone by for the desk beyond the real ones; see ``wait``.
+        past: seconds that have gone by for the console beyond the real ones; see ``wait``.
         clock: the reactor, but for its time, which goes on when it is told.
         app: the console's own routes.
         routes: what its router knows.
@@ -322,7 +322,7 @@ class ConsoleCase(TestCase):
         self.path = pathlib.Path(self.mktemp()).absolute()
         self.originator = FakeOriginator()
         self.clock = self.make_clock()
-        web = make_desk(self.path, {"lab": self.originator}, self.clock)
+        web = make_web_context(self.path, {"lab": self.originator}, self.clock)
         self.web = self.furnish(
             dataclasses.replace(
                 web,

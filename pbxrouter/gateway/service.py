@@ -110,11 +110,11 @@ def build(config: Config, reactor: Any) -> MultiService:
             guard,
             reactor,
         ).setServiceParent(gateway)
-    wishes: dict[str, ControlCommand] = {
+    commands: dict[str, ControlCommand] = {
         "watch": WatchCommand(watch),
         "originate": OriginateCommand(originators),
     }
-    ControlService(config.control, wishes, reactor).setServiceParent(gateway)
+    ControlService(config.control, commands, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
 

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.web.console.app import add_console
 from pbxrouter.web.console.menu import MENU
 from pbxrouter.web.http.guard import Visitors
-from tests.api_fakes import make_desk
+from tests.api_fakes import make_web_context
 from tests.browser.asterisk import PoliteAsterisk
 from tests.browser.gateway import Gateway, wait_for
 from tests.browser.harness import LINK, NARROW, WIDE, BrowserCase, Visitor, cached
@@ -263,7 +263,7 @@ class AllPagesTests(SynchronousTestCase):
     def test_every_page_is_looked_at(self) -> None:
         """Every address that answers GET with a page is among those above."""
         app = Klein()
-        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
+        web = make_web_context(pathlib.Path(self.mktemp()).absolute(), {}, Clock())
         self.addCleanup(web.reading.close)
         self.addCleanup(web.writing.close)
         router = add_console(app, web, Visitors(web.config.web), _nowhere)

@@ -84,8 +84,8 @@ class OriginateTests(SocketCase):
         self.assertEqual((result.exit_code, result.stderr), (0, ""))
         self.assertEqual(result.stdout, "ringing: the phone rings\nanswered: the phone was answered\n")
         gateway.join()
-        wish = {"channel": "PJSIP/33", "to": "21", "context": "phones", "ring": 9, "wait": False}
-        self.assertEqual(gateway.asked, {"originate": {**wish, "asterisk": None}})
+        request = {"channel": "PJSIP/33", "to": "21", "context": "phones", "ring": 9, "wait": False}
+        self.assertEqual(gateway.asked, {"originate": {**request, "asterisk": None}})
 
     def test_json(self) -> None:
         """--json prints the answers as they came, without the count of answers left out."""

@@ -40,7 +40,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(Zone().seconds(Zone().local(SUMMER).replace(tzinfo=None)), SUMMER)
 
 
-class WordsTests(SynchronousTestCase):
+class TranslatorTests(SynchronousTestCase):
     """Translations, and formats of numbers and times."""
 
     def setUp(self) -> None:
@@ -75,7 +75,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.english.moment(SUMMER), "14 Jul 2026, 12:00:00")
         self.assertEqual([self.english.duration(value) for value in (7, 750, 3723)], ["0:07", "12:30", "1:02:03"])
 
-    def test_the_browsers_wish(self) -> None:
+    def test_the_browsers_preference(self) -> None:
         """The supported language with the highest quality; English if there is none."""
         for header, language in (
             ("", "en"),

@@ -20,7 +20,7 @@ from pbxrouter.security.roles import Role
 from pbxrouter.security.tokens import hash_token
 from pbxrouter.web.build import build_web
 from pbxrouter.web.password_threads import MAX_WAITING, PasswordThreads
-from tests.api_fakes import Ticking, make_desk
+from tests.api_fakes import Ticking, make_web_context
 from tests.web_fakes import ACTOR
 
 
@@ -29,7 +29,7 @@ class GreetingTests(TestCase):
 
     async def started(self, listen: str, with_admin: bool = False) -> tuple[list[str], str]:
         """The lines on the terminal and in the log; it is stopped again."""
-        web = make_desk(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
+        web = make_web_context(pathlib.Path(self.mktemp()).absolute(), {}, Ticking())
         self.addCleanup(web.writing.close)
         config = msgspec.structs.replace(web.config, web=Web(listen=listen))
         self.web = web = dataclasses.replace(web, config=config)

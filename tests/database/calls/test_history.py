@@ -62,7 +62,7 @@ CALLS = st.lists(
     ),
     max_size=12,
 )
-WISHES = st.builds(
+SEARCHES = st.builds(
     Search,
     caller=st.sampled_from([None, "33", "3*", "33*", "9"]),
     number=st.sampled_from([None, "21", "2*"]),
@@ -77,7 +77,7 @@ class Pages(HistoryCase):
     """Pages, forward and backward."""
 
     @settings(max_examples=150, deadline=None)
-    @given(CALLS, WISHES, st.integers(1, 4))
+    @given(CALLS, SEARCHES, st.integers(1, 4))
     def test_all_pages_are_all_that_fits(
         self, calls: list[tuple[int, str, str, str, str]], search: Search, limit: int
     ) -> None:

@@ -381,9 +381,9 @@ class SetUpTests(ConsoleCase):
 class LanguageTests(ConsoleCase):
     """Which language the console speaks, English or Spanish."""
 
-    async def test_the_browsers_wish(self) -> None:
+    async def test_the_browsers_preference(self) -> None:
         """Accept-Language decides unless a language was chosen."""
-        for wish, language in (
+        for request, language in (
             ("es", "es"),
             ("es-MX,es;q=0.9,en;q=0.8", "es"),
             ("en-GB,en;q=0.9,es;q=0.8", "en"),
@@ -393,8 +393,8 @@ class LanguageTests(ConsoleCase):
             ("", "en"),
             (";;;q=,,*", "en"),
         ):
-            page = await self.get("/login", Accept_Language=wish)
-            self.assertEqual(page.language, language, wish)
+            page = await self.get("/login", Accept_Language=request)
+            self.assertEqual(page.language, language, request)
             self.assertIn("Accept-Language", page.header("Vary"))
 
     async def test_the_switch(self) -> None:

@@ -75,7 +75,7 @@ class FakeRequest:
         ]
 
 
-class LiveFeedTests(SynchronousTestCase):
+class EventStreamTests(SynchronousTestCase):
     """The stream, with lists of words as snapshots."""
 
     def setUp(self) -> None:
