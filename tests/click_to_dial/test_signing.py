@@ -106,7 +106,7 @@ class FormTests(SynchronousTestCase):
     def test_an_hour(self) -> None:
         """A form is valid for its page and its visitor's address, for an hour."""
         form = signer.form(7, "192.0.2.1", NOW)
-        for link_id, who, now, standing in (
+        for link_id, who, now, state in (
             (7, "192.0.2.1", NOW, LinkState.VALID),
             (7, "192.0.2.1", NOW + FORM_S - 1, LinkState.VALID),
             (7, "192.0.2.1", NOW + FORM_S, LinkState.EXPIRED),
@@ -114,7 +114,7 @@ class FormTests(SynchronousTestCase):
             (7, "192.0.2.2", NOW, LinkState.FORGED),
             (8, "192.0.2.1", NOW, LinkState.FORGED),
         ):
-            self.assertEqual(signer.check_form(link_id, who, form, now), standing)
+            self.assertEqual(signer.check_form(link_id, who, form, now), state)
 
     def test_each_is_another(self) -> None:
         """Two forms of the same moment differ; a form is no link, and a link no form."""
