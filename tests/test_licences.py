@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from email.message import Message
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,7 +37,7 @@ _WORDS = {
 
 def licence(package: str) -> str:
     """The licence of an installed package, as an SPDX expression where its metadata has one."""
-    metadata = distribution(package).metadata
+    metadata = cast(Message, distribution(package).metadata)
     expression = metadata.get("License-Expression")
     if expression:
         return str(expression)
