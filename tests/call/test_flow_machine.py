@@ -343,7 +343,7 @@ class FlowMachineTests(SynchronousTestCase):
     """Any order of events, over both ways in."""
 
     def _play(self, machine: type[CallMachine]) -> None:
-        run_state_machine_as_test(machine, settings=settings(max_examples=300, stateful_step_count=30, deadline=None))
+        run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30, deadline=None))
 
     def test_fastagi(self) -> None:
         """Over FastAGI."""
