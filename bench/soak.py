@@ -71,13 +71,13 @@ def a_call(place: int, dice: random.Random) -> tuple[bytes, Call]:
     kind = dice.random()
     caller, number, keyed = "33", "21", b""
     if kind < 0.15:
-        number, keyed = "34", RIGHT_PIN
+        caller, number, keyed = str(600_000_000 + place), "34", RIGHT_PIN
     elif kind < 0.16:
         caller, number, keyed = str(600_000_000 + place), "34", b"%06d" % dice.randrange(10**6)
     elif kind < 0.26:
         number = "999"
     ends_after = dice.randrange(6) if dice.random() < 0.2 else -1
-    channel = f"PJSIP/{caller}-{place:08x}"  # a wrong PIN shall lock out its own endpoint alone
+    channel = f"PJSIP/{caller}-{place:08x}"  # PINs, right and wrong, are counted by the endpoint
     opening = SimulatedCall(number, caller=caller, channel=channel, uniqueid=f"{place}.1").environment()
     return opening, Call(keyed, ends_after, dice.random() < 0.5)
 
