@@ -29,7 +29,8 @@ REACTOR_USERS = frozenset({"tap", "cli", "compat"})
 
 PARTS = re.compile(
     r"(AMI|API|FastAGI|MAGI|PIN guard|PIN calls|PINs|alarms|call \{uniqueid\}|calls|changepin|click to dial|console|"
-    r"control|counter|dashboard|drivers|gateway|heartbeat|history|originate|pbxrouter|prompts|rules|web)[ :.]"
+    r"control|counter|dashboard|database|drivers|gateway|heartbeat|history|journal|originate|pbxrouter|prompts|reload|rules|"
+    r"state|web)[ :.]"
 )
 HANDED_ON = "{line}"
 """A log line whose text, with its part, was made elsewhere."""
@@ -179,6 +180,17 @@ class HabitTests(SynchronousTestCase):
         """Each module opens with a docstring."""
         silent = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(tree_of(path))]
         self.assertEqual(silent, [])
+
+    def test_docstrings_say_what_the_thing_is(self) -> None:
+        """No docstring is a single word, a mere reference, or names its object by a pronoun alone."""
+        riddle = re.compile(r"\S+$|See |\w+ (it|both|them|one)\.$|(A|The) (new|other) one\b")
+        riddles = []
+        for path in (*sorted(PACKAGE.rglob("*.py")), *sorted(TESTS.rglob("*.py"))):
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+                    said = (ast.get_docstring(node) or "not documented").partition("\n")[0]
+                    riddles += [f"{path.relative_to(ROOT)}: {said}"] if riddle.match(said) else []
+        self.assertEqual(riddles, [])
 
     def test_log_calls_have_structured_fields(self) -> None:
         """A log call's message is a plain string with {fields}: an f-string's braces would be read twice."""

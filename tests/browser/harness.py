@@ -190,7 +190,7 @@ class BrowserCase(SynchronousTestCase):
     gateway: Gateway
 
     def run(self, result: Any = None) -> Any:
-        """See unittest.TestCase; runs in the browser's thread."""
+        """Run the test in the browser's thread."""
         return _thread().do(lambda: super(BrowserCase, self).run(result))
 
     def setUp(self) -> None:

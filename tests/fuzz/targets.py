@@ -245,11 +245,11 @@ class _Watched(CallListener):
         self.open = 0
 
     def started(self, call: Any) -> None:
-        """See CallListener."""
+        """Count a call that has started."""
         self.open += 1
 
     def finished(self, call: Any, ended: float, cause: str) -> None:
-        """See CallListener."""
+        """Count a call that has finished."""
         self.open -= 1
         assert self.open >= 0
 
