@@ -191,7 +191,7 @@ class Answer:
         return next((value for form in self.forms for name, value in form.fields if name == "csrf"), "")
 
 
-class Person:
+class WebClient:
     """A client with a browser's behaviour: it keeps cookies, and its forms carry the page's fields.
 
     Attributes:
@@ -342,7 +342,7 @@ class ConsoleCase(TestCase):
         port = reactor.listenTCP(0, BoundedSite(Guarded(self.app.resource(), self.visitors)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
-        self.me = Person(self.url)
+        self.me = WebClient(self.url)
 
     def furnish(self, web: WebContext) -> WebContext:
         """Change the WebContext; for tests to override."""
@@ -353,9 +353,9 @@ class ConsoleCase(TestCase):
         self.past += seconds
         self.clock.now += seconds
 
-    def new_client(self) -> Person:
+    def new_client(self) -> WebClient:
         """A new client that is not logged in."""
-        return Person(self.url)
+        return WebClient(self.url)
 
     async def add_person(self, login: str, role: Role, phone: str = "", language: str = "") -> int:
         """Add a console user with the password PASSWORD; returns the user's id."""
@@ -364,28 +364,28 @@ class ConsoleCase(TestCase):
             lambda connection: add_console_user(connection, ACTOR, now, login, _QUICK_HASH, role, phone, language)
         )
 
-    async def enter(self, number: int) -> Person:
+    async def enter(self, number: int) -> WebClient:
         """A client logged in as a user, without hashing a password."""
         cookie = secrets.token_urlsafe(32)
         now = self.web.now()
         await self.web.write(lambda connection: open_session(connection, number, hash_token(cookie), "192.0.2.7", now))
-        person = self.new_client()
-        person.cookies[SESSION_COOKIE] = (cookie, "/")
-        return person
+        client = self.new_client()
+        client.cookies[SESSION_COOKIE] = (cookie, "/")
+        return client
 
-    async def as_(self, role: Role, phone: str = "") -> Person:
+    async def as_(self, role: Role, phone: str = "") -> WebClient:
         """A client logged in as a new user of a role; the login is the role's name and a few letters."""
         return await self.enter(await self.add_person(f"{role.value} {secrets.token_hex(3)}", role, phone))
 
-    async def viewer(self) -> Person:
+    async def viewer(self) -> WebClient:
         """A client logged in as a new viewer."""
         return await self.as_(Role.VIEWER)
 
-    async def operator(self, phone: str = "") -> Person:
+    async def operator(self, phone: str = "") -> WebClient:
         """A client logged in as a new operator."""
         return await self.as_(Role.OPERATOR, phone)
 
-    async def admin(self) -> Person:
+    async def admin(self) -> WebClient:
         """A client logged in as a new admin."""
         return await self.as_(Role.ADMIN)
 

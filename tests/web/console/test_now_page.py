@@ -25,7 +25,7 @@ from pbxrouter.web.now.dashboard_snapshot import read_figures, read_minutes
 from pbxrouter.web.now.event_stream import MAX_STREAMS_OF_SESSION
 from tests.api_fakes import NOON, a_call
 from tests.held_time import until
-from tests.web_fakes import ConsoleCase, Person, reactor
+from tests.web_fakes import ConsoleCase, WebClient, reactor
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -198,11 +198,11 @@ class PageTests(NowCase):
 class EventsTests(NowCase):
     """The event stream of the page Now."""
 
-    async def look(self, person: Person | None = None) -> Stream:
+    async def look(self, client: WebClient | None = None) -> Stream:
         """Open an event stream as a console user."""
-        person = person or self.me
-        headers = Headers({name: [value] for name, value in person.headers.items()})
-        cookies = "; ".join(f"{name}={value}" for name, (value, _) in person.cookies.items())
+        client = client or self.me
+        headers = Headers({name: [value] for name, value in client.headers.items()})
+        cookies = "; ".join(f"{name}={value}" for name, (value, _) in client.cookies.items())
         headers.addRawHeader("Cookie", cookies)
         self.answer = await Agent(reactor).request(b"GET", f"{self.url}/now/events".encode(), headers)
         stream = Stream()

@@ -367,13 +367,13 @@ class LinkPagesTests(ClickCase):
     async def test_roles(self) -> None:
         """Only admins may see and change links."""
         for role in (Role.VIEWER, Role.OPERATOR):
-            person = await self.as_(role)
+            client = await self.as_(role)
             for path in ("/settings/links", "/settings/links/new", self.one):
-                self.assertEqual((await person.get(path)).status, 403)
+                self.assertEqual((await client.get(path)).status, 403)
             for path in (
                 "/settings/links/new",
                 self.one,
                 *(f"{self.one}/{end}" for end in ("sign", "enabled", "void", "delete")),
             ):
-                self.assertEqual((await person.post(path, self.FORM)).status, 403)
+                self.assertEqual((await client.post(path, self.FORM)).status, 403)
         self.assertEqual((await self.get("/settings/links/99")).status, 404)

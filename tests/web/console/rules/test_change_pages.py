@@ -307,10 +307,10 @@ class RoleTests(RulesCase):
         for route in routes:
             number = await self.newest() if "changes" in route.path else 1
             path = route.path.replace("<int:number>", str(number))
-            for person, allowed in ((viewer, route.role is Role.VIEWER), (self.me, True)):
-                answer = await person.get(path)
+            for client, allowed in ((viewer, route.role is Role.VIEWER), (self.me, True)):
+                answer = await client.get(path)
                 self.assertEqual(answer.status, 200 if allowed else 403, path)
-                if person is viewer and allowed:
+                if client is viewer and allowed:
                     posts = {form.action for form in answer.forms if form.method == "post"}
                     self.assertEqual({post for post in posts if post.startswith("/rules")}, set(), path)
             answer = await stranger.get(path)
