@@ -9,7 +9,7 @@ import click
 
 from pbxrouter.cli.options import config_option, database_option, open_database, read_config
 
-SCOPES = ("endpoint", "number", "trunk", "mapping", "gateway")
+SCOPES = ("endpoint", "number", "trunk", "unnamed", "peer", "mapping", "gateway")
 
 
 @click.command()
