@@ -45,7 +45,7 @@ from pbxrouter.errors import (
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey, Standing
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import Sentence, log_field, printable, sentence
 
 PIN_PROMPTS: Final = 3
 """Number of times that a caller is asked for a PIN."""
@@ -311,7 +311,9 @@ class CallFlow:
         return PinSource(endpoint, call.peer, standing, is_phone and endpoint not in self._trunks)
 
     async def _refuse(self, call: _Conversation) -> NoReturn:
-        self.log.warn("PIN guard: refused a call from {peer}, whose channel Asterisk does not have", peer=call.peer)
+        self.log.warn(
+            "PIN guard: refused a call from {peer}, whose channel Asterisk does not have", peer=log_field(call.peer)
+        )
         error = ForgedRequest(
             "no Asterisk of the settings has the channel; one that is not among them needs fastagi.secret_file,"
             " or fastagi.allow"

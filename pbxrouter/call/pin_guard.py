@@ -40,7 +40,7 @@ from pbxrouter.security import (
     refunded,
     rule,
 )
-from pbxrouter.text import printable
+from pbxrouter.text import log_field, printable
 
 MAX_IN_MEMORY: Final = 10_000
 """Keys remembered while the database is away, and known callers."""
@@ -196,14 +196,16 @@ class PinGuard:
         """
         now = self._now()
         ruling = attempt.ruling
-        fields = {
-            "peer": printable(peer) or "?",
-            "channel": printable(request.channel),
-            "caller": printable(request.caller or "unknown"),
-            "number": printable(number),
+        told = {
+            "peer": peer or "?",
+            "channel": request.channel,
+            "caller": request.caller or "unknown",
+            "number": number,
         }
+        fields = {name: log_field(value) if value != "?" else value for name, value in told.items()}
+        told = {name: printable(value) for name, value in told.items()}
         if ruling.alarmed is not None:
-            self._alarm(ruling.alarmed, now, fields)
+            self._alarm(ruling.alarmed, now, told)
         if ruling.locked_by is None:
             self.statistics.wrong += 1
             self.log.info(
@@ -218,11 +220,11 @@ class PinGuard:
                 "PIN guard: locked out {scope} {name} after wrong PINs from {peer}, channel {channel}, "
                 "caller {caller}, number {number}",
                 scope=key.scope,
-                name=printable(key.name),
+                name=log_field(key.name),
                 **fields,
             )
             who = f"{key.scope} {printable(key.name)}".strip()
-            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", fields))
+            self._raise_alarm(Alarm("pin-lockout", f"locked out after wrong PINs: {who}", told))
         self._locked = {known: until for known, until in self._locked.items() if until > now}
         self._locked[key] = max(ruling.locked_until, now)
 

@@ -267,7 +267,8 @@ class InMemoryTests(GuardCase):
             self.assertTrue(line.isprintable(), line)
             self.assertIn("from ?,", line)
         self.key(AGIRequest({"channel": "PJSIP/9-0000001a"}), peer="x\ny")
-        self.assertIn("from x\\ny, channel PJSIP/9-0000001a, caller unknown, number 34", self.said(LogLevel.info)[-1])
+        line = self.said(LogLevel.info)[-1]
+        self.assertIn('from "x\\ny", channel PJSIP/9-0000001a, caller unknown, number 34', line)
 
     def test_alarms(self) -> None:
         """An attacked mapping raises one alarm while the attack lasts, and another after a quiet time."""
