@@ -234,7 +234,7 @@ def rule(keys: tuple[GuessKey, ...], forgiven_at: Mapping[GuessKey, float], now:
     delay_s = 0.0
     for key in keys:
         if key.scope == "queue" and alarmed is not None:
-            delay_s = max(delay_s, min(forgiven_at.get(key, 0.0) - now, MAX_QUEUE_S))
+            delay_s = max(delay_s, float(round(min(forgiven_at.get(key, 0.0) - now, MAX_QUEUE_S))))
         if not key.may_lock or not counts[key] or (innocent and key.scope == "number"):
             continue
         free = _free(key, alarmed is not None)

@@ -30,7 +30,7 @@ class ProofCase(GuessingCase):
     def rows(self) -> list[tuple[str, str]]:
         """Scope and name of each source of wrong PINs."""
         with contextlib.closing(sqlite3.connect(self.gateway.database)) as connection:
-            return connection.execute("SELECT scope, name FROM pin_guesses WHERE scope <> 'known'").fetchall()
+            return connection.execute("SELECT scope, name FROM pin_guesses WHERE wrong + unchecked > 0").fetchall()
 
     def refused(self) -> list[str]:
         """The traces of refused calls, the latest first."""
@@ -56,7 +56,7 @@ class DefaultTest(ProofCase):
         self.assertEqual(self.rows(), [])
         wait_for("the history", lambda: len(self.refused()) == before + 30)
         self.assertIn("refused as forged", self.refused()[0])
-        self.assertIn("from 127.0.0.1", self.refused()[0])
+        self.assertIn('"peer": "127.0.0.1"', self.refused()[0])
         log = self.gateway.log(self._gateway_mark)
         self.assertEqual(log.count("refused a call from 127.0.0.1, whose channel Asterisk does not have"), 30)
         self.assertIn("ALARM", log)
@@ -86,7 +86,7 @@ class DefaultTest(ProofCase):
 
     def test_without_a_pin(self) -> None:
         """A call that needs no PIN sets no variable."""
-        with self.phone("21", "answer"):
+        with self.phone(21, "answer"):
             self.call_until(self.dialled, "21")
         self.assertEqual([line for line in self.commands() if "PBXROUTER_PROOF" in line], [])
 
