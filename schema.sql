@@ -341,6 +341,8 @@ CREATE TABLE dial_link_calls (
 ) WITHOUT ROWID;
 
 -- Wrong PINs: who has guessed, and until when that is held against them. `pbxrouter lockouts` lists and lifts.
+-- Further scopes: peer (calls that cannot be proven), unnamed (peer and mapping of callers without endpoint and number),
+-- queue (of a trunk under attack), known (a caller who has keyed a right PIN, and when in last_at).
 CREATE TABLE pin_guesses (
     -- endpoint, number, trunk (trunk and number), mapping, or gateway.
     scope             TEXT NOT NULL,

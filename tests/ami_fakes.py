@@ -138,11 +138,11 @@ class FakeAMIConnection:
         if not self.is_up:
             return fail(ManagerUnavailable("there is no connection to lab now"))
         self.sent.append((name, dict(headers)))
+        self.timeouts.setdefault(name, []).append(timeout_s)
         answer = self.lists.get(name, [])
-        if name == "Status" and (channel := dict(headers)["Channel"]) not in self.alive:
-            return fail(ActionFailed("Status: No such channel"))
         if name == "Status" and isinstance(answer, list):
-            answer = [self.alive[channel]]
+            channel = dict(headers)["Channel"]
+            answer = [self.alive[channel]] if channel in self.alive else ActionFailed("Status: No such channel")
         if answer is None:
             return Deferred()
         return fail(answer) if isinstance(answer, ManagerError) else succeed(answer)

@@ -19,7 +19,7 @@ from typing import Final
 
 from pbxrouter.agi import NOT_SHOWN, Channel, command
 from pbxrouter.rules import Forwarder
-from pbxrouter.security import endpoint_of
+from pbxrouter.security import as_written, endpoint_of
 
 FORWARDED_BY: Final = "PBXROUTER_FORWARDED_BY"
 """The variable by which the legs of a Dial know who forwarded the call: a Uniqueid and endpoints, joined by ``&``."""
@@ -62,7 +62,7 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
         trunks: endpoints whose callers are outsiders.
     """
     request = channel.request
-    endpoint = endpoint_of(request.channel)
+    endpoint = as_written(endpoint_of(request.channel))
     names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)", _HOPS_LEFT)
     values = await _variables(channel, names)
     senders = [UNKNOWN] if values is None else _own_sender(values)

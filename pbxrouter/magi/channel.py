@@ -81,9 +81,11 @@ class MagiChannel:
     Attributes:
         wait_forever: whether replies have no timeout, since an application may still be running.
         rest: the rest of an earlier reply that preceded this one; None if it was lost.
+        is_proven: the channel is Asterisk's: its commands go there over AMI.
     """
 
     log = Logger()
+    is_proven = True
 
     def __init__(
         self,

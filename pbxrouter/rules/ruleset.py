@@ -15,6 +15,7 @@ from pbxrouter.errors import PatternError
 from pbxrouter.rules.model import NO_CALLER, Decision, Facts, Forwarder, Mapping, User, Verdict, normalise_number
 from pbxrouter.rules.pattern_index import PatternIndex
 from pbxrouter.rules.patterns import Pattern
+from pbxrouter.security import as_written
 from pbxrouter.text import Sentence, printable, sentence
 
 DEFAULT_MAX_CALLS: Final = 2
@@ -63,7 +64,9 @@ class RuleSet:
         self.unreadable = unreadable
         self.repeated = {live[place][1].map_id: first[1] for place, first in self._index.repeated.items()}
         self.extensions = extensions
-        self.endpoints = {number: endpoint for number, endpoint in endpoints.items() if number in extensions}
+        self.endpoints = {
+            number: as_written(endpoint) for number, endpoint in endpoints.items() if number in extensions
+        }
         self._at_endpoint: dict[str, list[str]] = {}
         for extension, endpoint in self.endpoints.items():
             self._at_endpoint.setdefault(endpoint, []).append(extension)
@@ -164,6 +167,13 @@ class RuleSet:
             return self._at_endpoint[forwarder.endpoint]
         name = forwarder.endpoint.partition("/")[2]
         return [name] if name in self.extensions and name not in self.endpoints else []
+
+    def has_phone(self, endpoint: str, caller: str | None) -> bool:
+        """Whether an endpoint is an extension's: tied to it, or named as the extension that it calls as."""
+        if endpoint in self._at_endpoint:
+            return True
+        name = endpoint.partition("/")[2]
+        return bool(name) and name == caller and name in self.extensions and name not in self.endpoints
 
     def tied_to(self, phone: str) -> list[tuple[str, str]]:
         """The extensions tied to a phone such as ``PJSIP/33``, that with its name first, and the endpoint of each.

@@ -19,6 +19,8 @@ SOURCES: Final = {
     "endpoint": Sentence("endpoint"),
     "number": Sentence("caller number"),
     "trunk": Sentence("number on a trunk"),
+    "unnamed": Sentence("callers without a name"),
+    "peer": Sentence("machine that sends calls"),
     "mapping": Sentence("mapping"),
     "gateway": Sentence("whole gateway"),
 }
