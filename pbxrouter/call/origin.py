@@ -8,6 +8,9 @@ from an INVITE's Diversion header without any check.
 They are variables of one channel, and a Dial's legs do not inherit them. So the gateway leaves
 ``PBXROUTER_SENT_ON_BY``, which the legs inherit, with the Uniqueid of the channel that it was set on. A Local channel
 has no endpoint: it inherits that of the channel that made it, which is the one named there, or else the call's first.
+
+While a caller is asked for the number, another phone can take the call up, by an attended transfer or by an INVITE with
+Replaces. Then the channel has that phone's name, and that phone, which keyed the number, answers for the call.
 """
 
 from __future__ import annotations
@@ -81,6 +84,23 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     rdnis = _rdnis(channel)
     claimed = None if sent_on_by or not rdnis else Party(number=rdnis)
     return Origin(endpoint, endpoint in trunks, sent_on_by, claimed, has_leftover)
+
+
+async def taken_up(channel: Channel, origin: Origin, trunks: Collection[str]) -> Origin:
+    """The origin of a call whose caller was asked for the number; if another has taken it up since, that party's.
+
+    One command. Fails as ``Channel.execute`` does.
+
+    Args:
+        origin: before the caller was asked.
+        trunks: endpoints whose callers are outsiders.
+    """
+    values = await _variables(channel, ("CHANNEL",))
+    name = "" if values is None else values["CHANNEL"]
+    if name == channel.request.channel:
+        return origin
+    endpoint = _readable(endpoint_of(name))
+    return Origin(endpoint, endpoint in trunks, (Party(endpoint, is_trunk=endpoint in trunks),))
 
 
 def inherited(uniqueid: str, parties: Iterable[Party]) -> str:
