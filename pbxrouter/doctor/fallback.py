@@ -17,7 +17,7 @@ from pbxrouter.doctor.dialplan_lines import Reach, assignments, reach_of, variab
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.probe import AsteriskProbe
 from pbxrouter.errors import ActionFailed
-from pbxrouter.text import Sentence, printable, sentence
+from pbxrouter.text import Sentence, joined, printable, sentence
 
 MAX_CONTEXTS: Final = 200
 """Contexts that are read at most."""
@@ -104,7 +104,7 @@ async def check_fallback(probe: AsteriskProbe, config: Config, area: Sentence) -
             "the fallback {context} dials no trunk as far as it can be read; {count} places in it cannot: {places}",
             context=shown,
             count=len(unread),
-            places=", ".join(place.english for place in unread[:NAMED]) or "…",
+            places=joined(unread[:NAMED]) if unread else "…",
         )
         return [unknown(area, what, Sentence("check that they lead to no trunk (docs/dialplan.md)"))]
     return [ok(area, sentence("the fallback {context} dials no trunk, as far as it can be read", context=shown))]

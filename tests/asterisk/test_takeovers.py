@@ -34,6 +34,26 @@ class TakeoverCase(SentOnTest):
             program.terminate()
             self.sip = program.communicate(timeout=PATIENCE_S)[0].split()
 
+    def change_endpoint(self, setting: str, value: str) -> None:
+        """Change a setting of the phone 21 for the rest of the test."""
+        file = self.lab.run / "etc/pjsip.conf"
+        before = file.read_text()
+        file.write_text(before.replace("[21](phone)\n", f"[21](phone)\n{setting} = {value}\n", 1))
+        self._reload(setting, value)
+        was = self.old
+
+        def put_back() -> None:
+            file.write_text(before)
+            self._reload(setting, was)
+
+        self.addCleanup(put_back)
+
+    def _reload(self, setting: str, value: str) -> None:
+        function = f"PJSIP_ENDPOINT(21,{setting})"
+        self.old = self.lab.ami.getvar(function)
+        self.lab.cli("module reload res_pjsip.so")
+        wait_for(f"{setting} is {value}", lambda: self.lab.ami.getvar(function) == value)
+
     def until_rings(self, number: int) -> None:
         """Wait until a phone rings."""
         wait_for(f"{number} rings", lambda: f"PJSIP/{number}" in self.log() and "is ringing" in self.log())
@@ -329,40 +349,55 @@ class RedirectMethodTest(TakeoverCase):
 
     config = "[dial]\nforwarding = true\n"
 
-    def _endpoint(self, setting: str, value: str) -> None:
-        """Change a setting of the phone 21 for the rest of the test."""
-        file = self.lab.run / "etc/pjsip.conf"
-        before = file.read_text()
-        file.write_text(before.replace("[21](phone)\n", f"[21](phone)\n{setting} = {value}\n", 1))
-        self._reload(setting, value)
-        was = self.old
-
-        def put_back() -> None:
-            file.write_text(before)
-            self._reload(setting, was)
-
-        self.addCleanup(put_back)
-
-    def _reload(self, setting: str, value: str) -> None:
-        function = f"PJSIP_ENDPOINT(21,{setting})"
-        self.old = self.lab.ami.getvar(function)
-        self.lab.cli("module reload res_pjsip.so")
-        wait_for(f"{setting} is {value}", lambda: self.lab.ami.getvar(function) == value)
-
     def _forward(self) -> None:
         with self.phone(21, f"forward={OUTSIDE}"):
             self.sent_on("21")
 
     def test_uri_core(self) -> None:
         """With uri_core the forward to an address of this PBX is a call of 33's, which claims to come from 21."""
-        self._endpoint("redirect_method", "uri_core")
+        self.change_endpoint("redirect_method", "uri_core")
         self._forward()
         self.assertEqual(self.dialled(), ["PJSIP/21"])
         self.assertIn("33 sent on by 21 -> 600: ", self.told(OUTSIDE))
 
     def test_uri_pjsip(self) -> None:
         """With uri_pjsip it is a call of 33's without any trace of 21, which the doctor therefore names."""
-        self._endpoint("redirect_method", "uri_pjsip")
+        self.change_endpoint("redirect_method", "uri_pjsip")
         self._forward()
         self.assertEqual(self.dialled(), ["PJSIP/21", f"Local/{OUTSIDE}@localline"])
         self.assertEqual((self.row()["caller"], self.row()["forwarded_by"]), ("33", ""))
+
+
+class DoctorTest(TakeoverCase):
+    """What the doctor says of this Asterisk."""
+
+    config = f"# doctor\n{MAGI}"
+
+    def _doctor(self) -> str:
+        program = [sys.executable, "-c", "from pbxrouter.cli import main; main()", "doctor"]
+        done = subprocess.run(
+            [*program, "--config", str(self.gateway.config)], cwd=PROJECT, capture_output=True, text=True
+        )
+        return " ".join(done.stdout.split())
+
+    def test_endpoints_and_options(self) -> None:
+        """It names Dial()s without option i, with t, and a phone whose forwards Asterisk itself follows."""
+        said = self._doctor()
+        self.assertIn("Dial() has no option i at", said)
+        self.assertNotIn("uri_pjsip", said)
+        self.assertNotIn("Dial() has t, T, k or K", said)
+        self.change_endpoint("redirect_method", "uri_pjsip")
+        self.lab.cli('dialplan add extension 9,1,Dial,"PJSIP/21,20,it" into own-leg')
+        self.addCleanup(self.lab.cli, "dialplan remove extension 9@own-leg")
+        said = self._doctor()
+        self.assertIn("Asterisk itself calls where PJSIP/21 forwards to", said)
+        self.assertIn("Dial() has t, T, k or K at 9@own-leg", said)
+
+    def test_fallback(self) -> None:
+        """It follows the fallback through an include, a pattern and ExecIf to a trunk."""
+        self.assertIn("the fallback fallback dials no trunk, as far as it can be read", self._doctor())
+        self.lab.cli("dialplan add include outdoors into fallback")
+        self.addCleanup(self.lab.cli, "dialplan remove include outdoors from fallback")
+        self.assertIn(
+            "the fallback fallback reaches the trunk PJSIP/${EXTEN}@trunk, at _0X in outdoors", self._doctor()
+        )
