@@ -77,7 +77,7 @@ class LoaderTests(SynchronousTestCase):
         """Tabs, other blanks, unseen characters and digits of other widths and scripts make no other extension."""
         self.insert("applications_mappings", map_id=1, pattern="1X", application_name="dial")
         self.insert("extensions", extension_id=1, extension_number="33")
-        same = (
+        same: tuple[str | bytes, ...] = (
             "33 ",
             "\t33",
             "33\u00a0",
