@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import Channel, Prompts, verbs
 from pbxrouter.call.active_calls import ActiveCalls, GatewayCall, Phase
-from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of
+from pbxrouter.call.origin import FORWARDED_BY, inherited, origin_of, taken_up
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges, wait
 from pbxrouter.call.pin_guard import PinGuard, PinSource
@@ -177,10 +177,13 @@ class CallFlow:
 
     async def _route(self, call: _Conversation) -> Outcome:
         origin = await origin_of(call.channel, self._trunks)
+        number = await self._dialled_number(call)
+        if call.answered:  # the caller was asked for it
+            origin = await taken_up(call.channel, origin, self._trunks)
         call.endpoint = origin.endpoint
         facts = Facts(
             call.channel.request.caller,
-            await self._dialled_number(call),
+            number,
             endpoint=origin.endpoint,
             by_trunk=origin.by_trunk,
             forwarders=origin.forwarders,

@@ -196,9 +196,11 @@ class FastAGIProtocol(Protocol):
     def turn_away(self) -> None:
         """Mark the call as one for which the gateway has no slot, and close; for one that has told of no call yet.
 
-        One that is being refused already, or closed, ends as it would have with its slot.
+        One that is being refused already, or closed, ends as it would have with its slot; its mark is sent at once.
         """
         if self.state in OVER:
+            if self._ending is not None:
+                self._ending.hurry()
             self._owner.turned_away(self)
             return
         self._timer.clear()

@@ -44,6 +44,7 @@ from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.fakes import (
     HUNG_UP,
+    NAME,
     Answers,
     AsteriskEnd,
     FakeChannel,
@@ -341,17 +342,33 @@ class TheNumber(FlowCase):
         for dnid in ("unknown", "", "s", "-"):
             commands = self.run_call("s", dnid=dnid, answers=answers)
             self.assertEqual(
-                commands[:5],
+                commands[:6],
                 [
                     "CHANNEL STATUS",
                     variable("PBXROUTER", "routing"),
                     "ANSWER",
                     "GET DATA vm-enter-num-to-call 5000 20",
+                    NAME,
                     ASK_PIN,
                 ],
             )
             self.assertIn("EXEC Dial IAX2/34,60,i", commands)
             self.assertEqual((commands.count("ANSWER"), len([c for c in commands if "vm-enter" in c])), (1, 1))
+
+    def test_taken_up_meanwhile(self) -> None:
+        """Another phone that takes the call up at the prompt answers for the number that it keys, by its own grants."""
+        for name, verdict in (
+            ("PJSIP/33-00000009", "33 may use 2X by its own grant"),
+            ("PJSIP/36-00000009", "PJSIP/36 is not among the extensions"),
+            ("", "unknown is not among the extensions"),
+        ):
+            answers: Answers = {"GET DATA vm-enter": "200 result=21", NAME: f"200 result=1 ({name})"}
+            commands = self.run_call("s", dnid="", answers=answers)
+            self.assertEqual(ASK_PIN in commands, not name.startswith("PJSIP/33"))
+            decision = self.reports.records[-1].decision
+            assert decision is not None
+            self.assertEqual(decision.forwarded_by, name.partition("-")[0] or "unknown")
+            self.assertIn(verdict, decision.trace_lines())
 
     def test_nothing_keyed(self) -> None:
         """No digits are an invalid number."""

@@ -379,6 +379,21 @@ class ServiceTests(DatabaseCase):
         self.assertEqual(self.rows("SELECT reason, calls FROM counter_failures"), [])
         self.assertEqual(self.manager.forged_events, 3)
 
+    def test_hangup_that_cannot_be_checked(self) -> None:
+        """While Asterisk does not answer, a Hangup does not count; the next list of channels decides."""
+        self.manager.up()
+        self.call()
+        self.manager.hold.add("Status")
+        self.manager.says("Hangup", Cause="17")
+        self.wait(60)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = [self.listed("a")]
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (1, (1, 0, 0)))
+        self.manager.channels = []
+        self.wait(RESYNC_S)
+        self.assertEqual((self.counter.active, self.total()), (0, (1, 0, 1)))
+
     def test_hangup_on_its_way(self) -> None:
         """A channel that is still there for a moment after its Hangup is asked for again."""
         self.manager.up()
