@@ -5,17 +5,16 @@ A Health is read from memory and costs little: it reports what the parts found a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from twisted.internet.interfaces import IReactorTime
 
 from pbxrouter import __version__
 from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
+from pbxrouter.net import ClockSteps
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
@@ -189,7 +188,8 @@ class HealthProbe:
         asterisks: name and AMI connection (None if not configured) of each Asterisk.
         counters: the call counters.
         listen: FastAGI's endpoint.
-        clock: epoch seconds.
+        now: returns epoch seconds.
+        seconds: returns monotonic seconds.
     """
 
     def __init__(
@@ -201,7 +201,8 @@ class HealthProbe:
         history: HistoryWriter,
         listen: str,
         fastagi: FastAGIFactory,
-        clock: IReactorTime,
+        now: Callable[[], float],
+        seconds: Callable[[], float],
     ) -> None:
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
@@ -210,16 +211,18 @@ class HealthProbe:
         self._history = history
         self._listen = listen
         self._fastagi = fastagi
-        self._clock = clock
-        self._started = clock.seconds()
+        self._now = now
+        self._started = now()
+        self._steps = ClockSteps(now, seconds)
 
     def __call__(self) -> Health:
         """Take a snapshot. Never fails."""
         fastagi = self._fastagi
+        self._started += self._steps.step_s()  # the time since the start is right, also after the clock was set
         return Health(
             __version__,
             self._started,
-            self._clock.seconds(),
+            self._now(),
             tuple(self._asterisk(name, manager) for name, manager in self._asterisks),
             self._database(),
             FastAGIHealth(

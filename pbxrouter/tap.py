@@ -24,7 +24,7 @@ from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, PbxrouterError
 from pbxrouter.gateway import service
-from pbxrouter.net import raise_file_limit, with_backlog
+from pbxrouter.net import raise_file_limit, use_monotonic_time, with_backlog
 
 __all__ = ["Options", "makeService", "read_config"]
 
@@ -75,6 +75,7 @@ def makeService(options: Options) -> MultiService:
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
+    use_monotonic_time(reactor)
     os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
         check(config, reactor)

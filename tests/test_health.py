@@ -81,11 +81,12 @@ class HealthCase(SynchronousTestCase):
         """The database is away, AMI is connected."""
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.set_by_s = 0.0
         self.store = FakeStore()
         self.engine = RulesEngine({"dial"})
-        self.reloader = RulesReloader(self.store, self.engine, self.clock)
+        self.reloader = RulesReloader(self.store, self.engine, self.clock, self.clock.seconds)
         self.history = HistoryWriter(self.store, 90, self.clock, self.clock.seconds)
-        self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.fastagi = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
         self.manager, self.counter = FakeAMIConnection(), FakeCounter()
         self.look = HealthProbe(
             [("lab", cast(AMIConnection, self.manager)), ("bare", None)],
@@ -95,7 +96,8 @@ class HealthCase(SynchronousTestCase):
             self.history,
             "tcp:4573",
             self.fastagi,
-            self.clock,
+            lambda: self.clock.seconds() + self.set_by_s,
+            self.clock.seconds,
         )
         self.ends: list[Deferred[None]] = []
 
@@ -111,6 +113,18 @@ class HealthCase(SynchronousTestCase):
     def write(self) -> None:
         """Write what is queued."""
         self.successResultOf(Deferred.fromCoroutine(self.history.write()))
+
+
+class UptimeTests(HealthCase):
+    """The time since the start."""
+
+    def test_clock_set(self) -> None:
+        """It is right after the system's clock was set, too."""
+        self.clock.advance(100)
+        for step_s in (3600.0, -7200.0):
+            self.set_by_s += step_s
+            health = self.look()
+            self.assertEqual((health.uptime_s, health.now), (100.0, NOW + 100 + self.set_by_s))
 
 
 class DatabaseTests(HealthCase):

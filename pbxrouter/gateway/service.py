@@ -72,6 +72,7 @@ def build(config: Config, reactor: Any) -> MultiService:
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
+        seconds=reactor.seconds,
     )
 
     gateway = SequentialService()  # stopped in reverse: calls first, the database last
@@ -95,7 +96,17 @@ def build(config: Config, reactor: Any) -> MultiService:
     originators = {asterisk.name: asterisk.originator for asterisk in asterisks if asterisk.originator is not None}
     if config.web.listen is not None:
         managers = [(asterisk.name, asterisk.manager) for asterisk in asterisks]
-        health = HealthProbe(managers, counters, engine, reloader, history, config.fastagi.listen, fastagi, reactor)
+        health = HealthProbe(
+            managers,
+            counters,
+            engine,
+            reloader,
+            history,
+            config.fastagi.listen,
+            fastagi,
+            time.time,
+            reactor.seconds,
+        )
         web_service(
             config,
             store,

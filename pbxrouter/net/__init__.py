@@ -1,5 +1,6 @@
-"""Small Twisted tools: timers, outages, listening ports, limits on connections and open files."""
+"""Small Twisted tools: clocks, timers, outages, listening ports, limits on connections and open files."""
 
+from pbxrouter.net.clocks import STEP_S, ClockSteps, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
@@ -9,7 +10,9 @@ from pbxrouter.net.timers import Deadline, Timer, every
 __all__ = [
     "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
+    "STEP_S",
     "Bounds",
+    "ClockSteps",
     "ConnectionLimits",
     "ConnectionSlot",
     "Deadline",
@@ -19,6 +22,7 @@ __all__ = [
     "call_connections",
     "every",
     "raise_file_limit",
+    "use_monotonic_time",
     "web_connections",
     "with_backlog",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from twisted.application.service import MultiService
@@ -39,13 +41,18 @@ class RulesReloader(MultiService):
 
     While the database cannot be read, the last rules stay in force.
 
+    Args:
+        now: returns epoch seconds.
+
     Attributes:
         outage: of reading the rules from the database.
     """
 
     log = Logger()
 
-    def __init__(self, source: RulesSource, engine: RulesEngine, clock: IReactorTime) -> None:
+    def __init__(
+        self, source: RulesSource, engine: RulesEngine, clock: IReactorTime, now: Callable[[], float] = time.time
+    ) -> None:
         super().__init__()
         self._source = source
         self._engine = engine
@@ -53,7 +60,7 @@ class RulesReloader(MultiService):
         self._problems: tuple[Sentence, ...] = ()
         self.outage = Outage(
             self.log,
-            clock.seconds,
+            now,
             "rules: cannot be read, the last ones stay in force: {error}",
             "rules: the database can be read again",
         )

@@ -475,7 +475,7 @@ class Dawdling(FlowCase):
         clock = Clock()
         guard = PinGuard(None, (), clock.seconds)
         self.flow = CallFlow(
-            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds, guard=guard
+            self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, guard=guard, seconds=clock.seconds
         )
         channel = SlowCaller(SimulatedCall(extension, caller="33", dnid=dnid, arguments=("bounded",)), clock, prompt_s)
         self.serve(channel)
@@ -502,6 +502,30 @@ class Dawdling(FlowCase):
             self.assertEqual(asked, [ASK_PIN, *further])
             self.assertEqual(channel.commands[-5:], [*played("vm-goodbye"), *finished("DENIED"), "HANGUP"])
 
+    def test_clock_set(self) -> None:
+        """A caller who is keying keeps the time that is left when the system's clock is set, and so does the record."""
+        clock = Clock()
+        for step_s in (3600.0, 30.0, -30.0, -3600.0):
+            wall = [1_800_000_000.0]
+            self.flow = CallFlow(
+                self.engine,
+                DRIVERS,
+                Prompts(),
+                self.reports,
+                self.active_calls,
+                now=lambda wall=wall: wall[0],  # type: ignore[misc]
+                seconds=clock.seconds,
+            )
+            channel = FakeChannel(SimulatedCall("34", caller="33"), {"GET DATA": None})
+            over = Deferred.fromCoroutine(self.flow.serve(channel))
+            clock.advance(2)
+            wall[0] += step_s
+            channel.answer("200 result=123456")
+            self.successResultOf(over)
+            record = self.reports.records[-1]
+            self.assertEqual(record.decision and record.decision.granted_by, "pepe")
+            self.assertEqual((record.began, record.ended), (1_800_000_000.0, 1_800_000_002.0))
+
     def test_long_prompts(self) -> None:
         """Prompts of the owner's own may be long."""
         for prompt_s in (0, 5, 15):
@@ -516,7 +540,7 @@ class Dawdling(FlowCase):
     def test_time_up_before_the_number(self) -> None:
         """A call that waited too long is asked for nothing."""
         clock = Clock()
-        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, now=clock.seconds)
+        self.flow = CallFlow(self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, seconds=clock.seconds)
         channel = FakeChannel(SimulatedCall("s", caller="33"), {"ANSWER": None})
         over = Deferred.fromCoroutine(self.flow.serve(channel))
         clock.advance(149)
@@ -546,15 +570,16 @@ class Running(FlowCase):
 
     def test_times(self) -> None:
         """The record tells when the call began and ended."""
-        times = iter((100.0, 107.5))
+        times = iter((3.0, 10.5))
         flow = CallFlow(
             self.engine,
             DRIVERS,
             Prompts(),
             self.reports,
             self.active_calls,
-            lambda: next(times),
+            lambda: 100.0,
             PinGuard(None, (), int),
+            seconds=lambda: next(times),
         )
         self.successResultOf(Deferred.fromCoroutine(flow.serve(FakeChannel(SimulatedCall("21", caller="33")))))
         (record,) = self.reports.records

@@ -137,7 +137,7 @@ class Keeping(SynchronousTestCase):
         self.slow: Deferred[RuleSet] = Deferred()
         self.engine = RulesEngine({"dial"})
         self.clock = Clock()
-        self.reloader = RulesReloader(self.source, self.engine, self.clock)
+        self.reloader = RulesReloader(self.source, self.engine, self.clock, self.clock.seconds)
         self.logs = cast("list[LogEvent]", self.enterContext(capturedLogs()))
 
     def verdict(self, number: str) -> Verdict:
