@@ -76,6 +76,13 @@ class StoreError(PbxrouterError):
     """The database cannot be used now; base class of the database's errors."""
 
 
+class RulesNotLoaded(StoreError):
+    """No rules have been loaded since the start, so no call can be decided."""
+
+    def __init__(self) -> None:
+        super().__init__(Sentence("the rules are not loaded yet, so no call can be routed"))
+
+
 class DatabaseMissing(StoreError):
     """There is no database file at the configured path."""
 

@@ -68,7 +68,7 @@ class DatabaseHealth:
     """Health of the database, as its users found it.
 
     Attributes:
-        has_rules: whether rules are in force; calls wait until they have been loaded once.
+        has_rules: whether rules are in force; no call is taken until they have been loaded once.
         rules_away_since: epoch second since which rules cannot be read; None while they can.
         history_away_since: epoch second since which no call can be written; None while it can.
         queued: calls that wait to be written.
@@ -98,7 +98,7 @@ class DatabaseHealth:
         if self.rules_away_since is not None:
             if self.has_rules:
                 return Sentence("cannot be read; the last rules stay in force")
-            return Sentence("cannot be read; calls wait until the rules are loaded")
+            return Sentence("cannot be read; no call is taken until the rules are loaded")
         if not self.has_rules:
             return Sentence("loading the rules")
         if self.history_away_since is not None:

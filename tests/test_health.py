@@ -137,7 +137,7 @@ class DatabaseTests(HealthCase):
         self.refresh()
         database = self.look().database
         self.assertEqual((database.state, database.rules_away_since), ("bad", NOW))
-        self.assertEqual(database.sentence.english, "cannot be read; calls wait until the rules are loaded")
+        self.assertEqual(database.sentence.english, "cannot be read; no call is taken until the rules are loaded")
         assert database.trouble is not None
         self.assertEqual(database.trouble.english, "database x.db is locked")
 

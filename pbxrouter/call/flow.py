@@ -40,6 +40,7 @@ from pbxrouter.errors import (
     PromptMissing,
     ProtocolViolation,
     ReplyTimeout,
+    StoreError,
 )
 from pbxrouter.rules import Decision, Facts, RulesEngine, Verdict, normalise_number
 from pbxrouter.security import GuessKey
@@ -315,7 +316,7 @@ class CallFlow:
     async def _failed(self, call: _Conversation, error: Exception) -> Outcome:
         """Log an error, mark the call as failed, tell the caller, and let the dialplan go on."""
         uniqueid = printable(call.channel.request.uniqueid)
-        if isinstance(error, AGIError):
+        if isinstance(error, AGIError | StoreError):
             self.log.error("call {uniqueid} failed: {error}", uniqueid=uniqueid, error=str(error))
         else:
             self.log.failure("call {uniqueid} failed", uniqueid=uniqueid)

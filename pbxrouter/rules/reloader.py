@@ -21,6 +21,10 @@ POLL_S: Final = 0.1
 """Seconds between two checks whether the rules have changed."""
 
 
+NO_RULES: Final = "rules: cannot be read, and no call is taken until they can: {error}"
+"""The log line of an outage before any rules have been loaded."""
+
+
 class RulesSource(Protocol):
     """A source of rules, such as ``database.Store``."""
 
@@ -64,6 +68,7 @@ class RulesReloader(MultiService):
             "rules: cannot be read, the last ones stay in force: {error}",
             "rules: the database can be read again",
         )
+
         every(POLL_S, self.poll, clock, self)
 
     async def reload(self) -> None:
@@ -81,7 +86,7 @@ class RulesReloader(MultiService):
                 return
             rules = await self._source.load_rules()
         except StoreError as error:
-            self.outage.failed(error)
+            self.outage.failed(error, None if self._engine.rules else NO_RULES)
             return
         except Exception:
             self.outage.note(Sentence("reading the rules failed; see the gateway's log"))

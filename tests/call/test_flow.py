@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter.agi.channel import Channel
@@ -1076,7 +1076,7 @@ class OverFastAGI(FlowCase):
         self.assertEqual(self.simulate("h").commands, [])
 
     def test_first_rules_late(self) -> None:
-        """A call that comes before the rules are loaded waits for them, and may end while it waits."""
+        """A call that comes before the rules are loaded fails at once, for the fallback; one line says why."""
         self.flow = self.flow_by(None)
         ends = []
         for _ in range(2):
@@ -1086,15 +1086,17 @@ class OverFastAGI(FlowCase):
             ends[-1].says(SimulatedCall("21", caller="33").environment())
             self.assertEqual(ends[-1].hears(), f"{ORIGIN}\n".encode())
             ends[-1].says(b"200 result=1 (,,,,)\n")
-        self.clock.advance(SETTLE_S)
         ends[1].goes()
         with capturedLogs() as logs:
-            self.engine.replace(workshop_rules())
-        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_PATTERN 2X\n")
+            self.clock.advance(SETTLE_S)
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER_OUTCOME FAILED\n")
+        ends[0].says(b"200 result=1\n")
+        self.assertEqual(ends[0].hears(), b"SET VARIABLE PBXROUTER failed\n")
         self.assertEqual(ends[1].hears(), b"")
         ends[0].goes()
-        self.assertEqual(loud(logs), [])
-        self.assertEqual(self.reports.statuses, ["HANGUP", "HANGUP"])
+        (event,) = loud(logs)
+        self.assertIn("the rules are not loaded yet", formatEvent(event))
+        self.assertEqual(sorted(self.reports.statuses), ["FAILED", "HANGUP"])
 
 
 class SentOn(FlowCase):
