@@ -24,7 +24,7 @@ from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
 from pbxrouter.gateway import service
-from pbxrouter.net import raise_file_limit, use_monotonic_time, with_backlog
+from pbxrouter.net import raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
 
@@ -83,6 +83,7 @@ def makeService(options: Options) -> MultiService:
         rules = check(config, reactor)
         gateway = Gateway()
         service.build(config, reactor, lambda _: rules).setServiceParent(gateway)
+        unblock_output(reactor)  # twistd logs to it from now on
         return gateway
     except ConfigError as error:
         give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")

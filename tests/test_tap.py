@@ -39,6 +39,7 @@ class TapCase(SynchronousTestCase):
         self.here.mkdir()
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.here)
+        self.patch(sys, "stdout", sys.stdout)  # makeService replaces it
         database.create(self.here / "pbxrouter.sqlite")
         keyfile.create_key(self.here / "pbxrouter.sqlite.pinkey")
         umask = os.umask(0o022)

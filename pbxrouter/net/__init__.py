@@ -1,10 +1,11 @@
-"""Small Twisted tools: clocks, timers, outages, listening ports, limits on connections and open files."""
+"""Small Twisted tools: clocks, timers, outages, ports, output that does not block, limits on connections and files."""
 
 from pbxrouter.net.clocks import STEP_S, ClockSteps, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
+from pbxrouter.net.output import UnblockedOutput, unblock_output
 from pbxrouter.net.timers import Deadline, Timer, every
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "Listener",
     "Outage",
     "Timer",
+    "UnblockedOutput",
     "call_connections",
     "every",
     "raise_file_limit",
+    "unblock_output",
     "use_monotonic_time",
     "web_connections",
     "with_backlog",
