@@ -24,7 +24,7 @@ from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
 from pbxrouter.database.rules import check_columns
 from pbxrouter.errors import ConfigError, DatabaseLocked, PbxrouterError, StoreError
 from pbxrouter.gateway import service
-from pbxrouter.net import raise_file_limit, unblock_output, use_monotonic_time, with_backlog
+from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
 from pbxrouter.rules import RuleSet
 from pbxrouter.text import sentence
 
@@ -78,6 +78,7 @@ def makeService(options: Options) -> MultiService:
         give_up(str(error))
     raise_file_limit()
     use_monotonic_time(reactor)
+    limit_threads(reactor)
     os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
         rules = check(config, reactor)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from pbxrouter.agi import AGIRequest
 from pbxrouter.alarms import Alarm
-from pbxrouter.database import Store, admit_guess, forget_guesses, lift_guesses, refund_guess
+from pbxrouter.database import Database, admit_guess, forget_guesses, lift_guesses, refund_guess
 from pbxrouter.errors import StoreError
 from pbxrouter.security import GuessKey, Ruling, bounded, charged, keys_of, refunded, rule
 from pbxrouter.text import printable
@@ -79,7 +79,7 @@ class PinGuard:
 
     def __init__(
         self,
-        store: Store | None,
+        store: Database | None,
         trunks: Iterable[str],
         now: Callable[[], float],
         alarm: Callable[[Alarm], object] = lambda alarm: None,

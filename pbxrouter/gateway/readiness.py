@@ -38,6 +38,12 @@ class WhenRouting(MultiService):
         self._logged = False
         engine.on_ready(self._rules_loaded)
 
+    def addService(self, service: Service) -> None:
+        """Add a part; without rules it waits like the others."""
+        running, self.running = self.running, bool(self.running and self._ready)
+        super().addService(service)
+        self.running = running
+
     def privilegedStartService(self) -> None:
         """Open the ports, if there are rules."""
         if self._ready:

@@ -21,7 +21,7 @@ from pbxrouter.call import ActiveCalls, CallFlow, HistoryWriter, PinCalls, PinCh
 from pbxrouter.config import DEFAULT_LISTEN, Config, read_fastagi_secret
 from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, WatchCommand
 from pbxrouter.counter import CallCounter
-from pbxrouter.database import Store
+from pbxrouter.database import LimitedDatabase, Store
 from pbxrouter.database.rules import read_rules
 from pbxrouter.drivers import load_drivers
 from pbxrouter.errors import StoreError
@@ -38,6 +38,8 @@ from pbxrouter.security import parse_network, pins, read_key
 
 FORGET_EVERY_S: Final = 3600.0
 """Seconds between deletions of wrong PINs that are forgiven."""
+CALL_WAIT_S: Final = 3.0
+"""Seconds for which a call waits for the database: to count a PIN, or to change it. Without an answer it goes on."""
 MAX_RESERVE: Final = 512
 """FastAGI connections beyond those that have a place, at most."""
 
@@ -100,10 +102,11 @@ def build(
     refusals = Refusals(reports, alarm=alarms.raise_alarm)
     reports.add(refusals.report)
     active_calls = ActiveCalls()
-    guard = PinGuard(store, config.trunks, time.time, alarms.raise_alarm)
-    pin_calls = PinCalls(store, time.time)
+    at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
-    changes = PinChanges(store, guard, hash_pin, reloader.reload, time.time)
+    changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
     flow = CallFlow(
         engine,
         drivers,
@@ -117,7 +120,7 @@ def build(
         seconds=reactor.seconds,
     )
 
-    gateway = SequentialService()  # stopped in reverse: calls first, the database last
+    gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)

@@ -6,7 +6,9 @@ from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.resolver import limit_threads
+from pbxrouter.net.threads import make_leavable
+from pbxrouter.net.timers import Deadline, Timer, at_most, every
 
 __all__ = [
     "LIMIT_REASONS",
@@ -21,8 +23,11 @@ __all__ = [
     "Outage",
     "Timer",
     "UnblockedOutput",
+    "at_most",
     "call_connections",
     "every",
+    "limit_threads",
+    "make_leavable",
     "raise_file_limit",
     "unblock_output",
     "use_monotonic_time",

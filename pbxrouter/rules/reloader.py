@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pbxrouter.errors import StoreError
-from pbxrouter.net import Outage, every
+from pbxrouter.net import Outage, at_most, every
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.ruleset import RuleSet
 from pbxrouter.text import Sentence
@@ -21,6 +21,8 @@ POLL_S: Final = 0.1
 """Seconds between two checks whether the rules have changed."""
 
 
+RELOAD_S: Final = 3.0
+"""Seconds for which one who has changed the rules waits until they are in force: a caller may be among them."""
 NO_RULES: Final = "rules: cannot be read, and no call is taken until they can: {error}"
 """The log line of an outage before any rules have been loaded."""
 
@@ -60,6 +62,7 @@ class RulesReloader(MultiService):
         super().__init__()
         self._source = source
         self._engine = engine
+        self._clock = clock
         self._loaded: tuple[int, ...] | None = None
         self._problems: tuple[Sentence, ...] = ()
         self.outage = Outage(
@@ -72,9 +75,12 @@ class RulesReloader(MultiService):
         every(POLL_S, self.poll, clock, self)
 
     async def reload(self) -> None:
-        """Load the rules now, after a change by this gateway. Never fails."""
+        """Load the rules now, after a change by this gateway, and wait for that for RELOAD_S at most. Never fails."""
         self._loaded = None
-        await self.poll()
+        if not await at_most(RELOAD_S, Deferred.fromCoroutine(self.poll()), self._clock):
+            self.log.warn(
+                "rules: loading takes longer than {seconds:.0f} s; the last ones stay in force", seconds=RELOAD_S
+            )
 
     async def poll(self) -> None:
         """Load the rules if they have changed. Never fails."""

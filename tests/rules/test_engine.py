@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.errors import RulesNotLoaded, StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Mapping, Verdict
-from pbxrouter.rules.reloader import POLL_S, RulesReloader
+from pbxrouter.rules.reloader import POLL_S, RELOAD_S, RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from tests.fakes import hash_pin, loud, workshop_rules
 
@@ -316,6 +316,18 @@ class Keeping(SynchronousTestCase):
         slow.callback(workshop_rules())
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slow_reload(self) -> None:
+        """One who has changed the rules does not wait longer than RELOAD_S; the rules count when they are loaded."""
+        self.source.rules = slow = self.slow
+        reloaded = Deferred.fromCoroutine(self.reloader.reload())
+        self.clock.advance(RELOAD_S - 0.1)
+        self.assertNoResult(reloaded)
+        self.clock.advance(0.1)
+        self.successResultOf(reloaded)
+        self.assertIn("rules: loading takes longer than", loud(self.logs)[-1]["log_format"])
+        slow.callback(rules_with("9X"))
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
 
     def test_stops(self) -> None:
         """After a stop nothing is loaded."""
