@@ -3,6 +3,7 @@
 from pbxrouter.net.clocks import STEP_S, ClockSteps, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
+from pbxrouter.net.keepalive import keep_alive
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
 from pbxrouter.net.output import UnblockedOutput, unblock_output
@@ -26,6 +27,7 @@ __all__ = [
     "at_most",
     "call_connections",
     "every",
+    "keep_alive",
     "limit_threads",
     "make_leavable",
     "raise_file_limit",
