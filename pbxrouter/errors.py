@@ -33,6 +33,13 @@ class ConfigError(PbxrouterError):
     """A setting cannot be used. The message names the key and what is accepted."""
 
 
+class DescriptorsUsedUp(PbxrouterError):
+    """The process may open no further file or connection."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(sentence("all {count} file descriptors are in use: new calls are closed at once", count=limit))
+
+
 class PatternError(PbxrouterError):
     """A dial pattern cannot be parsed."""
 

@@ -14,7 +14,7 @@ from pbxrouter.ami import AMIConnection
 from pbxrouter.call import HistoryWriter
 from pbxrouter.counter import CallCounter
 from pbxrouter.fastagi import FastAGIFactory
-from pbxrouter.net import ClockSteps
+from pbxrouter.net import ClockSteps, DescriptorWatch
 from pbxrouter.rules import RulesEngine, RulesReloader
 from pbxrouter.text import Sentence, sentence
 
@@ -118,6 +118,8 @@ class FastAGIHealth:
         served: number of calls since the gateway started.
         last_call: epoch second of the last call; None before the first.
         refused: number of connections refused since the gateway started, by reason.
+        is_listening: whether it takes calls; it does when the rules have been loaded.
+        trouble: why calls are closed at once; None if they are served.
     """
 
     listen: str
@@ -125,15 +127,21 @@ class FastAGIHealth:
     served: int
     last_call: float | None
     refused: Mapping[str, int]
+    is_listening: bool = True
+    trouble: Sentence | None = None
 
     @property
     def state(self) -> State:
         """Its severity; whether calls should come is for the owner to judge."""
-        return "good"
+        return "bad" if self.trouble is not None else "good" if self.is_listening else "plain"
 
     @property
     def sentence(self) -> Sentence:
         """Its state as a sentence."""
+        if self.trouble is not None:
+            return self.trouble
+        if not self.is_listening:
+            return Sentence("does not listen until the rules are loaded")
         if self.last_call is None:
             return Sentence("no call received yet")
         return Sentence("receiving calls")
@@ -190,6 +198,7 @@ class HealthProbe:
         listen: FastAGI's endpoint.
         now: returns epoch seconds.
         seconds: returns monotonic seconds.
+        descriptors: the watch on file descriptors.
     """
 
     def __init__(
@@ -203,6 +212,7 @@ class HealthProbe:
         fastagi: FastAGIFactory,
         now: Callable[[], float],
         seconds: Callable[[], float],
+        descriptors: DescriptorWatch | None = None,
     ) -> None:
         self._asterisks = asterisks
         self._counters = {counter.asterisk: counter for counter in counters}
@@ -211,6 +221,7 @@ class HealthProbe:
         self._history = history
         self._listen = listen
         self._fastagi = fastagi
+        self._descriptors = descriptors
         self._now = now
         self._started = now()
         self._steps = ClockSteps(now, seconds)
@@ -231,6 +242,8 @@ class HealthProbe:
                 fastagi.served,
                 fastagi.last_call,
                 dict(fastagi.admission.refused),
+                self._engine.rules is not None,
+                self._descriptors.outage.trouble if self._descriptors is not None else None,
             ),
         )
 

@@ -31,7 +31,7 @@ from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, DescriptorWatch, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -122,6 +122,8 @@ def build(
 
     gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
+    descriptors = DescriptorWatch(reactor)
+    descriptors.setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
@@ -153,6 +155,7 @@ def build(
             fastagi,
             time.time,
             reactor.seconds,
+            descriptors,
         )
         web_service(
             config,

@@ -2,6 +2,7 @@
 
 from pbxrouter.net.clocks import STEP_S, ClockSteps, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
+from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.keepalive import keep_alive
 from pbxrouter.net.listener import Listener, with_backlog
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectionLimits",
     "ConnectionSlot",
     "Deadline",
+    "DescriptorWatch",
     "Listener",
     "Outage",
     "Timer",
