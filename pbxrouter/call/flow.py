@@ -112,7 +112,7 @@ class CallFlow:
     ) -> None:
         self._trunks = frozenset(trunks)
         self._pin_changes = pin_changes
-        self._guard = guard or PinGuard(None, (), now)
+        self._guard = guard or PinGuard(None, (), now, seconds=seconds)
         self._pin_calls = pin_calls or PinCalls(None, now)
         self._now = now
         self._seconds = seconds

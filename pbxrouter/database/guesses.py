@@ -62,7 +62,7 @@ def admit_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now:
         StoreError: the database cannot be written now.
     """
     with transaction(connection):
-        forgiven_at = {key: bounded(key, _forgiven_at(connection, key), now) for key in keys}
+        forgiven_at = {key: bounded(key, _times(connection, key, now)[0], now) for key in keys}
         ruling = rule(keys, forgiven_at, now)
         for key in keys:
             locked = ruling.locked_by is not None
@@ -92,11 +92,14 @@ def refund_guess(connection: sqlite3.Connection, keys: tuple[GuessKey, ...], now
     """
     with transaction(connection):
         for key in keys:
+            forgiven_at, last_at = _times(connection, key, now)
             connection.execute(
-                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1)"
+                "UPDATE pin_guesses SET forgiven_at = :forgiven_at, wrong = max(0, wrong - 1), last_at = :last_at"
                 " WHERE scope = :scope AND name = :name",
                 {
-                    "forgiven_at": refunded(key, _forgiven_at(connection, key), now),
+                    # Not later than the last guess, so that nothing is open if the clock is set back.
+                    "forgiven_at": refunded(key, forgiven_at, last_at),
+                    "last_at": last_at,
                     "scope": key.scope,
                     "name": _storable(key.name),
                 },
@@ -112,8 +115,8 @@ def list_guesses(connection: sqlite3.Connection, now: float) -> list[WrongGuesse
     with reading(connection):
         bounds = lock_bounds(_is_attacked(connection, now))
         rows = connection.execute(
-            "SELECT scope, name, forgiven_at, wrong, unchecked, last_at FROM pin_guesses"
-            f" WHERE forgiven_at > :now ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
+            f"SELECT scope, name, {_FORGIVEN_AT}, wrong, unchecked, last_at FROM pin_guesses"
+            f" WHERE {_FORGIVEN_AT} > :now ORDER BY {_IS_LOCKED} DESC, last_at DESC LIMIT :limit",
             {"now": now, "limit": MAX_LISTED, **bounds},
         ).fetchall()
     found = []
@@ -134,7 +137,7 @@ def lockout_figures(connection: sqlite3.Connection, now: float) -> LockoutFigure
     with reading(connection):
         attacked = _is_attacked(connection, now)
         rows = connection.execute(
-            f"SELECT scope, count(*) FROM pin_guesses WHERE forgiven_at > :now AND {_IS_LOCKED} GROUP BY scope",
+            f"SELECT scope, count(*) FROM pin_guesses WHERE {_FORGIVEN_AT} > :now AND {_IS_LOCKED} GROUP BY scope",
             {"now": now, **lock_bounds(attacked)},
         ).fetchall()
     counts = dict(rows)
@@ -185,23 +188,26 @@ def forget_guesses(connection: sqlite3.Connection, now: float) -> None:
         connection.execute("DELETE FROM pin_guesses WHERE forgiven_at < :limit", {"limit": now - 86_400})
 
 
+_FORGIVEN_AT: Final = "CASE WHEN last_at > :now THEN :now + forgiven_at - last_at ELSE forgiven_at END"
+"""If the last guess lies in the future, the clock was set back since: what was open then is open from now on."""
 _IS_LOCKED: Final = (
-    "forgiven_at - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway ELSE :caller END"
+    f"{_FORGIVEN_AT} - :now > CASE scope WHEN 'mapping' THEN :mapping WHEN 'gateway' THEN :gateway ELSE :caller END"
 )
 
 
 def _is_attacked(connection: sqlite3.Connection, now: float) -> bool:
     """Whether the gateway-wide alarm is on."""
     bound = lock_bounds(False)["gateway"]
-    return _forgiven_at(connection, GuessKey("gateway", "")) - now > bound
+    return _times(connection, GuessKey("gateway", ""), now)[0] - now > bound
 
 
-def _forgiven_at(connection: sqlite3.Connection, key: GuessKey) -> float:
+def _times(connection: sqlite3.Connection, key: GuessKey, now: float) -> tuple[float, float]:
+    """When all guesses of a key are forgiven, and when the last one was, now at the latest."""
     row = connection.execute(
-        "SELECT forgiven_at FROM pin_guesses WHERE scope = :scope AND name = :name",
-        {"scope": key.scope, "name": _storable(key.name)},
+        f"SELECT {_FORGIVEN_AT}, min(last_at, :now) FROM pin_guesses WHERE scope = :scope AND name = :name",
+        {"scope": key.scope, "name": _storable(key.name), "now": now},
     ).fetchone()
-    return float(row[0]) if row else 0.0
+    return (float(row[0]), float(row[1])) if row else (0.0, 0.0)
 
 
 def _storable(name: str) -> str:

@@ -103,7 +103,7 @@ def build(
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
-    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm, reactor.seconds)
     pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)

@@ -112,7 +112,11 @@ class FlowCase(SynchronousTestCase):
         if rules is not None:
             self.engine.replace(rules)
         days = itertools.count(0.0, 86_400.0)  # so that the PIN guard holds no call against the next
-        self.guard = PinGuard(None, (), lambda: next(days) if self.now is None else self.now)
+
+        def now() -> float:
+            return next(days) if self.now is None else self.now
+
+        self.guard = PinGuard(None, (), now, seconds=now)
         return CallFlow(self.engine, drivers, prompts or Prompts(), self.reports, self.active_calls, guard=self.guard)
 
     def serve(self, channel: Channel) -> None:
@@ -473,7 +477,7 @@ class Dawdling(FlowCase):
     def serve_slowly(self, extension: str, prompt_s: float, dnid: str | None = None) -> SlowCaller:
         """Serve such a call."""
         clock = Clock()
-        guard = PinGuard(None, (), clock.seconds)
+        guard = PinGuard(None, (), clock.seconds, seconds=clock.seconds)
         self.flow = CallFlow(
             self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, guard=guard, seconds=clock.seconds
         )
@@ -750,7 +754,7 @@ class Guarded(FlowCase):
     def setUp(self) -> None:
         """A guard that starts with no wrong PIN."""
         super().setUp()
-        self.guard = PinGuard(None, (), lambda: 1000.0)
+        self.guard = PinGuard(None, (), lambda: 1000.0, seconds=lambda: 1000.0)
         self.flow = CallFlow(
             self.engine, DRIVERS, Prompts(), self.reports, self.active_calls, lambda: 1000.0, self.guard
         )
