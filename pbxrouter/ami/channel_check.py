@@ -123,8 +123,9 @@ class ChannelCheck:
         except ManagerError as error:
             if isinstance(error, ActionFailed):
                 self._complain(error)
-        for channel, waiting in gathered:
-            waiting.callback(listed.get(channel))
+        finally:
+            for channel, waiting in gathered:
+                waiting.callback(listed.get(channel))
 
     def _complain(self, error: ManagerError) -> None:
         if not self._complained:

@@ -58,6 +58,7 @@ class CallCounter(MultiService):
     Args:
         keep_days: days after which counts are deleted.
         now: returns epoch seconds.
+        monotonic: returns monotonic seconds.
 
     Attributes:
         asterisk: its name in the configuration.
@@ -78,6 +79,7 @@ class CallCounter(MultiService):
         clock: IReactorTime,
         keep_days: int,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.asterisk = str(manager.name)
@@ -87,7 +89,8 @@ class CallCounter(MultiService):
         self._manager = manager
         self._clock = clock
         self._now = now
-        self._steps = ClockSteps(now, clock.seconds)
+        self._monotonic = monotonic
+        self._steps = ClockSteps(now, monotonic)
         self._keep_days = keep_days
         self._time = AsteriskClock()
         self._table = CallTable(self.counting)
@@ -271,15 +274,14 @@ class CallCounter(MultiService):
         if self._writer.seen is not None:
             self._writer.seen += step_s
         self._writer.rewrite = True
-        self.log.info("counter {name}: the clock was set by {step:+.0f} s", name=self.asterisk, step=step_s)
 
     async def _compare_clocks(self) -> None:
-        sent, asked = self._now(), self._clock.seconds()
+        sent, asked = self._now(), self._monotonic()
         answer = await self._manager.action("Ping")
         answered = self._now()
         self._notice_step()
         agreed = not self._time.ahead_s
-        if abs(answered - sent - (self._clock.seconds() - asked)) < STEP_S:  # else the clock was set in between
+        if abs(answered - sent - (self._monotonic() - asked)) < STEP_S:  # else the clock was set in between
             self._time.compare(answer.get("Timestamp"), sent, answered)
         if agreed and self._time.ahead_s:
             self.log.warn(

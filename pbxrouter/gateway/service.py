@@ -31,7 +31,7 @@ from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.readiness import WhenRouting
 from pbxrouter.gateway.sequential import SequentialService
 from pbxrouter.health import HealthProbe
-from pbxrouter.net import Bounds, DescriptorWatch, Listener, call_connections, every, raise_file_limit
+from pbxrouter.net import Bounds, ClockWatch, DescriptorWatch, Listener, call_connections, every, raise_file_limit
 from pbxrouter.originate import Originator
 from pbxrouter.rules import RulesEngine, RuleSet, RulesReloader
 from pbxrouter.security import parse_network, pins, read_key
@@ -103,7 +103,7 @@ def build(
     reports.add(refusals.report)
     active_calls = ActiveCalls()
     at_hand = LimitedDatabase(store, CALL_WAIT_S, reactor)
-    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm, reactor.seconds)
+    guard = PinGuard(at_hand, config.trunks, time.time, alarms.raise_alarm)
     pin_calls = PinCalls(at_hand, time.time)
     reloader = RulesReloader(store, engine, reactor)
     changes = PinChanges(at_hand, guard, hash_pin, reloader.reload, time.time)
@@ -117,13 +117,13 @@ def build(
         pin_calls=pin_calls,
         pin_changes=changes,
         trunks=config.trunks,
-        seconds=reactor.seconds,
     )
 
     gateway = SequentialService(reactor)  # stopped in reverse: calls first, the database last
     alarms.setServiceParent(gateway)
     descriptors = DescriptorWatch(reactor)
     descriptors.setServiceParent(gateway)
+    ClockWatch(reactor).setServiceParent(gateway)
     StoreService(store).setServiceParent(gateway)
     every(FORGET_EVERY_S, guard.forget, reactor, gateway)
     every(PinCalls.WRITE_EVERY_S, pin_calls.write, reactor, gateway)
@@ -154,7 +154,7 @@ def build(
             config.fastagi.listen,
             fastagi,
             time.time,
-            reactor.seconds,
+            time.monotonic,
             descriptors,
         )
         web_service(
@@ -237,12 +237,13 @@ def add_counters(
     reports: Reports,
     reactor: Any,
     now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> list[CallCounter]:
     """Add a call counter to each Asterisk with an AMI connection."""
     counters = []
     for asterisk in asterisks:
         if asterisk.manager is not None:
-            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now)
+            counter = CallCounter(asterisk.manager, store, reactor, config.counter.keep_days, now, monotonic)
             counter.setServiceParent(asterisk)
             reports.add(counter.report)
             counters.append(counter)

@@ -1,6 +1,6 @@
 """Small Twisted tools: clocks, timers, outages, ports, output that does not block, limits on connections and files."""
 
-from pbxrouter.net.clocks import STEP_S, ClockSteps, use_monotonic_time
+from pbxrouter.net.clocks import STEP_S, ClockSteps, ClockWatch, use_monotonic_time
 from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLimits, ConnectionSlot
 from pbxrouter.net.descriptors import DescriptorWatch
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
@@ -18,6 +18,7 @@ __all__ = [
     "STEP_S",
     "Bounds",
     "ClockSteps",
+    "ClockWatch",
     "ConnectionLimits",
     "ConnectionSlot",
     "Deadline",

@@ -259,6 +259,7 @@ class ServiceTests(DatabaseCase):
             self.clock,
             30,
             lambda: self.clock.seconds() + self.set_by_s,
+            self.clock.seconds,
         )
         counter.startService()
         self.addCleanup(counter.stopService)

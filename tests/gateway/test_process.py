@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter import database
 from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests import needs
+from tests.browser.asterisk import SECRET, PoliteAsterisk
 from tests.gateway.process import GatewayProcess, wait_for
 
 CLOCK = """
@@ -29,6 +30,19 @@ def stepped():
 time.time = stepped
 """
 """Lets the file named step set the system's clock, as far as Python sees it."""
+
+FREEZE = """
+import time
+_monotonic = time.monotonic
+def frozen():
+    try:
+        with open("frozen") as file:
+            return _monotonic() + float(file.read())
+    except (OSError, ValueError):
+        return _monotonic()
+time.monotonic = frozen
+"""
+"""Lets the file named frozen tell for how long the process has not run, as far as Python sees it."""
 
 RESOLVER = """
 import socket, threading
@@ -79,6 +93,37 @@ class ClockSteps(ProcessCase):
         self.assertEqual(len(times), 11)
         for began, ended in times:
             self.assertTrue(0 <= ended - began < needs.PATIENCE_S, times)
+
+
+class Freeze(ProcessCase):
+    """The process does not run for a while, as after SIGSTOP."""
+
+    def test_thaw(self) -> None:
+        """The connection to AMI is kept, and a caller who keys a PIN meanwhile is served."""
+        asterisk = PoliteAsterisk()
+        self.addCleanup(asterisk.stop)
+        gateway = self.make(asterisk.settings)
+        (gateway.folder / "ami.secret").write_text(SECRET)
+        (gateway.folder / "ami.secret").chmod(0o600)
+        gateway.start(FREEZE)
+        gateway.wait_until_up()
+        gateway.wait_for_log("AMI lab: connected")
+        caller = SimulatedAsterisk(SimulatedCall("34", caller="33"), Script(keys=("123456#",)))
+        with gateway.connect() as connection:
+            connection.sendall(caller.environment())
+            while not (heard := connection.recv(65536)).startswith(b"GET DATA"):
+                self.assertTrue(heard, gateway.log())
+                connection.sendall(caller.receive(heard))
+            (gateway.folder / "frozen.new").write_text("100")
+            (gateway.folder / "frozen.new").rename(gateway.folder / "frozen")
+            gateway.wait_for_log("clock: the process did not run for 100 s")
+            while heard:
+                connection.sendall(caller.receive(heard))
+                heard = connection.recv(65536)
+        self.assertEqual([dial[1] for dial in caller.dials], ["ANSWER"], gateway.log())
+        self.assertEqual(gateway.stop(), -signal.SIGTERM)
+        self.assertNotIn("closing the connection", gateway.log())
+        self.assertNotIn("is lost", gateway.log())
 
 
 class LogPipe(ProcessCase):
@@ -134,8 +179,8 @@ class Descriptors(ProcessCase):
             end: list[bytes] = []
             while not end:
                 connection = stack.enter_context(gateway.connect())
-                connection.sendall(SimulatedAsterisk(SimulatedCall("34", caller="33")).environment())
                 with contextlib.suppress(ConnectionError):
+                    connection.sendall(SimulatedAsterisk(SimulatedCall("34", caller="33")).environment())
                     said = connection.recv(100)
                     if said:
                         continue

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pbxrouter.errors import RulesNotLoaded, StoreError
 from pbxrouter.rules.engine import RulesEngine
 from pbxrouter.rules.model import Facts, Mapping, Verdict
-from pbxrouter.rules.reloader import POLL_S, RELOAD_S, RulesReloader
+from pbxrouter.rules.reloader import ANSWER_S, POLL_S, RELOAD_S, RulesReloader
 from pbxrouter.rules.ruleset import RuleSet
 from tests.fakes import hash_pin, loud, workshop_rules
 
@@ -316,6 +316,23 @@ class Keeping(SynchronousTestCase):
         slow.callback(workshop_rules())
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_disk_that_hangs(self) -> None:
+        """A database that does not answer is an outage after ANSWER_S; what it answers too late is not used."""
+        self.reloader.startService()
+        self.source.rules, self.source.mark = self.slow, 2
+        self.clock.advance(POLL_S)
+        self.clock.advance(ANSWER_S - 0.1)
+        self.assertIsNone(self.reloader.outage.away_since)
+        self.clock.advance(0.1)
+        self.assertEqual(str(self.reloader.outage.trouble), "the database did not answer within 30 s")
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.slow.callback(rules_with("8X"))
+        self.assertEqual(self.verdict("21"), Verdict.ALLOW)
+        self.source.rules = rules_with("9X")
+        self.clock.advance(POLL_S)
+        self.assertEqual(self.verdict("21"), Verdict.INVALID)
+        self.assertIsNone(self.reloader.outage.away_since)
 
     def test_slow_reload(self) -> None:
         """One who has changed the rules does not wait longer than RELOAD_S; the rules count when they are loaded."""
