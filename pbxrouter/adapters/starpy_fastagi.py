@@ -55,7 +55,7 @@ from pbxrouter.fastagi import (
     ForgedCallEnding,
     host_of,
 )
-from pbxrouter.net import ConnectionSlot, Deadline
+from pbxrouter.net import ConnectionSlot, Deadline, keep_alive
 from pbxrouter.text import log_field
 
 
@@ -91,8 +91,7 @@ class _Protocol(fastagi.FastAGIProtocol):  # type: ignore[misc]
 
     def connectionMade(self) -> None:
         """Wait for the opening block."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)
+        keep_alive(self.transport)
         super().connectionMade()
         self.channel = StarpyChannel(self, self._owner)
         call: Any = self.channel  # a FastAGIProtocol, as far as the factory cares

@@ -25,7 +25,7 @@ class FactoryCase(SynchronousTestCase):
         """A server without calls."""
         self.clock = Clock()
         self.ended: list[str] = []
-        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch())
+        self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), now=self.clock.seconds)
 
     async def serve(self, channel: Channel) -> None:
         """Serve a call with two commands."""
