@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import socket
+import sqlite3
 import sys
 from typing import Any, Final, NoReturn
 
@@ -22,10 +23,12 @@ from twisted.python import usage
 
 from pbxrouter import database
 from pbxrouter.config import DEFAULT_FILE, Config, at_database, read_config
-from pbxrouter.database.rules import check_columns, read_rules
-from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError
+from pbxrouter.database.rules import check_columns
+from pbxrouter.errors import ConfigError, DatabaseFull, DatabaseLocked, PbxrouterError, StoreError
 from pbxrouter.gateway import service
-from pbxrouter.net import raise_file_limit, with_backlog
+from pbxrouter.net import limit_threads, raise_file_limit, unblock_output, use_monotonic_time, with_backlog
+from pbxrouter.rules import RuleSet
+from pbxrouter.text import sentence
 
 __all__ = ["Options", "makeService", "read_config"]
 
@@ -76,11 +79,14 @@ def makeService(options: Options) -> MultiService:
     except PbxrouterError as error:
         give_up(str(error))
     raise_file_limit()
+    use_monotonic_time(reactor)
+    limit_threads(reactor)
     os.umask(os.umask(NOT_FOR_OTHERS) | NOT_FOR_OTHERS)  # twistd opens its log right after this
     try:
-        check(config, reactor)
+        rules = check(config, reactor)
         gateway = Gateway()
-        service.build(config, reactor).setServiceParent(gateway)
+        service.build(config, reactor, lambda _: rules).setServiceParent(gateway)
+        unblock_output(reactor)  # twistd logs to it from now on
         return gateway
     except ConfigError as error:
         give_up(str(error) if _was_said_here(error, options) else f"{_file(options)}: {error}")
@@ -105,7 +111,7 @@ class Gateway(MultiService):
     """The outermost service; an error while it opens its ports is one line, too."""
 
     def privilegedStartService(self) -> None:
-        """Open the ports."""
+        """Open the ports, before twistd gives up its privileges."""
         try:
             super().privilegedStartService()
         except PbxrouterError as error:
@@ -138,10 +144,13 @@ def configured(options: Options) -> Config:
     return msgspec.structs.replace(config, fastagi=fastagi, web=web)
 
 
-def check(config: Config, reactor: object) -> None:
-    """Check that the gateway can run: endpoint, ports, database.
+def check(config: Config, reactor: object) -> RuleSet | None:
+    """Check that the gateway can run: endpoint, ports, database, rules.
 
     A database of an older version is backed up and upgraded.
+
+    Returns:
+        The rules; None if the database is locked: the gateway starts, and takes calls when it has read them.
 
     Raises:
         ConfigError: the endpoint cannot be understood or opened.
@@ -157,28 +166,42 @@ def check(config: Config, reactor: object) -> None:
     _check_port("fastagi.listen", config.fastagi.listen)
     if config.web.listen:
         _check_port("web.listen", config.web.listen)
-    check_database(pathlib.Path(config.database))
+    try:
+        check_database(pathlib.Path(config.database))
+        return service.read_first_rules(config)
+    except DatabaseLocked:
+        return None
+    except PbxrouterError:
+        raise
+    except database.SQLITE_ERRORS as error:
+        raise database.store_error(error, pathlib.Path(config.database)) from error
+    except Exception as error:  # of values that no edit of ours writes
+        why = f"{type(error).__name__}: {error}"
+        raise StoreError(
+            sentence("database {path}: the rules cannot be read: {why}", path=config.database, why=why)
+        ) from error
 
 
 def check_database(path: pathlib.Path) -> None:
-    """Check that the database can be used: its tables are there, its rules can be read, it can be written.
+    """Check that the database can be used: the tables and columns of the rules are there, and it can be written.
 
     Raises:
-        StoreError: it cannot. One that is locked, or on a full disk, can: calls are routed, and written later.
+        StoreError: it cannot. One that is being written, or on a full disk, can: calls are routed, and written later.
     """
     try:
         with contextlib.closing(database.connect(path, notify=_log_upgrade)) as connection:
             check_columns(connection)
-            read_rules(connection, lambda pin: pin)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(
-                "CREATE TABLE written (by_this)"
-            )  # the lock alone is given for a file without rights, too
-            connection.execute("ROLLBACK")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                # The lock alone is given for a file that may only be read, too.
+                connection.execute("CREATE TABLE written (by_this)")
+                connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                why = database.store_error(error, path)
+                if not isinstance(why, DatabaseLocked | DatabaseFull):
+                    raise why from error
     except database.SQLITE_ERRORS as error:
-        why = database.store_error(error, path)
-        if not isinstance(why, DatabaseLocked | DatabaseFull):
-            raise why from error
+        raise database.store_error(error, path) from error
 
 
 def _log_upgrade(line: str) -> None:

@@ -13,6 +13,7 @@ from pbxrouter.call.journal_file import journal_files, read_journal
 from pbxrouter.call.pin_calls import PinCalls
 from pbxrouter.call.pin_change import PinChanges
 from pbxrouter.call.pin_guard import PinGuard, PinStatistics
+from pbxrouter.call.proof import CallProofs
 from pbxrouter.call.record import SUCCESSFUL, CallRecord, GatewayOutcome, outcome_kind, outcome_sentence
 from pbxrouter.call.refusals import Refusals
 from pbxrouter.call.reports import Reports
@@ -22,6 +23,7 @@ __all__ = [
     "ActiveCalls",
     "CallFlow",
     "CallJournal",
+    "CallProofs",
     "CallRecord",
     "GatewayCall",
     "GatewayOutcome",

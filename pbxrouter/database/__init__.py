@@ -2,7 +2,7 @@
 
 All functions block and do not use Twisted; the gateway calls them in a thread (``Store``), the
 command line directly. Failures are StoreErrors. Each subject has a package: ``rules``, ``audit``,
-``people``, ``click``, ``calls``.
+``access``, ``click_to_dial``, ``calls``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from pbxrouter.database.guesses import (
     WrongGuesses,
     admit_guess,
     forget_guesses,
+    is_known,
     lift_guesses,
     lift_lockout,
     list_guesses,
     lockout_figures,
+    note_known,
     refund_guess,
 )
 from pbxrouter.database.paging import MAX_LIMIT, MAX_SEARCH, Page
@@ -41,7 +43,7 @@ from pbxrouter.database.upgrade import SCHEMA_VERSION, upgrade, version_of
 from pbxrouter.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pbxrouter.database.store import Database, Store
+    from pbxrouter.database.store import Database, LimitedDatabase, Store
 
 __all__ = [
     "MAX_LIMIT",
@@ -55,6 +57,7 @@ __all__ = [
     "TIMEOUT_S",
     "WORKSHOP_TABLES",
     "Database",
+    "LimitedDatabase",
     "LockoutFigures",
     "Page",
     "Store",
@@ -65,10 +68,12 @@ __all__ = [
     "create",
     "dump_first",
     "forget_guesses",
+    "is_known",
     "lift_guesses",
     "lift_lockout",
     "list_guesses",
     "lockout_figures",
+    "note_known",
     "path_of",
     "prepare",
     "reading",
@@ -82,4 +87,4 @@ __all__ = [
     "write_pin_calls",
 ]
 
-__getattr__ = lazy_names(__name__, {"Database": "store", "Store": "store"})
+__getattr__ = lazy_names(__name__, {"Database": "store", "LimitedDatabase": "store", "Store": "store"})

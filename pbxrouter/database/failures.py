@@ -143,6 +143,9 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=why.strerror))
     if isinstance(error, OSError):
         return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=error.strerror))
+    used_up = _used_up()
+    if used_up:
+        return StoreError(sentence("database {path} cannot be opened: {why}", path=path, why=used_up))
     if _is_mounted_read_only(path):
         return _mounted_read_only(path)
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -176,6 +179,15 @@ def _explain_unopened(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             "database {path} cannot be opened: {why}", path=path, why=Sentence("this user may not read and write it")
         )
     )
+
+
+def _used_up() -> str | None:
+    """Why nothing can be opened, if it is not for the file: SQLite does not tell."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _explain_no_database(path: Path) -> NotADatabase:

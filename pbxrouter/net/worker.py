@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from pbxrouter.net.threads import make_leavable
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ class Worker:
 
     def __init__(self, reactor: Any, name: str) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(0, 1, name)
+        self._pool = make_leavable(ThreadPool(0, 1, name))
 
     def run(self, work: Callable[[], T]) -> Deferred[T]:
         """Do work in the thread, after what was asked for before."""

@@ -181,7 +181,8 @@ def _in_words(error: sqlite3.Error) -> str:
     words = str(error)
     if isinstance(error, sqlite3.ProgrammingError) and "bindings" in words:
         return "a placeholder such as ? stands where a value must be"
-    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+    # Python's own errors have no code.
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF:
         case sqlite3.SQLITE_AUTH:
             return f"not accepted; {_ALLOWED}"
         case sqlite3.SQLITE_ERROR if words.startswith("not authorized"):

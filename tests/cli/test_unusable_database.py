@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from pbxrouter import database
+from pbxrouter.config import parsing
 from pbxrouter.database.rules import add_sample
 from pbxrouter.doctor.files import check_database as check_files
 from pbxrouter.errors import StoreError
-from pbxrouter.tap import check_database
+from pbxrouter.tap import check, check_database
 from tests import needs
 from tests.cli.test_app import WORKSHOP, run
 
@@ -57,12 +59,17 @@ class UnusableCase(SynchronousTestCase):
             self.roots = dict(connection.execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'"))
         self.good = self.path.read_bytes()
         Path("workshop.sql").write_text(WORKSHOP)
+        self.config = parsing.parse('database = "x.db"\n[fastagi]\nlisten = "unix:s"\n', "x", self.folder)
 
     def remove(self) -> None:
         """Remove the database and what is beside it."""
         for suffix in ("", "-wal", "-shm", "-journal"):
             path = Path(f"{self.path}{suffix}")
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """What the gateway checks before it starts."""
+        check(self.config, reactor)
 
     def line_of(self, command: tuple[str, ...]) -> str:
         """The one line of a command that fails; a command that does not need what is damaged may succeed."""
@@ -76,7 +83,7 @@ class UnusableCase(SynchronousTestCase):
 
     def refused(self, words: str) -> None:
         """Check that the start and all commands say this in one line, with the file's name."""
-        error = str(self.assertRaises(StoreError, check_database, self.path))
+        error = str(self.assertRaises(StoreError, self.start))
         for line in (error, *map(self.line_of, COMMANDS)):
             self.assertIn(str(self.path), line)
             self.assertRegex(line, words)
@@ -160,7 +167,7 @@ class DamagedTests(UnusableCase):
         """A damaged page of rules keeps the gateway from its start; every command says so or does not need it."""
         for table in ("applications_mappings", "extensions", "users", "extensions_mappings", "users_mappings"):
             self.page(table)
-            error = str(self.assertRaises(StoreError, check_database, self.path))
+            error = str(self.assertRaises(StoreError, self.start))
             self.assertEqual(error, f"database {self.path} is damaged: restore a backup, or see .recover of sqlite3")
             self.assertIn(DAMAGED, self.line_of(("explain", "21", "--from", "33")))
 
@@ -169,7 +176,7 @@ class DamagedTests(UnusableCase):
         for table in self.roots:
             self.page(table)
             with contextlib.suppress(StoreError):
-                check_database(self.path)
+                self.start()
             for command in (*COMMANDS, ("init",), ("init", "--sample")):
                 self.line_of(command)
 
@@ -179,7 +186,7 @@ class DamagedTests(UnusableCase):
             self.remove()
             self.path.write_bytes(self.good[:size])
             with contextlib.suppress(StoreError):
-                check_database(self.path)
+                self.start()
             for command in (*COMMANDS, ("init",)):
                 self.line_of(command)
 

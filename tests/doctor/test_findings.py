@@ -22,7 +22,7 @@ from pbxrouter.config import parsing
 from pbxrouter.config import schema as settings
 from pbxrouter.config.schema import Asterisk, Config
 from pbxrouter.database.rules.sample import add_sample
-from pbxrouter.doctor import Finding
+from pbxrouter.doctor import Finding, running
 from pbxrouter.doctor.asterisk import check_asterisk
 from pbxrouter.doctor.dialplan import check_dialplan
 from pbxrouter.doctor.files import check_database, check_files, check_secret, load_names, tied_extensions
@@ -35,6 +35,7 @@ from pbxrouter.security import keys_of
 from pbxrouter.security.guess_limits import FREE_GUESSES, GATEWAY_GUESSES
 from pbxrouter.security.keyfile import create_key
 from pbxrouter.text.sentences import Sentence
+from tests import needs
 from tests.ami_fakes import new_protocol
 from tests.fakes import hash_pin
 
@@ -46,7 +47,7 @@ class FindingCase(SynchronousTestCase):
     """Has a directory with settings."""
 
     def setUp(self) -> None:
-        """Make both."""
+        """Create a folder, and a configuration in it."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.config = parsing.resolved(Config(trunks=("PJSIP/provider",)), self.folder)
@@ -78,7 +79,7 @@ class InstalledCase(FindingCase):
         create_key(Path(self.config.pin_key_file))
 
     def look(self) -> list[Finding]:
-        """The findings."""
+        """Run check_files and return its findings."""
         return list(check_files(self.config))
 
     def execute(self, *statements: str) -> None:
@@ -90,7 +91,7 @@ class InstalledCase(FindingCase):
 
 
 class FileTests(InstalledCase):
-    """Checks of files."""
+    """Checks of files: settings, database, keys."""
 
     def test_good(self) -> None:
         """A good installation has no problem and is not changed."""
@@ -309,7 +310,7 @@ class EndpointFindingTests(FindingCase):
 
 
 class AlarmFindingTests(FindingCase):
-    """Checks of [alarm]."""
+    """Checks of the settings in [alarm]."""
 
     def alarm(self, **values: object) -> list[tuple[str, str]]:
         """The findings about alarms: state and text."""
@@ -343,7 +344,7 @@ class LockoutFindingTests(FindingCase):
     """Checks of wrong PINs."""
 
     def guess(self, count: int, line: int, map_id: int = 1) -> None:
-        """Key wrong PINs."""
+        """Count wrong PINs on a line."""
         with contextlib.closing(database.connect(Path(self.config.database))) as connection:
             for _ in range(count):
                 keys = keys_of(f"PJSIP/{line}-0000001a", None, map_id, frozenset())
@@ -383,18 +384,18 @@ class FakeSocket:
         self.close()
 
     def settimeout(self, timeout_s: float) -> None:
-        """See socket."""
+        """Accept any time-out."""
 
     def sendall(self, data: bytes) -> None:
-        """See socket."""
+        """Keep the bytes that are sent."""
         self.sent += data
 
     def recv(self, count: int) -> bytes:
-        """See socket."""
+        """Return the answer that the test has set up."""
         return self._answer[:count]
 
     def close(self) -> None:
-        """See socket."""
+        """Note that the socket was closed."""
         self.closed = True
 
 
@@ -435,6 +436,16 @@ class RunningTests(FindingCase):
         self.runs()
         self.assert_all_well(self.look(b""))
         self.assertEqual([(item.sent, item.closed) for item in self.made], [(b"", True)])
+
+    def test_descriptors(self) -> None:
+        """Descriptors of the gateway that are nearly used up are a finding with both numbers."""
+        needs.proc()
+        self.runs()
+        found = [finding.what for finding in self.look(b"") if finding.area == "descriptors"]
+        self.assertEqual(len(found), 1)
+        self.assertRegex(found[0], r"^\d+ of \d+ are in use$")
+        self.patch(running, "FREE_DESCRIPTORS", 1 << 62)
+        self.assertIn("LimitNOFILE", self.the_one(self.look(b"")).todo)
 
     def test_stopped(self) -> None:
         """Without control socket and port both findings say how to start the gateway."""
@@ -561,7 +572,7 @@ class AmiTests(AsteriskCase):
     """Checks of AMI: classes, version, clock, heartbeat."""
 
     def find(self) -> list[Finding]:
-        """The findings."""
+        """Run check_asterisk and return its findings."""
         return self.look(check_asterisk)
 
     def test_good(self) -> None:
@@ -826,7 +837,7 @@ class HookTests(AsteriskCase):
 
 
 class SoundTests(FindingCase):
-    """Checks of prompts."""
+    """Checks of the prompts' sound files."""
 
     def setUp(self) -> None:
         """Make all in English."""
@@ -836,14 +847,14 @@ class SoundTests(FindingCase):
         self.put("en", *self.names)
 
     def put(self, language: str, *names: str) -> None:
-        """Make sounds."""
+        """Create the sound files of a language."""
         folder = self.sounds / language
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             (folder / f"{name}.gsm").touch()
 
     def find(self, folder: Path | None = None) -> list[Finding]:
-        """The findings."""
+        """Run check_sounds and return its findings."""
         return list(check_sounds(self.config, folder or self.sounds, Sentence("sounds")))
 
     def test_good(self) -> None:

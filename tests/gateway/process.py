@@ -1,184 +1,145 @@
-"""A gateway in a process of its own, with raw FastAGI calls, for tests of how it dies and starts again."""
+"""A gateway under twistd in a process of its own, for tests of what happens to a whole process."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from pbxrouter.simulator import SimulatedCall
+from pbxrouter import database
+from pbxrouter.cli.conversation import ConversationEnd, converse
+from pbxrouter.database.rules.sample import add_sample
+from pbxrouter.security import keyfile, pins
+from pbxrouter.simulator import Script, SimulatedAsterisk, SimulatedCall
 from tests.needs import PATIENCE_S
 
-REPLIES = (
-    (b"DIALSTATUS", b"200 result=1 (ANSWER)\n"),
-    (b"ANSWEREDTIME", b"200 result=1 (5)\n"),
-    (b"SET VARIABLE", b"200 result=1\n"),
-)
+TWISTD = """
+import sys
+from twisted.scripts.twistd import run
+sys.argv = ["twistd", "-n", "--pidfile=", "pbxrouter", "--config", "settings.toml"]
+run()
+"""
 
 
 def wait_for(what: str, condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; long, for a loaded machine."""
+    """Wait until the condition holds."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {PATIENCE_S:.0f} s: {what}")
+            raise AssertionError(f"not within {PATIENCE_S} s: {what}")
         time.sleep(0.02)
 
 
-class RawCall:
-    """Asterisk's end of one call: 33 dials 21.
+class Quiet:
+    """A watcher of a conversation that records nothing."""
 
-    Args:
-        path: the gateway's socket.
-        extension: what is dialled.
-    """
+    def environment(self, data: bytes) -> None:
+        """See conversation.Watcher."""
 
-    def __init__(self, path: Path, uniqueid: str, extension: str = "21") -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE_S)
-        self._socket.connect(str(path))
-        self._socket.sendall(SimulatedCall(extension, caller="33", uniqueid=uniqueid).environment())
+    def command(self, line: bytes) -> None:
+        """See conversation.Watcher."""
 
-    def command(self) -> bytes:
-        """The next command; empty at the end."""
-        try:
-            return self._socket.recv(4096)
-        except ConnectionResetError:
-            return b""
-
-    def answer(self, command: bytes) -> None:
-        """Answer a command."""
-        self._socket.sendall(next((reply for word, reply in REPLIES if word in command), b"200 result=0\n"))
-
-    def until(self, word: bytes) -> bytes:
-        """Answer commands up to one with this word, which is not answered; returns it."""
-        while word not in (command := self.command()):
-            assert command, f"the call ended before {word!r}"
-            self.answer(command)
-        return command
-
-    def to_the_end(self) -> None:
-        """Answer all commands."""
-        while command := self.command():
-            self.answer(command)
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
+    def reply(self, line: bytes, command: bytes | None) -> None:
+        """See conversation.Watcher."""
 
 
 class GatewayProcess:
-    """A gateway on a database with the sample rules, in a folder of its own.
+    """A folder with settings, a key and the sample rules, and a gateway on a Unix socket in it.
 
     Args:
-        folder: where; None is a new temporary folder, with a short name for its sockets.
         settings: further settings.
+
+    Attributes:
+        folder: the same.
+        process: while it runs; None before.
     """
 
-    def __init__(self, folder: Path | None = None, settings: str = "") -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="pbxr-") if folder is None else None
-        self.folder = Path(self._temporary.name) if self._temporary else folder or Path()
-        self.database = self.folder / "x.db"
-        self.socket = self.folder / "s"
-        self.log = self.folder / "log"
-        (self.folder / "pbxrouter.toml").write_text(
-            f'database = "x.db"\ncontrol = "c"\n[fastagi]\nlisten = "unix:s"\n{settings}'
+    def __init__(self, settings: str = "") -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pbxr-")  # a socket's path has 107 bytes at most
+        self.folder = Path(self._folder.name)
+        (self.folder / "settings.toml").write_text(
+            f'database = "x.db"\ncontrol = "c"\n{settings}\n[fastagi]\nlisten = "unix:{self.folder}/s"\n'
         )
+        self.database = self.folder / "x.db"
+        database.create(self.database)
+        key = keyfile.create_key(self.folder / "x.db.pinkey")
+        connection = database.connect(self.database)
+        add_sample(connection, lambda pin: pins.hash_pin(key, pin))
+        connection.commit()
+        connection.close()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `pbxrouter` with these arguments."""
-        return subprocess.run(
-            [sys.executable, "-m", "pbxrouter", *arguments],
-            cwd=self.folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+    def start(self, prelude: str = "", stdout: Any = None) -> None:
+        """Start it.
 
-    def start(self) -> None:
-        """Start it, and wait until it is up."""
-        self.log.write_bytes(b"")
-        self.run()
-        wait_for(
-            "the gateway is up",
-            lambda: self.has_ended() or b"pbxrouter.Banner" in self.log.read_bytes() or self.is_up(),
-        )
-        if not self.is_up():
-            raise AssertionError(f"the gateway did not start:\n{self.logged()}")
-
-    def run(self) -> None:
-        """Start it without waiting."""
-        start = ["-c", "from twisted.scripts.twistd import run; run()"]
-        with self.log.open("ab") as log:
+        Args:
+            prelude: Python code that runs before Twisted is imported.
+            stdout: where the log goes; by default a file, which ``log`` reads.
+        """
+        with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *start, "-n", "--pidfile=", "pbxrouter"],
+                [sys.executable, "-c", prelude + TWISTD],
                 cwd=self.folder,
-                env=_environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
             )
 
-    def is_up(self) -> bool:
-        """Whether its log says that it is up."""
-        return " is up: " in self.logged()
+    def log(self) -> str:
+        """The log so far."""
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
-    def has_ended(self) -> bool:
-        """Whether the process is gone."""
-        return self.process is not None and self.process.poll() is not None
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the log has a text."""
+        wait_for(f"the log says {text!r}", lambda: text in self.log() or self._has_died())
 
-    def logged(self) -> str:
-        """Its log since the last start."""
-        return self.log.read_text("utf-8", "replace")
+    def wait_until_up(self) -> None:
+        """Wait until it takes calls."""
+        wait_for("it listens", lambda: (self.folder / "s").exists() or self._has_died())
 
-    def kill(self) -> None:
-        """Kill it at once."""
-        self._end(signal.SIGKILL)
+    def _has_died(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the gateway has ended:\n{self.log()}")
+        return False
 
-    def stop(self) -> None:
-        """Stop it as a system does, and wait until it has ended."""
-        self._end(signal.SIGTERM)
+    def connect(self) -> socket.socket:
+        """Connect as Asterisk does."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE_S)
+        try:
+            connection.connect(str(self.folder / "s"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
-    def _end(self, number: signal.Signals) -> None:
+    def call(self, number: str = "21", *keys: str) -> SimulatedAsterisk:
+        """Make a call of 33, and play it to its end; fails if the gateway is silent."""
+        asterisk = SimulatedAsterisk(SimulatedCall(number, caller="33"), Script(keys=keys))
+        with self.connect() as connection:
+            end = converse(connection, asterisk, Quiet(), PATIENCE_S)
+        if end is not ConversationEnd.CLOSED:
+            raise AssertionError(f"the call ended so: {end}\n{self.log()}")
+        return asterisk
+
+    def stop(self) -> int:
+        """Send SIGTERM, and wait for the end; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def clean(self) -> None:
+        """Kill it if it runs, and remove the folder."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
-            self.process.wait(PATIENCE_S)
-            self.process = None
-
-    def clean_up(self) -> None:
-        """Kill it, and delete the folder."""
-        self.kill()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-
-    def call(self, uniqueid: str, extension: str = "21") -> RawCall:
-        """Begin a call."""
-        return RawCall(self.socket, uniqueid, extension)
-
-    def history(self) -> list[tuple[str, str]]:
-        """Uniqueid and outcome of each call in the history, the first to be written first."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT uniqueid, outcome FROM calls ORDER BY call_id").fetchall()
-
-    def integrity(self) -> list[str]:
-        """What SQLite says of the file: one line, ``ok``."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            return [line for (line,) in connection.execute("PRAGMA integrity_check")]
-
-
-def _environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parent.parent.parent)
-    return {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+            self.process.kill()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+        self._folder.cleanup()

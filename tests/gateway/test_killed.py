@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.gateway.process import GatewayProcess, RawCall, wait_for
+from tests.gateway.raw_gateway import GatewayProcess, RawCall, wait_for
 
 
 class GatewayCase(SynchronousTestCase):

@@ -89,7 +89,7 @@ _USERS = b"CREATE TABLE users (user_id INTEGER PRIMARY KEY, user_name, user_pin)
 
 
 class SqlTests(SynchronousTestCase):
-    """Reading SQL text."""
+    """Reading the tables from SQL text."""
 
     def refused(self, text: str) -> str:
         """Check that reading fails; returns the one line."""
@@ -253,7 +253,7 @@ class SqlTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """Reading files."""
+    """Reading the tables from files."""
 
     def setUp(self) -> None:
         """Make a directory with the workshop's database as a file of SQLite 3."""
@@ -348,7 +348,7 @@ class FileTests(SynchronousTestCase):
             (b"\xff\xfe", "has no table applications_mappings"),
             ("CREATE TABLE users\0(a)".encode("utf-16"), "has a NUL character, so it is no SQL text"),
             (_USERS + b"INSERT INTO users VALUES (?, 'ana', :pin);", "a placeholder such as ? stands where a value"),
-            (_USERS + b"UPDATE users SET user_pin = @pin;", "line 2: UPDATE users SET: a placeholder such as ?"),
+            (_USERS + b"UPDATE users SET user_pin = @pin;", "line 2: UPDATE users SET user_pin: a placeholder such as ?"),
             (b"dear diary, ", "SQLite cannot read it"),
             (b"-" * (64 * 2**20 + 1), "larger than 64 MiB"),
         ):
@@ -378,7 +378,7 @@ class MergeTests(SynchronousTestCase):
         self.addCleanup(context.__exit__, None, None, None)
 
     def merge(self, tables: WorkshopTables, again: bool = False) -> ImportReport:
-        """Import the content."""
+        """Import tables into the database."""
         report = import_tables(self.connection, ROOT, 7.0, tables, hash_pin, "w.sql", again)
         self.assertFalse(self.connection.in_transaction)
         return report
