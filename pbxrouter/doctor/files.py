@@ -16,13 +16,14 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pbxrouter import database
+from pbxrouter.call import journal_files, read_journal
 from pbxrouter.config import Asterisk, Config, read_alarm_secret, read_fastagi_secret
 from pbxrouter.database import lockout_figures, version_of
 from pbxrouter.database.rules import check_columns, read_rules
 from pbxrouter.doctor.finding import Finding, ok, unknown, wrong
 from pbxrouter.doctor.identity import check_extensions
 from pbxrouter.drivers import GROUP
-from pbxrouter.errors import ConfigError, KeyFileError, StoreError
+from pbxrouter.errors import ConfigError, JournalUnreadable, KeyFileError, StoreError
 from pbxrouter.rules import RuleSet
 from pbxrouter.security import hash_pin, pins, read_key, weak_pins
 from pbxrouter.text import Sentence, sentence
@@ -40,6 +41,7 @@ def check_files(config: Config, drivers: Drivers | None = None) -> Iterator[Find
     key, finding = _pin_key(Path(config.pin_key_file))
     yield finding
     yield from check_database(Path(config.database), key, drivers or load_names(config), config.trunks)
+    yield from check_journals(Path(config.database))
     if config.fastagi.secret_file:
         yield from _fastagi_secret(config)
     yield from _alarm(config)
@@ -185,6 +187,39 @@ def _lockouts(connection: sqlite3.Connection) -> Iterator[Finding]:
     elif figures.locked:
         why = sentence("callers that are locked out after wrong PINs: {count}", count=figures.locked)
         yield wrong(Sentence("PINs"), why, todo)
+
+
+def check_journals(path: Path) -> Iterator[Finding]:
+    """Tell of the journals of calls beside the database; nothing if there is none."""
+    area = Sentence("call journal")
+    for file in journal_files(path):
+        try:
+            found = read_journal(file)
+        except FileNotFoundError:
+            continue
+        except JournalUnreadable as error:
+            yield wrong(
+                area,
+                sentence("{file} cannot be used: {why}", file=file, why=error.sentence),
+                Sentence("move it away; the gateway writes another one"),
+            )
+            continue
+        what = sentence(
+            "{file}, {size} kB: calls without an end: {begun}; calls that are over and not in the history yet: {over}",
+            file=file,
+            size=round(found.size / 1000),
+            begun=len(found.begun),
+            over=len(found.finished),
+        )
+        if found.unreadable:
+            yield wrong(
+                area,
+                sentence("{what}; lines that cannot be read: {count}", what=what, count=found.unreadable),
+                Sentence("check the disk; calls in those lines are missing from the history"),
+            )
+        else:
+            yield ok(area, what)
+        yield from _open_to_others(area, file)
 
 
 def _version(path: Path) -> int | None:

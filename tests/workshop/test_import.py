@@ -348,7 +348,10 @@ class FileTests(SynchronousTestCase):
             (b"\xff\xfe", "has no table applications_mappings"),
             ("CREATE TABLE users\0(a)".encode("utf-16"), "has a NUL character, so it is no SQL text"),
             (_USERS + b"INSERT INTO users VALUES (?, 'ana', :pin);", "a placeholder such as ? stands where a value"),
-            (_USERS + b"UPDATE users SET user_pin = @pin;", "line 2: UPDATE users SET user_pin: a placeholder such as ?"),
+            (
+                _USERS + b"UPDATE users SET user_pin = @pin;",
+                "line 2: UPDATE users SET user_pin: a placeholder such as ?",
+            ),
             (b"dear diary, ", "SQLite cannot read it"),
             (b"-" * (64 * 2**20 + 1), "larger than 64 MiB"),
         ):
