@@ -126,17 +126,13 @@ class FileTests(InstalledCase):
         """A journal of calls is named with its length and what is in it; what cannot be read of it is a problem."""
         journal = Path(f"{self.database}.calls")
         begun = b'["b", "k-1", 1.0, "1.2", "33", "Ana", "21", false]\n'
-        over = b'["f", "k-2", 1.0, 2.0, "1.3", "33", "", "21", "allow", "2X", "dial", "SIP", "33", "ANSWER", "", 5, "[]", ""]\n'
+        cells = b'1.0, 2.0, "1.3", "33", "", "21", "allow", "2X", "dial", "SIP", "33", "BUSY", "", 5, "[]", ""'
+        over = b'["f", "k-2", %b]\n' % cells
         journal.write_bytes(b"pbxrouter calls 1\n" + begun + over + bytes(5000))
         journal.chmod(0o600)
         (found,) = [finding for finding in self.look() if finding.area == "call journal"]
         self.assertEqual(found.state, "ok")
-        self.assertIn(
-            "x.sqlite.calls, 0 kB: calls without an end: 1; calls that are over and not in the history yet: 1".partition(
-                ","
-            )[2],
-            found.what,
-        )
+        self.assertIn("calls without an end: 1; calls that are over and not in the history yet: 1", found.what)
         self.database.write_bytes(b"x" * 5000)
         self.assertIn("call journal", [finding.area for finding in self.look()])
         journal.write_bytes(b"pbxrouter calls 1\nx\n")
