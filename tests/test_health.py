@@ -65,7 +65,7 @@ class FakeDisk:
         self.broken = False
 
     def run(self, work: Any) -> Deferred[Any]:
-        """See journal.Aside."""
+        """Do blocking work at once, in place of a thread."""
         return fail(OSError("broken")) if self.broken else succeed(work())
 
 

@@ -142,13 +142,13 @@ class Disk:
         return getattr(os, name)
 
     def posix_fallocate(self, descriptor: int, offset: int, length: int) -> None:
-        """See os."""
+        """Allocate room, as os.posix_fallocate does."""
         if offset + length > self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(descriptor, offset, length)
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
-        """See os; what there is room for is written."""
+        """Write as os.pwrite does, as much as there is room for."""
         return os.pwrite(descriptor, data[: max(0, self.room - offset)], offset)
 
 

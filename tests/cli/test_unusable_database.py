@@ -48,7 +48,7 @@ class UnusableCase(SynchronousTestCase):
     """A folder with settings, and the bytes of a good database."""
 
     def setUp(self) -> None:
-        """Make them."""
+        """Make the folder, and a database with the sample rules."""
         self.folder = Path(tempfile.mkdtemp(prefix="pbxr-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.addCleanup(os.chdir, os.getcwd())

@@ -20,7 +20,7 @@ class GatewayCase(SynchronousTestCase):
     settings = ""
 
     def setUp(self) -> None:
-        """Start it."""
+        """Start a gateway."""
         self.gateway = GatewayProcess(settings=self.settings)
         self.addCleanup(self.gateway.clean_up)
         made = self.gateway.command("init", "--sample")
@@ -55,7 +55,7 @@ class GatewayCase(SynchronousTestCase):
 
 
 class KilledTests(GatewayCase):
-    """SIGKILL."""
+    """A gateway that is killed by SIGKILL."""
 
     def test_in_the_middle_of_calls(self) -> None:
         """Calls that were over have their outcome, all others are cut; each is there once, after more starts too."""
