@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from pbxrouter.agi import AGIRequest, Channel, DialogueWatch
-from pbxrouter.errors import ProtocolViolation
+from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, command
+from pbxrouter.errors import AGIError, ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
 from pbxrouter.net import ConnectionSlot
@@ -21,6 +21,11 @@ DRAIN_TIMEOUT_S: Final = 3.0
 
 Source: docs/asterisk.md A8.
 """
+
+GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
+"""The channel variable with the gateway's id, for the dialplan."""
+UNNAMED: Final = "unnamed"
+"""The id of a gateway that has none."""
 
 OnRefused = Callable[[AGIRequest, ProtocolViolation], object]
 """Told what is known of a refused call, and why it was refused."""
@@ -36,6 +41,7 @@ class FastAGIFactory(ServerFactory):
         watch: the watchers of AGI dialogues.
         admission: decides which peers may connect; None: all may.
         on_refused: called for each call that was refused as forged before it was served.
+        gateway: the gateway's id, which a dialplan gets that asks whether the gateway is alive.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -54,7 +60,9 @@ class FastAGIFactory(ServerFactory):
         watch: DialogueWatch,
         admission: Admission | None = None,
         on_refused: OnRefused = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
+        self._gateway = gateway
         self.clock = clock
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
@@ -134,6 +142,9 @@ class FastAGIFactory(ServerFactory):
         if not self.admission.knows_secret(call.request, call.peer):
             call.close()
             return
+        if call.request.is_probe:
+            self._answer_probe(call)
+            return
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))
@@ -141,6 +152,12 @@ class FastAGIFactory(ServerFactory):
             lambda failure: self.log.failure("FastAGI: unhandled error while serving a call", failure)
         )
         conversation.addBoth(lambda _: call.close())
+
+    def _answer_probe(self, call: FastAGIProtocol) -> None:
+        """Tell the dialplan that the gateway is alive, and which one it is."""
+        told = call.execute(command("SET VARIABLE", GATEWAY_VARIABLE, self._gateway or UNNAMED))
+        told.addErrback(lambda failure: failure.trap(AGIError) and None)
+        told.addBoth(lambda _: call.close())
 
     def drain(self) -> Deferred[None]:
         """Stop: accept no call, let commands in progress finish for DRAIN_TIMEOUT_S, then close every call.

@@ -31,6 +31,7 @@ class AsteriskService(MultiService):
         engine: decides originated calls.
         technologies: what a technology is called on this Asterisk.
         on_refused: told of each call that was refused before it was served.
+        gateway: the gateway's id, for its heartbeat and for the dialplan; empty: none.
 
     Attributes:
         name: as configured.
@@ -51,6 +52,7 @@ class AsteriskService(MultiService):
         watch: DialogueWatch,
         reactor: Any,
         on_refused: Callable[[AGIRequest, ProtocolViolation], object] = lambda request, violation: None,
+        gateway: str = "",
     ) -> None:
         super().__init__()
         self._clock = reactor
@@ -73,9 +75,9 @@ class AsteriskService(MultiService):
             self.log.warn("AMI {name}: ssl: endpoints verify no certificate; tls: endpoints do", name=config.name)
         self.manager.setServiceParent(self)
         if config.heartbeat:
-            Heartbeat(self.manager, reactor).setServiceParent(self)
+            Heartbeat(self.manager, reactor, gateway).setServiceParent(self)
         self.originator = Originator(self.manager, engine, technologies, reactor, config.originate)
-        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused).setServiceParent(self)
+        MagiService(self.manager, config.magi, serve, reactor, watch, on_refused, gateway).setServiceParent(self)
 
     def stopService(self) -> Deferred[Any]:
         """Stop the services that use the connection, then close it."""

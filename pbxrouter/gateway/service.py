@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -83,10 +86,13 @@ def build(config: Config, reactor: Any) -> MultiService:
     history.setServiceParent(gateway)
     reports.add(history.report)
     reloader.setServiceParent(gateway)
-    fastagi = fastagi_factory(config)(flow.serve, reactor, watch, admission(config, reactor), refusals.refused)
+    gateway_id = id_of(config)
+    fastagi = fastagi_factory(config)(
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id
+    )
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
-        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused)
+        AsteriskService(asterisk, flow.serve, engine, config.technologies, watch, reactor, refusals.refused, gateway_id)
         for asterisk in config.asterisk
     ]
     for asterisk in asterisks:
@@ -117,6 +123,12 @@ def build(config: Config, reactor: Any) -> MultiService:
     ControlService(config.control, wishes, reactor).setServiceParent(gateway)
     Banner(config).setServiceParent(gateway)
     return gateway
+
+
+def id_of(config: Config) -> str:
+    """The gateway's id: the same at each start, and another one for each gateway."""
+    own = (socket.gethostname(), config.fastagi.listen, os.path.abspath(config.database))
+    return hashlib.sha256(repr(own).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def fastagi_factory(config: Config) -> type[FastAGIFactory]:
