@@ -24,7 +24,7 @@ Source: docs/asterisk.md A8.
 
 GATEWAY_VARIABLE: Final = "PBXROUTER_ID"
 """The channel variable with the gateway's id, for the dialplan."""
-UNNAMED: Final = "unnamed"
+UNNAMED: Final = "00000000"
 """The id of a gateway that has none."""
 
 OnRefused = Callable[[AGIRequest, ProtocolViolation], object]

@@ -4,9 +4,11 @@ from pbxrouter.net.connection_limits import LIMIT_REASONS, Bounds, ConnectionLim
 from pbxrouter.net.filelimit import MAX_WEB_CONNECTIONS, call_connections, raise_file_limit, web_connections
 from pbxrouter.net.listener import Listener, with_backlog
 from pbxrouter.net.outage import Outage
-from pbxrouter.net.timers import Deadline, Timer, every
+from pbxrouter.net.timers import GRACE_S, LATE_S, Deadline, Timer, every
 
 __all__ = [
+    "GRACE_S",
+    "LATE_S",
     "LIMIT_REASONS",
     "MAX_WEB_CONNECTIONS",
     "Bounds",

@@ -80,7 +80,7 @@ class Serving(FactoryCase):
 
     def test_probe(self) -> None:
         """A dialplan that asks whether the gateway is alive gets its id; no call is served or counted."""
-        for gateway, told in (("a1b2", b"a1b2"), ("", b"unnamed")):
+        for gateway, told in (("a1b2", b"a1b2"), ("", b"00000000")):
             self.factory = FastAGIFactory(self.serve, self.clock, DialogueWatch(), gateway=gateway)
             asterisk = self.connect()
             asterisk.says(SimulatedCall("21", caller="33", arguments=("alive",)).environment())

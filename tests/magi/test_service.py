@@ -701,7 +701,7 @@ class WaitingTests(MagiServiceTest):
         self.answers()
         self.clock.advance(REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [])  # ANSWER takes time
-        self.clock.advance(KEYING_TIMEOUT_S)
+        self.clock.advance(KEYING_TIMEOUT_S - REPLY_TIMEOUT_S)
         self.assertEqual(self.outcomes, [ReplyTimeout])
 
     def test_looked_for_again_and_again(self) -> None:
