@@ -14,6 +14,7 @@ from pbxrouter.agi import AGIRequest, Channel, DialogueWatch, command
 from pbxrouter.errors import AGIError, ProtocolViolation
 from pbxrouter.fastagi.admission import Admission
 from pbxrouter.fastagi.protocol import FastAGIProtocol
+from pbxrouter.fastagi.standstill import StandstillGuard
 from pbxrouter.net import ConnectionSlot
 
 DRAIN_TIMEOUT_S: Final = 3.0
@@ -42,6 +43,7 @@ class FastAGIFactory(ServerFactory):
         admission: decides which peers may connect; None: all may.
         on_refused: called for each call that was refused as forged before it was served.
         gateway: the gateway's id, which a dialplan gets that asks whether the gateway is alive.
+        guard: has the calls' connections closed while the gateway stands still; None: they stay open.
 
     Attributes:
         admission: the same, with the number of refused connections.
@@ -61,8 +63,10 @@ class FastAGIFactory(ServerFactory):
         admission: Admission | None = None,
         on_refused: OnRefused = lambda request, violation: None,
         gateway: str = "",
+        guard: StandstillGuard | None = None,
     ) -> None:
         self._gateway = gateway
+        self._guard = guard
         self.clock = clock
         self.admission = Admission(clock) if admission is None else admission
         self.watch = watch
@@ -123,6 +127,8 @@ class FastAGIFactory(ServerFactory):
         """Note that a connection is gone."""
         self._calls.discard(call)
         self._turned_away.pop(call, None)
+        if self._guard is not None:
+            self._guard.drop(call)
         if call in self._slots:
             self._slots.pop(call).release()
         if self.draining and not self._calls and not self._drained.called:
@@ -145,6 +151,8 @@ class FastAGIFactory(ServerFactory):
         if call.request.is_probe:
             self._answer_probe(call)
             return
+        if self._guard is not None:
+            self._guard.hold(call, call.transport)
         self.served += 1
         self.last_call = self.clock.seconds()
         conversation = Deferred.fromCoroutine(self._serve(call))

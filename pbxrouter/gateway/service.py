@@ -25,7 +25,7 @@ from pbxrouter.control import ControlCommand, ControlService, OriginateCommand, 
 from pbxrouter.counter import CallCounter
 from pbxrouter.database import Store
 from pbxrouter.drivers import load_drivers
-from pbxrouter.fastagi import Admission, FastAGIFactory, bounds_of
+from pbxrouter.fastagi import Admission, FastAGIFactory, StandstillGuard, bounds_of
 from pbxrouter.gateway.asterisk_service import AsteriskService
 from pbxrouter.gateway.call_log import CallLog, DialogueLog
 from pbxrouter.gateway.sequential import SequentialService
@@ -87,8 +87,10 @@ def build(config: Config, reactor: Any) -> MultiService:
     reports.add(history.report)
     reloader.setServiceParent(gateway)
     gateway_id = id_of(config)
+    guard_process = StandstillGuard(reactor)
+    guard_process.setServiceParent(gateway)
     fastagi = fastagi_factory(config)(
-        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id
+        flow.serve, reactor, watch, admission(config, reactor), refusals.refused, gateway_id, guard_process
     )
     FastAGIService(config.fastagi.listen, fastagi, reactor).setServiceParent(gateway)
     asterisks = [
