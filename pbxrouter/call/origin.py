@@ -68,19 +68,19 @@ async def origin_of(channel: Channel, trunks: Collection[str]) -> Origin:
     endpoint = as_written(endpoint_of(request.channel))
     names = _INHERITED if endpoint else (*_INHERITED, "CHANNEL(linkedid)", _HOPS_LEFT)
     values = await _variables(channel, names)
-    senders = [UNKNOWN] if values is None else _own_sender(values)
+    forwarded_by = [UNKNOWN] if values is None else _own_forwarder(values)
     has_leftover = False
-    if values is not None and not senders:
+    if values is not None and not forwarded_by:
         uniqueid, left = _left(values[FORWARDED_BY])
         if uniqueid == request.uniqueid or (left and not uniqueid):
-            senders = left
+            forwarded_by = left
         elif endpoint:
             has_leftover = bool(left)
         else:
             maker = uniqueid or values["CHANNEL(linkedid)"]
             if maker != request.uniqueid and _UNIQUEID.fullmatch(maker):
-                endpoint, senders = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
-    forwarders = tuple(Forwarder(sender, is_trunk=sender in trunks) for sender in senders)
+                endpoint, forwarded_by = await _of_maker(channel, maker, left, values[_HOPS_LEFT])
+    forwarders = tuple(Forwarder(name, is_trunk=name in trunks) for name in forwarded_by)
     rdnis = _rdnis(channel)
     claimed_forwarder = None if forwarders or not rdnis else Forwarder(number=rdnis)
     return Origin(endpoint, endpoint in trunks, forwarders, claimed_forwarder, has_leftover)
@@ -130,11 +130,11 @@ async def _of_maker(channel: Channel, uniqueid: str, left: list[str], hops_left:
     if _rdnis(channel) and not _is_next(maker[_HOPS_LEFT], hops_left):
         return endpoint_of(maker["CHANNEL"]), [UNKNOWN]
     setter, its_left = _left(maker[FORWARDED_BY])
-    senders = _own_sender(maker) or left or (its_left if setter == uniqueid else [])
+    forwarded_by = _own_forwarder(maker) or left or (its_left if setter == uniqueid else [])
     caller = channel.request.caller
-    if senders and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
-        senders = [UNKNOWN]
-    return endpoint_of(maker["CHANNEL"]), senders
+    if forwarded_by and maker["CALLERID(num)"] != ("" if caller is None or caller == NOT_SHOWN else caller):
+        forwarded_by = [UNKNOWN]
+    return endpoint_of(maker["CHANNEL"]), forwarded_by
 
 
 async def _variables(channel: Channel, names: Collection[str], uniqueid: str = "") -> dict[str, str] | None:
@@ -166,7 +166,7 @@ def _is_next(hops_before: str, hops_after: str) -> bool:
     )
 
 
-def _own_sender(values: dict[str, str]) -> list[str]:
+def _own_forwarder(values: dict[str, str]) -> list[str]:
     """The endpoint that Asterisk names as the last that forwarded a call; none if the call was not forwarded."""
     name = next((name for name in _LATEST_FIRST if values[name]), None)
     if name is None:
